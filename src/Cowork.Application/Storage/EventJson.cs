@@ -1,0 +1,159 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Domain;
+
+namespace Cowork.Application.Storage;
+
+/// <summary>How events and folded states are written as JSON: snake_case, nulls left out, the time beside the data instead of in it.</summary>
+public static class EventJson
+{
+    public static JsonSerializerOptions Options { get; } = Make();
+
+    /// <summary>The event's data in its RFC 8785 form: what is stored, and what the hash covers.</summary>
+    public static byte[] Write(Event e) => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(e, Options.GetTypeInfo(e.GetType())));
+
+    /// <summary>The event of a stored name, with its time put back.</summary>
+    /// <exception cref="JsonException">The name is unknown to this version, or the data is not of its shape.</exception>
+    public static Event Read(string storedName, ReadOnlySpan<byte> data, DateTimeOffset at)
+    {
+        if (!EventTypes.ByName.TryGetValue(storedName, out var type))
+        {
+            throw new JsonException($"This version knows no event \"{storedName}\".");
+        }
+        var e = (Event?)JsonSerializer.Deserialize(data, Options.GetTypeInfo(type)) ?? throw new JsonException($"A {storedName} is null.");
+        return e with { At = at };
+    }
+
+    static JsonSerializerOptions Make()
+    {
+        var options = new JsonSerializerOptions
+        {
+            PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+            DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+            Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
+            Converters = { new ContentConverter(), new JsonStringEnumConverter<PolicyOutcome>(JsonNamingPolicy.SnakeCaseLower) },
+            TypeInfoResolver = EventJsonContext.Default
+                .WithAddedModifier(LeaveOutTime)
+                .WithAddedModifier(NameCases),
+        };
+        options.MakeReadOnly();
+        return options;
+    }
+
+    static void LeaveOutTime(JsonTypeInfo type)
+    {
+        if (typeof(Event).IsAssignableFrom(type.Type))
+        {
+            foreach (var property in type.Properties)
+            {
+                if (property.Name == "at")
+                {
+                    property.ShouldSerialize = static (_, _) => false;
+                }
+            }
+        }
+    }
+
+    /// <summary>States and their parts are closed sets of nested records: each case goes by its own name.</summary>
+    static void NameCases(JsonTypeInfo type)
+    {
+        if (type.Type.IsAbstract && type.Kind == JsonTypeInfoKind.Object && !typeof(Event).IsAssignableFrom(type.Type))
+        {
+            var cases = type.Type.GetNestedTypes().Where(c => c.BaseType == type.Type).ToList();
+            if (cases.Count > 0)
+            {
+                type.PolymorphismOptions = new() { TypeDiscriminatorPropertyName = "case" };
+                cases.ForEach(c => type.PolymorphismOptions.DerivedTypes.Add(new(c, c.Name)));
+            }
+        }
+    }
+}
+
+/// <summary>A <see cref="Content"/> in JSON: a string, <c>{sha256, bytes}</c> or <c>{enc, subject, ciphertext}</c>.</summary>
+sealed class ContentConverter : JsonConverter<Content>
+{
+    public override Content Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        if (reader.TokenType == JsonTokenType.String)
+        {
+            return new Content.Inline(reader.GetString()!);
+        }
+        using var json = JsonDocument.ParseValue(ref reader);
+        var form = json.RootElement;
+        return form.TryGetProperty("sha256", out var sha256)
+            ? new Content.Blob(sha256.GetString()!, form.GetProperty("bytes").GetInt64())
+            : new Content.Sealed(form.GetProperty("enc").GetString()!, form.GetProperty("subject").GetString()!, form.GetProperty("ciphertext").GetString()!);
+    }
+
+    public override void Write(Utf8JsonWriter writer, Content value, JsonSerializerOptions options)
+    {
+        switch (value)
+        {
+            case Content.Inline inline:
+                writer.WriteStringValue(inline.Text);
+                break;
+            case Content.Blob blob:
+                writer.WriteStartObject();
+                writer.WriteString("sha256", blob.Sha256);
+                writer.WriteNumber("bytes", blob.Bytes);
+                writer.WriteEndObject();
+                break;
+            case Content.Sealed closed:
+                writer.WriteStartObject();
+                writer.WriteString("enc", closed.Enc);
+                writer.WriteString("subject", closed.Subject);
+                writer.WriteString("ciphertext", closed.Ciphertext);
+                writer.WriteEndObject();
+                break;
+        }
+    }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
+[JsonSerializable(typeof(SessionEvent.SessionCreated))]
+[JsonSerializable(typeof(SessionEvent.SessionDeleted))]
+[JsonSerializable(typeof(SessionEvent.RunQueued))]
+[JsonSerializable(typeof(SessionEvent.RunDequeued))]
+[JsonSerializable(typeof(RunEvent.RunCreated))]
+[JsonSerializable(typeof(RunEvent.RunStarted))]
+[JsonSerializable(typeof(RunEvent.RunResumed))]
+[JsonSerializable(typeof(RunEvent.MemoryRetrieval))]
+[JsonSerializable(typeof(RunEvent.OutputDelta))]
+[JsonSerializable(typeof(RunEvent.LlmResponse))]
+[JsonSerializable(typeof(RunEvent.ToolCall))]
+[JsonSerializable(typeof(RunEvent.PolicyDecision))]
+[JsonSerializable(typeof(RunEvent.ToolResult))]
+[JsonSerializable(typeof(RunEvent.AssistantReply))]
+[JsonSerializable(typeof(RunEvent.RunCancelRequested))]
+[JsonSerializable(typeof(RunEvent.RunCompleted))]
+[JsonSerializable(typeof(RunEvent.RunFailed))]
+[JsonSerializable(typeof(RunEvent.RunCancelled))]
+[JsonSerializable(typeof(MemoryEvent.MemoryWritten))]
+[JsonSerializable(typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed))]
+[JsonSerializable(typeof(ApiTokenEvent.TokenIssued))]
+[JsonSerializable(typeof(ApiTokenEvent.TokenRevoked))]
+[JsonSerializable(typeof(Session))]
+[JsonSerializable(typeof(Session.None), TypeInfoPropertyName = "SessionNone")]
+[JsonSerializable(typeof(Session.Open))]
+[JsonSerializable(typeof(Session.Deleted))]
+[JsonSerializable(typeof(Run))]
+[JsonSerializable(typeof(Run.None), TypeInfoPropertyName = "RunNone")]
+[JsonSerializable(typeof(Run.Queued))]
+[JsonSerializable(typeof(Run.Active))]
+[JsonSerializable(typeof(Run.Ended))]
+[JsonSerializable(typeof(Said.ByModel))]
+[JsonSerializable(typeof(Said.ByTool))]
+[JsonSerializable(typeof(Memory))]
+[JsonSerializable(typeof(Memory.None), TypeInfoPropertyName = "MemoryNone")]
+[JsonSerializable(typeof(Memory.Kept))]
+[JsonSerializable(typeof(IdempotencyKey))]
+[JsonSerializable(typeof(IdempotencyKey.Free))]
+[JsonSerializable(typeof(IdempotencyKey.Claimed))]
+[JsonSerializable(typeof(ApiToken))]
+[JsonSerializable(typeof(ApiToken.None), TypeInfoPropertyName = "ApiTokenNone")]
+[JsonSerializable(typeof(ApiToken.Valid))]
+[JsonSerializable(typeof(ApiToken.Revoked))]
+sealed partial class EventJsonContext : JsonSerializerContext;

@@ -1,0 +1,179 @@
+using Cowork.Domain;
+
+namespace Cowork.Application.Storage;
+
+/// <summary>An event as it lies in the log.</summary>
+/// <param name="Org">The tenant.</param>
+/// <param name="Stream">For example <c>run-01h…</c>.</param>
+/// <param name="Version">From 1, dense within the stream.</param>
+/// <param name="Type">The stored name, <see cref="EventTypes"/>.</param>
+/// <param name="Data">The event as JSON; its RFC 8785 form is what the hash covers.</param>
+/// <param name="At">Whole milliseconds, UTC.</param>
+/// <param name="Hash">Hex SHA-256, chained to the stream's previous event (<see cref="HashChain"/>).</param>
+/// <param name="Position">Global, dense from 1 in commit order; 0 until it is committed.</param>
+public sealed record Recorded(
+    string Org, string Stream, long Version, Guid Id, string Type, Event Event, ReadOnlyMemory<byte> Data, DateTimeOffset At, string Actor, string Hash,
+    long Position = 0);
+
+/// <summary>A stream from some version on.</summary>
+/// <param name="Version">Of the last event, 0: the stream does not exist.</param>
+/// <param name="Hash">Of the last event; <see cref="HashChain.Root"/> before the first.</param>
+public sealed record Past(long Version, string Hash, IReadOnlyList<Recorded> Events);
+
+/// <summary>Events for one stream, already named, numbered and hashed. <paramref name="Expected"/> pins the version before them, and so the hash.</summary>
+/// <param name="Events">Not empty.</param>
+/// <param name="Session">Key of the session in whose feed they appear.</param>
+/// <param name="Run">Key of the run that they concern.</param>
+/// <param name="Rows">The read models' rows as these events leave them.</param>
+public sealed record Write(string Stream, long Expected, IReadOnlyList<Recorded> Events, string? Session, string? Run, IReadOnlyList<RowChange> Rows);
+
+/// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
+/// <param name="Version">The stream's version that the row shows.</param>
+public sealed record RowChange(string Table, string Key, long Version, RowValue? Row);
+
+/// <param name="Scope">What the row is listed under, for example a session's key.</param>
+/// <param name="Search">Text by which it is found, when its table is searched.</param>
+public sealed record RowValue(string? Scope, string? Status, string? Search, ReadOnlyMemory<byte> Json);
+
+/// <summary>Work to be done after a commit, and because of it: once, by some node, as often as it takes.</summary>
+/// <param name="Due">Null: at once.</param>
+public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null);
+
+/// <summary>A node's right to do a job, until another takes it over with a higher epoch.</summary>
+public sealed record Claim(string Org, string Kind, string Key, long Epoch);
+
+/// <summary>Who and what caused a commit.</summary>
+/// <param name="Actor">The principal: <c>user:ann</c>, <c>system</c>.</param>
+/// <param name="Correlation">W3C trace id, when there is one.</param>
+/// <param name="Causation">Id of the command.</param>
+public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null);
+
+/// <summary>Several streams, rows and jobs, one transaction.</summary>
+/// <param name="Done">A job that this commit finishes. A claim that was taken over refuses the whole commit.</param>
+public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyList<Job> Jobs, Claim? Done, Origin By);
+
+/// <summary>What became of a commit. A lost race is a value, never an exception.</summary>
+public abstract record Appended
+{
+    /// <param name="First">Position of the first event.</param>
+    public sealed record Ok(long First) : Appended;
+
+    /// <summary>Somebody else wrote to the stream first: load, decide and append again.</summary>
+    public sealed record Moved(string Stream) : Appended;
+
+    /// <summary>The claim in <see cref="Commit.Done"/> is another node's now.</summary>
+    public sealed record Fenced : Appended;
+}
+
+/// <summary>An event as a feed shows it.</summary>
+/// <param name="FeedId">Dense from 1 within the session; 0 when it is in no session's feed.</param>
+/// <param name="Position">Global, dense from 1.</param>
+public sealed record FeedEntry(
+    long FeedId, long Position, string Org, string? Session, string? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
+    string Actor, ReadOnlyMemory<byte> Data);
+
+/// <param name="Head">The feed's last id at the time of reading: a cursor beyond it is none of ours.</param>
+public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);
+
+/// <summary>The log. Implementations throw <see cref="StorageUnavailableException"/> when the database is away, and nothing else that a caller could expect.</summary>
+public interface IEventLog
+{
+    /// <summary>The stream's events after a version.</summary>
+    ValueTask<Past> Load(string org, string stream, long after, CancellationToken ct);
+
+    /// <summary>
+    /// All of the commit or nothing. A failure of one commit never fails another. When the call ends with
+    /// <see cref="StorageUnavailableException"/> the commit may or may not have happened: whoever needs to know loads the stream and looks for the event's id.
+    /// </summary>
+    ValueTask<Appended> Append(Commit commit, CancellationToken ct);
+
+    /// <summary>The feed of a session, or with <paramref name="session"/> null the tenant's by global position, after an id, oldest first.</summary>
+    ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct);
+
+    /// <summary>What concerns a run, whatever stream it lies in, in the order of the log.</summary>
+    ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct);
+
+    /// <summary>Every event of every tenant after a position, in order, in pages: for rebuilding.</summary>
+    IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct);
+}
+
+/// <summary>A read model's row as it is stored.</summary>
+/// <param name="Created">Position of the event that made it; lists are newest first by it.</param>
+public sealed record Row(string Key, long Created, long Version, ReadOnlyMemory<byte> Json);
+
+/// <param name="Before">Only rows made before this position.</param>
+public sealed record RowQuery(string? Scope = null, string? Status = null, int Limit = 100, long? Before = null);
+
+/// <summary>The read models' tables.</summary>
+public interface IRows
+{
+    ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct);
+
+    /// <summary>Newest first.</summary>
+    ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct);
+
+    /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
+    ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);
+
+    /// <summary>Rows of a searched table that share a word with the query, by full-text rank and then the newest first.</summary>
+    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct);
+
+    /// <summary>Makes a table anew from the log beside the live one, and swaps. Answers how many events were folded.</summary>
+    Task<long> Rebuild(IReadModel model, CancellationToken ct);
+
+    /// <summary>Compares a table with what the log makes of it: the first differing row's tenant and key, or null.</summary>
+    Task<string?> FindDifference(IReadModel model, CancellationToken ct);
+}
+
+/// <summary>A folded state that was put aside, so that a long stream need not be read from its beginning.</summary>
+/// <param name="Schema">Of the code that wrote it; other code does not read it.</param>
+public sealed record Snapshot(long Version, string Hash, string Schema, ReadOnlyMemory<byte> State, ReadOnlyMemory<byte> Rows);
+
+public interface ISnapshots
+{
+    ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct);
+
+    ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct);
+}
+
+/// <summary>The jobs that this node holds.</summary>
+public interface IJobQueue
+{
+    /// <summary>
+    /// Claims as this node gets them: at once for jobs that it committed itself, from a loop for all others. The token is cancelled when the
+    /// lease is lost.
+    /// </summary>
+    IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims(CancellationToken ct);
+
+    /// <summary>The job is done. No-op when a commit finished it already or the claim was taken over.</summary>
+    ValueTask Complete(Claim claim, CancellationToken ct);
+
+    /// <summary>Gives the job back: claimable again by any node after the delay.</summary>
+    ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct);
+}
+
+/// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>
+public interface IJobHandler
+{
+    string Kind { get; }
+
+    Task Run(Claim claim, CancellationToken ct);
+}
+
+/// <summary>The database is away, or did not answer in time.</summary>
+public sealed class StorageUnavailableException : Exception
+{
+    public StorageUnavailableException()
+    {
+    }
+
+    public StorageUnavailableException(string message)
+        : base(message)
+    {
+    }
+
+    public StorageUnavailableException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+}

@@ -1,0 +1,54 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+namespace Cowork.Application.Storage;
+
+/// <summary>
+/// A table with one row for each stream of one aggregate, written in the transaction that appends the events and guarded by their expected
+/// version; it can be thrown away and folded again.
+/// </summary>
+public interface IReadModel
+{
+    string Table { get; }
+
+    /// <summary>Name of the aggregate whose streams it shows.</summary>
+    string Aggregate { get; }
+
+    /// <summary>True when its rows are found by full text.</summary>
+    bool Searched { get; }
+
+    /// <summary>The row after the event; null: no row.</summary>
+    object? Evolve(object? row, Recorded e);
+
+    RowValue Value(object row);
+
+    object Read(ReadOnlySpan<byte> json);
+}
+
+/// <param name="Evolve">A pure fold: time comes from the event.</param>
+/// <param name="Scope">What a row is listed under.</param>
+/// <param name="Search">Text by which a row is found.</param>
+public sealed record ReadModel<TRow>(
+    string Table,
+    string Aggregate,
+    JsonTypeInfo<TRow> Json,
+    Func<TRow?, Recorded, TRow?> Evolve,
+    Func<TRow, string?>? Scope = null,
+    Func<TRow, string?>? Status = null,
+    Func<TRow, string?>? Search = null) : IReadModel
+    where TRow : class
+{
+    public bool Searched => Search is not null;
+
+    object? IReadModel.Evolve(object? row, Recorded e) => Evolve((TRow?)row, e);
+
+    public RowValue Value(object row) => Value((TRow)row);
+
+    public RowValue Value(TRow row) =>
+        new(Scope?.Invoke(row), Status?.Invoke(row), Search?.Invoke(row), JsonSerializer.SerializeToUtf8Bytes(row, Json));
+
+    object IReadModel.Read(ReadOnlySpan<byte> json) => Read(json);
+
+    public TRow Read(ReadOnlySpan<byte> json) =>
+        JsonSerializer.Deserialize(json, Json) ?? throw new JsonException($"A row of {Table} is null.");
+}

@@ -1,0 +1,50 @@
+using static Cowork.Domain.IdempotencyKeyCommand;
+using static Cowork.Domain.IdempotencyKeyEvent;
+
+namespace Cowork.Domain;
+
+public abstract record IdempotencyKeyCommand(DateTimeOffset Now)
+{
+    /// <param name="Scope">What the key is unique within, in words: the session, or principal, method and path.</param>
+    /// <param name="RequestSha256">Of what the client asked for; the same key with another digest is refused.</param>
+    /// <param name="RunId">The run that the request starts, when it starts one: a repeat then answers with its present state.</param>
+    /// <param name="Answer">The answer as given, when it is to be given again.</param>
+    public sealed record Claim(string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
+}
+
+public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
+{
+    public sealed record IdempotencyKeyClaimed(
+        string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, DateTimeOffset At) : IdempotencyKeyEvent(At);
+}
+
+/// <param name="Body">The JSON body as sent; null when it held a secret that is shown once.</param>
+public sealed record StoredAnswer(int Status, string? Location, Content? Body);
+
+/// <summary>A key that a client chose for a request, so that sending it again does nothing again. The claim commits with the effect.</summary>
+public abstract record IdempotencyKey
+{
+    public sealed record Free : IdempotencyKey;
+
+    public sealed record Claimed(string RequestSha256, string? RunId, StoredAnswer? Answer, DateTimeOffset At) : IdempotencyKey;
+
+    public static Aggregate<IdempotencyKeyCommand, IdempotencyKeyEvent, IdempotencyKey> Aggregate { get; } = new("key", new Free(), Decide, Evolve);
+
+    /// <summary>The part of the stream's name that stands for scope and key, which may be long and hold any character.</summary>
+    public static string StreamKey(string scope, string key) => Ids.KeyOf($"{scope}\n{key}");
+
+    public static Decision<IdempotencyKeyEvent> Decide(IdempotencyKeyCommand command, IdempotencyKey state) => (command, state) switch
+    {
+        (Claim c, Free) => new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Answer, c.Now),
+        (Claim c, Claimed k) when k.RequestSha256 != c.RequestSha256 =>
+            Refusal.Invalid("idempotency_key_reused", "$.idempotency_key", "The key was used for another request.") with { Existing = k.RunId },
+        (Claim, Claimed k) => Refusal.Conflict("idempotency_key_claimed", "The key was used for this very request.") with { Existing = k.RunId },
+        _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
+    };
+
+    public static IdempotencyKey Evolve(IdempotencyKey state, IdempotencyKeyEvent e) => e switch
+    {
+        IdempotencyKeyClaimed c => new Claimed(c.RequestSha256, c.RunId, c.Answer, c.At),
+        _ => throw new System.Diagnostics.UnreachableException(e.GetType().Name),
+    };
+}

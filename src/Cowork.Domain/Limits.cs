@@ -1,0 +1,45 @@
+namespace Cowork.Domain;
+
+/// <summary>The limits of contracts/decisions.md ("Errors", "Runs") and those that follow from them.</summary>
+public static class Limits
+{
+    /// <summary>Longest text kept inside an event, in UTF-8 bytes; longer text goes to the blob store by digest.</summary>
+    public const int InlineBytesMax = 64 * 1024;
+
+    /// <summary>Longest message, input or prompt, in UTF-8 bytes.</summary>
+    public const int MessageBytesMax = 256 * 1024;
+
+    /// <summary>Longest id that a client may choose or send, in characters.</summary>
+    public const int IdCharsMax = 128;
+
+    /// <summary>Longest Idempotency-Key, in printable ASCII characters.</summary>
+    public const int IdempotencyKeyCharsMax = 255;
+
+    /// <summary>Turns waiting in one session; the next one is refused with 429.</summary>
+    public const int QueuedPerSessionMax = 1_000;
+
+    /// <summary>Runs waiting in one tenant; the next one is refused with 429.</summary>
+    public const int QueuedPerTenantMax = 100_000;
+
+    /// <summary>Longest piece of streamed text in one output_delta, in characters, so that no delta ever needs the blob store.</summary>
+    public const int DeltaCharsMax = 16 * 1024;
+
+    /// <summary>Memories put before the model at a run's start.</summary>
+    public const int MemoriesPerRunMax = 8;
+
+    /// <summary>Characters of memory put before the model at a run's start.</summary>
+    public const int MemoryCharsMax = 4_000;
+
+    /// <summary>Earlier turns of the session put before the model.</summary>
+    public const int HistoryTurnsMax = 20;
+}
+
+/// <summary>What one run may use before it fails with <c>limit_…</c>. Configurable as <c>Cowork:Runs:…</c>.</summary>
+/// <param name="Tokens">Input and output tokens of all model rounds.</param>
+/// <param name="ToolCalls">Tool calls asked for by the model.</param>
+/// <param name="Rounds">Model requests.</param>
+/// <param name="Time">Since the run started, waiting for approvals included.</param>
+public sealed record RunLimits(long Tokens, int ToolCalls, int Rounds, TimeSpan Time)
+{
+    public static RunLimits Default { get; } = new(100_000, 60, 50, TimeSpan.FromHours(1));
+}

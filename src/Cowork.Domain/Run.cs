@@ -1,0 +1,319 @@
+using System.Collections.Immutable;
+
+using static Cowork.Domain.RunCommand;
+using static Cowork.Domain.RunEvent;
+
+namespace Cowork.Domain;
+
+/// <summary>
+/// Commands to a run. Those of the driver carry the epoch of the claim under which it works: a driver whose run was taken over
+/// by another node is refused with <c>run_fenced</c>.
+/// </summary>
+public abstract record RunCommand(DateTimeOffset Now)
+{
+    public sealed record Create(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>Begins the run, or takes it over from a driver that is gone.</summary>
+    public sealed record Begin(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
+
+    public sealed record RecordMemory(long Epoch, ImmutableList<Recalled> Items, ImmutableList<string> History, DateTimeOffset Now) : RunCommand(Now);
+
+    public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <param name="Tail">The text since the last delta.</param>
+    /// <param name="Reply">The whole text, as stored, when the answer asks for no tool.</param>
+    public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now) : RunCommand(Now);
+
+    public sealed record RecordPolicy(long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now) : RunCommand(Now);
+
+    public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>Ends the run with the reply that the model gave.</summary>
+    public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
+
+    public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>The driver has stopped what it was doing because cancelling was asked for.</summary>
+    public sealed record ConfirmCancel(long Epoch, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>Asks for the run to be cancelled; one that has not started is cancelled at once.</summary>
+    public sealed record Cancel(DateTimeOffset Now) : RunCommand(Now);
+}
+
+public abstract record RunEvent(DateTimeOffset At) : Event(At)
+{
+    public sealed record RunCreated(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
+
+    /// <summary>Another claim took the run over; the step that was under way is done again as attempt <paramref name="Attempt"/>.</summary>
+    public sealed record RunResumed(int Attempt, long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
+
+    /// <param name="Provenance">Where each memory came from, best first.</param>
+    /// <param name="Context">The text put before the model, one entry for each of <paramref name="Provenance"/>.</param>
+    /// <param name="History">Ids of the session's earlier runs put before the model, oldest first. They have ended, so they cannot change.</param>
+    public sealed record MemoryRetrieval(
+        int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<string> History, DateTimeOffset At) : RunEvent(At);
+
+    /// <summary>A piece of the model's text, committed before any client sees it. The pieces of a round, joined, are its whole text.</summary>
+    public sealed record OutputDelta(string Text, DateTimeOffset At) : RunEvent(At);
+
+    /// <param name="Step">Number of the step in the run, from 1; with the run's id it names the step for ever.</param>
+    /// <param name="Attempt">2 and more: the step had begun before a crash and was done again.</param>
+    /// <param name="RequestSha256">Digest of the request's canonical form; the request itself follows from the events before.</param>
+    /// <param name="CostMicroUsd">Millionths of a US dollar; null when the model has no price.</param>
+    public sealed record LlmResponse(
+        int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
+        DateTimeOffset At) : RunEvent(At);
+
+    /// <param name="Id">The model's id of the call, made unique within the run.</param>
+    /// <param name="Input">The arguments as the model wrote them: JSON text, if the model kept to its schema.</param>
+    public sealed record ToolCall(string Id, string Name, Content Input, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record PolicyDecision(string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record AssistantReply(Content Content, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record RunCancelRequested(DateTimeOffset At) : RunEvent(At);
+
+    public sealed record RunCompleted(long TotalTokens, int ToolCalls, long CostMicroUsd, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record RunFailed(RunError Error, DateTimeOffset At) : RunEvent(At);
+
+    public sealed record RunCancelled(DateTimeOffset At) : RunEvent(At);
+}
+
+/// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
+public sealed record RunError(string Code, string Message);
+
+/// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
+/// <param name="Id">The memory's id, <c>mem_…</c>.</param>
+public sealed record Provenance(string Kind, string Id);
+
+/// <summary>A memory as it was retrieved for a run.</summary>
+public sealed record Recalled(Provenance From, Content Text);
+
+/// <summary>A call that the model asks for.</summary>
+public sealed record RequestedCall(string Id, string Name, Content Input);
+
+/// <summary>What the model answered in one round, apart from its text.</summary>
+public sealed record Answer(
+    string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls);
+
+public enum PolicyOutcome
+{
+    Allow,
+    Deny,
+}
+
+/// <summary>One thing that the driver must do now. Everything else about a run follows from its events.</summary>
+public abstract record NextStep
+{
+    public sealed record Begin : NextStep;
+
+    public sealed record RetrieveMemory(Content Message) : NextStep;
+
+    public sealed record AskModel(int Round) : NextStep;
+
+    public sealed record JudgeCall(RequestedCall Call) : NextStep;
+
+    /// <param name="Step">With the run's id, the idempotency token that the tool gets: the same at every attempt.</param>
+    public sealed record CallTool(RequestedCall Call, int Step, int Attempt) : NextStep;
+
+    public sealed record Finish : NextStep;
+
+    public sealed record GiveUp(string Code, string Message) : NextStep;
+
+    public sealed record ConfirmCancel : NextStep;
+
+    public sealed record Done : NextStep;
+}
+
+/// <summary>One line of the conversation between the run and the model.</summary>
+public abstract record Said
+{
+    /// <summary>Text of the model, then its calls; <paramref name="Text"/> is the joined deltas.</summary>
+    public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls) : Said;
+
+    public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : Said;
+}
+
+/// <summary>What the run was asked for.</summary>
+public sealed record RunRequest(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey);
+
+/// <summary>What a run has used so far.</summary>
+public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
+{
+    public static RunUsage Zero { get; } = new(0, 0, 0, 0);
+}
+
+/// <summary>
+/// One turn's work: a message, the rounds of the model, the calls of its tools, and one end. It is a state machine that asks for the
+/// next thing to be done (<see cref="Next"/>) and never does anything itself, so a crash at any point is just another "what next?".
+/// </summary>
+public abstract record Run
+{
+    public sealed record None : Run;
+
+    public sealed record Queued(RunRequest Request) : Run;
+
+    /// <param name="Epoch">Of the claim that may write.</param>
+    /// <param name="StepsDone">Steps recorded so far.</param>
+    /// <param name="StepAttempt">Which attempt at the step under way this is, from 1.</param>
+    /// <param name="Memory">Null until memory was retrieved.</param>
+    /// <param name="Partial">Deltas of the round under way.</param>
+    /// <param name="Open">Calls without a result, in the order in which the model asked for them.</param>
+    /// <param name="Allowed">True when policy lets the first open call be made.</param>
+    /// <param name="Reply">Set when the model answered without asking for a tool.</param>
+    public sealed record Active(
+        RunRequest Request,
+        DateTimeOffset StartedAt,
+        long Epoch,
+        int Attempt,
+        int StepsDone,
+        int StepAttempt,
+        MemoryRetrieval? Memory,
+        ImmutableList<Said> Transcript,
+        string Partial,
+        ImmutableList<RequestedCall> Open,
+        bool Allowed,
+        Content? Reply,
+        RunUsage Usage,
+        bool CancelRequested) : Run;
+
+    /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
+    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<Said> Transcript) : Run;
+
+    public static Aggregate<RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
+
+    public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
+    {
+        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now),
+        (Create, _) => Decision<RunEvent>.Nothing,
+        (_, None) => Refusal.NotFound("run"),
+
+        (Begin c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now),
+        (Begin c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now),
+        (Begin c, Active a) when c.Epoch == a.Epoch => Decision<RunEvent>.Nothing,
+        (RunCommand.Cancel c, Queued) => Decision<RunEvent>.Of(new RunCancelRequested(c.Now), new RunCancelled(c.Now)),
+        (RunCommand.Cancel, Active { CancelRequested: true } or Ended) => Decision<RunEvent>.Nothing,
+        (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
+
+        (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
+            c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
+        (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
+        (RecordAnswer c, Active a) when c.Epoch == a.Epoch => Answered(c, a),
+        (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Judged(c, a, call),
+        (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
+            new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
+        (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
+            new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now),
+        (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now),
+        (RunCommand.ConfirmCancel c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
+
+        _ => Refusal.Conflict("run_fenced", "The run has ended or is being driven under another claim."),
+    };
+
+    public static Run Evolve(Run state, RunEvent e) => (e, state) switch
+    {
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey)),
+        (RunStarted s, Queued q) => new Active(
+            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, RunUsage.Zero, false),
+        (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },
+        (RunCancelRequested, Queued q) => q,
+        (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
+        (MemoryRetrieval m, Active a) => StepDone(a) with { Memory = m },
+        (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
+        (LlmResponse l, Active a) => StepDone(a) with
+        {
+            Partial = "",
+            Transcript = a.Transcript.Add(new Said.ByModel(a.Partial, [])),
+            Usage = new(
+                a.Usage.Tokens + l.InputTokens + l.OutputTokens, a.Usage.ToolCalls + l.ToolCalls, a.Usage.Rounds + 1,
+                a.Usage.CostMicroUsd + (l.CostMicroUsd ?? 0)),
+        },
+        (ToolCall t, Active a) => Asked(a, new(t.Id, t.Name, t.Input)),
+        (PolicyDecision p, Active a) => a with { Allowed = p.Outcome == PolicyOutcome.Allow },
+        (ToolResult t, Active a) => StepDone(a) with
+        {
+            Open = a.Open.RemoveAt(0),
+            Allowed = false,
+            Transcript = a.Transcript.Add(new Said.ByTool(t.Id, t.Name, t.Content, t.IsError)),
+        },
+        (AssistantReply r, Active a) => a with { Reply = r.Content },
+        (RunCancelRequested, Active a) => a with { CancelRequested = true },
+        (RunCompleted, Active a) => new Ended(a.Request, "completed", a.Reply, a.Transcript),
+        (RunFailed, Active a) => new Ended(a.Request, "failed", a.Reply, a.Transcript),
+        (RunCancelled, Active a) => new Ended(a.Request, "cancelled", a.Reply, a.Transcript),
+        _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
+    };
+
+    /// <summary>The one thing that the world must do now for this run.</summary>
+    public static NextStep Next(Run state, RunLimits limits, DateTimeOffset now) => state switch
+    {
+        Queued => new NextStep.Begin(),
+        Active { CancelRequested: true } => new NextStep.ConfirmCancel(),
+        Active { Reply: not null } => new NextStep.Finish(),
+        Active a when now - a.StartedAt > limits.Time => new NextStep.GiveUp("limit_time", $"The run took longer than {limits.Time}."),
+        Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
+        Active a when a.Usage.ToolCalls > limits.ToolCalls =>
+            new NextStep.GiveUp("limit_tool_calls", $"The run asked for more than {limits.ToolCalls} tool calls."),
+        Active { Memory: null } a => new NextStep.RetrieveMemory(a.Request.Message),
+        Active { Open: [var call, ..], Allowed: false } => new NextStep.JudgeCall(call),
+        Active { Open: [var call, ..] } a => new NextStep.CallTool(call, a.StepsDone + 1, a.StepAttempt),
+        Active a when a.Usage.Rounds >= limits.Rounds => new NextStep.GiveUp("limit_rounds", $"The run used {limits.Rounds} model rounds."),
+        Active a => new NextStep.AskModel(a.Usage.Rounds + 1),
+        Ended or None => new NextStep.Done(),
+        _ => throw new System.Diagnostics.UnreachableException(state.GetType().Name),
+    };
+
+    static Active StepDone(Active a) => a with { StepsDone = a.StepsDone + 1, StepAttempt = 1 };
+
+    static Active Asked(Active a, RequestedCall call) => a with
+    {
+        Open = a.Open.Add(call),
+        Transcript = a.Transcript[^1] is Said.ByModel last
+            ? a.Transcript.SetItem(a.Transcript.Count - 1, last with { Calls = last.Calls.Add(call) })
+            : throw new System.Diagnostics.UnreachableException("A tool call follows the answer that asked for it."),
+    };
+
+    static Decision<RunEvent> Judged(RecordPolicy c, Active a, RequestedCall call)
+    {
+        var judged = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now);
+        return c.Outcome == PolicyOutcome.Allow
+            ? judged
+            : Decision<RunEvent>.Of(
+                judged,
+                new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of($"Refused by policy ({c.Rule}): {c.Reason}"), IsError: true, c.Now));
+    }
+
+    static Decision<RunEvent> Answered(RecordAnswer c, Active a)
+    {
+        var events = new List<RunEvent>();
+        if (c.Tail.Length > 0)
+        {
+            for (var i = 0; i < c.Tail.Length;)
+            {
+                var length = Math.Min(Limits.DeltaCharsMax, c.Tail.Length - i);
+                if (i + length < c.Tail.Length && char.IsHighSurrogate(c.Tail[i + length - 1]))
+                {
+                    length--;
+                }
+                events.Add(new OutputDelta(c.Tail.Substring(i, length), c.Now));
+                i += length;
+            }
+        }
+        var answer = c.Answer;
+        events.Add(new LlmResponse(
+            a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
+            answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now));
+        events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
+        if (c.Reply is not null)
+        {
+            events.Add(new AssistantReply(c.Reply, c.Now));
+        }
+        return Decision<RunEvent>.Of(events);
+    }
+}
