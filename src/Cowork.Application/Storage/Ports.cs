@@ -177,3 +177,13 @@ public sealed class StorageUnavailableException : Exception
     {
     }
 }
+
+/// <summary>Hears of commits: what feeds and waiting requests are woken by. It must not block.</summary>
+public interface ICommitObserver
+{
+    /// <summary>Entries of one or more commits of this node, in the order of the log. Called after the commit and before its callers are answered.</summary>
+    void Committed(IReadOnlyList<FeedEntry> entries);
+
+    /// <summary>Another node wrote, or may have: whoever waits must read again.</summary>
+    void OthersWrote();
+}
