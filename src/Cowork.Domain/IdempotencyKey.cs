@@ -9,7 +9,9 @@ public abstract record IdempotencyKeyCommand(DateTimeOffset Now)
     /// <param name="RequestSha256">Of what the client asked for; the same key with another digest is refused.</param>
     /// <param name="RunId">The run that the request starts, when it starts one: a repeat then answers with its present state.</param>
     /// <param name="Answer">The answer as given, when it is to be given again.</param>
-    public sealed record Claim(string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
+    /// <param name="Kept">How long the key holds; after that it may be claimed anew. Null: for ever.</param>
+    public sealed record Claim(
+        string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, TimeSpan? Kept, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
 }
 
 public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
@@ -36,6 +38,8 @@ public abstract record IdempotencyKey
     public static Decision<IdempotencyKeyEvent> Decide(IdempotencyKeyCommand command, IdempotencyKey state) => (command, state) switch
     {
         (Claim c, Free) => new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Answer, c.Now),
+        (Claim { Kept: { } kept } c, Claimed k) when c.Now - k.At > kept =>
+            new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Answer, c.Now),
         (Claim c, Claimed k) when k.RequestSha256 != c.RequestSha256 =>
             Refusal.Invalid("idempotency_key_reused", "$.idempotency_key", "The key was used for another request.") with { Existing = k.RunId },
         (Claim, Claimed k) => Refusal.Conflict("idempotency_key_claimed", "The key was used for this very request.") with { Existing = k.RunId },

@@ -184,7 +184,7 @@ public abstract record Run
         bool CancelRequested) : Run;
 
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
-    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<Said> Transcript) : Run;
+    public sealed record Ended(RunRequest Request, string Status, Content? Reply) : Run;
 
     public static Aggregate<RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
 
@@ -223,7 +223,7 @@ public abstract record Run
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, RunUsage.Zero, false),
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },
         (RunCancelRequested, Queued q) => q,
-        (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
+        (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null),
         (MemoryRetrieval m, Active a) => StepDone(a) with { Memory = m },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
         (LlmResponse l, Active a) => StepDone(a) with
@@ -244,9 +244,9 @@ public abstract record Run
         },
         (AssistantReply r, Active a) => a with { Reply = r.Content },
         (RunCancelRequested, Active a) => a with { CancelRequested = true },
-        (RunCompleted, Active a) => new Ended(a.Request, "completed", a.Reply, a.Transcript),
-        (RunFailed, Active a) => new Ended(a.Request, "failed", a.Reply, a.Transcript),
-        (RunCancelled, Active a) => new Ended(a.Request, "cancelled", a.Reply, a.Transcript),
+        (RunCompleted, Active a) => new Ended(a.Request, "completed", a.Reply),
+        (RunFailed, Active a) => new Ended(a.Request, "failed", a.Reply),
+        (RunCancelled, Active a) => new Ended(a.Request, "cancelled", a.Reply),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 

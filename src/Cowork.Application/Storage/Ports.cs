@@ -78,8 +78,8 @@ public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);
 /// <summary>The log. Implementations throw <see cref="StorageUnavailableException"/> when the database is away, and nothing else that a caller could expect.</summary>
 public interface IEventLog
 {
-    /// <summary>The stream's events after a version.</summary>
-    ValueTask<Past> Load(string org, string stream, long after, CancellationToken ct);
+    /// <summary>The stream's events after a version, oldest first, no more than <paramref name="max"/>. Version and hash are those of the last one answered.</summary>
+    ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct);
 
     /// <summary>
     /// All of the commit or nothing. A failure of one commit never fails another. When the call ends with

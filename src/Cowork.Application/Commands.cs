@@ -1,0 +1,357 @@
+using System.Text.Json;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
+/// again on what is there now.
+/// </summary>
+public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock)
+{
+    /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
+    const int TriesMax = 20;
+
+    /// <summary>Events that a stream may have before its folded state is put aside.</summary>
+    const int SnapshotAfter = 200;
+
+    static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(100);
+
+    readonly Dictionary<string, IReadModel> modelOf = models.ToDictionary(m => m.Aggregate);
+    readonly StateCache cache = new(capacity: 20_000);
+    readonly KeyedGate gate = new();
+
+    /// <summary>Changes with the code that folds, so that other code's snapshots are not read.</summary>
+    readonly string schema = string.Join(
+        '.', models.Select(m => m.GetType().GetProperty(nameof(ReadModel<>.Evolve))?.GetValue(m)).OfType<Delegate>().Select(d => d.Method.Module)
+            .Append(typeof(Run).Module).Append(typeof(EventJson).Module).Distinct().Select(m => m.ModuleVersionId.ToString("N")));
+
+    /// <summary>Commits what <paramref name="decide"/> puts into the work, or answers its refusal. It is called again when the streams have moved.</summary>
+    /// <param name="patient">
+    /// Wait for a database that is away instead of throwing <see cref="StorageUnavailableException"/>, for as long as <paramref name="ct"/> allows. What may
+    /// have been committed is looked up, never repeated.
+    /// </param>
+    public async ValueTask<Refusal?> Commit(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false)
+    {
+        IDisposable? held = null;
+        try
+        {
+            var certain = false;
+            for (var tries = 0; ; tries++)
+            {
+                var work = new Work(this, org, Now(), ct);
+                try
+                {
+                    var refused = await decide(work);
+                    if (refused is not null || work.IsEmpty)
+                    {
+                        if (certain || !work.UsedCache)
+                        {
+                            return refused;
+                        }
+                        // No append will guard this answer, and another node may have written: judge once more on what is in the log.
+                        work.Forget(cache);
+                        certain = true;
+                        continue;
+                    }
+                    switch (await log.Append(work.ToCommit(by), ct))
+                    {
+                        case Appended.Ok:
+                            work.Keep(cache);
+                            return null;
+                        case Appended.Fenced:
+                            work.Forget(cache);
+                            return Refusal.Conflict("run_fenced", "Another node has taken over.");
+                        case Appended.Moved moved:
+                            work.Forget(cache);
+                            cache.Remove(org, moved.Stream);
+                            if (tries == TriesMax)
+                            {
+                                return Refusal.Conflict("stream_busy", "Others kept changing it at the same time.");
+                            }
+                            held?.Dispose();
+                            held = null;
+                            held = await gate.Enter($"{org}\n{moved.Stream}", ct);
+                            break;
+                    }
+                }
+                catch (StorageUnavailableException) when (patient)
+                {
+                    work.Forget(cache);
+                    if (await HappenedAfterAll(work, ct))
+                    {
+                        return null;
+                    }
+                }
+                catch (StorageUnavailableException)
+                {
+                    work.Forget(cache);
+                    throw;
+                }
+            }
+        }
+        finally
+        {
+            held?.Dispose();
+        }
+    }
+
+    /// <summary>One command to one stream.</summary>
+    public ValueTask<Refusal?> Execute<TCommand, TEvent, TState>(
+        string org, Origin by, Aggregate<TCommand, TEvent, TState> aggregate, string key, Func<DateTimeOffset, TCommand> command, string? session, CancellationToken ct)
+        where TEvent : Event
+        where TState : class =>
+        Commit(org, by, work => work.Do(aggregate, key, command(work.Now), session), ct);
+
+    /// <summary>The state of a stream as far as this node knows it: never older than what this node wrote.</summary>
+    public async ValueTask<TState> State<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+        where TEvent : Event
+        where TState : class =>
+        (TState)(await Load(org, aggregate, key, ct)).State;
+
+    /// <summary>The state of a stream as it is in the log now, whoever wrote it.</summary>
+    public async ValueTask<TState> Fresh<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        if (cache.Get(org, stream) is not { } known)
+        {
+            return await State(org, aggregate, key, ct);
+        }
+        var past = await log.Load(org, stream, known.Version, int.MaxValue, ct);
+        var now = Fold(aggregate, known, past);
+        cache.Put(org, stream, now);
+        return (TState)now.State;
+    }
+
+    /// <summary>Waits until the database answers, then looks whether the work's events are there.</summary>
+    async Task<bool> HappenedAfterAll(Work work, CancellationToken ct)
+    {
+        while (true)
+        {
+            await Task.Delay(RetryStorageAfter, clock, ct);
+            try
+            {
+                return await work.IsInLog(log, ct);
+            }
+            catch (StorageUnavailableException)
+            {
+                // Still away: whoever waits has said that it is patient, and its token bounds the wait.
+            }
+        }
+    }
+
+    internal async ValueTask<Folded> Load<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        if (cache.Get(org, stream) is { } known)
+        {
+            return known with { Cached = true };
+        }
+        var model = modelOf.GetValueOrDefault(aggregate.Name);
+        var begin = new Folded(0, HashChain.Root, aggregate.Initial, null);
+        var past = await log.Load(org, stream, 0, SnapshotAfter + 1, ct);
+        if (past.Events.Count > SnapshotAfter)
+        {
+            if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
+            {
+                var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
+                begin = new(snapshot.Version, snapshot.Hash, state, snapshot.Rows.IsEmpty ? null : model?.Read(snapshot.Rows.Span));
+            }
+            past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
+        }
+        var folded = Fold(aggregate, begin, past);
+        if (past.Events.Count > SnapshotAfter)
+        {
+            var state = JsonSerializer.SerializeToUtf8Bytes(folded.State, EventJson.Options.GetTypeInfo(typeof(TState)));
+            var row = folded.Row is null || model is null ? default : model.Value(folded.Row).Json;
+            await snapshots.Save(org, stream, new(folded.Version, folded.Hash, schema, state, row), ct);
+        }
+        cache.Put(org, stream, folded);
+        return folded;
+    }
+
+    internal IReadModel? ModelOf(string aggregate) => modelOf.GetValueOrDefault(aggregate);
+
+    Folded Fold<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, Folded from, Past past)
+        where TEvent : Event
+        where TState : class
+    {
+        var model = modelOf.GetValueOrDefault(aggregate.Name);
+        var state = (TState)from.State;
+        var row = from.Row;
+        foreach (var e in past.Events)
+        {
+            state = aggregate.Evolve(state, (TEvent)e.Event);
+            row = model is null ? null : model.Evolve(row, e);
+        }
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, row);
+    }
+
+    DateTimeOffset Now()
+    {
+        var now = clock.GetUtcNow();
+        return new(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero);
+    }
+}
+
+/// <summary>A stream's state and read-model row at a version.</summary>
+/// <param name="Cached">It was in the cache, so that it may be behind the log.</param>
+sealed record Folded(long Version, string Hash, object State, object? Row, bool Cached = false);
+
+/// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
+public sealed class Work
+{
+    readonly Commands commands;
+    readonly string org;
+    readonly CancellationToken ct;
+    readonly Dictionary<string, Draft> drafts = [];
+    readonly List<Job> jobs = [];
+    Claim? done;
+
+    internal Work(Commands commands, string org, DateTimeOffset now, CancellationToken ct)
+    {
+        this.commands = commands;
+        this.org = org;
+        this.ct = ct;
+        Now = now;
+    }
+
+    /// <summary>The commit's time, whole milliseconds.</summary>
+    public DateTimeOffset Now { get; }
+
+    internal bool IsEmpty => done is null && jobs.Count == 0 && drafts.Values.All(d => d.Fresh.Count == 0);
+
+    internal bool UsedCache { get; private set; }
+
+    /// <summary>The state that the next decision on the stream will see.</summary>
+    public async ValueTask<TState> State<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class =>
+        (TState)(await DraftOf(aggregate, key)).Folded.State;
+
+    /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
+    /// <param name="session">Key of the session in whose feed the events appear.</param>
+    /// <param name="run">Key of the run that they concern.</param>
+    public async ValueTask<Refusal?> Do<TCommand, TEvent, TState>(
+        Aggregate<TCommand, TEvent, TState> aggregate, string key, TCommand command, string? session = null, string? run = null)
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        var decision = aggregate.Decide(command, (TState)draft.Folded.State);
+        if (decision.Refused is { } refused)
+        {
+            return refused;
+        }
+        foreach (var e in decision.Events)
+        {
+            draft.Session = session;
+            draft.Run = run;
+            draft.Fresh.Add(e);
+            draft.Folded = draft.Folded with { State = aggregate.Evolve((TState)draft.Folded.State, e) };
+        }
+        return null;
+    }
+
+    /// <summary>Has work done after the commit, because of it.</summary>
+    public void Start(Job job) => jobs.Add(job);
+
+    /// <summary>Finishes a job with the commit.</summary>
+    public void Finish(Claim claim) => done = claim;
+
+    async ValueTask<Draft> DraftOf<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        if (!drafts.TryGetValue(stream, out var draft))
+        {
+            draft = new(aggregate.Name, key, await commands.Load(org, aggregate, key, ct));
+            UsedCache |= draft.Folded.Cached;
+            drafts.Add(stream, draft);
+        }
+        return draft;
+    }
+
+    internal Commit ToCommit(Origin by)
+    {
+        var writes = new List<Write>();
+        foreach (var (stream, draft) in drafts)
+        {
+            if (draft.Fresh.Count == 0)
+            {
+                continue;
+            }
+            var model = commands.ModelOf(draft.Aggregate);
+            var (version, hash, row) = (draft.Expected, draft.Folded.Hash, draft.Folded.Row);
+            foreach (var e in draft.Fresh)
+            {
+                var id = Ids.NewEventId(Now);
+                var type = EventTypes.ByType[e.GetType()];
+                var data = EventJson.Write(e);
+                version++;
+                hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
+                var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash);
+                draft.Events.Add(recorded);
+                row = model?.Evolve(row, recorded);
+            }
+            draft.Folded = new(version, hash, draft.Folded.State, row);
+            IReadOnlyList<RowChange> rows = model is null ? [] : [new(model.Table, draft.Key, version, row is null ? null : model.Value(row))];
+            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, rows));
+        }
+        return new(org, writes, jobs, done, by);
+    }
+
+    internal void Keep(StateCache cache)
+    {
+        foreach (var (stream, draft) in drafts)
+        {
+            cache.Put(org, stream, draft.Folded);
+        }
+    }
+
+    internal void Forget(StateCache cache)
+    {
+        foreach (var stream in drafts.Keys)
+        {
+            cache.Remove(org, stream);
+        }
+    }
+
+    /// <summary>Whether the work's events are in the log: all of them or none.</summary>
+    internal async ValueTask<bool> IsInLog(IEventLog log, CancellationToken ct)
+    {
+        if (drafts.Values.FirstOrDefault(d => d.Events.Count > 0) is not { } draft)
+        {
+            return false;
+        }
+        var first = draft.Events[0];
+        var past = await log.Load(org, first.Stream, first.Version - 1, 1, ct);
+        return past.Events is [var there, ..] && there.Id == first.Id;
+    }
+
+    sealed class Draft(string aggregate, string key, Folded folded)
+    {
+        public string Aggregate { get; } = aggregate;
+
+        public string Key { get; } = key;
+
+        public long Expected { get; } = folded.Version;
+
+        public Folded Folded { get; set; } = folded;
+
+        public List<Event> Fresh { get; } = [];
+
+        public List<Recorded> Events { get; } = [];
+
+        public string? Session { get; set; }
+
+        public string? Run { get; set; }
+    }
+}
