@@ -211,6 +211,7 @@ public sealed class Work
     readonly string org;
     readonly CancellationToken ct;
     readonly Dictionary<string, Draft> drafts = [];
+    readonly List<(string Stream, Draft Draft)> written = [];
     readonly List<Job> jobs = [];
     Claim? done;
 
@@ -225,7 +226,7 @@ public sealed class Work
     /// <summary>The commit's time, whole milliseconds.</summary>
     public DateTimeOffset Now { get; }
 
-    internal bool IsEmpty => done is null && jobs.Count == 0 && drafts.Values.All(d => d.Fresh.Count == 0);
+    internal bool IsEmpty => done is null && jobs.Count == 0 && written.Count == 0;
 
     internal bool UsedCache { get; private set; }
 
@@ -253,6 +254,10 @@ public sealed class Work
         {
             draft.Session = session;
             draft.Run = run;
+            if (draft.Fresh.Count == 0)
+            {
+                written.Add((aggregate.Stream(key), draft));
+            }
             draft.Fresh.Add(e);
             draft.Folded = draft.Folded with { State = aggregate.Evolve((TState)draft.Folded.State, e) };
         }
@@ -282,12 +287,8 @@ public sealed class Work
     internal Commit ToCommit(Origin by)
     {
         var writes = new List<Write>();
-        foreach (var (stream, draft) in drafts)
+        foreach (var (stream, draft) in written)
         {
-            if (draft.Fresh.Count == 0)
-            {
-                continue;
-            }
             var model = commands.ModelOf(draft.Aggregate);
             var (version, hash, row) = (draft.Expected, draft.Folded.Hash, draft.Folded.Row);
             foreach (var e in draft.Fresh)
@@ -327,7 +328,7 @@ public sealed class Work
     /// <summary>Whether the work's events are in the log: all of them or none.</summary>
     internal async ValueTask<bool> IsInLog(IEventLog log, CancellationToken ct)
     {
-        if (drafts.Values.FirstOrDefault(d => d.Events.Count > 0) is not { } draft)
+        if (written is not [var (_, draft), ..])
         {
             return false;
         }

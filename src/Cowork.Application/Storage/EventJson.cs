@@ -73,7 +73,7 @@ public static class EventJson
 }
 
 /// <summary>A <see cref="Content"/> in JSON: a string, <c>{sha256, bytes}</c> or <c>{enc, subject, ciphertext}</c>.</summary>
-sealed class ContentConverter : JsonConverter<Content>
+public sealed class ContentConverter : JsonConverter<Content>
 {
     public override Content Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
     {

@@ -1,0 +1,25 @@
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>What starting and driving a run asks of the read models.</summary>
+public interface IRunQueries
+{
+    /// <summary>Runs of the tenant that wait to start, counted no further than <paramref name="atMost"/>.</summary>
+    ValueTask<long> Queued(string org, long atMost, CancellationToken ct);
+
+    /// <summary>Keys of runs of the tenant that are to be stopped.</summary>
+    ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct);
+
+    /// <summary>The session's last completed runs, oldest first.</summary>
+    ValueTask<IReadOnlyList<EarlierTurn>> Earlier(string org, string session, int max, CancellationToken ct);
+
+    /// <summary>The turns of these runs, in this order.</summary>
+    ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<string> runIds, CancellationToken ct);
+
+    /// <summary>Memories that have to do with the text, best first.</summary>
+    ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, CancellationToken ct);
+}
+
+/// <summary>A run that has ended, as the model is told of it.</summary>
+public sealed record EarlierTurn(string RunId, Content Message, Content Reply);

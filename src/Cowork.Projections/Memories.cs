@@ -1,0 +1,24 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Projections;
+
+/// <summary>A memory, found by full text when a run starts or <c>recall</c> is called.</summary>
+/// <param name="RunId">The run that it came from.</param>
+public sealed record MemoryRow(string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+/// <summary>The memories' read model: retrieval at a run's start, and <c>recall</c>.</summary>
+public static class Memories
+{
+    public static ReadModel<MemoryRow> Model { get; } = new(
+        "memories", Memory.Aggregate.Name, RowJson.Default.MemoryRow, Evolve,
+        Scope: row => Ids.SessionKey(row.SessionId),
+        Status: row => row.Kind,
+        Search: row => (row.Text as Content.Inline)?.Text ?? "");
+
+    public static MemoryRow? Evolve(MemoryRow? row, Recorded e) => e.Event switch
+    {
+        MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At),
+        _ => row,
+    };
+}

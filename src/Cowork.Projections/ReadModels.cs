@@ -1,0 +1,21 @@
+using System.Text.Json.Serialization;
+
+using Cowork.Application.Storage;
+
+namespace Cowork.Projections;
+
+/// <summary>Every read model that is written in the append transaction.</summary>
+public static class ReadModels
+{
+    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Memories.Model, Tokens.Model];
+}
+
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
+    DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
+    Converters = [typeof(ContentConverter)])]
+[JsonSerializable(typeof(SessionRow))]
+[JsonSerializable(typeof(RunRow))]
+[JsonSerializable(typeof(MemoryRow))]
+[JsonSerializable(typeof(TokenRow))]
+sealed partial class RowJson : JsonSerializerContext;

@@ -1,0 +1,24 @@
+using System.Collections.Immutable;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Projections;
+
+/// <summary>An API token as <c>GET /tokens</c> shows it, and as a request's bearer is looked up. A revoked one has no row.</summary>
+/// <param name="SecretSha256">Never shown.</param>
+public sealed record TokenRow(
+    string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, string CreatedBy, DateTimeOffset CreatedAt);
+
+/// <summary>The tokens' read model.</summary>
+public static class Tokens
+{
+    public static ReadModel<TokenRow> Model { get; } = new("tokens", ApiToken.Aggregate.Name, RowJson.Default.TokenRow, Evolve);
+
+    public static TokenRow? Evolve(TokenRow? row, Recorded e) => e.Event switch
+    {
+        ApiTokenEvent.TokenIssued t => new(t.TokenId, t.Name, t.User, t.Roles, t.SecretSha256, e.Actor, e.At),
+        ApiTokenEvent.TokenRevoked => null,
+        _ => row,
+    };
+}
