@@ -1,0 +1,76 @@
+using System.Globalization;
+
+using Cowork.Npgsql;
+
+using Microsoft.Extensions.Logging.Abstractions;
+
+using Npgsql;
+
+namespace Cowork.Testing;
+
+/// <summary>
+/// One private PostgreSQL for a test process, started by the first that asks and gone with the process; a database of its own for each that
+/// asks.
+/// </summary>
+public static class TestPostgres
+{
+    static readonly Lazy<Task<PrivatePostgres>> Server = new(Start);
+    static int _databases;
+
+    /// <summary>The connection string of a new, empty database.</summary>
+    public static async Task<string> NewDatabase()
+    {
+        var server = await Server.Value;
+        var name = $"test_{Interlocked.Increment(ref _databases)}";
+        await using var connection = new NpgsqlConnection(server.ConnectionString + ";Pooling=false");
+        await connection.OpenAsync();
+        await using var create = new NpgsqlCommand($"create database {name} template template0", connection);
+        await create.ExecuteNonQueryAsync();
+        return new NpgsqlConnectionStringBuilder(server.ConnectionString) { Database = name }.ConnectionString;
+    }
+
+    /// <summary>A name that no other test has, below the temporary directory. Nothing is made there.</summary>
+    public static string NewDirectory() =>
+        Path.Combine(Path.GetTempPath(), $"cowork-test-{Environment.ProcessId}-{Interlocked.Increment(ref _databases)}");
+
+    static async Task<PrivatePostgres> Start()
+    {
+        await SweepOrphans();
+        var options = new PrivatePostgresOptions(NewDirectory())
+        {
+            Ephemeral = true,
+            Settings = new Dictionary<string, string> { ["max_connections"] = "400", ["shared_buffers"] = "64MB", ["max_wal_size"] = "512MB" },
+        };
+        var server = await PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None);
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => server.DisposeAsync().AsTask().GetAwaiter().GetResult();
+        return server;
+    }
+
+    /// <summary>A test process that was killed leaves its server behind, as a host would.</summary>
+    static async Task SweepOrphans()
+    {
+        foreach (var directory in Directory.GetDirectories(Path.GetTempPath(), "cowork-test-*"))
+        {
+            var owner = Path.GetFileName(directory).Split('-')[2];
+            if (int.TryParse(owner, CultureInfo.InvariantCulture, out var pid) && !Directory.Exists($"/proc/{pid}"))
+            {
+                try
+                {
+                    if (File.Exists(Path.Combine(directory, "PG_VERSION")))
+                    {
+                        var adopted = await PrivatePostgres.Start(new(directory) { Ephemeral = true }, NullLogger.Instance, CancellationToken.None);
+                        await adopted.DisposeAsync();
+                    }
+                    else
+                    {
+                        Directory.Delete(directory, recursive: true);
+                    }
+                }
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException or PrivatePostgresException)
+                {
+                    // Another test process sweeps it at this moment, or another user left it.
+                }
+            }
+        }
+    }
+}
