@@ -93,6 +93,9 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     /// <summary>Hears of what may end, suspend or stop a run. Dispose it when done.</summary>
     public Follower WatchRun(string org, string run) => Subscribe(Run(org, run));
 
+    /// <summary>Hears that other nodes wrote. Dispose it when done.</summary>
+    public Follower WatchOthers() => Subscribe("o");
+
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
         if (entries.Count == 0)
@@ -224,7 +227,8 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
 
         internal bool TakeStale() => Interlocked.Exchange(ref stale, 0) == 1;
 
-        internal void Drain()
+        /// <summary>Forgets what came so far.</summary>
+        public void Drain()
         {
             while (buffer.Reader.TryRead(out _))
             {

@@ -157,7 +157,8 @@ public interface IJobHandler
 {
     string Kind { get; }
 
-    Task Run(Claim claim, CancellationToken ct);
+    /// <summary>True: a commit has finished the job (<see cref="Commit.Done"/>), or another node has it. False: it is to be completed.</summary>
+    Task<bool> Run(Claim claim, CancellationToken ct);
 }
 
 /// <summary>The database is away, or did not answer in time.</summary>

@@ -1,0 +1,144 @@
+using System.Buffers;
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Projections;
+
+/// <summary>
+/// Everything that proves what a run did, in one file that needs no server to be checked: <c>{format, run, events, artifacts, blobs, head, digests}</c> in its
+/// RFC 8785 form. It is a pure function of the log, so asking twice gives the same bytes. <see cref="TraceVerifier"/> checks it.
+/// </summary>
+public static class TraceBundle
+{
+    public const string Format = "cowork-trace/1";
+
+    /// <summary>The bundle of a run as the log has it now; null when there is no such run.</summary>
+    /// <param name="session">Key of the run's session.</param>
+    /// <param name="run">Key of the run.</param>
+    public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, string session, string run, CancellationToken ct)
+    {
+        var entries = await log.OfRun(org, session, run, ct);
+        var stream = Run.Aggregate.Stream(run);
+        var own = await log.Load(org, stream, 0, int.MaxValue, ct);
+        if (own.Events.Count == 0)
+        {
+            return null;
+        }
+        var json = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(json))
+        {
+            writer.WriteStartObject();
+            writer.WriteString("format", Format);
+            writer.WritePropertyName("run");
+            WriteRun(writer, own.Events);
+            writer.WriteStartArray("artifacts");
+            writer.WriteEndArray();
+            writer.WriteStartArray("events");
+            var previous = new Dictionary<string, string> { [stream] = HashChain.Root };
+            var wanted = new SortedSet<string>(StringComparer.Ordinal);
+            foreach (var entry in entries)
+            {
+                if (!previous.TryGetValue(entry.Stream, out var hash))
+                {
+                    hash = entry.Version == 1 ? HashChain.Root : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
+                }
+                previous[entry.Stream] = entry.Hash;
+                var data = CanonicalJson.Of(entry.Data.Span);
+                FindBlobs(JsonNode.Parse(data), wanted);
+                writer.WriteStartObject();
+                writer.WriteString("tenant_id", entry.Org);
+                writer.WriteString("stream_id", entry.Stream);
+                writer.WriteNumber("version", entry.Version);
+                writer.WriteString("id", entry.Id);
+                writer.WriteString("type", entry.Type);
+                writer.WriteString("ts", HashChain.Timestamp(entry.At));
+                writer.WriteString("actor", entry.Actor);
+                writer.WritePropertyName("data");
+                writer.WriteRawValue(data);
+                writer.WriteString("prev_hash", hash);
+                writer.WriteString("hash", entry.Hash);
+                writer.WriteNumber("gid", entry.Position);
+                writer.WriteNumber("feed_id", entry.FeedId);
+                writer.WriteEndObject();
+            }
+            writer.WriteEndArray();
+            writer.WriteStartArray("blobs");
+            foreach (var sha256 in wanted)
+            {
+                var bytes = await blobs.Get(sha256, ct) ?? throw new InvalidDataException($"The blob {sha256} is missing.");
+                writer.WriteStartObject();
+                writer.WriteString("sha256", sha256);
+                writer.WriteNumber("bytes", bytes.Length);
+                writer.WriteBase64String("base64", bytes);
+                writer.WriteEndObject();
+            }
+            writer.WriteEndArray();
+            writer.WriteStartObject("head");
+            writer.WriteString("stream_id", stream);
+            writer.WriteNumber("version", own.Version);
+            writer.WriteString("hash", own.Hash);
+            writer.WriteEndObject();
+            writer.WriteEndObject();
+        }
+        var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
+        bundle["digests"] = Digests(bundle);
+        return CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(bundle, Indifferent));
+    }
+
+    static JsonSerializerOptions Indifferent { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
+
+    /// <summary>The run's summary, folded from its stream and from nothing else.</summary>
+    internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<Recorded> events)
+    {
+        var row = events.Aggregate((RunRow?)null, Runs.Evolve) ?? throw new InvalidDataException("The stream does not begin with run_created.");
+        writer.WriteStartObject();
+        RunSummary.WriteTurn(writer, row);
+        RunSummary.WriteRest(writer, row);
+        writer.WriteEndObject();
+    }
+
+    /// <summary>SHA-256 of every part, so that a change of what no event's hash covers (positions, say) is found in its place too.</summary>
+    internal static JsonObject Digests(JsonObject bundle)
+    {
+        var digests = new JsonObject();
+        foreach (var (name, part) in bundle)
+        {
+            if (name != "digests")
+            {
+                digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
+            }
+        }
+        return digests;
+    }
+
+    internal static string Digest(JsonNode? part) =>
+        Convert.ToHexStringLower(SHA256.HashData(CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, Indifferent))));
+
+    /// <summary>The digests of all <c>{sha256, bytes}</c> below a node.</summary>
+    internal static void FindBlobs(JsonNode? node, ISet<string> found)
+    {
+        switch (node)
+        {
+            case JsonObject o when o.Count == 2 && o["sha256"] is JsonValue sha256 && o["bytes"] is JsonValue:
+                found.Add(sha256.GetValue<string>());
+                break;
+            case JsonObject o:
+                foreach (var (_, member) in o)
+                {
+                    FindBlobs(member, found);
+                }
+                break;
+            case JsonArray a:
+                foreach (var item in a)
+                {
+                    FindBlobs(item, found);
+                }
+                break;
+        }
+    }
+}

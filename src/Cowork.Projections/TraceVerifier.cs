@@ -1,0 +1,247 @@
+using System.Buffers;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+using Cowork.Application.Storage;
+
+namespace Cowork.Projections;
+
+/// <summary>What is wrong with a bundle.</summary>
+/// <param name="Place">Where, as a JSON path, or <c>byte n</c>.</param>
+public sealed record TraceFault(string Place, string What);
+
+/// <summary>What a sound bundle shows.</summary>
+public sealed record TraceReport(string RunId, string Status, int Events, int Blobs, string Head);
+
+/// <summary>Checks a trace bundle with nothing but the bundle: chain, digests, blobs, and the run's summary folded again from its events.</summary>
+public static class TraceVerifier
+{
+    static readonly string[] Parts = ["artifacts", "blobs", "digests", "events", "format", "head", "run"];
+
+    static readonly string[] EventMembers =
+        ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
+
+    /// <summary>The first fault, or the report of a bundle without one.</summary>
+    public static (TraceReport? Report, TraceFault? Fault) Verify(ReadOnlySpan<byte> bundle)
+    {
+        JsonObject root;
+        byte[] canonical;
+        try
+        {
+            canonical = CanonicalJson.Of(bundle);
+            root = JsonNode.Parse(canonical) as JsonObject ?? throw new JsonException("The bundle is no JSON object.");
+        }
+        catch (JsonException e)
+        {
+            var place = e.BytePositionInLine is { } at ? $"line {e.LineNumber + 1}, byte {at}" : "$";
+            return (null, new(place, $"The file is not the JSON of a bundle: {e.Message}"));
+        }
+        catch (Exception e) when (e is InvalidOperationException or FormatException or DecoderFallbackException)
+        {
+            return (null, new("$", $"The file is not the JSON of a bundle: {e.Message}"));
+        }
+        try
+        {
+            return (Check(root, bundle, canonical), null);
+        }
+        catch (FaultException found)
+        {
+            return (null, found.Fault);
+        }
+    }
+
+    static TraceReport Check(JsonObject root, ReadOnlySpan<byte> bundle, byte[] canonical)
+    {
+        Members(root, "$", Parts);
+        Require(Text(root, "format", "$") == TraceBundle.Format, "$.format", $"The format is not {TraceBundle.Format}.");
+        var events = Array(root, "events");
+        var digests = root["digests"] as JsonObject ?? throw Fault("$.digests", "It is no object.");
+        var run = root["run"] as JsonObject ?? throw Fault("$.run", "It is no object.");
+        var head = root["head"] as JsonObject ?? throw Fault("$.head", "It is no object.");
+        Members(head, "$.head", ["hash", "stream_id", "version"]);
+
+        var own = Chain(events, Text(head, "stream_id", "$.head"));
+        var last = own.Count > 0 ? own[^1] : throw Fault("$.events", "There is no event of the run's own stream.");
+        Require(Number(head, "version", "$.head") == last.Version, "$.head.version", $"The last event of the stream is version {last.Version}.");
+        Require(Text(head, "hash", "$.head") == last.Hash, "$.head.hash", "It is not the hash of the stream's last event.");
+
+        Refold(run, own);
+        var blobs = Blobs(root, events);
+        Require(Array(root, "artifacts").Count == 0, "$.artifacts", "No event speaks of an artifact.");
+        Sums(root, digests);
+        if (!bundle.SequenceEqual(canonical))
+        {
+            var at = bundle.CommonPrefixLength(canonical);
+            throw Fault($"byte {at}", "The file is not in its canonical form (RFC 8785) from here on.");
+        }
+        return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), events.Count, blobs, last.Hash);
+    }
+
+    /// <summary>Every event's hash from what it follows, every stream's versions without a gap. Answers the events of the run's own stream.</summary>
+    static List<Recorded> Chain(JsonArray events, string ownStream)
+    {
+        var own = new List<Recorded>();
+        var heads = new Dictionary<string, (long Version, string Hash)>();
+        var (gid, feed) = (0L, 0L);
+        for (var i = 0; i < events.Count; i++)
+        {
+            var at = $"$.events[{i}]";
+            var e = events[i] as JsonObject ?? throw Fault(at, "It is no object.");
+            Members(e, at, EventMembers);
+            var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
+            var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
+            var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is no event id.");
+            var ts = DateTimeOffset.TryParseExact(
+                Text(e, "ts", at), "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time)
+                ? time
+                : throw Fault($"{at}.ts", "It is no timestamp.");
+            Require(previous.Length == 64 && previous.All(char.IsAsciiHexDigitLower), $"{at}.prev_hash", "It is no hash.");
+            var data = CanonicalJson.Of(Encoding.UTF8.GetBytes(e["data"]!.ToJsonString()));
+            var computed = HashChain.Next(previous, org, stream, version, id, type, ts, actor, data);
+            Require(computed == hash, at, $"Event {version} of {stream} ({type}) does not have the hash {hash}: its content, its predecessor or the hash was changed.");
+            if (heads.TryGetValue(stream, out var before))
+            {
+                Require(version > before.Version, $"{at}.version", $"It follows version {before.Version}.");
+                Require(version > before.Version + 1 || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before.");
+                Require(stream != ownStream || version == before.Version + 1, at, $"Version {before.Version + 1} of {stream} is missing.");
+            }
+            else
+            {
+                Require(stream != ownStream || version == 1, at, $"Version 1 of {stream} is missing.");
+                Require(version > 1 || previous == HashChain.Root, $"{at}.prev_hash", "Before version 1 stand zeros.");
+            }
+            heads[stream] = (version, hash);
+            var (position, feedId) = (Number(e, "gid", at), Number(e, "feed_id", at));
+            Require(position > gid, $"{at}.gid", $"It follows position {gid}.");
+            Require(feedId > feed, $"{at}.feed_id", $"It follows feed id {feed}.");
+            (gid, feed) = (position, feedId);
+            if (stream == ownStream)
+            {
+                try
+                {
+                    own.Add(new(org, stream, version, id, type, EventJson.Read(type, data, ts), data, ts, actor, hash, position));
+                }
+                catch (JsonException unknown)
+                {
+                    throw Fault(at, unknown.Message);
+                }
+            }
+        }
+        return own;
+    }
+
+    static void Refold(JsonObject run, List<Recorded> own)
+    {
+        var json = new ArrayBufferWriter<byte>();
+        using (var writer = new Utf8JsonWriter(json))
+        {
+            try
+            {
+                TraceBundle.WriteRun(writer, own);
+            }
+            catch (InvalidDataException e)
+            {
+                throw Fault("$.events", e.Message);
+            }
+        }
+        var folded = JsonNode.Parse(json.WrittenSpan)!.AsObject();
+        Members(run, "$.run", [.. folded.Select(member => member.Key)]);
+        foreach (var (name, value) in folded)
+        {
+            Require(TraceBundle.Digest(value) == TraceBundle.Digest(run[name]), $"$.run.{name}", $"The events make it {value?.ToJsonString() ?? "null"}.");
+        }
+    }
+
+    static int Blobs(JsonObject root, JsonArray events)
+    {
+        var wanted = new SortedSet<string>(StringComparer.Ordinal);
+        foreach (var e in events)
+        {
+            TraceBundle.FindBlobs(e!["data"], wanted);
+        }
+        var blobs = Array(root, "blobs");
+        for (var i = 0; i < blobs.Count; i++)
+        {
+            var at = $"$.blobs[{i}]";
+            var blob = blobs[i] as JsonObject ?? throw Fault(at, "It is no object.");
+            Members(blob, at, ["base64", "bytes", "sha256"]);
+            byte[] bytes;
+            try
+            {
+                bytes = Convert.FromBase64String(Text(blob, "base64", at));
+            }
+            catch (FormatException)
+            {
+                throw Fault($"{at}.base64", "It is no base64.");
+            }
+            var sha256 = Text(blob, "sha256", at);
+            Require(Convert.ToHexStringLower(SHA256.HashData(bytes)) == sha256, at, $"The bytes do not have the digest {sha256}.");
+            Require(Number(blob, "bytes", at) == bytes.Length, $"{at}.bytes", $"There are {bytes.Length}.");
+            Require(wanted.Remove(sha256), at, "No event speaks of it, or it stands twice.");
+        }
+        Require(wanted.Count == 0, "$.blobs", $"The blob {wanted.FirstOrDefault()} is missing.");
+        return blobs.Count;
+    }
+
+    static void Sums(JsonObject root, JsonObject digests)
+    {
+        var expected = TraceBundle.Digests(root);
+        Members(digests, "$.digests", [.. expected.Select(part => part.Key)]);
+        foreach (var (name, sum) in expected)
+        {
+            if (sum is JsonArray sums)
+            {
+                var given = digests[name] as JsonArray ?? throw Fault($"$.digests.{name}", "It is no array.");
+                Require(given.Count == sums.Count, $"$.digests.{name}", $"There are {sums.Count} parts.");
+                for (var i = 0; i < sums.Count; i++)
+                {
+                    Require(Same(given[i], sums[i]), $"$.{name}[{i}]", "The part does not have its digest.");
+                }
+            }
+            else
+            {
+                Require(Same(digests[name], sum), $"$.{name}", "The part does not have its digest.");
+            }
+        }
+
+        static bool Same(JsonNode? a, JsonNode? b) => a is JsonValue && JsonNode.DeepEquals(a, b);
+    }
+
+    static void Members(JsonObject o, string at, string[] names)
+    {
+        foreach (var name in names)
+        {
+            Require(o.ContainsKey(name), $"{at}.{name}", "It is missing.");
+        }
+        foreach (var (name, _) in o)
+        {
+            Require(names.Contains(name), $"{at}.{name}", "It does not belong here.");
+        }
+    }
+
+    static string Text(JsonObject o, string name, string at) =>
+        o[name] is JsonValue value && value.TryGetValue<string>(out var text) ? text : throw Fault($"{at}.{name}", "It is no string.");
+
+    static long Number(JsonObject o, string name, string at) =>
+        o[name] is JsonValue value && value.TryGetValue<long>(out var number) ? number : throw Fault($"{at}.{name}", "It is no whole number.");
+
+    static JsonArray Array(JsonObject root, string name) => root[name] as JsonArray ?? throw Fault($"$.{name}", "It is no array.");
+
+    static void Require(bool holds, string place, string what)
+    {
+        if (!holds)
+        {
+            throw Fault(place, what);
+        }
+    }
+
+    static FaultException Fault(string place, string what) => new(new(place, what));
+
+    sealed class FaultException(TraceFault fault) : Exception(fault.What)
+    {
+        public TraceFault Fault { get; } = fault;
+    }
+}
