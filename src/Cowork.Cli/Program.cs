@@ -1,0 +1,9 @@
+using Cowork.Cli;
+
+// Exit codes: 0 it is so, 1 it is not, 2 the question was wrong.
+return args switch
+{
+    ["doctor", .. var options] => await Doctor.Run(options),
+    ["help"] or ["--help"] or ["-h"] => Usage.Print(Console.Out, 0),
+    _ => Usage.Print(Console.Error, 2),
+};
