@@ -1,0 +1,14 @@
+namespace Cowork.Domain.Tests;
+
+/// <summary>Named test data: fixed values, so that a failure replays.</summary>
+static class A
+{
+    public static readonly DateTimeOffset Morning = new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
+
+    public const string Session = "sess_01kdvkjr000000000000000001";
+    public const string Run = "run_01kdvkjr000000000000000002";
+    public const string OtherRun = "run_01kdvkjr000000000000000003";
+    public const string ThirdRun = "run_01kdvkjr000000000000000004";
+
+    public static DateTimeOffset Later(double seconds) => Morning.AddSeconds(seconds);
+}

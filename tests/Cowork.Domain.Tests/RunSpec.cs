@@ -1,0 +1,186 @@
+using System.Collections.Immutable;
+
+using Xunit;
+
+using static Cowork.Domain.RunCommand;
+using static Cowork.Domain.RunEvent;
+
+namespace Cowork.Domain.Tests;
+
+public sealed class RunSpec
+{
+    static readonly Spec<RunCommand, RunEvent, Run> Spec = new(Run.Aggregate);
+
+    static readonly RunCreated Created = new(A.Run, A.Session, Content.Of("hello"), "offline", null, A.Morning);
+    static readonly RunStarted Started = new(1, "n1", A.Morning);
+    static readonly MemoryRetrieval Remembered = new(0, [], [], [], A.Morning);
+    static readonly RequestedCall Look = new("c1", "list_files", Content.Of("{}"));
+    static readonly RequestedCall Read = new("c2", "read_file", Content.Of("""{"path":"a"}"""));
+
+    static Answer Answering(params ImmutableList<RequestedCall> calls) => new("offline", calls.IsEmpty ? "stop" : "tool_calls", new('a', 64), 3, 5, 7, calls);
+
+    static LlmResponse Responded(int step, int calls = 0, int attempt = 1) =>
+        new(step, attempt, "offline", calls == 0 ? "stop" : "tool_calls", new('a', 64), 3, 5, calls, 7, A.Morning);
+
+    static ToolCall Called(RequestedCall call) => new(call.Id, call.Name, call.Input, A.Morning);
+
+    static PolicyDecision Allowed(RequestedCall call) => new(call.Id, PolicyOutcome.Allow, "read", "inside", A.Morning);
+
+    static ToolResult Result(int step, RequestedCall call, int attempt = 1) => new(step, attempt, call.Id, call.Name, Content.Of("…"), false, A.Morning);
+
+    static readonly RunEvent[] Asked = [Created, Started, Remembered, Responded(2, 2), Called(Look), Called(Read)];
+
+    [Fact]
+    public void A_run_goes_from_message_to_reply_in_this_order()
+    {
+        var history = new List<RunEvent>();
+        Assert.IsType<NextStep.Done>(Next());
+        history.Add(Created);
+        Assert.IsType<NextStep.Begin>(Next());
+        history.Add(Started);
+        Assert.Equal(new NextStep.RetrieveMemory(Content.Of("hello")), Next());
+        history.Add(Remembered);
+        Assert.Equal(new NextStep.AskModel(1), Next());
+        history.AddRange([Responded(2, 1), Called(Look)]);
+        Assert.Equal(new NextStep.JudgeCall(Look), Next());
+        history.Add(Allowed(Look));
+        Assert.Equal(new NextStep.CallTool(Look, 3, 1), Next());
+        history.Add(Result(3, Look));
+        Assert.Equal(new NextStep.AskModel(2), Next());
+        history.AddRange([new OutputDelta("done", A.Morning), Responded(4), new AssistantReply(Content.Of("done"), A.Morning)]);
+        Assert.IsType<NextStep.Finish>(Next());
+        history.Add(new RunCompleted(16, 1, 14, A.Morning));
+        Assert.IsType<NextStep.Done>(Next());
+
+        NextStep Next() => Run.Next(Spec.Given([.. history]).State, RunLimits.Default, A.Morning);
+    }
+
+    [Fact]
+    public void Creating_it_twice_is_silence() => Spec.Given(Created).When(new Create(A.Run, A.Session, Content.Of("hello"), "offline", null, A.Morning)).ThenNothing();
+
+    [Fact]
+    public void Calls_are_answered_one_after_another_in_the_order_asked_for()
+    {
+        var state = Spec.Given([.. Asked, Allowed(Look), Result(3, Look)]).State;
+        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, A.Morning));
+        Spec.Given([.. Asked, Allowed(Look)]).When(new RecordResult(1, Read.Id, Content.Of("…"), false, A.Morning)).ThenRefused("run_fenced");
+    }
+
+    [Fact]
+    public void A_denied_call_gets_a_refusal_as_its_result_and_the_run_goes_on()
+    {
+        var after = Spec.Given(Asked).When(new RecordPolicy(1, Look.Id, PolicyOutcome.Deny, "secrets", "no", A.Morning)).Then(
+            new PolicyDecision(Look.Id, PolicyOutcome.Deny, "secrets", "no", A.Morning),
+            new ToolResult(3, 1, Look.Id, Look.Name, Content.Of("Refused by policy (secrets): no"), true, A.Morning));
+        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(after, RunLimits.Default, A.Morning));
+    }
+
+    [Fact]
+    public void A_taken_over_run_repeats_the_step_under_way_as_its_second_attempt_and_no_other()
+    {
+        var over = Spec.Given([.. Asked, Allowed(Look)]).When(new Begin(2, "n2", A.Later(9))).Then(new RunResumed(2, 2, "n2", A.Later(9)));
+        Assert.Equal(new NextStep.CallTool(Look, 3, 2), Run.Next(over, RunLimits.Default, A.Morning));
+        Spec.Given([.. Asked, Allowed(Look), new RunResumed(2, 2, "n2", A.Later(9))])
+            .When(new RecordResult(2, Look.Id, Content.Of("…"), false, A.Morning)).Then(Result(3, Look, attempt: 2));
+        var next = Spec.Given([.. Asked, Allowed(Look), new RunResumed(2, 2, "n2", A.Later(9)), Result(3, Look, 2), Allowed(Read)]).State;
+        Assert.Equal(new NextStep.CallTool(Read, 4, 1), Run.Next(next, RunLimits.Default, A.Morning));
+    }
+
+    [Fact]
+    public void Text_streamed_before_a_takeover_is_no_part_of_the_answer()
+    {
+        var state = (Run.Active)Spec.Given(
+            Created, Started, Remembered, new OutputDelta("lost", A.Morning), new RunResumed(2, 2, "n2", A.Morning),
+            new OutputDelta("kept", A.Morning), Responded(2, 1, 2), Called(Look)).State;
+        Assert.Equal("kept", ((Said.ByModel)state.Transcript[0]).Text);
+    }
+
+    public static TheoryData<RunCommand> OfTheDriver => new(
+        new RecordMemory(1, [], [], A.Morning),
+        new RecordText(1, "x", A.Morning),
+        new RecordAnswer(1, "x", Content.Of("x"), Answering(), A.Morning),
+        new RecordPolicy(1, "c1", PolicyOutcome.Allow, "r", "", A.Morning),
+        new RecordResult(1, "c1", Content.Of("x"), false, A.Morning),
+        new Complete(1, A.Morning),
+        new Fail(1, "model_failed", "x", A.Morning),
+        new ConfirmCancel(1, A.Morning),
+        new Begin(1, "n1", A.Morning));
+
+    [Theory]
+    [MemberData(nameof(OfTheDriver))]
+    public void A_driver_whose_run_was_taken_over_can_write_nothing(RunCommand stale) =>
+        Spec.Given([.. Asked, new RunResumed(2, 2, "n2", A.Morning)]).When(stale).ThenRefused("run_fenced");
+
+    [Theory]
+    [MemberData(nameof(OfTheDriver))]
+    public void An_ended_run_stays_as_it_is(RunCommand late) =>
+        Spec.Given(Created, Started, new RunFailed(new("model_failed", "x"), A.Morning)).When(late).ThenRefused("run_fenced");
+
+    [Fact]
+    public void The_same_driver_beginning_again_is_silence() => Spec.Given(Created, Started).When(new Begin(1, "n1", A.Morning)).ThenNothing();
+
+    [Fact]
+    public void An_answer_without_calls_is_the_reply() =>
+        Spec.Given(Created, Started, Remembered, new OutputDelta("he", A.Morning))
+            .When(new RecordAnswer(1, "llo", Content.Of("hello"), Answering(), A.Morning))
+            .Then(new OutputDelta("llo", A.Morning), Responded(2), new AssistantReply(Content.Of("hello"), A.Morning));
+
+    [Fact]
+    public void A_long_tail_is_cut_between_characters()
+    {
+        var tail = new string('x', Limits.DeltaCharsMax - 1) + "😀";
+        var decision = Run.Decide(new RecordAnswer(1, tail, null, Answering(Look), A.Morning), Spec.Given(Created, Started, Remembered).State);
+        var pieces = decision.Events.OfType<OutputDelta>().Select(d => d.Text).ToList();
+        Assert.Equal(2, pieces.Count);
+        Assert.Equal(tail, string.Concat(pieces));
+        Assert.All(pieces, piece => Assert.True(StorableText.IsStorable(piece)));
+    }
+
+    [Fact]
+    public void Cancelling_a_waiting_run_ends_it_at_once() =>
+        Spec.Given(Created).When(new RunCommand.Cancel(A.Morning)).Then(new RunCancelRequested(A.Morning), new RunCancelled(A.Morning));
+
+    [Fact]
+    public void Cancelling_a_running_run_asks_its_driver_to_stop()
+    {
+        var asked = Spec.Given(Asked).When(new RunCommand.Cancel(A.Morning)).Then(new RunCancelRequested(A.Morning));
+        Assert.IsType<NextStep.ConfirmCancel>(Run.Next(asked, RunLimits.Default, A.Morning));
+        Spec.Given([.. Asked, new RunCancelRequested(A.Morning)]).When(new RunCommand.Cancel(A.Morning)).ThenNothing();
+        Spec.Given([.. Asked, new RunCancelRequested(A.Morning)]).When(new ConfirmCancel(1, A.Morning)).Then(new RunCancelled(A.Morning));
+    }
+
+    [Fact]
+    public void Cancelling_an_ended_run_changes_nothing() =>
+        Spec.Given(Created, Started, new RunCancelRequested(A.Morning), new RunCancelled(A.Morning)).When(new RunCommand.Cancel(A.Morning)).ThenNothing();
+
+    [Theory]
+    [InlineData(8, 2, 1, 3600, 0, "ok")]               // everything just within its limit
+    [InlineData(7, 2, 1, 3600, 0, "limit_tokens")]     // the round used 8
+    [InlineData(8, 1, 2, 3600, 0, "limit_tool_calls")] // it asked for 2
+    [InlineData(8, 2, 1, 3600, 3601, "limit_time")]
+    public void A_run_past_a_limit_fails_by_its_name(long tokens, int calls, int rounds, int seconds, int passed, string expected)
+    {
+        var state = Spec.Given(Asked).State;
+        var next = Run.Next(state, new(tokens, calls, rounds, TimeSpan.FromSeconds(seconds)), A.Later(passed));
+        Assert.Equal(expected, next is NextStep.GiveUp why ? why.Code : "ok");
+    }
+
+    [Fact]
+    public void A_run_out_of_rounds_fails_only_when_it_needs_another()
+    {
+        RunEvent[] answered = [.. Asked, Allowed(Look), Result(3, Look), Allowed(Read), Result(4, Read)];
+        var limits = RunLimits.Default with { Rounds = 1 };
+        Assert.Equal("limit_rounds", ((NextStep.GiveUp)Run.Next(Spec.Given(answered).State, limits, A.Morning)).Code);
+        RunEvent[] replied = [Created, Started, Remembered, Responded(2), new AssistantReply(Content.Of("x"), A.Morning)];
+        Assert.IsType<NextStep.Finish>(Run.Next(Spec.Given(replied).State, limits, A.Morning));
+    }
+
+    [Fact]
+    public void What_was_used_is_summed_up()
+    {
+        var state = (Run.Active)Spec.Given(Asked).State;
+        Assert.Equal(new RunUsage(8, 2, 1, 7), state.Usage);
+        Spec.Given(Created, Started, Remembered, Responded(2), new AssistantReply(Content.Of("x"), A.Morning))
+            .When(new Complete(1, A.Later(1))).Then(new RunCompleted(8, 0, 7, A.Later(1)));
+    }
+}
