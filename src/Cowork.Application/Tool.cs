@@ -32,10 +32,15 @@ public interface ITool
 public sealed record ToolContext(string Org, string Session, string Run, string Workspace, string IdempotencyToken, int Attempt);
 
 /// <param name="Text">What the model gets to read.</param>
-public sealed record ToolOutcome(string Text, bool IsError);
+public sealed record ToolOutcome(string Text, bool IsError)
+{
+    public static ToolOutcome Ok(string text) => new(text, IsError: false);
+
+    public static ToolOutcome Error(string text) => new(text, IsError: true);
+}
 
 /// <summary>What a call would touch.</summary>
-/// <param name="Kind">The rule's word for what is done: <c>list</c>, <c>read</c>, <c>search</c>, <c>remember</c>, <c>recall</c>.</param>
+/// <param name="Kind">The rule's word for what is done: <c>list</c>, <c>read</c>, <c>search</c>, <c>remember</c>, <c>recall</c>, <c>invalid</c>.</param>
 /// <param name="Path">The path as it resolves (symlinks followed) relative to the grant, null when the call has none.</param>
 /// <param name="InsideGrants">False when the path leads out of every grant.</param>
 /// <param name="Invalid">Why the input cannot be judged: broken JSON, a missing argument. Such a call is not made; the model is told.</param>

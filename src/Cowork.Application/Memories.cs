@@ -1,0 +1,14 @@
+namespace Cowork.Application;
+
+/// <summary>What the tools <c>remember</c> and <c>recall</c> keep and find.</summary>
+public interface IMemories
+{
+    /// <summary>
+    /// Keeps the content and answers the memory's id, <c>mem_…</c>. The same <see cref="ToolContext.IdempotencyToken"/> names the same memory, so a
+    /// repeated attempt keeps it once.
+    /// </summary>
+    ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct);
+
+    /// <summary>Memories that share a word with the query, best first. Kinds: <c>session_summary</c>, <c>learning</c>, <c>memory</c>.</summary>
+    ValueTask<IReadOnlyList<(string Id, string Kind, string Text)>> Recall(string org, string query, int limit, CancellationToken ct);
+}

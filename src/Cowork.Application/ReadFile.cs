@@ -1,0 +1,132 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+
+namespace Cowork.Application;
+
+/// <summary><c>read_file {path, offset?, limit?}</c>: the text of a file, or a range of its lines.</summary>
+public sealed class ReadFile(Policy policy) : ITool
+{
+    /// <summary>Characters of one answer: about 8 000 tokens, so that a run's 100 000 hold several files.</summary>
+    public const int CharsMax = 32 * 1024;
+
+    /// <summary>How far into a file lines are looked for, in bytes; past it a model should search instead.</summary>
+    const long BytesMax = 256L << 20;
+
+    public string Name => "read_file";
+
+    public string Description =>
+        $"Reads a text file of the session's folder, at most {CharsMax} characters at a time; give offset and limit to read on, in lines.";
+
+    public JsonElement Schema { get; } = ToolInput.Schema(
+        """
+        {"type":"object","required":["path"],"properties":{
+          "path":{"type":"string","description":"The file, relative to the session's folder."},
+          "offset":{"type":"integer","minimum":1,"description":"The first line to read, from 1."},
+          "limit":{"type":"integer","minimum":1,"description":"How many lines to read."}}}
+        """);
+
+    public CallSubject Subject(ToolContext context, JsonElement input)
+    {
+        var subject = PathArgument.Subject(context, "read", input, otherwise: null);
+        Range(input, out var error);
+        return subject.Invalid is null && error is not null ? subject with { Invalid = error } : subject;
+    }
+
+    public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
+    {
+        var (offset, limit) = Range(input, out var wrong);
+        if (wrong is not null)
+        {
+            return ToolOutcome.Error(wrong);
+        }
+        if (PathArgument.Open(context, "read", Name, input, null, policy, out var found) is { } error)
+        {
+            return error;
+        }
+        using (found)
+        {
+            if (found.IsDirectory)
+            {
+                return ToolOutcome.Error($"{found.Relative} is a folder; list_files shows what is in it.");
+            }
+            if (found.Unreadable is { } why)
+            {
+                return ToolOutcome.Error($"{found.Relative} is not read. {why}");
+            }
+            try
+            {
+                return await Read(found, offset, limit, ct);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return ToolOutcome.Error($"{found.Relative} cannot be read by the host.");
+            }
+        }
+    }
+
+    static async Task<ToolOutcome> Read(GrantedPath.Found file, long offset, long limit, CancellationToken ct)
+    {
+        await using var stream = file.OpenRead();
+        var probe = new byte[64 * 1024];
+        var read = await stream.ReadAtLeastAsync(probe, probe.Length, throwOnEndOfStream: false, ct);
+        if (FileText.EncodingOf(probe.AsSpan(0, read), isWhole: read < probe.Length) is not { } encoding)
+        {
+            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{file.Relative} is a binary file of {file.Size} bytes; it cannot be shown as text."));
+        }
+        stream.Position = 0;
+        using var reader = new StreamReader(stream, encoding, detectEncodingFromByteOrderMarks: true);
+        var text = new StringBuilder();
+        var buffer = new char[16 * 1024];
+        var (line, lastShown, cut, atStart) = (1L, 0L, false, true);
+        int count;
+        while (stream.Position <= BytesMax && (count = await reader.ReadBlockAsync(buffer, ct)) > 0)
+        {
+            for (var i = 0; i < count;)
+            {
+                var end = Array.IndexOf(buffer, '\n', i, count - i);
+                var next = end < 0 ? count : end + 1;
+                if (line >= offset && line - offset < limit && !cut)
+                {
+                    var room = CharsMax - text.Length;
+                    cut = next - i > room;
+                    var take = cut ? room - (room > 0 && char.IsHighSurrogate(buffer[i + room - 1]) ? 1 : 0) : next - i;
+                    text.Append(buffer, i, take);
+                    lastShown = take > 0 ? line : lastShown;
+                }
+                atStart = end >= 0;
+                line += end >= 0 ? 1 : 0;
+                i = next;
+            }
+        }
+        var lines = atStart ? line - 1 : line;
+        var isRest = stream.Position > BytesMax;
+        if (offset > Math.Max(lines, 1))
+        {
+            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture,
+                $"{file.Relative} has {lines} lines{(isRest ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
+        }
+        if (cut || offset > 1 || lastShown < lines || isRest)
+        {
+            if (text.Length > 0 && text[^1] != '\n')
+            {
+                text.Append('\n');
+            }
+            text.Append(CultureInfo.InvariantCulture, $"[Lines {offset} to {lastShown} of {lines}{(isRest ? $" in the first {BytesMax >> 20} MiB" : "")}.");
+            if (cut)
+            {
+                text.Append(CultureInfo.InvariantCulture, $" Cut at {CharsMax} characters, within or after line {lastShown}: read on with offset {Math.Max(lastShown, offset)}.");
+            }
+            text.Append(']');
+        }
+        return ToolOutcome.Ok(text.ToString());
+    }
+
+    static (long Offset, long Limit) Range(JsonElement input, out string? error)
+    {
+        var offset = ToolInput.Number(input, "offset", 1, 1, int.MaxValue, out error);
+        var limit = ToolInput.Number(input, "limit", int.MaxValue, 1, int.MaxValue, out var wrongLimit);
+        error ??= wrongLimit;
+        return (offset, limit);
+    }
+}

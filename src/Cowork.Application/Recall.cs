@@ -1,0 +1,35 @@
+using System.Text.Json;
+
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary><c>recall {query}</c>: what was remembered about something.</summary>
+public sealed class Recall(IMemories memories) : ITool
+{
+    public string Name => "recall";
+
+    public string Description => "Finds what was remembered in earlier turns and sessions: memories, session summaries and learnings, best first.";
+
+    public JsonElement Schema { get; } = ToolInput.Schema(
+        """{"type":"object","required":["query"],"properties":{"query":{"type":"string","description":"Words to look for."}}}""");
+
+    public CallSubject Subject(ToolContext context, JsonElement input)
+    {
+        ToolInput.Text(input, "query", required: true, out var error);
+        return new("recall", Invalid: error);
+    }
+
+    public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
+    {
+        var query = ToolInput.Text(input, "query", required: true, out var error);
+        if (error is not null)
+        {
+            return ToolOutcome.Error(error);
+        }
+        var found = await memories.Recall(context.Org, query!, Limits.MemoriesPerRunMax, ct);
+        return ToolOutcome.Ok(found.Count == 0
+            ? "Nothing is remembered about this."
+            : string.Join('\n', found.Select(m => $"{m.Id} ({m.Kind}): {FileText.OneLine(m.Text)}")));
+    }
+}

@@ -1,0 +1,41 @@
+using System.Text.Json;
+
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary><c>remember {content}</c>: keeps a text for later runs.</summary>
+public sealed class Remember(IMemories memories) : ITool
+{
+    public string Name => "remember";
+
+    public string Description => $"Keeps a fact for later turns and sessions, at most {Limits.MemoryCharsMax} characters.";
+
+    public JsonElement Schema { get; } = ToolInput.Schema(
+        """{"type":"object","required":["content"],"properties":{"content":{"type":"string","description":"What to keep, in words that make sense by themselves."}}}""");
+
+    public CallSubject Subject(ToolContext context, JsonElement input)
+    {
+        Content(input, out var error);
+        return new("remember", Invalid: error);
+    }
+
+    public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
+    {
+        var content = Content(input, out var error);
+        return error is not null
+            ? ToolOutcome.Error(error)
+            : ToolOutcome.Ok($"Remembered as {await memories.Remember(context, content!, ct)}.");
+    }
+
+    // A longer one could never be put before the model.
+    static string? Content(JsonElement input, out string? error)
+    {
+        var content = ToolInput.Text(input, "content", required: true, out error);
+        if (content?.Length > Limits.MemoryCharsMax)
+        {
+            error = $"The argument \"content\" is longer than {Limits.MemoryCharsMax} characters.";
+        }
+        return content;
+    }
+}
