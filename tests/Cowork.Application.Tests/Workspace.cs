@@ -1,0 +1,46 @@
+using System.Diagnostics;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>A session's folder beside things that it must not reach, gone with the test.</summary>
+sealed class Workspace : IDisposable
+{
+    public Workspace()
+    {
+        Top = Directory.CreateTempSubdirectory("cowork-").FullName;
+        Root = Directory.CreateDirectory(Path.Combine(Top, "work")).FullName;
+        Beside = Directory.CreateDirectory(Path.Combine(Top, "beside")).FullName;
+        File.WriteAllText(Path.Combine(Beside, "outside.txt"), OutsideText);
+    }
+
+    public const string OutsideText = "what lies outside";
+
+    public string Top { get; }
+
+    public string Root { get; }
+
+    public string Beside { get; }
+
+    public ToolContext Context => new("default", "s", "r", Root, "r:1", 1);
+
+    public string Write(string relative, string text)
+    {
+        var path = Path.Combine(Root, relative);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    public void Link(string relative, string target) => File.CreateSymbolicLink(Path.Combine(Root, relative), target);
+
+    public void Command(string program, params string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { WorkingDirectory = Root })!;
+        process.WaitForExit();
+        Assert.Equal(0, process.ExitCode);
+    }
+
+    public void Dispose() => Directory.Delete(Top, recursive: true);
+}
