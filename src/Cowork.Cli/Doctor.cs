@@ -62,7 +62,11 @@ static class Doctor
             await Database(postgres),
             new("engine", "npgsql"),
             Tool("bubblewrap", "bwrap", ["--version"], "apt-get install bubblewrap"),
-            Tool("Jupyter", "python3", ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"], "apt-get install python3-ipykernel python3-jupyter-client"),
+            Tool(
+                "Jupyter",
+                "python3",
+                ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"],
+                "apt-get install python3-ipykernel python3-jupyter-client"),
             new("model", "offline (built in, needs no key and no network)"),
         ];
         foreach (var finding in findings)

@@ -141,7 +141,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     {
         if (Directory.Exists(directory) && Directory.EnumerateFileSystemEntries(directory).Any())
         {
-            throw new PrivatePostgresException($"{directory} is not empty and not PostgreSQL's (no PG_VERSION in it). Choose another data directory, or move those files away.");
+            throw new PrivatePostgresException(
+                $"{directory} is not empty and not PostgreSQL's (no PG_VERSION in it). Choose another data directory, or move those files away.");
         }
         var making = directory + ".new";
         if (Directory.Exists(making))
@@ -154,7 +155,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
                 binaries.Initdb, "-D", making, "--username", Name, "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
                 "--auth-local=trust", "--auth-host=reject", "--no-instructions", .. ephemeral ? ["--no-sync"] : Array.Empty<string>()]),
             ct);
-        await File.AppendAllTextAsync(Path.Combine(making, "postgresql.conf"), "\ninclude_if_exists = 'cowork.conf'\t# written anew at every start; ALTER SYSTEM overrides it\n", ct);
+        const string include = "\ninclude_if_exists = 'cowork.conf'\t# written anew at every start; ALTER SYSTEM overrides it\n";
+        await File.AppendAllTextAsync(Path.Combine(making, "postgresql.conf"), include, ct);
         if (Directory.Exists(directory))
         {
             Directory.Delete(directory);
@@ -207,7 +209,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         var place = new DirectoryInfo(path);
         if (place.Exists && (place.LinkTarget is not null || await ServerUser.Owner(path, ct) is var owner && owner.Uid != user.Uid))
         {
-            throw new PrivatePostgresException($"{path} should hold the database's socket, but somebody else has put it there. Choose a data directory with a shorter path.");
+            throw new PrivatePostgresException(
+                $"{path} should hold the database's socket, but somebody else has put it there. Choose a data directory with a shorter path.");
         }
         await user.Own(path, ct);
         return path;
@@ -273,7 +276,10 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         }
     }
 
-    /// <summary>Adopts or starts, until it answers. After a kill the old server's children may hold their memory for a moment longer, so one failure says little.</summary>
+    /// <summary>
+    /// Adopts or starts, until it answers. After a kill the old server's children may hold their memory for a moment longer, so one failure
+    /// says little.
+    /// </summary>
     async Task BringUp(CancellationToken ct)
     {
         var since = Stopwatch.StartNew();
@@ -345,7 +351,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
             }
             catch (PostgresException e) when (e.SqlState.StartsWith("28", StringComparison.Ordinal) || e.SqlState.StartsWith("3D", StringComparison.Ordinal))
             {
-                throw new PrivatePostgresException($"The database in {_directory} lets nobody in as {Name}: {e.MessageText}. It was not made by this program; choose another data directory.", e);
+                throw new PrivatePostgresException(
+                    $"The database in {_directory} lets nobody in as {Name}: {e.MessageText}. It was not made by this program; choose another data directory.", e);
             }
             catch (NpgsqlException)
             {

@@ -32,7 +32,8 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
         }
         var users = (await File.ReadAllLinesAsync("/etc/passwd", ct)).Select(line => line.Split(':')).Where(fields => fields.Length >= 4).ToList();
         var user = users.Find(fields => fields[0] == "postgres") ?? users.Find(fields => fields[0] == "nobody")
-            ?? throw new PrivatePostgresException("PostgreSQL does not run as root, and there is neither a user postgres nor nobody to run it as. Add one: useradd --system postgres");
+            ?? throw new PrivatePostgresException(
+                "PostgreSQL does not run as root, and there is neither a user postgres nor nobody to run it as. Add one: useradd --system postgres");
         return new(true, int.Parse(user[2]), int.Parse(user[3]), user[0]);
     }
 
@@ -68,7 +69,9 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
     public static async Task<string> Finish(ProcessStartInfo start, CancellationToken ct)
     {
         var (code, said) = await Run(start, ct);
-        return code == 0 ? said : throw new PrivatePostgresException($"{start.FileName} {string.Join(' ', start.ArgumentList)} failed ({code}): {said.Trim()}");
+        return code == 0
+            ? said
+            : throw new PrivatePostgresException($"{start.FileName} {string.Join(' ', start.ArgumentList)} failed ({code}): {said.Trim()}");
     }
 
     /// <summary>Runs a command to its end and answers its code and all that it said.</summary>
@@ -126,7 +129,8 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
         for (var at = 4; at < length; at += 8)
         {
             var entry = stored.AsSpan(at);
-            entries.Add((BinaryPrimitives.ReadInt16LittleEndian(entry), BinaryPrimitives.ReadInt16LittleEndian(entry[2..]), BinaryPrimitives.ReadInt32LittleEndian(entry[4..])));
+            entries.Add((
+                BinaryPrimitives.ReadInt16LittleEndian(entry), BinaryPrimitives.ReadInt16LittleEndian(entry[2..]), BinaryPrimitives.ReadInt32LittleEndian(entry[4..])));
         }
         if (entries.Count == 0)
         {

@@ -11,7 +11,7 @@ using Xunit;
 
 namespace Cowork.Engine.Tests;
 
-public sealed class PrivatePostgresSpec : IAsyncLifetime
+public sealed class PrivatePostgresSpecs : IAsyncLifetime
 {
     static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
 
@@ -140,7 +140,12 @@ public sealed class PrivatePostgresSpec : IAsyncLifetime
     public async Task A_server_that_cannot_start_says_why()
     {
         var data = Path.Combine(_directory, "postgres");
-        var options = new PrivatePostgresOptions(data) { Ephemeral = true, Settings = new Dictionary<string, string> { ["shared_buffers"] = "lots" }, StartPatience = TimeSpan.Zero };
+        var options = new PrivatePostgresOptions(data)
+        {
+            Ephemeral = true,
+            Settings = new Dictionary<string, string> { ["shared_buffers"] = "lots" },
+            StartPatience = TimeSpan.Zero,
+        };
         var failed = await Assert.ThrowsAsync<PrivatePostgresException>(() => PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None));
         Assert.Contains("shared_buffers", failed.Message, StringComparison.Ordinal);
     }

@@ -1,0 +1,81 @@
+using System.Text;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Xunit;
+
+using static Cowork.Domain.ApiTokenEvent;
+using static Cowork.Domain.IdempotencyKeyEvent;
+using static Cowork.Domain.MemoryEvent;
+using static Cowork.Domain.RunEvent;
+using static Cowork.Domain.SessionEvent;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>
+/// What lies in databases out there: golden/NAME.json holds the stored form of one sample of each event. A change that turns one of these red
+/// is a change of the format: give the event a new name (.v2) and leave the old one as it is.
+/// </summary>
+public sealed class GoldenSpecs
+{
+    const string Key = "01k9golden0000000000000000";
+    static readonly DateTimeOffset At = new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
+    static readonly Content Text = Content.Of("Was kostet \"das\"? <5 € & mehr\n");
+    static readonly Content Blob = new Content.Blob(new string('a', 64), 70_000);
+    static readonly Content Sealed = new Content.Sealed("A256GCM", "user:ann", "AAECAw==");
+
+    static readonly Event[] Samples =
+    [
+        new SessionCreated($"sess_{Key}", "/data/workspaces/w", """{"b":1,"a":[1.50]}""", """{"role":"clerk"}""", At),
+        new SessionDeleted(At),
+        new RunQueued($"run_{Key}", 2, At),
+        new RunDequeued($"run_{Key}", "run_01k9golden0000000000000001", At),
+        new RunCreated($"run_{Key}", $"sess_{Key}", Text, "offline", "key-1", At),
+        new RunStarted(1, "node-1", At),
+        new RunResumed(2, 7, "node-2", At),
+        new MemoryRetrieval(1, [new("learning", $"mem_{Key}")], [Text], [$"run_{Key}"], At),
+        new OutputDelta("Guten ", At),
+        new LlmResponse(3, 1, "offline", "tool_calls", new string('b', 64), 120, 15, 1, 2_500, At),
+        new ToolCall("call_1", "read_file", Content.Of("""{"path":"a.txt"}"""), At),
+        new PolicyDecision("call_1", PolicyOutcome.Allow, "read-inside", "inside the grants", At),
+        new ToolResult(4, 2, "call_1", "read_file", Blob, IsError: true, At),
+        new AssistantReply(Sealed, At),
+        new RunCancelRequested(At),
+        new RunCompleted(135, 1, 2_500, At),
+        new RunFailed(new("limit_tokens", "The run may use 100000 tokens."), At),
+        new RunCancelled(At),
+        new MemoryWritten($"mem_{Key}", "session_summary", Text, $"sess_{Key}", $"run_{Key}", At),
+        new IdempotencyKeyClaimed("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
+        new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
+        new TokenRevoked(At),
+    ];
+
+    public static TheoryData<string> Names => [.. EventTypes.ByName.Keys.Order(StringComparer.Ordinal)];
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void An_event_is_written_as_its_golden_file_says(string name)
+    {
+        var written = Encoding.UTF8.GetString(EventJson.Write(Sample(name)));
+        var file = GoldenFile(name);
+        Assert.True(File.Exists(file), $"There is no golden/{name}.json. Write one with this line:\n{written}");
+        Assert.Equal(File.ReadAllText(file).TrimEnd('\n'), written);
+    }
+
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_golden_file_is_read_as_the_event_that_it_was(string name)
+    {
+        var stored = File.ReadAllBytes(GoldenFile(name)).AsSpan().TrimEnd("\n"u8);
+        var read = EventJson.Read(name, stored, At);
+        Assert.IsType(Sample(name).GetType(), read);
+        Assert.Equal(At, read.At);
+        Assert.Equal(Encoding.UTF8.GetString(stored), Encoding.UTF8.GetString(EventJson.Write(read)));
+    }
+
+    static Event Sample(string name) =>
+        Array.Find(Samples, e => EventTypes.ByType[e.GetType()] == name) ?? throw new InvalidOperationException($"Add a sample of {name} to {nameof(Samples)}.");
+
+    static string GoldenFile(string name) => Path.Combine(AppContext.BaseDirectory, "golden", $"{name}.json");
+}

@@ -1,0 +1,54 @@
+using System.Text.RegularExpressions;
+
+using Xunit;
+
+namespace Cowork.Tidy;
+
+public sealed partial class DocumentRules
+{
+    const int ReadmeLinesMax = 150;
+    const int LineMax = 200;
+
+    [Fact]
+    public void The_readme_is_read_in_one_go() => Rule.Holds(
+        Repository.Documents.Where(f => f == "README.md" && Repository.Lines(f).Length > ReadmeLinesMax),
+        $"At most {ReadmeLinesMax} lines; move the rest to docs/ and link it:");
+
+    [Fact]
+    public void Only_the_known_documents_stand_at_the_root() => Rule.Holds(
+        Repository.Documents.Where(f => !f.Contains('/', StringComparison.Ordinal)).Except(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE.md"]),
+        "Plans and notes belong into issues, documents into docs/:");
+
+    [Fact]
+    public void Lines_of_prose_are_short() => Rule.Holds(
+        Repository.Where(Repository.Documents, line => line.Length > LineMax && !line.StartsWith('|') && !line.Contains("](", StringComparison.Ordinal)),
+        $"Break the line at {LineMax} characters:");
+
+    [Fact]
+    public void Links_lead_somewhere() => Rule.Holds(
+        from document in Repository.Documents
+        from link in Link().Matches(Repository.Read(document))
+        let target = link.Groups["target"].Value.Split('#')[0]
+        where target.Length > 0 && !target.Contains(':', StringComparison.Ordinal)
+        let path = Path.Combine(Repository.Root, Path.GetDirectoryName(document)!, target)
+        where !File.Exists(path) && !Directory.Exists(path)
+        select $"{document}: {target}",
+        "Mend the link:");
+
+    [Fact]
+    public void Decisions_are_numbered_without_a_gap()
+    {
+        var numbers = Decisions.Select(f => Path.GetFileName(f)[..4]);
+        Assert.Equal(numbers, Decisions.Select((_, i) => (i + 1).ToString("0000")));
+    }
+
+    [Fact]
+    public void A_decision_says_context_decision_and_consequences() => Rule.Holds(
+        Decisions.Where(f => !new[] { "## Context", "## Decision", "## Consequences" }.All(Repository.Lines(f).Contains)),
+        "A decision record has the headings Context, Decision and Consequences, on one page:");
+
+    static IReadOnlyList<string> Decisions => [.. Repository.Documents.Where(f => f.StartsWith("docs/decisions/", StringComparison.Ordinal))];
+
+    [GeneratedRegex(@"(?<!!)\[[^\]\n]*\]\((?<target>[^)\s]+)\)")]
+    private static partial Regex Link();
+}
