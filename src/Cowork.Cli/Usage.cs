@@ -5,6 +5,7 @@ static class Usage
     const string Text = """
         usage: cowork COMMAND
 
+          demo                                       a guided tour on a real file
           verify FILE…                               checks trace bundles with nothing but the files
           doctor [--data DIR]                        what is here, what is missing, and what mends it
           doctor --connection-string [--data DIR]    of the private database that runs

@@ -1,0 +1,209 @@
+using System.Diagnostics;
+using System.Net.Http.Json;
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Projections;
+
+namespace Cowork.Cli;
+
+/// <summary>
+/// <c>cowork demo</c>: a tour of the real thing over a real file. It starts a host of its own on a fresh data directory, talks to it over HTTP as any
+/// client would, and leaves nothing behind but the bundle that it fetched.
+/// </summary>
+static class Demo
+{
+    static readonly TimeSpan StartMax = TimeSpan.FromMinutes(1);
+
+    static readonly string Repository = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../.."));
+
+    public static async Task<int> Run(string[] options)
+    {
+        if (options.Length > 0)
+        {
+            return Usage.Wrong("demo takes no options");
+        }
+        var host = Path.Combine(Repository, "src/Cowork.Web", Path.GetRelativePath(Path.Combine(Repository, "src/Cowork.Cli"), AppContext.BaseDirectory), "Cowork.Web.dll");
+        var file = Path.Combine(Repository, "demo/airports.csv");
+        if (new[] { host, file }.FirstOrDefault(path => !File.Exists(path)) is { } missing)
+        {
+            Console.Error.WriteLine($"cowork: {missing} is missing. Run ./cowork demo in a checkout.");
+            return 2;
+        }
+        var data = Directory.CreateTempSubdirectory("cowork-demo-").FullName;
+        try
+        {
+            Title("A host of its own, with a PostgreSQL of its own");
+            await using var running = await Host.Start(host, data);
+            Say($"{running.Http.BaseAddress}, data in {data}");
+            await Tour(running.Http, data, file);
+            return 0;
+        }
+        finally
+        {
+            Directory.Delete(data, recursive: true);
+        }
+    }
+
+    static async Task Tour(HttpClient http, string data, string file)
+    {
+        Title("A session over a folder with a real file");
+        var workspace = Path.Combine(data, "workspaces", "demo");
+        Directory.CreateDirectory(workspace);
+        File.Copy(file, Path.Combine(workspace, "airports.csv"));
+        await Send(http, HttpMethod.Post, "/sessions", new { session_id = "demo", workspace_path = workspace, metadata = new { team = "tour" } });
+
+        Title("The session's feed, live, while the agent works");
+        using var following = new CancellationTokenSource();
+        var feed = Follow(http, "/sessions/demo/events/stream", following.Token);
+
+        const string question = "Which airport is in Barrow, Alaska?";
+        var turn = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
+        var tools = "/tool search_files {\"query\": \"Barrow\", \"limit\": 3}\n/say That is what the file says about Barrow.";
+        await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = tools });
+
+        Title("The same request again: the same run, nothing done twice");
+        await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
+        await following.CancelAsync();
+        await feed;
+
+        Title("What proves it: the run's trace bundle, checked without the server");
+        var run = turn.GetProperty("run_id").GetString()!;
+        var bundle = await http.GetByteArrayAsync($"/runs/{run}/trace");
+        var kept = Path.Combine(Path.GetTempPath(), $"{run}.json");
+        await File.WriteAllBytesAsync(kept, bundle);
+        Say($"GET /runs/{run}/trace → {bundle.Length} bytes, kept as {kept}");
+        Check(bundle, expectSound: true);
+
+        Title("One byte of the answer changed: found, and named");
+        var at = bundle.AsSpan().IndexOf("Barrow"u8);
+        bundle[at] = (byte)'C';
+        Say($"byte {at}: B → C");
+        Check(bundle, expectSound: false);
+        Say($"\nTry it: ./cowork verify {kept}");
+    }
+
+    static void Check(byte[] bundle, bool expectSound)
+    {
+        var (report, fault) = TraceVerifier.Verify(bundle);
+        Say(report is not null ? $"sound: {report.Status}, {report.Events} events, head {report.Head}" : $"NOT sound: {fault!.Place}: {fault.What}");
+        if (report is not null != expectSound)
+        {
+            throw new InvalidOperationException("The verifier is wrong about the bundle.");
+        }
+    }
+
+    static async Task<JsonElement> Send(HttpClient http, HttpMethod method, string path, object body)
+    {
+        var json = JsonSerializer.Serialize(body, Plain);
+        Say($"{method} {path} {json}");
+        using var request = new HttpRequestMessage(method, path) { Content = new StringContent(json, Encoding.UTF8, "application/json") };
+        using var response = await http.SendAsync(request);
+        var answer = await response.Content.ReadFromJsonAsync<JsonElement>();
+        Say($"  {(int)response.StatusCode} {answer.GetRawText()}");
+        response.EnsureSuccessStatusCode();
+        return answer;
+    }
+
+    static readonly JsonSerializerOptions Plain = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    static async Task Follow(HttpClient http, string path, CancellationToken ct)
+    {
+        try
+        {
+            using var response = await http.GetAsync(path, HttpCompletionOption.ResponseHeadersRead, ct);
+            using var lines = new StreamReader(await response.EnsureSuccessStatusCode().Content.ReadAsStreamAsync(ct));
+            while (await lines.ReadLineAsync(ct) is { } line)
+            {
+                if (line.StartsWith("data:", StringComparison.Ordinal))
+                {
+                    var e = JsonDocument.Parse(line[5..]).RootElement;
+                    var payload = e.GetProperty("payload").GetRawText();
+                    Say($"    ~ {e.GetProperty("id"),3} {e.GetProperty("type").GetString(),-18} {(payload.Length > 110 ? payload[..110] + "…" : payload)}");
+                }
+            }
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+            // The tour goes on without the feed.
+        }
+    }
+
+    static void Title(string text) => Console.WriteLine($"\n— {text}");
+
+    static void Say(string text) => Console.WriteLine(text);
+
+    /// <summary>A host as a child process.</summary>
+    sealed class Host(Process process, HttpClient http) : IAsyncDisposable
+    {
+        public HttpClient Http => http;
+
+        public static async Task<Host> Start(string dll, string data)
+        {
+            var port = FreePort();
+            var start = new ProcessStartInfo("dotnet", [dll, "--port", port.ToString(), "--data", data]) { RedirectStandardOutput = true, RedirectStandardError = true };
+            // The tour wants a database of its own even where the shell names another.
+            foreach (var name in new[] { "ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST" })
+            {
+                start.Environment.Remove(name);
+            }
+            var log = new StringBuilder();
+            var process = Process.Start(start)!;
+            process.OutputDataReceived += (_, line) => Keep(line.Data);
+            process.ErrorDataReceived += (_, line) => Keep(line.Data);
+            process.BeginOutputReadLine();
+            process.BeginErrorReadLine();
+            var host = new Host(process, new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") });
+            var clock = Stopwatch.StartNew();
+            while (!await host.IsReady())
+            {
+                if (process.HasExited || clock.Elapsed > StartMax)
+                {
+                    await host.DisposeAsync();
+                    throw new InvalidOperationException($"The host did not start:\n{log}");
+                }
+                await Task.Delay(50);
+            }
+            return host;
+
+            void Keep(string? line)
+            {
+                lock (log)
+                {
+                    log.AppendLine(line);
+                }
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            http.Dispose();
+            if (!process.HasExited)
+            {
+                using var kill = Process.Start("kill", ["-TERM", process.Id.ToString()]);
+                await process.WaitForExitAsync();
+            }
+            process.Dispose();
+        }
+
+        async Task<bool> IsReady()
+        {
+            try
+            {
+                using var answer = await http.GetAsync("/health/ready");
+                return answer.IsSuccessStatusCode;
+            }
+            catch (HttpRequestException)
+            {
+                return false;
+            }
+        }
+
+        static int FreePort()
+        {
+            using var listener = new System.Net.Sockets.TcpListener(System.Net.IPAddress.Loopback, 0);
+            listener.Start();
+            return ((System.Net.IPEndPoint)listener.LocalEndpoint).Port;
+        }
+    }
+}
