@@ -21,9 +21,10 @@ public sealed partial record PostgresBinaries(string Directory, int Major, strin
     {
         var onPath = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':', StringSplitOptions.RemoveEmptyEntries);
         var found = new List<PostgresBinaries>();
-        foreach (var directory in onPath.Concat(Versions("/usr/lib/postgresql")).Concat(Pgdg()).Append("/usr/local/pgsql/bin").Distinct())
+        var places = onPath.Concat(Versions("/usr/lib/postgresql")).Concat(Pgdg()).Append("/usr/local/pgsql/bin");
+        foreach (var directory in places.Where(p => File.Exists(Path.Combine(p, "initdb")) && File.Exists(Path.Combine(p, "postgres"))).Select(WhereItLies).Distinct())
         {
-            if (File.Exists(Path.Combine(directory, "initdb")) && File.Exists(Path.Combine(directory, "postgres")) && Ask(directory) is { } binaries)
+            if (Ask(directory) is { } binaries)
             {
                 found.Add(binaries);
             }
@@ -51,6 +52,11 @@ public sealed partial record PostgresBinaries(string Directory, int Major, strin
         System.IO.Directory.Exists(root) ? System.IO.Directory.GetDirectories(root).Select(version => Path.Combine(version, "bin")) : [];
 
     static IEnumerable<string> Pgdg() => System.IO.Directory.GetDirectories("/usr", "pgsql-*").Select(version => Path.Combine(version, "bin"));
+
+    /// <summary>PATH may hold links to programs whose companions lie beside them.</summary>
+    static string WhereItLies(string directory) =>
+        Path.GetDirectoryName(File.ResolveLinkTarget(Path.Combine(directory, "postgres"), returnFinalTarget: true)?.FullName) is { } real
+            && File.Exists(Path.Combine(real, "initdb")) ? real : directory;
 
     static PostgresBinaries? Ask(string directory)
     {
