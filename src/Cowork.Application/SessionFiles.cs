@@ -19,11 +19,14 @@ public sealed record FilesRead(IReadOnlyList<TextIndex> Texts, IReadOnlyList<str
 /// </summary>
 public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
 {
-    readonly FileBounds _bounds = bounds ?? new();
-    readonly Lock _gate = new();
-    readonly Dictionary<string, LinkedListNode<Kept>> _kept = new(StringComparer.Ordinal);
-    readonly LinkedList<Kept> _byUse = new();
-    long _bytes;
+    readonly FileBounds bounds = bounds ?? new();
+    readonly Lock gate = new();
+    readonly Dictionary<string, LinkedListNode<Kept>> byKey = new(StringComparer.Ordinal);
+    readonly LinkedList<Kept> byUse = new();
+    long keptBytes;
+
+    /// <summary>What an entry costs beside its text, so that empty files are forgotten too.</summary>
+    const int EntryBytes = 1_024;
 
     sealed record Kept(string Key, long Bytes, Lazy<TextIndex?> Text);
 
@@ -47,7 +50,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             {
                 continue;
             }
-            if (files >= _bounds.Files || bytes >= _bounds.TotalBytes)
+            if (files >= bounds.Files || bytes >= bounds.TotalBytes)
             {
                 isCut = true;
                 break;
@@ -61,7 +64,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             {
                 closed.Add(file.Relative);
             }
-            else if (file.Size > _bounds.FileBytes || bytes + file.Size > _bounds.TotalBytes)
+            else if (file.Size > bounds.FileBytes || bytes + file.Size > bounds.TotalBytes)
             {
                 tooLarge.Add(file.Relative);
             }
@@ -89,7 +92,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         if (isCut)
         {
             notes.Add(string.Create(CultureInfo.InvariantCulture,
-                $"The folder holds more than is searched ({_bounds.Files} files, {_bounds.TotalBytes >> 20} MiB): the rest was left out."));
+                $"The folder holds more than is searched ({bounds.Files} files, {bounds.TotalBytes >> 20} MiB): the rest was left out."));
         }
         return new(texts, notes);
 
@@ -107,21 +110,21 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
     {
         var key = $"{file.Version} {file.Relative}";
         Kept kept;
-        lock (_gate)
+        lock (gate)
         {
-            if (_kept.TryGetValue(key, out var node))
+            if (byKey.TryGetValue(key, out var node))
             {
-                _byUse.Remove(node);
-                _byUse.AddFirst(node);
+                byUse.Remove(node);
+                byUse.AddFirst(node);
                 kept = node.Value;
             }
             else
             {
                 // Whoever comes first makes it, from this call's open file: it stays open until the text is made, because this call waits for it.
-                kept = new(key, file.Size, new(() => Make(file)));
-                _kept[key] = _byUse.AddFirst(kept);
-                _bytes += kept.Bytes;
-                while (_bytes > _bounds.CacheBytes && _byUse.Last is { } last && last.Value != kept)
+                kept = new(key, file.Size + EntryBytes, new(() => Make(file)));
+                byKey[key] = byUse.AddFirst(kept);
+                keptBytes += kept.Bytes;
+                while (keptBytes > bounds.CacheBytes && byUse.Last is { } last && last.Value != kept)
                 {
                     Forget(last.Value);
                 }
@@ -134,7 +137,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            lock (_gate)
+            lock (gate)
             {
                 Forget(kept);
             }
@@ -145,14 +148,14 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
 
     void Forget(Kept kept)
     {
-        if (_kept.TryGetValue(kept.Key, out var node) && node.Value == kept)
+        if (byKey.TryGetValue(kept.Key, out var node) && node.Value == kept)
         {
-            _kept.Remove(kept.Key);
-            _byUse.Remove(node);
-            _bytes -= kept.Bytes;
+            byKey.Remove(kept.Key);
+            byUse.Remove(node);
+            keptBytes -= kept.Bytes;
         }
     }
 
     TextIndex? Make(GrantedPath.Found file) =>
-        FileText.Decode(FileText.ReadBytes(file, (int)_bounds.FileBytes)) is { } text ? TextIndex.Of(file.Relative, text) : null;
+        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Relative, text) : null;
 }

@@ -35,26 +35,26 @@ public sealed class TextIndex
 
     readonly record struct Piece(int Start, int Length, int FirstLine, int LastLine, int Terms, bool IsRecord);
 
-    readonly string _text;
-    readonly Shape _shape;
-    readonly List<Piece> _pieces = [];
-    readonly Dictionary<string, List<Posting>> _postings = new(StringComparer.Ordinal);
-    readonly List<string> _terms = [];
-    string[] _columns = [];
-    char _delimiter = ',';
+    readonly string text;
+    readonly Shape shape;
+    readonly List<Piece> pieces = [];
+    readonly Dictionary<string, List<Posting>> postings = new(StringComparer.Ordinal);
+    readonly List<string> terms = [];
+    string[] columns = [];
+    char delimiter = ',';
 
     TextIndex(string source, string text)
     {
         Source = source;
-        _text = text;
+        this.text = text;
         var ending = Path.GetExtension(source).ToLowerInvariant();
-        _shape = ending switch
+        shape = ending switch
         {
             ".csv" or ".tsv" or ".tab" => Shape.Row,
             ".json" or ".geojson" or ".jsonl" or ".ndjson" or ".ipynb" => Shape.Json,
             _ => Shape.Lines,
         };
-        switch (_shape)
+        switch (shape)
         {
             case Shape.Row:
                 CutRows(ending);
@@ -63,9 +63,9 @@ public sealed class TextIndex
                 if (!CutJson())
                 {
                     // Not JSON after all.
-                    _shape = Shape.Lines;
-                    _pieces.Clear();
-                    _postings.Clear();
+                    shape = Shape.Lines;
+                    pieces.Clear();
+                    postings.Clear();
                     TotalLength = 0;
                     CutLines();
                 }
@@ -77,14 +77,14 @@ public sealed class TextIndex
                 CutLines();
                 break;
         }
-        _terms.Clear();
-        _terms.TrimExcess();
+        terms.Clear();
+        terms.TrimExcess();
     }
 
     public string Source { get; }
 
     /// <summary>Passages.</summary>
-    public int Count => _pieces.Count;
+    public int Count => pieces.Count;
 
     /// <summary>Terms in all passages.</summary>
     public long TotalLength { get; private set; }
@@ -96,22 +96,22 @@ public sealed class TextIndex
     public int Lines { get; private set; }
 
     /// <summary>Names of a table's columns, in order; empty for other text.</summary>
-    public IReadOnlyList<string> Columns => _columns;
+    public IReadOnlyList<string> Columns => columns;
 
     /// <param name="source">A file's path or name: its ending tells how the text is cut.</param>
     public static TextIndex Of(string source, string text) => new(source, text);
 
-    public ReadOnlySpan<Posting> Postings(string term) => _postings.TryGetValue(term, out var list) ? CollectionsMarshal.AsSpan(list) : [];
+    public ReadOnlySpan<Posting> Postings(string term) => postings.TryGetValue(term, out var list) ? CollectionsMarshal.AsSpan(list) : [];
 
     /// <summary>Terms of a passage.</summary>
-    public int Length(int passage) => _pieces[passage].Terms;
+    public int Length(int passage) => pieces[passage].Terms;
 
-    public bool IsRecord(int passage) => _pieces[passage].IsRecord;
+    public bool IsRecord(int passage) => pieces[passage].IsRecord;
 
     public Passage Passage(int passage)
     {
-        var piece = _pieces[passage];
-        var text = _shape == Shape.Lines
+        var piece = pieces[passage];
+        var text = shape == Shape.Lines
             ? Slice(piece).TrimEnd().ToString()
             : string.Join(", ", Fields(passage).Select(f => f.Name.Length == 0 ? f.Value : $"{f.Name}={f.Value}"));
         return new(Source, piece.FirstLine, piece.LastLine, text);
@@ -120,13 +120,13 @@ public sealed class TextIndex
     /// <summary>A record's values with the names of their columns; none for plain text.</summary>
     public IReadOnlyList<(string Name, string Value)> Fields(int passage)
     {
-        var piece = _pieces[passage];
-        switch (_shape)
+        var piece = pieces[passage];
+        switch (shape)
         {
             case Shape.Row:
                 var at = piece.Start;
                 var values = NextRow(ref at, out _);
-                return [.. values.Take(FieldsMax).Select((v, i) => (i < _columns.Length ? _columns[i] : $"column {i + 1}", v.Trim())).Where(f => f.Item2.Length > 0)];
+                return [.. values.Take(FieldsMax).Select((v, i) => (i < columns.Length ? columns[i] : $"column {i + 1}", v.Trim())).Where(f => f.Item2.Length > 0)];
             case Shape.Json:
                 return Flatten(Slice(piece));
             default:
@@ -134,14 +134,14 @@ public sealed class TextIndex
         }
     }
 
-    ReadOnlySpan<char> Slice(Piece piece) => _text.AsSpan(piece.Start, piece.Length);
+    ReadOnlySpan<char> Slice(Piece piece) => text.AsSpan(piece.Start, piece.Length);
 
     void Add(int start, int length, int firstLine, int lastLine, bool isRecord)
     {
-        var passage = _pieces.Count;
-        foreach (var term in _terms)
+        var passage = pieces.Count;
+        foreach (var term in terms)
         {
-            ref var list = ref CollectionsMarshal.GetValueRefOrAddDefault(_postings, term, out _);
+            ref var list = ref CollectionsMarshal.GetValueRefOrAddDefault(postings, term, out _);
             list ??= [];
             if (list.Count > 0 && list[^1].Passage == passage)
             {
@@ -152,10 +152,10 @@ public sealed class TextIndex
                 list.Add(new(passage, 1));
             }
         }
-        _pieces.Add(new(start, length, firstLine, lastLine, _terms.Count, isRecord));
-        TotalLength += _terms.Count;
+        pieces.Add(new(start, length, firstLine, lastLine, terms.Count, isRecord));
+        TotalLength += terms.Count;
         Records += isRecord ? 1 : 0;
-        _terms.Clear();
+        terms.Clear();
     }
 
     // ---- Plain text ----
@@ -164,23 +164,23 @@ public sealed class TextIndex
     {
         var (start, first, line, last) = (0, 1, 1, 1);
         var filled = false;
-        for (var i = 0; i < _text.Length;)
+        for (var i = 0; i < text.Length;)
         {
-            var end = _text.IndexOf('\n', i);
-            var next = end < 0 ? _text.Length : end + 1;
+            var end = text.IndexOf('\n', i);
+            var next = end < 0 ? text.Length : end + 1;
             // A line of a minified file is cut by itself, under its one number.
             while (next - i > PassageChars)
             {
                 Close(i);
                 var cut = i + PassageChars;
-                var space = _text.LastIndexOf(' ', cut - 1, PassageChars / 2);
-                cut = space > i ? space + 1 : char.IsLowSurrogate(_text[cut]) ? cut + 1 : cut;
+                var space = text.LastIndexOf(' ', cut - 1, PassageChars / 2);
+                cut = space > i ? space + 1 : char.IsLowSurrogate(text[cut]) ? cut + 1 : cut;
                 filled = true;
                 last = line;
                 i = Math.Min(cut, next);
                 Close(i);
             }
-            var blank = _text.AsSpan(i, next - i).IsWhiteSpace();
+            var blank = text.AsSpan(i, next - i).IsWhiteSpace();
             if (filled && (line - first >= PassageLines || next - start > PassageChars || (blank && line - first >= PassageLines / 3)))
             {
                 Close(i);
@@ -198,13 +198,13 @@ public sealed class TextIndex
             i = next;
             line++;
         }
-        Close(_text.Length);
+        Close(text.Length);
 
         void Close(int end)
         {
             if (filled)
             {
-                Words.Collect(_text.AsSpan(start, end - start), _terms);
+                Words.Collect(text.AsSpan(start, end - start), terms);
                 Add(start, end - start, first, last, isRecord: false);
             }
             filled = false;
@@ -216,11 +216,11 @@ public sealed class TextIndex
 
     void CutRows(string ending)
     {
-        var head = _text.AsSpan(0, Math.Max(0, _text.AsSpan().IndexOf('\n') is var n && n < 0 ? _text.Length : n));
-        _delimiter = ending == ".csv" ? Commonest(head) : '\t';
+        var head = text.AsSpan(0, Math.Max(0, text.AsSpan().IndexOf('\n') is var n && n < 0 ? text.Length : n));
+        delimiter = ending == ".csv" ? Commonest(head) : '\t';
         var (at, line) = (0, 1);
         var isFirst = true;
-        while (at < _text.Length)
+        while (at < text.Length)
         {
             var start = at;
             var values = NextRow(ref at, out var lines);
@@ -229,13 +229,13 @@ public sealed class TextIndex
             {
                 if (isFirst && values.TrueForAll(v => v.Trim().Length > 0 && !double.TryParse(v, out _)))
                 {
-                    _columns = [.. values.Select(v => v.Trim())];
+                    columns = [.. values.Select(v => v.Trim())];
                 }
                 else
                 {
                     foreach (var value in values)
                     {
-                        Words.Collect(value, _terms);
+                        Words.Collect(value, terms);
                     }
                     Add(start, at - start, line, last, isRecord: true);
                 }
@@ -263,24 +263,24 @@ public sealed class TextIndex
         lines = 1;
         while (true)
         {
-            if (at < _text.Length && _text[at] == '"' && Quoted(at) is var (value, next))
+            if (at < text.Length && text[at] == '"' && Quoted(at) is var (value, next))
             {
-                lines += _text.AsSpan(at, next - at).Count('\n');
+                lines += text.AsSpan(at, next - at).Count('\n');
                 values.Add(value);
                 at = next;
             }
             else
             {
-                var end = _text.AsSpan(at).IndexOfAny(_delimiter, '\n');
-                end = end < 0 ? _text.Length : at + end;
-                values.Add(_text[at..end].TrimEnd('\r'));
+                var end = text.AsSpan(at).IndexOfAny(delimiter, '\n');
+                end = end < 0 ? text.Length : at + end;
+                values.Add(text[at..end].TrimEnd('\r'));
                 at = end;
             }
-            if (at >= _text.Length)
+            if (at >= text.Length)
             {
                 return values;
             }
-            if (_text[at++] == '\n')
+            if (text[at++] == '\n')
             {
                 return values;
             }
@@ -290,13 +290,13 @@ public sealed class TextIndex
     (string Value, int Next)? Quoted(int at)
     {
         var value = new StringBuilder();
-        for (var i = at + 1; i < _text.Length && i - at < QuotedCharsMax; i++)
+        for (var i = at + 1; i < text.Length && i - at < QuotedCharsMax; i++)
         {
-            if (_text[i] != '"')
+            if (text[i] != '"')
             {
-                value.Append(_text[i]);
+                value.Append(text[i]);
             }
-            else if (i + 1 < _text.Length && _text[i + 1] == '"')
+            else if (i + 1 < text.Length && text[i + 1] == '"')
             {
                 value.Append('"');
                 i++;
@@ -304,9 +304,9 @@ public sealed class TextIndex
             else
             {
                 // What stands between the closing quote and the delimiter belongs to the value, if anything does.
-                var rest = _text.AsSpan(i + 1).IndexOfAny(_delimiter, '\n');
-                var next = rest < 0 ? _text.Length : i + 1 + rest;
-                return (value.Append(_text.AsSpan(i + 1, next - i - 1).TrimEnd('\r')).ToString(), next);
+                var rest = text.AsSpan(i + 1).IndexOfAny(delimiter, '\n');
+                var next = rest < 0 ? text.Length : i + 1 + rest;
+                return (value.Append(text.AsSpan(i + 1, next - i - 1).TrimEnd('\r')).ToString(), next);
             }
         }
         return null;
@@ -316,7 +316,7 @@ public sealed class TextIndex
 
     bool CutJson()
     {
-        var utf8 = Encoding.UTF8.GetBytes(_text);
+        var utf8 = Encoding.UTF8.GetBytes(text);
         // Offsets of the reader are bytes; passages go by characters and lines, counted on from the last place asked for.
         var (bytes, chars, line) = (0, 0, 1);
         try
@@ -328,7 +328,7 @@ public sealed class TextIndex
             }
             Walk(ref reader, "", 0, inArray: false);
             To(utf8.Length);
-            Lines = _text.EndsWith('\n') ? line - 1 : line;
+            Lines = text.EndsWith('\n') ? line - 1 : line;
             return !reader.Read();
         }
         catch (JsonException)
@@ -362,14 +362,14 @@ public sealed class TextIndex
                 var (from, first) = (chars, line);
                 reader = ahead;
                 To((int)reader.BytesConsumed);
-                Words.Collect(label, _terms);
-                foreach (var (name, value) in Flatten(_text.AsSpan(from, chars - from)))
+                Words.Collect(label, terms);
+                foreach (var (name, value) in Flatten(text.AsSpan(from, chars - from)))
                 {
                     if (!isRecord)
                     {
-                        Words.Collect(name, _terms);
+                        Words.Collect(name, terms);
                     }
-                    Words.Collect(value, _terms);
+                    Words.Collect(value, terms);
                 }
                 Add(from, chars - from, first, line, isRecord);
                 return;
@@ -394,16 +394,16 @@ public sealed class TextIndex
     void CutJsonLines()
     {
         var line = 1;
-        for (var i = 0; i < _text.Length; line++)
+        for (var i = 0; i < text.Length; line++)
         {
-            var end = _text.IndexOf('\n', i);
-            var next = end < 0 ? _text.Length : end + 1;
-            var slice = _text.AsSpan(i, next - i);
+            var end = text.IndexOf('\n', i);
+            var next = end < 0 ? text.Length : end + 1;
+            var slice = text.AsSpan(i, next - i);
             if (!slice.IsWhiteSpace())
             {
                 foreach (var (_, value) in Flatten(slice))
                 {
-                    Words.Collect(value, _terms);
+                    Words.Collect(value, terms);
                 }
                 Add(i, next - i, line, line, isRecord: true);
             }

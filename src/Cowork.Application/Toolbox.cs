@@ -9,12 +9,12 @@ namespace Cowork.Application;
 /// </summary>
 public sealed class Toolbox
 {
-    readonly Dictionary<string, ITool> _byName;
+    readonly Dictionary<string, ITool> byName;
 
     public Toolbox(IEnumerable<ITool> tools)
     {
-        _byName = tools.ToDictionary(t => t.Name, StringComparer.Ordinal);
-        Tools = [.. _byName.Values.OrderBy(t => t.Name, StringComparer.Ordinal)];
+        byName = tools.ToDictionary(t => t.Name, StringComparer.Ordinal);
+        Tools = [.. byName.Values.OrderBy(t => t.Name, StringComparer.Ordinal)];
         Declarations = [.. Tools.Select(t => AIFunctionFactory.CreateDeclaration(t.Name, t.Description, t.Schema))];
     }
 
@@ -37,8 +37,8 @@ public sealed class Toolbox
     string? Find(string name, string input, out ITool tool, out JsonElement arguments)
     {
         arguments = default;
-        return _byName.TryGetValue(name, out tool!)
+        return byName.TryGetValue(name, out tool!)
             ? ToolInput.Read(input, out arguments)
-            : $"There is no tool named \"{FileText.Cut(name, 100)}\". There are: {string.Join(", ", _byName.Keys.Order(StringComparer.Ordinal))}.";
+            : $"There is no tool named \"{FileText.Cut(name, 100)}\". There are: {string.Join(", ", byName.Keys.Order(StringComparer.Ordinal))}.";
     }
 }

@@ -1,0 +1,61 @@
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+public sealed class SessionNotesSpecs
+{
+    [Fact]
+    public void A_summary_holds_the_last_turns_oldest_first()
+    {
+        var first = SessionNotes.Summary(null, "Where is\nBarrow?", "In Alaska.");
+        Assert.Equal("Asked: Where is Barrow? Answered: In Alaska.", first);
+        Assert.Equal($"{first}\nAsked: And Nome? Answered: There too.", SessionNotes.Summary(first, "And Nome?", "There too."));
+    }
+
+    [Fact]
+    public void A_summary_stays_within_its_bounds_and_keeps_the_newest()
+    {
+        var summary = "";
+        for (var i = 0; i < 50; i++)
+        {
+            summary = SessionNotes.Summary(summary, $"Question {i} {string.Concat(Enumerable.Repeat("word ", 200))}", string.Concat(Enumerable.Repeat("answer ", 200)));
+            Assert.InRange(summary.Length, 1, SessionNotes.SummaryChars);
+        }
+        Assert.Contains("Question 49 ", summary, StringComparison.Ordinal);
+        Assert.DoesNotContain("Question 40 ", summary, StringComparison.Ordinal);
+        Assert.All(summary.Split('\n'), l => Assert.Matches("^Asked: Question \\d+ .*word… Answered: .*answer…$", l));
+    }
+
+    [Fact]
+    public void Directives_are_not_what_was_asked()
+    {
+        Assert.Equal("Asked: Look. Answered: Done.", SessionNotes.Summary(null, "Look.\n/tool list_files\n/say Done.", "Done."));
+        Assert.Equal("Asked: use of list_files Answered: Done.", SessionNotes.Summary(null, "/tool list_files", $"Done. {OfflineModel.WhatThisIs}"));
+    }
+
+    [Fact]
+    public void A_learning_is_the_question_and_the_facts_with_their_sources()
+    {
+        var reply = "From the session's files:\n- a.csv:5: city=Barrow\n- a.csv:11: city=Winder\nNo file has: alaska.\n";
+        Assert.Equal("Where is Barrow?\n- a.csv:5: city=Barrow\n- a.csv:11: city=Winder", SessionNotes.Learning("Where is Barrow?", reply, []));
+    }
+
+    [Fact]
+    public void A_learning_may_come_from_the_tools() =>
+        Assert.Equal(
+            "use of search_files\n- data/b c.md:1-3: found",
+            SessionNotes.Learning("/tool search_files {}", "Done.", [new("search_files", "data/b c.md:1-3: found\n[note]", false), new("read_file", "x.md:1: refused", true)]));
+
+    [Theory]
+    [InlineData("I found nothing about this.")]
+    [InlineData("It is 12:30: late.")]
+    [InlineData("")]
+    public void Where_nothing_was_found_there_is_no_learning(string reply) => Assert.Null(SessionNotes.Learning("Where?", reply, []));
+
+    [Fact]
+    public void A_learning_stays_within_its_bounds()
+    {
+        var reply = string.Join('\n', Enumerable.Range(1, 100).Select(i => $"- a.csv:{i}: {new string('x', 1_000)}"));
+        Assert.InRange(SessionNotes.Learning("Where?", reply, [])!.Length, 200, SessionNotes.LearningChars);
+    }
+}
