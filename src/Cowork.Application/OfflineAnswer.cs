@@ -34,7 +34,8 @@ static class OfflineAnswer
         {
             text.AppendLine(count);
         }
-        if (inFiles.Hits.Count > 0)
+        var isCounted = text.Length > 0;
+        if (inFiles.Hits.Count > 0 && !isCounted)
         {
             Section("From the session's files:", inFiles.Hits.Where(h => h.Score >= inFiles.Hits[0].Score * ScoreMin));
         }
@@ -44,7 +45,7 @@ static class OfflineAnswer
         {
             text.AppendLine("I found nothing about this in the session's files, memories or earlier turns.");
         }
-        else if (inFiles.Hits.Count > 0 && inFiles.Unknown.Count > 0)
+        else if (inFiles.Hits.Count > 0 && !isCounted && inFiles.Unknown.Count > 0)
         {
             text.AppendLine($"No file has: {string.Join(", ", inFiles.Unknown.Take(10).Select(w => FileText.Cut(w, 40)))}.");
         }

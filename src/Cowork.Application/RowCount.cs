@@ -12,6 +12,9 @@ static partial class RowCount
     /// <summary>Words of a value that is looked for in the question, at most.</summary>
     const int ValueWords = 5;
 
+    /// <summary>Words of a question that are looked at.</summary>
+    const int QuestionWords = 200;
+
     const int FilesMax = 5;
 
     public static IEnumerable<string> Answers(IReadOnlyList<TextIndex> texts, string question)
@@ -26,7 +29,8 @@ static partial class RowCount
         var answered = false;
         foreach (var table in tables)
         {
-            if (Matching(table, question) is { } matching)
+            var name = Path.GetFileName(table.Source);
+            if (Matching(table, question.Replace(name, " ", StringComparison.OrdinalIgnoreCase)) is { } matching)
             {
                 answered = true;
                 yield return matching;
@@ -36,14 +40,14 @@ static partial class RowCount
         {
             yield break;
         }
-        if (Lines().IsMatch(question))
+        if (LinesWord().IsMatch(question))
         {
             foreach (var text in (named.Count > 0 ? named : texts).Take(FilesMax))
             {
                 yield return $"{text.Source} has {text.Lines} lines.";
             }
         }
-        else if (Rows().IsMatch(question) || named.Count > 0)
+        else if (RowsWord().IsMatch(question) || named.Count > 0)
         {
             foreach (var table in tables)
             {
@@ -55,43 +59,18 @@ static partial class RowCount
     /// <summary>How many rows have every value that the question names, or null when it names none of this table.</summary>
     static string? Matching(TextIndex table, string question)
     {
-        var values = new Dictionary<string, HashSet<string>>(StringComparer.OrdinalIgnoreCase);
-        var exact = new HashSet<string>(StringComparer.Ordinal);
-        for (var i = 0; i < table.Count; i++)
-        {
-            if (table.IsRecord(i))
-            {
-                foreach (var (column, value) in table.Fields(i))
-                {
-                    var plain = Plain(value);
-                    if (plain.Length is > 0 and <= 80)
-                    {
-                        exact.Add(plain);
-                        if (!values.TryGetValue(plain, out var columns))
-                        {
-                            values[plain] = columns = new(StringComparer.Ordinal);
-                        }
-                        columns.Add(column);
-                    }
-                }
-            }
-        }
-
         var words = Plain(question).Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        var wanted = new List<(string Value, HashSet<string> Columns)>();
+        words = words[..Math.Min(words.Length, QuestionWords)];
+        var wanted = new List<(string Value, SortedSet<string> Columns, HashSet<int> Rows)>();
         for (var i = 0; i < words.Length;)
         {
             var length = Math.Min(ValueWords, words.Length - i);
             for (; length > 0; length--)
             {
-                var value = string.Join(' ', words[i..(i + length)]);
-                // "in" is a word, "IN" may be Indiana: a common word counts as a value only when it is written like one.
-                var isWord = length == 1 && Words.IsStopWord(value) && !(exact.Contains(value) && !value.Any(char.IsLower) && value.Length > 1);
-                if (!isWord && values.TryGetValue(value, out var columns))
+                // A column named right before its value ("state AK", "state = AK") is the one that is meant.
+                if (Rows(table, string.Join(' ', words[i..(i + length)]), i > 0 ? words[i - 1] : "") is { } found)
                 {
-                    // A column named right before its value ("state AK", "state = AK") is the one that is meant.
-                    var named = i > 0 ? columns.Where(c => c.Equals(words[i - 1], StringComparison.OrdinalIgnoreCase)).ToHashSet(StringComparer.Ordinal) : [];
-                    wanted.Add((value, named.Count > 0 ? named : columns));
+                    wanted.Add(found);
                     break;
                 }
             }
@@ -101,25 +80,44 @@ static partial class RowCount
         {
             return null;
         }
+        List<int> rows = [.. wanted.Select(w => w.Rows).Aggregate((a, b) => [.. a.Intersect(b)]).Order()];
+        var conditions = string.Join(" and ", wanted.Select(w => $"{string.Join(" or ", w.Columns)} = {w.Value}"));
+        var places = rows.Count == 0 ? "" : $" ({string.Join(", ", rows.Take(3).Select(r => table.Passage(r).Place))}{(rows.Count > 3 ? ", …" : "")})";
+        return $"{rows.Count} of the {table.Records} rows of {table.Source} have {conditions}{places}.";
+    }
 
-        var (count, lines) = (0, new List<int>());
-        for (var i = 0; i < table.Count; i++)
+    /// <summary>The rows in which some column is this value, or null when there is none.</summary>
+    static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? Rows(TextIndex table, string value, string before)
+    {
+        // "in" is a word, "IN" may be Indiana: a common word is a value only where it is written like one.
+        var isCommon = Words.IsStopWord(value);
+        if (isCommon && (value.Length < 2 || value.Any(char.IsLower)))
         {
-            if (table.IsRecord(i))
+            return null;
+        }
+        var terms = new List<string>();
+        Words.Collect(value, terms);
+        var columns = new SortedSet<string>(StringComparer.Ordinal);
+        var rows = new List<(int Row, string Column)>();
+        if (terms.Count > 0)
+        {
+            foreach (var posting in table.Postings(terms.MinBy(t => table.Postings(t).Length)!))
             {
-                var fields = table.Fields(i);
-                if (wanted.TrueForAll(w => fields.Any(f => w.Columns.Contains(f.Name) && Plain(f.Value).Equals(w.Value, StringComparison.OrdinalIgnoreCase))))
+                foreach (var (column, cell) in table.IsRecord(posting.Passage) ? table.Fields(posting.Passage) : [])
                 {
-                    count++;
-                    if (lines.Count < 3)
+                    if (Plain(cell).Equals(value, isCommon ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase))
                     {
-                        lines.Add(table.Passage(i).FirstLine);
+                        columns.Add(column);
+                        rows.Add((posting.Passage, column));
                     }
                 }
             }
         }
-        var conditions = string.Join(" and ", wanted.Select(w => $"{string.Join(" or ", w.Columns.Order(StringComparer.Ordinal))} = {w.Value}"));
-        return $"{count} of the {table.Records} rows of {table.Source} have {conditions}{(count > 0 ? $" (lines {string.Join(", ", lines)}{(count > lines.Count ? ", …" : "")})" : "")}.";
+        if (columns.Any(c => c.Equals(before, StringComparison.OrdinalIgnoreCase)))
+        {
+            columns.RemoveWhere(c => !c.Equals(before, StringComparison.OrdinalIgnoreCase));
+        }
+        return columns.Count == 0 ? null : (value, columns, [.. rows.Where(r => columns.Contains(r.Column)).Select(r => r.Row)]);
     }
 
     /// <summary>Letters, digits and points of numbers, with single spaces: as a question writes a value.</summary>
@@ -134,10 +132,10 @@ static partial class RowCount
     private static partial Regex HowMany();
 
     [GeneratedRegex(@"\blines\b", RegexOptions.IgnoreCase)]
-    private static partial Regex Lines();
+    private static partial Regex LinesWord();
 
     [GeneratedRegex(@"\b(rows|records|entries|items|objects)\b", RegexOptions.IgnoreCase)]
-    private static partial Regex Rows();
+    private static partial Regex RowsWord();
 
     [GeneratedRegex(@"[^\p{L}\p{N}.\-]+|\.(?!\d)")]
     private static partial Regex NotPlain();

@@ -59,7 +59,7 @@ public static partial class SessionNotes
         return text.ToString();
     }
 
-    /// <summary>Lines that name a file and a line: <c>- airports.csv:42: iata=…</c>.</summary>
+    /// <summary>Lines that name a file and a line: <c>- airports.csv:42: iata=…</c>, <c>2 of the … (airports.csv:4, airports.csv:5)</c>.</summary>
     static List<string> Facts(string text) =>
     [
         .. text.Split('\n')
@@ -80,6 +80,6 @@ public static partial class SessionNotes
 
     static string Short(string text, int chars) => FileText.Cut(FileText.OneLine(text.Replace(OfflineModel.WhatThisIs, "", StringComparison.Ordinal)), chars);
 
-    [GeneratedRegex(@"^(- )?(?!\d+:)([^\s:]+|[^:]*[./][^:]*):\d+(-\d+)?: \S")]
+    [GeneratedRegex(@"^(- )?(?!\d+:)([^\s:]+|[^:]*[./][^:]*):\d+(-\d+)?: \S|\((?!\d+:)[^\s:()]+:\d+[,)]")]
     private static partial Regex Sourced();
 }

@@ -40,6 +40,7 @@ public sealed class TextIndex
     readonly List<Piece> pieces = [];
     readonly Dictionary<string, List<Posting>> postings = new(StringComparer.Ordinal);
     readonly List<string> terms = [];
+    HashSet<string>? title;
     string[] columns = [];
     char delimiter = ',';
 
@@ -101,6 +102,12 @@ public sealed class TextIndex
     /// <param name="source">A file's path or name: its ending tells how the text is cut.</param>
     public static TextIndex Of(string source, string text) => new(source, text);
 
+    /// <summary>
+    /// True for the words that a table is about as a whole: its file's name and its columns'. A question that uses them means the table, not the few rows
+    /// that happen to say them.
+    /// </summary>
+    public bool IsAbout(string term) => Records > 0 && (title ??= Title()).Contains(term);
+
     public ReadOnlySpan<Posting> Postings(string term) => postings.TryGetValue(term, out var list) ? CollectionsMarshal.AsSpan(list) : [];
 
     /// <summary>Terms of a passage.</summary>
@@ -132,6 +139,17 @@ public sealed class TextIndex
             default:
                 return [];
         }
+    }
+
+    HashSet<string> Title()
+    {
+        var words = new List<string>();
+        Words.Collect(Path.GetFileNameWithoutExtension(Source), words);
+        foreach (var column in columns)
+        {
+            Words.Collect(column, words);
+        }
+        return new(words, StringComparer.Ordinal);
     }
 
     ReadOnlySpan<char> Slice(Piece piece) => text.AsSpan(piece.Start, piece.Length);

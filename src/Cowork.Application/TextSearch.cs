@@ -35,7 +35,7 @@ public static class TextSearch
         var asked = Words.OfQuestion(question);
         var passages = texts.Sum(t => (long)t.Count);
         var averageLength = passages == 0 ? 1 : Math.Max(1, texts.Sum(t => (double)t.TotalLength) / passages);
-        var counted = asked.Select(term => (Term: term, In: texts.Sum(t => (long)t.Postings(term).Length))).ToList();
+        var counted = asked.Select(term => (Term: term, In: texts.Sum(t => t.IsAbout(term) ? t.Count : (long)t.Postings(term).Length))).ToList();
         var known = counted
             .Where(t => t.In > 0)
             .Select(t => (t.Term, Weight: Math.Log(1 + ((passages - t.In + 0.5) / (t.In + 0.5)))))

@@ -1,3 +1,5 @@
+using Cowork.Testing;
+
 using Microsoft.Extensions.AI;
 
 using Xunit;
@@ -73,14 +75,14 @@ public sealed class OfflineModelSpecs : IDisposable
     [Fact]
     public async Task It_sleeps_once_before_the_first_answer()
     {
-        var time = new StoppedTime();
+        var time = new ManualTime();
         var asleep = AskAt(time, default, new ChatMessage(ChatRole.User, "/sleep 5000\n/tool list_files"));
-        Assert.Equal(TimeSpan.FromSeconds(5), time.Asked);
+        time.Advance(TimeSpan.FromMilliseconds(4_999));
         Assert.False(asleep.IsCompleted);
-        time.Fire();
+        time.Advance(TimeSpan.FromMilliseconds(1));
         await asleep;
         // The answer after the tools does not sleep again: this clock never moves.
-        await AskAt(new StoppedTime(), default, AfterTools("/sleep 5000\n/tool list_files", "a.txt"));
+        await AskAt(new ManualTime(), default, AfterTools("/sleep 5000\n/tool list_files", "a.txt"));
     }
 
     [Fact]
@@ -102,7 +104,7 @@ public sealed class OfflineModelSpecs : IDisposable
             From the session's files:
             - data/airports.csv:5: iata=BRW, name=Wiley Post Will Rogers Memorial, city=Barrow, state=AK, country=USA, latitude=71.2854475, longitude=-156.7660019
             - data/airports.csv:11: iata=WDR, name=Winder-Barrow, city=Winder, state=GA, country=USA, latitude=33.98290194, longitude=-83.66736111
-            No file has: airport, alaska.
+            No file has: alaska.
 
             Looked through 1 text file: data/airports.csv.
             {OfflineModel.WhatThisIs}
@@ -111,13 +113,14 @@ public sealed class OfflineModelSpecs : IDisposable
     }
 
     [Theory]
-    [InlineData("How many rows has airports.csv?",        "airports.csv has 10 rows below its header.")]
-    [InlineData("How many lines has airports.csv?",       "airports.csv has 11 lines.")]
-    [InlineData("How many airports are there in New York?", "2 of the 10 rows of airports.csv have city = New York (lines 8, 9).")]
-    [InlineData("How many airports are in state AK?",     "2 of the 10 rows of airports.csv have state = AK (lines 4, 5).")]
-    [InlineData("How many airports are in IN?",           "1 of the 10 rows of airports.csv have state = IN (lines 7).")]
-    [InlineData("Number of airports with state = TX and city=Livingston", "1 of the 10 rows of airports.csv have state = TX and city = Livingston (lines 3).")]
-    [InlineData("How many are AK and TX?",                "0 of the 10 rows of airports.csv have state = AK and state = TX.")]
+    [InlineData("How many rows has airports.csv?", "airports.csv has 10 rows below its header.")]
+    [InlineData("How many lines has airports.csv?", "airports.csv has 11 lines.")]
+    [InlineData("How many airports are there in New York?", "2 of the 10 rows of airports.csv have city = New York (airports.csv:8, airports.csv:9).")]
+    [InlineData("How many airports are in state AK?", "2 of the 10 rows of airports.csv have state = AK (airports.csv:4, airports.csv:5).")]
+    [InlineData("How many airports are in IN?", "1 of the 10 rows of airports.csv have state = IN (airports.csv:7).")]
+    [InlineData("Number of airports with state = TX and city=Livingston", "1 of the 10 rows of airports.csv have state = TX and city = Livingston (airports.csv:3).")]
+    [InlineData("How many are AK and TX?", "0 of the 10 rows of airports.csv have state = AK and state = TX.")]
+    [InlineData("How many flights are there?", "I found nothing about this in the session's files, memories or earlier turns.")]
     public async Task It_counts_what_it_can_name(string question, string first)
     {
         work.Write("airports.csv", Airports.Csv);
@@ -196,33 +199,5 @@ public sealed class OfflineModelSpecs : IDisposable
     {
         using var model = new OfflineModel(files, time);
         return await model.GetResponseAsync(messages, new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Root } }, ct);
-    }
-
-    /// <summary>A clock that stands; its one timer goes off by hand.</summary>
-    sealed class StoppedTime : TimeProvider
-    {
-        TimerCallback? callback;
-        object? state;
-
-        public TimeSpan Asked { get; private set; }
-
-        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
-        {
-            (this.callback, this.state, Asked) = (callback, state, dueTime);
-            return new Timer();
-        }
-
-        public void Fire() => callback!(state);
-
-        sealed class Timer : ITimer
-        {
-            public bool Change(TimeSpan dueTime, TimeSpan period) => true;
-
-            public void Dispose()
-            {
-            }
-
-            public ValueTask DisposeAsync() => default;
-        }
     }
 }

@@ -6,26 +6,31 @@ namespace Cowork.Application.Tests;
 
 public sealed class PolicySpecs
 {
+    public static TheoryData<string, string?, string> Cases => Table.Triples(
+        """
+        read_file read        | data/a.csv          | allow read_inside
+        list_files list       | .                   | allow read_inside
+        search_files search   | .                   | allow read_inside
+        remember remember     | -                   | allow memory
+        recall recall         | -                   | allow memory
+        read_file read        | .env                | deny secret_path
+        read_file read        | app/.env.production | deny secret_path
+        read_file read        | .ENV                | deny secret_path
+        read_file read        | .environment/x      | deny secret_path
+        read_file read        | keys/id_rsa         | deny secret_path
+        read_file read        | id_rsa.pub          | deny secret_path
+        read_file read        | secrets/token.txt   | deny secret_path
+        list_files list       | deep/Secrets        | deny secret_path
+        read_file read        | my.env              | allow read_inside | .env begins the name
+        read_file read        | secrets.md          | allow read_inside | a file about secrets is no folder of them
+        write_file write      | a.txt               | deny no_rule
+        x invalid             | -                   | deny no_rule
+        """);
+
     [Theory]
-    [InlineData("read_file",    "read",     "data/a.csv",            "allow read_inside")]
-    [InlineData("list_files",   "list",     ".",                     "allow read_inside")]
-    [InlineData("search_files", "search",   ".",                     "allow read_inside")]
-    [InlineData("remember",     "remember", null,                    "allow memory")]
-    [InlineData("recall",       "recall",   null,                    "allow memory")]
-    [InlineData("read_file",    "read",     ".env",                  "deny secret_path")]
-    [InlineData("read_file",    "read",     "app/.env.production",   "deny secret_path")]
-    [InlineData("read_file",    "read",     ".ENV",                  "deny secret_path")]
-    [InlineData("read_file",    "read",     ".environment/x",        "deny secret_path")]
-    [InlineData("read_file",    "read",     "keys/id_rsa",           "deny secret_path")]
-    [InlineData("read_file",    "read",     "id_rsa.pub",            "deny secret_path")]
-    [InlineData("read_file",    "read",     "secrets/token.txt",     "deny secret_path")]
-    [InlineData("list_files",   "list",     "deep/Secrets",          "deny secret_path")]
-    [InlineData("read_file",    "read",     "my.env",                "allow read_inside")]   // .env begins the name
-    [InlineData("read_file",    "read",     "secrets.md",            "allow read_inside")]   // a file about secrets is no folder of them
-    [InlineData("write_file",   "write",    "a.txt",                 "deny no_rule")]
-    [InlineData("x",            "invalid",  null,                    "deny no_rule")]
-    public void The_first_rule_that_fits_decides(string tool, string kind, string? path, string expected) =>
-        Assert.Equal(expected, Word(Policy.BuiltIn.Judge(tool, new(kind, path))));
+    [MemberData(nameof(Cases))]
+    public void The_first_rule_that_fits_decides(string call, string? path, string expected) =>
+        Assert.Equal(expected, Word(Policy.BuiltIn.Judge(call.Split(' ')[0], new(call.Split(' ')[1], path))));
 
     [Theory]
     [InlineData("read")]

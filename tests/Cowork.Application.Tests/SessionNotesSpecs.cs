@@ -41,6 +41,10 @@ public sealed class SessionNotesSpecs
     }
 
     [Fact]
+    public void A_learning_may_be_a_count() =>
+        Assert.Equal("How many?\n- 1 of the 2 rows of a.csv have x = y (a.csv:2).", SessionNotes.Learning("How many?", "1 of the 2 rows of a.csv have x = y (a.csv:2).", []));
+
+    [Fact]
     public void A_learning_may_come_from_the_tools() =>
         Assert.Equal(
             "use of search_files\n- data/b c.md:1-3: found",
@@ -49,6 +53,7 @@ public sealed class SessionNotesSpecs
     [Theory]
     [InlineData("I found nothing about this.")]
     [InlineData("It is 12:30: late.")]
+    [InlineData("It is late (12:30).")]
     [InlineData("")]
     public void Where_nothing_was_found_there_is_no_learning(string reply) => Assert.Null(SessionNotes.Learning("Where?", reply, []));
 

@@ -36,28 +36,28 @@ public sealed class ToolSpecs : IDisposable
     }
 
     [Theory]
-    [InlineData("read_file",    "{\"path\":\"a.txt\"}",              null)]
-    [InlineData("read_file",    "{\"path\":\"a.txt\",\"other\":1}",  null)]     // unknown arguments are ignored
-    [InlineData("list_files",   "",                                  null)]
-    [InlineData("list_files",   "{\"path\":null}",                   null)]
-    [InlineData("search_files", "{\"query\":\"x\",\"limit\":5.0}",   null)]
-    [InlineData("read_file",    "{broken",                           "The input is not JSON")]
-    [InlineData("read_file",    "[]",                                "The input must be a JSON object.")]
-    [InlineData("read_file",    "null",                              "The input must be a JSON object.")]
-    [InlineData("read_file",    "{\"path\":\"a\",\"path\":\"b\"}",   "The input is not JSON")]
-    [InlineData("read_file",    "{}",                                "The argument \"path\" is missing.")]
-    [InlineData("read_file",    "{\"path\":5}",                      "The argument \"path\" must be a string.")]
-    [InlineData("read_file",    "{\"path\":\" \"}",                  "The argument \"path\" is empty.")]
-    [InlineData("read_file",    "{\"path\":\"a\\u0000b\"}",          "The input holds a NUL")]
-    [InlineData("read_file",    "{\"path\":\"\\ud800\"}",            "The input holds a NUL or a broken character.")]
-    [InlineData("read_file",    "{\"\\ud800\":1,\"path\":\"a\"}",    "The input holds a NUL or a broken character.")]
-    [InlineData("read_file",    "{\"path\":\"a\",\"offset\":0}",     "The argument \"offset\" must be a whole number from 1")]
-    [InlineData("read_file",    "{\"path\":\"a\",\"limit\":\"5\"}",  "The argument \"limit\" must be a whole number")]
-    [InlineData("read_file",    "{\"path\":\"a\",\"limit\":1e400}",  "The argument \"limit\" must be a whole number")]
-    [InlineData("search_files", "{\"query\":\"x\",\"limit\":51}",    "The argument \"limit\" must be a whole number from 1 to 50.")]
-    [InlineData("remember",     "{\"content\":\"\"}",                "The argument \"content\" is empty.")]
-    [InlineData("write_file",   "{\"path\":\"a\"}",                  "There is no tool named \"write_file\".")]
-    [InlineData("",             "{}",                                "There is no tool named \"\".")]
+    [InlineData("read_file", "{\"path\":\"a.txt\"}", null)]
+    [InlineData("read_file", "{\"path\":\"a.txt\",\"other\":1}", null)]     // unknown arguments are ignored
+    [InlineData("list_files", "", null)]
+    [InlineData("list_files", "{\"path\":null}", null)]
+    [InlineData("search_files", "{\"query\":\"x\",\"limit\":5.0}", null)]
+    [InlineData("read_file", "{broken", "The input is not JSON")]
+    [InlineData("read_file", "[]", "The input must be a JSON object.")]
+    [InlineData("read_file", "null", "The input must be a JSON object.")]
+    [InlineData("read_file", "{\"path\":\"a\",\"path\":\"b\"}", "The input is not JSON")]
+    [InlineData("read_file", "{}", "The argument \"path\" is missing.")]
+    [InlineData("read_file", "{\"path\":5}", "The argument \"path\" must be a string.")]
+    [InlineData("read_file", "{\"path\":\" \"}", "The argument \"path\" is empty.")]
+    [InlineData("read_file", "{\"path\":\"a\\u0000b\"}", "The input holds a NUL")]
+    [InlineData("read_file", "{\"path\":\"\\ud800\"}", "The input holds a NUL or a broken character.")]
+    [InlineData("read_file", "{\"\\ud800\":1,\"path\":\"a\"}", "The input holds a NUL or a broken character.")]
+    [InlineData("read_file", "{\"path\":\"a\",\"offset\":0}", "The argument \"offset\" must be a whole number from 1")]
+    [InlineData("read_file", "{\"path\":\"a\",\"limit\":\"5\"}", "The argument \"limit\" must be a whole number")]
+    [InlineData("read_file", "{\"path\":\"a\",\"limit\":1e400}", "The argument \"limit\" must be a whole number")]
+    [InlineData("search_files", "{\"query\":\"x\",\"limit\":51}", "The argument \"limit\" must be a whole number from 1 to 50.")]
+    [InlineData("remember", "{\"content\":\"\"}", "The argument \"content\" is empty.")]
+    [InlineData("write_file", "{\"path\":\"a\"}", "There is no tool named \"write_file\".")]
+    [InlineData("", "{}", "There is no tool named \"\".")]
     public async Task Input_is_checked_before_the_call(string tool, string input, string? wrong)
     {
         work.Write("a.txt", "a");
@@ -145,15 +145,15 @@ public sealed class ToolSpecs : IDisposable
     }
 
     [Theory]
-    [InlineData("read_file",  ".env",                 "deny secret_path")]
-    [InlineData("read_file",  "innocent.txt",         "deny secret_path")]     // a link to .env
-    [InlineData("read_file",  "secrets/gone.txt",     "deny secret_path")]     // told apart from a file that is there by nobody
-    [InlineData("list_files", "secrets",              "deny secret_path")]
-    [InlineData("read_file",  "../beside/outside.txt", "deny outside_grants")]
-    [InlineData("read_file",  "out/outside.txt",      "deny outside_grants")]
-    [InlineData("list_files", "out",                  "deny outside_grants")]
-    [InlineData("list_files", "/",                    "deny outside_grants")]
-    [InlineData("read_file",  "gone.txt",             "allow read_inside")]    // the tool says that there is none
+    [InlineData("read_file", ".env", "deny secret_path")]
+    [InlineData("read_file", "innocent.txt", "deny secret_path")]     // a link to .env
+    [InlineData("read_file", "secrets/gone.txt", "deny secret_path")]     // told apart from a file that is there by nobody
+    [InlineData("list_files", "secrets", "deny secret_path")]
+    [InlineData("read_file", "../beside/outside.txt", "deny outside_grants")]
+    [InlineData("read_file", "out/outside.txt", "deny outside_grants")]
+    [InlineData("list_files", "out", "deny outside_grants")]
+    [InlineData("list_files", "/", "deny outside_grants")]
+    [InlineData("read_file", "gone.txt", "allow read_inside")]    // the tool says that there is none
     public async Task What_policy_denies_the_tool_does_not_do_either(string tool, string path, string expected)
     {
         work.Write(".env", "PASSWORD=hunter2");
