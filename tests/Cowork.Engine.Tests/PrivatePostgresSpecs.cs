@@ -50,6 +50,24 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_server_holds_nothing_of_its_host()
+    {
+        await using var postgres = await Start(Path.Combine(_directory, "postgres"));
+        var fds = new[] { 0, 1, 2 }.Select(fd => new FileInfo($"/proc/{postgres.ProcessId}/fd/{fd}").LinkTarget);
+        Assert.Equal(["/dev/null", postgres.LogFile, postgres.LogFile], fds);
+        Assert.NotEqual(SessionOf("self"), SessionOf($"{postgres.ProcessId}"));
+    }
+
+    [Fact]
+    public async Task A_directory_of_another_major_version_names_the_package_that_opens_it()
+    {
+        Directory.CreateDirectory(_directory);
+        await File.WriteAllTextAsync(Path.Combine(_directory, "PG_VERSION"), "9\n");
+        var missing = await Assert.ThrowsAsync<PostgresMissingException>(() => Start(_directory));
+        Assert.Contains("apt-get install postgresql-9", missing.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_killed_server_comes_back_with_what_was_committed()
     {
         await using var postgres = await Start(Path.Combine(_directory, "postgres"));
@@ -152,6 +170,9 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
 
     static Task<PrivatePostgres> Start(string directory) =>
         PrivatePostgres.Start(new(directory), NullLogger.Instance, CancellationToken.None);
+
+    /// <summary>A terminal's Ctrl-C goes to a session's processes.</summary>
+    static string SessionOf(string process) => File.ReadAllText($"/proc/{process}/stat").Split(") ")[^1].Split(' ')[3];
 
     static async Task<string?> Ask(PrivatePostgres postgres, string sql)
     {
