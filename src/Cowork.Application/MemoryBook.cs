@@ -1,0 +1,40 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
+public sealed class MemoryBook(Commands commands, IRunQueries queries, IBlobs blobs) : IMemories
+{
+    /// <summary>Keeps a text that the model was asked to remember; the call's token names it.</summary>
+    public async ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct)
+    {
+        var key = Ids.KeyOf($"memory {context.IdempotencyToken}");
+        var text = await blobs.Store(content, ct);
+        var refused = await commands.Commit(
+            context.Org, new Origin("agent", Causation: context.IdempotencyToken),
+            work => Write(work, key, "memory", text, context.Session, context.Run), ct, patient: true);
+        return refused is null ? $"mem_{key}" : throw new InvalidOperationException($"A memory was refused: {refused.Code}.");
+    }
+
+    public async ValueTask<IReadOnlyList<(string Id, string Kind, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
+    {
+        var found = new List<(string, string, string)>();
+        foreach (var memory in await queries.Recall(org, query, limit, ct))
+        {
+            found.Add((memory.From.Id, memory.From.Kind, await blobs.Text(memory.Text, ct)));
+        }
+        return found;
+    }
+
+    /// <summary>Writes a run's notes in the commit that ends it: what the session is about, and what was learned.</summary>
+    internal static async ValueTask<Refusal?> WriteNotes(Work work, string session, string run, Content summary, Content? learning) =>
+        await Write(work, SummaryKey(session), "session_summary", summary, session, run)
+        ?? (learning is null ? null : await Write(work, Ids.KeyOf($"learning {run}"), "learning", learning, session, run));
+
+    /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
+    internal static string SummaryKey(string session) => Ids.KeyOf($"session_summary {session}");
+
+    static ValueTask<Refusal?> Write(Work work, string key, string kind, Content text, string session, string run) =>
+        work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now), session, run);
+}

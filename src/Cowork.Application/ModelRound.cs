@@ -1,0 +1,140 @@
+using System.Collections.Immutable;
+using System.Text;
+
+using Cowork.Domain;
+
+using Microsoft.Extensions.AI;
+
+namespace Cowork.Application;
+
+/// <summary>Reads one answer of a model as it streams, handing text on in pieces no older than a limit.</summary>
+sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
+{
+    readonly StringBuilder text = new();
+    readonly List<FunctionCallContent> calls = [];
+    UsageDetails? usage;
+    string? model;
+    ChatFinishReason? reason;
+    int handedOn;
+
+    /// <summary>The whole text.</summary>
+    public string Text => text.ToString();
+
+    /// <summary>What was not handed on yet.</summary>
+    public string Tail => StorableText.Escape(text.ToString(handedOn, text.Length - handedOn));
+
+    /// <param name="commit">Takes a piece of text; the next one is not handed on before it is done.</param>
+    public async Task Read(IAsyncEnumerable<ChatResponseUpdate> answer, Func<string, Task> commit, CancellationToken ct)
+    {
+        var updates = answer.GetAsyncEnumerator(ct);
+        Task<bool>? moving = null;
+        try
+        {
+            long? since = null;
+            while (true)
+            {
+                moving ??= updates.MoveNextAsync().AsTask();
+                if (since is { } began && !moving.IsCompleted)
+                {
+                    var left = every - clock.GetElapsedTime(began);
+                    if (left > TimeSpan.Zero)
+                    {
+                        using var timer = CancellationTokenSource.CreateLinkedTokenSource(ct);
+                        await Task.WhenAny(moving, Task.Delay(left, clock, timer.Token));
+                        await timer.CancelAsync();
+                    }
+                }
+                if (since is { } first && clock.GetElapsedTime(first) >= every)
+                {
+                    await HandOn(commit);
+                    since = null;
+                }
+                if (!moving.IsCompleted && since is not null)
+                {
+                    continue;
+                }
+                if (!await moving)
+                {
+                    return;
+                }
+                moving = null;
+                Take(updates.Current);
+                if (text.Length > handedOn)
+                {
+                    since ??= clock.GetTimestamp();
+                }
+            }
+        }
+        finally
+        {
+            if (moving is { IsCompleted: false })
+            {
+                // An enumerator must not be disposed while it moves. The caller has cancelled it, or is about to fail.
+                await moving.ContinueWith(static t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            }
+            await updates.DisposeAsync();
+        }
+    }
+
+    /// <summary>What the model answered apart from its text.</summary>
+    public async ValueTask<Answer> Answer(string requestSha256, IBlobs blobs, CancellationToken ct)
+    {
+        var taken = run.Transcript.OfType<Said.ByModel>().SelectMany(m => m.Calls).Select(c => c.Id).ToHashSet();
+        var requested = ImmutableList.CreateBuilder<RequestedCall>();
+        foreach (var call in calls)
+        {
+            var id = call.CallId is { Length: > 0 and <= Limits.IdCharsMax } given ? StorableText.Escape(given) : "";
+            if (id.Length == 0 || !taken.Add(id))
+            {
+                id = $"call_{run.StepsDone + 1}_{requested.Count + 1}";
+                taken.Add(id);
+            }
+            requested.Add(new(id, StorableText.Escape(call.Name), await blobs.Store(CallArguments.Text(call), ct)));
+        }
+        return new(
+            model ?? run.Request.Model, requested.Count > 0 ? "tool_calls" : reason?.Value ?? "stop", requestSha256,
+            usage?.InputTokenCount ?? 0, usage?.OutputTokenCount ?? 0, CostMicroUsd: null, requested.ToImmutable());
+    }
+
+    void Take(ChatResponseUpdate update)
+    {
+        model ??= update.ModelId;
+        reason = update.FinishReason ?? reason;
+        foreach (var content in update.Contents)
+        {
+            switch (content)
+            {
+                case TextContent piece:
+                    text.Append(piece.Text);
+                    break;
+                case FunctionCallContent call:
+                    calls.Add(call);
+                    break;
+                case UsageContent used:
+                    usage ??= new();
+                    usage.Add(used.Details);
+                    break;
+            }
+        }
+    }
+
+    async Task HandOn(Func<string, Task> commit)
+    {
+        while (handedOn < text.Length)
+        {
+            var length = Math.Min(Limits.DeltaCharsMax, text.Length - handedOn);
+            if (char.IsHighSurrogate(text[handedOn + length - 1]))
+            {
+                // Its other half has not come yet, or goes into the next piece.
+                length--;
+            }
+            if (length == 0)
+            {
+                return;
+            }
+            var piece = text.ToString(handedOn, length);
+            await commit(StorableText.Escape(piece));
+            handedOn += length;
+        }
+    }
+}

@@ -1,0 +1,387 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Drives runs: asks <see cref="Run.Next"/>, does it, appends the outcome, and asks again. It keeps nothing that is not in the log, so a crash at any
+/// point is only another beginning.
+/// </summary>
+public sealed partial class RunDriver(
+    Commands commands, FeedHub hub, IRunQueries queries, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, Policy policy, IBlobs blobs,
+    RunOptions options, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
+{
+    /// <summary>Characters of an error's message that are kept.</summary>
+    const int ErrorCharsMax = 2_000;
+
+    static readonly Origin Agent = new("agent");
+
+    /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
+    static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
+
+    readonly ConcurrentDictionary<(string Org, string Run), CancellationTokenSource> driving = new();
+
+    public string Kind => Run.Aggregate.Name;
+
+    /// <summary>Drives a run until it has ended, is taken over, or the token is cancelled.</summary>
+    async Task<bool> IJobHandler.Run(Claim claim, CancellationToken ct)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        if (!driving.TryAdd((claim.Org, claim.Key), stop))
+        {
+            throw new InvalidOperationException($"The run {claim.Key} is being driven here already.");
+        }
+        using var follower = hub.WatchRun(claim.Org, claim.Key);
+        using var ended = new CancellationTokenSource();
+        var watching = WatchForCancel(follower, stop, ended.Token);
+        try
+        {
+            return await Drive(claim, stop.Token, ct);
+        }
+        finally
+        {
+            driving.TryRemove((claim.Org, claim.Key), out _);
+            await ended.CancelAsync();
+            await watching;
+        }
+    }
+
+    /// <summary>Looks, whenever other nodes wrote, whether one of the runs driven here is to be stopped. Runs until the token is cancelled.</summary>
+    public async Task WatchOthers(CancellationToken ct)
+    {
+        using var follower = hub.WatchOthers();
+        while (true)
+        {
+            await follower.Read(ct);
+            await Task.Delay(LookForCancelEvery, clock, ct);
+            follower.Drain();
+            try
+            {
+                foreach (var org in driving.Keys.Select(d => d.Org).Distinct().ToList())
+                {
+                    foreach (var run in await queries.Cancelling(org, ct))
+                    {
+                        if (driving.TryGetValue((org, run), out var stop))
+                        {
+                            await Stop(stop);
+                        }
+                    }
+                }
+            }
+            catch (StorageUnavailableException e)
+            {
+                // The engine says that others wrote when it has found the database again.
+                LogAway(logger, e.Message);
+            }
+        }
+    }
+
+    static async Task WatchForCancel(FeedHub.Follower follower, CancellationTokenSource stop, CancellationToken ended)
+    {
+        try
+        {
+            while (true)
+            {
+                if (await follower.Read(ended) is { Type: "run_cancel_requested.v1" })
+                {
+                    await Stop(stop);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (ended.IsCancellationRequested)
+        {
+            // The run is no longer driven here.
+        }
+    }
+
+    static async Task Stop(CancellationTokenSource stop)
+    {
+        try
+        {
+            await stop.CancelAsync();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The run ended at the same moment.
+        }
+    }
+
+    /// <summary>True when a commit finished the job.</summary>
+    async Task<bool> Drive(Claim claim, CancellationToken stop, CancellationToken ct)
+    {
+        NextStep? last = null;
+        while (true)
+        {
+            ct.ThrowIfCancellationRequested();
+            var state = await commands.State(claim.Org, Run.Aggregate, claim.Key, ct);
+            var next = state is Run.Active active && active.Epoch != claim.Epoch
+                ? new NextStep.Begin()
+                : Run.Next(state, options.Limits, clock.GetUtcNow());
+            if (next is NextStep.Done)
+            {
+                // Every step that ends a run finishes the job too. One that had ended before it could begin leaves the job over.
+                return last is not (null or NextStep.Begin);
+            }
+            last = next;
+            Refusal? refused;
+            try
+            {
+                refused = await Do(next, claim, state, stop, ct);
+            }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested && !ct.IsCancellationRequested)
+            {
+                // The step was stopped because cancelling was asked for, maybe through another node: go by what the log says.
+                await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct);
+                continue;
+            }
+            catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+            {
+                LogFailed(logger, e, claim.Key, next.GetType().Name);
+                refused = await End(claim, now => new RunCommand.Fail(claim.Epoch, "internal_error", "The host could not go on with this run.", now), ct);
+            }
+            if (refused is not null)
+            {
+                LogFenced(logger, claim.Key, claim.Epoch, refused.Code);
+                return true;
+            }
+        }
+    }
+
+    ValueTask<Refusal?> Do(NextStep next, Claim claim, Run state, CancellationToken stop, CancellationToken ct) => (next, state) switch
+    {
+        (NextStep.Begin, _) => Begin(claim, state, ct),
+        (NextStep.RetrieveMemory, Run.Active run) => Remember(claim, run.Request, ct),
+        (NextStep.AskModel, Run.Active run) => AskModel(claim, run, stop, ct),
+        (NextStep.CallTool call, Run.Active run) => CallTool(claim, run, call, stop, ct),
+        (NextStep.JudgeCall or NextStep.Finish, _) => Record(claim, null, ct),
+        (NextStep.GiveUp why, _) => End(claim, now => new RunCommand.Fail(claim.Epoch, why.Code, why.Message, now), ct),
+        (NextStep.ConfirmCancel, _) => End(claim, now => new RunCommand.ConfirmCancel(claim.Epoch, now), ct),
+        _ => throw new UnreachableException(next.GetType().Name),
+    };
+
+    async ValueTask<Refusal?> Begin(Claim claim, Run state, CancellationToken ct)
+    {
+        var recalled = state is Run.Queued queued ? await Recall(claim, queued.Request, ct) : null;
+        return await commands.Commit(
+            claim.Org, Agent,
+            async work =>
+            {
+                // Between the claim and now the run may have been cancelled: then there is nothing to begin.
+                if (await work.State(Run.Aggregate, claim.Key) is Run.Ended)
+                {
+                    return null;
+                }
+                return await Command(work, claim, new RunCommand.Begin(claim.Epoch, node, work.Now))
+                    ?? (recalled is null ? null : await Command(work, claim, recalled with { Now = work.Now }));
+            },
+            ct, patient: true);
+    }
+
+    async ValueTask<Refusal?> Remember(Claim claim, RunRequest request, CancellationToken ct)
+    {
+        var recalled = await Recall(claim, request, ct);
+        return await Record(claim, now => recalled with { Now = now }, ct);
+    }
+
+    async ValueTask<RunCommand.RecordMemory> Recall(Claim claim, RunRequest request, CancellationToken ct)
+    {
+        var message = await blobs.Text(request.Message, ct);
+        var items = new List<Recalled>();
+        var chars = 0;
+        foreach (var item in await queries.Recall(claim.Org, message, Limits.MemoriesPerRunMax, ct))
+        {
+            var text = await blobs.Text(item.Text, ct);
+            if (chars + text.Length <= Limits.MemoryCharsMax)
+            {
+                chars += text.Length;
+                items.Add(item);
+            }
+        }
+        var earlier = await queries.Earlier(claim.Org, Ids.SessionKey(request.SessionId)!, Limits.HistoryTurnsMax, ct);
+        return new(claim.Epoch, [.. items], [.. earlier.Select(turn => turn.RunId)], default);
+    }
+
+    async ValueTask<Refusal?> AskModel(Claim claim, Run.Active run, CancellationToken stop, CancellationToken ct)
+    {
+        if (!models.TryGetValue(run.Request.Model, out var model))
+        {
+            return await Fail(claim, "unknown_model", $"There is no model \"{run.Request.Model}\".", ct);
+        }
+        if (await Workspace(claim, run, ct) is not { } workspace)
+        {
+            return await Fail(claim, "session_deleted", "The session was deleted.", ct);
+        }
+        var tools = toolbox.Declarations;
+        var prompt = await Prompt.Build(claim.Org, run, tools, queries, blobs, ct);
+        var chat = new ChatOptions { ModelId = run.Request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = workspace } };
+        var round = new ModelRound(run, options.DeltaEvery, clock);
+        try
+        {
+            await round.Read(
+                model.GetStreamingResponseAsync(prompt.Messages, chat, stop),
+                async text =>
+                {
+                    if (await Record(claim, now => new RunCommand.RecordText(claim.Epoch, text, now), ct) is { } refused)
+                    {
+                        throw new RunFencedException(refused);
+                    }
+                },
+                stop);
+        }
+        catch (RunFencedException fenced)
+        {
+            return fenced.Refused;
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+        {
+            LogModelFailed(logger, e, claim.Key, run.Request.Model);
+            return await Fail(claim, "model_failed", e.Message, ct);
+        }
+        var answer = await round.Answer(prompt.Sha256, blobs, ct);
+        var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
+        return await Record(claim, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now), ct);
+    }
+
+    async ValueTask<Refusal?> CallTool(Claim claim, Run.Active run, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
+    {
+        if (await Context(claim, run, step.Step, step.Attempt, ct) is not { } context)
+        {
+            return await Fail(claim, "session_deleted", "The session was deleted.", ct);
+        }
+        ToolOutcome outcome;
+        try
+        {
+            outcome = await toolbox.Run(context, step.Call.Name, await blobs.Text(step.Call.Input, ct), stop);
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+        {
+            LogToolFailed(logger, e, claim.Key, step.Call.Name);
+            outcome = new("The tool failed.", IsError: true);
+        }
+        var content = await blobs.Store(outcome.Text, ct);
+        return await Record(claim, now => new RunCommand.RecordResult(claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct);
+    }
+
+    ValueTask<Refusal?> Fail(Claim claim, string code, string message, CancellationToken ct) =>
+        End(
+            claim,
+            now => new RunCommand.Fail(claim.Epoch, code, StorableText.Escape(message.Length > ErrorCharsMax ? message[..ErrorCharsMax] : message), now), ct);
+
+    /// <summary>Ends the run and gives the session's queue on.</summary>
+    ValueTask<Refusal?> End(Claim claim, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
+        claim.Org, Agent,
+        async work =>
+        {
+            var session = Turns.SessionOf(await work.State(Run.Aggregate, claim.Key))!;
+            if (await Command(work, claim, command(work.Now)) is { } refused)
+            {
+                return refused;
+            }
+            work.Finish(claim);
+            return await Turns.LeaveQueue(work, session, claim.Key);
+        },
+        ct, patient: true);
+
+    /// <summary>
+    /// Records an outcome with all that follows from it without the world: verdicts on the calls that come next, or the run's end. One commit, so that
+    /// a run waits for the disk once for each thing that it does.
+    /// </summary>
+    ValueTask<Refusal?> Record(Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct) => commands.Commit(
+        claim.Org, Agent,
+        async work =>
+        {
+            if (outcome is not null && await Command(work, claim, outcome(work.Now)) is { } fenced)
+            {
+                return fenced;
+            }
+            while (true)
+            {
+                var state = await work.State(Run.Aggregate, claim.Key);
+                var refused = (Run.Next(state, options.Limits, work.Now), state) switch
+                {
+                    (NextStep.JudgeCall judge, Run.Active run) => await Judge(work, claim, run, judge.Call, ct),
+                    (NextStep.Finish, Run.Active run) => await Complete(work, claim, run, ct),
+                    _ => null,
+                };
+                var after = await work.State(Run.Aggregate, claim.Key);
+                if (refused is not null || ReferenceEquals(after, state))
+                {
+                    return refused;
+                }
+            }
+        },
+        ct, patient: true);
+
+    async ValueTask<Refusal?> Judge(Work work, Claim claim, Run.Active run, RequestedCall call, CancellationToken ct)
+    {
+        if (await Context(claim, run, run.StepsDone + 1, run.StepAttempt, ct) is not { } context)
+        {
+            return null;
+        }
+        var subject = toolbox.Subject(context, call.Name, await blobs.Text(call.Input, ct));
+        var verdict = policy.Judge(call.Name, subject);
+        return await Command(work, claim, new RunCommand.RecordPolicy(claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
+    }
+
+    async ValueTask<Refusal?> Complete(Work work, Claim claim, Run.Active run, CancellationToken ct)
+    {
+        var session = Ids.SessionKey(run.Request.SessionId)!;
+        var message = await blobs.Text(run.Request.Message, ct);
+        var reply = await blobs.Text(run.Reply!, ct);
+        var before = await work.State(Memory.Aggregate, MemoryBook.SummaryKey(session)) is Memory.Kept kept ? await blobs.Text(kept.Text, ct) : null;
+        var results = new List<ToolFinding>();
+        foreach (var result in run.Transcript.OfType<Said.ByTool>())
+        {
+            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
+        }
+        var summary = await blobs.Store(SessionNotes.Summary(before, message, reply), ct);
+        var learning = SessionNotes.Learning(message, reply, results) is { } learned ? await blobs.Store(learned, ct) : null;
+        if (await Command(work, claim, new RunCommand.Complete(claim.Epoch, work.Now)) is { } refused)
+        {
+            return refused;
+        }
+        work.Finish(claim);
+        return await Turns.LeaveQueue(work, session, claim.Key) ?? await MemoryBook.WriteNotes(work, session, claim.Key, summary, learning);
+    }
+
+    static async ValueTask<Refusal?> Command(Work work, Claim claim, RunCommand command)
+    {
+        var session = Turns.SessionOf(await work.State(Run.Aggregate, claim.Key));
+        return await work.Do(Run.Aggregate, claim.Key, command, session, claim.Key);
+    }
+
+    async ValueTask<ToolContext?> Context(Claim claim, Run.Active run, int step, int attempt, CancellationToken ct) =>
+        await Workspace(claim, run, ct) is { } workspace
+            ? new(claim.Org, Ids.SessionKey(run.Request.SessionId)!, claim.Key, workspace, $"run_{claim.Key}:{step}", attempt)
+            : null;
+
+    async ValueTask<string?> Workspace(Claim claim, Run.Active run, CancellationToken ct) =>
+        (await commands.State(claim.Org, Session.Aggregate, Ids.SessionKey(run.Request.SessionId)!, ct) as Session.Open)?.WorkspacePath;
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Run {Run} is no longer driven here under epoch {Epoch}: {Code}")]
+    static partial void LogFenced(ILogger logger, string run, long epoch, string code);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Run {Run} failed at {Step}")]
+    static partial void LogFailed(ILogger logger, Exception e, string run, string step);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} failed in run {Run}")]
+    static partial void LogModelFailed(ILogger logger, Exception e, string run, string model);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The tool {Tool} failed in run {Run}")]
+    static partial void LogToolFailed(ILogger logger, Exception e, string run, string tool);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Could not look for runs to cancel: {Reason}")]
+    static partial void LogAway(ILogger logger, string reason);
+
+    /// <summary>Carries a refusal out of the reading of a model's stream.</summary>
+    sealed class RunFencedException(Refusal refused) : Exception(refused.Code)
+    {
+        public Refusal Refused { get; } = refused;
+    }
+}

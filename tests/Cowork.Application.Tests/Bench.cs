@@ -1,0 +1,78 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging.Abstractions;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>The application on the in-memory engine: one database, and as many hosts as a test adds.</summary>
+sealed class Bench
+{
+    public const string Org = "default";
+
+    public static readonly Origin User = new("user:local");
+
+    public Bench() => Engine = new(ReadModels.All, Clock);
+
+    public ManualTime Clock { get; } = new();
+
+    public InMemoryEngine Engine { get; }
+
+    public InMemoryBlobs Blobs { get; } = new();
+
+    public ScriptedModel Model { get; } = new();
+
+    public CountingTool Tool { get; } = new();
+
+    public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
+
+    public Host AddHost(string name) => new(this, name);
+
+    /// <summary>Stored names of a stream's events, in order.</summary>
+    public async Task<List<string>> Story(string stream) =>
+        [.. (await Engine.Load(Org, stream, 0, int.MaxValue, default)).Events.Select(e => EventTypes.FeedType(e.Type))];
+
+    /// <summary>One host.</summary>
+    public sealed class Host
+    {
+        readonly JobRunner runner;
+
+        public Host(Bench bench, string name)
+        {
+            Hub = new(bench.Engine);
+            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10));
+            Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
+            var queries = new RunQueries(bench.Engine);
+            Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            Driver = new(
+                Commands, Hub, queries, new Dictionary<string, IChatClient> { ["scripted"] = bench.Model }, new Toolbox([bench.Tool]), Policy.BuiltIn, bench.Blobs,
+                bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
+            runner = new(Node, [Driver], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+        }
+
+        public FeedHub Hub { get; }
+
+        public InMemoryEngine.Node Node { get; }
+
+        public Commands Commands { get; }
+
+        public Turns Turns { get; }
+
+        public RunDriver Driver { get; }
+
+        public Task Work(CancellationToken stopping) => runner.Run(stopping);
+
+        public async Task OpenSession(string key) =>
+            await Commands.Execute(
+                Org, User, Session.Aggregate, key, now => new SessionCommand.Create(key, "/w", "{}", null, now), key, CancellationToken.None);
+
+        public async Task<string> Send(string session, string message, string? key = null)
+        {
+            var (turn, refused) = await Turns.Submit(Org, User, new(session, message, null, key, null), CancellationToken.None);
+            return turn?.Run ?? throw new InvalidOperationException(refused!.Code);
+        }
+    }
+}

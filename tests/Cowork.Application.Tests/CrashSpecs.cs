@@ -1,0 +1,148 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>A run whose host dies after every commit, and before every commit, ends as it would have ended.</summary>
+public sealed class CrashSpecs
+{
+    const string Message = "go\nread_file {\"path\":\"a\"}\nread_file {\"path\":\"b\"}";
+
+    static readonly string[] Whole =
+    [
+        "run_created", "run_started", "memory_retrieval", "llm_response", "tool_call", "tool_call", "policy_decision",
+        "tool_result", "policy_decision", "tool_result", "output_delta", "llm_response", "assistant_reply", "run_completed",
+    ];
+
+    /// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
+    sealed class HostDiedException : OperationCanceledException;
+
+    [Fact]
+    public async Task Nothing_dies_and_the_run_goes_from_created_to_completed()
+    {
+        var (bench, run, crashes) = await RunDyingAt([]);
+        Assert.Equal(0, crashes);
+        Assert.Equal(Whole, await bench.Story($"run-{run}"));
+        Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
+        Assert.Empty(bench.Engine.Jobs);
+    }
+
+    [Theory]
+    [InlineData(false)] // the host dies before the commit
+    [InlineData(true)]  // the commit happened, and the host died before it heard of it
+    public async Task A_host_that_dies_at_any_commit_leaves_a_run_that_another_ends(bool after)
+    {
+        var commits = 0;
+        for (var at = 0; ; at++)
+        {
+            var (bench, run, crashes) = await RunDyingAt([(at, after)]);
+            if (crashes == 0)
+            {
+                break;
+            }
+            commits++;
+            await AssertWhole(bench, run, crashes);
+        }
+        Assert.Equal(5, commits); // started, asked, first result, second result, reply with the end
+    }
+
+    [Fact]
+    public async Task Hosts_that_die_again_and_again_still_get_it_done()
+    {
+        for (var seed = 1; seed <= 200; seed++)
+        {
+            var random = new Random(seed);
+            var deaths = Enumerable.Range(0, 12).Where(_ => random.Next(2) == 0).Select(at => (at, random.Next(2) == 0)).ToList();
+            var (bench, run, crashes) = await RunDyingAt(deaths);
+            Assert.True(crashes == 0 || deaths.Count > 0, $"seed {seed}");
+            await AssertWhole(bench, run, crashes);
+        }
+    }
+
+    static async Task AssertWhole(Bench bench, string run, int crashes)
+    {
+        var story = await bench.Story($"run-{run}");
+        Assert.Equal(Whole, story.Where(type => type != "run_resumed"));
+        Assert.True(story.Count(type => type == "run_resumed") <= crashes);
+
+        // Every call of the tool that was repeated had the token of the first attempt, and one result was recorded for each.
+        Assert.Equal(2, bench.Tool.Calls.Select(c => c.Token).Distinct().Count());
+        Assert.True(bench.Tool.Calls.Count <= 2 + crashes);
+        Assert.True(bench.Model.Rounds.Count <= 2 + crashes);
+
+        var past = await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default);
+        var repeated = past.Events.Select(e => e.Event).OfType<RunEvent.ToolResult>().Where(r => r.Attempt > 1).ToList();
+        Assert.All(repeated, r => Assert.Contains((Token: $"run_{run}:{r.Step}", r.Attempt), bench.Tool.Calls));
+
+        Assert.Empty(bench.Engine.Jobs);
+        foreach (var model in ReadModels.All)
+        {
+            Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
+        }
+        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default);
+        var (report, fault) = TraceVerifier.Verify(bundle);
+        Assert.Null(fault);
+        Assert.Equal("completed", report!.Status);
+    }
+
+    /// <param name="deaths">Numbers of the drivers' commits, from 0, at which the host dies, and whether after or before it.</param>
+    static async Task<(Bench Bench, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    {
+        var bench = new Bench();
+        var first = bench.AddHost("n0");
+        await first.OpenSession("s");
+        var run = await first.Send("s", Message);
+        var (commits, crashes) = (0, 0);
+        bench.Engine.FailPoint = (_, after) =>
+        {
+            var at = after ? commits++ : commits;
+            if (deaths.Contains((at, after)))
+            {
+                commits += after ? 0 : 1;
+                throw new HostDiedException();
+            }
+        };
+        var host = first;
+        while (bench.Engine.Jobs.Count > 0)
+        {
+            if (!await Drive(host))
+            {
+                crashes++;
+                host.Node.Die();
+                host = bench.AddHost($"n{crashes}");
+                Assert.True(crashes < 100, "No progress.");
+            }
+            else if (bench.Engine.Jobs.Count > 0)
+            {
+                host.Node.ClaimDue();
+            }
+            host.Node.ClaimDue();
+        }
+        bench.Engine.FailPoint = null;
+        return (bench, run, crashes);
+    }
+
+    /// <summary>Drives the claims that the host has, as its runner would, until they are done; false: it died.</summary>
+    static async Task<bool> Drive(Bench.Host host)
+    {
+        await foreach (var (claim, lost) in host.Node.Claims(CancellationToken.None))
+        {
+            try
+            {
+                if (!await ((IJobHandler)host.Driver).Run(claim, lost))
+                {
+                    await host.Node.Complete(claim, default);
+                }
+                return true;
+            }
+            catch (HostDiedException)
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+}

@@ -1,0 +1,21 @@
+using System.Collections.Concurrent;
+using System.Security.Cryptography;
+
+using Cowork.Application;
+
+namespace Cowork.Testing;
+
+/// <summary>Blobs for as long as the test takes.</summary>
+public sealed class InMemoryBlobs : IBlobs
+{
+    readonly ConcurrentDictionary<string, byte[]> bySha256 = new();
+
+    public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)
+    {
+        var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes.Span));
+        bySha256[sha256] = bytes.ToArray();
+        return new(sha256);
+    }
+
+    public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => new(bySha256.GetValueOrDefault(sha256));
+}
