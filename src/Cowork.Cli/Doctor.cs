@@ -24,6 +24,9 @@ static class Doctor
                 case "--connection-string":
                     connectionString = true;
                     break;
+                case var given when given.StartsWith("--data=", StringComparison.Ordinal):
+                    data = given["--data=".Length..];
+                    break;
                 case "--data" when i + 1 < options.Length:
                     data = options[++i];
                     break;
