@@ -438,7 +438,7 @@ public sealed class TextIndex
             using var document = JsonDocument.Parse(json.ToString(), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
             Leaves(document.RootElement, "");
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException)
         {
             fields.Add(("", json.Trim().ToString()));
         }

@@ -11,8 +11,8 @@ public static class Words
 {
     static readonly HashSet<string> Stop = new(
         """
-        a about an and any are as at be been but by can could did do does each find for from give had has have how i if in into is it its list many me
-        much my of on one or our please show so tell than that the their them then there these they this those to us was we were what when where which
+        a about an and any are as at be been but by call called can could did do does each find for from give had has have how i if in into is it its list many me
+        much my named of on one or our please show so tell than that the their them then there these they this those to us was we were what when where which
         who whom whose why will with would you your
         """.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries),
         StringComparer.Ordinal);
