@@ -52,7 +52,8 @@ static class OfflineAnswer
         text.AppendLine();
         text.AppendLine(read.Texts.Count == 0
             ? "The session's folder holds no text file."
-            : $"Looked through {read.Texts.Count} text file{(read.Texts.Count == 1 ? "" : "s")}: {string.Join(", ", read.Texts.Take(5).Select(t => t.Source))}{(read.Texts.Count > 5 ? ", …" : "")}.");
+            : $"Looked through {read.Texts.Count} text file{(read.Texts.Count == 1 ? "" : "s")}: "
+                + $"{string.Join(", ", read.Texts.Take(5).Select(t => t.Source))}{(read.Texts.Count > 5 ? ", …" : "")}.");
         foreach (var note in read.Notes)
         {
             text.AppendLine(note);

@@ -137,7 +137,10 @@ public sealed class OfflineModelSpecs : IDisposable
             new(ChatRole.User, "My own invoice is due in May."),
             new(ChatRole.Assistant, "Noted."),
             new(ChatRole.User, "When is the invoice due?"))).Text;
-        Assert.StartsWith("From memory:\n- mem_01:1-2: The invoice of Acme is due on Friday.\nFrom earlier in this session:\n- you said:1: My own invoice is due in May.\n", answer, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "From memory:\n- mem_01:1-2: The invoice of Acme is due on Friday.\nFrom earlier in this session:\n- you said:1: My own invoice is due in May.\n",
+            answer,
+            StringComparison.Ordinal);
         Assert.DoesNotContain("tea", answer, StringComparison.Ordinal);
     }
 

@@ -222,7 +222,8 @@ public sealed class ToolSpecs : IDisposable
         var outcome = await few.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
         Assert.Equal("a.txt:1: needle\n[The folder holds more than is searched (1 files, 64 MiB): the rest was left out.]", outcome.Text);
         var small = new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(FileBytes: 500)));
-        Assert.EndsWith("[Left out as too large to search: large.txt.]", (await small.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default)).Text, StringComparison.Ordinal);
+        outcome = await small.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
+        Assert.EndsWith("[Left out as too large to search: large.txt.]", outcome.Text, StringComparison.Ordinal);
     }
 
     [Fact]
