@@ -12,7 +12,8 @@ public sealed class OddTextSpecs
     static readonly string[] Pieces =
     [
         "a", "B", "wörd", "camelCase", "snake_case", "7", "3.14", ".", ",", ";", "\t", "\"", "'", "’", "\n", "\r\n", "\r", "\0", "\ud83d", "\ude00", "😀", "東", "京", "\u0301", "ß",
-        "{", "}", "[", "]", ":", "null", "true", "\\", "\\ud800", "```", "```python\n", "/tool ", "/say ", "/sleep ", "/fail ", "\n- [mem_1] ", " ", " ", "how many ", "rows ", "a.csv",
+        "{", "}", "[", "]", ":", "null", "true", "\\", "\\ud800", "```", "```python\n",
+        "/tool ", "/say ", "/sleep ", "/fail ", "\n- [mem_1] ", " ", " ", "how many ", "rows ", "a.csv",
     ];
 
     [Theory]

@@ -47,7 +47,25 @@ public sealed partial class DocumentRules
         Decisions.Where(f => !new[] { "## Context", "## Decision", "## Consequences" }.All(Repository.Lines(f).Contains)),
         "A decision record has the headings Context, Decision and Consequences, on one page:");
 
+    [Fact]
+    public void Every_error_code_is_in_the_table()
+    {
+        var table = Repository.Read("docs/errors.md");
+        Rule.Holds(
+            from file in Repository.Sources
+            where file.StartsWith("src/", StringComparison.Ordinal)
+            from code in ErrorCode().Matches(Repository.Read(file))
+            where !table.Contains($"`{code.Groups["code"].Value}`", StringComparison.Ordinal)
+            select $"{file}: {code.Groups["code"].Value}",
+            "Add a row to docs/errors.md: clients go by the code:");
+    }
+
     static IReadOnlyList<string> Decisions => [.. Repository.Documents.Where(f => f.StartsWith("docs/decisions/", StringComparison.Ordinal))];
+
+    [GeneratedRegex("""
+        (Refusal\.(Conflict|Invalid|TooMany)\(|\bGiveUp\(|\bFail\(claim, |\bFail\(claim\.Epoch, |\bnew( Problem| Refusal)?\((\d{3}|status), |\bcode = )"(?<code>[a-z_]+)"
+        """)]
+    private static partial Regex ErrorCode();
 
     [GeneratedRegex(@"(?<!!)\[[^\]\n]*\]\((?<target>[^)\s]+)\)")]
     private static partial Regex Link();
