@@ -115,7 +115,9 @@ public sealed class ReadFile(Policy policy) : ITool
             text.Append(CultureInfo.InvariantCulture, $"[Lines {offset} to {lastShown} of {lines}{(isRest ? $" in the first {BytesMax >> 20} MiB" : "")}.");
             if (cut)
             {
-                text.Append(CultureInfo.InvariantCulture, $" Cut at {CharsMax} characters, within or after line {lastShown}: read on with offset {Math.Max(lastShown, offset)}.");
+                text.Append(lastShown == offset
+                    ? $" Line {offset} is longer than the {CharsMax} characters that are shown; search_files finds places in it, offset {offset + 1} reads on behind it."
+                    : $" Cut at {CharsMax} characters, within or after line {lastShown}: read on with offset {lastShown}.");
             }
             text.Append(']');
         }

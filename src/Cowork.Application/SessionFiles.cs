@@ -6,8 +6,8 @@ namespace Cowork.Application;
 /// <param name="Files">Files.</param>
 /// <param name="FileBytes">A larger file is left out.</param>
 /// <param name="TotalBytes">Of all files of one search.</param>
-/// <param name="CacheBytes">Of the texts kept for all sessions together; what they take in memory is some five times as much.</param>
-public sealed record FileBounds(int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 64 << 20, long CacheBytes = 64 << 20);
+/// <param name="CacheBytes">Of the texts kept for all sessions together; what they take in memory is some eight times as much.</param>
+public sealed record FileBounds(int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 32 << 20, long CacheBytes = 32 << 20);
 
 /// <param name="Texts">In order of their paths.</param>
 /// <param name="Notes">A sentence for each thing that was left out.</param>

@@ -112,6 +112,16 @@ public sealed class ToolSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_line_that_is_longer_than_an_answer_is_cut_and_passed_over()
+    {
+        work.Write("long.txt", new string('x', ReadFile.CharsMax + 1) + "\nlast");
+        Assert.EndsWith(
+            "x\n[Lines 1 to 1 of 2. Line 1 is longer than the 32768 characters that are shown; search_files finds places in it, offset 2 reads on behind it.]",
+            await Ok("read_file", new { path = "long.txt" }), StringComparison.Ordinal);
+        Assert.Equal("last\n[Lines 2 to 2 of 2.]", await Ok("read_file", new { path = "long.txt", offset = 2 }));
+    }
+
+    [Fact]
     public async Task A_line_past_the_end_is_an_error()
     {
         work.Write("a.txt", "one\n");
@@ -220,7 +230,7 @@ public sealed class ToolSpecs : IDisposable
         work.Write("large.txt", "needle " + new string('x', 1_000));
         var few = new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(Files: 1, FileBytes: 500)));
         var outcome = await few.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
-        Assert.Equal("a.txt:1: needle\n[The folder holds more than is searched (1 files, 64 MiB): the rest was left out.]", outcome.Text);
+        Assert.Equal("a.txt:1: needle\n[The folder holds more than is searched (1 files, 32 MiB): the rest was left out.]", outcome.Text);
         var small = new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(FileBytes: 500)));
         outcome = await small.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
         Assert.EndsWith("[Left out as too large to search: large.txt.]", outcome.Text, StringComparison.Ordinal);
