@@ -290,7 +290,7 @@ public sealed class Work
         foreach (var (stream, draft) in written)
         {
             var model = commands.ModelOf(draft.Aggregate);
-            var (version, hash, row) = (draft.Expected, draft.Folded.Hash, draft.Folded.Row);
+            var (version, hash, row, made) = (draft.Expected, draft.Folded.Hash, draft.Folded.Row, 0L);
             foreach (var e in draft.Fresh)
             {
                 var id = Ids.NewEventId(Now);
@@ -300,10 +300,12 @@ public sealed class Work
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
                 var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash);
                 draft.Events.Add(recorded);
+                var before = row;
                 row = model?.Evolve(row, recorded);
+                made = before is null && row is not null ? version : made;
             }
             draft.Folded = new(version, hash, draft.Folded.State, row);
-            IReadOnlyList<RowChange> rows = model is null ? [] : [new(model.Table, draft.Key, version, row is null ? null : model.Value(row))];
+            IReadOnlyList<RowChange> rows = model is null ? [] : [new(model.Table, draft.Key, version, row is null ? null : model.Value(row), made)];
             writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, rows));
         }
         return new(org, writes, jobs, done, by);

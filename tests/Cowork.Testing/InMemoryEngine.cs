@@ -1,5 +1,5 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
+using System.Text;
 
 using Cowork.Application.Storage;
 
@@ -7,30 +7,41 @@ namespace Cowork.Testing;
 
 /// <summary>
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
+/// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
 public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots
 {
-    readonly Lock gate = new();
-    readonly List<(Recorded Event, string? Session, string? Run, long FeedId)> log = [];
+    static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
+
+    readonly Lock sync = new();
+    readonly TimeProvider clock = clock;
+    readonly List<Recorded> events = [];
+    readonly List<FeedEntry> log = [];
     readonly Dictionary<(string Org, string Stream), List<Recorded>> streams = [];
-    readonly Dictionary<(string Org, string Session), long> feeds = [];
-    readonly Dictionary<(string Org, string Stream, string Schema), Snapshot> snapshots = [];
+    readonly Dictionary<(string Org, string Session), List<FeedEntry>> feeds = [];
+    readonly Dictionary<string, IReadModel> models = models.ToDictionary(m => m.Table);
+    readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
+    readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
     readonly Dictionary<(string Org, string Kind, string Key), JobRow> jobs = [];
     readonly List<Node> nodes = [];
-    Dictionary<string, SortedDictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => NewTable());
+    TaskCompletionSource change = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    long epochs;
+    bool isAway;
 
     /// <summary>Called with each commit before and after it happens; what it throws is what the caller gets.</summary>
     public Action<Commit, bool>? FailPoint { get; set; }
 
-    /// <summary>A host with this database.</summary>
-    /// <param name="observer">Told of this node's commits, and that others wrote.</param>
-    public Node AddNode(string id, ICommitObserver observer, TimeSpan lease)
+    /// <summary>The database is away for every node.</summary>
+    public bool IsAway
     {
-        lock (gate)
+        get => Volatile.Read(ref isAway);
+        set
         {
-            var node = new Node(this, id, observer, lease);
-            nodes.Add(node);
-            return node;
+            lock (sync)
+            {
+                isAway = value;
+                Changed();
+            }
         }
     }
 
@@ -39,320 +50,477 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
     {
         get
         {
-            lock (gate)
+            lock (sync)
             {
                 return [.. jobs.Select(j => (j.Key.Kind, j.Key.Key, j.Value.Holder?.Id))];
             }
         }
     }
 
-    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct)
+    /// <summary>A host with this database. It lives until it is told otherwise.</summary>
+    /// <param name="observer">Told of this node's commits, and that others wrote.</param>
+    public Node AddNode(string id, ICommitObserver? observer, TimeSpan lease)
     {
-        lock (gate)
+        lock (sync)
         {
-            var all = streams.GetValueOrDefault((org, stream)) ?? [];
-            var events = all.Skip((int)after).Take(max).ToList();
-            var last = events.Count > 0 ? events[^1] : after > 0 && after <= all.Count ? all[(int)after - 1] : null;
-            return new(new Past(last?.Version ?? 0, last?.Hash ?? HashChain.Root, events));
+            var node = new Node(this, id, observer, lease);
+            nodes.Add(node);
+            return node;
         }
     }
 
-    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => new(Append(commit, null));
+    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            var all = streams.GetValueOrDefault((org, stream)) ?? [];
+            var from = (int)Math.Min(after, all.Count);
+            var found = all.GetRange(from, Math.Min(max, all.Count - from));
+            var last = from + found.Count;
+            return new(new Past(last, last == 0 ? HashChain.Root : all[last - 1].Hash, found));
+        }
+    }
+
+    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => Append(commit, null, ct);
+
+    async ValueTask<Appended> Append(Commit commit, Node? by, CancellationToken ct)
+    {
+        CommitRules.Check(commit, models.ContainsKey);
+        ct.ThrowIfCancellationRequested();
+        FailPoint?.Invoke(commit, false);
+        Appended appended;
+        List<Node> others;
+        lock (sync)
+        {
+            ThrowIfAway(by);
+            appended = Write(commit, by);
+            others = appended is Appended.Ok ? [.. nodes.Where(n => n != by && !n.IsDead)] : [];
+        }
+        others.ForEach(n => n.Observer?.OthersWrote());
+        if (appended is Appended.Ok)
+        {
+            FailPoint?.Invoke(commit, true);
+        }
+        // The commit takes its place in the order of the calls; the answer comes later, as from a database.
+        await Task.Yield();
+        return appended;
+    }
 
     public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            var entries = log.Where(e => e.Event.Org == org && (session is null ? e.Event.Position > after : e.Session == session && e.FeedId > after))
-                .Take(max).Select(Entry).ToList();
-            var head = session is null ? log.Count : feeds.GetValueOrDefault((org, session));
-            return new(new FeedPage(entries, head));
+            ThrowIfAway(null);
+            if (session is null)
+            {
+                return new(new FeedPage(
+                    [.. log.Skip((int)Math.Min(after, log.Count)).Where(e => e.Org == org).Take(max).Select(e => e with { FeedId = 0 })], log.Count));
+            }
+            var feed = feeds.GetValueOrDefault((org, session)) ?? [];
+            return new(new FeedPage([.. feed.Skip((int)Math.Min(after, feed.Count)).Take(max)], feed.Count));
         }
     }
 
     public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new([.. log.Where(e => e.Event.Org == org && e.Session == session && e.Run == run).Select(Entry)]);
+            ThrowIfAway(null);
+            return new([.. (feeds.GetValueOrDefault((org, session)) ?? []).Where(e => e.Run == run)]);
         }
     }
 
     public async IAsyncEnumerable<Recorded> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
     {
-        List<Recorded> events;
-        lock (gate)
+        while (true)
         {
-            events = [.. log.Skip((int)after).Select(e => e.Event)];
-        }
-        foreach (var e in events)
-        {
-            await Task.CompletedTask;
-            yield return e;
+            List<Recorded> page;
+            lock (sync)
+            {
+                ThrowIfAway(null);
+                page = [.. events.Skip((int)Math.Min(after, events.Count)).Take(100)];
+            }
+            foreach (var e in page)
+            {
+                ct.ThrowIfCancellationRequested();
+                yield return e;
+            }
+            if (page.Count == 0)
+            {
+                yield break;
+            }
+            after = page[^1].Position;
+            await Task.Yield();
         }
     }
 
-    ValueTask<Row?> IRows.Get(string org, string table, string key, CancellationToken ct)
+    public ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new(tables[table].TryGetValue((org, key), out var row) ? row.Row : null);
+            ThrowIfAway(null);
+            return new(Table(table).GetValueOrDefault((org, key))?.Shown(key));
         }
     }
 
     public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new([
-                .. tables[table].Where(r => r.Key.Org == org
-                        && (query.Scope is null || r.Value.Value.Scope == query.Scope)
-                        && (query.Status is null || r.Value.Value.Status == query.Status)
-                        && (query.Before is null || r.Value.Row.Created < query.Before))
-                    .Select(r => r.Value.Row).OrderByDescending(r => r.Created).Take(query.Limit)]);
+            ThrowIfAway(null);
+            return new([.. Table(table)
+                .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
+                .Where(r => query.Before is null || r.Value.Created < query.Before)
+                .OrderByDescending(r => r.Value.Created).Take(query.Limit).Select(r => r.Value.Shown(r.Key.Key))]);
         }
     }
 
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new(Math.Min(atMost, tables[table].LongCount(r => r.Key.Org == org && r.Value.Value.Status == status)));
+            ThrowIfAway(null);
+            return new(Math.Min(atMost, Table(table).LongCount(r => r.Key.Org == org && r.Value.Value.Status == status)));
         }
     }
 
     public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct)
     {
-        var words = Words(query);
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new([
-                .. tables[table].Where(r => r.Key.Org == org)
-                    .Select(r => (r.Value.Row, Rank: Words(r.Value.Value.Search ?? "").Count(words.Contains)))
-                    .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row)]);
+            ThrowIfAway(null);
+            if (!models.TryGetValue(table, out var model) || !model.Searched)
+            {
+                throw new ArgumentException($"{table} is not searched.", nameof(table));
+            }
+            var wanted = Words(query).ToHashSet();
+            return new([.. Table(table).Where(r => r.Key.Org == org)
+                .Select(r => (r.Key, Row: r.Value, Rank: Words(r.Value.Value.Search ?? "").Count(wanted.Contains)))
+                .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row.Shown(r.Key.Key))]);
         }
-
-        static HashSet<string> Words(string text) =>
-            [.. string.Concat(text.ToLowerInvariant().Select(c => char.IsLetterOrDigit(c) ? c : ' ')).Split(' ').Where(w => w.Length > 2)];
     }
 
     public Task<long> Rebuild(IReadModel model, CancellationToken ct)
     {
-        lock (gate)
+        lock (sync)
         {
-            tables[model.Table] = Folded(model);
-            return Task.FromResult((long)log.Count);
+            ThrowIfAway(null);
+            _ = Table(model.Table);
+            tables[model.Table] = Fold(model);
+            return Task.FromResult(events.LongCount(e => IsOf(e, model)));
         }
     }
 
     public Task<string?> FindDifference(IReadModel model, CancellationToken ct)
     {
-        lock (gate)
+        lock (sync)
         {
-            var (live, folded) = (tables[model.Table], Folded(model));
-            var different = live.Keys.Union(folded.Keys).FirstOrDefault(
-                key => !live.TryGetValue(key, out var a) || !folded.TryGetValue(key, out var b)
-                    || a.Row.Version != b.Row.Version || a.Row.Created != b.Row.Created || !a.Row.Json.Span.SequenceEqual(b.Row.Json.Span));
-            return Task.FromResult(different == default ? null : $"{different.Org} {different.Key}");
+            ThrowIfAway(null);
+            var live = Table(model.Table);
+            var made = Fold(model);
+            foreach (var key in live.Keys.Union(made.Keys))
+            {
+                var (left, right) = (live.GetValueOrDefault(key), made.GetValueOrDefault(key));
+                if (left is null || right is null || !left.IsSame(right))
+                {
+                    return Task.FromResult<string?>($"{key.Org} {key.Key}");
+                }
+            }
+            return Task.FromResult<string?>(null);
         }
     }
 
-    ValueTask<Snapshot?> ISnapshots.Load(string org, string stream, string schema, CancellationToken ct)
+    public ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            return new(snapshots.GetValueOrDefault((org, stream, schema)));
+            ThrowIfAway(null);
+            return new(snapshots.GetValueOrDefault((org, stream)) is { } kept && kept.Schema == schema ? kept : null);
         }
     }
 
     public ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct)
     {
-        lock (gate)
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
         {
-            snapshots[(org, stream, snapshot.Schema)] = snapshot;
+            ThrowIfAway(null);
+            if (snapshots.GetValueOrDefault((org, stream)) is not { } kept || kept.Schema != snapshot.Schema || kept.Version < snapshot.Version)
+            {
+                snapshots[(org, stream)] = snapshot;
+            }
+            return default;
         }
-        return default;
     }
 
-    Appended Append(Commit commit, Node? by)
+    /// <summary>Called under the lock.</summary>
+    Appended Write(Commit commit, Node? by)
     {
-        if (commit.Writes.Any(w => w.Events.Count == 0))
+        if (commit.Done is { } done && by?.Holds(done) != true)
         {
-            throw new ArgumentException("A write has no events.", nameof(commit));
+            by?.Lose(done);
+            return new Appended.Fenced();
         }
-        FailPoint?.Invoke(commit, false);
-        var entries = new List<FeedEntry>();
-        long first;
-        lock (gate)
+        var versions = new Dictionary<string, long>();
+        foreach (var write in commit.Writes)
         {
-            if (commit.Done is { } done && !(jobs.TryGetValue((done.Org, done.Kind, done.Key), out var held) && held.Epoch == done.Epoch))
+            var version = versions.TryGetValue(write.Stream, out var earlier) ? earlier : streams.GetValueOrDefault((commit.Org, write.Stream))?.Count ?? 0;
+            if (version != write.Expected)
             {
-                return new Appended.Fenced();
+                return new Appended.Moved(write.Stream);
             }
-            foreach (var write in commit.Writes)
+            versions[write.Stream] = version + write.Events.Count;
+        }
+        // What PostgreSQL cannot hold, nothing here may hold either.
+        if (commit.Writes.SelectMany(w => w.Events).Any(e => e.Data.Span.IndexOf("\\u0000"u8) >= 0))
+        {
+            throw new InvalidOperationException("The database refused the commit: it cannot hold \\u0000.");
+        }
+        var first = log.Count + 1L;
+        var entries = new List<FeedEntry>();
+        foreach (var write in commit.Writes)
+        {
+            var from = log.Count + 1L;
+            foreach (var e in write.Events)
             {
-                if ((streams.GetValueOrDefault((commit.Org, write.Stream))?.Count ?? 0) != write.Expected)
-                {
-                    return new Appended.Moved(write.Stream);
-                }
+                var recorded = e with { Position = log.Count + 1 };
+                events.Add(recorded);
+                Of(streams, (commit.Org, write.Stream)).Add(recorded);
+                var feed = write.Session is null ? null : Of(feeds, (commit.Org, write.Session));
+                var entry = new FeedEntry(
+                    feed is null ? 0 : feed.Count + 1, recorded.Position, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data);
+                log.Add(entry);
+                feed?.Add(entry);
+                entries.Add(entry);
             }
-            first = log.Count + 1;
-            foreach (var write in commit.Writes)
+            foreach (var change in write.Rows)
             {
-                var position = log.Count + 1;
-                foreach (var e in write.Events)
+                var table = tables[change.Table];
+                var key = (commit.Org, change.Key);
+                if (change.Row is null)
                 {
-                    entries.Add(Add(e, write));
-                }
-                foreach (var change in write.Rows)
-                {
-                    Put(tables[change.Table], commit.Org, change, position);
-                }
-            }
-            if (commit.Done is { } finished)
-            {
-                jobs.Remove((finished.Org, finished.Kind, finished.Key));
-            }
-            foreach (var job in commit.Jobs)
-            {
-                if (jobs.TryAdd((commit.Org, job.Kind, job.Key), new() { Due = job.Due }) && job.Due is null)
-                {
-                    by?.Take((commit.Org, job.Kind, job.Key));
-                }
-            }
-            foreach (var node in nodes)
-            {
-                if (node == by)
-                {
-                    node.Observer.Committed(entries);
+                    table.Remove(key);
                 }
                 else
                 {
-                    node.Observer.OthersWrote();
+                    var created = change.Made > 0 ? from + change.Made - write.Expected - 1 : table.TryGetValue(key, out var before) ? before.Created : from;
+                    table[key] = new(created, log.Count, change.Version, change.Row);
                 }
             }
         }
-        FailPoint?.Invoke(commit, true);
-        return new Appended.Ok(first);
+        if (commit.Done is { } finished)
+        {
+            by!.Finish(finished);
+        }
+        foreach (var job in commit.Jobs)
+        {
+            Start(commit.Org, job, by);
+        }
+        by?.Observer?.Committed(entries);
+        Changed();
+        return new Appended.Ok(commit.Writes.Count == 0 ? 0 : first);
     }
 
-    FeedEntry Add(Recorded e, Write write)
+    void Start(string org, Job job, Node? by)
     {
-        var recorded = e with { Position = log.Count + 1 };
-        var feedId = 0L;
-        if (write.Session is not null)
+        var key = (org, job.Kind, job.Key);
+        var due = job.Due ?? clock.GetUtcNow();
+        if (!jobs.TryGetValue(key, out var known))
         {
-            feedId = feeds[(e.Org, write.Session)] = feeds.GetValueOrDefault((e.Org, write.Session)) + 1;
-        }
-        log.Add((recorded, write.Session, write.Run, feedId));
-        if (!streams.TryGetValue((e.Org, e.Stream), out var stream))
-        {
-            streams[(e.Org, e.Stream)] = stream = [];
-        }
-        stream.Add(recorded);
-        return Entry(log[^1]);
-    }
-
-    static FeedEntry Entry((Recorded Event, string? Session, string? Run, long FeedId) e) => new(
-        e.FeedId, e.Event.Position, e.Event.Org, e.Session, e.Run, e.Event.Id, e.Event.Type, e.Event.At, e.Event.Stream, e.Event.Version, e.Event.Hash,
-        e.Event.Actor, e.Event.Data);
-
-    SortedDictionary<(string Org, string Key), StoredRow> Folded(IReadModel model)
-    {
-        var table = NewTable();
-        foreach (var ((org, stream), events) in streams.Where(s => s.Key.Stream.StartsWith($"{model.Aggregate}-", StringComparison.Ordinal)))
-        {
-            object? row = null;
-            foreach (var e in events)
+            jobs.Add(key, new() { Due = due });
+            if (job.Due is null)
             {
-                row = model.Evolve(row, e);
-                Put(table, org, new(model.Table, stream[(model.Aggregate.Length + 1)..], e.Version, row is null ? null : model.Value(row)), e.Position);
+                by?.Take(key);
             }
         }
-        return table;
-    }
-
-    static SortedDictionary<(string Org, string Key), StoredRow> NewTable() =>
-        new(Comparer<(string Org, string Key)>.Create((a, b) =>
-            string.CompareOrdinal(a.Org, b.Org) is var org && org != 0 ? org : string.CompareOrdinal(a.Key, b.Key)));
-
-    static void Put(SortedDictionary<(string Org, string Key), StoredRow> table, string org, RowChange change, long position)
-    {
-        if (change.Row is null)
+        else if (known.Holder is null)
         {
-            table.Remove((org, change.Key));
-            return;
+            known.Due = known.Due < due ? known.Due : due;
         }
-        var created = table.TryGetValue((org, change.Key), out var before) ? before.Row.Created : position;
-        table[(org, change.Key)] = new(new(change.Key, created, change.Version, change.Row.Json), change.Row);
+        else
+        {
+            known.Again = known.Again < due ? known.Again : due;
+        }
     }
 
-    sealed record StoredRow(Row Row, RowValue Value);
+    void Changed()
+    {
+        change.TrySetResult();
+        change = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+
+    static List<T> Of<T>(Dictionary<(string, string), List<T>> lists, (string, string) key)
+    {
+        if (!lists.TryGetValue(key, out var list))
+        {
+            lists.Add(key, list = []);
+        }
+        return list;
+    }
+
+    void ThrowIfAway(Node? by)
+    {
+        if (isAway || by is { IsDead: true })
+        {
+            throw new StorageUnavailableException("The database is away.");
+        }
+    }
+
+    Dictionary<(string Org, string Key), StoredRow> Table(string table) =>
+        tables.TryGetValue(table, out var rows) ? rows : throw new ArgumentException($"There is no read model {table}.", nameof(table));
+
+    static bool IsOf(Recorded e, IReadModel model) => e.Stream.StartsWith(model.Aggregate + "-", StringComparison.Ordinal);
+
+    Dictionary<(string Org, string Key), StoredRow> Fold(IReadModel model)
+    {
+        var rows = new Dictionary<(string Org, string Key), StoredRow>();
+        foreach (var ((org, stream), past) in streams)
+        {
+            var (row, created) = ((object?)null, 0L);
+            foreach (var e in past.Where(e => IsOf(e, model)))
+            {
+                var before = row;
+                row = model.Evolve(row, e);
+                created = before is null ? e.Position : created;
+            }
+            if (row is not null)
+            {
+                rows.Add((org, stream[(model.Aggregate.Length + 1)..]), new(created, past[^1].Position, past[^1].Version, model.Value(row)));
+            }
+        }
+        return rows;
+    }
+
+    /// <summary>Words as PostgreSQL's English dictionary would find them, very nearly.</summary>
+    static IEnumerable<string> Words(string text)
+    {
+        var word = new StringBuilder();
+        foreach (var c in text + " ")
+        {
+            if (char.IsLetterOrDigit(c))
+            {
+                word.Append(char.ToLowerInvariant(c));
+            }
+            else if (word.Length > 0)
+            {
+                var found = word.ToString();
+                word.Clear();
+                if (!StopWords.Contains(found))
+                {
+                    yield return found.Length > 3 ? found.TrimEnd('s') : found;
+                }
+            }
+        }
+    }
+
+    static readonly HashSet<string> StopWords =
+        ["a", "an", "and", "are", "as", "at", "be", "by", "do", "does", "for", "from", "has", "how", "i", "in", "is", "it", "of", "on", "or", "that", "the", "to", "was", "what", "with"];
+
+    sealed record StoredRow(long Created, long Updated, long Version, RowValue Value)
+    {
+        public Row Shown(string key) => new(key, Created, Version, Value.Json);
+
+        public bool IsSame(StoredRow other) =>
+            (Created, Updated, Version, Value.Scope, Value.Status, Value.Search)
+                == (other.Created, other.Updated, other.Version, other.Value.Scope, other.Value.Status, other.Value.Search)
+            && Value.Json.Span.SequenceEqual(other.Value.Json.Span);
+    }
 
     sealed class JobRow
     {
-        public DateTimeOffset? Due { get; set; }
+        public DateTimeOffset Due { get; set; }
 
         public Node? Holder { get; set; }
 
         public long Epoch { get; set; }
+
+        /// <summary>It was asked for anew while somebody was at it.</summary>
+        public DateTimeOffset? Again { get; set; }
     }
 
-    /// <summary>One host: what it commits it hears of at once, and the jobs that it holds are its own until its lease runs out.</summary>
+    /// <summary>One host: what it commits it hears of at once, and the jobs that it holds are its own until it has been silent for a lease.</summary>
     public sealed class Node : IEventLog, IJobQueue
     {
         readonly InMemoryEngine engine;
         readonly TimeSpan lease;
-        readonly Channel<(Claim, CancellationToken)> claims = Channel.CreateUnbounded<(Claim, CancellationToken)>();
-        CancellationTokenSource lost = new();
-        DateTimeOffset expires;
+        readonly Dictionary<Claim, CancellationTokenSource> held = [];
+        readonly Queue<Claim> ready = [];
+        DateTimeOffset? silentSince;
 
-        internal Node(InMemoryEngine engine, string id, ICommitObserver observer, TimeSpan lease)
+        internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease)
         {
             this.engine = engine;
             this.lease = lease;
             Id = id;
             Observer = observer;
-            expires = engine.Clock.GetUtcNow() + lease;
         }
 
         public string Id { get; }
 
-        internal ICommitObserver Observer { get; }
+        internal ICommitObserver? Observer { get; }
 
-        /// <summary>A node that is gone without a word: its claims are there for the others at once.</summary>
+        internal bool IsDead { get; private set; }
+
+        bool IsAlive => !IsDead && (silentSince is not { } since || engine.clock.GetUtcNow() < since + lease);
+
+        /// <summary>Gone without a word, and known to be: its jobs are there for the others at once, and nothing that it still calls has any effect.</summary>
         public void Die()
         {
-            lock (engine.gate)
+            lock (engine.sync)
             {
-                expires = DateTimeOffset.MinValue;
+                IsDead = true;
                 engine.nodes.Remove(this);
-                lost.Cancel();
+                LoseAll();
+                engine.Changed();
             }
         }
 
-        /// <summary>Says that it lives. A lease that has run out cancels what the node was doing.</summary>
-        public void Beat()
+        /// <summary>Stopped in its tracks, as by SIGSTOP: it gives no more signs of life, and notices nothing.</summary>
+        public void Pause()
         {
-            lock (engine.gate)
+            lock (engine.sync)
             {
-                if (expires <= engine.Clock.GetUtcNow())
-                {
-                    lost.Cancel();
-                    lost = new();
-                }
-                expires = engine.Clock.GetUtcNow() + lease;
+                silentSince ??= engine.clock.GetUtcNow();
             }
         }
 
-        /// <summary>Takes jobs that are due and that no living node holds.</summary>
+        /// <summary>It goes on. When it was silent for a lease its jobs are lost.</summary>
+        public void Resume()
+        {
+            lock (engine.sync)
+            {
+                if (!IsAlive)
+                {
+                    foreach (var (claim, _) in held)
+                    {
+                        if (Holds(claim))
+                        {
+                            engine.jobs[(claim.Org, claim.Kind, claim.Key)].Holder = null;
+                        }
+                    }
+                    LoseAll();
+                }
+                silentSince = null;
+                engine.Changed();
+            }
+        }
+
+        /// <summary>Takes jobs that are due and that no living node holds. <see cref="Claims"/> does so by itself; this is for who wants them at once.</summary>
         public int ClaimDue()
         {
-            lock (engine.gate)
+            lock (engine.sync)
             {
-                var now = engine.Clock.GetUtcNow();
-                var free = engine.jobs.Where(j => (j.Value.Due is null || j.Value.Due <= now) && (j.Value.Holder is null || j.Value.Holder.expires <= now))
-                    .Select(j => j.Key).ToList();
+                var now = engine.clock.GetUtcNow();
+                var free = engine.jobs.Where(j => j.Value.Due <= now && j.Value.Holder is not { IsAlive: true }).OrderBy(j => j.Value.Due).Select(j => j.Key).ToList();
                 free.ForEach(Take);
                 return free.Count;
             }
@@ -360,7 +528,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
 
         public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => engine.Load(org, stream, after, max, ct);
 
-        public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => new(engine.Append(commit, this));
+        public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => engine.Append(commit, this, ct);
 
         public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => engine.Feed(org, session, after, max, ct);
 
@@ -368,42 +536,116 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
 
         public IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
 
-        public IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims(CancellationToken ct) => claims.Reader.ReadAllAsync(ct);
+        public async IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims([EnumeratorCancellation] CancellationToken ct)
+        {
+            while (true)
+            {
+                ct.ThrowIfCancellationRequested();
+                (Claim, CancellationToken)? next = null;
+                Task changed;
+                TimeSpan wait;
+                lock (engine.sync)
+                {
+                    changed = engine.change.Task;
+                    var now = engine.clock.GetUtcNow();
+                    if (!engine.isAway && silentSince is null && !IsDead)
+                    {
+                        if (ready.Count == 0)
+                        {
+                            ClaimDue();
+                        }
+                        while (next is null && ready.TryDequeue(out var claim))
+                        {
+                            next = held.TryGetValue(claim, out var lost) ? (claim, lost.Token) : null;
+                        }
+                    }
+                    var due = engine.jobs.Values.Where(j => j.Due > now).Select(j => j.Due - now).DefaultIfEmpty(PollPause).Min();
+                    wait = due < PollPause ? due : PollPause;
+                }
+                if (next is { } found)
+                {
+                    yield return found;
+                    continue;
+                }
+                using var awake = CancellationTokenSource.CreateLinkedTokenSource(ct);
+                await Task.WhenAny(changed, Task.Delay(wait, engine.clock, awake.Token));
+                await awake.CancelAsync();
+            }
+        }
 
         public ValueTask Complete(Claim claim, CancellationToken ct)
         {
-            lock (engine.gate)
+            ct.ThrowIfCancellationRequested();
+            lock (engine.sync)
             {
-                var key = (claim.Org, claim.Kind, claim.Key);
-                if (engine.jobs.TryGetValue(key, out var job) && job.Epoch == claim.Epoch)
+                engine.ThrowIfAway(this);
+                if (Holds(claim))
                 {
-                    engine.jobs.Remove(key);
+                    Finish(claim);
                 }
+                return default;
             }
-            return default;
         }
 
         public ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct)
         {
-            lock (engine.gate)
+            lock (engine.sync)
             {
-                if (engine.jobs.TryGetValue((claim.Org, claim.Kind, claim.Key), out var job) && job.Epoch == claim.Epoch)
+                if (Holds(claim))
                 {
-                    job.Holder = null;
-                    job.Due = engine.Clock.GetUtcNow() + after;
+                    var job = engine.jobs[(claim.Org, claim.Kind, claim.Key)];
+                    var due = engine.clock.GetUtcNow() + after;
+                    (job.Holder, job.Due, job.Again) = (null, job.Again < due ? job.Again.Value : due, null);
+                    held.Remove(claim);
+                    engine.Changed();
                 }
+                return default;
             }
-            return default;
         }
+
+        internal bool Holds(Claim claim) =>
+            held.ContainsKey(claim) && engine.jobs.TryGetValue((claim.Org, claim.Kind, claim.Key), out var job) && job.Holder == this && job.Epoch == claim.Epoch;
 
         internal void Take((string Org, string Kind, string Key) key)
         {
             var job = engine.jobs[key];
             job.Holder = this;
-            job.Epoch++;
-            claims.Writer.TryWrite((new(key.Org, key.Kind, key.Key, job.Epoch), lost.Token));
+            job.Epoch = ++engine.epochs;
+            var claim = new Claim(key.Org, key.Kind, key.Key, job.Epoch);
+            held.Add(claim, new());
+            ready.Enqueue(claim);
+        }
+
+        internal void Finish(Claim claim)
+        {
+            var key = (claim.Org, claim.Kind, claim.Key);
+            held.Remove(claim);
+            if (engine.jobs[key] is { Again: { } again } job)
+            {
+                (job.Holder, job.Due, job.Again) = (null, again, null);
+                engine.Changed();
+            }
+            else
+            {
+                engine.jobs.Remove(key);
+            }
+        }
+
+        internal void Lose(Claim claim)
+        {
+            if (held.Remove(claim, out var lost))
+            {
+                lost.Cancel();
+            }
+        }
+
+        void LoseAll()
+        {
+            foreach (var claim in held.Keys.ToList())
+            {
+                Lose(claim);
+            }
+            ready.Clear();
         }
     }
-
-    TimeProvider Clock => clock;
 }

@@ -29,17 +29,21 @@ public sealed record Write(string Stream, long Expected, IReadOnlyList<Recorded>
 
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
 /// <param name="Version">The stream's version that the row shows.</param>
-public sealed record RowChange(string Table, string Key, long Version, RowValue? Row);
+/// <param name="Made">Version of the event of this write that made the row; 0: it was there before.</param>
+public sealed record RowChange(string Table, string Key, long Version, RowValue? Row, long Made = 0);
 
 /// <param name="Scope">What the row is listed under, for example a session's key.</param>
 /// <param name="Search">Text by which it is found, when its table is searched.</param>
 public sealed record RowValue(string? Scope, string? Status, string? Search, ReadOnlyMemory<byte> Json);
 
-/// <summary>Work to be done after a commit, and because of it: once, by some node, as often as it takes.</summary>
+/// <summary>
+/// Work to be done after a commit, and because of it: once, by some node, as often as it takes. Asked for again while somebody is at it, it is done
+/// again afterwards; while it waits, it is the same job, at the earlier time.
+/// </summary>
 /// <param name="Due">Null: at once.</param>
 public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null);
 
-/// <summary>A node's right to do a job, until another takes it over with a higher epoch.</summary>
+/// <summary>A node's right to do a job, until another takes it over with a higher epoch. Epochs grow over all jobs, so none comes twice.</summary>
 public sealed record Claim(string Org, string Kind, string Key, long Epoch);
 
 /// <summary>Who and what caused a commit.</summary>
@@ -55,7 +59,7 @@ public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyLi
 /// <summary>What became of a commit. A lost race is a value, never an exception.</summary>
 public abstract record Appended
 {
-    /// <param name="First">Position of the first event.</param>
+    /// <param name="First">Position of the first event; 0 when there is none.</param>
     public sealed record Ok(long First) : Appended;
 
     /// <summary>Somebody else wrote to the stream first: load, decide and append again.</summary>
@@ -66,13 +70,13 @@ public abstract record Appended
 }
 
 /// <summary>An event as a feed shows it.</summary>
-/// <param name="FeedId">Dense from 1 within the session; 0 when it is in no session's feed.</param>
+/// <param name="FeedId">Dense from 1 within the session; 0 when it is in no session's feed, or was read from the tenant's.</param>
 /// <param name="Position">Global, dense from 1.</param>
 public sealed record FeedEntry(
     long FeedId, long Position, string Org, string? Session, string? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
     string Actor, ReadOnlyMemory<byte> Data);
 
-/// <param name="Head">The feed's last id at the time of reading: a cursor beyond it is none of ours.</param>
+/// <param name="Head">The feed's last id at the time of reading (of the tenant's feed: the log's last position): a cursor beyond it is none of ours.</param>
 public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);
 
 /// <summary>The log. Implementations throw <see cref="StorageUnavailableException"/> when the database is away, and nothing else that a caller could expect.</summary>

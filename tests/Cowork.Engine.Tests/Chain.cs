@@ -1,0 +1,68 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Engine.Tests;
+
+/// <summary>A run's row that counts: enough to tell whether every event was folded once and in order.</summary>
+public sealed record Tally(int Events, string Text, string Session);
+
+/// <summary>One stream as its only writer sees it: builds commits that follow each other.</summary>
+public sealed class Chain(string org, string stream, string? session = null, string? run = null)
+{
+    public static DateTimeOffset Start { get; } = new(2026, 1, 1, 9, 0, 0, 7, TimeSpan.Zero);
+
+    /// <summary>Counts the events of every run; a run whose last text is <c>gone</c> has no row, one whose text is <c>held</c> lists under it.</summary>
+    public static ReadModel<Tally> Tallies { get; } = new(
+        "tallies", "run", (JsonTypeInfo<Tally>)new JsonSerializerOptions { TypeInfoResolver = new DefaultJsonTypeInfoResolver() }.GetTypeInfo(typeof(Tally)),
+        (row, e) => TextOf(e.Event) == "gone" ? null : new((row?.Events ?? 0) + 1, TextOf(e.Event), row?.Session ?? "s"),
+        Scope: row => row.Session,
+        Status: row => row.Events > 3 ? "many" : "few",
+        Search: row => row.Text);
+
+    public static Origin By { get; } = new("user:ann", "4bf92f3577b34da6a3ce929d0e0e4736", "cmd-1");
+
+    object? row;
+
+    public long Version { get; private set; }
+
+    public string Hash { get; private set; } = HashChain.Root;
+
+    /// <summary>The next write: one event for each text.</summary>
+    public Write Next(params IReadOnlyList<string> texts)
+    {
+        var (expected, key) = (Version, stream[(stream.IndexOf('-', StringComparison.Ordinal) + 1)..]);
+        var events = new List<Recorded>();
+        var made = 0L;
+        foreach (var text in texts)
+        {
+            Version++;
+            var at = Start.AddMilliseconds(Version);
+            var e = new RunEvent.OutputDelta(text, at);
+            var data = EventJson.Write(e);
+            var id = Ids.NewEventId(at);
+            Hash = HashChain.Next(Hash, org, stream, Version, id, "output_delta.v1", at, By.Actor, data);
+            events.Add(new(org, stream, Version, id, "output_delta.v1", e, data, at, By.Actor, Hash));
+            var before = row;
+            row = Tallies.Evolve((Tally?)row, events[^1]);
+            made = before is null && row is not null ? Version : made;
+        }
+        RowChange[] rows = stream.StartsWith("run-", StringComparison.Ordinal) ? [new(Tallies.Table, key, Version, row is Tally tally ? Tallies.Value(tally) : null, made)] : [];
+        return new(stream, expected, events, session, run, rows);
+    }
+
+    /// <summary>The next write alone, as a commit.</summary>
+    public Commit Commit(params IReadOnlyList<string> texts) => new(org, [Next(texts)], [], null, By);
+
+    /// <summary>Goes back to what is in the log.</summary>
+    public async Task Reload(IEventLog log)
+    {
+        var past = await log.Load(org, stream, 0, int.MaxValue, CancellationToken.None);
+        (Version, Hash) = (past.Version, past.Hash);
+        row = past.Events.Aggregate((Tally?)null, Tallies.Evolve);
+    }
+
+    static string TextOf(Event e) => ((RunEvent.OutputDelta)e).Text;
+}
