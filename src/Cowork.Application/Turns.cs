@@ -14,10 +14,12 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256)
 {
     /// <summary>Claims the key in the work that has the request's effect.</summary>
     /// <param name="kept">How long it holds.</param>
-    public ValueTask<Refusal?> Claim(Work work, TimeSpan kept, string? runId, StoredAnswer? answer) =>
-        work.Do(
+    public async ValueTask<Refusal?> Claim(Work work, TimeSpan kept, string? runId, StoredAnswer? answer) =>
+        await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, kept, work.Now));
+            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, kept, work.Now)) is { } refused
+            ? refused with { Path = refused.Path is null ? null : "Idempotency-Key" }
+            : null;
 }
 
 /// <summary>What a client asks of a session.</summary>
@@ -106,7 +108,8 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
                 {
                     return Refusal.NotFound("run");
                 }
-                if (header is not null && await header.Claim(work, options.IdempotencyKept, null, answer?.Invoke(before)) is { } claimed)
+                var given = answer?.Invoke(before);
+                if (header is not null && await header.Claim(work, options.IdempotencyKept, null, given) is { } claimed)
                 {
                     return claimed;
                 }

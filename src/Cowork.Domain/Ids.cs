@@ -78,10 +78,11 @@ public static class Ids
         return IsClientChosen(own) ? own : null;
     }
 
-    /// <summary>True for an id that a client may give a session: <c>[A-Za-z0-9._-]{1,128}</c>, not starting with a prefix of ours.</summary>
+    /// <summary>True for an id that a client may give a session: <c>[A-Za-z0-9._-]{1,128}</c>, not starting with a prefix of ours, and not <c>.</c> or <c>..</c>.</summary>
     public static bool IsClientChosen(string id)
     {
-        if (id.Length is 0 or > Limits.IdCharsMax)
+        // Dots alone are what paths and addresses are resolved by.
+        if (id.Length is 0 or > Limits.IdCharsMax || id is "." or "..")
         {
             return false;
         }
