@@ -1,0 +1,100 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Projections;
+using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Http;
+
+using Microsoft.Extensions.AI;
+using Microsoft.Extensions.Logging.Console;
+
+namespace Cowork.Web;
+
+/// <summary>Puts the host together. What needs the engine is made when it is first asked for, which the gate allows only after the engine has started.</summary>
+static class Composition
+{
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data)
+    {
+        Log(builder.Logging);
+        Listen(builder.WebHost, settings);
+        var services = builder.Services;
+        services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
+        services.AddSingleton(settings);
+        services.AddSingleton(settings.Runs);
+        services.AddSingleton(data);
+        services.AddSingleton(TimeProvider.System);
+        services.AddSingleton<Backbone>();
+        services.AddHostedService(all => all.GetRequiredService<Backbone>());
+        AddStorage(services, settings, data);
+        AddRuns(services);
+        services.AddSingleton<Workspaces>();
+        services.AddSingleton<RunViews>();
+        services.AddSingleton<WaitingTurns>();
+        services.AddSingleton<FeedPages>();
+        services.AddSingleton<EventStream>();
+        services.ConfigureHttpJsonOptions(options =>
+        {
+            options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;
+            options.SerializerOptions.PropertyNamingPolicy = System.Text.Json.JsonNamingPolicy.SnakeCaseLower;
+            options.SerializerOptions.TypeInfoResolverChain.Insert(0, WebJson.Default);
+        });
+        services.AddOpenApi(options => options.Describe());
+    }
+
+    static void AddStorage(IServiceCollection services, HostSettings settings, DataDirectory data)
+    {
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Log);
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Rows);
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Snapshots);
+        services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
+        services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
+        services.AddSingleton<Commands>();
+        services.AddSingleton<FeedHub>();
+        services.AddSingleton<IRunQueries, RunQueries>();
+    }
+
+    static void AddRuns(IServiceCollection services)
+    {
+        services.AddSingleton<Turns>();
+        services.AddSingleton(Policy.BuiltIn);
+        services.AddSingleton<SessionFiles>(all => new(all.GetRequiredService<Policy>()));
+        services.AddSingleton<IMemories, MemoryBook>();
+        services.AddSingleton<ITool, ListFiles>();
+        services.AddSingleton<ITool, ReadFile>();
+        services.AddSingleton<ITool, SearchFiles>();
+        services.AddSingleton<ITool, Remember>();
+        services.AddSingleton<ITool, Recall>();
+        services.AddSingleton<Toolbox>();
+        services.AddSingleton<IReadOnlyDictionary<string, IChatClient>>(all => new Dictionary<string, IChatClient>
+        {
+            [OfflineModel.Name] = ActivatorUtilities.CreateInstance<OfflineModel>(all),
+        });
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<Backbone>().Engine.Node));
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
+        services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
+        // The queue is the engine's to dispose of, so that it is no service of its own here.
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(
+            all, all.GetRequiredService<Backbone>().Engine.Jobs, all.GetRequiredService<RunOptions>().Parallel));
+    }
+
+    static void Listen(IWebHostBuilder web, HostSettings settings) => web.ConfigureKestrel(kestrel =>
+    {
+        kestrel.AddServerHeader = false;
+        // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
+        kestrel.Limits.MaxRequestBodySize = 16L * JsonScan.BodyBytesMax;
+        kestrel.Listen(settings.Bind, settings.Port);
+    });
+
+    static void Log(ILoggingBuilder logging)
+    {
+        logging.ClearProviders();
+        // Why a host did not start is told once, in a sentence, by whoever started it.
+        logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
+        logging.AddSimpleConsole(console =>
+        {
+            console.SingleLine = true;
+            console.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z' ";
+            console.UseUtcTimestamp = true;
+            console.ColorBehavior = LoggerColorBehavior.Disabled;
+        });
+    }
+}

@@ -1,0 +1,242 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+using Microsoft.AspNetCore.Http.Features;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>An event of a feed; <see cref="SessionFeed"/> writes it.</summary>
+public sealed record FeedEvent(
+    long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash);
+
+public sealed record EventList(string SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
+
+public sealed record TenantEventList(IReadOnlyList<FeedEvent> Events, long NextSinceId);
+
+static class FeedEndpoints
+{
+    static readonly WholeNumberQuery SinceId = new("since_id", 0, long.MaxValue, 0, "Only events after this id; next_since_id of the page before.");
+    static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 500, "At most so many.");
+    static readonly WholeNumberQuery WaitSeconds = new("wait_seconds", 0, 60, 0, "When there is nothing yet, wait so long for something.");
+
+    public static void MapFeeds(this IEndpointRouteBuilder routes)
+    {
+        var session = routes.MapGroup("/sessions/{session_id}/events").WithTags("Events");
+        session.MapGet("", SessionPage)
+            .WithSummary("A session's events in order")
+            .Takes(SinceId, Limit, WaitSeconds)
+            .Produces<EventList>().Refuses(404, 422);
+        session.MapGet("/stream", SessionStream)
+            .WithSummary("A session's events as they happen (server-sent events, resumed with Last-Event-ID)")
+            .Takes(SinceId).TakesLastEventId()
+            .Produces<string>(200, "text/event-stream").Refuses(404, 422);
+        var tenant = routes.MapGroup("/events").WithTags("Events").NeedsAuditor();
+        tenant.MapGet("", TenantPage)
+            .WithSummary("All events of the tenant in order")
+            .Takes(SinceId, Limit, WaitSeconds)
+            .Produces<TenantEventList>().Refuses(422);
+        tenant.MapGet("/stream", TenantStream)
+            .WithSummary("All events of the tenant as they happen (server-sent events, resumed with Last-Event-ID)")
+            .Takes(SinceId).TakesLastEventId()
+            .Produces<string>(200, "text/event-stream").Refuses(422);
+    }
+
+    static async Task<IResult> SessionPage(SessionInPath session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
+    {
+        var (since, limit, wait) = Asked(http);
+        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is { } row
+            ? await pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted)
+            : Problem.NotFound("session");
+    }
+
+    static Task<IResult> TenantPage(HttpContext http, Caller caller, FeedPages pages)
+    {
+        var (since, limit, wait) = Asked(http);
+        return pages.Page(caller.Org, null, null, since, limit, wait, http.RequestAborted);
+    }
+
+    static async Task<IResult> SessionStream(SessionInPath session, HttpContext http, Caller caller, EventStream stream, IRows rows)
+    {
+        var since = Cursor(http);
+        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is not null
+            ? await stream.Send(http, caller.Org, session.Key, since)
+            : Problem.NotFound("session");
+    }
+
+    static Task<IResult> TenantStream(HttpContext http, Caller caller, EventStream stream) => stream.Send(http, caller.Org, null, Cursor(http));
+
+    static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http) =>
+        (SinceId.Read(http), (int)Limit.Read(http), TimeSpan.FromSeconds(WaitSeconds.Read(http)));
+
+    /// <summary>A browser that reconnects sends the header and, still, the address that it began with.</summary>
+    static long Cursor(HttpContext http) =>
+        http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? SinceId.Read("Last-Event-ID", last) : SinceId.Read(http);
+}
+
+/// <summary>Feeds by the page.</summary>
+public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationLifetime lifetime)
+{
+    /// <param name="session">Key of the session; null: the tenant's feed.</param>
+    /// <param name="sessionId">Its id, as the client knows it.</param>
+    public async Task<IResult> Page(string org, string? session, string? sessionId, long since, int limit, TimeSpan wait, CancellationToken aborted)
+    {
+        FeedPage page;
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(aborted, lifetime.ApplicationStopping);
+        try
+        {
+            page = await hub.Page(org, session, since, limit, wait, clock, over.Token);
+        }
+        catch (OperationCanceledException) when (!aborted.IsCancellationRequested)
+        {
+            // The host stops: nothing came, and the next host is asked with the same cursor.
+            page = new([], since);
+        }
+        if (page.Head < since)
+        {
+            return CursorAhead(page.Head);
+        }
+        return JsonAnswer.Of(200, json =>
+        {
+            json.WriteStartObject();
+            if (sessionId is not null)
+            {
+                json.WriteString("session_id", sessionId);
+            }
+            json.WriteStartArray("events");
+            foreach (var entry in page.Entries)
+            {
+                json.WriteRawValue(SessionFeed.Bytes(entry, tenant: session is null), skipInputValidation: true);
+            }
+            json.WriteEndArray();
+            json.WriteNumber("next_since_id", page.Entries is [.., var last] ? session is null ? last.Position : last.FeedId : since);
+            json.WriteEndObject();
+        });
+    }
+
+    public static Problem CursorAhead(long head) =>
+        Problem.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
+}
+
+/// <summary>Feeds as server-sent events. A slow reader holds one bounded buffer here; what it missed is read from the log again.</summary>
+public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
+{
+    /// <summary>Bytes put together before they are sent, when more events are at hand.</summary>
+    const int SendAtBytes = 16 * 1024;
+
+    static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
+
+    /// <param name="session">Key of the session; null: the tenant's feed.</param>
+    public async Task<IResult> Send(HttpContext http, string org, string? session, long since)
+    {
+        var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
+        if (head < since)
+        {
+            return FeedPages.CursorAhead(head);
+        }
+        http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
+        http.Response.ContentType = "text/event-stream";
+        http.Response.Headers.CacheControl = "no-store";
+        http.Response.Headers["X-Accel-Buffering"] = "no";
+        if (!HeadAsGet.Wanted(http))
+        {
+            using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+            try
+            {
+                await Follow(http.Response.BodyWriter, org, session, since, over.Token);
+            }
+            catch (OperationCanceledException) when (over.IsCancellationRequested)
+            {
+                // The client went, or the host stops: the stream ends here, and resumes where it ended.
+            }
+        }
+        return TypedResults.Empty;
+    }
+
+    async Task Follow(PipeWriter output, string org, string? session, long since, CancellationToken ct)
+    {
+        var last = since;
+        // The first bytes tell the client that it is subscribed, and how soon to come back.
+        output.Write("retry: 1000\n\n"u8);
+        await output.FlushAsync(ct);
+        while (true)
+        {
+            try
+            {
+                await using var entries = hub.Follow(org, session, last, ct).GetAsyncEnumerator(ct);
+                while (await Next(entries, output, ct))
+                {
+                    var entry = entries.Current;
+                    last = session is null ? entry.Position : entry.FeedId;
+                    Write(output, entry, last, tenant: session is null);
+                    if (output.UnflushedBytes > SendAtBytes)
+                    {
+                        await output.FlushAsync(ct);
+                    }
+                    if (session is not null && entry.Type == "session_deleted.v1")
+                    {
+                        // There is no such session any more, and so no stream of it.
+                        await output.FlushAsync(ct);
+                        return;
+                    }
+                }
+                return;
+            }
+            catch (StorageUnavailableException)
+            {
+                // A client would take an error for the end; it hears from us again when the database is back.
+                await output.FlushAsync(ct);
+                await Task.Delay(RetryStorageAfter, clock, ct);
+            }
+        }
+    }
+
+    /// <summary>The next entry; before waiting for it, what there is goes out, and a comment now and then keeps the connection known to be alive.</summary>
+    async ValueTask<bool> Next(IAsyncEnumerator<FeedEntry> entries, PipeWriter output, CancellationToken ct)
+    {
+        var next = entries.MoveNextAsync();
+        if (next.IsCompleted)
+        {
+            return await next;
+        }
+        var coming = next.AsTask();
+        try
+        {
+            await output.FlushAsync(ct);
+            while (!coming.IsCompleted)
+            {
+                using var enough = CancellationTokenSource.CreateLinkedTokenSource(ct);
+                if (await Task.WhenAny(coming, Task.Delay(settings.HeartbeatEvery, clock, enough.Token)) == coming)
+                {
+                    await enough.CancelAsync();
+                    break;
+                }
+                ct.ThrowIfCancellationRequested();
+                output.Write(": alive\n\n"u8);
+                await output.FlushAsync(ct);
+            }
+        }
+        catch
+        {
+            // An enumerator may not be disposed of while it moves; the same token ends its wait.
+            await coming.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
+            throw;
+        }
+        return await coming;
+    }
+
+    static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant)
+    {
+        var line = SessionFeed.Bytes(entry, tenant);
+        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\nevent: {Domain.EventTypes.FeedType(entry.Type)}\ndata: ")));
+        output.Write(line);
+        output.Write("\n\n"u8);
+    }
+}

@@ -1,0 +1,184 @@
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+public sealed record RunErrorShape(string Code, string Message);
+
+/// <summary>A run as <c>GET /runs/{id}</c> shows it; <see cref="RunSummary"/> writes it.</summary>
+public sealed record RunDetails(
+    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, string Message, string Model, string? SkillId, int? SkillVersion, DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt,
+    int Attempt, JsonElement? Lineage);
+
+public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
+
+public sealed record CancelAnswer(string RunId, string Status, bool CancelRequested);
+
+public sealed record ArtifactList(string RunId, IReadOnlyList<JsonElement> Artifacts);
+
+static class RunEndpoints
+{
+    public static void MapRuns(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/sessions/{session_id}/runs", List).WithTags("Runs")
+            .WithSummary("List a session's runs, newest first")
+            .Takes(Lists.Limit)
+            .Produces<RunList>().Refuses(404, 422);
+        var runs = routes.MapGroup("/runs/{run_id}").WithTags("Runs");
+        runs.MapGet("", Get)
+            .WithSummary("Show a run")
+            .Produces<RunDetails>().Refuses(404, 422);
+        runs.MapPost("/cancel", Cancel).NeedsMember()
+            .WithSummary("Ask for a run to be cancelled")
+            .Produces<CancelAnswer>(200).Produces<CancelAnswer>(202).Refuses(400, 404, 409, 413, 415, 422);
+        runs.MapGet("/artifacts", Artifacts)
+            .WithSummary("List what a run made below its output roots")
+            .Produces<ArtifactList>().Refuses(404, 422);
+        runs.MapGet("/trace", Trace)
+            .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
+            .Produces<JsonElement>().Refuses(404, 422);
+    }
+
+    static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
+    {
+        var limit = (int)Lists.Limit.Read(http);
+        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
+        {
+            return Problem.NotFound("session");
+        }
+        var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key, Limit: limit), ct);
+        var runs = new List<RunView>(found.Count);
+        foreach (var run in found)
+        {
+            runs.Add(await views.View(Projections.Runs.Model.Read(run.Json.Span), ct));
+        }
+        return JsonAnswer.Of(200, json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("session_id", Projections.Sessions.Model.Read(row.Json.Span).SessionId);
+            json.WriteStartArray("runs");
+            foreach (var run in runs)
+            {
+                json.WriteStartObject();
+                run.WriteDetails(json);
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
+            json.WriteEndObject();
+        });
+    }
+
+    static async Task<IResult> Get(RunInPath run, Caller caller, RunViews views, CancellationToken ct)
+    {
+        if (await views.Find(caller.Org, run.Key, ct) is not { } row)
+        {
+            return Problem.NotFound("run");
+        }
+        var view = await views.View(row, ct);
+        return JsonAnswer.Of(200, json =>
+        {
+            json.WriteStartObject();
+            view.WriteDetails(json);
+            json.WriteEndObject();
+        });
+    }
+
+    static async Task<IResult> Cancel(
+        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, Turns turns, Commands commands, IBlobs blobs, CancellationToken ct)
+    {
+        if (await views.Find(caller.Org, run.Key, ct) is null)
+        {
+            return Problem.NotFound("run");
+        }
+        JsonAnswer? answer = null;
+        var refused = await turns.Cancel(
+            caller.Org, caller.Origin, run.Key, body.Key,
+            before =>
+            {
+                answer = CancelAnswerOf(run.Key, before);
+                return answer.ToStoredInline();
+            },
+            ct);
+        return refused switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
+            _ => Problem.Of(refused),
+        };
+    }
+
+    static JsonAnswer CancelAnswerOf(string key, Run before)
+    {
+        var (status, said) = before switch
+        {
+            Run.Ended ended => (200, new CancelAnswer($"run_{key}", ended.Status, CancelRequested: false)),
+            // What waits is cancelled by the request itself.
+            Run.Queued => (202, new CancelAnswer($"run_{key}", "cancelled", CancelRequested: true)),
+            _ => (202, new CancelAnswer($"run_{key}", "running", CancelRequested: true)),
+        };
+        return JsonAnswer.Of(status, said, Answers.Json.CancelAnswer);
+    }
+
+    static async Task<IResult> Artifacts(RunInPath run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
+    {
+        if (await views.Find(caller.Org, run.Key, ct) is not { } row)
+        {
+            return Problem.NotFound("run");
+        }
+        var events = await log.OfRun(caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct);
+        return JsonAnswer.Of(200, json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("run_id", row.RunId);
+            json.WriteStartArray("artifacts");
+            foreach (var found in events.Where(e => EventTypes.FeedType(e.Type) == "artifact_discovered"))
+            {
+                json.WriteRawValue(found.Data.Span, skipInputValidation: true);
+            }
+            json.WriteEndArray();
+            json.WriteEndObject();
+        });
+    }
+
+    static async Task<IResult> Trace(RunInPath run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+        await views.Find(caller.Org, run.Key, ct) is { } row
+        && await TraceBundle.Build(log, blobs, caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct) is { } bundle
+            ? new JsonAnswer(200, bundle)
+            : Problem.NotFound("run");
+}
+
+/// <summary>Runs as answers show them: looked up for their tenant, with texts fetched from where they lie.</summary>
+public sealed class RunViews(IRows rows, IBlobs blobs)
+{
+    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    public async ValueTask<RunRow?> Find(string org, string run, CancellationToken ct) =>
+        await Row(org, run, ct) is { } row && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null ? row : null;
+
+    /// <summary>The run's row, whatever became of its session.</summary>
+    public async ValueTask<RunRow?> Row(string org, string run, CancellationToken ct) =>
+        await rows.Get(org, Projections.Runs.Model.Table, run, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
+
+    public async ValueTask<RunView> View(RunRow row, CancellationToken ct) => new(
+        row,
+        row.Reply is Content.Blob reply ? await blobs.Text(reply, ct) : null,
+        row.Message is Content.Blob message ? await blobs.Text(message, ct) : null);
+}
+
+/// <param name="Reply">The reply's text, when it had to be fetched.</param>
+/// <param name="Message">The message's text, when it had to be fetched.</param>
+public sealed record RunView(RunRow Row, string? Reply, string? Message)
+{
+    public void WriteTurn(Utf8JsonWriter json) => RunSummary.WriteTurn(json, Row, Reply);
+
+    public void WriteDetails(Utf8JsonWriter json)
+    {
+        WriteTurn(json);
+        RunSummary.WriteRest(json, Row, Message);
+    }
+}

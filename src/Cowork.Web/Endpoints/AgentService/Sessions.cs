@@ -1,0 +1,197 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>Body of <c>POST /sessions</c>; everything may be left out.</summary>
+/// <param name="SessionId"><c>[A-Za-z0-9._-]{1,128}</c>, unique for ever within the tenant.</param>
+/// <param name="WorkspacePath">Absolute, inside a configured root; made when missing.</param>
+/// <param name="Metadata">Any object. Its member <c>auth_context</c> is kept for policy and never shown again.</param>
+public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null) : IRequestBody<NewSession>
+{
+    public static JsonTypeInfo<NewSession> Json => WebJson.Default.NewSession;
+
+    public static NewSession WhenEmpty { get; } = new();
+
+    public void Check(Faults faults)
+    {
+        if (SessionId is not null && !Ids.IsClientChosen(SessionId))
+        {
+            faults.Add(
+                "$.session_id",
+                $"An id of your own has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens, and does not start like a generated one "
+                + $"({string.Join("_, ", Ids.Prefixes)}_).");
+        }
+        if (WorkspacePath is not null && string.IsNullOrWhiteSpace(WorkspacePath))
+        {
+            faults.Add("$.workspace_path", "Must not be blank.");
+        }
+        if (Metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            faults.Add("$.metadata", "Must be an object.");
+        }
+        else if (AuthContextIn(Metadata) is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            faults.Add("$.metadata.auth_context", "Must be an object.");
+        }
+    }
+
+    /// <summary>The metadata as it is stored and shown.</summary>
+    public string MetadataText() => CompactJson.Object(Metadata, except: "auth_context");
+
+    public string? AuthContextText() => AuthContextIn(Metadata) is { ValueKind: JsonValueKind.Object } context ? CompactJson.Object(context, except: null) : null;
+
+    static JsonElement? AuthContextIn(JsonElement? metadata) =>
+        metadata is { ValueKind: JsonValueKind.Object } some && some.TryGetProperty("auth_context", out var context) ? context : null;
+}
+
+public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt);
+
+/// <param name="Runs">All its runs.</param>
+/// <param name="LiveRuns">Those that have not ended.</param>
+public sealed record SessionDetails(
+    string SessionId, string WorkspacePath, JsonElement Metadata, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
+
+static class SessionEndpoints
+{
+    public static void MapSessions(this IEndpointRouteBuilder routes)
+    {
+        var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
+        sessions.MapPost("", Create).NeedsMember()
+            .WithSummary("Create a session")
+            .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422);
+        sessions.MapGet("", List)
+            .WithSummary("List sessions, newest first")
+            .Takes(Lists.Limit)
+            .Produces<SessionList>().Refuses(422);
+        sessions.MapGet("/{session_id}", Get)
+            .WithSummary("Show a session")
+            .Produces<SessionDetails>().Refuses(404, 422);
+        sessions.MapDelete("/{session_id}", Delete).NeedsMember()
+            .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
+            .Produces(204).Refuses(404, 422);
+    }
+
+    static async Task<IResult> Create(
+        Body<NewSession> body, Caller caller, Commands commands, Workspaces workspaces, IBlobs blobs, RunOptions options, TimeProvider clock, CancellationToken ct)
+    {
+        var (id, key) = body.Value.SessionId is { } own ? (own, Ids.SessionKey(own)!) : Generated(clock);
+        var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
+        if (workspace.Refused is { } outside)
+        {
+            return Problem.Of(outside);
+        }
+        JsonAnswer? answer = null;
+        var metadata = body.Value.MetadataText();
+        var refused = await commands.Commit(
+            caller.Org, caller.Origin,
+            async work =>
+            {
+                answer = JsonAnswer.Of(
+                    201, new(id, workspace.Path!, JsonElement.Parse(metadata), work.Now), Answers.Json.SessionAnswer, location: $"/sessions/{id}");
+                if (body.Key is not null && await body.Key.Claim(work, options.IdempotencyKept, null, await answer.ToStored(blobs, ct)) is { } claimed)
+                {
+                    return claimed;
+                }
+                return await work.Do(
+                    Session.Aggregate, key, new SessionCommand.Create(id, workspace.Path!, metadata, body.Value.AuthContextText(), work.Now), key);
+            },
+            ct);
+        return refused switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
+            _ => Problem.Of(refused),
+        };
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
+        return JsonAnswer.Of(200, new SessionList([.. found.Select(row => Details(row))]), Answers.Json.SessionList);
+    }
+
+    static async Task<IResult> Get(SessionInPath session, Caller caller, IRows rows, CancellationToken ct) =>
+        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is { } row
+            ? JsonAnswer.Of(200, Details(row), Answers.Json.SessionDetails)
+            : Problem.NotFound("session");
+
+    static async Task<IResult> Delete(SessionInPath session, Caller caller, Turns turns, CancellationToken ct) =>
+        await turns.DeleteSession(caller.Org, caller.Origin, session.Key, ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+
+    static (string Id, string Key) Generated(TimeProvider clock)
+    {
+        var key = Ids.NewKey(clock.GetUtcNow());
+        return ($"sess_{key}", key);
+    }
+
+    static SessionDetails Details(Row row)
+    {
+        var session = Projections.Sessions.Model.Read(row.Json.Span);
+        return new(
+            session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedBy, session.Runs, session.LiveRuns,
+            session.CreatedAt, session.UpdatedAt);
+    }
+}
+
+/// <summary>A client's JSON object on one line, its members in their order; of a member that stands twice, the last one, as every parser takes it.</summary>
+static class CompactJson
+{
+    public static string Object(JsonElement? value, string? except)
+    {
+        if (value is not { ValueKind: JsonValueKind.Object } some)
+        {
+            return "{}";
+        }
+        var output = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(output, Answers.Writing))
+        {
+            Write(json, some, except);
+        }
+        return Encoding.UTF8.GetString(output.WrittenSpan);
+    }
+
+    static void Write(Utf8JsonWriter json, JsonElement value, string? except = null)
+    {
+        switch (value.ValueKind)
+        {
+            case JsonValueKind.Object:
+                json.WriteStartObject();
+                var last = new Dictionary<string, JsonElement>();
+                foreach (var member in value.EnumerateObject())
+                {
+                    last[member.Name] = member.Value;
+                }
+                foreach (var (name, member) in last)
+                {
+                    if (name != except)
+                    {
+                        json.WritePropertyName(name);
+                        Write(json, member);
+                    }
+                }
+                json.WriteEndObject();
+                break;
+            case JsonValueKind.Array:
+                json.WriteStartArray();
+                foreach (var item in value.EnumerateArray())
+                {
+                    Write(json, item);
+                }
+                json.WriteEndArray();
+                break;
+            default:
+                value.WriteTo(json);
+                break;
+        }
+    }
+}

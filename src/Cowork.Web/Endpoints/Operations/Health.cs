@@ -1,0 +1,26 @@
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Operations;
+
+public sealed record Liveness(string Status);
+
+public sealed record Readiness(string Status, string Engine);
+
+static class HealthEndpoints
+{
+    public static void MapHealth(this IEndpointRouteBuilder routes)
+    {
+        var health = routes.MapGroup("/health").WithTags("Operations").OpenToAll();
+        health.MapGet("/live", () => JsonAnswer.Of(200, new Liveness("live"), Answers.Json.Liveness))
+            .WithSummary("The process answers")
+            .Produces<Liveness>();
+        health.MapGet("/ready", Ready)
+            .WithSummary("The database answers too, and runs go on")
+            .Produces<Readiness>().Refuses(503);
+    }
+
+    static IResult Ready(Backbone backbone, HostSettings settings) =>
+        backbone.IsReady
+            ? JsonAnswer.Of(200, new Readiness("ready", settings.Engine), Answers.Json.Readiness)
+            : Problem.Unavailable($"The engine {settings.Engine} waits for its database.");
+}

@@ -1,0 +1,123 @@
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Operations;
+
+/// <summary>Body of <c>POST /tokens</c>.</summary>
+/// <param name="User">Who the token acts as: <c>ann</c> becomes the principal <c>user:ann</c>.</param>
+/// <param name="Roles">Of admin, approver, member, auditor; default: member.</param>
+/// <param name="OrgId">Another tenant than the caller's: for the operator only.</param>
+public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<string>? Roles = null, string? OrgId = null)
+    : IRequestBody<NewToken>
+{
+    public static JsonTypeInfo<NewToken> Json => WebJson.Default.NewToken;
+
+    public void Check(Faults faults)
+    {
+        if (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.IdCharsMax)
+        {
+            faults.Add("$.name", $"A name of 1 to {Limits.IdCharsMax} characters is required.");
+        }
+        if (User is not null && !BearerToken.IsOrg(User))
+        {
+            faults.Add("$.user", $"A user has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
+        }
+        if (OrgId is not null && !BearerToken.IsOrg(OrgId))
+        {
+            faults.Add("$.org_id", $"A tenant has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
+        }
+        if (Roles is { Count: 0 } || (Roles?.Any(r => r is null) ?? false))
+        {
+            faults.Add("$.roles", $"At least one of {string.Join(", ", ApiToken.Roles)} is wanted.");
+        }
+    }
+}
+
+/// <param name="Token">Shown this once.</param>
+public sealed record IssuedToken(
+    string TokenId, string Token, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+
+public sealed record TokenShape(string TokenId, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+
+public sealed record TokenList(IReadOnlyList<TokenShape> Tokens);
+
+static class TokenEndpoints
+{
+    public static void MapTokens(this IEndpointRouteBuilder routes)
+    {
+        var tokens = routes.MapGroup("/tokens").WithTags("Tokens");
+        tokens.MapPost("", Issue).NeedsAdmin()
+            .WithSummary("Issue an API token, shown once")
+            .Produces<IssuedToken>(201).Refuses(400, 409, 413, 415, 422);
+        tokens.MapGet("", List).NeedsAuditor()
+            .WithSummary("List the tenant's tokens, newest first, without their secrets")
+            .Takes(Lists.Limit)
+            .Produces<TokenList>().Refuses(422);
+        tokens.MapGet("/{token_id}", Get).NeedsAuditor()
+            .WithSummary("Show a token, without its secret")
+            .Produces<TokenShape>().Refuses(404, 422);
+        tokens.MapDelete("/{token_id}", Revoke).NeedsAdmin()
+            .WithSummary("Revoke a token")
+            .Produces(204).Refuses(404, 422);
+    }
+
+    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, Commands commands, IBlobs blobs, RunOptions options, TimeProvider clock, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var org = asked.OrgId ?? caller.Org;
+        if (org != caller.Org && !caller.IsOperator)
+        {
+            return new Problem(403, "foreign_org", "Only the operator's token may issue tokens for other tenants.");
+        }
+        var token = BearerToken.New(org, clock.GetUtcNow());
+        var (id, user) = ($"token_{token.Key}", asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..]);
+        IReadOnlyList<string> roles = asked.Roles ?? [Roles.Member];
+        var at = default(DateTimeOffset);
+        var refused = await commands.Commit(
+            org, caller.Origin,
+            async work =>
+            {
+                at = work.Now;
+                // The answer holds the secret, so that the key remembers only that there was one.
+                if (body.Key is not null && await body.Key.Claim(work, options.IdempotencyKept, null, new(201, $"/tokens/{id}", null)) is { } claimed)
+                {
+                    return claimed;
+                }
+                return await work.Do(ApiToken.Aggregate, token.Key, new ApiTokenCommand.Issue(id, asked.Name!, user, [.. roles.Distinct()], token.SecretSha256, work.Now));
+            },
+            ct);
+        return refused switch
+        {
+            null => JsonAnswer.Of(
+                201, new(id, token.Reveal(), asked.Name!, user, org, [.. roles.Distinct()], caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/{id}"),
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, org, body.Key!, ct),
+            _ => Problem.Of(refused),
+        };
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var found = await rows.List(caller.Org, Projections.Tokens.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
+        return JsonAnswer.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), Answers.Json.TokenList);
+    }
+
+    static async Task<IResult> Get(TokenInPath token, Caller caller, IRows rows, CancellationToken ct) =>
+        await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key, ct) is { } row
+            ? JsonAnswer.Of(200, Shape(caller.Org, row), Answers.Json.TokenShape)
+            : Problem.NotFound("token");
+
+    static async Task<IResult> Revoke(TokenInPath token, Caller caller, Commands commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, ApiToken.Aggregate, token.Key, now => new ApiTokenCommand.Revoke(now), session: null, ct) is { } refused
+            ? Problem.Of(refused)
+            : TypedResults.NoContent();
+
+    static TokenShape Shape(string org, Row row)
+    {
+        var token = Projections.Tokens.Model.Read(row.Json.Span);
+        return new(token.TokenId, token.Name, token.User, org, token.Roles, token.CreatedBy, token.CreatedAt);
+    }
+}

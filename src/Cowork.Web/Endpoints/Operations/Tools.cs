@@ -1,0 +1,22 @@
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Operations;
+
+/// <param name="InputSchema">JSON Schema.</param>
+public sealed record ToolShape(string Name, string Description, JsonElement InputSchema);
+
+public sealed record ToolList(IReadOnlyList<ToolShape> Tools);
+
+static class ToolEndpoints
+{
+    public static void MapTools(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/tools", List).WithTags("Operations")
+            .WithSummary("What models may call, with the schemas of the arguments")
+            .Produces<ToolList>().Refuses();
+
+    static JsonAnswer List(Toolbox toolbox) =>
+        JsonAnswer.Of(200, new ToolList([.. toolbox.Tools.Select(t => new ToolShape(t.Name, t.Description, t.Schema))]), Answers.Json.ToolList);
+}

@@ -1,0 +1,165 @@
+using System.Globalization;
+using System.Net;
+
+using Cowork.Application;
+using Cowork.Npgsql;
+
+namespace Cowork.Web;
+
+/// <summary>How a host is to run: command line before <c>Cowork:…</c> (appsettings.json, <c>Cowork__…</c>) before what is usual.</summary>
+public sealed record HostSettings
+{
+    public const string Usage = """
+        usage: [--port N] [--data DIR] [--engine NAME]
+
+          --port N        default 26866; 0: any free one
+          --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
+          --engine NAME   npgsql
+
+        Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
+        """;
+
+    public string Engine { get; init; } = "npgsql";
+
+    public IPAddress Bind { get; init; } = IPAddress.Loopback;
+
+    /// <summary>0: any free one.</summary>
+    public int Port { get; init; } = 26866;
+
+    /// <summary>Absolute path of the data directory.</summary>
+    public required string Data { get; init; }
+
+    /// <summary>Null: a private PostgreSQL in the data directory.</summary>
+    public string? Database { get; init; }
+
+    /// <summary>Callers need a token. Never false when bound to anything but loopback.</summary>
+    public bool TokenMode { get; init; }
+
+    /// <summary>Names by which local mode may be called, beside those of loopback.</summary>
+    public IReadOnlyList<string> AllowedHosts { get; init; } = [];
+
+    /// <summary>Other sites whose pages may call.</summary>
+    public IReadOnlyList<string> CorsOrigins { get; init; } = [];
+
+    /// <summary>Absolute paths of the folders that a session's workspace may lie in.</summary>
+    public IReadOnlyList<string> WorkspaceRoots { get; init; } = [];
+
+    /// <summary>Absolute path of the blob store, when it is shared between hosts.</summary>
+    public string? Blobs { get; init; }
+
+    public RunOptions Runs { get; init; } = new();
+
+    /// <summary>How often an idle event stream says that it is alive.</summary>
+    public TimeSpan HeartbeatEvery { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <exception cref="ArgumentException">The message says what is wrong, in words for the person at the command line.</exception>
+    public static HostSettings Read(string[] args, IConfiguration configuration)
+    {
+        var given = Options(args);
+        var cowork = configuration.GetSection("Cowork");
+        var bind = BindOf(cowork["Bind"]);
+        var loopback = IPAddress.IsLoopback(bind);
+        var mode = cowork["Auth:Mode"];
+        if (mode is not (null or "" or "local" or "token"))
+        {
+            throw new ArgumentException($"Cowork:Auth:Mode is \"{mode}\"; it may be local or token.");
+        }
+        if (mode == "local" && !loopback)
+        {
+            throw new ArgumentException($"Cowork:Auth:Mode=local lets everybody in who can reach {bind}; it is only for loopback.");
+        }
+        var roots = cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? [];
+        if (roots.FirstOrDefault(root => !Path.IsPathFullyQualified(root)) is { } relative)
+        {
+            throw new ArgumentException($"Cowork:WorkspaceRoots holds \"{relative}\", which is no absolute path.");
+        }
+        return new()
+        {
+            Engine = EngineOf(given.GetValueOrDefault("engine") ?? cowork["Engine"]),
+            Bind = bind,
+            Port = PortOf(given.GetValueOrDefault("port") ?? cowork["Port"]),
+            Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? NonEmpty(cowork["Data"]) ?? DefaultData())),
+            Database = DatabaseOf(configuration),
+            TokenMode = mode == "token" || !loopback,
+            AllowedHosts = cowork.GetSection("AllowedHosts").Get<string[]>() ?? [],
+            CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
+            WorkspaceRoots = roots,
+            Blobs = NonEmpty(cowork["Blobs"]) is { } blobs ? Path.GetFullPath(blobs) : null,
+            Runs = RunsOf(cowork.GetSection("Runs")),
+        };
+    }
+
+    static Dictionary<string, string> Options(string[] args)
+    {
+        var given = new Dictionary<string, string>();
+        for (var i = 0; i < args.Length; i++)
+        {
+            var parts = args[i].Split('=', 2);
+            if (parts[0] is not ("--port" or "--data" or "--engine"))
+            {
+                throw new ArgumentException($"There is no option {args[i]}.\n\n{Usage}");
+            }
+            if (parts.Length == 1 && ++i == args.Length)
+            {
+                throw new ArgumentException($"{parts[0]} wants a value.\n\n{Usage}");
+            }
+            given[parts[0][2..]] = parts.Length == 2 ? parts[1] : args[i];
+        }
+        return given;
+    }
+
+    static string EngineOf(string? name) => NonEmpty(name) switch
+    {
+        null or "npgsql" => "npgsql",
+        _ => throw new ArgumentException($"This build has no engine \"{name}\"; it has npgsql."),
+    };
+
+    static IPAddress BindOf(string? text) => NonEmpty(text) switch
+    {
+        null or "localhost" => IPAddress.Loopback,
+        "*" or "+" => IPAddress.IPv6Any,
+        { } some when IPAddress.TryParse(some, out var address) => address,
+        _ => throw new ArgumentException($"Cowork:Bind is \"{text}\"; it may be an address, localhost or *."),
+    };
+
+    static int PortOf(string? text) => NonEmpty(text) switch
+    {
+        null => 26866,
+        { } some when int.TryParse(some, NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port <= 65535 => port,
+        _ => throw new ArgumentException($"\"{text}\" is no port: 0…65535."),
+    };
+
+    static RunOptions RunsOf(IConfigurationSection runs)
+    {
+        var usual = new RunOptions();
+        var limits = usual.Limits;
+        return new()
+        {
+            DefaultModel = NonEmpty(runs["DefaultModel"]) ?? usual.DefaultModel,
+            Limits = new(
+                runs.GetValue("Limits:Tokens", limits.Tokens), runs.GetValue("Limits:ToolCalls", limits.ToolCalls), runs.GetValue("Limits:Rounds", limits.Rounds),
+                runs.GetValue("Limits:Time", limits.Time)),
+            IdempotencyKept = runs.GetValue("IdempotencyKept", usual.IdempotencyKept),
+            Parallel = runs.GetValue("Parallel", usual.Parallel),
+            DeltaEvery = runs.GetValue("DeltaEvery", usual.DeltaEvery),
+        };
+    }
+
+    static string? DatabaseOf(IConfiguration configuration)
+    {
+        if ((NonEmpty(configuration.GetConnectionString("Cowork")) ?? NonEmpty(configuration["DATABASE_URL"])) is { } given)
+        {
+            return PostgresAddress.Parse(given);
+        }
+        return PostgresAddress.FromVariables(name => configuration[name]);
+    }
+
+    static string DefaultData()
+    {
+        var home = Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
+        var shared = Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { } xdg && Path.IsPathFullyQualified(xdg) ? xdg : Path.Combine(home, ".local", "share");
+        return Path.Combine(shared, "cowork");
+    }
+
+    static string? NonEmpty(string? text) => string.IsNullOrWhiteSpace(text) ? null : text.Trim();
+}

@@ -1,0 +1,139 @@
+using System.Buffers;
+using System.Reflection;
+using System.Security.Cryptography;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Domain;
+
+using Microsoft.AspNetCore.Http.Metadata;
+
+namespace Cowork.Web.Http;
+
+/// <summary>What a POST takes as its JSON body. Every member is nullable, because a client may leave out any; <see cref="Check"/> says which it may not.</summary>
+public interface IRequestBody<T>
+{
+    static abstract JsonTypeInfo<T> Json { get; }
+
+    /// <summary>What an empty body means; null: it means nothing.</summary>
+    static virtual T? WhenEmpty => default;
+
+    void Check(Faults faults);
+}
+
+/// <summary>A POST's body, read and judged, with the header <c>Idempotency-Key</c>.</summary>
+/// <param name="Key">Null when the client sent none.</param>
+public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetadataProvider
+    where T : class, IRequestBody<T>
+{
+    /// <exception cref="UnreadableRequestException">It is no such body.</exception>
+    public static async ValueTask<Body<T>> BindAsync(HttpContext http)
+    {
+        var faults = new Faults();
+        var key = HeaderKey(http, faults);
+        var bytes = await Read(http);
+        T? value;
+        if (bytes.IsEmpty)
+        {
+            value = T.WhenEmpty ?? throw new UnreadableRequestException(new Problem(400, "malformed_json", "There is no body."));
+        }
+        else
+        {
+            RequireJson(http.Request);
+            var json = JsonScan.Check(bytes, faults);
+            faults.ThrowIfAny();
+            value = Parse(json.Span);
+        }
+        value.Check(faults);
+        faults.ThrowIfAny();
+        return new(value, key is null ? null : new(Scope(http), key, Convert.ToHexStringLower(SHA256.HashData(bytes.Span))));
+    }
+
+    public static void PopulateMetadata(ParameterInfo parameter, EndpointBuilder builder) =>
+        builder.Metadata.Add(new AcceptsMetadata(["application/json"], typeof(T), isOptional: T.WhenEmpty is not null));
+
+    static T Parse(ReadOnlySpan<byte> json)
+    {
+        try
+        {
+            return JsonSerializer.Deserialize(json, T.Json) ?? throw new UnreadableRequestException(Problem.Invalid("$", "A JSON object is wanted."));
+        }
+        catch (JsonException e)
+        {
+            var path = e.Path ?? "$";
+            var member = path.StartsWith("$.", StringComparison.Ordinal) ? path[2..] : "";
+            var wanted = T.Json.Properties.FirstOrDefault(p => p.Name == member)?.PropertyType is { } type ? WordFor(Nullable.GetUnderlyingType(type) ?? type) : null;
+            var detail = path == "$" ? "A JSON object is wanted." : wanted is null ? "Has the wrong type." : $"Has the wrong type: {wanted} is wanted.";
+            throw new UnreadableRequestException(Problem.Invalid(path, detail));
+        }
+    }
+
+    static string WordFor(Type type) =>
+        type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
+        : type == typeof(double) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
+
+    static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)
+    {
+        if (http.Request.ContentLength > JsonScan.BodyBytesMax)
+        {
+            throw new UnreadableRequestException(Problem.OfStatus(413));
+        }
+        var reader = http.Request.BodyReader;
+        while (true)
+        {
+            var read = await reader.ReadAsync(http.RequestAborted);
+            if (read.Buffer.Length > JsonScan.BodyBytesMax)
+            {
+                reader.AdvanceTo(read.Buffer.End);
+                throw new UnreadableRequestException(Problem.OfStatus(413));
+            }
+            if (read.IsCompleted)
+            {
+                var bytes = read.Buffer.ToArray();
+                reader.AdvanceTo(read.Buffer.End);
+                return bytes;
+            }
+            reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
+        }
+    }
+
+    static void RequireJson(HttpRequest request)
+    {
+        var typed = Microsoft.Net.Http.Headers.MediaTypeHeaderValue.TryParse(request.ContentType, out var type);
+        var isJson = typed && (type!.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase) || type.Suffix.Equals("json", StringComparison.OrdinalIgnoreCase));
+        var isUtf8 = typed && (!type!.Charset.HasValue || type.Charset.Value.Trim('"').Equals("utf-8", StringComparison.OrdinalIgnoreCase));
+        if (!isJson || !isUtf8 || request.Headers.ContentEncoding.Count > 0)
+        {
+            throw new UnreadableRequestException(Problem.OfStatus(415));
+        }
+    }
+
+    static string? HeaderKey(HttpContext http, Faults faults)
+    {
+        if (!http.Request.Headers.TryGetValue("Idempotency-Key", out var sent))
+        {
+            return null;
+        }
+        if (sent is [{ Length: > 0 and <= Limits.IdempotencyKeyCharsMax } key] && key.All(c => c is >= ' ' and <= '~'))
+        {
+            return key;
+        }
+        faults.Add("Idempotency-Key", $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
+        return null;
+    }
+
+    static string Scope(HttpContext http) => $"{Caller.Of(http).Actor} {http.Request.Method} {http.Request.Path.Value}";
+}
+
+/// <summary>The body of a POST that takes none: nothing, or any JSON object.</summary>
+public sealed record NoBody : IRequestBody<NoBody>
+{
+    public static JsonTypeInfo<NoBody> Json => WebJson.Default.NoBody;
+
+    public static NoBody WhenEmpty { get; } = new();
+
+    public void Check(Faults faults)
+    {
+    }
+}

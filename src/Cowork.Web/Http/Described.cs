@@ -1,0 +1,114 @@
+using System.Text.Json.Nodes;
+
+using Microsoft.AspNetCore.OpenApi;
+using Microsoft.OpenApi;
+
+namespace Cowork.Web.Http;
+
+/// <summary>Endpoint metadata: the statuses with which the endpoint may refuse, beside those that any endpoint may.</summary>
+public sealed record RefusesWith(IReadOnlyList<int> Statuses);
+
+/// <summary>Endpoint metadata: a cursor may come in the header <c>Last-Event-ID</c>.</summary>
+public sealed record ResumesByHeader;
+
+/// <summary>What endpoints say about themselves for /openapi.json.</summary>
+public static class Described
+{
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, params WholeNumberQuery[] parameters) => endpoint.WithMetadata([.. parameters]);
+
+    public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
+
+    public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder endpoint, params int[] statuses) => endpoint.WithMetadata(new RefusesWith(statuses));
+
+    public static void Describe(this OpenApiOptions options)
+    {
+        options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
+        options.AddSchemaTransformer((schema, context, _) =>
+        {
+            if ((Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type) == typeof(DateTimeOffset))
+            {
+                schema.Type = context.JsonTypeInfo.Type == typeof(DateTimeOffset) ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
+                schema.Format = "date-time";
+            }
+            return Task.CompletedTask;
+        });
+        options.AddOperationTransformer(Operation);
+        options.AddDocumentTransformer((document, _, _) =>
+        {
+            document.Info = new()
+            {
+                Title = "Cowork",
+                Version = "1",
+                Description = "Sessions, turns, runs and their events. Every refusal is application/problem+json with a stable code.",
+            };
+            document.Servers = [];
+            document.Components ??= new();
+            document.Components.SecuritySchemes ??= new Dictionary<string, IOpenApiSecurityScheme>();
+            document.Components.SecuritySchemes["token"] = new OpenApiSecurityScheme
+            {
+                Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API token, cowork_…; not needed in local mode.",
+            };
+            return Task.CompletedTask;
+        });
+    }
+
+    static async Task Operation(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken ct)
+    {
+        var metadata = context.Description.ActionDescriptor.EndpointMetadata;
+        operation.Parameters ??= [];
+        foreach (var part in (context.Description.RelativePath ?? "").Split('/').Where(p => p.StartsWith('{')))
+        {
+            var name = part.Trim('{', '}');
+            if (operation.Parameters.All(p => p.Name != name))
+            {
+                operation.Parameters.Add(Parameter(name, ParameterLocation.Path, new() { Type = JsonSchemaType.String, MaxLength = Domain.Limits.IdCharsMax }, required: true));
+            }
+        }
+        foreach (var query in metadata.OfType<WholeNumberQuery>())
+        {
+            var schema = new OpenApiSchema
+            {
+                Type = JsonSchemaType.Integer, Format = "int64",
+                Minimum = query.Min.ToString(System.Globalization.CultureInfo.InvariantCulture), Maximum = query.Max.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                Default = JsonValue.Create(query.Default),
+            };
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+        }
+        if (metadata.OfType<ResumesByHeader>().Any())
+        {
+            var schema = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int64", Minimum = "0" };
+            operation.Parameters.Add(Parameter("Last-Event-ID", ParameterLocation.Header, schema, "The id of the last event seen; wins over since_id."));
+        }
+        if (context.Description.HttpMethod == "POST")
+        {
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Domain.Limits.IdempotencyKeyCharsMax };
+            operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, "Sending the request again with the same key does nothing again."));
+        }
+        var open = metadata.OfType<OpenToAll>().Any();
+        int[] any = open ? [] : metadata.OfType<NeedsRole>().Any() ? [401, 403, 503] : [401, 503];
+        context.Document!.AddComponent("Problem", await context.GetOrCreateSchemaAsync(typeof(ProblemShape), cancellationToken: ct));
+        operation.Responses ??= [];
+        foreach (var status in metadata.OfType<RefusesWith>().SelectMany(r => r.Statuses).Concat(any).Distinct().Order())
+        {
+            operation.Responses[status.ToString(System.Globalization.CultureInfo.InvariantCulture)] = new OpenApiResponse
+            {
+                Description = Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status),
+                Content = new Dictionary<string, OpenApiMediaType> { [Problem.ContentType] = new() { Schema = new OpenApiSchemaReference("Problem", context.Document) } },
+            };
+        }
+        if (!open)
+        {
+            operation.Security = [new() { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] }, new()];
+        }
+    }
+
+    static OpenApiParameter Parameter(string name, ParameterLocation place, OpenApiSchema schema, string? description = null, bool required = false) =>
+        new() { Name = name, In = place, Schema = schema, Description = description, Required = required };
+}
+
+/// <summary>RFC 9457, as <see cref="Problem"/> writes it.</summary>
+/// <param name="Code">Stable, snake_case.</param>
+/// <param name="RunId">The run that stands in the way, when one does.</param>
+/// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
+public sealed record ProblemShape(
+    string Type, string Title, int Status, string Detail, string Code, string TraceId, string? RunId = null, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null);

@@ -1,0 +1,61 @@
+using Cowork.Domain;
+using Cowork.Projections;
+
+namespace Cowork.Web.Http;
+
+/// <summary>Says who the caller is and whether he may, and lets nobody through to what needs the database before that is there.</summary>
+public sealed class Gate(RequestDelegate next, HostSettings settings, Backbone backbone)
+{
+    public const string LocalOrg = "default";
+    public const string LocalActor = "user:local";
+
+    public async Task InvokeAsync(HttpContext http)
+    {
+        if (http.GetEndpoint() is not { } endpoint || endpoint.Metadata.GetMetadata<OpenToAll>() is not null)
+        {
+            await next(http);
+            return;
+        }
+        if (!backbone.IsStarted)
+        {
+            await Problem.Unavailable("The host is starting; the database does not answer yet.").ExecuteAsync(http);
+            return;
+        }
+        if (await Identify(http) is not { } caller)
+        {
+            var sent = http.Request.Headers.Authorization.Count > 0;
+            await new Problem(401, "unauthorized", sent ? "The token is not valid here." : "A token is needed: Authorization: Bearer cowork_….")
+            {
+                Challenge = sent ? "Bearer realm=\"cowork\", error=\"invalid_token\"" : "Bearer realm=\"cowork\"",
+            }.ExecuteAsync(http);
+            return;
+        }
+        if (endpoint.Metadata.GetMetadata<NeedsRole>() is { } needs && !needs.AnyOf.Any(caller.Roles.Contains))
+        {
+            await new Problem(403, "role_missing", $"This needs the role {string.Join(" or ", needs.AnyOf)}.").ExecuteAsync(http);
+            return;
+        }
+        caller.Enter(http);
+        await next(http);
+    }
+
+    async ValueTask<Caller?> Identify(HttpContext http)
+    {
+        var trace = Problem.SentTraceId(http);
+        var sent = http.Request.Headers.Authorization;
+        var bearer = sent is [{ } header] && header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
+        if (bearer is null)
+        {
+            return settings.TokenMode || sent.Count > 1 ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace);
+        }
+        if (BearerToken.Parse(bearer) is not { } token
+            || await backbone.Engine.Rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
+        {
+            return null;
+        }
+        var row = Tokens.Model.Read(found.Json.Span);
+        return token.Fits(row.SecretSha256)
+            ? new(token.Org, $"user:{row.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.CreatedBy == Backbone.Actor, trace)
+            : null;
+    }
+}

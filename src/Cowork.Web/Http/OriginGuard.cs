@@ -1,0 +1,56 @@
+using System.Net;
+
+namespace Cowork.Web.Http;
+
+/// <summary>
+/// Keeps other people's web pages out of local mode, where whoever reaches the port is the local user: a page that rebinds its name to
+/// 127.0.0.1 shows in <c>Host</c>, a page of another site in <c>Origin</c>. Listed origins get CORS.
+/// </summary>
+public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
+{
+    readonly HashSet<string> allowedHosts = new(settings.AllowedHosts, StringComparer.OrdinalIgnoreCase);
+    readonly HashSet<string> origins = new(settings.CorsOrigins.Select(o => o.TrimEnd('/')), StringComparer.OrdinalIgnoreCase);
+
+    public async Task InvokeAsync(HttpContext http)
+    {
+        var (request, response) = (http.Request, http.Response);
+        if (!settings.TokenMode && !IsOurs(request.Host.Host))
+        {
+            await new Problem(403, "foreign_host", "This host answers to loopback names only; Cowork:AllowedHosts can name more.").ExecuteAsync(http);
+            return;
+        }
+        if (request.Headers.Origin is [{ Length: > 0 } origin])
+        {
+            if (origins.Contains(origin))
+            {
+                response.Headers.AccessControlAllowOrigin = origin;
+                response.Headers.Vary = "Origin";
+                response.Headers.AccessControlExposeHeaders = "Location, Retry-After, Idempotency-Replayed, WWW-Authenticate";
+                if (HttpMethods.IsOptions(request.Method) && request.Headers.AccessControlRequestMethod.Count > 0)
+                {
+                    response.Headers.AccessControlAllowMethods = "GET, HEAD, POST, PUT, PATCH, DELETE";
+                    response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-Match, traceparent";
+                    response.Headers.AccessControlMaxAge = "600";
+                    response.StatusCode = 204;
+                    return;
+                }
+            }
+            else if (!settings.TokenMode && !origin.Equals($"{request.Scheme}://{request.Host.Value}", StringComparison.OrdinalIgnoreCase))
+            {
+                await new Problem(403, "foreign_origin", "Pages of other sites may not call; Cowork:Cors:Origins can list some.").ExecuteAsync(http);
+                return;
+            }
+        }
+        else if (request.Headers.Origin.Count > 1)
+        {
+            await Problem.OfStatus(400).ExecuteAsync(http);
+            return;
+        }
+        await next(http);
+    }
+
+    bool IsOurs(string host) =>
+        host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
+        || (IPAddress.TryParse(host.Trim('[', ']'), out var address) && IPAddress.IsLoopback(address))
+        || allowedHosts.Contains(host);
+}

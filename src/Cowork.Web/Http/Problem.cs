@@ -1,0 +1,183 @@
+using System.Diagnostics;
+using System.Text.Json;
+
+using Cowork.Domain;
+
+namespace Cowork.Web.Http;
+
+/// <summary>An answer that says no: RFC 9457, with a stable <c>code</c> (docs/errors.md) and the request's <c>trace_id</c>.</summary>
+/// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
+public sealed record Problem(int Status, string Code, string Detail, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null) : IResult
+{
+    public const string ContentType = "application/problem+json";
+
+    /// <summary>Whole seconds after which it is worth trying again.</summary>
+    public int? RetryAfter { get; init; }
+
+    /// <summary>Id of the run that stands in the way.</summary>
+    public string? RunId { get; init; }
+
+    public string? Challenge { get; init; }
+
+    public static Problem Invalid(string path, string detail, string code = "invalid_request") =>
+        new(422, code, detail, new Dictionary<string, IReadOnlyList<string>> { [path] = [detail] });
+
+    public static Problem NotFound(string what) => Of(Refusal.NotFound(what));
+
+    public static Problem Of(Refusal refused) => refused switch
+    {
+        { Status: 422, Path: { } path } => Invalid(path, refused.Detail, refused.Code) with { RunId = RunIn(refused) },
+        { Status: 429 } => new(429, refused.Code, refused.Detail) { RetryAfter = 1 },
+        _ => new(refused.Status, refused.Code, refused.Detail) { RunId = RunIn(refused) },
+    };
+
+    /// <summary>The problem of a bare status, as the framework sets it.</summary>
+    public static Problem OfStatus(int status) => status switch
+    {
+        400 => new(400, "bad_request", "The request is not proper HTTP."),
+        404 => new(404, "not_found", "There is nothing at this address."),
+        405 => new(405, "method_not_allowed", "This address does not take that method; see the header Allow."),
+        408 => new(408, "request_timeout", "The request came too slowly."),
+        413 => new(413, "payload_too_large", $"The body may have at most {JsonScan.BodyBytesMax} bytes."),
+        415 => new(415, "unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
+        431 => new(431, "headers_too_large", "The request's headers are too large."),
+        503 => Unavailable("Not ready yet."),
+        >= 500 => new(status, "internal_error", "Something went wrong here. The log has more under the trace id."),
+        _ => new(status, "refused", "The request was refused."),
+    };
+
+    public static Problem Unavailable(string detail) => new(503, "storage_unavailable", detail) { RetryAfter = 1 };
+
+    public Task ExecuteAsync(HttpContext httpContext)
+    {
+        var response = httpContext.Response;
+        var body = new System.Buffers.ArrayBufferWriter<byte>(512);
+        using (var json = new Utf8JsonWriter(body))
+        {
+            json.WriteStartObject();
+            json.WriteString("type", $"urn:cowork:problem:{Code}");
+            json.WriteString("title", TitleOf(Status));
+            json.WriteNumber("status", Status);
+            json.WriteString("detail", Detail);
+            json.WriteString("code", Code);
+            json.WriteString("trace_id", TraceIdOf(httpContext));
+            if (RunId is not null)
+            {
+                json.WriteString("run_id", RunId);
+            }
+            if (Errors is not null)
+            {
+                json.WriteStartObject("errors");
+                foreach (var (path, details) in Errors)
+                {
+                    json.WriteStartArray(path);
+                    foreach (var detail in details)
+                    {
+                        json.WriteStringValue(detail);
+                    }
+                    json.WriteEndArray();
+                }
+                json.WriteEndObject();
+            }
+            json.WriteEndObject();
+        }
+        response.StatusCode = Status;
+        response.ContentType = ContentType;
+        response.ContentLength = body.WrittenCount;
+        response.Headers.CacheControl = "no-store";
+        if (RetryAfter is { } seconds)
+        {
+            response.Headers.RetryAfter = seconds.ToString(System.Globalization.CultureInfo.InvariantCulture);
+        }
+        if (Challenge is not null)
+        {
+            response.Headers.WWWAuthenticate = Challenge;
+        }
+        return response.Body.WriteAsync(body.WrittenMemory, httpContext.RequestAborted).AsTask();
+    }
+
+    /// <summary>The W3C trace id that the client sent, or one made for this request.</summary>
+    public static string TraceIdOf(HttpContext http)
+    {
+        const string Key = "cowork.trace";
+        if (http.Items[Key] is string known)
+        {
+            return known;
+        }
+        var id = SentTraceId(http) ?? ActivityTraceId.CreateRandom().ToHexString();
+        http.Items[Key] = id;
+        return id;
+    }
+
+    /// <summary>The trace id of the header <c>traceparent</c>, when it is a proper one.</summary>
+    public static string? SentTraceId(HttpContext http) =>
+        http.Request.Headers.TraceParent is [{ } parent] && ActivityContext.TryParse(parent, null, out var context) ? context.TraceId.ToHexString() : null;
+
+    static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;
+
+    static string TitleOf(int status) =>
+        Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status) is { Length: > 0 } phrase ? phrase : "Refused";
+}
+
+/// <summary>A request that cannot be read as what the endpoint takes. Binding has no other way to answer; endpoints return their problems.</summary>
+public sealed class UnreadableRequestException : Exception
+{
+    public UnreadableRequestException()
+        : this(Problem.OfStatus(400))
+    {
+    }
+
+    public UnreadableRequestException(string message)
+        : this(new Problem(400, "bad_request", message))
+    {
+    }
+
+    public UnreadableRequestException(string message, Exception inner)
+        : base(message, inner) => Problem = new(400, "bad_request", message);
+
+    public UnreadableRequestException(Problem problem)
+        : base(problem.Detail) => Problem = problem;
+
+    public Problem Problem { get; }
+}
+
+/// <summary>What is wrong with a request, all of it, by place.</summary>
+public sealed class Faults
+{
+    /// <summary>More would help nobody.</summary>
+    const int Most = 20;
+
+    readonly Dictionary<string, List<string>> found = [];
+    int count;
+
+    public bool Any => count > 0;
+
+    public void Add(string path, string detail)
+    {
+        if (count++ >= Most)
+        {
+            return;
+        }
+        if (!found.TryGetValue(path, out var here))
+        {
+            found.Add(path, here = []);
+        }
+        here.Add(detail);
+    }
+
+    public Problem ToProblem()
+    {
+        var first = found.First();
+        var detail = found.Count == 1 && first.Value.Count == 1 ? $"{first.Key}: {first.Value[0]}" : "Several things are wrong; see errors.";
+        return new(422, "invalid_request", detail, found.ToDictionary(f => f.Key, f => (IReadOnlyList<string>)f.Value));
+    }
+
+    /// <exception cref="UnreadableRequestException">There is a fault.</exception>
+    public void ThrowIfAny()
+    {
+        if (Any)
+        {
+            throw new UnreadableRequestException(ToProblem());
+        }
+    }
+}

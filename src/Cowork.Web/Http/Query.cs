@@ -1,0 +1,59 @@
+using System.Globalization;
+
+using Cowork.Domain;
+
+namespace Cowork.Web.Http;
+
+/// <summary>A query parameter that is a whole number: how it is read, and how /openapi.json describes it.</summary>
+public sealed record WholeNumberQuery(string Name, long Min, long Max, long Default, string Description)
+{
+    /// <exception cref="UnreadableRequestException">It is something else.</exception>
+    public long Read(HttpContext http) => http.Request.Query.TryGetValue(Name, out var sent) ? Read(Name, sent) : Default;
+
+    /// <summary>The same number from elsewhere, for example a header.</summary>
+    public long Read(string place, Microsoft.Extensions.Primitives.StringValues sent) =>
+        sent is [{ } text] && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= Min && number <= Max
+            ? number
+            : throw new UnreadableRequestException(Problem.Invalid(place, $"Must be a whole number from {Min} to {Max}."));
+}
+
+/// <summary>What all lists have in common.</summary>
+static class Lists
+{
+    public static WholeNumberQuery Limit { get; } = new("limit", 1, 1000, 100, "At most so many.");
+}
+
+/// <summary>A session that the path names, by its key.</summary>
+public sealed record SessionInPath(string Key)
+{
+    public static ValueTask<SessionInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new SessionInPath(PathIds.Key(http, "session_id", "session", Ids.SessionKey)));
+}
+
+/// <summary>A run that the path names, by its key.</summary>
+public sealed record RunInPath(string Key)
+{
+    public static ValueTask<RunInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new RunInPath(PathIds.Key(http, "run_id", "run", id => Ids.Key(id, "run", "resp", "task"))));
+}
+
+/// <summary>An API token that the path names, by its key.</summary>
+public sealed record TokenInPath(string Key)
+{
+    public static ValueTask<TokenInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new TokenInPath(PathIds.Key(http, "token_id", "token", id => Ids.Key(id, "token"))));
+}
+
+static class PathIds
+{
+    /// <summary>What can be nobody's id is 422; what could be one but is none of ours is 404, like any unknown one.</summary>
+    public static string Key(HttpContext http, string name, string what, Func<string, string?> keyOf)
+    {
+        var id = (string?)http.Request.RouteValues[name] ?? "";
+        if (id.Length is 0 or > Limits.IdCharsMax || !id.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-'))
+        {
+            throw new UnreadableRequestException(Problem.Invalid(name, $"An id has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens."));
+        }
+        return keyOf(id) ?? throw new UnreadableRequestException(Problem.NotFound(what));
+    }
+}

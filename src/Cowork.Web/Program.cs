@@ -1,0 +1,1 @@
+return await Cowork.Web.CoworkHost.Run(args);
