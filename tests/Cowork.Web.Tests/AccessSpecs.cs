@@ -1,0 +1,212 @@
+using System.Text.Json.Nodes;
+
+namespace Cowork.Web.Tests;
+
+public sealed class TokenHost : IAsyncLifetime
+{
+    public LiveHost Host { get; private set; } = null!;
+
+    public async Task InitializeAsync() => Host = await LiveHost.Start(settings => settings with { TokenMode = true, CorsOrigins = ["https://app.example"] });
+
+    public Task DisposeAsync() => Host.DisposeAsync().AsTask();
+}
+
+/// <summary>Token mode: who may do what, and that tenants never see each other.</summary>
+public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
+{
+    readonly LiveHost host = tokens.Host;
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("Bearer")]
+    [InlineData("Bearer ")]
+    [InlineData("Bearer nonsense")]
+    [InlineData("Bearer cowork_ZGVmYXVsdA.01m80bw0ypq47sgbgw2mmtjfwf.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")]
+    [InlineData("Bearer cowork_..")]
+    [InlineData("Bearer cowork_!!.x.y")]
+    [InlineData("Basic YWRtaW46YWRtaW4=")]
+    public async Task Without_a_token_of_ours_there_is_401_with_a_challenge(string? authorization)
+    {
+        foreach (var path in (string[])["/sessions", "/sessions/x", "/runs/x", "/events", "/events/stream", "/tokens", "/tools"])
+        {
+            var refused = await host.Http.Get(path, authorization is null ? [] : [("Authorization", authorization)]);
+            refused.IsProblem(401, "unauthorized");
+            Assert.Equal("Bearer", refused.Headers.WwwAuthenticate.Single().Scheme);
+        }
+        foreach (var open in (string[])["/health/live", "/health/ready", "/openapi.json"])
+        {
+            (await host.Http.Get(open)).Is(200);
+        }
+    }
+
+    [Fact]
+    public async Task A_secret_with_one_letter_changed_opens_nothing()
+    {
+        var token = host.AdminToken;
+        (await host.Client(token).Get("/sessions")).Is(200);
+        (await host.Client(token[..^2] + (token[^2] == 'A' ? "B" : "A") + token[^1]).Get("/sessions")).IsProblem(401);
+    }
+
+    [Theory]
+    //          role        read turn feed list-tokens issue
+    [InlineData("admin",    200, 200, 200, 200,        201)]
+    [InlineData("member",   200, 200, 403, 403,        403)]
+    [InlineData("approver", 200, 403, 403, 403,        403)]
+    [InlineData("auditor",  200, 403, 200, 200,        403)]
+    public async Task Roles_open_what_they_should(string role, int read, int turn, int feed, int list, int issue)
+    {
+        using var admin = host.Client(await host.Token("roles", "admin"));
+        await admin.Post("/sessions", """{"session_id":"shared"}""");
+        using var client = host.Client(await host.Token("roles", role));
+        void Is(int status, Got got) => _ = status == 403 ? got.IsProblem(403, "role_missing") : got.Is(status);
+        Is(read, await client.Get("/sessions/shared"));
+        Is(turn, await client.Turn("shared", "/say ok"));
+        Is(feed, await client.Get("/events"));
+        Is(list, await client.Get("/tokens"));
+        Is(issue, await client.Post("/tokens", """{"name":"more"}"""));
+    }
+
+    [Fact]
+    public async Task A_revoked_token_is_worth_nothing_from_then_on()
+    {
+        var token = await host.Token("revoked", "admin");
+        using var client = host.Client(token);
+        var id = (await client.Get("/tokens")).Is(200).Json.GetProperty("tokens")[0].GetProperty("token_id").GetString();
+        Assert.Equal(id, (await client.Get($"/tokens/{id}")).Is(200)["token_id"]);
+        (await client.Delete($"/tokens/{id}")).Is(204);
+        (await client.Get("/sessions")).IsProblem(401);
+    }
+
+    [Fact]
+    public async Task No_answer_holds_a_secret_or_its_hash()
+    {
+        using var operatorClient = host.Client(host.AdminToken);
+        var issued = (await operatorClient.Post("/tokens", """{"name":"n","user":"bob","roles":["member"]}""")).Is(201);
+        var (token, id) = (issued["token"], issued["token_id"]);
+        Assert.Equal($"/tokens/{id}", issued.Headers.Location!.ToString());
+        var hash = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(System.Text.Encoding.ASCII.GetBytes(token.Split('.')[2])));
+        foreach (var path in (string[])["/tokens", $"/tokens/{id}", "/events?limit=1000"])
+        {
+            var text = (await operatorClient.Get(path)).Is(200).Text;
+            Assert.DoesNotContain(token.Split('.')[2], text);
+            Assert.DoesNotContain(hash, text);
+        }
+        using var bob = host.Client(token);
+        Assert.Equal("user:bob", (await operatorClient.Get($"/sessions/{await bob.NewSession()}"))["created_by"]);
+    }
+
+    [Fact]
+    public async Task Only_the_operator_issues_tokens_for_other_tenants()
+    {
+        using var admin = host.Client(await host.Token("one", "admin"));
+        (await admin.Post("/tokens", """{"name":"x","org_id":"two"}""")).IsProblem(403, "foreign_org");
+        using var ordinary = host.Client(await host.Token("default", "admin"));
+        (await ordinary.Post("/tokens", """{"name":"x","org_id":"two"}""")).IsProblem(403, "foreign_org");
+        (await admin.Post("/tokens", """{"name":"x","org_id":"one"}""")).Is(201);
+    }
+
+    /// <summary>Every route of /openapi.json with another tenant's ids, by every verb that the route has.</summary>
+    [Fact]
+    public async Task Tenants_never_see_each_other()
+    {
+        using var theirs = host.Client(await host.Token("them", "admin", "member"));
+        using var ours = host.Client(await host.Token("us", "admin", "member"));
+        await theirs.NewSession("private");
+        await ours.NewSession("other");
+        var run = (await theirs.Turn("private", "/say topsecret")).Is(200)["run_id"];
+        var token = (await theirs.Get("/tokens")).Json.GetProperty("tokens")[0].GetProperty("token_id").GetString()!;
+        var document = JsonNode.Parse((await ours.Get("/openapi.json")).Text)!;
+        var probed = 0;
+        foreach (var (template, operations) in document["paths"]!.AsObject().Where(p => p.Key.Contains('{', StringComparison.Ordinal)))
+        {
+            foreach (var (method, _) in operations!.AsObject())
+            {
+                var path = template.Replace("{session_id}", "private", StringComparison.Ordinal).Replace("{run_id}", run, StringComparison.Ordinal)
+                    .Replace("{token_id}", token, StringComparison.Ordinal);
+                var body = method == "post" ? """{"message":"hello"}""" : null;
+                (await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body)).IsProblem(404, "not_found");
+                probed++;
+            }
+        }
+        Assert.True(probed >= 12, $"{probed} routes");
+        foreach (var list in (string[])["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000"])
+        {
+            var text = (await ours.Get(list)).Is(200).Text;
+            Assert.DoesNotContain("topsecret", text);
+            Assert.DoesNotContain(run, text);
+            Assert.DoesNotContain("\"private\"", text);
+            Assert.DoesNotContain(token, text);
+        }
+        // The same id is free in another tenant, and is another session in another folder.
+        var same = (await ours.Post("/sessions", """{"session_id":"private"}""")).Is(201);
+        Assert.NotEqual((await theirs.Get("/sessions/private"))["workspace_path"], same["workspace_path"]);
+        (await ours.Post("/sessions", $$"""{"workspace_path":"{{(await theirs.Get("/sessions/private"))["workspace_path"]}}"}""")).IsProblem(422, "workspace_refused");
+        Assert.Equal("completed", (await theirs.Get($"/runs/{run}")).Is(200)["status"]);
+    }
+
+    [Fact]
+    public async Task A_listed_origin_gets_cors_and_another_none()
+    {
+        using var preflight = new HttpRequestMessage(HttpMethod.Options, "/sessions");
+        preflight.Headers.Add("Origin", "https://app.example");
+        preflight.Headers.Add("Access-Control-Request-Method", "POST");
+        using var allowed = await host.Http.SendAsync(preflight);
+        Assert.Equal(204, (int)allowed.StatusCode);
+        Assert.Equal("https://app.example", allowed.Headers.GetValues("Access-Control-Allow-Origin").Single());
+        Assert.Contains("authorization", allowed.Headers.GetValues("Access-Control-Allow-Headers").Single(), StringComparison.OrdinalIgnoreCase);
+        var refused = await host.Http.Get("/sessions", ("Origin", "https://app.example"));
+        Assert.Equal("https://app.example", refused.IsProblem(401).Headers.GetValues("Access-Control-Allow-Origin").Single());
+        Assert.False((await host.Http.Get("/health/live", ("Origin", "https://evil.example"))).Headers.Contains("Access-Control-Allow-Origin"));
+    }
+}
+
+/// <summary>Local mode: the local user needs no token, and other people's web pages get nowhere.</summary>
+public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
+{
+    readonly HttpClient http = local.Http;
+
+    [Theory]
+    [InlineData("localhost",            200)]
+    [InlineData("localhost:1",          200)]
+    [InlineData("127.0.0.1:26866",      200)]
+    [InlineData("127.8.8.8",            200)]
+    [InlineData("[::1]:80",             200)]
+    [InlineData("evil.example",         403)]
+    [InlineData("evil.example:26866",   403)]
+    [InlineData("localhost.evil.org",   403)]
+    [InlineData("127.0.0.1.nip.io",     403)]
+    [InlineData("192.168.0.1",          403)]
+    public async Task A_foreign_host_is_refused(string name, int status)
+    {
+        var got = await http.Get("/sessions", ("Host", name));
+        _ = status == 403 ? got.IsProblem(403, "foreign_host") : got.Is(status);
+    }
+
+    [Theory]
+    [InlineData("https://evil.example",     403)]
+    [InlineData("null",                     403)]
+    [InlineData("http://localhost:3000",    403)]
+    [InlineData("same",                     201)]
+    public async Task A_foreign_origin_is_refused(string origin, int status)
+    {
+        var got = await http.Post("/sessions", "{}", ("Origin", origin == "same" ? local.Host.Url : origin));
+        _ = status == 403 ? got.IsProblem(403, "foreign_origin") : got.Is(status);
+    }
+
+    [Fact]
+    public async Task A_bearer_that_is_given_must_be_valid()
+    {
+        (await http.Get("/sessions", ("Authorization", "Bearer nonsense"))).IsProblem(401);
+        using var admin = local.Host.Client(local.Host.AdminToken);
+        (await admin.Get("/sessions")).Is(200);
+        Assert.Equal("user:local", (await http.Get($"/sessions/{await http.NewSession()}"))["created_by"]);
+        Assert.Equal("user:admin", (await http.Get($"/sessions/{await admin.NewSession()}"))["created_by"]);
+    }
+
+    [Fact]
+    public void The_admin_token_is_for_its_owner_only()
+    {
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(local.Host.Data, "admin-token")));
+        Assert.Equal(default, File.GetUnixFileMode(local.Host.Data) & (UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite));
+    }
+}

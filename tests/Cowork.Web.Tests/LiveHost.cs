@@ -1,0 +1,239 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Testing;
+
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>A real host in this process, over HTTP on a free port, with a database and a data directory of its own.</summary>
+public sealed class LiveHost : IAsyncDisposable
+{
+    readonly CoworkHost host;
+    readonly string data;
+
+    LiveHost(CoworkHost host, string data)
+    {
+        this.host = host;
+        this.data = data;
+        Http = Client();
+    }
+
+    public string Url => host.Url;
+
+    public string Data => data;
+
+    public IServiceProvider Services => host.Services;
+
+    /// <summary>Calls without a token.</summary>
+    public HttpClient Http { get; }
+
+    /// <summary>The operator's token.</summary>
+    public string AdminToken => File.ReadAllText(Path.Combine(data, "admin-token")).Trim();
+
+    public static async Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null)
+    {
+        var data = TestPostgres.NewDirectory();
+        var settings = new HostSettings { Port = 0, Data = data, Database = await TestPostgres.NewDatabase() };
+        var builder = CoworkHost.NewBuilder();
+        builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
+        var live = new LiveHost(await CoworkHost.Start(builder, change?.Invoke(settings) ?? settings), data);
+        await live.host.FirstReady;
+        return live;
+    }
+
+    public HttpClient Client(string? token = null)
+    {
+        var client = new HttpClient(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 256 }) { BaseAddress = new(Url) };
+        client.DefaultRequestHeaders.Authorization = token is null ? null : new AuthenticationHeaderValue("Bearer", token);
+        return client;
+    }
+
+    /// <summary>A token of a tenant, with these roles.</summary>
+    public async Task<string> Token(string org, params string[] roles)
+    {
+        using var admin = Client(AdminToken);
+        var issued = await admin.Send(HttpMethod.Post, "/tokens", JsonSerializer.Serialize(new { name = "test", user = "ann", roles, org_id = org }));
+        Assert.Equal(HttpStatusCode.Created, issued.Status);
+        return issued.Json.GetProperty("token").GetString()!;
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await host.DisposeAsync();
+        Http.Dispose();
+        Directory.Delete(data, recursive: true);
+    }
+}
+
+/// <summary>An answer, whole.</summary>
+public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders Headers, string? ContentType)
+{
+    public JsonElement Json => JsonElement.Parse(Text);
+
+    public string? Code => ContentType == "application/problem+json" ? Json.GetProperty("code").GetString() : null;
+
+    public string this[string member] => Json.GetProperty(member).ToString();
+
+    /// <summary>A refusal as every refusal must be.</summary>
+    public Got IsProblem(int status, string? code = null)
+    {
+        Assert.True((int)Status == status, $"{(int)Status}, wanted {status}: {Text}");
+        Assert.Equal("application/problem+json", ContentType);
+        foreach (var member in (string[])["type", "title", "status", "detail", "code", "trace_id"])
+        {
+            Assert.True(Json.TryGetProperty(member, out _), $"A problem without {member}: {Text}");
+        }
+        Assert.Equal(status, Json.GetProperty("status").GetInt32());
+        Assert.Equal(status == 422, Json.TryGetProperty("errors", out _));
+        if (code is not null)
+        {
+            Assert.Equal(code, Code);
+        }
+        return this;
+    }
+
+    public Got Is(int status)
+    {
+        Assert.True((int)Status == status, $"{(int)Status}, wanted {status}: {Text}");
+        return this;
+    }
+}
+
+static class Calls
+{
+    public static Task<Got> Get(this HttpClient http, string path, params (string Name, string Value)[] headers) => http.Send(HttpMethod.Get, path, null, headers);
+
+    public static Task<Got> Post(this HttpClient http, string path, string? json = null, params (string Name, string Value)[] headers) =>
+        http.Send(HttpMethod.Post, path, json, headers);
+
+    public static Task<Got> Delete(this HttpClient http, string path) => http.Send(HttpMethod.Delete, path, null);
+
+    public static Task<Got> Send(this HttpClient http, HttpMethod method, string path, string? json, params (string Name, string Value)[] headers) =>
+        http.Send(method, path, json is null ? null : Encoding.UTF8.GetBytes(json), "application/json", headers);
+
+    public static async Task<Got> Send(this HttpClient http, HttpMethod method, string path, byte[]? body, string contentType, params (string Name, string Value)[] headers)
+    {
+        using var request = new HttpRequestMessage(method, path);
+        if (body is not null)
+        {
+            request.Content = new ByteArrayContent(body);
+            request.Content.Headers.TryAddWithoutValidation("Content-Type", contentType);
+        }
+        foreach (var (name, value) in headers)
+        {
+            request.Headers.TryAddWithoutValidation(name, value);
+        }
+        using var response = await http.SendAsync(request);
+        return new(response.StatusCode, await response.Content.ReadAsStringAsync(), response.Headers, response.Content.Headers.ContentType?.MediaType);
+    }
+
+    /// <summary>A session of a chosen or generated id; answers the id.</summary>
+    public static async Task<string> NewSession(this HttpClient http, string? id = null) =>
+        (await http.Post("/sessions", id is null ? "{}" : $$"""{"session_id":"{{id}}"}""")).Is(201)["session_id"];
+
+    public static Task<Got> Turn(this HttpClient http, string session, string message, bool wait = true) =>
+        http.Post($"/sessions/{session}/turn", JsonSerializer.Serialize(new { message, wait_for_completion = wait }));
+
+    /// <summary>The ids of a session's events that the page after <paramref name="since"/> holds.</summary>
+    public static async Task<IReadOnlyList<JsonElement>> Events(this HttpClient http, string session, long since = 0, int limit = 1000) =>
+        [.. (await http.Get($"/sessions/{session}/events?since_id={since}&limit={limit}")).Is(200).Json.GetProperty("events").EnumerateArray()];
+
+    /// <summary>Asks until the answer fits, or fails with the last one.</summary>
+    public static async Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, int seconds = 30)
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        while (true)
+        {
+            var got = await http.Get(path);
+            if (fits(got))
+            {
+                return got;
+            }
+            Assert.False(patience.IsCancellationRequested, $"{path} still answers {(int)got.Status}: {got.Text}");
+            await Task.Delay(20, CancellationToken.None);
+        }
+    }
+}
+
+/// <summary>A reader of server-sent events.</summary>
+public sealed class EventReader : IAsyncDisposable
+{
+    readonly HttpResponseMessage response;
+    readonly StreamReader lines;
+
+    EventReader(HttpResponseMessage response, StreamReader lines)
+    {
+        this.response = response;
+        this.lines = lines;
+    }
+
+    public static async Task<EventReader> Open(HttpClient http, string path, long? lastEventId = null)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, path);
+        if (lastEventId is not null)
+        {
+            request.Headers.Add("Last-Event-ID", lastEventId.ToString());
+        }
+        var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.Equal("text/event-stream", response.Content.Headers.ContentType!.MediaType);
+        return new(response, new StreamReader(await response.Content.ReadAsStreamAsync()));
+    }
+
+    /// <summary>Comments seen so far.</summary>
+    public int Comments { get; private set; }
+
+    /// <summary>The next event; null: the stream ended.</summary>
+    public async Task<(long Id, string Type, JsonElement Data)?> Next(CancellationToken ct)
+    {
+        var (id, type, data) = (0L, "", default(JsonElement));
+        while (await lines.ReadLineAsync(ct) is { } line)
+        {
+            if (line.Length == 0 && type.Length > 0)
+            {
+                return (id, type, data);
+            }
+            if (line.StartsWith(':'))
+            {
+                Comments++;
+            }
+            else if (line.StartsWith("id: ", StringComparison.Ordinal))
+            {
+                id = long.Parse(line[4..]);
+            }
+            else if (line.StartsWith("event: ", StringComparison.Ordinal))
+            {
+                type = line[7..];
+            }
+            else if (line.StartsWith("data: ", StringComparison.Ordinal))
+            {
+                data = JsonElement.Parse(line[6..]);
+            }
+        }
+        return null;
+    }
+
+    /// <summary>Events up to an id, the time being bounded.</summary>
+    public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id, int seconds = 30)
+    {
+        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        var seen = new List<(long Id, string Type, JsonElement Data)>();
+        while (seen.Count == 0 || seen[^1].Id < id)
+        {
+            seen.Add(await Next(patience.Token) ?? throw new InvalidOperationException($"The stream ended before {id}."));
+        }
+        return seen;
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        lines.Dispose();
+        response.Dispose();
+        return ValueTask.CompletedTask;
+    }
+}

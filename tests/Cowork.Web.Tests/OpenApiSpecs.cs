@@ -1,0 +1,90 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+using Cowork.Web.Http;
+
+using Microsoft.AspNetCore.Routing;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>/openapi.json describes what there is, and answers are as it says.</summary>
+public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
+{
+    readonly HttpClient http = local.Http;
+
+    [Fact]
+    public async Task Every_mapped_route_is_described()
+    {
+        var document = await Document();
+        var mapped = local.Host.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
+            .Where(e => e.RoutePattern.RawText != "/openapi.json")
+            .SelectMany(e => e.Metadata.GetMetadata<HttpMethodMetadata>()!.HttpMethods.Select(m => $"{m} {Normal(e.RoutePattern.RawText!)}"));
+        var described = document["paths"]!.AsObject().SelectMany(p => p.Value!.AsObject().Select(o => $"{o.Key.ToUpperInvariant()} {Normal(p.Key)}"));
+        Assert.Equal(mapped.Order(), described.Order());
+        static string Normal(string path) => path.Length > 1 ? path.TrimEnd('/') : path;
+    }
+
+    [Fact]
+    public async Task Every_operation_says_what_it_takes_and_answers()
+    {
+        foreach (var (path, operations) in (await Document())["paths"]!.AsObject())
+        {
+            foreach (var (method, operation) in operations!.AsObject())
+            {
+                var where = $"{method} {path}";
+                Assert.True(operation!["summary"] is not null, where);
+                var parameters = operation["parameters"]?.AsArray().Select(p => (string)p!["name"]!).ToList() ?? [];
+                Assert.True(path.Split('/').Where(p => p.StartsWith('{')).All(p => parameters.Contains(p.Trim('{', '}'))), where);
+                Assert.Equal(method == "post", parameters.Contains("Idempotency-Key"));
+                Assert.Equal(method == "post", operation["requestBody"] is not null);
+                var responses = operation["responses"]!.AsObject();
+                Assert.True(responses.Any(r => r.Key.StartsWith('2')), where);
+                foreach (var (status, response) in responses.Where(r => r.Key is not "204"))
+                {
+                    var content = response!["content"]!.AsObject().Single();
+                    Assert.True(content.Value!["schema"] is not null, $"{where} {status}");
+                    Assert.Equal(status[0] is '4' or '5', content.Key == Problem.ContentType);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Answers_have_exactly_the_members_that_are_described()
+    {
+        var session = (await http.Post("/sessions", """{"metadata":{"a":1}}""")).Is(201);
+        var turn = (await http.Turn(session["session_id"], "/say ok")).Is(200);
+        var run = turn["run_id"];
+        var refused = await http.Get("/sessions/nobody");
+        (string Schema, JsonElement Answer)[] pairs =
+        [
+            ("SessionAnswer", session.Json),
+            ("SessionDetails", (await http.Get($"/sessions/{session["session_id"]}")).Json),
+            ("SessionList", (await http.Get("/sessions")).Json),
+            ("TurnAnswer", turn.Json),
+            ("RunDetails", (await http.Get($"/runs/{run}")).Json),
+            ("RunList", (await http.Get($"/sessions/{session["session_id"]}/runs")).Json),
+            ("CancelAnswer", (await http.Post($"/runs/{run}/cancel")).Json),
+            ("ArtifactList", (await http.Get($"/runs/{run}/artifacts")).Json),
+            ("EventList", (await http.Get($"/sessions/{session["session_id"]}/events")).Json),
+            ("FeedEvent", (await http.Events(session["session_id"]))[0]),
+            ("TenantEventList", (await http.Get("/events")).Json),
+            ("IssuedToken", (await http.Post("/tokens", """{"name":"x"}""")).Json),
+            ("TokenList", (await http.Get("/tokens")).Json),
+            ("TokenShape", (await http.Get("/tokens")).Json.GetProperty("tokens")[0]),
+            ("ToolList", (await http.Get("/tools")).Json),
+            ("Readiness", (await http.Get("/health/ready")).Json),
+            ("Liveness", (await http.Get("/health/live")).Json),
+        ];
+        var schemas = (await Document())["components"]!["schemas"]!;
+        foreach (var (schema, answer) in pairs)
+        {
+            var described = schemas[schema]!["properties"]!.AsObject().Select(p => p.Key);
+            Assert.Equal((schema, string.Join(' ', described.Order())), (schema, string.Join(' ', answer.EnumerateObject().Select(m => m.Name).Order())));
+        }
+        Assert.Subset(schemas["Problem"]!["properties"]!.AsObject().Select(p => p.Key).ToHashSet(), refused.Json.EnumerateObject().Select(m => m.Name).ToHashSet());
+    }
+
+    async Task<JsonNode> Document() => JsonNode.Parse((await http.Get("/openapi.json")).Is(200).Text)!;
+}
