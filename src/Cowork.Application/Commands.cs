@@ -172,7 +172,11 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
             var row = folded.Row is null || model is null ? default : model.Value(folded.Row).Json;
             await snapshots.Save(org, stream, new(folded.Version, folded.Hash, schema, state, row), ct);
         }
-        cache.Put(org, stream, folded);
+        if (folded.Version > 0)
+        {
+            // That a stream is not there is never remembered: whoever is handed a job by the commit that begins the stream must find it.
+            cache.Put(org, stream, folded);
+        }
         return folded;
     }
 
@@ -330,8 +334,9 @@ public sealed class Work
     /// <summary>Whether the work's events are in the log: all of them or none.</summary>
     internal async ValueTask<bool> IsInLog(IEventLog log, CancellationToken ct)
     {
-        if (written is not [var (_, draft), ..])
+        if (written is not [var (_, draft), ..] || draft.Events.Count == 0)
         {
+            // It was never sent: the database went away while it was being decided.
             return false;
         }
         var first = draft.Events[0];

@@ -659,11 +659,12 @@ sealed partial class EventWriter : IAsyncDisposable
         using var ask = new NpgsqlCommand(
             $"""
             SELECT u.tenant_id, u.session_id, coalesce((SELECT f.feed_id FROM {schema}.feed f WHERE f.tenant_id = u.tenant_id AND f.session_id = u.session_id
-                ORDER BY f.feed_id DESC LIMIT 1), 0) FROM unnest($1, $2) u (tenant_id, session_id)
+                AND f.gid <= $3 ORDER BY f.feed_id DESC LIMIT 1), 0) FROM unnest($1, $2) u (tenant_id, session_id)
             """,
             connection)
         {
-            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]) },
+            // As of the head that is known here: what others wrote after it is counted when it is read as news, and must not be counted twice.
+            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
         };
         using var reader = ask.ExecuteReader();
         while (reader.Read())

@@ -62,6 +62,82 @@ public sealed class CrashSpecs
         }
     }
 
+    [Theory]
+    [InlineData(false)] // the commit did not happen
+    [InlineData(true)]  // it did, and nobody was told
+    public async Task A_database_that_goes_away_at_any_commit_is_waited_for_and_nothing_is_done_twice(bool after)
+    {
+        for (var at = 0; at < 5; at++)
+        {
+            var bench = new Bench();
+            var host = bench.AddHost("n0");
+            await host.OpenSession("s");
+            var run = await host.Send("s", Message);
+            var commits = 0;
+            bench.Engine.FailPoint = (_, happened) =>
+            {
+                if (happened == after && commits++ == at)
+                {
+                    throw new StorageUnavailableException("away");
+                }
+            };
+            var driving = Drive(host);
+            while (!driving.IsCompleted)
+            {
+                bench.Clock.Advance(TimeSpan.FromMilliseconds(100));
+                await Task.Yield();
+            }
+            Assert.True(await driving);
+            Assert.Equal(Whole, await bench.Story($"run-{run}"));
+            Assert.Equal(2, bench.Tool.Calls.Count);
+            await AssertWhole(bench, run, crashes: 0);
+        }
+    }
+
+    [Fact]
+    public async Task A_database_that_is_away_while_a_commit_is_decided_is_waited_for()
+    {
+        var bench = new Bench();
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        var tries = 0;
+        var committing = host.Commands.Commit(
+            Bench.Org, Bench.User,
+            async work =>
+            {
+                var refused = await work.Do(Session.Aggregate, "s", new SessionCommand.Enqueue("run_1", work.Now), "s");
+                return ++tries == 1 ? throw new StorageUnavailableException("away") : refused;
+            },
+            default, patient: true).AsTask();
+        while (!committing.IsCompleted)
+        {
+            bench.Clock.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Yield();
+        }
+        Assert.Null(await committing);
+        Assert.Equal(2, tries);
+        Assert.Equal(["session_created", "run_queued"], await bench.Story("session-s"));
+    }
+
+    [Fact]
+    public async Task A_job_that_is_handed_out_before_its_commit_is_answered_finds_its_run()
+    {
+        var bench = new Bench();
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        var found = new List<Run>();
+        bench.Engine.FailPoint = (commit, after) =>
+        {
+            if (after && commit.Jobs is [{ } job])
+            {
+                // The engine has told of the job, and the turn's own caller has heard nothing yet.
+                found.Add(host.Commands.State(Bench.Org, Run.Aggregate, job.Key, default).AsTask().GetAwaiter().GetResult());
+            }
+        };
+        await host.Send("s", Message);
+        Assert.IsType<Run.Queued>(Assert.Single(found));
+    }
+
     static async Task AssertWhole(Bench bench, string run, int crashes)
     {
         var story = await bench.Story($"run-{run}");

@@ -1,0 +1,82 @@
+using System.Text.Json;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Npgsql;
+using Cowork.Projections;
+
+using Npgsql;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>What must hold of a database after any fault (faults.md, "the ledger check").</summary>
+static class Ledger
+{
+    /// <param name="acknowledged">Ids of runs whose acceptance a client was told of.</param>
+    public static async Task Check(string database, IReadOnlyCollection<string> acknowledged)
+    {
+        await using var source = NpgsqlDataSource.Create(database);
+        await Nothing(source, "select 'head ' || gid from cowork.head where gid <> (select count(*) from cowork.mt_events)");
+        await Nothing(source, "select 'positions ' || count(*) from cowork.mt_events having max(seq_id) <> count(*) or min(seq_id) <> 1");
+        await Nothing(source, "select stream_id from cowork.mt_events group by tenant_id, stream_id having max(version) <> count(*) or min(version) <> 1");
+        await Nothing(source, "select stream_id from cowork.mt_events e join cowork.mt_streams s on (s.tenant_id, s.id) = (e.tenant_id, e.stream_id) group by stream_id, s.version having max(e.version) <> s.version");
+        await Nothing(source, "select session_id from cowork.feed group by tenant_id, session_id having max(feed_id) <> count(*) or min(feed_id) <> 1");
+        await Nothing(source, "select 'feed order ' || a.session_id from (select session_id, tenant_id, gid, lag(gid) over (partition by tenant_id, session_id order by feed_id) before from cowork.feed) a where a.before >= a.gid");
+        await Nothing(source, "select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)");
+        await Nothing(source, "select 'job ' || key from cowork.jobs");
+
+        await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.All));
+        await engine.StartAsync(CancellationToken.None);
+        await Chain(engine.Log, acknowledged);
+        foreach (var model in ReadModels.All)
+        {
+            Assert.Null(await engine.Rows.FindDifference(model, CancellationToken.None));
+        }
+    }
+
+    /// <summary>Hashes, one end for every run, no step recorded twice.</summary>
+    static async Task Chain(IEventLog log, IReadOnlyCollection<string> acknowledged)
+    {
+        var heads = new Dictionary<(string, string), string>();
+        var runs = new Dictionary<string, List<RunEvent>>();
+        await foreach (var e in log.Scan(0, CancellationToken.None))
+        {
+            var key = (e.Org, e.Stream);
+            var hash = HashChain.Next(
+                heads.GetValueOrDefault(key, HashChain.Root), e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, CanonicalJson.Of(e.Data.Span));
+            Assert.True(hash == e.Hash, $"{e.Stream} {e.Version} does not have its hash");
+            heads[key] = hash;
+            if (e.Event is RunEvent of)
+            {
+                if (of is RunEvent.RunCreated created)
+                {
+                    runs.Add(created.RunId, []);
+                }
+                runs[$"run_{e.Stream["run-".Length..]}"].Add(of);
+            }
+        }
+        Assert.Empty(acknowledged.Except(runs.Keys));
+        foreach (var (run, events) in runs)
+        {
+            var ends = events.Count(e => e is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled);
+            Assert.True(ends == 1, $"{run} has {ends} ends: {JsonSerializer.Serialize(events.Select(e => e.GetType().Name))}");
+            var steps = events.Select(e => e switch
+            {
+                RunEvent.LlmResponse l => l.Step,
+                RunEvent.ToolResult t => t.Step,
+                _ => 0,
+            }).Where(step => step > 0).ToList();
+            Assert.True(steps.SequenceEqual(steps.Distinct().Order()), $"{run} recorded the steps {string.Join(", ", steps)}");
+            Assert.True(events.Count(e => e is RunEvent.MemoryRetrieval) <= 1, $"{run} retrieved memory twice");
+        }
+    }
+
+    static async Task Nothing(NpgsqlDataSource source, string query)
+    {
+        await using var command = source.CreateCommand(query);
+        if (await command.ExecuteScalarAsync() is { } found)
+        {
+            Assert.Fail($"{found} — from: {query}");
+        }
+    }
+}
