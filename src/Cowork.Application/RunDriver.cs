@@ -125,6 +125,11 @@ public sealed partial class RunDriver(
                 : Run.Next(state, options.Limits, clock.GetUtcNow());
             if (next is NextStep.Done)
             {
+                // The claim of a new run can be here before its own submitter has put the state into the cache, and no append guards a decision to do nothing.
+                if (last is null && Run.Next(await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct), options.Limits, clock.GetUtcNow()) is not NextStep.Done)
+                {
+                    continue;
+                }
                 // Every step that ends a run finishes the job too. One that had ended before it could begin leaves the job over.
                 return last is not (null or NextStep.Begin);
             }
