@@ -1,0 +1,145 @@
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Npgsql;
+using Cowork.Projections;
+
+namespace Cowork.Bench;
+
+/// <summary>The engine with the application's commands on it, without a host: appends and durable runs in process.</summary>
+sealed class EngineBench : IAsyncDisposable
+{
+    const string Org = "default";
+
+    /// <summary>Single-event commits to one run's stream before the next run's is begun, so that the folded text stays small.</summary>
+    const int PerStream = 100;
+
+    static readonly Origin By = new("user:bench");
+
+    readonly NpgsqlEngine engine;
+    readonly Commands commands;
+    readonly ConcurrentDictionary<string, TaskCompletionSource<Claim>> claims = new();
+    readonly CancellationTokenSource stop = new();
+    Task claiming = Task.CompletedTask;
+
+    EngineBench(NpgsqlEngine engine, Commands commands) => (this.engine, this.commands) = (engine, commands);
+
+    public NpgsqlEngine Engine => engine;
+
+    public static async Task<EngineBench> Start(string connectionString, string node)
+    {
+        var engine = new NpgsqlEngine(new(connectionString, node, ReadModels.All));
+        await engine.StartAsync(CancellationToken.None);
+        var bench = new EngineBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System));
+        bench.claiming = bench.Claim();
+        return bench;
+    }
+
+    /// <summary>One event, one commit: stream, event, feed row, run summary, hash.</summary>
+    public Task<Measured> Appends(int inFlight, TimeSpan time, ProcessCpu cpu)
+    {
+        var runs = new string[inFlight];
+        return Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, i) =>
+        {
+            if (i % PerStream == 0)
+            {
+                runs[worker] = Ids.NewKey(DateTimeOffset.UnixEpoch);
+            }
+            var run = runs[worker];
+            var session = $"bench{worker}";
+            var refused = await commands.Execute(
+                Org, By, Run.Aggregate, run,
+                now => (i % PerStream) switch
+                {
+                    0 => (RunCommand)new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, now),
+                    1 => new RunCommand.Begin(1, "bench", now),
+                    _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", now),
+                },
+                session, CancellationToken.None);
+            Require(refused);
+        });
+    }
+
+    /// <summary>
+    /// A durable three-step run at the port: accepted with its job, begun, a step recorded, ended with the job finished: four durable waits, five events.
+    /// </summary>
+    public Task<Measured> Runs(int inFlight, TimeSpan time, ProcessCpu cpu) =>
+        Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, _) =>
+        {
+            var run = Ids.NewKey(DateTimeOffset.UnixEpoch);
+            var session = $"runs{worker}";
+            var claimed = claims.GetOrAdd(run, _ => new(TaskCreationOptions.RunContinuationsAsynchronously));
+            Require(await commands.Commit(
+                Org, By,
+                async work =>
+                {
+                    work.Start(new(Run.Aggregate.Name, run));
+                    return await work.Do(Run.Aggregate, run, new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, work.Now), session, run);
+                },
+                CancellationToken.None));
+            var claim = await claimed.Task;
+            claims.TryRemove(run, out TaskCompletionSource<Claim>? _);
+            Require(await Do(now => new RunCommand.Begin(claim.Epoch, "bench", now)));
+            Require(await Do(now => new RunCommand.RecordMemory(claim.Epoch, [], ImmutableList<string>.Empty, now)));
+            Require(await commands.Commit(
+                Org, By,
+                async work =>
+                {
+                    work.Finish(claim);
+                    return await work.Do(Run.Aggregate, run, new RunCommand.Cancel(work.Now), session, run)
+                        ?? await work.Do(Run.Aggregate, run, new RunCommand.ConfirmCancel(claim.Epoch, work.Now), session, run);
+                },
+                CancellationToken.None));
+
+            ValueTask<Refusal?> Do(Func<DateTimeOffset, RunCommand> command) =>
+                commands.Execute(Org, By, Run.Aggregate, run, command, session, CancellationToken.None);
+        });
+
+    /// <summary>Reads feeds of sessions from their beginning in pages of 500; an operation is a page.</summary>
+    public async Task<(Measured Pages, long Events)> FeedReads(int readers, TimeSpan time, ProcessCpu cpu)
+    {
+        var cursors = new long[readers];
+        var events = 0L;
+        var pages = await Load.Run(readers, TimeSpan.FromSeconds(1), time, cpu, async (worker, _) =>
+        {
+            var page = await engine.Log.Feed(Org, $"bench{worker}", cursors[worker], 500, CancellationToken.None);
+            Interlocked.Add(ref events, page.Entries.Count);
+            cursors[worker] = page.Entries.Count < 500 ? 0 : page.Entries[^1].FeedId;
+        });
+        return (pages, events);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stop.CancelAsync();
+        await claiming;
+        await engine.DisposeAsync();
+        stop.Dispose();
+    }
+
+    async Task Claim()
+    {
+        try
+        {
+            await foreach (var (claim, _) in engine.Jobs.Claims(stop.Token))
+            {
+                claims.GetOrAdd(claim.Key, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult(claim);
+            }
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            // The bench is over.
+        }
+    }
+
+    static void Require(Refusal? refused)
+    {
+        if (refused is not null)
+        {
+            throw new InvalidOperationException($"{refused.Code}: {refused.Detail}");
+        }
+    }
+}
