@@ -103,7 +103,7 @@ public static class TraceBundle
     }
 
     /// <summary>SHA-256 of every part, so that a change of what no event's hash covers (positions, say) is found in its place too.</summary>
-    internal static JsonObject Digests(JsonObject bundle)
+    public static JsonObject Digests(JsonObject bundle)
     {
         var digests = new JsonObject();
         foreach (var (name, part) in bundle)

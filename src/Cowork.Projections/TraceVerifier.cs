@@ -39,10 +39,6 @@ public static class TraceVerifier
             var place = e.BytePositionInLine is { } at ? $"line {e.LineNumber + 1}, byte {at}" : "$";
             return (null, new(place, $"The file is not the JSON of a bundle: {e.Message}"));
         }
-        catch (Exception e) when (e is InvalidOperationException or FormatException or DecoderFallbackException)
-        {
-            return (null, new("$", $"The file is not the JSON of a bundle: {e.Message}"));
-        }
         try
         {
             return (Check(root, bundle, canonical), null);

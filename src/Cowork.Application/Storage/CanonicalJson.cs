@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace Cowork.Application.Storage;
 
@@ -9,9 +10,13 @@ namespace Cowork.Application.Storage;
 public static class CanonicalJson
 {
     /// <summary>The canonical form of one JSON value.</summary>
-    /// <exception cref="JsonException">The text is not JSON, or holds a number that is no finite double.</exception>
+    /// <exception cref="JsonException">The text is not JSON, or not I-JSON: no UTF-8, a lone surrogate, a member twice, a number that is no finite double.</exception>
     public static byte[] Of(ReadOnlySpan<byte> json)
     {
+        if (!Utf8.IsValid(json))
+        {
+            throw new JsonException("The text is not UTF-8.");
+        }
         var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 1100 });
         var output = new ArrayBufferWriter<byte>(json.Length + 16);
         if (!reader.Read())
@@ -129,7 +134,7 @@ public static class CanonicalJson
         var inner = new ArrayBufferWriter<byte>();
         while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
         {
-            var name = reader.GetString()!;
+            var name = Text(ref reader);
             var start = inner.WrittenCount;
             WriteString(inner, name);
             inner.Write(":"u8);
@@ -167,7 +172,19 @@ public static class CanonicalJson
             output.Write("\""u8);
             return;
         }
-        WriteString(output, reader.GetString());
+        WriteString(output, Text(ref reader));
+    }
+
+    static string Text(ref Utf8JsonReader reader)
+    {
+        try
+        {
+            return reader.GetString()!;
+        }
+        catch (InvalidOperationException e)
+        {
+            throw new JsonException("A string holds a lone surrogate.", e);
+        }
     }
 
     static void Number(ref Utf8JsonReader reader, ArrayBufferWriter<byte> output)
