@@ -160,7 +160,9 @@ public sealed partial class Backbone(
             File.Delete(writing);
             await using (var file = new FileStream(writing, new FileStreamOptions
             {
-                Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+                Mode = FileMode.CreateNew,
+                Access = FileAccess.Write,
+                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
             {
                 await file.WriteAsync(System.Text.Encoding.ASCII.GetBytes(token.Reveal() + "\n"), ct);

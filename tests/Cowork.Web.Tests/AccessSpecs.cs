@@ -49,10 +49,10 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
 
     [Theory]
     //          role        read turn feed list-tokens issue
-    [InlineData("admin",    200, 200, 200, 200,        201)]
-    [InlineData("member",   200, 200, 403, 403,        403)]
-    [InlineData("approver", 200, 403, 403, 403,        403)]
-    [InlineData("auditor",  200, 403, 200, 200,        403)]
+    [InlineData("admin", 200, 200, 200, 200, 201)]
+    [InlineData("member", 200, 200, 403, 403, 403)]
+    [InlineData("approver", 200, 403, 403, 403, 403)]
+    [InlineData("auditor", 200, 403, 200, 200, 403)]
     public async Task Roles_open_what_they_should(string role, int read, int turn, int feed, int list, int issue)
     {
         using var admin = host.Client(await host.Token("roles", "admin"));
@@ -166,16 +166,16 @@ public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
     readonly HttpClient http = local.Http;
 
     [Theory]
-    [InlineData("localhost",            200)]
-    [InlineData("localhost:1",          200)]
-    [InlineData("127.0.0.1:26866",      200)]
-    [InlineData("127.8.8.8",            200)]
-    [InlineData("[::1]:80",             200)]
-    [InlineData("evil.example",         403)]
-    [InlineData("evil.example:26866",   403)]
-    [InlineData("localhost.evil.org",   403)]
-    [InlineData("127.0.0.1.nip.io",     403)]
-    [InlineData("192.168.0.1",          403)]
+    [InlineData("localhost", 200)]
+    [InlineData("localhost:1", 200)]
+    [InlineData("127.0.0.1:26866", 200)]
+    [InlineData("127.8.8.8", 200)]
+    [InlineData("[::1]:80", 200)]
+    [InlineData("evil.example", 403)]
+    [InlineData("evil.example:26866", 403)]
+    [InlineData("localhost.evil.org", 403)]
+    [InlineData("127.0.0.1.nip.io", 403)]
+    [InlineData("192.168.0.1", 403)]
     public async Task A_foreign_host_is_refused(string name, int status)
     {
         var got = await http.Get("/sessions", ("Host", name));
@@ -183,10 +183,10 @@ public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Theory]
-    [InlineData("https://evil.example",     403)]
-    [InlineData("null",                     403)]
-    [InlineData("http://localhost:3000",    403)]
-    [InlineData("same",                     201)]
+    [InlineData("https://evil.example", 403)]
+    [InlineData("null", 403)]
+    [InlineData("http://localhost:3000", 403)]
+    [InlineData("same", 201)]
     public async Task A_foreign_origin_is_refused(string origin, int status)
     {
         var got = await http.Post("/sessions", "{}", ("Origin", origin == "same" ? local.Host.Url : origin));

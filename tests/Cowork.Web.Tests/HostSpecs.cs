@@ -112,12 +112,12 @@ public sealed class HostSpecs
 
     [Theory]
     //          Bind         Mode     token mode
-    [InlineData(null,        null,    false)]
+    [InlineData(null, null, false)]
     [InlineData("127.0.0.2", "local", false)]
-    [InlineData("::1",       "",      false)]
+    [InlineData("::1", "", false)]
     [InlineData("localhost", "token", true)]
-    [InlineData("0.0.0.0",   null,    true)]
-    [InlineData("*",         "token", true)]
+    [InlineData("0.0.0.0", null, true)]
+    [InlineData("*", "token", true)]
     public void Any_binding_but_loopback_wants_tokens(string? bind, string? mode, bool tokens) =>
         Assert.Equal(tokens, Read(("Cowork:Bind", bind), ("Cowork:Auth:Mode", mode)).TokenMode);
 
@@ -134,10 +134,10 @@ public sealed class HostSpecs
 
     [Theory]
     [InlineData("postgres://ann:p%40ss@db.example:6543/main?sslmode=require", "db.example", 6543, "ann", "p@ss", "main")]
-    [InlineData("postgresql://db.example",                                     "db.example", 5432, null,  null,   null)]
-    [InlineData("postgres://ann@/main?host=/run/pg&port=7",                    "/run/pg",    7,    "ann", null,   "main")]
-    [InlineData("postgres://[::1]:5433/x",                                     "::1",        5433, null,  null,   "x")]
-    [InlineData("Host=h;Port=1;Username=u;Password=p;Database=d",              "h",          1,    "u",   "p",    "d")]
+    [InlineData("postgresql://db.example", "db.example", 5432, null, null, null)]
+    [InlineData("postgres://ann@/main?host=/run/pg&port=7", "/run/pg", 7, "ann", null, "main")]
+    [InlineData("postgres://[::1]:5433/x", "::1", 5433, null, null, "x")]
+    [InlineData("Host=h;Port=1;Username=u;Password=p;Database=d", "h", 1, "u", "p", "d")]
     public void An_address_is_read_in_every_usual_form(string address, string host, int port, string? user, string? password, string? database)
     {
         var read = new NpgsqlConnectionStringBuilder(Read(("DATABASE_URL", address)).Database);

@@ -46,7 +46,9 @@ public static class Described
             document.Components.SecuritySchemes ??= new Dictionary<string, IOpenApiSecurityScheme>();
             document.Components.SecuritySchemes["token"] = new OpenApiSecurityScheme
             {
-                Type = SecuritySchemeType.Http, Scheme = "bearer", Description = "An API token, cowork_…; not needed in local mode.",
+                Type = SecuritySchemeType.Http,
+                Scheme = "bearer",
+                Description = "An API token, cowork_…; not needed in local mode.",
             };
             return Task.CompletedTask;
         });
@@ -68,8 +70,10 @@ public static class Described
         {
             var schema = new OpenApiSchema
             {
-                Type = JsonSchemaType.Integer, Format = "int64",
-                Minimum = query.Min.ToString(System.Globalization.CultureInfo.InvariantCulture), Maximum = query.Max.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                Type = JsonSchemaType.Integer,
+                Format = "int64",
+                Minimum = query.Min.ToString(System.Globalization.CultureInfo.InvariantCulture),
+                Maximum = query.Max.ToString(System.Globalization.CultureInfo.InvariantCulture),
                 Default = JsonValue.Create(query.Default),
             };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));

@@ -76,7 +76,8 @@ static class TurnEndpoints
                 view.WriteTurn(json);
                 json.WriteBoolean("reused", turn.Reused);
                 json.WriteEndObject();
-            }) with { Replayed = turn.Replayed };
+            }) with
+        { Replayed = turn.Replayed };
     }
 }
 
