@@ -1,6 +1,10 @@
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
+using System.Text;
 
 using Cowork.Application;
+
+using Microsoft.Win32.SafeHandles;
 
 namespace Cowork.Web;
 
@@ -11,11 +15,18 @@ public sealed class FileBlobs(string directory) : IBlobs
     {
         var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes.Span));
         var path = PathOf(sha256);
-        if (File.Exists(path))
+        var folder = Path.GetDirectoryName(path)!;
+        if (new FileInfo(path) is { Exists: true } there && there.Length == bytes.Length)
         {
+            // Another writer may have renamed it this very moment: its name must be on disk before this call says that it is.
+            Sync(folder);
             return sha256;
         }
-        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        if (!Directory.Exists(folder))
+        {
+            Directory.CreateDirectory(folder);
+            Sync(directory);
+        }
         // Written beside and renamed: two writers of the same bytes each bring a whole file, and either will do.
         var writing = $"{path}.{Path.GetRandomFileName()}";
         try
@@ -33,6 +44,7 @@ public sealed class FileBlobs(string directory) : IBlobs
                 file.Flush(flushToDisk: true);
             }
             File.Move(writing, path, overwrite: true);
+            Sync(folder);
         }
         catch
         {
@@ -44,7 +56,7 @@ public sealed class FileBlobs(string directory) : IBlobs
 
     public async ValueTask<byte[]?> Get(string sha256, CancellationToken ct)
     {
-        if (sha256.Length != 64 || !sha256.All(c => char.IsAsciiHexDigitLower(c)))
+        if (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigitLower))
         {
             return null;
         }
@@ -59,4 +71,21 @@ public sealed class FileBlobs(string directory) : IBlobs
     }
 
     string PathOf(string sha256) => Path.Combine(directory, sha256[..2], sha256);
+
+    /// <summary>Brings a folder's names to disk: without it a power cut may take back a rename whose file was flushed.</summary>
+    static void Sync(string folder)
+    {
+        using var handle = new SafeFileHandle(OpenFolder(Encoding.UTF8.GetBytes(folder + '\0'), CloseOnExec), ownsHandle: true);
+        if (handle.IsInvalid)
+        {
+            throw new IOException($"The folder {folder} cannot be opened (errno {Marshal.GetLastPInvokeError()}).");
+        }
+        RandomAccess.FlushToDisk(handle);
+    }
+
+    // .NET opens no folders. Read-only is 0; the flag is the same on every Linux that .NET runs on.
+    const int CloseOnExec = 0x80000;
+
+    [DllImport("libc", EntryPoint = "open", SetLastError = true)]
+    static extern int OpenFolder(byte[] path, int flags);
 }

@@ -1,0 +1,66 @@
+using System.Security.Cryptography;
+using System.Text;
+
+namespace Cowork.Web.Tests;
+
+public sealed class FileBlobsSpecs : IDisposable
+{
+    readonly string directory = Directory.CreateTempSubdirectory("cowork-blobs-").FullName;
+    readonly FileBlobs blobs;
+
+    public FileBlobsSpecs() => blobs = new(directory);
+
+    public void Dispose() => Directory.Delete(directory, recursive: true);
+
+    [Theory]
+    [InlineData("")]
+    [InlineData("some text")]
+    public async Task What_is_put_is_there_under_its_digest(string text)
+    {
+        var bytes = Encoding.UTF8.GetBytes(text);
+        var sha256 = await blobs.Put(bytes, default);
+        Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(bytes)), sha256);
+        Assert.Equal(bytes, await blobs.Get(sha256, default));
+        Assert.Equal(bytes, await File.ReadAllBytesAsync(Path.Combine(directory, sha256[..2], sha256)));
+    }
+
+    [Fact]
+    public async Task The_same_bytes_from_many_writers_of_two_hosts_are_one_file()
+    {
+        var bytes = Enumerable.Range(0, 200_000).Select(i => (byte)i).ToArray();
+        var other = new FileBlobs(directory);
+        var digests = await Task.WhenAll(Enumerable.Range(0, 32).Select(i => Task.Run(async () => await (i % 2 == 0 ? blobs : other).Put(bytes, default))));
+        var sha256 = Assert.Single(digests.Distinct());
+        Assert.Equal(Path.Combine(directory, sha256[..2], sha256), Assert.Single(Directory.GetFiles(directory, "*", SearchOption.AllDirectories)));
+        Assert.Equal(bytes, await blobs.Get(sha256, default));
+    }
+
+    [Fact]
+    public async Task A_file_that_was_cut_short_is_written_anew()
+    {
+        var bytes = "some text"u8.ToArray();
+        var sha256 = await blobs.Put(bytes, default);
+        await File.WriteAllTextAsync(Path.Combine(directory, sha256[..2], sha256), "some");
+        await blobs.Put(bytes, default);
+        Assert.Equal(bytes, await blobs.Get(sha256, default));
+    }
+
+    [Fact]
+    public async Task A_cancelled_writer_leaves_nothing_behind()
+    {
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await blobs.Put("x"u8.ToArray(), new CancellationToken(canceled: true)));
+        Assert.Empty(Directory.GetFiles(directory, "*", SearchOption.AllDirectories));
+    }
+
+    [Theory]
+    [InlineData("0000000000000000000000000000000000000000000000000000000000000000")]
+    [InlineData("")]
+    [InlineData("../../etc/passwd")]
+    [InlineData("..00000000000000000000000000000000000000000000000000000000000000")]
+    [InlineData("E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855")]
+    public async Task There_is_nothing_under_any_other_name(string sha256)
+    {
+        await blobs.Put(Array.Empty<byte>(), default);
+        Assert.Null(await blobs.Get(sha256, default));
+    }
+}
