@@ -38,7 +38,7 @@ sealed partial class Database : IAsyncDisposable
             ConnectionIdleLifetime = 60,
             MaxPoolSize = 32,
         };
-        apart = new(pooled.ConnectionString) { Pooling = false };
+        apart = new(pooled.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };
         pool = NpgsqlDataSource.Create(pooled);
     }
 

@@ -305,7 +305,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 Write(part);
                 continue;
             }
-            catch (Exception e) when (connection is not { State: ConnectionState.Open } && Database.IsAway(e))
+            catch (Exception e) when (Database.IsAway(e) && (sent is not null || connection is not { State: ConnectionState.Open }))
             {
                 // Whether the transaction took place is not known. The answer comes from the log, once there is a connection.
                 LogLost(e.Message);
@@ -314,12 +314,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 {
                     carried.AddRange(part);
                 }
-                while (parts.TryPop(out var rest))
-                {
-                    carried.AddRange(rest);
-                }
                 Disconnect();
-                return;
             }
             catch (Exception e) when (Database.IsAway(e))
             {
@@ -332,27 +327,61 @@ sealed partial class EventWriter : IAsyncDisposable
             }
             catch (Exception e)
             {
-                RollBack();
-                if (part.Count == 1)
+                if (sent is null || Undone(sent))
                 {
-                    LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);
-                    part[0].Fail(new InvalidOperationException($"The database refused the commit: {e.Message}", e));
-                }
-                else
-                {
-                    parts.Push([.. part.Skip(part.Count / 2)]);
-                    parts.Push([.. part.Take(part.Count / 2)]);
-                }
-                if (connection is null && !Reconnect())
-                {
-                    while (parts.TryPop(out var rest))
+                    RollBack();
+                    if (part.Count == 1)
                     {
-                        carried.AddRange(rest);
+                        LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);
+                        part[0].Fail(new InvalidOperationException($"The database refused the commit: {e.Message}", e));
                     }
-                    return;
+                    else
+                    {
+                        parts.Push([.. part.Skip(part.Count / 2)]);
+                        parts.Push([.. part.Take(part.Count / 2)]);
+                    }
                 }
             }
             sent = null;
+            if (connection is null)
+            {
+                while (parts.TryPop(out var rest))
+                {
+                    carried.AddRange(rest);
+                }
+            }
+        }
+    }
+
+    /// <summary>
+    /// Something broke on this side while a flush was under way. Makes sure on a new connection that it did not take place; false: it did, and is
+    /// answered, or will be when there is a connection.
+    /// </summary>
+    bool Undone(FlushPlan plan)
+    {
+        Disconnect();
+        doubt = plan;
+        if (!Reconnect())
+        {
+            return false;
+        }
+        try
+        {
+            LockHead();
+            doubt = null;
+            var landed = Landed(plan);
+            RollBack();
+            if (landed == true)
+            {
+                Succeed(plan, held: null);
+            }
+            return landed != true;
+        }
+        catch (Exception e) when (Database.IsAway(e))
+        {
+            doubt = plan;
+            Disconnect();
+            return false;
         }
     }
 
@@ -454,6 +483,7 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             BatchCommands = { new("BEGIN"), new(lockHead), new(news) { Parameters = { Parameter.Long(head) } } },
         };
+        batch.Prepare();
         inTransaction = true;
         using var reader = batch.ExecuteReader();
         reader.Read();
@@ -518,7 +548,10 @@ sealed partial class EventWriter : IAsyncDisposable
                 versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
             }
         }
-        AskFeeds(sessions);
+        foreach (var (session, feed) in AskFeeds(sessions))
+        {
+            feeds.Put(session, feed);
+        }
         var claims = part.Select(p => p.Commit.Done).OfType<Claim>().ToList();
         var gone = claims.ToHashSet();
         if (claims.Count > 0)
@@ -645,16 +678,15 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         if (unknown is not null)
         {
-            AskFeeds(unknown);
-            foreach (var key in unknown)
+            // Not to be remembered before the flush has succeeded: without the head row they may be ahead of what is known of other nodes.
+            foreach (var (key, feed) in AskFeeds(unknown))
             {
-                feeds.TryGet(key, out var feed);
                 plan.Feeds[key] = feed;
             }
         }
     }
 
-    void AskFeeds(List<(string Org, string Session)> sessions)
+    List<((string Org, string Session) Key, long Feed)> AskFeeds(List<(string Org, string Session)> sessions)
     {
         using var ask = new NpgsqlCommand(
             $"""
@@ -667,10 +699,12 @@ sealed partial class EventWriter : IAsyncDisposable
             Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
         };
         using var reader = ask.ExecuteReader();
+        var found = new List<((string, string), long)>();
         while (reader.Read())
         {
-            feeds.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
+            found.Add(((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2)));
         }
+        return found;
     }
 
     /// <summary>Writes a numbered plan. Answers the jobs that this node holds from now on.</summary>
@@ -720,6 +754,8 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             batch.BatchCommands.Add(new("COMMIT"));
         }
+        // Prepared apart from being executed: a refused value would leave a statement half prepared. After the first time this asks nothing.
+        batch.Prepare();
         sent = plan;
         var claimed = new List<Claim>();
         try

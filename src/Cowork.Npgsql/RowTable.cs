@@ -1,3 +1,5 @@
+using System.Text;
+
 using Npgsql;
 
 using NpgsqlTypes;
@@ -80,7 +82,13 @@ static class Parameter
 {
     public static NpgsqlParameter Long(long value) => new NpgsqlParameter<long> { TypedValue = value, NpgsqlDbType = NpgsqlDbType.Bigint };
 
-    public static NpgsqlParameter Text(string? value) => new() { Value = (object?)value ?? DBNull.Value, NpgsqlDbType = NpgsqlDbType.Text };
+    /// <summary>What PostgreSQL cannot hold (NUL, half a surrogate pair) is replaced: there is nothing of that name to be found, and nobody's mistake is an error here.</summary>
+    public static NpgsqlParameter Text(string? value) => new() { Value = value is null ? DBNull.Value : Holdable(value), NpgsqlDbType = NpgsqlDbType.Text };
+
+    static string Holdable(string value) =>
+        value.AsSpan().IndexOfAnyInRange('\ud800', '\udfff') < 0 && !value.Contains('\0')
+            ? value
+            : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(value)).Replace('\0', '\ufffd');
 
     public static NpgsqlParameter Texts(string?[] values) => new NpgsqlParameter<string?[]> { TypedValue = values, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Text };
 

@@ -6,30 +6,9 @@ using Xunit;
 
 namespace Cowork.Engine.Tests;
 
-/// <summary>One node of an engine.</summary>
-/// <param name="Stop">Stops it as a host does that is told to.</param>
-/// <param name="Pause">Stops its signs of life, or lets them go on.</param>
-public sealed record Node(IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, Func<Task> Stop, Action<bool> Pause);
-
 /// <summary>What every engine must hold to, whatever it is made of.</summary>
-public abstract partial class EngineContract : IAsyncLifetime
+public abstract partial class EngineContract : EngineBench
 {
-    protected const string Org = "default";
-
-    protected static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
-
-    /// <summary>Short enough for a test, long enough for a loaded machine.</summary>
-    protected static readonly TimeSpan Lease = TimeSpan.FromSeconds(3);
-
-    /// <summary>Another node on the data of this test.</summary>
-    protected abstract Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead);
-
-    public abstract Task InitializeAsync();
-
-    public abstract Task DisposeAsync();
-
-    protected static CancellationToken None => CancellationToken.None;
-
     [Fact]
     public async Task What_is_appended_is_loaded_as_it_was()
     {
@@ -225,6 +204,27 @@ public abstract partial class EngineContract : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Odd_names_find_nothing_and_break_nothing()
+    {
+        var node = await Open("a");
+        await node.Log.Append(new Chain(Org, "run-1", "s1").Commit("one"), None);
+        for (var i = 0; i < 4; i++)
+        {
+            foreach (var odd in new[] { "\0", "a\0b", "\ud800", "", new string('x', 10_000), "'; --", "😀" })
+            {
+                Assert.Null(await node.Rows.Get(Org, "tallies", odd, None));
+                Assert.Empty(await node.Rows.List(odd, "tallies", new(Scope: odd, Status: odd), None));
+                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, None));
+                Assert.Empty((await node.Log.Feed(Org, odd, 0, 10, None)).Entries);
+                Assert.Empty(await node.Log.OfRun(Org, "s1", odd, None));
+                Assert.Equal(0, (await node.Log.Load(Org, odd, 0, 10, None)).Version);
+            }
+            Assert.NotNull(await node.Rows.Get(Org, "tallies", "1", None));
+            Assert.Single((await node.Log.Feed(Org, "s1", 0, 10, None)).Entries);
+        }
+    }
+
+    [Fact]
     public async Task Rebuilt_rows_are_the_live_ones()
     {
         var node = await Open("a");
@@ -279,74 +279,5 @@ public abstract partial class EngineContract : IAsyncLifetime
         Assert.Null(await node.Snapshots.Load("other", "run-1", "v1", None));
         await node.Snapshots.Save(Org, "run-1", new(5, "h5", "v2", "state 5"u8.ToArray(), default), None);
         Assert.Equal(5, (await node.Snapshots.Load(Org, "run-1", "v2", None))!.Version);
-    }
-
-    /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
-    protected static async Task<List<Recorded>> AssertLedger(Node node)
-    {
-        var log = new List<Recorded>();
-        var last = new Dictionary<(string, string), Recorded>();
-        await foreach (var e in node.Log.Scan(0, None))
-        {
-            log.Add(e);
-            Assert.Equal(log.Count, e.Position);
-            var before = last.GetValueOrDefault((e.Org, e.Stream));
-            Assert.Equal((before?.Version ?? 0) + 1, e.Version);
-            Assert.Equal(HashChain.Next(before?.Hash ?? HashChain.Root, e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, CanonicalJson.Of(e.Data.Span)), e.Hash);
-            last[(e.Org, e.Stream)] = e;
-        }
-        foreach (var org in log.Select(e => e.Org).Distinct())
-        {
-            var tenant = await node.Log.Feed(org, null, 0, int.MaxValue, None);
-            Assert.Equal(log.Where(e => e.Org == org).Select(e => e.Position), tenant.Entries.Select(e => e.Position));
-            foreach (var session in tenant.Entries.Select(e => e.Session).OfType<string>().Distinct())
-            {
-                var feed = await node.Log.Feed(org, session, 0, int.MaxValue, None);
-                Assert.Equal(Enumerable.Range(1, feed.Entries.Count).Select(i => (long)i), feed.Entries.Select(e => e.FeedId));
-                Assert.Equal(tenant.Entries.Where(e => e.Session == session).Select(e => e.Position), feed.Entries.Select(e => e.Position));
-                Assert.Equal(feed.Entries.Count, feed.Head);
-            }
-        }
-        Assert.Null(await node.Rows.FindDifference(Chain.Tallies, None));
-        return log;
-    }
-
-    protected static async Task Eventually(Func<Task<bool>> condition, string what)
-    {
-        var until = Environment.TickCount64 + (long)Deadline.TotalMilliseconds;
-        while (!await condition())
-        {
-            Assert.True(Environment.TickCount64 < until, $"Not within {Deadline}: {what}");
-            await Task.Delay(10);
-        }
-    }
-
-    protected sealed class Heard : ICommitObserver
-    {
-        readonly List<FeedEntry> heard = [];
-        int others;
-
-        public List<FeedEntry> Entries
-        {
-            get
-            {
-                lock (heard)
-                {
-                    return [.. heard];
-                }
-            }
-        }
-
-        public int Others => Volatile.Read(ref others);
-
-        public void Committed(IReadOnlyList<FeedEntry> entries)
-        {
-            lock (heard)
-            {
-                heard.AddRange(entries);
-            }
-        }
-
-        public void OthersWrote() => Interlocked.Increment(ref others);
     }
 }
