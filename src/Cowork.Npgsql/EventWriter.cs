@@ -548,10 +548,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
             }
         }
-        foreach (var (session, feed) in AskFeeds(sessions))
-        {
-            feeds.Put(session, feed);
-        }
+        AskFeeds(sessions);
         var claims = part.Select(p => p.Commit.Done).OfType<Claim>().ToList();
         var gone = claims.ToHashSet();
         if (claims.Count > 0)
@@ -678,15 +675,16 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         if (unknown is not null)
         {
-            // Not to be remembered before the flush has succeeded: without the head row they may be ahead of what is known of other nodes.
-            foreach (var (key, feed) in AskFeeds(unknown))
+            AskFeeds(unknown);
+            foreach (var key in unknown)
             {
+                feeds.TryGet(key, out var feed);
                 plan.Feeds[key] = feed;
             }
         }
     }
 
-    List<((string Org, string Session) Key, long Feed)> AskFeeds(List<(string Org, string Session)> sessions)
+    void AskFeeds(List<(string Org, string Session)> sessions)
     {
         using var ask = new NpgsqlCommand(
             $"""
@@ -699,12 +697,10 @@ sealed partial class EventWriter : IAsyncDisposable
             Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
         };
         using var reader = ask.ExecuteReader();
-        var found = new List<((string, string), long)>();
         while (reader.Read())
         {
-            found.Add(((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2)));
+            feeds.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
         }
-        return found;
     }
 
     /// <summary>Writes a numbered plan. Answers the jobs that this node holds from now on.</summary>

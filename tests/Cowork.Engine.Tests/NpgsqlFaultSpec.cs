@@ -259,11 +259,27 @@ public sealed class NpgsqlFaultSpec : EngineBench
         }
     }
 
+    /// <summary>Asks the server, as soon as it answers: the fault before may have only just been.</summary>
     async Task<T> Ask<T>(string sql)
     {
-        await using var connection = new NpgsqlConnection(postgres!.ConnectionString + ";Pooling=false");
-        await connection.OpenAsync();
-        await using var command = new NpgsqlCommand(sql, connection);
-        return (T)(await command.ExecuteScalarAsync())!;
+        T? answer = default;
+        await Eventually(
+            async () =>
+            {
+                try
+                {
+                    await using var connection = new NpgsqlConnection(postgres!.ConnectionString + ";Pooling=false");
+                    await connection.OpenAsync();
+                    await using var command = new NpgsqlCommand(sql, connection);
+                    answer = await command.ExecuteScalarAsync() is T found ? found : default;
+                    return answer is not null && !answer.Equals(default(T));
+                }
+                catch (NpgsqlException)
+                {
+                    return false;
+                }
+            },
+            sql);
+        return answer!;
     }
 }
