@@ -19,7 +19,10 @@ static class Pgbench
     {
         await using var database = NpgsqlDataSource.Create(connectionString);
         await using var command = database.CreateCommand(
-            "CREATE TABLE IF NOT EXISTS bench_insert (id bigserial PRIMARY KEY, tenant text NOT NULL, stream text NOT NULL, payload jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now())");
+            """
+            CREATE TABLE IF NOT EXISTS bench_insert (
+                id bigserial PRIMARY KEY, tenant text NOT NULL, stream text NOT NULL, payload jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now())
+            """);
         await command.ExecuteNonQueryAsync();
     }
 
@@ -34,7 +37,10 @@ static class Pgbench
             var pgbench = Path.Combine(PostgresBinaries.Choose(null).Directory, "pgbench");
             var start = new ProcessStartInfo(
                 File.Exists(pgbench) ? pgbench : "pgbench",
-                ["-n", "-M", "prepared", "-f", script, "-c", $"{clients}", "-j", "2", "-T", $"{seconds}", "-h", server.Host!, "-p", $"{server.Port}", "-U", server.Username!, server.Database!])
+                [
+                    "-n", "-M", "prepared", "-f", script, "-c", $"{clients}", "-j", "2", "-T", $"{seconds}",
+                    "-h", server.Host!, "-p", $"{server.Port}", "-U", server.Username!, server.Database!,
+                ])
             {
                 RedirectStandardOutput = true,
                 RedirectStandardError = true,

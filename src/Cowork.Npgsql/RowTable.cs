@@ -16,7 +16,8 @@ sealed class RowTable(string schema, string table, bool searched)
         INSERT INTO {schema}.{table} (tenant_id, id, scope, status, created, updated, version, row{(searched ? ", search" : "")})
         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8{(searched ? ", $9" : "")})
         ON CONFLICT (tenant_id, id) DO UPDATE SET
-            scope = excluded.scope, status = excluded.status, updated = excluded.updated, version = excluded.version, row = excluded.row{(searched ? ", search = excluded.search" : "")}
+            scope = excluded.scope, status = excluded.status, updated = excluded.updated, version = excluded.version,
+            row = excluded.row{(searched ? ", search = excluded.search" : "")}
         """;
 
     readonly string delete = $"DELETE FROM {schema}.{table} t USING unnest($1, $2) d (tenant_id, id) WHERE t.tenant_id = d.tenant_id AND t.id = d.id";

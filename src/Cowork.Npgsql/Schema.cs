@@ -37,7 +37,8 @@ static partial class Schema
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
         // Two hosts may start at once; IF NOT EXISTS alone does not keep them apart.
-        await Run(connection, $"SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = '60s'; SELECT pg_advisory_xact_lock(hashtextextended('cowork schema {schema}', 0))", ct);
+        await Run(connection, "SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = '60s'", ct);
+        await Run(connection, $"SELECT pg_advisory_xact_lock(hashtextextended('cowork schema {schema}', 0))", ct);
         var there = await Tables(connection, schema, ct);
         if (there.Contains("schema_version"))
         {

@@ -423,7 +423,10 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
     }
 
     static readonly HashSet<string> StopWords =
-        ["a", "an", "and", "are", "as", "at", "be", "by", "do", "does", "for", "from", "has", "how", "i", "in", "is", "it", "of", "on", "or", "that", "the", "to", "was", "what", "with"];
+        [
+            "a", "an", "and", "are", "as", "at", "be", "by", "do", "does", "for", "from", "has", "how", "i", "in", "is", "it", "of", "on", "or", "that", "the", "to",
+            "was", "what", "with",
+        ];
 
     sealed record StoredRow(long Created, long Updated, long Version, RowValue Value)
     {

@@ -19,10 +19,19 @@ static class Ledger
         await Nothing(source, "select 'head ' || gid from cowork.head where gid <> (select count(*) from cowork.mt_events)");
         await Nothing(source, "select 'positions ' || count(*) from cowork.mt_events having max(seq_id) <> count(*) or min(seq_id) <> 1");
         await Nothing(source, "select stream_id from cowork.mt_events group by tenant_id, stream_id having max(version) <> count(*) or min(version) <> 1");
-        await Nothing(source, "select stream_id from cowork.mt_events e join cowork.mt_streams s on (s.tenant_id, s.id) = (e.tenant_id, e.stream_id) group by stream_id, s.version having max(e.version) <> s.version");
+        await Nothing(source, """
+            select stream_id from cowork.mt_events e join cowork.mt_streams s on (s.tenant_id, s.id) = (e.tenant_id, e.stream_id)
+            group by stream_id, s.version having max(e.version) <> s.version
+            """);
         await Nothing(source, "select session_id from cowork.feed group by tenant_id, session_id having max(feed_id) <> count(*) or min(feed_id) <> 1");
-        await Nothing(source, "select 'feed order ' || a.session_id from (select session_id, tenant_id, gid, lag(gid) over (partition by tenant_id, session_id order by feed_id) before from cowork.feed) a where a.before >= a.gid");
-        await Nothing(source, "select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)");
+        await Nothing(source, """
+            select 'feed order ' || a.session_id
+            from (select session_id, gid, lag(gid) over (partition by tenant_id, session_id order by feed_id) before from cowork.feed) a where a.before >= a.gid
+            """);
+        await Nothing(source, """
+            select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e
+            where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)
+            """);
         await Nothing(source, "select 'job ' || key from cowork.jobs");
 
         await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.All));
