@@ -43,7 +43,9 @@ public sealed partial class NpgsqlEngineSpec
             mt_streams version bigint YES
             """,
             await Ask("""
-                SELECT string_agg(trim(table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')), E'\n' ORDER BY table_name, column_name)
+                SELECT string_agg(
+                    trim(table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || coalesce(column_default, '')), E'\n'
+                    ORDER BY table_name, column_name)
                 FROM information_schema.columns WHERE table_schema = 'cowork' AND table_name LIKE 'mt\_%'
                 """));
         Assert.Equal(
@@ -71,10 +73,15 @@ public sealed partial class NpgsqlEngineSpec
         await node.Log.Append(chain.Commit("two"), None);
         Assert.Equal(
             $$"""
-            2 run-1 2 {"text": "two"} output_delta.v1 2026-01-01 09:00:00.009+00 default Cowork.Domain.RunEvent+OutputDelta, Cowork.Domain 4bf92f3577b34da6a3ce929d0e0e4736 cmd-1 user:ann {"run": "1", "hash": "{{chain.Hash}}", "session": "s1"} f
+            2 run-1 2 {"text": "two"} output_delta.v1 2026-01-01 09:00:00.009+00 default
+            Cowork.Domain.RunEvent+OutputDelta, Cowork.Domain
+            4bf92f3577b34da6a3ce929d0e0e4736 cmd-1 user:ann
+            {"run": "1", "hash": "{{chain.Hash}}", "session": "s1"} f
             """,
             await Ask("""
-                SELECT concat_ws(' ', seq_id, stream_id, version, data, type, timestamp, tenant_id, mt_dotnet_type, correlation_id, causation_id, user_name, headers, is_archived)
+                SELECT concat_ws(E'\n',
+                    concat_ws(' ', seq_id, stream_id, version, data, type, timestamp, tenant_id), mt_dotnet_type,
+                    concat_ws(' ', correlation_id, causation_id, user_name), concat_ws(' ', headers, is_archived))
                 FROM cowork.mt_events WHERE seq_id = 2
                 """));
         Assert.Equal(
@@ -204,7 +211,9 @@ public sealed partial class NpgsqlEngineSpec
             await take.ExecuteScalarAsync();
             var stuck = node.Log.Append(new Chain(Org, "run-2").Commit("under way"), None).AsTask();
             using var given = new CancellationTokenSource();
-            await Eventually(async () => await Ask("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cowork writer' AND wait_event_type = 'Lock' AND datname = current_database()") == "1", "the writer waits");
+            const string Waiting =
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cowork writer' AND wait_event_type = 'Lock' AND datname = current_database()";
+            await Eventually(async () => await Ask(Waiting) == "1", "the writer waits");
             var waiting = node.Log.Append(new Chain(Org, "run-3").Commit("waits behind it"), given.Token).AsTask();
             await given.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
@@ -231,7 +240,8 @@ public sealed partial class NpgsqlEngineSpec
 
     async Task<string> Ask(string sql)
     {
-        await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false, Timezone = "UTC", SearchPath = "public" }.ConnectionString);
+        var plain = new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false, Timezone = "UTC", SearchPath = "public" };
+        await using var connection = new NpgsqlConnection(plain.ConnectionString);
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         await using var reader = await command.ExecuteReaderAsync();
