@@ -6,6 +6,7 @@ static class Usage
         usage: cowork COMMAND
 
           demo                                       a guided tour on a real file
+          rebuild [--check] [--data DIR]             the read models anew from the log, or only compared with it
           verify FILE…                               checks trace bundles with nothing but the files
           doctor [--data DIR]                        what is here, what is missing, and what mends it
           doctor --connection-string [--data DIR]    of the private database that runs
