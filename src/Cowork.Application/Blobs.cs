@@ -11,6 +11,9 @@ public interface IBlobs
     /// <summary>Stores the bytes, durably, and answers their hex SHA-256.</summary>
     ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct);
 
+    /// <summary>Stores all that a stream holds, durably, without holding it in memory.</summary>
+    ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct);
+
     /// <summary>The bytes, or null when there are none under that digest.</summary>
     ValueTask<byte[]?> Get(string sha256, CancellationToken ct);
 }

@@ -19,7 +19,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(100);
 
-    readonly Dictionary<string, IReadModel> modelOf = models.ToDictionary(m => m.Aggregate);
+    readonly Dictionary<string, IReadModel[]> modelsOf = models.GroupBy(m => m.Aggregate).ToDictionary(m => m.Key, m => m.ToArray());
     readonly StateCache cache = new(capacity: 20_000);
     readonly KeyedGate gate = new();
 
@@ -153,15 +153,14 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         {
             return known with { Cached = true };
         }
-        var model = modelOf.GetValueOrDefault(aggregate.Name);
-        var begin = new Folded(0, HashChain.Root, aggregate.Initial, null);
+        var begin = new Folded(0, HashChain.Root, aggregate.Initial, FoldedRows.None);
         var past = await log.Load(org, stream, 0, SnapshotAfter + 1, ct);
         if (past.Events.Count > SnapshotAfter)
         {
             if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
-                begin = new(snapshot.Version, snapshot.Hash, state, snapshot.Rows.IsEmpty ? null : model?.Read(snapshot.Rows.Span));
+                begin = new(snapshot.Version, snapshot.Hash, state, FoldedRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)));
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
@@ -169,8 +168,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         if (past.Events.Count > SnapshotAfter)
         {
             var state = JsonSerializer.SerializeToUtf8Bytes(folded.State, EventJson.Options.GetTypeInfo(typeof(TState)));
-            var row = folded.Row is null || model is null ? default : model.Value(folded.Row).Json;
-            await snapshots.Save(org, stream, new(folded.Version, folded.Hash, schema, state, row), ct);
+            await snapshots.Save(org, stream, new(folded.Version, folded.Hash, schema, state, folded.Rows.Write()), ct);
         }
         if (folded.Version > 0)
         {
@@ -180,21 +178,23 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         return folded;
     }
 
-    internal IReadModel? ModelOf(string aggregate) => modelOf.GetValueOrDefault(aggregate);
+    internal IReadModel[] ModelsOf(string aggregate) => modelsOf.GetValueOrDefault(aggregate) ?? [];
 
     Folded Fold<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, Folded from, Past past)
         where TEvent : Event
         where TState : class
     {
-        var model = modelOf.GetValueOrDefault(aggregate.Name);
         var state = (TState)from.State;
-        var row = from.Row;
+        var rows = from.Rows;
         foreach (var e in past.Events)
         {
             state = aggregate.Evolve(state, (TEvent)e.Event);
-            row = model is null ? null : model.Evolve(row, e);
+            foreach (var model in ModelsOf(aggregate.Name))
+            {
+                rows = rows.After(model, e, out _);
+            }
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, row);
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows);
     }
 
     DateTimeOffset Now()
@@ -204,9 +204,9 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     }
 }
 
-/// <summary>A stream's state and read-model row at a version.</summary>
+/// <summary>A stream's state and read-model rows at a version.</summary>
 /// <param name="Cached">It was in the cache, so that it may be behind the log.</param>
-sealed record Folded(long Version, string Hash, object State, object? Row, bool Cached = false);
+sealed record Folded(long Version, string Hash, object State, FoldedRows Rows, bool Cached = false);
 
 /// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
 public sealed class Work
@@ -281,7 +281,7 @@ public sealed class Work
         var stream = aggregate.Stream(key);
         if (!drafts.TryGetValue(stream, out var draft))
         {
-            draft = new(aggregate.Name, key, await commands.Load(org, aggregate, key, ct));
+            draft = new(aggregate.Name, await commands.Load(org, aggregate, key, ct));
             UsedCache |= draft.Folded.Cached;
             drafts.Add(stream, draft);
         }
@@ -293,8 +293,9 @@ public sealed class Work
         var writes = new List<Write>();
         foreach (var (stream, draft) in written)
         {
-            var model = commands.ModelOf(draft.Aggregate);
-            var (version, hash, row, made) = (draft.Expected, draft.Folded.Hash, draft.Folded.Row, 0L);
+            var models = commands.ModelsOf(draft.Aggregate);
+            var (version, hash, rows) = (draft.Expected, draft.Folded.Hash, draft.Folded.Rows);
+            var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
             foreach (var e in draft.Fresh)
             {
                 var id = Ids.NewEventId(Now);
@@ -304,13 +305,24 @@ public sealed class Work
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
                 var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash);
                 draft.Events.Add(recorded);
-                var before = row;
-                row = model?.Evolve(row, recorded);
-                made = before is null && row is not null ? version : made;
+                foreach (var model in models)
+                {
+                    var before = rows;
+                    rows = rows.After(model, recorded, out var key);
+                    if (key is not null)
+                    {
+                        var known = changed.FindIndex(c => c.Model == model && c.Key == key);
+                        var made = before.Get(model, key) is null && rows.Get(model, key) is not null ? version : known < 0 ? 0 : changed[known].Made;
+                        if (known >= 0)
+                        {
+                            changed.RemoveAt(known);
+                        }
+                        changed.Add((model, key, version, made));
+                    }
+                }
             }
-            draft.Folded = new(version, hash, draft.Folded.State, row);
-            IReadOnlyList<RowChange> rows = model is null ? [] : [new(model.Table, draft.Key, version, row is null ? null : model.Value(row), made)];
-            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, rows));
+            draft.Folded = new(version, hash, draft.Folded.State, rows);
+            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by);
     }
@@ -344,11 +356,9 @@ public sealed class Work
         return past.Events is [var there, ..] && there.Id == first.Id;
     }
 
-    sealed class Draft(string aggregate, string key, Folded folded)
+    sealed class Draft(string aggregate, Folded folded)
     {
         public string Aggregate { get; } = aggregate;
-
-        public string Key { get; } = key;
 
         public long Expected { get; } = folded.Version;
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using System.Text;
 
 using Cowork.Domain;
@@ -38,13 +37,13 @@ public abstract record GrantedPath : IDisposable
         /// <exception cref="InvalidOperationException">It is <see cref="Unreadable"/> or a directory.</exception>
         /// <exception cref="IOException">The system refuses, or <see cref="UnauthorizedAccessException"/>.</exception>
         public FileStream OpenRead() => Unreadable is null && !IsDirectory
-            ? new(Proc(Handle), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
+            ? new(Linux.Proc(Handle), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
             : throw new InvalidOperationException(Unreadable ?? "It is a directory.");
 
         /// <summary>The entries of the very directory that was judged, by name.</summary>
         public IReadOnlyList<FileSystemInfo> Entries(int atMost) =>
         [
-            .. new DirectoryInfo(Proc(Handle) + "/.")
+            .. new DirectoryInfo(Linux.Proc(Handle) + "/.")
                 .EnumerateFileSystemInfos("*", new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = true })
                 .Take(atMost)
                 .OrderBy(e => e.Name, StringComparer.Ordinal),
@@ -65,6 +64,31 @@ public abstract record GrantedPath : IDisposable
     /// <param name="path">Relative to the grant, or absolute.</param>
     public static GrantedPath Open(string grant, string path)
     {
+        if (Begin(grant, path, out var root, out var real, out var relative) is { } not)
+        {
+            return not;
+        }
+        using (root)
+        {
+            var handle = Linux.Open($"{Linux.Proc(root)}/{relative}", out var error);
+            if (handle is null)
+            {
+                return NotThere(root, real, relative, error);
+            }
+            var found = Judge(real, handle);
+            if (found is not Found)
+            {
+                handle.Dispose();
+            }
+            return found;
+        }
+    }
+
+    /// <summary>Opens the granted folder, and says where in it a path lies by its text alone. Answers what is wrong, or null and the open folder.</summary>
+    /// <param name="real">Where the granted folder lies, links followed.</param>
+    internal static GrantedPath? Begin(string grant, string path, out SafeFileHandle root, out string real, out string relative)
+    {
+        (root, real, relative) = (null!, "", "");
         if (string.IsNullOrWhiteSpace(path))
         {
             return new Invalid("The path is empty.");
@@ -78,28 +102,19 @@ public abstract record GrantedPath : IDisposable
             return new Invalid($"The path is longer than {PathBytesMax} bytes.");
         }
         grant = Path.TrimEndingDirectorySeparator(Path.GetFullPath(grant));
-        using var root = OpenAt(grant, out _);
-        if (root is null || RealPath(root) is not { } real)
+        if (Linux.Open(grant, out _) is not { } opened)
         {
             return new Missing(".", "The session's folder does not exist.");
         }
         // Dots are resolved as text first, so that nothing outside is ever looked up on the way back in.
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(grant, path)));
-        if ((Below(grant, full) ?? Below(real, full)) is not { } relative)
+        if (Linux.RealPath(opened) is { } lies && (Below(grant, full) ?? Below(lies, full)) is { } inside)
         {
-            return new Outside();
+            (root, real, relative) = (opened, lies, inside);
+            return null;
         }
-        var handle = OpenAt($"{Proc(root)}/{relative}", out var error);
-        if (handle is null)
-        {
-            return NotThere(root, real, relative, error);
-        }
-        var found = Judge(real, handle);
-        if (found is not Found)
-        {
-            handle.Dispose();
-        }
-        return found;
+        opened.Dispose();
+        return new Outside();
     }
 
     public void Dispose()
@@ -114,44 +129,41 @@ public abstract record GrantedPath : IDisposable
 
     static GrantedPath Judge(string real, SafeFileHandle handle)
     {
-        if (RealPath(handle) is not { } path || Below(real, path) is not { } relative)
+        if (Linux.RealPath(handle) is not { } path || Below(real, path) is not { } relative)
         {
             return new Outside();
         }
-        if (Statx((int)handle.DangerousGetHandle(), [0], AtEmptyPath, StatxBasic, out var stat) != 0)
+        return Linux.Look(handle) switch
         {
-            return new Missing(relative, "It cannot be looked at.");
-        }
-        return stat switch
-        {
+            null => new Missing(relative, "It cannot be looked at."),
             { Links: 0 } => new Missing(relative, "It was deleted just now."),
-            { Type: FileType.Directory } => Of(null),
-            { Type: FileType.Regular, Links: 1 } => Of(null),
-            { Type: FileType.Regular } => Of($"It has {stat.Links} hard links, and another of its names may lie outside the grant. A copy of it can be read."),
-            _ => Of($"It is no file but a {stat.Type switch { FileType.Fifo => "FIFO", FileType.Socket => "socket", _ => "device" }}."),
+            { } stat => new Found(relative, stat.Type == Linux.FileType.Directory, stat.Length, stat.Version, WhyNot(stat), handle),
         };
-
-        Found Of(string? unreadable) => new(
-            relative, stat.Type == FileType.Directory, checked((long)stat.Size),
-            $"{stat.DeviceMajor}:{stat.DeviceMinor}:{stat.Inode}:{stat.Size}:{stat.Modified.Seconds}.{stat.Modified.Nanoseconds}:{stat.Changed.Seconds}.{stat.Changed.Nanoseconds}",
-            unreadable, handle);
     }
+
+    /// <summary>Why a thing's content is neither read nor changed, null for an ordinary file or folder.</summary>
+    internal static string? WhyNot(Linux.Stat stat) => stat switch
+    {
+        { Type: Linux.FileType.Directory } or { Type: Linux.FileType.Regular, Links: <= 1 } => null,
+        { Type: Linux.FileType.Regular } => $"It has {stat.Links} hard links, and another of its names may lie outside the grant. A copy of it can be read.",
+        _ => $"It is no file but a {stat.Type switch { Linux.FileType.Fifo => "FIFO", Linux.FileType.Socket => "socket", Linux.FileType.Link => "link", _ => "device" }}.",
+    };
 
     /// <summary>Why nothing was opened, told so that a link out of the grant looks the same whether or not something is there.</summary>
     static GrantedPath NotThere(SafeFileHandle root, string real, string relative, int error)
     {
-        if (error == NameTooLong)
+        if (error == Linux.NameTooLong)
         {
             return new Invalid("A name in the path is too long.");
         }
         var parts = relative.Split('/');
         for (var i = 1; i <= parts.Length; i++)
         {
-            var prefix = $"{Proc(root)}/{string.Join('/', parts[..i])}";
-            using var step = OpenAt(prefix, out _);
+            var prefix = $"{Linux.Proc(root)}/{string.Join('/', parts[..i])}";
+            using var step = Linux.Open(prefix, out _);
             if (step is not null)
             {
-                if (RealPath(step) is not { } path || Below(real, path) is not { } soFar)
+                if (Linux.RealPath(step) is not { } path || Below(real, path) is not { } soFar)
                 {
                     return new Outside();
                 }
@@ -164,82 +176,12 @@ public abstract record GrantedPath : IDisposable
             }
             break;
         }
-        return new Missing(relative, error is AccessDenied or NotPermitted ? "The host may not open it." : "There is no such file or folder.");
+        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : "There is no such file or folder.");
     }
 
-    static string? Below(string root, string path) =>
+    internal static string? Below(string root, string path) =>
         path == root ? "."
         : root == "/" ? path[1..]
         : path.StartsWith(root, StringComparison.Ordinal) && path[root.Length] == '/' ? path[(root.Length + 1)..]
         : null;
-
-    static string Proc(SafeFileHandle handle) => $"/proc/self/fd/{handle.DangerousGetHandle()}";
-
-    /// <summary>Where the opened thing lies now. Pipes and the like have names that are no paths.</summary>
-    static string? RealPath(SafeFileHandle handle) => new FileInfo(Proc(handle)).LinkTarget is { } path && path.StartsWith('/') ? path : null;
-
-    static SafeFileHandle? OpenAt(string path, out int error)
-    {
-        var fd = OpenFile(Encoding.UTF8.GetBytes(path + '\0'), OPath | OCloseOnExec);
-        error = fd < 0 ? Marshal.GetLastPInvokeError() : 0;
-        return fd < 0 ? null : new SafeFileHandle(fd, ownsHandle: true);
-    }
-
-    // These values and the layout of struct statx are the same on every Linux that .NET runs on.
-    const int OPath = 0x200000;
-    const int OCloseOnExec = 0x80000;
-    const int AtEmptyPath = 0x1000;
-    const uint StatxBasic = 0x7ff;
-    const int NotPermitted = 1;
-    const int AccessDenied = 13;
-    const int NameTooLong = 36;
-
-    enum FileType
-    {
-        Fifo = 0x1000,
-        Directory = 0x4000,
-        Regular = 0x8000,
-        Socket = 0xc000,
-    }
-
-    [StructLayout(LayoutKind.Sequential)]
-    struct StatTime
-    {
-        public long Seconds;
-        public uint Nanoseconds;
-        public int Reserved;
-    }
-
-    [StructLayout(LayoutKind.Sequential, Size = 256)]
-    struct Stat
-    {
-        public uint Mask;
-        public uint BlockSize;
-        public ulong Attributes;
-        public uint Links;
-        public uint User;
-        public uint Group;
-        public ushort Mode;
-        public ushort Spare;
-        public ulong Inode;
-        public ulong Size;
-        public ulong Blocks;
-        public ulong AttributesMask;
-        public StatTime Accessed;
-        public StatTime Born;
-        public StatTime Changed;
-        public StatTime Modified;
-        public uint RealDeviceMajor;
-        public uint RealDeviceMinor;
-        public uint DeviceMajor;
-        public uint DeviceMinor;
-
-        public readonly FileType Type => (FileType)(Mode & 0xf000);
-    }
-
-    [DllImport("libc", EntryPoint = "open", SetLastError = true)]
-    static extern int OpenFile(byte[] path, int flags);
-
-    [DllImport("libc", EntryPoint = "statx", SetLastError = true)]
-    static extern int Statx(int fd, byte[] path, int flags, uint mask, out Stat stat);
 }

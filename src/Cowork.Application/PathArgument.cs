@@ -30,10 +30,10 @@ static class PathArgument
             return ToolOutcome.Error(error!);
         }
         var granted = GrantedPath.Open(context.Workspace, path);
-        if (policy.Judge(tool, Subject(kind, granted)) is { Outcome: Domain.PolicyOutcome.Deny } verdict)
+        if (policy.Again(tool, Subject(kind, granted), context.Granted) is { } refused)
         {
             granted.Dispose();
-            return ToolOutcome.Error($"Refused by policy ({verdict.Rule}): {verdict.Reason}");
+            return refused;
         }
         switch (granted)
         {
@@ -56,6 +56,65 @@ static class PathArgument
         GrantedPath.Found found => new(kind, found.Relative),
         _ => throw new System.Diagnostics.UnreachableException(granted.GetType().Name),
     };
+
+    /// <summary>
+    /// What a change of a file would touch. What cannot be done anyhow is invalid, so that nobody is asked about it: a link, a folder, a file that has other
+    /// names.
+    /// </summary>
+    /// <param name="kind"><c>create</c>, which may turn out as <c>overwrite</c>; <c>delete</c>, <c>move</c>: the file must be there.</param>
+    /// <param name="argument">Name of the argument.</param>
+    public static CallSubject Change(ToolContext context, string kind, JsonElement input, string argument)
+    {
+        var path = ToolInput.Text(input, argument, required: true, out var error);
+        if (error is not null)
+        {
+            return new(kind, Invalid: error);
+        }
+        using var granted = GrantedPath.Open(context.Workspace, path!);
+        var resolved = Subject(kind, granted);
+        if (resolved is { Invalid: not null } or { InsideGrants: false })
+        {
+            return resolved;
+        }
+        var (entry, why) = GrantedEntry.Open(context.Workspace, path!, make: false);
+        using (entry)
+        {
+            // A folder that is still to be made is no fault of a write.
+            return entry is not null ? Change(kind, entry)
+                : kind == "create" && granted is GrantedPath.Missing ? resolved
+                : resolved with { Invalid = $"{Quoted(path!)}: {why}" };
+        }
+    }
+
+    /// <summary>What a change of an open entry would touch.</summary>
+    public static CallSubject Change(string kind, GrantedEntry entry)
+    {
+        var subject = new CallSubject(kind == "create" && entry.Exists ? "overwrite" : kind, entry.Relative);
+        var wrong = entry.IsLink ? $"{entry.Relative} is a link; name what it leads to."
+            : entry.IsDirectory ? $"{entry.Relative} is a folder."
+            : entry.Untouchable is { } why ? $"{entry.Relative}: {why}"
+            : !entry.Exists && kind != "create" ? $"There is no file {entry.Relative}."
+            : null;
+        return subject with { Invalid = wrong };
+    }
+
+    /// <summary>Opens the entry of a call that was allowed or approved, and judges what was opened once more. Answers the entry, or the error to tell the model.</summary>
+    /// <param name="subject">The whole call's, made of this entry's.</param>
+    public static (GrantedEntry? Entry, ToolOutcome? Error) OpenEntry(
+        ToolContext context, string tool, string path, bool make, Policy policy, Func<GrantedEntry, CallSubject> subject)
+    {
+        var (entry, why) = GrantedEntry.Open(context.Workspace, path, make);
+        if (entry is null)
+        {
+            return (null, ToolOutcome.Error($"{Quoted(path)}: {why}"));
+        }
+        if (policy.Again(tool, subject(entry), context.Granted) is { } refused)
+        {
+            entry.Dispose();
+            return (null, refused);
+        }
+        return (entry, null);
+    }
 
     static string Quoted(string path) => $"\"{FileText.Cut(path, 200)}\"";
 }

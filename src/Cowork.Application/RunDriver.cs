@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
+using System.Security.Cryptography;
+using System.Text;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -15,7 +17,7 @@ namespace Cowork.Application;
 /// </summary>
 public sealed partial class RunDriver(
     Commands commands, FeedHub hub, IRunQueries queries, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, Policy policy, IBlobs blobs,
-    RunOptions options, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
+    RunOptions options, ApprovalOptions approvals, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
@@ -25,11 +27,14 @@ public sealed partial class RunDriver(
     /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
     static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>What a timer can wait for; a run of more time is not stopped within a step.</summary>
+    static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
+
     readonly ConcurrentDictionary<(string Org, string Run), CancellationTokenSource> driving = new();
 
     public string Kind => Run.Aggregate.Name;
 
-    /// <summary>Drives a run until it has ended, is taken over, or the token is cancelled.</summary>
+    /// <summary>Drives a run until it has ended, waits for an approval, is taken over, or the token is cancelled.</summary>
     async Task<bool> IJobHandler.Run(Claim claim, CancellationToken ct)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
@@ -123,25 +128,30 @@ public sealed partial class RunDriver(
             var next = state is Run.Active active && active.Epoch != claim.Epoch
                 ? new NextStep.Begin()
                 : Run.Next(state, options.Limits, clock.GetUtcNow());
-            if (next is NextStep.Done)
+            if (next is NextStep.Done or NextStep.WaitApproval)
             {
-                // The claim of a new run can be here before its own submitter has put the state into the cache, and no append guards a decision to do nothing.
-                if (last is null && Run.Next(await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct), options.Limits, clock.GetUtcNow()) is not NextStep.Done)
+                // The claim of a new run can be here before its own submitter has put the state into the cache, that of an approved one before this node has
+                // heard of the approval, and no append guards a decision to do nothing.
+                if (last is null
+                    && Run.Next(await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct), options.Limits, clock.GetUtcNow())
+                        is not (NextStep.Done or NextStep.WaitApproval))
                 {
                     continue;
                 }
-                // Every step that ends a run finishes the job too. One that had ended before it could begin leaves the job over.
+                // Every step that ends or suspends a run finishes the job too. One that had ended before it could begin leaves the job over.
                 return last is not (null or NextStep.Begin);
             }
             last = next;
             Refusal? refused;
+            using var timeUp = TimeUp(state);
+            using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, timeUp.Token);
             try
             {
-                refused = await Do(next, claim, state, stop, ct);
+                refused = await Do(next, claim, state, either.Token, ct);
             }
-            catch (OperationCanceledException) when (stop.IsCancellationRequested && !ct.IsCancellationRequested)
+            catch (OperationCanceledException) when (either.IsCancellationRequested && !ct.IsCancellationRequested)
             {
-                // The step was stopped because cancelling was asked for, maybe through another node: go by what the log says.
+                // The step was stopped because cancelling was asked for, maybe through another node, or the run's time is up: go by what the log says.
                 await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct);
                 continue;
             }
@@ -156,6 +166,17 @@ public sealed partial class RunDriver(
                 return true;
             }
         }
+    }
+
+    /// <summary>Cancelled when the run's time is up, so that a step without end does not outlive it.</summary>
+    CancellationTokenSource TimeUp(Run state)
+    {
+        if (state is not Run.Active run)
+        {
+            return new();
+        }
+        var left = run.StartedAt + run.Waited + options.Limits.Time - clock.GetUtcNow() + TimeSpan.FromMilliseconds(1);
+        return left < LongestTimer ? new(left > TimeSpan.Zero ? left : TimeSpan.Zero, clock) : new();
     }
 
     ValueTask<Refusal?> Do(NextStep next, Claim claim, Run state, CancellationToken stop, CancellationToken ct) => (next, state) switch
@@ -262,7 +283,10 @@ public sealed partial class RunDriver(
         ToolOutcome outcome;
         try
         {
-            outcome = await toolbox.Run(context, step.Call.Name, await blobs.Text(step.Call.Input, ct), stop);
+            var input = await blobs.Text(step.Call.Input, ct);
+            outcome = step.Granted is { } granted && granted.ArgsDigest != ArgsDigest(input)
+                ? ToolOutcome.Error("Refused: the arguments are not those that were approved.")
+                : await toolbox.Run(context with { Granted = step.Granted }, step.Call.Name, input, stop);
         }
         catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
         {
@@ -270,8 +294,28 @@ public sealed partial class RunDriver(
             outcome = new("The tool failed.", IsError: true);
         }
         var content = await blobs.Store(outcome.Text, ct);
-        return await Record(claim, now => new RunCommand.RecordResult(claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct);
+        return await Record(
+            claim, now => new RunCommand.RecordResult(claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
+            also: work => Discover(work, run.Request, claim.Key, outcome.Wrote));
     }
+
+    /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
+    static async ValueTask<Refusal?> Discover(Work work, RunRequest request, string run, IReadOnlyList<WrittenFile> written)
+    {
+        foreach (var file in written)
+        {
+            var key = Artifact.KeyOf(request.SessionId, file.Path);
+            var discover = new ArtifactCommand.Discover(
+                $"art_{key}", request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now);
+            if (await work.Do(Artifact.Aggregate, key, discover, Ids.SessionKey(request.SessionId), run) is { } refused)
+            {
+                return refused;
+            }
+        }
+        return null;
+    }
+
+    static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
 
     ValueTask<Refusal?> Fail(Claim claim, string code, string message, CancellationToken ct) =>
         End(
@@ -294,16 +338,22 @@ public sealed partial class RunDriver(
         ct, patient: true);
 
     /// <summary>
-    /// Records an outcome with all that follows from it without the world: verdicts on the calls that come next, or the run's end. One commit, so that
-    /// a run waits for the disk once for each thing that it does.
+    /// Records an outcome with all that follows from it without the world: verdicts on the calls that come next, the question to a person, or the run's
+    /// end. One commit, so that a run waits for the disk once for each thing that it does.
     /// </summary>
-    ValueTask<Refusal?> Record(Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct) => commands.Commit(
+    /// <param name="also">What else goes into the commit.</param>
+    ValueTask<Refusal?> Record(
+        Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<Work, ValueTask<Refusal?>>? also = null) => commands.Commit(
         claim.Org, Agent,
         async work =>
         {
             if (outcome is not null && await Command(work, claim, outcome(work.Now)) is { } fenced)
             {
                 return fenced;
+            }
+            if (also is not null && await also(work) is { } impossible)
+            {
+                return impossible;
             }
             while (true)
             {
@@ -329,10 +379,31 @@ public sealed partial class RunDriver(
         {
             return null;
         }
-        var subject = toolbox.Subject(context, call.Name, await blobs.Text(call.Input, ct));
+        var input = await blobs.Text(call.Input, ct);
+        var subject = toolbox.Subject(context, call.Name, input);
         var verdict = policy.Judge(call.Name, subject);
-        return await Command(work, claim, new RunCommand.RecordPolicy(claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
+        return verdict.Outcome == PolicyOutcome.Confirm
+            ? await Ask(work, claim, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input))
+            : await Command(work, claim, new RunCommand.RecordPolicy(claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
     }
+
+    /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
+    async ValueTask<Refusal?> Ask(Work work, Claim claim, RequestedCall call, PolicyVerdict verdict, string argsDigest)
+    {
+        var (key, until) = (Ids.NewKey(work.Now), work.Now + approvals.ExpireAfter);
+        var ask = new RunCommand.RequestApproval(claim.Epoch, call.Id, $"appr_{key}", verdict.Rule, verdict.Reason, argsDigest, until, work.Now);
+        if (await Command(work, claim, ask) is { } refused)
+        {
+            return refused;
+        }
+        work.Finish(claim);
+        work.Start(new Job(ApprovalExpiry.JobKind, key, until));
+        return null;
+    }
+
+    /// <summary>The reason with what it is about, as the paths resolve: what a person is to decide on.</summary>
+    static string WithPaths(string reason, CallSubject subject) =>
+        subject.Paths.Any() ? $"{reason} ({string.Join(" → ", subject.Paths.Select(path => FileText.Cut(path, 500)))})" : reason;
 
     async ValueTask<Refusal?> Complete(Work work, Claim claim, Run.Active run, CancellationToken ct)
     {

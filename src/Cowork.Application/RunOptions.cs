@@ -11,6 +11,12 @@ public sealed record RunOptions
     /// <summary>What one run may use.</summary>
     public RunLimits Limits { get; init; } = RunLimits.Default;
 
+    /// <summary>Turns that may wait in one session.</summary>
+    public int QueuedPerSessionMax { get; init; } = Domain.Limits.QueuedPerSessionMax;
+
+    /// <summary>Runs that may wait in one tenant.</summary>
+    public int QueuedPerTenantMax { get; init; } = Domain.Limits.QueuedPerTenantMax;
+
     /// <summary>How long an <c>Idempotency-Key</c> header holds.</summary>
     public TimeSpan IdempotencyKept { get; init; } = TimeSpan.FromHours(24);
 
@@ -19,4 +25,14 @@ public sealed record RunOptions
 
     /// <summary>Streamed text is committed, and then shown, at least this often.</summary>
     public TimeSpan DeltaEvery { get; init; } = TimeSpan.FromMilliseconds(100);
+}
+
+/// <summary>Configuration <c>Cowork:Approvals</c>.</summary>
+public sealed record ApprovalOptions
+{
+    /// <summary>How long a call waits for a decision before it counts as rejected.</summary>
+    public TimeSpan ExpireAfter { get; init; } = TimeSpan.FromHours(24);
+
+    /// <summary>Who sent the turn may not decide about its calls.</summary>
+    public bool FourEyes { get; init; }
 }

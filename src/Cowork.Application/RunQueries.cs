@@ -11,6 +11,10 @@ public interface IRunQueries
     /// <summary>Keys of runs of the tenant that are to be stopped.</summary>
     ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct);
 
+    /// <summary>Where an approval belongs; null: there is none.</summary>
+    /// <param name="approval">Key of the approval.</param>
+    ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct);
+
     /// <summary>The session's last completed runs, oldest first.</summary>
     ValueTask<IReadOnlyList<EarlierTurn>> Earlier(string org, string session, int max, CancellationToken ct);
 
@@ -23,3 +27,7 @@ public interface IRunQueries
 
 /// <summary>A run that has ended, as the model is told of it.</summary>
 public sealed record EarlierTurn(string RunId, Content Message, Content Reply);
+
+/// <param name="Run">Key of the run that waits for it.</param>
+/// <param name="RequestedBy">Who sent the turn.</param>
+public sealed record ApprovalPlace(string Run, string RequestedBy);

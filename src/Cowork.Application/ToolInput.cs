@@ -11,7 +11,8 @@ public static class ToolInput
     public static JsonElement Schema(string json) => JsonElement.Parse(json);
 
     /// <summary>A text argument; <paramref name="error"/> says what is wrong with it. An absent optional one is null without an error.</summary>
-    public static string? Text(JsonElement input, string name, bool required, out string? error)
+    /// <param name="blank">The text may be empty.</param>
+    public static string? Text(JsonElement input, string name, bool required, out string? error, bool blank = false)
     {
         error = null;
         if (!input.TryGetProperty(name, out var value) || value.ValueKind == JsonValueKind.Null)
@@ -25,7 +26,7 @@ public static class ToolInput
             return null;
         }
         var text = value.GetString()!;
-        if (string.IsNullOrWhiteSpace(text))
+        if (!blank && string.IsNullOrWhiteSpace(text))
         {
             error = $"The argument \"{name}\" is empty.";
             return null;

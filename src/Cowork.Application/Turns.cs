@@ -45,9 +45,9 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
         var model = request.Model ?? options.DefaultModel;
-        if (await QueuedIn(org, ct) >= Limits.QueuedPerTenantMax)
+        if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
         {
-            return (null, Refusal.TooMany("tenant_queue_full", $"{Limits.QueuedPerTenantMax} runs already wait."));
+            return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
         }
         var message = await blobs.Store(request.Message, ct);
         var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
@@ -86,7 +86,7 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
                 {
                     work.Start(new Job(Run.Aggregate.Name, key));
                 }
-                return await work.Do(Session.Aggregate, request.Session, new SessionCommand.Enqueue(runId, work.Now), request.Session, key);
+                return await work.Do(Session.Aggregate, request.Session, new SessionCommand.Enqueue(runId, options.QueuedPerSessionMax, work.Now), request.Session, key);
             },
             ct);
         return refused switch
@@ -97,7 +97,7 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
         };
     }
 
-    /// <summary>Asks for a run to be cancelled. One that has not started ends at once and leaves the queue.</summary>
+    /// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
     public async Task<Refusal?> Cancel(string org, Origin by, string run, RequestKey? header, Func<Run, StoredAnswer>? answer, CancellationToken ct) =>
         await commands.Commit(
             org, by,
@@ -174,6 +174,7 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
     {
         Run.Queued q => Ids.SessionKey(q.Request.SessionId),
         Run.Active a => Ids.SessionKey(a.Request.SessionId),
+        Run.Suspended s => Ids.SessionKey(s.Before.Request.SessionId),
         Run.Ended e => Ids.SessionKey(e.Request.SessionId),
         _ => null,
     };
@@ -186,7 +187,7 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
         {
             return known.Count;
         }
-        var count = await queries.Queued(org, Limits.QueuedPerTenantMax, ct);
+        var count = await queries.Queued(org, options.QueuedPerTenantMax, ct);
         queued[org] = (count, now);
         return count;
     }

@@ -15,14 +15,17 @@ public static class Limits
     /// <summary>Longest Idempotency-Key, in printable ASCII characters.</summary>
     public const int IdempotencyKeyCharsMax = 255;
 
-    /// <summary>Turns waiting in one session; the next one is refused with 429.</summary>
+    /// <summary>Turns waiting in one session, unless configured otherwise; the next one is refused with 429.</summary>
     public const int QueuedPerSessionMax = 1_000;
 
-    /// <summary>Runs waiting in one tenant; the next one is refused with 429.</summary>
+    /// <summary>Runs waiting in one tenant, unless configured otherwise; the next one is refused with 429.</summary>
     public const int QueuedPerTenantMax = 100_000;
 
     /// <summary>Longest piece of streamed text in one output_delta, in characters, so that no delta ever needs the blob store.</summary>
     public const int DeltaCharsMax = 16 * 1024;
+
+    /// <summary>Longest note of a decision on an approval, in characters.</summary>
+    public const int NoteCharsMax = 4_000;
 
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
@@ -38,7 +41,7 @@ public static class Limits
 /// <param name="Tokens">Input and output tokens of all model rounds.</param>
 /// <param name="ToolCalls">Tool calls asked for by the model.</param>
 /// <param name="Rounds">Model requests.</param>
-/// <param name="Time">Since the run started, waiting for approvals included.</param>
+/// <param name="Time">Since the run started, waiting for approvals not counted: an approval may take a day.</param>
 public sealed record RunLimits(long Tokens, int ToolCalls, int Rounds, TimeSpan Time)
 {
     public static RunLimits Default { get; } = new(100_000, 60, 50, TimeSpan.FromHours(1));

@@ -26,6 +26,15 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     public sealed record RecordPolicy(long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now) : RunCommand(Now);
 
+    /// <summary>Policy wants a person to confirm the call: asks, and suspends the run until there is a decision.</summary>
+    /// <param name="ArgsDigest">Hex SHA-256 of the call's input as the model wrote it.</param>
+    public sealed record RequestApproval(
+        long Epoch, string CallId, string ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>A person's decision, or that there was none in time. It needs no claim: nobody drives a suspended run.</summary>
+    /// <param name="By">The principal that decides: <c>user:ann</c>, <c>system</c>.</param>
+    public sealed record DecideApproval(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now) : RunCommand(Now);
+
     public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
 
     /// <summary>Ends the run with the reply that the model gave.</summary>
@@ -36,7 +45,7 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <summary>The driver has stopped what it was doing because cancelling was asked for.</summary>
     public sealed record ConfirmCancel(long Epoch, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>Asks for the run to be cancelled; one that has not started is cancelled at once.</summary>
+    /// <summary>Asks for the run to be cancelled; one that has not started, or is suspended, is cancelled at once.</summary>
     public sealed record Cancel(DateTimeOffset Now) : RunCommand(Now);
 }
 
@@ -46,7 +55,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
-    /// <summary>Another claim took the run over; the step that was under way is done again as attempt <paramref name="Attempt"/>.</summary>
+    /// <summary>
+    /// Another claim goes on with the run. A greater <paramref name="Attempt"/> than before: the driver was lost, and the step that was under way is done
+    /// again. The same: the run had been suspended, and no step was under way.
+    /// </summary>
     public sealed record RunResumed(int Attempt, long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
     /// <param name="Provenance">Where each memory came from, best first.</param>
@@ -71,6 +83,17 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record ToolCall(string Id, string Name, Content Input, DateTimeOffset At) : RunEvent(At);
 
     public sealed record PolicyDecision(string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At) : RunEvent(At);
+
+    /// <summary>The run is suspended until somebody decides, or until it is too late to.</summary>
+    /// <param name="ToolInput">The arguments as the model wrote them.</param>
+    /// <param name="ArgsDigest">Hex SHA-256 of them: the call that is resumed is the one that was asked for.</param>
+    /// <param name="Rule">The rule of the policy that asks.</param>
+    public sealed record ApprovalRequested(
+        string ApprovalId, string SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule, DateTimeOffset ExpiresAt,
+        DateTimeOffset At) : RunEvent(At);
+
+    /// <param name="By"><c>system</c> when it expired, or when the run was cancelled.</param>
+    public sealed record ApprovalDecided(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
 
     public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
 
@@ -105,8 +128,28 @@ public sealed record Answer(
 public enum PolicyOutcome
 {
     Allow,
+
+    /// <summary>A person has to approve the very call.</summary>
+    Confirm,
     Deny,
 }
+
+public enum ApprovalOutcome
+{
+    Approved,
+    Rejected,
+
+    /// <summary>Nobody decided in time: it counts as rejected, by the system.</summary>
+    Expired,
+}
+
+/// <summary>An approval that a run waits for.</summary>
+public sealed record AskedApproval(string ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt);
+
+public sealed record DecidedApproval(string ApprovalId, ApprovalOutcome Outcome);
+
+/// <summary>What was approved: this rule's question, about a call with these arguments, and nothing else.</summary>
+public sealed record Granted(string ApprovalId, string Rule, string ArgsDigest);
 
 /// <summary>One thing that the driver must do now. Everything else about a run follows from its events.</summary>
 public abstract record NextStep
@@ -120,7 +163,11 @@ public abstract record NextStep
     public sealed record JudgeCall(RequestedCall Call) : NextStep;
 
     /// <param name="Step">With the run's id, the idempotency token that the tool gets: the same at every attempt.</param>
-    public sealed record CallTool(RequestedCall Call, int Step, int Attempt) : NextStep;
+    /// <param name="Granted">What was approved; null when policy allowed the call by itself.</param>
+    public sealed record CallTool(RequestedCall Call, int Step, int Attempt, Granted? Granted = null) : NextStep;
+
+    /// <summary>Nothing is to be done before somebody has decided.</summary>
+    public sealed record WaitApproval(string ApprovalId) : NextStep;
 
     public sealed record Finish : NextStep;
 
@@ -165,8 +212,11 @@ public abstract record Run
     /// <param name="Memory">Null until memory was retrieved.</param>
     /// <param name="Partial">Deltas of the round under way.</param>
     /// <param name="Open">Calls without a result, in the order in which the model asked for them.</param>
-    /// <param name="Allowed">True when policy lets the first open call be made.</param>
+    /// <param name="Allowed">True when the first open call may be made: policy lets it, or it was approved.</param>
+    /// <param name="Granted">What was approved of the first open call.</param>
     /// <param name="Reply">Set when the model answered without asking for a tool.</param>
+    /// <param name="Waited">How long approvals were waited for: it does not count as the run's time.</param>
+    /// <param name="Approvals">Those that were decided, oldest first.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -179,12 +229,20 @@ public abstract record Run
         string Partial,
         ImmutableList<RequestedCall> Open,
         bool Allowed,
+        Granted? Granted,
         Content? Reply,
         RunUsage Usage,
+        TimeSpan Waited,
+        ImmutableList<DecidedApproval> Approvals,
         bool CancelRequested) : Run;
 
+    /// <summary>Nobody drives it: it waits for a decision, or has got one and waits for a driver.</summary>
+    /// <param name="Before">As it was, and as it goes on under a new claim.</param>
+    /// <param name="Pending">Null: decided.</param>
+    public sealed record Suspended(Active Before, AskedApproval? Pending) : Run;
+
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
-    public sealed record Ended(RunRequest Request, string Status, Content? Reply) : Run;
+    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals) : Run;
 
     public static Aggregate<RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
 
@@ -197,15 +255,21 @@ public abstract record Run
         (Begin c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now),
         (Begin c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now),
         (Begin c, Active a) when c.Epoch == a.Epoch => Decision<RunEvent>.Nothing,
+        (Begin c, Suspended { Pending: null } s) when c.Epoch > s.Before.Epoch => new RunResumed(s.Before.Attempt, c.Epoch, c.Node, c.Now),
         (RunCommand.Cancel c, Queued) => Decision<RunEvent>.Of(new RunCancelRequested(c.Now), new RunCancelled(c.Now)),
         (RunCommand.Cancel, Active { CancelRequested: true } or Ended) => Decision<RunEvent>.Nothing,
         (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
+        (RunCommand.Cancel c, Suspended s) => CancelSuspended(c, s),
+        (DecideApproval c, _) => Settled(c, state),
 
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
         (RecordAnswer c, Active a) when c.Epoch == a.Epoch => Answered(c, a),
         (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Judged(c, a, call),
+        (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
+            new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now),
+            new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now)),
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
             new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
@@ -220,10 +284,11 @@ public abstract record Run
     {
         (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey)),
         (RunStarted s, Queued q) => new Active(
-            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, RunUsage.Zero, false),
+            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false),
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },
+        (RunResumed r, Suspended s) => s.Before with { Epoch = r.Epoch, Attempt = r.Attempt },
         (RunCancelRequested, Queued q) => q,
-        (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null),
+        (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
         (MemoryRetrieval m, Active a) => StepDone(a) with { Memory = m },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
         (LlmResponse l, Active a) => StepDone(a) with
@@ -236,33 +301,34 @@ public abstract record Run
         },
         (ToolCall t, Active a) => Asked(a, new(t.Id, t.Name, t.Input)),
         (PolicyDecision p, Active a) => a with { Allowed = p.Outcome == PolicyOutcome.Allow },
-        (ToolResult t, Active a) => StepDone(a) with
-        {
-            Open = a.Open.RemoveAt(0),
-            Allowed = false,
-            Transcript = a.Transcript.Add(new Said.ByTool(t.Id, t.Name, t.Content, t.IsError)),
-        },
+        (ApprovalRequested r, Active a) => new Suspended(a, new(r.ApprovalId, r.Rule, r.ArgsDigest, r.At, r.ExpiresAt)),
+        (ApprovalDecided d, Suspended { Pending: { } asked } s) => new Suspended(Decided(s.Before, asked, d), null),
+        (ToolResult t, Active a) => ResultOf(a, t),
+        (ToolResult t, Suspended s) => s with { Before = ResultOf(s.Before, t) },
         (AssistantReply r, Active a) => a with { Reply = r.Content },
         (RunCancelRequested, Active a) => a with { CancelRequested = true },
-        (RunCompleted, Active a) => new Ended(a.Request, "completed", a.Reply),
-        (RunFailed, Active a) => new Ended(a.Request, "failed", a.Reply),
-        (RunCancelled, Active a) => new Ended(a.Request, "cancelled", a.Reply),
+        (RunCancelRequested, Suspended s) => s with { Before = s.Before with { CancelRequested = true } },
+        (RunCompleted, Active a) => EndOf(a, "completed"),
+        (RunFailed, Active a) => EndOf(a, "failed"),
+        (RunCancelled, Active a) => EndOf(a, "cancelled"),
+        (RunCancelled, Suspended s) => EndOf(s.Before, "cancelled"),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
     /// <summary>The one thing that the world must do now for this run.</summary>
     public static NextStep Next(Run state, RunLimits limits, DateTimeOffset now) => state switch
     {
-        Queued => new NextStep.Begin(),
+        Queued or Suspended { Pending: null } => new NextStep.Begin(),
+        Suspended { Pending: { } asked } => new NextStep.WaitApproval(asked.ApprovalId),
         Active { CancelRequested: true } => new NextStep.ConfirmCancel(),
         Active { Reply: not null } => new NextStep.Finish(),
-        Active a when now - a.StartedAt > limits.Time => new NextStep.GiveUp("limit_time", $"The run took longer than {limits.Time}."),
+        Active a when now - a.StartedAt - a.Waited > limits.Time => new NextStep.GiveUp("limit_time", $"The run took longer than {limits.Time}."),
         Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
         Active a when a.Usage.ToolCalls > limits.ToolCalls =>
             new NextStep.GiveUp("limit_tool_calls", $"The run asked for more than {limits.ToolCalls} tool calls."),
         Active { Memory: null } a => new NextStep.RetrieveMemory(a.Request.Message),
         Active { Open: [var call, ..], Allowed: false } => new NextStep.JudgeCall(call),
-        Active { Open: [var call, ..] } a => new NextStep.CallTool(call, a.StepsDone + 1, a.StepAttempt),
+        Active { Open: [var call, ..] } a => new NextStep.CallTool(call, a.StepsDone + 1, a.StepAttempt, a.Granted),
         Active a when a.Usage.Rounds >= limits.Rounds => new NextStep.GiveUp("limit_rounds", $"The run used {limits.Rounds} model rounds."),
         Active a => new NextStep.AskModel(a.Usage.Rounds + 1),
         Ended or None => new NextStep.Done(),
@@ -279,14 +345,84 @@ public abstract record Run
             : throw new System.Diagnostics.UnreachableException("A tool call follows the answer that asked for it."),
     };
 
+    static Active ResultOf(Active a, ToolResult t) => StepDone(a) with
+    {
+        Open = a.Open.RemoveAt(0),
+        Allowed = false,
+        Granted = null,
+        Transcript = a.Transcript.Add(new Said.ByTool(t.Id, t.Name, t.Content, t.IsError)),
+    };
+
+    static Active Decided(Active a, AskedApproval asked, ApprovalDecided d)
+    {
+        var approved = d.Outcome == ApprovalOutcome.Approved;
+        return a with
+        {
+            Allowed = approved,
+            Granted = approved ? new(asked.ApprovalId, asked.Rule, asked.ArgsDigest) : null,
+            Waited = a.Waited + (d.At - asked.At),
+            Approvals = a.Approvals.Add(new(d.ApprovalId, d.Outcome)),
+        };
+    }
+
+    static Ended EndOf(Active a, string status) => new(a.Request, status, a.Reply, a.Approvals);
+
     static Decision<RunEvent> Judged(RecordPolicy c, Active a, RequestedCall call)
     {
         var judged = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now);
         return c.Outcome == PolicyOutcome.Allow
             ? judged
-            : Decision<RunEvent>.Of(
-                judged,
-                new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of($"Refused by policy ({c.Rule}): {c.Reason}"), IsError: true, c.Now));
+            : Decision<RunEvent>.Of(judged, Refused(a, call, $"Refused by policy ({c.Rule}): {c.Reason}", c.Now));
+    }
+
+    static ToolResult Refused(Active a, RequestedCall call, string why, DateTimeOffset now) =>
+        new(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of(why), IsError: true, now);
+
+    /// <summary>The first decision holds. The same again is silence, another one is refused.</summary>
+    static Decision<RunEvent> Settled(DecideApproval c, Run state)
+    {
+        if (state is Suspended { Pending: { } asked, Before: var a } && asked.ApprovalId == c.ApprovalId)
+        {
+            var expired = c.Now >= asked.ExpiresAt;
+            return (c.Outcome, expired) switch
+            {
+                (ApprovalOutcome.Expired, false) => Decision<RunEvent>.Nothing,
+                (ApprovalOutcome.Approved or ApprovalOutcome.Rejected, true) => Refusal.Conflict("approval_decided", "The approval has expired."),
+                (ApprovalOutcome.Approved, _) => new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
+                _ => Decision<RunEvent>.Of(
+                    new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
+                    Refused(
+                        a, a.Open[0],
+                        c.Outcome == ApprovalOutcome.Expired ? "Refused: nobody approved this call in time."
+                        : string.IsNullOrWhiteSpace(c.Note) ? $"Refused by {c.By}."
+                        : $"Refused by {c.By}: {c.Note}",
+                        c.Now)),
+            };
+        }
+        var decided = state switch
+        {
+            Active active => active.Approvals,
+            Suspended suspended => suspended.Before.Approvals,
+            Ended ended => ended.Approvals,
+            _ => [],
+        };
+        return decided.Find(d => d.ApprovalId == c.ApprovalId) switch
+        {
+            null => Refusal.NotFound("approval"),
+            { Outcome: var outcome } when outcome == c.Outcome => Decision<RunEvent>.Nothing,
+            { Outcome: var outcome } => Refusal.Conflict("approval_decided", $"The approval was decided before: {outcome.ToString().ToLowerInvariant()}."),
+        };
+    }
+
+    static Decision<RunEvent> CancelSuspended(RunCommand.Cancel c, Suspended s)
+    {
+        var events = new List<RunEvent> { new RunCancelRequested(c.Now) };
+        if (s.Pending is { } asked)
+        {
+            events.Add(new ApprovalDecided(asked.ApprovalId, ApprovalOutcome.Rejected, "system", "The run was cancelled.", c.Now));
+        }
+        events.Add(new RunCancelled(c.Now));
+        return Decision<RunEvent>.Of(events);
     }
 
     static Decision<RunEvent> Answered(RecordAnswer c, Active a)

@@ -15,7 +15,8 @@ public abstract record SessionCommand(DateTimeOffset Now)
     public sealed record Create(string SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>Puts a run at the end of the session's queue.</summary>
-    public sealed record Enqueue(string RunId, DateTimeOffset Now) : SessionCommand(Now);
+    /// <param name="WaitingMax">Runs that may wait behind the first.</param>
+    public sealed record Enqueue(string RunId, int WaitingMax, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>Takes an ended run out of the session's queue, wherever it stands.</summary>
     public sealed record Dequeue(string RunId, DateTimeOffset Now) : SessionCommand(Now);
@@ -54,8 +55,8 @@ public abstract record Session
         (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
-        (Enqueue, Open { Queue.Count: > Limits.QueuedPerSessionMax }) =>
-            Refusal.TooMany("session_queue_full", $"{Limits.QueuedPerSessionMax} turns already wait in this session."),
+        (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
+            Refusal.TooMany("session_queue_full", $"{c.WaitingMax} turns already wait in this session."),
         (Enqueue c, Open s) => new RunQueued(c.RunId, s.Queue.Count, c.Now),
         (Dequeue c, Open s) => Leave(c, s.Queue),
         (Dequeue c, Deleted s) => Leave(c, s.Queue),

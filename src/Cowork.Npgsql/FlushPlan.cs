@@ -88,7 +88,8 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     {
                         Tables.Add(row.Table, changes = new());
                     }
-                    changes.Add(commit.Org, row, row.Made > 0 ? first + row.Made - write.Expected - 1 : first, head + at, again: row.Made > 1 && write.Expected > 0);
+                    var before = first - write.Expected - 1;
+                    changes.Add(commit.Org, row, row.Made > 0 ? before + row.Made : first, before + row.Version, again: row.Made > 1 && write.Expected > 0);
                 }
             }
             foreach (var job in commit.Jobs)

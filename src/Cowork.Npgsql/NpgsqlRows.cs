@@ -165,9 +165,14 @@ sealed class NpgsqlRows : IRows
         return await database.Once(async connection =>
         {
             await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
+            var known = new HashSet<(string Org, string Key)>();
             await foreach (var page in Fold(connection, model, ct))
             {
                 var live = await Live(connection, model, page.Keys, ct);
+                if (model.Keyed)
+                {
+                    known.UnionWith(page.Keys);
+                }
                 foreach (var (org, key) in page.Keys)
                 {
                     var made = page.Rows.GetValueOrDefault((org, key));
@@ -177,18 +182,25 @@ sealed class NpgsqlRows : IRows
                     }
                 }
             }
-            // What is left are rows without a stream.
+            // What is left are rows that no event went into.
             await using var extra = new NpgsqlCommand(
                 $"""
                 SELECT t.tenant_id, t.id FROM {schema}.{model.Table} t
-                WHERE NOT EXISTS (SELECT FROM {schema}.mt_streams s WHERE s.tenant_id = t.tenant_id AND s.id = $1 || t.id) LIMIT 1
+                WHERE $2 OR NOT EXISTS (SELECT FROM {schema}.mt_streams s WHERE s.tenant_id = t.tenant_id AND s.id = $1 || t.id)
                 """,
                 connection)
             {
-                Parameters = { Parameter.Text(model.Aggregate + "-") },
+                Parameters = { Parameter.Text(model.Aggregate + "-"), new NpgsqlParameter<bool> { TypedValue = model.Keyed } },
             };
             await using var reader = await extra.ExecuteReaderAsync(ct);
-            return await reader.ReadAsync(ct) ? $"{reader.GetString(0)} {reader.GetString(1)}" : null;
+            while (await reader.ReadAsync(ct))
+            {
+                if (!known.Contains((reader.GetString(0), reader.GetString(1))))
+                {
+                    return $"{reader.GetString(0)} {reader.GetString(1)}";
+                }
+            }
+            return null;
         });
     }
 
@@ -275,7 +287,7 @@ sealed class NpgsqlRows : IRows
     {
         var prefix = model.Aggregate + "-";
         var (org, stream, version) = only is { } one ? (one.Org, one.Stream, 0L) : ("", prefix, 0L);
-        var (row, made) = ((object?)null, 0L);
+        var rows = new Dictionary<string, (object? Row, long Made, long Updated, long Version)>();
         var page = new Folded();
         Recorded? last = null;
         while (true)
@@ -286,11 +298,13 @@ sealed class NpgsqlRows : IRows
                 if (last is not null && (last.Org != e.Org || last.Stream != e.Stream))
                 {
                     Close();
-                    (row, made) = (null, 0);
                 }
-                var before = row;
-                row = model.Evolve(row, e);
-                made = row is null ? 0 : before is null ? e.Position : made;
+                if (model.KeyOf(e) is { } key)
+                {
+                    var (before, made, _, _) = rows.GetValueOrDefault(key);
+                    var row = model.Evolve(before, e);
+                    rows[key] = (row, row is null ? 0 : before is null ? e.Position : made, e.Position, e.Version);
+                }
                 last = e;
                 page.Events++;
             }
@@ -313,12 +327,15 @@ sealed class NpgsqlRows : IRows
 
         void Close()
         {
-            var key = (last!.Org, last.Stream[prefix.Length..]);
-            page.Keys.Add(key);
-            if (row is not null)
+            foreach (var (key, (row, made, updated, at)) in rows)
             {
-                page.Rows.Add(key, new(made, last.Position, last.Version, model.Value(row)));
+                page.Keys.Add((last!.Org, key));
+                if (row is not null)
+                {
+                    page.Rows.Add((last.Org, key), new(made, updated, at, model.Value(row)));
+                }
             }
+            rows.Clear();
         }
     }
 

@@ -23,6 +23,13 @@ public sealed class RunQueries(IRows rows) : IRunQueries
     public async ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct) =>
         [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => row.Key)];
 
+    public async ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct) =>
+        await rows.Get(org, Approvals.Model.Table, approval, ct) is { } asked
+        && Ids.Key(Approvals.Model.Read(asked.Json.Span).RunId, "run") is { } run
+        && await rows.Get(org, Runs.Model.Table, run, ct) is { } row
+            ? new(run, Runs.Model.Read(row.Json.Span).RequestedBy)
+            : null;
+
     public async ValueTask<IReadOnlyList<EarlierTurn>> Earlier(string org, string session, int max, CancellationToken ct)
     {
         var newest = await rows.List(org, Runs.Model.Table, new(Scope: session, Status: "completed", Limit: max), ct);

@@ -50,7 +50,7 @@ public static class RunSummary
         writer.WriteNull("lineage");
     }
 
-    static void WriteTime(Utf8JsonWriter writer, string name, DateTimeOffset? at)
+    internal static void WriteTime(Utf8JsonWriter writer, string name, DateTimeOffset? at)
     {
         if (at is { } time)
         {
@@ -62,7 +62,7 @@ public static class RunSummary
         }
     }
 
-    static void WriteContent(Utf8JsonWriter writer, string name, Content? content, string? text)
+    internal static void WriteContent(Utf8JsonWriter writer, string name, Content? content, string? text)
     {
         if (text is not null)
         {

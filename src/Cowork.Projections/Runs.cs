@@ -9,8 +9,9 @@ using static Cowork.Domain.RunEvent;
 namespace Cowork.Projections;
 
 /// <summary>A run as <c>GET /runs/{id}</c> and <c>GET /sessions/{id}/runs</c> show it.</summary>
-/// <param name="Status"><c>queued</c>, <c>running</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
+/// <param name="Status"><c>queued</c>, <c>running</c>, <c>approval_required</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
 /// <param name="Reply">The model's text so far, or its last.</param>
+/// <param name="RequestedBy">Who sent the turn.</param>
 /// <param name="CancelRequested">Asked for, not yet done.</param>
 public sealed record RunRow(
     string RunId,
@@ -27,6 +28,7 @@ public sealed record RunRow(
     int Attempt,
     bool CancelRequested,
     string? IdempotencyKey,
+    string RequestedBy,
     DateTimeOffset CreatedAt,
     DateTimeOffset? StartedAt,
     DateTimeOffset? CompletedAt)
@@ -50,7 +52,7 @@ public static class Runs
     public static RunRow? Evolve(RunRow? row, Recorded e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
-            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.At, null, null),
+            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt },
@@ -60,6 +62,8 @@ public static class Runs
             ToolCalls = r.ToolCalls + l.ToolCalls,
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
         },
+        (ApprovalRequested a, { } r) => r with { Status = "approval_required", PendingApprovalIds = [a.ApprovalId] },
+        (ApprovalDecided, { } r) => r with { Status = "running", PendingApprovalIds = [] },
         (AssistantReply a, { } r) => r with { Reply = a.Content },
         (RunCancelRequested, { } r) => r with { CancelRequested = true },
         (RunCompleted, { } r) => r with { Status = "completed", CompletedAt = e.At },

@@ -57,7 +57,7 @@ public static class SessionFeed
         {
             "session_created.v1" => SessionCreated,
             "llm_response.v1" or "run_completed.v1" => Money,
-            "tool_call.v1" => Input,
+            "tool_call.v1" or "approval_requested.v1" => Input,
             "tool_result.v1" => Preview,
             // Secrets' hashes and stored answers are nobody's business, the auditor's included: he can see that there are some.
             "token_issued.v1" => static (json, member) => Except(json, member, "secret_sha256"),
@@ -110,16 +110,27 @@ public static class SessionFeed
     /// <summary>A model writes its arguments as text; most of the time the text is a JSON object.</summary>
     static void Input(Utf8JsonWriter json, JsonProperty member)
     {
-        using var input = member.NameEquals("input") && member.Value.ValueKind == JsonValueKind.String ? Object(member.Value.GetString()!) : null;
-        if (input is not null)
+        if ((member.NameEquals("input") || member.NameEquals("tool_input")) && member.Value.ValueKind == JsonValueKind.String)
         {
-            json.WritePropertyName(member.Name);
-            input.RootElement.WriteTo(json);
+            WriteInput(json, member.Name, member.Value.GetString()!);
         }
         else
         {
             member.WriteTo(json);
         }
+    }
+
+    /// <summary>Writes the arguments of a call into an open object: as an object where they are one, else as the text that the model wrote.</summary>
+    internal static void WriteInput(Utf8JsonWriter json, string name, string input)
+    {
+        using var parsed = Object(input);
+        if (parsed is null)
+        {
+            json.WriteString(name, input);
+            return;
+        }
+        json.WritePropertyName(name);
+        parsed.RootElement.WriteTo(json);
     }
 
     static void Preview(Utf8JsonWriter json, JsonProperty member)

@@ -36,18 +36,18 @@ public static class TraceBundle
             writer.WriteString("format", Format);
             writer.WritePropertyName("run");
             WriteRun(writer, own.Events);
-            writer.WriteStartArray("artifacts");
-            writer.WriteEndArray();
+            writer.WritePropertyName("artifacts");
+            Artifacts.Write(writer, entries);
             writer.WriteStartArray("events");
-            var previous = new Dictionary<string, string> { [stream] = HashChain.Root };
+            var previous = new Dictionary<string, (long Version, string Hash)>();
             var wanted = new SortedSet<string>(StringComparer.Ordinal);
             foreach (var entry in entries)
             {
-                if (!previous.TryGetValue(entry.Stream, out var hash))
-                {
-                    hash = entry.Version == 1 ? HashChain.Root : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
-                }
-                previous[entry.Stream] = entry.Hash;
+                // Between two events of a session's stream there may be others, about other runs.
+                var hash = entry.Version == 1 ? HashChain.Root
+                    : previous.TryGetValue(entry.Stream, out var before) && before.Version == entry.Version - 1 ? before.Hash
+                    : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
+                previous[entry.Stream] = (entry.Version, entry.Hash);
                 var data = CanonicalJson.Of(entry.Data.Span);
                 FindBlobs(JsonNode.Parse(data), wanted);
                 writer.WriteStartObject();

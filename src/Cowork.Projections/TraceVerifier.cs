@@ -66,7 +66,7 @@ public static class TraceVerifier
 
         Refold(run, own);
         var blobs = Blobs(root, events);
-        Require(Array(root, "artifacts").Count == 0, "$.artifacts", "No event speaks of an artifact.");
+        Made(root, events);
         Sums(root, digests);
         if (!bundle.SequenceEqual(canonical))
         {
@@ -149,6 +149,24 @@ public static class TraceVerifier
         {
             Require(TraceBundle.Digest(value) == TraceBundle.Digest(run[name]), $"$.run.{name}", $"The events make it {value?.ToJsonString() ?? "null"}.");
         }
+    }
+
+    /// <summary>The artifacts are those that the events tell of, in their order, member by member.</summary>
+    static void Made(JsonObject root, JsonArray events)
+    {
+        var given = Array(root, "artifacts");
+        var made = events.Select(e => Artifacts.In(e!.AsObject())).OfType<JsonObject>().ToList();
+        for (var i = 0; i < Math.Min(given.Count, made.Count); i++)
+        {
+            var at = $"$.artifacts[{i}]";
+            var artifact = given[i] as JsonObject ?? throw Fault(at, "It is no object.");
+            Members(artifact, at, [.. made[i].Select(member => member.Key)]);
+            foreach (var (name, value) in made[i])
+            {
+                Require(TraceBundle.Digest(value) == TraceBundle.Digest(artifact[name]), $"{at}.{name}", $"The event makes it {value?.ToJsonString() ?? "null"}.");
+            }
+        }
+        Require(given.Count == made.Count, "$.artifacts", $"The events tell of {made.Count} artifacts, not of {given.Count}.");
     }
 
     static int Blobs(JsonObject root, JsonArray events)

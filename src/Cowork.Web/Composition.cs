@@ -20,6 +20,8 @@ static class Composition
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);
         services.AddSingleton(settings.Runs);
+        services.AddSingleton(settings.Approvals);
+        services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<Backbone>();
@@ -55,12 +57,14 @@ static class Composition
     static void AddRuns(IServiceCollection services)
     {
         services.AddSingleton<Turns>();
-        services.AddSingleton(Policy.BuiltIn);
         services.AddSingleton<SessionFiles>(all => new(all.GetRequiredService<Policy>()));
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<ITool, ListFiles>();
         services.AddSingleton<ITool, ReadFile>();
         services.AddSingleton<ITool, SearchFiles>();
+        services.AddSingleton<ITool, WriteFile>();
+        services.AddSingleton<ITool, DeleteFile>();
+        services.AddSingleton<ITool, MoveFile>();
         services.AddSingleton<ITool, Remember>();
         services.AddSingleton<ITool, Recall>();
         services.AddSingleton<Toolbox>();
@@ -70,6 +74,8 @@ static class Composition
         });
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<Backbone>().Engine.Node));
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
+        services.AddSingleton<ApprovalDecisions>();
+        services.AddSingleton<IJobHandler, ApprovalExpiry>();
         services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
         // The queue is the engine's to dispose of, so that it is no service of its own here.
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(

@@ -114,6 +114,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapSessions();
         app.MapTurns();
         app.MapRuns();
+        app.MapApprovals();
         app.MapFeeds();
         app.MapTokens();
         app.MapTools();

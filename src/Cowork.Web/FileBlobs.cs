@@ -14,23 +14,47 @@ public sealed class FileBlobs(string directory) : IBlobs
     public async ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)
     {
         var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes.Span));
-        var path = PathOf(sha256);
-        var folder = Path.GetDirectoryName(path)!;
-        if (new FileInfo(path) is { Exists: true } there && there.Length == bytes.Length)
+        if (new FileInfo(PathOf(sha256)) is { Exists: true } there && there.Length == bytes.Length)
         {
             // Another writer may have renamed it this very moment: its name must be on disk before this call says that it is.
-            Sync(folder);
+            Sync(there.DirectoryName!);
             return sha256;
         }
-        if (!Directory.Exists(folder))
+        return await Write(async file =>
         {
-            Directory.CreateDirectory(folder);
-            Sync(directory);
-        }
-        // Written beside and renamed: two writers of the same bytes each bring a whole file, and either will do.
-        var writing = $"{path}.{Path.GetRandomFileName()}";
+            await file.WriteAsync(bytes, ct);
+            return sha256;
+        });
+    }
+
+    public async ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct)
+    {
+        var length = 0L;
+        var sha256 = await Write(async file =>
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            var buffer = new byte[128 * 1024];
+            int read;
+            while ((read = await bytes.ReadAsync(buffer, ct)) > 0)
+            {
+                hash.AppendData(buffer, 0, read);
+                await file.WriteAsync(buffer.AsMemory(0, read), ct);
+                length += read;
+            }
+            return Convert.ToHexStringLower(hash.GetHashAndReset());
+        });
+        return (sha256, length);
+    }
+
+    /// <summary>Written beside and renamed: two writers of the same bytes each bring a whole file, and either will do.</summary>
+    /// <param name="write">Writes the bytes and answers their digest.</param>
+    async ValueTask<string> Write(Func<FileStream, Task<string>> write)
+    {
+        Directory.CreateDirectory(directory);
+        var writing = Path.Combine(directory, $".{Path.GetRandomFileName()}");
         try
         {
+            string sha256;
             await using (var file = new FileStream(writing, new FileStreamOptions
             {
                 Mode = FileMode.CreateNew,
@@ -40,18 +64,25 @@ public sealed class FileBlobs(string directory) : IBlobs
                 UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
             }))
             {
-                await file.WriteAsync(bytes, ct);
+                sha256 = await write(file);
                 file.Flush(flushToDisk: true);
+            }
+            var path = PathOf(sha256);
+            var folder = Path.GetDirectoryName(path)!;
+            if (!Directory.Exists(folder))
+            {
+                Directory.CreateDirectory(folder);
+                Sync(directory);
             }
             File.Move(writing, path, overwrite: true);
             Sync(folder);
+            return sha256;
         }
         catch
         {
             File.Delete(writing);
             throw;
         }
-        return sha256;
     }
 
     public async ValueTask<byte[]?> Get(string sha256, CancellationToken ct)

@@ -49,6 +49,11 @@ public sealed record HostSettings
 
     public RunOptions Runs { get; init; } = new();
 
+    public ApprovalOptions Approvals { get; init; } = new();
+
+    /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
+    public Policy Policy { get; init; } = Policy.BuiltIn;
+
     /// <summary>How often an idle event stream says that it is alive.</summary>
     public TimeSpan HeartbeatEvery { get; init; } = TimeSpan.FromSeconds(15);
 
@@ -86,6 +91,8 @@ public sealed record HostSettings
             WorkspaceRoots = roots,
             Blobs = NonEmpty(cowork["Blobs"]) is { } blobs ? Path.GetFullPath(blobs) : null,
             Runs = RunsOf(cowork.GetSection("Runs")),
+            Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
+            Policy = NonEmpty(cowork["Policy"]) is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
     }
 
@@ -139,10 +146,21 @@ public sealed record HostSettings
             Limits = new(
                 runs.GetValue("Limits:Tokens", limits.Tokens), runs.GetValue("Limits:ToolCalls", limits.ToolCalls), runs.GetValue("Limits:Rounds", limits.Rounds),
                 runs.GetValue("Limits:Time", limits.Time)),
+            QueuedPerSessionMax = runs.GetValue("QueuedPerSessionMax", usual.QueuedPerSessionMax),
+            QueuedPerTenantMax = runs.GetValue("QueuedPerTenantMax", usual.QueuedPerTenantMax),
             IdempotencyKept = runs.GetValue("IdempotencyKept", usual.IdempotencyKept),
             Parallel = runs.GetValue("Parallel", usual.Parallel),
             DeltaEvery = runs.GetValue("DeltaEvery", usual.DeltaEvery),
         };
+    }
+
+    static ApprovalOptions ApprovalsOf(IConfigurationSection approvals)
+    {
+        var usual = new ApprovalOptions();
+        var expire = approvals.GetValue("ExpireAfter", usual.ExpireAfter);
+        return expire > TimeSpan.Zero
+            ? new() { ExpireAfter = expire, FourEyes = approvals.GetValue("FourEyes", usual.FourEyes) }
+            : throw new ArgumentException($"Cowork:Approvals:ExpireAfter is {expire}; it must be longer than nothing.");
     }
 
     static string? DatabaseOf(IConfiguration configuration)

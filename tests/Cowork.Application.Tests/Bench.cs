@@ -21,13 +21,23 @@ sealed class Bench
 
     public InMemoryEngine Engine { get; }
 
-    public InMemoryBlobs Blobs { get; } = new();
+    public InMemoryBlobs Blobs { get; init; } = new();
 
     public ScriptedModel Model { get; } = new();
 
     public CountingTool Tool { get; } = new();
 
     public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
+
+    public ApprovalOptions Approvals { get; init; } = new();
+
+    /// <summary>Every session's folder.</summary>
+    public string Workspace { get; init; } = "/w";
+
+    /// <summary>The tools, in place of the counting one.</summary>
+    public IReadOnlyList<ITool>? Tools { get; init; }
+
+    public Policy Policy { get; init; } = Policy.BuiltIn;
 
     public Host AddHost(string name) => new(this, name);
 
@@ -39,6 +49,7 @@ sealed class Bench
     public sealed class Host
     {
         readonly JobRunner runner;
+        readonly string workspace;
 
         public Host(Bench bench, string name)
         {
@@ -48,9 +59,12 @@ sealed class Bench
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Driver = new(
-                Commands, Hub, queries, new Dictionary<string, IChatClient> { ["scripted"] = bench.Model }, new Toolbox([bench.Tool]), Policy.BuiltIn, bench.Blobs,
-                bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
-            runner = new(Node, [Driver], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+                Commands, Hub, queries, new Dictionary<string, IChatClient> { ["scripted"] = bench.Model }, new Toolbox(bench.Tools ?? [bench.Tool]),
+                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
+            Decisions = new(Commands, queries, bench.Approvals, bench.Options);
+            Expiry = new(Commands, queries);
+            workspace = bench.Workspace;
+            runner = new(Node, [Driver, Expiry], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
 
         public FeedHub Hub { get; }
@@ -63,11 +77,19 @@ sealed class Bench
 
         public RunDriver Driver { get; }
 
+        public ApprovalDecisions Decisions { get; }
+
+        public ApprovalExpiry Expiry { get; }
+
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 
         public async Task OpenSession(string key) =>
             await Commands.Execute(
-                Org, User, Session.Aggregate, key, now => new SessionCommand.Create(key, "/w", "{}", null, now), key, CancellationToken.None);
+                Org, User, Session.Aggregate, key, now => new SessionCommand.Create(key, workspace, "{}", null, now), key, CancellationToken.None);
+
+        /// <summary>Decides, as a user; answers the refusal's code.</summary>
+        public async Task<string?> Decide(string approvalId, bool approved, string? note = null, string by = "user:bob") =>
+            (await Decisions.Decide(Org, new(by), Ids.Key(approvalId, "appr")!, approved, note, null, null, CancellationToken.None))?.Code;
 
         public async Task<string> Send(string session, string message, string? key = null)
         {

@@ -105,7 +105,7 @@ public sealed class CrashSpecs
             Bench.Org, Bench.User,
             async work =>
             {
-                var refused = await work.Do(Session.Aggregate, "s", new SessionCommand.Enqueue("run_1", work.Now), "s");
+                var refused = await work.Do(Session.Aggregate, "s", new SessionCommand.Enqueue("run_1", 10, work.Now), "s");
                 return ++tries == 1 ? throw new StorageUnavailableException("away") : refused;
             },
             default, patient: true).AsTask();

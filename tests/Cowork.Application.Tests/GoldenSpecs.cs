@@ -6,6 +6,7 @@ using Cowork.Domain;
 using Xunit;
 
 using static Cowork.Domain.ApiTokenEvent;
+using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.RunEvent;
@@ -39,12 +40,18 @@ public sealed class GoldenSpecs
         new LlmResponse(3, 1, "offline", "tool_calls", new string('b', 64), 120, 15, 1, 2_500, At),
         new ToolCall("call_1", "read_file", Content.Of("""{"path":"a.txt"}"""), At),
         new PolicyDecision("call_1", PolicyOutcome.Allow, "read-inside", "inside the grants", At),
+        new ApprovalRequested(
+            $"appr_{Key}", $"sess_{Key}", "call_1", "write_file", Content.Of("""{"path":"report.md","content":"x"}"""), new string('e', 64), "A new file. (report.md)",
+            "create_inside", At.AddHours(24), At),
+        new ApprovalDecided($"appr_{Key}", ApprovalOutcome.Rejected, "user:bob", "not now", At),
         new ToolResult(4, 2, "call_1", "read_file", Blob, IsError: true, At),
         new AssistantReply(Sealed, At),
         new RunCancelRequested(At),
         new RunCompleted(135, 1, 2_500, At),
         new RunFailed(new("limit_tokens", "The run may use 100000 tokens."), At),
         new RunCancelled(At),
+        new ArtifactDiscovered(
+            $"art_{Key}", $"sess_{Key}", $"run_{Key}", ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten($"mem_{Key}", "session_summary", Text, $"sess_{Key}", $"run_{Key}", At),
         new IdempotencyKeyClaimed("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),

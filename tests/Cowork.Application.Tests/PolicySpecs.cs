@@ -23,7 +23,18 @@ public sealed class PolicySpecs
         list_files list       | deep/Secrets        | deny secret_path
         read_file read        | my.env              | allow read_inside | .env begins the name
         read_file read        | secrets.md          | allow read_inside | a file about secrets is no folder of them
-        write_file write      | a.txt               | deny no_rule
+        write_file create     | a.txt               | confirm create_inside
+        write_file overwrite  | a.txt               | confirm overwrite_inside
+        write_file create     | .anton/output/a.txt | allow write_output
+        write_file overwrite  | .anton/output/d/a   | allow write_output
+        write_file create     | .anton/outputs/a    | confirm create_inside   | a name that begins alike
+        write_file create     | .Anton/output/a     | confirm create_inside   | another folder, on this disk
+        write_file create     | .anton/output/.env  | deny secret_path
+        delete_file delete    | a.txt               | confirm delete_inside
+        delete_file delete    | .anton/output/a.txt | confirm delete_inside
+        move_file move        | a.txt               | confirm move_inside
+        delete_file delete    | .env                | deny secret_path
+        x cell                | -                   | deny no_rule
         x invalid             | -                   | deny no_rule
         """);
 
@@ -36,7 +47,11 @@ public sealed class PolicySpecs
     [InlineData("read")]
     [InlineData("list")]
     [InlineData("search")]
-    public void Outside_the_grants_nothing_is_read(string kind) =>
+    [InlineData("create")]
+    [InlineData("overwrite")]
+    [InlineData("delete")]
+    [InlineData("move")]
+    public void Outside_the_grants_nothing_is_touched(string kind) =>
         Assert.Equal("deny outside_grants", Word(Policy.BuiltIn.Judge("any", new(kind, null, InsideGrants: false))));
 
     [Fact]
@@ -61,5 +76,32 @@ public sealed class PolicySpecs
         Assert.Equal("deny no_rule", Word(policy.Judge("mcp__mail__send", new("call"))));
     }
 
-    static string Word(PolicyVerdict verdict) => $"{(verdict.Outcome == PolicyOutcome.Allow ? "allow" : "deny")} {verdict.Rule}";
+    [Theory]
+    [InlineData("a.txt", "secrets/a.txt", "deny secret_path")]
+    [InlineData(".env", "a.txt", "deny secret_path")]
+    [InlineData("a.txt", "b.txt", "confirm move_inside")]
+    public void Either_path_of_a_move_may_be_the_reason_to_deny_it(string from, string to, string expected) =>
+        Assert.Equal(expected, Word(Policy.BuiltIn.Judge("move_file", new("move", from) { To = to })));
+
+    [Fact]
+    public void Both_paths_of_a_move_must_be_where_moving_is_allowed()
+    {
+        var policy = new Policy([new("tidy", PolicyOutcome.Allow, "Tidying up.") { Kinds = ["move"], Below = ["box"] }]);
+        Assert.Equal("allow tidy", Word(policy.Judge("move_file", new("move", "box/a") { To = "box/b" })));
+        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "box/a") { To = "b" })));
+        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "a") { To = "box/b" })));
+    }
+
+    [Fact]
+    public void What_was_approved_is_not_what_has_become_of_it()
+    {
+        var asked = new Granted("appr_x", "create_inside", "");
+        Assert.Null(Policy.BuiltIn.Again("write_file", new("create", "a.txt"), asked));
+        Assert.Null(Policy.BuiltIn.Again("write_file", new("create", ".anton/output/a.txt"), null));
+        Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.Again("write_file", new("overwrite", "a.txt"), asked)!.Text);
+        Assert.Contains("has changed since it was allowed (now create_inside)", Policy.BuiltIn.Again("write_file", new("create", "a.txt"), null)!.Text);
+        Assert.Contains("Refused by policy (secret_path)", Policy.BuiltIn.Again("write_file", new("create", ".env"), asked)!.Text);
+    }
+
+    static string Word(PolicyVerdict verdict) => $"{verdict.Outcome.ToString().ToLowerInvariant()} {verdict.Rule}";
 }

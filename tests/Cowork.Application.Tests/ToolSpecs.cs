@@ -56,7 +56,7 @@ public sealed class ToolSpecs : IDisposable
     [InlineData("read_file", "{\"path\":\"a\",\"limit\":1e400}", "The argument \"limit\" must be a whole number")]
     [InlineData("search_files", "{\"query\":\"x\",\"limit\":51}", "The argument \"limit\" must be a whole number from 1 to 50.")]
     [InlineData("remember", "{\"content\":\"\"}", "The argument \"content\" is empty.")]
-    [InlineData("write_file", "{\"path\":\"a\"}", "There is no tool named \"write_file\".")]
+    [InlineData("no_tool", "{\"path\":\"a\"}", "There is no tool named \"no_tool\".")]
     [InlineData("", "{}", "There is no tool named \"\".")]
     public async Task Input_is_checked_before_the_call(string tool, string input, string? wrong)
     {

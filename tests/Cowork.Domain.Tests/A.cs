@@ -10,5 +10,8 @@ static class A
     public const string OtherRun = "run_01kdvkjr000000000000000003";
     public const string ThirdRun = "run_01kdvkjr000000000000000004";
 
+    public const string Approval = "appr_01kdvkjr000000000000000005";
+    public const string Artifact = "art_01kdvkjr000000000000000006";
+
     public static DateTimeOffset Later(double seconds) => Morning.AddSeconds(seconds);
 }

@@ -183,4 +183,116 @@ public sealed class RunSpec
         Spec.Given(Created, Started, Remembered, Responded(2), new AssistantReply(Content.Of("x"), A.Morning))
             .When(new Complete(1, A.Later(1))).Then(new RunCompleted(8, 0, 7, A.Later(1)));
     }
+
+    static readonly string Digest = new('d', 64);
+
+    static readonly DateTimeOffset Tomorrow = A.Morning.AddHours(24);
+
+    static readonly RequestApproval Ask = new(1, Look.Id, A.Approval, "create_inside", "A new file.", Digest, Tomorrow, A.Morning);
+
+    static readonly ApprovalRequested Pending =
+        new(A.Approval, A.Session, Look.Id, Look.Name, Look.Input, Digest, "A new file.", "create_inside", Tomorrow, A.Morning);
+
+    static readonly RunEvent[] Waiting = [.. Asked, new PolicyDecision(Look.Id, PolicyOutcome.Confirm, "create_inside", "A new file.", A.Morning), Pending];
+
+    static readonly ApprovalDecided Approved = new(A.Approval, ApprovalOutcome.Approved, "user:bob", null, A.Later(60));
+
+    static DecideApproval Decide(ApprovalOutcome outcome, DateTimeOffset now, string? note = null) =>
+        new(A.Approval, outcome, outcome == ApprovalOutcome.Expired ? "system" : "user:bob", note, now);
+
+    [Fact]
+    public void A_call_to_be_confirmed_suspends_the_run()
+    {
+        var after = Spec.Given(Asked).When(Ask).Then(Waiting[^2], Pending);
+        Assert.Equal(new NextStep.WaitApproval(A.Approval), Run.Next(after, RunLimits.Default, A.Later(10_000)));
+    }
+
+    [Theory]
+    [MemberData(nameof(OfTheDriver))]
+    public void A_suspended_run_is_driven_by_nobody(RunCommand stale)
+    {
+        Spec.Given(Waiting).When(stale).ThenRefused("run_fenced");
+        Spec.Given([.. Waiting, Approved]).When(stale).ThenRefused("run_fenced");
+    }
+
+    [Fact]
+    public void An_approval_resumes_the_very_call_as_its_first_attempt()
+    {
+        var approved = Spec.Given(Waiting).When(Decide(ApprovalOutcome.Approved, A.Later(60))).Then(Approved);
+        Assert.IsType<NextStep.Begin>(Run.Next(approved, RunLimits.Default, A.Later(60)));
+        var resumed = Spec.Given([.. Waiting, Approved]).When(new Begin(2, "n2", A.Later(61))).Then(new RunResumed(1, 2, "n2", A.Later(61)));
+        Assert.Equal(
+            new NextStep.CallTool(Look, 3, 1, new Granted(A.Approval, "create_inside", Digest)), Run.Next(resumed, RunLimits.Default, A.Later(61)));
+    }
+
+    [Fact]
+    public void A_driver_lost_after_the_approval_is_followed_by_a_second_attempt_at_the_approved_call()
+    {
+        RunEvent[] lost = [.. Waiting, Approved, new RunResumed(1, 2, "n2", A.Later(61))];
+        var state = Spec.Given(lost).When(new Begin(3, "n3", A.Later(70))).Then(new RunResumed(2, 3, "n3", A.Later(70)));
+        Assert.Equal(new NextStep.CallTool(Look, 3, 2, new Granted(A.Approval, "create_inside", Digest)), Run.Next(state, RunLimits.Default, A.Later(70)));
+    }
+
+    [Fact]
+    public void An_approval_is_for_one_call()
+    {
+        var state = Spec.Given([.. Waiting, Approved, new RunResumed(1, 2, "n2", A.Morning), Result(3, Look)]).State;
+        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, A.Morning));
+        Assert.Null(((Run.Active)state).Granted);
+    }
+
+    [Theory]
+    [InlineData(ApprovalOutcome.Rejected, 60, "wrong file", "Refused by user:bob: wrong file")]
+    [InlineData(ApprovalOutcome.Rejected, 60, null, "Refused by user:bob.")]
+    [InlineData(ApprovalOutcome.Expired, 86_400, null, "Refused: nobody approved this call in time.")]
+    public void A_rejection_is_the_calls_result_and_the_run_goes_on(ApprovalOutcome outcome, int seconds, string? note, string told)
+    {
+        var decide = Decide(outcome, A.Later(seconds), note);
+        Spec.Given(Waiting).When(decide).Then(
+            new ApprovalDecided(A.Approval, outcome, decide.By, note, decide.Now),
+            new ToolResult(3, 1, Look.Id, Look.Name, Content.Of(told), true, decide.Now));
+        var state = Spec.Given([.. Waiting, new ApprovalDecided(A.Approval, outcome, decide.By, note, decide.Now), Result(3, Look)])
+            .When(new Begin(2, "n2", decide.Now)).ThenSome();
+        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, decide.Now));
+    }
+
+    [Fact]
+    public void The_first_decision_holds()
+    {
+        var decided = Spec.Given([.. Waiting, Approved]);
+        decided.When(Decide(ApprovalOutcome.Approved, A.Later(61))).ThenNothing();
+        decided.When(Decide(ApprovalOutcome.Rejected, A.Later(61))).ThenRefused("approval_decided");
+        decided.When(Decide(ApprovalOutcome.Expired, Tomorrow)).ThenRefused("approval_decided");
+        var ended = Spec.Given([.. Waiting, Approved, new RunResumed(1, 2, "n2", A.Morning), new RunFailed(new("model_failed", "x"), A.Morning)]);
+        ended.When(Decide(ApprovalOutcome.Approved, A.Later(62))).ThenNothing();
+        ended.When(Decide(ApprovalOutcome.Rejected, A.Later(62))).ThenRefused("approval_decided");
+        Spec.Given(Asked).When(Decide(ApprovalOutcome.Approved, A.Later(62))).ThenRefused("not_found");
+    }
+
+    [Fact]
+    public void Before_its_time_an_approval_does_not_expire_and_after_it_nobody_can_give_it()
+    {
+        Spec.Given(Waiting).When(Decide(ApprovalOutcome.Expired, Tomorrow.AddSeconds(-1))).ThenNothing();
+        Spec.Given(Waiting).When(Decide(ApprovalOutcome.Approved, Tomorrow)).ThenRefused("approval_decided");
+        Spec.Given(Waiting).When(Decide(ApprovalOutcome.Rejected, Tomorrow)).ThenRefused("approval_decided");
+    }
+
+    [Fact]
+    public void Cancelling_a_suspended_run_ends_it_at_once()
+    {
+        Spec.Given(Waiting).When(new RunCommand.Cancel(A.Later(5))).Then(
+            new RunCancelRequested(A.Later(5)),
+            new ApprovalDecided(A.Approval, ApprovalOutcome.Rejected, "system", "The run was cancelled.", A.Later(5)),
+            new RunCancelled(A.Later(5)));
+        Spec.Given([.. Waiting, Approved]).When(new RunCommand.Cancel(A.Later(61))).Then(new RunCancelRequested(A.Later(61)), new RunCancelled(A.Later(61)));
+    }
+
+    [Fact]
+    public void Waiting_for_an_approval_is_no_time_of_the_run()
+    {
+        var late = Tomorrow.AddSeconds(-1);
+        var state = Spec.Given([.. Waiting, Approved with { At = late }, new RunResumed(1, 2, "n2", late)]).State;
+        Assert.IsType<NextStep.CallTool>(Run.Next(state, RunLimits.Default, late.AddMinutes(59)));
+        Assert.Equal("limit_time", ((NextStep.GiveUp)Run.Next(state, RunLimits.Default, late.AddMinutes(61))).Code);
+    }
 }

@@ -26,13 +26,13 @@ public sealed class SessionSpec
     [Fact]
     public void Turns_wait_in_the_order_in_which_they_came()
     {
-        Spec.Given(Created).When(new Enqueue(A.Run, A.Morning)).Then(Queued(A.Run, 0));
-        Spec.Given(Created, Queued(A.Run, 0)).When(new Enqueue(A.OtherRun, A.Morning)).Then(Queued(A.OtherRun, 1));
+        Spec.Given(Created).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).Then(Queued(A.Run, 0));
+        Spec.Given(Created, Queued(A.Run, 0)).When(new Enqueue(A.OtherRun, Limits.QueuedPerSessionMax, A.Morning)).Then(Queued(A.OtherRun, 1));
     }
 
     [Fact]
     public void A_turn_that_is_queued_already_is_not_queued_again() =>
-        Spec.Given(Created, Queued(A.Run, 0)).When(new Enqueue(A.Run, A.Morning)).ThenNothing();
+        Spec.Given(Created, Queued(A.Run, 0)).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).ThenNothing();
 
     [Fact]
     public void When_the_first_run_ends_the_next_one_may_start() =>
@@ -54,16 +54,16 @@ public sealed class SessionSpec
     public void A_full_queue_refuses_the_next_turn()
     {
         var full = Enumerable.Range(0, Limits.QueuedPerSessionMax + 1).Select(i => (SessionEvent)Queued($"run_{i}", i)).Prepend(Created).ToArray();
-        var refused = Spec.Given(full).When(new Enqueue(A.Run, A.Morning)).ThenRefused("session_queue_full");
+        var refused = Spec.Given(full).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).ThenRefused("session_queue_full");
         Assert.Equal(429, refused.Status);
-        Spec.Given(full[..^1]).When(new Enqueue(A.Run, A.Morning)).Then(Queued(A.Run, Limits.QueuedPerSessionMax));
+        Spec.Given(full[..^1]).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).Then(Queued(A.Run, Limits.QueuedPerSessionMax));
     }
 
     [Fact]
     public void A_deleted_session_takes_no_turns_but_lets_its_runs_leave()
     {
         var deleted = Spec.Given(Created, Queued(A.Run, 0), new SessionDeleted(A.Morning));
-        deleted.When(new Enqueue(A.OtherRun, A.Morning)).ThenRefused("not_found");
+        deleted.When(new Enqueue(A.OtherRun, Limits.QueuedPerSessionMax, A.Morning)).ThenRefused("not_found");
         deleted.When(new Dequeue(A.Run, A.Later(1))).Then(new RunDequeued(A.Run, null, A.Later(1)));
         deleted.When(new Delete(A.Morning)).ThenRefused("not_found");
     }
@@ -71,7 +71,7 @@ public sealed class SessionSpec
     [Fact]
     public void What_does_not_exist_is_not_found()
     {
-        Spec.Given().When(new Enqueue(A.Run, A.Morning)).ThenRefused("not_found");
+        Spec.Given().When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).ThenRefused("not_found");
         Spec.Given().When(new Delete(A.Morning)).ThenRefused("not_found");
     }
 }

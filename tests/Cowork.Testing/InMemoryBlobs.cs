@@ -17,5 +17,12 @@ public sealed class InMemoryBlobs : IBlobs
         return new(sha256);
     }
 
+    public async ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct)
+    {
+        using var all = new MemoryStream();
+        await bytes.CopyToAsync(all, ct);
+        return (await Put(all.ToArray(), ct), all.Length);
+    }
+
     public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => new(bySha256.GetValueOrDefault(sha256));
 }

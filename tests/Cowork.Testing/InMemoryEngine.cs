@@ -313,7 +313,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
                 else
                 {
                     var created = change.Made > 0 ? from + change.Made - write.Expected - 1 : table.TryGetValue(key, out var before) ? before.Created : from;
-                    table[key] = new(created, log.Count, change.Version, change.Row);
+                    table[key] = new(created, from + change.Version - write.Expected - 1, change.Version, change.Row);
                 }
             }
         }
@@ -383,18 +383,23 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
     Dictionary<(string Org, string Key), StoredRow> Fold(IReadModel model)
     {
         var rows = new Dictionary<(string Org, string Key), StoredRow>();
-        foreach (var ((org, stream), past) in streams)
+        foreach (var ((org, _), past) in streams)
         {
-            var (row, created) = ((object?)null, 0L);
+            var made = new Dictionary<string, (object? Row, long Created, Recorded Last)>();
             foreach (var e in past.Where(e => IsOf(e, model)))
             {
-                var before = row;
-                row = model.Evolve(row, e);
-                created = before is null ? e.Position : created;
+                if (model.KeyOf(e) is { } key)
+                {
+                    var (before, created, _) = made.GetValueOrDefault(key);
+                    made[key] = (model.Evolve(before, e), before is null ? e.Position : created, e);
+                }
             }
-            if (row is not null)
+            foreach (var (key, (row, created, last)) in made)
             {
-                rows.Add((org, stream[(model.Aggregate.Length + 1)..]), new(created, past[^1].Position, past[^1].Version, model.Value(row)));
+                if (row is not null)
+                {
+                    rows.Add((org, key), new(created, last.Position, last.Version, model.Value(row)));
+                }
             }
         }
         return rows;
@@ -472,6 +477,18 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
         internal ICommitObserver? Observer { get; }
 
         internal bool IsDead { get; private set; }
+
+        /// <summary>Claims that <see cref="Claims"/> would hand out at once.</summary>
+        public int Ready
+        {
+            get
+            {
+                lock (engine.sync)
+                {
+                    return ready.Count(held.ContainsKey);
+                }
+            }
+        }
 
         bool IsAlive => !IsDead && (silentSince is not { } since || engine.clock.GetUtcNow() < since + lease);
 

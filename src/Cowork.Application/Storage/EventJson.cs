@@ -34,7 +34,13 @@ public static class EventJson
             PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
             DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
             Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping,
-            Converters = { new ContentConverter(), new JsonStringEnumConverter<PolicyOutcome>(JsonNamingPolicy.SnakeCaseLower) },
+            Converters =
+            {
+                new ContentConverter(),
+                new TimestampConverter(),
+                new JsonStringEnumConverter<PolicyOutcome>(JsonNamingPolicy.SnakeCaseLower),
+                new JsonStringEnumConverter<ApprovalOutcome>(JsonNamingPolicy.SnakeCaseLower),
+            },
             TypeInfoResolver = EventJsonContext.Default
                 .WithAddedModifier(LeaveOutTime)
                 .WithAddedModifier(NameCases),
@@ -112,6 +118,14 @@ public sealed class ContentConverter : JsonConverter<Content>
     }
 }
 
+/// <summary>A time inside an event's data, in the one form that times have everywhere.</summary>
+public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
+{
+    public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetDateTimeOffset();
+
+    public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(HashChain.Timestamp(value));
+}
+
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(SessionEvent.SessionCreated))]
 [JsonSerializable(typeof(SessionEvent.SessionDeleted))]
@@ -125,12 +139,15 @@ public sealed class ContentConverter : JsonConverter<Content>
 [JsonSerializable(typeof(RunEvent.LlmResponse))]
 [JsonSerializable(typeof(RunEvent.ToolCall))]
 [JsonSerializable(typeof(RunEvent.PolicyDecision))]
+[JsonSerializable(typeof(RunEvent.ApprovalRequested))]
+[JsonSerializable(typeof(RunEvent.ApprovalDecided))]
 [JsonSerializable(typeof(RunEvent.ToolResult))]
 [JsonSerializable(typeof(RunEvent.AssistantReply))]
 [JsonSerializable(typeof(RunEvent.RunCancelRequested))]
 [JsonSerializable(typeof(RunEvent.RunCompleted))]
 [JsonSerializable(typeof(RunEvent.RunFailed))]
 [JsonSerializable(typeof(RunEvent.RunCancelled))]
+[JsonSerializable(typeof(ArtifactEvent.ArtifactDiscovered))]
 [JsonSerializable(typeof(MemoryEvent.MemoryWritten))]
 [JsonSerializable(typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenIssued))]
@@ -143,9 +160,13 @@ public sealed class ContentConverter : JsonConverter<Content>
 [JsonSerializable(typeof(Run.None), TypeInfoPropertyName = "RunNone")]
 [JsonSerializable(typeof(Run.Queued))]
 [JsonSerializable(typeof(Run.Active))]
+[JsonSerializable(typeof(Run.Suspended))]
 [JsonSerializable(typeof(Run.Ended))]
 [JsonSerializable(typeof(Said.ByModel))]
 [JsonSerializable(typeof(Said.ByTool))]
+[JsonSerializable(typeof(Artifact))]
+[JsonSerializable(typeof(Artifact.None), TypeInfoPropertyName = "ArtifactNone")]
+[JsonSerializable(typeof(Artifact.Kept), TypeInfoPropertyName = "ArtifactKept")]
 [JsonSerializable(typeof(Memory))]
 [JsonSerializable(typeof(Memory.None), TypeInfoPropertyName = "MemoryNone")]
 [JsonSerializable(typeof(Memory.Kept))]

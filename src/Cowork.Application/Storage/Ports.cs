@@ -28,7 +28,7 @@ public sealed record Past(long Version, string Hash, IReadOnlyList<Recorded> Eve
 public sealed record Write(string Stream, long Expected, IReadOnlyList<Recorded> Events, string? Session, string? Run, IReadOnlyList<RowChange> Rows);
 
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
-/// <param name="Version">The stream's version that the row shows.</param>
+/// <param name="Version">The stream's version that the row shows: of the last event that went into it.</param>
 /// <param name="Made">Version of the event of this write that made the row; 0: it was there before.</param>
 public sealed record RowChange(string Table, string Key, long Version, RowValue? Row, long Made = 0);
 

@@ -4,8 +4,8 @@ using System.Text.Json.Serialization.Metadata;
 namespace Cowork.Application.Storage;
 
 /// <summary>
-/// A table with one row for each stream of one aggregate, written in the transaction that appends the events and guarded by their expected
-/// version; it can be thrown away and folded again.
+/// A table with rows folded from the streams of one aggregate, written in the transaction that appends the events and guarded by their expected
+/// version; it can be thrown away and folded again. Most have one row for each stream; one that is <see cref="Keyed"/> has any number.
 /// </summary>
 public interface IReadModel
 {
@@ -13,6 +13,12 @@ public interface IReadModel
 
     /// <summary>Name of the aggregate whose streams it shows.</summary>
     string Aggregate { get; }
+
+    /// <summary>True when a stream has several rows, by keys of their own.</summary>
+    bool Keyed { get; }
+
+    /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
+    string? KeyOf(Recorded e);
 
     /// <summary>True when its rows are found by full text.</summary>
     bool Searched { get; }
@@ -26,6 +32,7 @@ public interface IReadModel
 }
 
 /// <param name="Evolve">A pure fold: time comes from the event.</param>
+/// <param name="Key">Of a keyed model: the row that an event goes into.</param>
 /// <param name="Scope">What a row is listed under.</param>
 /// <param name="Search">Text by which a row is found.</param>
 public sealed record ReadModel<TRow>(
@@ -35,10 +42,15 @@ public sealed record ReadModel<TRow>(
     Func<TRow?, Recorded, TRow?> Evolve,
     Func<TRow, string?>? Scope = null,
     Func<TRow, string?>? Status = null,
-    Func<TRow, string?>? Search = null) : IReadModel
+    Func<TRow, string?>? Search = null,
+    Func<Recorded, string?>? Key = null) : IReadModel
     where TRow : class
 {
     public bool Searched => Search is not null;
+
+    public bool Keyed => Key is not null;
+
+    public string? KeyOf(Recorded e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
 
     object? IReadModel.Evolve(object? row, Recorded e) => Evolve((TRow?)row, e);
 

@@ -38,6 +38,11 @@ public static class Roles
         where TBuilder : IEndpointConventionBuilder =>
         endpoint.WithMetadata(new NeedsRole(Member, Admin));
 
+    /// <summary>For deciding what an agent may do.</summary>
+    public static TBuilder NeedsApprover<TBuilder>(this TBuilder endpoint)
+        where TBuilder : IEndpointConventionBuilder =>
+        endpoint.WithMetadata(new NeedsRole(Approver, Admin));
+
     public static TBuilder NeedsAuditor<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
         endpoint.WithMetadata(new NeedsRole(Auditor, Admin));

@@ -16,6 +16,10 @@ public static class Described
 {
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, params WholeNumberQuery[] parameters) => endpoint.WithMetadata([.. parameters]);
 
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, ChoiceQuery parameter) => endpoint.WithMetadata(parameter);
+
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, IdQuery parameter) => endpoint.WithMetadata(parameter);
+
     public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
 
     public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder endpoint, params int[] statuses) => endpoint.WithMetadata(new RefusesWith(statuses));
@@ -76,6 +80,19 @@ public static class Described
                 Maximum = query.Max.ToString(System.Globalization.CultureInfo.InvariantCulture),
                 Default = JsonValue.Create(query.Default),
             };
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+        }
+        foreach (var query in metadata.OfType<ChoiceQuery>())
+        {
+            var schema = new OpenApiSchema
+            {
+                Type = JsonSchemaType.String, Enum = [.. query.Choices.Select(choice => (JsonNode)JsonValue.Create(choice))], Default = JsonValue.Create(query.Default),
+            };
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+        }
+        foreach (var query in metadata.OfType<IdQuery>())
+        {
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Domain.Limits.IdCharsMax };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
         }
         if (metadata.OfType<ResumesByHeader>().Any())

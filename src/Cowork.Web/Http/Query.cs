@@ -17,6 +17,30 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long Defa
             : throw new UnreadableRequestException(Problem.Invalid(place, $"Must be a whole number from {Min} to {Max}."));
 }
 
+/// <summary>A query parameter that is one of a few words.</summary>
+public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, string Default, string Description)
+{
+    /// <exception cref="UnreadableRequestException">It is something else.</exception>
+    public string Read(HttpContext http) =>
+        !http.Request.Query.TryGetValue(Name, out var sent) ? Default
+        : sent is [{ } word] && Choices.Contains(word) ? word
+        : throw new UnreadableRequestException(Problem.Invalid(Name, $"Must be one of {string.Join(", ", Choices)}."));
+}
+
+/// <summary>A query parameter that is an id.</summary>
+public sealed record IdQuery(string Name, string Description);
+
+/// <summary>A session that the query names, by its key.</summary>
+static class SessionInQuery
+{
+    public static IdQuery Parameter { get; } = new("session_id", "Only of this session.");
+
+    /// <summary>Null: none is named.</summary>
+    public static string? Read(HttpContext http) =>
+        !http.Request.Query.TryGetValue(Parameter.Name, out var sent) ? null
+        : PathIds.Key(sent is [{ } id] ? id : "", Parameter.Name, "session", Ids.SessionKey);
+}
+
 /// <summary>What all lists have in common.</summary>
 static class Lists
 {
@@ -37,6 +61,13 @@ public sealed record RunInPath(string Key)
         ValueTask.FromResult(new RunInPath(PathIds.Key(http, "run_id", "run", id => Ids.Key(id, "run", "resp", "task"))));
 }
 
+/// <summary>An approval that the path names, by its key.</summary>
+public sealed record ApprovalInPath(string Key)
+{
+    public static ValueTask<ApprovalInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new ApprovalInPath(PathIds.Key(http, "approval_id", "approval", id => Ids.Key(id, "appr"))));
+}
+
 /// <summary>An API token that the path names, by its key.</summary>
 public sealed record TokenInPath(string Key)
 {
@@ -47,9 +78,11 @@ public sealed record TokenInPath(string Key)
 static class PathIds
 {
     /// <summary>What can be nobody's id is 422; what could be one but is none of ours is 404, like any unknown one.</summary>
-    public static string Key(HttpContext http, string name, string what, Func<string, string?> keyOf)
+    public static string Key(HttpContext http, string name, string what, Func<string, string?> keyOf) =>
+        Key((string?)http.Request.RouteValues[name] ?? "", name, what, keyOf);
+
+    public static string Key(string id, string name, string what, Func<string, string?> keyOf)
     {
-        var id = (string?)http.Request.RouteValues[name] ?? "";
         if (id.Length is 0 or > Limits.IdCharsMax || !id.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-'))
         {
             throw new UnreadableRequestException(Problem.Invalid(name, $"An id has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens."));

@@ -20,7 +20,12 @@ public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
 
 public sealed record CancelAnswer(string RunId, string Status, bool CancelRequested);
 
-public sealed record ArtifactList(string RunId, IReadOnlyList<JsonElement> Artifacts);
+/// <param name="Path">Relative to the session's folder.</param>
+/// <param name="Version">Of the content at this path in this session, from 1.</param>
+public sealed record ArtifactDetails(
+    string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt);
+
+public sealed record ArtifactList(string RunId, IReadOnlyList<ArtifactDetails> Artifacts);
 
 static class RunEndpoints
 {
@@ -118,8 +123,8 @@ static class RunEndpoints
         var (status, said) = before switch
         {
             Run.Ended ended => (200, new CancelAnswer($"run_{key}", ended.Status, CancelRequested: false)),
-            // What waits is cancelled by the request itself.
-            Run.Queued => (202, new CancelAnswer($"run_{key}", "cancelled", CancelRequested: true)),
+            // What nobody drives is cancelled by the request itself.
+            Run.Queued or Run.Suspended => (202, new CancelAnswer($"run_{key}", "cancelled", CancelRequested: true)),
             _ => (202, new CancelAnswer($"run_{key}", "running", CancelRequested: true)),
         };
         return JsonAnswer.Of(status, said, Answers.Json.CancelAnswer);
@@ -136,12 +141,8 @@ static class RunEndpoints
         {
             json.WriteStartObject();
             json.WriteString("run_id", row.RunId);
-            json.WriteStartArray("artifacts");
-            foreach (var found in events.Where(e => EventTypes.FeedType(e.Type) == "artifact_discovered"))
-            {
-                json.WriteRawValue(found.Data.Span, skipInputValidation: true);
-            }
-            json.WriteEndArray();
+            json.WritePropertyName("artifacts");
+            Projections.Artifacts.Write(json, events);
             json.WriteEndObject();
         });
     }

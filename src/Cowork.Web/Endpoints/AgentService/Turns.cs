@@ -145,5 +145,5 @@ public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views,
 
     static RunRow Accepted(Turn turn, NewTurn asked, string session, DateTimeOffset at) => new(
         $"run_{turn.Run}", Ids.IsKey(session) ? $"sess_{session}" : session, "queued", Content.Of(asked.Message!), "", null, null, [], 0, 0, 0, 0, false, asked.IdempotencyKey,
-        at, null, null);
+        "", at, null, null);
 }

@@ -1,0 +1,101 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>Takes decisions on approvals. The first one holds, and lets the run go on, on whatever node.</summary>
+public sealed class ApprovalDecisions(Commands commands, IRunQueries queries, ApprovalOptions options, RunOptions runs)
+{
+    /// <summary>Decides, or answers why not: nobody asks, it was decided otherwise, it expired, or it is for somebody else to decide.</summary>
+    /// <param name="approval">Key of the approval.</param>
+    /// <param name="note">Storable, at most <see cref="Limits.NoteCharsMax"/> characters.</param>
+    /// <param name="header">Claimed together with the decision.</param>
+    /// <param name="answer">
+    /// Makes what the request is answered with, kept for who sends it again; it is given the time of the decision, null when the same one had been taken before.
+    /// </param>
+    public async Task<Refusal?> Decide(
+        string org, Origin by, string approval, bool approved, string? note, RequestKey? header, Func<DateTimeOffset?, ValueTask<StoredAnswer>>? answer,
+        CancellationToken ct)
+    {
+        if (await queries.Approval(org, approval, ct) is not { } place)
+        {
+            return Refusal.NotFound("approval");
+        }
+        if (options.FourEyes && place.RequestedBy == by.Actor)
+        {
+            return new Refusal("four_eyes", 403, "Somebody else than who sent the turn has to decide.");
+        }
+        return await commands.Commit(
+            org, by,
+            async work =>
+            {
+                var before = await work.State(Run.Aggregate, place.Run);
+                var outcome = approved ? ApprovalOutcome.Approved : ApprovalOutcome.Rejected;
+                var refused = await Record(work, place.Run, new RunCommand.DecideApproval($"appr_{approval}", outcome, by.Actor, note, work.Now));
+                var isDecided = !ReferenceEquals(before, await work.State(Run.Aggregate, place.Run));
+                var stored = refused is null && answer is not null ? await answer(isDecided ? work.Now : null) : null;
+                // A key that was used before speaks first, whatever became of the approval since.
+                return header is null ? refused : await header.Claim(work, runs.IdempotencyKept, null, stored) ?? refused;
+            },
+            ct);
+    }
+
+    /// <summary>Puts the decision into the run, and has the run driven on if it is one.</summary>
+    internal static async ValueTask<Refusal?> Record(Work work, string run, RunCommand.DecideApproval decision)
+    {
+        var before = await work.State(Run.Aggregate, run);
+        if (await work.Do(Run.Aggregate, run, decision, Turns.SessionOf(before), run) is { } refused)
+        {
+            return refused;
+        }
+        if (!ReferenceEquals(before, await work.State(Run.Aggregate, run)))
+        {
+            work.Start(new Job(Run.Aggregate.Name, run));
+        }
+        return null;
+    }
+}
+
+/// <summary>Ends the waiting for a decision that nobody took. Late, early or once more it does no harm.</summary>
+public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJobHandler
+{
+    /// <summary>The job's key is the approval's.</summary>
+    public const string JobKind = "approval_expiry";
+
+    const string Actor = "system";
+
+    static readonly Origin System = new(Actor);
+
+    public string Kind => JobKind;
+
+    public async Task<bool> Run(Claim claim, CancellationToken ct)
+    {
+        if (await queries.Approval(claim.Org, claim.Key, ct) is not { } place)
+        {
+            return false;
+        }
+        var finished = false;
+        await commands.Commit(
+            claim.Org, System,
+            async work =>
+            {
+                finished = false;
+                var expire = new RunCommand.DecideApproval($"appr_{claim.Key}", ApprovalOutcome.Expired, Actor, null, work.Now);
+                if (await ApprovalDecisions.Record(work, place.Run, expire) is { } decided)
+                {
+                    return decided;
+                }
+                if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } asked } && asked.ApprovalId == expire.ApprovalId)
+                {
+                    // This host's clock is behind the one that the job was due by.
+                    work.Start(new Job(JobKind, claim.Key, asked.ExpiresAt));
+                    return null;
+                }
+                work.Finish(claim);
+                finished = true;
+                return null;
+            },
+            ct, patient: true);
+        return finished;
+    }
+}

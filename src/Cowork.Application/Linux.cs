@@ -1,0 +1,166 @@
+using System.Runtime.InteropServices;
+using System.Text;
+
+using Microsoft.Win32.SafeHandles;
+
+namespace Cowork.Application;
+
+/// <summary>The system calls by which paths are opened, looked at and changed relative to what is open already. Needs Linux with <c>/proc</c>.</summary>
+static class Linux
+{
+    public const int NotPermitted = 1;
+    public const int NoSuchFile = 2;
+    public const int AccessDenied = 13;
+    public const int Exists = 17;
+    public const int OtherDevice = 18;
+    public const int NameTooLong = 36;
+
+    public enum FileType
+    {
+        Fifo = 0x1000,
+        Directory = 0x4000,
+        Regular = 0x8000,
+        Link = 0xa000,
+        Socket = 0xc000,
+    }
+
+    /// <summary>The name of what is open, whatever its path has become.</summary>
+    public static string Proc(SafeFileHandle handle) => $"/proc/self/fd/{handle.DangerousGetHandle()}";
+
+    /// <summary>Where the opened thing lies now. Pipes and the like have names that are no paths.</summary>
+    public static string? RealPath(SafeFileHandle handle) => new FileInfo(Proc(handle)).LinkTarget is { } path && path.StartsWith('/') ? path : null;
+
+    /// <summary>Opens a path without touching what it leads to, links followed.</summary>
+    public static SafeFileHandle? Open(string path, out int error) => Handle(openat(AtCurrent, Bytes(path), OPath | OCloseOnExec, 0), out error);
+
+    /// <summary>Opens a name in an open folder without touching it. A link is opened itself, not what it leads to.</summary>
+    public static SafeFileHandle? OpenEntry(SafeFileHandle folder, string name, out int error) =>
+        Handle(openat(Fd(folder), Bytes(name), OPath | OCloseOnExec | ONoFollow, 0), out error);
+
+    /// <summary>Opens a folder in an open folder, and nothing but a folder: no link to one.</summary>
+    public static SafeFileHandle? OpenFolder(SafeFileHandle folder, string name, out int error) =>
+        Handle(openat(Fd(folder), Bytes(name), OPath | OCloseOnExec | ONoFollow | ODirectory, 0), out error);
+
+    /// <summary>Makes a folder in an open folder; 0 or the error.</summary>
+    public static int MakeFolder(SafeFileHandle folder, string name) => Error(mkdirat(Fd(folder), Bytes(name), 0x1ff));
+
+    /// <summary>Makes a new file in an open folder and opens it for writing.</summary>
+    /// <param name="mode">Its permissions, less what the process's mask takes away.</param>
+    public static SafeFileHandle? MakeFile(SafeFileHandle folder, string name, int mode, out int error) =>
+        Handle(openat(Fd(folder), Bytes(name), OWriteOnly | OCreate | OExclusive | ONoFollow | OCloseOnExec, mode), out error);
+
+    /// <summary>Removes a name that is no folder's; 0 or the error.</summary>
+    public static int Remove(SafeFileHandle folder, string name) => Error(unlinkat(Fd(folder), Bytes(name), 0));
+
+    /// <summary>Renames; 0 or the error. A link is renamed or replaced itself.</summary>
+    /// <param name="replace">False: <see cref="Exists"/> when the new name is taken.</param>
+    public static int Rename(SafeFileHandle folder, string name, SafeFileHandle newFolder, string newName, bool replace) =>
+        Error(renameat2(Fd(folder), Bytes(name), Fd(newFolder), Bytes(newName), replace ? 0u : 1u));
+
+    /// <summary>Permissions of an open file; 0 or the error.</summary>
+    public static int SetMode(SafeFileHandle file, int mode) => Error(fchmod(Fd(file), mode & 0x1ff));
+
+    /// <summary>Waits until the names in an open folder are on the disk. A file system that cannot is left alone.</summary>
+    public static void Sync(SafeFileHandle folder)
+    {
+        using var readable = Handle(openat(Fd(folder), Bytes("."), ODirectory | OCloseOnExec, 0), out _);
+        if (readable is not null)
+        {
+            _ = fsync(Fd(readable));
+        }
+    }
+
+    /// <summary>What is open; null when the system does not say.</summary>
+    public static Stat? Look(SafeFileHandle handle) => statx(Fd(handle), [0], AtEmptyPath, StatxBasic, out var stat) == 0 ? stat : null;
+
+    static SafeFileHandle? Handle(int fd, out int error)
+    {
+        error = fd < 0 ? Marshal.GetLastPInvokeError() : 0;
+        return fd < 0 ? null : new SafeFileHandle(fd, ownsHandle: true);
+    }
+
+    static int Error(int result) => result == 0 ? 0 : Marshal.GetLastPInvokeError();
+
+    static int Fd(SafeFileHandle handle) => (int)handle.DangerousGetHandle();
+
+    static byte[] Bytes(string path) => Encoding.UTF8.GetBytes(path + '\0');
+
+    // These values and the layout of struct statx are the same on every Linux that .NET runs on, but for the two that ARM has otherwise.
+    const int AtCurrent = -100;
+    const int OWriteOnly = 0x1;
+    const int OCreate = 0x40;
+    const int OExclusive = 0x80;
+    const int OPath = 0x200000;
+    const int OCloseOnExec = 0x80000;
+    const int AtEmptyPath = 0x1000;
+    const uint StatxBasic = 0x7ff;
+
+    static readonly bool IsArm = RuntimeInformation.ProcessArchitecture is Architecture.Arm or Architecture.Arm64;
+    static readonly int ODirectory = IsArm ? 0x4000 : 0x10000;
+    static readonly int ONoFollow = IsArm ? 0x8000 : 0x20000;
+
+    [StructLayout(LayoutKind.Sequential)]
+    public struct StatTime
+    {
+        public long Seconds;
+        public uint Nanoseconds;
+        public int Reserved;
+    }
+
+    [StructLayout(LayoutKind.Sequential, Size = 256)]
+    public struct Stat
+    {
+        public uint Mask;
+        public uint BlockSize;
+        public ulong Attributes;
+        public uint Links;
+        public uint User;
+        public uint Group;
+        public ushort Mode;
+        public ushort Spare;
+        public ulong Inode;
+        public ulong Size;
+        public ulong Blocks;
+        public ulong AttributesMask;
+        public StatTime Accessed;
+        public StatTime Born;
+        public StatTime Changed;
+        public StatTime Modified;
+        public uint RealDeviceMajor;
+        public uint RealDeviceMinor;
+        public uint DeviceMajor;
+        public uint DeviceMinor;
+
+        public readonly FileType Type => (FileType)(Mode & 0xf000);
+
+        /// <summary>In bytes.</summary>
+        public readonly long Length => checked((long)Size);
+
+        /// <summary>Changes when the content does.</summary>
+        public readonly string Version =>
+            $"{DeviceMajor}:{DeviceMinor}:{Inode}:{Size}:{Modified.Seconds}.{Modified.Nanoseconds}:{Changed.Seconds}.{Changed.Nanoseconds}";
+    }
+
+#pragma warning disable SYSLIB1054, IDE1006 // The names are the system's own, and nothing here needs generated marshalling.
+    [DllImport("libc", SetLastError = true)]
+    static extern int openat(int folder, byte[] path, int flags, int mode);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int mkdirat(int folder, byte[] path, int mode);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int unlinkat(int folder, byte[] path, int flags);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int renameat2(int folder, byte[] path, int newFolder, byte[] newPath, uint flags);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int fchmod(int fd, int mode);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int fsync(int fd);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int statx(int fd, byte[] path, int flags, uint mask, out Stat stat);
+#pragma warning restore SYSLIB1054, IDE1006
+}

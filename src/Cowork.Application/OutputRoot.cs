@@ -1,0 +1,38 @@
+namespace Cowork.Application;
+
+/// <summary>The folder below which what a run writes is an artifact.</summary>
+public static class OutputRoot
+{
+    /// <summary>Relative to the session's folder.</summary>
+    public const string Path = ".anton/output";
+
+    /// <summary>True for a path below it.</summary>
+    /// <param name="relative">As it resolves, relative to the session's folder.</param>
+    public static bool Holds(string relative) => relative.StartsWith(Path + "/", StringComparison.Ordinal);
+
+    /// <summary>The media type that the name stands for.</summary>
+    public static string MediaType(string path) => System.IO.Path.GetExtension(path).ToLowerInvariant() switch
+    {
+        ".md" => "text/markdown",
+        ".txt" or ".log" => "text/plain",
+        ".html" or ".htm" => "text/html",
+        ".css" => "text/css",
+        ".js" or ".mjs" => "text/javascript",
+        ".csv" => "text/csv",
+        ".json" => "application/json",
+        ".ipynb" => "application/x-ipynb+json",
+        ".xml" => "application/xml",
+        ".yaml" or ".yml" => "application/yaml",
+        ".pdf" => "application/pdf",
+        ".png" => "image/png",
+        ".jpg" or ".jpeg" => "image/jpeg",
+        ".gif" => "image/gif",
+        ".svg" => "image/svg+xml",
+        ".webp" => "image/webp",
+        ".zip" => "application/zip",
+        ".docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ".xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        ".pptx" => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        _ => "application/octet-stream",
+    };
+}

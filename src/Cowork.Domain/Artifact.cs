@@ -1,0 +1,50 @@
+using static Cowork.Domain.ArtifactCommand;
+using static Cowork.Domain.ArtifactEvent;
+
+namespace Cowork.Domain;
+
+public abstract record ArtifactCommand(DateTimeOffset Now)
+{
+    /// <summary>A run has written the file.</summary>
+    /// <param name="Path">Relative to the session's folder.</param>
+    /// <param name="Sha256">Hex, of the bytes, which lie in the blob store under it.</param>
+    public sealed record Discover(
+        string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now) : ArtifactCommand(Now);
+}
+
+public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
+{
+    /// <param name="Version">Of the content at this path in this session, from 1. The same content written by a later run keeps it.</param>
+    public sealed record ArtifactDiscovered(
+        string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At) : ArtifactEvent(At);
+}
+
+/// <summary>A file that the runs of a session write below its output root: one path, one artifact, as many versions as there were contents in a row.</summary>
+public abstract record Artifact
+{
+    public sealed record None : Artifact;
+
+    public sealed record Kept(string RunId, string Sha256, int Version) : Artifact;
+
+    public static Aggregate<ArtifactCommand, ArtifactEvent, Artifact> Aggregate { get; } = new("artifact", new None(), Decide, Evolve);
+
+    /// <summary>Key of the artifact at a path of a session.</summary>
+    public static string KeyOf(string sessionId, string path) => Ids.KeyOf($"artifact {sessionId} {path}");
+
+    public static Decision<ArtifactEvent> Decide(ArtifactCommand command, Artifact state) => (command, state) switch
+    {
+        (Discover c, Kept k) when k.RunId == c.RunId && k.Sha256 == c.Sha256 => Decision<ArtifactEvent>.Nothing,
+        (Discover c, Kept k) => Discovered(c, k.Sha256 == c.Sha256 ? k.Version : k.Version + 1),
+        (Discover c, _) => Discovered(c, 1),
+        _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
+    };
+
+    public static Artifact Evolve(Artifact state, ArtifactEvent e) => e switch
+    {
+        ArtifactDiscovered d => new Kept(d.RunId, d.Sha256, d.Version),
+        _ => throw new System.Diagnostics.UnreachableException(e.GetType().Name),
+    };
+
+    static ArtifactDiscovered Discovered(Discover c, int version) =>
+        new(c.ArtifactId, c.SessionId, c.RunId, c.Path, c.Sha256, c.Bytes, version, c.MediaType, c.Now);
+}

@@ -1,0 +1,143 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>Body of <c>POST /approvals/{id}/decision</c>.</summary>
+/// <param name="Note">Why; the model reads it when the call is rejected.</param>
+public sealed record NewDecision(bool? Approved, string? Note = null) : IRequestBody<NewDecision>
+{
+    public static JsonTypeInfo<NewDecision> Json => WebJson.Default.NewDecision;
+
+    public void Check(Faults faults)
+    {
+        if (Approved is null)
+        {
+            faults.Add("$.approved", "Say true or false.");
+        }
+        if (Note?.Length > Limits.NoteCharsMax)
+        {
+            faults.Add("$.note", $"A note has at most {Limits.NoteCharsMax} characters.");
+        }
+    }
+}
+
+/// <summary>An approval; <see cref="Projections.Approvals"/> writes it.</summary>
+/// <param name="ToolInput">The call's arguments: an object, or the text that the model wrote when it is none.</param>
+/// <param name="ArgsDigest">Hex SHA-256 of that text: only this very call is made.</param>
+public sealed record ApprovalDetails(
+    string ApprovalId, string SessionId, string RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
+    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote);
+
+/// <param name="SessionId">The session that was asked about, null: all.</param>
+public sealed record ApprovalList(string? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
+
+static class ApprovalEndpoints
+{
+    static readonly ChoiceQuery Status = new("status", ["pending", "approved", "rejected", "expired", "all"], "pending", "Only those in this state.");
+
+    public static void MapApprovals(this IEndpointRouteBuilder routes)
+    {
+        var approvals = routes.MapGroup("/approvals").WithTags("Approvals");
+        approvals.MapGet("", List)
+            .WithSummary("List approvals, newest first: what is asked for and why, and who decided what, when and why")
+            .Takes(Status).Takes(SessionInQuery.Parameter).Takes(Lists.Limit)
+            .Produces<ApprovalList>().Refuses(404, 422);
+        approvals.MapGet("/{approval_id}", Get)
+            .WithSummary("Show an approval")
+            .Produces<ApprovalDetails>().Refuses(404, 422);
+        approvals.MapPost("/{approval_id}/decision", Decide).NeedsApprover()
+            .WithSummary("Approve or reject the call; its run goes on")
+            .Produces<ApprovalDetails>(200).Refuses(400, 404, 409, 413, 415, 422);
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var status = Status.Read(http);
+        var limit = (int)Lists.Limit.Read(http);
+        var session = SessionInQuery.Read(http);
+        SessionRow? of = null;
+        if (session is not null)
+        {
+            if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session, ct) is not { } found)
+            {
+                return Problem.NotFound("session");
+            }
+            of = Projections.Sessions.Model.Read(found.Json.Span);
+        }
+        var query = new RowQuery(session, status == "all" ? null : status, limit);
+        var shown = new List<(ApprovalRow Row, string? Input)>();
+        foreach (var row in await rows.List(caller.Org, Projections.Approvals.Model.Table, query, ct))
+        {
+            shown.Add(await View(Projections.Approvals.Model.Read(row.Json.Span), blobs, ct));
+        }
+        return JsonAnswer.Of(200, json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("session_id", of?.SessionId);
+            json.WriteStartArray("approvals");
+            foreach (var (row, input) in shown)
+            {
+                Projections.Approvals.Write(json, row, input);
+            }
+            json.WriteEndArray();
+            json.WriteEndObject();
+        });
+    }
+
+    static async Task<IResult> Get(ApprovalInPath approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await Find(caller.Org, approval.Key, rows, ct) is { } row ? await Answer(row, blobs, ct) : Problem.NotFound("approval");
+
+    static async Task<IResult> Decide(
+        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, Commands commands, IBlobs blobs, CancellationToken ct)
+    {
+        if (await Find(caller.Org, approval.Key, rows, ct) is not { } before)
+        {
+            return Problem.NotFound("approval");
+        }
+        var approved = body.Value.Approved == true;
+        var note = string.IsNullOrWhiteSpace(body.Value.Note) ? null : body.Value.Note;
+        JsonAnswer? answer = null;
+        var refused = await decisions.Decide(
+            caller.Org, caller.Origin, approval.Key, approved, note, body.Key,
+            async decidedAt =>
+            {
+                // A decision that was there already is shown as it was taken.
+                var row = decidedAt is null
+                    ? await Find(caller.Org, approval.Key, rows, ct) ?? before
+                    : before with { Status = approved ? "approved" : "rejected", DecidedAt = decidedAt, DecidedBy = caller.Actor, DecisionNote = note };
+                answer = await Answer(row, blobs, ct);
+                return await answer.ToStored(blobs, ct);
+            },
+            ct);
+        return refused switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
+            _ => Problem.Of(refused),
+        };
+    }
+
+    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    static async ValueTask<ApprovalRow?> Find(string org, string key, IRows rows, CancellationToken ct) =>
+        await rows.Get(org, Projections.Approvals.Model.Table, key, ct) is { } found
+        && Projections.Approvals.Model.Read(found.Json.Span) is var row
+        && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null
+            ? row
+            : null;
+
+    static async ValueTask<(ApprovalRow Row, string? Input)> View(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>
+        (row, row.ToolInput is Content.Blob input ? await blobs.Text(input, ct) : null);
+
+    static async ValueTask<JsonAnswer> Answer(ApprovalRow row, IBlobs blobs, CancellationToken ct)
+    {
+        var (_, input) = await View(row, blobs, ct);
+        return JsonAnswer.Of(200, json => Projections.Approvals.Write(json, row, input));
+    }
+}

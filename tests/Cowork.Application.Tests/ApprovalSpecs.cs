@@ -1,0 +1,363 @@
+using System.Text.Json;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>A call that a person has to confirm suspends its run, durably, and the decision lets the very call be made, wherever and whenever.</summary>
+public sealed class ApprovalSpecs : IDisposable
+{
+    const string Message = "go\nwrite_file {\"path\":\"report.md\",\"content\":\"hello\"}";
+
+    static readonly string[] UntilAsked =
+        ["run_created", "run_started", "memory_retrieval", "llm_response", "tool_call", "policy_decision", "approval_requested"];
+
+    static readonly string[] Whole =
+        [.. UntilAsked, "approval_decided", "tool_result", "output_delta", "llm_response", "assistant_reply", "run_completed"];
+
+    readonly Workspace work = new();
+
+    public void Dispose() => work.Dispose();
+
+    /// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
+    sealed class HostDiedException : OperationCanceledException;
+
+    [Fact]
+    public async Task A_call_to_be_confirmed_waits_and_is_made_once_it_is_approved()
+    {
+        var (bench, host, run, approval) = await Asked();
+        Assert.Equal(UntilAsked, await bench.Story($"run-{run}"));
+        Assert.False(File.Exists(Path.Combine(work.Root, "report.md")));
+        var pending = await Row(bench, run);
+        Assert.Equal(("approval_required", approval), (pending.Status, Assert.Single(pending.PendingApprovalIds)));
+
+        Assert.Null(await host.Decide(approval, approved: true, "fine"));
+        Assert.Equal("running", (await Row(bench, run)).Status);
+        await Drive(host);
+        Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
+        Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
+        var ended = await Row(bench, run);
+        Assert.Equal(("completed", 1), (ended.Status, ended.Attempt));
+        Assert.Empty(ended.PendingApprovalIds);
+
+        var shown = await Approval(bench, approval);
+        Assert.Equal(
+            ("approved", "user:bob", "fine", "write_file", "create_inside", "A new file outside the output root. (report.md)"),
+            (shown.Status, shown.DecidedBy, shown.DecisionNote, shown.ToolName, shown.Rule, shown.Reason));
+        await AssertSound(bench, run, "completed");
+    }
+
+    [Fact]
+    public async Task A_rejected_call_is_not_made_and_the_model_is_told_why()
+    {
+        var (bench, host, run, approval) = await Asked();
+        Assert.Null(await host.Decide(approval, approved: false, "not there"));
+        await Drive(host);
+        Assert.False(File.Exists(Path.Combine(work.Root, "report.md")));
+        var result = await Result(bench, run);
+        Assert.Equal((true, Content.Of("Refused by user:bob: not there"), 1), (result.IsError, result.Content, result.Attempt));
+        Assert.Equal(("completed", "rejected"), ((await Row(bench, run)).Status, (await Approval(bench, approval)).Status));
+        await AssertSound(bench, run, "completed");
+    }
+
+    [Fact]
+    public async Task Nobody_decides_and_after_a_day_the_system_rejects()
+    {
+        var (bench, host, run, approval) = await Asked();
+        bench.Clock.Advance(TimeSpan.FromHours(24) - TimeSpan.FromSeconds(1));
+        Assert.Equal(0, host.Node.ClaimDue());
+        bench.Clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.Equal("approval_decided", await host.Decide(approval, approved: true));
+        await DriveOne(host);
+        var expired = await Approval(bench, approval);
+        Assert.Equal(("expired", "system"), (expired.Status, expired.DecidedBy));
+        Assert.Equal("approval_decided", await host.Decide(approval, approved: false));
+        await Drive(host);
+        Assert.Equal(Content.Of("Refused: nobody approved this call in time."), (await Result(bench, run)).Content);
+        await AssertSound(bench, run, "completed");
+        Assert.Empty(bench.Engine.Jobs);
+    }
+
+    [Fact]
+    public async Task Expiring_early_late_or_again_does_no_harm()
+    {
+        var (bench, host, run, approval) = await Asked();
+        var claim = new Claim(Bench.Org, ApprovalExpiry.JobKind, Ids.Key(approval, "appr")!, 1);
+        Assert.False(await host.Expiry.Run(claim, default)); // too early: the job stays
+        Assert.Equal(UntilAsked, await bench.Story($"run-{run}"));
+        Assert.Null(await host.Decide(approval, approved: true));
+        await Drive(host);
+        Assert.False(await host.Expiry.Run(claim with { Key = Ids.NewKey(bench.Clock.GetUtcNow()) }, default)); // of no approval
+        bench.Clock.Advance(TimeSpan.FromHours(25));
+        await Drive(host);
+        Assert.Equal("approved", (await Approval(bench, approval)).Status);
+        Assert.Empty(bench.Engine.Jobs);
+        await AssertSound(bench, run, "completed");
+    }
+
+    [Fact]
+    public async Task Cancelling_while_it_waits_ends_the_run_and_starts_the_next()
+    {
+        var (bench, host, run, approval) = await Asked();
+        var next = await host.Send("s", "next");
+        Assert.Null(await host.Turns.Cancel(Bench.Org, Bench.User, run, null, null, default));
+        var row = await Row(bench, run);
+        Assert.Equal("cancelled", row.Status);
+        Assert.Empty(row.PendingApprovalIds);
+        Assert.Equal(("rejected", "system"), ((await Approval(bench, approval)).Status, (await Approval(bench, approval)).DecidedBy));
+        Assert.Equal("approval_decided", await host.Decide(approval, approved: true));
+        await Drive(host);
+        Assert.Equal("completed", (await Row(bench, next)).Status);
+        await AssertSound(bench, run, "cancelled");
+    }
+
+    [Fact]
+    public async Task With_four_eyes_who_sent_the_turn_may_not_decide()
+    {
+        var (_, host, _, approval) = await Asked(new() { FourEyes = true });
+        Assert.Equal("four_eyes", await host.Decide(approval, approved: true, by: Bench.User.Actor));
+        Assert.Null(await host.Decide(approval, approved: true, by: "user:bob"));
+    }
+
+    [Fact]
+    public async Task An_unknown_approval_is_not_found()
+    {
+        var (bench, host, _, _) = await Asked();
+        Assert.Equal("not_found", await host.Decide($"appr_{Ids.NewKey(bench.Clock.GetUtcNow())}", approved: true));
+    }
+
+    [Fact]
+    public async Task Decided_on_one_host_the_run_goes_on_on_another()
+    {
+        var (bench, first, run, approval) = await Asked();
+        var second = bench.AddHost("n2");
+        // It knows the run as it waits, and must not go by that when it gets the job.
+        Assert.IsType<Run.Suspended>(await second.Commands.State(Bench.Org, Run.Aggregate, run, default));
+        Assert.Null(await first.Decide(approval, approved: true));
+        first.Node.Die();
+        await Drive(second);
+        var resumed = (await Events(bench, run)).OfType<RunEvent.RunResumed>().Single();
+        Assert.Equal("n2", resumed.Node);
+        await AssertSound(bench, run, "completed");
+    }
+
+    [Fact]
+    public async Task Approve_and_reject_racing_leave_one_decision()
+    {
+        for (var round = 0; round < 8; round++)
+        {
+            var (bench, first, run, approval) = await Asked();
+            var second = bench.AddHost("n2");
+            var decisions = await Task.WhenAll(Enumerable.Range(0, 64).Select(
+                i => Task.Run(() => (i % 4 < 2 ? first : second).Decide(approval, approved: i % 2 == 0, by: $"user:{i}"))));
+            var decided = Assert.Single((await Events(bench, run)).OfType<RunEvent.ApprovalDecided>());
+            var won = decided.Outcome == ApprovalOutcome.Approved ? 0 : 1;
+            Assert.All(decisions.Select((code, i) => (code, i)), d => Assert.Equal(d.i % 2 == won ? null : "approval_decided", d.code));
+            await Drive(first);
+            await Drive(second);
+            Assert.Equal(won == 0, File.Exists(Path.Combine(work.Root, "report.md")));
+            File.Delete(Path.Combine(work.Root, "report.md"));
+            await AssertSound(bench, run, "completed");
+        }
+    }
+
+    [Fact]
+    public async Task A_file_that_appeared_while_the_approval_was_pending_is_not_overwritten()
+    {
+        var (bench, host, run, approval) = await Asked();
+        work.Write("report.md", "somebody else's");
+        Assert.Null(await host.Decide(approval, approved: true));
+        await Drive(host);
+        Assert.Equal("somebody else's", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
+        Assert.True((await Result(bench, run)).IsError);
+    }
+
+    [Theory]
+    [InlineData(false)] // the host dies before the commit
+    [InlineData(true)]  // the commit happened, and the host died before it heard of it
+    public async Task A_host_that_dies_at_any_commit_leaves_a_run_that_another_ends(bool after)
+    {
+        var commits = 0;
+        for (var at = 0; ; at++)
+        {
+            var (bench, tool, run, crashes) = await RunDyingAt([(at, after)]);
+            await AssertWhole(bench, tool, run, crashes);
+            if (crashes == 0)
+            {
+                break;
+            }
+            commits++;
+        }
+        Assert.Equal(6, commits); // started, asked, decided, resumed, result, reply with the end
+    }
+
+    [Fact]
+    public async Task Hosts_that_die_again_and_again_still_get_it_done()
+    {
+        for (var seed = 1; seed <= 100; seed++)
+        {
+            var random = new Random(seed);
+            var deaths = Enumerable.Range(0, 14).Where(_ => random.Next(2) == 0).Select(at => (at, random.Next(2) == 0)).ToList();
+            var (bench, tool, run, crashes) = await RunDyingAt(deaths);
+            await AssertWhole(bench, tool, run, crashes);
+        }
+    }
+
+    [Fact]
+    public async Task An_effect_without_its_record_is_repeated_as_the_second_attempt_with_the_same_token()
+    {
+        // Commit by commit: started, asked, decided, resumed, and then the result, which is lost.
+        var (bench, tool, run, crashes) = await RunDyingAt([(4, false)]);
+        Assert.Equal(1, crashes);
+        Assert.Equal([($"run_{run}:3", 1), ($"run_{run}:3", 2)], tool.Calls);
+        Assert.Equal(2, (await Result(bench, run)).Attempt);
+        await AssertWhole(bench, tool, run, crashes);
+    }
+
+    async Task AssertWhole(Bench bench, RecordingTool tool, string run, int crashes)
+    {
+        Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
+        Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
+        Assert.Equal(["report.md"], Directory.EnumerateFileSystemEntries(work.Root).Select(Path.GetFileName));
+        Assert.Single(tool.Calls.Select(c => c.Token).Distinct());
+        Assert.True(tool.Calls.Count <= 1 + crashes);
+        Assert.False((await Result(bench, run)).IsError);
+        await AssertSound(bench, run, "completed");
+    }
+
+    /// <param name="deaths">Numbers of the commits after the turn's, from 0, at which the host dies, and whether after or before it.</param>
+    async Task<(Bench Bench, RecordingTool Tool, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    {
+        File.Delete(Path.Combine(work.Root, "report.md"));
+        var (bench, tool) = NewBench(new());
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        var run = await host.Send("s", Message);
+        var (commits, crashes) = (0, 0);
+        bench.Engine.FailPoint = (_, after) =>
+        {
+            var at = after ? commits++ : commits;
+            if (deaths.Contains((at, after)))
+            {
+                commits += after ? 0 : 1;
+                throw new HostDiedException();
+            }
+        };
+        while (await host.Commands.Fresh(Bench.Org, Run.Aggregate, run, default) is var state and not Run.Ended)
+        {
+            try
+            {
+                if (state is Run.Suspended { Pending: { } asked })
+                {
+                    Assert.Null(await host.Decide(asked.ApprovalId, approved: true));
+                }
+                else
+                {
+                    await DriveOne(host);
+                }
+            }
+            catch (HostDiedException)
+            {
+                crashes++;
+                host.Node.Die();
+                host = bench.AddHost($"n{crashes}");
+                Assert.True(crashes < 100, "No progress.");
+            }
+        }
+        bench.Engine.FailPoint = null;
+        bench.Clock.Advance(TimeSpan.FromHours(24));
+        await Drive(host);
+        Assert.Empty(bench.Engine.Jobs);
+        return (bench, tool, run, crashes);
+    }
+
+    (Bench Bench, RecordingTool Tool) NewBench(ApprovalOptions options)
+    {
+        var blobs = new Testing.InMemoryBlobs();
+        var tool = new RecordingTool(new WriteFile(Policy.BuiltIn, blobs));
+        return (new() { Blobs = blobs, Workspace = work.Root, Tools = [tool], Approvals = options }, tool);
+    }
+
+    /// <summary>A run that waits for an approval.</summary>
+    async Task<(Bench Bench, Bench.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null)
+    {
+        var (bench, _) = NewBench(options ?? new());
+        var host = bench.AddHost("n1");
+        await host.OpenSession("s");
+        var run = await host.Send("s", Message);
+        await Drive(host);
+        var waiting = Assert.IsType<Run.Suspended>(await host.Commands.State(Bench.Org, Run.Aggregate, run, default));
+        return (bench, host, run, waiting.Pending!.ApprovalId);
+    }
+
+    /// <summary>Does every job that is due.</summary>
+    static async Task Drive(Bench.Host host)
+    {
+        host.Node.ClaimDue();
+        while (host.Node.Ready > 0)
+        {
+            await DriveOne(host);
+            host.Node.ClaimDue();
+        }
+    }
+
+    /// <summary>Does one job that is due, as the host's runner would.</summary>
+    static async Task DriveOne(Bench.Host host)
+    {
+        await foreach (var (claim, lost) in host.Node.Claims(CancellationToken.None))
+        {
+            IJobHandler handler = claim.Kind == ApprovalExpiry.JobKind ? host.Expiry : host.Driver;
+            if (!await handler.Run(claim, lost))
+            {
+                await host.Node.Complete(claim, default);
+            }
+            return;
+        }
+    }
+
+    static async Task AssertSound(Bench bench, string run, string status)
+    {
+        foreach (var model in ReadModels.All)
+        {
+            Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
+        }
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default));
+        Assert.Null(fault);
+        Assert.Equal(status, report!.Status);
+    }
+
+    static async Task<RunRow> Row(Bench bench, string run) =>
+        Runs.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Runs.Model.Table, run, default))!.Json.Span);
+
+    static async Task<ApprovalRow> Approval(Bench bench, string id) =>
+        Approvals.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Approvals.Model.Table, Ids.Key(id, "appr")!, default))!.Json.Span);
+
+    static async Task<IEnumerable<Event>> Events(Bench bench, string run) =>
+        (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
+
+    static async Task<RunEvent.ToolResult> Result(Bench bench, string run) => (await Events(bench, run)).OfType<RunEvent.ToolResult>().Single();
+
+    /// <summary>A tool, and the calls that it got.</summary>
+    sealed class RecordingTool(ITool tool) : ITool
+    {
+        public List<(string Token, int Attempt)> Calls { get; } = [];
+
+        public string Name => tool.Name;
+
+        public string Description => tool.Description;
+
+        public JsonElement Schema => tool.Schema;
+
+        public CallSubject Subject(ToolContext context, JsonElement input) => tool.Subject(context, input);
+
+        public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
+        {
+            Calls.Add((context.IdempotencyToken, context.Attempt));
+            return tool.Run(context, input, ct);
+        }
+    }
+}
