@@ -9,6 +9,9 @@ namespace Cowork.Application;
 /// </summary>
 public sealed class GrantedEntry : IDisposable
 {
+    /// <summary>Why there is no entry when a folder on its way is missing, so that it could be made.</summary>
+    internal const string Nothing = "There is no such file or folder.";
+
     const int UsualMode = 0x1b6;
 
     readonly SafeFileHandle folder;
@@ -198,7 +201,7 @@ public sealed class GrantedEntry : IDisposable
 
     static string Words(int error) => error switch
     {
-        Linux.NoSuchFile => "There is no such file or folder.",
+        Linux.NoSuchFile => Nothing,
         Linux.AccessDenied or Linux.NotPermitted => "The host may not change it.",
         Linux.NameTooLong => "A name in the path is too long.",
         _ => $"The system refuses (error {error}).",

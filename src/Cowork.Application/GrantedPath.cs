@@ -176,7 +176,7 @@ public abstract record GrantedPath : IDisposable
             }
             break;
         }
-        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : "There is no such file or folder.");
+        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : GrantedEntry.Nothing);
     }
 
     internal static string? Below(string root, string path) =>

@@ -81,7 +81,7 @@ static class PathArgument
         {
             // A folder that is still to be made is no fault of a write.
             return entry is not null ? Change(kind, entry)
-                : kind == "create" && granted is GrantedPath.Missing ? resolved
+                : kind == "create" && why == GrantedEntry.Nothing ? resolved
                 : resolved with { Invalid = $"{Quoted(path!)}: {why}" };
         }
     }

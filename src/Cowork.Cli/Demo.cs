@@ -62,6 +62,18 @@ static class Demo
         var tools = "/tool search_files {\"query\": \"Barrow\", \"limit\": 3}\n/say That is what the file says about Barrow.";
         await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = tools });
 
+        Title("The agent wants to write a report into the workspace: that waits for a person");
+        var report = "/tool write_file {\"path\":\"report.md\",\"content\":\"# Barrow\\n\\nBRW, the northernmost airport of the file.\\n\"}\n"
+            + "/tool write_file {\"path\":\".anton/output/barrow.csv\",\"content\":\"iata,latitude\\nBRW,71.2854475\\n\"}\n/say The report is written.";
+        var waiting = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = report });
+        var reporting = waiting.GetProperty("run_id").GetString();
+        Say($"report.md is {(File.Exists(Path.Combine(workspace, "report.md")) ? "there" : "not there yet")}");
+        var pending = (await Get(http, "/approvals?session_id=demo")).GetProperty("approvals")[0].GetProperty("approval_id").GetString();
+        await Send(http, HttpMethod.Post, $"/approvals/{pending}/decision", new { approved = true, note = "go ahead" });
+        await Ended(http, $"/runs/{reporting}");
+        Say($"report.md: {(await File.ReadAllTextAsync(Path.Combine(workspace, "report.md"))).ReplaceLineEndings(" ")}");
+        await Get(http, $"/runs/{reporting}/artifacts");
+
         Title("The same request again: the same run, nothing done twice");
         await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
         await following.CancelAsync();
@@ -103,6 +115,26 @@ static class Demo
         Say($"  {(int)response.StatusCode} {answer.GetRawText()}");
         response.EnsureSuccessStatusCode();
         return answer;
+    }
+
+    static async Task<JsonElement> Get(HttpClient http, string path)
+    {
+        var answer = await http.GetFromJsonAsync<JsonElement>(path);
+        Say($"GET {path}\n  200 {answer.GetRawText()}");
+        return answer;
+    }
+
+    static async Task Ended(HttpClient http, string run)
+    {
+        var clock = Stopwatch.StartNew();
+        while ((await http.GetFromJsonAsync<JsonElement>(run)).GetProperty("status").GetString() is not ("completed" or "failed" or "cancelled"))
+        {
+            if (clock.Elapsed > StartMax)
+            {
+                throw new InvalidOperationException("The run does not end.");
+            }
+            await Task.Delay(20);
+        }
     }
 
     static readonly JsonSerializerOptions Plain = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };

@@ -23,7 +23,7 @@ sealed class Bench
 
     public InMemoryBlobs Blobs { get; init; } = new();
 
-    public ScriptedModel Model { get; } = new();
+    public ScriptedModel Model { get; init; } = new();
 
     public CountingTool Tool { get; } = new();
 

@@ -15,6 +15,9 @@ sealed class ScriptedModel : IChatClient
     /// <summary>Waited for before anything is answered.</summary>
     public Func<CancellationToken, Task> Before { get; set; } = _ => Task.CompletedTask;
 
+    /// <summary>It asks for its calls in every round, whatever it has been told.</summary>
+    public bool Loops { get; init; }
+
     public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
         IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
@@ -24,7 +27,7 @@ sealed class ScriptedModel : IChatClient
         var answered = all.Skip(user).SelectMany(m => m.Contents).OfType<FunctionResultContent>().ToList();
         Rounds.Add(answered.Count == 0 ? 1 : 2);
         await Before(cancellationToken);
-        if (answered.Count == 0 && lines.Length > 1)
+        if ((answered.Count == 0 || Loops) && lines.Length > 1)
         {
             for (var i = 1; i < lines.Length; i++)
             {

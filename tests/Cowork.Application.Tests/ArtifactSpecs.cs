@@ -1,0 +1,76 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>What a run writes below its output root is found, with its versions, and is that run's and no other's.</summary>
+public sealed class ArtifactSpecs : IDisposable
+{
+    readonly Workspace work = new();
+
+    public void Dispose() => work.Dispose();
+
+    [Fact]
+    public async Task Two_sessions_in_one_folder_have_each_their_own()
+    {
+        var blobs = new InMemoryBlobs();
+        var bench = new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var host = bench.AddHost("n1");
+        await host.OpenSession("s");
+        await host.OpenSession("t");
+        work.Write(".anton/output/there.md", "was there before");
+        Assert.Equal(["r.md 1 one", "data/x.csv 1 two"], await Artifacts("s", Write("r.md", "one") + Write("data/x.csv", "two")));
+        Assert.Equal(["r.md 1 other"], await Artifacts("t", Write("r.md", "other")));
+        Assert.Equal(["r.md 2 next", "r.md 3 last"], await Artifacts("s", Write("r.md", "next") + Write("r.md", "last") + Write("r.md", "last")));
+        Assert.Equal(["r.md 3 last"], await Artifacts("s", Write("r.md", "last")));
+        Assert.Empty(await Artifacts("s", ""));
+
+        async Task<IEnumerable<string>> Artifacts(string session, string calls)
+        {
+            var run = await host.Send(session, "go" + calls);
+            host.Node.ClaimDue();
+            await foreach (var (claim, lost) in host.Node.Claims(default))
+            {
+                Assert.True(await ((IJobHandler)host.Driver).Run(claim, lost));
+                break;
+            }
+            var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, Bench.Org, session, run, default));
+            Assert.Null(fault);
+            Assert.Equal("completed", report!.Status);
+            var found = (await bench.Engine.OfRun(Bench.Org, session, run, default)).Where(e => e.Type == "artifact_discovered.v1")
+                .Select(e => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At)).ToList();
+            var told = new List<string>();
+            foreach (var a in found)
+            {
+                told.Add($"{a.Path[".anton/output/".Length..]} {a.Version} {System.Text.Encoding.UTF8.GetString((await blobs.Get(a.Sha256, default))!)}");
+            }
+            return told;
+        }
+
+        static string Write(string path, string content) => $"\nwrite_file {{\"path\":\".anton/output/{path}\",\"content\":\"{content}\"}}";
+    }
+
+    [Fact]
+    public async Task A_bundle_whose_artifacts_were_changed_is_found_out()
+    {
+        var blobs = new InMemoryBlobs();
+        var bench = new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var host = bench.AddHost("n1");
+        await host.OpenSession("s");
+        var run = await host.Send("s", "go\nwrite_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}");
+        await foreach (var (claim, lost) in host.Node.Claims(default))
+        {
+            await ((IJobHandler)host.Driver).Run(claim, lost);
+            break;
+        }
+        var bundle = await TraceBundle.Build(bench.Engine, blobs, Bench.Org, "s", run, default);
+        var at = bundle!.AsSpan().IndexOf("\"artifacts\":[{"u8);
+        var media = at + bundle.AsSpan(at).IndexOf("text/markdown"u8);
+        bundle![media] = (byte)'T';
+        Assert.Equal("$.artifacts[0].media_type", TraceVerifier.Verify(bundle).Fault!.Place);
+    }
+}
