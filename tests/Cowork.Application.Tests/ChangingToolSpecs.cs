@@ -162,6 +162,8 @@ public sealed class ChangingToolSpecs : IDisposable
         using var stop = new CancellationTokenSource();
         var flipping = Path.Combine(work.Root, "flip");
         Directory.CreateDirectory(Path.Combine(work.Root, "in"));
+        // There from the first: a missing folder would be made, and could not be turned any more.
+        File.CreateSymbolicLink(flipping, "in");
         var flipper = Task.Run(() =>
         {
             for (var i = 0; !stop.IsCancellationRequested; i++)

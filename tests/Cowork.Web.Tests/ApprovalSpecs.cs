@@ -55,8 +55,8 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
     [InlineData("/approvals?limit=0", 422)]
     [InlineData("/approvals?session_id=", 422)]
     [InlineData("/approvals?session_id=nobody", 404)]
-    [InlineData("/approvals/appr_01k9golden0000000000000000", 404)]
-    [InlineData("/approvals/run_01k9golden0000000000000000", 404)]
+    [InlineData("/approvals/appr_01kdvkjr000000000000000005", 404)]
+    [InlineData("/approvals/run_01kdvkjr000000000000000005", 404)]
     public async Task What_is_not_there_or_not_valid_is_refused(string path, int status) => (await http.Get(path)).IsProblem(status);
 
     [Theory]
@@ -65,7 +65,7 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
     [InlineData("""{"approved":"yes"}""", "$.approved")]
     [InlineData("""{"approved":true,"note":5}""", "$.note")]
     public async Task A_decision_says_yes_or_no(string body, string path) =>
-        Assert.True((await http.Post("/approvals/appr_01k9golden0000000000000000/decision", body)).IsProblem(422).Json.GetProperty("errors").TryGetProperty(path, out _));
+        Assert.True((await http.Post("/approvals/appr_01kdvkjr000000000000000005/decision", body)).IsProblem(422).Json.GetProperty("errors").TryGetProperty(path, out _));
 
     [Fact]
     public async Task Deciding_needs_the_role_and_with_four_eyes_another_person_and_is_the_tenants_own()
@@ -104,14 +104,14 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
     [Fact]
     public async Task Asked_on_one_host_that_is_killed_decided_on_another_the_run_goes_on_there()
     {
-        var data = (TestPostgres.NewDirectory(), TestPostgres.NewDirectory());
-        var roots = ("Cowork__WorkspaceRoots__0", data.Item1);
+        var (one, two, shared) = (TestPostgres.NewDirectory(), TestPostgres.NewDirectory(), TestPostgres.NewDirectory());
+        var roots = ("Cowork__WorkspaceRoots__0", shared);
         try
         {
             var database = await TestPostgres.NewDatabase();
-            await using var first = await HostProcess.Start(data.Item1, database, 0, roots);
-            await using var second = await HostProcess.Start(data.Item2, database, 0, roots);
-            var workspace = Path.Combine(data.Item1, "shared");
+            await using var first = await HostProcess.Start(one, database, 0, roots);
+            await using var second = await HostProcess.Start(two, database, 0, roots);
+            var workspace = Path.Combine(shared, "work");
             var session = (await first.Http.Post("/sessions", JsonSerializer.Serialize(new { workspace_path = workspace }))).Is(201)["session_id"];
             var turn = (await first.Http.Turn(session, Message)).Is(200);
             var id = turn.Json.GetProperty("pending_approval_ids")[0].GetString();
@@ -123,8 +123,9 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
         }
         finally
         {
-            Directory.Delete(data.Item1, recursive: true);
-            Directory.Delete(data.Item2, recursive: true);
+            Directory.Delete(one, recursive: true);
+            Directory.Delete(two, recursive: true);
+            Directory.Delete(shared, recursive: true);
         }
     }
 }
