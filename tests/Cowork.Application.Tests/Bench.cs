@@ -25,6 +25,9 @@ sealed class Bench
 
     public ScriptedModel Model { get; } = new();
 
+    /// <summary>Models beside the scripted one.</summary>
+    public Dictionary<string, IChatClient> Models { get; } = [];
+
     public CountingTool Tool { get; } = new();
 
     public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
@@ -48,7 +51,7 @@ sealed class Bench
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Driver = new(
-                Commands, Hub, queries, new Dictionary<string, IChatClient> { ["scripted"] = bench.Model }, new Toolbox([bench.Tool]), Policy.BuiltIn, bench.Blobs,
+                Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model }, new Toolbox([bench.Tool]), Policy.BuiltIn, bench.Blobs,
                 bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             runner = new(Node, [Driver], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }

@@ -122,6 +122,7 @@ public sealed class ContentConverter : JsonConverter<Content>
 [JsonSerializable(typeof(RunEvent.RunResumed))]
 [JsonSerializable(typeof(RunEvent.MemoryRetrieval))]
 [JsonSerializable(typeof(RunEvent.OutputDelta))]
+[JsonSerializable(typeof(RunEvent.ModelRetried))]
 [JsonSerializable(typeof(RunEvent.LlmResponse))]
 [JsonSerializable(typeof(RunEvent.ToolCall))]
 [JsonSerializable(typeof(RunEvent.PolicyDecision))]
