@@ -20,6 +20,8 @@ public sealed class ModelFaultSpecs
 {
     public static TheoryData<string> Providers => new("openai", "anthropic");
 
+    const string Odd = "\0\n\"\\{}[]:,9-e\u2028\uFFFD";
+
     static string[] Types(IEnumerable<RunEvent> events) => [.. events.Select(e => EventTypes.FeedType(EventTypes.ByType[e.GetType()]))];
 
     static RunError Failure(IEnumerable<RunEvent> events) => Assert.IsType<RunFailed>(events.Last()).Error;
@@ -318,7 +320,7 @@ public sealed class ModelFaultSpecs
                 _ = random.Next(5) switch
                 {
                     0 => bytes.Remove(at, Math.Min(random.Next(1, 40), bytes.Length - at)),
-                    1 => bytes.Insert(at, "\0\n\"\\{}[]:,9-e\u2028\uFFFD"[random.Next(16)]),
+                    1 => bytes.Insert(at, Odd[random.Next(Odd.Length)]),
                     2 => bytes.Insert(at, bytes.ToString(at, Math.Min(random.Next(1, 60), bytes.Length - at))),
                     3 => bytes.Insert(at, "\\ud800"),
                     _ => bytes.Remove(at, 1).Insert(at, (char)random.Next(1, 127)),
