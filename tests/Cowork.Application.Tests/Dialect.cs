@@ -68,9 +68,12 @@ abstract class Dialect
             Event("content_block_stop", """ "index":0"""),
             Event(
                 "message_delta",
-                $$$""" "delta":{"stop_reason":"{{{Reason(reason)}}}"},"usage":{"input_tokens":{{{input - cached}}},"cache_read_input_tokens":{{{cached}}},"output_tokens":{{{output}}}}"""),
+                $$$""" "delta":{"stop_reason":"{{{Reason(reason)}}}"},"usage":{{{Usage(input - cached, output, cached)}}}"""),
             Event("message_stop", null),
         ];
+
+        static string Usage(long input, long output, long cached) =>
+            $$"""{"input_tokens":{{input}},"cache_read_input_tokens":{{cached}},"output_tokens":{{output}}}""";
 
         static string Reason(string reason) => reason switch
         {

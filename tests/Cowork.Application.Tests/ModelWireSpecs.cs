@@ -23,7 +23,9 @@ public sealed class ModelWireSpecs
         bench.Server.ThenStream([.. bench.Wire.Begin, bench.Wire.Text("Good "), bench.Wire.Text("morning."), .. bench.Wire.End(input: 1_000, output: 20, cached: 400)]);
         var events = await bench.Run();
         var answer = Assert.Single(events.OfType<LlmResponse>());
-        Assert.Equal((Dialect.ModelId, "stop", 1_000, 20, 400L, 1), (answer.Model, answer.StopReason, answer.InputTokens, answer.OutputTokens, answer.CachedTokens, answer.Attempt));
+        Assert.Equal(
+            (Dialect.ModelId, "stop", 1_000, 20, 400L, 1),
+            (answer.Model, answer.StopReason, answer.InputTokens, answer.OutputTokens, answer.CachedTokens, answer.Attempt));
         Assert.Equal((600 * 2) + (400 / 2) + (20 * 8), answer.CostMicroUsd);
         Assert.Equal("Good morning.", await bench.Text(Assert.Single(events.OfType<AssistantReply>()).Content));
         Assert.Equal("Good morning.", string.Concat(events.OfType<OutputDelta>().Select(d => d.Text)));

@@ -98,9 +98,13 @@ public sealed class ModelServer : IAsyncDisposable
                 var client = await listener.AcceptTcpClientAsync(stopping.Token);
                 _ = Serve(client);
             }
-            catch (Exception e) when (e is OperationCanceledException or SocketException or ObjectDisposedException)
+            catch (Exception e) when (e is OperationCanceledException or ObjectDisposedException || (e is SocketException && stopping.IsCancellationRequested))
             {
                 return;
+            }
+            catch (SocketException)
+            {
+                // That client hung up before it was let in; the next one may not.
             }
         }
     }
@@ -118,6 +122,7 @@ public sealed class ModelServer : IAsyncDisposable
         catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException or OperationCanceledException)
         {
             // The client went away, or the test is over.
+            client.Close();
         }
     }
 

@@ -79,7 +79,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     public static ModelException SaidItself(JsonElement error)
     {
         var kind = error.Member("type").Text() ?? error.Member("code").TextOrJson() ?? "";
-        var refused = kind is "invalid_request_error" or "authentication_error" or "permission_error" or "not_found_error" or "request_too_large" or "400" or "401" or "403" or "404";
+        var refused = kind is "invalid_request_error" or "authentication_error" or "permission_error" or "not_found_error" or "request_too_large"
+            or "400" or "401" or "403" or "404";
         var busy = kind is "overloaded_error" or "rate_limit_error" or "server_error" or "503" or "529" or "429";
         return new(
             refused ? ModelException.Refused : busy ? ModelException.Unavailable : ModelException.Failed,
