@@ -56,6 +56,12 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                         certain = true;
                         continue;
                     }
+                    if (work.IsSilentOnCache && tries < TriesMax)
+                    {
+                        // What is appended is guarded, and what was silent beside it is not: look whether it stays silent on what is in the log.
+                        work.Forget(cache);
+                        continue;
+                    }
                     switch (await log.Append(work.ToCommit(by), ct))
                     {
                         case Appended.Ok:
@@ -67,7 +73,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                         case Appended.Moved moved:
                             work.Forget(cache);
                             cache.Remove(org, moved.Stream);
-                            if (tries == TriesMax)
+                            if (tries >= TriesMax)
                             {
                                 return Refusal.Conflict("stream_busy", "Others kept changing it at the same time.");
                             }
@@ -234,6 +240,9 @@ public sealed class Work
 
     internal bool UsedCache { get; private set; }
 
+    /// <summary>A stream that nothing is written to was asked for something, on a state that may be behind the log.</summary>
+    internal bool IsSilentOnCache => drafts.Values.Any(d => d is { WasSilent: true, IsCached: true, Fresh.Count: 0 });
+
     /// <summary>The state that the next decision on the stream will see.</summary>
     public async ValueTask<TState> State<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
         where TEvent : Event
@@ -254,6 +263,7 @@ public sealed class Work
         {
             return refused;
         }
+        draft.WasSilent |= decision.Events.Count == 0;
         foreach (var e in decision.Events)
         {
             draft.Session = session;
@@ -363,6 +373,10 @@ public sealed class Work
         public long Expected { get; } = folded.Version;
 
         public Folded Folded { get; set; } = folded;
+
+        public bool IsCached { get; } = folded.Cached;
+
+        public bool WasSilent { get; set; }
 
         public List<Event> Fresh { get; } = [];
 

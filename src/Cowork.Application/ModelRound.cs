@@ -1,6 +1,7 @@
 using System.Collections.Immutable;
 using System.Text;
 
+using Cowork.Application.Models;
 using Cowork.Domain;
 
 using Microsoft.Extensions.AI;
@@ -77,7 +78,8 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
     }
 
     /// <summary>What the model answered apart from its text.</summary>
-    public async ValueTask<Answer> Answer(string requestSha256, IBlobs blobs, CancellationToken ct)
+    /// <param name="price">Null: the model has none.</param>
+    public async ValueTask<Answer> Answer(string requestSha256, ModelPrice? price, IBlobs blobs, CancellationToken ct)
     {
         var taken = run.Transcript.OfType<Said.ByModel>().SelectMany(m => m.Calls).Select(c => c.Id).ToHashSet();
         var requested = ImmutableList.CreateBuilder<RequestedCall>();
@@ -89,12 +91,21 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
                 id = $"call_{run.StepsDone + 1}_{requested.Count + 1}";
                 taken.Add(id);
             }
-            requested.Add(new(id, StorableText.Escape(call.Name), await blobs.Store(CallArguments.Text(call), ct)));
+            requested.Add(new(id, Word(call.Name), await blobs.Store(CallArguments.Text(call), ct)));
         }
+        var (input, output, cached) = (usage?.InputTokenCount ?? 0, usage?.OutputTokenCount ?? 0, usage?.CachedInputTokenCount);
         return new(
-            model ?? run.Request.Model, requested.Count > 0 ? "tool_calls" : reason?.Value ?? "stop", requestSha256,
-            usage?.InputTokenCount ?? 0, usage?.OutputTokenCount ?? 0, CostMicroUsd: null, requested.ToImmutable());
+            string.IsNullOrWhiteSpace(model) ? run.Request.Model : Word(model), StopReason(requested.Count), requestSha256,
+            input, output, price?.CostMicroUsd(input, output, cached ?? 0), requested.ToImmutable(), cached);
     }
+
+    /// <summary>An answer that was cut at its limit says so, even when it asks for tools.</summary>
+    string StopReason(int calls) => reason is { } given && given != ChatFinishReason.Stop && given != ChatFinishReason.ToolCalls
+        ? Word(given.Value)
+        : (calls > 0 ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop).Value;
+
+    /// <summary>A word of the model's or its provider's, whatever they put there.</summary>
+    static string Word(string given) => StorableText.Escape(FileText.Cut(given, Limits.IdCharsMax));
 
     void Take(ChatResponseUpdate update)
     {

@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -246,30 +247,50 @@ public sealed partial class RunDriver(
         var tools = toolbox.Declarations;
         var prompt = await Prompt.Build(claim.Org, run, tools, queries, blobs, ct);
         var chat = new ChatOptions { ModelId = run.Request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = workspace } };
-        var round = new ModelRound(run, options.DeltaEvery, clock);
-        try
+        var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
+        ModelRound round;
+        for (var attempt = 1; ; attempt++)
         {
-            await round.Read(
-                model.GetStreamingResponseAsync(prompt.Messages, chat, stop),
-                async text =>
-                {
-                    if (await Record(claim, now => new RunCommand.RecordText(claim.Epoch, text, now), ct) is { } refused)
+            round = new(run, options.DeltaEvery, clock);
+            try
+            {
+                await round.Read(
+                    model.GetStreamingResponseAsync(prompt.Messages, chat, stop),
+                    async text =>
                     {
-                        throw new RunFencedException(refused);
-                    }
-                },
-                stop);
+                        if (await Record(claim, now => new RunCommand.RecordText(claim.Epoch, text, now), ct) is { } refused)
+                        {
+                            throw new RunFencedException(refused);
+                        }
+                    },
+                    stop);
+                break;
+            }
+            catch (RunFencedException fenced)
+            {
+                return fenced.Refused;
+            }
+            catch (ModelException e)
+            {
+                LogModelFailed(logger, e, claim.Key, run.Request.Model);
+                if (!e.CanRetry || terms.Retries.After(attempt, e.RetryAfter, $"{claim.Key}:{run.StepsDone}") is not { } wait)
+                {
+                    return await Fail(claim, e.Code, e.Message, ct);
+                }
+                // What came so far was perhaps shown: the log says that it does not count.
+                if (await Record(claim, now => new RunCommand.RetryModel(claim.Epoch, e.Code, ErrorText(e.Message), wait, now), ct) is { } refused)
+                {
+                    return refused;
+                }
+                await Task.Delay(wait, clock, stop);
+            }
+            catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+            {
+                LogModelFailed(logger, e, claim.Key, run.Request.Model);
+                return await Fail(claim, ModelException.Failed, e.Message, ct);
+            }
         }
-        catch (RunFencedException fenced)
-        {
-            return fenced.Refused;
-        }
-        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
-        {
-            LogModelFailed(logger, e, claim.Key, run.Request.Model);
-            return await Fail(claim, "model_failed", e.Message, ct);
-        }
-        var answer = await round.Answer(prompt.Sha256, blobs, ct);
+        var answer = await round.Answer(prompt.Sha256, terms.Price, blobs, ct);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
         return await Record(claim, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now), ct);
     }
@@ -318,9 +339,9 @@ public sealed partial class RunDriver(
     static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
 
     ValueTask<Refusal?> Fail(Claim claim, string code, string message, CancellationToken ct) =>
-        End(
-            claim,
-            now => new RunCommand.Fail(claim.Epoch, code, StorableText.Escape(message.Length > ErrorCharsMax ? message[..ErrorCharsMax] : message), now), ct);
+        End(claim, now => new RunCommand.Fail(claim.Epoch, code, ErrorText(message), now), ct);
+
+    static string ErrorText(string message) => StorableText.Escape(message.Length > ErrorCharsMax ? message[..ErrorCharsMax] : message);
 
     /// <summary>Ends the run and gives the session's queue on.</summary>
     ValueTask<Refusal?> End(Claim claim, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(

@@ -19,6 +19,7 @@ public static class EventTypes
         ["run_resumed.v1"] = typeof(RunEvent.RunResumed),
         ["memory_retrieval.v1"] = typeof(RunEvent.MemoryRetrieval),
         ["output_delta.v1"] = typeof(RunEvent.OutputDelta),
+        ["model_retried.v1"] = typeof(RunEvent.ModelRetried),
         ["llm_response.v1"] = typeof(RunEvent.LlmResponse),
         ["tool_call.v1"] = typeof(RunEvent.ToolCall),
         ["policy_decision.v1"] = typeof(RunEvent.PolicyDecision),

@@ -20,6 +20,10 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
+    /// <summary>The model gave no whole answer and is to be asked again after a wait; what it had said in this round does not count.</summary>
+    /// <param name="Code">What the run would have failed with, had this been the last attempt.</param>
+    public sealed record RetryModel(long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now) : RunCommand(Now);
+
     /// <param name="Tail">The text since the last delta.</param>
     /// <param name="Reply">The whole text, as stored, when the answer asks for no tool.</param>
     public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now) : RunCommand(Now);
@@ -67,16 +71,27 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record MemoryRetrieval(
         int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<string> History, DateTimeOffset At) : RunEvent(At);
 
-    /// <summary>A piece of the model's text, committed before any client sees it. The pieces of a round, joined, are its whole text.</summary>
+    /// <summary>
+    /// A piece of the model's text, committed before any client sees it. The pieces of a round, joined, are its whole text; <see cref="ModelRetried"/>
+    /// and <see cref="RunResumed"/> begin the round anew, and the pieces before them are no part of the answer.
+    /// </summary>
     public sealed record OutputDelta(string Text, DateTimeOffset At) : RunEvent(At);
 
+    /// <summary>The model gave no whole answer: it is asked again, and the pieces of text that came in this round so far are void.</summary>
+    /// <param name="Attempt">Of the attempt at the step that comes now.</param>
+    /// <param name="Code">Why: <c>model_unavailable</c> or <c>model_failed</c>.</param>
+    /// <param name="WaitMs">Milliseconds until it is asked again.</param>
+    public sealed record ModelRetried(int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At) : RunEvent(At);
+
     /// <param name="Step">Number of the step in the run, from 1; with the run's id it names the step for ever.</param>
-    /// <param name="Attempt">2 and more: the step had begun before a crash and was done again.</param>
+    /// <param name="Attempt">2 and more: the step had begun before, and a crash or a failure of the model cut it short.</param>
     /// <param name="RequestSha256">Digest of the request's canonical form; the request itself follows from the events before.</param>
+    /// <param name="InputTokens">All of them, also those that the provider had cached.</param>
     /// <param name="CostMicroUsd">Millionths of a US dollar; null when the model has no price.</param>
+    /// <param name="CachedTokens">How many of the input tokens the provider had cached; null when it does not say.</param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
-        DateTimeOffset At) : RunEvent(At);
+        DateTimeOffset At, long? CachedTokens = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique within the run.</param>
     /// <param name="Input">The arguments as the model wrote them: JSON text, if the model kept to its schema.</param>
@@ -123,7 +138,8 @@ public sealed record RequestedCall(string Id, string Name, Content Input);
 
 /// <summary>What the model answered in one round, apart from its text.</summary>
 public sealed record Answer(
-    string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls);
+    string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
+    long? CachedTokens = null);
 
 public enum PolicyOutcome
 {
@@ -265,6 +281,8 @@ public abstract record Run
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
+        (RetryModel c, Active a) when c.Epoch == a.Epoch =>
+            new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now),
         (RecordAnswer c, Active a) when c.Epoch == a.Epoch => Answered(c, a),
         (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Judged(c, a, call),
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
@@ -291,6 +309,7 @@ public abstract record Run
         (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
         (MemoryRetrieval m, Active a) => StepDone(a) with { Memory = m },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
+        (ModelRetried r, Active a) => a with { Partial = "", StepAttempt = r.Attempt },
         (LlmResponse l, Active a) => StepDone(a) with
         {
             Partial = "",
@@ -444,7 +463,7 @@ public abstract record Run
         var answer = c.Answer;
         events.Add(new LlmResponse(
             a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
-            answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now));
+            answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens));
         events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
         if (c.Reply is not null)
         {

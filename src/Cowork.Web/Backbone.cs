@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Npgsql;
@@ -57,6 +58,10 @@ public sealed partial class Backbone(
             await listening.Task.WaitAsync(stoppingToken);
             var database = settings.Database is not null ? "a database of yours" : "a private PostgreSQL";
             LogStart(logger, settings.Engine, Url, data.Path, database, settings.TokenMode ? "token" : "local");
+            if (settings.Models.Count > 0)
+            {
+                LogModels(logger, settings.Models, settings.Runs.DefaultModel);
+            }
             await StartEngine(stoppingToken);
             var first = await AdminToken(stoppingToken);
             var driver = services.GetRequiredService<RunDriver>();
@@ -247,6 +252,9 @@ public sealed partial class Backbone(
 
     [LoggerMessage(1, LogLevel.Information, "Cowork, engine {Engine}, listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]
     static partial void LogStart(ILogger logger, string engine, string url, string data, string database, string mode);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Models: {Models}; the default is {Default}")]
+    static partial void LogModels(ILogger logger, IReadOnlyList<ModelSettings> models, string @default);
 
     [LoggerMessage(2, LogLevel.Information, "Ready: {Url}")]
     static partial void LogReady(ILogger logger, string url);

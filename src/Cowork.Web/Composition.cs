@@ -1,10 +1,10 @@
 using Cowork.Application;
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Http;
 
-using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging.Console;
 
 namespace Cowork.Web;
@@ -68,10 +68,9 @@ static class Composition
         services.AddSingleton<ITool, Remember>();
         services.AddSingleton<ITool, Recall>();
         services.AddSingleton<Toolbox>();
-        services.AddSingleton<IReadOnlyDictionary<string, IChatClient>>(all => new Dictionary<string, IChatClient>
-        {
-            [OfflineModel.Name] = ActivatorUtilities.CreateInstance<OfflineModel>(all),
-        });
+        services.AddSingleton(all => new ModelCatalog(
+            all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(all => all.GetRequiredService<ModelCatalog>().Clients);
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<Backbone>().Engine.Node));
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<ApprovalDecisions>();

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Net;
 
 using Cowork.Application;
+using Cowork.Application.Models;
 using Cowork.Npgsql;
 
 namespace Cowork.Web;
@@ -49,6 +50,9 @@ public sealed record HostSettings
 
     public RunOptions Runs { get; init; } = new();
 
+    /// <summary>The models beside the offline one.</summary>
+    public IReadOnlyList<ModelSettings> Models { get; init; } = [];
+
     public ApprovalOptions Approvals { get; init; } = new();
 
     /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
@@ -78,6 +82,7 @@ public sealed record HostSettings
         {
             throw new ArgumentException($"Cowork:WorkspaceRoots holds \"{relative}\", which is no absolute path.");
         }
+        var models = ModelConfiguration.Read(configuration);
         return new()
         {
             Engine = EngineOf(given.GetValueOrDefault("engine") ?? cowork["Engine"]),
@@ -90,7 +95,8 @@ public sealed record HostSettings
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = roots,
             Blobs = NonEmpty(cowork["Blobs"]) is { } blobs ? Path.GetFullPath(blobs) : null,
-            Runs = RunsOf(cowork.GetSection("Runs")),
+            Runs = RunsOf(cowork.GetSection("Runs"), models),
+            Models = models,
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
             Policy = NonEmpty(cowork["Policy"]) is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
@@ -136,13 +142,18 @@ public sealed record HostSettings
         _ => throw new ArgumentException($"\"{text}\" is no port: 0…65535."),
     };
 
-    static RunOptions RunsOf(IConfigurationSection runs)
+    static RunOptions RunsOf(IConfigurationSection runs, IReadOnlyList<ModelSettings> models)
     {
         var usual = new RunOptions();
+        var model = NonEmpty(runs["DefaultModel"]) ?? ModelCatalog.Default(models);
+        if (model != OfflineModel.Name && models.All(m => m.Name != model))
+        {
+            throw new ArgumentException($"Cowork:Runs:DefaultModel is \"{model}\"; there are {string.Join(", ", models.Select(m => m.Name).Append(OfflineModel.Name))}.");
+        }
         var limits = usual.Limits;
         return new()
         {
-            DefaultModel = NonEmpty(runs["DefaultModel"]) ?? usual.DefaultModel,
+            DefaultModel = model,
             Limits = new(
                 runs.GetValue("Limits:Tokens", limits.Tokens), runs.GetValue("Limits:ToolCalls", limits.ToolCalls), runs.GetValue("Limits:Rounds", limits.Rounds),
                 runs.GetValue("Limits:Time", limits.Time)),

@@ -25,6 +25,9 @@ sealed class Bench
 
     public ScriptedModel Model { get; init; } = new();
 
+    /// <summary>Models beside the scripted one.</summary>
+    public Dictionary<string, IChatClient> Models { get; } = [];
+
     public CountingTool Tool { get; } = new();
 
     public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
@@ -59,7 +62,8 @@ sealed class Bench
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Driver = new(
-                Commands, Hub, queries, new Dictionary<string, IChatClient> { ["scripted"] = bench.Model }, new Toolbox(bench.Tools ?? [bench.Tool]),
+                Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model },
+                new Toolbox(bench.Tools ?? [bench.Tool]),
                 bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals, bench.Options);
             Expiry = new(Commands, queries);

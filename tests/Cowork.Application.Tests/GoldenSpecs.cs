@@ -37,6 +37,7 @@ public sealed class GoldenSpecs
         new RunResumed(2, 7, "node-2", At),
         new MemoryRetrieval(1, [new("learning", $"mem_{Key}")], [Text], [$"run_{Key}"], At),
         new OutputDelta("Guten ", At),
+        new ModelRetried(3, 2, "model_unavailable", "The model answered 429.", 7_000, At),
         new LlmResponse(3, 1, "offline", "tool_calls", new string('b', 64), 120, 15, 1, 2_500, At),
         new ToolCall("call_1", "read_file", Content.Of("""{"path":"a.txt"}"""), At),
         new PolicyDecision("call_1", PolicyOutcome.Allow, "read-inside", "inside the grants", At),
@@ -79,6 +80,14 @@ public sealed class GoldenSpecs
         Assert.IsType(Sample(name).GetType(), read);
         Assert.Equal(At, read.At);
         Assert.Equal(Encoding.UTF8.GetString(stored), Encoding.UTF8.GetString(EventJson.Write(read)));
+    }
+
+    [Fact]
+    public void What_was_added_to_an_event_is_left_out_where_it_is_not_known()
+    {
+        var cached = ((LlmResponse)Sample("llm_response.v1")) with { CachedTokens = 100 };
+        var golden = File.ReadAllText(GoldenFile("llm_response.v1")).TrimEnd('\n');
+        Assert.Equal(golden.Replace("\"cost_micro", "\"cached_tokens\":100,\"cost_micro", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(cached)));
     }
 
     static Event Sample(string name) =>

@@ -25,6 +25,26 @@ public sealed class HandOverSpecs
         };
         var run = await Task.Run(() => host.Send("s", "hello"));
         Assert.Equal("run_completed", (await bench.Story($"run-{run}"))[^1]);
+        Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
+        await stopping.CancelAsync();
+        await working;
+    }
+
+    [Fact]
+    public async Task A_host_that_knew_the_session_before_the_run_was_queued_takes_it_out_of_the_queue()
+    {
+        var bench = new Bench();
+        var (first, second) = (bench.AddHost("n1"), bench.AddHost("n2"));
+        await first.OpenSession("s");
+        await second.Commands.State(Bench.Org, Session.Aggregate, "s", default);
+        var run = await first.Send("s", "hello");
+        first.Node.Die();
+        second.Node.ClaimDue();
+        using var stopping = new CancellationTokenSource();
+        var working = Task.Run(() => second.Work(stopping.Token));
+        Assert.True(SpinWait.SpinUntil(() => bench.Engine.Jobs.Count == 0, TimeSpan.FromSeconds(20)));
+        Assert.Equal("run_completed", (await bench.Story($"run-{run}"))[^1]);
+        Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
         await stopping.CancelAsync();
         await working;
     }

@@ -95,9 +95,24 @@ public sealed class RunSpec
         Assert.Equal("kept", ((Said.ByModel)state.Transcript[0]).Text);
     }
 
+    [Fact]
+    public void Text_streamed_before_the_model_failed_is_no_part_of_the_answer()
+    {
+        RunEvent[] cut = [Created, Started, Remembered, new OutputDelta("lost", A.Morning)];
+        var retried = new ModelRetried(2, 2, "model_failed", "cut", 500, A.Morning);
+        Spec.Given(cut).When(new RetryModel(1, "model_failed", "cut", TimeSpan.FromMilliseconds(500), A.Morning)).Then(retried);
+        Assert.Equal(new NextStep.AskModel(1), Run.Next(Spec.Given([.. cut, retried]).State, RunLimits.Default, A.Morning));
+        Spec.Given([.. cut, retried]).When(new RecordAnswer(1, "kept", Content.Of("kept"), Answering(), A.Morning))
+            .Then(new OutputDelta("kept", A.Morning), Responded(2, attempt: 2), new AssistantReply(Content.Of("kept"), A.Morning));
+        var asked = (Run.Active)Spec.Given([.. cut, retried, new OutputDelta("kept", A.Morning), Responded(2, 2, 1), Called(Look)]).State;
+        Assert.Equal("kept", ((Said.ByModel)asked.Transcript[0]).Text);
+        Assert.Equal(1, asked.StepAttempt);
+    }
+
     public static TheoryData<RunCommand> OfTheDriver => new(
         new RecordMemory(1, [], [], A.Morning),
         new RecordText(1, "x", A.Morning),
+        new RetryModel(1, "model_failed", "x", TimeSpan.Zero, A.Morning),
         new RecordAnswer(1, "x", Content.Of("x"), Answering(), A.Morning),
         new RecordPolicy(1, "c1", PolicyOutcome.Allow, "r", "", A.Morning),
         new RecordResult(1, "c1", Content.Of("x"), false, A.Morning),

@@ -57,6 +57,20 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
         }
     }
 
+    /// <summary>An escaped NUL. One whose backslash is itself escaped is the six characters of <see cref="Cowork.Domain.StorableText"/>, which any database holds.</summary>
+    static bool HoldsNul(ReadOnlySpan<byte> json)
+    {
+        for (var at = json.IndexOf("\\u0000"u8); at >= 0; at = json.IndexOf("\\u0000"u8))
+        {
+            if ((at - json[..at].TrimEnd((byte)'\\').Length) % 2 == 0)
+            {
+                return true;
+            }
+            json = json[(at + 1)..];
+        }
+        return false;
+    }
+
     /// <summary>A host with this database. It lives until it is told otherwise.</summary>
     /// <param name="observer">Told of this node's commits, and that others wrote.</param>
     public Node AddNode(string id, ICommitObserver? observer, TimeSpan lease)
@@ -281,7 +295,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
             versions[write.Stream] = version + write.Events.Count;
         }
         // What PostgreSQL cannot hold, nothing here may hold either.
-        if (commit.Writes.SelectMany(w => w.Events).Any(e => e.Data.Span.IndexOf("\\u0000"u8) >= 0))
+        if (commit.Writes.SelectMany(w => w.Events).Any(e => HoldsNul(e.Data.Span)))
         {
             throw new InvalidOperationException("The database refused the commit: it cannot hold \\u0000.");
         }

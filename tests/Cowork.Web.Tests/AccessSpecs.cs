@@ -114,6 +114,9 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
         await theirs.NewSession("private");
         await ours.NewSession("other");
         var run = (await theirs.Turn("private", "/say topsecret")).Is(200)["run_id"];
+        await theirs.NewSession("held");
+        var held = (await theirs.Turn("held", "/tool write_file {\"path\":\"r.md\",\"content\":\"topsecret\"}")).Is(200);
+        var approval = held.Json.GetProperty("pending_approval_ids")[0].GetString()!;
         var token = (await theirs.Get("/tokens")).Json.GetProperty("tokens")[0].GetProperty("token_id").GetString()!;
         var document = JsonNode.Parse((await ours.Get("/openapi.json")).Text)!;
         var probed = 0;
@@ -122,14 +125,14 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
             foreach (var (method, _) in operations!.AsObject())
             {
                 var path = template.Replace("{session_id}", "private", StringComparison.Ordinal).Replace("{run_id}", run, StringComparison.Ordinal)
-                    .Replace("{token_id}", token, StringComparison.Ordinal);
-                var body = method == "post" ? """{"message":"hello"}""" : null;
+                    .Replace("{token_id}", token, StringComparison.Ordinal).Replace("{approval_id}", approval, StringComparison.Ordinal);
+                var body = method == "post" ? """{"message":"hello","approved":true}""" : null;
                 (await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body)).IsProblem(404, "not_found");
                 probed++;
             }
         }
         Assert.True(probed >= 12, $"{probed} routes");
-        foreach (var list in (string[])["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000"])
+        foreach (var list in (string[])["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals"])
         {
             var text = (await ours.Get(list)).Is(200).Text;
             Assert.DoesNotContain("topsecret", text);

@@ -136,6 +136,7 @@ public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
 [JsonSerializable(typeof(RunEvent.RunResumed))]
 [JsonSerializable(typeof(RunEvent.MemoryRetrieval))]
 [JsonSerializable(typeof(RunEvent.OutputDelta))]
+[JsonSerializable(typeof(RunEvent.ModelRetried))]
 [JsonSerializable(typeof(RunEvent.LlmResponse))]
 [JsonSerializable(typeof(RunEvent.ToolCall))]
 [JsonSerializable(typeof(RunEvent.PolicyDecision))]

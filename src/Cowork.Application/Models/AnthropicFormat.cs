@@ -1,0 +1,228 @@
+using System.Text.Json;
+
+using Microsoft.Extensions.AI;
+
+namespace Cowork.Application.Models;
+
+/// <summary>The messages of Anthropic.</summary>
+sealed class AnthropicFormat : IWireFormat
+{
+    const string Version = "2023-06-01";
+
+    /// <summary>The format wants a limit; this one is not in the way of an agent's answers, and every current model takes it.</summary>
+    const int MaxTokens = 8_192;
+
+    public Uri Home { get; } = new("https://api.anthropic.com");
+
+    public Uri Address(Uri baseUrl)
+    {
+        var path = baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/');
+        return new($"{path}{(path.EndsWith("/v1", StringComparison.Ordinal) ? "" : "/v1")}/messages{baseUrl.Query}");
+    }
+
+    public void Authorize(HttpRequestMessage request, string? key)
+    {
+        request.Headers.TryAddWithoutValidation("anthropic-version", Version);
+        if (key is not null)
+        {
+            request.Headers.TryAddWithoutValidation("x-api-key", key);
+        }
+    }
+
+    public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
+    {
+        var all = messages.ToList();
+        json.WriteStartObject();
+        var configured = WireJson.WriteConfigured(json, settings, "model", "messages", "stream", "tools", "system");
+        json.WriteString("model", settings.Model);
+        json.WriteBoolean("stream", true);
+        if (!configured.Contains("max_tokens"))
+        {
+            json.WriteNumber("max_tokens", settings.MaxOutputTokens ?? MaxTokens);
+        }
+        var system = string.Join("\n\n", all.Where(m => m.Role == ChatRole.System).Select(m => m.Text));
+        if (system.Length > 0)
+        {
+            json.WriteString("system", system);
+        }
+        json.WriteStartArray("messages");
+        WriteMessages(json, all);
+        json.WriteEndArray();
+        var first = true;
+        foreach (var tool in tools)
+        {
+            if (first)
+            {
+                json.WriteStartArray("tools");
+                first = false;
+            }
+            json.WriteStartObject();
+            json.WriteString("name", tool.Name);
+            json.WriteString("description", tool.Description);
+            json.WritePropertyName("input_schema");
+            tool.JsonSchema.WriteTo(json);
+            json.WriteEndObject();
+        }
+        if (!first)
+        {
+            json.WriteEndArray();
+        }
+        json.WriteEndObject();
+    }
+
+    public WireAnswer Begin() => new Answer();
+
+    /// <summary>User and assistant take turns, so neighbours of one role become one message; the results of tools are the user's.</summary>
+    static void WriteMessages(Utf8JsonWriter json, List<ChatMessage> all)
+    {
+        string? open = null;
+        foreach (var message in all.Where(m => m.Role != ChatRole.System))
+        {
+            var role = message.Role == ChatRole.Assistant ? "assistant" : "user";
+            foreach (var content in message.Contents)
+            {
+                // Text without a visible character is refused.
+                if (content is not (FunctionCallContent or FunctionResultContent) && (content is not TextContent text || string.IsNullOrWhiteSpace(text.Text)))
+                {
+                    continue;
+                }
+                if (open != role)
+                {
+                    if (open is not null)
+                    {
+                        json.WriteEndArray();
+                        json.WriteEndObject();
+                    }
+                    json.WriteStartObject();
+                    json.WriteString("role", role);
+                    json.WriteStartArray("content");
+                    open = role;
+                }
+                WriteContent(json, content);
+            }
+        }
+        if (open is not null)
+        {
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+    }
+
+    static void WriteContent(Utf8JsonWriter json, AIContent content)
+    {
+        json.WriteStartObject();
+        switch (content)
+        {
+            case TextContent text:
+                json.WriteString("type", "text");
+                json.WriteString("text", text.Text);
+                break;
+            case FunctionCallContent call:
+                json.WriteString("type", "tool_use");
+                json.WriteString("id", call.CallId);
+                json.WriteString("name", WireJson.Name(call.Name));
+                json.WritePropertyName("input");
+                json.WriteRawValue(WireJson.Arguments(call));
+                break;
+            case FunctionResultContent result:
+                json.WriteString("type", "tool_result");
+                json.WriteString("tool_use_id", result.CallId);
+                json.WriteString("content", (string?)result.Result ?? "");
+                break;
+        }
+        json.WriteEndObject();
+    }
+
+    sealed class Answer : WireAnswer
+    {
+        long input;
+        long written;
+        long read;
+
+        public override string? Take(string eventType, string data)
+        {
+            var e = Parse(data);
+            switch (e.Member("type").Text() ?? eventType)
+            {
+                case "message_start":
+                    var message = e.Member("message");
+                    ModelId ??= message.Member("model").Text();
+                    TakeUsage(message.Member("usage"));
+                    return null;
+                case "content_block_start":
+                    return TakeStart(Index(e), e.Member("content_block"));
+                case "content_block_delta":
+                    return TakeDelta(Index(e), e.Member("delta"));
+                case "message_delta":
+                    TakeUsage(e.Member("usage"));
+                    if (e.Member("delta").Member("stop_reason").Text() is { } reason && !string.IsNullOrWhiteSpace(reason))
+                    {
+                        FinishReason = new(reason switch
+                        {
+                            "end_turn" or "stop_sequence" => "stop",
+                            "max_tokens" or "model_context_window_exceeded" => "length",
+                            "tool_use" => "tool_calls",
+                            "refusal" => "content_filter",
+                            _ => reason,
+                        });
+                    }
+                    return null;
+                case "message_stop":
+                    IsDone = true;
+                    return null;
+                case "error":
+                    throw HttpModel.SaidItself(e.Member("error"));
+                default:
+                    // A ping, or something newer than this.
+                    return null;
+            }
+        }
+
+        static long Index(JsonElement e) => e.Member("index").Count() ?? 0;
+
+        string? TakeStart(long index, JsonElement block)
+        {
+            switch (block.Member("type").Text())
+            {
+                case "text":
+                    return block.Member("text").Text();
+                case "tool_use":
+                    var call = Call(index);
+                    call.Id = block.Member("id").Text();
+                    call.Name = block.Member("name").Text() ?? "";
+                    call.Otherwise = block.Member("input").TextOrJson() ?? "{}";
+                    return null;
+                default:
+                    return null;
+            }
+        }
+
+        string? TakeDelta(long index, JsonElement delta)
+        {
+            switch (delta.Member("type").Text())
+            {
+                case "text_delta":
+                    return delta.Member("text").Text();
+                case "input_json_delta":
+                    Begun(index)?.Append(delta.Member("partial_json").Text());
+                    return null;
+                default:
+                    return null;
+            }
+        }
+
+        /// <summary>Counts may come twice, the second time whole. What was written into and read from the cache is counted beside the input.</summary>
+        void TakeUsage(JsonElement usage)
+        {
+            if (usage.ValueKind != JsonValueKind.Object)
+            {
+                return;
+            }
+            input = usage.Member("input_tokens").Count() ?? input;
+            written = usage.Member("cache_creation_input_tokens").Count() ?? written;
+            read = usage.Member("cache_read_input_tokens").Count() ?? read;
+            (InputTokens, CachedTokens) = (input + written + read, read);
+            OutputTokens = usage.Member("output_tokens").Count() ?? OutputTokens;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Models;
+
+namespace Cowork.Web;
+
+/// <summary>Reads <c>Cowork:Models</c> and <c>Cowork:Prices</c> (docs/models.md).</summary>
+static class ModelConfiguration
+{
+    /// <summary>US dollars per million tokens; more is a slip of the pen.</summary>
+    const decimal PriceMax = 100_000;
+
+    static readonly string[] Known =
+        ["Provider", "Model", "BaseUrl", "Key", "KeyVariable", "MaxOutputTokens", "Attempts", "Request", "ConnectTimeout", "FirstByteTimeout", "BetweenTimeout", "AnswerTimeout"];
+
+    /// <summary>The configured models, in the order of their names.</summary>
+    /// <exception cref="ArgumentException">The message says what is wrong, and never a key.</exception>
+    public static IReadOnlyList<ModelSettings> Read(IConfiguration configuration) =>
+        [.. configuration.GetSection("Cowork:Models").GetChildren().OrderBy(m => m.Key, StringComparer.Ordinal).Select(m => ReadOne(m, configuration))];
+
+    static ModelSettings ReadOne(IConfigurationSection model, IConfiguration configuration)
+    {
+        if (model.GetChildren().FirstOrDefault(c => !Known.Contains(c.Key, StringComparer.OrdinalIgnoreCase)) is { } unknown)
+        {
+            throw new ArgumentException($"{model.Path} has no setting {unknown.Key}; it has {string.Join(", ", Known)}.");
+        }
+        var provider = Text(model, "Provider")?.ToLowerInvariant();
+        if (provider is not (ModelSettings.OpenAi or ModelSettings.Anthropic or ModelSettings.Offline))
+        {
+            throw new ArgumentException($"{model.Path}:Provider is \"{provider}\"; it may be openai (and whatever speaks its chat completions), anthropic or offline.");
+        }
+        if (model.Key == OfflineModel.Name && provider != ModelSettings.Offline)
+        {
+            throw new ArgumentException($"{model.Path}: the name offline belongs to the offline model.");
+        }
+        var name = Text(model, "Model") ?? model.Key;
+        var baseUrl = BaseUrl(model);
+        var timeouts = ModelTimeouts.Default;
+        return new()
+        {
+            Name = model.Key,
+            Provider = provider,
+            Model = name,
+            BaseUrl = baseUrl,
+            Key = Key(model, provider, baseUrl, configuration),
+            MaxOutputTokens = Number(model, "MaxOutputTokens", 1, 10_000_000),
+            Request = Request(model.GetSection("Request")),
+            Price = Price(configuration.GetSection($"Cowork:Prices:{name}")) ?? Price(configuration.GetSection($"Cowork:Prices:{model.Key}")),
+            Retries = ModelRetries.Default with { Attempts = Number(model, "Attempts", 1, 20) ?? ModelRetries.Default.Attempts },
+            Timeouts = new(
+                Span(model, "ConnectTimeout") ?? timeouts.Connect, Span(model, "FirstByteTimeout") ?? timeouts.FirstByte,
+                Span(model, "BetweenTimeout") ?? timeouts.Between, Span(model, "AnswerTimeout") ?? timeouts.Whole),
+        };
+    }
+
+    /// <summary>
+    /// The key itself, else what the named variable holds, else, only for the provider's own address, what its usual variable holds: a key is never sent
+    /// to where nobody has sent it on purpose.
+    /// </summary>
+    static string? Key(IConfigurationSection model, string provider, Uri? baseUrl, IConfiguration configuration)
+    {
+        var usual = baseUrl is not null ? null : provider switch
+        {
+            ModelSettings.OpenAi => "OPENAI_API_KEY",
+            ModelSettings.Anthropic => "ANTHROPIC_API_KEY",
+            _ => null,
+        };
+        var variable = Text(model, "KeyVariable") ?? usual;
+        var key = Text(model, "Key") ?? (variable is null ? null : NonEmpty(configuration[variable]));
+        return key is null || key.All(c => c is > ' ' and <= '~')
+            ? key
+            : throw new ArgumentException($"{model.Path}: the key holds a space or a character that no HTTP header takes.");
+    }
+
+    static Uri? BaseUrl(IConfigurationSection model)
+    {
+        if (Text(model, "BaseUrl") is not { } text)
+        {
+            return null;
+        }
+        return Uri.TryCreate(text, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && url.UserInfo.Length == 0 && url.Fragment.Length == 0
+            ? url
+            : throw new ArgumentException($"{model.Path}:BaseUrl must be an absolute http or https address without a user, for example http://localhost:11434/v1.");
+    }
+
+    /// <summary>Members of the request: JSON where the value is JSON, else text; sections are objects, numbered ones arrays.</summary>
+    static ImmutableSortedDictionary<string, JsonElement> Request(IConfigurationSection request) =>
+        request.GetChildren().ToImmutableSortedDictionary(c => c.Key, c => JsonElement.Parse(Json(c)), StringComparer.Ordinal);
+
+    static string Json(IConfigurationSection section)
+    {
+        if (section.Value is not { } value)
+        {
+            var parts = section.GetChildren().ToList();
+            return parts.All(p => int.TryParse(p.Key, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+                ? $"[{string.Join(',', parts.Select(Json))}]"
+                : $"{{{string.Join(',', parts.Select(p => $"{Quoted(p.Key)}:{Json(p)}"))}}}";
+        }
+        // Configuration spells a file's true and false with a capital letter.
+        value = value is "True" or "False" ? value.ToLowerInvariant() : value;
+        try
+        {
+            return JsonElement.Parse(value).GetRawText();
+        }
+        catch (JsonException)
+        {
+            return Quoted(value);
+        }
+    }
+
+    static string Quoted(string text) => $"\"{JsonEncodedText.Encode(text)}\"";
+
+    static ModelPrice? Price(IConfigurationSection price)
+    {
+        if (!price.GetChildren().Any())
+        {
+            return null;
+        }
+        return new(
+            Money(price, "Input") ?? throw new ArgumentException($"{price.Path} has no Input: US dollars per million tokens."),
+            Money(price, "Output") ?? throw new ArgumentException($"{price.Path} has no Output: US dollars per million tokens."),
+            Money(price, "Cached"));
+    }
+
+    static decimal? Money(IConfigurationSection price, string name) => Text(price, name) switch
+    {
+        null => null,
+        { } text when decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var money) && money <= PriceMax => money,
+        { } text => throw new ArgumentException($"{price.Path}:{name} is \"{text}\"; it may be US dollars per million tokens, for example 2.50."),
+    };
+
+    static int? Number(IConfigurationSection model, string name, int min, int max) => Text(model, name) switch
+    {
+        null => null,
+        { } text when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= min && number <= max => number,
+        { } text => throw new ArgumentException($"{model.Path}:{name} is \"{text}\"; it may be {min}…{max}."),
+    };
+
+    static TimeSpan? Span(IConfigurationSection model, string name) => Text(model, name) switch
+    {
+        null => null,
+        { } text when TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out var span) && span > TimeSpan.Zero && span <= TimeSpan.FromDays(1) => span,
+        { } text => throw new ArgumentException($"{model.Path}:{name} is \"{text}\"; it may be a time of at most a day, for example 00:02:00."),
+    };
+
+    static string? Text(IConfigurationSection section, string name) => NonEmpty(section[name]);
+
+    static string? NonEmpty(string? text) => string.IsNullOrWhiteSpace(text) ? null : text.Trim();
+}

@@ -1,0 +1,120 @@
+using Cowork.Application.Models;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Extensions.AI;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>A host whose model is asked over HTTP, and the provider that answers.</summary>
+sealed class ModelBench : IAsyncDisposable
+{
+    public const string Key = "sk-do-not-tell-4711";
+
+    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+
+    readonly CancellationTokenSource stopping = new();
+    readonly ModelCatalog catalog;
+    readonly Task working;
+
+    public ModelBench(string provider, Func<ModelSettings, ModelSettings>? change = null)
+    {
+        Wire = Dialect.Of(provider);
+        var settings = new ModelSettings
+        {
+            Name = "clever",
+            Provider = provider,
+            Model = "m",
+            BaseUrl = Server.Url,
+            Key = Key,
+            Price = new(2, 8, 0.5m),
+            MaxOutputTokens = 300,
+        };
+        catalog = new([change?.Invoke(settings) ?? settings], new(new(Policy.BuiltIn), Bench.Clock), Bench.Clock);
+        Bench.Models["clever"] = catalog.Clients["clever"];
+        Host = Bench.AddHost("n0");
+        working = Host.Work(stopping.Token);
+    }
+
+    public Dialect Wire { get; }
+
+    public ModelServer Server { get; } = new();
+
+    public Bench Bench { get; } = new() { Options = new() { DefaultModel = "clever" } };
+
+    public Bench.Host Host { get; }
+
+    public IChatClient Client => catalog.Clients["clever"];
+
+    public ManualTime Clock => Bench.Clock;
+
+    /// <summary>Starts a run.</summary>
+    public async Task<string> Send(string message = "hello", string session = "s")
+    {
+        await Host.OpenSession(session);
+        return await Host.Send(session, message);
+    }
+
+    /// <summary>A run from its turn to its end. The clock goes on while the run waits for its next attempt, and else stands.</summary>
+    public async Task<IReadOnlyList<RunEvent>> Run(string message = "hello", string session = "s") => await Ended(await Send(message, session));
+
+    public async Task<IReadOnlyList<RunEvent>> Ended(string run)
+    {
+        await Until(async () =>
+        {
+            var last = (await Events(run))[^1];
+            Clock.Advance(last is RunEvent.ModelRetried ? TimeSpan.FromMilliseconds(100) : TimeSpan.Zero);
+            return last is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled;
+        });
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Bench.Engine, Bench.Blobs, Bench.Org, "s", run, default));
+        Assert.Null(fault);
+        Assert.NotNull(report);
+        foreach (var model in ReadModels.All)
+        {
+            Assert.Null(await ((IRows)Bench.Engine).FindDifference(model, default));
+        }
+        return await Events(run);
+    }
+
+    public async Task<IReadOnlyList<RunEvent>> Events(string run) =>
+        [.. (await Bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => (RunEvent)e.Event)];
+
+    public Task<string> Text(Content content) => Bench.Blobs.Text(content, default).AsTask();
+
+    /// <summary>Waits until something holds; the clock goes on by a step at each look.</summary>
+    public async Task Until(Func<Task<bool>> holds, TimeSpan step = default)
+    {
+        var since = TimeProvider.System.GetTimestamp();
+        while (!await holds())
+        {
+            if (TimeProvider.System.GetElapsedTime(since) > Deadline)
+            {
+                var events = (await Bench.Engine.Feed(Bench.Org, null, 0, int.MaxValue, default)).Entries;
+                var last = string.Join(", ", events.TakeLast(6).Select(e => $"{e.Stream} {e.Type}"));
+                Assert.Fail($"It never came true. {Server.Asked.Count} requests; last events: {last}; jobs: {string.Join(", ", Bench.Engine.Jobs)}");
+            }
+            await Task.Delay(1);
+            Clock.Advance(step);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stopping.CancelAsync();
+        await Server.DisposeAsync();
+        try
+        {
+            await working.WaitAsync(Deadline);
+        }
+        catch (OperationCanceledException)
+        {
+            // It was told to.
+        }
+        catalog.Dispose();
+        stopping.Dispose();
+    }
+}

@@ -1,0 +1,100 @@
+using Cowork.Application.Models;
+using Cowork.Testing;
+
+using Microsoft.Extensions.Configuration;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>Models as they are configured, and one asked by a real host.</summary>
+public sealed class ModelSpecs
+{
+    static HostSettings Read(params (string Name, string Value)[] settings) =>
+        HostSettings.Read([], new ConfigurationBuilder().AddInMemoryCollection(
+            settings.GroupBy(s => s.Name).Select(s => new KeyValuePair<string, string?>(s.Key, s.Last().Value))).Build());
+
+    [Fact]
+    public void Nothing_configured_is_the_offline_model()
+    {
+        var settings = Read(("OPENAI_API_KEY", "sk-1"));
+        Assert.Equal(("offline", 0), (settings.Runs.DefaultModel, settings.Models.Count));
+    }
+
+    [Fact]
+    public void A_model_is_read_with_its_key_price_limits_and_time_outs()
+    {
+        var settings = Read(
+            ("Cowork:Models:claude:Provider", "Anthropic"), ("Cowork:Models:claude:Model", "claude-x"), ("ANTHROPIC_API_KEY", " sk-ant-1 "),
+            ("Cowork:Models:claude:MaxOutputTokens", "4000"), ("Cowork:Models:claude:Attempts", "2"), ("Cowork:Models:claude:BetweenTimeout", "00:00:30"),
+            ("Cowork:Models:claude:Request:temperature", "0.2"), ("Cowork:Models:claude:Request:metadata:user_id", "u"), ("Cowork:Models:claude:Request:stop_sequences:0", "END"),
+            ("Cowork:Models:claude:Request:flag", "True"),
+            ("Cowork:Prices:claude-x:Input", "3"), ("Cowork:Prices:claude-x:Output", "15"), ("Cowork:Prices:claude-x:Cached", "0.3"),
+            ("Cowork:Models:absent:Provider", "openai"));
+        Assert.Equal("claude", settings.Runs.DefaultModel);
+        Assert.Equal(["absent", "claude"], settings.Models.Select(m => m.Name));
+        var model = settings.Models[1];
+        Assert.Equal(("anthropic", "claude-x", "sk-ant-1", 4000), (model.Provider, model.Model, model.Key, model.MaxOutputTokens));
+        Assert.Equal(new ModelPrice(3, 15, 0.3m), model.Price);
+        Assert.Equal((2, TimeSpan.FromSeconds(30)), (model.Retries.Attempts, model.Timeouts.Between));
+        Assert.Equal(
+            ["flag true", "metadata {\"user_id\":\"u\"}", "stop_sequences [\"END\"]", "temperature 0.2"], model.Request.Select(r => $"{r.Key} {r.Value.GetRawText()}"));
+        Assert.False(settings.Models[0].IsReady);
+    }
+
+    [Fact]
+    public void A_name_with_a_colon_has_its_price()
+    {
+        var model = Assert.Single(Read(
+            ("Cowork:Models:local:Provider", "openai"), ("Cowork:Models:local:Model", "llama3:8b"), ("Cowork:Models:local:BaseUrl", "http://localhost:11434/v1"),
+            ("Cowork:Prices:llama3:8b:Input", "0.1"), ("Cowork:Prices:llama3:8b:Output", "0.2")).Models);
+        Assert.Equal(new ModelPrice(0.1m, 0.2m), model.Price);
+    }
+
+    [Fact]
+    public void A_key_goes_only_where_somebody_sent_it()
+    {
+        var elsewhere = ("Cowork:Models:m:BaseUrl", "http://localhost:1/v1");
+        Assert.Null(Read(("Cowork:Models:m:Provider", "openai"), elsewhere, ("OPENAI_API_KEY", "sk-1")).Models[0].Key);
+        Assert.Equal("sk-2", Read(("Cowork:Models:m:Provider", "openai"), elsewhere, ("Cowork:Models:m:KeyVariable", "MINE"), ("MINE", "sk-2")).Models[0].Key);
+        Assert.Equal("m", Read(("Cowork:Models:m:Provider", "openai"), elsewhere).Runs.DefaultModel);
+    }
+
+    [Theory]
+    [InlineData("Cowork:Models:m:Provider", "mind-reader", "may be openai")]
+    [InlineData("Cowork:Models:m:Modell", "x", "no setting Modell")]
+    [InlineData("Cowork:Models:m:Key", "sk bad", "the key holds")]
+    [InlineData("Cowork:Models:m:BaseUrl", "localhost:11434", "absolute http")]
+    [InlineData("Cowork:Models:m:BaseUrl", "http://me:secret@localhost", "absolute http")]
+    [InlineData("Cowork:Models:m:MaxOutputTokens", "0", "may be 1")]
+    [InlineData("Cowork:Models:m:AnswerTimeout", "soon", "may be a time")]
+    [InlineData("Cowork:Models:offline:Provider", "openai", "belongs to the offline model")]
+    [InlineData("Cowork:Prices:m:Input", "1,5", "may be US dollars")]
+    [InlineData("Cowork:Prices:m:Output", "1.5", "has no Input")]
+    [InlineData("Cowork:Runs:DefaultModel", "n", "there are m, offline")]
+    public void What_is_configured_wrongly_is_told_in_a_sentence(string name, string value, string words)
+    {
+        var e = Assert.Throws<ArgumentException>(() => Read(("Cowork:Models:m:Provider", "openai"), (name, value)));
+        Assert.Contains(words, e.Message);
+        Assert.DoesNotContain("sk bad", e.Message);
+        Assert.DoesNotContain("secret", e.Message);
+    }
+
+    [Fact]
+    public async Task A_turn_is_answered_by_a_model_that_failed_at_first()
+    {
+        await using var provider = new ModelServer();
+        provider
+            .ThenStatus(503, "{}")
+            .ThenStream(
+                """{"model":"m-2026","choices":[{"index":0,"delta":{"content":"Good morning."},"finish_reason":"stop"}]}""",
+                """{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":50}}""",
+                "[DONE]");
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url, Key = "sk-secret-1", Price = new(2, 8) };
+        await using var host = await LiveHost.Start(s => s with { Models = [model], Runs = s.Runs with { DefaultModel = "m" } });
+        (await host.Http.Post("/sessions", """{"session_id":"s"}""")).Is(201);
+        var turn = (await host.Http.Post("/sessions/s/turn", """{"message":"hello"}""")).Is(200);
+        Assert.Equal(("completed", "Good morning.", "0.0006", "150"), (turn["status"], turn["reply"], turn["cost_usd"], turn["total_tokens"]));
+        var feed = (await host.Http.Get("/sessions/s/events")).Is(200);
+        Assert.Contains("model_retried", feed.Text);
+        Assert.DoesNotContain("sk-secret-1", feed.Text);
+    }
+}
