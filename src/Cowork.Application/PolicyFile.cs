@@ -47,7 +47,9 @@ public static partial class PolicyFile
         var bom = "\ufeff"u8;
         var root = JsonElement.Parse(json.StartsWith(bom) ? json[bom.Length..] : json, new JsonDocumentOptions
         {
-            AllowDuplicateProperties = false, CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true,
+            AllowDuplicateProperties = false,
+            CommentHandling = JsonCommentHandling.Skip,
+            AllowTrailingCommas = true,
         });
         Require(root.ValueKind == JsonValueKind.Object, "$", "an object with rules is wanted");
         foreach (var member in root.EnumerateObject())

@@ -86,7 +86,9 @@ public static class Described
         {
             var schema = new OpenApiSchema
             {
-                Type = JsonSchemaType.String, Enum = [.. query.Choices.Select(choice => (JsonNode)JsonValue.Create(choice))], Default = JsonValue.Create(query.Default),
+                Type = JsonSchemaType.String,
+                Enum = [.. query.Choices.Select(choice => (JsonNode)JsonValue.Create(choice))],
+                Default = JsonValue.Create(query.Default),
             };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
         }
