@@ -9,7 +9,7 @@ namespace Cowork.Application;
 /// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
 /// again on what is there now.
 /// </summary>
-public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock)
+public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock) : ICommands
 {
     /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
     const int TriesMax = 20;
@@ -104,12 +104,8 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         }
     }
 
-    /// <summary>One command to one stream.</summary>
-    public ValueTask<Refusal?> Execute<TCommand, TEvent, TState>(
-        string org, Origin by, Aggregate<TCommand, TEvent, TState> aggregate, string key, Func<DateTimeOffset, TCommand> command, string? session, CancellationToken ct)
-        where TEvent : Event
-        where TState : class =>
-        Commit(org, by, work => work.Do(aggregate, key, command(work.Now), session), ct);
+    public ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
+        Commit(org, by, command.Decide, ct, patient);
 
     /// <summary>The state of a stream as far as this node knows it: never older than what this node wrote.</summary>
     public async ValueTask<TState> State<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)

@@ -3,17 +3,26 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
+/// <summary>Keeps a memory that a call made.</summary>
+/// <param name="Key">Of the memory's stream.</param>
+/// <param name="Session">Key of the session.</param>
+/// <param name="Run">Key of the run that it comes from.</param>
+public sealed record KeepMemory(string Key, string Kind, Content Text, string Session, string Run) : ICommand
+{
+    public ValueTask<Refusal?> Decide(Work work) => MemoryBook.Write(work, Key, Kind, Text, Session, Run);
+}
+
 /// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
-public sealed class MemoryBook(Commands commands, IRunQueries queries, IBlobs blobs) : IMemories
+public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs blobs) : IMemories
 {
     /// <summary>Keeps a text that the model was asked to remember; the call's token names it.</summary>
     public async ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct)
     {
         var key = Ids.KeyOf($"memory {context.IdempotencyToken}");
         var text = await blobs.Store(content, ct);
-        var refused = await commands.Commit(
-            context.Org, new Origin("agent", Causation: context.IdempotencyToken),
-            work => Write(work, key, "memory", text, context.Session, context.Run), ct, patient: true);
+        var refused = await commands.Execute(
+            context.Org, new Origin("agent", Causation: context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
+            patient: true);
         return refused is null ? $"mem_{key}" : throw new InvalidOperationException($"A memory was refused: {refused.Code}.");
     }
 
@@ -35,6 +44,6 @@ public sealed class MemoryBook(Commands commands, IRunQueries queries, IBlobs bl
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
     internal static string SummaryKey(string session) => Ids.KeyOf($"session_summary {session}");
 
-    static ValueTask<Refusal?> Write(Work work, string key, string kind, Content text, string session, string run) =>
+    internal static ValueTask<Refusal?> Write(Work work, string key, string kind, Content text, string session, string run) =>
         work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now), session, run);
 }

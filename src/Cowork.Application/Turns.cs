@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -10,15 +11,18 @@ namespace Cowork.Application;
 /// <summary>An <c>Idempotency-Key</c> header with its scope (contracts/decisions.md, "Idempotency").</summary>
 /// <param name="Scope">Principal, method and path.</param>
 /// <param name="RequestSha256">Of the body.</param>
-public sealed record RequestKey(string Scope, string Key, string RequestSha256)
+/// <param name="Kept">How long it holds.</param>
+public sealed record RequestKey(string Scope, string Key, string RequestSha256, TimeSpan Kept)
 {
+    /// <summary>Where a refusal of the header's key says that the fault lies.</summary>
+    public const string Place = "Idempotency-Key";
+
     /// <summary>Claims the key in the work that has the request's effect.</summary>
-    /// <param name="kept">How long it holds.</param>
-    public async ValueTask<Refusal?> Claim(Work work, TimeSpan kept, string? runId, StoredAnswer? answer) =>
+    public async ValueTask<Refusal?> Claim(Work work, string? runId, StoredAnswer? answer) =>
         await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, kept, work.Now)) is { } refused
-            ? refused with { Path = refused.Path is null ? null : "Idempotency-Key" }
+            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, Kept, work.Now)) is { } refused
+            ? refused with { Path = Place }
             : null;
 }
 
@@ -34,8 +38,96 @@ public sealed record TurnRequest(string Session, string Message, string? Model, 
 /// <param name="Replayed">The header's key had been used.</param>
 public sealed record Turn(string Run, bool Reused, bool Replayed);
 
+/// <summary>Makes a turn a run at the end of its session's queue.</summary>
+/// <param name="RunId">Of the new run, when it comes to be.</param>
+/// <param name="Session">Key of the session.</param>
+/// <param name="MessageSha256">Hex, of the message's UTF-8 bytes: what a repeat under the same key must have asked.</param>
+/// <param name="Key">The body's key, within the session.</param>
+/// <param name="WaitingMax">Runs that may wait behind the session's first.</param>
+public sealed record SubmitTurn(
+    string RunId, string Session, Content Message, string MessageSha256, string Model, string? Key, RequestKey? Header, int WaitingMax) : ICommand
+{
+    public async ValueTask<Refusal?> Decide(Work work)
+    {
+        if (await work.State(Domain.Session.Aggregate, Session) is not Session.Open session)
+        {
+            return Refusal.NotFound("session");
+        }
+        if (Header is not null && await Header.Claim(work, RunId, null) is { } header)
+        {
+            return header;
+        }
+        if (Key is not null)
+        {
+            var scope = $"session {Session}";
+            var claim = new IdempotencyKeyCommand.Claim(scope, Key, MessageSha256, RunId, null, null, work.Now);
+            if (await work.Do(IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, Key), claim) is { } inBody)
+            {
+                return inBody;
+            }
+        }
+        var run = Ids.Key(RunId, "run")!;
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now);
+        if (await work.Do(Run.Aggregate, run, create, Session, run) is { } impossible)
+        {
+            return impossible;
+        }
+        if (session.Queue.IsEmpty)
+        {
+            work.Start(new Job(Run.Aggregate.Name, run));
+        }
+        return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, run);
+    }
+}
+
+/// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
+/// <param name="Run">Key of the run.</param>
+public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
+{
+    /// <summary>Makes what the request is answered with from the run as it was before, kept for who sends it again.</summary>
+    [JsonIgnore]
+    public Func<Run, StoredAnswer>? Answer { get; init; }
+
+    public async ValueTask<Refusal?> Decide(Work work)
+    {
+        var before = await work.State(Domain.Run.Aggregate, Run);
+        if (before is Domain.Run.None)
+        {
+            return Refusal.NotFound("run");
+        }
+        var given = Answer?.Invoke(before);
+        if (Header is not null && await Header.Claim(work, null, given) is { } claimed)
+        {
+            return claimed;
+        }
+        return await Turns.Cancel(work, Run);
+    }
+}
+
+/// <summary>Deletes a session; its live runs are cancelled in the same commit, or by their drivers soon after.</summary>
+/// <param name="Session">Key of the session.</param>
+public sealed record DeleteSession(string Session) : ICommand
+{
+    public async ValueTask<Refusal?> Decide(Work work)
+    {
+        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session) is { } refused)
+        {
+            return refused;
+        }
+        var queue = ((Session.Deleted)await work.State(Domain.Session.Aggregate, Session)).Queue;
+        foreach (var runId in queue.Reverse())
+        {
+            if (await Turns.Cancel(work, Ids.Key(runId, "run")!) is { } stuck)
+            {
+                return stuck;
+            }
+        }
+        return null;
+    }
+}
+
 /// <summary>Takes turns: each becomes one run at the end of its session's queue.</summary>
-public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
+public sealed class Turns(ICommands commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
@@ -44,7 +136,6 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
     /// <summary>Starts a run, or answers the one that the same request started before.</summary>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
-        var model = request.Model ?? options.DefaultModel;
         if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
         {
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
@@ -52,94 +143,18 @@ public sealed class Turns(Commands commands, IRunQueries queries, IBlobs blobs, 
         var message = await blobs.Store(request.Message, ct);
         var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
         var key = Ids.NewKey(clock.GetUtcNow());
-        var runId = $"run_{key}";
-        var replayed = false;
-        var refused = await commands.Commit(
-            org, by,
-            async work =>
-            {
-                replayed = false;
-                if (await work.State(Session.Aggregate, request.Session) is not Session.Open session)
-                {
-                    return Refusal.NotFound("session");
-                }
-                if (request.Header is not null && await request.Header.Claim(work, options.IdempotencyKept, runId, null) is { } header)
-                {
-                    replayed = header.Code == "idempotency_key_claimed";
-                    return header;
-                }
-                if (request.Key is not null)
-                {
-                    var scope = $"session {request.Session}";
-                    var claim = new IdempotencyKeyCommand.Claim(scope, request.Key, digest, runId, null, null, work.Now);
-                    if (await work.Do(IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, request.Key), claim) is { } inBody)
-                    {
-                        return inBody;
-                    }
-                }
-                var create = new RunCommand.Create(runId, session.SessionId, message, model, request.Key, work.Now);
-                if (await work.Do(Run.Aggregate, key, create, request.Session, key) is { } impossible)
-                {
-                    return impossible;
-                }
-                if (session.Queue.IsEmpty)
-                {
-                    work.Start(new Job(Run.Aggregate.Name, key));
-                }
-                return await work.Do(Session.Aggregate, request.Session, new SessionCommand.Enqueue(runId, options.QueuedPerSessionMax, work.Now), request.Session, key);
-            },
-            ct);
-        return refused switch
+        var submit = new SubmitTurn(
+            $"run_{key}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header, options.QueuedPerSessionMax);
+        return await commands.Execute(org, by, submit, ct) switch
         {
             null => (new(key, Reused: false, Replayed: false), null),
-            { Code: "idempotency_key_claimed", Existing: { } existing } => (new(Ids.Key(existing, "run")!, Reused: !replayed, replayed), null),
-            _ => (null, refused),
+            { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
+                (new(Ids.Key(existing, "run")!, Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
+            { } refused => (null, refused),
         };
     }
 
-    /// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
-    public async Task<Refusal?> Cancel(string org, Origin by, string run, RequestKey? header, Func<Run, StoredAnswer>? answer, CancellationToken ct) =>
-        await commands.Commit(
-            org, by,
-            async work =>
-            {
-                var before = await work.State(Run.Aggregate, run);
-                if (before is Run.None)
-                {
-                    return Refusal.NotFound("run");
-                }
-                var given = answer?.Invoke(before);
-                if (header is not null && await header.Claim(work, options.IdempotencyKept, null, given) is { } claimed)
-                {
-                    return claimed;
-                }
-                return await Cancel(work, run);
-            },
-            ct);
-
-    /// <summary>Deletes a session; its live runs are cancelled in the same commit, or by their drivers soon after.</summary>
-    public async Task<Refusal?> DeleteSession(string org, Origin by, string session, CancellationToken ct) =>
-        await commands.Commit(
-            org, by,
-            async work =>
-            {
-                if (await work.Do(Session.Aggregate, session, new SessionCommand.Delete(work.Now), session) is { } refused)
-                {
-                    return refused;
-                }
-                var queue = ((Session.Deleted)await work.State(Session.Aggregate, session)).Queue;
-                foreach (var runId in queue.Reverse())
-                {
-                    if (await Cancel(work, Ids.Key(runId, "run")!) is { } stuck)
-                    {
-                        return stuck;
-                    }
-                }
-                return null;
-            },
-            ct);
-
-    static async ValueTask<Refusal?> Cancel(Work work, string run)
+    internal static async ValueTask<Refusal?> Cancel(Work work, string run)
     {
         var session = SessionOf(await work.State(Run.Aggregate, run));
         if (await work.Do(Run.Aggregate, run, new RunCommand.Cancel(work.Now), session, run) is { } refused)

@@ -175,14 +175,12 @@ public sealed partial class Backbone(
             }
             File.Move(writing, path, overwrite: true);
         }
-        var commands = services.GetRequiredService<Commands>();
+        var commands = services.GetRequiredService<ICommands>();
         while (true)
         {
             try
             {
-                await commands.Execute(
-                    token.Org, new Origin(Actor), ApiToken.Aggregate, token.Key,
-                    now => new ApiTokenCommand.Issue($"token_{token.Key}", "admin", "admin", ApiToken.Roles, token.SecretSha256, now), session: null, ct);
+                await commands.Execute(token.Org, new Origin(Actor), new IssueToken(token.Key, "admin", "admin", ApiToken.Roles, token.SecretSha256), ct);
                 return known is null ? token : null;
             }
             catch (StorageUnavailableException)

@@ -50,6 +50,7 @@ static class Composition
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
         services.AddSingleton<Commands>();
+        services.AddSingleton<ICommands>(all => all.GetRequiredService<Commands>());
         services.AddSingleton<FeedHub>();
         services.AddSingleton<IRunQueries, RunQueries>();
     }

@@ -104,7 +104,7 @@ public sealed class ApprovalSpecs : IDisposable
     {
         var (bench, host, run, approval) = await Asked();
         var next = await host.Send("s", "next");
-        Assert.Null(await host.Turns.Cancel(Bench.Org, Bench.User, run, null, null, default));
+        Assert.Null(await host.Commands.Execute(Bench.Org, Bench.User, new CancelRun(run, null), default));
         var row = await Row(bench, run);
         Assert.Equal("cancelled", row.Status);
         Assert.Empty(row.PendingApprovalIds);

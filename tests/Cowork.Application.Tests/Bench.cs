@@ -65,7 +65,7 @@ sealed class Bench
                 Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model },
                 new Toolbox(bench.Tools ?? [bench.Tool]),
                 bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
-            Decisions = new(Commands, queries, bench.Approvals, bench.Options);
+            Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries);
             workspace = bench.Workspace;
             runner = new(Node, [Driver, Expiry], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
@@ -88,8 +88,7 @@ sealed class Bench
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 
         public async Task OpenSession(string key) =>
-            await Commands.Execute(
-                Org, User, Session.Aggregate, key, now => new SessionCommand.Create(key, workspace, "{}", null, now), key, CancellationToken.None);
+            await Commands.Execute(Org, User, new OpenSession(key, key, workspace, "{}", null), CancellationToken.None);
 
         /// <summary>Decides, as a user; answers the refusal's code.</summary>
         public async Task<string?> Decide(string approvalId, bool approved, string? note = null, string by = "user:bob") =>

@@ -47,7 +47,8 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         }
         value.Check(faults);
         faults.ThrowIfAny();
-        return new(value, key is null ? null : new(Scope(http), key, Convert.ToHexStringLower(SHA256.HashData(bytes.Span))));
+        return new(value, key is null ? null : new(
+            Scope(http), key, Convert.ToHexStringLower(SHA256.HashData(bytes.Span)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept));
     }
 
     public static void PopulateMetadata(ParameterInfo parameter, EndpointBuilder builder) =>
@@ -111,7 +112,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
 
     static string? HeaderKey(HttpContext http, Faults faults)
     {
-        if (!http.Request.Headers.TryGetValue("Idempotency-Key", out var sent))
+        if (!http.Request.Headers.TryGetValue(RequestKey.Place, out var sent))
         {
             return null;
         }
@@ -119,7 +120,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         {
             return key;
         }
-        faults.Add("Idempotency-Key", $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
+        faults.Add(RequestKey.Place, $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
         return null;
     }
 

@@ -95,25 +95,26 @@ static class RunEndpoints
     }
 
     static async Task<IResult> Cancel(
-        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, Turns turns, Commands commands, IBlobs blobs, CancellationToken ct)
+        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, Commands known, ICommands commands, IBlobs blobs, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {
             return Problem.NotFound("run");
         }
         JsonAnswer? answer = null;
-        var refused = await turns.Cancel(
-            caller.Org, caller.Origin, run.Key, body.Key,
-            before =>
+        var cancel = new CancelRun(run.Key, body.Key)
+        {
+            Answer = before =>
             {
                 answer = CancelAnswerOf(run.Key, before);
                 return answer.ToStoredInline();
             },
-            ct);
+        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, cancel, ct);
         return refused switch
         {
             null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
             _ => Problem.Of(refused),
         };
     }

@@ -82,7 +82,7 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, Commands commands, Workspaces workspaces, IBlobs blobs, RunOptions options, TimeProvider clock, CancellationToken ct)
+        Body<NewSession> body, Caller caller, Commands known, ICommands commands, Workspaces workspaces, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var (id, key) = body.Value.SessionId is { } own ? (own, Ids.SessionKey(own)!) : Generated(clock);
         var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
@@ -92,24 +92,19 @@ static class SessionEndpoints
         }
         JsonAnswer? answer = null;
         var metadata = body.Value.MetadataText();
-        var refused = await commands.Commit(
-            caller.Org, caller.Origin,
-            async work =>
+        var open = new OpenSession(key, id, workspace.Path!, metadata, body.Value.AuthContextText(), body.Key)
+        {
+            Answer = at =>
             {
-                answer = JsonAnswer.Of(
-                    201, new(id, workspace.Path!, JsonElement.Parse(metadata), work.Now), Answers.Json.SessionAnswer, location: $"/sessions/{id}");
-                if (body.Key is not null && await body.Key.Claim(work, options.IdempotencyKept, null, await answer.ToStored(blobs, ct)) is { } claimed)
-                {
-                    return claimed;
-                }
-                return await work.Do(
-                    Session.Aggregate, key, new SessionCommand.Create(id, workspace.Path!, metadata, body.Value.AuthContextText(), work.Now), key);
+                answer = JsonAnswer.Of(201, new(id, workspace.Path!, JsonElement.Parse(metadata), at), Answers.Json.SessionAnswer, location: $"/sessions/{id}");
+                return answer.ToStored(blobs, ct);
             },
-            ct);
+        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, open, ct);
         return refused switch
         {
             null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
             _ => Problem.Of(refused),
         };
     }
@@ -125,8 +120,8 @@ static class SessionEndpoints
             ? JsonAnswer.Of(200, Details(row), Answers.Json.SessionDetails)
             : Problem.NotFound("session");
 
-    static async Task<IResult> Delete(SessionInPath session, Caller caller, Turns turns, CancellationToken ct) =>
-        await turns.DeleteSession(caller.Org, caller.Origin, session.Key, ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+    static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommands commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
 
     static (string Id, string Key) Generated(TimeProvider clock)
     {

@@ -65,7 +65,7 @@ static class TokenEndpoints
             .Produces(204).Refuses(404, 422);
     }
 
-    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, Commands commands, IBlobs blobs, RunOptions options, TimeProvider clock, CancellationToken ct)
+    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var org = asked.OrgId ?? caller.Org;
@@ -74,27 +74,18 @@ static class TokenEndpoints
             return new Problem(403, "foreign_org", "Only the operator's token may issue tokens for other tenants.");
         }
         var token = BearerToken.New(org, clock.GetUtcNow());
-        var (id, user) = ($"token_{token.Key}", asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..]);
-        IReadOnlyList<string> roles = asked.Roles ?? [Roles.Member];
+        var user = asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
         var at = default(DateTimeOffset);
-        var refused = await commands.Commit(
-            org, caller.Origin,
-            async work =>
-            {
-                at = work.Now;
-                // The answer holds the secret, so that the key remembers only that there was one.
-                if (body.Key is not null && await body.Key.Claim(work, options.IdempotencyKept, null, new(201, $"/tokens/{id}", null)) is { } claimed)
-                {
-                    return claimed;
-                }
-                return await work.Do(ApiToken.Aggregate, token.Key, new ApiTokenCommand.Issue(id, asked.Name!, user, [.. roles.Distinct()], token.SecretSha256, work.Now));
-            },
-            ct);
+        var issue = new IssueToken(token.Key, asked.Name!, user, [.. (asked.Roles ?? [Roles.Member]).Distinct()], token.SecretSha256, body.Key)
+        {
+            Issued = now => at = now,
+        };
+        var refused = await commands.Execute(org, caller.Origin, issue, ct);
         return refused switch
         {
             null => JsonAnswer.Of(
-                201, new(id, token.Reveal(), asked.Name!, user, org, [.. roles.Distinct()], caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/{id}"),
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, org, body.Key!, ct),
+                201, new(issue.TokenId, token.Reveal(), issue.Name, user, org, issue.Roles, caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/{issue.TokenId}"),
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, org, body.Key!, ct),
             _ => Problem.Of(refused),
         };
     }
@@ -110,8 +101,8 @@ static class TokenEndpoints
             ? JsonAnswer.Of(200, Shape(caller.Org, row), Answers.Json.TokenShape)
             : Problem.NotFound("token");
 
-    static async Task<IResult> Revoke(TokenInPath token, Caller caller, Commands commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, ApiToken.Aggregate, token.Key, now => new ApiTokenCommand.Revoke(now), session: null, ct) is { } refused
+    static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommands commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { } refused
             ? Problem.Of(refused)
             : TypedResults.NoContent();
 
