@@ -50,15 +50,18 @@ sealed class EngineBench : IAsyncDisposable
             }
             var run = runs[worker];
             var session = $"bench{worker}";
-            var refused = await commands.Execute(
-                Org, By, Run.Aggregate, run,
-                now => (i % PerStream) switch
-                {
-                    0 => (RunCommand)new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, now),
-                    1 => new RunCommand.Begin(1, "bench", now),
-                    _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", now),
-                },
-                session, CancellationToken.None);
+            var refused = await commands.Commit(
+                Org, By,
+                work => work.Do(
+                    Run.Aggregate, run,
+                    (i % PerStream) switch
+                    {
+                        0 => (RunCommand)new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, work.Now),
+                        1 => new RunCommand.Begin(1, "bench", work.Now),
+                        _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", work.Now),
+                    },
+                    session),
+                CancellationToken.None);
             Require(refused);
         });
     }
@@ -95,7 +98,7 @@ sealed class EngineBench : IAsyncDisposable
                 CancellationToken.None));
 
             ValueTask<Refusal?> Do(Func<DateTimeOffset, RunCommand> command) =>
-                commands.Execute(Org, By, Run.Aggregate, run, command, session, CancellationToken.None);
+                commands.Commit(Org, By, work => work.Do(Run.Aggregate, run, command(work.Now), session), CancellationToken.None);
         });
 
     /// <summary>Reads feeds of sessions from their beginning in pages of 500; an operation is a page.</summary>

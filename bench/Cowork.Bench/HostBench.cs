@@ -117,9 +117,9 @@ sealed class HostBench : IAsyncDisposable
             await Task.Yield();
             var start = Stopwatch.GetTimestamp();
             var key = Ids.NewKey(DateTimeOffset.UnixEpoch);
-            var refused = await commands.Execute(
-                "default", new Origin("user:bench"), Run.Aggregate, key,
-                now => new RunCommand.Create($"run_{key}", session, Content.Of("hello"), "offline", null, now), session, stop.Token);
+            var refused = await commands.Commit(
+                "default", new Origin("user:bench"),
+                work => work.Do(Run.Aggregate, key, new RunCommand.Create($"run_{key}", session, Content.Of("hello"), "offline", null, work.Now), session), stop.Token);
             acknowledged[i] = Stopwatch.GetTimestamp();
             commits[i] = (acknowledged[i] - start) * 1000.0 / Stopwatch.Frequency;
             if (refused is not null)

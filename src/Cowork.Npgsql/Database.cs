@@ -16,7 +16,7 @@ sealed partial class Database : IAsyncDisposable
     readonly NpgsqlDataSource pool;
     readonly NpgsqlConnectionStringBuilder apart;
 
-    public Database(NpgsqlEngineOptions options)
+    public Database(EngineOptions options)
     {
         if (!SchemaName().IsMatch(options.Schema))
         {

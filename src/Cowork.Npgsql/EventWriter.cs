@@ -34,7 +34,7 @@ sealed partial class EventWriter : IAsyncDisposable
     static readonly TimeSpan BackOffMin = TimeSpan.FromMilliseconds(10);
     static readonly TimeSpan BackOffMax = TimeSpan.FromMilliseconds(200);
 
-    readonly NpgsqlEngineOptions options;
+    readonly EngineOptions options;
     readonly Database database;
     readonly NpgsqlJobs jobs;
     readonly Wakeups wakeups;
@@ -75,7 +75,7 @@ sealed partial class EventWriter : IAsyncDisposable
     volatile bool up;
     volatile bool down;
 
-    public EventWriter(Database database, NpgsqlEngineOptions options, NpgsqlJobs jobs, Wakeups wakeups)
+    public EventWriter(Database database, EngineOptions options, NpgsqlJobs jobs, Wakeups wakeups)
     {
         (this.database, this.options, this.jobs, this.wakeups) = (database, options, jobs, wakeups);
         clock = options.Clock;

@@ -1,44 +1,11 @@
 using Cowork.Application.Storage;
 
-using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
-
 namespace Cowork.Npgsql;
 
-/// <param name="ConnectionString">Of a role that may make tables in the schema, or has made them.</param>
-/// <param name="Node">Names this node among those on the database. A host takes a new one at every start.</param>
-/// <param name="Models">Every read model that is written in the append transaction.</param>
-public sealed record NpgsqlEngineOptions(string ConnectionString, string Node, IReadOnlyList<IReadModel> Models)
-{
-    /// <summary>Lower-case letters, digits and underscores.</summary>
-    public string Schema { get; init; } = "cowork";
-
-    /// <summary>Earlier nodes that are known to be dead: their jobs can be claimed at once instead of when their lease runs out.</summary>
-    public IReadOnlyList<string> DeadNodes { get; init; } = [];
-
-    public ICommitObserver? Observer { get; init; }
-
-    public TimeProvider Clock { get; init; } = TimeProvider.System;
-
-    public ILoggerFactory Logs { get; init; } = NullLoggerFactory.Instance;
-
-    /// <summary>How long a node that is not heard of keeps its jobs.</summary>
-    public TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(10);
-
-    /// <summary>Between two signs of life; several must fit into a lease.</summary>
-    public TimeSpan Heartbeat { get; init; } = TimeSpan.FromSeconds(2);
-
-    /// <summary>How long callers wait for a database that went away before they hear of it.</summary>
-    public TimeSpan OutagePatience { get; init; } = TimeSpan.FromSeconds(2);
-
-    /// <summary>How long one command may take.</summary>
-    public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromSeconds(5);
-}
-
 /// <summary>The storage engine over plain Npgsql: the log in Marten's tables, read models, jobs and snapshots, on one PostgreSQL schema.</summary>
-public sealed class NpgsqlEngine : IAsyncDisposable
+public sealed class NpgsqlEngine : IEngine
 {
-    readonly NpgsqlEngineOptions options;
+    readonly EngineOptions options;
     readonly Database database;
     readonly NpgsqlJobs jobs;
     readonly NpgsqlRows rows;
@@ -47,7 +14,7 @@ public sealed class NpgsqlEngine : IAsyncDisposable
     bool started;
     bool disposed;
 
-    public NpgsqlEngine(NpgsqlEngineOptions options)
+    public NpgsqlEngine(EngineOptions options)
     {
         this.options = options;
         database = new(options);
@@ -59,6 +26,8 @@ public sealed class NpgsqlEngine : IAsyncDisposable
         Snapshots = new NpgsqlSnapshots(database);
     }
 
+    public string Name => "npgsql";
+
     public IEventLog Log { get; }
 
     public IRows Rows => rows;
@@ -67,26 +36,20 @@ public sealed class NpgsqlEngine : IAsyncDisposable
 
     public ISnapshots Snapshots { get; }
 
-    /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     public ICommitObserver? Observer
     {
         get => database.Observer;
         set => database.Observer = value;
     }
 
-    /// <summary>True while the writer has its connection.</summary>
     public bool IsUp => writer.IsUp;
 
-    /// <summary>The id under which this node holds jobs now. It changes when a lease was lost.</summary>
     public string Node => jobs.Node;
 
     internal NpgsqlJobs JobsOfThisNode => jobs;
 
     internal EventWriter Writer => writer;
 
-    /// <summary>Makes the tables that are missing, folds read models that are new, and takes part in the work. Call it again after it has failed.</summary>
-    /// <exception cref="StorageUnavailableException">The database is away.</exception>
-    /// <exception cref="InvalidOperationException">The schema was made by a newer version.</exception>
     public async Task StartAsync(CancellationToken ct)
     {
         var fresh = await database.Once(connection => Schema.Ensure(connection, options.Schema, options.Models, ct));
@@ -100,7 +63,6 @@ public sealed class NpgsqlEngine : IAsyncDisposable
         started = true;
     }
 
-    /// <summary>Commits what is queued, gives the jobs back, and takes the node out of the list.</summary>
     public async ValueTask DisposeAsync()
     {
         if (disposed)

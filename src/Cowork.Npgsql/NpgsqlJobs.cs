@@ -26,7 +26,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
     readonly Database database;
-    readonly NpgsqlEngineOptions options;
+    readonly EngineOptions options;
     readonly TimeProvider clock;
     readonly ILogger logger;
     readonly ConcurrentDictionary<Claim, Hold> held = new();
@@ -50,7 +50,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     int consumers;
     long lastBeat;
 
-    public NpgsqlJobs(Database database, NpgsqlEngineOptions options)
+    public NpgsqlJobs(Database database, EngineOptions options)
     {
         (this.database, this.options, clock) = (database, options, options.Clock);
         logger = options.Logs.CreateLogger<NpgsqlJobs>();

@@ -22,13 +22,13 @@ sealed partial class Wakeups : IAsyncDisposable
     readonly Channel<bool> wrote = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     readonly CancellationTokenSource stopping = new();
     readonly Database database;
-    readonly NpgsqlEngineOptions options;
+    readonly EngineOptions options;
     readonly NpgsqlJobs jobs;
     readonly ILogger logger;
     readonly string channel;
     Task loops = Task.CompletedTask;
 
-    public Wakeups(Database database, NpgsqlEngineOptions options, NpgsqlJobs jobs)
+    public Wakeups(Database database, EngineOptions options, NpgsqlJobs jobs)
     {
         (this.database, this.options, this.jobs) = (database, options, jobs);
         logger = options.Logs.CreateLogger<Wakeups>();

@@ -27,7 +27,7 @@ public sealed partial class Backbone(
     readonly TaskCompletionSource listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     PrivatePostgres? postgres;
-    NpgsqlEngine? engine;
+    IEngine? engine;
     volatile bool started;
     int disposed;
 
@@ -40,7 +40,7 @@ public sealed partial class Backbone(
     /// <summary>Done when the host is ready for the first time, or has given up.</summary>
     public Task FirstReady => ready.Task;
 
-    public NpgsqlEngine Engine => engine ?? throw new StorageUnavailableException("The engine is not started yet.");
+    public IEngine Engine => engine ?? throw new StorageUnavailableException("The engine is not started yet.");
 
     /// <summary>Where this host listens.</summary>
     public string Url { get; set; } = "";
@@ -125,7 +125,7 @@ public sealed partial class Backbone(
             database = postgres.ConnectionString;
         }
         var node = $"node_{Ids.NewKey(clock.GetUtcNow())}";
-        engine = new(new(database, node, ReadModels.All)
+        engine = Engines.New(settings.Engine, new(database, node, ReadModels.All)
         {
             DeadNodes = data.PreviousNodes,
             Observer = new LateObserver(services),

@@ -10,17 +10,17 @@ namespace Cowork.Web;
 /// <summary>How a host is to run: command line before <c>Cowork:…</c> (appsettings.json, <c>Cowork__…</c>) before what is usual.</summary>
 public sealed record HostSettings
 {
-    public const string Usage = """
+    public static string Usage { get; } = $"""
         usage: [--port N] [--data DIR] [--engine NAME]
 
           --port N        default 26866; 0: any free one
           --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
-          --engine NAME   npgsql
+          --engine NAME   {string.Join(" or ", Engines.Names)}; default {Engines.Default}
 
         Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
         """;
 
-    public string Engine { get; init; } = "npgsql";
+    public string Engine { get; init; } = Engines.Default;
 
     public IPAddress Bind { get; init; } = IPAddress.Loopback;
 
@@ -121,11 +121,7 @@ public sealed record HostSettings
         return given;
     }
 
-    static string EngineOf(string? name) => NonEmpty(name) switch
-    {
-        null or "npgsql" => "npgsql",
-        _ => throw new ArgumentException($"This build has no engine \"{name}\"; it has npgsql."),
-    };
+    static string EngineOf(string? name) => Engines.Known(NonEmpty(name) ?? Engines.Default);
 
     static IPAddress BindOf(string? text) => NonEmpty(text) switch
     {
