@@ -309,7 +309,7 @@ public sealed class Work
                 var data = EventJson.Write(e);
                 version++;
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
-                var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash);
+                var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash, Correlation: by.Correlation, Causation: by.Causation);
                 draft.Events.Add(recorded);
                 foreach (var model in models)
                 {

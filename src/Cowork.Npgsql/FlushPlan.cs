@@ -73,10 +73,11 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     var start = headers.WrittenCount;
                     WriteHeaders(e.Hash, write.Session, write.Run);
                     slices[at] = (start, headers.WrittenCount - start);
-                    Events.Put(at, e, feedId, write, commit.By, DotnetTypes[e.Type]);
+                    Events.Put(at, e, feedId, write, DotnetTypes[e.Type]);
                     at++;
                     Entries[at - 1] = new(
-                        feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data);
+                        feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
+                        e.Correlation);
                 }
                 if (write.Session is not null)
                 {
@@ -176,7 +177,7 @@ sealed class EventColumns(int count)
 
     public string?[] Run { get; } = new string?[count];
 
-    public void Put(int i, Recorded e, long feed, Write write, Origin by, string dotnet)
+    public void Put(int i, Recorded e, long feed, Write write, string dotnet)
     {
         Tenant[i] = e.Org;
         Stream[i] = e.Stream;
@@ -186,8 +187,8 @@ sealed class EventColumns(int count)
         Dotnet[i] = dotnet;
         Data[i] = e.Data;
         At[i] = e.At.UtcDateTime;
-        Correlation[i] = by.Correlation;
-        Causation[i] = by.Causation;
+        Correlation[i] = e.Correlation;
+        Causation[i] = e.Causation;
         User[i] = e.Actor;
         Session[i] = write.Session;
         Feed[i] = feed;

@@ -12,11 +12,11 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
     const int ScanPage = 1_000;
 
     const string FeedColumns =
-        "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data";
+        "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id";
 
     readonly string load = $"""
-        SELECT version, id, type, CASE WHEN version > $3 THEN data END, timestamp, user_name, headers->>'hash', seq_id FROM {database.Schema}.mt_events
-        WHERE tenant_id = $1 AND stream_id = $2 AND version >= $3 ORDER BY version LIMIT $4
+        SELECT version, id, type, CASE WHEN version > $3 THEN data END, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id
+        FROM {database.Schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND version >= $3 ORDER BY version LIMIT $4
         """;
 
     readonly string last = $"SELECT version, headers->>'hash' FROM {database.Schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1";
@@ -42,8 +42,8 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         """;
 
     readonly string scan = $"""
-        SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, tenant_id, stream_id FROM {database.Schema}.mt_events
-        WHERE seq_id > $1 ORDER BY seq_id LIMIT {ScanPage}
+        SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id, tenant_id, stream_id
+        FROM {database.Schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {ScanPage}
         """;
 
     public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => writer.Append(commit, ct);
@@ -127,7 +127,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
                     var events = new List<Recorded>();
                     while (await reader.ReadAsync(ct))
                     {
-                        events.Add(Event(reader, reader.GetString(8), reader.GetString(9)));
+                        events.Add(Event(reader, reader.GetString(10), reader.GetString(11)));
                     }
                     return events;
                 },
@@ -152,7 +152,8 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         var at = new DateTimeOffset(reader.GetDateTime(4));
         return new(
             org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.Read(type, data, at), data, at,
-            reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7));
+            reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7),
+            reader.IsDBNull(8) ? null : reader.GetString(8), reader.IsDBNull(9) ? null : reader.GetString(9));
     }
 
     static async Task<IReadOnlyList<FeedEntry>> Entries(NpgsqlDataReader reader, CancellationToken ct)
@@ -161,11 +162,11 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         while (await reader.ReadAsync(ct))
         {
             entries.Add(new(
-                reader.GetInt64(10), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(11) ? null : reader.GetString(11),
-                reader.IsDBNull(12) ? null : reader.GetString(12), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
+                reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : reader.GetString(12),
+                reader.IsDBNull(13) ? null : reader.GetString(13), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
                 reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
                 // jsonb orders members its own way; a reader gets the same bytes as one who was told while it was written.
-                CanonicalJson.Of(reader.GetFieldValue<byte[]>(9))));
+                CanonicalJson.Of(reader.GetFieldValue<byte[]>(9)), reader.IsDBNull(10) ? null : reader.GetString(10)));
         }
         return entries;
     }

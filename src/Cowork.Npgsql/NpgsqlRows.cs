@@ -344,7 +344,8 @@ sealed class NpgsqlRows : IRows
         var which = only ? "tenant_id = $1 AND stream_id = $2 AND version > $3" : "(tenant_id, stream_id, version) > ($1, $2, $3)";
         await using var command = new NpgsqlCommand(
             $"""
-            SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, tenant_id, stream_id FROM {schema}.mt_events
+            SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id, tenant_id, stream_id
+            FROM {schema}.mt_events
             WHERE {which} AND starts_with(stream_id, $4) ORDER BY tenant_id, stream_id, version LIMIT {EventsPerPage}
             """,
             connection)
@@ -356,7 +357,7 @@ sealed class NpgsqlRows : IRows
         var events = new List<Recorded>();
         while (await reader.ReadAsync(ct))
         {
-            events.Add(NpgsqlLog.Event(reader, reader.GetString(8), reader.GetString(9)));
+            events.Add(NpgsqlLog.Event(reader, reader.GetString(10), reader.GetString(11)));
         }
         return events;
     }

@@ -8,7 +8,7 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// An event as the feeds show it: <c>{id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash}</c> and the session's id. The payload is the
+/// An event as the feeds show it: <c>{id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id}</c> and the session's id. The payload is the
 /// stored data, except where a reader is better served, or must not see it.
 /// </summary>
 public static class SessionFeed
@@ -46,6 +46,7 @@ public static class SessionFeed
             json.WriteNumber("version", entry.Version);
             json.WriteNumber("gid", entry.Position);
             json.WriteString("hash", entry.Hash);
+            json.WriteString("correlation_id", entry.Correlation);
             json.WriteEndObject();
         }
         return output.WrittenSpan.ToArray();

@@ -64,6 +64,10 @@ public static class TraceBundle
                 writer.WriteString("hash", entry.Hash);
                 writer.WriteNumber("gid", entry.Position);
                 writer.WriteNumber("feed_id", entry.FeedId);
+                if (entry.Correlation is not null)
+                {
+                    writer.WriteString("correlation_id", entry.Correlation);
+                }
                 writer.WriteEndObject();
             }
             writer.WriteEndArray();

@@ -24,6 +24,9 @@ public static class TraceVerifier
     static readonly string[] EventMembers =
         ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
 
+    /// <summary>Not every event was caused within a trace. That it is there, gone or changed shows in the event's digest.</summary>
+    const string Correlation = "correlation_id";
+
     /// <summary>The first fault, or the report of a bundle without one.</summary>
     public static (TraceReport? Report, TraceFault? Fault) Verify(ReadOnlySpan<byte> bundle)
     {
@@ -86,7 +89,8 @@ public static class TraceVerifier
         {
             var at = $"$.events[{i}]";
             var e = events[i] as JsonObject ?? throw Fault(at, "It is no object.");
-            Members(e, at, EventMembers);
+            Members(e, at, e.ContainsKey(Correlation) ? [.. EventMembers, Correlation] : EventMembers);
+            Require(!e.ContainsKey(Correlation) || Text(e, Correlation, at).Length > 0, $"{at}.{Correlation}", "It is empty.");
             var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
             var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
             var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is no event id.");

@@ -44,7 +44,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
             var data = EventJson.Write(e);
             var id = Ids.NewEventId(at);
             Hash = HashChain.Next(Hash, org, stream, Version, id, "output_delta.v1", at, By.Actor, data);
-            events.Add(new(org, stream, Version, id, "output_delta.v1", e, data, at, By.Actor, Hash));
+            events.Add(new(org, stream, Version, id, "output_delta.v1", e, data, at, By.Actor, Hash, Correlation: By.Correlation, Causation: By.Causation));
             var before = row;
             row = Tallies.Evolve((Tally?)row, events[^1]);
             made = before is null && row is not null ? Version : made;

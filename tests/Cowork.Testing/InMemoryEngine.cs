@@ -311,7 +311,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
                 Of(streams, (commit.Org, write.Stream)).Add(recorded);
                 var feed = write.Session is null ? null : Of(feeds, (commit.Org, write.Session));
                 var entry = new FeedEntry(
-                    feed is null ? 0 : feed.Count + 1, recorded.Position, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data);
+                    feed is null ? 0 : feed.Count + 1, recorded.Position, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
+                    e.Correlation);
                 log.Add(entry);
                 feed?.Add(entry);
                 entries.Add(entry);

@@ -15,7 +15,8 @@ public sealed class FeedSpecs(LocalHost local) : IClassFixture<LocalHost>
         await http.Turn(session, "/tool list_files {}\n/say ok");
         var events = await http.Events(session);
         Assert.All(events, e => Assert.Equal(
-            ["id", "session_id", "run_id", "type", "event_type", "ts", "payload", "stream_id", "version", "gid", "hash"], e.EnumerateObject().Select(m => m.Name)));
+            ["id", "session_id", "run_id", "type", "event_type", "ts", "payload", "stream_id", "version", "gid", "hash", "correlation_id"],
+            e.EnumerateObject().Select(m => m.Name)));
         Assert.Equal(Enumerable.Range(1, events.Count).Select(i => (long)i), events.Select(e => e.GetProperty("id").GetInt64()));
         Assert.All(events, e => Assert.Equal(e.GetProperty("type").GetString(), e.GetProperty("event_type").GetString()));
         var call = Payload(events, "tool_call");

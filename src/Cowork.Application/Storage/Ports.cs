@@ -11,9 +11,11 @@ namespace Cowork.Application.Storage;
 /// <param name="At">Whole milliseconds, UTC.</param>
 /// <param name="Hash">Hex SHA-256, chained to the stream's previous event (<see cref="HashChain"/>).</param>
 /// <param name="Position">Global, dense from 1 in commit order; 0 until it is committed.</param>
+/// <param name="Correlation">See <see cref="Origin"/>. The hash does not cover it.</param>
+/// <param name="Causation">See <see cref="Origin"/>. The hash does not cover it.</param>
 public sealed record Recorded(
     string Org, string Stream, long Version, Guid Id, string Type, Event Event, ReadOnlyMemory<byte> Data, DateTimeOffset At, string Actor, string Hash,
-    long Position = 0);
+    long Position = 0, string? Correlation = null, string? Causation = null);
 
 /// <summary>A stream from some version on.</summary>
 /// <param name="Version">Of the last event, 0: the stream does not exist.</param>
@@ -48,8 +50,8 @@ public sealed record Claim(string Org, string Kind, string Key, long Epoch);
 
 /// <summary>Who and what caused a commit.</summary>
 /// <param name="Actor">The principal: <c>user:ann</c>, <c>system</c>.</param>
-/// <param name="Correlation">W3C trace id, when there is one.</param>
-/// <param name="Causation">Id of the command.</param>
+/// <param name="Correlation">W3C trace id, when there is one: of the request, and for a run's driver of the request that asked for the run.</param>
+/// <param name="Causation">Id of the command; when it is traced, that of its span.</param>
 public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null);
 
 /// <summary>Several streams, rows and jobs, one transaction.</summary>
@@ -74,7 +76,7 @@ public abstract record Appended
 /// <param name="Position">Global, dense from 1.</param>
 public sealed record FeedEntry(
     long FeedId, long Position, string Org, string? Session, string? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
-    string Actor, ReadOnlyMemory<byte> Data);
+    string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null);
 
 /// <param name="Head">The feed's last id at the time of reading (of the tenant's feed: the log's last position): a cursor beyond it is none of ours.</param>
 public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);

@@ -14,8 +14,10 @@ using Microsoft.AspNetCore.Http.Features;
 namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>An event of a feed; <see cref="SessionFeed"/> writes it.</summary>
+/// <param name="CorrelationId">The trace id of the request that caused it.</param>
 public sealed record FeedEvent(
-    long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash);
+    long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
+    string? CorrelationId);
 
 public sealed record EventList(string SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
 
