@@ -1,3 +1,5 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
@@ -33,7 +35,36 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     /// Wait for a database that is away instead of throwing <see cref="StorageUnavailableException"/>, for as long as <paramref name="ct"/> allows. What may
     /// have been committed is looked up, never repeated.
     /// </param>
-    public async ValueTask<Refusal?> Commit(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false)
+    /// <param name="name">What traces call it.</param>
+    public ValueTask<Refusal?> Commit(
+        string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false, [CallerMemberName] string name = "") =>
+        Spans.Source.HasListeners() ? Traced(org, by, decide, patient, name, ct) : Try(org, by, decide, patient, ct);
+
+    public ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
+        Commit(org, by, command.Decide, ct, patient, command.GetType().Name);
+
+    /// <summary>Within a span whose ids the events carry, so that the log leads to the trace.</summary>
+    async ValueTask<Refusal?> Traced(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
+    {
+        using var span = Spans.Command(name, org);
+        if (span is { Recorded: true })
+        {
+            by = by with { Correlation = by.Correlation ?? span.TraceId.ToHexString(), Causation = by.Causation ?? span.SpanId.ToHexString() };
+        }
+        try
+        {
+            var refused = await Try(org, by, decide, patient, ct);
+            span?.SetTag("cowork.refusal", refused?.Code);
+            return refused;
+        }
+        catch (Exception e)
+        {
+            span.Failed(e.GetType().Name);
+            throw;
+        }
+    }
+
+    async ValueTask<Refusal?> Try(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
     {
         IDisposable? held = null;
         try
@@ -62,9 +93,10 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                         work.Forget(cache);
                         continue;
                     }
-                    switch (await log.Append(work.ToCommit(by), ct))
+                    switch (await Append(work.ToCommit(by), ct))
                     {
                         case Appended.Ok:
+                            work.Measure();
                             work.Keep(cache);
                             return null;
                         case Appended.Fenced:
@@ -88,6 +120,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                     work.Forget(cache);
                     if (await HappenedAfterAll(work, ct))
                     {
+                        work.Measure();
                         return null;
                     }
                 }
@@ -103,9 +136,6 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
             held?.Dispose();
         }
     }
-
-    public ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
-        Commit(org, by, command.Decide, ct, patient);
 
     /// <summary>The state of a stream as far as this node knows it: never older than what this node wrote.</summary>
     public async ValueTask<TState> State<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
@@ -127,6 +157,48 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         var now = Fold(aggregate, known, past);
         cache.Put(org, stream, now);
         return (TState)now.State;
+    }
+
+    /// <summary>What began a stream; null: the stream is not there.</summary>
+    public async ValueTask<Began?> Began<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+        where TEvent : Event
+        where TState : class =>
+        (await Load(org, aggregate, key, ct)).Began;
+
+    ValueTask<Appended> Append(Commit commit, CancellationToken ct) =>
+        Spans.Source.HasListeners() || Measures.AppendDuration.Enabled ? Observed(commit, ct) : log.Append(commit, ct);
+
+    async ValueTask<Appended> Observed(Commit commit, CancellationToken ct)
+    {
+        using var span = Spans.Append(commit);
+        var began = clock.GetTimestamp();
+        var outcome = "lost";
+        try
+        {
+            var appended = await log.Append(commit, ct);
+            outcome = appended switch
+            {
+                Appended.Ok => "ok",
+                Appended.Moved => "moved",
+                Appended.Fenced => "fenced",
+                _ => throw new UnreachableException(appended.GetType().Name),
+            };
+            if (appended is Appended.Ok { First: > 0 and var first })
+            {
+                span?.SetTag("cowork.gid", first);
+            }
+            return appended;
+        }
+        catch (Exception e)
+        {
+            span.Failed(e.GetType().Name);
+            throw;
+        }
+        finally
+        {
+            span?.SetTag("cowork.append.outcome", outcome);
+            Measures.AppendDuration.Record(clock.GetElapsedTime(began).TotalSeconds, new KeyValuePair<string, object?>("cowork.append.outcome", outcome));
+        }
     }
 
     /// <summary>Waits until the database answers, then looks whether the work's events are there.</summary>
@@ -155,14 +227,14 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         {
             return known with { Cached = true };
         }
-        var begin = new Folded(0, HashChain.Root, aggregate.Initial, FoldedRows.None);
         var past = await log.Load(org, stream, 0, SnapshotAfter + 1, ct);
+        var begin = new Folded(0, HashChain.Root, aggregate.Initial, FoldedRows.None, past.Events is [var first, ..] ? Application.Began.By(first) : null);
         if (past.Events.Count > SnapshotAfter)
         {
             if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
-                begin = new(snapshot.Version, snapshot.Hash, state, FoldedRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)));
+                begin = new(snapshot.Version, snapshot.Hash, state, FoldedRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Began);
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
@@ -196,7 +268,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                 rows = rows.After(model, e, out _);
             }
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows);
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Began);
     }
 
     DateTimeOffset Now()
@@ -206,9 +278,17 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     }
 }
 
+/// <summary>When and by what a stream began.</summary>
+/// <param name="Correlation">See <see cref="Origin"/>.</param>
+/// <param name="Causation">See <see cref="Origin"/>.</param>
+public sealed record Began(DateTimeOffset At, string? Correlation, string? Causation)
+{
+    internal static Began By(Recorded first) => new(first.At, first.Correlation, first.Causation);
+}
+
 /// <summary>A stream's state and read-model rows at a version.</summary>
 /// <param name="Cached">It was in the cache, so that it may be behind the log.</param>
-sealed record Folded(long Version, string Hash, object State, FoldedRows Rows, bool Cached = false);
+sealed record Folded(long Version, string Hash, object State, FoldedRows Rows, Began? Began, bool Cached = false);
 
 /// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
 public sealed class Work
@@ -299,6 +379,10 @@ public sealed class Work
         var writes = new List<Write>();
         foreach (var (stream, draft) in written)
         {
+            if (draft.Before is Run)
+            {
+                Spans.LinkTo(draft.Folded.Began, by);
+            }
             var models = commands.ModelsOf(draft.Aggregate);
             var (version, hash, rows) = (draft.Expected, draft.Folded.Hash, draft.Folded.Rows);
             var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
@@ -327,10 +411,27 @@ public sealed class Work
                     }
                 }
             }
-            draft.Folded = new(version, hash, draft.Folded.State, rows);
+            draft.Folded = new(version, hash, draft.Folded.State, rows, draft.Folded.Began ?? Began.By(draft.Events[0]));
             writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by);
+    }
+
+    /// <summary>Counts what has been committed.</summary>
+    internal void Measure()
+    {
+        if (!Measures.Events.Enabled)
+        {
+            return;
+        }
+        foreach (var (_, draft) in written)
+        {
+            Measures.Events.Add(draft.Fresh.Count);
+            foreach (var e in draft.Fresh.OfType<RunEvent>())
+            {
+                Measures.Happened(e, (Run)draft.Before, draft.Folded.Began!);
+            }
+        }
     }
 
     internal void Keep(StateCache cache)
@@ -367,6 +468,8 @@ public sealed class Work
         public string Aggregate { get; } = aggregate;
 
         public long Expected { get; } = folded.Version;
+
+        public object Before { get; } = folded.State;
 
         public Folded Folded { get; set; } = folded;
 

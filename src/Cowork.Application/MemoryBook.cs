@@ -21,7 +21,7 @@ public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs b
         var key = Ids.KeyOf($"memory {context.IdempotencyToken}");
         var text = await blobs.Store(content, ct);
         var refused = await commands.Execute(
-            context.Org, new Origin("agent", Causation: context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
+            context.Org, new Origin("agent", context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
             patient: true);
         return refused is null ? $"mem_{key}" : throw new InvalidOperationException($"A memory was refused: {refused.Code}.");
     }

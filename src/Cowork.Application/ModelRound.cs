@@ -93,11 +93,20 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
             }
             requested.Add(new(id, Word(call.Name), await blobs.Store(CallArguments.Text(call), ct)));
         }
-        var (input, output, cached) = (usage?.InputTokenCount ?? 0, usage?.OutputTokenCount ?? 0, usage?.CachedInputTokenCount);
         return new(
-            string.IsNullOrWhiteSpace(model) ? run.Request.Model : Word(model), StopReason(requested.Count), requestSha256,
-            input, output, price?.CostMicroUsd(input, output, cached ?? 0), requested.ToImmutable(), cached);
+            Model, StopReason(requested.Count), requestSha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount);
     }
+
+    /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>
+    public void Describe(ModelCall call, ModelPrice? price) => call.Answered(Model, StopReason(calls.Count), InputTokens, OutputTokens, Cost(price));
+
+    string Model => string.IsNullOrWhiteSpace(model) ? run.Request.Model : Word(model);
+
+    long InputTokens => usage?.InputTokenCount ?? 0;
+
+    long OutputTokens => usage?.OutputTokenCount ?? 0;
+
+    long? Cost(ModelPrice? price) => price?.CostMicroUsd(InputTokens, OutputTokens, usage?.CachedInputTokenCount ?? 0);
 
     /// <summary>An answer that was cut at its limit says so, even when it asks for tools.</summary>
     string StopReason(int calls) => reason is { } given && given != ChatFinishReason.Stop && given != ChatFinishReason.ToolCalls

@@ -23,15 +23,15 @@ public sealed partial class RunDriver(
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
 
-    static readonly Origin Agent = new("agent");
-
     /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
     static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
 
     /// <summary>What a timer can wait for; a run of more time is not stopped within a step.</summary>
     static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
 
-    readonly ConcurrentDictionary<(string Org, string Run), CancellationTokenSource> driving = new();
+    static readonly Func<ILogger, string, string?, IDisposable?> InRun = LoggerMessage.DefineScope<string, string?>("{RunId} {TraceId}");
+
+    readonly ConcurrentDictionary<(string Org, string Run), Driven> driving = new();
 
     public string Kind => Run.Aggregate.Name;
 
@@ -39,7 +39,11 @@ public sealed partial class RunDriver(
     async Task<bool> IJobHandler.Run(Claim claim, CancellationToken ct)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
-        if (!driving.TryAdd((claim.Org, claim.Key), stop))
+        // Whoever drives, wherever and after whatever crash: the run stays in the trace of the request that asked for it.
+        var began = await commands.Began(claim.Org, Run.Aggregate, claim.Key, ct);
+        using var scope = InRun(logger, $"run_{claim.Key}", began?.Correlation);
+        using var span = Spans.Run(claim, began, node);
+        if (!driving.TryAdd((claim.Org, claim.Key), new(stop, new Origin("agent", began?.Correlation))))
         {
             throw new InvalidOperationException($"The run {claim.Key} is being driven here already.");
         }
@@ -48,7 +52,12 @@ public sealed partial class RunDriver(
         var watching = WatchForCancel(follower, stop, ended.Token);
         try
         {
-            return await Drive(claim, stop.Token, ct);
+            var finished = await Drive(claim, stop.Token, ct);
+            if (span is not null && await commands.State(claim.Org, Run.Aggregate, claim.Key, ct) is Run.Ended end)
+            {
+                span.SetTag("cowork.run.outcome", end.Status);
+            }
+            return finished;
         }
         finally
         {
@@ -73,9 +82,9 @@ public sealed partial class RunDriver(
                 {
                     foreach (var run in await queries.Cancelling(org, ct))
                     {
-                        if (driving.TryGetValue((org, run), out var stop))
+                        if (driving.TryGetValue((org, run), out var driven))
                         {
-                            await Stop(stop);
+                            await Stop(driven.Stop);
                         }
                     }
                 }
@@ -144,6 +153,7 @@ public sealed partial class RunDriver(
             }
             last = next;
             Refusal? refused;
+            using var span = Spans.Step(next, claim);
             using var timeUp = TimeUp(state);
             using var either = CancellationTokenSource.CreateLinkedTokenSource(stop, timeUp.Token);
             try
@@ -158,6 +168,7 @@ public sealed partial class RunDriver(
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
             {
+                span.Failed("internal_error");
                 LogFailed(logger, e, claim.Key, next.GetType().Name);
                 refused = await End(claim, now => new RunCommand.Fail(claim.Epoch, "internal_error", "The host could not go on with this run.", now), ct);
             }
@@ -192,11 +203,13 @@ public sealed partial class RunDriver(
         _ => throw new UnreachableException(next.GetType().Name),
     };
 
+    Origin ByOf(Claim claim) => driving[(claim.Org, claim.Key)].By;
+
     async ValueTask<Refusal?> Begin(Claim claim, Run state, CancellationToken ct)
     {
         var recalled = state is Run.Queued queued ? await Recall(claim, queued.Request, ct) : null;
         return await commands.Commit(
-            claim.Org, Agent,
+            claim.Org, ByOf(claim),
             async work =>
             {
                 // Between the claim and now the run may have been cancelled: then there is nothing to begin.
@@ -252,6 +265,7 @@ public sealed partial class RunDriver(
         for (var attempt = 1; ; attempt++)
         {
             round = new(run, options.DeltaEvery, clock);
+            using var call = ModelCall.Begin(model, run, clock);
             try
             {
                 await round.Read(
@@ -264,15 +278,22 @@ public sealed partial class RunDriver(
                         }
                     },
                     stop);
+                if (call is not null)
+                {
+                    round.Describe(call, terms.Price);
+                }
                 break;
             }
             catch (RunFencedException fenced)
             {
+                call?.Failed(fenced.Refused.Code);
                 return fenced.Refused;
             }
             catch (ModelException e)
             {
-                LogModelFailed(logger, e, claim.Key, run.Request.Model);
+                call?.Failed(e.Code);
+                // The provider's words may hold pieces of the prompt; they stand in the run's events, where the prompt does.
+                LogNoAnswer(logger, claim.Key, run.Request.Model, e.Code, e.InnerException?.GetType().Name);
                 if (!e.CanRetry || terms.Retries.After(attempt, e.RetryAfter, $"{claim.Key}:{run.StepsDone}") is not { } wait)
                 {
                     return await Fail(claim, e.Code, e.Message, ct);
@@ -286,6 +307,7 @@ public sealed partial class RunDriver(
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
             {
+                call?.Failed(ModelException.Failed);
                 LogModelFailed(logger, e, claim.Key, run.Request.Model);
                 return await Fail(claim, ModelException.Failed, e.Message, ct);
             }
@@ -301,23 +323,35 @@ public sealed partial class RunDriver(
         {
             return await Fail(claim, "session_deleted", "The session was deleted.", ct);
         }
-        ToolOutcome outcome;
-        try
-        {
-            var input = await blobs.Text(step.Call.Input, ct);
-            outcome = step.Granted is { } granted && granted.ArgsDigest != ArgsDigest(input)
-                ? ToolOutcome.Error("Refused: the arguments are not those that were approved.")
-                : await toolbox.Run(context with { Granted = step.Granted }, step.Call.Name, input, stop);
-        }
-        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
-        {
-            LogToolFailed(logger, e, claim.Key, step.Call.Name);
-            outcome = new("The tool failed.", IsError: true);
-        }
+        var outcome = await MakeCall(claim, context with { Granted = step.Granted }, step.Call, stop, ct);
         var content = await blobs.Store(outcome.Text, ct);
         return await Record(
             claim, now => new RunCommand.RecordResult(claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
             also: work => Discover(work, run.Request, claim.Key, outcome.Wrote));
+    }
+
+    async Task<ToolOutcome> MakeCall(Claim claim, ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
+    {
+        // A model may write anything where a tool's name belongs.
+        using var span = Spans.Tool(toolbox.Has(call.Name) ? call.Name : "_OTHER", context);
+        try
+        {
+            var input = await blobs.Text(call.Input, ct);
+            var outcome = context.Granted is { } granted && granted.ArgsDigest != ArgsDigest(input)
+                ? ToolOutcome.Error("Refused: the arguments are not those that were approved.")
+                : await toolbox.Run(context, call.Name, input, stop);
+            if (outcome.IsError)
+            {
+                span.Failed("tool_error");
+            }
+            return outcome;
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+        {
+            span.Failed(e.GetType().Name);
+            LogToolFailed(logger, e, claim.Key, call.Name);
+            return ToolOutcome.Error("The tool failed.");
+        }
     }
 
     /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
@@ -345,7 +379,7 @@ public sealed partial class RunDriver(
 
     /// <summary>Ends the run and gives the session's queue on.</summary>
     ValueTask<Refusal?> End(Claim claim, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
-        claim.Org, Agent,
+        claim.Org, ByOf(claim),
         async work =>
         {
             var session = Turns.SessionOf(await work.State(Run.Aggregate, claim.Key))!;
@@ -365,7 +399,7 @@ public sealed partial class RunDriver(
     /// <param name="also">What else goes into the commit.</param>
     ValueTask<Refusal?> Record(
         Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<Work, ValueTask<Refusal?>>? also = null) => commands.Commit(
-        claim.Org, Agent,
+        claim.Org, ByOf(claim),
         async work =>
         {
             if (outcome is not null && await Command(work, claim, outcome(work.Now)) is { } fenced)
@@ -455,7 +489,7 @@ public sealed partial class RunDriver(
 
     async ValueTask<ToolContext?> Context(Claim claim, Run.Active run, int step, int attempt, CancellationToken ct) =>
         await Workspace(claim, run, ct) is { } workspace
-            ? new(claim.Org, Ids.SessionKey(run.Request.SessionId)!, claim.Key, workspace, $"run_{claim.Key}:{step}", attempt)
+            ? new(claim.Org, Ids.SessionKey(run.Request.SessionId)!, claim.Key, workspace, $"run_{claim.Key}:{step}", attempt) { Correlation = ByOf(claim).Correlation }
             : null;
 
     async ValueTask<string?> Workspace(Claim claim, Run.Active run, CancellationToken ct) =>
@@ -467,6 +501,9 @@ public sealed partial class RunDriver(
     [LoggerMessage(Level = LogLevel.Error, Message = "Run {Run} failed at {Step}")]
     static partial void LogFailed(ILogger logger, Exception e, string run, string step);
 
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} gave no whole answer in run {Run}: {Code} ({Cause})")]
+    static partial void LogNoAnswer(ILogger logger, string run, string model, string code, string? cause);
+
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} failed in run {Run}")]
     static partial void LogModelFailed(ILogger logger, Exception e, string run, string model);
 
@@ -475,6 +512,9 @@ public sealed partial class RunDriver(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Could not look for runs to cancel: {Reason}")]
     static partial void LogAway(ILogger logger, string reason);
+
+    /// <summary>A run under way here: how it is stopped, and as whom it is written.</summary>
+    sealed record Driven(CancellationTokenSource Stop, Origin By);
 
     /// <summary>Carries a refusal out of the reading of a model's stream.</summary>
     sealed class RunFencedException(Refusal refused) : Exception(refused.Code)

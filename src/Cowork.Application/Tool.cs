@@ -31,7 +31,11 @@ public interface ITool
 /// <param name="IdempotencyToken"><c>run:step</c>, the same at every attempt at this call.</param>
 /// <param name="Attempt">2 and more: an earlier attempt may have had its effect.</param>
 /// <param name="Granted">What a person approved of this very call.</param>
-public sealed record ToolContext(string Org, string Session, string Run, string Workspace, string IdempotencyToken, int Attempt, Granted? Granted = null);
+public sealed record ToolContext(string Org, string Session, string Run, string Workspace, string IdempotencyToken, int Attempt, Granted? Granted = null)
+{
+    /// <summary>The trace of the request that asked for the run.</summary>
+    public string? Correlation { get; init; }
+}
 
 /// <summary>A file that a call wrote below the session's output root. Its bytes lie in the blob store.</summary>
 /// <param name="Path">Relative to the session's folder.</param>

@@ -24,6 +24,8 @@ public sealed class Toolbox
     /// <summary>What the model is told, for <see cref="ChatOptions.Tools"/>: declarations only, nothing that could be invoked past the policy.</summary>
     public IReadOnlyList<AITool> Declarations { get; }
 
+    public bool Has(string name) => byName.ContainsKey(name);
+
     /// <summary>What the call would touch; <see cref="CallSubject.Invalid"/> is set when there is no such tool or its input is wrong.</summary>
     public CallSubject Subject(ToolContext context, string name, string input) =>
         Find(name, input, out var tool, out var arguments) is { } wrong ? new("invalid", Invalid: wrong) : tool.Subject(context, arguments);

@@ -1,5 +1,7 @@
 using System.Data;
+using System.Diagnostics;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -302,7 +304,7 @@ sealed partial class EventWriter : IAsyncDisposable
             }
             try
             {
-                Write(part);
+                WriteObserved(part);
                 continue;
             }
             catch (Exception e) when (Database.IsAway(e) && (sent is not null || connection is not { State: ConnectionState.Open }))
@@ -382,6 +384,41 @@ sealed partial class EventWriter : IAsyncDisposable
             doubt = plan;
             Disconnect();
             return false;
+        }
+    }
+
+    void WriteObserved(IReadOnlyList<Pending> part)
+    {
+        using var span = Spans.Flush(part.Select(pending => pending.Trace));
+        span?.SetTag("cowork.commit_count", part.Count);
+        if (part.Count > 1)
+        {
+            span?.SetTag("db.operation.batch.size", part.Count);
+        }
+        var began = clock.GetTimestamp();
+        string? failed = null;
+        try
+        {
+            Write(part);
+        }
+        catch (Exception e)
+        {
+            failed = e is PostgresException { SqlState: var state } ? state : e.GetType().Name;
+            span.Failed(failed);
+            throw;
+        }
+        finally
+        {
+            Measures.BatchSize.Record(part.Count);
+            if (Measures.FlushDuration.Enabled)
+            {
+                var tags = new TagList { { "db.system.name", "postgresql" }, { "db.operation.name", "flush" } };
+                if (failed is not null)
+                {
+                    tags.Add("error.type", failed);
+                }
+                Measures.FlushDuration.Record(clock.GetElapsedTime(began).TotalSeconds, tags);
+            }
         }
     }
 

@@ -1,7 +1,9 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Microsoft.Extensions.Logging;
@@ -151,7 +153,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
 
     public async ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct)
     {
-        if (held.TryRemove(claim, out var hold))
+        if (Drop(claim, out var hold))
         {
             try
             {
@@ -177,11 +179,12 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
         {
             return;
         }
+        Measures.JobsHeld.Add(1, new KeyValuePair<string, object?>("cowork.job.kind", claim.Kind));
         if (Volatile.Read(ref consumers) > 0)
         {
             handed.Writer.TryWrite(claim);
         }
-        else if (held.TryRemove(claim, out _))
+        else if (Drop(claim, out _))
         {
             unreleased.Enqueue((claim, hold, clock.GetUtcNow()));
             Poke();
@@ -189,15 +192,25 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     }
 
     /// <summary>It is done.</summary>
-    public void Forget(Claim claim) => held.TryRemove(claim, out _);
+    public void Forget(Claim claim) => Drop(claim, out _);
 
     /// <summary>Another node has it.</summary>
     public void Lose(Claim claim)
     {
-        if (held.TryRemove(claim, out var hold))
+        if (Drop(claim, out var hold))
         {
             hold.Lost.Cancel();
         }
+    }
+
+    bool Drop(Claim claim, [NotNullWhen(true)] out Hold? hold)
+    {
+        var dropped = held.TryRemove(claim, out hold);
+        if (dropped)
+        {
+            Measures.JobsHeld.Add(-1, new KeyValuePair<string, object?>("cowork.job.kind", claim.Kind));
+        }
+        return dropped;
     }
 
     /// <summary>There may be something to claim.</summary>
@@ -253,7 +266,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     {
         while (handed.Reader.TryRead(out var claim))
         {
-            if (held.TryRemove(claim, out var hold))
+            if (Drop(claim, out var hold))
             {
                 unreleased.Enqueue((claim, hold, clock.GetUtcNow()));
             }

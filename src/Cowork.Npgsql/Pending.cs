@@ -1,3 +1,6 @@
+using System.Diagnostics;
+
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 namespace Cowork.Npgsql;
@@ -9,6 +12,9 @@ sealed class Pending(Commit commit)
     int taken;
 
     public Commit Commit { get; } = commit;
+
+    /// <summary>The append that waits for it, when somebody traces it.</summary>
+    public ActivityContext Trace { get; } = Spans.Source.HasListeners() ? Activity.Current?.Context ?? default : default;
 
     /// <summary>About what the database will be sent, in bytes.</summary>
     public int Size { get; } = commit.Writes.Sum(w => w.Events.Sum(e => e.Data.Length + 400) + w.Rows.Sum(r => (r.Row?.Json.Length ?? 0) + 200)) + (commit.Jobs.Count * 100);

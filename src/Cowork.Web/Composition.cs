@@ -14,7 +14,7 @@ static class Composition
 {
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data)
     {
-        Log(builder.Logging);
+        Log(builder.Logging, settings);
         Listen(builder.WebHost, settings);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
@@ -90,17 +90,13 @@ static class Composition
         kestrel.Listen(settings.Bind, settings.Port);
     });
 
-    static void Log(ILoggingBuilder logging)
+    static void Log(ILoggingBuilder logging, HostSettings settings)
     {
         logging.ClearProviders();
         // Why a host did not start is told once, in a sentence, by whoever started it.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
-        logging.AddSimpleConsole(console =>
-        {
-            console.SingleLine = true;
-            console.TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z' ";
-            console.UseUtcTimestamp = true;
-            console.ColorBehavior = LoggerColorBehavior.Disabled;
-        });
+        logging.AddConsole(console => console.FormatterName = settings.JsonLog ? "cowork-json" : "cowork-text");
+        logging.AddConsoleFormatter<TextLines, ConsoleFormatterOptions>();
+        logging.AddConsoleFormatter<JsonLines, ConsoleFormatterOptions>();
     }
 }

@@ -14,9 +14,11 @@ public sealed class CoworkHost : IAsyncDisposable
     readonly WebApplication app;
     readonly DataDirectory data;
     readonly Backbone backbone;
+    readonly Telemetry? telemetry;
 
-    CoworkHost(WebApplication app, DataDirectory data)
+    CoworkHost(WebApplication app, DataDirectory data, Telemetry? telemetry)
     {
+        this.telemetry = telemetry;
         this.app = app;
         this.data = data;
         backbone = app.Services.GetRequiredService<Backbone>();
@@ -76,12 +78,14 @@ public sealed class CoworkHost : IAsyncDisposable
     public static async Task<CoworkHost> Start(WebApplicationBuilder builder, HostSettings settings)
     {
         var data = DataDirectory.Take(settings.Data);
+        Telemetry? telemetry = null;
         try
         {
             Composition.Compose(builder, settings, data);
             var app = builder.Build();
-            Map(app);
-            var host = new CoworkHost(app, data);
+            Map(app, settings);
+            telemetry = Telemetry.Start(settings.Telemetry, TimeProvider.System, app.Services.GetRequiredService<ILogger<Telemetry>>());
+            var host = new CoworkHost(app, data, telemetry);
             await app.StartAsync();
             var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
             host.backbone.Url = address.Replace("[::]", "127.0.0.1", StringComparison.Ordinal).Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal);
@@ -91,6 +95,7 @@ public sealed class CoworkHost : IAsyncDisposable
         }
         catch
         {
+            telemetry?.Dispose();
             data.Dispose();
             throw;
         }
@@ -100,12 +105,17 @@ public sealed class CoworkHost : IAsyncDisposable
     {
         await app.StopAsync();
         await backbone.DisposeAsync();
+        telemetry?.Dispose();
         await app.DisposeAsync();
         data.Dispose();
     }
 
-    static void Map(WebApplication app)
+    static void Map(WebApplication app, HostSettings settings)
     {
+        if (settings.Telemetry is { Traces: true })
+        {
+            app.UseMiddleware<RequestSpan>();
+        }
         app.UseMiddleware<ProblemBoundary>();
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();

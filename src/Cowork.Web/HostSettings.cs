@@ -58,6 +58,12 @@ public sealed record HostSettings
     /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
+    /// <summary>Null: nothing is sent to a collector.</summary>
+    public TelemetrySettings? Telemetry { get; init; }
+
+    /// <summary>Log lines are JSON objects.</summary>
+    public bool JsonLog { get; init; }
+
     /// <summary>How often an idle event stream says that it is alive.</summary>
     public TimeSpan HeartbeatEvery { get; init; } = TimeSpan.FromSeconds(15);
 
@@ -98,6 +104,13 @@ public sealed record HostSettings
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
+            Telemetry = TelemetrySettings.Read(configuration),
+            JsonLog = NonEmpty(cowork["Log:Format"]) switch
+            {
+                null or "text" => false,
+                "json" => true,
+                { } other => throw new ArgumentException($"Cowork:Log:Format is \"{other}\"; it may be text or json."),
+            },
             Policy = NonEmpty(cowork["Policy"]) is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
     }

@@ -69,6 +69,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         // A redirect would carry the key to whom it was not given for.
         AllowAutoRedirect = false,
         UseCookies = false,
+        // The ids of our traces are nothing to the provider.
+        ActivityHeadersPropagator = null,
         PooledConnectionLifetime = TimeSpan.FromMinutes(5),
         // An answer that nobody wants any more is not read to its end: the provider hears at once that it can stop.
         MaxResponseDrainSize = 0,

@@ -6,14 +6,17 @@ namespace Cowork.Web.Http;
 /// <param name="Org">The tenant.</param>
 /// <param name="Actor">The principal, as events name it: <c>user:ann</c>.</param>
 /// <param name="IsOperator">May issue tokens for other tenants: the local user, and the token made at a host's first start.</param>
-public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string? TraceId)
+public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId)
 {
     const string Key = "cowork.caller";
 
     public Origin Origin { get; } = new(Actor, TraceId);
 
     public static Caller Of(HttpContext http) =>
-        (Caller?)http.Items[Key] ?? throw new InvalidOperationException("The endpoint is open to anybody, so that it knows no caller.");
+        Find(http) ?? throw new InvalidOperationException("The endpoint is open to anybody, so that it knows no caller.");
+
+    /// <summary>Null: he is not known, or not yet.</summary>
+    public static Caller? Find(HttpContext http) => (Caller?)http.Items[Key];
 
     public static ValueTask<Caller> BindAsync(HttpContext http) => ValueTask.FromResult(Of(http));
 

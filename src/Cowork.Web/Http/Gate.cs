@@ -41,7 +41,7 @@ public sealed class Gate(RequestDelegate next, HostSettings settings, Backbone b
 
     async ValueTask<Caller?> Identify(HttpContext http)
     {
-        var trace = Problem.SentTraceId(http);
+        var trace = Problem.TraceIdOf(http);
         var sent = http.Request.Headers.Authorization;
         var bearer = sent is [{ } header] && header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
         if (bearer is null)

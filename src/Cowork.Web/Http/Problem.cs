@@ -3,6 +3,8 @@ using System.Text.Json;
 
 using Cowork.Domain;
 
+using Microsoft.AspNetCore.Http.Features;
+
 namespace Cowork.Web.Http;
 
 /// <summary>An answer that says no: RFC 9457, with a stable <c>code</c> (docs/errors.md) and the request's <c>trace_id</c>.</summary>
@@ -96,22 +98,21 @@ public sealed record Problem(int Status, string Code, string Detail, IReadOnlyDi
         return response.Body.WriteAsync(body.WrittenMemory, httpContext.RequestAborted).AsTask();
     }
 
-    /// <summary>The W3C trace id that the client sent, or one made for this request.</summary>
+    /// <summary>The W3C trace id that the client sent, or one made for this request: of its span, its events and its answer.</summary>
     public static string TraceIdOf(HttpContext http)
     {
         const string Key = "cowork.trace";
-        if (http.Items[Key] is string known)
+        if (http.Features.Get<IHttpActivityFeature>()?.Activity is { IdFormat: ActivityIdFormat.W3C } span)
         {
-            return known;
+            return span.TraceId.ToHexString();
         }
-        var id = SentTraceId(http) ?? ActivityTraceId.CreateRandom().ToHexString();
-        http.Items[Key] = id;
-        return id;
+        // The server makes a span only where it logs or is traced.
+        if (http.Items[Key] is not string made)
+        {
+            http.Items[Key] = made = ActivityTraceId.CreateRandom().ToHexString();
+        }
+        return made;
     }
-
-    /// <summary>The trace id of the header <c>traceparent</c>, when it is a proper one.</summary>
-    public static string? SentTraceId(HttpContext http) =>
-        http.Request.Headers.TraceParent is [{ } parent] && ActivityContext.TryParse(parent, null, out var context) ? context.TraceId.ToHexString() : null;
 
     static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;
 

@@ -150,6 +150,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         if (!HeadAsGet.Wanted(http))
         {
             using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
+            Measures.Followers.Add(1);
             try
             {
                 await Follow(http.Response.BodyWriter, org, session, since, over.Token);
@@ -158,6 +159,10 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
             {
                 // The client went, or the host stops: the stream ends here, and resumes where it ended.
             }
+            finally
+            {
+                Measures.Followers.Add(-1);
+            }
         }
         return TypedResults.Empty;
     }
@@ -165,6 +170,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     async Task Follow(PipeWriter output, string org, string? session, long since, CancellationToken ct)
     {
         var last = since;
+        var began = clock.GetUtcNow();
         // The first bytes tell the client that it is subscribed, and how soon to come back.
         output.Write("retry: 1000\n\n"u8);
         await output.FlushAsync(ct);
@@ -178,6 +184,11 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                     var entry = entries.Current;
                     last = session is null ? entry.Position : entry.FeedId;
                     Write(output, entry, last, tenant: session is null);
+                    if (Measures.FeedLag.Enabled && entry.At >= began)
+                    {
+                        // What had happened before is replayed, and not late.
+                        Measures.FeedLag.Record((clock.GetUtcNow() - entry.At).TotalSeconds);
+                    }
                     if (output.UnflushedBytes > SendAtBytes)
                     {
                         await output.FlushAsync(ct);

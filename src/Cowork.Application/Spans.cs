@@ -1,0 +1,120 @@
+using System.Diagnostics;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// What a trace shows (docs/telemetry.md): commands, appends, runs, steps, calls of models and tools. A span says what was done and to what, never what was
+/// said: no message, prompt, argument or answer. While nobody listens none of it is made.
+/// </summary>
+public static class Spans
+{
+    /// <summary>For every span of ours, those of projections that follow the feed included.</summary>
+    public static ActivitySource Source { get; } = new("Cowork", typeof(Spans).Assembly.GetName().Version?.ToString());
+
+    public static Activity? Command(string name, string org)
+    {
+        if (!Source.HasListeners())
+        {
+            return null;
+        }
+        return Source.StartActivity($"command {name}")?.SetTag("cowork.org", org);
+    }
+
+    public static Activity? Append(Commit commit)
+    {
+        if (Source.StartActivity("append", ActivityKind.Client) is not { IsAllDataRequested: true } span)
+        {
+            return null;
+        }
+        span.SetTag("db.system.name", "postgresql").SetTag("db.operation.name", "append").SetTag("cowork.org", commit.Org);
+        span.SetTag("cowork.event_count", commit.Writes.Sum(w => w.Events.Count));
+        if (commit.Writes.FirstOrDefault(w => w.Session is not null)?.Session is { } session)
+        {
+            span.SetTag("cowork.session_id", SessionId(session));
+        }
+        if (commit.Writes.FirstOrDefault(w => w.Run is not null)?.Run is { } run)
+        {
+            span.SetTag("cowork.run_id", $"run_{run}");
+        }
+        return span;
+    }
+
+    /// <summary>One transaction that writes many commits. It lies in the trace of the first that is traced, and is linked to the others.</summary>
+    /// <param name="served">Contexts of the commits' appends.</param>
+    public static Activity? Flush(IEnumerable<ActivityContext> served)
+    {
+        if (!Source.HasListeners())
+        {
+            return null;
+        }
+        var traced = served.Where(c => c.TraceFlags.HasFlag(ActivityTraceFlags.Recorded)).ToList();
+        return traced is [var first, .. var others]
+            ? Source.StartActivity("flush", ActivityKind.Client, first, [new("db.system.name", "postgresql"), new("db.operation.name", "flush")], others.Select(c => new ActivityLink(c)))
+            : null;
+    }
+
+    /// <summary>A driver's work on a run under one claim: in the trace of the command that began the run, wherever and whenever that was.</summary>
+    public static Activity? Run(Claim claim, Began? began, string node) => !Source.HasListeners() ? null : Source.StartActivity(
+        "run", ActivityKind.Consumer, ParentOf(began),
+        [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
+
+    /// <summary>A command about a run that another request asked for is of its own trace; a link leads to the run's.</summary>
+    public static void LinkTo(Began? began, Origin by)
+    {
+        if (Activity.Current is { IsAllDataRequested: true } span && span.Source == Source && began is not null && began.Correlation != by.Correlation
+            && ParentOf(began) is var context && context != default)
+        {
+            span.AddLink(new(context));
+        }
+    }
+
+    public static Activity? Step(NextStep step, Claim claim) => !Source.HasListeners() ? null : Source.StartActivity(
+        step switch
+        {
+            NextStep.Begin => "step begin",
+            NextStep.RetrieveMemory => "step retrieve_memory",
+            NextStep.AskModel => "step ask_model",
+            NextStep.CallTool => "step call_tool",
+            NextStep.JudgeCall => "step judge_call",
+            NextStep.Finish => "step finish",
+            NextStep.GiveUp => "step give_up",
+            NextStep.ConfirmCancel => "step confirm_cancel",
+            _ => throw new UnreachableException(step.GetType().Name),
+        })?.SetTag("cowork.org", claim.Org).SetTag("cowork.run_id", $"run_{claim.Key}");
+
+    public static Activity? Tool(string name, ToolContext context)
+    {
+        if (!Source.HasListeners())
+        {
+            return null;
+        }
+        return Source.StartActivity($"execute_tool {name}")?
+            .SetTag("gen_ai.operation.name", "execute_tool").SetTag("gen_ai.tool.name", name)
+            .SetTag("cowork.org", context.Org).SetTag("cowork.session_id", SessionId(context.Session)).SetTag("cowork.run_id", $"run_{context.Run}")
+            .SetTag("cowork.attempt", context.Attempt);
+    }
+
+    /// <param name="type">A code, an SQLSTATE or the name of an exception: words of a fixed set, no message.</param>
+    public static void Failed(this Activity? span, string type) => span?.SetStatus(ActivityStatusCode.Error).SetTag("error.type", type);
+
+    public static string SessionId(string key) => Ids.IsKey(key) ? $"sess_{key}" : key;
+
+    /// <summary>
+    /// The span of the command that began a stream. Only a command that was recorded has left its span's id: without it the trace goes on as it
+    /// began, not sampled.
+    /// </summary>
+    static ActivityContext ParentOf(Began? began)
+    {
+        if (began?.Correlation is not { Length: 32 } trace || trace.AsSpan().ContainsAnyExcept(Hex))
+        {
+            return default;
+        }
+        var span = began.Causation is { Length: 16 } id && !id.AsSpan().ContainsAnyExcept(Hex) ? ActivitySpanId.CreateFromString(id) : default;
+        return new(ActivityTraceId.CreateFromString(trace), span, span == default ? ActivityTraceFlags.None : ActivityTraceFlags.Recorded, isRemote: true);
+    }
+
+    static readonly System.Buffers.SearchValues<char> Hex = System.Buffers.SearchValues.Create("0123456789abcdef");
+}
