@@ -94,9 +94,9 @@ sealed class Bench
         public async Task<string?> Decide(string approvalId, bool approved, string? note = null, string by = "user:bob") =>
             (await Decisions.Decide(Org, new(by), Ids.Key(approvalId, "appr")!, approved, note, null, null, CancellationToken.None))?.Code;
 
-        public async Task<string> Send(string session, string message, string? key = null)
+        public async Task<string> Send(string session, string message, string? key = null, Origin? by = null)
         {
-            var (turn, refused) = await Turns.Submit(Org, User, new(session, message, null, key, null), CancellationToken.None);
+            var (turn, refused) = await Turns.Submit(Org, by ?? User, new(session, message, null, key, null), CancellationToken.None);
             return turn?.Run ?? throw new InvalidOperationException(refused!.Code);
         }
     }
