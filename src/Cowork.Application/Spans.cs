@@ -43,16 +43,13 @@ public static class Spans
     }
 
     /// <summary>One transaction that writes many commits. It lies in the trace of the first that is traced, and is linked to the others.</summary>
-    /// <param name="served">Contexts of the commits' appends.</param>
-    public static Activity? Flush(IEnumerable<ActivityContext> served)
+    /// <param name="served">The commits' appends; null: not traced.</param>
+    public static Activity? Flush(IEnumerable<Activity?> served)
     {
-        if (!Source.HasListeners())
-        {
-            return null;
-        }
-        var traced = served.Where(c => c.TraceFlags.HasFlag(ActivityTraceFlags.Recorded)).ToList();
+        var traced = served.Where(append => append is { Recorded: true }).Select(append => append!.Context).ToList();
         return traced is [var first, .. var others]
-            ? Source.StartActivity("flush", ActivityKind.Client, first, [new("db.system.name", "postgresql"), new("db.operation.name", "flush")], others.Select(c => new ActivityLink(c)))
+            ? Source.StartActivity(
+                "flush", ActivityKind.Client, first, [new("db.system.name", "postgresql"), new("db.operation.name", "flush")], others.Select(c => new ActivityLink(c)))
             : null;
     }
 

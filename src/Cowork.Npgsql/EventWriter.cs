@@ -389,7 +389,7 @@ sealed partial class EventWriter : IAsyncDisposable
 
     void WriteObserved(IReadOnlyList<Pending> part)
     {
-        using var span = Spans.Flush(part.Select(pending => pending.Trace));
+        using var span = Spans.Source.HasListeners() ? Spans.Flush(part.Select(pending => pending.Trace)) : null;
         span?.SetTag("cowork.commit_count", part.Count);
         if (part.Count > 1)
         {

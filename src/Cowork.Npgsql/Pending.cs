@@ -14,7 +14,7 @@ sealed class Pending(Commit commit)
     public Commit Commit { get; } = commit;
 
     /// <summary>The append that waits for it, when somebody traces it.</summary>
-    public ActivityContext Trace { get; } = Spans.Source.HasListeners() ? Activity.Current?.Context ?? default : default;
+    public Activity? Trace { get; } = Spans.Source.HasListeners() ? Activity.Current : null;
 
     /// <summary>About what the database will be sent, in bytes.</summary>
     public int Size { get; } = commit.Writes.Sum(w => w.Events.Sum(e => e.Data.Length + 400) + w.Rows.Sum(r => (r.Row?.Json.Length ?? 0) + 200)) + (commit.Jobs.Count * 100);

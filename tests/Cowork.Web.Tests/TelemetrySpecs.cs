@@ -4,6 +4,8 @@ using System.Text;
 using System.Text.Json;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Testing;
 
 using Microsoft.Extensions.Configuration;
@@ -203,7 +205,7 @@ public sealed class TelemetrySpecs : IDisposable
     public async Task Without_an_endpoint_nothing_listens_and_events_still_name_their_request()
     {
         await using var host = await LiveHost.Start();
-        Assert.False(Application.Spans.Source.HasListeners());
+        Assert.False(Spans.Source.HasListeners());
         Assert.False(Measures.Events.Enabled || Measures.AppendDuration.Enabled || Measures.ModelDuration.Enabled);
         await host.Http.NewSession("plain");
         (await host.Http.Post("/sessions/plain/turn", """{"message":"/say hello"}""", ("traceparent", Request))).Is(200);
@@ -211,6 +213,30 @@ public sealed class TelemetrySpecs : IDisposable
         Assert.All(events.Where(e => e.GetProperty("run_id").ValueKind == JsonValueKind.String), e => Assert.Equal(TraceId, e.GetProperty("correlation_id").GetString()));
         var refused = (await host.Http.Get("/runs/none", ("traceparent", "nonsense"))).IsProblem(404)["trace_id"];
         Assert.True(refused.Length == 32 && refused.All(char.IsAsciiHexDigitLower) && refused != TraceId, refused);
+    }
+
+    [Fact]
+    public void What_nobody_looks_at_allocates_nothing()
+    {
+        var (claim, step, began) = (new Claim("o", "run", "k", 1), new NextStep.Finish(), new Began(default, TraceId, null));
+        var context = new ToolContext("o", "s", "r", "/w", "t", 1);
+        void Once()
+        {
+            Spans.Command("Something", "o")?.Dispose();
+            Spans.Run(claim, began, "n")?.Dispose();
+            Spans.Step(step, claim)?.Dispose();
+            Spans.Tool("t", context)?.Dispose();
+            Measures.AppendDuration.Record(1, new KeyValuePair<string, object?>("cowork.append.outcome", "ok"));
+            Measures.Events.Add(1);
+            Measures.BatchSize.Record(1);
+        }
+        Once();
+        var before = GC.GetAllocatedBytesForCurrentThread();
+        for (var i = 0; i < 1_000; i++)
+        {
+            Once();
+        }
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
     }
 
     [Theory]
