@@ -83,7 +83,7 @@ sealed partial class EventWriter : IAsyncDisposable
         clock = options.Clock;
         logger = options.Logs.CreateLogger<EventWriter>();
         schema = database.Schema;
-        tables = options.Models.ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
+        tables = options.Models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
         isTable = tables.ContainsKey;
         append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 37).Select(i => $"${i}"))})";
         setSequence = $"SELECT setval('{schema}.mt_events_sequence', $1)";

@@ -8,6 +8,7 @@ public sealed class NpgsqlEngine : IEngine
     readonly EngineOptions options;
     readonly Database database;
     readonly NpgsqlJobs jobs;
+    readonly NpgsqlFollowing following;
     readonly NpgsqlRows rows;
     readonly EventWriter writer;
     readonly Wakeups wakeups;
@@ -21,7 +22,8 @@ public sealed class NpgsqlEngine : IEngine
         jobs = new(database, options);
         wakeups = new(database, options, jobs);
         writer = new(database, options, jobs, wakeups);
-        rows = new(database, options.Models);
+        following = new(database, options.Models);
+        rows = new(database, following, options.Models);
         Log = new NpgsqlLog(database, writer);
         Snapshots = new NpgsqlSnapshots(database);
     }
@@ -35,6 +37,8 @@ public sealed class NpgsqlEngine : IEngine
     public IJobQueue Jobs => jobs;
 
     public ISnapshots Snapshots { get; }
+
+    public IFollowing Following => following;
 
     public ICommitObserver? Observer
     {

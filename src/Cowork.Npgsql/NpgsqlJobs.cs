@@ -44,6 +44,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     readonly string delete;
     readonly string redo;
     readonly string release;
+    readonly string count;
     Task loops = Task.CompletedTask;
     volatile string node;
     volatile bool registered;
@@ -79,6 +80,10 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
         delete = $"DELETE FROM {s}.jobs WHERE {Mine} AND again IS NULL";
         redo = $"UPDATE {s}.jobs SET holder = NULL, due = again, again = NULL WHERE {Mine} AND again IS NOT NULL";
         release = $"UPDATE {s}.jobs SET holder = NULL, due = least(again, now() + $6), again = NULL WHERE {Mine}";
+        count = $"""
+            SELECT count(*) FILTER (WHERE n.id IS NULL AND j.due <= now()), count(n.id), count(*) FILTER (WHERE n.id IS NULL AND j.due > now())
+            FROM {s}.jobs j LEFT JOIN {s}.nodes n ON n.id = j.holder AND n.expires > now()
+            """;
     }
 
     /// <summary>The name under which this node holds jobs.</summary>
@@ -273,6 +278,16 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
         }
         Poke();
     }
+
+    public ValueTask<Backlog> Backlog(CancellationToken ct) => database.Twice<Backlog>(
+        async connection =>
+        {
+            await using var command = new NpgsqlCommand(count, connection);
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            await reader.ReadAsync(ct);
+            return new(reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2));
+        },
+        ct);
 
     ValueTask<int> GiveBack(Claim claim, Hold hold, TimeSpan after, CancellationToken ct) => Change(claim, hold, [release], after, ct);
 

@@ -23,11 +23,13 @@ sealed class NpgsqlRows : IRows
 
     readonly Database database;
     readonly string schema;
-    readonly Dictionary<string, IReadModel> models;
+    readonly NpgsqlFollowing following;
+    readonly Dictionary<string, IRowModel> models;
 
-    public NpgsqlRows(Database database, IReadOnlyList<IReadModel> models)
+    public NpgsqlRows(Database database, NpgsqlFollowing following, IReadOnlyList<IRowModel> models)
     {
         this.database = database;
+        this.following = following;
         schema = database.Schema;
         this.models = models.ToDictionary(m => m.Table);
     }
@@ -111,100 +113,109 @@ sealed class NpgsqlRows : IRows
             ct);
     }
 
-    /// <inheritdoc/>
-    /// <remarks>
-    /// The whole log is folded from one snapshot of it, then the streams that changed meanwhile are folded again, until few are left; writers wait only while
-    /// these few are done and the tables change names.
-    /// </remarks>
-    public async Task<long> Rebuild(IReadModel model, CancellationToken ct)
+    public async Task<long> Rebuild(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
         return await database.Once(async connection =>
         {
-            var next = $"{model.Table}_next";
             await Run(connection, $"SELECT pg_advisory_lock(hashtextextended('cowork rebuild {schema}.{model.Table}', 0))", ct);
-            await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model.Searched), ct);
-            var target = new RowTable(schema, next, model.Searched);
-            var (folded, position) = (0L, 0L);
-            await using (var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct))
-            {
-                position = await Head(connection, take: false, ct);
-                await foreach (var page in Fold(connection, model, ct))
-                {
-                    await Write(connection, target, page.Rows, ct);
-                    folded += page.Events;
-                }
-                await transaction.CommitAsync(ct);
-            }
-            for (var i = 0; ; i++)
-            {
-                var to = await Head(connection, take: false, ct);
-                var changed = await Changed(connection, model, position, ct);
-                if (changed.Count <= LastStreamsMax || i == CatchUpsMax)
-                {
-                    break;
-                }
-                folded += await Again(connection, model, target, changed, ct);
-                position = to;
-            }
-            await using (var transaction = await connection.BeginTransactionAsync(ct))
-            {
-                await Head(connection, take: true, ct);
-                folded += await Again(connection, model, target, await Changed(connection, model, position, ct), ct);
-                await Run(connection, Schema.Swap(schema, next, model.Table, model.Searched), ct);
-                await transaction.CommitAsync(ct);
-            }
-            await Run(connection, $"ANALYZE {schema}.{model.Table}", ct);
-            return folded;
+            return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IFollowingModel)model, ct);
         });
     }
 
-    public async Task<string?> FindDifference(IReadModel model, CancellationToken ct)
+    public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
         return await database.Once(async connection =>
         {
             await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
-            var known = new HashSet<(string Org, string Key)>();
-            await foreach (var page in Fold(connection, model, ct))
-            {
-                var live = await Live(connection, model, page.Keys, ct);
-                if (model.Keyed)
-                {
-                    known.UnionWith(page.Keys);
-                }
-                foreach (var (org, key) in page.Keys)
-                {
-                    var made = page.Rows.GetValueOrDefault((org, key));
-                    if (!Same(model, made, live.GetValueOrDefault((org, key))))
-                    {
-                        return $"{org} {key}";
-                    }
-                }
-            }
-            // What is left are rows that no event went into.
-            await using var extra = new NpgsqlCommand(
-                $"""
-                SELECT t.tenant_id, t.id FROM {schema}.{model.Table} t
-                WHERE $2 OR NOT EXISTS (SELECT FROM {schema}.mt_streams s WHERE s.tenant_id = t.tenant_id AND s.id = $1 || t.id)
-                """,
-                connection)
-            {
-                Parameters = { Parameter.Text(model.Aggregate + "-"), new NpgsqlParameter<bool> { TypedValue = model.Keyed } },
-            };
-            await using var reader = await extra.ExecuteReaderAsync(ct);
-            while (await reader.ReadAsync(ct))
-            {
-                if (!known.Contains((reader.GetString(0), reader.GetString(1))))
-                {
-                    return $"{reader.GetString(0)} {reader.GetString(1)}";
-                }
-            }
-            return null;
+            return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IFollowingModel)model, ct);
         });
     }
 
-    IReadModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"There is no read model {table}.", nameof(table));
+    /// <summary>
+    /// The whole log is folded from one snapshot of it, then the streams that changed meanwhile are folded again, until few are left; writers wait only while
+    /// these few are done and the tables change names.
+    /// </summary>
+    async Task<long> Rebuild(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
+    {
+        var next = $"{model.Table}_next";
+        await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model.Searched), ct);
+        var target = new RowTable(schema, next, model.Searched);
+        var (folded, position) = (0L, 0L);
+        await using (var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct))
+        {
+            position = await Head(connection, take: false, ct);
+            await foreach (var page in Fold(connection, model, ct))
+            {
+                await Write(connection, target, page.Rows, ct);
+                folded += page.Events;
+            }
+            await transaction.CommitAsync(ct);
+        }
+        for (var i = 0; ; i++)
+        {
+            var to = await Head(connection, take: false, ct);
+            var changed = await Changed(connection, model, position, ct);
+            if (changed.Count <= LastStreamsMax || i == CatchUpsMax)
+            {
+                break;
+            }
+            folded += await Again(connection, model, target, changed, ct);
+            position = to;
+        }
+        await using (var transaction = await connection.BeginTransactionAsync(ct))
+        {
+            await Head(connection, take: true, ct);
+            folded += await Again(connection, model, target, await Changed(connection, model, position, ct), ct);
+            await Run(connection, Schema.Swap(schema, next, model.Table, model.Searched), ct);
+            await transaction.CommitAsync(ct);
+        }
+        await Run(connection, $"ANALYZE {schema}.{model.Table}", ct);
+        return folded;
+    }
+
+    async Task<string?> FindDifference(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
+    {
+        var known = new HashSet<(string Org, string Key)>();
+        await foreach (var page in Fold(connection, model, ct))
+        {
+            var live = await Live(connection, model, page.Keys, ct);
+            if (model.Keyed)
+            {
+                known.UnionWith(page.Keys);
+            }
+            foreach (var (org, key) in page.Keys)
+            {
+                var made = page.Rows.GetValueOrDefault((org, key));
+                if (!Same(model, made, live.GetValueOrDefault((org, key))))
+                {
+                    return $"{org} {key}";
+                }
+            }
+        }
+        // What is left are rows that no event went into.
+        await using var extra = new NpgsqlCommand(
+            $"""
+            SELECT t.tenant_id, t.id FROM {schema}.{model.Table} t
+            WHERE $2 OR NOT EXISTS (SELECT FROM {schema}.mt_streams s WHERE s.tenant_id = t.tenant_id AND s.id = $1 || t.id)
+            """,
+            connection)
+        {
+            Parameters = { Parameter.Text(model.Aggregate + "-"), new NpgsqlParameter<bool> { TypedValue = model.Keyed } },
+        };
+        await using var reader = await extra.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            if (!known.Contains((reader.GetString(0), reader.GetString(1))))
+            {
+                return $"{reader.GetString(0)} {reader.GetString(1)}";
+            }
+        }
+        return null;
+    }
+
+    IRowModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"There is no read model {table}.", nameof(table));
 
     static async Task<List<Row>> Rows(NpgsqlCommand command, CancellationToken ct)
     {

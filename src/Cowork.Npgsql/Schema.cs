@@ -14,7 +14,7 @@ namespace Cowork.Npgsql;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 1;
+    public const int Version = 2;
 
     /// <summary>The head row is not where the writer thought: another node wrote.</summary>
     public const string HeadMoved = "CW001";
@@ -25,8 +25,11 @@ static partial class Schema
     /// <summary>A job is not held as the writer thought.</summary>
     public const string JobMoved = "CW003";
 
-    /// <summary>Makes what is missing and brings head row and sequence in step with the log. Answers the models whose tables are new while the log is not.</summary>
-    public static async Task<IReadOnlyList<IReadModel>> Ensure(NpgsqlConnection connection, string schema, IReadOnlyList<IReadModel> models, CancellationToken ct)
+    /// <summary>
+    /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new while the log is not; those
+    /// that follow the log begin at its beginning by themselves.
+    /// </summary>
+    public static async Task<IReadOnlyList<IReadModel>> Ensure(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, CancellationToken ct)
     {
         foreach (var model in models)
         {
@@ -40,23 +43,25 @@ static partial class Schema
         await Run(connection, "SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = '60s'", ct);
         await Run(connection, $"SELECT pg_advisory_xact_lock(hashtextextended('cowork schema {schema}', 0))", ct);
         var there = await Tables(connection, schema, ct);
+        var made = 0;
         if (there.Contains("schema_version"))
         {
             await using var ask = new NpgsqlCommand($"SELECT version FROM {schema}.schema_version", connection);
-            if (await ask.ExecuteScalarAsync(ct) is int version && version > Version)
+            made = (int?)await ask.ExecuteScalarAsync(ct) ?? 0;
+            if (made > Version)
             {
                 throw new InvalidOperationException(
-                    $"The schema \"{schema}\" was made by a newer version of Cowork (schema {version}, this one knows {Version}). Start that version, or a newer one.");
+                    $"The schema \"{schema}\" was made by a newer version of Cowork (schema {made}, this one knows {Version}). Start that version, or a newer one.");
             }
         }
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
-        if (!there.Contains("schema_version") || missing.Count > 0)
+        if (made < Version || missing.Count > 0)
         {
-            await Run(connection, Log(schema) + Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched))), ct);
+            await Run(connection, Log(schema) + Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched) + Begin(schema, m))), ct);
         }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
-        return empty ? [] : missing;
+        return empty ? [] : [.. missing.OfType<IReadModel>()];
     }
 
     /// <summary>A read model's table: the same shape for every model.</summary>
@@ -91,7 +96,15 @@ static partial class Schema
         return sql.ToString();
     }
 
-    static readonly string[] Ours = ["schema_version", "head", "feed", "jobs", "nodes", "snapshots"];
+    /// <summary>A following model's checkpoint, before the first event: its table is new.</summary>
+    static string Begin(string schema, IRowModel model) => model is not IFollowingModel ? "" : $"""
+        INSERT INTO {schema}.mt_event_progression (name, last_seq_id, last_updated) VALUES ('{NpgsqlFollowing.NameOf(model.Table)}', 0, clock_timestamp())
+            ON CONFLICT (name) DO UPDATE SET last_seq_id = 0, last_updated = excluded.last_updated;
+        DELETE FROM {schema}.parked WHERE name = '{NpgsqlFollowing.NameOf(model.Table)}';
+
+        """;
+
+    static readonly string[] Ours = ["schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked"];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
     {
@@ -220,6 +233,18 @@ static partial class Schema
             state bytea NOT NULL,
             rows bytea NOT NULL,
             PRIMARY KEY (tenant_id, stream_id)
+        );
+
+        -- What stands in the way of a model that follows the log.
+        CREATE TABLE IF NOT EXISTS {s}.parked (
+            name text PRIMARY KEY,
+            gid bigint NOT NULL,
+            tenant_id text NOT NULL,
+            stream_id text NOT NULL,
+            event_id uuid NOT NULL,
+            type text NOT NULL,
+            error text NOT NULL,
+            at timestamptz NOT NULL
         );
 
         -- The write of one batch of commits, numbered by the caller. It raises, and so undoes, what does not stand where the caller thought.

@@ -9,6 +9,9 @@ namespace Cowork.Engine.Tests;
 /// <summary>A run's row that counts: enough to tell whether every event was folded once and in order.</summary>
 public sealed record Tally(int Events, string Text, string Session);
 
+/// <summary>How often a word was said in a tenant, by whom last and by whom at all.</summary>
+public sealed record WordCount(int Times, string Last, string By);
+
 /// <summary>One stream as its only writer sees it: builds commits that follow each other.</summary>
 public sealed class Chain(string org, string stream, string? session = null, string? run = null)
 {
@@ -21,6 +24,32 @@ public sealed class Chain(string org, string stream, string? session = null, str
         Scope: row => row.Session,
         Status: row => row.Events > 3 ? "many" : "few",
         Search: row => row.Text);
+
+    static readonly JsonTypeInfo<WordCount> WordCountJson =
+        (JsonTypeInfo<WordCount>)new JsonSerializerOptions { TypeInfoResolver = new DefaultJsonTypeInfoResolver() }.GetTypeInfo(typeof(WordCount));
+
+    /// <summary>Counts words over all streams of a tenant. <c>forget X</c> forgets the word X.</summary>
+    /// <param name="dies">A text that this version of the code cannot fold.</param>
+    public static FollowingModel<WordCount> Words(string? dies = null) => new(
+        "words", ["output_delta.v1"], WordCountJson,
+        e => [new(e.Org, WordOf(e))],
+        (before, e) =>
+        {
+            var (key, text) = (new RowKey(e.Org, WordOf(e)), TextOf(e.Event));
+            if (text == dies)
+            {
+                throw new InvalidOperationException($"It is {text}.");
+            }
+            if (text != key.Key)
+            {
+                return [(key, null)];
+            }
+            var known = before(key);
+            return [(key, new(
+                (known?.Times ?? 0) + 1, e.Stream, string.Join(' ', ((known?.By.Split(' ') ?? []).Append(e.Stream)).Distinct().Order(StringComparer.Ordinal))))];
+        },
+        Status: row => row.Times == 1 ? "once" : "often",
+        Search: row => row.By);
 
     public static Origin By { get; } = new("user:ann", "4bf92f3577b34da6a3ce929d0e0e4736", "cmd-1");
 
@@ -63,6 +92,8 @@ public sealed class Chain(string org, string stream, string? session = null, str
         (Version, Hash) = (past.Version, past.Hash);
         row = past.Events.Aggregate((Tally?)null, Tallies.Evolve);
     }
+
+    static string WordOf(Recorded e) => TextOf(e.Event) is var text && text.StartsWith("forget ", StringComparison.Ordinal) ? text["forget ".Length..] : text;
 
     static string TextOf(Event e) => ((RunEvent.OutputDelta)e).Text;
 }

@@ -7,7 +7,8 @@ namespace Cowork.Engine.Tests;
 /// <summary>One node of an engine.</summary>
 /// <param name="Stop">Stops it as a host does that is told to.</param>
 /// <param name="Pause">Stops its signs of life, or lets them go on.</param>
-public sealed record Node(IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, Func<Task> Stop, Action<bool> Pause);
+public sealed record Node(
+    IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, IFollowing Following, Func<Task> Stop, Action<bool> Pause);
 
 /// <summary>What specs of engines have in common: nodes on one database, and the check that holds after everything.</summary>
 public abstract class EngineBench : IAsyncLifetime

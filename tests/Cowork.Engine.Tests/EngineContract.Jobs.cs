@@ -9,6 +9,21 @@ namespace Cowork.Engine.Tests;
 public abstract partial class EngineContract
 {
     [Fact]
+    public async Task Jobs_are_counted_by_whether_they_wait_are_held_or_are_not_due()
+    {
+        var node = await Open("a");
+        Assert.Equal(new Backlog(0, 0, 0), await node.Jobs.Backlog(None));
+        var now = TimeProvider.System.GetUtcNow();
+        await Submit(node, "run-1", new("k", "1", now.AddMinutes(-1)), new("k", "2", now.AddHours(1)), new("k", "3", now.AddHours(1)));
+        Assert.Equal(new Backlog(1, 0, 2), await node.Jobs.Backlog(None));
+        await using var worker = new Worker(node);
+        var claim = await worker.Next();
+        Assert.Equal(new Backlog(0, 1, 2), await node.Jobs.Backlog(None));
+        await node.Jobs.Complete(claim, None);
+        Assert.Equal(new Backlog(0, 0, 2), await node.Jobs.Backlog(None));
+    }
+
+    [Fact]
     public async Task A_committed_job_is_handed_over_once_and_gone_when_done()
     {
         var node = await Open("a");

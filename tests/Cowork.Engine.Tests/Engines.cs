@@ -6,7 +6,7 @@ namespace Cowork.Engine.Tests;
 
 public sealed class InMemoryEngineSpec : EngineContract
 {
-    readonly InMemoryEngine engine = new([Chain.Tallies], TimeProvider.System);
+    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
     public override Task InitializeAsync() => Task.CompletedTask;
@@ -18,7 +18,7 @@ public sealed class InMemoryEngineSpec : EngineContract
         Array.ForEach(dead, d => nodes[d].Die());
         var node = nodes[name] = engine.AddNode(name, observer, Lease);
         return Task.FromResult(new Node(
-            node, engine, engine, node,
+            node, engine, engine, node, engine,
             () =>
             {
                 node.Die();
@@ -58,7 +58,7 @@ public sealed partial class NpgsqlEngineSpec : EngineContract
 
     async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null, params string[] dead)
     {
-        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies])
+        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Words()])
         {
             Observer = observer,
             DeadNodes = dead,
@@ -71,5 +71,5 @@ public sealed partial class NpgsqlEngineSpec : EngineContract
     }
 
     static Node NodeOf(NpgsqlEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
 }

@@ -48,7 +48,7 @@ public sealed class NpgsqlFaultSpec : EngineBench
     }
 
     static Node NodeOf(NpgsqlEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
 
     [Theory]
     [InlineData(1)]

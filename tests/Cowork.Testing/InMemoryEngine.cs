@@ -9,7 +9,7 @@ namespace Cowork.Testing;
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
 /// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
-public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots
+public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, IFollowing
 {
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
@@ -19,8 +19,10 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
     readonly List<FeedEntry> log = [];
     readonly Dictionary<(string Org, string Stream), List<Recorded>> streams = [];
     readonly Dictionary<(string Org, string Session), List<FeedEntry>> feeds = [];
-    readonly Dictionary<string, IReadModel> models = models.ToDictionary(m => m.Table);
+    readonly Dictionary<string, IRowModel> models = models.ToDictionary(m => m.Table);
     readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
+    readonly Dictionary<string, Followed> followed =
+        models.OfType<IFollowingModel>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
     readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
     readonly Dictionary<(string Org, string Kind, string Key), JobRow> jobs = [];
     readonly List<Node> nodes = [];
@@ -101,7 +103,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
 
     async ValueTask<Appended> Append(Commit commit, Node? by, CancellationToken ct)
     {
-        CommitRules.Check(commit, models.ContainsKey);
+        CommitRules.Check(commit, table => models.GetValueOrDefault(table) is IReadModel);
         ct.ThrowIfCancellationRequested();
         FailPoint?.Invoke(commit, false);
         Appended appended;
@@ -222,33 +224,132 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
         }
     }
 
-    public Task<long> Rebuild(IReadModel model, CancellationToken ct)
+    public async Task<long> Rebuild(IRowModel model, CancellationToken ct)
     {
-        lock (sync)
+        _ = Table(model.Table);
+        while (true)
         {
-            ThrowIfAway(null);
-            _ = Table(model.Table);
-            tables[model.Table] = Fold(model);
-            return Task.FromResult(events.LongCount(e => IsOf(e, model)));
+            long head;
+            lock (sync)
+            {
+                ThrowIfAway(null);
+                if (model is IReadModel inline)
+                {
+                    tables[model.Table] = Fold(inline);
+                    return events.LongCount(e => IsOf(e, inline));
+                }
+                head = events.Count;
+            }
+            var following = (IFollowingModel)model;
+            var made = await Fold(following, head);
+            lock (sync)
+            {
+                if (head == events.Count)
+                {
+                    tables[model.Table] = made;
+                    followed[model.Table] = new(model.Table, After(followed[model.Table].Checkpoint, head), null);
+                    return events.LongCount(e => following.Types.Contains(e.Type));
+                }
+            }
         }
     }
 
-    public Task<string?> FindDifference(IReadModel model, CancellationToken ct)
+    public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
     {
+        Dictionary<(string Org, string Key), StoredRow> live, made;
+        var position = 0L;
         lock (sync)
         {
             ThrowIfAway(null);
-            var live = Table(model.Table);
-            var made = Fold(model);
-            foreach (var key in live.Keys.Union(made.Keys))
+            live = new(Table(model.Table));
+            made = model is IReadModel inline ? Fold(inline) : [];
+            position = followed.GetValueOrDefault(model.Table)?.Checkpoint.Position ?? 0;
+        }
+        if (model is IFollowingModel following)
+        {
+            made = await Fold(following, position);
+        }
+        foreach (var key in live.Keys.Union(made.Keys))
+        {
+            var (left, right) = (live.GetValueOrDefault(key), made.GetValueOrDefault(key));
+            if (left is null || right is null || !left.IsSame(right))
             {
-                var (left, right) = (live.GetValueOrDefault(key), made.GetValueOrDefault(key));
-                if (left is null || right is null || !left.IsSame(right))
-                {
-                    return Task.FromResult<string?>($"{key.Org} {key.Key}");
-                }
+                return $"{key.Org} {key.Key}";
             }
-            return Task.FromResult<string?>(null);
+        }
+        return null;
+    }
+
+    public ValueTask<Progress> Progress(CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(new Progress(events.Count, [.. followed.Values]));
+        }
+    }
+
+    public ValueTask<LogPage> Read(IReadOnlyCollection<string> types, long after, int max, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            List<Recorded> page = [.. events.Skip((int)Math.Min(after, events.Count)).Where(e => types.Contains(e.Type)).Take(max)];
+            return new(new LogPage(page, page.Count == max ? page[^1].Position : Math.Max(after, events.Count)));
+        }
+    }
+
+    public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            var rows = followed.ContainsKey(table) ? Table(table) : throw new ArgumentException($"No model {table} follows the log.", nameof(table));
+            return new(keys.Where(k => rows.ContainsKey((k.Org, k.Key))).ToDictionary(k => k, k => rows[(k.Org, k.Key)].Shown(k.Key)));
+        }
+    }
+
+    public async ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        // As a database would: somebody else may come first.
+        await Task.Yield();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            if (followed[table].Checkpoint != from)
+            {
+                return null;
+            }
+            foreach (var row in rows.Where(r => r.Value is not null))
+            {
+                ThrowIfNoJson(row);
+            }
+            foreach (var row in rows)
+            {
+                Put(tables[table], row);
+            }
+            var at = After(from, to);
+            followed[table] = new(table, at, null);
+            return at;
+        }
+    }
+
+    public ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            if (followed[table].Checkpoint != at)
+            {
+                return new(false);
+            }
+            followed[table] = followed[table] with { Parked = poison };
+            return new(true);
         }
     }
 
@@ -415,6 +516,58 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
                 {
                     rows.Add((org, key), new(created, last.Position, last.Version, model.Value(row)));
                 }
+            }
+        }
+        return rows;
+    }
+
+    Checkpoint After(Checkpoint before, long position)
+    {
+        var now = clock.GetUtcNow();
+        return new(position, now > before.At ? now : before.At.AddTicks(1));
+    }
+
+    static void ThrowIfNoJson(FollowedRow row)
+    {
+        try
+        {
+            System.Text.Json.JsonDocument.Parse(row.Value!.Json).Dispose();
+        }
+        catch (System.Text.Json.JsonException e)
+        {
+            throw new InvalidOperationException($"The database refused the rows: {e.Message}", e);
+        }
+    }
+
+    static void Put(Dictionary<(string Org, string Key), StoredRow> rows, FollowedRow row)
+    {
+        if (row.Value is null)
+        {
+            rows.Remove((row.Key.Org, row.Key.Key));
+        }
+        else
+        {
+            rows[(row.Key.Org, row.Key.Key)] = new(row.Created, row.Updated, row.Updated, row.Value);
+        }
+    }
+
+    async Task<Dictionary<(string Org, string Key), StoredRow>> Fold(IFollowingModel model, long through)
+    {
+        List<Recorded> past;
+        lock (sync)
+        {
+            past = [.. events.Take((int)through).Where(e => model.Types.Contains(e.Type))];
+        }
+        var rows = new Dictionary<(string Org, string Key), StoredRow>();
+        // Event by event: what a batch makes of them must not depend on where it was cut.
+        foreach (var e in past)
+        {
+            var changed = await FollowedRow.Fold(
+                model, [e],
+                keys => new(keys.Where(k => rows.ContainsKey((k.Org, k.Key))).ToDictionary(k => k, k => rows[(k.Org, k.Key)].Shown(k.Key))));
+            foreach (var row in changed)
+            {
+                Put(rows, row);
             }
         }
         return rows;
@@ -635,6 +788,19 @@ public sealed class InMemoryEngine(IReadOnlyList<IReadModel> models, TimeProvide
                     engine.Changed();
                 }
                 return default;
+            }
+        }
+
+        public ValueTask<Backlog> Backlog(CancellationToken ct)
+        {
+            ct.ThrowIfCancellationRequested();
+            lock (engine.sync)
+            {
+                engine.ThrowIfAway(this);
+                var now = engine.clock.GetUtcNow();
+                var held = engine.jobs.Values.LongCount(j => j.Holder is { IsAlive: true });
+                var waiting = engine.jobs.Values.LongCount(j => j.Holder is not { IsAlive: true } && j.Due <= now);
+                return new(new Backlog(waiting, held, engine.jobs.Count - held - waiting));
             }
         }
 

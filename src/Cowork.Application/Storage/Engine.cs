@@ -5,8 +5,8 @@ namespace Cowork.Application.Storage;
 
 /// <param name="ConnectionString">Of a role that may make tables in the schema, or has made them.</param>
 /// <param name="Node">Names this node among those on the database. A host takes a new one at every start.</param>
-/// <param name="Models">Every read model that is written in the append transaction.</param>
-public sealed record EngineOptions(string ConnectionString, string Node, IReadOnlyList<IReadModel> Models)
+/// <param name="Models">Every read model: those that are written in the append transaction, and those that follow the log.</param>
+public sealed record EngineOptions(string ConnectionString, string Node, IReadOnlyList<IRowModel> Models)
 {
     /// <summary>Lower-case letters, digits and underscores.</summary>
     public string Schema { get; init; } = "cowork";
@@ -46,6 +46,8 @@ public interface IEngine : IAsyncDisposable
     IJobQueue Jobs { get; }
 
     ISnapshots Snapshots { get; }
+
+    IFollowing Following { get; }
 
     /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     ICommitObserver? Observer { get; set; }

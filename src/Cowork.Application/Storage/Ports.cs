@@ -124,11 +124,16 @@ public interface IRows
     /// <summary>Rows of a searched table that share a word with the query, by full-text rank and then the newest first.</summary>
     ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct);
 
-    /// <summary>Makes a table anew from the log beside the live one, and swaps. Answers how many events were folded.</summary>
-    Task<long> Rebuild(IReadModel model, CancellationToken ct);
+    /// <summary>
+    /// Makes a table anew from the log beside the live one, and swaps. One that follows the log is then at its end, and no longer parked. Answers how many
+    /// events were folded.
+    /// </summary>
+    Task<long> Rebuild(IRowModel model, CancellationToken ct);
 
-    /// <summary>Compares a table with what the log makes of it: the first differing row's tenant and key, or null.</summary>
-    Task<string?> FindDifference(IReadModel model, CancellationToken ct);
+    /// <summary>
+    /// Compares a table with what the log makes of it, up to where the table has come: the first differing row's tenant and key, or null.
+    /// </summary>
+    Task<string?> FindDifference(IRowModel model, CancellationToken ct);
 }
 
 /// <summary>A folded state that was put aside, so that a long stream need not be read from its beginning.</summary>
@@ -141,6 +146,11 @@ public interface ISnapshots
 
     ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct);
 }
+
+/// <param name="Waiting">Due, and no living node is at it.</param>
+/// <param name="Held">A node is at it.</param>
+/// <param name="Later">Not due yet.</param>
+public sealed record Backlog(long Waiting, long Held, long Later);
 
 /// <summary>The jobs that this node holds.</summary>
 public interface IJobQueue
@@ -156,6 +166,9 @@ public interface IJobQueue
 
     /// <summary>Gives the job back: claimable again by any node after the delay.</summary>
     ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct);
+
+    /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
+    ValueTask<Backlog> Backlog(CancellationToken ct);
 }
 
 /// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>

@@ -3,14 +3,25 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace Cowork.Application.Storage;
 
-/// <summary>
-/// A table with rows folded from the streams of one aggregate, written in the transaction that appends the events and guarded by their expected
-/// version; it can be thrown away and folded again. Most have one row for each stream; one that is <see cref="Keyed"/> has any number.
-/// </summary>
-public interface IReadModel
+/// <summary>A table of rows that are folded from the log: it can be thrown away and folded again.</summary>
+public interface IRowModel
 {
     string Table { get; }
 
+    /// <summary>True when its rows are found by full text.</summary>
+    bool Searched { get; }
+
+    RowValue Value(object row);
+
+    object Read(ReadOnlySpan<byte> json);
+}
+
+/// <summary>
+/// A table with rows folded from the streams of one aggregate, written in the transaction that appends the events and guarded by their expected
+/// version. Most have one row for each stream; one that is <see cref="Keyed"/> has any number.
+/// </summary>
+public interface IReadModel : IRowModel
+{
     /// <summary>Name of the aggregate whose streams it shows.</summary>
     string Aggregate { get; }
 
@@ -20,15 +31,8 @@ public interface IReadModel
     /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
     string? KeyOf(Recorded e);
 
-    /// <summary>True when its rows are found by full text.</summary>
-    bool Searched { get; }
-
     /// <summary>The row after the event; null: no row.</summary>
     object? Evolve(object? row, Recorded e);
-
-    RowValue Value(object row);
-
-    object Read(ReadOnlySpan<byte> json);
 }
 
 /// <param name="Evolve">A pure fold: time comes from the event.</param>
@@ -59,7 +63,7 @@ public sealed record ReadModel<TRow>(
     public RowValue Value(TRow row) =>
         new(Scope?.Invoke(row), Status?.Invoke(row), Search?.Invoke(row), JsonSerializer.SerializeToUtf8Bytes(row, Json));
 
-    object IReadModel.Read(ReadOnlySpan<byte> json) => Read(json);
+    object IRowModel.Read(ReadOnlySpan<byte> json) => Read(json);
 
     public TRow Read(ReadOnlySpan<byte> json) =>
         JsonSerializer.Deserialize(json, Json) ?? throw new JsonException($"A row of {Table} is null.");

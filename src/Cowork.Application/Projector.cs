@@ -1,0 +1,205 @@
+using System.Threading.Channels;
+
+using Cowork.Application.Storage;
+
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Folds the log into the models that follow it, each in a loop of its own, woken by commits. Every host runs one: whoever is first with a batch has counted
+/// it, the others leave it to him for a while. An event that cannot be folded parks its model and nothing else. A host tries such an event once in its
+/// life, so that one with mended code goes on where the others stand.
+/// </summary>
+public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollowingModel> models, TimeProvider clock, ILogger<Projector> logger) : ICommitObserver
+{
+    const int EventsMax = 500;
+
+    /// <summary>Between two batches of a model that keeps up: what is committed meanwhile goes into one. So far a model lags behind by itself.</summary>
+    static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>Another host was first: it is left alone for so long, and is missed no longer than that when it dies.</summary>
+    static readonly TimeSpan OutrunPause = TimeSpan.FromSeconds(1);
+
+    static readonly TimeSpan ParkedPause = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan StorageRetry = TimeSpan.FromMilliseconds(500);
+    static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
+
+    readonly Follower[] followers = [.. models.Select(model => new Follower(model))];
+
+    /// <summary>Tables of the models that stand before an event which cannot be folded, as this host has seen it last.</summary>
+    public IReadOnlyList<string> Parked => [.. followers.Where(f => f.IsParked).Select(f => f.Model.Table)];
+
+    public Task Run(CancellationToken stopping) => Task.WhenAll(followers.Select(f => Follow(f, stopping)));
+
+    /// <summary>Folds what there is now, as far as it can be folded.</summary>
+    public async Task CatchUp(CancellationToken ct)
+    {
+        foreach (var follower in followers)
+        {
+            while (await Next(follower, ct) is Step.Further or Step.Outrun)
+            {
+            }
+        }
+    }
+
+    public void Committed(IReadOnlyList<FeedEntry> entries) => OthersWrote();
+
+    public void OthersWrote() => Array.ForEach(followers, f => f.Wake());
+
+    async Task Follow(Follower follower, CancellationToken stopping)
+    {
+        await Task.Yield();
+        while (!stopping.IsCancellationRequested)
+        {
+            try
+            {
+                switch (await Next(follower, stopping))
+                {
+                    case Step.AtTheEnd:
+                        await Task.Delay(Pause, clock, stopping);
+                        await follower.Woken(stopping);
+                        break;
+                    case Step.Outrun:
+                        await Task.Delay(OutrunPause, clock, stopping);
+                        break;
+                    case Step.Parked:
+                        await Task.Delay(ParkedPause, clock, stopping);
+                        break;
+                }
+            }
+            catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (StorageUnavailableException)
+            {
+                await Wait(StorageRetry, stopping);
+            }
+            catch (Exception e)
+            {
+                LogFailed(e, follower.Model.Table);
+                await Wait(FailureRetry, stopping);
+            }
+        }
+    }
+
+    async Task Wait(TimeSpan time, CancellationToken stopping)
+    {
+        try
+        {
+            await Task.Delay(time, clock, stopping);
+        }
+        catch (OperationCanceledException)
+        {
+            // The loop ends.
+        }
+    }
+
+    async ValueTask<Step> Next(Follower follower, CancellationToken ct)
+    {
+        var model = follower.Model;
+        var progress = await following.Progress(ct);
+        var known = progress.Models.Single(m => m.Table == model.Table);
+        follower.IsParked = known.Parked is not null;
+        if (known.Parked is { } parked && parked.Position == follower.FailedAt)
+        {
+            return Step.Parked;
+        }
+        var from = known.Checkpoint;
+        var page = await following.Read(model.Types, from.Position, follower.Max, ct);
+        if (page is { Events: [], Unreadable: { } unreadable })
+        {
+            return await Park(follower, from, unreadable with { At = clock.GetUtcNow() }, null, ct);
+        }
+        if (page.Through == from.Position)
+        {
+            return Step.AtTheEnd;
+        }
+        try
+        {
+            var rows = await FollowedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
+            if (await following.Advance(model.Table, from, page.Through, rows, ct) is null)
+            {
+                return Step.Outrun;
+            }
+        }
+        catch (Exception e) when (page.Events.Count > 0 && e is not (OperationCanceledException or StorageUnavailableException))
+        {
+            if (page.Events is [var only])
+            {
+                var why = e is FoldException { InnerException: { } thrown } ? thrown : e;
+                return await Park(follower, from, Poison.Of(only, why.Message, clock.GetUtcNow()), why, ct);
+            }
+            // What comes before it is folded first; by halves, when it is a row that all of them lead to.
+            follower.Max = Math.Max(1, e is FoldException failed ? page.Events.Count(before => before.Position < failed.Position) : page.Events.Count / 2);
+            return Step.Further;
+        }
+        follower.Max = Math.Min(EventsMax, follower.Max * 2);
+        if (follower.IsParked)
+        {
+            follower.IsParked = false;
+            LogResumed(model.Table, page.Through);
+        }
+        // What was committed since the beginning of this step can wait for the next batch, or a busy log would be folded event by event.
+        return page.Through >= progress.Head ? Step.AtTheEnd : Step.Further;
+    }
+
+    async ValueTask<Step> Park(Follower follower, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)
+    {
+        follower.FailedAt = poison.Position;
+        if (!await following.Park(follower.Model.Table, at, poison, ct))
+        {
+            return Step.Outrun;
+        }
+        follower.IsParked = true;
+        LogParked(e, follower.Model.Table, poison.Position, poison.Type, poison.EventId, poison.Stream, poison.Error);
+        return Step.Parked;
+    }
+
+    enum Step
+    {
+        /// <summary>A batch was folded, or will be in smaller ones.</summary>
+        Further,
+
+        AtTheEnd,
+
+        /// <summary>Somebody else moved the checkpoint in the meantime.</summary>
+        Outrun,
+
+        Parked,
+    }
+
+    sealed class Follower(IFollowingModel model)
+    {
+        readonly Channel<bool> commits = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+        volatile bool parked;
+
+        public IFollowingModel Model => model;
+
+        public int Max { get; set; } = EventsMax;
+
+        /// <summary>Position of the event that this process could not fold.</summary>
+        public long FailedAt { get; set; }
+
+        public bool IsParked
+        {
+            get => parked;
+            set => parked = value;
+        }
+
+        public void Wake() => commits.Writer.TryWrite(true);
+
+        public ValueTask<bool> Woken(CancellationToken ct) => commits.Reader.ReadAsync(ct);
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The projection {Model} is PARKED before event {Position} ({Type} {EventId} in {Stream}): {Error}. "
+        + "The log goes on; a host whose code folds the event, or cowork rebuild, goes past it")]
+    partial void LogParked(Exception? e, string model, long position, string type, Guid eventId, string stream, string error);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The projection {Model} is no longer parked: it has come to {Position}")]
+    partial void LogResumed(string model, long position);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The projection {Model} failed and is tried again")]
+    partial void LogFailed(Exception e, string model);
+}
