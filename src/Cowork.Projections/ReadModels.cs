@@ -4,10 +4,16 @@ using Cowork.Application.Storage;
 
 namespace Cowork.Projections;
 
-/// <summary>Every read model that is written in the append transaction.</summary>
 public static class ReadModels
 {
+    /// <summary>Every read model that is written in the append transaction.</summary>
     public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Memories.Model, Tokens.Model];
+
+    /// <summary>Every read model that follows the log.</summary>
+    public static IReadOnlyList<IFollowingModel> Following { get; } = [Metrics.Model];
+
+    /// <summary>Both: what an engine keeps tables of.</summary>
+    public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. Following];
 }
 
 [JsonSourceGenerationOptions(
@@ -19,4 +25,5 @@ public static class ReadModels
 [JsonSerializable(typeof(ApprovalRow))]
 [JsonSerializable(typeof(MemoryRow))]
 [JsonSerializable(typeof(TokenRow))]
+[JsonSerializable(typeof(MetricsRow))]
 sealed partial class RowJson : JsonSerializerContext;

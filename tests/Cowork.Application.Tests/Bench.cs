@@ -15,7 +15,7 @@ sealed class Bench
 
     public static readonly Origin User = new("user:local");
 
-    public Bench() => Engine = new(ReadModels.All, Clock);
+    public Bench() => Engine = new(ReadModels.Tables, Clock);
 
     public ManualTime Clock { get; } = new();
 
