@@ -30,13 +30,13 @@ static class Rebuild
             Console.Error.WriteLine($"cowork: no private database runs on {Path.GetFullPath(data)}, and ConnectionStrings__Cowork names none.");
             return 1;
         }
-        await using var engine = new NpgsqlEngine(new(database, $"cli_{Environment.ProcessId}", ReadModels.All));
+        await using var engine = new NpgsqlEngine(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables));
         try
         {
             await engine.StartAsync(CancellationToken.None);
             return check ? await Check(engine.Rows) : await All(engine.Rows);
         }
-        catch (StorageUnavailableException e)
+        catch (Exception e) when (e is StorageUnavailableException or FoldException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 1;
@@ -52,17 +52,26 @@ static class Rebuild
 
     static async Task<int> All(IRows rows)
     {
-        foreach (var model in ReadModels.All)
+        var whole = true;
+        foreach (var model in ReadModels.Tables)
         {
-            Console.WriteLine($"{model.Table}: {await rows.Rebuild(model, CancellationToken.None)} events folded");
+            try
+            {
+                Console.WriteLine($"{model.Table}: {await rows.Rebuild(model, CancellationToken.None)} events folded");
+            }
+            catch (Exception e) when (e is FoldException or InvalidOperationException)
+            {
+                whole = false;
+                Console.Error.WriteLine($"{model.Table}: left as it is. {e.Message}");
+            }
         }
-        return 0;
+        return whole ? 0 : 1;
     }
 
     static async Task<int> Check(IRows rows)
     {
         var equal = true;
-        foreach (var model in ReadModels.All)
+        foreach (var model in ReadModels.Tables)
         {
             var difference = await rows.FindDifference(model, CancellationToken.None);
             equal &= difference is null;

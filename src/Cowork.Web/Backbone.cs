@@ -66,11 +66,13 @@ public sealed partial class Backbone(
             var first = await AdminToken(stoppingToken);
             var driver = services.GetRequiredService<RunDriver>();
             var runner = services.GetRequiredService<JobRunner>();
+            var projector = services.GetRequiredService<Projector>();
             started = true;
             LogReady(logger, Url);
             ready.TrySetResult();
             Greet(first);
-            await Task.WhenAll(runner.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)));
+            await Task.WhenAll(
+                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)));
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -125,7 +127,7 @@ public sealed partial class Backbone(
             database = postgres.ConnectionString;
         }
         var node = $"node_{Ids.NewKey(clock.GetUtcNow())}";
-        engine = Engines.New(settings.Engine, new(database, node, ReadModels.All)
+        engine = Engines.New(settings.Engine, new(database, node, ReadModels.Tables)
         {
             DeadNodes = data.PreviousNodes,
             Observer = new LateObserver(services),
@@ -236,16 +238,16 @@ public sealed partial class Backbone(
         }
     }
 
-    /// <summary>The feed hub reads from the log that it hears of, so that it can be made only after the engine.</summary>
+    /// <summary>The feed hub and the projector read from the log that they hear of, so that they can be made only after the engine.</summary>
     sealed class LateObserver(IServiceProvider services) : ICommitObserver
     {
-        FeedHub? hub;
+        ICommitObserver[]? observers;
 
-        FeedHub Hub => hub ??= services.GetRequiredService<FeedHub>();
+        ICommitObserver[] Observers => observers ??= [services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>()];
 
-        public void Committed(IReadOnlyList<FeedEntry> entries) => Hub.Committed(entries);
+        public void Committed(IReadOnlyList<FeedEntry> entries) => Array.ForEach(Observers, o => o.Committed(entries));
 
-        public void OthersWrote() => Hub.OthersWrote();
+        public void OthersWrote() => Array.ForEach(Observers, o => o.OthersWrote());
     }
 
     [LoggerMessage(1, LogLevel.Information, "Cowork, engine {Engine}, listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]

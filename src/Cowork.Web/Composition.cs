@@ -47,7 +47,10 @@ static class Composition
         services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Log);
         services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Rows);
         services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Snapshots);
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Following);
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
+        services.AddSingleton<IReadOnlyList<IFollowingModel>>(ReadModels.Following);
+        services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
         services.AddSingleton<Commands>();
         services.AddSingleton<ICommands>(all => all.GetRequiredService<Commands>());

@@ -126,8 +126,10 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapRuns();
         app.MapApprovals();
         app.MapFeeds();
+        app.MapMetrics();
         app.MapTokens();
         app.MapTools();
+        app.MapProjections();
         app.MapHealth();
         app.MapOpenApi("/openapi.json").OpenToAll();
     }

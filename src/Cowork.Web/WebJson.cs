@@ -33,6 +33,8 @@ namespace Cowork.Web;
 [JsonSerializable(typeof(TokenShape))]
 [JsonSerializable(typeof(TokenList))]
 [JsonSerializable(typeof(ToolList))]
+[JsonSerializable(typeof(MetricsAnswer))]
+[JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(Liveness))]
 [JsonSerializable(typeof(Readiness))]
 [JsonSerializable(typeof(ProblemShape))]

@@ -20,16 +20,18 @@ public sealed class CliSpecs : IDisposable
         await using var host = await LiveHost.Start(settings => settings with { Database = database });
         var session = await host.Http.NewSession();
         var run = (await host.Http.Turn(session, "/say hello")).Is(200)["run_id"];
+        await host.Http.Until("/metrics", got => got.Json.GetProperty("status_counts").GetProperty("completed").GetInt64() == 1);
         Assert.Equal(0, (await Cowork(database, "rebuild", "--check")).Code);
 
         await using (var source = NpgsqlDataSource.Create(database))
-        await using (var spoil = source.CreateCommand("update cowork.runs set row = '{}', status = 'queued'"))
+        await using (var spoil = source.CreateCommand("update cowork.runs set row = '{}', status = 'queued'; delete from cowork.metrics"))
         {
             await spoil.ExecuteNonQueryAsync();
         }
         var (code, output) = await Cowork(database, "rebuild", "--check");
         Assert.Equal(1, code);
         Assert.Contains("runs: NOT as the log makes it, first at default", output);
+        Assert.Contains("metrics: NOT as the log makes it, first at default tenant", output);
 
         Assert.Equal(0, (await Cowork(database, "rebuild")).Code);
         Assert.Equal(0, (await Cowork(database, "rebuild", "--check")).Code);
@@ -61,7 +63,7 @@ public sealed class CliSpecs : IDisposable
     [InlineData("sing")]
     public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await Cowork(null, args)).Code);
 
-    static async Task<(int Code, string Output)> Cowork(string? database, params string[] args)
+    internal static async Task<(int Code, string Output)> Cowork(string? database, params string[] args)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "cowork.dll"), .. args]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["ConnectionStrings__Cowork"] = database;

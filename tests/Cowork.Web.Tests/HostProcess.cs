@@ -113,6 +113,9 @@ public sealed class HostProcess : IAsyncDisposable
             "is ready", seconds);
     }
 
+    /// <summary>Waits until it has printed the text.</summary>
+    public Task Said(string text, int seconds = 30) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
+
     /// <summary>Calls as the operator.</summary>
     public HttpClient Admin()
     {

@@ -1,9 +1,12 @@
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Npgsql;
 using Cowork.Projections;
+
+using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
@@ -34,10 +37,21 @@ static class Ledger
             """);
         await Nothing(source, "select 'job ' || key from cowork.jobs where kind <> 'approval_expiry'");
 
-        await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.All));
+        await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
         await Chain(engine.Log, acknowledged);
-        foreach (var model in ReadModels.All)
+        var projector = new Projector(engine.Following, ReadModels.Following, TimeProvider.System, NullLogger<Projector>.Instance);
+        await projector.CatchUp(CancellationToken.None);
+        Assert.Empty(projector.Parked);
+        await Nothing(source, """
+            select 'metrics of ' || e.tenant_id from cowork.mt_events e left join cowork.metrics m on m.tenant_id = e.tenant_id and m.id = 'tenant'
+            where e.type like 'run\_%' group by e.tenant_id, m.row::text having
+                (m.row::text::json->>'runs')::bigint is distinct from count(*) filter (where e.type = 'run_created.v1')
+                or (m.row::text::json#>>'{statuses,completed}')::bigint is distinct from count(*) filter (where e.type = 'run_completed.v1')
+                or (m.row::text::json#>>'{statuses,failed}')::bigint is distinct from count(*) filter (where e.type = 'run_failed.v1')
+                or (m.row::text::json#>>'{statuses,cancelled}')::bigint is distinct from count(*) filter (where e.type = 'run_cancelled.v1')
+            """);
+        foreach (var model in ReadModels.Tables)
         {
             Assert.Null(await engine.Rows.FindDifference(model, CancellationToken.None));
         }

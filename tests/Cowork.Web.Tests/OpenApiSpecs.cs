@@ -42,9 +42,13 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
                 Assert.True(responses.Any(r => r.Key.StartsWith('2')), where);
                 foreach (var (status, response) in responses.Where(r => r.Key is not "204"))
                 {
-                    var content = response!["content"]!.AsObject().Single();
-                    Assert.True(content.Value!["schema"] is not null, $"{where} {status}");
-                    Assert.Equal(status[0] is '4' or '5', content.Key == Problem.ContentType);
+                    var contents = response!["content"]!.AsObject();
+                    Assert.Equal((where, path == "/metrics" && status == "200" ? 3 : 1), (where, contents.Count));
+                    foreach (var content in contents)
+                    {
+                        Assert.True(content.Value!["schema"] is not null, $"{where} {status}");
+                        Assert.Equal(status[0] is '4' or '5', content.Key == Problem.ContentType);
+                    }
                 }
             }
         }
@@ -74,6 +78,10 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
             ("TokenList", (await http.Get("/tokens")).Json),
             ("TokenShape", (await http.Get("/tokens")).Json.GetProperty("tokens")[0]),
             ("ToolList", (await http.Get("/tools")).Json),
+            ("MetricsAnswer", (await http.Get("/metrics")).Json),
+            ("HostFigures", (await http.Get("/metrics")).Json.GetProperty("host")),
+            ("ProjectionList", (await http.Get("/projections")).Json),
+            ("ProjectionShape", (await http.Get("/projections")).Json.GetProperty("projections")[0]),
             ("Readiness", (await http.Get("/health/ready")).Json),
             ("Liveness", (await http.Get("/health/live")).Json),
         ];

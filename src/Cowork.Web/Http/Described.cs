@@ -11,6 +11,9 @@ public sealed record RefusesWith(IReadOnlyList<int> Statuses);
 /// <summary>Endpoint metadata: a cursor may come in the header <c>Last-Event-ID</c>.</summary>
 public sealed record ResumesByHeader;
 
+/// <summary>Endpoint metadata: the answer comes as text of these types, when the client would rather have that.</summary>
+public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
+
 /// <summary>What endpoints say about themselves for /openapi.json.</summary>
 public static class Described
 {
@@ -21,6 +24,9 @@ public static class Described
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, IdQuery parameter) => endpoint.WithMetadata(parameter);
 
     public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
+
+    public static RouteHandlerBuilder AlsoAsText(this RouteHandlerBuilder endpoint, params string[] mediaTypes) =>
+        endpoint.WithMetadata(new AnswersAsText(mediaTypes));
 
     public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder endpoint, params int[] statuses) => endpoint.WithMetadata(new RefusesWith(statuses));
 
@@ -118,6 +124,10 @@ public static class Described
                 Description = Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status),
                 Content = new Dictionary<string, OpenApiMediaType> { [Problem.ContentType] = new() { Schema = new OpenApiSchemaReference("Problem", context.Document) } },
             };
+        }
+        foreach (var type in metadata.OfType<AnswersAsText>().SelectMany(a => a.MediaTypes))
+        {
+            operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
         }
         if (!open)
         {

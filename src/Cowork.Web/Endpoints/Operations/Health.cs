@@ -1,10 +1,12 @@
+using Cowork.Application;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
 
 public sealed record Liveness(string Status);
 
-public sealed record Readiness(string Status, string Engine);
+/// <param name="Parked">Projections that stand before an event which they cannot fold. What they show is old; everything else goes on.</param>
+public sealed record Readiness(string Status, string Engine, IReadOnlyList<string> Parked);
 
 static class HealthEndpoints
 {
@@ -19,8 +21,8 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(Backbone backbone, HostSettings settings) =>
+    static IResult Ready(Backbone backbone, HostSettings settings, IServiceProvider services) =>
         backbone.IsReady
-            ? JsonAnswer.Of(200, new Readiness("ready", settings.Engine), Answers.Json.Readiness)
+            ? JsonAnswer.Of(200, new Readiness("ready", settings.Engine, services.GetRequiredService<Projector>().Parked), Answers.Json.Readiness)
             : Problem.Unavailable($"The engine {settings.Engine} waits for its database.");
 }

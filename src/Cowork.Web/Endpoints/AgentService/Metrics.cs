@@ -1,0 +1,132 @@
+using System.Diagnostics;
+
+using Cowork.Application.Storage;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+using Microsoft.Net.Http.Headers;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>Seconds that so many per cent of all did not exceed; null: there were none. Less than 1 % off.</summary>
+public sealed record Percentiles(long Count, double? P50, double? P90, double? P95, double? P99)
+{
+    public static Percentiles Of(LatencyHistogram of) => new(of.Count, of.Percentile(0.5), of.Percentile(0.9), of.Percentile(0.95), of.Percentile(0.99));
+}
+
+/// <param name="Queue">From asked for to started.</param>
+/// <param name="Execution">From started to ended, without what was waited for approvals.</param>
+/// <param name="Approval">From an approval asked for to its decision.</param>
+public sealed record Latencies(Percentiles Queue, Percentiles Execution, Percentiles Approval);
+
+/// <param name="LagEvents">Positions of the log that it has not come to yet.</param>
+/// <param name="Parked">It stands before an event that it cannot fold: <c>GET /projections</c> says which.</param>
+public sealed record ProjectionFigures(string Name, long Position, long LagEvents, bool Parked);
+
+/// <param name="Waiting">Due, and nobody is at it.</param>
+/// <param name="Held">Some host is at it.</param>
+/// <param name="Later">Not due yet.</param>
+public sealed record JobFigures(long Waiting, long Held, long Later);
+
+/// <summary>What concerns the host and all tenants together.</summary>
+/// <param name="LogHead">Position of the last event.</param>
+public sealed record HostFigures(
+    string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
+
+/// <summary>Answer of <c>GET /metrics</c>.</summary>
+/// <param name="SuccessRate">Completed runs among those that completed or failed; null: there were none.</param>
+/// <param name="Since">When the first run was asked for; null: there was none.</param>
+/// <param name="AsOfGid">Every event of the tenant up to this position is counted, and none after it.</param>
+/// <param name="Host">For auditors and administrators.</param>
+public sealed record MetricsAnswer(
+    long RunCount, StatusCounts StatusCounts, double? SuccessRate, Latencies Latency, long TotalTokens, decimal CostUsd, DateTimeOffset? Since, long AsOfGid,
+    HostFigures? Host);
+
+static class MetricsEndpoints
+{
+    static readonly MediaTypeHeaderValue Json = MediaTypeHeaderValue.Parse("application/json");
+    static readonly MediaTypeHeaderValue OpenMetrics = MediaTypeHeaderValue.Parse("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    static readonly MediaTypeHeaderValue Prometheus = MediaTypeHeaderValue.Parse("text/plain; version=0.0.4; charset=utf-8");
+
+    public static void MapMetrics(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/metrics", Get).WithTags("Operations")
+            .WithSummary("The tenant's runs in figures: counts, success, latencies, tokens, cost; as JSON, or as text for Prometheus when the client asks for that")
+            .Produces<MetricsAnswer>()
+            .AlsoAsText(Prometheus.MediaType.Value!, OpenMetrics.MediaType.Value!)
+            .Refuses();
+
+    static async Task<IResult> Get(HttpContext http, Caller caller, Backbone backbone, HostSettings settings, CancellationToken ct)
+    {
+        var engine = backbone.Engine;
+        // The checkpoint first: what is read afterwards holds all that it promises.
+        var progress = await engine.Following.Progress(ct);
+        var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
+        var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
+        var asOf = Math.Max(row?.Version ?? 0, progress.Models.Single(m => m.Table == Metrics.Model.Table).Checkpoint.Position);
+        var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(settings, progress, await engine.Jobs.Backlog(ct)) : null;
+        http.Response.Headers.Vary = HeaderNames.Accept;
+        var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
+        return choice == Json
+            ? JsonAnswer.Of(200, Answer(figures, asOf, host), Answers.Json.MetricsAnswer)
+            : new TextAnswer(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Nothing(default), asOf, host), openMetrics: choice == OpenMetrics));
+    }
+
+    static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, HostFigures? host)
+    {
+        var figures = known ?? Metrics.Nothing(default);
+        var (completed, ended) = (figures.Statuses.Completed, figures.Statuses.Completed + figures.Statuses.Failed);
+        return new(
+            figures.Runs, figures.Statuses, ended == 0 ? null : (double)completed / ended,
+            new(Percentiles.Of(figures.Queue), Percentiles.Of(figures.Execution), Percentiles.Of(figures.Approval)),
+            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, host);
+    }
+
+    static HostFigures Host(HostSettings settings, Progress progress, Backlog backlog)
+    {
+        using var process = Process.GetCurrentProcess();
+        return new(
+            settings.Engine, progress.Head,
+            [.. progress.Models.Select(m => new ProjectionFigures(m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Parked is not null))],
+            new(backlog.Waiting, backlog.Held, backlog.Later), process.WorkingSet64, process.TotalProcessorTime.TotalSeconds, process.StartTime);
+    }
+
+    static IEnumerable<MetricFamily> Families(MetricsRow.OfTenant figures, long asOf, HostFigures? host)
+    {
+        var s = figures.Statuses;
+        yield return new MetricFamily.Counter("cowork_runs_created", "Runs that were asked for.", null, new Sample(figures.Runs));
+        yield return new MetricFamily.Counter(
+            "cowork_runs_ended", "Runs that have ended, by how they did.", null,
+            new(s.Completed, ("status", "completed")), new(s.Failed, ("status", "failed")), new(s.Cancelled, ("status", "cancelled")));
+        yield return new MetricFamily.Gauge(
+            "cowork_runs_open", "Runs that have not ended, by the state that they are in.", null,
+            new(s.Queued, ("status", "queued")), new(s.Running, ("status", "running")), new(s.ApprovalRequired, ("status", "approval_required")));
+        yield return new MetricFamily.Latency("cowork_run_queue_seconds", "From a run asked for to its start.", figures.Queue);
+        yield return new MetricFamily.Latency(
+            "cowork_run_execution_seconds", "From a run's start to its end, without what was waited for approvals.", figures.Execution);
+        yield return new MetricFamily.Latency("cowork_approval_wait_seconds", "From an approval asked for to its decision.", figures.Approval);
+        yield return new MetricFamily.Counter(
+            "cowork_tokens", "Tokens that models read and wrote.", null,
+            new(figures.InputTokens, ("direction", "input")), new(figures.OutputTokens, ("direction", "output")));
+        yield return new MetricFamily.Counter("cowork_cost_usd", "What models cost, as far as they have a price.", "usd", new Sample(figures.CostMicroUsd / 1e6));
+        yield return new MetricFamily.Gauge("cowork_metrics_as_of_gid", "Every event of the tenant up to this position is counted, and none after it.", null, new Sample(asOf));
+        if (host is null)
+        {
+            yield break;
+        }
+        yield return new MetricFamily.Gauge("cowork_host_info", "The engine that stores the log.", null, new Sample(1, ("engine", host.Engine)));
+        yield return new MetricFamily.Gauge("cowork_log_head_gid", "Position of the log's last event.", null, new Sample(host.LogHead));
+        yield return new MetricFamily.Gauge(
+            "cowork_projection_lag_events", "Positions of the log that a projection has not come to yet.", null,
+            [.. host.Projections.Select(p => new Sample(p.LagEvents, ("projection", p.Name)))]);
+        yield return new MetricFamily.Gauge(
+            "cowork_projection_parked", "1: the projection stands before an event that it cannot fold.", null,
+            [.. host.Projections.Select(p => new Sample(p.Parked ? 1 : 0, ("projection", p.Name)))]);
+        yield return new MetricFamily.Gauge(
+            "cowork_jobs", "Jobs of all hosts, by whether they wait, are being done, or are not due yet.", null,
+            new(host.Jobs.Waiting, ("state", "waiting")), new(host.Jobs.Held, ("state", "held")), new(host.Jobs.Later, ("state", "later")));
+        yield return new MetricFamily.Gauge("process_resident_memory_bytes", "Memory of this host's process.", "bytes", new Sample(host.MemoryBytes));
+        yield return new MetricFamily.Counter("process_cpu_seconds", "Processor time of this host's process.", "seconds", new Sample(host.CpuSeconds));
+        yield return new MetricFamily.Gauge(
+            "process_start_time_seconds", "When this host's process was started, since 1970.", "seconds", new Sample(host.StartedAt.ToUnixTimeMilliseconds() / 1000.0));
+    }
+}

@@ -1,0 +1,38 @@
+using Cowork.Application.Storage;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Operations;
+
+/// <summary>The event that a projection cannot fold.</summary>
+/// <param name="StreamId">Where it lies, and what went wrong with it: for the event's own tenant, and the operator.</param>
+public sealed record PoisonShape(long Gid, Guid EventId, string Type, string? StreamId, string? Error, DateTimeOffset ParkedAt);
+
+/// <param name="Position">Every event up to it is folded, and none after it.</param>
+/// <param name="LagEvents">Positions of the log that it has not come to yet.</param>
+public sealed record ProjectionShape(string Name, long Position, long LagEvents, DateTimeOffset UpdatedAt, PoisonShape? Parked);
+
+public sealed record ProjectionList(long HeadGid, IReadOnlyList<ProjectionShape> Projections);
+
+static class ProjectionEndpoints
+{
+    public static void MapProjections(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/projections", List).NeedsAuditor().WithTags("Operations")
+            .WithSummary("How far the projections that follow the log have come, and what stands in the way of one that is parked")
+            .Produces<ProjectionList>().Refuses();
+
+    static async Task<IResult> List(Caller caller, IFollowing following, CancellationToken ct)
+    {
+        var progress = await following.Progress(ct);
+        return JsonAnswer.Of(
+            200,
+            new ProjectionList(progress.Head, [.. progress.Models.Select(m => new ProjectionShape(
+                m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Checkpoint.At, m.Parked is { } poison ? Shape(poison, caller) : null))]),
+            Answers.Json.ProjectionList);
+    }
+
+    static PoisonShape Shape(Poison poison, Caller caller)
+    {
+        var may = caller.IsOperator || caller.Org == poison.Org;
+        return new(poison.Position, poison.EventId, poison.Type, may ? poison.Stream : null, may ? poison.Error : null, poison.At);
+    }
+}

@@ -1,0 +1,41 @@
+using Microsoft.Net.Http.Headers;
+
+namespace Cowork.Web.Http;
+
+/// <summary>Which of several media types a client would rather have (RFC 9110, 12.5.1).</summary>
+static class MediaChoice
+{
+    /// <summary>
+    /// The offer that the header <c>Accept</c> weighs highest; of equal ones that which it names more exactly, then the first. No header, or none of the
+    /// offers in it: the first. A parameter <c>version</c> must be the offer's; others, such as <c>charset</c> and <c>escaping</c>, choose nothing here.
+    /// </summary>
+    public static MediaTypeHeaderValue Of(HttpContext http, IReadOnlyList<MediaTypeHeaderValue> offers)
+    {
+        if (!MediaTypeHeaderValue.TryParseList(http.Request.Headers.Accept, out var ranges))
+        {
+            return offers[0];
+        }
+        var best = offers.Select(offer => (Offer: offer, Weight: Weight(offer, ranges))).MaxBy(o => o.Weight);
+        return best.Weight.Quality > 0 ? best.Offer : offers[0];
+    }
+
+    /// <summary>The most exact range that covers the offer has the word, whatever others say.</summary>
+    static (double Quality, int Exactness) Weight(MediaTypeHeaderValue offer, IEnumerable<MediaTypeHeaderValue> ranges) =>
+        ranges.Where(range => Covers(range, offer))
+            .Select(range => (Quality: range.Quality ?? 1, Exactness: Exactness(range)))
+            .OrderByDescending(w => w.Exactness).ThenByDescending(w => w.Quality)
+            .FirstOrDefault();
+
+    static bool Covers(MediaTypeHeaderValue range, MediaTypeHeaderValue offer) =>
+        (range.MatchesAllTypes || range.Type.Equals(offer.Type, StringComparison.OrdinalIgnoreCase))
+        && (range.MatchesAllSubTypes || range.SubType.Equals(offer.SubType, StringComparison.OrdinalIgnoreCase))
+        && (Version(range) is not { } version || version == Version(offer));
+
+    static int Exactness(MediaTypeHeaderValue range) =>
+        range.MatchesAllTypes ? 0 : range.MatchesAllSubTypes ? 1 : Version(range) is null ? 2 : 3;
+
+    static string? Version(MediaTypeHeaderValue type) =>
+        type.Parameters.FirstOrDefault(p => p.Name.Equals("version", StringComparison.OrdinalIgnoreCase)) is { } version
+            ? HeaderUtilities.RemoveQuotes(version.Value).ToString()
+            : null;
+}

@@ -1,0 +1,300 @@
+using System.Text.Json;
+
+using Cowork.Application.Storage;
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Extensions.DependencyInjection;
+
+using Npgsql;
+
+namespace Cowork.Web.Tests;
+
+/// <summary><c>GET /metrics</c> of a real host on PostgreSQL: exact figures, whatever hosts did; and the projection under it.</summary>
+public sealed class MetricsSpecs : IAsyncLifetime
+{
+    const string OpenMetrics = "application/openmetrics-text";
+
+    readonly string data = TestPostgres.NewDirectory();
+    LiveHost host = null!;
+
+    HttpClient Http => host.Http;
+
+    public async Task InitializeAsync() => host = await LiveHost.Start();
+
+    public async Task DisposeAsync()
+    {
+        await host.DisposeAsync();
+        if (Directory.Exists(data))
+        {
+            Directory.Delete(data, recursive: true);
+        }
+    }
+
+    [Fact]
+    public async Task Before_the_first_run_there_are_no_figures_and_no_fault()
+    {
+        var got = (await Http.Get("/metrics")).Is(200);
+        Assert.Equal("application/json", got.ContentType);
+        Assert.Equal(0, got.Json.GetProperty("run_count").GetInt64());
+        Assert.Equal(JsonValueKind.Null, got.Json.GetProperty("success_rate").ValueKind);
+        Assert.Equal(JsonValueKind.Null, got.Json.GetProperty("since").ValueKind);
+        Assert.Equal(JsonValueKind.Null, got.Json.GetProperty("latency").GetProperty("queue").GetProperty("p50").ValueKind);
+        Assert.Equal(0, ExpositionText.Read(await Text("text/plain"), openMetrics: false).Values["cowork_runs_created_total"]);
+        Assert.Equal(0, ExpositionText.Read(await Text(OpenMetrics), openMetrics: true).Values["cowork_runs_created_total"]);
+    }
+
+    [Fact]
+    public async Task After_runs_of_every_outcome_the_figures_are_exact()
+    {
+        await Http.NewSession("m");
+        await Http.NewSession("held");
+        var tokens = 0L;
+        for (var i = 0; i < 4; i++)
+        {
+            tokens += (await Http.Turn("m", $"/say number {i}")).Is(200).Json.GetProperty("total_tokens").GetInt64();
+        }
+        Assert.Equal("failed", (await Http.Turn("m", "/fail on purpose")).Is(200)["status"]);
+        // One that waits for a person, one that waits behind it, and one that does not wait any more.
+        var asks = (await Http.Turn("held", "/tool write_file {\"path\":\"notes.txt\",\"content\":\"x\"}")).Is(200);
+        Assert.Equal("approval_required", asks["status"]);
+        await Http.Turn("held", "/say later", wait: false);
+        var dropped = (await Http.Turn("held", "/say never", wait: false)).Is(202)["run_id"];
+        (await Http.Post($"/runs/{dropped}/cancel")).Is(202);
+
+        var got = await Counted(8, queued: 1, running: 0, waiting: 1, completed: 4, failed: 1, cancelled: 1);
+        Assert.Equal(0.8, got.Json.GetProperty("success_rate").GetDouble());
+        var latency = got.Json.GetProperty("latency");
+        Assert.Equal((6, 5, 0), (Count(latency, "queue"), Count(latency, "execution"), Count(latency, "approval")));
+        Assert.InRange(latency.GetProperty("execution").GetProperty("p99").GetDouble(), 0, 60);
+        Assert.True(latency.GetProperty("queue").GetProperty("p50").GetDouble() <= latency.GetProperty("queue").GetProperty("p99").GetDouble());
+
+        var approval = asks.Json.GetProperty("pending_approval_ids")[0].GetString();
+        (await Http.Post($"/approvals/{approval}/decision", """{"approved":true}""")).Is(200);
+        got = await Counted(8, queued: 0, running: 0, waiting: 0, completed: 6, failed: 1, cancelled: 1);
+        latency = got.Json.GetProperty("latency");
+        Assert.Equal((7, 7, 1), (Count(latency, "queue"), Count(latency, "execution"), Count(latency, "approval")));
+        foreach (var session in (string[])["m", "held"])
+        {
+            foreach (var run in (await Http.Get($"/sessions/{session}/runs")).Json.GetProperty("runs").EnumerateArray())
+            {
+                tokens += session == "held" ? run.GetProperty("total_tokens").GetInt64() : 0;
+            }
+        }
+        Assert.Equal(tokens, got.Json.GetProperty("total_tokens").GetInt64());
+        Assert.Equal(0m, got.Json.GetProperty("cost_usd").GetDecimal());
+        var first = (await Http.Get("/sessions/m/runs")).Json.GetProperty("runs").EnumerateArray().Last();
+        Assert.Equal(first.GetProperty("created_at").GetString(), got["since"]);
+
+        // The same in text, whatever the format.
+        foreach (var text in new[] { ExpositionText.Read(await Text("text/plain"), false), ExpositionText.Read(await Text(OpenMetrics), true) })
+        {
+            Assert.Equal(8, text.Values["cowork_runs_created_total"]);
+            Assert.Equal((6, 1, 1), (Ended("completed"), Ended("failed"), Ended("cancelled")));
+            Assert.Equal(0, text.Values["cowork_runs_open{status=\"approval_required\"}"]);
+            Assert.Equal((7, 7, 1), (Of("run_queue"), Of("run_execution"), Of("approval_wait")));
+            Assert.Equal(tokens, text.Values["cowork_tokens_total{direction=\"input\"}"] + text.Values["cowork_tokens_total{direction=\"output\"}"]);
+            double Ended(string status) => text.Values[$"cowork_runs_ended_total{{status=\"{status}\"}}"];
+            double Of(string latency) => text.Values[$"cowork_{latency}_seconds_count"];
+        }
+        await Whole();
+    }
+
+    [Fact]
+    public async Task Figures_of_the_host_are_for_auditors_and_tenants_see_their_own_runs_only()
+    {
+        await Http.NewSession("mine");
+        await Http.Turn("mine", "/say hello");
+        var counted = await Counted(1, completed: 1);
+        Assert.Equal("npgsql", counted.Json.GetProperty("host").GetProperty("engine").GetString());
+        var lag = Assert.Single(counted.Json.GetProperty("host").GetProperty("projections").EnumerateArray());
+        Assert.Equal(("metrics", false), (lag.GetProperty("name").GetString(), lag.GetProperty("parked").GetBoolean()));
+        var text = ExpositionText.Read(await Text(OpenMetrics), true);
+        Assert.True(text.Values["cowork_log_head_gid"] >= text.Values["cowork_metrics_as_of_gid"]);
+        Assert.InRange(text.Values["process_resident_memory_bytes"], 1 << 20, 1L << 36);
+        Assert.InRange(text.Values["process_start_time_seconds"], 1.7e9, 1e10);
+        Assert.Equal(("bytes", "seconds"), (text.Units["process_resident_memory_bytes"], text.Units["cowork_run_queue_seconds"]));
+        Assert.Equal(("counter", "histogram"), (text.Types["cowork_runs_ended"], text.Types["cowork_run_queue_seconds"]));
+
+        using var member = host.Client(await host.Token("acme", "member"));
+        var theirs = (await member.Get("/metrics")).Is(200);
+        Assert.Equal((0, JsonValueKind.Null), (theirs.Json.GetProperty("run_count").GetInt64(), theirs.Json.GetProperty("host").ValueKind));
+        var told = ExpositionText.Read((await member.Get("/metrics", ("Accept", "text/plain"))).Is(200).Text, false);
+        Assert.Equal(0, told.Values["cowork_runs_created_total"]);
+        Assert.DoesNotContain(told.Types.Keys, name => name.StartsWith("process_", StringComparison.Ordinal) || name.Contains("log_head", StringComparison.Ordinal));
+        (await member.Get("/projections")).IsProblem(403, "role_missing");
+        using var auditor = host.Client(await host.Token("acme", "auditor"));
+        Assert.Equal(JsonValueKind.Object, (await auditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
+        (await auditor.Get("/projections")).Is(200);
+        using var nobody = host.Client("cowork_nonsense");
+        (await nobody.Get("/metrics")).IsProblem(401);
+    }
+
+    [Theory]
+    [InlineData(null, "application/json")]
+    [InlineData("*/*", "application/json")]
+    [InlineData("", "application/json")]
+    [InlineData("application/json", "application/json")]
+    [InlineData("application/json, text/plain, */*", "application/json")]
+    [InlineData("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json")] // a browser
+    [InlineData("text/plain", "text/plain")]
+    [InlineData("text/*", "text/plain")]
+    [InlineData("TEXT/Plain; version=0.0.4", "text/plain")]
+    [InlineData("text/plain; q=0.5, application/json; q=0.4", "text/plain")]
+    [InlineData("text/plain, */*", "text/plain")] // named is more than not excluded
+    [InlineData("text/plain; q=0, */*", "application/json")]
+    [InlineData("application/openmetrics-text", OpenMetrics)]
+    [InlineData("application/*; q=0.1, application/openmetrics-text; q=0.9", OpenMetrics)]
+    [InlineData("application/openmetrics-text; version=0.0.1, text/plain; q=0.2", "text/plain")] // a version that is not spoken here
+    [InlineData(
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,"
+        + "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+        OpenMetrics)] // Prometheus 3
+    [InlineData("text/plain;version=0.0.4;q=1,*/*;q=0.1", "text/plain")]
+    [InlineData("image/png", "application/json")]
+    [InlineData("no media type at all", "application/json")]
+    public async Task The_client_chooses_the_format(string? accept, string contentType)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/metrics");
+        if (accept is not null)
+        {
+            request.Headers.TryAddWithoutValidation("Accept", accept);
+        }
+        using var got = await Http.SendAsync(request);
+        Assert.Equal(200, (int)got.StatusCode);
+        Assert.Equal(contentType, got.Content.Headers.ContentType!.MediaType);
+        Assert.Equal("Accept", got.Headers.Vary.Single());
+        var version = got.Content.Headers.ContentType.Parameters.FirstOrDefault(p => p.Name == "version")?.Value;
+        Assert.Equal(contentType switch { "text/plain" => "0.0.4", OpenMetrics => "1.0.0", _ => null }, version);
+        var text = await got.Content.ReadAsStringAsync();
+        if (contentType == "application/json")
+        {
+            JsonDocument.Parse(text).Dispose();
+        }
+        else
+        {
+            ExpositionText.Read(text, contentType == OpenMetrics);
+        }
+    }
+
+    [Fact]
+    public async Task A_parked_projection_is_shown_fails_nothing_and_goes_on_after_a_rebuild_or_a_restart()
+    {
+        const string Spoil = "UPDATE cowork.metrics SET row = '{\"case\":\"tenant\"}' WHERE id = 'tenant'";
+        var database = await TestPostgres.NewDatabase();
+        string good;
+        await using (var first = await HostProcess.Start(data, database))
+        {
+            await first.Http.NewSession("p");
+            await first.Http.Turn("p", "/say before");
+            await first.Http.Until("/metrics", Completed(1));
+            // The next event finds a row that it cannot be folded into.
+            await Ask(database, Spoil);
+            Assert.Equal("completed", (await first.Http.Turn("p", "/say after")).Is(200)["status"]);
+            var ready = await first.Http.Until("/health/ready", Parked(1));
+            Assert.Equal(("ready", "metrics"), (ready.Is(200)["status"], ready.Json.GetProperty("parked")[0].GetString()));
+            var shown = (await first.Http.Get("/projections")).Is(200).Json.GetProperty("projections")[0];
+            var poison = shown.GetProperty("parked");
+            Assert.True(shown.GetProperty("position").GetInt64() < poison.GetProperty("gid").GetInt64());
+            Assert.Equal("run_created.v1", poison.GetProperty("type").GetString());
+            Assert.StartsWith("run-", poison.GetProperty("stream_id").GetString(), StringComparison.Ordinal);
+            await first.Said("metrics is PARKED");
+
+            var (code, output) = await CliSpecs.Cowork(database, "rebuild");
+            Assert.True(code == 0, output);
+            await first.Http.Until("/metrics", Completed(2));
+            await first.Http.Until("/health/ready", Parked(0));
+            await first.Http.Turn("p", "/say once more");
+            await first.Http.Until("/metrics", Completed(3));
+
+            good = await Ask(database, "SELECT row::text FROM cowork.metrics WHERE id = 'tenant'");
+            await Ask(database, Spoil);
+            await first.Http.Turn("p", "/say last");
+            await first.Http.Until("/health/ready", Parked(1));
+            Assert.Equal(0, await first.Stop());
+        }
+        await Ask(database, $"UPDATE cowork.metrics SET row = '{good}' WHERE id = 'tenant'");
+        await using var second = await HostProcess.Start(data, database);
+        await second.Http.Until("/metrics", Completed(4));
+        await second.Http.Until("/health/ready", Parked(0));
+        await second.Said("metrics is no longer parked");
+        Assert.Equal(0, await second.Stop());
+        await Ledger.Check(database, []);
+
+        static Func<Got, bool> Completed(int runs) => got => (int)got.Status == 200 && got.Json.GetProperty("status_counts").GetProperty("completed").GetInt32() == runs;
+        static Func<Got, bool> Parked(int models) => got => got.Is(200).Json.GetProperty("parked").GetArrayLength() == models;
+    }
+
+    [Fact]
+    public async Task Two_hosts_count_every_run_once_and_a_host_killed_in_the_middle_leaves_exact_counts()
+    {
+        var database = await TestPostgres.NewDatabase();
+        var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
+        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        try
+        {
+            var turn = 0;
+            var dead = false;
+            var clients = new Clients(() => Volatile.Read(ref dead) || Interlocked.Increment(ref turn) % 2 == 0 ? b.Url : a.Url, "metered");
+            await clients.Open(sessions: 6);
+            var sending = clients.SendTurns(clients: 12, each: 8, sessions: 6, "/sleep 20\n/tool list_files {}\n/say done");
+            await b.Http.Until("/metrics", got => got.Json.GetProperty("status_counts").GetProperty("completed").GetInt64() > 10, seconds: 90);
+            await a.Kill();
+            Volatile.Write(ref dead, true);
+            await a.DisposeAsync();
+            await sending;
+            await clients.AllCompleted(TimeSpan.FromMinutes(2));
+            var counted = await b.Http.Until("/metrics", got => got.Json.GetProperty("status_counts").GetProperty("completed").GetInt64() >= 96);
+            var status = counted.Json.GetProperty("status_counts");
+            Assert.Equal((96, 96), (clients.Acknowledged.Distinct().Count(), (int)status.GetProperty("completed").GetInt64()));
+            Assert.Equal((96, 0, 0), (counted.Json.GetProperty("run_count").GetInt32(), status.GetProperty("queued").GetInt32(), status.GetProperty("running").GetInt32()));
+            Assert.Equal(96, Count(counted.Json.GetProperty("latency"), "execution"));
+            Assert.Equal(0, await b.Stop());
+            await Ledger.Check(database, clients.Acknowledged);
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"{e.Message}\nThe hosts said:\n{a.Output}\n\n{b.Output}", e);
+        }
+    }
+
+    (string, string)[] Shared() =>
+        [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces"))];
+
+    static int Count(JsonElement latency, string of) => latency.GetProperty(of).GetProperty("count").GetInt32();
+
+    static async Task<string> Ask(string database, string sql)
+    {
+        await using var source = NpgsqlDataSource.Create(database);
+        await using var command = source.CreateCommand(sql);
+        return (string?)await command.ExecuteScalarAsync() ?? "";
+    }
+
+    async Task<string> Text(string accept)
+    {
+        var got = (await Http.Get("/metrics", ("Accept", accept))).Is(200);
+        Assert.Equal(accept, got.ContentType);
+        return got.Text;
+    }
+
+    /// <summary>Waits until the metrics have caught up, and they are these.</summary>
+    async Task<Got> Counted(int runs, int queued = 0, int running = 0, int waiting = 0, int completed = 0, int failed = 0, int cancelled = 0)
+    {
+        var wanted = $"{runs}: {queued} {running} {waiting} {completed} {failed} {cancelled}";
+        return await Http.Until("/metrics", got =>
+        {
+            var s = got.Is(200).Json.GetProperty("status_counts");
+            return wanted == $"{got["run_count"]}: {Of("queued")} {Of("running")} {Of("approval_required")} {Of("completed")} {Of("failed")} {Of("cancelled")}";
+            long Of(string status) => s.GetProperty(status).GetInt64();
+        });
+    }
+
+    async Task Whole()
+    {
+        var rows = host.Services.GetRequiredService<IRows>();
+        foreach (var model in ReadModels.Tables)
+        {
+            Assert.Null(await rows.FindDifference(model, CancellationToken.None));
+        }
+    }
+}
