@@ -53,6 +53,11 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
                 {
                     await queue.Complete(claim, either.Token);
                 }
+                else
+                {
+                    // Nothing happens when it is so. A job that still is this node's, whatever its handler thinks, would be nobody's for as long as the node lives.
+                    await queue.Release(claim, FailureRetry, either.Token);
+                }
                 return;
             }
             catch (OperationCanceledException) when (lost.IsCancellationRequested)

@@ -213,12 +213,14 @@ public sealed partial class RunDriver(
             async work =>
             {
                 // Between the claim and now the run may have been cancelled: then there is nothing to begin.
-                if (await work.State(Run.Aggregate, claim.Key) is Run.Ended)
+                var found = await work.State(Run.Aggregate, claim.Key);
+                if (found is Run.Ended)
                 {
                     return null;
                 }
+                // Or this node knew it only as queued, and another had begun it: then what there is to be recalled may have been recorded.
                 return await Command(work, claim, new RunCommand.Begin(claim.Epoch, node, work.Now))
-                    ?? (recalled is null ? null : await Command(work, claim, recalled with { Now = work.Now }));
+                    ?? (recalled is null || found is not Run.Queued ? null : await Command(work, claim, recalled with { Now = work.Now }));
             },
             ct, patient: true);
     }

@@ -139,6 +139,38 @@ public sealed class CrashSpecs
         Assert.IsType<Run.Queued>(Assert.Single(found));
     }
 
+    [Fact]
+    public async Task A_host_that_knew_a_run_only_as_queued_takes_it_over_where_another_left_it()
+    {
+        var bench = new Bench();
+        var sender = bench.AddHost("n0");
+        await sender.OpenSession("s");
+        var run = await sender.Send("s", Message);
+        await foreach (var (claim, _) in sender.Node.Claims(CancellationToken.None))
+        {
+            await sender.Node.Release(claim, TimeSpan.Zero, default);
+            break;
+        }
+        var other = bench.AddHost("n1");
+        other.Node.ClaimDue();
+        // It dies when it has begun the run and recorded what was to be recalled, of which the sender has heard nothing.
+        bench.Engine.FailPoint = (_, after) =>
+        {
+            if (after)
+            {
+                throw new HostDiedException();
+            }
+        };
+        Assert.False(await Drive(other));
+        bench.Engine.FailPoint = null;
+        other.Node.Die();
+        Assert.Equal(["run_created", "run_started", "memory_retrieval"], await bench.Story($"run-{run}"));
+
+        sender.Node.ClaimDue();
+        Assert.True(await Drive(sender));
+        await AssertWhole(bench, run, crashes: 1);
+    }
+
     static async Task AssertWhole(Bench bench, string run, int crashes)
     {
         var story = await bench.Story($"run-{run}");
