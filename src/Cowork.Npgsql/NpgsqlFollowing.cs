@@ -221,7 +221,8 @@ sealed class NpgsqlFollowing : IFollowing
             WHERE l.id IS NULL OR m.id IS NULL OR {Columns("l")} IS DISTINCT FROM {Columns("m")}
             ORDER BY 1 LIMIT 1
             """,
-            connection) { CommandTimeout = 0 };
+            connection)
+        { CommandTimeout = 0 };
         return (string?)await compare.ExecuteScalarAsync(ct);
     }
 

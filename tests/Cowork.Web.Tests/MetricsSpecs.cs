@@ -254,7 +254,13 @@ public sealed class MetricsSpecs : IAsyncLifetime
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"{e.Message}\nThe hosts said:\n{a.Output}\n\n{b.Output}", e);
+            var left = await Ask(database, """
+                SELECT concat_ws(E'\n', now(), (SELECT string_agg(concat_ws(' ', kind, key, holder, epoch, due, again), E'\n') FROM cowork.jobs),
+                    (SELECT string_agg(concat_ws(' ', id, expires), E'\n') FROM cowork.nodes),
+                    (SELECT string_agg(concat_ws(' ', e.seq_id, e.stream_id, e.type, e.data->>'epoch', e.timestamp::time), E'\n' ORDER BY e.seq_id)
+                        FROM cowork.mt_events e JOIN cowork.runs r ON e.stream_id = 'run-' || r.id WHERE r.status = 'running'))
+                """);
+            throw new InvalidOperationException($"{e.Message}\nLeft in the database:\n{left}\nThe hosts said:\n{a.Output}\n\n{b.Output}", e);
         }
     }
 
