@@ -299,6 +299,7 @@ public sealed class Work
     readonly Dictionary<string, Draft> drafts = [];
     readonly List<(string Stream, Draft Draft)> written = [];
     readonly List<Job> jobs = [];
+    readonly List<(string Kind, string Key)> cancelled = [];
     Claim? done;
 
     internal Work(Commands commands, string org, DateTimeOffset now, CancellationToken ct)
@@ -312,7 +313,7 @@ public sealed class Work
     /// <summary>The commit's time, whole milliseconds.</summary>
     public DateTimeOffset Now { get; }
 
-    internal bool IsEmpty => done is null && jobs.Count == 0 && written.Count == 0;
+    internal bool IsEmpty => done is null && jobs.Count == 0 && cancelled.Count == 0 && written.Count == 0;
 
     internal bool UsedCache { get; private set; }
 
@@ -356,6 +357,9 @@ public sealed class Work
 
     /// <summary>Has work done after the commit, because of it.</summary>
     public void Start(Job job) => jobs.Add(job);
+
+    /// <summary>Takes a job back that waits for its time; one that is under way goes on.</summary>
+    public void Cancel(string kind, string key) => cancelled.Add((kind, key));
 
     /// <summary>Finishes a job with the commit.</summary>
     public void Finish(Claim claim) => done = claim;
@@ -414,7 +418,7 @@ public sealed class Work
             draft.Folded = new(version, hash, draft.Folded.State, rows, draft.Folded.Began ?? Began.By(draft.Events[0]));
             writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
-        return new(org, writes, jobs, done, by);
+        return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }
 
     /// <summary>Counts what has been committed.</summary>

@@ -46,6 +46,7 @@ sealed partial class EventWriter : IAsyncDisposable
     readonly Dictionary<string, RowTable> tables;
     readonly Func<string, bool> isTable;
     readonly string append;
+    readonly string cancel;
     readonly string setSequence;
     readonly string lockHead;
     readonly string news;
@@ -86,6 +87,10 @@ sealed partial class EventWriter : IAsyncDisposable
         tables = options.Models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
         isTable = tables.ContainsKey;
         append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 37).Select(i => $"${i}"))})";
+        cancel = $"""
+            DELETE FROM {schema}.jobs j USING unnest($1, $2, $3) c (tenant_id, kind, key)
+            WHERE j.tenant_id = c.tenant_id AND j.kind = c.kind AND j.key = c.key AND j.holder IS NULL
+            """;
         setSequence = $"SELECT setval('{schema}.mt_events_sequence', $1)";
         lockHead = $"SELECT gid FROM {schema}.head FOR UPDATE";
         news = $"SELECT seq_id, tenant_id, stream_id, version, headers->>'session' FROM {schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {NewsMax + 1}";
@@ -774,6 +779,17 @@ sealed partial class EventWriter : IAsyncDisposable
                 },
             },
         };
+        if (plan.Cancelled.Count > 0)
+        {
+            batch.BatchCommands.Add(new(cancel)
+            {
+                Parameters =
+                {
+                    Parameter.Texts([.. plan.Cancelled.Select(c => c.Org)]), Parameter.Texts([.. plan.Cancelled.Select(c => c.Kind)]),
+                    Parameter.Texts([.. plan.Cancelled.Select(c => c.Key)]),
+                },
+            });
+        }
         foreach (var (table, changes) in plan.Tables)
         {
             tables[table].AddTo(batch, changes);

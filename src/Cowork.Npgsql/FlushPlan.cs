@@ -42,6 +42,9 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
 
     public Dictionary<(string Org, string Kind, string Key), Job> Jobs { get; } = [];
 
+    /// <summary>Jobs that are taken back. One that a later commit asks for again stays, and is due when the earlier of the two was.</summary>
+    public HashSet<(string Org, string Kind, string Key)> Cancelled { get; } = [];
+
     public Dictionary<string, TableChanges> Tables { get; } = [];
 
     /// <summary>Gives every event its position and feed id. <see cref="Feeds"/> must hold the last feed ids before.</summary>
@@ -93,9 +96,15 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     changes.Add(commit.Org, row, row.Made > 0 ? before + row.Made : first, before + row.Version, again: row.Made > 1 && write.Expected > 0);
                 }
             }
+            foreach (var (kind, name) in commit.Cancelled)
+            {
+                Jobs.Remove((commit.Org, kind, name));
+                Cancelled.Add((commit.Org, kind, name));
+            }
             foreach (var job in commit.Jobs)
             {
                 var key = (commit.Org, job.Kind, job.Key);
+                Cancelled.Remove(key);
                 if (!Jobs.TryGetValue(key, out var known) || (known.Due is { } due && (job.Due is null || job.Due < due)))
                 {
                     Jobs[key] = job;

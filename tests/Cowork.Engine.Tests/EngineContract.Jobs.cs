@@ -100,6 +100,49 @@ public abstract partial class EngineContract
     }
 
     [Fact]
+    public async Task A_job_that_waits_is_taken_back_with_a_commit()
+    {
+        var node = await Open("a");
+        await using var worker = new Worker(node);
+        var due = TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(1);
+        await Submit(node, "run-1", new Job("later", "1", due), new Job("later", "2", due), new Job("other", "1", due), new Job("later", "3", due));
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("decided")], [], null, Chain.By) { Cancelled = [("later", "1")] }, None));
+        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("later", "3"), ("later", "never there")] }, None));
+        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new("another", [], [], null, Chain.By) { Cancelled = [("later", "2")] }, None));
+        Assert.IsType<Appended.Moved>(
+            await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("stale")], [], null, Chain.By) { Cancelled = [("later", "2")] }, None));
+        var came = new[] { await worker.Next(), await worker.Next() };
+        Assert.Equal([("later", "2"), ("other", "1")], came.Select(c => (c.Kind, c.Key)).Order());
+        await worker.AssertNothing();
+    }
+
+    [Fact]
+    public async Task A_job_that_somebody_is_at_is_his_to_finish()
+    {
+        var node = await Open("a");
+        await using var worker = new Worker(node);
+        await Submit(node, "run-1", new Job("run", "1"));
+        var claim = await worker.Next();
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], claim, Chain.By) { Cancelled = [("run", "1")] }, None));
+        await worker.AssertNothing();
+    }
+
+    [Fact]
+    public async Task A_job_that_was_taken_back_can_be_asked_for_again()
+    {
+        var node = await Open("a");
+        await using var worker = new Worker(node);
+        await Submit(node, "run-1", new Job("run", "1", TimeProvider.System.GetUtcNow() + Lease));
+        await Assert.ThrowsAsync<ArgumentException>(
+            async () => await node.Log.Append(new(Org, [], [new("run", "1")], null, Chain.By) { Cancelled = [("run", "1")] }, None));
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
+        await Submit(node, "run-2", new Job("run", "1"));
+        await node.Jobs.Complete(await worker.Next(), None);
+        await worker.AssertNothing();
+    }
+
+    [Fact]
     public async Task A_job_that_is_given_back_comes_again_with_a_higher_epoch()
     {
         var node = await Open("a");

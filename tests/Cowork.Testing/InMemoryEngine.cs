@@ -437,6 +437,13 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         {
             by!.Finish(finished);
         }
+        foreach (var (kind, name) in commit.Cancelled)
+        {
+            if (jobs.GetValueOrDefault((commit.Org, kind, name)) is { Holder: null })
+            {
+                jobs.Remove((commit.Org, kind, name));
+            }
+        }
         foreach (var job in commit.Jobs)
         {
             Start(commit.Org, job, by);

@@ -9,9 +9,16 @@ public static class CommitRules
     /// <exception cref="ArgumentException">The commit is empty, a write is, its events are not numbered in a row, or it names what there is not.</exception>
     public static void Check(Commit commit, Func<string, bool> isTable)
     {
-        if (commit.Writes.Count == 0 && commit.Jobs.Count == 0 && commit.Done is null)
+        if (commit.Writes.Count == 0 && commit.Jobs.Count == 0 && commit.Cancelled.Count == 0 && commit.Done is null)
         {
             throw new ArgumentException("A commit of nothing.", nameof(commit));
+        }
+        foreach (var (kind, key) in commit.Cancelled)
+        {
+            if (commit.Jobs.Any(job => job.Kind == kind && job.Key == key))
+            {
+                throw new ArgumentException($"The {kind} job {key} is started and cancelled at once.", nameof(commit));
+            }
         }
         foreach (var write in commit.Writes)
         {

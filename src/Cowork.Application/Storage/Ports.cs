@@ -56,7 +56,11 @@ public sealed record Origin(string Actor, string? Correlation = null, string? Ca
 
 /// <summary>Several streams, rows and jobs, one transaction.</summary>
 /// <param name="Done">A job that this commit finishes. A claim that was taken over refuses the whole commit.</param>
-public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyList<Job> Jobs, Claim? Done, Origin By);
+public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyList<Job> Jobs, Claim? Done, Origin By)
+{
+    /// <summary>Jobs that nobody needs any more: one that waits is gone with the commit, one that somebody is at is his to finish. None of <see cref="Jobs"/>.</summary>
+    public IReadOnlyList<(string Kind, string Key)> Cancelled { get; init; } = [];
+}
 
 /// <summary>What became of a commit. A lost race is a value, never an exception.</summary>
 public abstract record Appended
