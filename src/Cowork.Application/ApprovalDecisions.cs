@@ -61,6 +61,7 @@ public sealed class ApprovalDecisions(ICommands commands, IRunQueries queries, A
         }
         if (!ReferenceEquals(before, await work.State(Run.Aggregate, run)))
         {
+            ApprovalExpiry.CallOff(work, before);
             work.Start(new Job(Run.Aggregate.Name, run));
         }
         return null;
@@ -68,7 +69,7 @@ public sealed class ApprovalDecisions(ICommands commands, IRunQueries queries, A
 }
 
 /// <summary>Ends the waiting for a decision that nobody took. Late, early or once more it does no harm.</summary>
-public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJobHandler
+public sealed class ApprovalExpiry(Commands commands, IRunQueries queries, TimeProvider clock) : IJobHandler
 {
     /// <summary>The job's key is the approval's.</summary>
     public const string JobKind = "approval_expiry";
@@ -77,7 +78,18 @@ public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJo
 
     static readonly Origin System = new(Actor);
 
+    static readonly TimeSpan LookAgainAfter = TimeSpan.FromSeconds(1);
+
     public string Kind => JobKind;
+
+    /// <summary>What a run waited for is decided: nobody needs to see to it any more.</summary>
+    internal static void CallOff(Work work, Run before)
+    {
+        if (before is Domain.Run.Suspended { Pending: { } asked })
+        {
+            work.Cancel(JobKind, Ids.Key(asked.ApprovalId, "appr")!);
+        }
+    }
 
     public async Task<bool> Run(Claim claim, CancellationToken ct)
     {
@@ -86,11 +98,12 @@ public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJo
             return false;
         }
         var finished = false;
+        var early = TimeSpan.Zero;
         await commands.Commit(
             claim.Org, System,
             async work =>
             {
-                finished = false;
+                (finished, early) = (false, TimeSpan.Zero);
                 var expire = new RunCommand.DecideApproval($"appr_{claim.Key}", ApprovalOutcome.Expired, Actor, null, work.Now);
                 if (await ApprovalDecisions.Record(work, place.Run, expire) is { } decided)
                 {
@@ -98,7 +111,7 @@ public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJo
                 }
                 if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } asked } && asked.ApprovalId == expire.ApprovalId)
                 {
-                    // This host's clock is behind the one that the job was due by.
+                    early = asked.ExpiresAt - work.Now;
                     work.Start(new Job(JobKind, claim.Key, asked.ExpiresAt));
                     return null;
                 }
@@ -107,6 +120,11 @@ public sealed class ApprovalExpiry(Commands commands, IRunQueries queries) : IJo
                 return null;
             },
             ct, patient: true);
+        if (early > TimeSpan.Zero)
+        {
+            // This host's clock is behind the one that the job was due by, so that it is due again at once.
+            await Task.Delay(early < LookAgainAfter ? early : LookAgainAfter, clock, ct);
+        }
         return finished;
     }
 }

@@ -27,7 +27,8 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
     /// <param name="commit">Takes a piece of text; the next one is not handed on before it is done.</param>
     public async Task Read(IAsyncEnumerable<ChatResponseUpdate> answer, Func<string, Task> commit, CancellationToken ct)
     {
-        var updates = answer.GetAsyncEnumerator(ct);
+        using var reading = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        var updates = answer.GetAsyncEnumerator(reading.Token);
         Task<bool>? moving = null;
         try
         {
@@ -70,7 +71,8 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
         {
             if (moving is { IsCompleted: false })
             {
-                // An enumerator must not be disposed while it moves. The caller has cancelled it, or is about to fail.
+                // An enumerator must not be disposed while it moves. When a piece could not be handed on, nobody wants the next one, which may be minutes away.
+                await reading.CancelAsync();
                 await moving.ContinueWith(static t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
             }
             await updates.DisposeAsync();

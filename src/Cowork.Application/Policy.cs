@@ -93,11 +93,14 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     public ToolOutcome? Again(string toolName, CallSubject subject, Granted? granted) => Judge(toolName, subject) switch
     {
         { Outcome: PolicyOutcome.Allow } => null,
-        { Outcome: PolicyOutcome.Confirm } verdict when granted is not null && verdict.Rule == granted.Rule => null,
+        { Outcome: PolicyOutcome.Confirm } verdict when granted is not null && verdict.Rule == granted.Rule && IsOn(granted, subject) => null,
         { Outcome: PolicyOutcome.Confirm } verdict =>
             ToolOutcome.Error($"Refused: what the call would touch has changed since it was {(granted is null ? "allowed" : "approved")} (now {verdict.Rule})."),
         var verdict => ToolOutcome.Error($"Refused by policy ({verdict.Rule}): {verdict.Reason}"),
     };
+
+    /// <summary>The rule's question may be the same for every path; what was approved was these.</summary>
+    static bool IsOn(Granted granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
 
     /// <summary>True when the content of a file inside the grant may be shown without asking: what listings and searches go by.</summary>
     /// <param name="relative">The file's path as it resolves, relative to the grant.</param>

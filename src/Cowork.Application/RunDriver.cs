@@ -43,9 +43,14 @@ public sealed partial class RunDriver(
         var began = await commands.Began(claim.Org, Run.Aggregate, claim.Key, ct);
         using var scope = InRun(logger, $"run_{claim.Key}", began?.Correlation);
         using var span = Spans.Run(claim, began, node);
-        if (!driving.TryAdd((claim.Org, claim.Key), new(stop, new Origin("agent", began?.Correlation))))
+        var here = new Driven(stop, new Origin("agent", began?.Correlation));
+        while (!driving.TryAdd((claim.Org, claim.Key), here))
         {
-            throw new InvalidOperationException($"The run {claim.Key} is being driven here already.");
+            // The claim before this one is done or lost and its driver about to hear of it: a decision may come before the answer to the commit that asked for it.
+            if (driving.TryGetValue((claim.Org, claim.Key), out var before))
+            {
+                await before.Over.Task.WaitAsync(ct);
+            }
         }
         using var follower = hub.WatchRun(claim.Org, claim.Key);
         using var ended = new CancellationTokenSource();
@@ -62,6 +67,7 @@ public sealed partial class RunDriver(
         finally
         {
             driving.TryRemove((claim.Org, claim.Key), out _);
+            here.Over.SetResult();
             await ended.CancelAsync();
             await watching;
         }
@@ -131,13 +137,16 @@ public sealed partial class RunDriver(
     async Task<bool> Drive(Claim claim, CancellationToken stop, CancellationToken ct)
     {
         NextStep? last = null;
+        var isTimeUp = false;
         while (true)
         {
             ct.ThrowIfCancellationRequested();
             var state = await commands.State(claim.Org, Run.Aggregate, claim.Key, ct);
+            // A timer and the time of day are two clocks. Asking a model once more because they differ would say twice what it had said.
+            var now = isTimeUp && TimeUpAt(state) is { } end && end > clock.GetUtcNow() ? end : clock.GetUtcNow();
             var next = state is Run.Active active && active.Epoch != claim.Epoch
                 ? new NextStep.Begin()
-                : Run.Next(state, options.Limits, clock.GetUtcNow());
+                : Run.Next(state, options.Limits, now);
             if (next is NextStep.Done or NextStep.WaitApproval)
             {
                 // The claim of a new run can be here before its own submitter has put the state into the cache, that of an approved one before this node has
@@ -163,6 +172,7 @@ public sealed partial class RunDriver(
             catch (OperationCanceledException) when (either.IsCancellationRequested && !ct.IsCancellationRequested)
             {
                 // The step was stopped because cancelling was asked for, maybe through another node, or the run's time is up: go by what the log says.
+                isTimeUp = timeUp.IsCancellationRequested;
                 await commands.Fresh(claim.Org, Run.Aggregate, claim.Key, ct);
                 continue;
             }
@@ -183,13 +193,17 @@ public sealed partial class RunDriver(
     /// <summary>Cancelled when the run's time is up, so that a step without end does not outlive it.</summary>
     CancellationTokenSource TimeUp(Run state)
     {
-        if (state is not Run.Active run)
+        if (TimeUpAt(state) is not { } end)
         {
             return new();
         }
-        var left = run.StartedAt + run.Waited + options.Limits.Time - clock.GetUtcNow() + TimeSpan.FromMilliseconds(1);
+        var left = end - clock.GetUtcNow();
         return left < LongestTimer ? new(left > TimeSpan.Zero ? left : TimeSpan.Zero, clock) : new();
     }
+
+    /// <summary>The first moment that is past a run's time.</summary>
+    DateTimeOffset? TimeUpAt(Run state) =>
+        state is Run.Active run ? run.StartedAt + run.Waited + options.Limits.Time + TimeSpan.FromMilliseconds(1) : null;
 
     ValueTask<Refusal?> Do(NextStep next, Claim claim, Run state, CancellationToken stop, CancellationToken ct) => (next, state) switch
     {
@@ -348,7 +362,7 @@ public sealed partial class RunDriver(
             }
             return outcome;
         }
-        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+        catch (Exception e) when (e is not StorageUnavailableException && !(e is OperationCanceledException && stop.IsCancellationRequested))
         {
             span.Failed(e.GetType().Name);
             LogToolFailed(logger, e, claim.Key, call.Name);
@@ -440,15 +454,16 @@ public sealed partial class RunDriver(
         var subject = toolbox.Subject(context, call.Name, input);
         var verdict = policy.Judge(call.Name, subject);
         return verdict.Outcome == PolicyOutcome.Confirm
-            ? await Ask(work, claim, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input))
+            ? await Ask(work, claim, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input), subject)
             : await Command(work, claim, new RunCommand.RecordPolicy(claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
     }
 
     /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
-    async ValueTask<Refusal?> Ask(Work work, Claim claim, RequestedCall call, PolicyVerdict verdict, string argsDigest)
+    async ValueTask<Refusal?> Ask(Work work, Claim claim, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
     {
         var (key, until) = (Ids.NewKey(work.Now), work.Now + approvals.ExpireAfter);
-        var ask = new RunCommand.RequestApproval(claim.Epoch, call.Id, $"appr_{key}", verdict.Rule, verdict.Reason, argsDigest, until, work.Now);
+        var ask = new RunCommand.RequestApproval(
+            claim.Epoch, call.Id, $"appr_{key}", verdict.Rule, verdict.Reason, argsDigest, until, work.Now, subject.Paths.Any() ? [.. subject.Paths] : null);
         if (await Command(work, claim, ask) is { } refused)
         {
             return refused;
@@ -515,8 +530,11 @@ public sealed partial class RunDriver(
     [LoggerMessage(Level = LogLevel.Warning, Message = "Could not look for runs to cancel: {Reason}")]
     static partial void LogAway(ILogger logger, string reason);
 
-    /// <summary>A run under way here: how it is stopped, and as whom it is written.</summary>
-    sealed record Driven(CancellationTokenSource Stop, Origin By);
+    /// <summary>A run under way here, until <see cref="Over"/>: how it is stopped, and as whom it is written.</summary>
+    sealed record Driven(CancellationTokenSource Stop, Origin By)
+    {
+        public TaskCompletionSource Over { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
 
     /// <summary>Carries a refusal out of the reading of a model's stream.</summary>
     sealed class RunFencedException(Refusal refused) : Exception(refused.Code)

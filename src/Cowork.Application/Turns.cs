@@ -156,11 +156,13 @@ public sealed class Turns(ICommands commands, IRunQueries queries, IBlobs blobs,
 
     internal static async ValueTask<Refusal?> Cancel(Work work, string run)
     {
-        var session = SessionOf(await work.State(Run.Aggregate, run));
+        var before = await work.State(Run.Aggregate, run);
+        var session = SessionOf(before);
         if (await work.Do(Run.Aggregate, run, new RunCommand.Cancel(work.Now), session, run) is { } refused)
         {
             return refused;
         }
+        ApprovalExpiry.CallOff(work, before);
         return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!, run) : null;
     }
 

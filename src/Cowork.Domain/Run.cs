@@ -32,8 +32,10 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     /// <summary>Policy wants a person to confirm the call: asks, and suspends the run until there is a decision.</summary>
     /// <param name="ArgsDigest">Hex SHA-256 of the call's input as the model wrote it.</param>
+    /// <param name="Paths">What the call would touch, as its paths resolve now; null: nothing that has a path.</param>
     public sealed record RequestApproval(
-        long Epoch, string CallId, string ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now) : RunCommand(Now);
+        long Epoch, string CallId, string ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now,
+        ImmutableList<string>? Paths = null) : RunCommand(Now);
 
     /// <summary>A person's decision, or that there was none in time. It needs no claim: nobody drives a suspended run.</summary>
     /// <param name="By">The principal that decides: <c>user:ann</c>, <c>system</c>.</param>
@@ -103,9 +105,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="ToolInput">The arguments as the model wrote them.</param>
     /// <param name="ArgsDigest">Hex SHA-256 of them: the call that is resumed is the one that was asked for.</param>
     /// <param name="Rule">The rule of the policy that asks.</param>
+    /// <param name="Paths">What the call would touch, as its paths resolved when it was asked about: only that may it touch. Null: not known, or nothing that has a path.</param>
     public sealed record ApprovalRequested(
         string ApprovalId, string SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule, DateTimeOffset ExpiresAt,
-        DateTimeOffset At) : RunEvent(At);
+        DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
 
     /// <param name="By"><c>system</c> when it expired, or when the run was cancelled.</param>
     public sealed record ApprovalDecided(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
@@ -160,12 +163,12 @@ public enum ApprovalOutcome
 }
 
 /// <summary>An approval that a run waits for.</summary>
-public sealed record AskedApproval(string ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt);
+public sealed record AskedApproval(string ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
 
 public sealed record DecidedApproval(string ApprovalId, ApprovalOutcome Outcome);
 
-/// <summary>What was approved: this rule's question, about a call with these arguments, and nothing else.</summary>
-public sealed record Granted(string ApprovalId, string Rule, string ArgsDigest);
+/// <summary>What was approved: this rule's question, about a call with these arguments on these paths, and nothing else.</summary>
+public sealed record Granted(string ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
 
 /// <summary>One thing that the driver must do now. Everything else about a run follows from its events.</summary>
 public abstract record NextStep
@@ -287,11 +290,13 @@ public abstract record Run
         (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Judged(c, a, call),
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
             new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now),
-            new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now)),
+            new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now, c.Paths)),
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
             new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
             new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now),
+        // Whatever goes wrong while a run is being stopped, it was stopped.
+        (Fail c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
         (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now),
         (RunCommand.ConfirmCancel c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
 
@@ -320,7 +325,7 @@ public abstract record Run
         },
         (ToolCall t, Active a) => Asked(a, new(t.Id, t.Name, t.Input)),
         (PolicyDecision p, Active a) => a with { Allowed = p.Outcome == PolicyOutcome.Allow },
-        (ApprovalRequested r, Active a) => new Suspended(a, new(r.ApprovalId, r.Rule, r.ArgsDigest, r.At, r.ExpiresAt)),
+        (ApprovalRequested r, Active a) => new Suspended(a, new(r.ApprovalId, r.Rule, r.ArgsDigest, r.At, r.ExpiresAt, r.Paths)),
         (ApprovalDecided d, Suspended { Pending: { } asked } s) => new Suspended(Decided(s.Before, asked, d), null),
         (ToolResult t, Active a) => ResultOf(a, t),
         (ToolResult t, Suspended s) => s with { Before = ResultOf(s.Before, t) },
@@ -340,9 +345,9 @@ public abstract record Run
         Queued or Suspended { Pending: null } => new NextStep.Begin(),
         Suspended { Pending: { } asked } => new NextStep.WaitApproval(asked.ApprovalId),
         Active { CancelRequested: true } => new NextStep.ConfirmCancel(),
+        Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
         Active { Reply: not null } => new NextStep.Finish(),
         Active a when now - a.StartedAt - a.Waited > limits.Time => new NextStep.GiveUp("limit_time", $"The run took longer than {limits.Time}."),
-        Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
         Active a when a.Usage.ToolCalls > limits.ToolCalls =>
             new NextStep.GiveUp("limit_tool_calls", $"The run asked for more than {limits.ToolCalls} tool calls."),
         Active { Memory: null } a => new NextStep.RetrieveMemory(a.Request.Message),
@@ -378,7 +383,7 @@ public abstract record Run
         return a with
         {
             Allowed = approved,
-            Granted = approved ? new(asked.ApprovalId, asked.Rule, asked.ArgsDigest) : null,
+            Granted = approved ? new(asked.ApprovalId, asked.Rule, asked.ArgsDigest, asked.Paths) : null,
             Waited = a.Waited + (d.At - asked.At),
             Approvals = a.Approvals.Add(new(d.ApprovalId, d.Outcome)),
         };

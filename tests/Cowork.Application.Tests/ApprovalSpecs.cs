@@ -23,9 +23,6 @@ public sealed class ApprovalSpecs : IDisposable
 
     public void Dispose() => work.Dispose();
 
-    /// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
-    sealed class HostDiedException : OperationCanceledException;
-
     [Fact]
     public async Task A_call_to_be_confirmed_waits_and_is_made_once_it_is_approved()
     {
@@ -37,7 +34,7 @@ public sealed class ApprovalSpecs : IDisposable
 
         Assert.Null(await host.Decide(approval, approved: true, "fine"));
         Assert.Equal("running", (await Row(bench, run)).Status);
-        await Drive(host);
+        await host.Drive();
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
         Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
         var ended = await Row(bench, run);
@@ -56,7 +53,7 @@ public sealed class ApprovalSpecs : IDisposable
     {
         var (bench, host, run, approval) = await Asked();
         Assert.Null(await host.Decide(approval, approved: false, "not there"));
-        await Drive(host);
+        await host.Drive();
         Assert.False(File.Exists(Path.Combine(work.Root, "report.md")));
         var result = await Result(bench, run);
         Assert.Equal((true, Content.Of("Refused by user:bob: not there"), 1), (result.IsError, result.Content, result.Attempt));
@@ -72,11 +69,11 @@ public sealed class ApprovalSpecs : IDisposable
         Assert.Equal(0, host.Node.ClaimDue());
         bench.Clock.Advance(TimeSpan.FromSeconds(1));
         Assert.Equal("approval_decided", await host.Decide(approval, approved: true));
-        await DriveOne(host);
+        await host.DriveOne();
         var expired = await Approval(bench, approval);
         Assert.Equal(("expired", "system"), (expired.Status, expired.DecidedBy));
         Assert.Equal("approval_decided", await host.Decide(approval, approved: false));
-        await Drive(host);
+        await host.Drive();
         Assert.Equal(Content.Of("Refused: nobody approved this call in time."), (await Result(bench, run)).Content);
         await AssertSound(bench, run, "completed");
         Assert.Empty(bench.Engine.Jobs);
@@ -87,16 +84,39 @@ public sealed class ApprovalSpecs : IDisposable
     {
         var (bench, host, run, approval) = await Asked();
         var claim = new Claim(Bench.Org, ApprovalExpiry.JobKind, Ids.Key(approval, "appr")!, 1);
-        Assert.False(await host.Expiry.Run(claim, default)); // too early: the job stays
+        // Too early, by another clock: it does not ask the database again and again.
+        var early = host.Expiry.Run(claim, default);
+        var since = TimeProvider.System.GetTimestamp();
+        while (bench.Clock.Waiting == 0)
+        {
+            Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromSeconds(20), "It does not wait.");
+            await Task.Delay(1);
+        }
+        bench.Clock.Advance(TimeSpan.FromMilliseconds(999));
+        Assert.False(early.IsCompleted);
+        bench.Clock.Advance(TimeSpan.FromMilliseconds(1));
+        Assert.False(await early); // the job stays
         Assert.Equal(UntilAsked, await bench.Story($"run-{run}"));
         Assert.Null(await host.Decide(approval, approved: true));
-        await Drive(host);
+        await host.Drive();
         Assert.False(await host.Expiry.Run(claim with { Key = Ids.NewKey(bench.Clock.GetUtcNow()) }, default)); // of no approval
         bench.Clock.Advance(TimeSpan.FromHours(25));
-        await Drive(host);
+        await host.Drive();
         Assert.Equal("approved", (await Approval(bench, approval)).Status);
         Assert.Empty(bench.Engine.Jobs);
         await AssertSound(bench, run, "completed");
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_decision_takes_back_the_job_that_would_have_expired_it(bool approved)
+    {
+        var (bench, host, _, approval) = await Asked();
+        Assert.Single(bench.Engine.Jobs, job => job.Kind == ApprovalExpiry.JobKind);
+        Assert.Null(await host.Decide(approval, approved));
+        await host.Drive();
+        Assert.Empty(bench.Engine.Jobs);
     }
 
     [Fact]
@@ -110,9 +130,10 @@ public sealed class ApprovalSpecs : IDisposable
         Assert.Empty(row.PendingApprovalIds);
         Assert.Equal(("rejected", "system"), ((await Approval(bench, approval)).Status, (await Approval(bench, approval)).DecidedBy));
         Assert.Equal("approval_decided", await host.Decide(approval, approved: true));
-        await Drive(host);
+        await host.Drive();
         Assert.Equal("completed", (await Row(bench, next)).Status);
         await AssertSound(bench, run, "cancelled");
+        Assert.Empty(bench.Engine.Jobs);
     }
 
     [Fact]
@@ -139,7 +160,7 @@ public sealed class ApprovalSpecs : IDisposable
         Assert.IsType<Run.Suspended>(await second.Commands.State(Bench.Org, Run.Aggregate, run, default));
         Assert.Null(await first.Decide(approval, approved: true));
         first.Node.Die();
-        await Drive(second);
+        await second.Drive();
         var resumed = (await Events(bench, run)).OfType<RunEvent.RunResumed>().Single();
         Assert.Equal("n2", resumed.Node);
         await AssertSound(bench, run, "completed");
@@ -157,8 +178,8 @@ public sealed class ApprovalSpecs : IDisposable
             var decided = Assert.Single((await Events(bench, run)).OfType<RunEvent.ApprovalDecided>());
             var won = decided.Outcome == ApprovalOutcome.Approved ? 0 : 1;
             Assert.All(decisions.Select((code, i) => (code, i)), d => Assert.Equal(d.i % 2 == won ? null : "approval_decided", d.code));
-            await Drive(first);
-            await Drive(second);
+            await first.Drive();
+            await second.Drive();
             Assert.Equal(won == 0, File.Exists(Path.Combine(work.Root, "report.md")));
             File.Delete(Path.Combine(work.Root, "report.md"));
             await AssertSound(bench, run, "completed");
@@ -171,8 +192,25 @@ public sealed class ApprovalSpecs : IDisposable
         var (bench, host, run, approval) = await Asked();
         work.Write("report.md", "somebody else's");
         Assert.Null(await host.Decide(approval, approved: true));
-        await Drive(host);
+        await host.Drive();
         Assert.Equal("somebody else's", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
+        Assert.True((await Result(bench, run)).IsError);
+    }
+
+    [Fact]
+    public async Task A_link_turned_while_the_approval_was_pending_does_not_lead_the_call_elsewhere()
+    {
+        work.Write("asked/a.txt", "what was asked about");
+        work.Write("other/a.txt", "what was not");
+        work.Link("way", "asked");
+        var (bench, host, run, approval) = await Asked(message: "go\nwrite_file {\"path\":\"way/a.txt\",\"content\":\"x\"}");
+        Assert.Equal("A file outside the output root would get another content. (asked/a.txt)", (await Approval(bench, approval)).Reason);
+        File.Delete(Path.Combine(work.Root, "way"));
+        work.Link("way", "other");
+        Assert.Null(await host.Decide(approval, approved: true));
+        await host.Drive();
+        Assert.Equal("what was not", await File.ReadAllTextAsync(Path.Combine(work.Root, "other/a.txt")));
+        Assert.Equal("what was asked about", await File.ReadAllTextAsync(Path.Combine(work.Root, "asked/a.txt")));
         Assert.True((await Result(bench, run)).IsError);
     }
 
@@ -237,16 +275,8 @@ public sealed class ApprovalSpecs : IDisposable
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", Message);
-        var (commits, crashes) = (0, 0);
-        bench.Engine.FailPoint = (_, after) =>
-        {
-            var at = after ? commits++ : commits;
-            if (deaths.Contains((at, after)))
-            {
-                commits += after ? 0 : 1;
-                throw new HostDiedException();
-            }
-        };
+        var crashes = 0;
+        bench.DieAt(deaths);
         while (await host.Commands.Fresh(Bench.Org, Run.Aggregate, run, default) is var state and not Run.Ended)
         {
             try
@@ -257,7 +287,7 @@ public sealed class ApprovalSpecs : IDisposable
                 }
                 else
                 {
-                    await DriveOne(host);
+                    await host.DriveOne();
                 }
             }
             catch (HostDiedException)
@@ -270,7 +300,7 @@ public sealed class ApprovalSpecs : IDisposable
         }
         bench.Engine.FailPoint = null;
         bench.Clock.Advance(TimeSpan.FromHours(24));
-        await Drive(host);
+        await host.Drive();
         Assert.Empty(bench.Engine.Jobs);
         return (bench, tool, run, crashes);
     }
@@ -283,40 +313,15 @@ public sealed class ApprovalSpecs : IDisposable
     }
 
     /// <summary>A run that waits for an approval.</summary>
-    async Task<(Bench Bench, Bench.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null)
+    async Task<(Bench Bench, Bench.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null, string message = Message)
     {
         var (bench, _) = NewBench(options ?? new());
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
-        var run = await host.Send("s", Message);
-        await Drive(host);
+        var run = await host.Send("s", message);
+        await host.Drive();
         var waiting = Assert.IsType<Run.Suspended>(await host.Commands.State(Bench.Org, Run.Aggregate, run, default));
         return (bench, host, run, waiting.Pending!.ApprovalId);
-    }
-
-    /// <summary>Does every job that is due.</summary>
-    static async Task Drive(Bench.Host host)
-    {
-        host.Node.ClaimDue();
-        while (host.Node.Ready > 0)
-        {
-            await DriveOne(host);
-            host.Node.ClaimDue();
-        }
-    }
-
-    /// <summary>Does one job that is due, as the host's runner would.</summary>
-    static async Task DriveOne(Bench.Host host)
-    {
-        await foreach (var (claim, lost) in host.Node.Claims(CancellationToken.None))
-        {
-            IJobHandler handler = claim.Kind == ApprovalExpiry.JobKind ? host.Expiry : host.Driver;
-            if (!await handler.Run(claim, lost))
-            {
-                await host.Node.Complete(claim, default);
-            }
-            return;
-        }
     }
 
     static async Task AssertSound(Bench bench, string run, string status)

@@ -33,11 +33,7 @@ public sealed class ArtifactSpecs : IDisposable
         {
             var run = await host.Send(session, "go" + calls);
             host.Node.ClaimDue();
-            await foreach (var (claim, lost) in host.Node.Claims(default))
-            {
-                Assert.True(await ((IJobHandler)host.Driver).Run(claim, lost));
-                break;
-            }
+            await host.DriveOne();
             var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, Bench.Org, session, run, default));
             Assert.Null(fault);
             Assert.Equal("completed", report!.Status);
@@ -62,11 +58,7 @@ public sealed class ArtifactSpecs : IDisposable
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nwrite_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}");
-        await foreach (var (claim, lost) in host.Node.Claims(default))
-        {
-            await ((IJobHandler)host.Driver).Run(claim, lost);
-            break;
-        }
+        await host.DriveOne();
         var bundle = await TraceBundle.Build(bench.Engine, blobs, Bench.Org, "s", run, default);
         var at = bundle!.AsSpan().IndexOf("\"artifacts\":[{"u8);
         var media = at + bundle.AsSpan(at).IndexOf("text/markdown"u8);

@@ -8,6 +8,9 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Cowork.Application.Tests;
 
+/// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
+sealed class HostDiedException : OperationCanceledException;
+
 /// <summary>The application on the in-memory engine: one database, and as many hosts as a test adds.</summary>
 sealed class Bench
 {
@@ -44,6 +47,21 @@ sealed class Bench
 
     public Host AddHost(string name) => new(this, name);
 
+    /// <summary>From now on whoever commits dies at these commits, counted from 0: before they happen, or after and without having heard of it.</summary>
+    public void DieAt(IReadOnlyList<(int At, bool After)> deaths)
+    {
+        var commits = 0;
+        Engine.FailPoint = (_, after) =>
+        {
+            var at = after ? commits++ : commits;
+            if (deaths.Contains((at, after)))
+            {
+                commits += after ? 0 : 1;
+                throw new HostDiedException();
+            }
+        };
+    }
+
     /// <summary>Stored names of a stream's events, in order.</summary>
     public async Task<List<string>> Story(string stream) =>
         [.. (await Engine.Load(Org, stream, 0, int.MaxValue, default)).Events.Select(e => EventTypes.FeedType(e.Type))];
@@ -66,7 +84,7 @@ sealed class Bench
                 new Toolbox(bench.Tools ?? [bench.Tool]),
                 bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
-            Expiry = new(Commands, queries);
+            Expiry = new(Commands, queries, bench.Clock);
             workspace = bench.Workspace;
             runner = new(Node, [Driver, Expiry], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
@@ -86,6 +104,31 @@ sealed class Bench
         public ApprovalExpiry Expiry { get; }
 
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
+
+        /// <summary>Does every job that is due.</summary>
+        public async Task Drive()
+        {
+            Node.ClaimDue();
+            while (Node.Ready > 0)
+            {
+                await DriveOne();
+                Node.ClaimDue();
+            }
+        }
+
+        /// <summary>Does one job that is due, as the runner would.</summary>
+        public async Task DriveOne()
+        {
+            await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
+            {
+                IJobHandler handler = claim.Kind == Expiry.Kind ? Expiry : Driver;
+                if (!await handler.Run(claim, lost))
+                {
+                    await Node.Complete(claim, default);
+                }
+                return;
+            }
+        }
 
         public async Task OpenSession(string key) =>
             await Commands.Execute(Org, User, new OpenSession(key, key, workspace, "{}", null), CancellationToken.None);

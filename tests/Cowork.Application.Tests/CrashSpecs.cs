@@ -17,9 +17,6 @@ public sealed class CrashSpecs
         "tool_result", "policy_decision", "tool_result", "output_delta", "llm_response", "assistant_reply", "run_completed",
     ];
 
-    /// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
-    sealed class HostDiedException : OperationCanceledException;
-
     [Fact]
     public async Task Nothing_dies_and_the_run_goes_from_created_to_completed()
     {
@@ -82,13 +79,13 @@ public sealed class CrashSpecs
                     throw new StorageUnavailableException("away");
                 }
             };
-            var driving = Drive(host);
+            var driving = host.DriveOne();
             while (!driving.IsCompleted)
             {
                 bench.Clock.Advance(TimeSpan.FromMilliseconds(100));
                 await Task.Yield();
             }
-            Assert.True(await driving);
+            await driving;
             Assert.Equal(Whole, await bench.Story($"run-{run}"));
             Assert.Equal(2, bench.Tool.Calls.Count);
             await AssertWhole(bench, run, crashes: 0);
@@ -204,54 +201,24 @@ public sealed class CrashSpecs
         var first = bench.AddHost("n0");
         await first.OpenSession("s");
         var run = await first.Send("s", Message);
-        var (commits, crashes) = (0, 0);
-        bench.Engine.FailPoint = (_, after) =>
-        {
-            var at = after ? commits++ : commits;
-            if (deaths.Contains((at, after)))
-            {
-                commits += after ? 0 : 1;
-                throw new HostDiedException();
-            }
-        };
+        var crashes = 0;
+        bench.DieAt(deaths);
         var host = first;
         while (bench.Engine.Jobs.Count > 0)
         {
-            if (!await Drive(host))
+            try
+            {
+                await host.Drive();
+            }
+            catch (HostDiedException)
             {
                 crashes++;
                 host.Node.Die();
                 host = bench.AddHost($"n{crashes}");
                 Assert.True(crashes < 100, "No progress.");
             }
-            else if (bench.Engine.Jobs.Count > 0)
-            {
-                host.Node.ClaimDue();
-            }
-            host.Node.ClaimDue();
         }
         bench.Engine.FailPoint = null;
         return (bench, run, crashes);
-    }
-
-    /// <summary>Drives the claims that the host has, as its runner would, until they are done; false: it died.</summary>
-    static async Task<bool> Drive(Bench.Host host)
-    {
-        await foreach (var (claim, lost) in host.Node.Claims(CancellationToken.None))
-        {
-            try
-            {
-                if (!await ((IJobHandler)host.Driver).Run(claim, lost))
-                {
-                    await host.Node.Complete(claim, default);
-                }
-                return true;
-            }
-            catch (HostDiedException)
-            {
-                return false;
-            }
-        }
-        return true;
     }
 }

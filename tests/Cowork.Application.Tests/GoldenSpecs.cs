@@ -88,6 +88,9 @@ public sealed class GoldenSpecs
         var cached = ((LlmResponse)Sample("llm_response.v1")) with { CachedTokens = 100 };
         var golden = File.ReadAllText(GoldenFile("llm_response.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"cost_micro", "\"cached_tokens\":100,\"cost_micro", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(cached)));
+        var asked = ((ApprovalRequested)Sample("approval_requested.v1")) with { Paths = ["report.md"] };
+        golden = File.ReadAllText(GoldenFile("approval_requested.v1")).TrimEnd('\n');
+        Assert.Equal(golden.Replace("\"reason", "\"paths\":[\"report.md\"],\"reason", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(asked)));
     }
 
     static Event Sample(string name) =>

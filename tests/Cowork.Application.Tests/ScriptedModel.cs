@@ -12,6 +12,9 @@ sealed class ScriptedModel : IChatClient
 {
     public List<int> Rounds { get; } = [];
 
+    /// <summary>What tools had answered when it was asked last.</summary>
+    public IReadOnlyList<string> Told { get; private set; } = [];
+
     /// <summary>Waited for before anything is answered.</summary>
     public Func<CancellationToken, Task> Before { get; set; } = _ => Task.CompletedTask;
 
@@ -26,6 +29,7 @@ sealed class ScriptedModel : IChatClient
         var lines = all[user].Text.Split('\n');
         var answered = all.Skip(user).SelectMany(m => m.Contents).OfType<FunctionResultContent>().ToList();
         Rounds.Add(answered.Count == 0 ? 1 : 2);
+        Told = [.. answered.Select(result => (string)result.Result!)];
         await Before(cancellationToken);
         if ((answered.Count == 0 || Loops) && lines.Length > 1)
         {

@@ -165,6 +165,10 @@ public sealed class RunSpec
     }
 
     [Fact]
+    public void A_run_that_is_being_stopped_was_cancelled_whatever_goes_wrong_meanwhile() =>
+        Spec.Given([.. Asked, new RunCancelRequested(A.Morning)]).When(new Fail(1, "model_failed", "cut", A.Later(1))).Then(new RunCancelled(A.Later(1)));
+
+    [Fact]
     public void Cancelling_an_ended_run_changes_nothing() =>
         Spec.Given(Created, Started, new RunCancelRequested(A.Morning), new RunCancelled(A.Morning)).When(new RunCommand.Cancel(A.Morning)).ThenNothing();
 
@@ -178,6 +182,14 @@ public sealed class RunSpec
         var state = Spec.Given(Asked).State;
         var next = Run.Next(state, new(tokens, calls, rounds, TimeSpan.FromSeconds(seconds)), A.Later(passed));
         Assert.Equal(expected, next is NextStep.GiveUp why ? why.Code : "ok");
+    }
+
+    [Fact]
+    public void A_run_whose_last_answer_goes_past_its_tokens_does_not_complete_in_silence()
+    {
+        RunEvent[] replied = [Created, Started, Remembered, Responded(2), new AssistantReply(Content.Of("x"), A.Morning)];
+        Assert.IsType<NextStep.Finish>(Run.Next(Spec.Given(replied).State, RunLimits.Default with { Tokens = 8 }, A.Morning));
+        Assert.Equal("limit_tokens", ((NextStep.GiveUp)Run.Next(Spec.Given(replied).State, RunLimits.Default with { Tokens = 7 }, A.Morning)).Code);
     }
 
     [Fact]
@@ -238,6 +250,15 @@ public sealed class RunSpec
         var resumed = Spec.Given([.. Waiting, Approved]).When(new Begin(2, "n2", A.Later(61))).Then(new RunResumed(1, 2, "n2", A.Later(61)));
         Assert.Equal(
             new NextStep.CallTool(Look, 3, 1, new Granted(A.Approval, "create_inside", Digest)), Run.Next(resumed, RunLimits.Default, A.Later(61)));
+    }
+
+    [Fact]
+    public void An_approval_is_for_the_paths_that_were_asked_about()
+    {
+        ImmutableList<string> paths = ["data/a", "data/b"];
+        Spec.Given(Asked).When(Ask with { Paths = paths }).Then(Waiting[^2], Pending with { Paths = paths });
+        var state = Spec.Given([.. Waiting[..^1], Pending with { Paths = paths }, Approved, new RunResumed(1, 2, "n2", A.Later(61))]).State;
+        Assert.Equal(paths, ((NextStep.CallTool)Run.Next(state, RunLimits.Default, A.Later(61))).Granted!.Paths);
     }
 
     [Fact]

@@ -6,6 +6,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     readonly Lock gate = new();
     readonly List<Timer> timers = [];
     DateTimeOffset now = start;
+    TimeSpan back;
 
     public ManualTime()
         : this(new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero))
@@ -22,7 +23,23 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
         }
     }
 
-    public override long GetTimestamp() => GetUtcNow().Ticks;
+    public override long GetTimestamp()
+    {
+        lock (gate)
+        {
+            return (now + back).Ticks;
+        }
+    }
+
+    /// <summary>Sets the time of day back. What is measured, and how long timers still have to wait, stays.</summary>
+    public void SetBack(TimeSpan by)
+    {
+        lock (gate)
+        {
+            (now, back) = (now - by, back + by);
+            timers.ForEach(timer => timer.Due -= by);
+        }
+    }
 
     /// <summary>Goes on, stopping at every timer on the way.</summary>
     public void Advance(TimeSpan by)
@@ -68,7 +85,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     {
         TimeSpan period;
 
-        public DateTimeOffset Due { get; private set; }
+        public DateTimeOffset Due { get; set; }
 
         public bool Change(TimeSpan dueTime, TimeSpan newPeriod)
         {
