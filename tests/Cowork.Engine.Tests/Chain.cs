@@ -51,9 +51,23 @@ public sealed class Chain(string org, string stream, string? session = null, str
         Status: row => row.Times == 1 ? "once" : "often",
         Search: row => row.By);
 
+    /// <summary>
+    /// A row for each key of a run: an event whose text is <c>KEY=VALUE</c> goes into the row of that key, <c>KEY=gone</c> takes it away, and any other
+    /// text concerns none.
+    /// </summary>
+    public static ReadModel<Tally> Marks { get; } = Tallies with
+    {
+        Table = "marks",
+        Evolve = (row, e) => TextOf(e.Event).Split('=')[1] is var value && value == "gone" ? null : new((row?.Events ?? 0) + 1, value, "s"),
+        Key = e => TextOf(e.Event).Split('=') is [var key, _] ? $"{e.Stream["run-".Length..]}.{key}" : null,
+        Search = null,
+    };
+
+    static readonly ReadModel<Tally>[] Models = [Tallies, Marks];
+
     public static Origin By { get; } = new("user:ann", "4bf92f3577b34da6a3ce929d0e0e4736", "cmd-1");
 
-    object? row;
+    readonly Dictionary<(string Table, string Key), Tally> rows = [];
 
     public long Version { get; private set; }
 
@@ -62,9 +76,9 @@ public sealed class Chain(string org, string stream, string? session = null, str
     /// <summary>The next write: one event for each text.</summary>
     public Write Next(params IReadOnlyList<string> texts)
     {
-        var (expected, key) = (Version, stream[(stream.IndexOf('-', StringComparison.Ordinal) + 1)..]);
+        var expected = Version;
         var events = new List<Recorded>();
-        var made = 0L;
+        var changes = new Dictionary<(string Table, string Key), RowChange>();
         foreach (var text in texts)
         {
             Version++;
@@ -74,12 +88,37 @@ public sealed class Chain(string org, string stream, string? session = null, str
             var id = Ids.NewEventId(at);
             Hash = HashChain.Next(Hash, org, stream, Version, id, "output_delta.v1", at, By.Actor, data);
             events.Add(new(org, stream, Version, id, "output_delta.v1", e, data, at, By.Actor, Hash, Correlation: By.Correlation, Causation: By.Causation));
-            var before = row;
-            row = Tallies.Evolve((Tally?)row, events[^1]);
-            made = before is null && row is not null ? Version : made;
+            foreach (var model in Models)
+            {
+                Fold(model, events[^1], changes);
+            }
         }
-        RowChange[] rows = stream.StartsWith("run-", StringComparison.Ordinal) ? [new(Tallies.Table, key, Version, row is Tally tally ? Tallies.Value(tally) : null, made)] : [];
-        return new(stream, expected, events, session, run, rows);
+        return new(stream, expected, events, session, run, [.. changes.Values]);
+    }
+
+    /// <summary>Folds an event into its row, and puts what becomes of the row with the write into the changes.</summary>
+    void Fold(ReadModel<Tally> model, Recorded e, Dictionary<(string Table, string Key), RowChange>? changes)
+    {
+        if (!stream.StartsWith("run-", StringComparison.Ordinal) || model.KeyOf(e) is not { } key)
+        {
+            return;
+        }
+        var at = (model.Table, key);
+        var before = rows.GetValueOrDefault(at);
+        var after = model.Evolve(before, e);
+        if (after is null)
+        {
+            rows.Remove(at);
+        }
+        else
+        {
+            rows[at] = after;
+        }
+        if (changes is not null)
+        {
+            var made = before is null && after is not null ? e.Version : changes.GetValueOrDefault(at)?.Made ?? 0;
+            changes[at] = new(model.Table, key, e.Version, after is null ? null : model.Value(after), made);
+        }
     }
 
     /// <summary>The next write alone, as a commit.</summary>
@@ -90,7 +129,11 @@ public sealed class Chain(string org, string stream, string? session = null, str
     {
         var past = await log.Load(org, stream, 0, int.MaxValue, CancellationToken.None);
         (Version, Hash) = (past.Version, past.Hash);
-        row = past.Events.Aggregate((Tally?)null, Tallies.Evolve);
+        rows.Clear();
+        foreach (var e in past.Events)
+        {
+            Array.ForEach(Models, model => Fold(model, e, null));
+        }
     }
 
     static string WordOf(Recorded e) => TextOf(e.Event) is var text && text.StartsWith("forget ", StringComparison.Ordinal) ? text["forget ".Length..] : text;

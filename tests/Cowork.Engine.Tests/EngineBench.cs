@@ -58,6 +58,7 @@ public abstract class EngineBench : IAsyncLifetime
             }
         }
         Assert.Null(await node.Rows.FindDifference(Chain.Tallies, None));
+        Assert.Null(await node.Rows.FindDifference(Chain.Marks, None));
         return log;
     }
 

@@ -6,7 +6,7 @@ namespace Cowork.Engine.Tests;
 
 public sealed class InMemoryEngineSpec : EngineContract
 {
-    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Words()], TimeProvider.System);
+    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
     public override Task InitializeAsync() => Task.CompletedTask;
@@ -58,7 +58,7 @@ public sealed partial class NpgsqlEngineSpec : EngineContract
 
     async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null, params string[] dead)
     {
-        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Words()])
+        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()])
         {
             Observer = observer,
             DeadNodes = dead,

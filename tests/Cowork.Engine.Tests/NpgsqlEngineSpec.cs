@@ -152,7 +152,7 @@ public sealed partial class NpgsqlEngineSpec
         await node.Log.Append(new Chain(Org, "run-1", "s1").Commit("one", "two"), None);
         await engines[0].DisposeAsync();
         var late = Chain.Tallies with { Table = "late_tallies" };
-        await using var engine = new NpgsqlEngine(new(connectionString, "b", [Chain.Tallies, late]));
+        await using var engine = new NpgsqlEngine(new(connectionString, "b", [Chain.Tallies, Chain.Marks, late]));
         await engine.StartAsync(None);
         Assert.Equal(2, (await engine.Rows.Get(Org, "late_tallies", "1", None))!.Version);
         Assert.Null(await engine.Rows.FindDifference(late, None));

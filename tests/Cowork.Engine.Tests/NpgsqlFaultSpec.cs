@@ -41,7 +41,7 @@ public sealed class NpgsqlFaultSpec : EngineBench
 
     async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null)
     {
-        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies]) { Observer = observer, Lease = Lease, Heartbeat = Lease / 6 });
+        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Marks]) { Observer = observer, Lease = Lease, Heartbeat = Lease / 6 });
         await engine.StartAsync(None);
         engines.Add(engine);
         return engine;
