@@ -32,10 +32,7 @@ sealed class AnthropicFormat : IWireFormat
     public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
     {
         var all = messages.ToList();
-        json.WriteStartObject();
-        var configured = WireJson.WriteConfigured(json, settings, "model", "messages", "stream", "tools", "system");
-        json.WriteString("model", settings.Model);
-        json.WriteBoolean("stream", true);
+        var configured = WireJson.Begin(json, settings, "system");
         if (!configured.Contains("max_tokens"))
         {
             json.WriteNumber("max_tokens", settings.MaxOutputTokens ?? MaxTokens);
@@ -48,25 +45,13 @@ sealed class AnthropicFormat : IWireFormat
         json.WriteStartArray("messages");
         WriteMessages(json, all);
         json.WriteEndArray();
-        var first = true;
-        foreach (var tool in tools)
+        WireJson.WriteTools(json, tools, tool =>
         {
-            if (first)
-            {
-                json.WriteStartArray("tools");
-                first = false;
-            }
-            json.WriteStartObject();
             json.WriteString("name", tool.Name);
             json.WriteString("description", tool.Description);
             json.WritePropertyName("input_schema");
             tool.JsonSchema.WriteTo(json);
-            json.WriteEndObject();
-        }
-        if (!first)
-        {
-            json.WriteEndArray();
-        }
+        });
         json.WriteEndObject();
     }
 

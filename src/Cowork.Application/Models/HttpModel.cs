@@ -86,7 +86,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         var busy = kind is "overloaded_error" or "rate_limit_error" or "server_error" or "503" or "529" or "429";
         return new(
             refused ? ModelException.Refused : busy ? ModelException.Unavailable : ModelException.Failed,
-            $"The model broke off its answer: {Brief(error.Member("message").Text() ?? error.Text() ?? kind)}");
+            $"The model broke off its answer: {error.Member("message").Text() ?? error.Text() ?? kind}");
     }
 
     static async ValueTask<Stream> Connect(DnsEndPoint to, TimeSpan within, TimeProvider clock, CancellationToken ct)
@@ -243,9 +243,10 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             return answer.Take(item.EventType, item.Data);
         }
-        catch (ModelException e) when (Clean(e.Message) is var clean && clean != e.Message)
+        catch (ModelException e)
         {
-            throw new ModelException(e.Code, clean);
+            // Its words are the provider's: they may repeat the key, and are cut only when it is out.
+            throw new ModelException(e.Code, Clean(e.Message));
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {

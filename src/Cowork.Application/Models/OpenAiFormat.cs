@@ -22,10 +22,7 @@ sealed class OpenAiFormat : IWireFormat
 
     public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
     {
-        json.WriteStartObject();
-        var configured = WireJson.WriteConfigured(json, settings, "model", "messages", "stream", "tools");
-        json.WriteString("model", settings.Model);
-        json.WriteBoolean("stream", true);
+        var configured = WireJson.Begin(json, settings);
         if (!configured.Contains("stream_options"))
         {
             json.WriteStartObject("stream_options");
@@ -44,15 +41,8 @@ sealed class OpenAiFormat : IWireFormat
             WriteMessage(json, message);
         }
         json.WriteEndArray();
-        var first = true;
-        foreach (var tool in tools)
+        WireJson.WriteTools(json, tools, tool =>
         {
-            if (first)
-            {
-                json.WriteStartArray("tools");
-                first = false;
-            }
-            json.WriteStartObject();
             json.WriteString("type", "function");
             json.WriteStartObject("function");
             json.WriteString("name", tool.Name);
@@ -60,12 +50,7 @@ sealed class OpenAiFormat : IWireFormat
             json.WritePropertyName("parameters");
             tool.JsonSchema.WriteTo(json);
             json.WriteEndObject();
-            json.WriteEndObject();
-        }
-        if (!first)
-        {
-            json.WriteEndArray();
-        }
+        });
         json.WriteEndObject();
     }
 

@@ -86,18 +86,42 @@ static class WireJson
         return $"{{\"not_json\":{JsonSerializer.Serialize(StorableText.Escape(text), AIJsonUtilities.DefaultOptions.GetTypeInfo(typeof(string)))}}}";
     }
 
-    /// <summary>The members that configuration adds to every request, but for those that we must know.</summary>
-    public static HashSet<string> WriteConfigured(Utf8JsonWriter json, ModelSettings settings, params ReadOnlySpan<string> ours)
+    /// <summary>
+    /// What every request begins with: the members that configuration adds, but for those that we must know, then which model is asked and that it is to
+    /// stream. Answers the configured ones.
+    /// </summary>
+    /// <param name="ours">What the format must know beside what all must.</param>
+    public static HashSet<string> Begin(Utf8JsonWriter json, ModelSettings settings, params ReadOnlySpan<string> ours)
     {
-        var written = new HashSet<string>(StringComparer.Ordinal);
+        json.WriteStartObject();
+        var configured = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, value) in settings.Request)
         {
-            if (!ours.Contains(name) && value.ValueKind != JsonValueKind.Undefined && written.Add(name))
+            if (name is not ("model" or "messages" or "stream" or "tools") && !ours.Contains(name) && value.ValueKind != JsonValueKind.Undefined && configured.Add(name))
             {
                 json.WritePropertyName(name);
                 value.WriteTo(json);
             }
         }
-        return written;
+        json.WriteString("model", settings.Model);
+        json.WriteBoolean("stream", true);
+        return configured;
+    }
+
+    /// <summary>The tools that may be called; none at all is no empty list, which some servers refuse.</summary>
+    public static void WriteTools(Utf8JsonWriter json, IEnumerable<AIFunctionDeclaration> tools, Action<AIFunctionDeclaration> write)
+    {
+        if (tools.ToList() is not { Count: > 0 } all)
+        {
+            return;
+        }
+        json.WriteStartArray("tools");
+        foreach (var tool in all)
+        {
+            json.WriteStartObject();
+            write(tool);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
     }
 }
