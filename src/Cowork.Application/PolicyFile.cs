@@ -83,12 +83,18 @@ public static partial class PolicyFile
         var kinds = Texts(rule, at, "kinds");
         var unknown = kinds.FirstOrDefault(kind => !Kinds.Contains(kind));
         Require(unknown is null, $"{at}.kinds", $"there is no kind \"{unknown}\"; there are {string.Join(", ", Kinds)}");
+        var (paths, below) = (Texts(rule, at, "paths"), Texts(rule, at, "below"));
+        // Neither could ever fit, so that the rule would stop nothing.
+        var longer = paths.FirstOrDefault(path => path.TrimEnd('/') is var part && (part.Contains('/') || part is "" or "." or ".."));
+        Require(longer is null, $"{at}.paths", $"\"{longer}\" is no part of a path; what lies below a folder is fitted by below");
+        var pattern = below.FirstOrDefault(folder => folder.TrimEnd('/').Split('/').Any(part => part is "" or "." or ".." || part.AsSpan().ContainsAny('*', '?')));
+        Require(pattern is null, $"{at}.below", $"\"{pattern}\" is no folder of the session's folder; it is written without . and .. and wildcards, like drafts/old");
         return new(name, outcome, Text(rule, at, "reason"))
         {
             Kinds = kinds,
             Tools = Texts(rule, at, "tools"),
-            Paths = Texts(rule, at, "paths"),
-            Below = Texts(rule, at, "below"),
+            Paths = paths,
+            Below = below,
             InsideGrants = Flag(rule, at, "inside_grants"),
             Unjudgeable = Flag(rule, at, "unjudgeable") ?? false,
         };

@@ -39,6 +39,12 @@ public sealed class PolicyFileSpecs
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","paths":"b"}]}""", "$.rules[0].paths: a list of texts is wanted")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","kinds":["write"]}]}""", "$.rules[0].kinds: there is no kind \"write\"")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","inside_grants":"yes"}]}""", "$.rules[0].inside_grants: true or false is wanted.")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["secrets/keys"]}]}""", "$.rules[0].paths: \"secrets/keys\" is no part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["/secrets"]}]}""", "$.rules[0].paths: \"/secrets\" is no part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":[".."]}]}""", "$.rules[0].paths: \"..\" is no part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["/etc"]}]}""", "$.rules[0].below: \"/etc\" is no folder")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["./drafts"]}]}""", "$.rules[0].below: \"./drafts\" is no folder")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["drafts","old/*"]}]}""", "$.rules[0].below: \"old/*\" is no folder")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x"},{"name":"a","outcome":"deny","reason":"x"}]}""", "$.rules: two rules are named a")]
     public void A_bad_file_is_refused_with_a_sentence(string json, string says)
     {
