@@ -17,12 +17,13 @@ public sealed class GrantedEntry : IDisposable
     readonly SafeFileHandle folder;
     readonly SafeFileHandle? file;
     readonly int mode;
+    readonly string? version;
     readonly string name;
 
     GrantedEntry(SafeFileHandle folder, string name, string relative, SafeFileHandle? file, Linux.Stat? stat)
     {
         (this.folder, this.name, this.file) = (folder, name, file);
-        (Relative, mode) = (relative, stat?.Mode ?? UsualMode);
+        (Relative, mode, version) = (relative, stat?.Mode ?? UsualMode, stat?.Version);
         IsDirectory = stat?.Type == Linux.FileType.Directory;
         IsLink = stat?.Type == Linux.FileType.Link;
         Untouchable = stat is { } there ? GrantedPath.WhyNot(there) : null;
@@ -142,9 +143,19 @@ public sealed class GrantedEntry : IDisposable
         return null;
     }
 
-    /// <summary>Gives the file the name of another entry, which must be free. Answers what went wrong, or null.</summary>
+    /// <summary>
+    /// Gives the file the name of another entry, which must be free; not one that has changed, or been put in its place, since the entry was opened.
+    /// Answers what went wrong, or null.
+    /// </summary>
     public string? MoveTo(GrantedEntry to)
     {
+        using (var now = Linux.OpenEntry(folder, name, out _))
+        {
+            if (now is null || Linux.Look(now)?.Version != version)
+            {
+                return "It has changed just now.";
+            }
+        }
         var error = Linux.Rename(folder, name, to.folder, to.name, replace: false);
         if (error != 0)
         {

@@ -32,9 +32,9 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
         {
             return ToolOutcome.Error(wrong);
         }
-        if (context.Attempt > 1 && await WasMoved(context, from!, to!, ct) is { } done)
+        if (context.Attempt > 1 && await WasMoved(context, from!, to!, ct) is { } moved)
         {
-            return done;
+            return moved;
         }
         if (policy.Again(Name, Subject(context, input), context.Granted) is { } refused)
         {
@@ -51,9 +51,13 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
                 context, Name, to!, make: true, policy, e => Both(PathArgument.Change("move", source), PathArgument.Change("create", e)));
             using (target)
             {
-                return target is null ? error!
-                    : source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Relative} was not moved. {failed}")
-                    : await Done(source, source.Relative, target.Relative, ct);
+                if (target is null)
+                {
+                    return error!;
+                }
+                // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
+                var done = await Done(source, source.Relative, target.Relative, ct);
+                return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Relative} was not moved. {failed}") : done;
             }
         }
     }

@@ -48,9 +48,13 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
         var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, make: true, policy, e => PathArgument.Change("create", e));
         using (entry)
         {
-            return entry is null ? outcome!
-                : entry.Write(bytes, context.IdempotencyToken) is { } failed ? ToolOutcome.Error($"{entry.Relative} was not written. {failed}")
-                : await Done(entry.Relative, bytes, ct);
+            if (entry is null)
+            {
+                return outcome!;
+            }
+            // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
+            var done = await Done(entry.Relative, bytes, ct);
+            return entry.Write(bytes, context.IdempotencyToken) is { } failed ? ToolOutcome.Error($"{entry.Relative} was not written. {failed}") : done;
         }
     }
 

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 
@@ -156,24 +155,60 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.Empty((await Make("write_file", new { path = "b.txt", content = "hello" }, "create_inside")).Wrote);
     }
 
+    [Theory]
+    [InlineData("changed")]
+    [InlineData("replaced")]
+    [InlineData("linked")]
+    [InlineData("gone")]
+    public void A_file_that_changes_before_it_is_moved_is_not_moved(string how)
+    {
+        var (source, _) = GrantedEntry.Open(work.Root, "a.txt", make: false);
+        var (target, _) = GrantedEntry.Open(work.Root, "c.txt", make: false);
+        using (source)
+        using (target)
+        {
+            if (how == "changed")
+            {
+                work.Write("a.txt", "other");
+            }
+            else
+            {
+                File.Delete(Path.Combine(work.Root, "a.txt"));
+            }
+            if (how == "replaced")
+            {
+                work.Command("cp", "data/b.txt", "a.txt");
+            }
+            else if (how == "linked")
+            {
+                work.Link("a.txt", "../beside/outside.txt");
+            }
+            Assert.Equal("It has changed just now.", source!.MoveTo(target!));
+            Assert.False(File.Exists(Path.Combine(work.Root, "c.txt")));
+        }
+    }
+
+    [Fact]
+    public async Task What_cannot_be_kept_as_an_artifact_is_not_written()
+    {
+        var full = new FullBlobs();
+        var before = Everything();
+        foreach (var (tool, input) in ((ITool, object)[])
+            [(new WriteFile(Policy.BuiltIn, full), new { path = ".anton/output/r.md", content = "x" }), (new MoveFile(Policy.BuiltIn, full), new { from = "a.txt", to = ".anton/output/a.txt" })])
+        {
+            var context = work.Context with { Granted = new("appr_x", "move_inside", "") };
+            await Assert.ThrowsAsync<IOException>(() => tool.Run(context, JsonSerializer.SerializeToElement(input), default));
+        }
+        Directory.Delete(Path.Combine(work.Root, ".anton"), recursive: true);
+        Assert.Equal(before, Everything());
+    }
+
     [Fact]
     public async Task A_folder_that_is_turned_all_the_time_never_lets_a_change_out()
     {
-        using var stop = new CancellationTokenSource();
-        var flipping = Path.Combine(work.Root, "flip");
         Directory.CreateDirectory(Path.Combine(work.Root, "in"));
-        // There from the first: a missing folder would be made, and could not be turned any more.
-        File.CreateSymbolicLink(flipping, "in");
-        var flipper = Task.Run(() =>
-        {
-            for (var i = 0; !stop.IsCancellationRequested; i++)
-            {
-                File.CreateSymbolicLink(flipping + "-new", i % 2 == 0 ? work.Beside : "in");
-                _ = Rename(Encoding.UTF8.GetBytes(flipping + "-new\0"), Encoding.UTF8.GetBytes(flipping + "\0"));
-            }
-        });
         var (done, refused) = (0, 0);
-        try
+        await using (new TurningLink(Path.Combine(work.Root, "flip"), "in", work.Beside))
         {
             // Both sides must have come up, or the race was never run.
             for (var i = 0; i < 100 || ((done == 0 || refused == 0) && i < 5_000); i++)
@@ -185,11 +220,6 @@ public sealed class ChangingToolSpecs : IDisposable
                 _ = await Make("write_file", new { path = "flip/outside.txt", content = "x" }, "create_inside");
                 _ = await Make("write_file", new { path = $"flip/sub{i % 7}/x.txt", content = "" }, "create_inside");
             }
-        }
-        finally
-        {
-            await stop.CancelAsync();
-            await flipper;
         }
         Assert.Equal(["outside.txt"], Directory.EnumerateFileSystemEntries(work.Beside).Select(Path.GetFileName));
         Assert.Equal(Workspace.OutsideText, await File.ReadAllTextAsync(Path.Combine(work.Beside, "outside.txt")));
@@ -224,9 +254,15 @@ public sealed class ChangingToolSpecs : IDisposable
         }
     }
 
-    // File.Move follows links to folders before it moves them.
-    [DllImport("libc", EntryPoint = "rename")]
-    static extern int Rename(byte[] from, byte[] to);
+    /// <summary>A blob store whose disk is full.</summary>
+    sealed class FullBlobs : IBlobs
+    {
+        public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct) => throw new IOException("No space left on device");
+
+        public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw new IOException("No space left on device");
+
+        public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => default;
+    }
 
     static TheoryData<string, string, string> Cases(string rows)
     {
