@@ -25,12 +25,12 @@ static class OfflineAnswer
     public static string To(string question, IReadOnlyList<ChatMessage> before, string? folder, SessionFiles files, CancellationToken ct)
     {
         var read = folder is null ? new FilesRead([], []) : files.Read(folder, ct);
-        var inFiles = TextSearch.Find(read.Texts, question, FilePassages);
+        var inFiles = TextSearch.Find(read.Texts, question, FilePassages, ct);
         var memories = Found(MemoriesIn(before), question);
         var earlier = Found(TurnsIn(before, question), question);
 
         var text = new StringBuilder();
-        foreach (var count in RowCount.Answers(read.Texts, question))
+        foreach (var count in RowCount.Answers(read.Texts, question, ct))
         {
             text.AppendLine(count);
         }

@@ -17,7 +17,7 @@ static partial class RowCount
 
     const int FilesMax = 5;
 
-    public static IEnumerable<string> Answers(IReadOnlyList<TextIndex> texts, string question)
+    public static IEnumerable<string> Answers(IReadOnlyList<TextIndex> texts, string question, CancellationToken ct)
     {
         if (!HowMany().IsMatch(question))
         {
@@ -30,7 +30,7 @@ static partial class RowCount
         foreach (var table in tables)
         {
             var name = Path.GetFileName(table.Source);
-            if (Matching(table, question.Replace(name, " ", StringComparison.OrdinalIgnoreCase)) is { } matching)
+            if (Matching(table, question.Replace(name, " ", StringComparison.OrdinalIgnoreCase), ct) is { } matching)
             {
                 answered = true;
                 yield return matching;
@@ -57,7 +57,7 @@ static partial class RowCount
     }
 
     /// <summary>How many rows have every value that the question names, or null when it names none of this table.</summary>
-    static string? Matching(TextIndex table, string question)
+    static string? Matching(TextIndex table, string question, CancellationToken ct)
     {
         var words = Plain(question).Split(' ', StringSplitOptions.RemoveEmptyEntries);
         words = words[..Math.Min(words.Length, QuestionWords)];
@@ -68,7 +68,7 @@ static partial class RowCount
             for (; length > 0; length--)
             {
                 // A column named right before its value ("state AK", "state = AK") is the one that is meant.
-                if (Rows(table, string.Join(' ', words[i..(i + length)]), i > 0 ? words[i - 1] : "") is { } found)
+                if (Rows(table, string.Join(' ', words[i..(i + length)]), i > 0 ? words[i - 1] : "", ct) is { } found)
                 {
                     wanted.Add(found);
                     break;
@@ -87,7 +87,7 @@ static partial class RowCount
     }
 
     /// <summary>The rows in which some column is this value, or null when there is none.</summary>
-    static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? Rows(TextIndex table, string value, string before)
+    static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? Rows(TextIndex table, string value, string before, CancellationToken ct)
     {
         // "in" is a word, "IN" may be Indiana: a common word is a value only where it is written like one.
         var isCommon = Words.IsStopWord(value);
@@ -103,6 +103,8 @@ static partial class RowCount
         {
             foreach (var posting in table.Postings(terms.MinBy(t => table.Postings(t).Length)!))
             {
+                // A long question over a large table takes its time, and a run must stop when it is told to.
+                ct.ThrowIfCancellationRequested();
                 foreach (var (column, cell) in table.IsRecord(posting.Passage) ? table.Fields(posting.Passage) : [])
                 {
                     if (Plain(cell).Equals(value, isCommon ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase))

@@ -37,7 +37,7 @@ public sealed class SearchFiles(SessionFiles files) : ITool
             return Task.FromResult(ToolOutcome.Error(error));
         }
         var read = files.Read(context.Workspace, ct);
-        var found = TextSearch.Find(read.Texts, query!, limit);
+        var found = TextSearch.Find(read.Texts, query!, limit, ct);
         var text = new StringBuilder();
         foreach (var hit in found.Hits)
         {

@@ -30,7 +30,7 @@ public static class TextSearch
     const int CloserLook = 50;
 
     /// <summary>The best passages for a question, best first; equal ones in the order of the texts and their lines.</summary>
-    public static Findings Find(IReadOnlyList<TextIndex> texts, string question, int limit)
+    public static Findings Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
         var asked = Words.OfQuestion(question);
         var passages = texts.Sum(t => (long)t.Count);
@@ -53,6 +53,7 @@ public static class TextSearch
             var scores = new Dictionary<int, (double Score, double Weight)>();
             foreach (var (term, weight) in known)
             {
+                ct.ThrowIfCancellationRequested();
                 foreach (var posting in index.Postings(term))
                 {
                     ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(scores, posting.Passage, out _);

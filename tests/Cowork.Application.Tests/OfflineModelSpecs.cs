@@ -95,6 +95,21 @@ public sealed class OfflineModelSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_long_question_over_a_large_table_can_be_cancelled()
+    {
+        // Every word of the question is a value of every row: some minutes' work.
+        var row = string.Join(',', Enumerable.Range(0, 200).Select(i => $"w{i}x"));
+        work.Write("large.csv", string.Concat(Enumerable.Repeat(row + "\n", 4_000)));
+        await Ask("/say The file is read.");
+        using var cancelled = new CancellationTokenSource();
+        cancelled.CancelAfter(TimeSpan.FromMilliseconds(500));
+        var since = TimeProvider.System.GetTimestamp();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => AskAt(TimeProvider.System, cancelled.Token, new ChatMessage(ChatRole.User, $"How many rows have {row.Replace(',', ' ')}?")));
+        Assert.InRange(TimeProvider.System.GetElapsedTime(since), TimeSpan.Zero, TimeSpan.FromSeconds(10));
+    }
+
+    [Fact]
     public async Task It_answers_from_a_file_and_names_the_line()
     {
         work.Write("data/airports.csv", Airports.Csv);
