@@ -27,7 +27,9 @@ static class Verify
             var (report, fault) = TraceVerifier.Verify(bytes);
             if (report is not null)
             {
-                Console.WriteLine($"{file}: sound. {report.RunId}, {report.Status}: {report.Events} events, {report.Blobs} blobs, head {report.Head}");
+                var leftOut = report.LeftOut > 0 ? $", {report.LeftOut} by digest only" : "";
+                Console.WriteLine(
+                    $"{file}: sound. {report.RunId}, {report.Status}: {report.Events} events, {report.Blobs} blobs, {report.Artifacts} artifacts{leftOut}, head {report.Head}");
             }
             else
             {

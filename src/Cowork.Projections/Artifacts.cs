@@ -14,12 +14,16 @@ public static class Artifacts
     public static void Write(Utf8JsonWriter json, IEnumerable<FeedEntry> ofRun)
     {
         json.WriteStartArray();
-        foreach (var entry in ofRun.Where(e => e.Type == Type))
+        foreach (var artifact in In(ofRun))
         {
-            Of(JsonNode.Parse(entry.Data.Span)!.AsObject(), HashChain.Timestamp(entry.At)).WriteTo(json);
+            artifact.WriteTo(json);
         }
         json.WriteEndArray();
     }
+
+    /// <summary>The artifacts that a run's events tell of, oldest first.</summary>
+    internal static IEnumerable<JsonObject> In(IEnumerable<FeedEntry> ofRun) =>
+        ofRun.Where(e => e.Type == Type).Select(e => Of(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
     /// <summary>The artifact that an event of a bundle tells of; null when it tells of something else.</summary>
     internal static JsonObject? In(JsonObject e) => (string?)e["type"] == Type && e["data"] is JsonObject data ? Of(data, (string)e["ts"]!) : null;

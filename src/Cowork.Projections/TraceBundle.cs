@@ -10,12 +10,15 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// Everything that proves what a run did, in one file that needs no server to be checked: <c>{format, run, events, artifacts, blobs, head, digests}</c> in its
-/// RFC 8785 form. It is a pure function of the log, so asking twice gives the same bytes. <see cref="TraceVerifier"/> checks it.
+/// Everything that proves what a run did, in one file that needs no server to be checked: <c>{format, run, events, artifacts, artifact_bytes, blobs, head,
+/// digests}</c> in its RFC 8785 form. It is a pure function of the log, so asking twice gives the same bytes. <see cref="TraceVerifier"/> checks it.
 /// </summary>
 public static class TraceBundle
 {
-    public const string Format = "cowork-trace/1";
+    public const string Format = "cowork-trace/2";
+
+    /// <summary>As bundles were before they held <c>artifact_bytes</c>; they are still checked.</summary>
+    public const string FormatBefore = "cowork-trace/1";
 
     /// <summary>The bundle of a run as the log has it now; null when there is no such run.</summary>
     /// <param name="session">Key of the run's session.</param>
@@ -38,6 +41,8 @@ public static class TraceBundle
             WriteRun(writer, own.Events);
             writer.WritePropertyName("artifacts");
             Artifacts.Write(writer, entries);
+            writer.WritePropertyName("artifact_bytes");
+            await ArtifactBytes.Write(writer, Artifacts.In(entries), blobs, ct);
             writer.WriteStartArray("events");
             var previous = new Dictionary<string, (long Version, string Hash)>();
             var wanted = new SortedSet<string>(StringComparer.Ordinal);

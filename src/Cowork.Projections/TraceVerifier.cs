@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Globalization;
-using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -14,12 +13,16 @@ namespace Cowork.Projections;
 public sealed record TraceFault(string Place, string What);
 
 /// <summary>What a sound bundle shows.</summary>
-public sealed record TraceReport(string RunId, string Status, int Events, int Blobs, string Head);
+/// <param name="Artifacts">Contents of artifacts whose bytes are in it.</param>
+/// <param name="LeftOut">Contents of artifacts of which it has only the digest.</param>
+public sealed record TraceReport(string RunId, string Status, int Events, int Blobs, int Artifacts, int LeftOut, string Head);
 
 /// <summary>Checks a trace bundle with nothing but the bundle: chain, digests, blobs, and the run's summary folded again from its events.</summary>
 public static class TraceVerifier
 {
-    static readonly string[] Parts = ["artifacts", "blobs", "digests", "events", "format", "head", "run"];
+    static readonly string[] PartsBefore = ["artifacts", "blobs", "digests", "events", "format", "head", "run"];
+
+    static readonly string[] Parts = [.. PartsBefore, "artifact_bytes"];
 
     static readonly string[] EventMembers =
         ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
@@ -54,8 +57,9 @@ public static class TraceVerifier
 
     static TraceReport Check(JsonObject root, ReadOnlySpan<byte> bundle, byte[] canonical)
     {
-        Members(root, "$", Parts);
-        Require(Text(root, "format", "$") == TraceBundle.Format, "$.format", $"The format is not {TraceBundle.Format}.");
+        var isBefore = Text(root, "format", "$") == TraceBundle.FormatBefore;
+        Require(isBefore || Text(root, "format", "$") == TraceBundle.Format, "$.format", $"The format is not {TraceBundle.Format}.");
+        Members(root, "$", isBefore ? PartsBefore : Parts);
         var events = Array(root, "events");
         var digests = root["digests"] as JsonObject ?? throw Fault("$.digests", "It is no object.");
         var run = root["run"] as JsonObject ?? throw Fault("$.run", "It is no object.");
@@ -69,14 +73,15 @@ public static class TraceVerifier
 
         Refold(run, own);
         var blobs = Blobs(root, events);
-        Made(root, events);
+        var made = Made(root, events);
+        var kept = isBefore ? made.DistinctBy(a => (string)a["sha256"]!).Select(_ => false).ToList() : Kept(root, made);
         Sums(root, digests);
         if (!bundle.SequenceEqual(canonical))
         {
             var at = bundle.CommonPrefixLength(canonical);
             throw Fault($"byte {at}", "The file is not in its canonical form (RFC 8785) from here on.");
         }
-        return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), events.Count, blobs, last.Hash);
+        return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), events.Count, blobs, kept.Count(isThere => isThere), kept.Count(isThere => !isThere), last.Hash);
     }
 
     /// <summary>Every event's hash from what it follows, every stream's versions without a gap. Answers the events of the run's own stream.</summary>
@@ -156,7 +161,7 @@ public static class TraceVerifier
     }
 
     /// <summary>The artifacts are those that the events tell of, in their order, member by member.</summary>
-    static void Made(JsonObject root, JsonArray events)
+    static List<JsonObject> Made(JsonObject root, JsonArray events)
     {
         var given = Array(root, "artifacts");
         var made = events.Select(e => Artifacts.In(e!.AsObject())).OfType<JsonObject>().ToList();
@@ -165,12 +170,48 @@ public static class TraceVerifier
             var at = $"$.artifacts[{i}]";
             var artifact = given[i] as JsonObject ?? throw Fault(at, "It is no object.");
             Members(artifact, at, [.. made[i].Select(member => member.Key)]);
+            // Whoever computes hashes can put anything into an event.
+            Text(made[i], "sha256", at);
+            Number(made[i], "bytes", at);
             foreach (var (name, value) in made[i])
             {
                 Require(TraceBundle.Digest(value) == TraceBundle.Digest(artifact[name]), $"{at}.{name}", $"The event makes it {value?.ToJsonString() ?? "null"}.");
             }
         }
         Require(given.Count == made.Count, "$.artifacts", $"The events tell of {made.Count} artifacts, not of {given.Count}.");
+        return made;
+    }
+
+    /// <summary>The artifacts' bytes are what their digests say, and nothing is left out that need not be. Answers for each content whether it is there.</summary>
+    static List<bool> Kept(JsonObject root, List<JsonObject> made)
+    {
+        var given = Array(root, "artifact_bytes");
+        var wanted = ArtifactBytes.Plan(made).ToList();
+        var kept = new List<bool>();
+        for (var i = 0; i < Math.Min(given.Count, wanted.Count); i++)
+        {
+            var at = $"$.artifact_bytes[{i}]";
+            var (sha256, size, why) = wanted[i];
+            var content = given[i] as JsonObject ?? throw Fault(at, "It is no object.");
+            var isThere = content.ContainsKey("base64");
+            Members(content, at, isThere ? ["base64", "bytes", "sha256"] : ["bytes", "left_out", "sha256"]);
+            Require(Text(content, "sha256", at) == sha256, $"{at}.sha256", $"The artifacts make it {sha256}.");
+            Require(Number(content, "bytes", at) == size, $"{at}.bytes", $"The artifacts make it {size}.");
+            if (isThere)
+            {
+                Require(why is null, $"{at}.base64", $"A bundle does not hold it: {why}.");
+                var bytes = Base64(content, at);
+                Require(ArtifactBytes.Are(bytes, sha256), at, $"The bytes do not have the digest {sha256}.");
+                Require(bytes.Length == size, $"{at}.bytes", $"There are {bytes.Length}.");
+            }
+            else
+            {
+                Require(Text(content, "left_out", at) == (why ?? ArtifactBytes.Missing), $"{at}.left_out", $"The artifacts make it {why ?? ArtifactBytes.Missing}.");
+            }
+            kept.Add(isThere);
+        }
+        Require(given.Count == wanted.Count, "$.artifact_bytes", $"The artifacts have {wanted.Count} contents, not {given.Count}.");
+        return kept;
     }
 
     static int Blobs(JsonObject root, JsonArray events)
@@ -186,17 +227,9 @@ public static class TraceVerifier
             var at = $"$.blobs[{i}]";
             var blob = blobs[i] as JsonObject ?? throw Fault(at, "It is no object.");
             Members(blob, at, ["base64", "bytes", "sha256"]);
-            byte[] bytes;
-            try
-            {
-                bytes = Convert.FromBase64String(Text(blob, "base64", at));
-            }
-            catch (FormatException)
-            {
-                throw Fault($"{at}.base64", "It is no base64.");
-            }
+            var bytes = Base64(blob, at);
             var sha256 = Text(blob, "sha256", at);
-            Require(Convert.ToHexStringLower(SHA256.HashData(bytes)) == sha256, at, $"The bytes do not have the digest {sha256}.");
+            Require(ArtifactBytes.Are(bytes, sha256), at, $"The bytes do not have the digest {sha256}.");
             Require(Number(blob, "bytes", at) == bytes.Length, $"{at}.bytes", $"There are {bytes.Length}.");
             Require(wanted.Remove(sha256), at, "No event speaks of it, or it stands twice.");
         }
@@ -237,6 +270,18 @@ public static class TraceVerifier
         foreach (var (name, _) in o)
         {
             Require(names.Contains(name), $"{at}.{name}", "It does not belong here.");
+        }
+    }
+
+    static byte[] Base64(JsonObject o, string at)
+    {
+        try
+        {
+            return Convert.FromBase64String(Text(o, "base64", at));
+        }
+        catch (FormatException)
+        {
+            throw Fault($"{at}.base64", "It is no base64.");
         }
     }
 

@@ -1,17 +1,23 @@
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Xunit;
 
 namespace Cowork.Application.Tests;
 
 /// <summary>A bundle proves itself: a sound one passes, and of any other the bad place is named.</summary>
-public sealed class TraceSpecs
+public sealed class TraceSpecs : IDisposable
 {
     const string Message = "go\nread_file {\"path\":\"a\"}";
+
+    readonly Workspace work = new();
+
+    public void Dispose() => work.Dispose();
 
     [Fact]
     public async Task A_bundle_is_sound_and_the_same_every_time()
@@ -28,18 +34,21 @@ public sealed class TraceSpecs
     [Fact]
     public async Task Any_changed_byte_is_found_and_its_place_is_named()
     {
-        var (bench, run) = await Ran(Message);
+        var (bench, run) = await Wrote("hello");
         var bundle = await Bundle(bench, run);
-        var random = new Random(7);
-        for (var at = 0; at < bundle.Length; at++)
-        {
-            var was = bundle[at];
-            bundle[at] = (byte)(was ^ (1 << random.Next(8)));
-            var (report, fault) = TraceVerifier.Verify(bundle);
-            Assert.True(report is null && fault is { Place.Length: > 0, What.Length: > 0 }, $"byte {at}: {(char)was} became {(char)bundle[at]} and nobody saw it");
-            bundle[at] = was;
-        }
-        Assert.Null(TraceVerifier.Verify(bundle).Fault);
+        Parallel.For(
+            0, bundle.Length, () => bundle.ToArray(),
+            (at, _, changed) =>
+            {
+                changed[at] ^= (byte)(1 << (at * 5 % 8));
+                var (report, fault) = TraceVerifier.Verify(changed);
+                Assert.True(
+                    report is null && fault is { Place.Length: > 0, What.Length: > 0 }, $"byte {at}: {(char)bundle[at]} became {(char)changed[at]} and nobody saw it");
+                changed[at] = bundle[at];
+                return changed;
+            },
+            _ => { });
+        Assert.Equal((1, 0), Contents(TraceVerifier.Verify(bundle)));
     }
 
     [Fact]
@@ -121,9 +130,7 @@ public sealed class TraceSpecs
                 };
                 break;
         }
-        root.Remove("digests");
-        root["digests"] = TraceBundle.Digests(root);
-        var (report, fault) = TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
+        var (report, fault) = Digested(root);
         Assert.Null(report);
         Assert.StartsWith(place, fault!.Place, StringComparison.Ordinal);
     }
@@ -143,29 +150,168 @@ public sealed class TraceSpecs
         Assert.StartsWith("$.blobs[0]", TraceVerifier.Verify(bundle).Fault!.Place, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Small_artifacts_are_in_the_bundle_and_of_others_it_says_that_they_are_not()
+    {
+        var (small, large) = (new string('s', 60_000), new string('l', (64 * 1024) + 1));
+        // Seventeen make up the most that a bundle holds; one more goes past it, and a smaller one after that does not. The first comes twice.
+        string[] contents = [large, .. Enumerable.Range(0, 18).Select(i => $"{i:d2}{small}"), "tiny", $"00{small}"];
+        var (bench, run) = await Wrote(contents);
+        var bundle = await Bundle(bench, run);
+        Assert.Equal((18, 2), Contents(TraceVerifier.Verify(bundle)));
+        var told = JsonNode.Parse(bundle)!["artifact_bytes"]!.AsArray();
+        Assert.Equal(
+            ["too_large", .. Enumerable.Repeat("", 17), "past_all", ""], told.Select(content => (string?)content!["left_out"] ?? ""));
+        Assert.Equal("tiny", Encoding.UTF8.GetString(Convert.FromBase64String((string)told[^1]!["base64"]!)));
+        Assert.Equal(bundle, await Bundle(bench, run));
+    }
+
+    [Fact]
+    public async Task An_artifact_whose_bytes_are_gone_does_not_keep_its_run_from_being_proved()
+    {
+        var (bench, run) = await Wrote("hello");
+        var bundle = await TraceBundle.Build(bench.Engine, new InMemoryBlobs(), Bench.Org, "s", run, default);
+        Assert.Equal("missing", (string?)JsonNode.Parse(bundle)!["artifact_bytes"]![0]!["left_out"]);
+        Assert.Equal((0, 1), Contents(TraceVerifier.Verify(bundle)));
+    }
+
+    [Fact]
+    public async Task A_bundle_of_before_there_were_bytes_of_artifacts_is_still_checked()
+    {
+        var (bench, run) = await Wrote("hello");
+        Assert.Equal((0, 1), Contents(Forged(await Bundle(bench, run), root =>
+        {
+            root["format"] = "cowork-trace/1";
+            root.Remove("artifact_bytes");
+        })));
+    }
+
+    [Theory]
+    [InlineData("other bytes", "$.artifact_bytes[0]")]
+    [InlineData("no base64", "$.artifact_bytes[0].base64")]
+    [InlineData("digest", "$.artifact_bytes[0].sha256")]
+    [InlineData("size", "$.artifact_bytes[0].bytes")]
+    [InlineData("left out for no reason", "$.artifact_bytes[0].left_out")]
+    [InlineData("put in past the limit", "$.artifact_bytes[1].base64")]
+    [InlineData("left out for another reason", "$.artifact_bytes[1].left_out")]
+    [InlineData("swapped", "$.artifact_bytes[0].sha256")]
+    [InlineData("dropped", "$.artifact_bytes")]
+    [InlineData("one more", "$.artifact_bytes")]
+    [InlineData("no object", "$.artifact_bytes[0]")]
+    [InlineData("no array", "$.artifact_bytes")]
+    [InlineData("no part", "$.artifact_bytes")]
+    [InlineData("old format", "$.artifact_bytes")]
+    public async Task Forged_bytes_of_artifacts_are_found_at_the_place(string edit, string place)
+    {
+        var (bench, run) = await Wrote("hello", new string('l', 70_000));
+        var (report, fault) = Forged(await Bundle(bench, run), root =>
+        {
+            var contents = root["artifact_bytes"]!.AsArray();
+            var (small, large) = (contents[0]!.AsObject(), contents[1]!.AsObject());
+            switch (edit)
+            {
+                case "other bytes":
+                    small["base64"] = Convert.ToBase64String("jello"u8);
+                    break;
+                case "no base64":
+                    small["base64"] = "?";
+                    break;
+                case "digest":
+                    small["sha256"] = new string('0', 64);
+                    break;
+                case "size":
+                    small["bytes"] = 6;
+                    break;
+                case "left out for no reason":
+                    small.Remove("base64");
+                    small["left_out"] = "too_large";
+                    break;
+                case "put in past the limit":
+                    large.Remove("left_out");
+                    large["base64"] = Convert.ToBase64String(Encoding.UTF8.GetBytes(new string('l', 70_000)));
+                    break;
+                case "left out for another reason":
+                    large["left_out"] = "missing";
+                    break;
+                case "swapped":
+                    contents.RemoveAt(0);
+                    contents.Add(small);
+                    break;
+                case "dropped":
+                    contents.RemoveAt(1);
+                    break;
+                case "one more":
+                    contents.Add(small.DeepClone());
+                    break;
+                case "no object":
+                    contents[0] = 1;
+                    break;
+                case "no array":
+                    root["artifact_bytes"] = 1;
+                    break;
+                case "no part":
+                    root.Remove("artifact_bytes");
+                    break;
+                default:
+                    root["format"] = "cowork-trace/1";
+                    break;
+            }
+        });
+        Assert.Null(report);
+        Assert.Equal(place, fault!.Place);
+    }
+
     [Theory]
     [InlineData("")]
     [InlineData("{}")]
     [InlineData("[]")]
     [InlineData("null")]
+    [InlineData("{\"format\":\"cowork-trace/2\",\"run\":1,\"events\":2,\"artifacts\":3,\"artifact_bytes\":7,\"blobs\":4,\"head\":5,\"digests\":6}")]
     [InlineData("{\"format\":\"cowork-trace/1\",\"run\":1,\"events\":2,\"artifacts\":3,\"blobs\":4,\"head\":5,\"digests\":6}")]
     [InlineData("{\"a\":1e999}")]
     public void What_is_no_bundle_is_told_so(string text) => Assert.NotNull(TraceVerifier.Verify(Encoding.UTF8.GetBytes(text)).Fault);
 
+    static (TraceReport? Report, TraceFault? Fault) Forged(byte[] bundle, Action<JsonObject> edit)
+    {
+        var root = JsonNode.Parse(bundle)!.AsObject();
+        edit(root);
+        return Digested(root);
+    }
+
+    /// <summary>The verdict on a changed bundle whose digests were computed anew.</summary>
+    static (TraceReport? Report, TraceFault? Fault) Digested(JsonObject root)
+    {
+        root.Remove("digests");
+        root["digests"] = TraceBundle.Digests(root);
+        return TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
+    }
+
+    /// <summary>How many contents of artifacts a sound bundle has, and how many it leaves out.</summary>
+    static (int Artifacts, int LeftOut) Contents((TraceReport? Report, TraceFault? Fault) verdict)
+    {
+        Assert.Null(verdict.Fault);
+        return (verdict.Report!.Artifacts, verdict.Report.LeftOut);
+    }
+
     static async Task<byte[]> Bundle(Bench bench, string run) =>
         (await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default))!;
 
-    static async Task<(Bench, string)> Ran(string message)
+    static Task<(Bench, string)> Ran(string message) => Ran(new Bench(), message);
+
+    /// <summary>A run that wrote files with these contents below its output root.</summary>
+    async Task<(Bench, string)> Wrote(params string[] contents)
     {
-        var bench = new Bench();
+        var blobs = new InMemoryBlobs();
+        var calls = contents.Select((content, i) => $"\nwrite_file {JsonSerializer.Serialize(new { path = $".anton/output/{i}.txt", content })}");
+        return await Ran(new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] }, $"go{string.Concat(calls)}");
+    }
+
+    static async Task<(Bench, string)> Ran(Bench bench, string message)
+    {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", message);
-        await foreach (var (claim, lost) in host.Node.Claims(default))
-        {
-            Assert.True(await ((IJobHandler)host.Driver).Run(claim, lost));
-            break;
-        }
+        await host.DriveOne();
         return (bench, run);
     }
 }
