@@ -15,16 +15,14 @@ static class Demo
 {
     static readonly TimeSpan StartMax = TimeSpan.FromMinutes(1);
 
-    static readonly string Repository = Path.GetFullPath(Path.Combine(AppContext.BaseDirectory, "../../../../.."));
-
     public static async Task<int> Run(string[] options)
     {
         if (options.Length > 0)
         {
             return Usage.Wrong("demo takes no options");
         }
-        var host = Path.Combine(Repository, "src/Cowork.Web", Path.GetRelativePath(Path.Combine(Repository, "src/Cowork.Cli"), AppContext.BaseDirectory), "Cowork.Web.dll");
-        var file = Path.Combine(Repository, "demo/airports.csv");
+        var host = HostProgram.Dll;
+        var file = Path.Combine(HostProgram.Repository, "demo/airports.csv");
         if (new[] { host, file }.FirstOrDefault(path => !File.Exists(path)) is { } missing)
         {
             Console.Error.WriteLine($"cowork: {missing} is missing. Run ./cowork demo in a checkout.");

@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Diagnostics;
 using System.Runtime.InteropServices;
+using System.Text.Json;
 
 using Cowork.Npgsql;
 
@@ -70,7 +71,7 @@ static class Doctor
                 "python3",
                 ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"],
                 "apt-get install python3-ipykernel python3-jupyter-client"),
-            new("model", "offline (built in, needs no key and no network)"),
+            .. Models(),
         ];
         foreach (var finding in findings)
         {
@@ -115,17 +116,47 @@ static class Doctor
     static string? GivenDatabase() =>
         Array.Find(["ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST"], name => !string.IsNullOrEmpty(Environment.GetEnvironmentVariable(name)));
 
+    /// <summary>The models as the host reads them, whose configuration is its own: it is asked, and does not start.</summary>
+    static IEnumerable<Finding> Models()
+    {
+        const string Offline = "offline: built in, needs no key and no network";
+        if (!File.Exists(HostProgram.Dll))
+        {
+            return [new("models", Offline), new("models", "the host is not built, so that its configuration is not known", "./cowork up builds it")];
+        }
+        var (code, said, complaint) = Ask("dotnet", [HostProgram.Dll, "--models"]);
+        if (code != 0)
+        {
+            // A sentence of the host's own, which names no key.
+            return [new("models", complaint.Trim(), "mend the configuration: docs/models.md", Required: true)];
+        }
+        var report = JsonElement.Parse(said);
+        var usual = report.GetProperty("default").GetString();
+        return
+        [
+            .. report.GetProperty("models").EnumerateArray().Select(model => Model(model, usual)),
+            new("models", Offline + (usual == "offline" ? " (the default)" : "")),
+        ];
+    }
+
+    static Finding Model(JsonElement model, string? usual)
+    {
+        var (name, hasKey) = (model.GetProperty("name").GetString(), model.GetProperty("has_key").GetBoolean());
+        var at = model.GetProperty("base_url").GetString() ?? "the provider's own address";
+        var found = $"{name}: {model.GetProperty("provider").GetString()} {model.GetProperty("model").GetString()} at {at}, {(hasKey ? "with a key" : "without a key")}"
+            + (name == usual ? " (the default)" : "");
+        return new("models", found, model.GetProperty("is_ready").GetBoolean() ? null : $"name the variable that holds its key: Cowork__Models__{name}__KeyVariable=… (docs/models.md)");
+    }
+
     /// <summary>For notebook cells. The host runs without them.</summary>
     static Finding Tool(string what, string program, string[] arguments, string mend)
     {
         try
         {
-            using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-            var said = process.StandardOutput.ReadToEnd().Trim();
-            process.WaitForExit();
-            if (process.ExitCode == 0)
+            var (code, said, _) = Ask(program, arguments);
+            if (code == 0)
             {
-                return new(what, said);
+                return new(what, said.Trim());
             }
         }
         catch (Win32Exception)
@@ -133,5 +164,14 @@ static class Doctor
             // Not installed: the answer below.
         }
         return new(what, "not installed; only notebook cells want it", mend);
+    }
+
+    static (int Code, string Said, string Complaint) Ask(string program, string[] arguments)
+    {
+        using var process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        var complaint = process.StandardError.ReadToEndAsync();
+        var said = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, said, complaint.GetAwaiter().GetResult());
     }
 }

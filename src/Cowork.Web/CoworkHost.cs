@@ -41,15 +41,21 @@ public sealed class CoworkHost : IAsyncDisposable
             return 0;
         }
         var builder = NewBuilder();
+        var asksForModels = args is ["--models"];
         HostSettings settings;
         try
         {
-            settings = HostSettings.Read(args, builder.Configuration);
+            settings = HostSettings.Read(asksForModels ? [] : args, builder.Configuration);
         }
         catch (Exception e) when (e is ArgumentException or InvalidOperationException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 2;
+        }
+        if (asksForModels)
+        {
+            Console.WriteLine(ModelReport.Of(settings));
+            return 0;
         }
         try
         {

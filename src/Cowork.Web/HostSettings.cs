@@ -11,11 +11,12 @@ namespace Cowork.Web;
 public sealed record HostSettings
 {
     public static string Usage { get; } = $"""
-        usage: [--port N] [--data DIR] [--engine NAME]
+        usage: [--port N] [--data DIR] [--engine NAME] | --models
 
           --port N        default 26866; 0: any free one
           --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
           --engine NAME   {string.Join(" or ", Engines.Names)}; default {Engines.Default}
+          --models        starts nothing: prints the configured models, without their keys
 
         Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
         """;

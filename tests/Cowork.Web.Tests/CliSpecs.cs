@@ -56,6 +56,53 @@ public sealed class CliSpecs : IDisposable
         Assert.True(code == 1 && output.Contains("NOT sound. $.events[", StringComparison.Ordinal), output);
     }
 
+    [Fact]
+    public async Task The_demo_asks_before_it_writes_into_the_workspace()
+    {
+        var (code, output) = await Cowork(null, "demo");
+        Assert.True(code == 0, output);
+        var asked = output.IndexOf("approval_requested", StringComparison.Ordinal);
+        var decided = output.IndexOf("approval_decided", StringComparison.Ordinal);
+        Assert.True(asked > 0 && decided > asked, output);
+        Assert.Contains("artifact_discovered", output);
+        Assert.Contains("NOT sound. $.events[", output.Replace("NOT sound: ", "NOT sound. ", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task The_doctor_lists_the_models_and_tells_no_key()
+    {
+        var (code, output) = await Cowork(
+            "Host=nowhere", ["doctor", "--data", directory],
+            ("Cowork__Models__claude__Provider", "anthropic"), ("Cowork__Models__claude__Model", "claude-x"), ("ANTHROPIC_API_KEY", "sk-ant-secret"),
+            ("Cowork__Models__gpt__Provider", "openai"), ("OPENAI_API_KEY", null),
+            ("Cowork__Models__local__Provider", "openai"), ("Cowork__Models__local__BaseUrl", "http://localhost:11434/v1?key=secret"));
+        Assert.Equal(0, code);
+        Assert.Contains("ok       models       claude: anthropic claude-x at the provider's own address, with a key (the default)\n", output);
+        Assert.Contains("missing  models       gpt: openai gpt at the provider's own address, without a key\n", output);
+        Assert.Contains("Cowork__Models__gpt__KeyVariable=", output);
+        Assert.Contains("ok       models       local: openai local at http://localhost:11434/v1, without a key\n", output);
+        Assert.Contains("ok       models       offline: built in, needs no key and no network\n", output);
+        Assert.DoesNotContain("secret", output);
+    }
+
+    [Fact]
+    public async Task The_doctor_tells_what_is_wrong_with_a_model()
+    {
+        var (code, output) = await Cowork(
+            "Host=nowhere", ["doctor", "--data", directory], ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__Key", "sk secret"));
+        Assert.Equal(1, code);
+        Assert.Contains("MISSING  models       cowork: Cowork:Models:m: the key holds a space", output);
+        Assert.DoesNotContain("secret", output);
+    }
+
+    [Fact]
+    public async Task Without_a_configured_model_the_doctor_finds_the_offline_one()
+    {
+        var (code, output) = await Cowork("Host=nowhere", "doctor", "--data", directory);
+        Assert.Equal(0, code);
+        Assert.Contains("ok       models       offline: built in, needs no key and no network (the default)\n", output);
+    }
+
     [Theory]
     [InlineData("verify")]
     [InlineData("verify", "/there/is/no/such/file")]
@@ -63,10 +110,16 @@ public sealed class CliSpecs : IDisposable
     [InlineData("sing")]
     public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await Cowork(null, args)).Code);
 
-    internal static async Task<(int Code, string Output)> Cowork(string? database, params string[] args)
+    internal static Task<(int Code, string Output)> Cowork(string? database, params string[] args) => Cowork(database, args, []);
+
+    static async Task<(int Code, string Output)> Cowork(string? database, string[] args, params (string Name, string? Value)[] environment)
     {
         var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "cowork.dll"), .. args]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["ConnectionStrings__Cowork"] = database;
+        foreach (var (name, value) in environment)
+        {
+            start.Environment[name] = value;
+        }
         using var process = Process.Start(start)!;
         var errors = process.StandardError.ReadToEndAsync();
         var output = await process.StandardOutput.ReadToEndAsync();
