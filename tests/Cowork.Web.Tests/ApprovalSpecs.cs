@@ -1,6 +1,9 @@
 using System.Text.Json;
 
+using Cowork.Application.Models;
 using Cowork.Testing;
+
+using Microsoft.Extensions.Configuration;
 
 namespace Cowork.Web.Tests;
 
@@ -38,6 +41,93 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
         (await http.Post($"/approvals/{id}/decision", """{"approved":false}""", ("Idempotency-Key", "k1"))).IsProblem(422, "idempotency_key_reused");
         Assert.Empty((await http.Get($"/approvals?session_id={session["session_id"]}")).Is(200).Json.GetProperty("approvals").EnumerateArray());
         Assert.Single((await http.Get($"/approvals?status=approved&session_id={session["session_id"]}")).Is(200).Json.GetProperty("approvals").EnumerateArray());
+    }
+
+    [Fact]
+    public async Task Approve_and_reject_racing_64_times_leave_one_decision_each()
+    {
+        await Task.WhenAll(Enumerable.Range(0, 64).Select(async i =>
+        {
+            var session = await http.NewSession($"race-{i}");
+            var turn = (await http.Turn(session, Message)).Is(200);
+            var path = $"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}";
+            // The same person's hand with the same key, another one's without, and both outcomes at once.
+            var answers = await Task.WhenAll(
+                http.Post($"{path}/decision", """{"approved":true,"note":"yes"}""", ("Idempotency-Key", $"yes-{i}")),
+                http.Post($"{path}/decision", """{"approved":false,"note":"no"}""", ("Idempotency-Key", $"no-{i}")),
+                http.Post($"{path}/decision", """{"approved":false}"""),
+                http.Post($"{path}/decision", """{"approved":true}"""));
+            var approved = (await http.Get(path)).Is(200)["status"] == "approved";
+            Assert.Equal(approved ? [200, 409, 409, 200] : [409, 200, 200, 409], answers.Select(answer => (int)answer.Status));
+            await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
+            var decided = Assert.Single(await http.Events(session), e => e.GetProperty("type").GetString() == "approval_decided");
+            Assert.Equal(approved ? "approved" : "rejected", decided.GetProperty("payload").GetProperty("outcome").GetString());
+            Assert.Equal(approved, File.Exists(Path.Combine(local.Host.Data, "workspaces", session, "report.md")));
+        }));
+    }
+
+    [Fact]
+    public async Task Long_arguments_are_shown_whole_by_themselves_and_in_a_list_as_far_as_they_fit()
+    {
+        await using var provider = new ModelServer();
+        var content = new string('x', 3 << 20);
+        for (var i = 0; i < 2; i++)
+        {
+            provider.ThenStream(
+                $$$"""{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"write_file","arguments":"{\"path\":\"r.md\",\"content\":\"{{{content}}}\"}"}}]},"finish_reason":"tool_calls"}]}""",
+                "[DONE]");
+        }
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url };
+        await using var host = await LiveHost.Start(s => s with { Models = [model], Runs = s.Runs with { DefaultModel = "m" } });
+        foreach (var session in (string[])["s", "t"])
+        {
+            Assert.Equal("approval_required", (await host.Http.Turn(await host.Http.NewSession(session), "write")).Is(200)["status"]);
+        }
+        var listed = (await host.Http.Get("/approvals")).Is(200).Json.GetProperty("approvals").EnumerateArray().ToList();
+        Assert.Equal([content.Length, 0], listed.Select(a => a.GetProperty("tool_input").TryGetProperty("content", out var whole) ? whole.GetString()!.Length : 0));
+        Assert.Equal(64, listed[1].GetProperty("tool_input").GetProperty("sha256").GetString()!.Length);
+        var one = (await host.Http.Get($"/approvals/{listed[1].GetProperty("approval_id").GetString()}")).Is(200);
+        Assert.Equal(content, one.Json.GetProperty("tool_input").GetProperty("content").GetString());
+    }
+
+    [Fact]
+    public async Task A_policy_from_a_file_decides_and_what_no_rule_fits_is_denied_by_name()
+    {
+        var file = Path.GetTempFileName();
+        try
+        {
+            await File.WriteAllTextAsync(file, """{"rules":[{"name":"ask_to_look","outcome":"confirm","reason":"Looking around.","kinds":["list"]}]}""");
+            var settings = HostSettings.Read([], new ConfigurationBuilder().AddInMemoryCollection([new("Cowork:Policy", file)]).Build());
+            await using var host = await LiveHost.Start(usual => usual with { Policy = settings.Policy });
+            var turn = (await host.Http.Turn(await host.Http.NewSession("s"), "/tool read_file {\"path\":\"a\"}\n/tool list_files {}")).Is(200);
+            Assert.Equal("approval_required", turn["status"]);
+            var verdicts = (await host.Http.Events("s")).Where(e => e.GetProperty("type").GetString() == "policy_decision").Select(e => e.GetProperty("payload")).ToList();
+            Assert.Equal(["deny no_rule", "confirm ask_to_look"], verdicts.Select(v => $"{v.GetProperty("outcome").GetString()} {v.GetProperty("rule").GetString()}"));
+        }
+        finally
+        {
+            File.Delete(file);
+        }
+        Assert.Throws<ArgumentException>(
+            () => HostSettings.Read([], new ConfigurationBuilder().AddInMemoryCollection([new("Cowork:Policy", file)]).Build()));
+    }
+
+    [Fact]
+    public async Task The_approvals_of_a_deleted_session_are_not_listed_any_more()
+    {
+        var (gone, stays) = (await http.NewSession(), await http.NewSession());
+        foreach (var session in (string[])[stays, gone])
+        {
+            Assert.Equal("approval_required", (await http.Turn(session, Message)).Is(200)["status"]);
+        }
+        (await http.Delete($"/sessions/{gone}")).Is(204);
+        foreach (var status in (string[])["all", "pending", "rejected"])
+        {
+            var shown = (await http.Get($"/approvals?limit=1000&status={status}")).Is(200).Json.GetProperty("approvals").EnumerateArray()
+                .Select(a => a.GetProperty("session_id").GetString()).ToList();
+            Assert.DoesNotContain(gone, shown);
+            Assert.Equal(status != "rejected", shown.Contains(stays));
+        }
     }
 
     [Fact]

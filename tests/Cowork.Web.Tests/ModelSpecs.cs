@@ -97,4 +97,49 @@ public sealed class ModelSpecs
         Assert.Contains("model_retried", feed.Text);
         Assert.DoesNotContain("sk-secret-1", feed.Text);
     }
+
+    [Fact]
+    public async Task A_model_that_loops_ends_as_limit_rounds()
+    {
+        await using var provider = new ModelServer();
+        for (var i = 0; i < 6; i++)
+        {
+            provider.ThenStream(
+                """{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"list_files","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}""",
+                "[DONE]");
+        }
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url };
+        await using var host = await LiveHost.Start(s => s with
+        {
+            Models = [model],
+            Runs = s.Runs with { DefaultModel = "m", Limits = s.Runs.Limits with { Rounds = 5 } },
+        });
+        var turn = (await host.Http.Turn(await host.Http.NewSession(), "hello")).Is(200);
+        Assert.Equal(("failed", "limit_rounds"), (turn["status"], turn.Json.GetProperty("error").GetProperty("code").GetString()));
+        Assert.Equal(5, provider.Asked.Count);
+    }
+
+    [Fact]
+    public async Task Whatever_a_model_writes_is_kept_and_proved()
+    {
+        await using var provider = new ModelServer();
+        provider
+            .ThenStream(
+                """{"choices":[{"index":0,"delta":{"content":"NUL \u0000, half \ud83d"}}]}""",
+                """{"choices":[{"index":0,"delta":{"content":"\ude00 \udc00"}}]}""",
+                """{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c\u0000","function":{"name":"read_file","arguments":"{\"path\":\"a\\u0000\""}}]}}]}""",
+                """{"choices":[{"index":0,"delta":{"tool_calls":[{"index":1,"id":"d","function":{"name":"re\u0000ad\ud800","arguments":"{\"path\":\"\\ud800\"}"}}]},"finish_reason":"tool_calls"}]}""",
+                "[DONE]")
+            .ThenStream("""{"choices":[{"index":0,"delta":{"content":"\udfff\u0000"},"finish_reason":"stop"}]}""", "[DONE]");
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url };
+        var database = await TestPostgres.NewDatabase();
+        await using var host = await LiveHost.Start(s => s with { Database = database, Models = [model], Runs = s.Runs with { DefaultModel = "m" } });
+        var turn = (await host.Http.Turn(await host.Http.NewSession("s"), "hello")).Is(200);
+        Assert.Equal(("completed", "\\udfff\\u0000"), (turn["status"], turn["reply"]));
+        var text = string.Concat((await host.Http.Events("s")).Where(e => e.GetProperty("type").GetString() == "output_delta")
+            .Select(e => e.GetProperty("payload").GetProperty("text").GetString()));
+        Assert.Equal("NUL \\u0000, half 😀 \\udc00\\udfff\\u0000", text);
+        Assert.Null(Projections.TraceVerifier.Verify(await host.Http.GetByteArrayAsync($"/runs/{turn["run_id"]}/trace")).Fault);
+        await Ledger.Check(database, [turn["run_id"]]);
+    }
 }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -29,7 +30,9 @@ public sealed record NewDecision(bool? Approved, string? Note = null) : IRequest
 }
 
 /// <summary>An approval; <see cref="Projections.Approvals"/> writes it.</summary>
-/// <param name="ToolInput">The call's arguments: an object, or the text that the model wrote when it is none.</param>
+/// <param name="ToolInput">
+/// The call's arguments: an object, or the text that the model wrote when it is none. A list shows <c>{sha256, bytes}</c> where it would become too long.
+/// </param>
 /// <param name="ArgsDigest">Hex SHA-256 of that text: only this very call is made.</param>
 public sealed record ApprovalDetails(
     string ApprovalId, string SessionId, string RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
@@ -40,6 +43,12 @@ public sealed record ApprovalList(string? SessionId, IReadOnlyList<ApprovalDetai
 
 static class ApprovalEndpoints
 {
+    /// <summary>Inputs of calls that a list fetches from the blob store, all together.</summary>
+    const long ListedInputBytesMax = 4 << 20;
+
+    /// <summary>Approvals read at a time, at least.</summary>
+    const int PageRows = 100;
+
     static readonly ChoiceQuery Status = new("status", ["pending", "approved", "rejected", "expired", "all"], "pending", "Only those in this state.");
 
     public static void MapApprovals(this IEndpointRouteBuilder routes)
@@ -71,11 +80,14 @@ static class ApprovalEndpoints
             }
             of = Projections.Sessions.Model.Read(found.Json.Span);
         }
-        var query = new RowQuery(session, status == "all" ? null : status, limit);
         var shown = new List<(ApprovalRow Row, string? Input)>();
-        foreach (var row in await rows.List(caller.Org, Projections.Approvals.Model.Table, query, ct))
+        var left = ListedInputBytesMax;
+        await foreach (var row in Newest(caller.Org, new(session, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
         {
-            shown.Add(await View(Projections.Approvals.Model.Read(row.Json.Span), blobs, ct));
+            // What does not fit is shown as its digest, and GET /approvals/{id} has it whole.
+            var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
+            shown.Add(bytes <= left ? await View(row, blobs, ct) : (row, null));
+            left -= bytes <= left ? bytes : 0;
         }
         return JsonAnswer.Of(200, json =>
         {
@@ -122,6 +134,34 @@ static class ApprovalEndpoints
             { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
             _ => Problem.Of(refused),
         };
+    }
+
+    /// <summary>The newest first, without those of deleted sessions.</summary>
+    static async IAsyncEnumerable<ApprovalRow> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var isThere = new Dictionary<string, bool>();
+        while (true)
+        {
+            var page = await rows.List(org, Projections.Approvals.Model.Table, query, ct);
+            foreach (var found in page)
+            {
+                var row = Projections.Approvals.Model.Read(found.Json.Span);
+                var of = Ids.SessionKey(row.SessionId)!;
+                if (!isThere.TryGetValue(of, out var there))
+                {
+                    isThere.Add(of, there = await rows.Get(org, Projections.Sessions.Model.Table, of, ct) is not null);
+                }
+                if (there)
+                {
+                    yield return row;
+                }
+            }
+            if (page.Count < query.Limit)
+            {
+                yield break;
+            }
+            query = query with { Before = page[^1].Created };
+        }
     }
 
     /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
