@@ -145,7 +145,8 @@ static class Doctor
         var at = model.GetProperty("base_url").GetString() ?? "the provider's own address";
         var found = $"{name}: {model.GetProperty("provider").GetString()} {model.GetProperty("model").GetString()} at {at}, {(hasKey ? "with a key" : "without a key")}"
             + (name == usual ? " (the default)" : "");
-        return new("models", found, model.GetProperty("is_ready").GetBoolean() ? null : $"name the variable that holds its key: Cowork__Models__{name}__KeyVariable=… (docs/models.md)");
+        var mend = $"name the variable that holds its key: Cowork__Models__{name}__KeyVariable=… (docs/models.md)";
+        return new("models", found, model.GetProperty("is_ready").GetBoolean() ? null : mend);
     }
 
     /// <summary>For notebook cells. The host runs without them.</summary>

@@ -17,7 +17,8 @@ sealed class Pending(Commit commit)
     public Activity? Trace { get; } = Spans.Source.HasListeners() ? Activity.Current : null;
 
     /// <summary>About what the database will be sent, in bytes.</summary>
-    public int Size { get; } = commit.Writes.Sum(w => w.Events.Sum(e => e.Data.Length + 400) + w.Rows.Sum(r => (r.Row?.Json.Length ?? 0) + 200)) + ((commit.Jobs.Count + commit.Cancelled.Count) * 100);
+    public int Size { get; } = commit.Writes.Sum(w => w.Events.Sum(e => e.Data.Length + 400) + w.Rows.Sum(r => (r.Row?.Json.Length ?? 0) + 200))
+        + ((commit.Jobs.Count + commit.Cancelled.Count) * 100);
 
     public Task<Appended> Outcome => outcome.Task;
 

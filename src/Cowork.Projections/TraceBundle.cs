@@ -133,8 +133,8 @@ public static class TraceBundle
     {
         switch (node)
         {
-            case JsonObject o when o.Count == 2 && o["sha256"] is JsonValue sha256 && o["bytes"] is JsonValue:
-                found.Add(sha256.GetValue<string>());
+            case JsonObject o when o.Count == 2 && o["sha256"] is JsonValue value && value.TryGetValue<string>(out var sha256) && o["bytes"] is JsonValue:
+                found.Add(sha256);
                 break;
             case JsonObject o:
                 foreach (var (_, member) in o)

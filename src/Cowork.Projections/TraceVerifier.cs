@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Globalization;
-using System.Text;
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -66,16 +67,18 @@ public static class TraceVerifier
         var head = root["head"] as JsonObject ?? throw Fault("$.head", "It is no object.");
         Members(head, "$.head", ["hash", "stream_id", "version"]);
 
-        var own = Chain(events, Text(head, "stream_id", "$.head"));
+        // What is canonical as a whole is so in every part.
+        var raw = JsonElement.Parse(canonical);
+        var own = Chain(events, [.. raw.GetProperty("events").EnumerateArray()], Text(head, "stream_id", "$.head"));
         var last = own.Count > 0 ? own[^1] : throw Fault("$.events", "There is no event of the run's own stream.");
         Require(Number(head, "version", "$.head") == last.Version, "$.head.version", $"The last event of the stream is version {last.Version}.");
         Require(Text(head, "hash", "$.head") == last.Hash, "$.head.hash", "It is not the hash of the stream's last event.");
 
-        Refold(run, own);
+        Refold(run, raw.GetProperty("run"), own);
         var blobs = Blobs(root, events);
         var made = Made(root, events);
         var kept = isBefore ? made.DistinctBy(a => (string)a["sha256"]!).Select(_ => false).ToList() : Kept(root, made);
-        Sums(root, digests);
+        Sums(raw, digests);
         if (!bundle.SequenceEqual(canonical))
         {
             var at = bundle.CommonPrefixLength(canonical);
@@ -85,7 +88,7 @@ public static class TraceVerifier
     }
 
     /// <summary>Every event's hash from what it follows, every stream's versions without a gap. Answers the events of the run's own stream.</summary>
-    static List<Recorded> Chain(JsonArray events, string ownStream)
+    static List<Recorded> Chain(JsonArray events, List<JsonElement> raw, string ownStream)
     {
         var own = new List<Recorded>();
         var heads = new Dictionary<string, (long Version, string Hash)>();
@@ -104,7 +107,7 @@ public static class TraceVerifier
                 ? time
                 : throw Fault($"{at}.ts", "It is no timestamp.");
             Require(previous.Length == 64 && previous.All(char.IsAsciiHexDigitLower), $"{at}.prev_hash", "It is no hash.");
-            var data = CanonicalJson.Of(Encoding.UTF8.GetBytes(e["data"]!.ToJsonString()));
+            var data = Bytes(raw[i].GetProperty("data")).ToArray();
             var computed = HashChain.Next(previous, org, stream, version, id, type, ts, actor, data);
             Require(computed == hash, at, $"Event {version} of {stream} ({type}) does not have the hash {hash}: its content, its predecessor or the hash was changed.");
             if (heads.TryGetValue(stream, out var before))
@@ -138,7 +141,7 @@ public static class TraceVerifier
         return own;
     }
 
-    static void Refold(JsonObject run, List<Recorded> own)
+    static void Refold(JsonObject run, JsonElement raw, List<Recorded> own)
     {
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json))
@@ -152,11 +155,11 @@ public static class TraceVerifier
                 throw Fault("$.events", e.Message);
             }
         }
-        var folded = JsonNode.Parse(json.WrittenSpan)!.AsObject();
-        Members(run, "$.run", [.. folded.Select(member => member.Key)]);
-        foreach (var (name, value) in folded)
+        var folded = JsonElement.Parse(CanonicalJson.Of(json.WrittenSpan)).EnumerateObject().ToList();
+        Members(run, "$.run", [.. folded.Select(member => member.Name)]);
+        foreach (var member in folded)
         {
-            Require(TraceBundle.Digest(value) == TraceBundle.Digest(run[name]), $"$.run.{name}", $"The events make it {value?.ToJsonString() ?? "null"}.");
+            Require(Bytes(member.Value).SequenceEqual(Bytes(raw.GetProperty(member.Name))), $"$.run.{member.Name}", $"The events make it {member.Value.GetRawText()}.");
         }
     }
 
@@ -237,29 +240,33 @@ public static class TraceVerifier
         return blobs.Count;
     }
 
-    static void Sums(JsonObject root, JsonObject digests)
+    static void Sums(JsonElement raw, JsonObject digests)
     {
-        var expected = TraceBundle.Digests(root);
-        Members(digests, "$.digests", [.. expected.Select(part => part.Key)]);
-        foreach (var (name, sum) in expected)
+        var parts = raw.EnumerateObject().Where(part => part.Name != "digests").ToList();
+        Members(digests, "$.digests", [.. parts.Select(part => part.Name)]);
+        foreach (var part in parts)
         {
-            if (sum is JsonArray sums)
+            if (part.Value.ValueKind == JsonValueKind.Array)
             {
-                var given = digests[name] as JsonArray ?? throw Fault($"$.digests.{name}", "It is no array.");
-                Require(given.Count == sums.Count, $"$.digests.{name}", $"There are {sums.Count} parts.");
-                for (var i = 0; i < sums.Count; i++)
+                var given = digests[part.Name] as JsonArray ?? throw Fault($"$.digests.{part.Name}", "It is no array.");
+                Require(given.Count == part.Value.GetArrayLength(), $"$.digests.{part.Name}", $"There are {part.Value.GetArrayLength()} parts.");
+                foreach (var (i, item) in part.Value.EnumerateArray().Index())
                 {
-                    Require(Same(given[i], sums[i]), $"$.{name}[{i}]", "The part does not have its digest.");
+                    Require(IsDigest(given[i], item), $"$.{part.Name}[{i}]", "The part does not have its digest.");
                 }
             }
             else
             {
-                Require(Same(digests[name], sum), $"$.{name}", "The part does not have its digest.");
+                Require(IsDigest(digests[part.Name], part.Value), $"$.{part.Name}", "The part does not have its digest.");
             }
         }
 
-        static bool Same(JsonNode? a, JsonNode? b) => a is JsonValue && JsonNode.DeepEquals(a, b);
+        static bool IsDigest(JsonNode? given, JsonElement part) =>
+            given is JsonValue value && value.TryGetValue<string>(out var digest) && digest == Convert.ToHexStringLower(SHA256.HashData(Bytes(part)));
     }
+
+    /// <summary>A part as it stands in the bundle.</summary>
+    static ReadOnlySpan<byte> Bytes(JsonElement part) => JsonMarshal.GetRawUtf8Value(part);
 
     static void Members(JsonObject o, string at, string[] names)
     {

@@ -31,7 +31,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
         }
     }
 
-    /// <summary>Sets the time of day back. What is measured, and how long timers still have to wait, stays.</summary>
+    /// <summary>As a wrong clock is corrected: what is measured, and how long timers still have to wait, stays.</summary>
     public void SetBack(TimeSpan by)
     {
         lock (gate)
