@@ -199,6 +199,8 @@ public sealed class ChangingToolSpecs : IDisposable
             var context = work.Context with { Granted = new("appr_x", "move_inside", "") };
             await Assert.ThrowsAsync<IOException>(() => tool.Run(context, JsonSerializer.SerializeToElement(input), default));
         }
+        // But for the folder on the way.
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(work.Root, ".anton/output")));
         Directory.Delete(Path.Combine(work.Root, ".anton"), recursive: true);
         Assert.Equal(before, Everything());
     }

@@ -288,7 +288,7 @@ public sealed class ModelFaultSpecs
             Assert.DoesNotContain(ModelBench.Key, Encoding.UTF8.GetString(EventJson.Write(e)));
         }
         // Nor a part of it, where a long message is cut.
-        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 290)}}}{{{ModelBench.Key}}}"}}"""]);
+        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 262)}}}{{{ModelBench.Key}}}"}}"""]);
         var cut = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
         Assert.DoesNotContain(ModelBench.Key[..4], cut.Message);
         bench.Server.ThenStatus(401, $$$"""{"error":{"message":"Incorrect API key provided: {{{ModelBench.Key[..8]}}}***"}}""");
