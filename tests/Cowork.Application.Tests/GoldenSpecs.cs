@@ -11,6 +11,8 @@ using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.SessionEvent;
+using static Cowork.Domain.SkillEvent;
+using static Cowork.Domain.UniqueNameEvent;
 
 namespace Cowork.Application.Tests;
 
@@ -54,6 +56,12 @@ public sealed class GoldenSpecs
         new ArtifactDiscovered(
             $"art_{Key}", $"sess_{Key}", $"run_{Key}", ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten($"mem_{Key}", "session_summary", Text, $"sess_{Key}", $"run_{Key}", At),
+        new SkillCreated(
+            $"skill_{Key}", new("cohort_churn", "Analyze churn", """{"team":"a"}""", Content.Of("Show churn by {dimension}."), ["dimension"], null, []), At),
+        new SkillVersionAdded(2, new("weekly-report", "", "{}", null, [], Text, ["read_file", "recall"]), At),
+        new SkillDeleted(At),
+        new NameClaimed("skill", "cohort_churn", $"skill_{Key}", At),
+        new NameReleased($"skill_{Key}", At),
         new IdempotencyKeyClaimed("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
         new TokenRevoked(At),
@@ -88,6 +96,13 @@ public sealed class GoldenSpecs
         var cached = ((LlmResponse)Sample("llm_response.v1")) with { CachedTokens = 100 };
         var golden = File.ReadAllText(GoldenFile("llm_response.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"cost_micro", "\"cached_tokens\":100,\"cost_micro", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(cached)));
+
+        var scheduled = ((RunCreated)Sample("run_created.v1")) with { Source = new($"skill_{Key}", 3, $"sched_{Key}", At) };
+        golden = File.ReadAllText(GoldenFile("run_created.v1")).TrimEnd('\n');
+        var source = $$"""{"schedule_id":"sched_{{Key}}","skill_id":"skill_{{Key}}","skill_version":3,"slot":"2026-01-01T09:00:00.000Z"}""";
+        var written = EventJson.Write(scheduled);
+        Assert.Equal($$"""{{golden[..^1]}},"source":{{source}}}""", Encoding.UTF8.GetString(written));
+        Assert.Equal(scheduled, EventJson.Read("run_created.v1", written, At));
     }
 
     static Event Sample(string name) =>
