@@ -7,7 +7,7 @@ namespace Cowork.Projections;
 /// <summary>Every read model that is written in the append transaction.</summary>
 public static class ReadModels
 {
-    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Memories.Model, Tokens.Model];
+    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model];
 }
 
 [JsonSourceGenerationOptions(
@@ -18,5 +18,7 @@ public static class ReadModels
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
 [JsonSerializable(typeof(MemoryRow))]
+[JsonSerializable(typeof(SkillRow))]
+[JsonSerializable(typeof(SkillVersionRow))]
 [JsonSerializable(typeof(TokenRow))]
 sealed partial class RowJson : JsonSerializerContext;

@@ -58,6 +58,7 @@ static class Composition
     static void AddRuns(IServiceCollection services)
     {
         services.AddSingleton<Turns>();
+        services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>(all => new(all.GetRequiredService<Policy>()));
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<ITool, ListFiles>();

@@ -125,6 +125,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapTurns();
         app.MapRuns();
         app.MapApprovals();
+        app.MapSkills();
         app.MapFeeds();
         app.MapTokens();
         app.MapTools();

@@ -60,7 +60,8 @@ sealed class Bench
             Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10));
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
             var queries = new RunQueries(bench.Engine);
-            Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            Skills = new(Commands, Turns, bench.Blobs);
             Driver = new(
                 Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model },
                 new Toolbox(bench.Tools ?? [bench.Tool]),
@@ -78,6 +79,8 @@ sealed class Bench
         public Commands Commands { get; }
 
         public Turns Turns { get; }
+
+        public SkillRuns Skills { get; }
 
         public RunDriver Driver { get; }
 
