@@ -57,6 +57,8 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
         var turn = (await http.Turn(session["session_id"], "/say ok")).Is(200);
         var run = turn["run_id"];
         var refused = await http.Get("/sessions/nobody");
+        var skill = (await http.Post("/skills", """{"name":"described","prompt_template":"/say ok"}""")).Is(201);
+        var skillRun = (await http.Post($"/skills/{skill["skill_id"]}/run", $$"""{"session_id":"{{session["session_id"]}}"}""")).Is(200);
         (string Schema, JsonElement Answer)[] pairs =
         [
             ("SessionAnswer", session.Json),
@@ -67,6 +69,11 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
             ("RunList", (await http.Get($"/sessions/{session["session_id"]}/runs")).Json),
             ("CancelAnswer", (await http.Post($"/runs/{run}/cancel")).Json),
             ("ArtifactList", (await http.Get($"/runs/{run}/artifacts")).Json),
+            ("SkillDetails", skill.Json),
+            ("SkillList", (await http.Get("/skills")).Json),
+            ("SkillVersionDetails", (await http.Get($"/skills/{skill["skill_id"]}/versions/1")).Json),
+            ("SkillVersionList", (await http.Get($"/skills/{skill["skill_id"]}/versions")).Json),
+            ("SkillRunAnswer", skillRun.Json),
             ("EventList", (await http.Get($"/sessions/{session["session_id"]}/events")).Json),
             ("FeedEvent", (await http.Events(session["session_id"]))[0]),
             ("TenantEventList", (await http.Get("/events")).Json),
