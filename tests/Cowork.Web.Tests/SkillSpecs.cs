@@ -74,14 +74,14 @@ public sealed class SkillSpecs(LocalHost local) : IClassFixture<LocalHost>
     {
         var id = (await NewSkill("runs", "/say {greeting}, {n} times {{really}}"))["skill_id"];
         var session = await http.NewSession();
-        var ran = (await http.Post($"/skills/{id}/run", $$"""{"session_id":"{{session}}","params":{"greeting":"hello","n":2,"extra":[1]}}""")).Is(200);
+        var ran = (await http.Post($"/skills/{id}/run", $$$"""{"session_id":"{{{session}}}","params":{"greeting":"hello","n":2,"extra":[1]}}""")).Is(200);
         Assert.Equal(
             ("completed", "hello, 2 times {really}", "/say hello, 2 times {really}", id, "1", "False", session),
             (ran["status"], ran["reply"], ran["rendered_prompt"], ran["skill_id"], ran["skill_version"], ran["reused"], ran["session_id"]));
         (await http.Post($"/skills/{id}/versions", """{"prompt_template":"/say bye"}""")).Is(201);
         var latest = (await http.Post($"/skills/{id}/run", $$"""{"session_id":"{{session}}"}""")).Is(200);
         Assert.Equal(("bye", "2"), (latest["reply"], latest["skill_version"]));
-        var older = (await http.Post($"/skills/{id}/run", $$"""{"session_id":"{{session}}","version":1,"params":{"greeting":"hi","n":true}}""")).Is(200);
+        var older = (await http.Post($"/skills/{id}/run", $$$"""{"session_id":"{{{session}}}","version":1,"params":{"greeting":"hi","n":true}}""")).Is(200);
         Assert.Equal(("hi, true times {really}", "1"), (older["reply"], older["skill_version"]));
 
         var run = (await http.Get($"/runs/{older["run_id"]}")).Is(200);
@@ -143,7 +143,7 @@ public sealed class SkillSpecs(LocalHost local) : IClassFixture<LocalHost>
         var made = await NewSkill("long", template);
         Assert.Equal(template, made["prompt_template"]);
         Assert.Equal(template, (await http.Get($"/skills/{made["skill_id"]}")).Is(200)["prompt_template"]);
-        var ran = (await http.Post($"/skills/{made["skill_id"]}/run", $$"""{"session_id":"{{await http.NewSession()}}","params":{"a":"x"}}""")).Is(200);
+        var ran = (await http.Post($"/skills/{made["skill_id"]}/run", $$$"""{"session_id":"{{{await http.NewSession()}}}","params":{"a":"x"}}""")).Is(200);
         Assert.Equal(template.Replace("{a}", "x", StringComparison.Ordinal), ran["rendered_prompt"]);
     }
 
