@@ -138,7 +138,10 @@ public sealed record RunError(string Code, string Message);
 
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
 /// <param name="Id">The memory's id, <c>mem_…</c>.</param>
-public sealed record Provenance(string Kind, string Id);
+/// <param name="Version">Of the memory, as it was put before the model.</param>
+/// <param name="RunId">The run that the memory came from.</param>
+/// <param name="Event">The event of that run that it follows from.</param>
+public sealed record Provenance(string Kind, string Id, long? Version = null, string? RunId = null, EventRef? Event = null);
 
 /// <summary>A memory as it was retrieved for a run.</summary>
 public sealed record Recalled(Provenance From, Content Text);

@@ -21,6 +21,7 @@ static class Composition
         services.AddSingleton(settings);
         services.AddSingleton(settings.Runs);
         services.AddSingleton(settings.Approvals);
+        services.AddSingleton(settings.Memory);
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
         services.AddSingleton(TimeProvider.System);
@@ -77,6 +78,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<IJobHandler, ApprovalExpiry>();
+        services.AddSingleton<IJobHandler, RunNotes>();
         services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
         // The queue is the engine's to dispose of, so that it is no service of its own here.
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(

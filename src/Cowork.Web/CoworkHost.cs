@@ -126,6 +126,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapRuns();
         app.MapApprovals();
         app.MapSkills();
+        app.MapMemories();
         app.MapFeeds();
         app.MapTokens();
         app.MapTools();

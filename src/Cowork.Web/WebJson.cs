@@ -33,6 +33,8 @@ namespace Cowork.Web;
 [JsonSerializable(typeof(SkillVersionDetails))]
 [JsonSerializable(typeof(SkillVersionList))]
 [JsonSerializable(typeof(SkillRunAnswer))]
+[JsonSerializable(typeof(MemoryDetails))]
+[JsonSerializable(typeof(MemoryList))]
 [JsonSerializable(typeof(FeedEvent))]
 [JsonSerializable(typeof(EventList))]
 [JsonSerializable(typeof(TenantEventList))]

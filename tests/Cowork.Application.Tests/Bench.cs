@@ -34,6 +34,9 @@ sealed class Bench
 
     public ApprovalOptions Approvals { get; init; } = new();
 
+    /// <summary>By rule, so that a run is all that a host has to do.</summary>
+    public MemoryOptions Memory { get; init; } = new() { NotesByModel = false };
+
     /// <summary>Every session's folder.</summary>
     public string Workspace { get; init; } = "/w";
 
@@ -62,14 +65,16 @@ sealed class Bench
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
+            var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
             Driver = new(
-                Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model },
+                Commands, Hub, queries, models,
                 new Toolbox(bench.Tools ?? [bench.Tool]),
-                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
+                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, bench.Memory, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries);
+            Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
             workspace = bench.Workspace;
-            runner = new(Node, [Driver, Expiry], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+            runner = new(Node, [Driver, Expiry, Notes], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
 
         public FeedHub Hub { get; }
@@ -87,6 +92,8 @@ sealed class Bench
         public ApprovalDecisions Decisions { get; }
 
         public ApprovalExpiry Expiry { get; }
+
+        public RunNotes Notes { get; }
 
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 

@@ -103,6 +103,21 @@ public sealed class GoldenSpecs
         var written = EventJson.Write(scheduled);
         Assert.Equal($$"""{{golden[..^1]}},"source":{{source}}}""", Encoding.UTF8.GetString(written));
         Assert.Equal(scheduled, EventJson.Read("run_created.v1", written, At));
+
+        var from = new EventRef($"run-{Key}", 9);
+        var noted = ((MemoryWritten)Sample("memory_written.v1")) with { Event = from, Notes = new("m", "00", 300, 40, null, new("notes_invalid", "No.")) };
+        written = EventJson.Write(noted);
+        Assert.Contains(
+            $$$"""{"event":{"stream_id":"run-{{{Key}}}","version":9},""", Encoding.UTF8.GetString(written), StringComparison.Ordinal);
+        Assert.Contains(
+            """{"failure":{"code":"notes_invalid","message":"No."},"input_tokens":300,"model":"m","output_tokens":40,"request_sha256":"00"}""",
+            Encoding.UTF8.GetString(written), StringComparison.Ordinal);
+        Assert.Equal(noted, EventJson.Read("memory_written.v1", written, At));
+
+        var retrieved = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Provenance = [new("learning", $"mem_{Key}", 3, $"run_{Key}", from)] };
+        Assert.Contains(
+            $$$"""[{"event":{"stream_id":"run-{{{Key}}}","version":9},"id":"mem_{{{Key}}}","kind":"learning","run_id":"run_{{{Key}}}","version":3}]""",
+            Encoding.UTF8.GetString(EventJson.Write(retrieved)), StringComparison.Ordinal);
     }
 
     static Event Sample(string name) =>

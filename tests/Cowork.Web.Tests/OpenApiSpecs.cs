@@ -74,6 +74,8 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
             ("SkillVersionDetails", (await http.Get($"/skills/{skill["skill_id"]}/versions/1")).Json),
             ("SkillVersionList", (await http.Get($"/skills/{skill["skill_id"]}/versions")).Json),
             ("SkillRunAnswer", skillRun.Json),
+            ("MemoryList", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json),
+            ("MemoryDetails", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json.GetProperty("memories")[0]),
             ("EventList", (await http.Get($"/sessions/{session["session_id"]}/events")).Json),
             ("FeedEvent", (await http.Events(session["session_id"]))[0]),
             ("TenantEventList", (await http.Get("/events")).Json),

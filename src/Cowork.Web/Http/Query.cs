@@ -84,6 +84,13 @@ public sealed record VersionInPath(int Number)
             : throw new UnreadableRequestException(Problem.Invalid("version", "A version is a whole number from 1."));
 }
 
+/// <summary>A memory that the path names, by its key.</summary>
+public sealed record MemoryInPath(string Key)
+{
+    public static ValueTask<MemoryInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new MemoryInPath(PathIds.Key(http, "memory_id", "memory", id => Ids.Key(id, "mem"))));
+}
+
 /// <summary>An API token that the path names, by its key.</summary>
 public sealed record TokenInPath(string Key)
 {
