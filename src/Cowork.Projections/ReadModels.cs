@@ -7,7 +7,7 @@ namespace Cowork.Projections;
 /// <summary>Every read model that is written in the append transaction.</summary>
 public static class ReadModels
 {
-    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model];
+    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model];
 }
 
 [JsonSourceGenerationOptions(
@@ -17,6 +17,8 @@ public static class ReadModels
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
+[JsonSerializable(typeof(ArtifactRow))]
+[JsonSerializable(typeof(ArtifactVersionRow))]
 [JsonSerializable(typeof(MemoryRow))]
 [JsonSerializable(typeof(SkillRow))]
 [JsonSerializable(typeof(SkillVersionRow))]

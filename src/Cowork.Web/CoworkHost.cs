@@ -125,6 +125,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapTurns();
         app.MapRuns();
         app.MapApprovals();
+        app.MapArtifacts();
         app.MapSkills();
         app.MapMemories();
         app.MapFeeds();

@@ -22,6 +22,8 @@ namespace Cowork.Web;
 [JsonSerializable(typeof(RunList))]
 [JsonSerializable(typeof(CancelAnswer))]
 [JsonSerializable(typeof(ArtifactList))]
+[JsonSerializable(typeof(ArtifactSummary))]
+[JsonSerializable(typeof(ArtifactVersionList))]
 [JsonSerializable(typeof(NewDecision))]
 [JsonSerializable(typeof(ApprovalDetails))]
 [JsonSerializable(typeof(ApprovalList))]

@@ -68,6 +68,13 @@ public sealed record ApprovalInPath(string Key)
         ValueTask.FromResult(new ApprovalInPath(PathIds.Key(http, "approval_id", "approval", id => Ids.Key(id, "appr"))));
 }
 
+/// <summary>An artifact that the path names, by its key.</summary>
+public sealed record ArtifactInPath(string Key)
+{
+    public static ValueTask<ArtifactInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new ArtifactInPath(PathIds.Key(http, "artifact_id", "artifact", id => Ids.Key(id, "art"))));
+}
+
 /// <summary>A skill that the path names, by its key.</summary>
 public sealed record SkillInPath(string Key)
 {
