@@ -49,7 +49,9 @@ public sealed class SkillTemplate
             var name = text.Substring(i + 1, end);
             if (!IsParam(name))
             {
-                return (null, $"The braces at character {i + 1} hold no parameter: a name has 1 to {Limits.ParamNameCharsMax} letters, digits and underscores and begins with no digit.");
+                return (
+                    null,
+                    $"The braces at character {i + 1} hold no parameter: a name has 1 to {Limits.ParamNameCharsMax} letters, digits and underscores, and begins with no digit.");
             }
             if (literal.Length > 0)
             {

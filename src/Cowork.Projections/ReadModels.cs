@@ -7,7 +7,10 @@ namespace Cowork.Projections;
 /// <summary>Every read model that is written in the append transaction.</summary>
 public static class ReadModels
 {
-    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model];
+    public static IReadOnlyList<IReadModel> All { get; } =
+    [
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model,
+    ];
 }
 
 [JsonSourceGenerationOptions(

@@ -102,7 +102,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Fact]
-    public async Task Turns_and_runs()
+    public async Task Turns_and_runs_are_read_as_ever()
     {
         var session = await Session();
         var first = await Take(session, "/tool list_files {}\n/say all of them", "key-1");
@@ -131,7 +131,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Fact]
-    public async Task Events()
+    public async Task Events_are_read_as_ever()
     {
         var session = await Session();
         await Take(session, "/tool remember {\"content\":\"The balloon is red.\"}");
@@ -153,7 +153,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Fact]
-    public async Task Approvals()
+    public async Task Approvals_are_read_as_ever()
     {
         var session = await Session();
         string[] messages = ["/tool write_file {\"path\":\"a.md\",\"content\":\"x\"}\n/say done", "/tool delete_file {\"path\":\"a.md\"}\n/say kept"];
@@ -177,7 +177,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Fact]
-    public async Task Artifacts_and_the_trace()
+    public async Task Artifacts_and_the_trace_are_read_as_ever()
     {
         var session = await Session();
         var run = Text(await Take(session, "/tool write_file {\"path\":\".anton/output/churn.csv\",\"content\":\"a,b\"}"), "run_id");
@@ -192,7 +192,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
     }
 
     [Fact]
-    public async Task Skills()
+    public async Task Skills_are_read_as_ever()
     {
         var session = await Session();
         var made = Read((await http.Post(
