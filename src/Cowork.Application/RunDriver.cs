@@ -265,7 +265,7 @@ public sealed partial class RunDriver(
         for (var attempt = 1; ; attempt++)
         {
             round = new(run, options.DeltaEvery, clock);
-            using var call = ModelCall.Begin(model, run, clock);
+            using var call = ModelCall.Begin(model, run.Request.Model, run.Request.RunId, run.Request.SessionId, clock);
             try
             {
                 await round.Read(

@@ -116,6 +116,20 @@ public sealed class NotesSpecs
     }
 
     [Fact]
+    public async Task Notes_stay_in_the_trace_of_the_request_that_asked_for_their_run()
+    {
+        const string Trace = "0af7651916cd43dd8448eb211c80319c";
+        var bench = new Bench { Memory = new() };
+        bench.Models["notetaker"] = new Notetaker(bench.Model);
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        await host.Turns.Submit(Bench.Org, Bench.User with { Correlation = Trace }, new("s", "one", "notetaker", null, null), default);
+        await Work(bench, host);
+        var written = (await bench.Engine.Feed(Bench.Org, "s", 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
+        Assert.Equal([("agent", Trace), ("agent", Trace)], written.Select(e => (e.Actor, e.Correlation)));
+    }
+
+    [Fact]
     public async Task A_run_that_did_not_complete_leaves_no_notes()
     {
         await using var bench = new ModelBench("openai", notes: true);
