@@ -16,6 +16,9 @@ public interface IBlobs
 
     /// <summary>The bytes, or null when there are none under that digest.</summary>
     ValueTask<byte[]?> Get(string sha256, CancellationToken ct);
+
+    /// <summary>The bytes to be read piece by piece, from any place; null when there are none under that digest.</summary>
+    Stream? Open(string sha256);
 }
 
 public static class BlobContent

@@ -326,6 +326,15 @@ public sealed class Work
         where TState : class =>
         (TState)(await DraftOf(aggregate, key)).Folded.State;
 
+    /// <summary>The version that the stream has with what the work puts into it so far.</summary>
+    public async ValueTask<long> Version<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        return draft.Expected + draft.Fresh.Count;
+    }
+
     /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
     /// <param name="session">Key of the session in whose feed the events appear.</param>
     /// <param name="run">Key of the run that they concern.</param>

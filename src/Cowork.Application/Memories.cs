@@ -1,3 +1,5 @@
+using Cowork.Domain;
+
 namespace Cowork.Application;
 
 /// <summary>What the tools <c>remember</c> and <c>recall</c> keep and find.</summary>
@@ -9,6 +11,6 @@ public interface IMemories
     /// </summary>
     ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct);
 
-    /// <summary>Memories that share a word with the query, best first. Kinds: <c>session_summary</c>, <c>learning</c>, <c>memory</c>.</summary>
-    ValueTask<IReadOnlyList<(string Id, string Kind, string Text)>> Recall(string org, string query, int limit, CancellationToken ct);
+    /// <summary>Memories that share a word with the query, best first.</summary>
+    ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct);
 }

@@ -9,7 +9,7 @@ namespace Cowork.Application;
 /// <param name="Run">Key of the run that it comes from.</param>
 public sealed record KeepMemory(string Key, string Kind, Content Text, string Session, string Run) : ICommand
 {
-    public ValueTask<Refusal?> Decide(Work work) => MemoryBook.Write(work, Key, Kind, Text, Session, Run);
+    public async ValueTask<Refusal?> Decide(Work work) => await MemoryBook.Write(work, Key, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
 }
 
 /// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
@@ -26,24 +26,38 @@ public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs b
         return refused is null ? $"mem_{key}" : throw new InvalidOperationException($"A memory was refused: {refused.Code}.");
     }
 
-    public async ValueTask<IReadOnlyList<(string Id, string Kind, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
     {
-        var found = new List<(string, string, string)>();
+        var found = new List<(Provenance, string)>();
         foreach (var memory in await queries.Recall(org, query, limit, ct))
         {
-            found.Add((memory.From.Id, memory.From.Kind, await blobs.Text(memory.Text, ct)));
+            found.Add((memory.From, await blobs.Text(memory.Text, ct)));
         }
         return found;
     }
 
-    /// <summary>Writes a run's notes in the commit that ends it: what the session is about, and what was learned.</summary>
-    internal static async ValueTask<Refusal?> WriteNotes(Work work, string session, string run, Content summary, Content? learning) =>
-        await Write(work, SummaryKey(session), "session_summary", summary, session, run)
-        ?? (learning is null ? null : await Write(work, Ids.KeyOf($"learning {run}"), "learning", learning, session, run));
+    /// <summary>Writes a run's notes: what the session is about, and what was learned.</summary>
+    /// <param name="turn">What the run was about, on one line.</param>
+    /// <param name="from">The run's event that they follow from.</param>
+    /// <param name="notes">What asking a model for them came to. What it used is told once, with the summary.</param>
+    internal static async ValueTask<Refusal?> WriteNotes(Work work, string session, string run, string turn, string? learning, EventRef from, ModelNotes? notes)
+    {
+        // A summary is short enough to lie in its event.
+        var before = await work.State(Memory.Aggregate, SummaryKey(session)) is Memory.Kept { Text: Content.Inline text } ? text.Text : null;
+        var summary = Content.Of(StorableText.Escape(SessionNotes.Summary(before, turn)));
+        return await Write(work, SummaryKey(session), "session_summary", summary, session, run, from, notes)
+            ?? (learning is null ? null : await Write(
+                work, Ids.KeyOf($"learning {run}"), "learning", Content.Of(StorableText.Escape(learning)), session, run, from,
+                notes is null ? null : notes with { InputTokens = 0, OutputTokens = 0, CostMicroUsd = notes.CostMicroUsd is null ? null : 0 }));
+    }
+
+    /// <summary>The run's last event, as the work leaves it.</summary>
+    internal static async ValueTask<EventRef> LastOf(Work work, string run) => new(Run.Aggregate.Stream(run), await work.Version(Run.Aggregate, run));
 
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
     internal static string SummaryKey(string session) => Ids.KeyOf($"session_summary {session}");
 
-    internal static ValueTask<Refusal?> Write(Work work, string key, string kind, Content text, string session, string run) =>
-        work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now), session, run);
+    internal static ValueTask<Refusal?> Write(
+        Work work, string key, string kind, Content text, string session, string run, EventRef from, ModelNotes? notes) =>
+        work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now, from, notes), session, run);
 }

@@ -1,7 +1,5 @@
 using System.Diagnostics;
 
-using Cowork.Domain;
-
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
@@ -18,21 +16,21 @@ sealed class ModelCall : IDisposable
     string? failed = "cancelled";
     bool ended;
 
-    ModelCall(IChatClient model, Run.Active run, TimeProvider clock)
+    ModelCall(IChatClient model, string called, string runId, string sessionId, TimeProvider clock)
     {
         this.clock = clock;
         var metadata = model.GetService(typeof(ChatClientMetadata)) as ChatClientMetadata;
         tags.Add("gen_ai.operation.name", "chat");
         tags.Add("gen_ai.provider.name", metadata?.ProviderName ?? Other);
-        tags.Add("gen_ai.request.model", metadata?.DefaultModelId ?? run.Request.Model);
+        tags.Add("gen_ai.request.model", metadata?.DefaultModelId ?? called);
         if (metadata?.ProviderUri is { } uri)
         {
             tags.Add("server.address", uri.Host);
             tags.Add("server.port", uri.Port);
         }
-        if (Spans.Source.HasListeners() && Spans.Source.StartActivity($"chat {run.Request.Model}", ActivityKind.Client) is { } started)
+        if (Spans.Source.HasListeners() && Spans.Source.StartActivity($"chat {called}", ActivityKind.Client) is { } started)
         {
-            span = started.SetTag("cowork.run_id", run.Request.RunId).SetTag("cowork.session_id", run.Request.SessionId).SetTag("gen_ai.conversation.id", run.Request.SessionId);
+            span = started.SetTag("cowork.run_id", runId).SetTag("cowork.session_id", sessionId).SetTag("gen_ai.conversation.id", sessionId);
             foreach (var (name, value) in tags)
             {
                 span.SetTag(name, value);
@@ -42,8 +40,9 @@ sealed class ModelCall : IDisposable
     }
 
     /// <summary>Null: nobody looks.</summary>
-    public static ModelCall? Begin(IChatClient model, Run.Active run, TimeProvider clock) =>
-        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, run, clock) : null;
+    /// <param name="called">By which the run calls the model.</param>
+    public static ModelCall? Begin(IChatClient model, string called, string runId, string sessionId, TimeProvider clock) =>
+        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, called, runId, sessionId, clock) : null;
 
     /// <param name="code">What the run would fail with.</param>
     public void Failed(string code)

@@ -63,7 +63,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
         return message;
     }
 
-    static string Digest(string model, List<ChatMessage> messages, IReadOnlyList<AITool> tools)
+    internal static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
     {
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json))

@@ -30,6 +30,13 @@ public sealed class Recall(IMemories memories) : ITool
         var found = await memories.Recall(context.Org, query!, Limits.MemoriesPerRunMax, ct);
         return ToolOutcome.Ok(found.Count == 0
             ? "Nothing is remembered about this."
-            : string.Join('\n', found.Select(m => $"{m.Id} ({m.Kind}): {FileText.OneLine(m.Text)}")));
+            : string.Join('\n', found.Select(m => $"{m.From.Id} ({m.From.Kind}{Origin(m.From)}): {FileText.OneLine(m.Text)}")));
     }
+
+    static string Origin(Provenance from) => from switch
+    {
+        { RunId: { } run, Event: { } e } => $"; {run}, event {e.Version}",
+        { RunId: { } run } => $"; {run}",
+        _ => "",
+    };
 }

@@ -18,7 +18,7 @@ namespace Cowork.Application;
 /// </summary>
 public sealed partial class RunDriver(
     Commands commands, FeedHub hub, IRunQueries queries, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, Policy policy, IBlobs blobs,
-    RunOptions options, ApprovalOptions approvals, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
+    RunOptions options, ApprovalOptions approvals, MemoryOptions memory, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
@@ -281,7 +281,7 @@ public sealed partial class RunDriver(
         for (var attempt = 1; ; attempt++)
         {
             round = new(run, options.DeltaEvery, clock);
-            using var call = ModelCall.Begin(model, run, clock);
+            using var call = ModelCall.Begin(model, run.Request.Model, run.Request.RunId, run.Request.SessionId, clock);
             try
             {
                 await round.Read(
@@ -391,7 +391,7 @@ public sealed partial class RunDriver(
     ValueTask<Refusal?> Fail(Claim claim, string code, string message, CancellationToken ct) =>
         End(claim, now => new RunCommand.Fail(claim.Epoch, code, ErrorText(message), now), ct);
 
-    static string ErrorText(string message) => StorableText.Escape(message.Length > ErrorCharsMax ? message[..ErrorCharsMax] : message);
+    internal static string ErrorText(string message) => StorableText.Escape(FileText.Cut(message, ErrorCharsMax));
 
     /// <summary>Ends the run and gives the session's queue on.</summary>
     ValueTask<Refusal?> End(Claim claim, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
@@ -480,22 +480,29 @@ public sealed partial class RunDriver(
     async ValueTask<Refusal?> Complete(Work work, Claim claim, Run.Active run, CancellationToken ct)
     {
         var session = Ids.SessionKey(run.Request.SessionId)!;
-        var message = await blobs.Text(run.Request.Message, ct);
-        var reply = await blobs.Text(run.Reply!, ct);
-        var before = await work.State(Memory.Aggregate, MemoryBook.SummaryKey(session)) is Memory.Kept kept ? await blobs.Text(kept.Text, ct) : null;
-        var results = new List<ToolFinding>();
-        foreach (var result in run.Transcript.OfType<Said.ByTool>())
-        {
-            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
-        }
-        var summary = await blobs.Store(SessionNotes.Summary(before, message, reply), ct);
-        var learning = SessionNotes.Learning(message, reply, results) is { } learned ? await blobs.Store(learned, ct) : null;
         if (await Command(work, claim, new RunCommand.Complete(claim.Epoch, work.Now)) is { } refused)
         {
             return refused;
         }
         work.Finish(claim);
-        return await Turns.LeaveQueue(work, session, claim.Key) ?? await MemoryBook.WriteNotes(work, session, claim.Key, summary, learning);
+        if (await Turns.LeaveQueue(work, session, claim.Key) is { } stuck)
+        {
+            return stuck;
+        }
+        if (memory.NotesByModel && models.TryGetValue(run.Request.Model, out var model) && model is not OfflineModel)
+        {
+            work.Start(new Job(RunNotes.JobKind, claim.Key));
+            return null;
+        }
+        var message = await blobs.Text(run.Request.Message, ct);
+        var reply = await blobs.Text(run.Reply!, ct);
+        var results = new List<ToolFinding>();
+        foreach (var result in run.Transcript.OfType<Said.ByTool>())
+        {
+            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
+        }
+        return await MemoryBook.WriteNotes(
+            work, session, claim.Key, SessionNotes.Turn(message, reply), SessionNotes.Learning(message, reply, results), await MemoryBook.LastOf(work, claim.Key), notes: null);
     }
 
     static async ValueTask<Refusal?> Command(Work work, Claim claim, RunCommand command)

@@ -27,6 +27,13 @@ public sealed record RunOptions
     public TimeSpan DeltaEvery { get; init; } = TimeSpan.FromMilliseconds(100);
 }
 
+/// <summary>Configuration <c>Cowork:Memory</c>.</summary>
+public sealed record MemoryOptions
+{
+    /// <summary>The model that answered a run is asked for its notes when it has completed; false: they are extracted by rule, as they are for the offline model.</summary>
+    public bool NotesByModel { get; init; } = true;
+}
+
 /// <summary>Configuration <c>Cowork:Approvals</c>.</summary>
 public sealed record ApprovalOptions
 {

@@ -19,23 +19,26 @@ public static partial class SessionNotes
 
     const int QuestionChars = 160;
     const int AnswerChars = 240;
+    const int TurnChars = QuestionChars + AnswerChars + 24;
     const int FactsMax = 5;
     const int FactChars = 240;
 
-    const string Asked = "Asked: ";
-
-    /// <summary>What the session was about: its last turns, one line each, oldest first, as many as fit.</summary>
-    /// <param name="previous">The summary before this run.</param>
-    public static string Summary(string? previous, string message, string reply)
+    /// <summary>What the session was about: its last turns, one line each, oldest first, as many as fit. Runs whose notes come late are told after later ones.</summary>
+    /// <param name="previous">The summary without this run.</param>
+    /// <param name="turn">What the run was about: of <see cref="Turn"/>, or a model's words.</param>
+    public static string Summary(string? previous, string turn)
     {
-        var turns = (previous ?? "").Split('\n').Where(l => l.StartsWith(Asked, StringComparison.Ordinal)).ToList();
-        turns.Add($"{Asked}{Short(Question(message), QuestionChars)} Answered: {Short(reply, AnswerChars)}");
+        var turns = (previous ?? "").Split('\n').Where(l => l.Length > 0).ToList();
+        turns.Add(FileText.Cut(FileText.OneLine(turn), TurnChars));
         while (turns.Sum(t => t.Length + 1) - 1 > SummaryChars)
         {
             turns.RemoveAt(0);
         }
         return string.Join('\n', turns);
     }
+
+    /// <summary>What the run was about, on one line.</summary>
+    public static string Turn(string message, string reply) => $"Asked: {Short(Question(message), QuestionChars)} Answered: {Short(reply, AnswerChars)}";
 
     /// <summary>
     /// What the run found out: the question, and the facts with their sources that the reply or the tools named. Null when there is none.

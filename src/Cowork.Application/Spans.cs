@@ -58,6 +58,10 @@ public static class Spans
         "run", ActivityKind.Consumer, ParentOf(began),
         [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
 
+    /// <summary>The work on the notes of a run that has completed: in the run's trace.</summary>
+    public static Activity? Notes(Claim claim, Began? began) => !Source.HasListeners() ? null : Source.StartActivity(
+        "notes", ActivityKind.Consumer, ParentOf(began), [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch)]);
+
     /// <summary>A command about a run that another request asked for is of its own trace; a link leads to the run's.</summary>
     public static void LinkTo(Began? began, Origin by)
     {

@@ -31,21 +31,29 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256, 
 /// <param name="Message">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
 /// <param name="Key">The body's <c>idempotency_key</c>: within the session, for ever.</param>
 /// <param name="Header">The header's key.</param>
-public sealed record TurnRequest(string Session, string Message, string? Model, string? Key, RequestKey? Header);
+/// <param name="Source">What the message was made from; null: somebody's own words.</param>
+/// <param name="RequestSha256">Hex, of what a repeat under the body's key must have asked; null: the message.</param>
+public sealed record TurnRequest(
+    string Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
 
 /// <param name="Run">Key of the run.</param>
 /// <param name="Reused">The body's key had been used: this is the run that it started.</param>
 /// <param name="Replayed">The header's key had been used.</param>
-public sealed record Turn(string Run, bool Reused, bool Replayed);
+/// <param name="Accepted">What started the run; null: an earlier request did.</param>
+public sealed record Turn(string Run, bool Reused, bool Replayed, SubmitTurn? Accepted = null);
 
-/// <summary>Makes a turn a run at the end of its session's queue.</summary>
+/// <summary>
+/// Makes a turn a run at the end of its session's queue. What starts runs for other reasons puts it into its own work: <see cref="Decide"/> adds to it.
+/// </summary>
 /// <param name="RunId">Of the new run, when it comes to be.</param>
 /// <param name="Session">Key of the session.</param>
-/// <param name="MessageSha256">Hex, of the message's UTF-8 bytes: what a repeat under the same key must have asked.</param>
+/// <param name="RequestSha256">Hex: what a repeat under the same key must have asked.</param>
 /// <param name="Key">The body's key, within the session.</param>
 /// <param name="WaitingMax">Runs that may wait behind the session's first.</param>
+/// <param name="Source">What the message was made from; null: somebody's own words.</param>
 public sealed record SubmitTurn(
-    string RunId, string Session, Content Message, string MessageSha256, string Model, string? Key, RequestKey? Header, int WaitingMax) : ICommand
+    string RunId, string Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
+    : ICommand
 {
     public async ValueTask<Refusal?> Decide(Work work)
     {
@@ -59,15 +67,15 @@ public sealed record SubmitTurn(
         }
         if (Key is not null)
         {
-            var scope = $"session {Session}";
-            var claim = new IdempotencyKeyCommand.Claim(scope, Key, MessageSha256, RunId, null, null, work.Now);
+            var scope = Scope(Session);
+            var claim = new IdempotencyKeyCommand.Claim(scope, Key, RequestSha256, RunId, null, null, work.Now);
             if (await work.Do(IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, Key), claim) is { } inBody)
             {
                 return inBody;
             }
         }
         var run = Ids.Key(RunId, "run")!;
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now);
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now, Source);
         if (await work.Do(Run.Aggregate, run, create, Session, run) is { } impossible)
         {
             return impossible;
@@ -78,6 +86,9 @@ public sealed record SubmitTurn(
         }
         return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, run);
     }
+
+    /// <summary>Of a body's keys.</summary>
+    internal static string Scope(string session) => $"session {session}";
 }
 
 /// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
@@ -127,7 +138,7 @@ public sealed record DeleteSession(string Session) : ICommand
 }
 
 /// <summary>Takes turns: each becomes one run at the end of its session's queue.</summary>
-public sealed class Turns(ICommands commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
+public sealed class Turns(Commands known, ICommands commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
@@ -141,17 +152,36 @@ public sealed class Turns(ICommands commands, IRunQueries queries, IBlobs blobs,
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
         }
         var message = await blobs.Store(request.Message, ct);
-        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
+        var digest = request.RequestSha256 ?? Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
         var key = Ids.NewKey(clock.GetUtcNow());
         var submit = new SubmitTurn(
-            $"run_{key}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header, options.QueuedPerSessionMax);
+            $"run_{key}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header, options.QueuedPerSessionMax,
+            request.Source);
         return await commands.Execute(org, by, submit, ct) switch
         {
-            null => (new(key, Reused: false, Replayed: false), null),
+            null => (new(key, Reused: false, Replayed: false, submit), null),
             { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
                 (new(Ids.Key(existing, "run")!, Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
             { } refused => (null, refused),
         };
+    }
+
+    /// <summary>The run that the same request started before; null: it did not come before.</summary>
+    /// <param name="session">Key of the session.</param>
+    /// <param name="requestSha256">As in <see cref="TurnRequest.RequestSha256"/>.</param>
+    internal async ValueTask<Turn?> Earlier(string org, string session, string requestSha256, string? key, RequestKey? header, CancellationToken ct)
+    {
+        if (header is not null && await Claimed(header.Scope, header.Key, header.RequestSha256, header.Kept) is { } replayed)
+        {
+            return new(replayed, Reused: false, Replayed: true);
+        }
+        return key is not null && await Claimed(SubmitTurn.Scope(session), key, requestSha256, null) is { } reused ? new(reused, Reused: true, Replayed: false) : null;
+
+        async ValueTask<string?> Claimed(string scope, string name, string sha256, TimeSpan? kept) =>
+            await known.Fresh(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, name), ct) is IdempotencyKey.Claimed { RunId: { } run } claimed
+            && claimed.RequestSha256 == sha256 && !(clock.GetUtcNow() - claimed.At > kept)
+                ? Ids.Key(run, "run")
+                : null;
     }
 
     internal static async ValueTask<Refusal?> Cancel(Work work, string run)

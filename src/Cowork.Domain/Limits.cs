@@ -27,6 +27,18 @@ public static class Limits
     /// <summary>Longest note of a decision on an approval, in characters.</summary>
     public const int NoteCharsMax = 4_000;
 
+    /// <summary>Longest name of a skill, in characters.</summary>
+    public const int SkillNameCharsMax = 64;
+
+    /// <summary>Longest description of a skill, in characters.</summary>
+    public const int DescriptionCharsMax = 4_000;
+
+    /// <summary>Versions of one skill: all of them are held in memory while it is in use.</summary>
+    public const int SkillVersionsMax = 1_000;
+
+    /// <summary>Longest name of a template's parameter, in characters.</summary>
+    public const int ParamNameCharsMax = 64;
+
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
 

@@ -8,13 +8,30 @@ public abstract record MemoryCommand(DateTimeOffset Now)
     /// <summary>Writes the memory, or writes it anew.</summary>
     /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
     /// <param name="RunId">The run that it came from.</param>
-    public sealed record Write(string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset Now) : MemoryCommand(Now);
+    /// <param name="Event">The event of that run that it follows from.</param>
+    /// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+    public sealed record Write(
+        string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset Now, EventRef? Event = null, ModelNotes? Notes = null)
+        : MemoryCommand(Now);
 }
 
 public abstract record MemoryEvent(DateTimeOffset At) : Event(At)
 {
-    public sealed record MemoryWritten(string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset At) : MemoryEvent(At);
+    /// <param name="Event">The event of the run that it follows from.</param>
+    /// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+    public sealed record MemoryWritten(
+        string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset At, EventRef? Event = null, ModelNotes? Notes = null)
+        : MemoryEvent(At);
 }
+
+/// <summary>An event of the log, by its place in its stream.</summary>
+public sealed record EventRef(string StreamId, long Version);
+
+/// <summary>What asking a run's model for notes came to.</summary>
+/// <param name="RequestSha256">Digest of the request's canonical form; the request itself follows from the run's events.</param>
+/// <param name="CostMicroUsd">Millionths of a US dollar; null when the model has no price.</param>
+/// <param name="Failure">Why the note is extracted by rule instead; null: it is the model's own.</param>
+public sealed record ModelNotes(string Model, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, RunError? Failure = null);
 
 /// <summary>Something to remember across runs: what a session was about, what was learned, or what the agent was told to keep.</summary>
 public abstract record Memory
@@ -28,7 +45,7 @@ public abstract record Memory
     public static Decision<MemoryEvent> Decide(MemoryCommand command, Memory state) => (command, state) switch
     {
         (Write c, Kept k) when k.RunId == c.RunId && k.Text == c.Text => Decision<MemoryEvent>.Nothing,
-        (Write c, _) => new MemoryWritten(c.MemoryId, c.Kind, c.Text, c.SessionId, c.RunId, c.Now),
+        (Write c, _) => new MemoryWritten(c.MemoryId, c.Kind, c.Text, c.SessionId, c.RunId, c.Now, c.Event, c.Notes),
         _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
     };
 

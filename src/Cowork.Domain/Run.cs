@@ -11,7 +11,9 @@ namespace Cowork.Domain;
 /// </summary>
 public abstract record RunCommand(DateTimeOffset Now)
 {
-    public sealed record Create(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Source">What the message was made from; null: somebody's own words.</param>
+    public sealed record Create(
+        string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
 
     /// <summary>Begins the run, or takes it over from a driver that is gone.</summary>
     public sealed record Begin(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -57,7 +59,9 @@ public abstract record RunCommand(DateTimeOffset Now)
 
 public abstract record RunEvent(DateTimeOffset At) : Event(At)
 {
-    public sealed record RunCreated(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Source">What the message was made from; null: somebody's own words.</param>
+    public sealed record RunCreated(
+        string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -126,12 +130,21 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record RunCancelled(DateTimeOffset At) : RunEvent(At);
 }
 
+/// <summary>What a run's message was made from.</summary>
+/// <param name="SkillVersion">Of the skill, the very one whose template was rendered.</param>
+/// <param name="ScheduleId">The schedule that started the run.</param>
+/// <param name="Slot">The planned time that it was started for; null: by hand.</param>
+public sealed record RunSource(string? SkillId = null, int? SkillVersion = null, string? ScheduleId = null, DateTimeOffset? Slot = null);
+
 /// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
 public sealed record RunError(string Code, string Message);
 
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
 /// <param name="Id">The memory's id, <c>mem_…</c>.</param>
-public sealed record Provenance(string Kind, string Id);
+/// <param name="Version">Of the memory, as it was put before the model.</param>
+/// <param name="RunId">The run that the memory came from.</param>
+/// <param name="Event">The event of that run that it follows from.</param>
+public sealed record Provenance(string Kind, string Id, long? Version = null, string? RunId = null, EventRef? Event = null);
 
 /// <summary>A memory as it was retrieved for a run.</summary>
 public sealed record Recalled(Provenance From, Content Text);
@@ -207,7 +220,7 @@ public abstract record Said
 }
 
 /// <summary>What the run was asked for.</summary>
-public sealed record RunRequest(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey);
+public sealed record RunRequest(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null);
 
 /// <summary>What a run has used so far.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -267,7 +280,7 @@ public abstract record Run
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
-        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now),
+        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -305,7 +318,7 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false),
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },

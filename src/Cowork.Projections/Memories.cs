@@ -4,8 +4,13 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>A memory, found by full text when a run starts or <c>recall</c> is called.</summary>
+/// <param name="SessionId">Key of the session.</param>
 /// <param name="RunId">The run that it came from.</param>
-public sealed record MemoryRow(string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+/// <param name="Event">The event of that run that it follows from.</param>
+/// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+public sealed record MemoryRow(
+    string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, EventRef? Event = null,
+    ModelNotes? Notes = null);
 
 /// <summary>The memories' read model: retrieval at a run's start, and <c>recall</c>.</summary>
 public static class Memories
@@ -18,7 +23,7 @@ public static class Memories
 
     public static MemoryRow? Evolve(MemoryRow? row, Recorded e) => e.Event switch
     {
-        MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At),
+        MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At, w.Event, w.Notes),
         _ => row,
     };
 }

@@ -7,7 +7,10 @@ namespace Cowork.Projections;
 public static class ReadModels
 {
     /// <summary>Every read model that is written in the append transaction.</summary>
-    public static IReadOnlyList<IReadModel> All { get; } = [Sessions.Model, Runs.Model, Approvals.Model, Memories.Model, Tokens.Model];
+    public static IReadOnlyList<IReadModel> All { get; } =
+    [
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model,
+    ];
 
     /// <summary>Every read model that follows the log.</summary>
     public static IReadOnlyList<IFollowingModel> Following { get; } = [Metrics.Model];
@@ -23,7 +26,11 @@ public static class ReadModels
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
+[JsonSerializable(typeof(ArtifactRow))]
+[JsonSerializable(typeof(ArtifactVersionRow))]
 [JsonSerializable(typeof(MemoryRow))]
+[JsonSerializable(typeof(SkillRow))]
+[JsonSerializable(typeof(SkillVersionRow))]
 [JsonSerializable(typeof(TokenRow))]
 [JsonSerializable(typeof(MetricsRow))]
 sealed partial class RowJson : JsonSerializerContext;

@@ -51,8 +51,8 @@ public sealed class RunQueries(IRows rows) : IRunQueries
     }
 
     public async ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, CancellationToken ct) =>
-        [.. (await rows.Search(org, Memories.Model.Table, text, max, ct)).Select(row => Memories.Model.Read(row.Json.Span))
-            .Select(memory => new Recalled(new(memory.Kind, memory.MemoryId), memory.Text))];
+        [.. (await rows.Search(org, Memories.Model.Table, text, max, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
+            .Select(m => new Recalled(new(m.Memory.Kind, m.Memory.MemoryId, m.Version, m.Memory.RunId, m.Memory.Event), m.Memory.Text))];
 
     EarlierTurn? Turn(string org, Row row)
     {

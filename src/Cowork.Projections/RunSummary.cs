@@ -42,8 +42,16 @@ public static class RunSummary
     {
         WriteContent(writer, "message", run.Message, message);
         writer.WriteString("model", run.Model);
-        writer.WriteNull("skill_id");
-        writer.WriteNull("skill_version");
+        writer.WriteString("skill_id", run.Source?.SkillId);
+        if (run.Source?.SkillVersion is { } version)
+        {
+            writer.WriteNumber("skill_version", version);
+        }
+        else
+        {
+            writer.WriteNull("skill_version");
+        }
+        writer.WriteString("schedule_id", run.Source?.ScheduleId);
         WriteTime(writer, "started_at", run.StartedAt);
         WriteTime(writer, "completed_at", run.CompletedAt);
         writer.WriteNumber("attempt", run.Attempt);

@@ -13,6 +13,7 @@ namespace Cowork.Projections;
 /// <param name="Reply">The model's text so far, or its last.</param>
 /// <param name="RequestedBy">Who sent the turn.</param>
 /// <param name="CancelRequested">Asked for, not yet done.</param>
+/// <param name="Source">What the message was made from; null: somebody's own words.</param>
 public sealed record RunRow(
     string RunId,
     string SessionId,
@@ -31,7 +32,8 @@ public sealed record RunRow(
     string RequestedBy,
     DateTimeOffset CreatedAt,
     DateTimeOffset? StartedAt,
-    DateTimeOffset? CompletedAt)
+    DateTimeOffset? CompletedAt,
+    RunSource? Source = null)
 {
     /// <summary>Nothing more will happen to the run.</summary>
     [JsonIgnore]
@@ -52,7 +54,7 @@ public static class Runs
     public static RunRow? Evolve(RunRow? row, Recorded e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
-            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null),
+            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt },

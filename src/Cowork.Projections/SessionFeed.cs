@@ -60,6 +60,7 @@ public static class SessionFeed
             "llm_response.v1" or "run_completed.v1" => Money,
             "tool_call.v1" or "approval_requested.v1" => Input,
             "tool_result.v1" => Preview,
+            "memory_written.v1" => Notes,
             // Secrets' hashes and stored answers are nobody's business, the auditor's included: he can see that there are some.
             "token_issued.v1" => static (json, member) => Except(json, member, "secret_sha256"),
             "idempotency_key_claimed.v1" => static (json, member) => Except(json, member, "answer"),
@@ -106,6 +107,21 @@ public static class SessionFeed
         {
             member.WriteTo(json);
         }
+    }
+
+    static void Notes(Utf8JsonWriter json, JsonProperty member)
+    {
+        if (!member.NameEquals("notes"))
+        {
+            member.WriteTo(json);
+            return;
+        }
+        json.WriteStartObject(member.Name);
+        foreach (var part in member.Value.EnumerateObject())
+        {
+            Money(json, part);
+        }
+        json.WriteEndObject();
     }
 
     /// <summary>A model writes its arguments as text; most of the time the text is a JSON object.</summary>

@@ -21,6 +21,7 @@ static class Composition
         services.AddSingleton(settings);
         services.AddSingleton(settings.Runs);
         services.AddSingleton(settings.Approvals);
+        services.AddSingleton(settings.Memory);
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
         services.AddSingleton(TimeProvider.System);
@@ -61,6 +62,7 @@ static class Composition
     static void AddRuns(IServiceCollection services)
     {
         services.AddSingleton<Turns>();
+        services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>(all => new(all.GetRequiredService<Policy>()));
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<ITool, ListFiles>();
@@ -79,6 +81,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<IJobHandler, ApprovalExpiry>();
+        services.AddSingleton<IJobHandler, RunNotes>();
         services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
         // The queue is the engine's to dispose of, so that it is no service of its own here.
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(

@@ -131,6 +131,9 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapTurns();
         app.MapRuns();
         app.MapApprovals();
+        app.MapArtifacts();
+        app.MapSkills();
+        app.MapMemories();
         app.MapFeeds();
         app.MapMetrics();
         app.MapTokens();

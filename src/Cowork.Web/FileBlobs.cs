@@ -101,6 +101,22 @@ public sealed class FileBlobs(string directory) : IBlobs
         }
     }
 
+    public Stream? Open(string sha256)
+    {
+        if (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigitLower))
+        {
+            return null;
+        }
+        try
+        {
+            return new FileStream(PathOf(sha256), new FileStreamOptions { Options = FileOptions.Asynchronous | FileOptions.SequentialScan });
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            return null;
+        }
+    }
+
     string PathOf(string sha256) => Path.Combine(directory, sha256[..2], sha256);
 
     /// <summary>Brings a folder's names to disk: without it a power cut may take back a rename whose file was flushed.</summary>

@@ -56,6 +56,8 @@ public sealed record HostSettings
 
     public ApprovalOptions Approvals { get; init; } = new();
 
+    public MemoryOptions Memory { get; init; } = new();
+
     /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
@@ -105,6 +107,7 @@ public sealed record HostSettings
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
+            Memory = new() { NotesByModel = NotesByModel(cowork["Memory:Notes"]) },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = NonEmpty(cowork["Log:Format"]) switch
             {
@@ -183,6 +186,13 @@ public sealed record HostSettings
             ? new() { ExpireAfter = expire, FourEyes = approvals.GetValue("FourEyes", usual.FourEyes) }
             : throw new ArgumentException($"Cowork:Approvals:ExpireAfter is {expire}; it must be longer than nothing.");
     }
+
+    static bool NotesByModel(string? notes) => NonEmpty(notes) switch
+    {
+        null or "model" => true,
+        "extract" => false,
+        _ => throw new ArgumentException($"Cowork:Memory:Notes is \"{notes}\"; it may be model or extract."),
+    };
 
     static string? DatabaseOf(IConfiguration configuration)
     {

@@ -65,4 +65,58 @@ public sealed class ArtifactSpecs : IDisposable
         bundle![media] = (byte)'T';
         Assert.Equal("$.artifacts[0].media_type", TraceVerifier.Verify(bundle).Fault!.Place);
     }
+
+    [Fact]
+    public async Task What_one_session_overwrites_moves_or_deletes_stays_the_others_artifact()
+    {
+        var allowed = new Policy([new("all", PolicyOutcome.Allow, "Everything.")]);
+        var blobs = new InMemoryBlobs();
+        var bench = new Bench
+        {
+            Blobs = blobs,
+            Workspace = work.Root,
+            Policy = allowed,
+            Tools = [new WriteFile(allowed, blobs), new MoveFile(allowed, blobs), new DeleteFile(allowed)],
+        };
+        var host = bench.AddHost("n1");
+        await host.OpenSession("s");
+        await host.OpenSession("t");
+        await Go("s", """write_file {"path":".anton/output/r.md","content":"of s"}""");
+        await Go("t", """write_file {"path":".anton/output/r.md","content":"of t"}""");
+        Assert.Equal(["s r.md 1 of s", "t r.md 1 of t"], await Versions());
+        await Go("t", """move_file {"from":".anton/output/r.md","to":".anton/output/moved.md"}""");
+        await Go("t", """delete_file {"path":".anton/output/moved.md"}""");
+        Assert.Equal(["s r.md 1 of s", "t moved.md 1 of t", "t r.md 1 of t"], await Versions());
+        await Go("s", """write_file {"path":".anton/output/r.md","content":"of t"}"""); // t's very bytes, and s's version 2
+        await Go("t", """write_file {"path":".anton/output/r.md","content":"of t"}""");
+        Assert.Equal(["s r.md 1 of s", "s r.md 2 of t", "t moved.md 1 of t", "t r.md 1 of t"], await Versions());
+        foreach (var model in ReadModels.All)
+        {
+            Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
+        }
+
+        async Task Go(string session, string call)
+        {
+            await host.Send(session, $"go\n{call}");
+            await foreach (var (claim, lost) in host.Node.Claims(default))
+            {
+                Assert.True(await ((IJobHandler)host.Driver).Run(claim, lost));
+                break;
+            }
+        }
+
+        async Task<IEnumerable<string>> Versions()
+        {
+            var told = new List<string>();
+            foreach (var row in await ((IRows)bench.Engine).List(Bench.Org, ArtifactVersions.Model.Table, new(), default))
+            {
+                var version = ArtifactVersions.Model.Read(row.Json.Span);
+                var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Artifacts.Model.Table, Ids.Key(version.ArtifactId, "art")!, default))!.Json.Span);
+                var text = System.Text.Encoding.UTF8.GetString((await blobs.Get(version.Sha256, default))!);
+                Assert.Equal(text.Length, version.Bytes);
+                told.Add($"{of.SessionId} {of.Path[".anton/output/".Length..]} {version.Version} {text}");
+            }
+            return told.Order(StringComparer.Ordinal);
+        }
+    }
 }

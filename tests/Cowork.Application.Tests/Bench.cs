@@ -37,6 +37,9 @@ sealed class Bench
 
     public ApprovalOptions Approvals { get; init; } = new();
 
+    /// <summary>By rule, so that a run is all that a host has to do.</summary>
+    public MemoryOptions Memory { get; init; } = new() { NotesByModel = false };
+
     /// <summary>Every session's folder.</summary>
     public string Workspace { get; init; } = "/w";
 
@@ -78,15 +81,18 @@ sealed class Bench
             Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10));
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
             var queries = new RunQueries(bench.Engine);
-            Turns = new(Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            Skills = new(Commands, Turns, bench.Blobs);
+            var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
             Driver = new(
-                Commands, Hub, queries, new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model },
+                Commands, Hub, queries, models,
                 new Toolbox(bench.Tools ?? [bench.Tool]),
-                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, name, bench.Clock, NullLogger<RunDriver>.Instance);
+                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, bench.Memory, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
+            Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
             workspace = bench.Workspace;
-            runner = new(Node, [Driver, Expiry], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+            runner = new(Node, [Driver, Expiry, Notes], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
 
         public FeedHub Hub { get; }
@@ -97,11 +103,15 @@ sealed class Bench
 
         public Turns Turns { get; }
 
+        public SkillRuns Skills { get; }
+
         public RunDriver Driver { get; }
 
         public ApprovalDecisions Decisions { get; }
 
         public ApprovalExpiry Expiry { get; }
+
+        public RunNotes Notes { get; }
 
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 
@@ -121,7 +131,7 @@ sealed class Bench
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                IJobHandler handler = claim.Kind == Expiry.Kind ? Expiry : Driver;
+                var handler = new IJobHandler[] { Driver, Expiry, Notes }.Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

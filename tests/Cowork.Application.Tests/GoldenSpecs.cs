@@ -11,6 +11,8 @@ using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.SessionEvent;
+using static Cowork.Domain.SkillEvent;
+using static Cowork.Domain.UniqueNameEvent;
 
 namespace Cowork.Application.Tests;
 
@@ -54,6 +56,12 @@ public sealed class GoldenSpecs
         new ArtifactDiscovered(
             $"art_{Key}", $"sess_{Key}", $"run_{Key}", ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten($"mem_{Key}", "session_summary", Text, $"sess_{Key}", $"run_{Key}", At),
+        new SkillCreated(
+            $"skill_{Key}", new("cohort_churn", "Analyze churn", """{"team":"a"}""", Content.Of("Show churn by {dimension}."), ["dimension"], null, []), At),
+        new SkillVersionAdded(2, new("weekly-report", "", "{}", null, [], Text, ["read_file", "recall"]), At),
+        new SkillDeleted(At),
+        new NameClaimed("skill", "cohort_churn", $"skill_{Key}", At),
+        new NameReleased($"skill_{Key}", At),
         new IdempotencyKeyClaimed("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
         new TokenRevoked(At),
@@ -88,9 +96,32 @@ public sealed class GoldenSpecs
         var cached = ((LlmResponse)Sample("llm_response.v1")) with { CachedTokens = 100 };
         var golden = File.ReadAllText(GoldenFile("llm_response.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"cost_micro", "\"cached_tokens\":100,\"cost_micro", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(cached)));
+
         var asked = ((ApprovalRequested)Sample("approval_requested.v1")) with { Paths = ["report.md"] };
         golden = File.ReadAllText(GoldenFile("approval_requested.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"reason", "\"paths\":[\"report.md\"],\"reason", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(asked)));
+
+        var scheduled = ((RunCreated)Sample("run_created.v1")) with { Source = new($"skill_{Key}", 3, $"sched_{Key}", At) };
+        golden = File.ReadAllText(GoldenFile("run_created.v1")).TrimEnd('\n');
+        var source = $$"""{"schedule_id":"sched_{{Key}}","skill_id":"skill_{{Key}}","skill_version":3,"slot":"2026-01-01T09:00:00.000Z"}""";
+        var written = EventJson.Write(scheduled);
+        Assert.Equal($$"""{{golden[..^1]}},"source":{{source}}}""", Encoding.UTF8.GetString(written));
+        Assert.Equal(scheduled, EventJson.Read("run_created.v1", written, At));
+
+        var from = new EventRef($"run-{Key}", 9);
+        var noted = ((MemoryWritten)Sample("memory_written.v1")) with { Event = from, Notes = new("m", "00", 300, 40, null, new("notes_invalid", "No.")) };
+        written = EventJson.Write(noted);
+        Assert.Contains(
+            $$$"""{"event":{"stream_id":"run-{{{Key}}}","version":9},""", Encoding.UTF8.GetString(written), StringComparison.Ordinal);
+        Assert.Contains(
+            """{"failure":{"code":"notes_invalid","message":"No."},"input_tokens":300,"model":"m","output_tokens":40,"request_sha256":"00"}""",
+            Encoding.UTF8.GetString(written), StringComparison.Ordinal);
+        Assert.Equal(noted, EventJson.Read("memory_written.v1", written, At));
+
+        var retrieved = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Provenance = [new("learning", $"mem_{Key}", 3, $"run_{Key}", from)] };
+        Assert.Contains(
+            $$$"""[{"event":{"stream_id":"run-{{{Key}}}","version":9},"id":"mem_{{{Key}}}","kind":"learning","run_id":"run_{{{Key}}}","version":3}]""",
+            Encoding.UTF8.GetString(EventJson.Write(retrieved)), StringComparison.Ordinal);
     }
 
     static Event Sample(string name) =>

@@ -21,8 +21,10 @@ sealed class ModelBench : IAsyncDisposable
     readonly ModelCatalog catalog;
     readonly Task working;
 
-    public ModelBench(string provider, Func<ModelSettings, ModelSettings>? change = null)
+    /// <param name="notes">The model is asked for the notes of its runs, too.</param>
+    public ModelBench(string provider, Func<ModelSettings, ModelSettings>? change = null, bool notes = false)
     {
+        Bench = new() { Options = new() { DefaultModel = "clever" }, Memory = new() { NotesByModel = notes } };
         Wire = Dialect.Of(provider);
         var settings = new ModelSettings
         {
@@ -44,7 +46,7 @@ sealed class ModelBench : IAsyncDisposable
 
     public ModelServer Server { get; } = new();
 
-    public Bench Bench { get; } = new() { Options = new() { DefaultModel = "clever" } };
+    public Bench Bench { get; }
 
     public Bench.Host Host { get; }
 

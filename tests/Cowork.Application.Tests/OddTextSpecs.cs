@@ -57,7 +57,7 @@ public sealed class OddTextSpecs
                     [new(ChatRole.System, "Memories:" + Text(random)), new(ChatRole.Assistant, Text(random)), new(ChatRole.User, message)],
                     new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Root } });
                 Assert.NotNull(answer.FinishReason);
-                SessionNotes.Learning(message, SessionNotes.Summary(Text(random), message, answer.Text), [new("x", Text(random), false)]);
+                SessionNotes.Learning(message, SessionNotes.Summary(Text(random), SessionNotes.Turn(message, answer.Text)), [new("x", Text(random), false)]);
             });
             Assert.True(response is null or OfflineModelFailedException, response?.ToString());
         }

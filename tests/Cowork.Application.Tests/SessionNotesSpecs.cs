@@ -7,9 +7,9 @@ public sealed class SessionNotesSpecs
     [Fact]
     public void A_summary_holds_the_last_turns_oldest_first()
     {
-        var first = SessionNotes.Summary(null, "Where is\nBarrow?", "In Alaska.");
+        var first = SessionNotes.Summary(null, SessionNotes.Turn("Where is\nBarrow?", "In Alaska."));
         Assert.Equal("Asked: Where is Barrow? Answered: In Alaska.", first);
-        Assert.Equal($"{first}\nAsked: And Nome? Answered: There too.", SessionNotes.Summary(first, "And Nome?", "There too."));
+        Assert.Equal($"{first}\nAsked: And Nome? Answered: There too.", SessionNotes.Summary(first, SessionNotes.Turn("And Nome?", "There too.")));
     }
 
     [Fact]
@@ -18,7 +18,8 @@ public sealed class SessionNotesSpecs
         var summary = "";
         for (var i = 0; i < 50; i++)
         {
-            summary = SessionNotes.Summary(summary, $"Question {i} {string.Concat(Enumerable.Repeat("word ", 200))}", string.Concat(Enumerable.Repeat("answer ", 200)));
+            summary = SessionNotes.Summary(
+                summary, SessionNotes.Turn($"Question {i} {string.Concat(Enumerable.Repeat("word ", 200))}", string.Concat(Enumerable.Repeat("answer ", 200))));
             Assert.InRange(summary.Length, 1, SessionNotes.SummaryChars);
         }
         Assert.Contains("Question 49 ", summary, StringComparison.Ordinal);
@@ -27,10 +28,18 @@ public sealed class SessionNotesSpecs
     }
 
     [Fact]
+    public void A_models_words_on_a_turn_are_one_line_within_bounds()
+    {
+        Assert.Equal("One.\nTwo lines.", SessionNotes.Summary("One.", " Two\nlines. "));
+        var longest = SessionNotes.Summary(null, string.Concat(Enumerable.Repeat("word ", 1_000)));
+        Assert.InRange(longest.Length, 300, 450);
+    }
+
+    [Fact]
     public void Directives_are_not_what_was_asked()
     {
-        Assert.Equal("Asked: Look. Answered: Done.", SessionNotes.Summary(null, "Look.\n/tool list_files\n/say Done.", "Done."));
-        Assert.Equal("Asked: use of list_files Answered: Done.", SessionNotes.Summary(null, "/tool list_files", $"Done. {OfflineModel.WhatThisIs}"));
+        Assert.Equal("Asked: Look. Answered: Done.", SessionNotes.Turn("Look.\n/tool list_files\n/say Done.", "Done."));
+        Assert.Equal("Asked: use of list_files Answered: Done.", SessionNotes.Turn("/tool list_files", $"Done. {OfflineModel.WhatThisIs}"));
     }
 
     [Fact]

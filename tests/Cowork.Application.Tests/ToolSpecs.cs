@@ -270,7 +270,7 @@ public sealed class ToolSpecs : IDisposable
             return new(byToken[context.IdempotencyToken].Id);
         }
 
-        public ValueTask<IReadOnlyList<(string Id, string Kind, string Text)>> Recall(string org, string query, int limit, CancellationToken ct) =>
-            new([.. byToken.Values.Where(m => m.Text.Contains(query, StringComparison.Ordinal)).Take(limit).Select(m => (m.Id, "memory", m.Text))]);
+        public ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct) =>
+            new([.. byToken.Values.Where(m => m.Text.Contains(query, StringComparison.Ordinal)).Take(limit).Select(m => (new Provenance("memory", m.Id), m.Text))]);
     }
 }

@@ -24,5 +24,7 @@ public sealed class InMemoryBlobs : IBlobs
         return (await Put(all.ToArray(), ct), all.Length);
     }
 
+    public Stream? Open(string sha256) => bySha256.TryGetValue(sha256, out var bytes) ? new MemoryStream(bytes, writable: false) : null;
+
     public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => new(bySha256.GetValueOrDefault(sha256));
 }

@@ -40,7 +40,7 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
                 Assert.Equal(method == "post", operation["requestBody"] is not null);
                 var responses = operation["responses"]!.AsObject();
                 Assert.True(responses.Any(r => r.Key.StartsWith('2')), where);
-                foreach (var (status, response) in responses.Where(r => r.Key is not "204"))
+                foreach (var (status, response) in responses.Where(r => r.Key is not ("204" or "304")))
                 {
                     var contents = response!["content"]!.AsObject();
                     Assert.Equal((where, path == "/metrics" && status == "200" ? 3 : 1), (where, contents.Count));
@@ -61,6 +61,11 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
         var turn = (await http.Turn(session["session_id"], "/say ok")).Is(200);
         var run = turn["run_id"];
         var refused = await http.Get("/sessions/nobody");
+        var writing = (await http.Turn(session["session_id"], "/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"x\"}")).Is(200)["run_id"];
+        var made = (await http.Get($"/runs/{writing}/artifacts")).Json.GetProperty("artifacts")[0];
+        var artifact = $"/artifacts/{made.GetProperty("artifact_id")}";
+        var skill = (await http.Post("/skills", """{"name":"described","prompt_template":"/say ok"}""")).Is(201);
+        var skillRun = (await http.Post($"/skills/{skill["skill_id"]}/run", $$"""{"session_id":"{{session["session_id"]}}"}""")).Is(200);
         (string Schema, JsonElement Answer)[] pairs =
         [
             ("SessionAnswer", session.Json),
@@ -71,6 +76,17 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
             ("RunList", (await http.Get($"/sessions/{session["session_id"]}/runs")).Json),
             ("CancelAnswer", (await http.Post($"/runs/{run}/cancel")).Json),
             ("ArtifactList", (await http.Get($"/runs/{run}/artifacts")).Json),
+            ("ArtifactDetails", made),
+            ("ArtifactSummary", (await http.Get(artifact)).Json),
+            ("ArtifactVersionList", (await http.Get($"{artifact}/versions")).Json),
+            ("ArtifactVersionDetails", (await http.Get($"{artifact}/versions")).Json.GetProperty("versions")[0]),
+            ("SkillDetails", skill.Json),
+            ("SkillList", (await http.Get("/skills")).Json),
+            ("SkillVersionDetails", (await http.Get($"/skills/{skill["skill_id"]}/versions/1")).Json),
+            ("SkillVersionList", (await http.Get($"/skills/{skill["skill_id"]}/versions")).Json),
+            ("SkillRunAnswer", skillRun.Json),
+            ("MemoryList", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json),
+            ("MemoryDetails", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json.GetProperty("memories")[0]),
             ("EventList", (await http.Get($"/sessions/{session["session_id"]}/events")).Json),
             ("FeedEvent", (await http.Events(session["session_id"]))[0]),
             ("TenantEventList", (await http.Get("/events")).Json),

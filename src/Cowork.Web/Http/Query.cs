@@ -68,6 +68,36 @@ public sealed record ApprovalInPath(string Key)
         ValueTask.FromResult(new ApprovalInPath(PathIds.Key(http, "approval_id", "approval", id => Ids.Key(id, "appr"))));
 }
 
+/// <summary>An artifact that the path names, by its key.</summary>
+public sealed record ArtifactInPath(string Key)
+{
+    public static ValueTask<ArtifactInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new ArtifactInPath(PathIds.Key(http, "artifact_id", "artifact", id => Ids.Key(id, "art"))));
+}
+
+/// <summary>A skill that the path names, by its key.</summary>
+public sealed record SkillInPath(string Key)
+{
+    public static ValueTask<SkillInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new SkillInPath(PathIds.Key(http, "skill_id", "skill", id => Ids.Key(id, "skill"))));
+}
+
+/// <summary>The number of a version that the path names.</summary>
+public sealed record VersionInPath(int Number)
+{
+    public static ValueTask<VersionInPath> BindAsync(HttpContext http) =>
+        int.TryParse((string?)http.Request.RouteValues["version"], NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0
+            ? ValueTask.FromResult(new VersionInPath(number))
+            : throw new UnreadableRequestException(Problem.Invalid("version", "A version is a whole number from 1."));
+}
+
+/// <summary>A memory that the path names, by its key.</summary>
+public sealed record MemoryInPath(string Key)
+{
+    public static ValueTask<MemoryInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new MemoryInPath(PathIds.Key(http, "memory_id", "memory", id => Ids.Key(id, "mem"))));
+}
+
 /// <summary>An API token that the path names, by its key.</summary>
 public sealed record TokenInPath(string Key)
 {

@@ -13,8 +13,8 @@ public sealed record RunErrorShape(string Code, string Message);
 /// <summary>A run as <c>GET /runs/{id}</c> shows it; <see cref="RunSummary"/> writes it.</summary>
 public sealed record RunDetails(
     string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, string Message, string Model, string? SkillId, int? SkillVersion, DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt,
-    int Attempt, JsonElement? Lineage);
+    decimal CostUsd, DateTimeOffset CreatedAt, string Message, string Model, string? SkillId, int? SkillVersion, string? ScheduleId, DateTimeOffset? StartedAt,
+    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage);
 
 public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
 

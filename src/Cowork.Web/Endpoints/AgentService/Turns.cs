@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -17,13 +18,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 public sealed record NewTurn(string? Message, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewTurn>
 {
-    const double WaitSecondsMax = 3600;
-    const double WaitSecondsDefault = 300;
-
     public static JsonTypeInfo<NewTurn> Json => WebJson.Default.NewTurn;
-
-    /// <summary>How long the client wants to wait for the run.</summary>
-    public TimeSpan Wait() => WaitForCompletion == false ? TimeSpan.Zero : TimeSpan.FromSeconds(WaitTimeoutSeconds ?? WaitSecondsDefault);
 
     public void Check(Faults faults)
     {
@@ -35,13 +30,29 @@ public sealed record NewTurn(string? Message, string? IdempotencyKey = null, boo
         {
             faults.Add("$.message", $"A message has at most {Limits.MessageBytesMax} bytes.");
         }
-        if (IdempotencyKey is { Length: 0 or > Limits.IdempotencyKeyCharsMax })
+        Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+    }
+}
+
+/// <summary>The fields by which whatever starts a run is repeated and waited for.</summary>
+static class Waiting
+{
+    const double SecondsMax = 3600;
+    const double SecondsDefault = 300;
+
+    /// <summary>How long the client wants to wait for the run.</summary>
+    public static TimeSpan Of(bool? waitForCompletion, double? waitTimeoutSeconds) =>
+        waitForCompletion == false ? TimeSpan.Zero : TimeSpan.FromSeconds(waitTimeoutSeconds ?? SecondsDefault);
+
+    public static void Check(string? idempotencyKey, double? waitTimeoutSeconds, Faults faults)
+    {
+        if (idempotencyKey is { Length: 0 or > Limits.IdempotencyKeyCharsMax })
         {
             faults.Add("$.idempotency_key", $"A key has 1 to {Limits.IdempotencyKeyCharsMax} characters.");
         }
-        if (WaitTimeoutSeconds is < 0 or > WaitSecondsMax)
+        if (waitTimeoutSeconds is < 0 or > SecondsMax)
         {
-            faults.Add("$.wait_timeout_seconds", $"Must be from 0 to {WaitSecondsMax}.");
+            faults.Add("$.wait_timeout_seconds", $"Must be from 0 to {SecondsMax}.");
         }
     }
 }
@@ -67,18 +78,23 @@ static class TurnEndpoints
         {
             return Problem.Of(refused!);
         }
-        var view = await waiting.Until(caller.Org, turn, body.Value, session.Key, body.Value.Wait(), ct);
-        return JsonAnswer.Of(
-            view.Row.HasEnded || view.Row.Status == "approval_required" ? 200 : 202,
-            json =>
-            {
-                json.WriteStartObject();
-                view.WriteTurn(json);
-                json.WriteBoolean("reused", turn.Reused);
-                json.WriteEndObject();
-            }) with
-        { Replayed = turn.Replayed };
+        var view = await waiting.Until(caller.Org, turn, Waiting.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
+        return Answer(turn, view);
     }
+
+    /// <summary>What a request is answered with that starts a run.</summary>
+    /// <param name="more">Writes what the answer has beside a turn's.</param>
+    public static JsonAnswer Answer(Turn turn, RunView view, Action<Utf8JsonWriter>? more = null) => JsonAnswer.Of(
+        view.Row.HasEnded || view.Row.Status == "approval_required" ? 200 : 202,
+        json =>
+        {
+            json.WriteStartObject();
+            view.WriteTurn(json);
+            json.WriteBoolean("reused", turn.Reused);
+            more?.Invoke(json);
+            json.WriteEndObject();
+        }) with
+    { Replayed = turn.Replayed };
 }
 
 /// <summary>Waits for runs to end on behalf of their clients. A client that goes away stops waiting, the run goes on.</summary>
@@ -88,7 +104,7 @@ public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views,
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
     /// <summary>The run when it has ended or waits for an approval, or as it is when the time is over or the host stops.</summary>
-    public async Task<RunView> Until(string org, Turn turn, NewTurn asked, string session, TimeSpan wait, CancellationToken ct)
+    public async Task<RunView> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
     {
         using var watch = hub.WatchRun(org, turn.Run);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);
@@ -96,7 +112,7 @@ public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views,
         RunRow? seen = null;
         Task<FeedEntry?>? heard = null;
         // A run that was accepted just now has hardly ended: its first word is worth waiting for before the first look.
-        var look = turn.Reused || turn.Replayed || wait == TimeSpan.Zero || await commands.State(org, Run.Aggregate, turn.Run, ct) is Run.Ended;
+        var look = turn.Accepted is null || wait == TimeSpan.Zero || await commands.State(org, Run.Aggregate, turn.Run, ct) is Run.Ended;
         while (true)
         {
             if (look)
@@ -126,7 +142,7 @@ public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views,
             look = true;
         }
         // Accepted, and the database went away before it could be seen again: the answer is what was accepted.
-        seen ??= turn.Reused || turn.Replayed ? throw new StorageUnavailableException("The run cannot be looked at.") : Accepted(turn, asked, session, until - wait);
+        seen ??= turn.Accepted is null ? throw new StorageUnavailableException("The run cannot be looked at.") : Accepted(turn.Accepted, until - wait);
         return await views.View(seen, ct);
     }
 
@@ -143,7 +159,7 @@ public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views,
         }
     }
 
-    static RunRow Accepted(Turn turn, NewTurn asked, string session, DateTimeOffset at) => new(
-        $"run_{turn.Run}", Ids.IsKey(session) ? $"sess_{session}" : session, "queued", Content.Of(asked.Message!), "", null, null, [], 0, 0, 0, 0, false, asked.IdempotencyKey,
-        "", at, null, null);
+    static RunRow Accepted(SubmitTurn turn, DateTimeOffset at) => new(
+        turn.RunId, Ids.IsKey(turn.Session) ? $"sess_{turn.Session}" : turn.Session, "queued", turn.Message, turn.Model, null, null, [], 0, 0, 0, 0, false, turn.Key,
+        "", at, null, null, turn.Source);
 }

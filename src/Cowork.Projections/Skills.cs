@@ -1,0 +1,51 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using static Cowork.Domain.SkillEvent;
+
+namespace Cowork.Projections;
+
+/// <summary>A skill as <c>GET /skills</c> and <c>GET /skills/{id}</c> show it: by its latest version.</summary>
+public sealed record SkillRow(string SkillId, int LatestVersion, SkillDefinition Definition, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+/// <summary>The skills' read model. A deleted skill has no row.</summary>
+public static class Skills
+{
+    public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve);
+
+    public static SkillRow? Evolve(SkillRow? row, Recorded e) => (e.Event, row) switch
+    {
+        (SkillCreated c, _) => new(c.SkillId, 1, c.Definition, e.Actor, e.At, e.At),
+        (_, null) => null,
+        (SkillVersionAdded v, { } r) => r with { LatestVersion = v.Version, Definition = v.Definition, UpdatedAt = e.At },
+        (SkillDeleted, _) => null,
+        (_, { } r) => r,
+    };
+}
+
+/// <summary>A version of a skill as <c>GET /skills/{id}/versions</c> shows it. It never changes.</summary>
+public sealed record SkillVersionRow(string SkillId, int Version, SkillDefinition Definition, DateTimeOffset CreatedAt);
+
+/// <summary>The versions' read model: a row for each. Those of a deleted skill stay, out of sight: runs have used them.</summary>
+public static class SkillVersions
+{
+    public static ReadModel<SkillVersionRow> Model { get; } = new(
+        "skill_versions", Skill.Aggregate.Name, RowJson.Default.SkillVersionRow, Evolve,
+        Scope: row => Ids.Key(row.SkillId, "skill"),
+        Key: e => e.Event switch
+        {
+            SkillCreated => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], 1),
+            SkillVersionAdded v => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], v.Version),
+            _ => null,
+        });
+
+    /// <param name="skill">Key of the skill.</param>
+    public static string KeyOf(string skill, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{skill}.{version}");
+
+    public static SkillVersionRow? Evolve(SkillVersionRow? row, Recorded e) => e.Event switch
+    {
+        SkillCreated c => new(c.SkillId, 1, c.Definition, e.At),
+        SkillVersionAdded v => new($"skill_{e.Stream[(Skill.Aggregate.Name.Length + 1)..]}", v.Version, v.Definition, e.At),
+        _ => row,
+    };
+}

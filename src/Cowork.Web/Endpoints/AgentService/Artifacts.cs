@@ -1,0 +1,79 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>An artifact by what was written last.</summary>
+/// <param name="Path">Relative to the session's folder.</param>
+/// <param name="RunId">The run that wrote it last.</param>
+/// <param name="Version">Of the content at this path in this session, from 1.</param>
+public sealed record ArtifactSummary(
+    string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt);
+
+/// <param name="RunId">The run that wrote it first.</param>
+public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, string RunId, DateTimeOffset CreatedAt);
+
+public sealed record ArtifactVersionList(string ArtifactId, string SessionId, string Path, IReadOnlyList<ArtifactVersionDetails> Versions);
+
+static class ArtifactEndpoints
+{
+    public static void MapArtifacts(this IEndpointRouteBuilder routes)
+    {
+        var artifact = routes.MapGroup("/artifacts/{artifact_id}").WithTags("Artifacts");
+        artifact.MapGet("", Get)
+            .WithSummary("Show an artifact: a file that a session's runs wrote below the output root")
+            .Produces<ArtifactSummary>().Refuses(404, 422);
+        artifact.MapGet("/versions", Versions)
+            .WithSummary("List an artifact's versions with their digests, newest first")
+            .Takes(Lists.Limit)
+            .Produces<ArtifactVersionList>().Refuses(404, 422);
+        artifact.MapGet("/versions/{version}/content", Content)
+            .WithSummary("The bytes of a version, whole or a range; the entity tag is their SHA-256")
+            .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
+    }
+
+    static async Task<IResult> Get(ArtifactInPath artifact, Caller caller, IRows rows, CancellationToken ct) =>
+        await Find(caller.Org, artifact.Key, rows, ct) is { } row
+            ? JsonAnswer.Of(
+                200,
+                new(row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt),
+                Answers.Json.ArtifactSummary)
+            : Problem.NotFound("artifact");
+
+    static async Task<IResult> Versions(ArtifactInPath artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var limit = (int)Lists.Limit.Read(http);
+        if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
+        {
+            return Problem.NotFound("artifact");
+        }
+        var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key, Limit: limit), ct);
+        var versions = found.Select(v => ArtifactVersions.Model.Read(v.Json.Span))
+            .Select(v => new ArtifactVersionDetails(v.Version, v.Sha256, v.Bytes, v.MediaType, v.RunId, v.CreatedAt));
+        return JsonAnswer.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), Answers.Json.ArtifactVersionList);
+    }
+
+    static async Task<IResult> Content(ArtifactInPath artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
+        {
+            return Problem.NotFound("artifact");
+        }
+        return await rows.Get(caller.Org, ArtifactVersions.Model.Table, ArtifactVersions.KeyOf(artifact.Key, number.Number), ct) is { } found
+            && ArtifactVersions.Model.Read(found.Json.Span) is var version
+            ? new BlobAnswer(blobs, version.Sha256, version.Bytes, version.MediaType, row.Path[(row.Path.LastIndexOf('/') + 1)..])
+            : Problem.NotFound("version of the artifact");
+    }
+
+    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    static async ValueTask<ArtifactRow?> Find(string org, string artifact, IRows rows, CancellationToken ct) =>
+        await rows.Get(org, Artifacts.Model.Table, artifact, ct) is { } found
+        && Artifacts.Model.Read(found.Json.Span) is var row
+        && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null
+            ? row
+            : null;
+}

@@ -1,0 +1,71 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <param name="StreamId">As the feed's events name it.</param>
+public sealed record EventShape(string StreamId, long Version);
+
+/// <param name="Failure">Why the memory is extracted by rule instead; null: it is the model's own.</param>
+public sealed record ModelNotesShape(string Model, string RequestSha256, long InputTokens, long OutputTokens, decimal? CostUsd, RunErrorShape? Failure);
+
+/// <summary>A memory, by the id that <c>memory_retrieval</c> and <c>recall</c> name.</summary>
+/// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
+/// <param name="Version">How often it has been written: <c>memory_retrieval</c> names the one that it found.</param>
+/// <param name="RunId">The run that it came from.</param>
+/// <param name="Event">The event of that run that it follows from; null: it was written before that was kept.</param>
+/// <param name="Notes">What asking the run's model for it came to; null: no model was asked.</param>
+public sealed record MemoryDetails(
+    string MemoryId, string Kind, string Content, long Version, string SessionId, string RunId, EventShape? Event, ModelNotesShape? Notes, DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt);
+
+public sealed record MemoryList(string SessionId, IReadOnlyList<MemoryDetails> Memories);
+
+static class MemoryEndpoints
+{
+    public static void MapMemories(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/memories/{memory_id}", Get).WithTags("Memories")
+            .WithSummary("Show a memory, and the run and event that it came from")
+            .Produces<MemoryDetails>().Refuses(404, 422);
+        routes.MapGet("/sessions/{session_id}/memories", List).WithTags("Memories")
+            .WithSummary("List the memories that a session's runs left, newest first")
+            .Takes(Lists.Limit)
+            .Produces<MemoryList>().Refuses(404, 422);
+    }
+
+    static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Memories.Model.Table, memory.Key, ct) is { } row
+            ? JsonAnswer.Of(200, await Details(row, blobs, ct), Answers.Json.MemoryDetails)
+            : Problem.NotFound("memory");
+
+    static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var limit = (int)Lists.Limit.Read(http);
+        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
+        {
+            return Problem.NotFound("session");
+        }
+        var shown = new List<MemoryDetails>();
+        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key, Limit: limit), ct))
+        {
+            shown.Add(await Details(found, blobs, ct));
+        }
+        return JsonAnswer.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), Answers.Json.MemoryList);
+    }
+
+    static async ValueTask<MemoryDetails> Details(Row row, IBlobs blobs, CancellationToken ct)
+    {
+        var memory = Memories.Model.Read(row.Json.Span);
+        return new(
+            memory.MemoryId, memory.Kind, await blobs.Text(memory.Text, ct), row.Version, Ids.IsKey(memory.SessionId) ? $"sess_{memory.SessionId}" : memory.SessionId,
+            memory.RunId, memory.Event is { } e ? new(e.StreamId, e.Version) : null, memory.Notes is { } notes ? Shape(notes) : null, memory.CreatedAt, memory.UpdatedAt);
+    }
+
+    static ModelNotesShape Shape(ModelNotes notes) => new(
+        notes.Model, notes.RequestSha256, notes.InputTokens, notes.OutputTokens, notes.CostMicroUsd / 1_000_000m,
+        notes.Failure is { } failure ? new(failure.Code, failure.Message) : null);
+}

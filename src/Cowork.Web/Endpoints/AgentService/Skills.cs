@@ -1,0 +1,263 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>Body of <c>POST /skills</c>.</summary>
+/// <param name="Name"><c>[A-Za-z0-9_-]{1,64}</c>, unique within the tenant.</param>
+/// <param name="PromptTemplate">Text in which <c>{name}</c> is a parameter and a brace is written twice.</param>
+/// <param name="Metadata">Any object.</param>
+public sealed record NewSkill(string? Name, string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkill>
+{
+    public static JsonTypeInfo<NewSkill> Json => WebJson.Default.NewSkill;
+
+    public void Check(Faults faults)
+    {
+        if (Name is null || !Skill.IsName(Name))
+        {
+            faults.Add("$.name", $"A name of 1 to {Limits.SkillNameCharsMax} letters, digits, underscores and hyphens is required.");
+        }
+        SkillFields.Check(PromptTemplate, Description, Metadata, faults);
+    }
+}
+
+/// <summary>Body of <c>POST /skills/{id}/versions</c>. What is left out stays as it was.</summary>
+public sealed record NewSkillVersion(string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkillVersion>
+{
+    public static JsonTypeInfo<NewSkillVersion> Json => WebJson.Default.NewSkillVersion;
+
+    public void Check(Faults faults) => SkillFields.Check(PromptTemplate, Description, Metadata, faults);
+}
+
+/// <summary>Body of <c>POST /skills/{id}/run</c>.</summary>
+/// <param name="Version">Null: the latest.</param>
+/// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
+public sealed record NewSkillRun(
+    string? SessionId, int? Version = null, JsonElement? Params = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
+    : IRequestBody<NewSkillRun>
+{
+    public static JsonTypeInfo<NewSkillRun> Json => WebJson.Default.NewSkillRun;
+
+    public void Check(Faults faults)
+    {
+        if (string.IsNullOrEmpty(SessionId))
+        {
+            faults.Add("$.session_id", "A session is required.");
+        }
+        if (Params is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            faults.Add("$.params", "Must be an object.");
+        }
+        Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+    }
+}
+
+/// <param name="PromptTemplate">Of the latest version; null: it has instructions only.</param>
+/// <param name="RequiredParams">Sorted.</param>
+public sealed record SkillDetails(
+    string SkillId, string Name, string Description, JsonElement Metadata, int LatestVersion, string? PromptTemplate, IReadOnlyList<string> RequiredParams,
+    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+public sealed record SkillList(IReadOnlyList<SkillDetails> Skills);
+
+public sealed record SkillVersionDetails(
+    string SkillId, int Version, string? PromptTemplate, IReadOnlyList<string> RequiredParams, string Description, JsonElement Metadata, DateTimeOffset CreatedAt);
+
+public sealed record SkillVersionList(string SkillId, IReadOnlyList<SkillVersionDetails> Versions);
+
+/// <summary>A turn's answer with the skill's version and what it came to.</summary>
+public sealed record SkillRunAnswer(
+    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string SkillId, int SkillVersion, string RenderedPrompt);
+
+static class SkillFields
+{
+    public static void Check(string? template, string? description, JsonElement? metadata, Faults faults)
+    {
+        if (string.IsNullOrWhiteSpace(template))
+        {
+            faults.Add("$.prompt_template", "A template is required and must not be blank.");
+        }
+        else if (Encoding.UTF8.GetByteCount(template) > Limits.MessageBytesMax)
+        {
+            faults.Add("$.prompt_template", $"A template has at most {Limits.MessageBytesMax} bytes.");
+        }
+        else if (SkillTemplate.Parse(template).Fault is { } fault)
+        {
+            faults.Add("$.prompt_template", fault);
+        }
+        if (description?.Length > Limits.DescriptionCharsMax)
+        {
+            faults.Add("$.description", $"A description has at most {Limits.DescriptionCharsMax} characters.");
+        }
+        if (metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            faults.Add("$.metadata", "Must be an object.");
+        }
+    }
+}
+
+static class SkillEndpoints
+{
+    public static void MapSkills(this IEndpointRouteBuilder routes)
+    {
+        var skills = routes.MapGroup("/skills").WithTags("Skills");
+        skills.MapPost("", Create).NeedsMember()
+            .WithSummary("Create a skill: a prompt template with parameters")
+            .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422);
+        skills.MapGet("", List)
+            .WithSummary("List skills by their latest versions, newest first")
+            .Takes(Lists.Limit)
+            .Produces<SkillList>().Refuses(422);
+        skills.MapGet("/{skill_id}", Get)
+            .WithSummary("Show a skill by its latest version")
+            .Produces<SkillDetails>().Refuses(404, 422);
+        skills.MapDelete("/{skill_id}", Delete).NeedsMember()
+            .WithSummary("Delete a skill; runs that used it still say which version it was")
+            .Produces(204).Refuses(404, 422);
+        skills.MapPost("/{skill_id}/versions", AddVersion).NeedsMember()
+            .WithSummary("Add a version; those before it stay as they are")
+            .Produces<SkillVersionDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
+        skills.MapGet("/{skill_id}/versions", Versions)
+            .WithSummary("List a skill's versions, newest first")
+            .Takes(Lists.Limit)
+            .Produces<SkillVersionList>().Refuses(404, 422);
+        skills.MapGet("/{skill_id}/versions/{version}", Version)
+            .WithSummary("Show a version of a skill")
+            .Produces<SkillVersionDetails>().Refuses(404, 422);
+        skills.MapPost("/{skill_id}/run", Run).NeedsMember()
+            .WithSummary("Put parameters into a skill's template and take it as a session's turn")
+            .Produces<SkillRunAnswer>(200).Produces<SkillRunAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
+    }
+
+    static async Task<IResult> Create(
+        Body<NewSkill> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var key = Ids.NewKey(clock.GetUtcNow());
+        var definition = new SkillDefinition(
+            asked.Name!, asked.Description ?? "", CompactJson.Object(asked.Metadata, except: null), await blobs.Store(asked.PromptTemplate!, ct),
+            SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams, null, []);
+        JsonAnswer? answer = null;
+        var create = new CreateSkill(key, definition, body.Key)
+        {
+            Answer = async at =>
+            {
+                answer = JsonAnswer.Of(
+                    201, await Details(new SkillRow($"skill_{key}", 1, definition, caller.Actor, at, at), blobs, ct), Answers.Json.SkillDetails, $"/skills/skill_{key}");
+                return await answer.ToStored(blobs, ct);
+            },
+        };
+        return await commands.Execute(caller.Org, caller.Origin, create, ct) switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
+            { } refused => Problem.Of(refused),
+        };
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var shown = new List<SkillDetails>();
+        foreach (var row in await rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct))
+        {
+            shown.Add(await Details(Skills.Model.Read(row.Json.Span), blobs, ct));
+        }
+        return JsonAnswer.Of(200, new SkillList(shown), Answers.Json.SkillList);
+    }
+
+    static async Task<IResult> Get(SkillInPath skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is { } row
+            ? JsonAnswer.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), Answers.Json.SkillDetails)
+            : Problem.NotFound("skill");
+
+    static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommands commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+
+    static async Task<IResult> AddVersion(
+        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var change = new SkillChange(
+            Description: asked.Description, Metadata: asked.Metadata is { ValueKind: JsonValueKind.Object } given ? CompactJson.Object(given, except: null) : null,
+            PromptTemplate: await blobs.Store(asked.PromptTemplate!, ct), RequiredParams: SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams);
+        JsonAnswer? answer = null;
+        var add = new AddSkillVersion(skill.Key, change, body.Key)
+        {
+            Answer = async version =>
+            {
+                answer = JsonAnswer.Of(
+                    201, await Details(new SkillVersionRow($"skill_{skill.Key}", version.Version, version.Definition, version.At), blobs, ct), Answers.Json.SkillVersionDetails,
+                    $"/skills/skill_{skill.Key}/versions/{version.Version}");
+                return await answer.ToStored(blobs, ct);
+            },
+        };
+        return await commands.Execute(caller.Org, caller.Origin, add, ct) switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
+            { } refused => Problem.Of(refused),
+        };
+    }
+
+    static async Task<IResult> Versions(SkillInPath skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var limit = (int)Lists.Limit.Read(http);
+        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null)
+        {
+            return Problem.NotFound("skill");
+        }
+        var shown = new List<SkillVersionDetails>();
+        foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key, Limit: limit), ct))
+        {
+            shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct));
+        }
+        return JsonAnswer.Of(200, new($"skill_{skill.Key}", shown), Answers.Json.SkillVersionList);
+    }
+
+    static async Task<IResult> Version(SkillInPath skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? Problem.NotFound("skill")
+        : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
+            ? JsonAnswer.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), Answers.Json.SkillVersionDetails)
+            : Problem.NotFound("version of the skill");
+
+    static async Task<IResult> Run(
+        SkillInPath skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, WaitingTurns waiting, IBlobs blobs, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
+        var (turn, refused) = await runs.Submit(
+            caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.IdempotencyKey, body.Key, ct);
+        if (turn is null)
+        {
+            return Problem.Of(refused!);
+        }
+        var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
+        var prompt = view.Message ?? await blobs.Text(view.Row.Message, ct);
+        return TurnEndpoints.Answer(turn, view, json =>
+        {
+            // Of the run, so that a repeat shows what the first request came to.
+            json.WriteString("skill_id", view.Row.Source!.SkillId);
+            json.WriteNumber("skill_version", view.Row.Source.SkillVersion!.Value);
+            json.WriteString("rendered_prompt", prompt);
+        });
+    }
+
+    static async ValueTask<SkillDetails> Details(SkillRow skill, IBlobs blobs, CancellationToken ct) => new(
+        skill.SkillId, skill.Definition.Name, skill.Definition.Description, JsonElement.Parse(skill.Definition.Metadata), skill.LatestVersion,
+        await Template(skill.Definition, blobs, ct), skill.Definition.RequiredParams, skill.CreatedAt, skill.UpdatedAt);
+
+    static async ValueTask<SkillVersionDetails> Details(SkillVersionRow version, IBlobs blobs, CancellationToken ct) => new(
+        version.SkillId, version.Version, await Template(version.Definition, blobs, ct), version.Definition.RequiredParams, version.Definition.Description,
+        JsonElement.Parse(version.Definition.Metadata), version.CreatedAt);
+
+    static async ValueTask<string?> Template(SkillDefinition definition, IBlobs blobs, CancellationToken ct) =>
+        definition.PromptTemplate is { } template ? await blobs.Text(template, ct) : null;
+}

@@ -1,0 +1,121 @@
+using Xunit;
+
+using static Cowork.Domain.SkillCommand;
+using static Cowork.Domain.SkillEvent;
+using static Cowork.Domain.UniqueNameCommand;
+using static Cowork.Domain.UniqueNameEvent;
+
+namespace Cowork.Domain.Tests;
+
+public sealed class SkillSpec
+{
+    const string Id = "skill_01kdvkjr000000000000000007";
+    const string OtherId = "skill_01kdvkjr000000000000000008";
+
+    static readonly Spec<SkillCommand, SkillEvent, Skill> Skills = new(Skill.Aggregate);
+    static readonly Spec<UniqueNameCommand, UniqueNameEvent, UniqueName> Names = new(UniqueName.Aggregate);
+    static readonly SkillDefinition Template = new("churn", "", "{}", Content.Of("Show churn by {dimension}."), ["dimension"], null, []);
+    static readonly SkillDefinition Instructions = new("churn", "", "{}", null, [], Content.Of("Use tables."), ["read_file"]);
+    static readonly SkillCreated Created = new(Id, Template, A.Morning);
+    static readonly SkillVersionAdded Added = new(2, Instructions, A.Morning);
+
+    [Fact]
+    public void A_skill_begins_with_version_1() => Skills.Given().When(new Create(Id, Template, A.Morning)).Then(Created);
+
+    [Fact]
+    public void Versions_are_numbered_from_1_and_stay_as_they_are()
+    {
+        var live = Assert.IsType<Skill.Live>(Skills.Given(Created).When(new AddVersion(Instructions, A.Morning)).Then(Added));
+        Assert.Equal([(1, Template), (2, Instructions)], live.Versions.Select(v => (v.Version, v.Definition)));
+    }
+
+    [Fact]
+    public void The_same_creation_again_is_silence() => Skills.Given(Created, Added).When(new Create(Id, Template, A.Morning)).ThenNothing();
+
+    [Fact]
+    public void A_skill_has_so_many_versions_and_no_more()
+    {
+        SkillEvent[] many = [Created, .. Enumerable.Range(2, Limits.SkillVersionsMax - 1).Select(n => new SkillVersionAdded(n, Template, A.Morning))];
+        Skills.Given(many[..^1]).When(new AddVersion(Template, A.Morning)).ThenSome();
+        Assert.Equal(409, Skills.Given(many).When(new AddVersion(Template, A.Morning)).ThenRefused("skill_versions_full").Status);
+    }
+
+    [Fact]
+    public void A_deleted_skill_takes_nothing_more()
+    {
+        var deleted = new SkillDeleted(A.Morning);
+        Skills.Given(Created).When(new Delete(A.Morning)).Then(deleted);
+        Skills.Given(Created, deleted).When(new Delete(A.Morning)).ThenRefused("not_found");
+        Skills.Given(Created, deleted).When(new AddVersion(Template, A.Morning)).ThenRefused("not_found");
+        Skills.Given(Created, deleted).When(new Create(Id, Template, A.Morning)).ThenRefused("not_found");
+        Skills.Given().When(new AddVersion(Template, A.Morning)).ThenRefused("not_found");
+    }
+
+    [Theory]
+    [InlineData(null, 3, null, 0)]
+    [InlineData(1, 1, null, 0)]
+    [InlineData(2, 0, "skill_without_template", 422)] // it has instructions only
+    [InlineData(3, 3, null, 0)]
+    [InlineData(4, 0, "not_found", 404)]
+    [InlineData(0, 0, "not_found", 404)]
+    [InlineData(-1, 0, "not_found", 404)]
+    public void The_version_to_run(int? asked, int version, string? code, int status)
+    {
+        var (found, refused) = Skill.ToRun(Skills.Given(Created, Added, new SkillVersionAdded(3, Template, A.Morning)).State, asked);
+        Assert.Equal((version, code, status), (found?.Version ?? 0, refused?.Code, refused?.Status ?? 0));
+    }
+
+    [Fact]
+    public void What_is_not_there_is_not_run()
+    {
+        Assert.Equal("not_found", Skill.ToRun(new Skill.None(), null).Refused?.Code);
+        Assert.Equal("not_found", Skill.ToRun(Skills.Given(Created, new SkillDeleted(A.Morning)).State, 1).Refused?.Code);
+    }
+
+    [Theory]
+    [InlineData("cohort_churn", true)]
+    [InlineData("weekly-report", true)]
+    [InlineData("A9", true)]
+    [InlineData("", false)]
+    [InlineData("a b", false)]
+    [InlineData("a.b", false)]
+    [InlineData("größe", false)]
+    [InlineData("a/b", false)]
+    public void A_name_has_letters_digits_underscores_and_hyphens(string name, bool valid) => Assert.Equal(valid, Skill.IsName(name));
+
+    [Fact]
+    public void A_name_has_at_most_64_characters()
+    {
+        Assert.True(Skill.IsName(new('a', 64)));
+        Assert.False(Skill.IsName(new('a', 65)));
+    }
+
+    [Fact]
+    public void A_name_is_had_by_one_at_a_time()
+    {
+        var claimed = new NameClaimed("skill", "churn", Id, A.Morning);
+        var claim = new Claim("skill", "churn", Id, A.Morning);
+        Names.Given().When(claim).Then(claimed);
+        Names.Given(claimed).When(claim).ThenNothing();
+        var refused = Names.Given(claimed).When(claim with { Owner = OtherId }).ThenRefused("skill_exists");
+        Assert.Equal((409, Id), (refused.Status, refused.Existing));
+    }
+
+    [Fact]
+    public void A_name_is_given_back_by_who_has_it()
+    {
+        var claimed = new NameClaimed("skill", "churn", Id, A.Morning);
+        var released = new NameReleased(Id, A.Morning);
+        Names.Given(claimed).When(new Release(OtherId, A.Morning)).ThenNothing();
+        Names.Given(claimed).When(new Release(Id, A.Morning)).Then(released);
+        Names.Given().When(new Release(Id, A.Morning)).ThenNothing();
+        Names.Given(claimed, released).When(new Claim("skill", "churn", OtherId, A.Morning)).Then(new NameClaimed("skill", "churn", OtherId, A.Morning));
+    }
+
+    [Fact]
+    public void Kind_and_name_together_name_the_stream()
+    {
+        Assert.NotEqual(UniqueName.StreamKey("skill", "a"), UniqueName.StreamKey("skill", "b"));
+        Assert.NotEqual(UniqueName.StreamKey("skill", "a"), UniqueName.StreamKey("project", "a"));
+    }
+}
