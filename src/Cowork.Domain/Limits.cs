@@ -39,6 +39,9 @@ public static class Limits
     /// <summary>Longest name of a template's parameter, in characters.</summary>
     public const int ParamNameCharsMax = 64;
 
+    /// <summary>Longest cron expression, in characters: a list of every minute, hour, day and month is shorter.</summary>
+    public const int CronCharsMax = 500;
+
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
 
