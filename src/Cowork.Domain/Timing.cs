@@ -19,6 +19,8 @@ public abstract record Timing
             return At(From, rest < 0 ? slots : slots + 1);
         }
 
+        public override DateTimeOffset? First(DateTimeOffset now) => From;
+
         public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now) => Beginning(now + Length);
 
         public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned) =>
@@ -58,6 +60,8 @@ public abstract record Timing
             var (cron, zone) = Read();
             return cron.Next(zone, after);
         }
+
+        public override DateTimeOffset? First(DateTimeOffset now) => Next(now);
 
         public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now) => (this, Next(now));
 
@@ -118,6 +122,9 @@ public abstract record Timing
 
     /// <summary>The first slot after a time; null: there is none any more.</summary>
     public abstract DateTimeOffset? Next(DateTimeOffset after);
+
+    /// <summary>The first slot of a plan that is made now; null: it never comes.</summary>
+    public abstract DateTimeOffset? First(DateTimeOffset now);
 
     /// <summary>The plan when it begins anew now.</summary>
     public abstract (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now);

@@ -9,14 +9,15 @@ public static class ReadModels
 {
     public static IReadOnlyList<IReadModel> All { get; } =
     [
-        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model,
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Schedules.Model,
+        Tokens.Model,
     ];
 }
 
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    Converters = [typeof(ContentConverter)])]
+    Converters = [typeof(ContentConverter), typeof(TimingConverter)])]
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
@@ -25,5 +26,6 @@ public static class ReadModels
 [JsonSerializable(typeof(MemoryRow))]
 [JsonSerializable(typeof(SkillRow))]
 [JsonSerializable(typeof(SkillVersionRow))]
+[JsonSerializable(typeof(ScheduleRow))]
 [JsonSerializable(typeof(TokenRow))]
 sealed partial class RowJson : JsonSerializerContext;

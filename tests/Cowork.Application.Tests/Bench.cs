@@ -45,7 +45,8 @@ sealed class Bench
 
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
-    public Host AddHost(string name) => new(this, name);
+    /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
+    public Host AddHost(string name, params string[] leftToOthers) => new(this, name, leftToOthers);
 
     /// <summary>Stored names of a stream's events, in order.</summary>
     public async Task<List<string>> Story(string stream) =>
@@ -57,10 +58,10 @@ sealed class Bench
         readonly JobRunner runner;
         readonly string workspace;
 
-        public Host(Bench bench, string name)
+        public Host(Bench bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10));
+            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
@@ -73,8 +74,11 @@ sealed class Bench
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
+            Scheduled = new(Commands, Skills, Turns, bench.Blobs);
+            Scheduler = new(Commands, Commands, Scheduled, Node, bench.Clock, NullLogger<Scheduler>.Instance);
+            Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            runner = new(Node, [Driver, Expiry, Notes], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+            runner = new(Node, [Driver, Expiry, Notes, Scheduler], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
 
         public FeedHub Hub { get; }
@@ -94,6 +98,12 @@ sealed class Bench
         public ApprovalExpiry Expiry { get; }
 
         public RunNotes Notes { get; }
+
+        public ScheduledRuns Scheduled { get; }
+
+        public Scheduler Scheduler { get; }
+
+        public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 

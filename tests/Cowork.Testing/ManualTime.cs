@@ -6,6 +6,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     readonly Lock gate = new();
     readonly List<Timer> timers = [];
     DateTimeOffset now = start;
+    TimeSpan wrong;
 
     public ManualTime()
         : this(new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero))
@@ -18,16 +19,35 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     {
         lock (gate)
         {
-            return now;
+            return now + wrong;
         }
     }
 
-    public override long GetTimestamp() => GetUtcNow().Ticks;
+    public override long GetTimestamp()
+    {
+        lock (gate)
+        {
+            return now.Ticks;
+        }
+    }
+
+    /// <summary>Somebody sets the clock: it shows another time, and no time has passed.</summary>
+    public void Set(TimeSpan by)
+    {
+        lock (gate)
+        {
+            wrong += by;
+        }
+    }
 
     /// <summary>Goes on, stopping at every timer on the way.</summary>
     public void Advance(TimeSpan by)
     {
-        var until = GetUtcNow() + by;
+        DateTimeOffset until;
+        lock (gate)
+        {
+            until = now + by;
+        }
         while (true)
         {
             Timer? due;

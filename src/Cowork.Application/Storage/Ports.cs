@@ -156,6 +156,9 @@ public interface IJobQueue
 
     /// <summary>Gives the job back: claimable again by any node after the delay.</summary>
     ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct);
+
+    /// <summary>Makes every job of a kind that waits due now, for whoever has reason to doubt the clock that it was to be due by.</summary>
+    ValueTask Hurry(string kind, CancellationToken ct);
 }
 
 /// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>
