@@ -100,10 +100,14 @@ public sealed class ScheduledRuns(Commands known, SkillRuns skills, Turns turns,
         return await turns.Earlier(org, Ids.SessionKey(plan.Target.SessionId)!, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
     }
 
-    /// <summary>Whether a schedule's skill comes to anything with its parameters now.</summary>
-    /// <param name="target">A JSON object that came with a request, or null.</param>
-    public async ValueTask<Refusal?> Check(string org, string skill, int? version, JsonElement? target, CancellationToken ct) =>
-        (await skills.Render(org, new(skill, version, target), ct)).Refused;
+    /// <summary>Why a skill comes to nothing with parameters that a schedule is to have; null: it comes to something.</summary>
+    public async ValueTask<Refusal?> Unfit(string org, SkillPrompt prompt, CancellationToken ct) => (await skills.Render(org, prompt, ct)).Refused switch
+    {
+        // To a run they are missing; to a plan they are wrong.
+        { Status: 400 } wrong => Refusal.Invalid(wrong.Code, "$.params", wrong.Detail),
+        { Path: "$.version" } wrong => wrong with { Path = "$.skill_version" },
+        var refused => refused,
+    };
 
     /// <summary>The turn that a run of the plan is, or why there is none: its skill has gone, or says nothing with these parameters, or too many runs wait.</summary>
     /// <param name="slot">Null: by hand.</param>

@@ -9,8 +9,10 @@ namespace Cowork.Application;
 /// <param name="Key">Of the schedule's stream.</param>
 /// <param name="By">The principal for which its runs act.</param>
 /// <param name="Active">False: it begins paused.</param>
+/// <param name="Unfit">Why its skill comes to nothing with these parameters; null: it comes to something.</param>
 public sealed record CreateSchedule(
-    string Key, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, bool Active, RequestKey? Header = null) : ICommand
+    string Key, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, bool Active, RequestKey? Header = null,
+    Refusal? Unfit = null) : ICommand
 {
     public string ScheduleId => $"sched_{Key}";
 
@@ -25,6 +27,10 @@ public sealed record CreateSchedule(
         if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
         {
             return claimed;
+        }
+        if (Unfit is not null)
+        {
+            return Unfit;
         }
         var session = Ids.SessionKey(Target.SessionId)!;
         if (await work.State(Session.Aggregate, session) is not Session.Open)

@@ -53,6 +53,15 @@ public abstract record Timing
         /// <summary>As cron has always had it: times of the day that were served are not served again, unless the clock was plainly wrong before.</summary>
         static readonly TimeSpan Correction = TimeSpan.FromHours(3);
 
+        /// <summary>The times that somebody asks for, or what is wrong with them.</summary>
+        /// <param name="expressionAt">Where in the request the expression stands.</param>
+        /// <param name="zoneAt">Where in the request the zone stands.</param>
+        public static (Times? Times, Refusal? Refused) Of(string expression, string zone, DateTimeOffset now, string expressionAt, string zoneAt) =>
+            Cron.Parse(expression) is { Fault: { } fault } ? (null, Refusal.Invalid("invalid_cron", expressionAt, fault))
+            : TimeZones.Find(zone) is null ? (null, Refusal.Invalid("unknown_time_zone", zoneAt, $"There is no time zone \"{zone}\" here; a name is wanted like Europe/Berlin."))
+            : new Times(expression, zone) is var times && times.Next(now) is null ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
+            : (times, null);
+
         public override TimeSpan SetBackBorne => Read().Cron.IsInterval ? Grace : Correction;
 
         public override DateTimeOffset? Next(DateTimeOffset after)

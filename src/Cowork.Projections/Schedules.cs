@@ -70,6 +70,14 @@ public static class Schedules
         scheduleId, name, target.SessionId, target.SkillId, target.SkillVersion, target.Params, timing, next is null ? Paused : Active, Word(misfire), Word(overlap),
         next, null, null, null, by, at, at);
 
+    /// <summary>The row of a schedule that has been paused or resumed meanwhile.</summary>
+    public static ScheduleRow As(ScheduleRow row, Schedule now, DateTimeOffset at) => now switch
+    {
+        Schedule.Paused when row.Status != Paused => row with { Status = Paused, NextRunAt = null, UpdatedAt = at },
+        Schedule.Active a when row.Status != Active => row with { Status = Active, Timing = a.Plan.Timing, NextRunAt = a.Slot, UpdatedAt = at },
+        _ => row,
+    };
+
     static string Word<T>(T choice)
         where T : struct, Enum => choice.ToString().ToLowerInvariant();
 }

@@ -70,7 +70,9 @@ public sealed partial class Backbone(
             LogReady(logger, Url);
             ready.TrySetResult();
             Greet(first);
-            await Task.WhenAll(runner.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)));
+            await Task.WhenAll(
+                runner.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
+                settings.Schedules ? UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)) : Task.CompletedTask);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -129,6 +131,7 @@ public sealed partial class Backbone(
         {
             DeadNodes = data.PreviousNodes,
             Observer = new LateObserver(services),
+            KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             Clock = clock,
             Logs = logs,
         });
