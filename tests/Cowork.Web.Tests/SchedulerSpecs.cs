@@ -28,9 +28,10 @@ public sealed class SchedulerSpecs : IDisposable
         List<HostProcess> hosts = [];
         try
         {
-            for (var i = 0; i < count; i++)
+            hosts.AddRange(Enumerable.Range(0, count).Select(i => HostProcess.Launch(Path.Combine(data, $"{i}"), database, environment: Shared())));
+            foreach (var host in hosts)
             {
-                hosts.Add(await HostProcess.Start(Path.Combine(data, $"{i}"), database, environment: Shared()));
+                await host.Ready(seconds: 120);
             }
             var schedules = await Planned(hosts[0].Http, schedules: 4, "all");
             await Slots(hosts[^1].Http, schedules, atLeast: 4);
