@@ -147,24 +147,34 @@ public sealed class Turns(Commands known, ICommands commands, IRunQueries querie
     /// <summary>Starts a run, or answers the one that the same request started before.</summary>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
+        var (submit, refused) = await Prepare(org, request, ct);
+        return submit is null ? (null, refused) : await Take(org, by, submit, submit, ct);
+    }
+
+    /// <summary>Puts the message where texts are kept and names the run. Nothing is started yet.</summary>
+    internal async Task<(SubmitTurn? Submit, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
+    {
         if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
         {
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
         }
         var message = await blobs.Store(request.Message, ct);
         var digest = request.RequestSha256 ?? Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
-        var key = Ids.NewKey(clock.GetUtcNow());
         var submit = new SubmitTurn(
-            $"run_{key}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header, options.QueuedPerSessionMax,
-            request.Source);
-        return await commands.Execute(org, by, submit, ct) switch
+            $"run_{Ids.NewKey(clock.GetUtcNow())}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header,
+            options.QueuedPerSessionMax, request.Source);
+        return (submit, null);
+    }
+
+    /// <summary>Executes what starts the run: the turn itself, or a command that holds it.</summary>
+    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct) =>
+        await commands.Execute(org, by, command, ct) switch
         {
-            null => (new(key, Reused: false, Replayed: false, submit), null),
+            null => (new(Ids.Key(submit.RunId, "run")!, Reused: false, Replayed: false, submit), null),
             { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
                 (new(Ids.Key(existing, "run")!, Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
             { } refused => (null, refused),
         };
-    }
 
     /// <summary>The run that the same request started before; null: it did not come before.</summary>
     /// <param name="session">Key of the session.</param>

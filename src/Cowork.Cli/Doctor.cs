@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
+using Cowork.Domain;
 using Cowork.Npgsql;
 
 namespace Cowork.Cli;
@@ -65,6 +66,7 @@ static class Doctor
             Server(),
             await Database(postgres),
             new("engine", "npgsql"),
+            Zones(),
             Tool("bubblewrap", "bwrap", ["--version"], "apt-get install bubblewrap"),
             Tool(
                 "Jupyter",
@@ -112,6 +114,11 @@ static class Doctor
             return new("database", $"private, another user's: {postgres}");
         }
     }
+
+    /// <summary>For schedules that go by a zone's clocks. A slim image may come without the database; UTC is always there.</summary>
+    static Finding Zones() => TimeZones.Find("Europe/Berlin") is not null
+        ? new("time zones", $"{TimeZoneInfo.GetSystemTimeZones().Count} zones")
+        : new("time zones", "none but UTC; schedules that name another are refused", "apt-get install tzdata");
 
     static string? GivenDatabase() =>
         Array.Find(["ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST"], name => !string.IsNullOrEmpty(Environment.GetEnvironmentVariable(name)));

@@ -39,6 +39,18 @@ public static class Limits
     /// <summary>Longest name of a template's parameter, in characters.</summary>
     public const int ParamNameCharsMax = 64;
 
+    /// <summary>Longest cron expression, in characters: a list of every minute, hour, day and month is shorter.</summary>
+    public const int CronCharsMax = 500;
+
+    /// <summary>Missed slots of a schedule that are caught up at once, of those that come last: a day of a run every quarter of an hour.</summary>
+    public const int SlotsCaughtUpMax = 100;
+
+    /// <summary>Longest time between two slots of an interval, in seconds: ten years.</summary>
+    public const long IntervalSecondsMax = 10L * 366 * 24 * 3600;
+
+    /// <summary>Longest name of a schedule, in characters.</summary>
+    public const int ScheduleNameCharsMax = 200;
+
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
 

@@ -751,7 +751,7 @@ sealed partial class EventWriter : IAsyncDisposable
         var events = plan.Events;
         var fresh = plan.Streams.Values.Where(s => s.Was == 0).ToList();
         var known = plan.Streams.Values.Where(s => s.Was > 0).ToList();
-        var ours = jobs.IsConsumed ? jobs.Node : null;
+        var ours = jobs.Node;
         using var batch = new NpgsqlBatch(connection)
         {
             BatchCommands =
@@ -774,7 +774,7 @@ sealed partial class EventWriter : IAsyncDisposable
                         Parameter.Texts([.. plan.Done.Values]),
                         Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Org)]), Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Kind)]),
                         Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Key)]), Parameter.MaybeTimes([.. plan.Jobs.Values.Select(j => j.Due?.UtcDateTime)]),
-                        Parameter.Texts([.. plan.Jobs.Values.Select(j => j.Due is null ? ours : null)]),
+                        Parameter.Texts([.. plan.Jobs.Values.Select(j => j.Due is null && jobs.Takes(j.Kind) ? ours : null)]),
                     },
                 },
             },

@@ -45,6 +45,7 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
     readonly string redo;
     readonly string release;
     readonly string count;
+    readonly string hurry;
     Task loops = Task.CompletedTask;
     volatile string node;
     volatile bool registered;
@@ -68,17 +69,18 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
             UPDATE {s}.jobs j SET holder = $1, epoch = nextval('{s}.job_epochs')
             FROM (
                 SELECT f.tenant_id, f.kind, f.key FROM {s}.jobs f
-                WHERE f.due <= now() AND (f.holder IS NULL OR NOT EXISTS (SELECT FROM {s}.nodes n WHERE n.id = f.holder AND n.expires > now()))
+                WHERE f.due <= now() AND f.kind <> ALL ($3) AND (f.holder IS NULL OR NOT EXISTS (SELECT FROM {s}.nodes n WHERE n.id = f.holder AND n.expires > now()))
                 ORDER BY f.due LIMIT $2 FOR UPDATE SKIP LOCKED) free
             WHERE j.tenant_id = free.tenant_id AND j.kind = free.kind AND j.key = free.key
                 AND EXISTS (SELECT FROM {s}.nodes n WHERE n.id = $1 AND n.expires > now())
             RETURNING j.tenant_id, j.kind, j.key, j.epoch
             """;
-        nextDue = $"SELECT extract(epoch FROM min(due) - now())::float8 FROM {s}.jobs WHERE due > now() AND holder IS NULL";
+        nextDue = $"SELECT extract(epoch FROM min(due) - now())::float8 FROM {s}.jobs WHERE due > now() AND holder IS NULL AND kind <> ALL ($1)";
         own = $"SELECT tenant_id, kind, key, epoch FROM {s}.jobs WHERE holder = $1";
         const string Mine = "tenant_id = $1 AND kind = $2 AND key = $3 AND epoch = $4 AND holder = $5";
         delete = $"DELETE FROM {s}.jobs WHERE {Mine} AND again IS NULL";
         redo = $"UPDATE {s}.jobs SET holder = NULL, due = again, again = NULL WHERE {Mine} AND again IS NOT NULL";
+        hurry = $"UPDATE {s}.jobs SET due = now() WHERE kind = $1 AND holder IS NULL AND due > now()";
         release = $"UPDATE {s}.jobs SET holder = NULL, due = least(again, now() + $6), again = NULL WHERE {Mine}";
         count = $"""
             SELECT count(*) FILTER (WHERE n.id IS NULL AND j.due <= now()), count(n.id), count(*) FILTER (WHERE n.id IS NULL AND j.due > now())
@@ -91,6 +93,9 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
 
     /// <summary>Somebody here takes up jobs, so that what this node commits may as well be its own.</summary>
     public bool IsConsumed => registered && Volatile.Read(ref consumers) > 0;
+
+    /// <summary>Whether a job that is due at once may be this node's as soon as it is committed.</summary>
+    public bool Takes(string kind) => IsConsumed && !options.KindsLeftToOthers.Contains(kind);
 
     /// <summary>Other nodes live on the database, as far as is known.</summary>
     public bool HasPeers { get; private set; }
@@ -171,6 +176,18 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
             }
             Poke();
         }
+    }
+
+    public async ValueTask Hurry(string kind, CancellationToken ct)
+    {
+        await database.Twice(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(hurry, connection) { Parameters = { Parameter.Text(kind) } };
+                return await command.ExecuteNonQueryAsync(ct);
+            },
+            ct);
+        Poke();
     }
 
     /// <summary>The node id under which a claim is held here; null: it is not.</summary>
@@ -450,7 +467,11 @@ sealed partial class NpgsqlJobs : IJobQueue, IAsyncDisposable
             {
                 await using var batch = new NpgsqlBatch(connection)
                 {
-                    BatchCommands = { new(claim) { Parameters = { Parameter.Text(me), Parameter.Long(ClaimsMax) } }, new(nextDue) },
+                    BatchCommands =
+                    {
+                        new(claim) { Parameters = { Parameter.Text(me), Parameter.Long(ClaimsMax), Parameter.Texts([.. options.KindsLeftToOthers]) } },
+                        new(nextDue) { Parameters = { Parameter.Texts([.. options.KindsLeftToOthers]) } },
+                    },
                 };
                 await using var reader = await batch.ExecuteReaderAsync(ct);
                 var claims = await Read(reader, ct);

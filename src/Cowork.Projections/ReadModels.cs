@@ -9,7 +9,8 @@ public static class ReadModels
     /// <summary>Every read model that is written in the append transaction.</summary>
     public static IReadOnlyList<IReadModel> All { get; } =
     [
-        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Tokens.Model,
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Schedules.Model,
+        Tokens.Model,
     ];
 
     /// <summary>Every read model that follows the log.</summary>
@@ -22,7 +23,7 @@ public static class ReadModels
 [JsonSourceGenerationOptions(
     PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull,
-    Converters = [typeof(ContentConverter)])]
+    Converters = [typeof(ContentConverter), typeof(TimingConverter)])]
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
@@ -31,6 +32,7 @@ public static class ReadModels
 [JsonSerializable(typeof(MemoryRow))]
 [JsonSerializable(typeof(SkillRow))]
 [JsonSerializable(typeof(SkillVersionRow))]
+[JsonSerializable(typeof(ScheduleRow))]
 [JsonSerializable(typeof(TokenRow))]
 [JsonSerializable(typeof(MetricsRow))]
 sealed partial class RowJson : JsonSerializerContext;

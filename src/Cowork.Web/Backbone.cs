@@ -72,7 +72,8 @@ public sealed partial class Backbone(
             ready.TrySetResult();
             Greet(first);
             await Task.WhenAll(
-                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)));
+                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
+                settings.Schedules ? UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)) : Task.CompletedTask);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -131,6 +132,7 @@ public sealed partial class Backbone(
         {
             DeadNodes = data.PreviousNodes,
             Observer = new LateObserver(services),
+            KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             Clock = clock,
             Logs = logs,
         });

@@ -82,6 +82,9 @@ static class Composition
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<IJobHandler, ApprovalExpiry>();
         services.AddSingleton<IJobHandler, RunNotes>();
+        services.AddSingleton<ScheduledRuns>();
+        services.AddSingleton<IJobHandler>(all => ActivatorUtilities.CreateInstance<Scheduler>(all, all.GetRequiredService<Backbone>().Engine.Jobs));
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<ClockWatch>(all, all.GetRequiredService<Backbone>().Engine.Jobs));
         services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
         // The queue is the engine's to dispose of, so that it is no service of its own here.
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(

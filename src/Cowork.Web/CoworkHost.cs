@@ -1,5 +1,6 @@
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Operations;
+using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Connections;
@@ -134,6 +135,8 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapArtifacts();
         app.MapSkills();
         app.MapMemories();
+        app.MapScheduledRuns();
+        app.MapSchedulePreview();
         app.MapFeeds();
         app.MapMetrics();
         app.MapTokens();

@@ -58,6 +58,9 @@ public sealed record HostSettings
 
     public MemoryOptions Memory { get; init; } = new();
 
+    /// <summary>This host decides slots of schedules; otherwise it leaves them to the others.</summary>
+    public bool Schedules { get; init; } = true;
+
     /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
@@ -115,6 +118,7 @@ public sealed record HostSettings
                 "json" => true,
                 { } other => throw new ArgumentException($"Cowork:Log:Format is \"{other}\"; it may be text or json."),
             },
+            Schedules = Switch(configuration, "Cowork:Scheduler:Enabled") && Switch(configuration, "ANTON_SERVICE_SCHEDULER_ENABLED"),
             Policy = NonEmpty(cowork["Policy"]) is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
     }
@@ -192,6 +196,14 @@ public sealed record HostSettings
         null or "model" => true,
         "extract" => false,
         _ => throw new ArgumentException($"Cowork:Memory:Notes is \"{notes}\"; it may be model or extract."),
+    };
+
+    /// <summary>On, unless it says otherwise.</summary>
+    static bool Switch(IConfiguration configuration, string name) => NonEmpty(configuration[name])?.ToLowerInvariant() switch
+    {
+        null or "true" or "1" => true,
+        "false" or "0" => false,
+        var other => throw new ArgumentException($"{name} is \"{other}\"; it may be true or false."),
     };
 
     static string? DatabaseOf(IConfiguration configuration)

@@ -5,6 +5,7 @@ using System.Text.Json.Serialization;
 using Cowork.Application.Storage;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Operations;
+using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 
 namespace Cowork.Web;
@@ -30,6 +31,13 @@ namespace Cowork.Web;
 [JsonSerializable(typeof(NewSkill))]
 [JsonSerializable(typeof(NewSkillVersion))]
 [JsonSerializable(typeof(NewSkillRun))]
+[JsonSerializable(typeof(NewScheduledRun))]
+[JsonSerializable(typeof(NewTrigger))]
+[JsonSerializable(typeof(ScheduledRunDetails))]
+[JsonSerializable(typeof(ScheduledRunList))]
+[JsonSerializable(typeof(ScheduledRunLedger))]
+[JsonSerializable(typeof(TriggerAnswer))]
+[JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(SkillDetails))]
 [JsonSerializable(typeof(SkillList))]
 [JsonSerializable(typeof(SkillVersionDetails))]

@@ -48,7 +48,8 @@ sealed class Bench
 
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
-    public Host AddHost(string name) => new(this, name);
+    /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
+    public Host AddHost(string name, params string[] leftToOthers) => new(this, name, leftToOthers);
 
     /// <summary>From now on whoever commits dies at these commits, counted from 0: before they happen, or after and without having heard of it.</summary>
     public void DieAt(IReadOnlyList<(int At, bool After)> deaths)
@@ -75,10 +76,10 @@ sealed class Bench
         readonly JobRunner runner;
         readonly string workspace;
 
-        public Host(Bench bench, string name)
+        public Host(Bench bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10));
+            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
@@ -91,8 +92,11 @@ sealed class Bench
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
+            Scheduled = new(Commands, Skills, Turns, bench.Blobs);
+            Scheduler = new(Commands, Commands, Scheduled, Node, bench.Clock, NullLogger<Scheduler>.Instance);
+            Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            runner = new(Node, [Driver, Expiry, Notes], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+            runner = new(Node, [Driver, Expiry, Notes, Scheduler], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
         }
 
         public FeedHub Hub { get; }
@@ -112,6 +116,12 @@ sealed class Bench
         public ApprovalExpiry Expiry { get; }
 
         public RunNotes Notes { get; }
+
+        public ScheduledRuns Scheduled { get; }
+
+        public Scheduler Scheduler { get; }
+
+        public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => runner.Run(stopping);
 

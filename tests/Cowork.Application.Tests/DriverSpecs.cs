@@ -104,7 +104,7 @@ public sealed class DriverSpecs : IDisposable
         var run = await host.Send("s", "go");
         var driving = host.DriveOne();
         await Until(async () => (await bench.Story($"run-{run}"))[^1] == "output_delta", bench);
-        bench.Clock.SetBack(TimeSpan.FromMinutes(1));
+        bench.Clock.Set(-TimeSpan.FromMinutes(1));
         // The run's time is measured out, and by the time of day a minute of it is left.
         bench.Clock.Advance(RunLimits.Default.Time + TimeSpan.FromMilliseconds(1));
         await driving.WaitAsync(Deadline);

@@ -10,6 +10,7 @@ using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.RunEvent;
+using static Cowork.Domain.ScheduleEvent;
 using static Cowork.Domain.SessionEvent;
 using static Cowork.Domain.SkillEvent;
 using static Cowork.Domain.UniqueNameEvent;
@@ -62,6 +63,15 @@ public sealed class GoldenSpecs
         new SkillDeleted(At),
         new NameClaimed("skill", "cohort_churn", $"skill_{Key}", At),
         new NameReleased($"skill_{Key}", At),
+        new ScheduleCreated(
+            $"sched_{Key}", "daily-kpi", new($"sess_{Key}", $"skill_{Key}", 2, Content.Of("""{"period":"Q1"}""")), new Timing.Interval(3_600, At), Misfire.One, Overlap.Skip,
+            "user:ann", At, At),
+        new SchedulePaused(At),
+        new ScheduleResumed(new Timing.Times("0 9 * * MON", "Europe/Berlin"), At.AddDays(4), At),
+        new ScheduleTriggered($"sched_{Key}", At, $"skill_{Key}", 2, $"run_{Key}", TriggerMode.Automatic, CaughtUp: true, At.AddHours(1), At),
+        new ScheduleSkipped($"sched_{Key}", At, "missed", "Nobody was there.", At.AddHours(3), At, At.AddHours(2), 3),
+        new ScheduleReplanned($"sched_{Key}", At.AddHours(2), "clock_set_back", new Timing.Interval(3_600, At.AddHours(1)), At.AddHours(1), At),
+        new ScheduleDeleted(At),
         new IdempotencyKeyClaimed("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
         new TokenRevoked(At),
@@ -122,6 +132,11 @@ public sealed class GoldenSpecs
         Assert.Contains(
             $$$"""[{"event":{"stream_id":"run-{{{Key}}}","version":9},"id":"mem_{{{Key}}}","kind":"learning","run_id":"run_{{{Key}}}","version":3}]""",
             Encoding.UTF8.GetString(EventJson.Write(retrieved)), StringComparison.Ordinal);
+        var manual = new ScheduleTriggered($"sched_{Key}", null, $"skill_{Key}", 2, $"run_{Key}", TriggerMode.Manual, CaughtUp: false, null, At);
+        Assert.Equal(
+            $$"""{"caught_up":false,"mode":"manual","run_id":"run_{{Key}}","schedule_id":"sched_{{Key}}","skill_id":"skill_{{Key}}","skill_version":2}""",
+            Encoding.UTF8.GetString(EventJson.Write(manual)));
+        Assert.Equal(manual, EventJson.Read("schedule_triggered.v1", EventJson.Write(manual), At));
     }
 
     static Event Sample(string name) =>

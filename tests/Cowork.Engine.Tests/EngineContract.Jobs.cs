@@ -143,6 +143,40 @@ public abstract partial class EngineContract
     }
 
     [Fact]
+    public async Task A_job_that_is_hurried_waits_no_longer()
+    {
+        var node = await Open("a");
+        await using var worker = new Worker(node);
+        var due = TimeProvider.System.GetUtcNow().AddYears(10);
+        await Submit(node, "run-1", new Job("later", "1", due));
+        await Submit(node, "run-2", new Job("later", "2", due));
+        await Submit(node, "run-3", new Job("much later", "3", due));
+        await worker.AssertNothing();
+        await node.Jobs.Hurry("later", None);
+        var claims = new[] { await worker.Next(), await worker.Next() };
+        Assert.Equal(["1", "2"], claims.Select(c => c.Key).Order());
+        await worker.AssertNothing();
+        // Whoever is at it is not disturbed.
+        await node.Jobs.Hurry("later", None);
+        await worker.AssertNothing();
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
+    }
+
+    [Fact]
+    public async Task A_job_that_ends_its_claim_and_asks_for_itself_waits_until_it_is_due_again()
+    {
+        var node = await Open("a");
+        await using var worker = new Worker(node);
+        await Submit(node, "run-1", new Job("later", "1"));
+        var first = await worker.Next();
+        var due = TimeProvider.System.GetUtcNow().AddMilliseconds(1_500);
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [new("later", "1", due)], first, Chain.By), None));
+        await worker.AssertNothing();
+        Assert.True((await worker.Next()).Epoch > first.Epoch);
+        Assert.InRange(TimeProvider.System.GetUtcNow(), due.AddMilliseconds(-50), due + Deadline);
+    }
+
+    [Fact]
     public async Task A_job_that_is_given_back_comes_again_with_a_higher_epoch()
     {
         var node = await Open("a");

@@ -56,12 +56,16 @@ public sealed partial class NpgsqlEngineSpec : EngineContract
     protected override async Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead) =>
         NodeOf(await Start(connectionString, name, observer, dead));
 
-    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null, params string[] dead)
+    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null, params string[] dead) =>
+        await Start(at, name, observer, dead, leftToOthers: []);
+
+    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer, string[] dead, string[] leftToOthers)
     {
         var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()])
         {
             Observer = observer,
             DeadNodes = dead,
+            KindsLeftToOthers = leftToOthers,
             Lease = Lease,
             Heartbeat = Lease / 6,
         });

@@ -11,6 +11,22 @@ namespace Cowork.Engine.Tests;
 public sealed partial class NpgsqlEngineSpec
 {
     [Fact]
+    public async Task A_node_leaves_kinds_of_jobs_to_the_others()
+    {
+        var leaving = NodeOf(await Start(connectionString, "a", null, [], leftToOthers: ["later"]));
+        await using var idle = new Worker(leaving);
+        await Submit(leaving, "run-1", new Job("later", "now"));
+        await Submit(leaving, "run-2", new Job("later", "then", TimeProvider.System.GetUtcNow().AddMilliseconds(500)));
+        await Submit(leaving, "run-3", new Job("run", "mine"));
+        Assert.Equal("mine", (await idle.Next()).Key);
+        await idle.AssertNothing();
+        await using var worker = new Worker(await Open("b"));
+        var claims = new[] { await worker.Next(), await worker.Next() };
+        Assert.Equal(["now", "then"], claims.Select(c => c.Key).Order());
+        await idle.AssertNothing();
+    }
+
+    [Fact]
     public async Task The_log_has_the_columns_that_Marten_makes()
     {
         await Open("a");

@@ -75,11 +75,12 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
     /// <summary>A host with this database. It lives until it is told otherwise.</summary>
     /// <param name="observer">Told of this node's commits, and that others wrote.</param>
-    public Node AddNode(string id, ICommitObserver? observer, TimeSpan lease)
+    /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
+    public Node AddNode(string id, ICommitObserver? observer, TimeSpan lease, params string[] leftToOthers)
     {
         lock (sync)
         {
-            var node = new Node(this, id, observer, lease);
+            var node = new Node(this, id, observer, lease, leftToOthers);
             nodes.Add(node);
             return node;
         }
@@ -460,9 +461,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         if (!jobs.TryGetValue(key, out var known))
         {
             jobs.Add(key, new() { Due = due });
-            if (job.Due is null)
+            if (job.Due is null && by?.Takes(job.Kind) == true)
             {
-                by?.Take(key);
+                by.Take(key);
             }
         }
         else if (known.Holder is null)
@@ -637,12 +638,14 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         readonly TimeSpan lease;
         readonly Dictionary<Claim, CancellationTokenSource> held = [];
         readonly Queue<Claim> ready = [];
+        readonly string[] leftToOthers;
         DateTimeOffset? silentSince;
 
-        internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease)
+        internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease, string[] leftToOthers)
         {
             this.engine = engine;
             this.lease = lease;
+            this.leftToOthers = leftToOthers;
             Id = id;
             Observer = observer;
         }
@@ -715,7 +718,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             lock (engine.sync)
             {
                 var now = engine.clock.GetUtcNow();
-                var free = engine.jobs.Where(j => j.Value.Due <= now && j.Value.Holder is not { IsAlive: true }).OrderBy(j => j.Value.Due).Select(j => j.Key).ToList();
+                var free = engine.jobs.Where(j => j.Value.Due <= now && Takes(j.Key.Kind) && j.Value.Holder is not { IsAlive: true }).OrderBy(j => j.Value.Due).Select(j => j.Key).ToList();
                 free.ForEach(Take);
                 return free.Count;
             }
@@ -810,6 +813,24 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 return new(new Backlog(waiting, held, engine.jobs.Count - held - waiting));
             }
         }
+
+        public ValueTask Hurry(string kind, CancellationToken ct)
+        {
+            ct.ThrowIfCancellationRequested();
+            lock (engine.sync)
+            {
+                engine.ThrowIfAway(this);
+                var now = engine.clock.GetUtcNow();
+                foreach (var job in engine.jobs.Where(j => j.Key.Kind == kind && j.Value.Holder is null && j.Value.Due > now).Select(j => j.Value))
+                {
+                    job.Due = now;
+                }
+                engine.Changed();
+                return default;
+            }
+        }
+
+        internal bool Takes(string kind) => !leftToOthers.Contains(kind);
 
         internal bool Holds(Claim claim) =>
             held.ContainsKey(claim) && engine.jobs.TryGetValue((claim.Org, claim.Kind, claim.Key), out var job) && job.Holder == this && job.Epoch == claim.Epoch;

@@ -6,7 +6,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     readonly Lock gate = new();
     readonly List<Timer> timers = [];
     DateTimeOffset now = start;
-    TimeSpan back;
+    TimeSpan wrong;
 
     public ManualTime()
         : this(new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero))
@@ -19,7 +19,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     {
         lock (gate)
         {
-            return now;
+            return now + wrong;
         }
     }
 
@@ -27,24 +27,27 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     {
         lock (gate)
         {
-            return (now + back).Ticks;
+            return now.Ticks;
         }
     }
 
-    /// <summary>As a wrong clock is corrected: what is measured, and how long timers still have to wait, stays.</summary>
-    public void SetBack(TimeSpan by)
+    /// <summary>Somebody sets the clock: it shows another time, and no time has passed.</summary>
+    public void Set(TimeSpan by)
     {
         lock (gate)
         {
-            (now, back) = (now - by, back + by);
-            timers.ForEach(timer => timer.Due -= by);
+            wrong += by;
         }
     }
 
     /// <summary>Goes on, stopping at every timer on the way.</summary>
     public void Advance(TimeSpan by)
     {
-        var until = GetUtcNow() + by;
+        DateTimeOffset until;
+        lock (gate)
+        {
+            until = now + by;
+        }
         while (true)
         {
             Timer? due;
@@ -85,7 +88,7 @@ public sealed class ManualTime(DateTimeOffset start) : TimeProvider
     {
         TimeSpan period;
 
-        public DateTimeOffset Due { get; set; }
+        public DateTimeOffset Due { get; private set; }
 
         public bool Change(TimeSpan dueTime, TimeSpan newPeriod)
         {

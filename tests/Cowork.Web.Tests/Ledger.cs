@@ -35,7 +35,7 @@ static class Ledger
             select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e
             where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)
             """);
-        await Nothing(source, "select 'job ' || key from cowork.jobs where kind <> 'approval_expiry'");
+        await Nothing(source, "select 'job ' || key from cowork.jobs where kind not in ('approval_expiry', 'schedule')");
 
         await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
@@ -62,6 +62,7 @@ static class Ledger
     {
         var heads = new Dictionary<(string, string), string>();
         var runs = new Dictionary<string, List<RunEvent>>();
+        var schedules = new Dictionary<string, List<ScheduleEvent>>();
         await foreach (var e in log.Scan(0, CancellationToken.None))
         {
             var key = (e.Org, e.Stream);
@@ -69,6 +70,14 @@ static class Ledger
                 heads.GetValueOrDefault(key, HashChain.Root), e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, CanonicalJson.Of(e.Data.Span));
             Assert.True(hash == e.Hash, $"{e.Stream} {e.Version} does not have its hash");
             heads[key] = hash;
+            if (e.Event is ScheduleEvent about)
+            {
+                if (!schedules.TryGetValue(e.Stream, out var past))
+                {
+                    schedules.Add(e.Stream, past = []);
+                }
+                past.Add(about);
+            }
             if (e.Event is RunEvent of)
             {
                 if (of is RunEvent.RunCreated created)
@@ -79,6 +88,10 @@ static class Ledger
             }
         }
         Assert.Empty(acknowledged.Except(runs.Keys));
+        foreach (var (stream, events) in schedules)
+        {
+            Slots(stream, events, runs);
+        }
         foreach (var (run, events) in runs)
         {
             var ends = events.Count(e => e is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled);
@@ -92,6 +105,27 @@ static class Ledger
             Assert.True(steps.SequenceEqual(steps.Distinct().Order()), $"{run} recorded the steps {string.Join(", ", steps)}");
             Assert.True(events.Count(e => e is RunEvent.MemoryRetrieval) <= 1, $"{run} retrieved memory twice");
         }
+    }
+
+    /// <summary>Each slot was decided once, in order, and the run that it speaks of is there, once.</summary>
+    static void Slots(string stream, List<ScheduleEvent> events, Dictionary<string, List<RunEvent>> runs)
+    {
+        var last = DateTimeOffset.MinValue;
+        foreach (var e in events)
+        {
+            var (slot, through) = e switch
+            {
+                ScheduleEvent.ScheduleTriggered t => (t.Slot, t.Slot),
+                ScheduleEvent.ScheduleSkipped s => (s.Slot, s.Through ?? s.Slot),
+                _ => (null, null),
+            };
+            Assert.False(slot <= last, $"{stream} decided {slot:O} after {last:O}");
+            last = through ?? last;
+        }
+        var id = $"sched_{stream["schedule-".Length..]}";
+        var started = events.OfType<ScheduleEvent.ScheduleTriggered>().Select(t => (t.RunId, t.Slot)).Order();
+        var created = runs.Values.Select(run => run[0]).OfType<RunEvent.RunCreated>().Where(c => c.Source?.ScheduleId == id).Select(c => (c.RunId, c.Source!.Slot)).Order();
+        Assert.Equal(started, created);
     }
 
     static async Task Nothing(NpgsqlDataSource source, string query)

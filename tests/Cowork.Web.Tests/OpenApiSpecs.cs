@@ -66,6 +66,11 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
         var artifact = $"/artifacts/{made.GetProperty("artifact_id")}";
         var skill = (await http.Post("/skills", """{"name":"described","prompt_template":"/say ok"}""")).Is(201);
         var skillRun = (await http.Post($"/skills/{skill["skill_id"]}/run", $$"""{"session_id":"{{session["session_id"]}}"}""")).Is(200);
+        var schedule = (await http.Post(
+            "/scheduled-runs",
+            $$"""{"name":"d","session_id":"{{session["session_id"]}}","skill_id":"{{skill["skill_id"]}}","interval_seconds":60,"active":false}""")).Is(201);
+        var triggered = (await http.Post($"/scheduled-runs/{schedule["schedule_id"]}/trigger", """{"wait_for_completion":true}""")).Is(200);
+        var ledger = (await http.Get($"/scheduled-runs/{schedule["schedule_id"]}/runs")).Is(200);
         (string Schema, JsonElement Answer)[] pairs =
         [
             ("SessionAnswer", session.Json),
@@ -87,6 +92,12 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
             ("SkillRunAnswer", skillRun.Json),
             ("MemoryList", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json),
             ("MemoryDetails", (await http.Get($"/sessions/{session["session_id"]}/memories")).Json.GetProperty("memories")[0]),
+            ("ScheduledRunDetails", schedule.Json),
+            ("ScheduledRunList", (await http.Get("/scheduled-runs")).Json),
+            ("TriggerAnswer", triggered.Json),
+            ("ScheduledRunLedger", ledger.Json),
+            ("LedgerShape", ledger.Json.GetProperty("runs")[0]),
+            ("SchedulePreview", (await http.Get("/api/v1/schedules/preview?cron=@daily")).Json),
             ("EventList", (await http.Get($"/sessions/{session["session_id"]}/events")).Json),
             ("FeedEvent", (await http.Events(session["session_id"]))[0]),
             ("TenantEventList", (await http.Get("/events")).Json),

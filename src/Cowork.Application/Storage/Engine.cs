@@ -20,6 +20,9 @@ public sealed record EngineOptions(string ConnectionString, string Node, IReadOn
 
     public ILoggerFactory Logs { get; init; } = NullLoggerFactory.Instance;
 
+    /// <summary>Kinds of jobs that this node leaves to the others: it commits them, and never claims one.</summary>
+    public IReadOnlyList<string> KindsLeftToOthers { get; init; } = [];
+
     /// <summary>How long a node that is not heard of keeps its jobs.</summary>
     public TimeSpan Lease { get; init; } = TimeSpan.FromSeconds(10);
 

@@ -38,8 +38,12 @@ public static class EventJson
             {
                 new ContentConverter(),
                 new TimestampConverter(),
+                new TimingConverter(),
                 new JsonStringEnumConverter<PolicyOutcome>(JsonNamingPolicy.SnakeCaseLower),
                 new JsonStringEnumConverter<ApprovalOutcome>(JsonNamingPolicy.SnakeCaseLower),
+                new JsonStringEnumConverter<Misfire>(JsonNamingPolicy.SnakeCaseLower),
+                new JsonStringEnumConverter<Overlap>(JsonNamingPolicy.SnakeCaseLower),
+                new JsonStringEnumConverter<TriggerMode>(JsonNamingPolicy.SnakeCaseLower),
             },
             TypeInfoResolver = EventJsonContext.Default
                 .WithAddedModifier(LeaveOutTime)
@@ -126,6 +130,36 @@ public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
     public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(HashChain.Timestamp(value));
 }
 
+/// <summary>A <see cref="Timing"/> in JSON: <c>{interval_seconds, from}</c> or <c>{cron, time_zone}</c>.</summary>
+public sealed class TimingConverter : JsonConverter<Timing>
+{
+    public override Timing Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options)
+    {
+        using var json = JsonDocument.ParseValue(ref reader);
+        var form = json.RootElement;
+        return form.TryGetProperty("cron", out var cron)
+            ? new Timing.Times(cron.GetString()!, form.GetProperty("time_zone").GetString()!)
+            : new Timing.Interval(form.GetProperty("interval_seconds").GetInt64(), form.GetProperty("from").GetDateTimeOffset());
+    }
+
+    public override void Write(Utf8JsonWriter writer, Timing value, JsonSerializerOptions options)
+    {
+        writer.WriteStartObject();
+        switch (value)
+        {
+            case Timing.Interval interval:
+                writer.WriteNumber("interval_seconds", interval.Seconds);
+                writer.WriteString("from", HashChain.Timestamp(interval.From));
+                break;
+            case Timing.Times times:
+                writer.WriteString("cron", times.Expression);
+                writer.WriteString("time_zone", times.Zone);
+                break;
+        }
+        writer.WriteEndObject();
+    }
+}
+
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(SessionEvent.SessionCreated))]
 [JsonSerializable(typeof(SessionEvent.SessionDeleted))]
@@ -155,6 +189,13 @@ public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
 [JsonSerializable(typeof(SkillEvent.SkillDeleted))]
 [JsonSerializable(typeof(UniqueNameEvent.NameClaimed))]
 [JsonSerializable(typeof(UniqueNameEvent.NameReleased))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleCreated))]
+[JsonSerializable(typeof(ScheduleEvent.SchedulePaused))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleResumed))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleTriggered))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleSkipped))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleReplanned))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleDeleted))]
 [JsonSerializable(typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenIssued))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenRevoked))]
@@ -180,6 +221,11 @@ public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
 [JsonSerializable(typeof(Skill.None), TypeInfoPropertyName = "SkillNone")]
 [JsonSerializable(typeof(Skill.Live))]
 [JsonSerializable(typeof(Skill.Deleted), TypeInfoPropertyName = "SkillDeletedState")]
+[JsonSerializable(typeof(Schedule))]
+[JsonSerializable(typeof(Schedule.None), TypeInfoPropertyName = "ScheduleNone")]
+[JsonSerializable(typeof(Schedule.Active), TypeInfoPropertyName = "ScheduleActive")]
+[JsonSerializable(typeof(Schedule.Paused), TypeInfoPropertyName = "SchedulePausedState")]
+[JsonSerializable(typeof(Schedule.Deleted), TypeInfoPropertyName = "ScheduleDeletedState")]
 [JsonSerializable(typeof(UniqueName))]
 [JsonSerializable(typeof(UniqueName.Free), TypeInfoPropertyName = "UniqueNameFree")]
 [JsonSerializable(typeof(UniqueName.Taken))]

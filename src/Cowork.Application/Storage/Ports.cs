@@ -173,6 +173,9 @@ public interface IJobQueue
 
     /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
     ValueTask<Backlog> Backlog(CancellationToken ct);
+
+    /// <summary>Makes every job of a kind that waits due now, for whoever has reason to doubt the clock that it was to be due by.</summary>
+    ValueTask Hurry(string kind, CancellationToken ct);
 }
 
 /// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>

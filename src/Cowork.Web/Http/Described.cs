@@ -21,6 +21,10 @@ public static class Described
 
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, ChoiceQuery parameter) => endpoint.WithMetadata(parameter);
 
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, TextQuery parameter) => endpoint.WithMetadata(parameter);
+
+    public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, TimeQuery parameter) => endpoint.WithMetadata(parameter);
+
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, IdQuery parameter) => endpoint.WithMetadata(parameter);
 
     public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
@@ -102,6 +106,15 @@ public static class Described
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Domain.Limits.IdCharsMax };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+        }
+        foreach (var query in metadata.OfType<TextQuery>())
+        {
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, Default = query.Default is { } usual ? JsonValue.Create(usual) : null };
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, required: query.Default is null));
+        }
+        foreach (var query in metadata.OfType<TimeQuery>())
+        {
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, new() { Type = JsonSchemaType.String, Format = "date-time" }, query.Description));
         }
         if (metadata.OfType<ResumesByHeader>().Any())
         {

@@ -27,6 +27,30 @@ public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, str
         : throw new UnreadableRequestException(Problem.Invalid(Name, $"Must be one of {string.Join(", ", Choices)}."));
 }
 
+/// <summary>A query parameter that is text.</summary>
+/// <param name="Default">Null: it must be given.</param>
+public sealed record TextQuery(string Name, string? Default, string Description)
+{
+    /// <exception cref="UnreadableRequestException">It was not given, or twice.</exception>
+    public string Read(HttpContext http) =>
+        http.Request.Query.TryGetValue(Name, out var sent)
+            ? sent is [{ Length: > 0 } text] ? text : throw new UnreadableRequestException(Problem.Invalid(Name, "Must be given once, and not be empty."))
+            : Default ?? throw new UnreadableRequestException(Problem.Invalid(Name, "Is required."));
+}
+
+/// <summary>A query parameter that is a time.</summary>
+public sealed record TimeQuery(string Name, string Description)
+{
+    static readonly string[] Forms = ["yyyy-MM-dd'T'HH:mm:ss.FFFFFFFK", "yyyy-MM-dd'T'HH:mmK", "yyyy-MM-dd"];
+
+    /// <summary>Null: it was not given.</summary>
+    /// <exception cref="UnreadableRequestException">It is something else.</exception>
+    public DateTimeOffset? Read(HttpContext http) =>
+        !http.Request.Query.TryGetValue(Name, out var sent) ? null
+        : DateTimeOffset.TryParseExact(sent is [{ } text] ? text : "", Forms, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time
+        : throw new UnreadableRequestException(Problem.Invalid(Name, "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z (a plus is written %2B)."));
+}
+
 /// <summary>A query parameter that is an id.</summary>
 public sealed record IdQuery(string Name, string Description);
 
@@ -96,6 +120,13 @@ public sealed record MemoryInPath(string Key)
 {
     public static ValueTask<MemoryInPath> BindAsync(HttpContext http) =>
         ValueTask.FromResult(new MemoryInPath(PathIds.Key(http, "memory_id", "memory", id => Ids.Key(id, "mem"))));
+}
+
+/// <summary>A schedule that the path names, by its key.</summary>
+public sealed record ScheduleInPath(string Key)
+{
+    public static ValueTask<ScheduleInPath> BindAsync(HttpContext http) =>
+        ValueTask.FromResult(new ScheduleInPath(PathIds.Key(http, "schedule_id", "scheduled run", id => Ids.Key(id, "sched"))));
 }
 
 /// <summary>An API token that the path names, by its key.</summary>

@@ -1,0 +1,120 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using static Cowork.Domain.ScheduleEvent;
+
+namespace Cowork.Projections;
+
+/// <summary>A schedule as <c>GET /scheduled-runs/{id}</c> shows it.</summary>
+/// <param name="SkillVersion">Null: the latest when due.</param>
+/// <param name="Params">A JSON object, as text.</param>
+/// <param name="Status"><c>active</c> or <c>paused</c>.</param>
+/// <param name="LastSkip">The slot that was skipped last, when no run has started since.</param>
+public sealed record ScheduleRow(
+    string ScheduleId,
+    string Name,
+    string SessionId,
+    string SkillId,
+    int? SkillVersion,
+    Content Params,
+    Timing Timing,
+    string Status,
+    string Misfire,
+    string Overlap,
+    DateTimeOffset? NextRunAt,
+    string? LastRunId,
+    DateTimeOffset? LastRunAt,
+    SkippedSlot? LastSkip,
+    string CreatedBy,
+    DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt);
+
+/// <param name="Through">The last slot of a row of them; null: it is one.</param>
+/// <param name="Count">How many the row has; null without a row, and when they were too many to be counted.</param>
+public sealed record SkippedSlot(DateTimeOffset Slot, DateTimeOffset? Through, long? Count, string Reason, string Detail);
+
+/// <summary>The schedules' read model: <c>GET /scheduled-runs</c>, <c>GET /scheduled-runs/{id}</c>. A deleted schedule has no row.</summary>
+public static class Schedules
+{
+    public const string Active = "active";
+    public const string Paused = "paused";
+
+    public static ReadModel<ScheduleRow> Model { get; } = new(
+        "schedules", Schedule.Aggregate.Name, RowJson.Default.ScheduleRow, Evolve,
+        Scope: row => Ids.SessionKey(row.SessionId),
+        Status: row => row.Status);
+
+    public static ScheduleRow? Evolve(ScheduleRow? row, Recorded e) => (e.Event, row) switch
+    {
+        (ScheduleCreated c, _) => New(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Next, e.At),
+        (_, null) => null,
+        (SchedulePaused, { } r) => r with { Status = Paused, NextRunAt = null, UpdatedAt = e.At },
+        (ScheduleResumed c, { } r) => r with { Status = Active, Timing = c.Timing, NextRunAt = c.Next, UpdatedAt = e.At },
+        (ScheduleTriggered t, { } r) => r with
+        {
+            LastRunId = t.RunId,
+            LastRunAt = e.At,
+            LastSkip = null,
+            NextRunAt = t.Mode == TriggerMode.Automatic ? t.Next : r.NextRunAt,
+            UpdatedAt = e.At,
+        },
+        (ScheduleSkipped s, { } r) => r with { LastSkip = new(s.Slot, s.Through, s.Count, s.Reason, s.Detail), NextRunAt = s.Next, UpdatedAt = e.At },
+        (ScheduleReplanned p, { } r) => r with { Timing = p.Timing, NextRunAt = p.Next, UpdatedAt = e.At },
+        (ScheduleDeleted, _) => null,
+        (_, { } r) => r,
+    };
+
+    /// <summary>The row of a schedule that was made at a time.</summary>
+    public static ScheduleRow New(
+        string scheduleId, string name, ScheduleTarget target, Timing timing, Misfire misfire, Overlap overlap, string by, DateTimeOffset? next, DateTimeOffset at) => new(
+        scheduleId, name, target.SessionId, target.SkillId, target.SkillVersion, target.Params, timing, next is null ? Paused : Active, Word(misfire), Word(overlap),
+        next, null, null, null, by, at, at);
+
+    /// <summary>The row of a schedule that has been paused or resumed meanwhile.</summary>
+    public static ScheduleRow As(ScheduleRow row, Schedule now, DateTimeOffset at) => now switch
+    {
+        Schedule.Paused when row.Status != Paused => row with { Status = Paused, NextRunAt = null, UpdatedAt = at },
+        Schedule.Active a when row.Status != Active => row with { Status = Active, Timing = a.Plan.Timing, NextRunAt = a.Slot, UpdatedAt = at },
+        _ => row,
+    };
+
+    static string Word<T>(T choice)
+        where T : struct, Enum => choice.ToString().ToLowerInvariant();
+}
+
+/// <summary>What became of a planned time, or of a wish: a line of <c>GET /scheduled-runs/{id}/runs</c>, folded from the schedule's own events.</summary>
+/// <param name="Slot">The planned time; null: by hand.</param>
+/// <param name="Through">The last slot, when the line is about a row of them.</param>
+/// <param name="Count">How many slots the row has; null without a row, and when they were too many to be counted.</param>
+/// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c>, or <c>replanned</c>: the clock was set back, and the slots after it come by the new time.</param>
+/// <param name="Mode"><c>automatic</c> or <c>manual</c>.</param>
+public sealed record LedgerLine(
+    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, int? SkillVersion, string? Reason, string? Detail,
+    DateTimeOffset DecidedAt)
+{
+    /// <summary>Null: the event is about no slot.</summary>
+    public static LedgerLine? Of(Recorded e) => e.Event switch
+    {
+        ScheduleTriggered t => new(
+            t.Slot, null, null, t.CaughtUp ? "caught_up" : "fired", t.Mode == TriggerMode.Manual ? "manual" : "automatic", t.RunId, t.SkillVersion, null, null, e.At),
+        ScheduleSkipped s => new(s.Slot, s.Through, s.Count, "skipped", "automatic", null, null, s.Reason, s.Detail, e.At),
+        ScheduleReplanned r => new(r.Slot, null, null, "replanned", "automatic", null, null, r.Reason, "The clock was set back.", e.At),
+        _ => null,
+    };
+
+    /// <summary>The last lines, newest first.</summary>
+    /// <param name="schedule">Key of the schedule.</param>
+    /// <param name="version">Of the schedule's stream.</param>
+    public static async ValueTask<IReadOnlyList<LedgerLine>> Last(IEventLog log, string org, string schedule, long version, int max, CancellationToken ct)
+    {
+        var lines = new List<LedgerLine>();
+        for (var before = version; before > 0 && lines.Count < max;)
+        {
+            var after = Math.Max(0, before - max);
+            var past = await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(before - after), ct);
+            lines.AddRange(past.Events.Reverse().Select(Of).OfType<LedgerLine>());
+            before = after;
+        }
+        return lines.Count > max ? lines.GetRange(0, max) : lines;
+    }
+}

@@ -1,0 +1,273 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.AgentService;
+
+/// <summary>Body of <c>POST /scheduled-runs</c>.</summary>
+/// <param name="SkillVersion">Null: the latest whenever a run starts.</param>
+/// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
+/// <param name="IntervalSeconds">Between two runs, counted from the planned time.</param>
+/// <param name="StartInSeconds">Until the first run; default 0: at once.</param>
+/// <param name="Active">Default true; false: it begins paused.</param>
+/// <param name="Misfire">Of runs that nobody was there to start: <c>one</c> (default), <c>none</c> or <c>all</c> is caught up.</param>
+/// <param name="Overlap">While the run before goes on: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
+public sealed record NewScheduledRun(
+    string? Name, string? SessionId, string? SkillId, long? IntervalSeconds, int? SkillVersion = null, JsonElement? Params = null, long? StartInSeconds = null,
+    bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
+{
+    public static JsonTypeInfo<NewScheduledRun> Json => WebJson.Default.NewScheduledRun;
+
+    public void Check(Faults faults)
+    {
+        if (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.ScheduleNameCharsMax)
+        {
+            faults.Add("$.name", $"A name of 1 to {Limits.ScheduleNameCharsMax} characters is required.");
+        }
+        if (string.IsNullOrEmpty(SessionId))
+        {
+            faults.Add("$.session_id", "A session is required.");
+        }
+        if (string.IsNullOrEmpty(SkillId))
+        {
+            faults.Add("$.skill_id", "A skill is required.");
+        }
+        if (SkillVersion < 1)
+        {
+            faults.Add("$.skill_version", "A version is a whole number from 1.");
+        }
+        if (Params is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            faults.Add("$.params", "Must be an object.");
+        }
+        if (IntervalSeconds is not (>= 1 and <= Limits.IntervalSecondsMax))
+        {
+            faults.Add("$.interval_seconds", $"A whole number from 1 to {Limits.IntervalSecondsMax} is required.");
+        }
+        if (StartInSeconds is < 0 or > Limits.IntervalSecondsMax)
+        {
+            faults.Add("$.start_in_seconds", $"Must be from 0 to {Limits.IntervalSecondsMax}.");
+        }
+        Choice<Misfire>("$.misfire", Misfire, faults);
+        Choice<Overlap>("$.overlap", Overlap, faults);
+    }
+
+    /// <summary>The choice of this name; the first one when none is named.</summary>
+    public static T ChoiceOf<T>(string? word)
+        where T : struct, Enum =>
+        word is null ? default : Enum.GetValues<T>().Single(choice => Word(choice) == word);
+
+    static void Choice<T>(string path, string? word, Faults faults)
+        where T : struct, Enum
+    {
+        if (word is not null && !Enum.GetValues<T>().Select(Word).Contains(word))
+        {
+            faults.Add(path, $"Must be one of {string.Join(", ", Enum.GetValues<T>().Select(Word))}.");
+        }
+    }
+
+    static string Word<T>(T choice)
+        where T : struct, Enum => choice.ToString().ToLowerInvariant();
+}
+
+/// <summary>Body of <c>POST /scheduled-runs/{id}/trigger</c>; everything may be left out.</summary>
+/// <param name="WaitForCompletion">Default false.</param>
+public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null) : IRequestBody<NewTrigger>
+{
+    public static JsonTypeInfo<NewTrigger> Json => WebJson.Default.NewTrigger;
+
+    public static NewTrigger WhenEmpty { get; } = new();
+
+    public void Check(Faults faults) => Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+}
+
+/// <param name="SkillVersion">Null: the latest when due.</param>
+/// <param name="IntervalSeconds">Null: it goes by a cron expression.</param>
+/// <param name="NextRunAt">The planned time; null: paused.</param>
+/// <param name="LastSkip">The planned time that was skipped last, and why, when no run has started since.</param>
+public sealed record ScheduledRunDetails(
+    string ScheduleId, string Name, string SessionId, string SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
+    string Overlap, DateTimeOffset? NextRunAt, string? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+
+public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
+
+/// <summary>What became of a planned time, or of a wish.</summary>
+/// <param name="Slot">The planned time; null: by hand.</param>
+/// <param name="Through">The last one, when the line is about a row of them.</param>
+/// <param name="Count">How many the row has; null without a row, and when they were too many to be counted.</param>
+/// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c> or <c>replanned</c>.</param>
+/// <param name="Status">The run's.</param>
+public sealed record LedgerShape(
+    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, string? Status, int? SkillVersion, string? Reason,
+    string? Detail, DateTimeOffset DecidedAt);
+
+public sealed record ScheduledRunLedger(string ScheduleId, IReadOnlyList<LedgerShape> Runs);
+
+/// <summary>A turn's answer with the schedule that was triggered.</summary>
+public sealed record TriggerAnswer(
+    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string ScheduleId, string SkillId, int SkillVersion);
+
+static class ScheduledRunEndpoints
+{
+    static readonly ChoiceQuery Status = new("status", [Schedules.Active, Schedules.Paused, "all"], "all", "Only those in this state.");
+
+    public static void MapScheduledRuns(this IEndpointRouteBuilder routes)
+    {
+        var schedules = routes.MapGroup("/scheduled-runs").WithTags("Schedules");
+        schedules.MapPost("", Create).NeedsMember()
+            .WithSummary("Plan to run a skill in a session again and again")
+            .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
+        schedules.MapGet("", List)
+            .WithSummary("List schedules, newest first")
+            .Takes(Status).Takes(Lists.Limit)
+            .Produces<ScheduledRunList>().Refuses(422);
+        schedules.MapGet("/{schedule_id}", Get)
+            .WithSummary("Show a schedule")
+            .Produces<ScheduledRunDetails>().Refuses(404, 422);
+        schedules.MapDelete("/{schedule_id}", Delete).NeedsMember()
+            .WithSummary("Delete a schedule; runs that it started go on")
+            .Produces(204).Refuses(404, 422);
+        schedules.MapGet("/{schedule_id}/runs", Ledger)
+            .WithSummary("What became of a schedule's planned times, newest first: runs, and why there was none")
+            .Takes(Lists.Limit)
+            .Produces<ScheduledRunLedger>().Refuses(404, 422);
+        schedules.MapPost("/{schedule_id}/trigger", Trigger).NeedsMember()
+            .WithSummary("Run a schedule's skill now, whatever is planned")
+            .Produces<TriggerAnswer>(200).Produces<TriggerAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
+        schedules.MapPost("/{schedule_id}/pause", Pause).NeedsMember()
+            .WithSummary("Have a schedule wait until it is resumed")
+            .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
+        schedules.MapPost("/{schedule_id}/resume", Resume).NeedsMember()
+            .WithSummary("Let a paused schedule go on, planned from now")
+            .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
+    }
+
+    static async Task<IResult> Create(
+        Body<NewScheduledRun> body, Caller caller, Commands known, ICommands commands, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
+        var skill = PathIds.Key(asked.SkillId!, "$.skill_id", "skill", id => Ids.Key(id, "skill"));
+        var now = clock.GetUtcNow();
+        var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
+        var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
+        var target = new ScheduleTarget(Ids.IsKey(session) ? $"sess_{session}" : session, $"skill_{skill}", asked.SkillVersion, given);
+        JsonAnswer? answer = null;
+        var create = new CreateSchedule(
+            Ids.NewKey(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
+            NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Active != false, body.Key,
+            await runs.Unfit(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
+        create = create with
+        {
+            Answer = async (first, at) =>
+            {
+                var row = Schedules.New(create.ScheduleId, create.Name, target, create.Timing, create.Misfire, create.Overlap, create.By, first, at);
+                answer = JsonAnswer.Of(201, await Details(row, blobs, ct), Answers.Json.ScheduledRunDetails, $"/scheduled-runs/{create.ScheduleId}");
+                return await answer.ToStored(blobs, ct);
+            },
+        };
+        return await commands.Execute(caller.Org, caller.Origin, create, ct) switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
+            { } refused => Problem.Of(refused),
+        };
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var status = Status.Read(http);
+        var query = new RowQuery(Status: status == "all" ? null : status, Limit: (int)Lists.Limit.Read(http));
+        var shown = new List<ScheduledRunDetails>();
+        foreach (var row in await rows.List(caller.Org, Schedules.Model.Table, query, ct))
+        {
+            shown.Add(await Details(Schedules.Model.Read(row.Json.Span), blobs, ct));
+        }
+        return JsonAnswer.Of(200, new ScheduledRunList(shown), Answers.Json.ScheduledRunList);
+    }
+
+    static async Task<IResult> Get(ScheduleInPath schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is { } row
+            ? JsonAnswer.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), Answers.Json.ScheduledRunDetails)
+            : Problem.NotFound("scheduled run");
+
+    static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommands commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+
+    static async Task<IResult> Ledger(ScheduleInPath schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
+    {
+        var limit = (int)Lists.Limit.Read(http);
+        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } row)
+        {
+            return Problem.NotFound("scheduled run");
+        }
+        var shown = new List<LedgerShape>();
+        foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, row.Version, limit, ct))
+        {
+            var status = line.RunId is { } run ? (await views.Row(caller.Org, Ids.Key(run, "run")!, ct))?.Status : null;
+            shown.Add(new(
+                line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId, status, line.SkillVersion, line.Reason, line.Detail, line.DecidedAt));
+        }
+        return JsonAnswer.Of(200, new($"sched_{schedule.Key}", shown), Answers.Json.ScheduledRunLedger);
+    }
+
+    static async Task<IResult> Trigger(
+        ScheduleInPath schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, WaitingTurns waiting, CancellationToken ct)
+    {
+        var asked = body.Value;
+        var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
+        if (turn is null)
+        {
+            return Problem.Of(refused!);
+        }
+        var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
+        return TurnEndpoints.Answer(turn, view, json =>
+        {
+            json.WriteString("schedule_id", $"sched_{schedule.Key}");
+            json.WriteString("skill_id", view.Row.Source!.SkillId);
+            json.WriteNumber("skill_version", view.Row.Source.SkillVersion!.Value);
+        });
+    }
+
+    static Task<IResult> Pause(
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        Change(schedule, body, caller, known, commands, rows, blobs, answer => new PauseSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
+
+    static Task<IResult> Resume(
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        Change(schedule, body, caller, known, commands, rows, blobs, answer => new ResumeSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
+
+    static async Task<IResult> Change(
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs,
+        Func<Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>, ICommand> command, CancellationToken ct)
+    {
+        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } there)
+        {
+            return Problem.NotFound("scheduled run");
+        }
+        JsonAnswer? answer = null;
+        var change = command(async (after, at) =>
+        {
+            var row = Schedules.Model.Read((await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) ?? there).Json.Span);
+            answer = JsonAnswer.Of(200, await Details(Schedules.As(row, after, at), blobs, ct), Answers.Json.ScheduledRunDetails);
+            return await answer.ToStored(blobs, ct);
+        });
+        return await commands.Execute(caller.Org, caller.Origin, change, ct) switch
+        {
+            null => answer!,
+            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
+            { } refused => Problem.Of(refused),
+        };
+    }
+
+    static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(
+        schedule.ScheduleId, schedule.Name, schedule.SessionId, schedule.SkillId, schedule.SkillVersion, JsonElement.Parse(await blobs.Text(schedule.Params, ct)),
+        (schedule.Timing as Timing.Interval)?.Seconds, schedule.Status, schedule.Misfire, schedule.Overlap, schedule.NextRunAt, schedule.LastRunId, schedule.LastRunAt,
+        schedule.LastSkip, schedule.CreatedAt, schedule.UpdatedAt);
+}

@@ -1,0 +1,39 @@
+using Cowork.Domain;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Platform;
+
+/// <param name="Next">UTC, one after the other; fewer than asked for when no more come.</param>
+public sealed record SchedulePreview(IReadOnlyList<DateTimeOffset> Next);
+
+static class SchedulePreviews
+{
+    static readonly TextQuery Cron = new("cron", null, "Five fields, or a macro like @daily.");
+    static readonly TextQuery Zone = new("timezone", "UTC", "IANA name.");
+    static readonly WholeNumberQuery Count = new("count", 1, 1000, 5, "How many times.");
+    static readonly TimeQuery From = new("from", "Only times after this one; now when left out.");
+
+    public static void MapSchedulePreview(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/api/v1/schedules/preview", Preview).WithTags("Schedules")
+            .WithSummary("When a cron expression comes due next")
+            .Takes(Cron).Takes(Zone).Takes(Count).Takes(From)
+            .Produces<SchedulePreview>().Refuses(422);
+
+    static IResult Preview(HttpContext http, TimeProvider clock)
+    {
+        var (cron, zone, count) = (Cron.Read(http), Zone.Read(http), Count.Read(http));
+        var at = From.Read(http) ?? clock.GetUtcNow();
+        var (times, refused) = Timing.Times.Of(cron, zone, at, Cron.Name, Zone.Name);
+        if (times is null)
+        {
+            return Problem.Of(refused!);
+        }
+        var next = new List<DateTimeOffset>();
+        while (next.Count < count && times.Next(at) is { } due)
+        {
+            next.Add(due);
+            at = due;
+        }
+        return JsonAnswer.Of(200, new(next), Answers.Json.SchedulePreview);
+    }
+}
