@@ -264,6 +264,8 @@ public sealed class ChangingToolSpecs : IDisposable
         public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw new IOException("No space left on device");
 
         public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => default;
+
+        public Stream? Open(string sha256) => null;
     }
 
     static TheoryData<string, string, string> Cases(string rows)
