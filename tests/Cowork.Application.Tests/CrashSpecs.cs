@@ -158,13 +158,13 @@ public sealed class CrashSpecs
                 throw new HostDiedException();
             }
         };
-        Assert.False(await Drive(other));
+        await Assert.ThrowsAsync<HostDiedException>(other.DriveOne);
         bench.Engine.FailPoint = null;
         other.Node.Die();
         Assert.Equal(["run_created", "run_started", "memory_retrieval"], await bench.Story($"run-{run}"));
 
         sender.Node.ClaimDue();
-        Assert.True(await Drive(sender));
+        await sender.DriveOne();
         await AssertWhole(bench, run, crashes: 1);
     }
 

@@ -35,7 +35,8 @@ static class Ledger
             select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e
             where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)
             """);
-        await Nothing(source, "select 'job ' || key from cowork.jobs where kind not in ('approval_expiry', 'schedule')");
+        // A schedule always has a next slot.
+        await Nothing(source, "select 'job ' || kind || ' ' || key from cowork.jobs where kind <> 'schedule'");
 
         await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
