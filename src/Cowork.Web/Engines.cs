@@ -1,4 +1,7 @@
 using Cowork.Application.Storage;
+#if CRITTERSTACK
+using Cowork.CritterStack;
+#endif
 using Cowork.Npgsql;
 
 namespace Cowork.Web;
@@ -9,6 +12,9 @@ static class Engines
     static readonly Dictionary<string, Func<EngineOptions, IEngine>> ByName = new()
     {
         ["npgsql"] = options => new NpgsqlEngine(options),
+#if CRITTERSTACK
+        ["marten"] = options => new MartenEngine(options),
+#endif
     };
 
     public static string Default => "npgsql";
