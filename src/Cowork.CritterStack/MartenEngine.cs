@@ -1,22 +1,41 @@
 using Cowork.Application.Storage;
 using Cowork.Npgsql;
 
+using Marten;
+
 namespace Cowork.CritterStack;
 
-/// <summary>The storage engine on Marten: the same tables as the other engine's, in a database that either opens.</summary>
-public sealed class MartenEngine(EngineOptions options) : IEngine
+/// <summary>
+/// The storage engine on Marten: streams are fetched and appended to by it, in the tables that the other engine uses too, so that a database which one has
+/// written opens in the other. What Marten has no part in (feeds, rows' reading, jobs, leases, wake-ups) is the other engine's.
+/// </summary>
+public sealed class MartenEngine : IEngine
 {
-    readonly NpgsqlEngine shared = new(options);
+    readonly NpgsqlEngine shared;
+    readonly MartenFlush flush;
+
+    public MartenEngine(EngineOptions options)
+    {
+        MartenFlush? made = null;
+        shared = new(options, database => made = new(database, options));
+        flush = made!;
+        Log = new MartenLog(shared.Log, shared.Database, flush.Store);
+    }
 
     public string Name => "marten";
 
-    public IEventLog Log => shared.Log;
+    /// <summary>For what else runs on it. Whoever appends goes through <see cref="Log"/>.</summary>
+    public IDocumentStore Store => flush.Store;
+
+    public IEventLog Log { get; }
 
     public IRows Rows => shared.Rows;
 
     public IJobQueue Jobs => shared.Jobs;
 
     public ISnapshots Snapshots => shared.Snapshots;
+
+    public IFollowing Following => shared.Following;
 
     public ICommitObserver? Observer
     {
@@ -28,7 +47,13 @@ public sealed class MartenEngine(EngineOptions options) : IEngine
 
     public string Node => shared.Node;
 
+    internal NpgsqlEngine Shared => shared;
+
     public Task StartAsync(CancellationToken ct) => shared.StartAsync(ct);
 
-    public ValueTask DisposeAsync() => shared.DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await shared.DisposeAsync();
+        await flush.DisposeAsync();
+    }
 }

@@ -47,9 +47,12 @@ sealed partial class Database : IAsyncDisposable
     /// <summary>Hears of commits.</summary>
     public ICommitObserver? Observer { get; set; }
 
+    public NpgsqlDataSource Pool => pool;
+
     /// <summary>A connection outside the pool, not open yet.</summary>
-    public NpgsqlConnection Apart(string purpose) =>
-        new(new NpgsqlConnectionStringBuilder(apart.ConnectionString) { ApplicationName = $"cowork {purpose}" }.ConnectionString);
+    /// <param name="autoPrepare">For statements that nobody prepares.</param>
+    public NpgsqlConnection Apart(string purpose, bool autoPrepare = false) =>
+        new(new NpgsqlConnectionStringBuilder(apart.ConnectionString) { ApplicationName = $"cowork {purpose}", MaxAutoPrepare = autoPrepare ? 50 : 0 }.ConnectionString);
 
     /// <summary>Something that may safely be done twice. A pooled connection may have died unnoticed, so the first failure of that kind is not believed.</summary>
     public async ValueTask<T> Twice<T>(Func<NpgsqlConnection, ValueTask<T>> work, CancellationToken ct)

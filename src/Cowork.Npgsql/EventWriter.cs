@@ -16,7 +16,7 @@ namespace Cowork.Npgsql;
 /// <summary>
 /// Writes this node's commits: all that wait at a moment in one transaction and, as long as nobody else writes, in one round trip. It numbers
 /// positions and feed ids itself from what it remembers; the database only guards, first of all by the head row, which every writer of every
-/// node takes before anything else.
+/// node takes before anything else. How a numbered flush gets into the tables is the engine's own: <see cref="IFlush"/>.
 /// </summary>
 /// <remarks>
 /// It has a thread and a connection of its own and blocks on both: one commit at a time passes through the fewest hands that way.
@@ -42,12 +42,9 @@ sealed partial class EventWriter : IAsyncDisposable
     readonly Wakeups wakeups;
     readonly TimeProvider clock;
     readonly ILogger logger;
+    readonly IFlush flush;
     readonly string schema;
-    readonly Dictionary<string, RowTable> tables;
     readonly Func<string, bool> isTable;
-    readonly string append;
-    readonly string cancel;
-    readonly string setSequence;
     readonly string lockHead;
     readonly string news;
 
@@ -72,26 +69,19 @@ sealed partial class EventWriter : IAsyncDisposable
     int lastFlush;
     long lostAt;
     TimeSpan backOff = BackOffMin;
-    bool inTransaction;
+    NpgsqlTransaction? transaction;
 
     long head;
     volatile bool up;
     volatile bool down;
 
-    public EventWriter(Database database, EngineOptions options, NpgsqlJobs jobs, Wakeups wakeups)
+    public EventWriter(Database database, EngineOptions options, NpgsqlJobs jobs, Wakeups wakeups, IFlush flush)
     {
-        (this.database, this.options, this.jobs, this.wakeups) = (database, options, jobs, wakeups);
+        (this.database, this.options, this.jobs, this.wakeups, this.flush) = (database, options, jobs, wakeups, flush);
         clock = options.Clock;
         logger = options.Logs.CreateLogger<EventWriter>();
         schema = database.Schema;
-        tables = options.Models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
-        isTable = tables.ContainsKey;
-        append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 37).Select(i => $"${i}"))})";
-        cancel = $"""
-            DELETE FROM {schema}.jobs j USING unnest($1, $2, $3) c (tenant_id, kind, key)
-            WHERE j.tenant_id = c.tenant_id AND j.kind = c.kind AND j.key = c.key AND j.holder IS NULL
-            """;
-        setSequence = $"SELECT setval('{schema}.mt_events_sequence', $1)";
+        isTable = options.Models.OfType<IReadModel>().Select(m => m.Table).ToHashSet().Contains;
         lockHead = $"SELECT gid FROM {schema}.head FOR UPDATE";
         news = $"SELECT seq_id, tenant_id, stream_id, version, headers->>'session' FROM {schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {NewsMax + 1}";
         thread = new(Run) { IsBackground = true, Name = "cowork writer" };
@@ -339,6 +329,7 @@ sealed partial class EventWriter : IAsyncDisposable
                     RollBack();
                     if (part.Count == 1)
                     {
+                        Restore();
                         LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);
                         part[0].Fail(new InvalidOperationException($"The database refused the commit: {e.Message}", e));
                     }
@@ -447,11 +438,12 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 FindFeeds(plan);
                 plan.Number(head);
-                Succeed(plan, Execute(plan, commit: false));
+                Succeed(plan, Execute(plan));
                 return;
             }
             catch (PostgresException e) when (IsGuard(e))
             {
+                RollBack();
                 WriteLocked(part, verify: e.SqlState != Schema.HeadMoved);
                 return;
             }
@@ -503,7 +495,7 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 FindFeeds(plan);
                 plan.Number(head);
-                Succeed(plan, Execute(plan, commit: true));
+                Succeed(plan, Execute(plan));
                 return;
             }
             catch (PostgresException e) when (IsGuard(e) && !verify)
@@ -521,12 +513,12 @@ sealed partial class EventWriter : IAsyncDisposable
     /// <summary>Begins a transaction, takes the head row, and learns what other nodes have written since.</summary>
     void LockHead()
     {
+        transaction = connection!.BeginTransaction();
         using var batch = new NpgsqlBatch(connection)
         {
-            BatchCommands = { new("BEGIN"), new(lockHead), new(news) { Parameters = { Parameter.Long(head) } } },
+            BatchCommands = { new(lockHead), new(news) { Parameters = { Parameter.Long(head) } } },
         };
         batch.Prepare();
-        inTransaction = true;
         using var reader = batch.ExecuteReader();
         reader.Read();
         var now = reader.GetInt64(0);
@@ -745,91 +737,42 @@ sealed partial class EventWriter : IAsyncDisposable
         }
     }
 
-    /// <summary>Writes a numbered plan. Answers the jobs that this node holds from now on.</summary>
-    Held Execute(FlushPlan plan, bool commit)
+    /// <summary>Writes a numbered plan, and commits it. Answers the jobs that this node holds from now on.</summary>
+    Held Execute(FlushPlan plan)
     {
-        var events = plan.Events;
-        var fresh = plan.Streams.Values.Where(s => s.Was == 0).ToList();
-        var known = plan.Streams.Values.Where(s => s.Was > 0).ToList();
         var ours = jobs.Node;
-        using var batch = new NpgsqlBatch(connection)
+        if (flush.InTransaction)
         {
-            BatchCommands =
-            {
-                new(append)
-                {
-                    Parameters =
-                    {
-                        Parameter.Long(plan.HeadWas), Parameter.Long(plan.HeadIs),
-                        Parameter.Texts(Column(fresh, s => s.Org)), Parameter.Texts(Column(fresh, s => s.Stream)), Parameter.Longs(Column(fresh, s => s.Is)),
-                        Parameter.Times(Column(fresh, s => s.FirstAt)), Parameter.Times(Column(fresh, s => s.LastAt)),
-                        Parameter.Texts(Column(known, s => s.Org)), Parameter.Texts(Column(known, s => s.Stream)), Parameter.Longs(Column(known, s => s.Was)),
-                        Parameter.Longs(Column(known, s => s.Is)), Parameter.Times(Column(known, s => s.LastAt)),
-                        Parameter.Texts(events.Tenant), Parameter.Texts(events.Stream), Parameter.Longs(events.Version), Parameter.Guids(events.Id), Parameter.Texts(events.Type),
-                        Parameter.Texts(events.Dotnet), Parameter.Jsons(events.Data, NpgsqlDbType.Jsonb), Parameter.Times(events.At),
-                        Parameter.Texts(events.Correlation), Parameter.Texts(events.Causation), Parameter.Texts(events.User), Parameter.Jsons(events.Headers, NpgsqlDbType.Jsonb),
-                        Parameter.Texts(events.Session), Parameter.Longs(events.Feed), Parameter.Texts(events.Run),
-                        Parameter.Texts([.. plan.Done.Keys.Select(c => c.Org)]), Parameter.Texts([.. plan.Done.Keys.Select(c => c.Kind)]),
-                        Parameter.Texts([.. plan.Done.Keys.Select(c => c.Key)]), Parameter.Longs([.. plan.Done.Keys.Select(c => c.Epoch)]),
-                        Parameter.Texts([.. plan.Done.Values]),
-                        Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Org)]), Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Kind)]),
-                        Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Key)]), Parameter.MaybeTimes([.. plan.Jobs.Values.Select(j => j.Due?.UtcDateTime)]),
-                        Parameter.Texts([.. plan.Jobs.Values.Select(j => j.Due is null && jobs.Takes(j.Kind) ? ours : null)]),
-                    },
-                },
-            },
-        };
-        if (plan.Cancelled.Count > 0)
-        {
-            batch.BatchCommands.Add(new(cancel)
-            {
-                Parameters =
-                {
-                    Parameter.Texts([.. plan.Cancelled.Select(c => c.Org)]), Parameter.Texts([.. plan.Cancelled.Select(c => c.Kind)]),
-                    Parameter.Texts([.. plan.Cancelled.Select(c => c.Key)]),
-                },
-            });
+            transaction ??= connection!.BeginTransaction();
         }
-        foreach (var (table, changes) in plan.Tables)
-        {
-            tables[table].AddTo(batch, changes);
-        }
-        if (plan.Entries.Length > 0)
-        {
-            // Last: a sequence takes no part in a transaction that fails.
-            batch.BatchCommands.Add(new(setSequence) { Parameters = { Parameter.Long(plan.HeadIs) } });
-        }
-        if (commit)
-        {
-            batch.BatchCommands.Add(new("COMMIT"));
-        }
-        // Prepared apart from being executed: a refused value would leave a statement half prepared. After the first time this asks nothing.
-        batch.Prepare();
-        sent = plan;
-        var claimed = new List<Claim>();
         try
         {
-            using var reader = batch.ExecuteReader();
-            while (reader.Read())
-            {
-                if (!reader.IsDBNull(4) && reader.GetString(4) == ours)
-                {
-                    claimed.Add(new(reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3)));
-                }
-            }
-            while (reader.NextResult())
-            {
-                // Errors of the later statements come up here.
-            }
+            var claims = flush.Write(connection!, transaction, plan, ours, jobs.Takes, sending: () => sent = plan);
+            sent = null;
+            transaction = null;
+            return new(claims, ours);
         }
         catch (PostgresException) when (connection is { State: ConnectionState.Open })
         {
             sent = null;
             throw;
         }
-        sent = null;
-        inTransaction &= !commit;
-        return new(claimed, ours);
+    }
+
+    /// <summary>Puts right what rolling back a refused commit does not.</summary>
+    void Restore()
+    {
+        try
+        {
+            if (connection is not null)
+            {
+                flush.Restore(connection);
+            }
+        }
+        catch (Exception e) when (Database.IsAway(e))
+        {
+            Disconnect();
+        }
     }
 
     /// <summary>It is in the log: remembers, tells who listens, and answers.</summary>
@@ -900,19 +843,18 @@ sealed partial class EventWriter : IAsyncDisposable
 
     void RollBack()
     {
-        if (connection is { State: ConnectionState.Open } && inTransaction)
+        if (connection is { State: ConnectionState.Open } && transaction is not null)
         {
             try
             {
-                using var command = new NpgsqlCommand("ROLLBACK", connection);
-                command.ExecuteNonQuery();
+                transaction.Rollback();
             }
             catch (Exception e) when (Database.IsAway(e))
             {
                 Disconnect();
             }
         }
-        inTransaction = false;
+        transaction = null;
         if (connection is { State: not ConnectionState.Open })
         {
             Disconnect();
@@ -922,7 +864,7 @@ sealed partial class EventWriter : IAsyncDisposable
     /// <summary>Opens the connection and makes an end of the one before: a server may hold its transaction, and with it the head row, long after we have let it go.</summary>
     void Connect()
     {
-        var fresh = database.Apart("writer");
+        var fresh = database.Apart("writer", autoPrepare: flush.InTransaction);
         try
         {
             fresh.Open();
@@ -959,7 +901,7 @@ sealed partial class EventWriter : IAsyncDisposable
             throw;
         }
         connection = fresh;
-        inTransaction = false;
+        transaction = null;
         up = true;
     }
 
@@ -998,7 +940,7 @@ sealed partial class EventWriter : IAsyncDisposable
             lostAt = clock.GetTimestamp();
             connection.Dispose();
             connection = null;
-            inTransaction = false;
+            transaction = null;
         }
     }
 
@@ -1056,14 +998,4 @@ sealed partial class EventWriter : IAsyncDisposable
 
     [LoggerMessage(6, LogLevel.Error, "A listener to commits failed")]
     partial void LogObserver(Exception e);
-
-    static T[] Column<T>(List<StreamMove> streams, Func<StreamMove, T> of)
-    {
-        var column = new T[streams.Count];
-        for (var i = 0; i < column.Length; i++)
-        {
-            column[i] = of(streams[i]);
-        }
-        return column;
-    }
 }

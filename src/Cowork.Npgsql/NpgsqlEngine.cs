@@ -10,18 +10,26 @@ public sealed class NpgsqlEngine : IEngine
     readonly NpgsqlJobs jobs;
     readonly NpgsqlFollowing following;
     readonly NpgsqlRows rows;
+    readonly IFlush flush;
     readonly EventWriter writer;
     readonly Wakeups wakeups;
     bool started;
     bool disposed;
 
     public NpgsqlEngine(EngineOptions options)
+        : this(options, _ => new NpgsqlFlush(options.Schema, options.Models))
+    {
+    }
+
+    /// <summary>All of it but the way into the log, which is another engine's.</summary>
+    internal NpgsqlEngine(EngineOptions options, Func<Database, IFlush> newFlush)
     {
         this.options = options;
         database = new(options);
+        flush = newFlush(database);
         jobs = new(database, options);
         wakeups = new(database, options, jobs);
-        writer = new(database, options, jobs, wakeups);
+        writer = new(database, options, jobs, wakeups, flush);
         following = new(database, options.Models);
         rows = new(database, following, options.Models);
         Log = new NpgsqlLog(database, writer);
@@ -50,6 +58,8 @@ public sealed class NpgsqlEngine : IEngine
 
     public string Node => jobs.Node;
 
+    internal Database Database => database;
+
     internal NpgsqlJobs JobsOfThisNode => jobs;
 
     internal EventWriter Writer => writer;
@@ -57,6 +67,7 @@ public sealed class NpgsqlEngine : IEngine
     public async Task StartAsync(CancellationToken ct)
     {
         var fresh = await database.Once(connection => Schema.Ensure(connection, options.Schema, options.Models, ct));
+        await flush.Prepare(ct);
         foreach (var model in fresh)
         {
             await rows.Rebuild(model, ct);

@@ -260,7 +260,7 @@ sealed class NpgsqlFollowing : IFollowing
             changes.Add(row.Key.Org, new("", row.Key.Key, row.Updated, row.Value), row.Created, row.Updated, again: row.IsNew);
         }
         await using var batch = new NpgsqlBatch(connection) { Timeout = BatchTimeout };
-        table.AddTo(batch, changes);
+        table.AddTo(batch.BatchCommands, changes);
         foreach (var command in more)
         {
             batch.BatchCommands.Add(command);

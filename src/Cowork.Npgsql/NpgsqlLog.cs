@@ -62,7 +62,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
             {
                 while (await reader.ReadAsync(ct))
                 {
-                    (version, hash) = (reader.GetInt64(0), reader.GetString(6));
+                    (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 6));
                     if (version > after)
                     {
                         events.Add(Event(reader, org, stream));
@@ -76,7 +76,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
                 await using var reader = await command.ExecuteReaderAsync(ct);
                 if (await reader.ReadAsync(ct))
                 {
-                    (version, hash) = (reader.GetInt64(0), reader.GetString(1));
+                    (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 1));
                 }
             }
             return new(version, hash, events);
@@ -155,6 +155,9 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
             reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7),
             reader.IsDBNull(8) ? null : reader.GetString(8), reader.IsDBNull(9) ? null : reader.GetString(9));
     }
+
+    /// <summary>An event that another program wrote has no hash: the chain begins after it.</summary>
+    static string HashOrRoot(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? HashChain.Root : reader.GetString(column);
 
     static async Task<IReadOnlyList<FeedEntry>> Entries(NpgsqlDataReader reader, CancellationToken ct)
     {

@@ -285,7 +285,7 @@ sealed class NpgsqlRows : IRows
             changes.Add(org, new("", key, row.Version, row.Value), row.Created, row.Updated);
         }
         await using var batch = new NpgsqlBatch(connection) { Timeout = 0 };
-        target.AddTo(batch, changes);
+        target.AddTo(batch.BatchCommands, changes);
         if (batch.BatchCommands.Count > 0)
         {
             await batch.ExecuteNonQueryAsync(ct);

@@ -22,11 +22,11 @@ sealed class RowTable(string schema, string table, bool searched)
 
     readonly string delete = $"DELETE FROM {schema}.{table} t USING unnest($1, $2) d (tenant_id, id) WHERE t.tenant_id = d.tenant_id AND t.id = d.id";
 
-    public void AddTo(NpgsqlBatch batch, TableChanges changes)
+    public void AddTo(ICollection<NpgsqlBatchCommand> batch, TableChanges changes)
     {
         if (changes.Gone.Count > 0)
         {
-            batch.BatchCommands.Add(new(delete)
+            batch.Add(new(delete)
             {
                 Parameters = { Parameter.Texts([.. changes.Gone.Select(k => k.Org)]), Parameter.Texts([.. changes.Gone.Select(k => k.Key)]) },
             });
@@ -59,7 +59,7 @@ sealed class RowTable(string schema, string table, bool searched)
             {
                 command.Parameters.Add(Parameter.Texts(search));
             }
-            batch.BatchCommands.Add(command);
+            batch.Add(command);
         }
     }
 
@@ -86,7 +86,8 @@ static class Parameter
     /// <summary>What PostgreSQL cannot hold (NUL, half a surrogate pair) is replaced: there is nothing of that name to be found, and nobody's mistake is an error here.</summary>
     public static NpgsqlParameter Text(string? value) => new() { Value = value is null ? DBNull.Value : Holdable(value), NpgsqlDbType = NpgsqlDbType.Text };
 
-    static string Holdable(string value) =>
+    /// <summary>The text as PostgreSQL can hold it.</summary>
+    public static string Holdable(string value) =>
         value.AsSpan().IndexOfAnyInRange('\ud800', '\udfff') < 0 && !value.Contains('\0')
             ? value
             : Encoding.UTF8.GetString(Encoding.UTF8.GetBytes(value)).Replace('\0', '\ufffd');

@@ -1,4 +1,5 @@
 using Cowork.Application.Storage;
+using Cowork.Npgsql;
 
 using Xunit;
 
@@ -30,6 +31,18 @@ public abstract class EngineBench : IAsyncLifetime
     public abstract Task DisposeAsync();
 
     protected static CancellationToken None => CancellationToken.None;
+
+    protected static Node NodeOf(IEngine engine) =>
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => PartsOf(engine).JobsOfThisNode.Paused = paused);
+
+    /// <summary>What engines on PostgreSQL have in common.</summary>
+    protected static NpgsqlEngine PartsOf(IEngine engine) => engine switch
+    {
+#if CRITTERSTACK
+        CritterStack.MartenEngine marten => marten.Shared,
+#endif
+        _ => (NpgsqlEngine)engine,
+    };
 
     /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
     protected static async Task<List<Recorded>> AssertLedger(Node node)

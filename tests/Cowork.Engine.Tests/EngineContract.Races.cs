@@ -118,7 +118,7 @@ public abstract partial class EngineContract
     }
 
     /// <summary>Reads, decides and writes again until it was first, as the application does without its gate.</summary>
-    static async Task AppendWithRetries(Node node, string stream, string session, int times, int writer)
+    protected static async Task AppendWithRetries(Node node, string stream, string session, int times, int writer)
     {
         var chain = new Chain(Org, stream, session);
         for (var done = 0; done < times;)

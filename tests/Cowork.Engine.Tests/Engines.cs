@@ -2,6 +2,8 @@ using Cowork.Application.Storage;
 using Cowork.Npgsql;
 using Cowork.Testing;
 
+using Xunit;
+
 namespace Cowork.Engine.Tests;
 
 public sealed class InMemoryEngineSpec : EngineContract
@@ -38,42 +40,20 @@ public sealed class InMemoryEngineSpec : EngineContract
     }
 }
 
-public sealed partial class NpgsqlEngineSpec : EngineContract
+public sealed class NpgsqlEngineSpec : PostgresEngineContract
 {
-    readonly List<NpgsqlEngine> engines = [];
-    string connectionString = "";
+    protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
 
-    public override async Task InitializeAsync() => connectionString = await TestPostgres.NewDatabase();
-
-    public override async Task DisposeAsync()
+    [Fact]
+    public async Task A_stream_has_the_times_of_its_first_and_its_last_event()
     {
-        foreach (var engine in engines)
-        {
-            await engine.DisposeAsync();
-        }
+        var node = await Open("a");
+        await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two"), None);
+        Assert.Equal("2026-01-01 09:00:00.009+00 2026-01-01 09:00:00.008+00", await Ask("SELECT timestamp::text || ' ' || created FROM cowork.mt_streams"));
     }
+}
 
-    protected override async Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead) =>
-        NodeOf(await Start(connectionString, name, observer, dead));
-
-    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null, params string[] dead) =>
-        await Start(at, name, observer, dead, leftToOthers: []);
-
-    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer, string[] dead, string[] leftToOthers)
-    {
-        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()])
-        {
-            Observer = observer,
-            DeadNodes = dead,
-            KindsLeftToOthers = leftToOthers,
-            Lease = Lease,
-            Heartbeat = Lease / 6,
-        });
-        await engine.StartAsync(CancellationToken.None);
-        engines.Add(engine);
-        return engine;
-    }
-
-    static Node NodeOf(NpgsqlEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
+public sealed class NpgsqlFaultSpec : PostgresFaultContract
+{
+    protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
 }

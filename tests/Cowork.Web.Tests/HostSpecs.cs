@@ -17,7 +17,7 @@ public sealed class HostSpecs
     {
         await using var host = await HostProcess.Start(TestPostgres.NewDirectory(), await TestPostgres.NewDatabase());
         var first = host.Output.Split('\n')[0];
-        Assert.Contains("engine npgsql", first);
+        Assert.Contains($"engine {TestEngine.Name}", first);
         Assert.Contains(host.Url, first);
         Assert.Contains(host.Data, first);
         Assert.DoesNotContain(":0", host.Url);

@@ -8,7 +8,7 @@ using Xunit;
 namespace Cowork.Engine.Tests;
 
 /// <summary>What a trace shows of the writer, which writes for many at once.</summary>
-public sealed partial class NpgsqlEngineSpec
+public abstract partial class PostgresEngineContract
 {
     [Fact]
     public async Task A_flush_lies_in_one_trace_and_is_linked_to_all_others_that_it_serves()

@@ -13,10 +13,10 @@ using Xunit;
 namespace Cowork.Engine.Tests;
 
 /// <summary>A PostgreSQL of each test's own, that dies, hangs and comes back under load.</summary>
-public sealed class NpgsqlFaultSpec : EngineBench
+public abstract class PostgresFaultContract : EngineBench
 {
     readonly string directory = TestPostgres.NewDirectory();
-    readonly List<NpgsqlEngine> engines = [];
+    readonly List<IEngine> engines = [];
     PrivatePostgres? postgres;
 
     string Socket => Path.Combine(new NpgsqlConnectionStringBuilder(postgres!.ConnectionString).Host!, ".s.PGSQL.5432");
@@ -39,16 +39,15 @@ public sealed class NpgsqlFaultSpec : EngineBench
     Task<PrivatePostgres> Boot() =>
         PrivatePostgres.Start(new(directory) { Settings = new Dictionary<string, string> { ["fsync"] = "off", ["max_wal_size"] = "256MB" } }, NullLogger.Instance, None);
 
-    async Task<NpgsqlEngine> Start(string at, string name, ICommitObserver? observer = null)
+    protected abstract IEngine New(EngineOptions options);
+
+    async Task<IEngine> Start(string at, string name, ICommitObserver? observer = null)
     {
-        var engine = new NpgsqlEngine(new(at, name, [Chain.Tallies, Chain.Marks]) { Observer = observer, Lease = Lease, Heartbeat = Lease / 6 });
+        var engine = New(new(at, name, [Chain.Tallies]) { Observer = observer, Lease = Lease, Heartbeat = Lease / 6 });
         await engine.StartAsync(None);
         engines.Add(engine);
         return engine;
     }
-
-    static Node NodeOf(NpgsqlEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => engine.JobsOfThisNode.Paused = paused);
 
     [Theory]
     [InlineData(1)]

@@ -5,7 +5,7 @@ using Xunit;
 namespace Cowork.Engine.Tests;
 
 /// <summary>Following models on PostgreSQL, beyond the contract.</summary>
-public sealed partial class NpgsqlEngineSpec
+public abstract partial class PostgresEngineContract
 {
     [Theory]
     [InlineData("words")] // between the checkpoint and the rows
