@@ -10,7 +10,7 @@ namespace Cowork.Application;
 public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler> handlers, int parallel, TimeProvider clock, ILogger<JobRunner> logger)
 {
     static readonly TimeSpan StorageRetry = TimeSpan.FromMilliseconds(250);
-    static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan LeftRetry = TimeSpan.FromSeconds(5);
 
     readonly Dictionary<string, IJobHandler> handlerOf = handlers.ToDictionary(h => h.Kind);
 
@@ -56,7 +56,7 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
                 else
                 {
                     // Nothing happens when it is so. A job that still is this node's, whatever its handler thinks, would be nobody's for as long as the node lives.
-                    await queue.Release(claim, FailureRetry, either.Token);
+                    await queue.Release(claim, LeftRetry, either.Token);
                 }
                 return;
             }
@@ -67,7 +67,7 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
             }
             catch (OperationCanceledException) when (stopping.IsCancellationRequested)
             {
-                await GiveBack(claim, TimeSpan.Zero);
+                await GiveBack(claim);
                 return;
             }
             catch (StorageUnavailableException)
@@ -77,7 +77,7 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
                 {
                     if (!lost.IsCancellationRequested)
                     {
-                        await GiveBack(claim, TimeSpan.Zero);
+                        await GiveBack(claim);
                     }
                     return;
                 }
@@ -85,7 +85,7 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
             catch (Exception e)
             {
                 LogFailed(logger, e, claim.Kind, claim.Key);
-                await GiveBack(claim, FailureRetry);
+                await Leave(claim, () => queue.Fail(claim, e, CancellationToken.None));
                 return;
             }
         }
@@ -104,11 +104,13 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
         }
     }
 
-    async Task GiveBack(Claim claim, TimeSpan after)
+    Task GiveBack(Claim claim) => Leave(claim, () => queue.Release(claim, TimeSpan.Zero, CancellationToken.None));
+
+    async Task Leave(Claim claim, Func<ValueTask> how)
     {
         try
         {
-            await queue.Release(claim, after, CancellationToken.None);
+            await how();
         }
         catch (StorageUnavailableException e)
         {

@@ -17,7 +17,7 @@ public sealed class MartenEngine : IEngine
     public MartenEngine(EngineOptions options)
     {
         MartenFlush? made = null;
-        shared = new(options, database => made = new(database, options));
+        shared = new(options, database => made = new(database, options), database => new NpgsqlJobs(database, options));
         flush = made!;
         Log = new MartenLog(shared.Log, shared.Database, flush.Store);
     }

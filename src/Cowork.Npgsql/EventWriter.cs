@@ -38,7 +38,7 @@ sealed partial class EventWriter : IAsyncDisposable
 
     readonly EngineOptions options;
     readonly Database database;
-    readonly NpgsqlJobs jobs;
+    readonly LeasedJobs jobs;
     readonly Wakeups wakeups;
     readonly TimeProvider clock;
     readonly ILogger logger;
@@ -75,7 +75,7 @@ sealed partial class EventWriter : IAsyncDisposable
     volatile bool up;
     volatile bool down;
 
-    public EventWriter(Database database, EngineOptions options, NpgsqlJobs jobs, Wakeups wakeups, IFlush flush)
+    public EventWriter(Database database, EngineOptions options, LeasedJobs jobs, Wakeups wakeups, IFlush flush)
     {
         (this.database, this.options, this.jobs, this.wakeups, this.flush) = (database, options, jobs, wakeups, flush);
         clock = options.Clock;

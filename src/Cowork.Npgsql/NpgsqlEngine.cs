@@ -7,27 +7,27 @@ public sealed class NpgsqlEngine : IEngine
 {
     readonly EngineOptions options;
     readonly Database database;
-    readonly NpgsqlJobs jobs;
+    readonly LeasedJobs jobs;
     readonly NpgsqlFollowing following;
     readonly NpgsqlRows rows;
     readonly IFlush flush;
     readonly EventWriter writer;
     readonly Wakeups wakeups;
     bool started;
-    bool disposed;
+    bool stopped;
 
     public NpgsqlEngine(EngineOptions options)
-        : this(options, _ => new NpgsqlFlush(options.Schema, options.Models))
+        : this(options, _ => new NpgsqlFlush(options.Schema, options.Models), database => new NpgsqlJobs(database, options))
     {
     }
 
-    /// <summary>All of it but the way into the log, which is another engine's.</summary>
-    internal NpgsqlEngine(EngineOptions options, Func<Database, IFlush> newFlush)
+    /// <summary>All of it but the way into the log and the way that jobs take, which are another engine's.</summary>
+    internal NpgsqlEngine(EngineOptions options, Func<Database, IFlush> newFlush, Func<Database, LeasedJobs> newJobs)
     {
         this.options = options;
         database = new(options);
         flush = newFlush(database);
-        jobs = new(database, options);
+        jobs = newJobs(database);
         wakeups = new(database, options, jobs);
         writer = new(database, options, jobs, wakeups, flush);
         following = new(database, options.Models);
@@ -60,7 +60,7 @@ public sealed class NpgsqlEngine : IEngine
 
     internal Database Database => database;
 
-    internal NpgsqlJobs JobsOfThisNode => jobs;
+    internal LeasedJobs JobsOfThisNode => jobs;
 
     internal EventWriter Writer => writer;
 
@@ -80,17 +80,19 @@ public sealed class NpgsqlEngine : IEngine
 
     public async ValueTask DisposeAsync()
     {
-        if (disposed)
+        await Stop();
+        await database.DisposeAsync();
+    }
+
+    /// <summary>All of the end but that of the connections, which others may use.</summary>
+    internal async Task Stop()
+    {
+        if (started && !stopped)
         {
-            return;
-        }
-        disposed = true;
-        if (started)
-        {
+            stopped = true;
             await wakeups.DisposeAsync();
             await writer.DisposeAsync();
             await jobs.DisposeAsync();
         }
-        await database.DisposeAsync();
     }
 }

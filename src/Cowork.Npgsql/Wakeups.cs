@@ -23,12 +23,12 @@ sealed partial class Wakeups : IAsyncDisposable
     readonly CancellationTokenSource stopping = new();
     readonly Database database;
     readonly EngineOptions options;
-    readonly NpgsqlJobs jobs;
+    readonly LeasedJobs jobs;
     readonly ILogger logger;
     readonly string channel;
     Task loops = Task.CompletedTask;
 
-    public Wakeups(Database database, EngineOptions options, NpgsqlJobs jobs)
+    public Wakeups(Database database, EngineOptions options, LeasedJobs jobs)
     {
         (this.database, this.options, this.jobs) = (database, options, jobs);
         logger = options.Logs.CreateLogger<Wakeups>();

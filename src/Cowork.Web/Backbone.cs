@@ -135,6 +135,8 @@ public sealed partial class Backbone(
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             Clock = clock,
             Logs = logs,
+            Parallel = settings.Runs.Parallel,
+            JobRetries = settings.JobRetries,
         });
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([node, .. data.PreviousNodes]);

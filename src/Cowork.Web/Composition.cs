@@ -54,7 +54,7 @@ static class Composition
         services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
         services.AddSingleton<Commands>();
-        services.AddSingleton<ICommands>(all => all.GetRequiredService<Commands>());
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Over(all.GetRequiredService<Commands>()));
         services.AddSingleton<FeedHub>();
         services.AddSingleton<IRunQueries, RunQueries>();
     }
@@ -104,6 +104,11 @@ static class Composition
         logging.ClearProviders();
         // Why a host did not start is told once, in a sentence, by whoever started it.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
+        // At every start and stop they tell at length what goes well.
+        foreach (var library in (string[])["JasperFx", "Marten", "Wolverine"])
+        {
+            logging.AddFilter(library, LogLevel.Warning);
+        }
         logging.AddConsole(console => console.FormatterName = settings.JsonLog ? "cowork-json" : "cowork-text");
         logging.AddConsoleFormatter<TextLines, ConsoleFormatterOptions>();
         logging.AddConsoleFormatter<JsonLines, ConsoleFormatterOptions>();

@@ -3,6 +3,7 @@ using System.Net;
 
 using Cowork.Application;
 using Cowork.Application.Models;
+using Cowork.Application.Storage;
 using Cowork.Npgsql;
 
 namespace Cowork.Web;
@@ -61,6 +62,9 @@ public sealed record HostSettings
     /// <summary>This host decides slots of schedules; otherwise it leaves them to the others.</summary>
     public bool Schedules { get; init; } = true;
 
+    /// <summary><c>Cowork:Jobs:RetryAfter</c>: pauses before a job that failed is tried again.</summary>
+    public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new EngineOptions("", "", []).JobRetries;
+
     /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
@@ -109,6 +113,7 @@ public sealed record HostSettings
             Blobs = NonEmpty(cowork["Blobs"]) is { } blobs ? Path.GetFullPath(blobs) : null,
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
+            JobRetries = JobRetriesOf(cowork.GetSection("Jobs")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
             Memory = new() { NotesByModel = NotesByModel(cowork["Memory:Notes"]) },
             Telemetry = TelemetrySettings.Read(configuration),
@@ -180,6 +185,14 @@ public sealed record HostSettings
             Parallel = runs.GetValue("Parallel", usual.Parallel),
             DeltaEvery = runs.GetValue("DeltaEvery", usual.DeltaEvery),
         };
+    }
+
+    static TimeSpan[] JobRetriesOf(IConfigurationSection jobs)
+    {
+        var given = jobs.GetSection("RetryAfter").Get<TimeSpan[]>() ?? [.. new EngineOptions("", "", []).JobRetries];
+        return given.Length is > 0 and <= 20 && given.All(pause => pause > TimeSpan.Zero)
+            ? given
+            : throw new ArgumentException("Cowork:Jobs:RetryAfter is a list of 1 to 20 pauses, each longer than nothing.");
     }
 
     static ApprovalOptions ApprovalsOf(IConfigurationSection approvals)

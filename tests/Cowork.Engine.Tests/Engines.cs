@@ -40,7 +40,7 @@ public sealed class InMemoryEngineSpec : EngineContract
     }
 }
 
-public sealed class NpgsqlEngineSpec : PostgresEngineContract
+public sealed partial class NpgsqlEngineSpec : PostgresEngineContract
 {
     protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
 

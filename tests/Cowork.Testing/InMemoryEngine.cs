@@ -634,6 +634,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     /// <summary>One host: what it commits it hears of at once, and the jobs that it holds are its own until it has been silent for a lease.</summary>
     public sealed class Node : IEventLog, IJobQueue
     {
+        static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
+
         readonly InMemoryEngine engine;
         readonly TimeSpan lease;
         readonly Dictionary<Claim, CancellationTokenSource> held = [];
@@ -831,6 +833,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
 
         internal bool Takes(string kind) => !leftToOthers.Contains(kind);
+
+        public ValueTask Fail(Claim claim, Exception why, CancellationToken ct) => Release(claim, FailureRetry, ct);
 
         internal bool Holds(Claim claim) =>
             held.ContainsKey(claim) && engine.jobs.TryGetValue((claim.Org, claim.Kind, claim.Key), out var job) && job.Holder == this && job.Epoch == claim.Epoch;

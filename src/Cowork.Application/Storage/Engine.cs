@@ -32,6 +32,16 @@ public sealed record EngineOptions(string ConnectionString, string Node, IReadOn
     /// <summary>How long callers wait for a database that went away before they hear of it.</summary>
     public TimeSpan OutagePatience { get; init; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>Jobs that this node does at once.</summary>
+    public int Parallel { get; init; } = 1_000;
+
+    /// <summary>
+    /// Pauses before a job that failed is tried again. After the last one an engine that keeps dead letters puts the job aside; another one always takes
+    /// the first. Not empty.
+    /// </summary>
+    public IReadOnlyList<TimeSpan> JobRetries { get; init; } =
+        [TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(30), TimeSpan.FromMinutes(2), TimeSpan.FromMinutes(10)];
+
     /// <summary>How long one command may take.</summary>
     public TimeSpan CommandTimeout { get; init; } = TimeSpan.FromSeconds(5);
 }
@@ -51,6 +61,9 @@ public interface IEngine : IAsyncDisposable
     ISnapshots Snapshots { get; }
 
     IFollowing Following { get; }
+
+    /// <summary>Where commands go on this engine: straight to the one who executes them, or by its message bus.</summary>
+    ICommands Over(Commands commands) => commands;
 
     /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     ICommitObserver? Observer { get; set; }

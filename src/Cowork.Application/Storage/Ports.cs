@@ -176,6 +176,9 @@ public interface IJobQueue
 
     /// <summary>Makes every job of a kind that waits due now, for whoever has reason to doubt the clock that it was to be due by.</summary>
     ValueTask Hurry(string kind, CancellationToken ct);
+
+    /// <summary>The job could not be done: it is tried again later, and not for ever by an engine that can put it aside.</summary>
+    ValueTask Fail(Claim claim, Exception why, CancellationToken ct);
 }
 
 /// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>
