@@ -1,25 +1,41 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Npgsql;
 
 using Marten;
 
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+
 namespace Cowork.CritterStack;
 
 /// <summary>
-/// The storage engine on Marten: streams are fetched and appended to by it, in the tables that the other engine uses too, so that a database which one has
-/// written opens in the other. What Marten has no part in (feeds, rows' reading, jobs, leases, wake-ups) is the other engine's.
+/// The storage engine on Marten and Wolverine: streams are fetched and appended to by Marten, in the tables that the other engine uses too, so that a database
+/// which one has written opens in the other; commands and jobs are Wolverine's messages. What they have no part in (feeds, rows' reading, leases, wake-ups) is
+/// the other engine's.
 /// </summary>
 public sealed class MartenEngine : IEngine
 {
+    readonly EngineOptions options;
     readonly NpgsqlEngine shared;
     readonly MartenFlush flush;
+    readonly WolverineJobs jobs;
+    Bus? bus;
+    Commands? commands;
 
     public MartenEngine(EngineOptions options)
     {
-        MartenFlush? made = null;
-        shared = new(options, database => made = new(database, options), database => new NpgsqlJobs(database, options));
-        flush = made!;
+        this.options = options;
+        MartenFlush? flushMade = null;
+        WolverineJobs? jobsMade = null;
+        var outbox = new JobOutbox(() => Bus.Runtime, options.Logs.CreateLogger<JobOutbox>());
+        shared = new(
+            options,
+            database => flushMade = new(database, options, outbox, StartBus),
+            database => jobsMade = new(database, options, () => Bus.Runtime));
+        (flush, jobs) = (flushMade!, jobsMade!);
         Log = new MartenLog(shared.Log, shared.Database, flush.Store);
+        DeadLetters = new(shared.Database, () => Bus.Runtime);
     }
 
     public string Name => "marten";
@@ -49,11 +65,63 @@ public sealed class MartenEngine : IEngine
 
     internal NpgsqlEngine Shared => shared;
 
+    internal DeadLetters DeadLetters { get; }
+
+    internal Bus Bus => bus ?? throw new StorageUnavailableException("The engine is not started yet.");
+
+    public ICommands Over(Commands commands)
+    {
+        this.commands = commands;
+        return new WolverineCommands(() => Bus.Runtime);
+    }
+
+    /// <summary>Answers a request to one of <see cref="EngineRoutes"/>.</summary>
+    public Task Serve(HttpContext http, EngineRoute route) => Bus.Serve(http, route.Method, route.Pattern);
+
     public Task StartAsync(CancellationToken ct) => shared.StartAsync(ct);
 
     public async ValueTask DisposeAsync()
     {
-        await shared.DisposeAsync();
+        // The jobs are given back first, so that no message is left waiting for one.
+        await shared.Stop();
+        if (bus is not null)
+        {
+            await bus.DisposeAsync();
+        }
         await flush.DisposeAsync();
+        await shared.DisposeAsync();
+    }
+
+    /// <summary>The bus, built and not started.</summary>
+    /// <param name="generateInto">The directory that the handlers' code is about to be written to; null: it is there.</param>
+    internal Bus BuildBus(string? generateInto = null) => Bus.Build(
+        options, flush.Store,
+        new(() => commands ?? throw new InvalidOperationException("Nobody has said who executes commands."), new JobMessages(jobs, options), DeadLetters),
+        generateInto);
+
+    async Task StartBus(CancellationToken ct)
+    {
+        if (bus is not null)
+        {
+            return;
+        }
+        bus = BuildBus();
+        try
+        {
+            await bus.Start(ct);
+        }
+        catch (Exception e)
+        {
+            await bus.DisposeAsync();
+            bus = null;
+            for (var inner = e; inner is not null; inner = inner.InnerException)
+            {
+                if (Database.IsAway(inner))
+                {
+                    throw Database.Unavailable(inner);
+                }
+            }
+            throw;
+        }
     }
 }

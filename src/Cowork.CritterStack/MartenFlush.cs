@@ -18,6 +18,8 @@ namespace Cowork.CritterStack;
 sealed class MartenFlush : IFlush, IAsyncDisposable
 {
     readonly Database database;
+    readonly JobOutbox outbox;
+    readonly Func<CancellationToken, Task> prepared;
     readonly NpgsqlFlush statements;
     readonly RowsProjection rows;
     readonly IEventRegistry registry;
@@ -25,9 +27,10 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
     readonly string insertFeed;
     readonly string restoreSequence;
 
-    public MartenFlush(Database database, EngineOptions options)
+    /// <param name="prepared">What follows when the tables are there, before anything is written.</param>
+    public MartenFlush(Database database, EngineOptions options, JobOutbox outbox, Func<CancellationToken, Task> prepared)
     {
-        this.database = database;
+        (this.database, this.outbox, this.prepared) = (database, outbox, prepared);
         statements = new(options.Schema, options.Models);
         rows = new(statements);
         Store = MartenStore.New(database, options, rows);
@@ -46,20 +49,11 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
 
     /// <inheritdoc/>
     /// <remarks>Functions and small tables of Marten's own. Two hosts may start at once, so only one looks at a time.</remarks>
-    public async Task Prepare(CancellationToken ct) => await database.Once(async connection =>
+    public async Task Prepare(CancellationToken ct)
     {
-        await using var take = new NpgsqlCommand($"SELECT pg_advisory_lock(hashtextextended('cowork marten {database.Schema}', 0))", connection);
-        await take.ExecuteNonQueryAsync(ct);
-        try
-        {
-            await Store.Storage.ApplyAllConfiguredChangesToDatabaseAsync(AutoCreate.CreateOrUpdate);
-            return true;
-        }
-        catch (Exception e) when (TakeHead.Unwrapped(e) is NpgsqlException inner && Database.IsAway(inner))
-        {
-            throw Database.Unavailable(inner);
-        }
-    });
+        await MakeOwn(ct);
+        await prepared(ct);
+    }
 
     public List<Claim> Write(NpgsqlConnection connection, NpgsqlTransaction? transaction, FlushPlan plan, string node, Func<string, bool> takes, Action sending)
     {
@@ -84,6 +78,7 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
         {
             session.QueueOperation(new Statement(statement));
         }
+        var messages = outbox.Enlist(session, plan.Jobs);
         sending();
         rows.Plan = plan;
         try
@@ -102,6 +97,7 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
             }
         }
         transaction!.Commit();
+        outbox.Flush(messages);
         return head.Claims;
     }
 
@@ -114,6 +110,21 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
     }
 
     public ValueTask DisposeAsync() => Store.DisposeAsync();
+
+    async Task MakeOwn(CancellationToken ct) => await database.Once(async connection =>
+    {
+        await using var take = new NpgsqlCommand($"SELECT pg_advisory_lock(hashtextextended('cowork marten {database.Schema}', 0))", connection);
+        await take.ExecuteNonQueryAsync(ct);
+        try
+        {
+            await Store.Storage.ApplyAllConfiguredChangesToDatabaseAsync(AutoCreate.CreateOrUpdate);
+            return true;
+        }
+        catch (Exception e) when (TakeHead.Unwrapped(e) is NpgsqlException inner && Database.IsAway(inner))
+        {
+            throw Database.Unavailable(inner);
+        }
+    });
 
     StreamAction Stream(string org, Write write, List<IEvent> events)
     {

@@ -12,8 +12,9 @@ public sealed class LayoutRules
         ["Cowork.Projections"] = 2,
         ["Cowork.Npgsql"] = 3,
         ["Cowork.CritterStack"] = 4,
-        ["Cowork.Web"] = 5,
-        ["Cowork.Cli"] = 5,
+        ["Cowork.CritterStack.Generated"] = 5,
+        ["Cowork.Web"] = 6,
+        ["Cowork.Cli"] = 6,
     };
 
     static IEnumerable<string> SourceProjects => Repository.Projects.Where(p => p.StartsWith("src/", StringComparison.Ordinal));
