@@ -143,6 +143,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.MapTools();
         app.MapProjections();
         app.MapHealth();
+        app.MapEngine(app.Services.GetRequiredService<HostSettings>().Engine);
         app.MapOpenApi("/openapi.json").OpenToAll();
     }
 }

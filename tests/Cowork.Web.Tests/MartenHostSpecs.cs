@@ -1,0 +1,117 @@
+#if CRITTERSTACK
+using System.Net;
+
+using Cowork.Application.Storage;
+
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>A host on Marten and Wolverine, over HTTP: what it does as every host, and the addresses that only this engine has.</summary>
+public sealed class MartenHostSpecs
+{
+    static readonly Origin Test = new("test");
+
+    [Fact]
+    public async Task A_turn_is_taken_approved_and_done_and_an_approval_that_nobody_gives_expires()
+    {
+        await using var host = await Start(settings => settings with { Approvals = new() { ExpireAfter = TimeSpan.FromSeconds(4) } });
+        Assert.Equal("marten", (await host.Http.Get("/health/ready")).Is(200)["engine"]);
+        var session = (await host.Http.Post("/sessions")).Is(201);
+        Assert.Equal("completed", (await host.Http.Turn(session["session_id"], "/say hello")).Is(200)["status"]);
+
+        const string Write = "/tool write_file {\"path\":\"report.md\",\"content\":\"hello\"}\n/say done";
+        var turn = (await host.Http.Turn(session["session_id"], Write)).Is(200);
+        (await host.Http.Post($"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}/decision", """{"approved":true}""")).Is(200);
+        await host.Http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
+        Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(session["workspace_path"], "report.md")));
+
+        var late = (await host.Http.Turn(session["session_id"], Write)).Is(200);
+        var approval = late.Json.GetProperty("pending_approval_ids")[0].GetString();
+        await host.Http.Until($"/approvals/{approval}", got => got["status"] == "expired");
+    }
+
+    [Fact]
+    public async Task Jobs_that_nobody_can_do_are_dead_letters_that_are_listed_replayed_and_forgotten()
+    {
+        await using var host = await Start();
+        await GiveUp(host, "default", "1");
+        var dead = await Single(host.Http);
+        var path = $"/engine/dead-letters/{dead.GetProperty("id").GetString()}";
+        Assert.Equal(
+            ["id", "org_id", "kind", "key", "exception", "message", "sent_at", "replaying"], (await host.Http.Get(path)).Is(200).Json.EnumerateObject().Select(m => m.Name));
+        Assert.Equal(("default", "nobody_does_it", "1"), (dead.GetProperty("org_id").GetString(), dead.GetProperty("kind").GetString(), dead.GetProperty("key").GetString()));
+
+        var replayed = await host.Http.Post("/engine/dead-letters/replay", $$"""{"ids":["{{dead.GetProperty("id").GetString()}}","00000000-0000-0000-0000-000000000001"]}""");
+        Assert.Equal("1", replayed.Is(200)["count"]);
+        // It is tried again, fails again, and is a dead letter of a later time again.
+        await host.Http.Until(path, got => got.Status == HttpStatusCode.NotFound);
+        var again = await Single(host.Http);
+        Assert.Equal(dead.GetProperty("id").GetString(), again.GetProperty("id").GetString());
+        (await host.Http.Delete(path)).Is(204);
+        (await host.Http.Delete(path)).IsProblem(404, "not_found");
+        (await host.Http.Get(path)).IsProblem(404, "not_found");
+        Assert.Empty((await host.Http.Get("/engine/dead-letters")).Is(200).Json.GetProperty("dead_letters").EnumerateArray());
+    }
+
+    [Theory]
+    [InlineData("""{"ids":["no id"]}""", "application/json", 400)]
+    [InlineData("""{"ids":""", "application/json", 400)]
+    [InlineData("ids", "text/plain", 415)]
+    public async Task What_is_no_list_of_ids_is_refused_with_a_problem(string body, string type, int status)
+    {
+        await using var host = await Start();
+        (await host.Http.Send(HttpMethod.Post, "/engine/dead-letters/replay", System.Text.Encoding.UTF8.GetBytes(body), type)).IsProblem(status);
+        (await host.Http.Get("/engine/dead-letters/no-id")).IsProblem(404);
+    }
+
+    [Fact]
+    public async Task Administrators_see_the_dead_letters_of_their_tenant_and_the_operator_all()
+    {
+        await using var host = await Start(settings => settings with { TokenMode = true });
+        await GiveUp(host, "acme", "1");
+        using var admin = host.Client(host.AdminToken);
+        using var acme = host.Client(await host.Token("acme", "admin"));
+        using var globex = host.Client(await host.Token("globex", "admin"));
+        using var member = host.Client(await host.Token("acme", "member"));
+        var id = (await Single(acme)).GetProperty("id").GetString();
+        Assert.Equal(id, (await Single(admin)).GetProperty("id").GetString());
+        Assert.Empty((await globex.Get("/engine/dead-letters")).Is(200).Json.GetProperty("dead_letters").EnumerateArray());
+        (await globex.Get($"/engine/dead-letters/{id}")).IsProblem(404);
+        (await globex.Delete($"/engine/dead-letters/{id}")).IsProblem(404);
+        Assert.Equal("0", (await globex.Post("/engine/dead-letters/replay", $$"""{"ids":["{{id}}"]}""")).Is(200)["count"]);
+        (await member.Get("/engine/dead-letters")).IsProblem(403, "role_missing");
+        (await host.Http.Get("/engine/dead-letters")).IsProblem(401);
+        (await acme.Delete($"/engine/dead-letters/{id}")).Is(204);
+    }
+
+    [Fact]
+    public async Task The_hosts_on_the_database_are_listed_with_their_leader()
+    {
+        await using var host = await Start();
+        var nodes = await host.Http.Until("/engine/nodes", got => got.Json.GetProperty("nodes").EnumerateArray().Any(n => n.GetProperty("is_leader").GetBoolean()));
+        Assert.Single(nodes.Json.GetProperty("nodes").EnumerateArray());
+    }
+
+    [Fact]
+    public async Task The_other_engine_has_no_such_addresses()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { Engine = "npgsql" });
+        foreach (var path in (string[])["/engine/dead-letters", "/engine/nodes"])
+        {
+            (await host.Http.Get(path)).IsProblem(404, "not_found");
+        }
+        Assert.DoesNotContain("/engine/", (await host.Http.Get("/openapi.json")).Is(200).Text, StringComparison.Ordinal);
+    }
+
+    static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null) => LiveHost.Start(settings =>
+        (change?.Invoke(settings) ?? settings) with { Engine = "marten", JobRetries = [TimeSpan.FromMilliseconds(100)] });
+
+    /// <summary>Commits a job of a kind that this host has nobody for.</summary>
+    static async Task GiveUp(LiveHost host, string org, string key) =>
+        Assert.IsType<Appended.Ok>(await host.Services.GetRequiredService<IEventLog>().Append(new(org, [], [new("nobody_does_it", key)], null, Test), default));
+
+    static async Task<System.Text.Json.JsonElement> Single(HttpClient http) =>
+        (await http.Until("/engine/dead-letters", got => got.Json.GetProperty("dead_letters").GetArrayLength() == 1)).Json.GetProperty("dead_letters")[0];
+}
+#endif
