@@ -1,5 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Npgsql;
 
 using Marten;
@@ -52,6 +53,8 @@ public sealed class MartenEngine : IEngine
     public ISnapshots Snapshots => shared.Snapshots;
 
     public IFollowing Following => shared.Following;
+
+    public Func<Cron, TimeZoneInfo, DateTimeOffset, DateTimeOffset?>? NextTime => CronosTimes.Next;
 
     public ICommitObserver? Observer
     {

@@ -140,7 +140,8 @@ sealed class CronFieldText(CronField field, string text)
     {
         var set = 0UL;
         var length = field.Turn - field.First + 1;
-        for (var value = low; value <= (high < low ? high + length : high); value += step)
+        // A Sunday that is called 7 lies behind the week's end: as in Cronos, steps of more than one day begin there and leave it out.
+        for (var value = low > field.Turn && high < low && step > 1 ? low + step : low; value <= (high < low ? high + length : high); value += step)
         {
             set |= 1UL << (value > field.Turn ? value - length : value);
         }

@@ -138,6 +138,7 @@ public sealed partial class Backbone(
             Parallel = settings.Runs.Parallel,
             JobRetries = settings.JobRetries,
         });
+        Cron.Instead = engine.NextTime;
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([node, .. data.PreviousNodes]);
         for (var told = false; ; told = true)

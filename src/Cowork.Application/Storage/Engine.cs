@@ -1,3 +1,5 @@
+using Cowork.Domain;
+
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -64,6 +66,9 @@ public interface IEngine : IAsyncDisposable
 
     /// <summary>Where commands go on this engine: straight to the one who executes them, or by its message bus.</summary>
     ICommands Over(Commands commands) => commands;
+
+    /// <summary>Finds the next time of a cron expression by a library of this engine's; null: the domain does it.</summary>
+    Func<Cron, TimeZoneInfo, DateTimeOffset, DateTimeOffset?>? NextTime => null;
 
     /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     ICommitObserver? Observer { get; set; }
