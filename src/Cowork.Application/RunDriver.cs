@@ -29,7 +29,7 @@ public sealed partial class RunDriver(
     /// <summary>What a timer can wait for; a run of more time is not stopped within a step.</summary>
     static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
 
-    static readonly Func<ILogger, string, string?, IDisposable?> InRun = LoggerMessage.DefineScope<string, string?>("{RunId} {TraceId}");
+    internal static readonly Func<ILogger, string, string?, IDisposable?> InRun = LoggerMessage.DefineScope<string, string?>("{RunId} {TraceId}");
 
     readonly ConcurrentDictionary<(string Org, string Run), Driven> driving = new();
 

@@ -63,6 +63,7 @@ public sealed partial class RunNotes(
         }
         // What is said of a run stays in the trace of the request that asked for it.
         var began = await known.Began(claim.Org, Domain.Run.Aggregate, claim.Key, ct);
+        using var scope = RunDriver.InRun(logger, $"run_{claim.Key}", began?.Correlation);
         using var span = Spans.Notes(claim, began);
         var turn = await Read(created, past.Events, ct);
         var (notes, answer) = await Ask(created, turn, ct);

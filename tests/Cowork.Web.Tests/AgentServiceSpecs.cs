@@ -75,7 +75,7 @@ public sealed class AgentServiceSpecs(LocalHost local) : IClassFixture<LocalHost
         Assert.Equal(
             [
                 "run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at",
-                "message", "model", "skill_id", "skill_version", "started_at", "completed_at", "attempt", "lineage",
+                "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "lineage",
             ],
             run.Json.EnumerateObject().Select(m => m.Name));
         Assert.Equal(("/say Hello there", "offline", "1"), (run["message"], run["model"], run["attempt"]));

@@ -279,6 +279,7 @@ public sealed class TelemetrySpecs : IDisposable
             .ThenStream(
                 $$$"""{"model":"m-1","choices":[{"index":0,"delta":{"content":"{{{Answer}}}"},"finish_reason":"stop"}]}""",
                 """{"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":50}}""", "[DONE]")
+            .ThenStatus(400, $$$"""{"error":{"message":"cannot note {{{Prompt}}} with {{{Key}}}"}}""")
             .ThenStatus(400, $$$"""{"error":{"message":"cannot say {{{Prompt}}} with {{{Key}}}"}}""")
             .ThenCut($$$"""{"model":"m-1","choices":[{"index":0,"delta":{"content":"{{{Answer}}}"}}]}""");
         var database = new NpgsqlConnectionStringBuilder(await TestPostgres.NewDatabase()) { Password = Password }.ConnectionString;
@@ -300,11 +301,12 @@ public sealed class TelemetrySpecs : IDisposable
         await ann.NewSession("quiet");
         var told = (await ann.Post("/sessions/quiet/turn", JsonSerializer.Serialize(new { message = Prompt }), ("traceparent", Request))).Is(200);
         Assert.Equal(("completed", Answer), (told["status"], told["reply"]));
+        await ann.Until("/sessions/quiet/memories", got => got.Text.Contains("model_refused", StringComparison.Ordinal));
         Assert.Equal("failed", (await ann.Turn("quiet", Prompt)).Is(200)["status"]);
         (await ann.Turn("quiet", Prompt, wait: false)).Is(202);
         (await ann.Post("/sessions/quiet/turn", $$"""{"message":"{{Prompt}}","wait_timeout_seconds":"{{Prompt}}"}""")).IsProblem(422);
         (await host.Http.Get($"/sessions?access_token={token}")).IsProblem(401);
-        await collector.Trace(TraceId, s => s.Any(x => x.Name == "run") && s.Count(x => x.Name == "chat m") == 2);
+        await collector.Trace(TraceId, s => s.Any(x => x.Name == "run") && s.Any(x => x.Name == "notes") && s.Count(x => x.Name == "chat m") == 3);
         await Collector.Until(() => collector.Points.Any(p => p.Name == "cowork.model.cost" && p.Unit == "{USD}"), () => "no cost came");
         Assert.Contains(collector.Headers, h => h.Contains($"api-key: {Header}", StringComparison.Ordinal));
         Assert.Equal(0, await host.Stop());
@@ -325,6 +327,8 @@ public sealed class TelemetrySpecs : IDisposable
         // Were the lines not those of the run, or the bodies not those of the host, this would have proved nothing.
         var failed = lines.Single(line => Of(line, "run_id") == told["run_id"] && Of(line, "message")!.Contains("gave no whole answer", StringComparison.Ordinal));
         Assert.Equal((TraceId, "warn"), (Of(failed, "trace_id"), Of(failed, "level")));
+        Assert.Contains(lines, line =>
+            Of(line, "run_id") == told["run_id"] && Of(line, "trace_id") == TraceId && Of(line, "message")!.Contains("gave no notes", StringComparison.Ordinal));
         Assert.Equal("model_unavailable", failed.GetProperty("attributes").GetProperty("Code").GetString());
         Assert.Contains(sent, body => body.Contains("POST /sessions/{session_id}/turn", StringComparison.Ordinal));
     }
