@@ -12,6 +12,9 @@ public sealed class GrantedEntry : IDisposable
     /// <summary>Why there is no entry when a folder on its way is missing, so that it could be made.</summary>
     internal const string Nothing = "There is no such file or folder.";
 
+    /// <summary>What <see cref="Write"/> answers when the name was free and is not any more: opened again, the entry shows what has it.</summary>
+    internal const string Appeared = "Something of that name appeared just now.";
+
     const int UsualMode = 0x1b6;
 
     readonly SafeFileHandle folder;
@@ -137,7 +140,7 @@ public sealed class GrantedEntry : IDisposable
         if (error != 0)
         {
             _ = Linux.Remove(folder, beside);
-            return error == Linux.Exists ? "Something of that name appeared just now." : Words(error);
+            return error == Linux.Exists ? Appeared : Words(error);
         }
         Linux.Sync(folder);
         return null;

@@ -7,6 +7,9 @@ namespace Cowork.Application;
 /// <summary><c>write_file {path, content}</c>: makes a text file, or gives it a whole new content.</summary>
 public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
 {
+    /// <summary>Others may make and remove the file as fast as it is looked at.</summary>
+    const int TriesMax = 3;
+
     public string Name => "write_file";
 
     public string Description =>
@@ -45,16 +48,28 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
         {
             return refused;
         }
-        var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, make: true, policy, e => PathArgument.Change("create", e));
-        using (entry)
+        for (var tries = 1; ; tries++)
         {
-            if (entry is null)
+            var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, make: true, policy, e => PathArgument.Change("create", e));
+            using (entry)
             {
-                return outcome!;
+                if (entry is null)
+                {
+                    return outcome!;
+                }
+                // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
+                var done = await Done(entry.Relative, bytes, ct);
+                var failed = entry.Write(bytes, context.IdempotencyToken);
+                if (failed is null)
+                {
+                    return done;
+                }
+                // Another session of the folder made the file meanwhile: whether it may be overwritten is for the policy to say.
+                if (failed != GrantedEntry.Appeared || tries == TriesMax)
+                {
+                    return ToolOutcome.Error($"{entry.Relative} was not written. {failed}");
+                }
             }
-            // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
-            var done = await Done(entry.Relative, bytes, ct);
-            return entry.Write(bytes, context.IdempotencyToken) is { } failed ? ToolOutcome.Error($"{entry.Relative} was not written. {failed}") : done;
         }
     }
 

@@ -228,6 +228,30 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.True(done > 0 && refused > 0, $"{done} done, {refused} refused");
     }
 
+    [Fact]
+    public async Task A_file_that_another_session_makes_meanwhile_is_overwritten_where_that_is_allowed()
+    {
+        var meanwhile = new Meanwhile(() => work.Write(".anton/output/r.md", "of another"));
+        var outcome = await new Toolbox([new WriteFile(Policy.BuiltIn, meanwhile)]).Run(
+            work.Context, "write_file", JsonSerializer.Serialize(new { path = ".anton/output/r.md", content = "of ours" }), default);
+        Assert.Equal(("Wrote .anton/output/r.md (7 bytes).", false), Told(outcome));
+        Assert.Equal("of ours", await File.ReadAllTextAsync(Path.Combine(work.Root, ".anton/output/r.md")));
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData("of ours"u8)), Assert.Single(outcome.Wrote).Sha256);
+    }
+
+    [Fact]
+    public async Task A_file_that_another_session_makes_meanwhile_is_left_alone_where_overwriting_is_not_allowed()
+    {
+        var creating = new Policy([new("create", Cowork.Domain.PolicyOutcome.Allow, "New files.") { Kinds = ["create"] }]);
+        var meanwhile = new Meanwhile(() => work.Write(".anton/output/r.md", "of another"));
+        var outcome = await new Toolbox([new WriteFile(creating, meanwhile)]).Run(
+            work.Context, "write_file", JsonSerializer.Serialize(new { path = ".anton/output/r.md", content = "of ours" }), default);
+        Assert.True(outcome.IsError);
+        Assert.Contains("Refused by policy (no_rule)", outcome.Text, StringComparison.Ordinal);
+        Assert.Equal("of another", await File.ReadAllTextAsync(Path.Combine(work.Root, ".anton/output/r.md")));
+        Assert.Empty(outcome.Wrote);
+    }
+
     CallSubject Subject(string tool, object input) => toolbox.Subject(work.Context, tool, JsonSerializer.Serialize(input));
 
     Task<ToolOutcome> Make(string tool, object input, string? rule) =>
@@ -254,6 +278,28 @@ public sealed class ChangingToolSpecs : IDisposable
                 }
             }
         }
+    }
+
+    /// <summary>A blob store during whose first writing something else happens.</summary>
+    sealed class Meanwhile(Action happens) : IBlobs
+    {
+        readonly InMemoryBlobs blobs = new();
+        int puts;
+
+        public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)
+        {
+            if (puts++ == 0)
+            {
+                happens();
+            }
+            return blobs.Put(bytes, ct);
+        }
+
+        public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => blobs.Put(bytes, ct);
+
+        public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => blobs.Get(sha256, ct);
+
+        public Stream? Open(string sha256) => blobs.Open(sha256);
     }
 
     /// <summary>A blob store whose disk is full.</summary>

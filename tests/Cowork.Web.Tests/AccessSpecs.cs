@@ -122,6 +122,8 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
         var memory = (await theirs.Get("/sessions/private/memories")).Json.GetProperty("memories")[0].GetProperty("memory_id").GetString()!;
         var written = (await theirs.Turn("private", "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"topsecret\"}")).Is(200)["run_id"];
         var artifact = (await theirs.Get($"/runs/{written}/artifacts")).Json.GetProperty("artifacts")[0].GetProperty("artifact_id").GetString()!;
+        var schedule = (await theirs.Post(
+            "/scheduled-runs", $$"""{"name":"topsecret","session_id":"private","skill_id":"{{skill}}","interval_seconds":3600,"active":false}""")).Is(201)["schedule_id"];
         var document = JsonNode.Parse((await ours.Get("/openapi.json")).Text)!;
         var probed = 0;
         foreach (var (template, operations) in document["paths"]!.AsObject().Where(p => p.Key.Contains('{', StringComparison.Ordinal)))
@@ -131,14 +133,15 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
                 var path = template.Replace("{session_id}", "private", StringComparison.Ordinal).Replace("{run_id}", run, StringComparison.Ordinal)
                     .Replace("{token_id}", token, StringComparison.Ordinal).Replace("{approval_id}", approval, StringComparison.Ordinal)
                     .Replace("{skill_id}", skill, StringComparison.Ordinal).Replace("{memory_id}", memory, StringComparison.Ordinal)
-                    .Replace("{artifact_id}", artifact, StringComparison.Ordinal).Replace("{version}", "1", StringComparison.Ordinal);
+                    .Replace("{artifact_id}", artifact, StringComparison.Ordinal).Replace("{version}", "1", StringComparison.Ordinal)
+                    .Replace("{schedule_id}", schedule, StringComparison.Ordinal);
                 var body = method == "post" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other"}""" : null;
                 (await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body)).IsProblem(404, "not_found");
                 probed++;
             }
         }
         Assert.True(probed >= 12, $"{probed} routes");
-        foreach (var list in (string[])["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills"])
+        foreach (var list in (string[])["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs"])
         {
             var text = (await ours.Get(list)).Is(200).Text;
             Assert.DoesNotContain("topsecret", text);
