@@ -72,7 +72,11 @@ public sealed record ResumeSchedule(string Schedule, RequestKey? Header = null) 
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record DeleteSchedule(string Schedule) : ICommand
 {
-    public ValueTask<Refusal?> Decide(Work work) => ScheduleWork.Do(work, Schedule, new ScheduleCommand.Delete(work.Now));
+    public async ValueTask<Refusal?> Decide(Work work)
+    {
+        work.Cancel(Scheduler.JobKind, Schedule);
+        return await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Delete(work.Now));
+    }
 }
 
 /// <summary>Starts a run of a schedule now, because somebody asks for it.</summary>
@@ -152,9 +156,16 @@ static class ScheduleWork
         var before = await work.State(Schedule.Aggregate, schedule);
         var refused = await Do(work, schedule, command);
         var after = await work.State(Schedule.Aggregate, schedule);
-        if (after is Schedule.Active { Slot: { } slot } && !ReferenceEquals(before, after))
+        if (!ReferenceEquals(before, after))
         {
-            work.Start(new Job(Scheduler.JobKind, schedule, slot));
+            if (after is Schedule.Active { Slot: { } slot })
+            {
+                work.Start(new Job(Scheduler.JobKind, schedule, slot));
+            }
+            else
+            {
+                work.Cancel(Scheduler.JobKind, schedule);
+            }
         }
         var stored = refused is null && answer is not null ? await answer(after, work.Now) : null;
         // A key that was used before speaks first, whatever became of the schedule since.

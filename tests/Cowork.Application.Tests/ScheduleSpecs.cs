@@ -193,6 +193,7 @@ public sealed class ScheduleSpecs
         await Settle(host);
         Assert.Null(await Do(host, new PauseSchedule(Key)));
         Assert.Equal(("paused", (DateTimeOffset?)null), ((await Row()).Status, (await Row()).NextRunAt));
+        Assert.Empty(bench.Engine.Jobs);
         bench.Clock.Advance(TimeSpan.FromSeconds(610));
         await Settle(host);
         Assert.Equal(["fired 0"], await Ledger());
@@ -227,7 +228,6 @@ public sealed class ScheduleSpecs
     {
         var host = await Ready(Every(60));
         Assert.Null(await Do(host, new DeleteSchedule(Key)));
-        await Settle(host);
         Assert.Empty(bench.Engine.Jobs);
         Assert.Equal("not_found", (await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, null, null, default)).Refused?.Code);
         Assert.Equal("not_found", await Do(host, new ResumeSchedule(Key)));

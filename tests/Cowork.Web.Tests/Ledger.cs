@@ -35,8 +35,7 @@ static class Ledger
             select 'not in the feed ' || stream_id || ' ' || version from cowork.mt_events e
             where headers ? 'session' and not exists (select 1 from cowork.feed f where f.gid = e.seq_id)
             """);
-        // A schedule always has a next slot.
-        await Nothing(source, "select 'job ' || kind || ' ' || key from cowork.jobs where kind <> 'schedule'");
+        await Nothing(source, "select 'job ' || kind || ' ' || key from cowork.jobs");
 
         await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);

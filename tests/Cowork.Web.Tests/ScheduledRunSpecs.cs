@@ -132,10 +132,10 @@ public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost
         var (session, skill) = await Ready("gone", "/say x");
         var id = (await Planned(session, skill, """ "name":"g","interval_seconds":1,"start_in_seconds":1 """))["schedule_id"];
         (await http.Delete($"/skills/{skill}")).Is(204);
-        var shown = await http.Until($"/scheduled-runs/{id}", got => got.Json.GetProperty("last_skip").ValueKind == JsonValueKind.Object);
-        Assert.Equal("skill_not_found", shown.Json.GetProperty("last_skip").GetProperty("reason").GetString());
+        // On a busy machine some seconds may be missed before one is skipped for its skill.
+        var shown = await http.Until($"/scheduled-runs/{id}", got => got["last_skip"].Contains("skill_not_found", StringComparison.Ordinal));
         Assert.Equal("active", shown["status"]);
-        var line = Runs((await http.Get($"/scheduled-runs/{id}/runs")).Is(200))[0];
+        var line = Runs((await http.Get($"/scheduled-runs/{id}/runs")).Is(200)).First(l => l.GetProperty("reason").GetString() == "skill_not_found");
         Assert.Equal(
             ("skipped", "skill_not_found", "There is no such skill."),
             (line.GetProperty("outcome").GetString(), line.GetProperty("reason").GetString(), line.GetProperty("detail").GetString()));

@@ -186,7 +186,9 @@ public interface IJobHandler
 {
     string Kind { get; }
 
-    /// <summary>True: a commit has finished the job (<see cref="Commit.Done"/>), or another node has it. False: it is to be completed.</summary>
+    /// <summary>
+    /// True: a commit has finished the job (<see cref="Commit.Done"/>), it was given back, or another node has it. False: it is to be completed.
+    /// </summary>
     Task<bool> Run(Claim claim, CancellationToken ct);
 }
 
