@@ -126,6 +126,8 @@ public sealed class TelemetrySpecs : IDisposable
             "/sessions/moved/turn", JsonSerializer.Serialize(new { message = "/tool list_files {}\n/sleep 3000\n/say done", wait_for_completion = false }), ("traceparent", Request)))
             .Is(202)["run_id"];
         var before = await collector.Trace(TraceId, s => s.Any(x => x.Name == "execute_tool list_files"));
+        // A span ends before its outcome is recorded: a host that dies in between leaves the call to be made once more.
+        await first.Http.Until("/sessions/moved/events", got => got.Json.GetProperty("events").EnumerateArray().Any(e => e.GetProperty("type").GetString() == "tool_result"));
         await first.Kill();
         await using var second = await HostProcess.Start(Path.Combine(data, "b"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")]);
         var ended = await second.Http.Until($"/runs/{run}", got => got["status"] == "completed", seconds: 60);
