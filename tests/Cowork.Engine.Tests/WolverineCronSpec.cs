@@ -51,6 +51,16 @@ public sealed class WolverineCronSpec(ITestOutputHelper output)
         Assert.InRange(contradictions, 0, Triples / 1_000);
     }
 
+    [Theory]
+    [InlineData("* * * * *", "Europe/Dublin", "2009-10-25T01:07:23Z", "2009-10-25T01:08:00Z")] // Cronos alone: 00:08
+    [InlineData("0 * * * *", "Europe/Dublin", "2017-03-26T00:26:44Z", "2017-03-26T01:00:00Z")] // Cronos alone: 00:00
+    [InlineData("0 0 * * *", "Pacific/Apia", "2011-12-30T06:36:00Z", "2011-12-30T10:00:00Z")] // Cronos alone: the day before
+    public void No_next_time_is_past(string cron, string zone, string after, string next)
+    {
+        static DateTimeOffset At(string text) => DateTimeOffset.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
+        Assert.Equal(At(next), CronosTimes.Next(Cron.Parse(cron).Cron!, TimeZoneInfo.FindSystemTimeZoneById(zone), At(after)));
+    }
+
     /// <summary>
     /// Around some changes of clocks, most of them long ago, .NET says of a local time that it is left out or comes twice, or that its offset is one, where its
     /// own offsets of instants say otherwise. Cronos asks for the one, the domain for the other, so that neither can be measured by the other there.
