@@ -302,7 +302,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 WriteObserved(part);
                 continue;
             }
-            catch (Exception e) when (Database.IsAway(e) && (sent is not null || connection is not { State: ConnectionState.Open }))
+            catch (Exception e) when (IsLost(e) && (sent is not null || connection is not { State: ConnectionState.Open }))
             {
                 // Whether the transaction took place is not known. The answer comes from the log, once there is a connection.
                 LogLost(e.Message);
@@ -505,6 +505,9 @@ sealed partial class EventWriter : IAsyncDisposable
             }
         }
     }
+
+    /// <summary>A connection that breaks while its transaction's first answer is read can say that it is disposed of instead.</summary>
+    static bool IsLost(Exception e) => Database.IsAway(e) || e is ObjectDisposedException;
 
     static bool IsGuard(PostgresException e) =>
         e.SqlState is Schema.HeadMoved or Schema.StreamMoved or Schema.JobMoved
