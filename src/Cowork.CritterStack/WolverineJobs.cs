@@ -104,7 +104,10 @@ sealed class WolverineJobs : LeasedJobs
         var found = await Database.Twice(
             async connection =>
             {
-                await using var command = new NpgsqlCommand(left, connection) { Parameters = { Interval(Grace), Parameter.Long(FoundMax), Parameter.Texts([.. Options.KindsLeftToOthers]) } };
+                await using var command = new NpgsqlCommand(left, connection)
+                {
+                    Parameters = { Interval(Grace), Parameter.Long(FoundMax), Parameter.Texts([.. Options.KindsLeftToOthers]) },
+                };
                 await using var reader = await command.ExecuteReaderAsync(ct);
                 return await Read(reader, ct);
             },
