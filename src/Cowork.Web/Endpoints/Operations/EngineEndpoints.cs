@@ -1,10 +1,10 @@
 #if CRITTERSTACK
 using Cowork.CritterStack;
-#endif
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Metadata;
+#endif
 
 namespace Cowork.Web.Endpoints.Operations;
 
