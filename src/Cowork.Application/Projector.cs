@@ -118,8 +118,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
         try
         {
-            var rows = await FollowedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
-            if (await following.Advance(model.Table, from, page.Through, rows, ct) is null)
+            if (!await Advance(model, from, page, ct))
             {
                 return Step.Outrun;
             }
@@ -143,6 +142,24 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
         // What was committed since the beginning of this step can wait for the next batch, or a busy log would be folded event by event.
         return page.Through >= progress.Head ? Step.AtTheEnd : Step.Further;
+    }
+
+    /// <summary>False: somebody else was first.</summary>
+    async ValueTask<bool> Advance(IFollowingModel model, Checkpoint from, LogPage page, CancellationToken ct)
+    {
+        using var span = Spans.Project(model.Table, page.Events);
+        try
+        {
+            var rows = await FollowedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
+            var isFirst = await following.Advance(model.Table, from, page.Through, rows, ct) is not null;
+            span?.SetTag("cowork.projection.outcome", isFirst ? "ok" : "outrun");
+            return isFirst;
+        }
+        catch (Exception e)
+        {
+            span.Failed((e is FoldException { InnerException: { } thrown } ? thrown : e).GetType().Name);
+            throw;
+        }
     }
 
     async ValueTask<Step> Park(Follower follower, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)

@@ -6,12 +6,14 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// What a trace shows (docs/telemetry.md): commands, appends, runs, steps, calls of models and tools. A span says what was done and to what, never what was
+/// What a trace shows (docs/telemetry.md): commands, appends, runs, steps, calls of models and tools, projections. A span says what was done and to what, never what was
 /// said: no message, prompt, argument or answer. While nobody listens none of it is made.
 /// </summary>
 public static class Spans
 {
-    /// <summary>For every span of ours, those of projections that follow the feed included.</summary>
+    /// <summary>What a span is linked to at most: OpenTelemetry's own limit.</summary>
+    const int LinksMax = 128;
+
     public static ActivitySource Source { get; } = new("Cowork", typeof(Spans).Assembly.GetName().Version?.ToString());
 
     public static Activity? Command(string name, string org)
@@ -50,6 +52,25 @@ public static class Spans
         return traced is [var first, .. var others]
             ? Source.StartActivity(
                 "flush", ActivityKind.Client, first, [new("db.system.name", "postgresql"), new("db.operation.name", "flush")], others.Select(c => new ActivityLink(c)))
+            : null;
+    }
+
+    /// <summary>
+    /// A batch of a model that follows the log. It lies in the trace of the first event whose command was recorded, and is linked to one such command of
+    /// each other trace.
+    /// </summary>
+    public static Activity? Project(string table, IReadOnlyList<Recorded> events)
+    {
+        if (!Source.HasListeners())
+        {
+            return null;
+        }
+        var commands = events.Select(e => ContextOf(e.Correlation, e.Causation)).Where(c => c.TraceFlags == ActivityTraceFlags.Recorded)
+            .DistinctBy(c => c.TraceId).Take(LinksMax + 1).ToList();
+        return commands is [var first, .. var others]
+            ? Source.StartActivity(
+                $"project {table}", ActivityKind.Consumer, first, [new("cowork.projection", table), new("cowork.event_count", events.Count), new("cowork.gid", events[^1].Position)],
+                others.Select(c => new ActivityLink(c)))
             : null;
     }
 
@@ -103,17 +124,20 @@ public static class Spans
 
     public static string SessionId(string key) => Ids.IsKey(key) ? $"sess_{key}" : key;
 
+    /// <summary>The span of the command that began a stream.</summary>
+    static ActivityContext ParentOf(Began? began) => ContextOf(began?.Correlation, began?.Causation);
+
     /// <summary>
-    /// The span of the command that began a stream. Only a command that was recorded has left its span's id: without it the trace goes on as it
+    /// The span of the command that wrote an event. Only a command that was recorded has left its span's id: without it the trace goes on as it
     /// began, not sampled.
     /// </summary>
-    static ActivityContext ParentOf(Began? began)
+    static ActivityContext ContextOf(string? correlation, string? causation)
     {
-        if (began?.Correlation is not { Length: 32 } trace || trace.AsSpan().ContainsAnyExcept(Hex))
+        if (correlation is not { Length: 32 } trace || trace.AsSpan().ContainsAnyExcept(Hex))
         {
             return default;
         }
-        var span = began.Causation is { Length: 16 } id && !id.AsSpan().ContainsAnyExcept(Hex) ? ActivitySpanId.CreateFromString(id) : default;
+        var span = causation is { Length: 16 } id && !id.AsSpan().ContainsAnyExcept(Hex) ? ActivitySpanId.CreateFromString(id) : default;
         return new(ActivityTraceId.CreateFromString(trace), span, span == default ? ActivityTraceFlags.None : ActivityTraceFlags.Recorded, isRemote: true);
     }
 

@@ -2,6 +2,9 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 
 using Cowork.Application.Storage;
+using Cowork.Projections;
+
+using Microsoft.Extensions.Logging.Abstractions;
 
 using Xunit;
 
@@ -76,6 +79,29 @@ public sealed class SpanSpecs : IDisposable
         Assert.Equal([began, cancelled, cancelled], events.Select(e => e.Correlation));
         var command = Assert.Single(spans, s => s.TraceId.ToHexString() == cancelled && s.OperationName.StartsWith("command ", StringComparison.Ordinal));
         Assert.Equal((began, events[0].Causation), Assert.Single(command.Links.Select(l => (l.Context.TraceId.ToHexString(), l.Context.SpanId.ToHexString()))));
+    }
+
+    [Fact]
+    public async Task A_batch_of_a_projection_is_in_the_trace_of_its_first_recorded_event_with_a_link_to_each_other()
+    {
+        var bench = new Bench();
+        var host = bench.AddHost("n");
+        await host.OpenSession("s");
+        await host.Send("s", "not traced");
+        Listen();
+        var commands = new List<(string? Trace, string? Span)>();
+        foreach (var _ in Enumerable.Range(0, 3))
+        {
+            using var request = test.StartActivity("turn");
+            var run = await host.Send("s", "hello");
+            var events = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+            commands.Add((events[0].Correlation, events[0].Causation));
+        }
+        await new Projector(bench.Engine, ReadModels.Following, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
+        var batch = Assert.Single(spans, s => s.OperationName == "project metrics" && s.TraceId.ToHexString() == commands[0].Trace);
+        Assert.Equal(commands[0].Span, batch.ParentSpanId.ToHexString());
+        Assert.Equal(commands[1..], batch.Links.Select(l => ((string?)l.Context.TraceId.ToHexString(), (string?)l.Context.SpanId.ToHexString())));
+        Assert.Equal(("ok", 4), ((string?)batch.GetTagItem("cowork.projection.outcome"), (int?)batch.GetTagItem("cowork.event_count")));
     }
 
     [Fact]
