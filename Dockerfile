@@ -9,8 +9,7 @@ FROM mcr.microsoft.com/dotnet/aspnet:10.0
 COPY --from=build /app /app
 # What hosts share is mounted below /data; the rest of it is one host's own. A new volume takes its owner from here.
 RUN mkdir -p /data/blobs /data/workspaces && chown -R "$APP_UID:$APP_UID" /data && chmod 700 /data
-ENV Cowork__Engine=marten \
-    Cowork__Bind=* \
+ENV Cowork__Bind=* \
     Cowork__Data=/data
 USER $APP_UID
 VOLUME /data

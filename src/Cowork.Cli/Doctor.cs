@@ -65,7 +65,6 @@ static class Doctor
             new(".NET", RuntimeInformation.FrameworkDescription),
             Server(),
             await Database(postgres),
-            new("engine", "npgsql"),
             Zones(),
             Tool("bubblewrap", "bwrap", ["--version"], "apt-get install bubblewrap"),
             Tool(
@@ -73,7 +72,7 @@ static class Doctor
                 "python3",
                 ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"],
                 "apt-get install python3-ipykernel python3-jupyter-client"),
-            .. Models(),
+            .. Host(),
         ];
         foreach (var finding in findings)
         {
@@ -123,24 +122,25 @@ static class Doctor
     static string? GivenDatabase() =>
         Array.Find(["ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST"], name => !string.IsNullOrEmpty(Environment.GetEnvironmentVariable(name)));
 
-    /// <summary>The models as the host reads them, whose configuration is its own: it is asked, and does not start.</summary>
-    static IEnumerable<Finding> Models()
+    /// <summary>Engine and models as the host reads them, whose configuration is its own: it is asked, and does not start.</summary>
+    static IEnumerable<Finding> Host()
     {
         const string Offline = "offline: built in, needs no key and no network";
         if (!File.Exists(HostProgram.Dll))
         {
-            return [new("models", Offline), new("models", "the host is not built, so that its configuration is not known", "./cowork up builds it")];
+            return [new("models", Offline), new("host", "not built, so that its configuration is not known", "./cowork up builds it")];
         }
-        var (code, said, complaint) = Ask("dotnet", [HostProgram.Dll, "--models"]);
+        var (code, said, complaint) = Ask("dotnet", [HostProgram.Dll, "--report"]);
         if (code != 0)
         {
             // A sentence of the host's own, which names no key.
-            return [new("models", complaint.Trim(), "mend the configuration: docs/models.md", Required: true)];
+            return [new("host", complaint.Trim(), "mend the configuration: README.md, docs/models.md", Required: true)];
         }
         var report = JsonElement.Parse(said);
-        var usual = report.GetProperty("default").GetString();
+        var (usual, engine) = (report.GetProperty("default_model").GetString(), report.GetProperty("engine").GetString());
         return
         [
+            new("engine", string.Join(", ", report.GetProperty("engines").EnumerateArray().Select(e => e.GetString()).Select(name => name == engine ? $"{name} (chosen)" : name))),
             .. report.GetProperty("models").EnumerateArray().Select(model => Model(model, usual)),
             new("models", Offline + (usual == "offline" ? " (the default)" : "")),
         ];

@@ -42,20 +42,20 @@ public sealed class CoworkHost : IAsyncDisposable
             return 0;
         }
         var builder = NewBuilder();
-        var asksForModels = args is ["--models"];
+        var asksForReport = args is ["--report"];
         HostSettings settings;
         try
         {
-            settings = HostSettings.Read(asksForModels ? [] : args, builder.Configuration);
+            settings = HostSettings.Read(asksForReport ? [] : args, builder.Configuration);
         }
         catch (Exception e) when (e is ArgumentException or InvalidOperationException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 2;
         }
-        if (asksForModels)
+        if (asksForReport)
         {
-            Console.WriteLine(ModelReport.Of(settings));
+            Console.WriteLine(HostReport.Of(settings));
             return 0;
         }
         try

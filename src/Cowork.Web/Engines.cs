@@ -17,7 +17,11 @@ static class Engines
 #endif
     };
 
+#if CRITTERSTACK
+    public static string Default => "marten";
+#else
     public static string Default => "npgsql";
+#endif
 
     public static IEnumerable<string> Names => ByName.Keys;
 

@@ -12,12 +12,12 @@ namespace Cowork.Web;
 public sealed record HostSettings
 {
     public static string Usage { get; } = $"""
-        usage: [--port N] [--data DIR] [--engine NAME] | --models
+        usage: [--port N] [--data DIR] [--engine NAME] | --report
 
           --port N        default 26866; 0: any free one
           --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
           --engine NAME   {string.Join(" or ", Engines.Names)}; default {Engines.Default}
-          --models        starts nothing: prints the configured models, without their keys
+          --report        starts nothing: prints the engine and the models that are configured, without their keys
 
         Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
         """;

@@ -94,7 +94,7 @@ public sealed class CliSpecs : IDisposable
         var (code, output) = await Cowork(
             "Host=nowhere", ["doctor", "--data", directory], ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__Key", "sk secret"));
         Assert.Equal(1, code);
-        Assert.Contains("MISSING  models       cowork: Cowork:Models:m: the key holds a space", output);
+        Assert.Contains("MISSING  host         cowork: Cowork:Models:m: the key holds a space", output);
         Assert.DoesNotContain("secret", output);
     }
 
@@ -104,6 +104,7 @@ public sealed class CliSpecs : IDisposable
         var (code, output) = await Cowork("Host=nowhere", "doctor", "--data", directory);
         Assert.Equal(0, code);
         Assert.Contains("ok       models       offline: built in, needs no key and no network (the default)\n", output);
+        Assert.Matches($"ok       engine       .*{new HostSettings { Data = "/" }.Engine} \\(chosen\\)", output);
     }
 
     [Theory]

@@ -5,10 +5,10 @@ using Cowork.Application.Models;
 namespace Cowork.Web;
 
 /// <summary>
-/// What <c>--models</c> prints, for <c>cowork doctor</c>: <c>{default, models: [{name, provider, model, base_url, has_key, is_ready}]}</c>. No key, and of an
-/// address no query, where some providers want theirs.
+/// What <c>--report</c> prints, for <c>cowork doctor</c>: <c>{engine, engines, default_model, models: [{name, provider, model, base_url, has_key, is_ready}]}</c>.
+/// No key, and of an address no query, where some providers want theirs.
 /// </summary>
-static class ModelReport
+static class HostReport
 {
     public static string Of(HostSettings settings)
     {
@@ -16,7 +16,14 @@ static class ModelReport
         using (var json = new Utf8JsonWriter(bytes, Answers.Writing))
         {
             json.WriteStartObject();
-            json.WriteString("default", settings.Runs.DefaultModel);
+            json.WriteString("engine", settings.Engine);
+            json.WriteStartArray("engines");
+            foreach (var name in Engines.Names)
+            {
+                json.WriteStringValue(name);
+            }
+            json.WriteEndArray();
+            json.WriteString("default_model", settings.Runs.DefaultModel);
             json.WriteStartArray("models");
             foreach (var model in settings.Models)
             {
