@@ -4,8 +4,8 @@ using System.Collections.Immutable;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Npgsql;
 using Cowork.Projections;
+using Cowork.Web;
 
 namespace Cowork.Bench;
 
@@ -19,19 +19,17 @@ sealed class EngineBench : IAsyncDisposable
 
     static readonly Origin By = new("user:bench");
 
-    readonly NpgsqlEngine engine;
+    readonly IEngine engine;
     readonly Commands commands;
     readonly ConcurrentDictionary<string, TaskCompletionSource<Claim>> claims = new();
     readonly CancellationTokenSource stop = new();
     Task claiming = Task.CompletedTask;
 
-    EngineBench(NpgsqlEngine engine, Commands commands) => (this.engine, this.commands) = (engine, commands);
+    EngineBench(IEngine engine, Commands commands) => (this.engine, this.commands) = (engine, commands);
 
-    public NpgsqlEngine Engine => engine;
-
-    public static async Task<EngineBench> Start(string connectionString, string node)
+    public static async Task<EngineBench> Start(string name, string connectionString)
     {
-        var engine = new NpgsqlEngine(new(connectionString, node, ReadModels.All));
+        var engine = Engines.New(name, new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
         var bench = new EngineBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System));
         bench.claiming = bench.Claim();

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 
 namespace Cowork.Bench;
@@ -9,14 +8,14 @@ readonly record struct CpuUse(double Host, double Postgres)
     public static CpuUse operator -(CpuUse a, CpuUse b) => new(a.Host - b.Host, a.Postgres - b.Postgres);
 }
 
-/// <summary>Reads from /proc what this process and a PostgreSQL server with all its backends have used.</summary>
-sealed class ProcessCpu(int postmaster)
+/// <summary>Reads from /proc what a host and a PostgreSQL server with all its backends have used.</summary>
+/// <param name="host">Null: this process.</param>
+sealed class ProcessCpu(int postmaster, int? host = null)
 {
     const double TicksPerSecond = 100; // USER_HZ, a constant of the Linux ABI on every architecture .NET runs on
 
     public CpuUse Now()
     {
-        using var self = Process.GetCurrentProcess();
         var postgres = 0.0;
         foreach (var directory in Directory.EnumerateDirectories("/proc"))
         {
@@ -26,7 +25,7 @@ sealed class ProcessCpu(int postmaster)
                 postgres += stat.Own + (pid == postmaster ? stat.Children : 0);
             }
         }
-        return new(self.TotalProcessorTime.TotalSeconds, postgres / TicksPerSecond);
+        return new((Stat(host ?? Environment.ProcessId)?.Own ?? 0) / TicksPerSecond, postgres / TicksPerSecond);
     }
 
     static (int Parent, double Own, double Children)? Stat(int pid)

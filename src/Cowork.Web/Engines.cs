@@ -7,7 +7,7 @@ using Cowork.Npgsql;
 namespace Cowork.Web;
 
 /// <summary>The storage engines of this build, by the names that <c>Cowork:Engine</c> knows them by.</summary>
-static class Engines
+public static class Engines
 {
     static readonly Dictionary<string, Func<EngineOptions, IEngine>> ByName = new()
     {
