@@ -15,7 +15,7 @@ sealed class EngineBench : IAsyncDisposable
     const string Org = "default";
 
     /// <summary>Single-event commits to one run's stream before the next run's is begun, so that the folded text stays small.</summary>
-    const int PerStream = 100;
+    public const int PerStream = 100;
 
     static readonly Origin By = new("user:bench");
 
