@@ -128,12 +128,7 @@ static class ApprovalEndpoints
                 return await answer.ToStored(blobs, ct);
             },
             ct);
-        return refused switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(commands, blobs, caller.Org, body.Key!, ct),
-            _ => Problem.Of(refused),
-        };
+        return await JsonAnswer.Outcome(refused, answer, commands, blobs, caller.Org, body.Key, ct);
     }
 
     /// <summary>The newest first, without those of deleted sessions.</summary>

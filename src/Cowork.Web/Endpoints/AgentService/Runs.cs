@@ -111,12 +111,7 @@ static class RunEndpoints
             },
         };
         var refused = await commands.Execute(caller.Org, caller.Origin, cancel, ct);
-        return refused switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            _ => Problem.Of(refused),
-        };
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static JsonAnswer CancelAnswerOf(string key, Run before)

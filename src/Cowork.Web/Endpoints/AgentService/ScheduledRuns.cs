@@ -172,12 +172,8 @@ static class ScheduledRunEndpoints
                 return await answer.ToStored(blobs, ct);
             },
         };
-        return await commands.Execute(caller.Org, caller.Origin, create, ct) switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            { } refused => Problem.Of(refused),
-        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, create, ct);
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -258,12 +254,8 @@ static class ScheduledRunEndpoints
             answer = JsonAnswer.Of(200, await Details(Schedules.As(row, after, at), blobs, ct), Answers.Json.ScheduledRunDetails);
             return await answer.ToStored(blobs, ct);
         });
-        return await commands.Execute(caller.Org, caller.Origin, change, ct) switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            { } refused => Problem.Of(refused),
-        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, change, ct);
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(

@@ -101,12 +101,7 @@ static class SessionEndpoints
             },
         };
         var refused = await commands.Execute(caller.Org, caller.Origin, open, ct);
-        return refused switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            _ => Problem.Of(refused),
-        };
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)

@@ -155,12 +155,8 @@ static class SkillEndpoints
                 return await answer.ToStored(blobs, ct);
             },
         };
-        return await commands.Execute(caller.Org, caller.Origin, create, ct) switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            { } refused => Problem.Of(refused),
-        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, create, ct);
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -199,12 +195,8 @@ static class SkillEndpoints
                 return await answer.ToStored(blobs, ct);
             },
         };
-        return await commands.Execute(caller.Org, caller.Origin, add, ct) switch
-        {
-            null => answer!,
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, caller.Org, body.Key!, ct),
-            { } refused => Problem.Of(refused),
-        };
+        var refused = await commands.Execute(caller.Org, caller.Origin, add, ct);
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
     }
 
     static async Task<IResult> Versions(SkillInPath skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)

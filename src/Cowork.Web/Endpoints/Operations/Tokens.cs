@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -75,19 +76,15 @@ static class TokenEndpoints
         }
         var token = BearerToken.New(org, clock.GetUtcNow());
         var user = asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
-        var at = default(DateTimeOffset);
-        var issue = new IssueToken(token.Key, asked.Name!, user, [.. (asked.Roles ?? [Roles.Member]).Distinct()], token.SecretSha256, body.Key)
+        ImmutableList<string> roles = [.. (asked.Roles ?? [Roles.Member]).Distinct()];
+        JsonAnswer? answer = null;
+        var issue = new IssueToken(token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key)
         {
-            Issued = now => at = now,
+            Issued = at => answer = JsonAnswer.Of(
+                201, new($"token_{token.Key}", token.Reveal(), asked.Name!, user, org, roles, caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/token_{token.Key}"),
         };
         var refused = await commands.Execute(org, caller.Origin, issue, ct);
-        return refused switch
-        {
-            null => JsonAnswer.Of(
-                201, new(issue.TokenId, token.Reveal(), issue.Name, user, org, issue.Roles, caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/{issue.TokenId}"),
-            { Code: "idempotency_key_claimed" } => await JsonAnswer.Replay(known, blobs, org, body.Key!, ct),
-            _ => Problem.Of(refused),
-        };
+        return await JsonAnswer.Outcome(refused, answer, known, blobs, org, body.Key, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
