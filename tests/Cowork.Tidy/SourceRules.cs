@@ -12,6 +12,21 @@ public sealed partial class SourceRules
     /// <summary>These files spell out what they forbid.</summary>
     static IEnumerable<string> Others => Repository.Sources.Where(f => f != "tests/Cowork.Tidy/SourceRules.cs");
 
+    /// <summary>Interfaces that have one implementation, and why.</summary>
+    static readonly Dictionary<string, string> WithOneImplementation = new()
+    {
+        ["IReadModel"] = "ReadModel<TRow> is one for each type of row; whoever writes rows of all types needs a name for them together.",
+        ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
+    };
+
+    /// <summary>Types by what they are said to be derived from.</summary>
+    static readonly ILookup<string, (string Name, bool IsInterface)> Bases = (
+        from file in Repository.Sources
+        from type in TypeWithBases().Matches(Repository.Read(file))
+        from word in Word().Matches(type.Groups["bases"].Value)
+        select (Of: word.Value, Name: type.Groups["name"].Value, IsInterface: type.Groups["kind"].Value == "interface"))
+        .ToLookup(t => t.Of, t => (t.Name, t.IsInterface));
+
     static IEnumerable<string> Tests => Others.Where(f => f.StartsWith("tests/", StringComparison.Ordinal));
 
     [Fact]
@@ -60,6 +75,16 @@ public sealed partial class SourceRules
         "Evolve is total: name every event, and throw UnreachableException for the rest:");
 
     [Fact]
+    public void An_interface_has_two_implementations() => Rule.Holds(
+        from file in Repository.Sources
+        where file.StartsWith("src/", StringComparison.Ordinal)
+        from name in Interface().Matches(Repository.Read(file)).Select(m => m.Groups["name"].Value)
+        let implementations = Implementations(name).Distinct().ToList()
+        where implementations.Count < 2 != WithOneImplementation.ContainsKey(name)
+        select $"{file}: {name}, implemented by {(implementations.Count == 0 ? "nobody" : string.Join(", ", implementations))}",
+        "Use the class itself, or write the second one: another way to do it, or a fake that works. (SourceRules.WithOneImplementation has those that are right with one.)");
+
+    [Fact]
     public void No_test_is_skipped() => Rule.Holds(
         Repository.Where(Tests, line => Skipped().IsMatch(line)), "Mend it or delete it:");
 
@@ -74,6 +99,12 @@ public sealed partial class SourceRules
     [Fact]
     public void Time_is_awaited_by_a_condition() => Rule.Holds(
         Repository.Where(Tests, line => LongDelay().IsMatch(line)), "Poll for what you wait for, with a deadline; a fixed second is too long here and too short there:");
+
+    /// <summary>Types that implement an interface, also by one that extends it; tests' fakes are among them.</summary>
+    static IEnumerable<string> Implementations(string of) =>
+        from type in Bases[of]
+        from implementation in type.IsInterface ? Implementations(type.Name) : [type.Name]
+        select implementation;
 
     [GeneratedRegex(@"\b(class|record|struct|interface|enum)\s+\w*(Manager|Helper|Helpers|Service|Util|Utils|Impl)\b")]
     private static partial Regex VagueName();
@@ -92,6 +123,19 @@ public sealed partial class SourceRules
 
     [GeneratedRegex(@"\[(Fact|Theory)[^\]]*\](\s*\[[^\n]*\])*\s*public\s+(async\s+)?[\w<>.]+\s+(?<name>\w+)\(", RegexOptions.Singleline)]
     private static partial Regex TestMethod();
+
+    [GeneratedRegex(@"^\s*(\w+ )*interface (?<name>\w+)", RegexOptions.Multiline)]
+    private static partial Regex Interface();
+
+    /// <summary>Between the name and the colon a type may have parameters: brackets that hold brackets.</summary>
+    [GeneratedRegex(
+        @"\b(?<kind>class|record|struct|interface) (?<name>\w+)(<[^>]*>)?\s*(\((?>[^()]|(?<open>\()|(?<-open>\)))*(?(open)(?!))\))?"
+        + @"\s*:(?<bases>[^{;]*?)(\bwhere\b|[{;])",
+        RegexOptions.ExplicitCapture)]
+    private static partial Regex TypeWithBases();
+
+    [GeneratedRegex(@"\w+")]
+    private static partial Regex Word();
 
     [GeneratedRegex(@"Task\.Delay\((TimeSpan\.FromSeconds|TimeSpan\.FromMinutes|\d{4,}|\d_\d{3})")]
     private static partial Regex LongDelay();
