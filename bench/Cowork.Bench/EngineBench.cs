@@ -31,7 +31,7 @@ sealed class EngineBench : IAsyncDisposable
     {
         var engine = Engines.New(name, new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
-        var bench = new EngineBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System));
+        var bench = new EngineBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, engine.NextTime));
         bench.claiming = bench.Claim();
         return bench;
     }

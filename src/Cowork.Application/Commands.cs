@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
 /// again on what is there now.
 /// </summary>
-public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock) : ICommands
+public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime) : ICommands
 {
     /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
     const int TriesMax = 20;
@@ -29,6 +29,8 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     readonly string schema = string.Join(
         '.', models.Select(m => m.GetType().GetProperty(nameof(ReadModel<>.Evolve))?.GetValue(m)).OfType<Delegate>().Select(d => d.Method.Module)
             .Append(typeof(Run).Module).Append(typeof(EventJson).Module).Distinct().Select(m => m.ModuleVersionId.ToString("N")));
+
+    internal NextTime NextTime { get; } = nextTime;
 
     /// <summary>Commits what <paramref name="decide"/> puts into the work, or answers its refusal. It is called again when the streams have moved.</summary>
     /// <param name="patient">
@@ -309,6 +311,9 @@ public sealed class Work
         this.ct = ct;
         Now = now;
     }
+
+    /// <summary>Who finds next times of schedules.</summary>
+    public NextTime NextTime => commands.NextTime;
 
     /// <summary>The commit's time, whole milliseconds.</summary>
     public DateTimeOffset Now { get; }

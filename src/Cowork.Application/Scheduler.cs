@@ -13,7 +13,8 @@ namespace Cowork.Application;
 /// Decides the slots of schedules: each schedule is one job, due at its next slot. Which host does it does not matter, since a slot is decided by the
 /// schedule's stream: the commit of a host that comes second finds the stream moved.
 /// </summary>
-public sealed partial class Scheduler(Commands known, ICommands commands, ScheduledRuns runs, IJobQueue queue, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
+public sealed partial class Scheduler(
+    Commands known, ICommands commands, ScheduledRuns runs, IJobQueue queue, NextTime nextTime, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
 {
     /// <summary>The job's key is the schedule's.</summary>
     public const string JobKind = "schedule";
@@ -27,7 +28,7 @@ public sealed partial class Scheduler(Commands known, ICommands commands, Schedu
             // Another host may have changed the schedule, and what is decided not to be done has no append to guard it.
             var state = await known.Fresh(claim.Org, Schedule.Aggregate, claim.Key, ct);
             var now = clock.GetUtcNow();
-            switch (Schedule.Next(state, now))
+            switch (Schedule.Next(state, now, nextTime))
             {
                 case SlotStep.Idle:
                     return false;

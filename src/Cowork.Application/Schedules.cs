@@ -22,7 +22,7 @@ public sealed record CreateSchedule(
 
     public async ValueTask<Refusal?> Decide(Work work)
     {
-        var first = Active ? Timing.First(work.Now) : null;
+        var first = Active ? Timing.First(work.Now, work.NextTime) : null;
         var answer = Answer is null ? null : await Answer(first, work.Now);
         if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
         {
@@ -147,7 +147,8 @@ static class ScheduleWork
     public static async ValueTask<Refusal?> Do(Work work, string schedule, ScheduleCommand command, string? run = null)
     {
         var plan = Schedule.PlanOf(await work.State(Schedule.Aggregate, schedule));
-        return await work.Do(Schedule.Aggregate, schedule, command, plan is null ? null : Ids.SessionKey(plan.Target.SessionId), run);
+        var asked = command with { NextTime = work.NextTime };
+        return await work.Do(Schedule.Aggregate, schedule, asked, plan is null ? null : Ids.SessionKey(plan.Target.SessionId), run);
     }
 
     public static async ValueTask<Refusal?> Change(

@@ -12,5 +12,5 @@ static class CronosTimes
     /// schedule would go in a circle on it, so that there the domain finds the time.
     /// </summary>
     public static DateTimeOffset? Next(Cron cron, TimeZoneInfo zone, DateTimeOffset after) =>
-        CronExpression.Parse(cron.Text).GetNextOccurrence(after, zone)?.ToUniversalTime() is var found && found <= after ? cron.Own(zone, after) : found;
+        CronExpression.Parse(cron.Text).GetNextOccurrence(after, zone)?.ToUniversalTime() is var found && found <= after ? cron.Next(zone, after) : found;
 }

@@ -54,7 +54,7 @@ public sealed class MartenEngine : IEngine
 
     public IFollowing Following => shared.Following;
 
-    public Func<Cron, TimeZoneInfo, DateTimeOffset, DateTimeOffset?>? NextTime => CronosTimes.Next;
+    public NextTime NextTime => CronosTimes.Next;
 
     public ICommitObserver? Observer
     {

@@ -3,6 +3,12 @@ using System.Numerics;
 namespace Cowork.Domain;
 
 /// <summary>
+/// Finds the first time after another at which an expression comes due in a zone; null: never. An engine may bring a library along that does, which a spec
+/// holds to the answers of <see cref="Cron.Own"/>.
+/// </summary>
+public delegate DateTimeOffset? NextTime(Cron cron, TimeZoneInfo zone, DateTimeOffset after);
+
+/// <summary>
 /// A cron expression of five fields: minute, hour, day of month, month, day of week. It means what it means to the Cronos library: all fields must fit,
 /// also both fields of the day (docs/schedules.md has the grammar). It knows no clock and no zone; both are given to it.
 /// </summary>
@@ -37,11 +43,8 @@ public sealed class Cron
     /// </summary>
     public bool IsInterval { get; }
 
-    /// <summary>
-    /// Who is asked for the next time after another instead of this class: a library that an engine brings along, and that a spec holds to the same answers.
-    /// The host sets it once, before the first schedule is read.
-    /// </summary>
-    public static Func<Cron, TimeZoneInfo, DateTimeOffset, DateTimeOffset?>? Instead { get; set; }
+    /// <summary>Next times as this class finds them.</summary>
+    public static NextTime Own { get; } = static (cron, zone, after) => cron.Next(zone, after);
 
     /// <summary>The expression that a text is, or what is wrong with it, in words.</summary>
     public static (Cron? Cron, string? Fault) Parse(string text) => CronText.Read(text);
@@ -57,12 +60,6 @@ public sealed class Cron
         {
             after = after.AddTicks(-1);
         }
-        return Instead is { } other ? other(this, zone, after) : Own(zone, after);
-    }
-
-    /// <summary>As this class finds it, whoever else is there.</summary>
-    public DateTimeOffset? Own(TimeZoneInfo zone, DateTimeOffset after)
-    {
         var clock = new ZoneClock(zone);
         if (clock.At(after) is not { } from)
         {

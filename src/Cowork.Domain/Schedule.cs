@@ -6,6 +6,9 @@ namespace Cowork.Domain;
 /// <summary>Commands to a schedule. Those that decide a slot name it: one that is not the next one any more is refused with <c>slot_decided</c>.</summary>
 public abstract record ScheduleCommand(DateTimeOffset Now)
 {
+    /// <summary>Who finds the slot that comes after.</summary>
+    public NextTime NextTime { get; init; } = Cron.Own;
+
     /// <param name="By">The principal for which the schedule's runs act.</param>
     /// <param name="First">Its first slot; null: it begins paused.</param>
     public sealed record Create(
@@ -155,15 +158,15 @@ public abstract record Schedule
         (Create c, _) when PlanOf(state)?.ScheduleId == c.ScheduleId => Decision<ScheduleEvent>.Nothing,
         (Pause c, Active) => new SchedulePaused(c.Now),
         (Pause, Paused) => Decision<ScheduleEvent>.Nothing,
-        (Resume c, Paused p) => Resumed(p.Plan.Timing.Anew(c.Now), c.Now),
+        (Resume c, Paused p) => Resumed(p.Plan.Timing.Anew(c.Now, c.NextTime), c.Now),
         (Resume, Active) => Decision<ScheduleEvent>.Nothing,
         (Delete c, Active or Paused) => new ScheduleDeleted(c.Now),
         (Trigger c, _) when PlanOf(state) is { } plan =>
             new ScheduleTriggered(plan.ScheduleId, null, plan.Target.SkillId, c.SkillVersion, c.RunId, TriggerMode.Manual, CaughtUp: false, null, c.Now),
         (Fire c, Active a) when a.Slot == c.Slot => new ScheduleTriggered(
-            a.Plan.ScheduleId, c.Slot, a.Plan.Target.SkillId, c.SkillVersion, c.RunId, TriggerMode.Automatic, c.CaughtUp, a.Plan.Timing.Next(c.Slot), c.Now),
+            a.Plan.ScheduleId, c.Slot, a.Plan.Target.SkillId, c.SkillVersion, c.RunId, TriggerMode.Automatic, c.CaughtUp, a.Plan.Timing.Next(c.Slot, c.NextTime), c.Now),
         (Skip c, Active a) when a.Slot == c.Slot => Skipped(c, a.Plan),
-        (Replan c, Active a) when a.Slot == c.Slot => Replanned(c, a.Plan, a.Plan.Timing.AfterSetBack(c.Now, a.Decided, c.Slot)),
+        (Replan c, Active a) when a.Slot == c.Slot => Replanned(c, a.Plan, a.Plan.Timing.AfterSetBack(c.Now, a.Decided, c.Slot, c.NextTime)),
         (Fire or Skip or Replan, Active or Paused) => Refusal.Conflict("slot_decided", "Another slot is next."),
         _ => Refusal.NotFound("scheduled run"),
     };
@@ -183,11 +186,11 @@ public abstract record Schedule
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
-    public static SlotStep Next(Schedule state, DateTimeOffset now) => state switch
+    public static SlotStep Next(Schedule state, DateTimeOffset now, NextTime nextTime) => state switch
     {
         Active { Slot: { } slot } a when slot > now => a.Decided - now > a.Plan.Timing.SetBackBorne ? new SlotStep.Replan(slot) : new SlotStep.Wait(slot),
-        Active { Slot: { } slot } a when !a.Plan.Timing.IsMissed(slot, now) => new SlotStep.Fire(slot, CaughtUp: false),
-        Active { Slot: { } slot } a => a.Plan.Timing.Skippable(slot, now, Kept(a.Plan.Misfire)) is { } skippable
+        Active { Slot: { } slot } a when !a.Plan.Timing.IsMissed(slot, now, nextTime) => new SlotStep.Fire(slot, CaughtUp: false),
+        Active { Slot: { } slot } a => a.Plan.Timing.Skippable(slot, now, Kept(a.Plan.Misfire), nextTime) is { } skippable
             ? new SlotStep.Skip(slot, skippable.Through, skippable.Count)
             : new SlotStep.Fire(slot, CaughtUp: true),
         _ => new SlotStep.Idle(),
@@ -207,7 +210,7 @@ public abstract record Schedule
     static ScheduleSkipped Skipped(Skip c, SchedulePlan plan)
     {
         var isRow = c.Through > c.Slot;
-        return new(plan.ScheduleId, c.Slot, c.Reason, c.Detail, plan.Timing.Next(c.Through), c.Now, isRow ? c.Through : null, isRow ? c.Count : null);
+        return new(plan.ScheduleId, c.Slot, c.Reason, c.Detail, plan.Timing.Next(c.Through, c.NextTime), c.Now, isRow ? c.Through : null, isRow ? c.Count : null);
     }
 
     static ScheduleReplanned Replanned(Replan c, SchedulePlan plan, (Timing Timing, DateTimeOffset? Next) anew) =>

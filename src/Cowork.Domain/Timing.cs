@@ -13,20 +13,20 @@ public abstract record Timing
 
         public override TimeSpan SetBackBorne => Grace;
 
-        public override DateTimeOffset? Next(DateTimeOffset after)
+        public override DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime)
         {
             var (slots, rest) = Math.DivRem((after - From).Ticks, Length.Ticks);
             return At(From, rest < 0 ? slots : slots + 1);
         }
 
-        public override DateTimeOffset? First(DateTimeOffset now) => From;
+        public override DateTimeOffset? First(DateTimeOffset now, NextTime nextTime) => From;
 
-        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now) => Beginning(now + Length);
+        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime) => Beginning(now + Length);
 
-        public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned) =>
+        public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime) =>
             Beginning(now + (planned - decided));
 
-        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept)
+        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime)
         {
             var late = (now - first - (Length < Grace ? Length : Grace)).Ticks;
             var skipped = late <= 0 ? 0 : ((late - 1) / Length.Ticks) + 1 - kept;
@@ -56,61 +56,63 @@ public abstract record Timing
         /// <summary>The times that somebody asks for, or what is wrong with them.</summary>
         /// <param name="expressionAt">Where in the request the expression stands.</param>
         /// <param name="zoneAt">Where in the request the zone stands.</param>
-        public static (Times? Times, Refusal? Refused) Of(string expression, string zone, DateTimeOffset now, string expressionAt, string zoneAt) =>
+        public static (Times? Times, Refusal? Refused) Of(
+            string expression, string zone, DateTimeOffset now, string expressionAt, string zoneAt, NextTime nextTime) =>
             Cron.Parse(expression) is { Fault: { } fault } ? (null, Refusal.Invalid("invalid_cron", expressionAt, fault))
             : TimeZones.Find(zone) is null ? (null, Refusal.Invalid("unknown_time_zone", zoneAt, $"There is no time zone \"{zone}\" here; a name is wanted like Europe/Berlin."))
-            : new Times(expression, zone) is var times && times.Next(now) is null ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
+            : new Times(expression, zone) is var times && times.Next(now, nextTime) is null ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
             : (times, null);
 
         public override TimeSpan SetBackBorne => Read().Cron.IsInterval ? Grace : Correction;
 
-        public override DateTimeOffset? Next(DateTimeOffset after)
+        public override DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime)
         {
             var (cron, zone) = Read();
-            return cron.Next(zone, after);
+            return nextTime(cron, zone, after);
         }
 
-        public override DateTimeOffset? First(DateTimeOffset now) => Next(now);
+        public override DateTimeOffset? First(DateTimeOffset now, NextTime nextTime) => Next(now, nextTime);
 
-        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now) => (this, Next(now));
+        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime) => (this, Next(now, nextTime));
 
-        public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned) => Anew(now);
+        public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime) =>
+            Anew(now, nextTime);
 
-        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept)
+        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime)
         {
             var (cron, zone) = Read();
             var tail = new Queue<DateTimeOffset>(kept + 1);
             Skippable? skippable = null;
             long? count = 0;
             DateTimeOffset? slot = first;
-            while (slot is { } missed && IsMissed(missed, now))
+            while (slot is { } missed && IsMissed(missed, now, nextTime))
             {
                 var after = missed;
                 tail.Enqueue(missed);
                 if (tail.Count > kept)
                 {
                     skippable = new(tail.Dequeue(), ++count);
-                    if (count == CountedMax && Behind(cron, zone, missed, now, kept) is { } far)
+                    if (count == CountedMax && Behind(cron, zone, missed, now, kept, nextTime) is { } far)
                     {
                         // From here on only those are of interest that come last.
                         (after, count) = (far, null);
                         tail.Clear();
                     }
                 }
-                slot = cron.Next(zone, after);
+                slot = nextTime(cron, zone, after);
             }
             return skippable;
         }
 
         /// <summary>A time after which no fewer slots were missed than are kept, and one more; null: all are to be gone through.</summary>
-        DateTimeOffset? Behind(Cron cron, TimeZoneInfo zone, DateTimeOffset after, DateTimeOffset now, int kept)
+        DateTimeOffset? Behind(Cron cron, TimeZoneInfo zone, DateTimeOffset after, DateTimeOffset now, int kept, NextTime nextTime)
         {
             for (var back = Grace * (kept + 2); now - back > after; back *= 2)
             {
-                var (slot, missed) = (cron.Next(zone, now - back), 0);
-                while (slot is { } some && IsMissed(some, now) && missed <= kept)
+                var (slot, missed) = (nextTime(cron, zone, now - back), 0);
+                while (slot is { } some && IsMissed(some, now, nextTime) && missed <= kept)
                 {
-                    (slot, missed) = (cron.Next(zone, some), missed + 1);
+                    (slot, missed) = (nextTime(cron, zone, some), missed + 1);
                 }
                 if (missed > kept)
                 {
@@ -130,13 +132,13 @@ public abstract record Timing
     }
 
     /// <summary>The first slot after a time; null: there is none any more.</summary>
-    public abstract DateTimeOffset? Next(DateTimeOffset after);
+    public abstract DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime);
 
     /// <summary>The first slot of a plan that is made now; null: it never comes.</summary>
-    public abstract DateTimeOffset? First(DateTimeOffset now);
+    public abstract DateTimeOffset? First(DateTimeOffset now, NextTime nextTime);
 
     /// <summary>The plan when it begins anew now.</summary>
-    public abstract (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now);
+    public abstract (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime);
 
     /// <summary>How far the clock may be set back before the plan is made anew; until then the next slot is waited for.</summary>
     public abstract TimeSpan SetBackBorne { get; }
@@ -144,16 +146,16 @@ public abstract record Timing
     /// <summary>The plan after the clock was set back.</summary>
     /// <param name="decided">When, by the clock of before, the last decision was taken.</param>
     /// <param name="planned">The slot that was next then.</param>
-    public abstract (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned);
+    public abstract (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime);
 
     /// <summary>Which of the missed slots, from a first one on, come before the last ones, that are kept; null: none.</summary>
-    public abstract Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept);
+    public abstract Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime);
 
     /// <summary>It is too late to start the slot in time.</summary>
-    public bool IsMissed(DateTimeOffset slot, DateTimeOffset now)
+    public bool IsMissed(DateTimeOffset slot, DateTimeOffset now, NextTime nextTime)
     {
         var late = now - slot;
-        return late > Grace || (late > TimeSpan.Zero && Next(slot) is { } next && late > next - slot);
+        return late > Grace || (late > TimeSpan.Zero && Next(slot, nextTime) is { } next && late > next - slot);
     }
 }
 

@@ -138,7 +138,6 @@ public sealed partial class Backbone(
             Parallel = settings.Runs.Parallel,
             JobRetries = settings.JobRetries,
         });
-        Cron.Instead = engine.NextTime;
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([node, .. data.PreviousNodes]);
         for (var told = false; ; told = true)

@@ -53,6 +53,7 @@ static class Composition
         services.AddSingleton<IReadOnlyList<IFollowingModel>>(ReadModels.Following);
         services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
+        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.NextTime);
         services.AddSingleton<Commands>();
         services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Over(all.GetRequiredService<Commands>()));
         services.AddSingleton<FeedHub>();

@@ -48,6 +48,8 @@ sealed class Bench
 
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
+    public NextTime NextTime { get; init; } = Cron.Own;
+
     /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
     public Host AddHost(string name, params string[] leftToOthers) => new(this, name, leftToOthers);
 
@@ -80,7 +82,7 @@ sealed class Bench
         {
             Hub = new(bench.Engine);
             Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10), leftToOthers);
-            Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock);
+            Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
             var queries = new RunQueries(bench.Engine);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
@@ -93,7 +95,7 @@ sealed class Bench
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
             Scheduled = new(Commands, Skills, Turns, bench.Blobs);
-            Scheduler = new(Commands, Commands, Scheduled, Node, bench.Clock, NullLogger<Scheduler>.Instance);
+            Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
             runner = new(Node, [Driver, Expiry, Notes, Scheduler], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);

@@ -265,6 +265,35 @@ public sealed class ScheduleSpecs
         await Consistent();
     }
 
+    [Fact]
+    public async Task Every_next_slot_is_found_by_who_was_named_for_it()
+    {
+        var specs = new ScheduleSpecs(new Bench { NextTime = static (cron, zone, after) => cron.Next(zone, after)?.AddSeconds(7) });
+        var (clock, host) = (specs.bench.Clock, await specs.Ready(new Timing.Times("*/10 * * * *", "UTC")));
+        clock.Advance(TimeSpan.FromSeconds(607));
+        await specs.Settle(host);
+        clock.Advance(TimeSpan.FromSeconds(2_900));
+        await specs.Settle(host);
+        Assert.Null(await Do(host, new PauseSchedule(Key)));
+        Assert.Null(await Do(host, new ResumeSchedule(Key)));
+        clock.Set(TimeSpan.FromSeconds(-2_000));
+        await ((IJobQueue)host.Node).Hurry(Scheduler.JobKind, default);
+        await specs.Settle(host);
+        Assert.Equal(["fired 607", "skipped 1207 to 2407 missed x3", "caught up 3007", "replanned 3607"], await specs.Ledger());
+        var story = (await specs.bench.Engine.Load(Bench.Org, Schedule.Aggregate.Stream(Key), 0, int.MaxValue, default)).Events;
+        Assert.Equal([607, 1207, 3007, 3607, 3607, 1807], story.Select(e => NextIn(e.Event)).OfType<DateTimeOffset>().Select(next => (next - At(0)).TotalSeconds));
+
+        static DateTimeOffset? NextIn(Event e) => e switch
+        {
+            ScheduleEvent.ScheduleCreated c => c.Next,
+            ScheduleEvent.ScheduleTriggered t => t.Next,
+            ScheduleEvent.ScheduleSkipped s => s.Next,
+            ScheduleEvent.ScheduleResumed r => r.Next,
+            ScheduleEvent.ScheduleReplanned r => r.Next,
+            _ => null,
+        };
+    }
+
     [Theory]
     [InlineData(false)] // the host dies before the commit
     [InlineData(true)]  // the commit happened, and the host died before it heard of it

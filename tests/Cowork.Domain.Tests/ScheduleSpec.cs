@@ -79,7 +79,7 @@ public sealed class ScheduleSpec
     public void A_paused_schedule_has_no_slot_and_resumes_from_now()
     {
         var paused = Spec.Given(Created).When(new Pause(A.Later(10))).Then(new SchedulePaused(A.Later(10)));
-        Assert.Equal(new SlotStep.Idle(), Schedule.Next(paused, A.Later(1_000_000)));
+        Assert.Equal(new SlotStep.Idle(), Schedule.Next(paused, A.Later(1_000_000), Domain.Cron.Own));
         var events = new ScheduleEvent[] { Created, new SchedulePaused(A.Later(10)) };
         Spec.Given(events).When(new Pause(A.Later(11))).ThenNothing();
         Spec.Given(events).When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(11))).ThenRefused("slot_decided");
@@ -97,7 +97,7 @@ public sealed class ScheduleSpec
         deleted.When(new Delete(A.Later(2))).ThenRefused("not_found");
         deleted.When(new Resume(A.Later(2))).ThenRefused("not_found");
         deleted.When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(2))).ThenRefused("not_found");
-        Assert.Equal(new SlotStep.Idle(), Schedule.Next(deleted.State, A.Later(2)));
+        Assert.Equal(new SlotStep.Idle(), Schedule.Next(deleted.State, A.Later(2), Domain.Cron.Own));
     }
 
     /// <summary>Seconds after the first slot: how it is decided.</summary>
@@ -124,7 +124,7 @@ public sealed class ScheduleSpec
     [InlineData(60, Misfire.All, 3 * 86_400, "skip 0 to 253080, 4219")]
     [InlineData(1, Misfire.One, 315_360_000, "skip 0 to 315359997, 315359998")] // the clock was set forward by ten years
     public void What_is_missed_follows_from_the_time(long interval, Misfire misfire, double seconds, string step) =>
-        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Every(interval), A.Morning, misfire)).State, A.Later(seconds))));
+        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Every(interval), A.Morning, misfire)).State, A.Later(seconds), Domain.Cron.Own)));
 
     /// <summary>The same by cron: the slots are those of a minute, of nine o'clock in Berlin, of the quarters of an hour that end a morning.</summary>
     [Theory]
@@ -139,7 +139,7 @@ public sealed class ScheduleSpec
     [InlineData("0 9 * * *", Misfire.One, 86_400 + 61, "skip 0 to 0, 1")]
     [InlineData("*/15 8-11 * * *", Misfire.None, 86_400, "skip 0 to 85500, 16")]
     public void What_is_missed_follows_from_a_cron_expression_alike(string expression, Misfire misfire, double seconds, string step) =>
-        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Cron(expression), A.Morning, misfire)).State, A.Later(seconds))));
+        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Cron(expression), A.Morning, misfire)).State, A.Later(seconds), Domain.Cron.Own)));
 
     [Fact]
     public void After_three_days_down_a_minutes_schedule_catches_up_once_and_goes_on()
@@ -173,16 +173,16 @@ public sealed class ScheduleSpec
     public void A_clock_that_is_set_back_is_waited_for_or_gone_by(string plan, double seconds, string step)
     {
         Timing timing = plan.StartsWith("interval ", StringComparison.Ordinal) ? Every(long.Parse(plan[9..], CultureInfo.InvariantCulture)) : Cron(plan);
-        var next = timing.Next(A.Morning)!.Value;
+        var next = timing.Next(A.Morning, Domain.Cron.Own)!.Value;
         var fired = Spec.Given(Of(timing, A.Morning), Triggered(A.Morning, next, A.Morning));
-        var todo = Schedule.Next(fired.State, A.Later(seconds));
+        var todo = Schedule.Next(fired.State, A.Later(seconds), Domain.Cron.Own);
         var words = Words(todo);
         if (todo is SlotStep.Replan replan)
         {
             // Not at the very time that it shows now, but at the first one after it.
             var after = (Schedule.Active)fired.When(new Replan(replan.Slot, A.Later(seconds))).ThenSome();
             words += $", then {Seconds(after.Slot!.Value)}";
-            Assert.Equal(new SlotStep.Wait(after.Slot.Value), Schedule.Next(after, A.Later(seconds)));
+            Assert.Equal(new SlotStep.Wait(after.Slot.Value), Schedule.Next(after, A.Later(seconds), Domain.Cron.Own));
         }
         Assert.Equal(step, words);
     }
@@ -201,8 +201,8 @@ public sealed class ScheduleSpec
     public void An_interval_ends_with_the_calendar()
     {
         var interval = new Timing.Interval(Limits.IntervalSecondsMax, new(9995, 1, 1, 0, 0, 0, TimeSpan.Zero));
-        Assert.Null(interval.Next(interval.From));
-        Assert.Equal(interval.From.AddSeconds(-Limits.IntervalSecondsMax), interval.Next(interval.From.AddSeconds(-Limits.IntervalSecondsMax - 1)));
+        Assert.Null(interval.Next(interval.From, Domain.Cron.Own));
+        Assert.Equal(interval.From.AddSeconds(-Limits.IntervalSecondsMax), interval.Next(interval.From.AddSeconds(-Limits.IntervalSecondsMax - 1), Domain.Cron.Own));
     }
 
     /// <summary>Does what is to be done at a time until there is nothing more.</summary>
@@ -212,7 +212,7 @@ public sealed class ScheduleSpec
         var steps = new List<string>();
         while (true)
         {
-            var step = Schedule.Next(state, now);
+            var step = Schedule.Next(state, now, Domain.Cron.Own);
             steps.Add(Words(step));
             ScheduleCommand? command = step switch
             {

@@ -250,7 +250,7 @@ public sealed class WolverineSpec : EngineBench
 
     static (Commands Known, ICommands Sent) Over(MartenEngine engine)
     {
-        var commands = new Commands(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System);
+        var commands = new Commands(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, engine.NextTime);
         return (commands, engine.Over(commands));
     }
 

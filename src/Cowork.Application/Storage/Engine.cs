@@ -67,8 +67,8 @@ public interface IEngine : IAsyncDisposable
     /// <summary>Where commands go on this engine: straight to the one who executes them, or by its message bus.</summary>
     ICommands Over(Commands commands) => commands;
 
-    /// <summary>Finds the next time of a cron expression by a library of this engine's; null: the domain does it.</summary>
-    Func<Cron, TimeZoneInfo, DateTimeOffset, DateTimeOffset?>? NextTime => null;
+    /// <summary>Finds next times of cron expressions: the domain, or a library that the engine brings along.</summary>
+    NextTime NextTime => Cron.Own;
 
     /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     ICommitObserver? Observer { get; set; }

@@ -19,17 +19,17 @@ static class SchedulePreviews
             .Takes(Cron).Takes(Zone).Takes(Count).Takes(From)
             .Produces<SchedulePreview>().Refuses(422);
 
-    static IResult Preview(HttpContext http, TimeProvider clock)
+    static IResult Preview(HttpContext http, NextTime nextTime, TimeProvider clock)
     {
         var (cron, zone, count) = (Cron.Read(http), Zone.Read(http), Count.Read(http));
         var at = From.Read(http) ?? clock.GetUtcNow();
-        var (times, refused) = Timing.Times.Of(cron, zone, at, Cron.Name, Zone.Name);
+        var (times, refused) = Timing.Times.Of(cron, zone, at, Cron.Name, Zone.Name, nextTime);
         if (times is null)
         {
             return Problem.Of(refused!);
         }
         var next = new List<DateTimeOffset>();
-        while (next.Count < count && times.Next(at) is { } due)
+        while (next.Count < count && times.Next(at, nextTime) is { } due)
         {
             next.Add(due);
             at = due;
