@@ -157,6 +157,11 @@ public sealed partial class ClockWatch(IEventLog log, IJobQueue queue, TimeProvi
             {
                 // Looked at again in a moment.
             }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                // For example the last event is one that only a newer host can read.
+                LogFailed(logger, e);
+            }
             await Task.Delay(LookEvery, clock, ct);
             if (clock.GetElapsedTime(stamp) - (clock.GetUtcNow() - shown) > Timing.Grace)
             {
@@ -174,6 +179,9 @@ public sealed partial class ClockWatch(IEventLog log, IJobQueue queue, TimeProvi
         }
         return DateTimeOffset.MinValue;
     }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "It could not be found out whether the clock was set back; that is tried again")]
+    static partial void LogFailed(ILogger logger, Exception e);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The clock was set back; the schedules are looked at")]
     static partial void LogBack(ILogger logger);

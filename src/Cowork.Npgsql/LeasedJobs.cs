@@ -432,8 +432,14 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
             {
                 return;
             }
-            catch (Exception e) when (e is StorageUnavailableException or OperationCanceledException)
+#pragma warning disable CA1031 // Whatever it is, a node that gave no more signs of life would lose every job from now on.
+            catch (Exception e)
+#pragma warning restore CA1031
             {
+                if (e is not (StorageUnavailableException or OperationCanceledException))
+                {
+                    LogFailed("sign of life", e);
+                }
                 if (registered && Options.Clock.GetElapsedTime(Volatile.Read(ref lastBeat)) + Options.Heartbeat >= Options.Lease)
                 {
                     Lapse();
@@ -490,6 +496,13 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
             {
                 reconcile = true;
             }
+#pragma warning disable CA1031 // Whatever it is, what nobody looks for lies there until the host is started anew.
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                LogFailed("look for jobs", e);
+                reconcile = true;
+            }
         }
     }
 
@@ -525,4 +538,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
 
     [LoggerMessage(2, LogLevel.Warning, "The jobs could not be given back, and are free when the lease is over: {Reason}")]
     partial void LogNotGivenBack(string reason);
+
+    [LoggerMessage(3, LogLevel.Error, "This node's {Work} failed, and is tried again")]
+    partial void LogFailed(string work, Exception e);
 }

@@ -5,6 +5,8 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 
+using Microsoft.Extensions.Logging.Abstractions;
+
 using Xunit;
 
 namespace Cowork.Application.Tests;
@@ -469,6 +471,25 @@ public sealed class ScheduleSpecs
     }
 
     [Fact]
+    public async Task A_look_at_the_clock_that_fails_is_taken_again()
+    {
+        bench.Clock.Set(TimeSpan.FromDays(365));
+        var host = await Ready(Every(3600));
+        await Settle(host);
+        bench.Clock.Set(-TimeSpan.FromDays(365));
+        using var stopping = new CancellationTokenSource();
+        var watching = new ClockWatch(new OnceUnreadable(host.Node), host.Node, bench.Clock, NullLogger<ClockWatch>.Instance).Run(stopping.Token);
+        Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1 || watching.IsCompleted, TimeSpan.FromSeconds(20)));
+        Assert.Equal(0, host.Node.ClaimDue());
+        bench.Clock.Advance(TimeSpan.FromSeconds(1));
+        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0 || watching.IsCompleted, TimeSpan.FromSeconds(20)));
+        await stopping.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
+        await Settle(host);
+        Assert.StartsWith("replanned", (await Ledger())[^1], StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_clock_that_flaps_changes_nothing()
     {
         var host = await Ready(Every(60));
@@ -530,6 +551,30 @@ public sealed class ScheduleSpecs
     }
 
     static DateTimeOffset At(double seconds) => Start.AddSeconds(seconds);
+
+    /// <summary>Its last event cannot be read at the first time: a newer host has written it.</summary>
+    sealed class OnceUnreadable(IEventLog log) : IEventLog
+    {
+        bool read;
+
+        public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => log.Load(org, stream, after, max, ct);
+
+        public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
+
+        public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
+
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => log.OfRun(org, session, run, ct);
+
+        public IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct)
+        {
+            if (!read)
+            {
+                read = true;
+                throw new JsonException("Nobody here knows an event of that name.");
+            }
+            return log.Scan(after, ct);
+        }
+    }
 
     double Passed() => (bench.Clock.GetUtcNow() - At(0)).TotalSeconds;
 

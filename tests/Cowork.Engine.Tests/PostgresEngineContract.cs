@@ -1,5 +1,9 @@
+using System.Collections.Concurrent;
+
 using Cowork.Application.Storage;
 using Cowork.Testing;
+
+using Microsoft.Extensions.Logging;
 
 using Npgsql;
 
@@ -282,6 +286,46 @@ public abstract partial class PostgresEngineContract : EngineContract
         await Assert.ThrowsAsync<StorageUnavailableException>(async () => await node.Log.Append(new Chain(Org, "run-2").Commit("late"), None));
         await transaction.RollbackAsync();
         Assert.Equal(new Appended.Ok(1), await node.Log.Append(new Chain(Org, "run-3").Commit("after"), None));
+    }
+
+    [Fact]
+    public async Task A_node_that_meets_an_error_which_nobody_foresaw_lives_on_and_finds_its_jobs()
+    {
+        var complaints = new Complaints();
+        var node = NodeOf(await Start(New, ConnectionString, "a", change: o => o with { Logs = complaints }));
+        await using var worker = new Worker(node);
+        await Ask("ALTER TABLE cowork.jobs RENAME TO jobs_away; ALTER TABLE cowork.nodes RENAME TO nodes_away");
+        await Eventually(
+            () => Task.FromResult(complaints.Heard("sign of life") > 1 && complaints.Heard("look for jobs") > 1), "both loops have failed, and gone on to fail again");
+        await Ask("ALTER TABLE cowork.jobs_away RENAME TO jobs; ALTER TABLE cowork.nodes_away RENAME TO nodes");
+        var seen = await Ask("SELECT max(expires)::text FROM cowork.nodes");
+        await Eventually(async () => await Ask($"SELECT max(expires) > '{seen}' FROM cowork.nodes") == "True", "another sign of life");
+        await Submit(node, "run-1", new Job("run", "1", TimeProvider.System.GetUtcNow().AddMilliseconds(500)));
+        Assert.Equal("1", (await worker.Next()).Key);
+    }
+
+    /// <summary>What an engine logs.</summary>
+    sealed class Complaints : ILoggerFactory, ILogger
+    {
+        readonly ConcurrentQueue<string> told = new();
+
+        public int Heard(string words) => told.Count(line => line.Contains(words, StringComparison.Ordinal));
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public void AddProvider(ILoggerProvider provider) => throw new NotSupportedException("There is one, and it is this.");
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => logLevel >= LogLevel.Warning;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter) =>
+            told.Enqueue(formatter(state, exception));
+
+        public void Dispose()
+        {
+        }
     }
 
     protected async Task<string> Ask(string sql)
