@@ -64,7 +64,8 @@ sealed class Workloads
             double Median(Func<HostStart, double> of) => starts.Select(of).Order().ElementAt(Starts / 2);
             var (ready, firstRun) = (Median(s => s.Ready.TotalSeconds), Median(s => s.FirstRun.TotalSeconds));
             var (memory, host, server) = (Median(s => s.IdleMebibytes), Median(s => s.Idle.Host * 100), Median(s => s.Idle.Postgres * 100));
-            Say($"| {engine} | {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {server:0.0} | {Median(s => s.IdleTransactions):0.0} |");
+            var transactions = Median(s => s.IdleTransactions);
+            Say($"| {engine} | {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {server:0.0} | {transactions:0.0} |");
         }
     }
 

@@ -69,7 +69,8 @@ public static class Spans
             .DistinctBy(c => c.TraceId).Take(LinksMax + 1).ToList();
         return commands is [var first, .. var others]
             ? Source.StartActivity(
-                $"project {table}", ActivityKind.Consumer, first, [new("cowork.projection", table), new("cowork.event_count", events.Count), new("cowork.gid", events[^1].Position)],
+                $"project {table}", ActivityKind.Consumer, first,
+                [new("cowork.projection", table), new("cowork.event_count", events.Count), new("cowork.gid", events[^1].Position)],
                 others.Select(c => new ActivityLink(c)))
             : null;
     }
