@@ -88,18 +88,19 @@ sealed class NpgsqlRows : IRows
             ct);
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct)
     {
         if (!Known(table).Searched)
         {
             throw new ArgumentException($"{table} is not searched.", nameof(table));
         }
+        var owned = owners is null ? "" : $"AND EXISTS (SELECT FROM {schema}.{Known(owners).Table} o WHERE o.tenant_id = t.tenant_id AND o.id = t.scope)";
         var sql = $$"""
             WITH q AS (
                 SELECT string_agg('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery AS query
                 FROM unnest(tsvector_to_array(to_tsvector('english', $2))) word)
             SELECT id, created, version, row FROM (
-                SELECT id, created, version, row, words, query FROM {{schema}}.{{table}}, q WHERE tenant_id = $1 AND words @@ query
+                SELECT id, created, version, row, words, query FROM {{schema}}.{{table}} t, q WHERE tenant_id = $1 AND words @@ query {{owned}}
                 ORDER BY created DESC LIMIT {{CandidatesMax}}) newest
             ORDER BY ts_rank_cd(words, query) DESC, created DESC LIMIT $3
             """;

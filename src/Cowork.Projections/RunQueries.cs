@@ -50,8 +50,9 @@ public sealed class RunQueries(IRows rows) : IRunQueries
         return turns;
     }
 
+    /// <summary>Without memories of deleted sessions.</summary>
     public async ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, CancellationToken ct) =>
-        [.. (await rows.Search(org, Memories.Model.Table, text, max, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
+        [.. (await rows.Search(org, Memories.Model.Table, text, max, Sessions.Model.Table, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
             .Select(m => new Recalled(new(m.Memory.Kind, m.Memory.MemoryId, m.Version, m.Memory.RunId, m.Memory.Event), m.Memory.Text))];
 
     EarlierTurn? Turn(string org, Row row)

@@ -188,12 +188,12 @@ public abstract partial class EngineContract : EngineBench
         Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
         Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
 
-        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, None)).Select(r => r.Key));
-        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, None)).Select(r => r.Key));
-        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, None));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, None));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, None));
-        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, None));
+        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, None)).Select(r => r.Key));
+        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, None)).Select(r => r.Key));
+        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, null, None));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, null, None));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, None));
+        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, None));
 
         await node.Log.Append(two.Commit("gone"), None);
         Assert.Null(await node.Rows.Get(Org, "tallies", "2", None));
@@ -201,6 +201,25 @@ public abstract partial class EngineContract : EngineBench
         await AssertLedger(node);
 
         async Task<IEnumerable<string>> Keys(RowQuery query) => (await node.Rows.List(Org, "tallies", query, None)).Select(r => r.Key);
+    }
+
+    [Fact]
+    public async Task What_belongs_to_something_that_is_gone_is_not_found()
+    {
+        var node = await Open("a");
+        // Every tally lists under "s", which another tenant has too.
+        var owner = new Chain(Org, "run-s");
+        await node.Log.Append(new Chain("other", "run-s").Commit("another tenant's"), None);
+        await node.Log.Append(new Chain(Org, "run-1").Commit("a pear"), None);
+        Assert.Empty(await Found(owners: "tallies"));
+        await node.Log.Append(owner.Commit("here"), None);
+        Assert.Equal(["1"], await Found(owners: "tallies"));
+        await node.Log.Append(owner.Commit("gone"), None);
+        Assert.Empty(await Found(owners: "tallies"));
+        Assert.Equal(["1"], await Found(owners: null));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await Found("no_such_table"));
+
+        async Task<IEnumerable<string>> Found(string? owners) => (await node.Rows.Search(Org, "tallies", "pear", 10, owners, None)).Select(r => r.Key);
     }
 
     [Fact]
@@ -214,7 +233,7 @@ public abstract partial class EngineContract : EngineBench
             {
                 Assert.Null(await node.Rows.Get(Org, "tallies", odd, None));
                 Assert.Empty(await node.Rows.List(odd, "tallies", new(Scope: odd, Status: odd), None));
-                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, None));
+                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, None));
                 Assert.Empty((await node.Log.Feed(Org, odd, 0, 10, None)).Entries);
                 Assert.Empty(await node.Log.OfRun(Org, "s1", odd, None));
                 Assert.Equal(0, (await node.Log.Load(Org, odd, 0, 10, None)).Version);

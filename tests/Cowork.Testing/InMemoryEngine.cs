@@ -208,7 +208,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
@@ -219,7 +219,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 throw new ArgumentException($"{table} is not searched.", nameof(table));
             }
             var wanted = Words(query).ToHashSet();
-            return new([.. Table(table).Where(r => r.Key.Org == org)
+            var living = owners is null ? null : Table(owners).Keys.Where(k => k.Org == org).Select(k => k.Key).ToHashSet();
+            return new([.. Table(table).Where(r => r.Key.Org == org && (living is null || (r.Value.Value.Scope is { } scope && living.Contains(scope))))
                 .Select(r => (r.Key, Row: r.Value, Rank: Words(r.Value.Value.Search ?? "").Count(wanted.Contains)))
                 .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row.Shown(r.Key.Key))]);
         }

@@ -62,6 +62,25 @@ public sealed class MemorySpecs(LocalHost local) : IClassFixture<LocalHost>
         (await http.Get("/sessions/nobody/memories")).IsProblem(404);
     }
 
+    [Fact]
+    public async Task What_a_deleted_session_left_is_neither_shown_nor_recalled()
+    {
+        var (first, second) = (await http.NewSession(), await http.NewSession());
+        (await http.Turn(first, "/tool remember {\"content\":\"The marzipan is in the attic.\"}\n/say noted")).Is(200);
+        var listed = (await http.Get($"/sessions/{first}/memories")).Is(200).Json.GetProperty("memories").EnumerateArray().Select(m => Text(m, "memory_id")).ToList();
+        Assert.Equal(2, listed.Count);
+        Assert.Contains("marzipan", (await http.Turn(second, "/tool recall {\"query\":\"marzipan\"}")).Is(200)["reply"], StringComparison.Ordinal);
+        (await http.Delete($"/sessions/{first}")).Is(204);
+        foreach (var memory in listed)
+        {
+            (await http.Get($"/memories/{memory}")).IsProblem(404, "not_found");
+        }
+        var third = await http.NewSession();
+        await http.Turn(third, "Where is the attic's marzipan?");
+        var retrieval = (await http.Events(third)).Single(e => Text(e, "type") == "memory_retrieval").GetProperty("payload");
+        Assert.Empty(retrieval.GetProperty("provenance").EnumerateArray().Select(p => Text(p, "id")).Intersect(listed));
+    }
+
     [Theory]
     [InlineData(null, true)]
     [InlineData("model", true)]

@@ -126,7 +126,8 @@ public interface IRows
     ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);
 
     /// <summary>Rows of a searched table that share a word with the query, by full-text rank and then the newest first.</summary>
-    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, CancellationToken ct);
+    /// <param name="owners">Only rows whose scope is the key of a row of this table: what belongs to something that was deleted is not found. Null: all.</param>
+    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct);
 
     /// <summary>
     /// Makes a table anew from the log beside the live one, and swaps. One that follows the log is then at its end, and no longer parked. Answers how many

@@ -39,6 +39,7 @@ static class MemoryEndpoints
 
     static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Memories.Model.Table, memory.Key, ct) is { } row
+        && await rows.Get(caller.Org, Projections.Sessions.Model.Table, Ids.SessionKey(Memories.Model.Read(row.Json.Span).SessionId)!, ct) is not null
             ? JsonAnswer.Of(200, await Details(row, blobs, ct), Answers.Json.MemoryDetails)
             : Problem.NotFound("memory");
 
