@@ -100,6 +100,10 @@ public sealed partial class RunDriver(
                 // The engine says that others wrote when it has found the database again.
                 LogAway(logger, e.Message);
             }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                LogNotWatched(logger, e);
+            }
         }
     }
 
@@ -536,6 +540,9 @@ public sealed partial class RunDriver(
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Could not look for runs to cancel: {Reason}")]
     static partial void LogAway(ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Could not look for runs to cancel")]
+    static partial void LogNotWatched(ILogger logger, Exception e);
 
     /// <summary>A run under way here, until <see cref="Over"/>: how it is stopped, and as whom it is written.</summary>
     sealed record Driven(CancellationTokenSource Stop, Origin By)

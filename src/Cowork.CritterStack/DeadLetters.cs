@@ -40,8 +40,17 @@ public sealed class DeadLetters
     /// <param name="org">Only of this tenant; null: of all.</param>
     internal async Task<IReadOnlyList<DeadLetter>> List(string? org, CancellationToken ct)
     {
-        var found = await Letters.QueryAsync(new() { PageSize = Most }, ct);
-        return [.. found.Envelopes.Select(Shown).Where(letter => org is null || letter.OrgId == org)];
+        // The tenant stands in the message alone, so that it cannot be asked for.
+        var letters = new List<DeadLetter>();
+        for (var page = 1; ; page++)
+        {
+            var found = await Letters.QueryAsync(new() { PageSize = Most, PageNumber = page }, ct);
+            letters.AddRange(found.Envelopes.Select(Shown).Where(letter => org is null || letter.OrgId == org).Take(Most - letters.Count));
+            if (letters.Count == Most || found.Envelopes.Count < Most)
+            {
+                return letters;
+            }
+        }
     }
 
     internal async Task<DeadLetter?> Find(string? org, Guid id) =>

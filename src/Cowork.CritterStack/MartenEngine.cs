@@ -85,14 +85,20 @@ public sealed class MartenEngine : IEngine
 
     public async ValueTask DisposeAsync()
     {
-        // The jobs are given back first, so that no message is left waiting for one.
-        await shared.Stop();
-        if (bus is not null)
+        try
         {
-            await bus.DisposeAsync();
+            // The jobs are given back first, so that no message is left waiting for one.
+            await shared.Stop();
+            if (bus is not null)
+            {
+                await bus.DisposeAsync();
+            }
         }
-        await flush.DisposeAsync();
-        await shared.DisposeAsync();
+        finally
+        {
+            await flush.DisposeAsync();
+            await shared.DisposeAsync();
+        }
     }
 
     /// <summary>The bus, built and not started.</summary>

@@ -71,9 +71,17 @@ public sealed partial class Backbone(
             LogReady(logger, Url);
             ready.TrySetResult();
             Greet(first);
-            await Task.WhenAll(
+            List<Task> loops =
+            [
                 runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
-                settings.Schedules ? UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)) : Task.CompletedTask);
+            ];
+            if (settings.Schedules)
+            {
+                loops.Add(UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)));
+            }
+            // They end when the host is told to stop. One that fails before stops the host: it would seem to work, and do less than it says.
+            await await Task.WhenAny(loops);
+            await Task.WhenAll(loops);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -224,8 +232,16 @@ public sealed partial class Backbone(
             await Task.Delay(WriteNodeEvery, clock, ct);
             if (Engine.Node is var now && now != written)
             {
-                data.WorkAs([now]);
-                written = now;
+                try
+                {
+                    data.WorkAs([now]);
+                    written = now;
+                }
+                catch (IOException e)
+                {
+                    // It only spares the next start a wait for the lease.
+                    LogNodeNotWritten(logger, e.Message);
+                }
             }
         }
     }
@@ -271,4 +287,7 @@ public sealed partial class Backbone(
 
     [LoggerMessage(5, LogLevel.Critical, "Cannot work")]
     static partial void LogBroken(ILogger logger, Exception e);
+
+    [LoggerMessage(6, LogLevel.Warning, "This node's new id cannot be written into the data directory, and that is tried again: {Reason}")]
+    static partial void LogNodeNotWritten(ILogger logger, string reason);
 }

@@ -142,6 +142,39 @@ public sealed class WolverineSpec : EngineBench
     }
 
     [Fact]
+    public async Task A_tenants_many_dead_letters_hide_no_other_tenants()
+    {
+        var engine = await StartMarten("a", TimeSpan.FromMilliseconds(100));
+        var node = NodeOf(engine);
+        await using var worker = new Worker(node);
+        await Submit(node, "run-1", new Job("run", "1"));
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new("other", [new Chain("other", "run-2").Next("started")], [new("run", "2")], null, Chain.By), None));
+        for (var attempt = 1; attempt <= 4; attempt++)
+        {
+            await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("always"), None);
+        }
+        await Eventually(async () => await Count("wolverine_dead_letters") == 2, "the dead letters appear");
+        var many = (await engine.DeadLetters.List(Org, None)).Single();
+        await using (var connection = new NpgsqlConnection(connectionString))
+        {
+            await connection.OpenAsync();
+            // Whatever they are listed by, a thousand come before the other tenant's.
+            await using var copy = new NpgsqlCommand(
+                """
+                INSERT INTO cowork.wolverine_dead_letters
+                SELECT (jsonb_populate_record(d, jsonb_build_object(
+                    'id', gen_random_uuid(), 'sent_at', d.sent_at + hours * interval '1 hour', 'execution_time', d.execution_time + hours * interval '1 hour'))).*
+                FROM cowork.wolverine_dead_letters d, unnest(array[-1, 1]) hours, generate_series(1, 1000) WHERE d.id = $1
+                """,
+                connection) { Parameters = { new() { Value = many.Id } } };
+            Assert.Equal(2_000, await copy.ExecuteNonQueryAsync());
+        }
+        Assert.Equal("2", Assert.Single(await engine.DeadLetters.List("other", None)).Key);
+        Assert.Equal(1_000, (await engine.DeadLetters.List(Org, None)).Count);
+        Assert.Equal(1_000, (await engine.DeadLetters.List(null, None)).Count);
+    }
+
+    [Fact]
     public async Task A_job_that_was_put_aside_comes_back_when_it_is_asked_for_again()
     {
         var node = NodeOf(await StartMarten("a", TimeSpan.FromMilliseconds(100)));

@@ -77,7 +77,7 @@ public sealed class MartenHostSpecs
         var id = (await Single(acme)).GetProperty("id").GetString();
         Assert.Equal(id, (await Single(admin)).GetProperty("id").GetString());
         Assert.Empty((await globex.Get("/engine/dead-letters")).Is(200).Json.GetProperty("dead_letters").EnumerateArray());
-        (await globex.Get($"/engine/dead-letters/{id}")).IsProblem(404);
+        Assert.Contains("dead letter", (await globex.Get($"/engine/dead-letters/{id}")).IsProblem(404, "not_found")["detail"]);
         (await globex.Delete($"/engine/dead-letters/{id}")).IsProblem(404);
         Assert.Equal("0", (await globex.Post("/engine/dead-letters/replay", $$"""{"ids":["{{id}}"]}""")).Is(200)["count"]);
         (await member.Get("/engine/dead-letters")).IsProblem(403, "role_missing");

@@ -62,7 +62,13 @@ static class EngineEndpoints
         if (http.Response.StatusCode is >= 400 and var status)
         {
             http.Response.Headers.Remove("Content-Type");
-            await (status == 400 ? new Problem(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json.") : Problem.OfStatus(status)).ExecuteAsync(http);
+            var problem = status switch
+            {
+                400 => new Problem(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json."),
+                404 => Problem.NotFound("dead letter"),
+                _ => Problem.OfStatus(status),
+            };
+            await problem.ExecuteAsync(http);
             return;
         }
         if (answer.Length == 0)
