@@ -54,7 +54,12 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         {
             try
             {
-                switch (await Next(follower, stopping))
+                var step = await Next(follower, stopping);
+                if ((step is Step.AtTheEnd || (step is Step.Further && follower.Max == EventsMax)) && await LeaveToEngine(follower, stopping))
+                {
+                    continue;
+                }
+                switch (step)
                 {
                     case Step.AtTheEnd:
                         await Task.Delay(Pause, clock, stopping);
@@ -96,6 +101,66 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
     }
 
+    /// <summary>
+    /// Leaves the model to the engine's own means, on this node or on another that is further, until it has failed or stands still before events that wait.
+    /// False: the engine has none.
+    /// </summary>
+    async ValueTask<bool> LeaveToEngine(Follower follower, CancellationToken ct)
+    {
+        using var left = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        if (following.Follow(follower.Model.Table, left.Token) is not { } folding)
+        {
+            return false;
+        }
+        var still = StandsStill(follower, left.Token);
+        try
+        {
+            if (await Task.WhenAny(folding, still) == folding)
+            {
+                await folding;
+            }
+            await still;
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
+        {
+            LogSteppedIn(e, follower.Model.Table);
+            // Were it to fail for nothing that is in the events, it would be started again at once, for ever.
+            await Task.Delay(OutrunPause, clock, ct);
+        }
+        finally
+        {
+            await left.CancelAsync();
+            await Task.WhenAll(folding, still).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+        return true;
+    }
+
+    /// <summary>Ends when the model is parked, or has not moved for a while although events wait: whoever was at it has died, or is paused.</summary>
+    async Task StandsStill(Follower follower, CancellationToken ct)
+    {
+        for (Checkpoint? seen = null; ;)
+        {
+            var progress = await following.Progress(ct);
+            var known = progress.Models.Single(m => m.Table == follower.Model.Table);
+            follower.IsParked = known.Parked is not null;
+            if (follower.IsParked)
+            {
+                return;
+            }
+            if (known.Checkpoint == seen)
+            {
+                LogStoodStill(follower.Model.Table, seen.Position);
+                return;
+            }
+            seen = known.Checkpoint.Position < progress.Head ? known.Checkpoint : null;
+            if (seen is null)
+            {
+                await follower.Woken(ct);
+            }
+            await Task.Delay(OutrunPause, clock, ct);
+        }
+    }
+
     async ValueTask<Step> Next(Follower follower, CancellationToken ct)
     {
         var model = follower.Model;
@@ -118,7 +183,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
         try
         {
-            if (!await Advance(model, from, page, ct))
+            if (!await Advance(following, model, from, page, ct))
             {
                 return Step.Outrun;
             }
@@ -144,8 +209,8 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         return page.Through >= progress.Head ? Step.AtTheEnd : Step.Further;
     }
 
-    /// <summary>False: somebody else was first.</summary>
-    async ValueTask<bool> Advance(IFollowingModel model, Checkpoint from, LogPage page, CancellationToken ct)
+    /// <summary>Folds a stretch of the log that begins at a checkpoint. False: somebody else was first.</summary>
+    public static async ValueTask<bool> Advance(IFollowing following, IFollowingModel model, Checkpoint from, LogPage page, CancellationToken ct)
     {
         using var span = Spans.Project(model.Table, page.Events);
         try
@@ -216,6 +281,12 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The projection {Model} is no longer parked: it has come to {Position}")]
     partial void LogResumed(string model, long position);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "The projection {Model} stands at {Position} although events wait; this host goes on with it")]
+    partial void LogStoodStill(string model, long position);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The engine could not fold a batch of the projection {Model}; it is gone through in smaller ones")]
+    partial void LogSteppedIn(Exception e, string model);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The projection {Model} failed and is tried again")]
     partial void LogFailed(Exception e, string model);

@@ -20,6 +20,7 @@ public sealed class MartenEngine : IEngine
     readonly EngineOptions options;
     readonly NpgsqlEngine shared;
     readonly MartenFlush flush;
+    readonly AsyncDaemon daemon;
     readonly WolverineJobs jobs;
     Bus? bus;
     Commands? commands;
@@ -30,12 +31,14 @@ public sealed class MartenEngine : IEngine
         MartenFlush? flushMade = null;
         WolverineJobs? jobsMade = null;
         var outbox = new JobOutbox(() => Bus.Runtime, options.Logs.CreateLogger<JobOutbox>());
+        daemon = new(options, () => shared!.Following, () => flush!.Store);
         shared = new(
-            options,
-            database => flushMade = new(database, options, outbox, StartBus),
+            options with { Observer = daemon.Wakeup },
+            database => flushMade = new(database, options, outbox, daemon, StartBus),
             database => jobsMade = new(database, options, () => Bus.Runtime));
         (flush, jobs) = (flushMade!, jobsMade!);
         Log = new MartenLog(shared.Log, shared.Database, flush.Store);
+        Following = new MartenFollowing(shared.Following, daemon);
         DeadLetters = new(shared.Database, () => Bus.Runtime);
     }
 
@@ -52,14 +55,14 @@ public sealed class MartenEngine : IEngine
 
     public ISnapshots Snapshots => shared.Snapshots;
 
-    public IFollowing Following => shared.Following;
+    public IFollowing Following { get; }
 
     public NextTime NextTime => CronosTimes.Next;
 
     public ICommitObserver? Observer
     {
-        get => shared.Observer;
-        set => shared.Observer = value;
+        get => daemon.Wakeup.Next;
+        set => daemon.Wakeup.Next = value;
     }
 
     public bool IsUp => shared.IsUp;
@@ -87,6 +90,7 @@ public sealed class MartenEngine : IEngine
     {
         try
         {
+            await daemon.DisposeAsync();
             // The jobs are given back first, so that no message is left waiting for one.
             await shared.Stop();
             if (bus is not null)
@@ -108,6 +112,23 @@ public sealed class MartenEngine : IEngine
         new(() => commands ?? throw new InvalidOperationException("Nobody has said who executes commands."), new JobMessages(jobs, options), DeadLetters),
         generateInto);
 
+    /// <summary>What libraries wrap as they like, in the port's words; null: the database is not away.</summary>
+    internal static StorageUnavailableException? Outage(Exception e)
+    {
+        for (var inner = e; inner is not null; inner = inner.InnerException)
+        {
+            if (inner is StorageUnavailableException outage)
+            {
+                return outage;
+            }
+            if (Database.IsAway(inner))
+            {
+                return Database.Unavailable(inner);
+            }
+        }
+        return null;
+    }
+
     async Task StartBus(CancellationToken ct)
     {
         if (bus is not null)
@@ -123,12 +144,9 @@ public sealed class MartenEngine : IEngine
         {
             await bus.DisposeAsync();
             bus = null;
-            for (var inner = e; inner is not null; inner = inner.InnerException)
+            if (Outage(e) is { } outage)
             {
-                if (Database.IsAway(inner))
-                {
-                    throw Database.Unavailable(inner);
-                }
+                throw outage;
             }
             throw;
         }

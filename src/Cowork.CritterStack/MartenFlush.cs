@@ -28,12 +28,12 @@ sealed class MartenFlush : IFlush, IAsyncDisposable
     readonly string restoreSequence;
 
     /// <param name="prepared">What follows when the tables are there, before anything is written.</param>
-    public MartenFlush(Database database, EngineOptions options, JobOutbox outbox, Func<CancellationToken, Task> prepared)
+    public MartenFlush(Database database, EngineOptions options, JobOutbox outbox, AsyncDaemon daemon, Func<CancellationToken, Task> prepared)
     {
         (this.database, this.outbox, this.prepared) = (database, outbox, prepared);
         statements = new(options.Schema, options.Models);
         rows = new(statements);
-        Store = MartenStore.New(database, options, rows);
+        Store = MartenStore.New(database, options, rows, daemon);
         registry = (IEventRegistry)Store.Options.Events;
         setSequence = $"SELECT setval('{options.Schema}.mt_events_sequence', greatest($1, 1), $2)";
         insertFeed = $"INSERT INTO {options.Schema}.feed (tenant_id, session_id, feed_id, gid, run_id) SELECT * FROM unnest($1, $2, $3, $4, $5)";

@@ -65,7 +65,8 @@ sealed class MartenLog(IEventLog shared, Database database, IDocumentStore store
 
     static string? HashOf(IEvent e) => e.GetHeader("hash")?.ToString();
 
-    static Recorded Recorded(string org, string stream, IEvent e)
+    /// <summary>An event as the port has it.</summary>
+    public static Recorded Recorded(string org, string stream, IEvent e)
     {
         var at = e.Timestamp.ToUniversalTime();
         var read = (Event)e.Data with { At = at };

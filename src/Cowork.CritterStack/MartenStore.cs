@@ -7,6 +7,7 @@ using Cowork.Npgsql;
 
 using JasperFx;
 using JasperFx.Events;
+using JasperFx.Events.Daemon;
 using JasperFx.Events.Projections;
 using JasperFx.MultiTenancy;
 
@@ -23,7 +24,7 @@ static class MartenStore
     /// <summary>Operations that go to the server at once: more than a flush has, so that it is one round trip.</summary>
     const int OperationsMax = 5_000;
 
-    public static DocumentStore New(Database database, EngineOptions options, RowsProjection rows) => DocumentStore.For(o =>
+    public static DocumentStore New(Database database, EngineOptions options, RowsProjection rows, AsyncDaemon daemon) => DocumentStore.For(o =>
     {
         o.Connection(database.Pool);
         o.DatabaseSchemaName = options.Schema;
@@ -51,6 +52,18 @@ static class MartenStore
             o.Events.MapEventType(type, name);
         }
         o.Projections.Add(rows, ProjectionLifecycle.Inline, "rows");
+
+        foreach (var projection in daemon.Projections)
+        {
+            o.Projections.Add(projection, ProjectionLifecycle.Async);
+        }
+        // The engine runs the daemon itself: Marten's own leader, once stopped in its tracks, would keep its advisory lock.
+        o.Projections.AsyncMode = DaemonMode.ExternallyManaged;
+        o.Projections.Wakeup = daemon.Wakeup;
+        // Only in case that a commit was not heard of.
+        o.Projections.SlowPollingTime = TimeSpan.FromSeconds(10);
+        // An event that cannot be folded parks its model.
+        (o.Projections.Errors.SkipApplyErrors, o.Projections.Errors.SkipSerializationErrors, o.Projections.Errors.SkipUnknownEvents) = (false, false, false);
     });
 
     /// <summary>Events as the log has them everywhere; what else Marten writes, in its own way.</summary>

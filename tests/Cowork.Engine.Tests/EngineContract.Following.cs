@@ -362,7 +362,7 @@ public abstract partial class EngineContract
     }
 
     /// <summary>What listens is made after what it listens to.</summary>
-    sealed class Late : ICommitObserver
+    protected sealed class Late : ICommitObserver
     {
         public Projector? Observer { get; set; }
 

@@ -19,7 +19,7 @@ using Xunit;
 namespace Cowork.Engine.Tests;
 
 /// <summary>The engine on Marten, and what a database goes through between the two engines.</summary>
-public sealed class MartenEngineSpec : PostgresEngineContract
+public sealed partial class MartenEngineSpec : PostgresEngineContract
 {
     protected override IEngine New(EngineOptions options) => new MartenEngine(options);
 

@@ -264,6 +264,42 @@ public sealed class MetricsSpecs : IAsyncLifetime
         }
     }
 
+    [Fact]
+    public async Task A_host_that_is_stopped_in_its_tracks_does_not_hold_the_figures_of_the_others()
+    {
+        var database = await TestPostgres.NewDatabase();
+        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
+        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        var runs = new List<string>();
+        await a.Http.NewSession("a");
+        await b.Http.NewSession("b");
+        await Turn(a, "a");
+        await Counted(a);
+        // One of the two has been at it so far.
+        await Paused(a, b, "b");
+        await Paused(b, a, "a");
+        await Paused(a, b, "b");
+        await Counted(a);
+        Assert.Equal(0, await a.Stop());
+        Assert.Equal(0, await b.Stop());
+        await Ledger.Check(database, runs);
+
+        async Task Paused(HostProcess paused, HostProcess goesOn, string session)
+        {
+            paused.Pause();
+            await Turn(goesOn, session);
+            await Counted(goesOn);
+            await Turn(goesOn, session);
+            await Counted(goesOn);
+            paused.Continue();
+        }
+
+        async Task Turn(HostProcess host, string session) => runs.Add((await host.Http.Turn(session, "/say hello")).Is(200)["run_id"]);
+
+        Task Counted(HostProcess host) => host.Http.Until(
+            "/metrics", got => got.Is(200).Json.GetProperty("status_counts").GetProperty("completed").GetInt32() == runs.Count, seconds: 8);
+    }
+
     (string, string)[] Shared() =>
         [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces"))];
 
