@@ -45,20 +45,19 @@ public sealed partial class MartenEngineSpec
     }
 
     [Fact]
-    public async Task Where_one_node_has_stopped_another_goes_on()
+    public async Task Where_the_node_that_was_first_has_stopped_the_other_goes_on()
     {
         var writer = await Open("writer");
         var chain = new Chain(Org, "run-1", "s1");
-        var word = 0;
         await using var a = await Follow("a");
-        await Counts();
         await using var b = await Follow("b");
+        var word = 0;
+        while (a.IsOutrun == b.IsOutrun)
+        {
+            await Counts();
+        }
+        await (a.IsOutrun ? b : a).DisposeAsync();
         await Counts();
-        await a.DisposeAsync();
-        await Counts();
-        await using var c = await Follow("c");
-        await Counts();
-        await b.DisposeAsync();
         await Counts();
         await AssertFollowed(writer);
 
@@ -198,6 +197,8 @@ public sealed partial class MartenEngineSpec
 
         public bool IsLeftToEngine => watched.IsLeftToEngine;
 
+        public bool IsOutrun => watched.IsOutrun;
+
         public int Advances => watched.Advances;
 
         public async ValueTask DisposeAsync()
@@ -212,10 +213,14 @@ public sealed partial class MartenEngineSpec
     {
         volatile int advances;
         volatile bool left;
+        volatile bool outrun;
 
         public int Advances => advances;
 
         public bool IsLeftToEngine => left;
+
+        /// <summary>Another node was first, and the engine here leaves it to that one.</summary>
+        public bool IsOutrun => outrun;
 
         public ValueTask<Progress> Progress(CancellationToken ct) => engine.Progress(ct);
 
@@ -234,7 +239,14 @@ public sealed partial class MartenEngineSpec
         public Task? Follow(string table, CancellationToken ct)
         {
             left = true;
-            return engine.Follow(table, ct);
+            return engine.Follow(table, ct) is { } following ? Watch(following) : null;
+        }
+
+        async Task Watch(Task following)
+        {
+            outrun = false;
+            await following;
+            outrun = true;
         }
     }
 
