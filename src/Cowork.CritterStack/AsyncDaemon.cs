@@ -30,6 +30,7 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
     readonly SemaphoreSlim starting = new(1);
     ProjectionDaemon? daemon;
     bool detects;
+    int disposed;
 
     /// <param name="following">Where its batches go to: what surrounds the daemon is made after what it is made of.</param>
     public AsyncDaemon(EngineOptions options, Func<IFollowing> following, Func<DocumentStore> store)
@@ -72,6 +73,10 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
 
     public async ValueTask DisposeAsync()
     {
+        if (Interlocked.Exchange(ref disposed, 1) == 1)
+        {
+            return;
+        }
         Wakeup.End();
         if (daemon is not null)
         {
