@@ -151,6 +151,11 @@ public abstract partial class EngineContract
             {
                 return seen;
             }
+            if (page.Entries.Count == 0)
+            {
+                // In memory all is answered at once, and a reader without a pause would keep a thread from whoever writes.
+                await Task.Delay(1, CancellationToken.None);
+            }
         }
     }
 }
