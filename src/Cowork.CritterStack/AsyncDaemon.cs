@@ -78,6 +78,8 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
             return;
         }
         Wakeup.End();
+        // One that was just being started would outlive the daemon's end.
+        await starting.WaitAsync();
         if (daemon is not null)
         {
             await daemon.StopAllAsync();
@@ -125,6 +127,7 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
         await starting.WaitAsync(ct);
         try
         {
+            Wakeup.Ended.ThrowIfCancellationRequested();
             // What goes wrong comes out where somebody waits for it; that another node was first is nothing to tell.
             daemon ??= new(store(), (MartenDatabase)store().Storage.Database, NullLogger.Instance, this);
             if (!detects)

@@ -52,7 +52,8 @@ sealed class CommitWakeup(TimeProvider clock) : IDaemonWakeup, ICommitObserver
         using var waiting = CancellationTokenSource.CreateLinkedTokenSource(token, ended.Token);
         try
         {
-            await Task.Delay(Pause, clock, waiting.Token);
+            // The end interrupts only what comes after: who waits for the daemon to end must not have it look without a pause until it does.
+            await Task.Delay(Pause, clock, token);
             waiting.CancelAfter(timeout);
             await commits.Reader.ReadAsync(waiting.Token);
         }

@@ -1,6 +1,8 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.CritterStack;
 using Cowork.Npgsql;
+using Cowork.Testing;
 
 using Npgsql;
 
@@ -29,6 +31,22 @@ public sealed partial class MartenEngineSpec
         Assert.Equal("words:All", await Ask("SELECT string_agg(name, ' ') FROM cowork.mt_event_progression"));
         await AssertFollowed(b);
         await AssertLedger(b);
+    }
+
+    [Fact]
+    public async Task A_daemon_that_is_about_to_end_looks_no_more_often_than_before()
+    {
+        var clock = new ManualTime();
+        using var wakeup = new CommitWakeup(clock);
+        wakeup.Began();
+        wakeup.End();
+        for (var i = 0; i < 2; i++)
+        {
+            var waiting = wakeup.WaitAsync(TimeSpan.FromSeconds(10), None);
+            Assert.False(waiting.IsCompleted);
+            clock.Advance(TimeSpan.FromMilliseconds(200));
+            await waiting.WaitAsync(Deadline);
+        }
     }
 
     [Fact]
