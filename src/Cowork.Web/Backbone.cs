@@ -69,8 +69,8 @@ public sealed partial class Backbone(
             var projector = services.GetRequiredService<Projector>();
             started = true;
             LogReady(logger, Url);
-            ready.TrySetResult();
             Greet(first);
+            ready.TrySetResult();
             List<Task> loops =
             [
                 runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
