@@ -73,7 +73,7 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
             catch (StorageUnavailableException)
             {
                 // The claim stays here for as long as the lease holds; what was recorded is not done again.
-                if (!await Pause(either.Token))
+                if (!await clock.Pause(StorageRetry, either.Token))
                 {
                     if (!lost.IsCancellationRequested)
                     {
@@ -88,19 +88,6 @@ public sealed partial class JobRunner(IJobQueue queue, IReadOnlyList<IJobHandler
                 await Leave(claim, () => queue.Fail(claim, e, CancellationToken.None));
                 return;
             }
-        }
-    }
-
-    async Task<bool> Pause(CancellationToken ct)
-    {
-        try
-        {
-            await Task.Delay(StorageRetry, clock, ct);
-            return true;
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
         }
     }
 

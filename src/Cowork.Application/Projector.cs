@@ -79,25 +79,13 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
             }
             catch (StorageUnavailableException)
             {
-                await Wait(StorageRetry, stopping);
+                await clock.Pause(StorageRetry, stopping);
             }
             catch (Exception e)
             {
                 LogFailed(e, follower.Model.Table);
-                await Wait(FailureRetry, stopping);
+                await clock.Pause(FailureRetry, stopping);
             }
-        }
-    }
-
-    async Task Wait(TimeSpan time, CancellationToken stopping)
-    {
-        try
-        {
-            await Task.Delay(time, clock, stopping);
-        }
-        catch (OperationCanceledException)
-        {
-            // The loop ends.
         }
     }
 

@@ -407,7 +407,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
 
     async Task Live(CancellationToken ct)
     {
-        while (await Pause(Options.Heartbeat, ct))
+        while (await Options.Clock.Pause(Options.Heartbeat, ct))
         {
             if (Paused)
             {
@@ -518,19 +518,6 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
             },
             ct);
         mine.ForEach(c => Hand(c, me));
-    }
-
-    async Task<bool> Pause(TimeSpan time, CancellationToken ct)
-    {
-        try
-        {
-            await Task.Delay(time, Options.Clock, ct);
-            return true;
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
-        }
     }
 
     [LoggerMessage(1, LogLevel.Warning, "{Old} was not heard of for a lease; it goes on as {New}, and its jobs are free")]

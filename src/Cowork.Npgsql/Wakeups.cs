@@ -1,5 +1,6 @@
 using System.Threading.Channels;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Microsoft.Extensions.Logging;
@@ -111,7 +112,7 @@ sealed partial class Wakeups : IAsyncDisposable
             catch (Exception e) when (Database.IsAway(e))
             {
                 LogListener(e.Message);
-                await Pause(PollPause, ct);
+                await options.Clock.Pause(PollPause, ct);
             }
         }
     }
@@ -120,7 +121,7 @@ sealed partial class Wakeups : IAsyncDisposable
     {
         var seen = writer.Head;
         var head = $"SELECT gid FROM {database.Schema}.head";
-        while (await Pause(PollPause, ct))
+        while (await options.Clock.Pause(PollPause, ct))
         {
             try
             {
@@ -152,19 +153,6 @@ sealed partial class Wakeups : IAsyncDisposable
     {
         database.Observer?.OthersWrote();
         jobs.Poke();
-    }
-
-    async Task<bool> Pause(TimeSpan time, CancellationToken ct)
-    {
-        try
-        {
-            await Task.Delay(time, options.Clock, ct);
-            return true;
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
-        }
     }
 
     [LoggerMessage(1, LogLevel.Warning, "Not listening to other nodes: {Reason}")]
