@@ -129,7 +129,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         for (Checkpoint? seen = null; ;)
         {
             var progress = await following.Progress(ct);
-            var known = progress.Models.Single(m => m.Table == follower.Model.Table);
+            var known = progress.Of(follower.Model.Table);
             follower.IsParked = known.Parked is not null;
             if (follower.IsParked)
             {
@@ -153,7 +153,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
     {
         var model = follower.Model;
         var progress = await following.Progress(ct);
-        var known = progress.Models.Single(m => m.Table == model.Table);
+        var known = progress.Of(model.Table);
         follower.IsParked = known.Parked is not null;
         if (known.Parked is { } parked && parked.Position == follower.FailedAt)
         {

@@ -52,7 +52,7 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
     /// <summary>A batch of the daemon's.</summary>
     public async Task ExecuteAsync(IFollowingModel subscription, IEventDatabase database, EventRange range, ShardExecutionMode mode, CancellationToken token)
     {
-        var at = (await following().Progress(token)).Models.Single(m => m.Table == subscription.Table).Checkpoint;
+        var at = (await following().Progress(token)).Of(subscription.Table).Checkpoint;
         var page = new LogPage([.. range.Events.Select(e => MartenLog.Recorded(e.TenantId, e.StreamKey!, e))], range.SequenceCeiling);
         if (at.Position != range.SequenceFloor || !await Projector.Advance(following(), subscription, at, page, token))
         {

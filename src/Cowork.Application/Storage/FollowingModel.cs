@@ -132,7 +132,10 @@ public sealed record Poison(long Position, string Org, string Stream, Guid Event
 public sealed record Followed(string Table, Checkpoint Checkpoint, Poison? Parked);
 
 /// <param name="Head">The log's last position.</param>
-public sealed record Progress(long Head, IReadOnlyList<Followed> Models);
+public sealed record Progress(long Head, IReadOnlyList<Followed> Models)
+{
+    public Followed Of(string table) => Models.Single(m => m.Table == table);
+}
 
 /// <summary>A stretch of the log, by some types of events.</summary>
 /// <param name="Through">There is nothing of these types up to here but <paramref name="Events"/>.</param>

@@ -62,7 +62,7 @@ static class MetricsEndpoints
         var progress = await engine.Following.Progress(ct);
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
-        var asOf = Math.Max(row?.Version ?? 0, progress.Models.Single(m => m.Table == Metrics.Model.Table).Checkpoint.Position);
+        var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
         var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(settings, progress, await engine.Jobs.Backlog(ct)) : null;
         http.Response.Headers.Vary = HeaderNames.Accept;
         var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
