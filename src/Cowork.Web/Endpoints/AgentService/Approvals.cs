@@ -161,11 +161,7 @@ static class ApprovalEndpoints
 
     /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
     static async ValueTask<ApprovalRow?> Find(string org, string key, IRows rows, CancellationToken ct) =>
-        await rows.Get(org, Projections.Approvals.Model.Table, key, ct) is { } found
-        && Projections.Approvals.Model.Read(found.Json.Span) is var row
-        && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null
-            ? row
-            : null;
+        (await rows.Find(org, Projections.Approvals.Model, key, ct))?.Row;
 
     static async ValueTask<(ApprovalRow Row, string? Input)> View(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>
         (row, row.ToolInput is Content.Blob input ? await blobs.Text(input, ct) : null);

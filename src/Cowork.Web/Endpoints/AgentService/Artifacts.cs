@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -71,9 +70,5 @@ static class ArtifactEndpoints
 
     /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
     static async ValueTask<ArtifactRow?> Find(string org, string artifact, IRows rows, CancellationToken ct) =>
-        await rows.Get(org, Artifacts.Model.Table, artifact, ct) is { } found
-        && Artifacts.Model.Read(found.Json.Span) is var row
-        && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null
-            ? row
-            : null;
+        (await rows.Find(org, Artifacts.Model, artifact, ct))?.Row;
 }

@@ -38,9 +38,8 @@ static class MemoryEndpoints
     }
 
     static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Memories.Model.Table, memory.Key, ct) is { } row
-        && await rows.Get(caller.Org, Projections.Sessions.Model.Table, Ids.SessionKey(Memories.Model.Read(row.Json.Span).SessionId)!, ct) is not null
-            ? JsonAnswer.Of(200, await Details(row, blobs, ct), Answers.Json.MemoryDetails)
+        await rows.Find(caller.Org, Memories.Model, memory.Key, ct) is { } found
+            ? JsonAnswer.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), Answers.Json.MemoryDetails)
             : Problem.NotFound("memory");
 
     static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -53,18 +52,15 @@ static class MemoryEndpoints
         var shown = new List<MemoryDetails>();
         foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key, Limit: limit), ct))
         {
-            shown.Add(await Details(found, blobs, ct));
+            shown.Add(await Details(found.Version, Memories.Model.Read(found.Json.Span), blobs, ct));
         }
         return JsonAnswer.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), Answers.Json.MemoryList);
     }
 
-    static async ValueTask<MemoryDetails> Details(Row row, IBlobs blobs, CancellationToken ct)
-    {
-        var memory = Memories.Model.Read(row.Json.Span);
-        return new(
-            memory.MemoryId, memory.Kind, await blobs.Text(memory.Text, ct), row.Version, Ids.IsKey(memory.SessionId) ? $"sess_{memory.SessionId}" : memory.SessionId,
+    static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>
+        new(
+            memory.MemoryId, memory.Kind, await blobs.Text(memory.Text, ct), version, Ids.IsKey(memory.SessionId) ? $"sess_{memory.SessionId}" : memory.SessionId,
             memory.RunId, memory.Event is { } e ? new(e.StreamId, e.Version) : null, memory.Notes is { } notes ? Shape(notes) : null, memory.CreatedAt, memory.UpdatedAt);
-    }
 
     static ModelNotesShape Shape(ModelNotes notes) => new(
         notes.Model, notes.RequestSha256, notes.InputTokens, notes.OutputTokens, notes.CostMicroUsd / 1_000_000m,

@@ -154,8 +154,7 @@ static class RunEndpoints
 public sealed class RunViews(IRows rows, IBlobs blobs)
 {
     /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
-    public async ValueTask<RunRow?> Find(string org, string run, CancellationToken ct) =>
-        await Row(org, run, ct) is { } row && await rows.Get(org, Projections.Sessions.Model.Table, Ids.SessionKey(row.SessionId)!, ct) is not null ? row : null;
+    public async ValueTask<RunRow?> Find(string org, string run, CancellationToken ct) => (await rows.Find(org, Projections.Runs.Model, run, ct))?.Row;
 
     /// <summary>The run's row, whatever became of its session.</summary>
     public async ValueTask<RunRow?> Row(string org, string run, CancellationToken ct) =>
