@@ -17,11 +17,7 @@ public static class Engines
 #endif
     };
 
-#if CRITTERSTACK
-    public static string Default => "marten";
-#else
-    public static string Default => "npgsql";
-#endif
+    public static string Default { get; } = ByName.ContainsKey("marten") ? "marten" : "npgsql";
 
     public static IEnumerable<string> Names => ByName.Keys;
 
