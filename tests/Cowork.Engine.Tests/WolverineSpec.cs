@@ -105,14 +105,10 @@ public sealed class WolverineSpec : EngineBench
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
-        for (var attempt = 1; attempt <= 2; attempt++)
-        {
-            await node.Jobs.Fail(await worker.Next(), new InvalidOperationException($"attempt {attempt}"), None);
-        }
+        await GiveUp(node, worker, letters: 1);
         var letters = engine.DeadLetters;
-        DeadLetter? dead = null;
-        await Eventually(async () => (dead = (await letters.List(Org, None)).SingleOrDefault()) is not null, "the dead letter appears");
-        Assert.Equal((Org, "run", "1", "System.InvalidOperationException", "attempt 2"), (dead!.OrgId, dead.Kind, dead.Key, dead.Exception, dead.Message));
+        var dead = Assert.Single(await letters.List(Org, None));
+        Assert.Equal((Org, "run", "1", "System.InvalidOperationException", "attempt 2"), (dead.OrgId, dead.Kind, dead.Key, dead.Exception, dead.Message));
         Assert.Empty(await letters.List("other", None));
         Assert.Equal(0, await letters.Replay("other", [dead.Id], None));
         await worker.AssertNothing();
@@ -131,11 +127,9 @@ public sealed class WolverineSpec : EngineBench
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
-        await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("once"), None);
-        await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("twice"), None);
-        DeadLetter? dead = null;
-        await Eventually(async () => (dead = (await engine.DeadLetters.List(null, None)).SingleOrDefault()) is not null, "the dead letter appears");
-        Assert.False(await engine.DeadLetters.Discard("other", dead!.Id, None));
+        await GiveUp(node, worker, letters: 1);
+        var dead = Assert.Single(await engine.DeadLetters.List(null, None));
+        Assert.False(await engine.DeadLetters.Discard("other", dead.Id, None));
         Assert.True(await engine.DeadLetters.Discard(Org, dead.Id, None));
         Assert.False(await engine.DeadLetters.Discard(Org, dead.Id, None));
         Assert.Equal((0L, 0L), (await Count("jobs"), await Count("wolverine_dead_letters")));
@@ -149,11 +143,7 @@ public sealed class WolverineSpec : EngineBench
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
         Assert.IsType<Appended.Ok>(await node.Log.Append(new("other", [new Chain("other", "run-2").Next("started")], [new("run", "2")], null, Chain.By), None));
-        for (var attempt = 1; attempt <= 4; attempt++)
-        {
-            await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("always"), None);
-        }
-        await Eventually(async () => await Count("wolverine_dead_letters") == 2, "the dead letters appear");
+        await GiveUp(node, worker, letters: 2);
         var many = (await engine.DeadLetters.List(Org, None)).Single();
         await using (var connection = new NpgsqlConnection(connectionString))
         {
@@ -180,9 +170,7 @@ public sealed class WolverineSpec : EngineBench
         var node = NodeOf(await StartMarten("a", TimeSpan.FromMilliseconds(100)));
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
-        await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("once"), None);
-        await node.Jobs.Fail(await worker.Next(), new InvalidOperationException("twice"), None);
-        await Eventually(async () => await Count("wolverine_dead_letters") == 1, "the dead letter appears");
+        await GiveUp(node, worker, letters: 1);
         await Submit(node, "run-2", new Job("run", "1"));
         await node.Jobs.Complete(await worker.Next(), None);
     }
@@ -218,9 +206,7 @@ public sealed class WolverineSpec : EngineBench
         await using (var worker = new Worker(marten))
         {
             await Submit(marten, "run-0", new Job("run", "0"));
-            await marten.Jobs.Fail(await worker.Next(), new InvalidOperationException("once"), None);
-            await marten.Jobs.Fail(await worker.Next(), new InvalidOperationException("twice"), None);
-            await Eventually(async () => await Count("wolverine_dead_letters") == 1, "the dead letter appears");
+            await GiveUp(marten, worker, letters: 1);
         }
         await Submit(marten, "run-1", new Job("run", "1"), new Job("later", "2", TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(1)));
         await marten.Stop();
@@ -285,6 +271,19 @@ public sealed class WolverineSpec : EngineBench
     {
         var commands = new Commands(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, engine.NextTime);
         return (commands, engine.Over(commands));
+    }
+
+    /// <summary>Fails the jobs that come, each as often as <see cref="StartMarten"/> lets it when told one pause, until there are so many dead letters.</summary>
+    async Task GiveUp(Node node, Worker worker, int letters)
+    {
+        var failed = new Dictionary<string, int>();
+        for (var i = 0; i < 2 * letters; i++)
+        {
+            var claim = await worker.Next();
+            var attempt = failed[claim.Key] = failed.GetValueOrDefault(claim.Key) + 1;
+            await node.Jobs.Fail(claim, new InvalidOperationException($"attempt {attempt}"), None);
+        }
+        await Eventually(async () => await Count("wolverine_dead_letters") == letters, "the dead letters appear");
     }
 
     async Task<long> Count(string table)
