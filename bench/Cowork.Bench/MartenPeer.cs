@@ -1,4 +1,3 @@
-#if CRITTERSTACK
 using JasperFx.Events;
 using JasperFx.MultiTenancy;
 
@@ -32,4 +31,3 @@ static class MartenPeer
 
     public sealed record Said(string Text);
 }
-#endif

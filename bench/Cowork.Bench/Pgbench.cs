@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 
-using Cowork.Npgsql;
+using Cowork.Marten;
 
 using Npgsql;
 

@@ -1,5 +1,5 @@
 using Cowork.Bench;
-using Cowork.Npgsql;
+using Cowork.Marten;
 
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -77,13 +77,11 @@ sealed class Workloads
             await OnEach(async (name, engine) =>
                 Print(name, $"single-event appends, {inFlight} in flight", await engine.Appends(inFlight, plan.Time, cpu), eventsEach: 1));
         }
-#if CRITTERSTACK
         foreach (var sessions in plan.Has("appends") ? new[] { 1, 16, 64 } : [])
         {
             var peer = await MartenPeer.Appends(databases[plan.Engines[0]], sessions, plan.Time, cpu);
             Print("(peer) Marten alone", $"quick appends of one event, {sessions} sessions", peer, eventsEach: 1);
         }
-#endif
         foreach (var inFlight in plan.Has("runs") ? new[] { 1, 64 } : [])
         {
             await OnEach(async (name, engine) =>

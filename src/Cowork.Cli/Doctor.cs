@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 
 using Cowork.Domain;
-using Cowork.Npgsql;
+using Cowork.Marten;
 
 namespace Cowork.Cli;
 

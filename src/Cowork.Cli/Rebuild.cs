@@ -1,5 +1,5 @@
 using Cowork.Application.Storage;
-using Cowork.Npgsql;
+using Cowork.Marten;
 using Cowork.Projections;
 
 namespace Cowork.Cli;

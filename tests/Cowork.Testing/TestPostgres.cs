@@ -1,6 +1,6 @@
 using System.Globalization;
 
-using Cowork.Npgsql;
+using Cowork.Marten;
 
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -10,9 +10,9 @@ public sealed class LayoutRules
         ["Cowork.Domain"] = 0,
         ["Cowork.Application"] = 1,
         ["Cowork.Projections"] = 2,
-        ["Cowork.Npgsql"] = 3,
-        ["Cowork.CritterStack"] = 4,
-        ["Cowork.CritterStack.Generated"] = 5,
+        ["Cowork.Marten"] = 3,
+        ["Cowork.Marten"] = 4,
+        ["Cowork.Marten.Generated"] = 5,
         ["Cowork.Web"] = 6,
         ["Cowork.Cli"] = 6,
     };

@@ -1,6 +1,6 @@
 using System.Net.Sockets;
 
-using Cowork.Npgsql;
+using Cowork.Marten;
 using Cowork.Testing;
 
 using Microsoft.Extensions.Configuration;

@@ -3,7 +3,7 @@ using System.Text.Json;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Npgsql;
+using Cowork.Marten;
 using Cowork.Projections;
 
 using Microsoft.Extensions.Logging.Abstractions;

@@ -1,4 +1,3 @@
-#if CRITTERSTACK
 using System.Net;
 
 using Cowork.Application.Storage;
@@ -114,4 +113,3 @@ public sealed class MartenHostSpecs
     static async Task<System.Text.Json.JsonElement> Single(HttpClient http) =>
         (await http.Until("/engine/dead-letters", got => got.Json.GetProperty("dead_letters").GetArrayLength() == 1)).Json.GetProperty("dead_letters")[0];
 }
-#endif

@@ -1,10 +1,8 @@
-#if CRITTERSTACK
-using Cowork.CritterStack;
+using Cowork.Marten;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Metadata;
-#endif
 
 namespace Cowork.Web.Endpoints.Operations;
 
@@ -13,7 +11,6 @@ static class EngineEndpoints
 {
     public static void MapEngine(this IEndpointRouteBuilder routes, string engine)
     {
-#if CRITTERSTACK
         if (engine == "marten")
         {
             foreach (var route in EngineRoutes.All)
@@ -21,10 +18,8 @@ static class EngineEndpoints
                 MapRoute(routes, route);
             }
         }
-#endif
     }
 
-#if CRITTERSTACK
     static void MapRoute(IEndpointRouteBuilder routes, EngineRoute route)
     {
         var endpoint = routes.MapMethods(route.Pattern, [route.Method], (HttpContext http, Backbone backbone) => Forward(http, backbone, route))
@@ -77,5 +72,4 @@ static class EngineEndpoints
         }
         await body.Stream.WriteAsync(answer.GetBuffer().AsMemory(0, (int)answer.Length), http.RequestAborted);
     }
-#endif
 }

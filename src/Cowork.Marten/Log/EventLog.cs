@@ -1,0 +1,176 @@
+using System.Runtime.CompilerServices;
+
+using Cowork.Application.Storage;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>Reads the log; what is written goes through the <see cref="EventWriter"/>.</summary>
+sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
+{
+    const int ScanPage = 1_000;
+
+    const string FeedColumns =
+        "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id";
+
+    readonly string load = $"""
+        SELECT version, id, type, CASE WHEN version > $3 THEN data END, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id
+        FROM {database.Schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND version >= $3 ORDER BY version LIMIT $4
+        """;
+
+    readonly string last = $"SELECT version, headers->>'hash' FROM {database.Schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 ORDER BY version DESC LIMIT 1";
+
+    readonly string sessionFeed = $"""
+        SELECT {FeedColumns}, f.feed_id, f.session_id, f.run_id FROM {database.Schema}.feed f JOIN {database.Schema}.mt_events e ON e.seq_id = f.gid
+        WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.feed_id > $3 ORDER BY f.feed_id LIMIT $4
+        """;
+
+    readonly string sessionHead =
+        $"SELECT feed_id FROM {database.Schema}.feed WHERE tenant_id = $1 AND session_id = $2 ORDER BY feed_id DESC LIMIT 1";
+
+    readonly string tenantFeed = $"""
+        SELECT {FeedColumns}, 0::bigint, e.headers->>'session', e.headers->>'run' FROM {database.Schema}.mt_events e
+        WHERE e.tenant_id = $1 AND e.seq_id > $2 ORDER BY e.seq_id LIMIT $3
+        """;
+
+    readonly string head = $"SELECT gid FROM {database.Schema}.head";
+
+    readonly string ofRun = $"""
+        SELECT {FeedColumns}, f.feed_id, f.session_id, f.run_id FROM {database.Schema}.feed f JOIN {database.Schema}.mt_events e ON e.seq_id = f.gid
+        WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.run_id = $3 ORDER BY f.feed_id
+        """;
+
+    readonly string scan = $"""
+        SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id, tenant_id, stream_id
+        FROM {database.Schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {ScanPage}
+        """;
+
+    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => writer.Append(commit, ct);
+
+    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => database.Twice<Past>(
+        async connection =>
+        {
+            var (version, hash) = (0L, HashChain.Root);
+            var events = new List<Recorded>();
+            await using (var command = new NpgsqlCommand(load, connection)
+            {
+                // The event before the first comes along for its hash.
+                Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Long(after), Parameter.Long(after > 0 ? (long)max + 1 : max) },
+            })
+            await using (var reader = await command.ExecuteReaderAsync(ct))
+            {
+                while (await reader.ReadAsync(ct))
+                {
+                    (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 6));
+                    if (version > after)
+                    {
+                        events.Add(Event(reader, org, stream));
+                    }
+                }
+            }
+            if (version == 0 && after > 0)
+            {
+                // There are fewer events than the caller thinks.
+                await using var command = new NpgsqlCommand(last, connection) { Parameters = { Parameter.Text(org), Parameter.Text(stream) } };
+                await using var reader = await command.ExecuteReaderAsync(ct);
+                if (await reader.ReadAsync(ct))
+                {
+                    (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 1));
+                }
+            }
+            return new(version, hash, events);
+        },
+        ct);
+
+    public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => database.Twice<FeedPage>(
+        async connection =>
+        {
+            await using var batch = new NpgsqlBatch(connection);
+            if (session is null)
+            {
+                batch.BatchCommands.Add(new(tenantFeed) { Parameters = { Parameter.Text(org), Parameter.Long(after), Parameter.Long(max) } });
+                batch.BatchCommands.Add(new(head));
+            }
+            else
+            {
+                batch.BatchCommands.Add(
+                    new(sessionFeed) { Parameters = { Parameter.Text(org), Parameter.Text(session), Parameter.Long(after), Parameter.Long(max) } });
+                batch.BatchCommands.Add(new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(session) } });
+            }
+            await using var reader = await batch.ExecuteReaderAsync(ct);
+            var entries = await Entries(reader, ct);
+            await reader.NextResultAsync(ct);
+            return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0);
+        },
+        ct);
+
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => database.Twice<IReadOnlyList<FeedEntry>>(
+        async connection =>
+        {
+            await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session), Parameter.Text(run) } };
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            return await Entries(reader, ct);
+        },
+        ct);
+
+    public async IAsyncEnumerable<Recorded> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
+    {
+        while (true)
+        {
+            var from = after;
+            var page = await database.Twice(
+                async connection =>
+                {
+                    await using var command = new NpgsqlCommand(scan, connection) { Parameters = { Parameter.Long(from) } };
+                    await using var reader = await command.ExecuteReaderAsync(ct);
+                    var events = new List<Recorded>();
+                    while (await reader.ReadAsync(ct))
+                    {
+                        events.Add(Event(reader, reader.GetString(10), reader.GetString(11)));
+                    }
+                    return events;
+                },
+                ct);
+            foreach (var e in page)
+            {
+                yield return e;
+            }
+            if (page.Count < ScanPage)
+            {
+                yield break;
+            }
+            after = page[^1].Position;
+        }
+    }
+
+    /// <summary>An event from columns in the order of <see cref="load"/>.</summary>
+    internal static Recorded Event(NpgsqlDataReader reader, string org, string stream)
+    {
+        var type = reader.GetString(2);
+        var data = reader.GetFieldValue<byte[]>(3);
+        var at = new DateTimeOffset(reader.GetDateTime(4));
+        return new(
+            org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.Read(type, data, at), data, at,
+            reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7),
+            reader.IsDBNull(8) ? null : reader.GetString(8), reader.IsDBNull(9) ? null : reader.GetString(9));
+    }
+
+    /// <summary>An event that another program wrote has no hash: the chain begins after it.</summary>
+    static string HashOrRoot(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? HashChain.Root : reader.GetString(column);
+
+    static async Task<IReadOnlyList<FeedEntry>> Entries(NpgsqlDataReader reader, CancellationToken ct)
+    {
+        var entries = new List<FeedEntry>();
+        while (await reader.ReadAsync(ct))
+        {
+            entries.Add(new(
+                reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : reader.GetString(12),
+                reader.IsDBNull(13) ? null : reader.GetString(13), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
+                reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
+                // jsonb orders members its own way; a reader gets the same bytes as one who was told while it was written.
+                CanonicalJson.Of(reader.GetFieldValue<byte[]>(9)), reader.IsDBNull(10) ? null : reader.GetString(10)));
+        }
+        return entries;
+    }
+}

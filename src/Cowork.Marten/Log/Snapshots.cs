@@ -1,0 +1,44 @@
+using Cowork.Application.Storage;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>Folded states put aside, one for each stream: the newest wins.</summary>
+sealed class NpgsqlSnapshots(Database database) : ISnapshots
+{
+    readonly string load = $"SELECT version, hash, state, rows FROM {database.Schema}.snapshots WHERE tenant_id = $1 AND stream_id = $2 AND schema = $3";
+
+    readonly string save = $"""
+        INSERT INTO {database.Schema}.snapshots AS s (tenant_id, stream_id, version, schema, hash, state, rows) VALUES ($1, $2, $3, $4, $5, $6, $7)
+        ON CONFLICT (tenant_id, stream_id) DO UPDATE SET
+            version = excluded.version, schema = excluded.schema, hash = excluded.hash, state = excluded.state, rows = excluded.rows
+        WHERE s.version < excluded.version OR s.schema <> excluded.schema
+        """;
+
+    public ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct) => database.Twice<Snapshot?>(
+        async connection =>
+        {
+            await using var command = new NpgsqlCommand(load, connection) { Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Text(schema) } };
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            return await reader.ReadAsync(ct)
+                ? new(reader.GetInt64(0), reader.GetString(1), schema, reader.GetFieldValue<byte[]>(2), reader.GetFieldValue<byte[]>(3))
+                : null;
+        },
+        ct);
+
+    public async ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct) => await database.Twice(
+        async connection =>
+        {
+            await using var command = new NpgsqlCommand(save, connection)
+            {
+                Parameters =
+                {
+                    Parameter.Text(org), Parameter.Text(stream), Parameter.Long(snapshot.Version), Parameter.Text(snapshot.Schema), Parameter.Text(snapshot.Hash),
+                    Parameter.Bytes(snapshot.State), Parameter.Bytes(snapshot.Rows),
+                },
+            };
+            return await command.ExecuteNonQueryAsync(ct);
+        },
+        ct);
+}

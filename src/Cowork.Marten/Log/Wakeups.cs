@@ -1,0 +1,160 @@
+using System.Threading.Channels;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+
+using Microsoft.Extensions.Logging;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>
+/// Tells other nodes that this one wrote, and hears of theirs: a notification beside the writing transactions, never in them, and a poll of the head
+/// row for what a notification misses.
+/// </summary>
+sealed partial class Wakeups : IAsyncDisposable
+{
+    /// <summary>Between two notifications; what is written in between goes along with the next one.</summary>
+    static readonly TimeSpan NotifyPause = TimeSpan.FromMilliseconds(10);
+
+    static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
+
+    readonly Channel<bool> wrote = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    readonly CancellationTokenSource stopping = new();
+    readonly Database database;
+    readonly EngineOptions options;
+    readonly LeasedJobs jobs;
+    readonly ILogger logger;
+    readonly string channel;
+    Task loops = Task.CompletedTask;
+
+    public Wakeups(Database database, EngineOptions options, LeasedJobs jobs)
+    {
+        (this.database, this.options, this.jobs) = (database, options, jobs);
+        logger = options.Logs.CreateLogger<Wakeups>();
+        channel = $"{database.Schema}_wrote";
+    }
+
+    public void Start(EventWriter writer) => loops = Task.WhenAll(Notify(stopping.Token), Listen(stopping.Token), Poll(writer, stopping.Token));
+
+    /// <summary>This node has written.</summary>
+    public void Wrote()
+    {
+        if (jobs.HasPeers)
+        {
+            wrote.Writer.TryWrite(true);
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await stopping.CancelAsync();
+        await loops;
+        stopping.Dispose();
+    }
+
+    async Task Notify(CancellationToken ct)
+    {
+        while (!ct.IsCancellationRequested)
+        {
+            try
+            {
+                await wrote.Reader.ReadAsync(ct);
+                await database.Twice(
+                    async connection =>
+                    {
+                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection) { Parameters = { Parameter.Text(channel), Parameter.Text(jobs.Node) } };
+                        return await command.ExecuteNonQueryAsync(ct);
+                    },
+                    ct);
+                await Task.Delay(NotifyPause, options.Clock, ct);
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (StorageUnavailableException)
+            {
+                // The others' poll finds it.
+            }
+        }
+    }
+
+    async Task Listen(CancellationToken ct)
+    {
+        while (!ct.IsCancellationRequested)
+        {
+            try
+            {
+                await using var connection = database.Apart("listener");
+                connection.Notification += (_, e) =>
+                {
+                    if (e.Payload != jobs.Node)
+                    {
+                        OthersWrote();
+                    }
+                };
+                await connection.OpenAsync(ct);
+                await using (var command = new NpgsqlCommand($"LISTEN {channel}", connection))
+                {
+                    await command.ExecuteNonQueryAsync(ct);
+                }
+                while (true)
+                {
+                    await connection.WaitAsync(ct);
+                }
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (Exception e) when (Database.IsAway(e))
+            {
+                LogListener(e.Message);
+                await options.Clock.Pause(PollPause, ct);
+            }
+        }
+    }
+
+    async Task Poll(EventWriter writer, CancellationToken ct)
+    {
+        var seen = writer.Head;
+        var head = $"SELECT gid FROM {database.Schema}.head";
+        while (await options.Clock.Pause(PollPause, ct))
+        {
+            try
+            {
+                var now = await database.Twice(
+                    async connection =>
+                    {
+                        await using var command = new NpgsqlCommand(head, connection);
+                        return (long)(await command.ExecuteScalarAsync(ct))!;
+                    },
+                    ct);
+                if (now > Math.Max(seen, writer.Head))
+                {
+                    OthersWrote();
+                }
+                seen = now;
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                return;
+            }
+            catch (StorageUnavailableException)
+            {
+                writer.Suspect();
+            }
+        }
+    }
+
+    void OthersWrote()
+    {
+        database.Observer?.OthersWrote();
+        jobs.Poke();
+    }
+
+    [LoggerMessage(1, LogLevel.Warning, "Not listening to other nodes: {Reason}")]
+    partial void LogListener(string reason);
+}

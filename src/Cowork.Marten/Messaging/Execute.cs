@@ -1,0 +1,66 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Wolverine;
+
+namespace Cowork.Marten;
+
+/// <summary>A command on its way to the one who executes it, in this process: the tenant is the envelope's.</summary>
+/// <param name="Patient">Wait for a database that is away.</param>
+public sealed record Execute<TCommand>(TCommand Command, Origin By, bool Patient)
+    where TCommand : ICommand
+{
+    /// <summary>For logs, which are not to hold what somebody said.</summary>
+    public override string ToString() => $"Execute {typeof(TCommand).Name}";
+}
+
+/// <summary>What became of a command.</summary>
+/// <param name="Refused">Null: it is in the log, or nothing had to be done.</param>
+/// <param name="Interrupted">Why nobody knows: the database went away, or whoever asked did.</param>
+public sealed record Executed(Refusal? Refused, Exception? Interrupted);
+
+/// <summary>One handler for all commands: load, decide, append. The jobs that follow are the append's cascading messages.</summary>
+public static class ExecuteHandler<TCommand>
+    where TCommand : ICommand
+{
+    /// <exception cref="StreamBusyException">Others kept changing the stream: to be tried again after a pause.</exception>
+    public static async Task<Executed> Handle(Execute<TCommand> message, Envelope envelope, Commands commands, CancellationToken ct)
+    {
+        try
+        {
+            var refused = await commands.Execute(envelope.TenantId!, message.By, message.Command, ct, message.Patient);
+            return refused is { Code: StreamBusyException.Code } ? throw new StreamBusyException(refused) : new(refused, null);
+        }
+        catch (Exception e) when (e is StorageUnavailableException or OperationCanceledException)
+        {
+            // Expected, and nothing that trying again here could mend: the caller hears of it.
+            return new(null, e);
+        }
+    }
+}
+
+/// <summary>A stream was changed by others for as many times as a command was judged.</summary>
+public sealed class StreamBusyException : Exception
+{
+    /// <summary>Of the refusal that it carries.</summary>
+    public const string Code = "stream_busy";
+
+    public StreamBusyException()
+        : this("Others kept changing it at the same time.")
+    {
+    }
+
+    public StreamBusyException(string message)
+        : this(Refusal.Conflict(Code, message))
+    {
+    }
+
+    public StreamBusyException(string message, Exception inner)
+        : base(message, inner) => Refused = Refusal.Conflict(Code, message);
+
+    public StreamBusyException(Refusal refused)
+        : base(refused.Detail) => Refused = refused;
+
+    public Refusal Refused { get; }
+}

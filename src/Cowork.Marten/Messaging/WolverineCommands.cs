@@ -1,0 +1,43 @@
+using System.Collections.Concurrent;
+using System.Runtime.ExceptionServices;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Wolverine.Runtime;
+
+namespace Cowork.Marten;
+
+/// <summary>Sends commands over the bus of this process, each as the message of its type and under its tenant.</summary>
+sealed class WolverineCommands(Func<IWolverineRuntime> runtime) : ICommands
+{
+    static readonly ConcurrentDictionary<Type, Func<ICommand, Origin, bool, object>> Envelopes = new();
+
+    public async ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false)
+    {
+        Executed executed;
+        try
+        {
+            var message = Envelopes.GetOrAdd(command.GetType(), EnvelopeOf)(command, by, patient);
+            executed = await new MessageBus(runtime()).InvokeForTenantAsync<Executed>(org, message, ct);
+        }
+        catch (StreamBusyException e)
+        {
+            return e.Refused;
+        }
+        if (executed.Interrupted is { } interrupted)
+        {
+            ExceptionDispatchInfo.Throw(interrupted);
+        }
+        return executed.Refused;
+    }
+
+    static Func<ICommand, Origin, bool, object> EnvelopeOf(Type command) =>
+        typeof(WolverineCommands).GetMethod(nameof(Wrap), System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!
+            .MakeGenericMethod(command).CreateDelegate<Func<ICommand, Origin, bool, object>>();
+
+    static Execute<TCommand> Wrap<TCommand>(ICommand command, Origin by, bool patient)
+        where TCommand : ICommand =>
+        new Execute<TCommand>((TCommand)command, by, patient);
+}

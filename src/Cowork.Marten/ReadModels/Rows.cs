@@ -1,0 +1,420 @@
+using System.Data;
+
+using Cowork.Application.Storage;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>Reads the read models' tables, and makes them anew from the log.</summary>
+sealed class NpgsqlRows : IRows
+{
+    /// <summary>Matches that are ranked: the newest ones. Ranking all that share a common word would take for ever.</summary>
+    const int CandidatesMax = 1_000;
+
+    const int QueryCharsMax = 4_000;
+
+    const int EventsPerPage = 2_000;
+
+    /// <summary>Streams that may still change before writers are stopped for the swap.</summary>
+    const int LastStreamsMax = 200;
+
+    const int CatchUpsMax = 20;
+
+    readonly Database database;
+    readonly string schema;
+    readonly NpgsqlFollowing following;
+    readonly Dictionary<string, IRowModel> models;
+
+    public NpgsqlRows(Database database, NpgsqlFollowing following, IReadOnlyList<IRowModel> models)
+    {
+        this.database = database;
+        this.following = following;
+        schema = database.Schema;
+        this.models = models.ToDictionary(m => m.Table);
+    }
+
+    public ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct)
+    {
+        var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND id = $2";
+        return database.Twice(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(key) } };
+                return (await Rows(command, ct)).FirstOrDefault();
+            },
+            ct);
+    }
+
+    public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
+    {
+        var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Long(query.Limit) };
+        var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1";
+        if (query.Scope is not null)
+        {
+            parameters.Add(() => Parameter.Text(query.Scope));
+            sql += $" AND scope = ${parameters.Count}";
+        }
+        if (query.Status is not null)
+        {
+            parameters.Add(() => Parameter.Text(query.Status));
+            sql += $" AND status = ${parameters.Count}";
+        }
+        if (query.Before is { } before)
+        {
+            parameters.Add(() => Parameter.Long(before));
+            sql += $" AND created < ${parameters.Count}";
+        }
+        sql += " ORDER BY created DESC LIMIT $2";
+        return database.Twice<IReadOnlyList<Row>>(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(sql, connection);
+                parameters.ForEach(p => command.Parameters.Add(p()));
+                return await Rows(command, ct);
+            },
+            ct);
+    }
+
+    public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
+    {
+        var sql = $"SELECT count(*) FROM (SELECT FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND status = $2 LIMIT $3) t";
+        return database.Twice(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(status), Parameter.Long(atMost) } };
+                return (long)(await command.ExecuteScalarAsync(ct))!;
+            },
+            ct);
+    }
+
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct)
+    {
+        if (!Known(table).Searched)
+        {
+            throw new ArgumentException($"{table} is not searched.", nameof(table));
+        }
+        var owned = owners is null ? "" : $"AND EXISTS (SELECT FROM {schema}.{Known(owners).Table} o WHERE o.tenant_id = t.tenant_id AND o.id = t.scope)";
+        var sql = $$"""
+            WITH q AS (
+                SELECT string_agg('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''', ' | ')::tsquery AS query
+                FROM unnest(tsvector_to_array(to_tsvector('english', $2))) word)
+            SELECT id, created, version, row FROM (
+                SELECT id, created, version, row, words, query FROM {{schema}}.{{table}} t, q WHERE tenant_id = $1 AND words @@ query {{owned}}
+                ORDER BY created DESC LIMIT {{CandidatesMax}}) newest
+            ORDER BY ts_rank_cd(words, query) DESC, created DESC LIMIT $3
+            """;
+        var text = RowTable.SearchText(query.Length > QueryCharsMax ? query[..QueryCharsMax] : query)!;
+        return database.Twice<IReadOnlyList<Row>>(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(text), Parameter.Long(limit) } };
+                return await Rows(command, ct);
+            },
+            ct);
+    }
+
+    public async Task<long> Rebuild(IRowModel model, CancellationToken ct)
+    {
+        Known(model.Table);
+        return await database.Once(async connection =>
+        {
+            await Run(connection, $"SELECT pg_advisory_lock(hashtextextended('cowork rebuild {schema}.{model.Table}', 0))", ct);
+            return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IFollowingModel)model, ct);
+        });
+    }
+
+    public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
+    {
+        Known(model.Table);
+        return await database.Once(async connection =>
+        {
+            await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
+            return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IFollowingModel)model, ct);
+        });
+    }
+
+    /// <summary>
+    /// The whole log is folded from one snapshot of it, then the streams that changed meanwhile are folded again, until few are left; writers wait only while
+    /// these few are done and the tables change names.
+    /// </summary>
+    async Task<long> Rebuild(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
+    {
+        var next = $"{model.Table}_next";
+        await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model.Searched), ct);
+        var target = new RowTable(schema, next, model.Searched);
+        var (folded, position) = (0L, 0L);
+        await using (var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct))
+        {
+            position = await Head(connection, take: false, ct);
+            await foreach (var page in Fold(connection, model, ct))
+            {
+                await Write(connection, target, page.Rows, ct);
+                folded += page.Events;
+            }
+            await transaction.CommitAsync(ct);
+        }
+        for (var i = 0; ; i++)
+        {
+            var to = await Head(connection, take: false, ct);
+            var changed = await Changed(connection, model, position, ct);
+            if (changed.Count <= LastStreamsMax || i == CatchUpsMax)
+            {
+                break;
+            }
+            folded += await Again(connection, model, target, changed, ct);
+            position = to;
+        }
+        await using (var transaction = await connection.BeginTransactionAsync(ct))
+        {
+            await Head(connection, take: true, ct);
+            folded += await Again(connection, model, target, await Changed(connection, model, position, ct), ct);
+            await Run(connection, Schema.Swap(schema, next, model.Table, model.Searched), ct);
+            await transaction.CommitAsync(ct);
+        }
+        await Run(connection, $"ANALYZE {schema}.{model.Table}", ct);
+        return folded;
+    }
+
+    async Task<string?> FindDifference(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
+    {
+        var known = new HashSet<(string Org, string Key)>();
+        await foreach (var page in Fold(connection, model, ct))
+        {
+            var live = await Live(connection, model, page.Keys, ct);
+            if (model.Keyed)
+            {
+                known.UnionWith(page.Keys);
+            }
+            foreach (var (org, key) in page.Keys)
+            {
+                var made = page.Rows.GetValueOrDefault((org, key));
+                if (!Same(model, made, live.GetValueOrDefault((org, key))))
+                {
+                    return $"{org} {key}";
+                }
+            }
+        }
+        // What is left are rows that no event went into.
+        await using var extra = new NpgsqlCommand(
+            $"""
+            SELECT t.tenant_id, t.id FROM {schema}.{model.Table} t
+            WHERE $2 OR NOT EXISTS (SELECT FROM {schema}.mt_streams s WHERE s.tenant_id = t.tenant_id AND s.id = $1 || t.id)
+            """,
+            connection)
+        {
+            Parameters = { Parameter.Text(model.Aggregate + "-"), new NpgsqlParameter<bool> { TypedValue = model.Keyed } },
+        };
+        await using var reader = await extra.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            if (!known.Contains((reader.GetString(0), reader.GetString(1))))
+            {
+                return $"{reader.GetString(0)} {reader.GetString(1)}";
+            }
+        }
+        return null;
+    }
+
+    IRowModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"There is no read model {table}.", nameof(table));
+
+    static async Task<List<Row>> Rows(NpgsqlCommand command, CancellationToken ct)
+    {
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var rows = new List<Row>();
+        while (await reader.ReadAsync(ct))
+        {
+            rows.Add(new(reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetFieldValue<byte[]>(3)));
+        }
+        return rows;
+    }
+
+    static async Task Run(NpgsqlConnection connection, string sql, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(sql, connection) { CommandTimeout = 0 };
+        await command.ExecuteNonQueryAsync(ct);
+    }
+
+    async Task<long> Head(NpgsqlConnection connection, bool take, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand($"SELECT gid FROM {schema}.head{(take ? " FOR UPDATE" : "")}", connection);
+        return (long)(await command.ExecuteScalarAsync(ct))!;
+    }
+
+    /// <summary>A model's streams that have events after a position.</summary>
+    async Task<List<(string Org, string Stream)>> Changed(NpgsqlConnection connection, IReadModel model, long after, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(
+            $"SELECT DISTINCT tenant_id, stream_id FROM {schema}.mt_events WHERE seq_id > $1 AND starts_with(stream_id, $2)", connection)
+        {
+            Parameters = { Parameter.Long(after), Parameter.Text(model.Aggregate + "-") },
+            CommandTimeout = 0,
+        };
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var streams = new List<(string, string)>();
+        while (await reader.ReadAsync(ct))
+        {
+            streams.Add((reader.GetString(0), reader.GetString(1)));
+        }
+        return streams;
+    }
+
+    async Task<long> Again(NpgsqlConnection connection, IReadModel model, RowTable target, List<(string Org, string Stream)> streams, CancellationToken ct)
+    {
+        var folded = 0L;
+        foreach (var (org, stream) in streams)
+        {
+            await foreach (var page in Fold(connection, model, ct, (org, stream)))
+            {
+                await Write(connection, target, page.Rows, ct, gone: page.Keys);
+                folded += page.Events;
+            }
+        }
+        return folded;
+    }
+
+    static async Task Write(
+        NpgsqlConnection connection, RowTable target, Dictionary<(string Org, string Key), RowWrite> rows, CancellationToken ct, IEnumerable<(string, string)>? gone = null)
+    {
+        var changes = new TableChanges();
+        foreach (var key in gone ?? [])
+        {
+            changes.Gone.Add(key);
+        }
+        foreach (var ((org, key), row) in rows)
+        {
+            changes.Add(org, new("", key, row.Version, row.Value), row.Created, row.Updated);
+        }
+        await using var batch = new NpgsqlBatch(connection) { Timeout = 0 };
+        target.AddTo(batch.BatchCommands, changes);
+        if (batch.BatchCommands.Count > 0)
+        {
+            await batch.ExecuteNonQueryAsync(ct);
+        }
+    }
+
+    /// <summary>Folds a model's streams one after another, a page of whole streams at a time.</summary>
+    async IAsyncEnumerable<Folded> Fold(
+        NpgsqlConnection connection, IReadModel model, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct, (string Org, string Stream)? only = null)
+    {
+        var prefix = model.Aggregate + "-";
+        var (org, stream, version) = only is { } one ? (one.Org, one.Stream, 0L) : ("", prefix, 0L);
+        var rows = new Dictionary<string, (object? Row, long Made, long Updated, long Version)>();
+        var page = new Folded();
+        Recorded? last = null;
+        while (true)
+        {
+            var events = await Page(connection, prefix, org, stream, version, only is not null, ct);
+            foreach (var e in events)
+            {
+                if (last is not null && (last.Org != e.Org || last.Stream != e.Stream))
+                {
+                    Close();
+                }
+                if (model.KeyOf(e) is { } key)
+                {
+                    var (before, made, _, _) = rows.GetValueOrDefault(key);
+                    var row = model.Evolve(before, e);
+                    rows[key] = (row, row is null ? 0 : before is null ? e.Position : made, e.Position, e.Version);
+                }
+                last = e;
+                page.Events++;
+            }
+            if (events.Count < EventsPerPage)
+            {
+                if (last is not null)
+                {
+                    Close();
+                }
+                yield return page;
+                yield break;
+            }
+            if (page.Keys.Count > 0)
+            {
+                yield return page;
+                page = new();
+            }
+            (org, stream, version) = (last!.Org, last.Stream, last.Version);
+        }
+
+        void Close()
+        {
+            foreach (var (key, (row, made, updated, at)) in rows)
+            {
+                page.Keys.Add((last!.Org, key));
+                if (row is not null)
+                {
+                    page.Rows.Add((last.Org, key), new(made, updated, at, model.Value(row)));
+                }
+            }
+            rows.Clear();
+        }
+    }
+
+    async Task<List<Recorded>> Page(NpgsqlConnection connection, string prefix, string org, string stream, long version, bool only, CancellationToken ct)
+    {
+        var which = only ? "tenant_id = $1 AND stream_id = $2 AND version > $3" : "(tenant_id, stream_id, version) > ($1, $2, $3)";
+        await using var command = new NpgsqlCommand(
+            $"""
+            SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id, tenant_id, stream_id
+            FROM {schema}.mt_events
+            WHERE {which} AND starts_with(stream_id, $4) ORDER BY tenant_id, stream_id, version LIMIT {EventsPerPage}
+            """,
+            connection)
+        {
+            Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Long(version), Parameter.Text(prefix) },
+            CommandTimeout = 0,
+        };
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var events = new List<Recorded>();
+        while (await reader.ReadAsync(ct))
+        {
+            events.Add(NpgsqlLog.Event(reader, reader.GetString(10), reader.GetString(11)));
+        }
+        return events;
+    }
+
+    async Task<Dictionary<(string Org, string Key), LiveRow>> Live(NpgsqlConnection connection, IReadModel model, List<(string Org, string Key)> keys, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(
+            $"""
+            SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row{(model.Searched ? ", t.search" : "")}
+            FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.{model.Table} t ON t.tenant_id = u.tenant_id AND t.id = u.id
+            """,
+            connection)
+        {
+            Parameters = { Parameter.Texts([.. keys.Select(k => k.Org)]), Parameter.Texts([.. keys.Select(k => k.Key)]) },
+            CommandTimeout = 0,
+        };
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var live = new Dictionary<(string, string), LiveRow>();
+        while (await reader.ReadAsync(ct))
+        {
+            string? Text(int i) => reader.IsDBNull(i) ? null : reader.GetString(i);
+            live.Add(
+                (reader.GetString(0), reader.GetString(1)),
+                new(Text(2), Text(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6), reader.GetFieldValue<byte[]>(7), model.Searched ? Text(8) : null));
+        }
+        return live;
+    }
+
+    static bool Same(IReadModel model, RowWrite? made, LiveRow? live) => (made, live) switch
+    {
+        (null, null) => true,
+        (null, _) or (_, null) => false,
+        var (m, l) => m.Value.Scope == l.Scope && m.Value.Status == l.Status && m.Created == l.Created && m.Updated == l.Updated && m.Version == l.Version
+            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || RowTable.SearchText(m.Value.Search) == l.Search),
+    };
+
+    sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search);
+
+    /// <summary>Whole streams' worth of folding.</summary>
+    sealed class Folded
+    {
+        public List<(string Org, string Key)> Keys { get; } = [];
+
+        public Dictionary<(string Org, string Key), RowWrite> Rows { get; } = [];
+
+        public long Events { get; set; }
+    }
+}

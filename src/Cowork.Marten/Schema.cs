@@ -1,0 +1,330 @@
+using System.Text;
+using System.Text.RegularExpressions;
+
+using Cowork.Application.Storage;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>
+/// The tables. Those of the log are Marten's, column for column, so that Marten finds nothing to migrate; ours stand beside them without the
+/// <c>mt_</c> prefix.
+/// </summary>
+static partial class Schema
+{
+    /// <summary>Raised by every change of what is below.</summary>
+    public const int Version = 2;
+
+    /// <summary>The head row is not where the writer thought: another node wrote.</summary>
+    public const string HeadMoved = "CW001";
+
+    /// <summary>A stream is not at the version that the writer thought.</summary>
+    public const string StreamMoved = "CW002";
+
+    /// <summary>A job is not held as the writer thought.</summary>
+    public const string JobMoved = "CW003";
+
+    /// <summary>
+    /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new while the log is not; those
+    /// that follow the log begin at its beginning by themselves.
+    /// </summary>
+    public static async Task<IReadOnlyList<IReadModel>> Ensure(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, CancellationToken ct)
+    {
+        foreach (var model in models)
+        {
+            if (!TableName().IsMatch(model.Table) || Ours.Contains(model.Table))
+            {
+                throw new ArgumentException($"A read model cannot be called \"{model.Table}\".", nameof(models));
+            }
+        }
+        await using var transaction = await connection.BeginTransactionAsync(ct);
+        // Two hosts may start at once; IF NOT EXISTS alone does not keep them apart.
+        await Run(connection, "SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = '60s'", ct);
+        await Run(connection, $"SELECT pg_advisory_xact_lock(hashtextextended('cowork schema {schema}', 0))", ct);
+        var there = await Tables(connection, schema, ct);
+        var made = 0;
+        if (there.Contains("schema_version"))
+        {
+            await using var ask = new NpgsqlCommand($"SELECT version FROM {schema}.schema_version", connection);
+            made = (int?)await ask.ExecuteScalarAsync(ct) ?? 0;
+            if (made > Version)
+            {
+                throw new InvalidOperationException(
+                    $"The schema \"{schema}\" was made by a newer version of Cowork (schema {made}, this one knows {Version}). Start that version, or a newer one.");
+            }
+        }
+        var missing = models.Where(m => !there.Contains(m.Table)).ToList();
+        if (made < Version || missing.Count > 0)
+        {
+            await Run(connection, Log(schema) + Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched) + Begin(schema, m))), ct);
+        }
+        var empty = await KeepInStep(connection, schema, ct);
+        await transaction.CommitAsync(ct);
+        return empty ? [] : [.. missing.OfType<IReadModel>()];
+    }
+
+    /// <summary>A read model's table: the same shape for every model.</summary>
+    public static string Table(string schema, string table, bool searched) => $"""
+        CREATE TABLE {schema}.{table} (
+            tenant_id text NOT NULL,
+            id text NOT NULL,
+            scope text,
+            status text,
+            created bigint NOT NULL,
+            updated bigint NOT NULL,
+            version bigint NOT NULL,
+            row json NOT NULL,
+            {(searched ? "search text, words tsvector GENERATED ALWAYS AS (to_tsvector('english', coalesce(search, ''))) STORED," : "")}
+            CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
+        ) WITH (fillfactor = 80);
+        CREATE INDEX {table}_created ON {schema}.{table} (tenant_id, created DESC);
+        CREATE INDEX {table}_scope ON {schema}.{table} (tenant_id, scope, created DESC);
+        CREATE INDEX {table}_status ON {schema}.{table} (tenant_id, status, created DESC);
+        {(searched ? $"CREATE INDEX {table}_words ON {schema}.{table} USING gin (words);" : "")}
+
+        """;
+
+    /// <summary>Gives a table that was built beside the live one the live one's name.</summary>
+    public static string Swap(string schema, string next, string table, bool searched)
+    {
+        var sql = new StringBuilder($"DROP TABLE {schema}.{table}; ALTER TABLE {schema}.{next} RENAME TO {table};");
+        foreach (var index in (string[])["pkey", "created", "scope", "status", .. searched ? ["words"] : Array.Empty<string>()])
+        {
+            sql.Append($"ALTER INDEX {schema}.{next}_{index} RENAME TO {table}_{index};");
+        }
+        return sql.ToString();
+    }
+
+    /// <summary>A following model's checkpoint, before the first event: its table is new.</summary>
+    static string Begin(string schema, IRowModel model) => model is not IFollowingModel ? "" : $"""
+        INSERT INTO {schema}.mt_event_progression (name, last_seq_id, last_updated) VALUES ('{NpgsqlFollowing.NameOf(model.Table)}', 0, clock_timestamp())
+            ON CONFLICT (name) DO UPDATE SET last_seq_id = 0, last_updated = excluded.last_updated;
+        DELETE FROM {schema}.parked WHERE name = '{NpgsqlFollowing.NameOf(model.Table)}';
+
+        """;
+
+    static readonly string[] Ours = ["schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked"];
+
+    static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand("SELECT tablename::text FROM pg_tables WHERE schemaname = $1", connection) { Parameters = { new() { Value = schema } } };
+        await using var reader = await ask.ExecuteReaderAsync(ct);
+        var tables = new HashSet<string>();
+        while (await reader.ReadAsync(ct))
+        {
+            tables.Add(reader.GetString(0));
+        }
+        return tables;
+    }
+
+    /// <summary>True: the log is empty.</summary>
+    static async Task<bool> KeepInStep(NpgsqlConnection connection, string schema, CancellationToken ct)
+    {
+        await using var step = new NpgsqlBatch(connection)
+        {
+            BatchCommands =
+            {
+                new($"SELECT gid FROM {schema}.head FOR UPDATE"),
+                new($"""
+                    WITH log AS (SELECT coalesce(max(seq_id), 0) AS last FROM {schema}.mt_events),
+                         moved AS (UPDATE {schema}.head SET gid = log.last FROM log WHERE gid <> log.last)
+                    SELECT last, CASE WHEN last > 0 AND (SELECT last_value <> last OR NOT is_called FROM {schema}.mt_events_sequence)
+                        THEN setval('{schema}.mt_events_sequence', last) END FROM log
+                    """),
+            },
+        };
+        await using var reader = await step.ExecuteReaderAsync(ct);
+        await reader.NextResultAsync(ct);
+        await reader.ReadAsync(ct);
+        return reader.GetInt64(0) == 0;
+    }
+
+    static async Task Run(NpgsqlConnection connection, string sql, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(sql, connection) { CommandTimeout = 60 };
+        await command.ExecuteNonQueryAsync(ct);
+    }
+
+    static string Log(string s) => $"""
+        CREATE SCHEMA IF NOT EXISTS {s};
+        CREATE TABLE IF NOT EXISTS {s}.mt_streams (
+            tenant_id varchar NOT NULL DEFAULT '*DEFAULT*',
+            id varchar NOT NULL,
+            type varchar,
+            version bigint,
+            timestamp timestamptz NOT NULL DEFAULT now(),
+            created timestamptz NOT NULL DEFAULT now(),
+            is_archived boolean DEFAULT false,
+            CONSTRAINT pkey_mt_streams_tenant_id_id PRIMARY KEY (tenant_id, id)
+        );
+        CREATE SEQUENCE IF NOT EXISTS {s}.mt_events_sequence;
+        CREATE TABLE IF NOT EXISTS {s}.mt_events (
+            seq_id bigint NOT NULL,
+            id uuid NOT NULL,
+            stream_id varchar,
+            version bigint NOT NULL,
+            data jsonb NOT NULL,
+            bdata bytea,
+            type varchar(500) NOT NULL,
+            timestamp timestamptz NOT NULL DEFAULT now(),
+            tenant_id varchar DEFAULT '*DEFAULT*',
+            mt_dotnet_type varchar,
+            correlation_id varchar,
+            causation_id varchar,
+            headers jsonb,
+            user_name varchar,
+            is_archived boolean DEFAULT false,
+            CONSTRAINT pkey_mt_events_seq_id PRIMARY KEY (seq_id),
+            CONSTRAINT fkey_mt_events_stream_id_tenant_id FOREIGN KEY (tenant_id, stream_id) REFERENCES {s}.mt_streams (tenant_id, id)
+        );
+        CREATE UNIQUE INDEX IF NOT EXISTS pk_mt_events_stream_and_version ON {s}.mt_events (tenant_id, stream_id, version);
+        ALTER SEQUENCE {s}.mt_events_sequence OWNED BY {s}.mt_events.seq_id;
+        CREATE TABLE IF NOT EXISTS {s}.mt_event_progression (
+            name varchar NOT NULL,
+            last_seq_id bigint,
+            last_updated timestamptz DEFAULT transaction_timestamp(),
+            CONSTRAINT pk_mt_event_progression PRIMARY KEY (name)
+        );
+
+        """;
+
+    static string Own(string s) => $"""
+        CREATE TABLE IF NOT EXISTS {s}.schema_version (version integer NOT NULL);
+        DELETE FROM {s}.schema_version;
+        INSERT INTO {s}.schema_version VALUES ({Version});
+
+        -- One row: the position of the last event. Whoever writes events takes it first.
+        CREATE TABLE IF NOT EXISTS {s}.head (gid bigint NOT NULL) WITH (fillfactor = 10);
+        INSERT INTO {s}.head SELECT 0 WHERE NOT EXISTS (SELECT FROM {s}.head);
+
+        CREATE TABLE IF NOT EXISTS {s}.feed (
+            tenant_id text NOT NULL,
+            session_id text NOT NULL,
+            feed_id bigint NOT NULL,
+            gid bigint NOT NULL,
+            run_id text,
+            PRIMARY KEY (tenant_id, session_id, feed_id)
+        );
+
+        CREATE TABLE IF NOT EXISTS {s}.nodes (id text PRIMARY KEY, expires timestamptz NOT NULL) WITH (fillfactor = 10);
+
+        -- holder null: free. again: it was asked for anew while somebody was at it.
+        CREATE TABLE IF NOT EXISTS {s}.jobs (
+            tenant_id text NOT NULL,
+            kind text NOT NULL,
+            key text NOT NULL,
+            due timestamptz NOT NULL,
+            holder text,
+            epoch bigint NOT NULL,
+            again timestamptz,
+            PRIMARY KEY (tenant_id, kind, key)
+        );
+        CREATE INDEX IF NOT EXISTS jobs_due ON {s}.jobs (due);
+        -- Epochs grow for ever, over all jobs: one that comes back never has an epoch that somebody held it under before.
+        CREATE SEQUENCE IF NOT EXISTS {s}.job_epochs;
+
+        CREATE TABLE IF NOT EXISTS {s}.snapshots (
+            tenant_id text NOT NULL,
+            stream_id text NOT NULL,
+            version bigint NOT NULL,
+            schema text NOT NULL,
+            hash text NOT NULL,
+            state bytea NOT NULL,
+            rows bytea NOT NULL,
+            PRIMARY KEY (tenant_id, stream_id)
+        );
+
+        -- What stands in the way of a model that follows the log.
+        CREATE TABLE IF NOT EXISTS {s}.parked (
+            name text PRIMARY KEY,
+            gid bigint NOT NULL,
+            tenant_id text NOT NULL,
+            stream_id text NOT NULL,
+            event_id uuid NOT NULL,
+            type text NOT NULL,
+            error text NOT NULL,
+            at timestamptz NOT NULL
+        );
+
+        -- The write of one batch of commits, numbered by the caller. It raises, and so undoes, what does not stand where the caller thought.
+        CREATE OR REPLACE FUNCTION {s}.append_{Version}(
+            head_was bigint, head_is bigint,
+            new_tenant text[], new_id text[], new_version bigint[], new_created timestamptz[], new_at timestamptz[],
+            old_tenant text[], old_id text[], old_was bigint[], old_version bigint[], old_at timestamptz[],
+            ev_tenant text[], ev_stream text[], ev_version bigint[], ev_id uuid[], ev_type text[], ev_dotnet text[], ev_data jsonb[], ev_at timestamptz[],
+            ev_correlation text[], ev_causation text[], ev_user text[], ev_headers jsonb[], ev_session text[], ev_feed bigint[], ev_run text[],
+            done_tenant text[], done_kind text[], done_key text[], done_epoch bigint[], done_holder text[],
+            job_tenant text[], job_kind text[], job_key text[], job_due timestamptz[], job_holder text[])
+        RETURNS TABLE (tenant text, kind text, key text, epoch bigint, holder text)
+        LANGUAGE plpgsql AS $body$
+        #variable_conflict use_column
+        DECLARE
+            touched bigint;
+            n bigint;
+        BEGIN
+            UPDATE {s}.head SET gid = head_is WHERE gid = head_was;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'another node wrote' USING ERRCODE = '{HeadMoved}';
+            END IF;
+            IF cardinality(new_id) > 0 THEN
+                INSERT INTO {s}.mt_streams (tenant_id, id, version, created, timestamp)
+                    SELECT * FROM unnest(new_tenant, new_id, new_version, new_created, new_at)
+                    ON CONFLICT DO NOTHING;
+                GET DIAGNOSTICS touched = ROW_COUNT;
+                IF touched <> cardinality(new_id) THEN
+                    RAISE EXCEPTION 'a stream is there already' USING ERRCODE = '{StreamMoved}';
+                END IF;
+            END IF;
+            IF cardinality(old_id) > 0 THEN
+                UPDATE {s}.mt_streams s SET version = o.version, timestamp = o.at
+                    FROM unnest(old_tenant, old_id, old_was, old_version, old_at) o (tenant_id, id, was, version, at)
+                    WHERE s.tenant_id = o.tenant_id AND s.id = o.id AND s.version = o.was;
+                GET DIAGNOSTICS touched = ROW_COUNT;
+                IF touched <> cardinality(old_id) THEN
+                    RAISE EXCEPTION 'a stream has moved' USING ERRCODE = '{StreamMoved}';
+                END IF;
+            END IF;
+            IF cardinality(ev_id) > 0 THEN
+                INSERT INTO {s}.mt_events
+                        (seq_id, tenant_id, stream_id, version, id, type, mt_dotnet_type, data, timestamp, correlation_id, causation_id, user_name, headers)
+                    SELECT head_was + e.nr, e.tenant, e.stream, e.version, e.id, e.type, e.dotnet, e.data, e.at, e.correlation, e.causation, e.usr, e.headers
+                    FROM unnest(ev_tenant, ev_stream, ev_version, ev_id, ev_type, ev_dotnet, ev_data, ev_at, ev_correlation, ev_causation, ev_user, ev_headers)
+                        WITH ORDINALITY e (tenant, stream, version, id, type, dotnet, data, at, correlation, causation, usr, headers, nr);
+                INSERT INTO {s}.feed (tenant_id, session_id, feed_id, gid, run_id)
+                    SELECT e.tenant, e.session, e.feed, head_was + e.nr, e.run
+                    FROM unnest(ev_tenant, ev_session, ev_feed, ev_run) WITH ORDINALITY e (tenant, session, feed, run, nr)
+                    WHERE e.session IS NOT NULL;
+            END IF;
+            IF cardinality(done_key) > 0 THEN
+                DELETE FROM {s}.jobs j USING unnest(done_tenant, done_kind, done_key, done_epoch, done_holder) d (tenant, kind, key, epoch, holder)
+                    WHERE j.tenant_id = d.tenant AND j.kind = d.kind AND j.key = d.key AND j.epoch = d.epoch AND j.holder = d.holder AND j.again IS NULL;
+                GET DIAGNOSTICS touched = ROW_COUNT;
+                IF touched <> cardinality(done_key) THEN
+                    UPDATE {s}.jobs j SET due = j.again, again = NULL, holder = NULL
+                        FROM unnest(done_tenant, done_kind, done_key, done_epoch, done_holder) d (tenant, kind, key, epoch, holder)
+                        WHERE j.tenant_id = d.tenant AND j.kind = d.kind AND j.key = d.key AND j.epoch = d.epoch AND j.holder = d.holder AND j.again IS NOT NULL;
+                    GET DIAGNOSTICS n = ROW_COUNT;
+                    IF touched + n <> cardinality(done_key) THEN
+                        RAISE EXCEPTION 'a job was taken over' USING ERRCODE = '{JobMoved}';
+                    END IF;
+                END IF;
+            END IF;
+            IF cardinality(job_key) > 0 THEN
+                RETURN QUERY
+                INSERT INTO {s}.jobs AS j (tenant_id, kind, key, due, holder, epoch)
+                    SELECT n.tenant, n.kind, n.key, coalesce(n.due, now()), n.holder, CASE WHEN n.holder IS NULL THEN 0 ELSE nextval('{s}.job_epochs') END
+                    FROM unnest(job_tenant, job_kind, job_key, job_due, job_holder) n (tenant, kind, key, due, holder)
+                    ON CONFLICT (tenant_id, kind, key) DO UPDATE SET
+                        due = CASE WHEN j.holder IS NULL THEN least(j.due, excluded.due) ELSE j.due END,
+                        again = CASE WHEN j.holder IS NULL THEN NULL ELSE least(coalesce(j.again, excluded.due), excluded.due) END
+                    RETURNING j.tenant_id, j.kind, j.key, j.epoch, CASE WHEN j.again IS NULL THEN j.holder END;
+            END IF;
+        END
+        $body$;
+
+        """;
+
+    [GeneratedRegex("^[a-z][a-z0-9_]{0,40}$")]
+    private static partial Regex TableName();
+}

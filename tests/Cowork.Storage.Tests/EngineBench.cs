@@ -1,0 +1,188 @@
+using Cowork.Application.Storage;
+using Cowork.Marten;
+
+using Xunit;
+
+namespace Cowork.Storage.Tests;
+
+/// <summary>One node of an engine.</summary>
+/// <param name="Stop">Stops it as a host does that is told to.</param>
+/// <param name="Pause">Stops its signs of life, or lets them go on.</param>
+public sealed record Node(
+    IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, IFollowing Following, Func<Task> Stop, Action<bool> Pause);
+
+/// <summary>What specs of engines have in common: nodes on one database, and the check that holds after everything.</summary>
+public abstract class EngineBench : IAsyncLifetime
+{
+    protected static readonly TimeSpan Blink = TimeSpan.FromMilliseconds(300);
+
+    protected const string Org = "default";
+
+    protected static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
+
+    /// <summary>Short enough for a test, long enough for a loaded machine.</summary>
+    protected static readonly TimeSpan Lease = TimeSpan.FromSeconds(3);
+
+    /// <summary>Another node on the data of this test.</summary>
+    protected abstract Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead);
+
+    public abstract Task InitializeAsync();
+
+    public abstract Task DisposeAsync();
+
+    protected static CancellationToken None => CancellationToken.None;
+
+    protected static Node NodeOf(IEngine engine) =>
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => PartsOf(engine).JobsOfThisNode.Paused = paused);
+
+    /// <summary>What engines on PostgreSQL have in common.</summary>
+    protected static NpgsqlEngine PartsOf(IEngine engine) => engine switch
+    {
+        MartenEngine marten => marten.Shared,
+        _ => (NpgsqlEngine)engine,
+    };
+
+    /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
+    protected static async Task<List<Recorded>> AssertLedger(Node node)
+    {
+        var log = new List<Recorded>();
+        var last = new Dictionary<(string, string), Recorded>();
+        await foreach (var e in node.Log.Scan(0, None))
+        {
+            log.Add(e);
+            Assert.Equal(log.Count, e.Position);
+            var before = last.GetValueOrDefault((e.Org, e.Stream));
+            Assert.Equal((before?.Version ?? 0) + 1, e.Version);
+            Assert.Equal(HashChain.Next(before?.Hash ?? HashChain.Root, e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, CanonicalJson.Of(e.Data.Span)), e.Hash);
+            last[(e.Org, e.Stream)] = e;
+        }
+        foreach (var org in log.Select(e => e.Org).Distinct())
+        {
+            var tenant = await node.Log.Feed(org, null, 0, int.MaxValue, None);
+            Assert.Equal(log.Where(e => e.Org == org).Select(e => e.Position), tenant.Entries.Select(e => e.Position));
+            foreach (var session in tenant.Entries.Select(e => e.Session).OfType<string>().Distinct())
+            {
+                var feed = await node.Log.Feed(org, session, 0, int.MaxValue, None);
+                Assert.Equal(Enumerable.Range(1, feed.Entries.Count).Select(i => (long)i), feed.Entries.Select(e => e.FeedId));
+                Assert.Equal(tenant.Entries.Where(e => e.Session == session).Select(e => e.Position), feed.Entries.Select(e => e.Position));
+                Assert.Equal(feed.Entries.Count, feed.Head);
+            }
+        }
+        Assert.Null(await node.Rows.FindDifference(Chain.Tallies, None));
+        Assert.Null(await node.Rows.FindDifference(Chain.Marks, None));
+        return log;
+    }
+
+    protected static async Task Eventually(Func<Task<bool>> condition, string what)
+    {
+        var until = Environment.TickCount64 + (long)Deadline.TotalMilliseconds;
+        while (!await condition())
+        {
+            Assert.True(Environment.TickCount64 < until, $"Not within {Deadline}: {what}");
+            await Task.Delay(10);
+        }
+    }
+
+    protected sealed class Heard : ICommitObserver
+    {
+        readonly List<FeedEntry> heard = [];
+        int others;
+
+        public List<FeedEntry> Entries
+        {
+            get
+            {
+                lock (heard)
+                {
+                    return [.. heard];
+                }
+            }
+        }
+
+        public int Others => Volatile.Read(ref others);
+
+        public void Committed(IReadOnlyList<FeedEntry> entries)
+        {
+            lock (heard)
+            {
+                heard.AddRange(entries);
+            }
+        }
+
+        public void OthersWrote() => Interlocked.Increment(ref others);
+    }
+
+    protected static async Task Submit(Node node, string stream, params Job[] jobs) =>
+        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [new Chain(Org, stream).Next("started")], jobs, null, Chain.By), None));
+
+    /// <summary>Takes up what a node gets, and leaves the doing to the test.</summary>
+    protected sealed class Worker : IAsyncDisposable
+    {
+        readonly CancellationTokenSource stopping = new();
+        readonly System.Threading.Channels.Channel<Claim> claims = System.Threading.Channels.Channel.CreateUnbounded<Claim>();
+        readonly Task loop;
+        readonly List<CancellationToken> lost = [];
+
+        public Worker(Node node) => loop = Task.Run(async () =>
+        {
+            try
+            {
+                await foreach (var (claim, token) in node.Jobs.Claims(stopping.Token))
+                {
+                    lock (lost)
+                    {
+                        lost.Add(token);
+                    }
+                    await claims.Writer.WriteAsync(claim);
+                }
+            }
+            catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+            {
+                // Told to stop.
+            }
+        });
+
+        public List<CancellationToken> LostTokens
+        {
+            get
+            {
+                lock (lost)
+                {
+                    return [.. lost];
+                }
+            }
+        }
+
+        public async Task<Claim> Next()
+        {
+            using var patience = new CancellationTokenSource(Deadline);
+            return await claims.Reader.ReadAsync(patience.Token);
+        }
+
+        public async Task<(Claim Claim, bool Found)> TryNext(TimeSpan within)
+        {
+            using var patience = new CancellationTokenSource(within);
+            try
+            {
+                return (await claims.Reader.ReadAsync(patience.Token), true);
+            }
+            catch (OperationCanceledException)
+            {
+                return (default!, false);
+            }
+        }
+
+        public async Task AssertNothing()
+        {
+            var (claim, found) = await TryNext(Blink);
+            Assert.False(found, $"There should be nothing to do, but there is {claim}.");
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await stopping.CancelAsync();
+            await loop;
+            stopping.Dispose();
+        }
+    }
+}
