@@ -1,9 +1,9 @@
-# The host with the engine on Marten and Wolverine. docker-compose.yml puts a PostgreSQL and a collector beside it.
+# The host. docker-compose.yml puts a PostgreSQL and a collector beside it.
 FROM mcr.microsoft.com/dotnet/sdk:10.0 AS build
 WORKDIR /src
 COPY . .
-RUN dotnet publish src/Cowork.Web -c Release -o /app -p:CritterStack=true \
-    && dotnet publish src/Cowork.Cli -c Release -o /app -p:CritterStack=true
+RUN dotnet publish src/Cowork.Web -c Release -o /app \
+    && dotnet publish src/Cowork.Cli -c Release -o /app
 
 FROM mcr.microsoft.com/dotnet/aspnet:10.0
 COPY --from=build /app /app

@@ -10,7 +10,7 @@ using Cowork.Web;
 namespace Cowork.Bench;
 
 /// <summary>The engine with the application's commands on it, without a host: appends and durable runs in process.</summary>
-sealed class EngineBench : IAsyncDisposable
+sealed class StorageHarness : IAsyncDisposable
 {
     const string Org = "default";
 
@@ -20,18 +20,18 @@ sealed class EngineBench : IAsyncDisposable
     static readonly Origin By = new("user:bench");
 
     readonly IEngine engine;
-    readonly Commands commands;
+    readonly CommandHandler commands;
     readonly ConcurrentDictionary<string, TaskCompletionSource<Claim>> claims = new();
     readonly CancellationTokenSource stop = new();
     Task claiming = Task.CompletedTask;
 
-    EngineBench(IEngine engine, Commands commands) => (this.engine, this.commands) = (engine, commands);
+    StorageHarness(IEngine engine, CommandHandler commands) => (this.engine, this.commands) = (engine, commands);
 
-    public static async Task<EngineBench> Start(string name, string connectionString)
+    public static async Task<StorageHarness> Start(string name, string connectionString)
     {
         var engine = Engines.New(name, new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
-        var bench = new EngineBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, engine.NextTime));
+        var bench = new StorageHarness(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, engine.NextTime));
         bench.claiming = bench.Claim();
         return bench;
     }

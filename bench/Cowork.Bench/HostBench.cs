@@ -69,7 +69,7 @@ sealed class HostBench : IAsyncDisposable
     {
         const string session = "latency";
         await Post("/sessions", new { session_id = session }, HttpStatusCode.Created);
-        var commands = host.Services.GetRequiredService<Commands>();
+        var commands = host.Services.GetRequiredService<CommandHandler>();
         var total = (int)(perSecond * time.TotalSeconds);
         var acknowledged = new long[total];
         var arrived = new long[total];

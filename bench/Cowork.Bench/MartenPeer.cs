@@ -17,17 +17,17 @@ static class MartenPeer
             o.Events.StreamIdentity = StreamIdentity.AsString;
             o.Events.TenancyStyle = TenancyStyle.Conjoined;
             o.Events.AppendMode = EventAppendMode.Quick;
-            o.Events.AddEventType<Said>();
+            o.Events.AddEventType<PeerEvent>();
         });
         await store.Storage.ApplyAllConfiguredChangesToDatabaseAsync();
         return await Load.Run(sessions, TimeSpan.FromSeconds(2), time, cpu, async (worker, i) =>
         {
             await using var session = store.LightweightSession("default");
             // As many to a stream as in the engines' workload.
-            session.Events.Append($"run-{worker}-{i / EngineBench.PerStream}", new Said("forty characters of text, more or less."));
+            session.Events.Append($"run-{worker}-{i / StorageHarness.PerStream}", new PeerEvent("forty characters of text, more or less."));
             await session.SaveChangesAsync();
         });
     }
 
-    public sealed record Said(string Text);
+    public sealed record PeerEvent(string Text);
 }

@@ -98,11 +98,11 @@ sealed class Workloads
     }
 
     /// <summary>The engine that has its turn is the only one that runs.</summary>
-    async Task OnEach(Func<string, EngineBench, Task> workload)
+    async Task OnEach(Func<string, StorageHarness, Task> workload)
     {
         foreach (var name in plan.Engines)
         {
-            await using var engine = await EngineBench.Start(name, databases[name]);
+            await using var engine = await StorageHarness.Start(name, databases[name]);
             await workload(name, engine);
         }
     }

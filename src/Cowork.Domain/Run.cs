@@ -211,12 +211,12 @@ public abstract record NextStep
 }
 
 /// <summary>One line of the conversation between the run and the model.</summary>
-public abstract record Said
+public abstract record ConversationEntry
 {
     /// <summary>Text of the model, then its calls; <paramref name="Text"/> is the joined deltas.</summary>
-    public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls) : Said;
+    public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls) : ConversationEntry;
 
-    public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : Said;
+    public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : ConversationEntry;
 }
 
 /// <summary>What the run was asked for.</summary>
@@ -257,7 +257,7 @@ public abstract record Run
         int StepsDone,
         int StepAttempt,
         MemoryRetrieval? Memory,
-        ImmutableList<Said> Transcript,
+        ImmutableList<ConversationEntry> Transcript,
         string Partial,
         ImmutableList<RequestedCall> Open,
         bool Allowed,
@@ -331,7 +331,7 @@ public abstract record Run
         (LlmResponse l, Active a) => StepDone(a) with
         {
             Partial = "",
-            Transcript = a.Transcript.Add(new Said.ByModel(a.Partial, [])),
+            Transcript = a.Transcript.Add(new ConversationEntry.ByModel(a.Partial, [])),
             Usage = new(
                 a.Usage.Tokens + l.InputTokens + l.OutputTokens, a.Usage.ToolCalls + l.ToolCalls, a.Usage.Rounds + 1,
                 a.Usage.CostMicroUsd + (l.CostMicroUsd ?? 0)),
@@ -377,7 +377,7 @@ public abstract record Run
     static Active Asked(Active a, RequestedCall call) => a with
     {
         Open = a.Open.Add(call),
-        Transcript = a.Transcript[^1] is Said.ByModel last
+        Transcript = a.Transcript[^1] is ConversationEntry.ByModel last
             ? a.Transcript.SetItem(a.Transcript.Count - 1, last with { Calls = last.Calls.Add(call) })
             : throw new System.Diagnostics.UnreachableException("A tool call follows the answer that asked for it."),
     };
@@ -387,7 +387,7 @@ public abstract record Run
         Open = a.Open.RemoveAt(0),
         Allowed = false,
         Granted = null,
-        Transcript = a.Transcript.Add(new Said.ByTool(t.Id, t.Name, t.Content, t.IsError)),
+        Transcript = a.Transcript.Add(new ConversationEntry.ByTool(t.Id, t.Name, t.Content, t.IsError)),
     };
 
     static Active Decided(Active a, AskedApproval asked, ApprovalDecided d)

@@ -19,12 +19,12 @@ namespace Cowork.Marten;
 /// Marten's async daemon: looks where the log ends, loads events, and hands them on in batches, which go through the port's guarded advance. It has no leader
 /// among the nodes: whoever was first goes on, and whoever was not leaves it to him.
 /// </summary>
-sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetector, IAsyncDisposable
+sealed class AsyncDaemon : ISubscriptionRunner<IAsyncProjection>, IHighWaterDetector, IAsyncDisposable
 {
     /// <summary>How soon it is noticed that a shard has stopped by itself.</summary>
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(250);
 
-    readonly Func<IFollowing> following;
+    readonly Func<IAsyncProjectionStore> following;
     readonly Func<DocumentStore> store;
     readonly TimeProvider clock;
     readonly SemaphoreSlim starting = new(1);
@@ -33,11 +33,11 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
     int disposed;
 
     /// <param name="following">Where its batches go to: what surrounds the daemon is made after what it is made of.</param>
-    public AsyncDaemon(EngineOptions options, Func<IFollowing> following, Func<DocumentStore> store)
+    public AsyncDaemon(EngineOptions options, Func<IAsyncProjectionStore> following, Func<DocumentStore> store)
     {
         (this.following, this.store, clock) = (following, store, options.Clock);
         Wakeup = new(clock) { Next = options.Observer };
-        Projections = [.. options.Models.OfType<IFollowingModel>().Select(model => new FollowingProjection(model, this))];
+        Projections = [.. options.Models.OfType<IAsyncProjection>().Select(model => new FollowingProjection(model, this))];
     }
 
     public CommitWakeup Wakeup { get; }
@@ -46,11 +46,11 @@ sealed class AsyncDaemon : ISubscriptionRunner<IFollowingModel>, IHighWaterDetec
 
     public Uri DatabaseUri => store().Storage.Database.Describe().DatabaseUri();
 
-    /// <summary>Runs a model's shard from its checkpoint: <see cref="IFollowing.Follow"/>.</summary>
+    /// <summary>Runs a model's shard from its checkpoint: <see cref="IAsyncProjectionStore.Follow"/>.</summary>
     public Task Follow(string table, CancellationToken ct) => Run(Projections.Single(p => p.Name == table).Shard, ct);
 
     /// <summary>A batch of the daemon's.</summary>
-    public async Task ExecuteAsync(IFollowingModel subscription, IEventDatabase database, EventRange range, ShardExecutionMode mode, CancellationToken token)
+    public async Task ExecuteAsync(IAsyncProjection subscription, IEventDatabase database, EventRange range, ShardExecutionMode mode, CancellationToken token)
     {
         var at = (await following().Progress(token)).Of(subscription.Table).Checkpoint;
         var page = new LogPage([.. range.Events.Select(e => MartenLog.Recorded(e.TenantId, e.StreamKey!, e))], range.SequenceCeiling);

@@ -55,7 +55,7 @@ sealed partial class Database : IAsyncDisposable
         new(new NpgsqlConnectionStringBuilder(apart.ConnectionString) { ApplicationName = $"cowork {purpose}", MaxAutoPrepare = autoPrepare ? 50 : 0 }.ConnectionString);
 
     /// <summary>Something that may safely be done twice. A pooled connection may have died unnoticed, so the first failure of that kind is not believed.</summary>
-    public async ValueTask<T> Twice<T>(Func<NpgsqlConnection, ValueTask<T>> work, CancellationToken ct)
+    public async ValueTask<T> WithReconnect<T>(Func<NpgsqlConnection, ValueTask<T>> work, CancellationToken ct)
     {
         for (var again = false; ; again = true)
         {

@@ -22,10 +22,10 @@ namespace Cowork.Marten;
 /// </summary>
 sealed class FollowingProjection : ProjectionBase, IProjectionSource<IDocumentOperations, IQuerySession>, ISubscriptionFactory<IDocumentOperations, IQuerySession>
 {
-    readonly IFollowingModel model;
-    readonly ISubscriptionRunner<IFollowingModel> runner;
+    readonly IAsyncProjection model;
+    readonly ISubscriptionRunner<IAsyncProjection> runner;
 
-    public FollowingProjection(IFollowingModel model, ISubscriptionRunner<IFollowingModel> runner)
+    public FollowingProjection(IAsyncProjection model, ISubscriptionRunner<IAsyncProjection> runner)
     {
         (this.model, this.runner) = (model, runner);
         Name = model.Table;
@@ -51,7 +51,7 @@ sealed class FollowingProjection : ProjectionBase, IProjectionSource<IDocumentOp
 
     public ISubscriptionExecution BuildExecution(
         IEventStore<IDocumentOperations, IQuerySession> store, IEventDatabase database, ILogger logger, ShardName shardName) =>
-        new SubscriptionExecution<IFollowingModel>(runner, model, database, shardName, logger);
+        new SubscriptionExecution<IAsyncProjection>(runner, model, database, shardName, logger);
 
     public bool TryBuildReplayExecutor(
         IEventStore<IDocumentOperations, IQuerySession> store, IEventDatabase database, [NotNullWhen(true)] out IReplayExecutor? executor)

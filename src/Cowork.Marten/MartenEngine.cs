@@ -22,7 +22,7 @@ public sealed class MartenEngine : IEngine
     readonly AsyncDaemon daemon;
     readonly WolverineJobs jobs;
     Bus? bus;
-    Commands? commands;
+    CommandHandler? commands;
 
     public MartenEngine(EngineOptions options)
     {
@@ -30,14 +30,14 @@ public sealed class MartenEngine : IEngine
         MartenFlush? flushMade = null;
         WolverineJobs? jobsMade = null;
         var outbox = new JobOutbox(() => Bus.Runtime, options.Logs.CreateLogger<JobOutbox>());
-        daemon = new(options, () => shared!.Following, () => flush!.Store);
+        daemon = new(options, () => shared!.AsyncProjections, () => flush!.Store);
         shared = new(
             options with { Observer = daemon.Wakeup },
             database => flushMade = new(database, options, outbox, daemon, StartBus),
             database => jobsMade = new(database, options, () => Bus.Runtime));
         (flush, jobs) = (flushMade!, jobsMade!);
         Log = new MartenLog(shared.Log, shared.Database, flush.Store);
-        Following = new MartenFollowing(shared.Following, daemon);
+        AsyncProjections = new MartenFollowing(shared.AsyncProjections, daemon);
         DeadLetters = new(shared.Database, () => Bus.Runtime);
     }
 
@@ -54,7 +54,7 @@ public sealed class MartenEngine : IEngine
 
     public ISnapshots Snapshots => shared.Snapshots;
 
-    public IFollowing Following { get; }
+    public IAsyncProjectionStore AsyncProjections { get; }
 
     public NextTime NextTime => CronosTimes.Next;
 
@@ -74,10 +74,10 @@ public sealed class MartenEngine : IEngine
 
     internal Bus Bus => bus ?? throw new StorageUnavailableException("The engine is not started yet.");
 
-    public ICommands Over(Commands commands)
+    public ICommandExecutor Over(CommandHandler commands)
     {
         this.commands = commands;
-        return new WolverineCommands(() => Bus.Runtime);
+        return new WolverineCommandExecutor(() => Bus.Runtime);
     }
 
     /// <summary>Answers a request to one of <see cref="EngineRoutes"/>.</summary>

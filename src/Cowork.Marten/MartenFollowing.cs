@@ -3,7 +3,7 @@ using Cowork.Application.Storage;
 namespace Cowork.Marten;
 
 /// <summary>Following models as on the other engine, folded by Marten's daemon.</summary>
-sealed class MartenFollowing(IFollowing shared, AsyncDaemon daemon) : IFollowing
+sealed class MartenFollowing(IAsyncProjectionStore shared, AsyncDaemon daemon) : IAsyncProjectionStore
 {
     public ValueTask<Progress> Progress(CancellationToken ct) => shared.Progress(ct);
 
@@ -11,7 +11,7 @@ sealed class MartenFollowing(IFollowing shared, AsyncDaemon daemon) : IFollowing
 
     public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct) => shared.Load(table, keys, ct);
 
-    public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct) =>
+    public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct) =>
         shared.Advance(table, from, to, rows, ct);
 
     public ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct) => shared.Park(table, at, poison, ct);

@@ -8,8 +8,8 @@ public sealed class NpgsqlEngine : IEngine
     readonly EngineOptions options;
     readonly Database database;
     readonly LeasedJobs jobs;
-    readonly NpgsqlFollowing following;
-    readonly NpgsqlRows rows;
+    readonly AsyncProjectionStore following;
+    readonly RowStore rows;
     readonly IFlush flush;
     readonly EventWriter writer;
     readonly Wakeups wakeups;
@@ -32,8 +32,8 @@ public sealed class NpgsqlEngine : IEngine
         writer = new(database, options, jobs, wakeups, flush);
         following = new(database, options.Models);
         rows = new(database, following, options.Models);
-        Log = new NpgsqlLog(database, writer);
-        Snapshots = new NpgsqlSnapshots(database);
+        Log = new EventLog(database, writer);
+        Snapshots = new SnapshotStore(database);
     }
 
     public string Name => "npgsql";
@@ -46,7 +46,7 @@ public sealed class NpgsqlEngine : IEngine
 
     public ISnapshots Snapshots { get; }
 
-    public IFollowing Following => following;
+    public IAsyncProjectionStore AsyncProjections => following;
 
     public ICommitObserver? Observer
     {

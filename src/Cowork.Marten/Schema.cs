@@ -97,10 +97,10 @@ static partial class Schema
     }
 
     /// <summary>A following model's checkpoint, before the first event: its table is new.</summary>
-    static string Begin(string schema, IRowModel model) => model is not IFollowingModel ? "" : $"""
-        INSERT INTO {schema}.mt_event_progression (name, last_seq_id, last_updated) VALUES ('{NpgsqlFollowing.NameOf(model.Table)}', 0, clock_timestamp())
+    static string Begin(string schema, IRowModel model) => model is not IAsyncProjection ? "" : $"""
+        INSERT INTO {schema}.mt_event_progression (name, last_seq_id, last_updated) VALUES ('{AsyncProjectionStore.NameOf(model.Table)}', 0, clock_timestamp())
             ON CONFLICT (name) DO UPDATE SET last_seq_id = 0, last_updated = excluded.last_updated;
-        DELETE FROM {schema}.parked WHERE name = '{NpgsqlFollowing.NameOf(model.Table)}';
+        DELETE FROM {schema}.parked WHERE name = '{AsyncProjectionStore.NameOf(model.Table)}';
 
         """;
 

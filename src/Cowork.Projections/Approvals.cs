@@ -42,7 +42,7 @@ public static class Approvals
             _ => null,
         });
 
-    public static ApprovalRow? Evolve(ApprovalRow? row, Recorded e) => (e.Event, row) switch
+    public static ApprovalRow? Evolve(ApprovalRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (ApprovalRequested r, _) => new(
             r.ApprovalId, r.SessionId, $"run_{e.Stream[(Run.Aggregate.Name.Length + 1)..]}", r.ToolCallId, r.ToolName, r.ToolInput, r.ArgsDigest, r.Reason, r.Rule,

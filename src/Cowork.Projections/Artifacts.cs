@@ -27,7 +27,7 @@ public static class Artifacts
     public static ReadModel<ArtifactRow> Model { get; } = new(
         "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => Ids.SessionKey(row.SessionId));
 
-    public static ArtifactRow? Evolve(ArtifactRow? row, Recorded e) => e.Event switch
+    public static ArtifactRow? Evolve(ArtifactRow? row, RecordedEvent e) => e.Event switch
     {
         ArtifactDiscovered d => new(
             d.ArtifactId, d.SessionId, d.RunId, d.Path, d.Sha256, d.Bytes, d.Version, d.MediaType, row?.CreatedAt ?? e.At, e.At),
@@ -75,7 +75,7 @@ public static class ArtifactVersions
     /// <param name="artifact">Key of the artifact.</param>
     public static string KeyOf(string artifact, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{artifact}.{version}");
 
-    public static ArtifactVersionRow? Evolve(ArtifactVersionRow? row, Recorded e) => (e.Event, row) switch
+    public static ArtifactVersionRow? Evolve(ArtifactVersionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         // The same content again, by a later run, is the version that is there.
         (ArtifactDiscovered d, null) => new(d.ArtifactId, d.Version, d.Sha256, d.Bytes, d.MediaType, d.RunId, e.At),

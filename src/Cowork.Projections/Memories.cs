@@ -21,7 +21,7 @@ public static class Memories
         Status: row => row.Kind,
         Search: row => (row.Text as Content.Inline)?.Text ?? "");
 
-    public static MemoryRow? Evolve(MemoryRow? row, Recorded e) => e.Event switch
+    public static MemoryRow? Evolve(MemoryRow? row, RecordedEvent e) => e.Event switch
     {
         MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At, w.Event, w.Notes),
         _ => row,

@@ -44,7 +44,7 @@ public static class Metrics
     /// <summary>Key of the tenant's row; the others are those of runs.</summary>
     public const string TenantKey = "tenant";
 
-    public static FollowingModel<MetricsRow> Model { get; } = new(
+    public static AsyncProjection<MetricsRow> Model { get; } = new(
         "metrics",
         [.. new[]
         {
@@ -59,11 +59,11 @@ public static class Metrics
     public static MetricsRow.OfTenant Nothing(DateTimeOffset since) =>
         new(since, 0, StatusCounts.None, 0, 0, 0, LatencyHistogram.Empty, LatencyHistogram.Empty, LatencyHistogram.Empty);
 
-    static RowKey OfTenant(Recorded e) => new(e.Org, TenantKey);
+    static RowKey OfTenant(RecordedEvent e) => new(e.Org, TenantKey);
 
-    static RowKey OfRun(Recorded e) => new(e.Org, e.Stream[(Run.Aggregate.Name.Length + 1)..]);
+    static RowKey OfRun(RecordedEvent e) => new(e.Org, e.Stream[(Run.Aggregate.Name.Length + 1)..]);
 
-    static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, Recorded e)
+    static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
     {
         var (ofTenant, ofRun) = (OfTenant(e), OfRun(e));
         var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(ofTenant) ?? Nothing(e.At), (MetricsRow.OfRun?)before(ofRun), e.Event);

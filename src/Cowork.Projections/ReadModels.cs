@@ -14,10 +14,10 @@ public static class ReadModels
     ];
 
     /// <summary>Every read model that follows the log.</summary>
-    public static IReadOnlyList<IFollowingModel> Following { get; } = [Metrics.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model];
 
     /// <summary>Both: what an engine keeps tables of.</summary>
-    public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. Following];
+    public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
 }
 
 [JsonSourceGenerationOptions(

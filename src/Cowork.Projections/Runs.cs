@@ -51,7 +51,7 @@ public static class Runs
         Scope: row => Ids.SessionKey(row.SessionId),
         Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status);
 
-    public static RunRow? Evolve(RunRow? row, Recorded e) => (e.Event, row) switch
+    public static RunRow? Evolve(RunRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
             c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source),

@@ -44,7 +44,7 @@ public static class Schedules
         Scope: row => Ids.SessionKey(row.SessionId),
         Status: row => row.Status);
 
-    public static ScheduleRow? Evolve(ScheduleRow? row, Recorded e) => (e.Event, row) switch
+    public static ScheduleRow? Evolve(ScheduleRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (ScheduleCreated c, _) => New(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Next, e.At),
         (_, null) => null,
@@ -93,7 +93,7 @@ public sealed record LedgerLine(
     DateTimeOffset DecidedAt)
 {
     /// <summary>Null: the event is about no slot.</summary>
-    public static LedgerLine? Of(Recorded e) => e.Event switch
+    public static LedgerLine? Of(RecordedEvent e) => e.Event switch
     {
         ScheduleTriggered t => new(
             t.Slot, null, null, t.CaughtUp ? "caught_up" : "fired", t.Mode == TriggerMode.Manual ? "manual" : "automatic", t.RunId, t.SkillVersion, null, null, e.At),

@@ -16,7 +16,7 @@ public static class Sessions
 {
     public static ReadModel<SessionRow> Model { get; } = new("sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve);
 
-    public static SessionRow? Evolve(SessionRow? row, Recorded e) => (e.Event, row) switch
+    public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (SessionCreated c, _) => new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At),
         (_, null) => null,

@@ -13,7 +13,7 @@ public static class Skills
 {
     public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve);
 
-    public static SkillRow? Evolve(SkillRow? row, Recorded e) => (e.Event, row) switch
+    public static SkillRow? Evolve(SkillRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (SkillCreated c, _) => new(c.SkillId, 1, c.Definition, e.Actor, e.At, e.At),
         (_, null) => null,
@@ -42,7 +42,7 @@ public static class SkillVersions
     /// <param name="skill">Key of the skill.</param>
     public static string KeyOf(string skill, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{skill}.{version}");
 
-    public static SkillVersionRow? Evolve(SkillVersionRow? row, Recorded e) => e.Event switch
+    public static SkillVersionRow? Evolve(SkillVersionRow? row, RecordedEvent e) => e.Event switch
     {
         SkillCreated c => new(c.SkillId, 1, c.Definition, e.At),
         SkillVersionAdded v => new($"skill_{e.Stream[(Skill.Aggregate.Name.Length + 1)..]}", v.Version, v.Definition, e.At),

@@ -15,7 +15,7 @@ public static class Tokens
 {
     public static ReadModel<TokenRow> Model { get; } = new("tokens", ApiToken.Aggregate.Name, RowJson.Default.TokenRow, Evolve);
 
-    public static TokenRow? Evolve(TokenRow? row, Recorded e) => e.Event switch
+    public static TokenRow? Evolve(TokenRow? row, RecordedEvent e) => e.Event switch
     {
         ApiTokenEvent.TokenIssued t => new(t.TokenId, t.Name, t.User, t.Roles, t.SecretSha256, e.Actor, e.At),
         ApiTokenEvent.TokenRevoked => null,

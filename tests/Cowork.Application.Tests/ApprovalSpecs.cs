@@ -83,7 +83,7 @@ public sealed class ApprovalSpecs : IDisposable
     public async Task Expiring_early_late_or_again_does_no_harm()
     {
         var (bench, host, run, approval) = await Asked();
-        var claim = new Claim(Bench.Org, ApprovalExpiry.JobKind, Ids.Key(approval, "appr")!, 1);
+        var claim = new Claim(RunHarness.Org, ApprovalExpiry.JobKind, Ids.Key(approval, "appr")!, 1);
         // Too early, by another clock: it does not ask the database again and again.
         var early = host.Expiry.Run(claim, default);
         var since = TimeProvider.System.GetTimestamp();
@@ -124,7 +124,7 @@ public sealed class ApprovalSpecs : IDisposable
     {
         var (bench, host, run, approval) = await Asked();
         var next = await host.Send("s", "next");
-        Assert.Null(await host.Commands.Execute(Bench.Org, Bench.User, new CancelRun(run, null), default));
+        Assert.Null(await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
         var row = await Row(bench, run);
         Assert.Equal("cancelled", row.Status);
         Assert.Empty(row.PendingApprovalIds);
@@ -140,7 +140,7 @@ public sealed class ApprovalSpecs : IDisposable
     public async Task With_four_eyes_who_sent_the_turn_may_not_decide()
     {
         var (_, host, _, approval) = await Asked(new() { FourEyes = true });
-        Assert.Equal("four_eyes", await host.Decide(approval, approved: true, by: Bench.User.Actor));
+        Assert.Equal("four_eyes", await host.Decide(approval, approved: true, by: RunHarness.User.Actor));
         Assert.Null(await host.Decide(approval, approved: true, by: "user:bob"));
     }
 
@@ -157,7 +157,7 @@ public sealed class ApprovalSpecs : IDisposable
         var (bench, first, run, approval) = await Asked();
         var second = bench.AddHost("n2");
         // It knows the run as it waits, and must not go by that when it gets the job.
-        Assert.IsType<Run.Suspended>(await second.Commands.State(Bench.Org, Run.Aggregate, run, default));
+        Assert.IsType<Run.Suspended>(await second.Commands.State(RunHarness.Org, Run.Aggregate, run, default));
         Assert.Null(await first.Decide(approval, approved: true));
         first.Node.Die();
         await second.Drive();
@@ -256,7 +256,7 @@ public sealed class ApprovalSpecs : IDisposable
         await AssertWhole(bench, tool, run, crashes);
     }
 
-    async Task AssertWhole(Bench bench, RecordingTool tool, string run, int crashes)
+    async Task AssertWhole(RunHarness bench, RecordingTool tool, string run, int crashes)
     {
         Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
@@ -268,7 +268,7 @@ public sealed class ApprovalSpecs : IDisposable
     }
 
     /// <param name="deaths">Numbers of the commits after the turn's, from 0, at which the host dies, and whether after or before it.</param>
-    async Task<(Bench Bench, RecordingTool Tool, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    async Task<(RunHarness RunHarness, RecordingTool Tool, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
     {
         File.Delete(Path.Combine(work.Root, "report.md"));
         var (bench, tool) = NewBench(new());
@@ -277,7 +277,7 @@ public sealed class ApprovalSpecs : IDisposable
         var run = await host.Send("s", Message);
         var crashes = 0;
         bench.DieAt(deaths);
-        while (await host.Commands.Fresh(Bench.Org, Run.Aggregate, run, default) is var state and not Run.Ended)
+        while (await host.Commands.Fresh(RunHarness.Org, Run.Aggregate, run, default) is var state and not Run.Ended)
         {
             try
             {
@@ -305,7 +305,7 @@ public sealed class ApprovalSpecs : IDisposable
         return (bench, tool, run, crashes);
     }
 
-    (Bench Bench, RecordingTool Tool) NewBench(ApprovalOptions options)
+    (RunHarness RunHarness, RecordingTool Tool) NewBench(ApprovalOptions options)
     {
         var blobs = new Testing.InMemoryBlobs();
         var tool = new RecordingTool(new WriteFile(Policy.BuiltIn, blobs));
@@ -313,38 +313,38 @@ public sealed class ApprovalSpecs : IDisposable
     }
 
     /// <summary>A run that waits for an approval.</summary>
-    async Task<(Bench Bench, Bench.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null, string message = Message)
+    async Task<(RunHarness RunHarness, RunHarness.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null, string message = Message)
     {
         var (bench, _) = NewBench(options ?? new());
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", message);
         await host.Drive();
-        var waiting = Assert.IsType<Run.Suspended>(await host.Commands.State(Bench.Org, Run.Aggregate, run, default));
+        var waiting = Assert.IsType<Run.Suspended>(await host.Commands.State(RunHarness.Org, Run.Aggregate, run, default));
         return (bench, host, run, waiting.Pending!.ApprovalId);
     }
 
-    static async Task AssertSound(Bench bench, string run, string status)
+    static async Task AssertSound(RunHarness bench, string run, string status)
     {
         foreach (var model in ReadModels.All)
         {
             Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
         }
-        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default));
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default));
         Assert.Null(fault);
         Assert.Equal(status, report!.Status);
     }
 
-    static async Task<RunRow> Row(Bench bench, string run) =>
-        Runs.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Runs.Model.Table, run, default))!.Json.Span);
+    static async Task<RunRow> Row(RunHarness bench, string run) =>
+        Runs.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run, default))!.Json.Span);
 
-    static async Task<ApprovalRow> Approval(Bench bench, string id) =>
-        Approvals.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Approvals.Model.Table, Ids.Key(id, "appr")!, default))!.Json.Span);
+    static async Task<ApprovalRow> Approval(RunHarness bench, string id) =>
+        Approvals.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Approvals.Model.Table, Ids.Key(id, "appr")!, default))!.Json.Span);
 
-    static async Task<IEnumerable<Event>> Events(Bench bench, string run) =>
-        (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
+    static async Task<IEnumerable<Event>> Events(RunHarness bench, string run) =>
+        (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
 
-    static async Task<RunEvent.ToolResult> Result(Bench bench, string run) => (await Events(bench, run)).OfType<RunEvent.ToolResult>().Single();
+    static async Task<RunEvent.ToolResult> Result(RunHarness bench, string run) => (await Events(bench, run)).OfType<RunEvent.ToolResult>().Single();
 
     /// <summary>A tool, and the calls that it got.</summary>
     sealed class RecordingTool(ITool tool) : ITool

@@ -18,7 +18,7 @@ public sealed class ArtifactSpecs : IDisposable
     public async Task Two_sessions_in_one_folder_have_each_their_own()
     {
         var blobs = new InMemoryBlobs();
-        var bench = new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         await host.OpenSession("t");
@@ -34,10 +34,10 @@ public sealed class ArtifactSpecs : IDisposable
             var run = await host.Send(session, "go" + calls);
             host.Node.ClaimDue();
             await host.DriveOne();
-            var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, Bench.Org, session, run, default));
+            var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, session, run, default));
             Assert.Null(fault);
             Assert.Equal("completed", report!.Status);
-            var found = (await bench.Engine.OfRun(Bench.Org, session, run, default)).Where(e => e.Type == "artifact_discovered.v1")
+            var found = (await bench.Engine.OfRun(RunHarness.Org, session, run, default)).Where(e => e.Type == "artifact_discovered.v1")
                 .Select(e => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At)).ToList();
             var told = new List<string>();
             foreach (var a in found)
@@ -54,12 +54,12 @@ public sealed class ArtifactSpecs : IDisposable
     public async Task A_bundle_whose_artifacts_were_changed_is_found_out()
     {
         var blobs = new InMemoryBlobs();
-        var bench = new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nwrite_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}");
         await host.DriveOne();
-        var bundle = await TraceBundle.Build(bench.Engine, blobs, Bench.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, "s", run, default);
         var at = bundle!.AsSpan().IndexOf("\"artifacts\":[{"u8);
         var media = at + bundle.AsSpan(at).IndexOf("text/markdown"u8);
         bundle![media] = (byte)'T';
@@ -71,7 +71,7 @@ public sealed class ArtifactSpecs : IDisposable
     {
         var allowed = new Policy([new("all", PolicyOutcome.Allow, "Everything.")]);
         var blobs = new InMemoryBlobs();
-        var bench = new Bench
+        var bench = new RunHarness
         {
             Blobs = blobs,
             Workspace = work.Root,
@@ -108,10 +108,10 @@ public sealed class ArtifactSpecs : IDisposable
         async Task<IEnumerable<string>> Versions()
         {
             var told = new List<string>();
-            foreach (var row in await ((IRows)bench.Engine).List(Bench.Org, ArtifactVersions.Model.Table, new(), default))
+            foreach (var row in await ((IRows)bench.Engine).List(RunHarness.Org, ArtifactVersions.Model.Table, new(), default))
             {
                 var version = ArtifactVersions.Model.Read(row.Json.Span);
-                var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Artifacts.Model.Table, Ids.Key(version.ArtifactId, "art")!, default))!.Json.Span);
+                var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Artifacts.Model.Table, Ids.Key(version.ArtifactId, "art")!, default))!.Json.Span);
                 var text = System.Text.Encoding.UTF8.GetString((await blobs.Get(version.Sha256, default))!);
                 Assert.Equal(text.Length, version.Bytes);
                 told.Add($"{of.SessionId} {of.Path[".anton/output/".Length..]} {version.Version} {text}");

@@ -67,7 +67,7 @@ public sealed class CrashSpecs
         for (var at = 0; at < 5; at++)
         {
             // The clock runs freely here, so it must not cut the text into pieces.
-            var bench = new Bench { Options = new() { DefaultModel = "scripted", DeltaEvery = TimeSpan.FromDays(1) } };
+            var bench = new RunHarness { Options = new() { DefaultModel = "scripted", DeltaEvery = TimeSpan.FromDays(1) } };
             var host = bench.AddHost("n0");
             await host.OpenSession("s");
             var run = await host.Send("s", Message);
@@ -95,12 +95,12 @@ public sealed class CrashSpecs
     [Fact]
     public async Task A_database_that_is_away_while_a_commit_is_decided_is_waited_for()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var tries = 0;
         var committing = host.Commands.Commit(
-            Bench.Org, Bench.User,
+            RunHarness.Org, RunHarness.User,
             async work =>
             {
                 var refused = await work.Do(Session.Aggregate, "s", new SessionCommand.Enqueue("run_1", 10, work.Now), "s");
@@ -120,7 +120,7 @@ public sealed class CrashSpecs
     [Fact]
     public async Task A_job_that_is_handed_out_before_its_commit_is_answered_finds_its_run()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var found = new List<Run>();
@@ -129,7 +129,7 @@ public sealed class CrashSpecs
             if (after && commit.Jobs is [{ } job])
             {
                 // The engine has told of the job, and the turn's own caller has heard nothing yet.
-                found.Add(host.Commands.State(Bench.Org, Run.Aggregate, job.Key, default).AsTask().GetAwaiter().GetResult());
+                found.Add(host.Commands.State(RunHarness.Org, Run.Aggregate, job.Key, default).AsTask().GetAwaiter().GetResult());
             }
         };
         await host.Send("s", Message);
@@ -139,7 +139,7 @@ public sealed class CrashSpecs
     [Fact]
     public async Task A_host_that_knew_a_run_only_as_queued_takes_it_over_where_another_left_it()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var sender = bench.AddHost("n0");
         await sender.OpenSession("s");
         var run = await sender.Send("s", Message);
@@ -168,7 +168,7 @@ public sealed class CrashSpecs
         await AssertWhole(bench, run, crashes: 1);
     }
 
-    static async Task AssertWhole(Bench bench, string run, int crashes)
+    static async Task AssertWhole(RunHarness bench, string run, int crashes)
     {
         var story = await bench.Story($"run-{run}");
         Assert.Equal(Whole, story.Where(type => type != "run_resumed"));
@@ -179,7 +179,7 @@ public sealed class CrashSpecs
         Assert.True(bench.Tool.Calls.Count <= 2 + crashes);
         Assert.True(bench.Model.Rounds.Count <= 2 + crashes);
 
-        var past = await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default);
+        var past = await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default);
         var repeated = past.Events.Select(e => e.Event).OfType<RunEvent.ToolResult>().Where(r => r.Attempt > 1).ToList();
         Assert.All(repeated, r => Assert.Contains((Token: $"run_{run}:{r.Step}", r.Attempt), bench.Tool.Calls));
 
@@ -188,16 +188,16 @@ public sealed class CrashSpecs
         {
             Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
         }
-        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default);
         var (report, fault) = TraceVerifier.Verify(bundle);
         Assert.Null(fault);
         Assert.Equal("completed", report!.Status);
     }
 
     /// <param name="deaths">Numbers of the drivers' commits, from 0, at which the host dies, and whether after or before it.</param>
-    static async Task<(Bench Bench, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    static async Task<(RunHarness RunHarness, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var first = bench.AddHost("n0");
         await first.OpenSession("s");
         var run = await first.Send("s", Message);

@@ -24,7 +24,7 @@ public sealed class DriverSpecs : IDisposable
     public async Task A_decision_that_comes_before_the_answer_to_the_commit_that_asked_is_acted_on_at_once()
     {
         var blobs = new Testing.InMemoryBlobs();
-        var bench = new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         using var stopping = new CancellationTokenSource();
@@ -48,7 +48,7 @@ public sealed class DriverSpecs : IDisposable
     [Fact]
     public async Task A_tool_that_gives_up_by_itself_has_failed_and_the_run_goes_on()
     {
-        var bench = new Bench { Tools = [new ImpatientTool()] };
+        var bench = new RunHarness { Tools = [new ImpatientTool()] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nread_file {}");
@@ -62,7 +62,7 @@ public sealed class DriverSpecs : IDisposable
     public async Task What_a_tool_answers_at_length_lies_in_the_blob_store_and_the_model_reads_it_whole()
     {
         var text = string.Concat(Enumerable.Range(0, 20_000).Select(i => $"{i}, "));
-        var bench = new Bench { Tools = [new LongTool(text)] };
+        var bench = new RunHarness { Tools = [new LongTool(text)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nread_file {}");
@@ -76,7 +76,7 @@ public sealed class DriverSpecs : IDisposable
     [Fact]
     public async Task A_driver_that_was_taken_over_does_not_wait_for_a_model_that_says_no_more()
     {
-        var bench = new Bench { Options = new() { DefaultModel = "silent", DeltaEvery = TimeSpan.Zero }, Models = { ["silent"] = new SilentModel() } };
+        var bench = new RunHarness { Options = new() { DefaultModel = "silent", DeltaEvery = TimeSpan.Zero }, Models = { ["silent"] = new SilentModel() } };
         var (first, second) = (bench.AddHost("n1"), bench.AddHost("n2"));
         await first.OpenSession("s");
         var run = await first.Send("s", "go");
@@ -87,7 +87,7 @@ public sealed class DriverSpecs : IDisposable
             {
                 isTaken = true;
                 var taken = second.Commands.Commit(
-                    Bench.Org, Bench.User, work => work.Do(Run.Aggregate, run, new RunCommand.Begin(1_000, "n2", work.Now), "s", run), default).AsTask();
+                    RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Begin(1_000, "n2", work.Now), "s", run), default).AsTask();
                 Assert.Null(taken.GetAwaiter().GetResult());
             }
         };
@@ -98,7 +98,7 @@ public sealed class DriverSpecs : IDisposable
     [Fact]
     public async Task A_clock_that_is_set_back_does_not_have_the_model_asked_twice()
     {
-        var bench = new Bench { Options = new() { DefaultModel = "silent", DeltaEvery = TimeSpan.Zero }, Models = { ["silent"] = new SilentModel() } };
+        var bench = new RunHarness { Options = new() { DefaultModel = "silent", DeltaEvery = TimeSpan.Zero }, Models = { ["silent"] = new SilentModel() } };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go");
@@ -112,7 +112,7 @@ public sealed class DriverSpecs : IDisposable
         Assert.Equal("limit_time", (await Events(bench, run)).OfType<RunFailed>().Single().Error.Code);
     }
 
-    static async Task Until(Func<Task<bool>> holds, Bench bench)
+    static async Task Until(Func<Task<bool>> holds, RunHarness bench)
     {
         var since = TimeProvider.System.GetTimestamp();
         while (!await holds())
@@ -122,8 +122,8 @@ public sealed class DriverSpecs : IDisposable
         }
     }
 
-    static async Task<IEnumerable<Event>> Events(Bench bench, string run) =>
-        (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
+    static async Task<IEnumerable<Event>> Events(RunHarness bench, string run) =>
+        (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
 
     sealed class LongTool(string text) : ITool
     {

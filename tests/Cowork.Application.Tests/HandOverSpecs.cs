@@ -10,7 +10,7 @@ public sealed class HandOverSpecs
     [Fact]
     public async Task A_driver_that_is_quicker_than_the_submitter_does_not_lose_the_run()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n");
         await host.OpenSession("s");
         using var stopping = new CancellationTokenSource();
@@ -33,10 +33,10 @@ public sealed class HandOverSpecs
     [Fact]
     public async Task A_host_that_knew_the_session_before_the_run_was_queued_takes_it_out_of_the_queue()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var (first, second) = (bench.AddHost("n1"), bench.AddHost("n2"));
         await first.OpenSession("s");
-        await second.Commands.State(Bench.Org, Session.Aggregate, "s", default);
+        await second.Commands.State(RunHarness.Org, Session.Aggregate, "s", default);
         var run = await first.Send("s", "hello");
         first.Node.Die();
         second.Node.ClaimDue();

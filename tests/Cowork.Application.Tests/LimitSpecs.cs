@@ -11,7 +11,7 @@ public sealed class LimitSpecs
     [Fact]
     public async Task A_model_that_loops_forever_ends_as_limit_rounds()
     {
-        var bench = new Bench { Model = new() { Loops = true }, Options = new() { DefaultModel = "scripted" } };
+        var bench = new RunHarness { Model = new() { Loops = true }, Options = new() { DefaultModel = "scripted" } };
         var run = await RunToEnd(bench, "go\nread_file {}");
         Assert.Equal(("failed", "limit_rounds"), (run.Status, run.Error!.Code));
         Assert.Equal(RunLimits.Default.Rounds, bench.Model.Rounds.Count);
@@ -20,7 +20,7 @@ public sealed class LimitSpecs
     [Fact]
     public async Task A_model_that_asks_for_ever_more_calls_ends_as_limit_tool_calls()
     {
-        var bench = new Bench { Model = new() { Loops = true }, Options = new() { DefaultModel = "scripted" } };
+        var bench = new RunHarness { Model = new() { Loops = true }, Options = new() { DefaultModel = "scripted" } };
         var run = await RunToEnd(bench, "go\nread_file {}\nread_file {}\nread_file {}");
         Assert.Equal(("failed", "limit_tool_calls"), (run.Status, run.Error!.Code));
         Assert.True(bench.Tool.Calls.Count <= RunLimits.Default.ToolCalls);
@@ -29,7 +29,7 @@ public sealed class LimitSpecs
     [Fact]
     public async Task A_model_that_never_answers_ends_as_limit_time()
     {
-        var bench = new Bench { Model = new() { Before = ct => Task.Delay(Timeout.InfiniteTimeSpan, ct) } };
+        var bench = new RunHarness { Model = new() { Before = ct => Task.Delay(Timeout.InfiniteTimeSpan, ct) } };
         var run = await RunToEnd(bench, "go", bench.Clock);
         Assert.Equal(("failed", "limit_time"), (run.Status, run.Error!.Code));
     }
@@ -37,7 +37,7 @@ public sealed class LimitSpecs
     [Fact]
     public async Task The_caps_of_the_queues_are_configured()
     {
-        var bench = new Bench { Options = new() { DefaultModel = "scripted", QueuedPerSessionMax = 1, QueuedPerTenantMax = 3 } };
+        var bench = new RunHarness { Options = new() { DefaultModel = "scripted", QueuedPerSessionMax = 1, QueuedPerTenantMax = 3 } };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         await host.OpenSession("t");
@@ -49,7 +49,7 @@ public sealed class LimitSpecs
         Assert.Equal("tenant_queue_full", (await Assert.ThrowsAsync<InvalidOperationException>(() => host.Send("t", "too many"))).Message);
     }
 
-    static async Task<RunRow> RunToEnd(Bench bench, string message, Testing.ManualTime? goesOn = null)
+    static async Task<RunRow> RunToEnd(RunHarness bench, string message, Testing.ManualTime? goesOn = null)
     {
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
@@ -58,7 +58,7 @@ public sealed class LimitSpecs
         var working = host.Work(stop.Token);
         var until = Environment.TickCount64 + 20_000;
         RunRow row;
-        while (!(row = Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(Bench.Org, Runs.Model.Table, run, default))!.Json.Span)).HasEnded)
+        while (!(row = Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run, default))!.Json.Span)).HasEnded)
         {
             Assert.True(Environment.TickCount64 < until, $"It is still {row.Status}.");
             // Leaps shorter than a lease: the host lives.

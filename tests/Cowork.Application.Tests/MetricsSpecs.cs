@@ -13,7 +13,7 @@ public sealed class MetricsSpecs
 {
     static readonly DateTimeOffset Start = new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
 
-    readonly List<Recorded> log = [];
+    readonly List<RecordedEvent> log = [];
 
     [Fact]
     public async Task Runs_are_counted_by_the_state_that_they_are_in()
@@ -101,9 +101,9 @@ public sealed class MetricsSpecs
         {
             Assert.Equal(whole, Told(await Rows(log[..cut], log[cut..])));
         }
-        Assert.Equal(whole, Told(await Rows([.. log.Select(e => new List<Recorded> { e })])));
+        Assert.Equal(whole, Told(await Rows([.. log.Select(e => new List<RecordedEvent> { e })])));
 
-        static string Told(Dictionary<RowKey, FollowedRow> rows) => string.Join('\n', rows.OrderBy(r => r.Key.Key, StringComparer.Ordinal)
+        static string Told(Dictionary<RowKey, ProjectedRow> rows) => string.Join('\n', rows.OrderBy(r => r.Key.Key, StringComparer.Ordinal)
             .Select(r => $"{r.Key} {r.Value.Created} {r.Value.Updated} {System.Text.Encoding.UTF8.GetString(r.Value.Value!.Json.Span)}"));
     }
 
@@ -117,7 +117,7 @@ public sealed class MetricsSpecs
     [Fact]
     public async Task What_hosts_did_is_counted_once_whatever_they_died_of()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var first = bench.AddHost("n1");
         await first.OpenSession("s");
         for (var i = 0; i < 5; i++)
@@ -161,31 +161,31 @@ public sealed class MetricsSpecs
 
     static LlmResponse Answered(long input, long output, long? cost) => new(1, 1, "m", "stop", "00", input, output, 0, cost, default);
 
-    void Tell(string run, int second, RunEvent e, string org = Bench.Org)
+    void Tell(string run, int second, RunEvent e, string org = RunHarness.Org)
     {
         var at = Start.AddSeconds(second);
         log.Add(new(org, $"run-{run}", 1, Guid.Empty, EventTypes.ByType[e.GetType()], e with { At = at }, default, at, "user:ann", "", log.Count + 1));
     }
 
-    async Task<MetricsRow.OfTenant> Of(string org = Bench.Org) =>
+    async Task<MetricsRow.OfTenant> Of(string org = RunHarness.Org) =>
         (MetricsRow.OfTenant)Metrics.Model.Read((await Rows())[new(org, Metrics.TenantKey)].Value!.Json.Span);
 
-    static async Task<MetricsRow.OfTenant> Of(Bench bench)
+    static async Task<MetricsRow.OfTenant> Of(RunHarness bench)
     {
-        var projector = new Projector(bench.Engine, ReadModels.Following, bench.Clock, Microsoft.Extensions.Logging.Abstractions.NullLogger<Projector>.Instance);
+        var projector = new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, Microsoft.Extensions.Logging.Abstractions.NullLogger<Projector>.Instance);
         await projector.CatchUp(default);
         Assert.Empty(projector.Parked);
-        return (MetricsRow.OfTenant)Metrics.Model.Read((await ((IRows)bench.Engine).Get(Bench.Org, Metrics.Model.Table, Metrics.TenantKey, default))!.Json.Span);
+        return (MetricsRow.OfTenant)Metrics.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Metrics.Model.Table, Metrics.TenantKey, default))!.Json.Span);
     }
 
     /// <summary>The rows after batches of events, the whole log when none are given.</summary>
-    async Task<Dictionary<RowKey, FollowedRow>> Rows(params List<List<Recorded>> batches)
+    async Task<Dictionary<RowKey, ProjectedRow>> Rows(params List<List<RecordedEvent>> batches)
     {
-        var rows = new Dictionary<RowKey, FollowedRow>();
+        var rows = new Dictionary<RowKey, ProjectedRow>();
         foreach (var batch in batches.Count == 0 ? [log] : batches)
         {
             var wanted = batch.Where(e => Metrics.Model.Types.Contains(e.Type)).ToList();
-            var changed = await FollowedRow.Fold(Metrics.Model, wanted, keys => new(
+            var changed = await ProjectedRow.Fold(Metrics.Model, wanted, keys => new(
                 keys.Where(rows.ContainsKey).ToDictionary(k => k, k => new Row(k.Key, rows[k].Created, rows[k].Updated, rows[k].Value!.Json))));
             foreach (var row in changed)
             {

@@ -36,7 +36,7 @@ public sealed class ModelFaultSpecs
     [InlineData(529)]
     public async Task A_provider_that_cannot_now_is_asked_again(int status)
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStatus(status, """{"error":{"message":"Not now."}}""").ThenStatus(status, "<html>").ThenStream(bench.Wire.Say("now"));
         var events = await bench.Run();
         Assert.IsType<RunCompleted>(events[^1]);
@@ -59,7 +59,7 @@ public sealed class ModelFaultSpecs
     [InlineData(307, ": it sends us elsewhere; configure that address")]
     public async Task A_provider_that_will_never_is_asked_once(int status, string words)
     {
-        await using var bench = new ModelBench("anthropic");
+        await using var bench = new ModelHarness("anthropic");
         bench.Server.ThenStatus(status, """{"error":{"message":"Nonsense."}}""", "Location: http://127.0.0.1:1/");
         Assert.Equal(new("model_refused", $"The model \"clever\" answered {status}{words}"), Failure(await bench.Run()));
         Assert.Single(bench.Server.Asked);
@@ -68,7 +68,7 @@ public sealed class ModelFaultSpecs
     [Fact]
     public async Task An_empty_account_is_not_asked_again()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStatus(429, """{"error":{"message":"You exceeded your current quota.","code":"insufficient_quota"}}""");
         Assert.Equal("model_refused", Failure(await bench.Run()).Code);
     }
@@ -76,7 +76,7 @@ public sealed class ModelFaultSpecs
     [Fact]
     public async Task After_the_last_attempt_the_run_fails()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         for (var i = 0; i < 5; i++)
         {
             bench.Server.ThenStatus(503, "");
@@ -92,7 +92,7 @@ public sealed class ModelFaultSpecs
     [InlineData(true)]
     public async Task A_provider_is_left_alone_for_as_long_as_it_wants(bool asDate)
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         var until = bench.Clock.GetUtcNow().AddSeconds(7);
         bench.Server.ThenStatus(429, "{}", $"Retry-After: {(asDate ? until.ToString("R", CultureInfo.InvariantCulture) : "7")}").ThenStream(bench.Wire.Say("now"));
         var run = await bench.Send();
@@ -106,7 +106,7 @@ public sealed class ModelFaultSpecs
     [Fact]
     public async Task A_provider_that_wants_to_be_left_alone_for_too_long_is()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStatus(429, "{}", "Retry-After: 3600");
         Assert.Equal("model_unavailable", Failure(await bench.Run()).Code);
     }
@@ -118,7 +118,7 @@ public sealed class ModelFaultSpecs
         listener.Start();
         var port = ((IPEndPoint)listener.LocalEndpoint).Port;
         listener.Stop();
-        await using var bench = new ModelBench("openai", s => s with { BaseUrl = new($"http://127.0.0.1:{port}/v1"), Retries = s.Retries with { Attempts = 2 } });
+        await using var bench = new ModelHarness("openai", s => s with { BaseUrl = new($"http://127.0.0.1:{port}/v1"), Retries = s.Retries with { Attempts = 2 } });
         var events = await bench.Run();
         Assert.Equal("model_unavailable", Failure(events).Code);
         Assert.Single(events.OfType<ModelRetried>());
@@ -127,7 +127,7 @@ public sealed class ModelFaultSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task Text_that_was_shown_before_the_stream_broke_does_not_count(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         var shown = new TaskCompletionSource();
         bench.Server
@@ -156,7 +156,7 @@ public sealed class ModelFaultSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task A_stream_that_breaks_again_and_again_fails_the_run(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Retries = s.Retries with { Attempts = 3 } });
+        await using var bench = new ModelHarness(provider, s => s with { Retries = s.Retries with { Attempts = 3 } });
         var wire = bench.Wire;
         bench.Server.ThenCut([.. wire.Begin, wire.Text("one")]).ThenStream([.. wire.Begin, wire.Text("two")]).ThenCut();
         Assert.Equal("model_failed", Failure(await bench.Run()).Code);
@@ -176,7 +176,7 @@ public sealed class ModelFaultSpecs
     [InlineData("anthropic", "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}")]
     public async Task A_piece_that_makes_no_sense_is_not_guessed_at(string provider, string data)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         bench.Server.ThenStream([.. wire.Begin, wire.Text("half"), data, .. wire.End()]).ThenStream(wire.Say("whole"));
         var events = await bench.Run();
@@ -189,7 +189,7 @@ public sealed class ModelFaultSpecs
     [InlineData("application/json")]
     public async Task A_page_is_no_stream(string type)
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.Then(async e =>
         {
             await e.Head(200, type);
@@ -202,7 +202,7 @@ public sealed class ModelFaultSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task Cancelling_stops_a_stream_at_once_and_the_provider_hears_of_it(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         var gone = new TaskCompletionSource();
         bench.Server.Then(async e =>
@@ -218,7 +218,7 @@ public sealed class ModelFaultSpecs
         var run = await bench.Send();
         await bench.Until(async () => (await bench.Events(run)).Any(e => e is OutputDelta), TimeSpan.FromMilliseconds(100));
         var standing = bench.Clock.GetUtcNow();
-        Assert.Null(await bench.Host.Commands.Execute(Bench.Org, Bench.User, new CancelRun(run, null), default));
+        Assert.Null(await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
         await bench.Until(async () => (await bench.Events(run))[^1] is RunCancelled);
         await gone.Task.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(standing, bench.Clock.GetUtcNow()); // nothing waited for a time-out
@@ -227,11 +227,11 @@ public sealed class ModelFaultSpecs
     [Fact]
     public async Task Cancelling_ends_the_wait_for_the_next_attempt()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStatus(429, "{}", "Retry-After: 60");
         var run = await bench.Send();
         await bench.Until(async () => (await bench.Events(run))[^1] is ModelRetried);
-        Assert.Null(await bench.Host.Commands.Execute(Bench.Org, Bench.User, new CancelRun(run, null), default));
+        Assert.Null(await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
         await bench.Until(async () => (await bench.Events(run))[^1] is RunCancelled);
         Assert.Single(bench.Server.Asked);
     }
@@ -239,7 +239,7 @@ public sealed class ModelFaultSpecs
     [Fact]
     public async Task A_provider_that_does_not_begin_is_given_up()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.Then(e => e.Gone());
         var asking = bench.Client.GetResponseAsync([new(ChatRole.User, "?")]);
         await bench.Server.NextRequest();
@@ -252,7 +252,7 @@ public sealed class ModelFaultSpecs
     [InlineData(30, 15, "took longer than 00:15:00")]
     public async Task A_provider_that_stops_in_the_middle_is_given_up(int between, int whole, string words)
     {
-        await using var bench = new ModelBench(
+        await using var bench = new ModelHarness(
             "anthropic", s => s with { Timeouts = s.Timeouts with { Between = TimeSpan.FromMinutes(between), Whole = TimeSpan.FromMinutes(whole) } });
         bench.Server.Then(async e =>
         {
@@ -276,38 +276,38 @@ public sealed class ModelFaultSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task The_key_is_told_to_nobody(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Retries = s.Retries with { Attempts = 2 } });
+        await using var bench = new ModelHarness(provider, s => s with { Retries = s.Retries with { Attempts = 2 } });
         bench.Server
-            .ThenStatus(500, $$$"""{"error":{"message":"Bad header: {{{ModelBench.Key}}}"}}""")
-            .ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"I was called with {{{ModelBench.Key}}}"}}"""]);
+            .ThenStatus(500, $$$"""{"error":{"message":"Bad header: {{{ModelHarness.Key}}}"}}""")
+            .ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"I was called with {{{ModelHarness.Key}}}"}}"""]);
         var events = await bench.Run();
         Assert.Contains("Bad header: ***", events.OfType<ModelRetried>().Single().Message);
         Assert.Contains("called with ***", Failure(events).Message);
         foreach (var e in events)
         {
-            Assert.DoesNotContain(ModelBench.Key, Encoding.UTF8.GetString(EventJson.Write(e)));
+            Assert.DoesNotContain(ModelHarness.Key, Encoding.UTF8.GetString(EventJson.Write(e)));
         }
         // Nor a part of it, where a long message is cut.
-        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 262)}}}{{{ModelBench.Key}}}"}}"""]);
+        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 262)}}}{{{ModelHarness.Key}}}"}}"""]);
         var cut = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
-        Assert.DoesNotContain(ModelBench.Key[..4], cut.Message);
-        bench.Server.ThenStatus(401, $$$"""{"error":{"message":"Incorrect API key provided: {{{ModelBench.Key[..8]}}}***"}}""");
+        Assert.DoesNotContain(ModelHarness.Key[..4], cut.Message);
+        bench.Server.ThenStatus(401, $$$"""{"error":{"message":"Incorrect API key provided: {{{ModelHarness.Key[..8]}}}***"}}""");
         var refused = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
-        Assert.DoesNotContain(ModelBench.Key[..8], refused.ToString());
-        Assert.DoesNotContain(ModelBench.Key, new ModelSettings { Name = "n", Provider = provider, Model = "m", Key = ModelBench.Key }.ToString());
+        Assert.DoesNotContain(ModelHarness.Key[..8], refused.ToString());
+        Assert.DoesNotContain(ModelHarness.Key, new ModelSettings { Name = "n", Provider = provider, Model = "m", Key = ModelHarness.Key }.ToString());
     }
 
     [Fact]
     public async Task A_model_without_a_key_at_a_provider_that_wants_one_is_not_asked()
     {
-        await using var bench = new ModelBench("openai", s => s with { Key = null, BaseUrl = null });
+        await using var bench = new ModelHarness("openai", s => s with { Key = null, BaseUrl = null });
         Assert.Equal(new("model_refused", "The model \"clever\" has no key."), Failure(await bench.Run()));
     }
 
     [Theory, MemberData(nameof(Providers))]
     public async Task Any_bytes_end_as_an_answer_or_as_an_error_with_a_name(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Retries = ModelRetries.None });
+        await using var bench = new ModelHarness(provider, s => s with { Retries = ModelRetries.None });
         var wire = bench.Wire;
         string[] whole =
         [

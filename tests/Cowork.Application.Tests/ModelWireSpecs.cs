@@ -19,7 +19,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task An_answer_is_recorded_with_its_text_model_usage_and_cost(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         bench.Server.ThenStream([.. bench.Wire.Begin, bench.Wire.Text("Good "), bench.Wire.Text("morning."), .. bench.Wire.End(input: 1_000, output: 20, cached: 400)]);
         var events = await bench.Run();
         var answer = Assert.Single(events.OfType<LlmResponse>());
@@ -35,7 +35,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task Without_a_price_the_cost_is_not_known(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Price = null });
+        await using var bench = new ModelHarness(provider, s => s with { Price = null });
         bench.Server.ThenStream(bench.Wire.Say("x"));
         Assert.Null((await bench.Run()).OfType<LlmResponse>().Single().CostMicroUsd);
     }
@@ -43,14 +43,14 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task A_request_says_what_the_provider_wants_to_hear(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Request = s.Request.Add("temperature", JsonElement.Parse("0.2")).Add("model", JsonElement.Parse("\"x\"")) });
+        await using var bench = new ModelHarness(provider, s => s with { Request = s.Request.Add("temperature", JsonElement.Parse("0.2")).Add("model", JsonElement.Parse("\"x\"")) });
         bench.Server.ThenStream(bench.Wire.Say("x"));
         await bench.Run("What is \"this\"? ü");
         var asked = Assert.Single(bench.Server.Asked);
         Assert.StartsWith($"POST /v1/{(provider == "openai" ? "chat/completions" : "messages")} ", asked.Target);
         Assert.Equal("application/json", asked.Headers["Content-Type"]);
         Assert.Equal(
-            provider == "openai" ? $"Bearer {ModelBench.Key}" : ModelBench.Key, asked.Headers[provider == "openai" ? "Authorization" : "x-api-key"]);
+            provider == "openai" ? $"Bearer {ModelHarness.Key}" : ModelHarness.Key, asked.Headers[provider == "openai" ? "Authorization" : "x-api-key"]);
         var body = asked.Body;
         Assert.Equal(("m", true, 300, 0.2), (
             body.GetProperty("model").GetString(), body.GetProperty("stream").GetBoolean(), body.GetProperty("max_tokens").GetInt32(),
@@ -65,7 +65,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task No_key_is_sent_where_none_is_wanted(string provider)
     {
-        await using var bench = new ModelBench(provider, s => s with { Key = null });
+        await using var bench = new ModelHarness(provider, s => s with { Key = null });
         bench.Server.ThenStream(bench.Wire.Say("x"));
         Assert.IsType<RunCompleted>((await bench.Run())[^1]);
         Assert.DoesNotContain(Assert.Single(bench.Server.Asked).Headers.Keys, k => k is "Authorization" or "x-api-key");
@@ -74,7 +74,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task Two_calls_that_come_interleaved_are_two_calls(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         bench.Server
             .ThenStream([
@@ -99,7 +99,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task Broken_arguments_are_recorded_as_they_were_written_and_the_model_is_told(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         bench.Server
             .ThenStream([.. wire.Begin, wire.CallBegin(0, "id_a", "read_file"), wire.CallPiece(0, "{\\\"path\\\": \\\"a"), .. wire.End("tool_calls")])
@@ -108,7 +108,7 @@ public sealed class ModelWireSpecs
         Assert.Equal(Content.Of("{\"path\": \"a"), events.OfType<ToolCall>().Single().Input);
         Assert.True(events.OfType<ToolResult>().Single().IsError);
         Assert.Contains("not JSON", await bench.Text(events.OfType<ToolResult>().Single().Content));
-        Assert.Empty(bench.Bench.Tool.Calls);
+        Assert.Empty(bench.Harness.Tool.Calls);
         Assert.IsType<RunCompleted>(events[^1]);
 
         var again = bench.Server.Asked.Last().Body.GetProperty("messages").EnumerateArray().First(m => m.GetProperty("role").GetString() == "assistant");
@@ -121,7 +121,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task NUL_and_halves_of_characters_break_nothing(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         var wire = bench.Wire;
         bench.Server
             .ThenStream([
@@ -139,7 +139,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task An_empty_answer_is_an_empty_reply(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         bench.Server.ThenStream([.. bench.Wire.Begin, .. bench.Wire.End(output: 0)]).ThenStream(bench.Wire.Say("second"));
         var events = await bench.Run();
         Assert.Equal(Content.Of(""), events.OfType<AssistantReply>().Single().Content);
@@ -152,7 +152,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Providers))]
     public async Task An_answer_cut_at_its_limit_says_so(string provider)
     {
-        await using var bench = new ModelBench(provider);
+        await using var bench = new ModelHarness(provider);
         bench.Server.ThenStream([.. bench.Wire.Begin, bench.Wire.Text("and then"), .. bench.Wire.End("length")]);
         Assert.Equal("length", (await bench.Run()).OfType<LlmResponse>().Single().StopReason);
     }
@@ -178,7 +178,7 @@ public sealed class ModelWireSpecs
     [Theory, MemberData(nameof(Strange))]
     public async Task What_is_not_known_is_passed_over(string provider, string data)
     {
-        await using var bench = new ModelBench(provider, s => s with { Retries = ModelRetries.None });
+        await using var bench = new ModelHarness(provider, s => s with { Retries = ModelRetries.None });
         var wire = bench.Wire;
         bench.Server.ThenStream([.. wire.Begin, wire.Text("be"), data, wire.Text("fore"), .. wire.End()]);
         var events = await bench.Run();
@@ -192,7 +192,7 @@ public sealed class ModelWireSpecs
     [InlineData("""[{"function":{"name":"read_file","arguments":"{\"path\":\"x\"}"}},{"function":{"name":"read_file","arguments":"{\"path\":\"y\"}"}}]""")]             // nor id
     public async Task Calls_of_looser_servers_are_told_apart(string calls)
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStream($$$"""{"choices":[{"delta":{"tool_calls":{{{calls}}}},"finish_reason":"tool_calls"}]}""", "[DONE]").ThenStream(bench.Wire.Say("done"));
         var events = await bench.Run();
         Assert.Equal([Content.Of("{\"path\":\"x\"}"), Content.Of("{\"path\":\"y\"}")], events.OfType<ToolCall>().Select(c => c.Input));
@@ -202,7 +202,7 @@ public sealed class ModelWireSpecs
     [Fact]
     public async Task A_stream_without_usage_counts_nothing()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStream("""{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}""");
         var answer = (await bench.Run()).OfType<LlmResponse>().Single();
         Assert.Equal((0, 0, null, "clever"), (answer.InputTokens, answer.OutputTokens, answer.CachedTokens, answer.Model));
@@ -214,7 +214,7 @@ public sealed class ModelWireSpecs
         var digests = new List<string>();
         for (var i = 0; i < 2; i++)
         {
-            await using var bench = new ModelBench("openai");
+            await using var bench = new ModelHarness("openai");
             bench.Server.ThenStream(bench.Wire.Say("x"));
             digests.Add((await bench.Run()).OfType<LlmResponse>().Single().RequestSha256);
         }
@@ -224,7 +224,7 @@ public sealed class ModelWireSpecs
     [Fact]
     public async Task An_answer_in_one_piece_is_the_streamed_one()
     {
-        await using var bench = new ModelBench("anthropic");
+        await using var bench = new ModelHarness("anthropic");
         bench.Server.ThenStream(bench.Wire.Say("one ", "piece"));
         var answer = await bench.Client.GetResponseAsync([new(ChatRole.User, "?")]);
         Assert.Equal(("one piece", 10L), (answer.Text, answer.Usage?.InputTokenCount));

@@ -22,7 +22,7 @@ public sealed class NotesSpecs
     [InlineData("anthropic")]
     public async Task The_model_that_answered_a_run_is_asked_once_what_to_keep_of_it(string provider)
     {
-        await using var bench = new ModelBench(provider, notes: true);
+        await using var bench = new ModelHarness(provider, notes: true);
         bench.Server
             .ThenStream(bench.Wire.Say("On Friday."))
             .ThenStream([.. bench.Wire.Begin, bench.Wire.Text(Noted), .. bench.Wire.End(input: 300, output: 40, cached: 100)]);
@@ -44,7 +44,7 @@ public sealed class NotesSpecs
         Assert.Contains("When is the launch?", asked, StringComparison.Ordinal);
         Assert.Contains("On Friday.", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("\"tools\"", asked, StringComparison.Ordinal);
-        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Bench.Engine.OfRun(Bench.Org, "s", run, default)).TakeLast(2).Select(e => e.Type));
+        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, "s", run, default)).TakeLast(2).Select(e => e.Type));
     }
 
     [Theory]
@@ -62,7 +62,7 @@ public sealed class NotesSpecs
     [InlineData("{\\\"summary\\\": \\\"cut o")]
     public async Task What_makes_no_sense_is_replaced_by_what_a_rule_extracts_and_the_event_says_so(string answer)
     {
-        await using var bench = new ModelBench("openai", notes: true);
+        await using var bench = new ModelHarness("openai", notes: true);
         bench.Server.ThenStream(bench.Wire.Say("From the files:\\n- plan.txt:1: Friday")).ThenStream(bench.Wire.Say(answer));
         await bench.Run("When is the launch?");
         var notes = await Written(bench, 2);
@@ -81,7 +81,7 @@ public sealed class NotesSpecs
     [InlineData("{\\\"summary\\\": \\\"a\\\\u0000b\\\"}", "a\\u0000b", false)]
     public async Task A_sensible_answer_is_taken_out_of_what_surrounds_it(string answer, string summary, bool learned)
     {
-        await using var bench = new ModelBench("openai", notes: true);
+        await using var bench = new ModelHarness("openai", notes: true);
         bench.Server.ThenStream(bench.Wire.Say("On Friday.")).ThenStream(bench.Wire.Say(answer));
         await bench.Run();
         var notes = await Written(bench, learned ? 2 : 1);
@@ -94,7 +94,7 @@ public sealed class NotesSpecs
     [InlineData(503, 3, "model_unavailable")]
     public async Task A_model_that_fails_for_good_is_asked_as_often_as_it_may_and_then_a_rule_extracts(int status, int requests, string code)
     {
-        await using var bench = new ModelBench("openai", s => s with { Retries = s.Retries with { Attempts = 3 } }, notes: true);
+        await using var bench = new ModelHarness("openai", s => s with { Retries = s.Retries with { Attempts = 3 } }, notes: true);
         bench.Server.ThenStream(bench.Wire.Say("On Friday."));
         Enumerable.Range(0, requests).ToList().ForEach(_ => bench.Server.ThenStatus(status, "{}"));
         await bench.Run("When?");
@@ -107,7 +107,7 @@ public sealed class NotesSpecs
     [Fact]
     public async Task A_model_that_fails_at_first_is_asked_again()
     {
-        await using var bench = new ModelBench("openai", notes: true);
+        await using var bench = new ModelHarness("openai", notes: true);
         bench.Server.ThenStream(bench.Wire.Say("On Friday.")).ThenStatus(529, "{}").ThenCut(bench.Wire.Text("{")).ThenStream(bench.Wire.Say(Noted));
         await bench.Run();
         var notes = await Written(bench, 2);
@@ -119,43 +119,43 @@ public sealed class NotesSpecs
     public async Task Notes_stay_in_the_trace_of_the_request_that_asked_for_their_run()
     {
         const string Trace = "0af7651916cd43dd8448eb211c80319c";
-        var bench = new Bench { Memory = new() };
+        var bench = new RunHarness { Memory = new() };
         bench.Models["notetaker"] = new Notetaker(bench.Model);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(Bench.Org, Bench.User with { Correlation = Trace }, new("s", "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User with { Correlation = Trace }, new("s", "one", "notetaker", null, null), default);
         await Work(bench, host);
-        var written = (await bench.Engine.Feed(Bench.Org, "s", 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
+        var written = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
         Assert.Equal([("agent", Trace), ("agent", Trace)], written.Select(e => (e.Actor, e.Correlation)));
     }
 
     [Fact]
     public async Task A_run_that_did_not_complete_leaves_no_notes()
     {
-        await using var bench = new ModelBench("openai", notes: true);
+        await using var bench = new ModelHarness("openai", notes: true);
         bench.Server.ThenStatus(400, "{}");
         Assert.IsType<RunEvent.RunFailed>((await bench.Run())[^1]);
-        Assert.Empty(bench.Bench.Engine.Jobs);
-        Assert.Empty(await Memories(bench.Bench));
+        Assert.Empty(bench.Harness.Engine.Jobs);
+        Assert.Empty(await Memories(bench.Harness));
     }
 
     [Fact]
     public async Task By_rule_the_notes_are_committed_with_the_runs_end_and_nobody_is_asked()
     {
-        await using var bench = new ModelBench("openai");
+        await using var bench = new ModelHarness("openai");
         bench.Server.ThenStream(bench.Wire.Say("On Friday."));
         var run = await bench.Send("When?");
         var events = await bench.Ended(run);
-        var note = Assert.Single(await Memories(bench.Bench));
+        var note = Assert.Single(await Memories(bench.Harness));
         Assert.Equal((Content.Of("Asked: When? Answered: On Friday."), new EventRef($"run-{run}", events.Count), null), (note.Text, note.Event, note.Notes));
         Assert.Single(bench.Server.Asked);
-        Assert.Empty(bench.Bench.Engine.Jobs);
+        Assert.Empty(bench.Harness.Engine.Jobs);
     }
 
     [Fact]
     public async Task The_offline_model_is_asked_for_no_notes()
     {
-        var bench = new Bench { Memory = new(), Options = new() { DefaultModel = "offline" } };
+        var bench = new RunHarness { Memory = new(), Options = new() { DefaultModel = "offline" } };
         bench.Models["offline"] = new OfflineModel(new(Policy.BuiltIn), bench.Clock);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
@@ -172,12 +172,12 @@ public sealed class NotesSpecs
         {
             for (var at = 0; ; at++)
             {
-                var bench = new Bench { Memory = new(), Model = new() };
+                var bench = new RunHarness { Memory = new(), Model = new() };
                 var notetaker = new Notetaker(bench.Model);
                 bench.Models["notetaker"] = notetaker;
                 var host = bench.AddHost("n0");
                 await host.OpenSession("s");
-                await host.Turns.Submit(Bench.Org, Bench.User, new("s", "go", "notetaker", null, null), default);
+                await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "go", "notetaker", null, null), default);
                 var (commits, died) = (0, false);
                 bench.Engine.FailPoint = (_, happened) =>
                 {
@@ -211,12 +211,12 @@ public sealed class NotesSpecs
     [Fact]
     public async Task Notes_that_come_in_another_order_than_their_runs_lose_nothing()
     {
-        var bench = new Bench { Memory = new() };
+        var bench = new RunHarness { Memory = new() };
         bench.Models["notetaker"] = new Notetaker(bench.Model);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(Bench.Org, Bench.User, new("s", "one", "notetaker", null, null), default);
-        await host.Turns.Submit(Bench.Org, Bench.User, new("s", "two", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "two", "notetaker", null, null), default);
         var claims = new Stack<Claim>();
         await Work(bench, host, claim =>
         {
@@ -234,12 +234,12 @@ public sealed class NotesSpecs
     [Fact]
     public async Task A_session_that_was_deleted_is_not_remembered_and_nobody_is_asked()
     {
-        var bench = new Bench { Memory = new() };
+        var bench = new RunHarness { Memory = new() };
         var notetaker = new Notetaker(bench.Model);
         bench.Models["notetaker"] = notetaker;
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(Bench.Org, Bench.User, new("s", "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", "notetaker", null, null), default);
         var deleted = false;
         await Work(bench, host, _ =>
         {
@@ -247,7 +247,7 @@ public sealed class NotesSpecs
             return false;
         });
         Assert.True(deleted);
-        Assert.Null(await ((ICommands)host.Commands).Execute(Bench.Org, Bench.User, new DeleteSession("s"), default));
+        Assert.Null(await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, new DeleteSession("s"), default));
         host.Node.Die();
         host = bench.AddHost("n1");
         host.Node.ClaimDue();
@@ -260,7 +260,7 @@ public sealed class NotesSpecs
     [Fact]
     public async Task What_is_retrieved_and_recalled_names_the_run_and_the_event_that_it_came_from()
     {
-        var bench = new Bench { Options = new() { DefaultModel = "notetaker" }, Memory = new() };
+        var bench = new RunHarness { Options = new() { DefaultModel = "notetaker" }, Memory = new() };
         bench.Models["notetaker"] = new Notetaker(bench.Model);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
@@ -269,20 +269,20 @@ public sealed class NotesSpecs
         await Work(bench, host);
         var second = await host.Send("t", "kraken");
         await Work(bench, host);
-        var retrieval = (await bench.Engine.Load(Bench.Org, $"run-{second}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
+        var retrieval = (await bench.Engine.Load(RunHarness.Org, $"run-{second}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
         Assert.Equal(["learning", "session_summary"], retrieval.Provenance.Select(p => p.Kind).Order());
         foreach (var from in retrieval.Provenance)
         {
             Assert.Equal(($"run_{first}", 1), (from.RunId, from.Version));
-            var e = (await bench.Engine.Load(Bench.Org, from.Event!.StreamId, from.Event.Version - 1, 1, default)).Events.Single();
+            var e = (await bench.Engine.Load(RunHarness.Org, from.Event!.StreamId, from.Event.Version - 1, 1, default)).Events.Single();
             Assert.Equal("run_completed.v1", e.Type);
-            var memory = (await bench.Engine.Load(Bench.Org, $"memory-{Ids.Key(from.Id, "mem")}", from.Version!.Value - 1, 1, default)).Events.Single();
+            var memory = (await bench.Engine.Load(RunHarness.Org, $"memory-{Ids.Key(from.Id, "mem")}", from.Version!.Value - 1, 1, default)).Events.Single();
             Assert.Equal((MemoryWritten)memory.Event with { At = default }, new MemoryWritten(
                 from.Id, from.Kind, retrieval.Context[retrieval.Provenance.IndexOf(from)], "s", $"run_{first}", default, from.Event, ((MemoryWritten)memory.Event).Notes));
         }
         var recall = new Recall(new MemoryBook(host.Commands, new RunQueries(bench.Engine), bench.Blobs));
         var outcome = await recall.Run(
-            new(Bench.Org, "s", first, "/w", "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
+            new(RunHarness.Org, "s", first, "/w", "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         var version = retrieval.Provenance[0].Event!.Version;
         Assert.Contains($"(learning; run_{first}, event {version}): Kraken (the source).", outcome.Text, StringComparison.Ordinal);
     }
@@ -290,7 +290,7 @@ public sealed class NotesSpecs
     [Fact]
     public async Task What_remember_keeps_names_the_event_that_its_run_had_come_to()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", "go");
@@ -298,8 +298,8 @@ public sealed class NotesSpecs
         var version = 0L;
         bench.Model.Before = async ct =>
         {
-            version = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, 100, ct)).Version;
-            await book.Remember(new(Bench.Org, "s", run, "/w", $"run_{run}:2", 1), "kraken", ct);
+            version = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, 100, ct)).Version;
+            await book.Remember(new(RunHarness.Org, "s", run, "/w", $"run_{run}:2", 1), "kraken", ct);
         };
         await Work(bench, host);
         var memory = (await Memories(bench)).Single(m => m.Kind == "memory");
@@ -308,20 +308,20 @@ public sealed class NotesSpecs
     }
 
     /// <summary>The memories when there are so many and no job is left.</summary>
-    static async Task<List<MemoryWritten>> Written(ModelBench bench, int count)
+    static async Task<List<MemoryWritten>> Written(ModelHarness bench, int count)
     {
-        await bench.Until(() => Task.FromResult(bench.Bench.Engine.Jobs.Count == 0), TimeSpan.FromMilliseconds(100));
-        var notes = await Memories(bench.Bench);
+        await bench.Until(() => Task.FromResult(bench.Harness.Engine.Jobs.Count == 0), TimeSpan.FromMilliseconds(100));
+        var notes = await Memories(bench.Harness);
         Assert.Equal(count, notes.Count);
-        await Consistent(bench.Bench);
+        await Consistent(bench.Harness);
         return notes;
     }
 
-    static async Task<List<MemoryWritten>> Memories(Bench bench) =>
-        [.. (await bench.Engine.Feed(Bench.Org, null, 0, int.MaxValue, default)).Entries.Where(e => e.Type == "memory_written.v1")
+    static async Task<List<MemoryWritten>> Memories(RunHarness bench) =>
+        [.. (await bench.Engine.Feed(RunHarness.Org, null, 0, int.MaxValue, default)).Entries.Where(e => e.Type == "memory_written.v1")
             .Select(e => (MemoryWritten)EventJson.Read(e.Type, e.Data.Span, e.At))];
 
-    static async Task Consistent(Bench bench)
+    static async Task Consistent(RunHarness bench)
     {
         foreach (var model in ReadModels.All)
         {
@@ -331,7 +331,7 @@ public sealed class NotesSpecs
 
     /// <summary>Does what the host has to do, one after another, until nothing is left; false: it died.</summary>
     /// <param name="notes">Takes the claims of notes instead; false: that was the last.</param>
-    static async Task<bool> Work(Bench bench, Bench.Host host, Func<Claim, bool>? notes = null)
+    static async Task<bool> Work(RunHarness bench, RunHarness.Host host, Func<Claim, bool>? notes = null)
     {
         using var idle = new CancellationTokenSource(TimeSpan.FromSeconds(10));
         await foreach (var (claim, lost) in host.Node.Claims(idle.Token))

@@ -23,7 +23,7 @@ public sealed class ScheduleSpecs
 
     static readonly Origin Ann = new("user:ann");
 
-    readonly Bench bench = new();
+    readonly RunHarness bench = new();
 
     /// <summary>Cancelled, as far as the code can tell: nothing may be recorded of it.</summary>
     sealed class HostDiedException : OperationCanceledException;
@@ -54,11 +54,11 @@ public sealed class ScheduleSpecs
         var host = await Ready(Every(3600));
         await Settle(host);
         var run = Assert.Single(await Runs());
-        var feed = (await bench.Engine.Feed(Bench.Org, "s", 0, 100, default)).Entries;
+        var feed = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries;
         Assert.Equal(
             ["session_created", "schedule_created", "schedule_triggered", "run_created", "run_queued"], feed.Take(5).Select(e => EventTypes.FeedType(e.Type)));
         Assert.Contains("\"mode\":\"automatic\"", System.Text.Encoding.UTF8.GetString(feed[2].Data.Span));
-        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run.RunId["run_".Length..], default);
+        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run.RunId["run_".Length..], default);
         Assert.Null(TraceVerifier.Verify(bundle).Fault);
         Assert.Contains("schedule_triggered", System.Text.Encoding.UTF8.GetString(bundle!));
     }
@@ -98,7 +98,7 @@ public sealed class ScheduleSpecs
         await Settle(planner);
         bench.Clock.Advance(TimeSpan.FromSeconds(60));
         await Settle(planner);
-        Assert.NotNull((await planner.Scheduled.Trigger(Bench.Org, Bench.User, Key, null, null, default)).Turn);
+        Assert.NotNull((await planner.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Turn);
         Assert.Equal(["fired 0", "skipped 60 overlap", "manual"], await Ledger());
         Assert.Null((await Row()).LastSkip);
 
@@ -174,7 +174,7 @@ public sealed class ScheduleSpecs
     [Fact]
     public async Task A_session_that_takes_no_more_turns_has_its_slots_skipped()
     {
-        var full = new Bench { Options = new() { DefaultModel = "scripted", QueuedPerSessionMax = 1 } };
+        var full = new RunHarness { Options = new() { DefaultModel = "scripted", QueuedPerSessionMax = 1 } };
         var specs = new ScheduleSpecs(full);
         await specs.Ready(Every(60), overlap: Overlap.Queue);
         var planner = specs.Planner("n1");
@@ -202,7 +202,7 @@ public sealed class ScheduleSpecs
         Assert.Empty(bench.Engine.Jobs);
 
         // By hand it runs nevertheless.
-        Assert.NotNull((await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, null, null, default)).Turn);
+        Assert.NotNull((await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Turn);
         Assert.Null(await Do(host, new ResumeSchedule(Key)));
         Assert.Null(await Do(host, new ResumeSchedule(Key)));
         Assert.Equal(("active", At(670)), ((await Row()).Status, (await Row()).NextRunAt));
@@ -218,7 +218,7 @@ public sealed class ScheduleSpecs
         var host = await Ready(Every(60));
         var other = bench.AddHost("n1");
         Assert.Null(await Do(host, new PauseSchedule(Key)));
-        Assert.IsType<Schedule.Paused>(await other.Commands.State(Bench.Org, Schedule.Aggregate, Key, default));
+        Assert.IsType<Schedule.Paused>(await other.Commands.State(RunHarness.Org, Schedule.Aggregate, Key, default));
         Assert.Null(await Do(host, new ResumeSchedule(Key)));
         bench.Clock.Advance(TimeSpan.FromSeconds(60));
         await Settle(other);
@@ -231,7 +231,7 @@ public sealed class ScheduleSpecs
         var host = await Ready(Every(60));
         Assert.Null(await Do(host, new DeleteSchedule(Key)));
         Assert.Empty(bench.Engine.Jobs);
-        Assert.Equal("not_found", (await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, null, null, default)).Refused?.Code);
+        Assert.Equal("not_found", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Refused?.Code);
         Assert.Equal("not_found", await Do(host, new ResumeSchedule(Key)));
         Assert.Empty(await Runs());
         await Consistent();
@@ -241,12 +241,12 @@ public sealed class ScheduleSpecs
     public async Task The_same_wish_twice_is_one_run()
     {
         var host = await Ready(Every(3600));
-        var (first, _) = await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, "once", null, default);
+        var (first, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "once", null, default);
         Assert.Null(await Do(host, new AddSkillVersion(Skill, new(PromptTemplate: Content.Of("{b}"), RequiredParams: ["b"]))));
-        var (again, _) = await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, "once", null, default);
+        var (again, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "once", null, default);
         Assert.Equal((first!.Run, true), (again!.Run, again.Reused));
         Assert.Equal(["manual"], await Ledger());
-        Assert.Equal("missing_params", (await host.Scheduled.Trigger(Bench.Org, Bench.User, Key, "twice", null, default)).Refused?.Code);
+        Assert.Equal("missing_params", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "twice", null, default)).Refused?.Code);
         Assert.Null((await Runs())[0].Source!.Slot);
     }
 
@@ -270,7 +270,7 @@ public sealed class ScheduleSpecs
     [Fact]
     public async Task Every_next_slot_is_found_by_who_was_named_for_it()
     {
-        var specs = new ScheduleSpecs(new Bench { NextTime = static (cron, zone, after) => cron.Next(zone, after)?.AddSeconds(7) });
+        var specs = new ScheduleSpecs(new RunHarness { NextTime = static (cron, zone, after) => cron.Next(zone, after)?.AddSeconds(7) });
         var (clock, host) = (specs.bench.Clock, await specs.Ready(new Timing.Times("*/10 * * * *", "UTC")));
         clock.Advance(TimeSpan.FromSeconds(607));
         await specs.Settle(host);
@@ -282,7 +282,7 @@ public sealed class ScheduleSpecs
         await ((IJobQueue)host.Node).Hurry(Scheduler.JobKind, default);
         await specs.Settle(host);
         Assert.Equal(["fired 607", "skipped 1207 to 2407 missed x3", "caught up 3007", "replanned 3607"], await specs.Ledger());
-        var story = (await specs.bench.Engine.Load(Bench.Org, Schedule.Aggregate.Stream(Key), 0, int.MaxValue, default)).Events;
+        var story = (await specs.bench.Engine.Load(RunHarness.Org, Schedule.Aggregate.Stream(Key), 0, int.MaxValue, default)).Events;
         Assert.Equal([607, 1207, 3007, 3607, 3607, 1807], story.Select(e => NextIn(e.Event)).OfType<DateTimeOffset>().Select(next => (next - At(0)).TotalSeconds));
 
         static DateTimeOffset? NextIn(Event e) => e switch
@@ -303,7 +303,7 @@ public sealed class ScheduleSpecs
     {
         for (var at = 0; ; at++)
         {
-            var specs = new ScheduleSpecs(new Bench());
+            var specs = new ScheduleSpecs(new RunHarness());
             await specs.Ready(Every(60));
             specs.bench.Clock.Advance(TimeSpan.FromSeconds(250));
             var (commits, died) = (0, false);
@@ -503,11 +503,11 @@ public sealed class ScheduleSpecs
     }
 
     public ScheduleSpecs()
-        : this(new Bench())
+        : this(new RunHarness())
     {
     }
 
-    ScheduleSpecs(Bench bench) => this.bench = bench;
+    ScheduleSpecs(RunHarness bench) => this.bench = bench;
 
     static Timing.Interval Every(long seconds, DateTimeOffset? from = null) => new(seconds, from ?? Start);
 
@@ -515,10 +515,10 @@ public sealed class ScheduleSpecs
 
     static ScheduleTarget Target(string skill) => new("s", $"skill_{skill}", null, Content.Of("""{"a":"hello"}"""));
 
-    static async Task<string?> Do(Bench.Host host, ICommand command) => (await ((ICommands)host.Commands).Execute(Bench.Org, Ann, command, default))?.Code;
+    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, Ann, command, default))?.Code;
 
     /// <summary>A host with a session, a skill and a schedule that begins at once, or by its own times.</summary>
-    async Task<Bench.Host> Ready(Timing timing, Misfire misfire = Misfire.One, Overlap overlap = Overlap.Skip)
+    async Task<RunHarness.Host> Ready(Timing timing, Misfire misfire = Misfire.One, Overlap overlap = Overlap.Skip)
     {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
@@ -529,10 +529,10 @@ public sealed class ScheduleSpecs
     }
 
     /// <summary>A host that decides slots and drives no run.</summary>
-    Bench.Host Planner(string name) => bench.AddHost(name, Run);
+    RunHarness.Host Planner(string name) => bench.AddHost(name, Run);
 
     /// <summary>Does what is due, one job after the other, until nothing is.</summary>
-    async Task Settle(Bench.Host host)
+    async Task Settle(RunHarness.Host host)
     {
         host.Node.ClaimDue();
         while (host.Node.Ready > 0)
@@ -557,15 +557,15 @@ public sealed class ScheduleSpecs
     {
         bool read;
 
-        public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => log.Load(org, stream, after, max, ct);
+        public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct) => log.Load(org, stream, after, max, ct);
 
-        public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
+        public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
 
         public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
 
         public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => log.OfRun(org, session, run, ct);
 
-        public IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct)
+        public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct)
         {
             if (!read)
             {
@@ -578,16 +578,16 @@ public sealed class ScheduleSpecs
 
     double Passed() => (bench.Clock.GetUtcNow() - At(0)).TotalSeconds;
 
-    async Task<ScheduleRow> Row() => Schedules.Model.Read((await bench.Engine.Get(Bench.Org, Schedules.Model.Table, Key, default))!.Json.Span);
+    async Task<ScheduleRow> Row() => Schedules.Model.Read((await bench.Engine.Get(RunHarness.Org, Schedules.Model.Table, Key, default))!.Json.Span);
 
     async Task<IReadOnlyList<RunRow>> Runs() =>
-        [.. (await bench.Engine.List(Bench.Org, Projections.Runs.Model.Table, new(Limit: 1_000), default)).Select(row => Projections.Runs.Model.Read(row.Json.Span))];
+        [.. (await bench.Engine.List(RunHarness.Org, Projections.Runs.Model.Table, new(Limit: 1_000), default)).Select(row => Projections.Runs.Model.Read(row.Json.Span))];
 
     /// <summary>What became of the slots, oldest first, in seconds since the clock's beginning.</summary>
     async Task<List<string>> Ledger(string key = Key)
     {
-        var past = await bench.Engine.Load(Bench.Org, Schedule.Aggregate.Stream(key), 0, int.MaxValue, default);
-        return [.. (await LedgerLine.Last(bench.Engine, Bench.Org, key, past.Version, 1_000, default)).Reverse().Select(Words)];
+        var past = await bench.Engine.Load(RunHarness.Org, Schedule.Aggregate.Stream(key), 0, int.MaxValue, default);
+        return [.. (await LedgerLine.Last(bench.Engine, RunHarness.Org, key, past.Version, 1_000, default)).Reverse().Select(Words)];
     }
 
     static string Words(LedgerLine line) => line switch
@@ -607,7 +607,7 @@ public sealed class ScheduleSpecs
             Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
         }
         // A folded state that was put aside is the one that it was.
-        var state = (await bench.AddHost("reader").Commands.State(Bench.Org, Schedule.Aggregate, Key, default));
+        var state = (await bench.AddHost("reader").Commands.State(RunHarness.Org, Schedule.Aggregate, Key, default));
         var json = JsonSerializer.SerializeToUtf8Bytes(state, EventJson.Options.GetTypeInfo(typeof(Schedule)));
         Assert.Equal(state, JsonSerializer.Deserialize(json, EventJson.Options.GetTypeInfo(typeof(Schedule))));
     }

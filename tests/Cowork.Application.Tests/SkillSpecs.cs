@@ -14,7 +14,7 @@ public sealed class SkillSpecs
     const string First = "01k9sk1110000000000000000a";
     const string Second = "01k9sk1110000000000000000b";
 
-    readonly Bench bench = new();
+    readonly RunHarness bench = new();
 
     static SkillDefinition Template(string text, string name = "churn") =>
         new(name, "", "{}", Content.Of(text), SkillTemplate.Parse(text).Template!.RequiredParams, null, []);
@@ -23,9 +23,9 @@ public sealed class SkillSpecs
 
     static JsonElement Json(string text) => JsonElement.Parse(text);
 
-    static async Task<string?> Do(Bench.Host host, ICommand command) => (await ((ICommands)host.Commands).Execute(Bench.Org, Bench.User, command, default))?.Code;
+    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default))?.Code;
 
-    async Task<Bench.Host> Ready(string template = "Show churn by {dimension}.")
+    async Task<RunHarness.Host> Ready(string template = "Show churn by {dimension}.")
     {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
@@ -34,10 +34,10 @@ public sealed class SkillSpecs
     }
 
     async Task<RunEvent.RunCreated> Created(string run) =>
-        (RunEvent.RunCreated)(await bench.Engine.Load(Bench.Org, $"run-{run}", 0, 1, default)).Events[0].Event;
+        (RunEvent.RunCreated)(await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, 1, default)).Events[0].Event;
 
-    static Task<(Turn? Turn, Refusal? Refused)> Run(Bench.Host host, int? version, string? given, string? key = null) =>
-        host.Skills.Submit(Bench.Org, Bench.User, "s", new(First, version, given is null ? null : Json(given)), key, null, default);
+    static Task<(Turn? Turn, Refusal? Refused)> Run(RunHarness.Host host, int? version, string? given, string? key = null) =>
+        host.Skills.Submit(RunHarness.Org, RunHarness.User, "s", new(First, version, given is null ? null : Json(given)), key, null, default);
 
     [Fact]
     public async Task A_run_says_which_version_it_was_made_from()
@@ -68,7 +68,7 @@ public sealed class SkillSpecs
     public async Task Parameters_are_put_in_as_text(string? given, string expected)
     {
         var host = await Ready("[{a}]");
-        var (rendered, refused) = await host.Skills.Render(Bench.Org, new(First, null, given is null ? null : Json(given)), default);
+        var (rendered, refused) = await host.Skills.Render(RunHarness.Org, new(First, null, given is null ? null : Json(given)), default);
         Assert.Equal(expected, rendered?.Prompt ?? $"{refused!.Code} {refused.Status}");
     }
 
@@ -78,10 +78,10 @@ public sealed class SkillSpecs
         var host = await Ready();
         Assert.Null(await Do(host, new CreateSkill(Second, new("rules", "", "{}", null, [], Content.Of("Use tables."), ["recall"]))));
         Assert.Equal("not_found", (await Run(host, 2, """{"dimension":"x"}""")).Refused!.Code);
-        var none = await host.Skills.Submit(Bench.Org, Bench.User, "s", new(Second, null, null), null, null, default);
+        var none = await host.Skills.Submit(RunHarness.Org, RunHarness.User, "s", new(Second, null, null), null, null, default);
         Assert.Equal("skill_without_template", none.Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit("other", Bench.User, "s", new(First, null, null), null, null, default)).Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit(Bench.Org, Bench.User, "t", new(First, null, Json("""{"dimension":"x"}""")), null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit("other", RunHarness.User, "s", new(First, null, null), null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit(RunHarness.Org, RunHarness.User, "t", new(First, null, Json("""{"dimension":"x"}""")), null, null, default)).Refused!.Code);
         Assert.Empty(bench.Engine.Jobs);
     }
 
@@ -123,7 +123,7 @@ public sealed class SkillSpecs
         var a = await Ready("{a}");
         var b = bench.AddHost("n1");
         await Task.WhenAll(Enumerable.Range(0, 40).Select(i => Task.Run(() => Do(i % 2 == 0 ? a : b, new AddSkillVersion(First, Changed($"{{a}} {i}"))))));
-        var live = (Skill.Live)await a.Commands.Fresh(Bench.Org, Skill.Aggregate, First, default);
+        var live = (Skill.Live)await a.Commands.Fresh(RunHarness.Org, Skill.Aggregate, First, default);
         Assert.Equal(Enumerable.Range(1, 41), live.Versions.Select(v => v.Version));
         await Consistent();
     }
@@ -133,9 +133,9 @@ public sealed class SkillSpecs
     {
         var a = await Ready("{a}");
         var b = bench.AddHost("n1");
-        Assert.Equal(1, (await b.Skills.Render(Bench.Org, new(First, null, Json("""{"a":1}""")), default)).Rendered!.Source.SkillVersion);
+        Assert.Equal(1, (await b.Skills.Render(RunHarness.Org, new(First, null, Json("""{"a":1}""")), default)).Rendered!.Source.SkillVersion);
         Assert.Null(await Do(a, new AddSkillVersion(First, Changed("{a}!"))));
-        Assert.Equal("1!", (await b.Skills.Render(Bench.Org, new(First, null, Json("""{"a":1}""")), default)).Rendered!.Prompt);
+        Assert.Equal("1!", (await b.Skills.Render(RunHarness.Org, new(First, null, Json("""{"a":1}""")), default)).Rendered!.Prompt);
     }
 
     [Fact]
@@ -149,7 +149,7 @@ public sealed class SkillSpecs
         Assert.Null(await Do(host, new DeleteSkill(Second)));
         Assert.Null(await Do(host, new AddSkillVersion(First, new(Name: "churn"))));
         Assert.Equal("not_found", await Do(host, new DeleteSkill(Second)));
-        var live = (Skill.Live)await host.Commands.State(Bench.Org, Skill.Aggregate, First, default);
+        var live = (Skill.Live)await host.Commands.State(RunHarness.Org, Skill.Aggregate, First, default);
         Assert.Equal(["churn", "renamed", "churn"], live.Versions.Select(v => v.Definition.Name));
         await Consistent();
     }
@@ -162,7 +162,7 @@ public sealed class SkillSpecs
         Assert.Null(await Do(host, new CreateSkill(First, both)));
         Assert.Null(await Do(host, new AddSkillVersion(First, new(Instructions: Content.Of("Use lists.")))));
         Assert.Null(await Do(host, new AddSkillVersion(First, new(Description: "e", Tools: []))));
-        var live = (Skill.Live)await host.Commands.State(Bench.Org, Skill.Aggregate, First, default);
+        var live = (Skill.Live)await host.Commands.State(RunHarness.Org, Skill.Aggregate, First, default);
         Assert.Equal(both with { Instructions = Content.Of("Use lists.") }, live.Versions[1].Definition);
         Assert.Equal(both with { Instructions = Content.Of("Use lists."), Description = "e", Tools = live.Latest.Definition.Tools }, live.Latest.Definition);
         Assert.Empty(live.Latest.Definition.Tools);

@@ -39,7 +39,7 @@ public sealed class SpanSpecs : IDisposable
     {
         Listen();
         var (bench, run, trace) = await Ran();
-        var events = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
         var commands = spans.Where(s => s.OperationName.StartsWith("command ", StringComparison.Ordinal)).Select(s => s.SpanId.ToHexString()).ToHashSet();
         Assert.All(events, e => Assert.True(e.Correlation == trace && commands.Contains(e.Causation!), e.ToString()));
         var driven = Assert.Single(spans, s => s.OperationName == "run" && (string?)s.GetTagItem("cowork.run_id") == $"run_{run}");
@@ -51,7 +51,7 @@ public sealed class SpanSpecs : IDisposable
     {
         Listen(ActivitySamplingResult.PropagationData);
         var (bench, run, trace) = await Ran();
-        var events = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
         Assert.All(events, e => Assert.Equal((trace, null), (e.Correlation, e.Causation)));
         // Other specs run at the same time, and are heard here too.
         Assert.DoesNotContain(spans, s => s.Recorded && s.TraceId.ToHexString() == trace);
@@ -61,7 +61,7 @@ public sealed class SpanSpecs : IDisposable
     public async Task What_another_request_does_to_a_run_is_of_its_own_trace_with_a_link_to_the_runs()
     {
         Listen();
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n");
         await host.OpenSession("s");
         string run, began, cancelled;
@@ -72,10 +72,10 @@ public sealed class SpanSpecs : IDisposable
         }
         using (var request = test.StartActivity("cancel"))
         {
-            Assert.Null(await host.Commands.Execute(Bench.Org, Bench.User, new CancelRun(run, null), default));
+            Assert.Null(await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
             cancelled = request!.TraceId.ToHexString();
         }
-        var events = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
         Assert.Equal([began, cancelled, cancelled], events.Select(e => e.Correlation));
         var command = Assert.Single(spans, s => s.TraceId.ToHexString() == cancelled && s.OperationName.StartsWith("command ", StringComparison.Ordinal));
         Assert.Equal((began, events[0].Causation), Assert.Single(command.Links.Select(l => (l.Context.TraceId.ToHexString(), l.Context.SpanId.ToHexString()))));
@@ -84,7 +84,7 @@ public sealed class SpanSpecs : IDisposable
     [Fact]
     public async Task A_batch_of_a_projection_is_in_the_trace_of_its_first_recorded_event_with_a_link_to_each_other()
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n");
         await host.OpenSession("s");
         await host.Send("s", "not traced");
@@ -94,10 +94,10 @@ public sealed class SpanSpecs : IDisposable
         {
             using var request = test.StartActivity("turn");
             var run = await host.Send("s", "hello");
-            var events = (await bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+            var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
             commands.Add((events[0].Correlation, events[0].Causation));
         }
-        await new Projector(bench.Engine, ReadModels.Following, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
+        await new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
         var batch = Assert.Single(spans, s => s.OperationName == "project metrics" && s.TraceId.ToHexString() == commands[0].Trace);
         Assert.Equal(commands[0].Span, batch.ParentSpanId.ToHexString());
         Assert.Equal(commands[1..], batch.Links.Select(l => ((string?)l.Context.TraceId.ToHexString(), (string?)l.Context.SpanId.ToHexString())));
@@ -113,9 +113,9 @@ public sealed class SpanSpecs : IDisposable
         Assert.DoesNotContain(spans, s => s.OperationName.Contains("told_by_the_model", StringComparison.Ordinal));
     }
 
-    async Task<(Bench, string, string?)> Ran(string message = "hello")
+    async Task<(RunHarness, string, string?)> Ran(string message = "hello")
     {
-        var bench = new Bench();
+        var bench = new RunHarness();
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         string run;
@@ -123,7 +123,7 @@ public sealed class SpanSpecs : IDisposable
         using (var request = test.StartActivity("request"))
         {
             trace = request?.TraceId.ToHexString();
-            run = await host.Send("s", message, by: Bench.User with { Correlation = trace });
+            run = await host.Send("s", message, by: RunHarness.User with { Correlation = trace });
         }
         await foreach (var (claim, lost) in host.Node.Claims(default))
         {

@@ -17,16 +17,16 @@ public sealed class TextSearchSpecs
     public void Text_is_searched_by_its_terms(string text, string terms)
     {
         var collected = new List<string>();
-        Words.Collect(text, collected);
+        Stemmer.Collect(text, collected);
         Assert.Equal(terms, string.Join(' ', collected));
     }
 
     [Fact]
     public void Questions_leave_out_what_says_nothing() =>
-        Assert.Equal(["airport", "barrow", "alaska"], Words.OfQuestion("Which airport is in Barrow, Alaska?"));
+        Assert.Equal(["airport", "barrow", "alaska"], Stemmer.OfQuestion("Which airport is in Barrow, Alaska?"));
 
     [Fact]
-    public void A_question_of_stop_words_only_keeps_them() => Assert.Equal(["who", "are", "you"], Words.OfQuestion("Who are you?"));
+    public void A_question_of_stop_words_only_keeps_them() => Assert.Equal(["who", "are", "you"], Stemmer.OfQuestion("Who are you?"));
 
     [Fact]
     public void A_row_is_found_with_its_line_and_its_columns()

@@ -170,7 +170,7 @@ public sealed class TraceSpecs : IDisposable
     public async Task An_artifact_whose_bytes_are_gone_does_not_keep_its_run_from_being_proved()
     {
         var (bench, run) = await Wrote("hello");
-        var bundle = await TraceBundle.Build(bench.Engine, new InMemoryBlobs(), Bench.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, new InMemoryBlobs(), RunHarness.Org, "s", run, default);
         Assert.Equal("missing", (string?)JsonNode.Parse(bundle)!["artifact_bytes"]![0]!["left_out"]);
         Assert.Equal((0, 1), Contents(TraceVerifier.Verify(bundle)));
     }
@@ -293,20 +293,20 @@ public sealed class TraceSpecs : IDisposable
         return (verdict.Report!.Artifacts, verdict.Report.LeftOut);
     }
 
-    static async Task<byte[]> Bundle(Bench bench, string run) =>
-        (await TraceBundle.Build(bench.Engine, bench.Blobs, Bench.Org, "s", run, default))!;
+    static async Task<byte[]> Bundle(RunHarness bench, string run) =>
+        (await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default))!;
 
-    static Task<(Bench, string)> Ran(string message) => Ran(new Bench(), message);
+    static Task<(RunHarness, string)> Ran(string message) => Ran(new RunHarness(), message);
 
     /// <summary>A run that wrote files with these contents below its output root.</summary>
-    async Task<(Bench, string)> Wrote(params string[] contents)
+    async Task<(RunHarness, string)> Wrote(params string[] contents)
     {
         var blobs = new InMemoryBlobs();
         var calls = contents.Select((content, i) => $"\nwrite_file {JsonSerializer.Serialize(new { path = $".anton/output/{i}.txt", content })}");
-        return await Ran(new Bench { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] }, $"go{string.Concat(calls)}");
+        return await Ran(new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] }, $"go{string.Concat(calls)}");
     }
 
-    static async Task<(Bench, string)> Ran(Bench bench, string message)
+    static async Task<(RunHarness, string)> Ran(RunHarness bench, string message)
     {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");

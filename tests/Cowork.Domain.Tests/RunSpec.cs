@@ -92,7 +92,7 @@ public sealed class RunSpec
         var state = (Run.Active)Spec.Given(
             Created, Started, Remembered, new OutputDelta("lost", A.Morning), new RunResumed(2, 2, "n2", A.Morning),
             new OutputDelta("kept", A.Morning), Responded(2, 1, 2), Called(Look)).State;
-        Assert.Equal("kept", ((Said.ByModel)state.Transcript[0]).Text);
+        Assert.Equal("kept", ((ConversationEntry.ByModel)state.Transcript[0]).Text);
     }
 
     [Fact]
@@ -105,7 +105,7 @@ public sealed class RunSpec
         Spec.Given([.. cut, retried]).When(new RecordAnswer(1, "kept", Content.Of("kept"), Answering(), A.Morning))
             .Then(new OutputDelta("kept", A.Morning), Responded(2, attempt: 2), new AssistantReply(Content.Of("kept"), A.Morning));
         var asked = (Run.Active)Spec.Given([.. cut, retried, new OutputDelta("kept", A.Morning), Responded(2, 2, 1), Called(Look)]).State;
-        Assert.Equal("kept", ((Said.ByModel)asked.Transcript[0]).Text);
+        Assert.Equal("kept", ((ConversationEntry.ByModel)asked.Transcript[0]).Text);
         Assert.Equal(1, asked.StepAttempt);
     }
 

@@ -30,7 +30,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
 
     /// <summary>Counts words over all streams of a tenant. <c>forget X</c> forgets the word X.</summary>
     /// <param name="dies">A text that this version of the code cannot fold.</param>
-    public static FollowingModel<WordCount> Words(string? dies = null) => new(
+    public static AsyncProjection<WordCount> Words(string? dies = null) => new(
         "words", ["output_delta.v1"], WordCountJson,
         e => [new(e.Org, WordOf(e))],
         (before, e) =>
@@ -77,7 +77,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
     public Write Next(params IReadOnlyList<string> texts)
     {
         var expected = Version;
-        var events = new List<Recorded>();
+        var events = new List<RecordedEvent>();
         var changes = new Dictionary<(string Table, string Key), RowChange>();
         foreach (var text in texts)
         {
@@ -97,7 +97,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
     }
 
     /// <summary>Folds an event into its row, and puts what becomes of the row with the write into the changes.</summary>
-    void Fold(ReadModel<Tally> model, Recorded e, Dictionary<(string Table, string Key), RowChange>? changes)
+    void Fold(ReadModel<Tally> model, RecordedEvent e, Dictionary<(string Table, string Key), RowChange>? changes)
     {
         if (!stream.StartsWith("run-", StringComparison.Ordinal) || model.KeyOf(e) is not { } key)
         {
@@ -136,7 +136,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
         }
     }
 
-    static string WordOf(Recorded e) => TextOf(e.Event) is var text && text.StartsWith("forget ", StringComparison.Ordinal) ? text["forget ".Length..] : text;
+    static string WordOf(RecordedEvent e) => TextOf(e.Event) is var text && text.StartsWith("forget ", StringComparison.Ordinal) ? text["forget ".Length..] : text;
 
     static string TextOf(Event e) => ((RunEvent.OutputDelta)e).Text;
 }

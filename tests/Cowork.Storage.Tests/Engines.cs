@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Cowork.Storage.Tests;
 
-public sealed class InMemoryEngineSpec : EngineContract
+public sealed class InMemoryEngineSpec : StorageContract
 {
     readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
@@ -40,7 +40,7 @@ public sealed class InMemoryEngineSpec : EngineContract
     }
 }
 
-public sealed partial class NpgsqlEngineSpec : PostgresEngineContract
+public sealed partial class NpgsqlEngineSpec : PostgresStorageContract
 {
     protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
 

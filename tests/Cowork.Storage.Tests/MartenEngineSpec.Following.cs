@@ -1,7 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
-using Cowork.Marten;
 using Cowork.Testing;
 
 using Npgsql;
@@ -98,7 +97,7 @@ public sealed partial class MartenEngineSpec
         await log.Append(chain.Commit([.. Enumerable.Range(0, 40).Select(i => i == 25 ? "poison" : "same")]), None);
         await log.Append(new Chain("other", "run-1").Commit("after"), None);
         await Eventually(() => Task.FromResult(old.Projector.Parked.Count == 1), "the model is parked");
-        var stands = (await old.Node.Following.Progress(None)).Models[0];
+        var stands = (await old.Node.AsyncProjections.Progress(None)).Models[0];
         Assert.Equal((26L, 27L, "It is poison."), (stands.Checkpoint.Position, stands.Parked!.Position, stands.Parked.Error));
         Assert.Equal(25, (await Count(old.Node, Org, "same"))!.Times);
         Assert.Single(old.Alerts, alert => alert.Contains("words is PARKED before event 27", StringComparison.Ordinal));
@@ -127,7 +126,7 @@ public sealed partial class MartenEngineSpec
         await Eventually(async () => await Lag(node) == 0, "the daemon folds");
         // A row that a rebuild mends, and that the batch begins with.
         await Ask("UPDATE cowork.words SET row = '{\"Times\":900,\"Last\":\"run-1\",\"By\":\"run-1\"}' WHERE id = 'same'; SELECT ''");
-        held.Hold();
+        held.HeldJob();
         await node.Log.Append(chain.Commit("same"), None);
         await held.Reached.WaitAsync(Deadline);
         await node.Rows.Rebuild(Chain.Words(), None);
@@ -166,12 +165,12 @@ public sealed partial class MartenEngineSpec
     }
 
     /// <summary>A node whose projector runs as in a host.</summary>
-    async Task<Loop> Follow(string name, IFollowingModel? model = null, Func<EngineOptions, IEngine>? make = null, string? at = null)
+    async Task<Loop> Follow(string name, IAsyncProjection? model = null, Func<EngineOptions, IEngine>? make = null, string? at = null)
     {
         var (woken, folded) = (new Late(), model ?? Chain.Words());
         var node = NodeOf(await Start(make ?? New, at ?? ConnectionString, name, woken, o => o with { Models = [Chain.Tallies, Chain.Marks, folded] }));
-        var watched = new Watched(node.Following);
-        var (projector, alerts) = Projector(node with { Following = watched }, folded);
+        var watched = new Watched(node.AsyncProjections);
+        var (projector, alerts) = Projector(node with { AsyncProjections = watched }, folded);
         woken.Observer = projector;
         return new(node, watched, projector, alerts);
     }
@@ -227,7 +226,7 @@ public sealed partial class MartenEngineSpec
     }
 
     /// <summary>What the projector does by itself, and what it leaves to the engine.</summary>
-    sealed class Watched(IFollowing engine) : IFollowing
+    sealed class Watched(IAsyncProjectionStore engine) : IAsyncProjectionStore
     {
         volatile int advances;
         volatile bool left;
@@ -246,7 +245,7 @@ public sealed partial class MartenEngineSpec
 
         public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct) => engine.Load(table, keys, ct);
 
-        public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct)
+        public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct)
         {
             Interlocked.Increment(ref advances);
             return engine.Advance(table, from, to, rows, ct);
@@ -269,7 +268,7 @@ public sealed partial class MartenEngineSpec
     }
 
     /// <summary>Stops in the middle of a batch, after its rows were loaded, until it is told to go on.</summary>
-    sealed class Held(IFollowingModel whole) : IFollowingModel, IDisposable
+    sealed class Held(IAsyncProjection whole) : IAsyncProjection, IDisposable
     {
         readonly TaskCompletionSource reached = new(TaskCreationOptions.RunContinuationsAsynchronously);
         readonly ManualResetEventSlim open = new(true);
@@ -282,13 +281,13 @@ public sealed partial class MartenEngineSpec
 
         public IReadOnlyCollection<string> Types => whole.Types;
 
-        public void Hold() => open.Reset();
+        public void HeldJob() => open.Reset();
 
         public void GoOn() => open.Set();
 
-        public IReadOnlyList<RowKey> KeysOf(Recorded e) => whole.KeysOf(e);
+        public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => whole.KeysOf(e);
 
-        public IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, Recorded e)
+        public IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, RecordedEvent e)
         {
             if (!open.IsSet)
             {

@@ -1,7 +1,6 @@
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Domain;
-using Cowork.Marten;
 
 using JasperFx;
 using JasperFx.Events;
@@ -19,7 +18,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>The engine on Marten, and what a database goes through between the two engines.</summary>
-public sealed partial class MartenEngineSpec : PostgresEngineContract
+public sealed partial class MartenEngineSpec : PostgresStorageContract
 {
     protected override IEngine New(EngineOptions options) => new MartenEngine(options);
 
@@ -66,8 +65,8 @@ public sealed partial class MartenEngineSpec : PostgresEngineContract
                 var before = (chain.Version, chain.Hash);
                 await chain.Reload(engine.Log);
                 Assert.Equal(before, (chain.Version, chain.Hash));
-                Assert.IsType<Appended.Ok>(await engine.Log.Append(chain.Commit($"round {round}", "zwei – \"drei\" 😀 \\ \u0001"), None));
-                Assert.IsType<Appended.Ok>(await engine.Log.Append(chain.Commit("more"), None));
+                Assert.IsType<AppendResult.Ok>(await engine.Log.Append(chain.Commit($"round {round}", "zwei – \"drei\" 😀 \\ \u0001"), None));
+                Assert.IsType<AppendResult.Ok>(await engine.Log.Append(chain.Commit("more"), None));
             }
             Assert.Equal((round + 1) * 12, (await AssertLedger(NodeOf(engine))).Count);
             Assert.Equal((round + 1) * 12, await engine.Rows.Rebuild(Chain.Tallies, None));
@@ -113,7 +112,7 @@ public sealed partial class MartenEngineSpec : PostgresEngineContract
         var chain = new Chain(Org, "run-1", "s1");
         await node.Log.Append(chain.Commit("one", "two", "three"), None);
         await Ask($"SELECT setval('cowork.mt_events_sequence', {last})");
-        Assert.Equal(new Appended.Ok(4), await node.Log.Append(chain.Commit("four"), None));
+        Assert.Equal(new AppendResult.Ok(4), await node.Log.Append(chain.Commit("four"), None));
         Assert.Equal("4", await Ask("SELECT last_value FROM cowork.mt_events_sequence"));
         await AssertLedger(node);
     }
@@ -140,15 +139,15 @@ public sealed partial class MartenEngineSpec : PostgresEngineContract
 
         var chain = new Chain(Org, "run-2", "s1");
         await chain.Reload(engine.Log);
-        Assert.Equal(new Appended.Ok(7), await engine.Log.Append(chain.Commit("by the port"), None));
-        Assert.Equal(new Appended.Moved("run-3"), await engine.Log.Append(new Chain(Org, "run-3").Commit("too late"), None));
+        Assert.Equal(new AppendResult.Ok(7), await engine.Log.Append(chain.Commit("by the port"), None));
+        Assert.Equal(new AppendResult.Moved("run-3"), await engine.Log.Append(new Chain(Org, "run-3").Commit("too late"), None));
         Assert.Equal([7], (await engine.Log.Feed(Org, "s1", 0, 10, None)).Entries.Select(e => e.Position));
         Assert.Null(await engine.Rows.FindDifference(Chain.Tallies, None));
         await engine.DisposeAsync();
 
         var other = await StartOther("b");
         await chain.Reload(other.Log);
-        Assert.Equal(new Appended.Ok(8), await other.Log.Append(chain.Commit("by the other engine"), None));
+        Assert.Equal(new AppendResult.Ok(8), await other.Log.Append(chain.Commit("by the other engine"), None));
         Assert.Equal(8, (await other.Log.Feed(Org, null, 0, 10, None)).Entries.Count);
     }
 
@@ -162,9 +161,9 @@ public sealed partial class MartenEngineSpec : PostgresEngineContract
             await node.Log.Append(new(Org, [new Chain(Org, "run-1").Next("fine"), new Chain(Org, "run-2").Next("\0")], [], null, Chain.By), None));
         await Ask("INSERT INTO cowork.mt_streams (tenant_id, id, version) VALUES ('default', 'run-4', 7); SELECT ''");
         Assert.Equal(
-            new Appended.Moved("run-4"),
+            new AppendResult.Moved("run-4"),
             await node.Log.Append(new(Org, [new Chain(Org, "run-3").Next("fine"), new Chain(Org, "run-4").Next("stale")], [], null, Chain.By), None));
-        Assert.Equal(new Appended.Ok(2), await node.Log.Append(new Chain(Org, "run-5").Commit("fine"), None));
+        Assert.Equal(new AppendResult.Ok(2), await node.Log.Append(new Chain(Org, "run-5").Commit("fine"), None));
         // What goes on in the background ends with it.
         await node.DisposeAsync();
         Assert.Equal("run-0 run-4 run-5", await Ask("SELECT string_agg(id, ' ' ORDER BY id) FROM cowork.mt_streams"));

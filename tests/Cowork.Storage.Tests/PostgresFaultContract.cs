@@ -13,7 +13,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>A PostgreSQL of each test's own, that dies, hangs and comes back under load.</summary>
-public abstract class PostgresFaultContract : EngineBench
+public abstract class PostgresFaultContract : StorageHarness
 {
     readonly string directory = TestPostgres.NewDirectory();
     readonly List<IEngine> engines = [];
@@ -133,7 +133,7 @@ public abstract class PostgresFaultContract : EngineBench
         postgres = await Boot();
         at = Stopwatch.GetTimestamp();
         await Eventually(() => Task.FromResult(engine.IsUp), "the writer has its connection back");
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new Chain(Org, "run-3").Commit("text"), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new Chain(Org, "run-3").Commit("text"), None));
         Assert.InRange(Stopwatch.GetElapsedTime(at), TimeSpan.Zero, TimeSpan.FromSeconds(2));
         await AssertLedger(node);
     }
@@ -146,7 +146,7 @@ public abstract class PostgresFaultContract : EngineBench
         await Eventually(() => Task.FromResult(!engine.IsUp), "it notices");
         postgres = await Boot();
         await Eventually(() => Task.FromResult(engine.IsUp), "it heals");
-        Assert.IsType<Appended.Ok>(await engine.Log.Append(new Chain(Org, "run-1").Commit("text"), None));
+        Assert.IsType<AppendResult.Ok>(await engine.Log.Append(new Chain(Org, "run-1").Commit("text"), None));
     }
 
     [Fact]
@@ -181,7 +181,7 @@ public abstract class PostgresFaultContract : EngineBench
                 var commit = chain.Commit("one", "two");
                 try
                 {
-                    Assert.IsType<Appended.Ok>(await node.Log.Append(commit, None));
+                    Assert.IsType<AppendResult.Ok>(await node.Log.Append(commit, None));
                 }
                 catch (StorageUnavailableException)
                 {
@@ -250,7 +250,7 @@ public abstract class PostgresFaultContract : EngineBench
     {
         try
         {
-            return await node.Log.Append(probe.Commit("up?"), None) is Appended.Ok;
+            return await node.Log.Append(probe.Commit("up?"), None) is AppendResult.Ok;
         }
         catch (StorageUnavailableException)
         {

@@ -2,7 +2,6 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Domain;
-using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Testing;
 
@@ -13,7 +12,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>Commands and jobs as Wolverine's messages.</summary>
-public sealed class WolverineSpec : EngineBench
+public sealed class WolverineSpec : StorageHarness
 {
     static readonly Origin Ann = new("user:ann");
 
@@ -142,7 +141,7 @@ public sealed class WolverineSpec : EngineBench
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new("other", [new Chain("other", "run-2").Next("started")], [new("run", "2")], null, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new("other", [new Chain("other", "run-2").Next("started")], [new("run", "2")], null, Chain.By), None));
         await GiveUp(node, worker, letters: 2);
         var many = (await engine.DeadLetters.List(Org, None)).Single();
         await using (var connection = new NpgsqlConnection(connectionString))
@@ -267,9 +266,9 @@ public sealed class WolverineSpec : EngineBench
         return engine;
     }
 
-    static (Commands Known, ICommands Sent) Over(MartenEngine engine)
+    static (CommandHandler Known, ICommandExecutor Sent) Over(MartenEngine engine)
     {
-        var commands = new Commands(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, engine.NextTime);
+        var commands = new CommandHandler(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, engine.NextTime);
         return (commands, engine.Over(commands));
     }
 
@@ -296,7 +295,7 @@ public sealed class WolverineSpec : EngineBench
 
     sealed record Unknown : ICommand
     {
-        public ValueTask<Refusal?> Decide(Work work) => default;
+        public ValueTask<Refusal?> Decide(UnitOfWork work) => default;
     }
 
     sealed class Handler(string kind, Func<Task> work) : IJobHandler

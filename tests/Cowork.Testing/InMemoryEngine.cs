@@ -9,20 +9,20 @@ namespace Cowork.Testing;
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
 /// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
-public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, IFollowing
+public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, IAsyncProjectionStore
 {
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
     readonly Lock sync = new();
     readonly TimeProvider clock = clock;
-    readonly List<Recorded> events = [];
+    readonly List<RecordedEvent> events = [];
     readonly List<FeedEntry> log = [];
-    readonly Dictionary<(string Org, string Stream), List<Recorded>> streams = [];
+    readonly Dictionary<(string Org, string Stream), List<RecordedEvent>> streams = [];
     readonly Dictionary<(string Org, string Session), List<FeedEntry>> feeds = [];
     readonly Dictionary<string, IRowModel> models = models.ToDictionary(m => m.Table);
     readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
     readonly Dictionary<string, Followed> followed =
-        models.OfType<IFollowingModel>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
+        models.OfType<IAsyncProjection>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
     readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
     readonly Dictionary<(string Org, string Kind, string Key), JobRow> jobs = [];
     readonly List<Node> nodes = [];
@@ -86,7 +86,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct)
+    public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
@@ -96,27 +96,27 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             var from = (int)Math.Min(after, all.Count);
             var found = all.GetRange(from, Math.Min(max, all.Count - from));
             var last = from + found.Count;
-            return new(new Past(last, last == 0 ? HashChain.Root : all[last - 1].Hash, found));
+            return new(new StreamSlice(last, last == 0 ? HashChain.Root : all[last - 1].Hash, found));
         }
     }
 
-    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => Append(commit, null, ct);
+    public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => Append(commit, null, ct);
 
-    async ValueTask<Appended> Append(Commit commit, Node? by, CancellationToken ct)
+    async ValueTask<AppendResult> Append(Commit commit, Node? by, CancellationToken ct)
     {
         CommitRules.Check(commit, table => models.GetValueOrDefault(table) is IReadModel);
         ct.ThrowIfCancellationRequested();
         FailPoint?.Invoke(commit, false);
-        Appended appended;
+        AppendResult appended;
         List<Node> others;
         lock (sync)
         {
             ThrowIfAway(by);
             appended = Write(commit, by);
-            others = appended is Appended.Ok ? [.. nodes.Where(n => n != by && !n.IsDead)] : [];
+            others = appended is AppendResult.Ok ? [.. nodes.Where(n => n != by && !n.IsDead)] : [];
         }
         others.ForEach(n => n.Observer?.OthersWrote());
-        if (appended is Appended.Ok)
+        if (appended is AppendResult.Ok)
         {
             FailPoint?.Invoke(commit, true);
         }
@@ -151,11 +151,11 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public async IAsyncEnumerable<Recorded> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
+    public async IAsyncEnumerable<RecordedEvent> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
     {
         while (true)
         {
-            List<Recorded> page;
+            List<RecordedEvent> page;
             lock (sync)
             {
                 ThrowIfAway(null);
@@ -242,7 +242,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 }
                 head = events.Count;
             }
-            var following = (IFollowingModel)model;
+            var following = (IAsyncProjection)model;
             var made = await Fold(following, head);
             lock (sync)
             {
@@ -267,7 +267,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             made = model is IReadModel inline ? Fold(inline) : [];
             position = followed.GetValueOrDefault(model.Table)?.Checkpoint.Position ?? 0;
         }
-        if (model is IFollowingModel following)
+        if (model is IAsyncProjection following)
         {
             made = await Fold(following, position);
         }
@@ -298,7 +298,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         lock (sync)
         {
             ThrowIfAway(null);
-            List<Recorded> page = [.. events.Skip((int)Math.Min(after, events.Count)).Where(e => types.Contains(e.Type)).Take(max)];
+            List<RecordedEvent> page = [.. events.Skip((int)Math.Min(after, events.Count)).Where(e => types.Contains(e.Type)).Take(max)];
             return new(new LogPage(page, page.Count == max ? page[^1].Position : Math.Max(after, events.Count)));
         }
     }
@@ -314,7 +314,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public async ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct)
+    public async ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         // As a database would: somebody else may come first.
@@ -380,12 +380,12 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     }
 
     /// <summary>Called under the lock.</summary>
-    Appended Write(Commit commit, Node? by)
+    AppendResult Write(Commit commit, Node? by)
     {
         if (commit.Done is { } done && by?.Holds(done) != true)
         {
             by?.Lose(done);
-            return new Appended.Fenced();
+            return new AppendResult.Fenced();
         }
         var versions = new Dictionary<string, long>();
         foreach (var write in commit.Writes)
@@ -393,7 +393,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             var version = versions.TryGetValue(write.Stream, out var earlier) ? earlier : streams.GetValueOrDefault((commit.Org, write.Stream))?.Count ?? 0;
             if (version != write.Expected)
             {
-                return new Appended.Moved(write.Stream);
+                return new AppendResult.Moved(write.Stream);
             }
             versions[write.Stream] = version + write.Events.Count;
         }
@@ -452,7 +452,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
         by?.Observer?.Committed(entries);
         Changed();
-        return new Appended.Ok(commit.Writes.Count == 0 ? 0 : first);
+        return new AppendResult.Ok(commit.Writes.Count == 0 ? 0 : first);
     }
 
     void Start(string org, Job job, Node? by)
@@ -503,14 +503,14 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     Dictionary<(string Org, string Key), StoredRow> Table(string table) =>
         tables.TryGetValue(table, out var rows) ? rows : throw new ArgumentException($"There is no read model {table}.", nameof(table));
 
-    static bool IsOf(Recorded e, IReadModel model) => e.Stream.StartsWith(model.Aggregate + "-", StringComparison.Ordinal);
+    static bool IsOf(RecordedEvent e, IReadModel model) => e.Stream.StartsWith(model.Aggregate + "-", StringComparison.Ordinal);
 
     Dictionary<(string Org, string Key), StoredRow> Fold(IReadModel model)
     {
         var rows = new Dictionary<(string Org, string Key), StoredRow>();
         foreach (var ((org, _), past) in streams)
         {
-            var made = new Dictionary<string, (object? Row, long Created, Recorded Last)>();
+            var made = new Dictionary<string, (object? Row, long Created, RecordedEvent Last)>();
             foreach (var e in past.Where(e => IsOf(e, model)))
             {
                 if (model.KeyOf(e) is { } key)
@@ -536,7 +536,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         return new(position, now > before.At ? now : before.At.AddTicks(1));
     }
 
-    static void ThrowIfNoJson(FollowedRow row)
+    static void ThrowIfNoJson(ProjectedRow row)
     {
         try
         {
@@ -548,7 +548,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    static void Put(Dictionary<(string Org, string Key), StoredRow> rows, FollowedRow row)
+    static void Put(Dictionary<(string Org, string Key), StoredRow> rows, ProjectedRow row)
     {
         if (row.Value is null)
         {
@@ -560,9 +560,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    async Task<Dictionary<(string Org, string Key), StoredRow>> Fold(IFollowingModel model, long through)
+    async Task<Dictionary<(string Org, string Key), StoredRow>> Fold(IAsyncProjection model, long through)
     {
-        List<Recorded> past;
+        List<RecordedEvent> past;
         lock (sync)
         {
             past = [.. events.Take((int)through).Where(e => model.Types.Contains(e.Type))];
@@ -571,7 +571,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         // Event by event: what a batch makes of them must not depend on where it was cut.
         foreach (var e in past)
         {
-            var changed = await FollowedRow.Fold(
+            var changed = await ProjectedRow.Fold(
                 model, [e],
                 keys => new(keys.Where(k => rows.ContainsKey((k.Org, k.Key))).ToDictionary(k => k, k => rows[(k.Org, k.Key)].Shown(k.Key))));
             foreach (var row in changed)
@@ -727,15 +727,15 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             }
         }
 
-        public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => engine.Load(org, stream, after, max, ct);
+        public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct) => engine.Load(org, stream, after, max, ct);
 
-        public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => engine.Append(commit, this, ct);
+        public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => engine.Append(commit, this, ct);
 
         public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => engine.Feed(org, session, after, max, ct);
 
         public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => engine.OfRun(org, session, run, ct);
 
-        public IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
+        public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
 
         public async IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims([EnumeratorCancellation] CancellationToken ct)
         {

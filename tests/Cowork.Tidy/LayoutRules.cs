@@ -11,10 +11,9 @@ public sealed class LayoutRules
         ["Cowork.Application"] = 1,
         ["Cowork.Projections"] = 2,
         ["Cowork.Marten"] = 3,
-        ["Cowork.Marten"] = 4,
-        ["Cowork.Marten.Generated"] = 5,
-        ["Cowork.Web"] = 6,
-        ["Cowork.Cli"] = 6,
+        ["Cowork.Marten.Generated"] = 4,
+        ["Cowork.Web"] = 5,
+        ["Cowork.Cli"] = 5,
     };
 
     static IEnumerable<string> SourceProjects => Repository.Projects.Where(p => p.StartsWith("src/", StringComparison.Ordinal));
@@ -25,7 +24,7 @@ public sealed class LayoutRules
         from reference in References(project)
         where !(Rank(reference) < Rank(NameOf(project)))
         select $"{project} -> {reference}",
-        "Domain <- Application <- Projections <- Npgsql <- CritterStack <- Web and Cli. Move what you need down, or pass it in from above:");
+        "Domain <- Application <- Projections <- Marten <- Web and Cli. Move what you need down, or pass it in from above:");
 
     [Fact]
     public void Every_project_has_its_rank() => Rule.Holds(

@@ -40,7 +40,7 @@ static class Ledger
         await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
         await Chain(engine.Log, acknowledged);
-        var projector = new Projector(engine.Following, ReadModels.Following, TimeProvider.System, NullLogger<Projector>.Instance);
+        var projector = new Projector(engine.AsyncProjections, ReadModels.AsyncProjections, TimeProvider.System, NullLogger<Projector>.Instance);
         await projector.CatchUp(CancellationToken.None);
         Assert.Empty(projector.Parked);
         await Nothing(source, """

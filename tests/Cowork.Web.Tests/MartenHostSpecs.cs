@@ -108,7 +108,7 @@ public sealed class MartenHostSpecs
 
     /// <summary>Commits a job of a kind that this host has nobody for.</summary>
     static async Task GiveUp(LiveHost host, string org, string key) =>
-        Assert.IsType<Appended.Ok>(await host.Services.GetRequiredService<IEventLog>().Append(new(org, [], [new("nobody_does_it", key)], null, Test), default));
+        Assert.IsType<AppendResult.Ok>(await host.Services.GetRequiredService<IEventLog>().Append(new(org, [], [new("nobody_does_it", key)], null, Test), default));
 
     static async Task<System.Text.Json.JsonElement> Single(HttpClient http) =>
         (await http.Until("/engine/dead-letters", got => got.Json.GetProperty("dead_letters").GetArrayLength() == 1)).Json.GetProperty("dead_letters")[0];

@@ -15,7 +15,7 @@ public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutco
     [JsonIgnore]
     public Func<DateTimeOffset?, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var before = await work.State(Domain.Run.Aggregate, Run);
         var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(ApprovalId, Outcome, By, Note, work.Now));
@@ -27,7 +27,7 @@ public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutco
 }
 
 /// <summary>Takes decisions on approvals. The first one holds, and lets the run go on, on whatever node.</summary>
-public sealed class ApprovalDecisions(ICommands commands, IRunQueries queries, ApprovalOptions options)
+public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries queries, ApprovalOptions options)
 {
     /// <summary>Decides, or answers why not: nobody asks, it was decided otherwise, it expired, or it is for somebody else to decide.</summary>
     /// <param name="approval">Key of the approval.</param>
@@ -52,7 +52,7 @@ public sealed class ApprovalDecisions(ICommands commands, IRunQueries queries, A
     }
 
     /// <summary>Puts the decision into the run, and has the run driven on if it is one.</summary>
-    internal static async ValueTask<Refusal?> Record(Work work, string run, RunCommand.DecideApproval decision)
+    internal static async ValueTask<Refusal?> Record(UnitOfWork work, string run, RunCommand.DecideApproval decision)
     {
         var before = await work.State(Run.Aggregate, run);
         if (await work.Do(Run.Aggregate, run, decision, Turns.SessionOf(before), run) is { } refused)
@@ -69,7 +69,7 @@ public sealed class ApprovalDecisions(ICommands commands, IRunQueries queries, A
 }
 
 /// <summary>Ends the waiting for a decision that nobody took. Late, early or once more it does no harm.</summary>
-public sealed class ApprovalExpiry(Commands commands, IRunQueries queries, TimeProvider clock) : IJobHandler
+public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries, TimeProvider clock) : IJobHandler
 {
     /// <summary>The job's key is the approval's.</summary>
     public const string JobKind = "approval_expiry";
@@ -83,7 +83,7 @@ public sealed class ApprovalExpiry(Commands commands, IRunQueries queries, TimeP
     public string Kind => JobKind;
 
     /// <summary>What a run waited for is decided: nobody needs to see to it any more.</summary>
-    internal static void CallOff(Work work, Run before)
+    internal static void CallOff(UnitOfWork work, Run before)
     {
         if (before is Domain.Run.Suspended { Pending: { } asked })
         {

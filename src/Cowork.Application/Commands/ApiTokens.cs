@@ -19,7 +19,7 @@ public sealed record IssueToken(
     [JsonIgnore]
     public Action<DateTimeOffset>? Issued { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         Issued?.Invoke(work.Now);
         if (Header is not null && await Header.Claim(work, null, new(201, $"/tokens/{TokenId}", null)) is { } claimed)
@@ -34,5 +34,5 @@ public sealed record IssueToken(
 /// <param name="Key">Of the token's stream.</param>
 public sealed record RevokeToken(string Key) : ICommand
 {
-    public ValueTask<Refusal?> Decide(Work work) => work.Do(ApiToken.Aggregate, Key, new ApiTokenCommand.Revoke(work.Now));
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => work.Do(ApiToken.Aggregate, Key, new ApiTokenCommand.Revoke(work.Now));
 }

@@ -10,11 +10,11 @@ namespace Cowork.Application;
 public interface ICommand
 {
     /// <summary>Puts what follows from the command into the work, or answers why nothing does. It is called again, on new work, when a stream has moved.</summary>
-    ValueTask<Refusal?> Decide(Work work);
+    ValueTask<Refusal?> Decide(UnitOfWork work);
 }
 
-/// <summary>Where commands go: to <see cref="Commands"/> in this process, or to a message bus that brings them there.</summary>
-public interface ICommands
+/// <summary>Where commands go: to <see cref="CommandHandler"/> in this process, or to a message bus that brings them there.</summary>
+public interface ICommandExecutor
 {
     /// <summary>Commits what the command decides, or answers its refusal.</summary>
     /// <param name="patient">

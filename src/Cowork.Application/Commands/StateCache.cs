@@ -3,11 +3,11 @@ namespace Cowork.Application;
 /// <summary>The folded states that were used last. An entry may be behind the log: the expected version of an append is what makes it safe.</summary>
 sealed class StateCache(int capacity)
 {
-    readonly Dictionary<(string Org, string Stream), LinkedListNode<((string Org, string Stream) Key, Folded Folded)>> entries = [];
-    readonly LinkedList<((string Org, string Stream) Key, Folded Folded)> byUse = new();
+    readonly Dictionary<(string Org, string Stream), LinkedListNode<((string Org, string Stream) Key, StreamState State)>> entries = [];
+    readonly LinkedList<((string Org, string Stream) Key, StreamState State)> byUse = new();
     readonly Lock gate = new();
 
-    public Folded? Get(string org, string stream)
+    public StreamState? Get(string org, string stream)
     {
         lock (gate)
         {
@@ -17,18 +17,18 @@ sealed class StateCache(int capacity)
             }
             byUse.Remove(node);
             byUse.AddFirst(node);
-            return node.Value.Folded;
+            return node.Value.State;
         }
     }
 
     /// <summary>Keeps the newer of two states of a stream.</summary>
-    public void Put(string org, string stream, Folded folded)
+    public void Put(string org, string stream, StreamState folded)
     {
         lock (gate)
         {
             if (entries.TryGetValue((org, stream), out var node))
             {
-                if (node.Value.Folded.Version > folded.Version)
+                if (node.Value.State.Version > folded.Version)
                 {
                     return;
                 }

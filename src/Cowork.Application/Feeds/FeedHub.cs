@@ -17,7 +17,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
 
     const int PageMax = 500;
 
-    readonly ConcurrentDictionary<string, HashSet<Follower>> followers = new();
+    readonly ConcurrentDictionary<string, HashSet<FeedSubscription>> followers = new();
     long lastPosition;
 
     /// <summary>
@@ -91,10 +91,10 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     }
 
     /// <summary>Hears of what may end, suspend or stop a run. Dispose it when done.</summary>
-    public Follower WatchRun(string org, string run) => Subscribe(Run(org, run));
+    public FeedSubscription WatchRun(string org, string run) => Subscribe(Run(org, run));
 
     /// <summary>Hears that other nodes wrote. Dispose it when done.</summary>
-    public Follower WatchOthers() => Subscribe("o");
+    public FeedSubscription WatchOthers() => Subscribe("o");
 
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
@@ -160,9 +160,9 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         }
     }
 
-    Follower Subscribe(string key)
+    FeedSubscription Subscribe(string key)
     {
-        var follower = new Follower(this, key, BufferMax);
+        var follower = new FeedSubscription(this, key, BufferMax);
         while (true)
         {
             var here = followers.GetOrAdd(key, _ => []);
@@ -178,7 +178,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         }
     }
 
-    void Unsubscribe(Follower follower)
+    void Unsubscribe(FeedSubscription follower)
     {
         if (followers.TryGetValue(follower.Key, out var here))
         {
@@ -194,13 +194,13 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     }
 
     /// <summary>One reader's bounded buffer.</summary>
-    public sealed class Follower : IDisposable
+    public sealed class FeedSubscription : IDisposable
     {
         readonly FeedHub hub;
         readonly Channel<FeedEntry?> buffer;
         int stale;
 
-        internal Follower(FeedHub hub, string key, int capacity)
+        internal FeedSubscription(FeedHub hub, string key, int capacity)
         {
             this.hub = hub;
             Key = key;

@@ -9,11 +9,11 @@ namespace Cowork.Application;
 /// <param name="Run">Key of the run that it comes from.</param>
 public sealed record KeepMemory(string Key, string Kind, Content Text, string Session, string Run) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work) => await MemoryBook.Write(work, Key, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
+    public async ValueTask<Refusal?> Decide(UnitOfWork work) => await MemoryBook.Write(work, Key, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
 }
 
 /// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
-public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs blobs) : IMemories
+public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, IBlobs blobs) : IMemories
 {
     /// <summary>Keeps a text that the model was asked to remember; the call's token names it.</summary>
     public async ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct)
@@ -40,7 +40,7 @@ public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs b
     /// <param name="turn">What the run was about, on one line.</param>
     /// <param name="from">The run's event that they follow from.</param>
     /// <param name="notes">What asking a model for them came to. What it used is told once, with the summary.</param>
-    internal static async ValueTask<Refusal?> WriteNotes(Work work, string session, string run, string turn, string? learning, EventRef from, ModelNotes? notes)
+    internal static async ValueTask<Refusal?> WriteNotes(UnitOfWork work, string session, string run, string turn, string? learning, EventRef from, ModelNotes? notes)
     {
         // A summary is short enough to lie in its event.
         var before = await work.State(Memory.Aggregate, SummaryKey(session)) is Memory.Kept { Text: Content.Inline text } ? text.Text : null;
@@ -52,12 +52,12 @@ public sealed class MemoryBook(ICommands commands, IRunQueries queries, IBlobs b
     }
 
     /// <summary>The run's last event, as the work leaves it.</summary>
-    internal static async ValueTask<EventRef> LastOf(Work work, string run) => new(Run.Aggregate.Stream(run), await work.Version(Run.Aggregate, run));
+    internal static async ValueTask<EventRef> LastOf(UnitOfWork work, string run) => new(Run.Aggregate.Stream(run), await work.Version(Run.Aggregate, run));
 
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
     internal static string SummaryKey(string session) => Ids.KeyOf($"session_summary {session}");
 
     internal static ValueTask<Refusal?> Write(
-        Work work, string key, string kind, Content text, string session, string run, EventRef from, ModelNotes? notes) =>
+        UnitOfWork work, string key, string kind, Content text, string session, string run, EventRef from, ModelNotes? notes) =>
         work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now, from, notes), session, run);
 }

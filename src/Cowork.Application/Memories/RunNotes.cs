@@ -16,7 +16,7 @@ namespace Cowork.Application;
 /// <param name="From">The run's event that the notes follow from.</param>
 public sealed record WriteNotes(string Session, string Run, string Turn, string? Learning, EventRef From, ModelNotes Notes, Claim Claim) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         work.Finish(Claim);
         return await work.State(Domain.Session.Aggregate, Session) is Session.Open
@@ -30,7 +30,7 @@ public sealed record WriteNotes(string Session, string Run, string Turn, string?
 /// is kept instead, and the event says so. The notes are committed with the job's end, so that they are written once, whatever dies.
 /// </summary>
 public sealed partial class RunNotes(
-    ICommands commands, Commands known, IEventLog log, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, TimeProvider clock, ILogger<RunNotes> logger)
+    ICommandExecutor commands, CommandHandler known, IEventLog log, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, TimeProvider clock, ILogger<RunNotes> logger)
     : IJobHandler
 {
     /// <summary>The job's key is the run's.</summary>
@@ -81,7 +81,7 @@ public sealed partial class RunNotes(
         return true;
     }
 
-    async ValueTask<FinishedTurn> Read(RunEvent.RunCreated created, IReadOnlyList<Recorded> events, CancellationToken ct)
+    async ValueTask<FinishedTurn> Read(RunEvent.RunCreated created, IReadOnlyList<RecordedEvent> events, CancellationToken ct)
     {
         var results = new List<ToolFinding>();
         var reply = "";

@@ -37,7 +37,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             throw new ModelException(ModelException.Refused, $"The model \"{settings.Name}\" has no key.");
         }
-        using var patience = new Patience(settings.Timeouts, clock, cancellationToken);
+        using var patience = new ModelDeadline(settings.Timeouts, clock, cancellationToken);
         using var request = Request(messages, options);
         using var response = await Send(request, patience);
         patience.Renew();
@@ -131,7 +131,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         return request;
     }
 
-    async Task<HttpResponseMessage> Send(HttpRequestMessage request, Patience patience)
+    async Task<HttpResponseMessage> Send(HttpRequestMessage request, ModelDeadline patience)
     {
         HttpResponseMessage response;
         try
@@ -166,7 +166,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
     }
 
-    async Task<ModelException> Refusal(HttpResponseMessage response, Patience patience)
+    async Task<ModelException> Refusal(HttpResponseMessage response, ModelDeadline patience)
     {
         var status = (int)response.StatusCode;
         var (reason, kind) = await Reason(response, patience);
@@ -191,7 +191,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         return wait < TimeSpan.Zero ? TimeSpan.Zero : wait;
     }
 
-    async Task<(string Reason, string? Kind)> Reason(HttpResponseMessage response, Patience patience)
+    async Task<(string Reason, string? Kind)> Reason(HttpResponseMessage response, ModelDeadline patience)
     {
         try
         {
@@ -215,7 +215,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     }
 
     /// <summary>Moves on; false: the stream has ended, and nothing is missing.</summary>
-    static async ValueTask<bool> Next(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, Patience patience)
+    static async ValueTask<bool> Next(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, ModelDeadline patience)
     {
         bool more;
         try

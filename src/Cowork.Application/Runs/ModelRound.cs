@@ -83,7 +83,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
     /// <param name="price">Null: the model has none.</param>
     public async ValueTask<Answer> Answer(string requestSha256, ModelPrice? price, IBlobs blobs, CancellationToken ct)
     {
-        var taken = run.Transcript.OfType<Said.ByModel>().SelectMany(m => m.Calls).Select(c => c.Id).ToHashSet();
+        var taken = run.Transcript.OfType<ConversationEntry.ByModel>().SelectMany(m => m.Calls).Select(c => c.Id).ToHashSet();
         var requested = ImmutableList.CreateBuilder<RequestedCall>();
         foreach (var call in calls)
         {

@@ -41,15 +41,15 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
         {
             messages.Add(said switch
             {
-                Said.ByModel m => await ByModel(m, blobs, ct),
-                Said.ByTool t => new(ChatRole.Tool, [new FunctionResultContent(t.CallId, await blobs.Text(t.Content, ct))]),
+                ConversationEntry.ByModel m => await ByModel(m, blobs, ct),
+                ConversationEntry.ByTool t => new(ChatRole.Tool, [new FunctionResultContent(t.CallId, await blobs.Text(t.Content, ct))]),
                 _ => throw new System.Diagnostics.UnreachableException(said.GetType().Name),
             });
         }
         return new(messages, Digest(run.Request.Model, messages, tools));
     }
 
-    static async ValueTask<ChatMessage> ByModel(Said.ByModel said, IBlobs blobs, CancellationToken ct)
+    static async ValueTask<ChatMessage> ByModel(ConversationEntry.ByModel said, IBlobs blobs, CancellationToken ct)
     {
         var message = new ChatMessage { Role = ChatRole.Assistant };
         if (said.Text.Length > 0)

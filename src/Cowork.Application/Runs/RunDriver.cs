@@ -17,7 +17,7 @@ namespace Cowork.Application;
 /// point is only another beginning.
 /// </summary>
 public sealed partial class RunDriver(
-    Commands commands, FeedHub hub, IRunQueries queries, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, Policy policy, IBlobs blobs,
+    CommandHandler commands, FeedHub hub, IRunQueries queries, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, Policy policy, IBlobs blobs,
     RunOptions options, ApprovalOptions approvals, MemoryOptions memory, string node, TimeProvider clock, ILogger<RunDriver> logger) : IJobHandler
 {
     /// <summary>Characters of an error's message that are kept.</summary>
@@ -107,7 +107,7 @@ public sealed partial class RunDriver(
         }
     }
 
-    static async Task WatchForCancel(FeedHub.Follower follower, CancellationTokenSource stop, CancellationToken ended)
+    static async Task WatchForCancel(FeedHub.FeedSubscription follower, CancellationTokenSource stop, CancellationToken ended)
     {
         try
         {
@@ -375,7 +375,7 @@ public sealed partial class RunDriver(
     }
 
     /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
-    static async ValueTask<Refusal?> Discover(Work work, RunRequest request, string run, IReadOnlyList<WrittenFile> written)
+    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, string run, IReadOnlyList<WrittenFile> written)
     {
         foreach (var file in written)
         {
@@ -418,7 +418,7 @@ public sealed partial class RunDriver(
     /// </summary>
     /// <param name="also">What else goes into the commit.</param>
     ValueTask<Refusal?> Record(
-        Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<Work, ValueTask<Refusal?>>? also = null) => commands.Commit(
+        Claim claim, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<UnitOfWork, ValueTask<Refusal?>>? also = null) => commands.Commit(
         claim.Org, ByOf(claim),
         async work =>
         {
@@ -448,7 +448,7 @@ public sealed partial class RunDriver(
         },
         ct, patient: true);
 
-    async ValueTask<Refusal?> Judge(Work work, Claim claim, Run.Active run, RequestedCall call, CancellationToken ct)
+    async ValueTask<Refusal?> Judge(UnitOfWork work, Claim claim, Run.Active run, RequestedCall call, CancellationToken ct)
     {
         if (await Context(claim, run, run.StepsDone + 1, run.StepAttempt, ct) is not { } context)
         {
@@ -463,7 +463,7 @@ public sealed partial class RunDriver(
     }
 
     /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
-    async ValueTask<Refusal?> Ask(Work work, Claim claim, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
+    async ValueTask<Refusal?> Ask(UnitOfWork work, Claim claim, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
     {
         var (key, until) = (Ids.NewKey(work.Now), work.Now + approvals.ExpireAfter);
         var ask = new RunCommand.RequestApproval(
@@ -481,7 +481,7 @@ public sealed partial class RunDriver(
     static string WithPaths(string reason, CallSubject subject) =>
         subject.Paths.Any() ? $"{reason} ({string.Join(" → ", subject.Paths.Select(path => FileText.Cut(path, 500)))})" : reason;
 
-    async ValueTask<Refusal?> Complete(Work work, Claim claim, Run.Active run, CancellationToken ct)
+    async ValueTask<Refusal?> Complete(UnitOfWork work, Claim claim, Run.Active run, CancellationToken ct)
     {
         var session = Ids.SessionKey(run.Request.SessionId)!;
         if (await Command(work, claim, new RunCommand.Complete(claim.Epoch, work.Now)) is { } refused)
@@ -501,7 +501,7 @@ public sealed partial class RunDriver(
         var message = await blobs.Text(run.Request.Message, ct);
         var reply = await blobs.Text(run.Reply!, ct);
         var results = new List<ToolFinding>();
-        foreach (var result in run.Transcript.OfType<Said.ByTool>())
+        foreach (var result in run.Transcript.OfType<ConversationEntry.ByTool>())
         {
             results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
         }
@@ -509,7 +509,7 @@ public sealed partial class RunDriver(
             work, session, claim.Key, SessionNotes.Turn(message, reply), SessionNotes.Learning(message, reply, results), await MemoryBook.LastOf(work, claim.Key), notes: null);
     }
 
-    static async ValueTask<Refusal?> Command(Work work, Claim claim, RunCommand command)
+    static async ValueTask<Refusal?> Command(UnitOfWork work, Claim claim, RunCommand command)
     {
         var session = Turns.SessionOf(await work.State(Run.Aggregate, claim.Key));
         return await work.Do(Run.Aggregate, claim.Key, command, session, claim.Key);

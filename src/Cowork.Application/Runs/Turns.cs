@@ -18,7 +18,7 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256, 
     public const string Place = "Idempotency-Key";
 
     /// <summary>Claims the key in the work that has the request's effect.</summary>
-    public async ValueTask<Refusal?> Claim(Work work, string? runId, StoredAnswer? answer) =>
+    public async ValueTask<Refusal?> Claim(UnitOfWork work, string? runId, StoredAnswer? answer) =>
         await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
             new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, Kept, work.Now)) is { } refused
@@ -55,7 +55,7 @@ public sealed record SubmitTurn(
     string RunId, string Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
     : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         if (await work.State(Domain.Session.Aggregate, Session) is not Session.Open session)
         {
@@ -99,7 +99,7 @@ public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
     [JsonIgnore]
     public Func<Run, StoredAnswer>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var before = await work.State(Domain.Run.Aggregate, Run);
         if (before is Domain.Run.None)
@@ -119,7 +119,7 @@ public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
 /// <param name="Session">Key of the session.</param>
 public sealed record DeleteSession(string Session) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session) is { } refused)
         {
@@ -138,7 +138,7 @@ public sealed record DeleteSession(string Session) : ICommand
 }
 
 /// <summary>Takes turns: each becomes one run at the end of its session's queue.</summary>
-public sealed class Turns(Commands known, ICommands commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
+public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
@@ -194,7 +194,7 @@ public sealed class Turns(Commands known, ICommands commands, IRunQueries querie
                 : null;
     }
 
-    internal static async ValueTask<Refusal?> Cancel(Work work, string run)
+    internal static async ValueTask<Refusal?> Cancel(UnitOfWork work, string run)
     {
         var before = await work.State(Run.Aggregate, run);
         var session = SessionOf(before);
@@ -207,7 +207,7 @@ public sealed class Turns(Commands known, ICommands commands, IRunQueries querie
     }
 
     /// <summary>Takes an ended run out of its session's queue and lets the next one start.</summary>
-    internal static async ValueTask<Refusal?> LeaveQueue(Work work, string session, string run)
+    internal static async ValueTask<Refusal?> LeaveQueue(UnitOfWork work, string session, string run)
     {
         var before = await work.State(Session.Aggregate, session);
         if (await work.Do(Session.Aggregate, session, new SessionCommand.Dequeue($"run_{run}", work.Now), session, run) is { } refused)

@@ -14,7 +14,7 @@ namespace Cowork.Application;
 /// schedule's stream: the commit of a host that comes second finds the stream moved.
 /// </summary>
 public sealed partial class Scheduler(
-    Commands known, ICommands commands, ScheduledRuns runs, IJobQueue queue, NextTime nextTime, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
+    CommandHandler known, ICommandExecutor commands, ScheduledRuns runs, IJobQueue queue, NextTime nextTime, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
 {
     /// <summary>The job's key is the schedule's.</summary>
     public const string JobKind = "schedule";
@@ -81,7 +81,7 @@ public sealed partial class Scheduler(
 }
 
 /// <summary>Makes runs of schedules: by hand, and for the scheduler.</summary>
-public sealed class ScheduledRuns(Commands known, SkillRuns skills, Turns turns, IBlobs blobs)
+public sealed class ScheduledRuns(CommandHandler known, SkillRuns skills, Turns turns, IBlobs blobs)
 {
     /// <summary>Starts a run of a schedule now, or answers the one that the same request started before.</summary>
     /// <param name="schedule">Key of the schedule.</param>

@@ -20,7 +20,7 @@ public sealed record CreateSchedule(
     [JsonIgnore]
     public Func<DateTimeOffset?, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var first = Active ? Timing.First(work.Now, work.NextTime) : null;
         var answer = Answer is null ? null : await Answer(first, work.Now);
@@ -54,7 +54,7 @@ public sealed record PauseSchedule(string Schedule, RequestKey? Header = null) :
     [JsonIgnore]
     public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public ValueTask<Refusal?> Decide(Work work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Pause(work.Now), Header, Answer);
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Pause(work.Now), Header, Answer);
 }
 
 /// <summary>Lets a paused schedule go on, planned from now.</summary>
@@ -65,14 +65,14 @@ public sealed record ResumeSchedule(string Schedule, RequestKey? Header = null) 
     [JsonIgnore]
     public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public ValueTask<Refusal?> Decide(Work work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now), Header, Answer);
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now), Header, Answer);
 }
 
 /// <summary>Deletes a schedule; runs that it started go on.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record DeleteSchedule(string Schedule) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         work.Cancel(Scheduler.JobKind, Schedule);
         return await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Delete(work.Now));
@@ -84,7 +84,7 @@ public sealed record DeleteSchedule(string Schedule) : ICommand
 /// <param name="Turn">The run.</param>
 public sealed record TriggerSchedule(string Schedule, SubmitTurn Turn) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var trigger = new ScheduleCommand.Trigger(Turn.RunId, Turn.Source!.SkillVersion!.Value, work.Now);
         // A key that was used before speaks first, whatever became of the schedule since.
@@ -98,7 +98,7 @@ public sealed record TriggerSchedule(string Schedule, SubmitTurn Turn) : IComman
 /// <param name="Turn">The run.</param>
 public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot, bool CaughtUp, SubmitTurn Turn) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var before = await work.State(Domain.Schedule.Aggregate, Schedule);
         var fire = new ScheduleCommand.Fire(Slot, Turn.RunId, Turn.Source!.SkillVersion!.Value, CaughtUp, work.Now);
@@ -126,7 +126,7 @@ public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot,
 /// <param name="Count">How many they are; null: too many to be counted.</param>
 public sealed record SkipSlots(string Schedule, Claim Claim, DateTimeOffset Slot, DateTimeOffset Through, long? Count, string Reason, string Detail) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work) =>
+    public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
         await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Skip(Slot, Through, Count, Reason, Detail, work.Now)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
 }
 
@@ -136,7 +136,7 @@ public sealed record SkipSlots(string Schedule, Claim Claim, DateTimeOffset Slot
 /// <param name="Slot">The one that was next.</param>
 public sealed record ReplanSchedule(string Schedule, Claim Claim, DateTimeOffset Slot) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work) =>
+    public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
         await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Replan(Slot, work.Now)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
 }
 
@@ -144,7 +144,7 @@ public sealed record ReplanSchedule(string Schedule, Claim Claim, DateTimeOffset
 static class ScheduleWork
 {
     /// <summary>Puts a command's events into the feed of the session that the schedule is for.</summary>
-    public static async ValueTask<Refusal?> Do(Work work, string schedule, ScheduleCommand command, string? run = null)
+    public static async ValueTask<Refusal?> Do(UnitOfWork work, string schedule, ScheduleCommand command, string? run = null)
     {
         var plan = Schedule.PlanOf(await work.State(Schedule.Aggregate, schedule));
         var asked = command with { NextTime = work.NextTime };
@@ -152,7 +152,7 @@ static class ScheduleWork
     }
 
     public static async ValueTask<Refusal?> Change(
-        Work work, string schedule, ScheduleCommand command, RequestKey? header, Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? answer)
+        UnitOfWork work, string schedule, ScheduleCommand command, RequestKey? header, Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? answer)
     {
         var before = await work.State(Schedule.Aggregate, schedule);
         var refused = await Do(work, schedule, command);
@@ -174,7 +174,7 @@ static class ScheduleWork
     }
 
     /// <summary>Ends the claim, and begins the wait for the slot that is next now.</summary>
-    public static async ValueTask<Refusal?> GoOn(Work work, string schedule, Claim claim)
+    public static async ValueTask<Refusal?> GoOn(UnitOfWork work, string schedule, Claim claim)
     {
         work.Finish(claim);
         if (await work.State(Schedule.Aggregate, schedule) is Schedule.Active { Slot: { } slot })

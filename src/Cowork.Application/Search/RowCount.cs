@@ -90,13 +90,13 @@ static partial class RowCount
     static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? Rows(TextIndex table, string value, string before, CancellationToken ct)
     {
         // "in" is a word, "IN" may be Indiana: a common word is a value only where it is written like one.
-        var isCommon = Words.IsStopWord(value);
+        var isCommon = Stemmer.IsStopWord(value);
         if (isCommon && (value.Length < 2 || value.Any(char.IsLower)))
         {
             return null;
         }
         var terms = new List<string>();
-        Words.Collect(value, terms);
+        Stemmer.Collect(value, terms);
         var columns = new SortedSet<string>(StringComparer.Ordinal);
         var rows = new List<(int Row, string Column)>();
         if (terms.Count > 0)

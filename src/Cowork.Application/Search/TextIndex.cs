@@ -144,10 +144,10 @@ public sealed class TextIndex
     HashSet<string> Title()
     {
         var words = new List<string>();
-        Words.Collect(Path.GetFileNameWithoutExtension(Source), words);
+        Stemmer.Collect(Path.GetFileNameWithoutExtension(Source), words);
         foreach (var column in columns)
         {
-            Words.Collect(column, words);
+            Stemmer.Collect(column, words);
         }
         return new(words, StringComparer.Ordinal);
     }
@@ -222,7 +222,7 @@ public sealed class TextIndex
         {
             if (filled)
             {
-                Words.Collect(text.AsSpan(start, end - start), terms);
+                Stemmer.Collect(text.AsSpan(start, end - start), terms);
                 Add(start, end - start, first, last, isRecord: false);
             }
             filled = false;
@@ -253,7 +253,7 @@ public sealed class TextIndex
                 {
                     foreach (var value in values)
                     {
-                        Words.Collect(value, terms);
+                        Stemmer.Collect(value, terms);
                     }
                     Add(start, at - start, line, last, isRecord: true);
                 }
@@ -380,14 +380,14 @@ public sealed class TextIndex
                 var (from, first) = (chars, line);
                 reader = ahead;
                 To((int)reader.BytesConsumed);
-                Words.Collect(label, terms);
+                Stemmer.Collect(label, terms);
                 foreach (var (name, value) in Flatten(text.AsSpan(from, chars - from)))
                 {
                     if (!isRecord)
                     {
-                        Words.Collect(name, terms);
+                        Stemmer.Collect(name, terms);
                     }
-                    Words.Collect(value, terms);
+                    Stemmer.Collect(value, terms);
                 }
                 Add(from, chars - from, first, line, isRecord);
                 return;
@@ -421,7 +421,7 @@ public sealed class TextIndex
             {
                 foreach (var (_, value) in Flatten(slice))
                 {
-                    Words.Collect(value, terms);
+                    Stemmer.Collect(value, terms);
                 }
                 Add(i, next - i, line, line, isRecord: true);
             }

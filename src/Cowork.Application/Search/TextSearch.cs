@@ -32,7 +32,7 @@ public static class TextSearch
     /// <summary>The best passages for a question, best first; equal ones in the order of the texts and their lines.</summary>
     public static Findings Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
-        var asked = Words.OfQuestion(question);
+        var asked = Stemmer.OfQuestion(question);
         var passages = texts.Sum(t => (long)t.Count);
         var averageLength = passages == 0 ? 1 : Math.Max(1, texts.Sum(t => (double)t.TotalLength) / passages);
         var counted = asked.Select(term => (Term: term, In: texts.Sum(t => t.IsAbout(term) ? t.Count : (long)t.Postings(term).Length))).ToList();
@@ -88,7 +88,7 @@ public static class TextSearch
         foreach (var (_, value) in index.Fields(passage))
         {
             words.Clear();
-            Words.Collect(value, words);
+            Stemmer.Collect(value, words);
             count += words.Count > 0 && words.TrueForAll(terms.Contains) ? 1 : 0;
         }
         return count;

@@ -17,7 +17,7 @@ public sealed record OpenSession(string Key, string SessionId, string WorkspaceP
     [JsonIgnore]
     public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var answer = Answer is null ? null : await Answer(work.Now);
         if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)

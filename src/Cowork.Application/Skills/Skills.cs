@@ -22,7 +22,7 @@ public sealed record CreateSkill(string Key, SkillDefinition Definition, Request
     [JsonIgnore]
     public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var answer = Answer is null ? null : await Answer(work.Now);
         if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
@@ -33,10 +33,10 @@ public sealed record CreateSkill(string Key, SkillDefinition Definition, Request
             ?? await work.Do(Skill.Aggregate, Key, new SkillCommand.Create(SkillId, Definition, work.Now));
     }
 
-    internal static ValueTask<Refusal?> ClaimName(Work work, string name, string skillId) => work.Do(
+    internal static ValueTask<Refusal?> ClaimName(UnitOfWork work, string name, string skillId) => work.Do(
         UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Claim(NameKind, name, skillId, work.Now));
 
-    internal static ValueTask<Refusal?> ReleaseName(Work work, string name, string skillId) => work.Do(
+    internal static ValueTask<Refusal?> ReleaseName(UnitOfWork work, string name, string skillId) => work.Do(
         UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Release(skillId, work.Now));
 }
 
@@ -59,7 +59,7 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
     [JsonIgnore]
     public Func<SkillVersion, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await Add(work);
         var stored = refused is null && Answer is not null && await work.State(Skill.Aggregate, Key) is Skill.Live skill ? await Answer(skill.Latest) : null;
@@ -67,7 +67,7 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
         return Header is null ? refused : await Header.Claim(work, null, stored) ?? refused;
     }
 
-    async ValueTask<Refusal?> Add(Work work)
+    async ValueTask<Refusal?> Add(UnitOfWork work)
     {
         if (await work.State(Skill.Aggregate, Key) is not Skill.Live { SkillId: var id, Latest.Definition: var before })
         {
@@ -87,7 +87,7 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
 /// <param name="Key">Of the skill's stream.</param>
 public sealed record DeleteSkill(string Key) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(Work work)
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var before = await work.State(Skill.Aggregate, Key);
         return await work.Do(Skill.Aggregate, Key, new SkillCommand.Delete(work.Now))
@@ -105,7 +105,7 @@ public sealed record SkillPrompt(string Skill, int? Version, JsonElement? Params
 public sealed record RenderedSkill(string Prompt, RunSource Source);
 
 /// <summary>Runs skills: a template becomes a message, and the message a turn like any other.</summary>
-public sealed class SkillRuns(Commands known, Turns turns, IBlobs blobs)
+public sealed class SkillRuns(CommandHandler known, Turns turns, IBlobs blobs)
 {
     /// <summary>What the skill comes to with these parameters, or why it comes to nothing.</summary>
     public async ValueTask<(RenderedSkill? Rendered, Refusal? Refused)> Render(string org, SkillPrompt asked, CancellationToken ct)

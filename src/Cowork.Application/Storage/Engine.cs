@@ -32,7 +32,7 @@ public sealed record EngineOptions(string ConnectionString, string Node, IReadOn
     public TimeSpan Heartbeat { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>How long callers wait for a database that went away before they hear of it.</summary>
-    public TimeSpan OutagePatience { get; init; } = TimeSpan.FromSeconds(2);
+    public TimeSpan OutageDeadline { get; init; } = TimeSpan.FromSeconds(2);
 
     /// <summary>Jobs that this node does at once.</summary>
     public int Parallel { get; init; } = 1_000;
@@ -62,10 +62,10 @@ public interface IEngine : IAsyncDisposable
 
     ISnapshots Snapshots { get; }
 
-    IFollowing Following { get; }
+    IAsyncProjectionStore AsyncProjections { get; }
 
     /// <summary>Where commands go on this engine: straight to the one who executes them, or by its message bus.</summary>
-    ICommands Over(Commands commands) => commands;
+    ICommandExecutor Over(CommandHandler commands) => commands;
 
     /// <summary>Finds next times of cron expressions: the domain, or a library that the engine brings along.</summary>
     NextTime NextTime => Cron.Own;

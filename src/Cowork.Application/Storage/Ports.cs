@@ -13,21 +13,21 @@ namespace Cowork.Application.Storage;
 /// <param name="Position">Global, dense from 1 in commit order; 0 until it is committed.</param>
 /// <param name="Correlation">See <see cref="Origin"/>. The hash does not cover it.</param>
 /// <param name="Causation">See <see cref="Origin"/>. The hash does not cover it.</param>
-public sealed record Recorded(
+public sealed record RecordedEvent(
     string Org, string Stream, long Version, Guid Id, string Type, Event Event, ReadOnlyMemory<byte> Data, DateTimeOffset At, string Actor, string Hash,
     long Position = 0, string? Correlation = null, string? Causation = null);
 
 /// <summary>A stream from some version on.</summary>
 /// <param name="Version">Of the last event, 0: the stream does not exist.</param>
 /// <param name="Hash">Of the last event; <see cref="HashChain.Root"/> before the first.</param>
-public sealed record Past(long Version, string Hash, IReadOnlyList<Recorded> Events);
+public sealed record StreamSlice(long Version, string Hash, IReadOnlyList<RecordedEvent> Events);
 
 /// <summary>Events for one stream, already named, numbered and hashed. <paramref name="Expected"/> pins the version before them, and so the hash.</summary>
 /// <param name="Events">Not empty.</param>
 /// <param name="Session">Key of the session in whose feed they appear.</param>
 /// <param name="Run">Key of the run that they concern.</param>
 /// <param name="Rows">The read models' rows as these events leave them.</param>
-public sealed record Write(string Stream, long Expected, IReadOnlyList<Recorded> Events, string? Session, string? Run, IReadOnlyList<RowChange> Rows);
+public sealed record Write(string Stream, long Expected, IReadOnlyList<RecordedEvent> Events, string? Session, string? Run, IReadOnlyList<RowChange> Rows);
 
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
 /// <param name="Version">The stream's version that the row shows: of the last event that went into it.</param>
@@ -63,16 +63,16 @@ public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyLi
 }
 
 /// <summary>What became of a commit. A lost race is a value, never an exception.</summary>
-public abstract record Appended
+public abstract record AppendResult
 {
     /// <param name="First">Position of the first event; 0 when there is none.</param>
-    public sealed record Ok(long First) : Appended;
+    public sealed record Ok(long First) : AppendResult;
 
     /// <summary>Somebody else wrote to the stream first: load, decide and append again.</summary>
-    public sealed record Moved(string Stream) : Appended;
+    public sealed record Moved(string Stream) : AppendResult;
 
     /// <summary>The claim in <see cref="Commit.Done"/> is another node's now.</summary>
-    public sealed record Fenced : Appended;
+    public sealed record Fenced : AppendResult;
 }
 
 /// <summary>An event as a feed shows it.</summary>
@@ -89,13 +89,13 @@ public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);
 public interface IEventLog
 {
     /// <summary>The stream's events after a version, oldest first, no more than <paramref name="max"/>. Version and hash are those of the last one answered.</summary>
-    ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct);
+    ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct);
 
     /// <summary>
     /// All of the commit or nothing. A failure of one commit never fails another. When the call ends with
     /// <see cref="StorageUnavailableException"/> the commit may or may not have happened: whoever needs to know loads the stream and looks for the event's id.
     /// </summary>
-    ValueTask<Appended> Append(Commit commit, CancellationToken ct);
+    ValueTask<AppendResult> Append(Commit commit, CancellationToken ct);
 
     /// <summary>The feed of a session, or with <paramref name="session"/> null the tenant's by global position, after an id, oldest first.</summary>
     ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct);
@@ -104,7 +104,7 @@ public interface IEventLog
     ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct);
 
     /// <summary>Every event of every tenant after a position, in order, in pages: for rebuilding.</summary>
-    IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct);
+    IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct);
 }
 
 /// <summary>A read model's row as it is stored.</summary>

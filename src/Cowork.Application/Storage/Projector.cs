@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// it, the others leave it to him for a while. An event that cannot be folded parks its model and nothing else. A host tries such an event once in its
 /// life, so that one with mended code goes on where the others stand.
 /// </summary>
-public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollowingModel> models, TimeProvider clock, ILogger<Projector> logger) : ICommitObserver
+public sealed partial class Projector(IAsyncProjectionStore following, IReadOnlyList<IAsyncProjection> models, TimeProvider clock, ILogger<Projector> logger) : ICommitObserver
 {
     const int EventsMax = 500;
 
@@ -25,7 +25,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
     static readonly TimeSpan StorageRetry = TimeSpan.FromMilliseconds(500);
     static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
 
-    readonly Follower[] followers = [.. models.Select(model => new Follower(model))];
+    readonly FeedSubscription[] followers = [.. models.Select(model => new FeedSubscription(model))];
 
     /// <summary>Tables of the models that stand before an event which cannot be folded, as this host has seen it last.</summary>
     public IReadOnlyList<string> Parked => [.. followers.Where(f => f.IsParked).Select(f => f.Model.Table)];
@@ -47,7 +47,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
 
     public void OthersWrote() => Array.ForEach(followers, f => f.Wake());
 
-    async Task Follow(Follower follower, CancellationToken stopping)
+    async Task Follow(FeedSubscription follower, CancellationToken stopping)
     {
         await Task.Yield();
         while (!stopping.IsCancellationRequested)
@@ -93,7 +93,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
     /// Leaves the model to the engine's own means, on this node or on another that is further, until it has failed or stands still before events that wait.
     /// False: the engine has none.
     /// </summary>
-    async ValueTask<bool> LeaveToEngine(Follower follower, CancellationToken ct)
+    async ValueTask<bool> LeaveToEngine(FeedSubscription follower, CancellationToken ct)
     {
         using var left = CancellationTokenSource.CreateLinkedTokenSource(ct);
         if (following.Follow(follower.Model.Table, left.Token) is not { } folding)
@@ -124,7 +124,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
     }
 
     /// <summary>Ends when the model is parked, or has not moved for a while although events wait: whoever was at it has died, or is paused.</summary>
-    async Task StandsStill(Follower follower, CancellationToken ct)
+    async Task StandsStill(FeedSubscription follower, CancellationToken ct)
     {
         for (Checkpoint? seen = null; ;)
         {
@@ -149,7 +149,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
     }
 
-    async ValueTask<Step> Next(Follower follower, CancellationToken ct)
+    async ValueTask<Step> Next(FeedSubscription follower, CancellationToken ct)
     {
         var model = follower.Model;
         var progress = await following.Progress(ct);
@@ -198,12 +198,12 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
     }
 
     /// <summary>Folds a stretch of the log that begins at a checkpoint. False: somebody else was first.</summary>
-    public static async ValueTask<bool> Advance(IFollowing following, IFollowingModel model, Checkpoint from, LogPage page, CancellationToken ct)
+    public static async ValueTask<bool> Advance(IAsyncProjectionStore following, IAsyncProjection model, Checkpoint from, LogPage page, CancellationToken ct)
     {
         using var span = Spans.Project(model.Table, page.Events);
         try
         {
-            var rows = await FollowedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
+            var rows = await ProjectedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
             var isFirst = await following.Advance(model.Table, from, page.Through, rows, ct) is not null;
             span?.SetTag("cowork.projection.outcome", isFirst ? "ok" : "outrun");
             return isFirst;
@@ -215,7 +215,7 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         }
     }
 
-    async ValueTask<Step> Park(Follower follower, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)
+    async ValueTask<Step> Park(FeedSubscription follower, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)
     {
         follower.FailedAt = poison.Position;
         if (!await following.Park(follower.Model.Table, at, poison, ct))
@@ -240,12 +240,12 @@ public sealed partial class Projector(IFollowing following, IReadOnlyList<IFollo
         Parked,
     }
 
-    sealed class Follower(IFollowingModel model)
+    sealed class FeedSubscription(IAsyncProjection model)
     {
         readonly Channel<bool> commits = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
         volatile bool parked;
 
-        public IFollowingModel Model => model;
+        public IAsyncProjection Model => model;
 
         public int Max { get; set; } = EventsMax;
 

@@ -29,10 +29,10 @@ public interface IReadModel : IRowModel
     bool Keyed { get; }
 
     /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
-    string? KeyOf(Recorded e);
+    string? KeyOf(RecordedEvent e);
 
     /// <summary>The row after the event; null: no row.</summary>
-    object? Evolve(object? row, Recorded e);
+    object? Evolve(object? row, RecordedEvent e);
 }
 
 /// <param name="Evolve">A pure fold: time comes from the event.</param>
@@ -43,20 +43,20 @@ public sealed record ReadModel<TRow>(
     string Table,
     string Aggregate,
     JsonTypeInfo<TRow> Json,
-    Func<TRow?, Recorded, TRow?> Evolve,
+    Func<TRow?, RecordedEvent, TRow?> Evolve,
     Func<TRow, string?>? Scope = null,
     Func<TRow, string?>? Status = null,
     Func<TRow, string?>? Search = null,
-    Func<Recorded, string?>? Key = null) : IReadModel
+    Func<RecordedEvent, string?>? Key = null) : IReadModel
     where TRow : class
 {
     public bool Searched => Search is not null;
 
     public bool Keyed => Key is not null;
 
-    public string? KeyOf(Recorded e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
+    public string? KeyOf(RecordedEvent e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
 
-    object? IReadModel.Evolve(object? row, Recorded e) => Evolve((TRow?)row, e);
+    object? IReadModel.Evolve(object? row, RecordedEvent e) => Evolve((TRow?)row, e);
 
     public RowValue Value(object row) => Value((TRow)row);
 

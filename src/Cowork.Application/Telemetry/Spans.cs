@@ -59,7 +59,7 @@ public static class Spans
     /// A batch of a model that follows the log. It lies in the trace of the first event whose command was recorded, and is linked to one such command of
     /// each other trace.
     /// </summary>
-    public static Activity? Project(string table, IReadOnlyList<Recorded> events)
+    public static Activity? Project(string table, IReadOnlyList<RecordedEvent> events)
     {
         if (!Source.HasListeners())
         {

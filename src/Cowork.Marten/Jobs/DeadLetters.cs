@@ -80,12 +80,12 @@ public sealed class DeadLetters
         {
             return false;
         }
-        await database.Twice(
+        await database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(forget, connection)
                 {
-                    Parameters = { Parameter.Text(letter.OrgId), Parameter.Text(letter.Kind), Parameter.Text(letter.Key), new() { Value = LeasedJobs.Aside / 2 } },
+                    Parameters = { Parameter.Text(letter.OrgId), Parameter.Text(letter.Kind), Parameter.Text(letter.Key), new() { Value = LeasedJobs.DeadLettered / 2 } },
                 };
                 return await command.ExecuteNonQueryAsync(ct);
             },

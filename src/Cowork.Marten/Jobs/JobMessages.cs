@@ -49,9 +49,9 @@ public sealed class JobMessages
                     break;
                 case JobFound.Mine(var claim, var holder) when jobs.Hand(claim, holder, watched: true) is { } hold:
                     // Done or given back: maybe it was asked for again in the meantime, and this is the message that knows of it.
-                    if (await hold.Ended is HoldEnd.Failed failed)
+                    if (await hold.Ended is HeldJobOutcome.Failed failed)
                     {
-                        await jobs.Release(claim, attempt > retries.Count ? LeasedJobs.Aside : retries[attempt - 1], CancellationToken.None);
+                        await jobs.Release(claim, attempt > retries.Count ? LeasedJobs.DeadLettered : retries[attempt - 1], CancellationToken.None);
                         ExceptionDispatchInfo.Throw(failed.Why);
                     }
                     break;

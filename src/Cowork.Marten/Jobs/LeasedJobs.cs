@@ -24,12 +24,12 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     /// How far in the future a job lies that was put aside. An engine that puts jobs aside brings it back when its dead letter is replayed, or when the job is
     /// asked for again; one that does not, when it starts.
     /// </summary>
-    public static readonly TimeSpan Aside = TimeSpan.FromDays(365_000);
+    public static readonly TimeSpan DeadLettered = TimeSpan.FromDays(365_000);
 
     /// <summary>Between two looks for jobs that nobody told this node of.</summary>
     protected static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
-    readonly ConcurrentQueue<(Claim Claim, Hold Hold, DateTimeOffset Due)> unreleased = new();
+    readonly ConcurrentQueue<(Claim Claim, HeldJob Hold, DateTimeOffset Due)> unreleased = new();
     readonly Channel<Claim> handed = Channel.CreateUnbounded<Claim>();
     readonly SemaphoreSlim poke = new(0);
     readonly CancellationTokenSource stopping = new();
@@ -96,14 +96,14 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     protected EngineOptions Options { get; }
 
     /// <summary>The jobs that are held here.</summary>
-    protected ConcurrentDictionary<Claim, Hold> Held { get; } = new();
+    protected ConcurrentDictionary<Claim, HeldJob> Held { get; } = new();
 
     /// <summary>Claims that wait to be taken up.</summary>
     protected int Unread => handed.Reader.Count;
 
     public async Task Start(CancellationToken ct)
     {
-        await Database.Twice(
+        await Database.WithReconnect(
             async connection =>
             {
                 await using var batch = new NpgsqlBatch(connection)
@@ -120,7 +120,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
                 };
                 if (!PutsAside)
                 {
-                    batch.BatchCommands.Add(new($"UPDATE {Database.Schema}.jobs SET due = now() WHERE due > now() + $1") { Parameters = { Interval(Aside / 2) } });
+                    batch.BatchCommands.Add(new($"UPDATE {Database.Schema}.jobs SET due = now() WHERE due > now() + $1") { Parameters = { Interval(DeadLettered / 2) } });
                 }
                 return await batch.ExecuteNonQueryAsync(ct);
             },
@@ -176,12 +176,12 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
                 // Nobody here does it any more, and the lease does not run out while this node lives: it is given back as soon as the database allows.
                 unreleased.Enqueue((claim, hold, Options.Clock.GetUtcNow() + after));
             }
-            hold.End(new HoldEnd.GivenBack());
+            hold.End(new HeldJobOutcome.GivenBack());
             Poke();
         }
     }
 
-    public ValueTask<Backlog> Backlog(CancellationToken ct) => Database.Twice<Backlog>(
+    public ValueTask<Backlog> Backlog(CancellationToken ct) => Database.WithReconnect<Backlog>(
         async connection =>
         {
             await using var command = new NpgsqlCommand(count, connection);
@@ -193,10 +193,10 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
 
     public async ValueTask Hurry(string kind, CancellationToken ct)
     {
-        await Database.Twice(
+        await Database.WithReconnect(
             async connection =>
             {
-                await using var command = new NpgsqlCommand(hurry, connection) { Parameters = { Parameter.Text(kind), Interval(Aside / 2) } };
+                await using var command = new NpgsqlCommand(hurry, connection) { Parameters = { Parameter.Text(kind), Interval(DeadLettered / 2) } };
                 return await command.ExecuteNonQueryAsync(ct);
             },
             ct);
@@ -213,13 +213,13 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     /// here takes jobs up.
     /// </summary>
     /// <param name="watched">The caller waits for its end.</param>
-    public Hold? Hand(Claim claim, string holder, bool watched = false)
+    public HeldJob? Hand(Claim claim, string holder, bool watched = false)
     {
         if (holder != node)
         {
             return null;
         }
-        var hold = new Hold(holder) { IsWatched = watched };
+        var hold = new HeldJob(holder) { IsWatched = watched };
         if (!Held.TryAdd(claim, hold))
         {
             hold = Held.GetValueOrDefault(claim);
@@ -245,7 +245,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     {
         if (Drop(claim, out var hold))
         {
-            hold.End(new HoldEnd.Done());
+            hold.End(new HeldJobOutcome.Done());
         }
     }
 
@@ -255,11 +255,11 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
         if (Drop(claim, out var hold))
         {
             hold.Lost.Cancel();
-            hold.End(new HoldEnd.Lost());
+            hold.End(new HeldJobOutcome.Lost());
         }
     }
 
-    bool Drop(Claim claim, [NotNullWhen(true)] out Hold? hold)
+    bool Drop(Claim claim, [NotNullWhen(true)] out HeldJob? hold)
     {
         var dropped = Held.TryRemove(claim, out hold);
         if (dropped)
@@ -295,7 +295,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
         }
         try
         {
-            await Database.Twice(
+            await Database.WithReconnect(
                 async connection =>
                 {
                     await using var batch = new NpgsqlBatch(connection)
@@ -340,15 +340,15 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
             if (Drop(claim, out var hold))
             {
                 unreleased.Enqueue((claim, hold, Options.Clock.GetUtcNow()));
-                hold.End(new HoldEnd.GivenBack());
+                hold.End(new HeldJobOutcome.GivenBack());
             }
         }
         Poke();
     }
 
-    ValueTask<int> GiveBack(Claim claim, Hold hold, TimeSpan after, CancellationToken ct) => Change(claim, hold, [release], after, ct);
+    ValueTask<int> GiveBack(Claim claim, HeldJob hold, TimeSpan after, CancellationToken ct) => Change(claim, hold, [release], after, ct);
 
-    ValueTask<int> Change(Claim claim, Hold hold, string[] statements, TimeSpan? after, CancellationToken ct) => Database.Twice(
+    ValueTask<int> Change(Claim claim, HeldJob hold, string[] statements, TimeSpan? after, CancellationToken ct) => Database.WithReconnect(
         async connection =>
         {
             await using var batch = new NpgsqlBatch(connection);
@@ -371,7 +371,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     async Task Register(CancellationToken ct)
     {
         var asked = Options.Clock.GetTimestamp();
-        await Database.Twice(
+        await Database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(register, connection) { Parameters = { Parameter.Text(node), Interval(Options.Lease) } };
@@ -387,7 +387,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     async Task<bool> Beat(CancellationToken ct)
     {
         var asked = Options.Clock.GetTimestamp();
-        var (mine, peers) = await Database.Twice(
+        var (mine, peers) = await Database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(beat, connection) { Parameters = { Parameter.Text(node), Interval(Options.Lease) } };
@@ -509,7 +509,7 @@ abstract partial class LeasedJobs : IJobQueue, IAsyncDisposable
     async Task HandOwn(CancellationToken ct)
     {
         var me = node;
-        var mine = await Database.Twice(
+        var mine = await Database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(own, connection) { Parameters = { Parameter.Text(me) } };

@@ -44,7 +44,7 @@ sealed class NpgsqlJobs : LeasedJobs
             return PollPause;
         }
         var me = Node;
-        var (claims, next) = await Database.Twice(
+        var (claims, next) = await Database.WithReconnect(
             async connection =>
             {
                 await using var batch = new NpgsqlBatch(connection)

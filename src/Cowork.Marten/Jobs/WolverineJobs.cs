@@ -61,14 +61,14 @@ sealed class WolverineJobs : LeasedJobs
     public async ValueTask<JobFound> Claim(string org, string kind, string key, CancellationToken ct)
     {
         var me = Node;
-        return await Database.Twice<JobFound>(
+        return await Database.WithReconnect<JobFound>(
             async connection =>
             {
                 await using var batch = new NpgsqlBatch(connection)
                 {
                     BatchCommands =
                     {
-                        new(claim) { Parameters = { Parameter.Text(me), Parameter.Text(org), Parameter.Text(kind), Parameter.Text(key), Interval(Aside / 2) } },
+                        new(claim) { Parameters = { Parameter.Text(me), Parameter.Text(org), Parameter.Text(kind), Parameter.Text(key), Interval(DeadLettered / 2) } },
                         new(when) { Parameters = { Parameter.Text(org), Parameter.Text(kind), Parameter.Text(key) } },
                     },
                 };
@@ -88,7 +88,7 @@ sealed class WolverineJobs : LeasedJobs
     {
         if (Held.TryGetValue(claim, out var hold) && hold.IsWatched)
         {
-            hold.End(new HoldEnd.Failed(why));
+            hold.End(new HeldJobOutcome.Failed(why));
             return default;
         }
         return Release(claim, Options.JobRetries[0], ct);
@@ -100,7 +100,7 @@ sealed class WolverineJobs : LeasedJobs
         {
             return PollPause;
         }
-        var found = await Database.Twice(
+        var found = await Database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(left, connection)

@@ -7,7 +7,7 @@ using Npgsql;
 namespace Cowork.Marten;
 
 /// <summary>Reads the log; what is written goes through the <see cref="EventWriter"/>.</summary>
-sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
+sealed class EventLog(Database database, EventWriter writer) : IEventLog
 {
     const int ScanPage = 1_000;
 
@@ -46,13 +46,13 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         FROM {database.Schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {ScanPage}
         """;
 
-    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => writer.Append(commit, ct);
+    public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => writer.Append(commit, ct);
 
-    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => database.Twice<Past>(
+    public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct) => database.WithReconnect<StreamSlice>(
         async connection =>
         {
             var (version, hash) = (0L, HashChain.Root);
-            var events = new List<Recorded>();
+            var events = new List<RecordedEvent>();
             await using (var command = new NpgsqlCommand(load, connection)
             {
                 // The event before the first comes along for its hash.
@@ -83,7 +83,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => database.Twice<FeedPage>(
+    public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => database.WithReconnect<FeedPage>(
         async connection =>
         {
             await using var batch = new NpgsqlBatch(connection);
@@ -105,7 +105,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => database.Twice<IReadOnlyList<FeedEntry>>(
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
         async connection =>
         {
             await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session), Parameter.Text(run) } };
@@ -114,17 +114,17 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public async IAsyncEnumerable<Recorded> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
+    public async IAsyncEnumerable<RecordedEvent> Scan(long after, [EnumeratorCancellation] CancellationToken ct)
     {
         while (true)
         {
             var from = after;
-            var page = await database.Twice(
+            var page = await database.WithReconnect(
                 async connection =>
                 {
                     await using var command = new NpgsqlCommand(scan, connection) { Parameters = { Parameter.Long(from) } };
                     await using var reader = await command.ExecuteReaderAsync(ct);
-                    var events = new List<Recorded>();
+                    var events = new List<RecordedEvent>();
                     while (await reader.ReadAsync(ct))
                     {
                         events.Add(Event(reader, reader.GetString(10), reader.GetString(11)));
@@ -145,7 +145,7 @@ sealed class NpgsqlLog(Database database, EventWriter writer) : IEventLog
     }
 
     /// <summary>An event from columns in the order of <see cref="load"/>.</summary>
-    internal static Recorded Event(NpgsqlDataReader reader, string org, string stream)
+    internal static RecordedEvent Event(NpgsqlDataReader reader, string org, string stream)
     {
         var type = reader.GetString(2);
         var data = reader.GetFieldValue<byte[]>(3);

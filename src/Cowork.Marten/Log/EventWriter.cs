@@ -102,7 +102,7 @@ sealed partial class EventWriter : IAsyncDisposable
         return ready.Task;
     }
 
-    public async ValueTask<Appended> Append(Commit commit, CancellationToken ct)
+    public async ValueTask<AppendResult> Append(Commit commit, CancellationToken ct)
     {
         CommitRules.Check(commit, isTable);
         ct.ThrowIfCancellationRequested();
@@ -625,7 +625,7 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 if (jobs.HolderOf(done) is not { } holder || gone?.Contains(done) == true || !plan.Done.TryAdd(done, holder))
                 {
-                    plan.Refused.Add((pending, new Appended.Fenced()));
+                    plan.Refused.Add((pending, new AppendResult.Fenced()));
                     continue;
                 }
             }
@@ -674,7 +674,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 {
                     plan.Done.Remove(commit.Done);
                 }
-                plan.Refused.Add((pending, new Appended.Moved(moved)));
+                plan.Refused.Add((pending, new AppendResult.Moved(moved)));
                 continue;
             }
             plan.Accepted.Add(pending);
@@ -825,7 +825,7 @@ sealed partial class EventWriter : IAsyncDisposable
         foreach (var pending in plan.Accepted)
         {
             var count = pending.Commit.Writes.Sum(w => w.Events.Count);
-            pending.Answer(new Appended.Ok(count == 0 ? 0 : first));
+            pending.Answer(new AppendResult.Ok(count == 0 ? 0 : first));
             first += count;
         }
         AnswerRefused(plan);
@@ -836,7 +836,7 @@ sealed partial class EventWriter : IAsyncDisposable
     {
         foreach (var (pending, why) in plan.Refused)
         {
-            if (why is Appended.Fenced && pending.Commit.Done is { } lost)
+            if (why is AppendResult.Fenced && pending.Commit.Done is { } lost)
             {
                 jobs.Lose(lost);
             }
@@ -916,7 +916,7 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         catch (Exception e)
         {
-            if (!down && clock.GetElapsedTime(lostAt) >= options.OutagePatience)
+            if (!down && clock.GetElapsedTime(lostAt) >= options.OutageDeadline)
             {
                 down = true;
                 LogAway(e.Message);

@@ -18,7 +18,7 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
 
     public List<Pending> Accepted { get; } = [];
 
-    public List<(Pending Pending, Appended Why)> Refused { get; } = [];
+    public List<(Pending Pending, AppendResult Why)> Refused { get; } = [];
 
     /// <summary>Streams that are written, with the versions before and after.</summary>
     public Dictionary<(string Org, string Stream), StreamMove> Streams { get; } = [];
@@ -186,7 +186,7 @@ sealed class EventColumns(int count)
 
     public string?[] Run { get; } = new string?[count];
 
-    public void Put(int i, Recorded e, long feed, Write write, string dotnet)
+    public void Put(int i, RecordedEvent e, long feed, Write write, string dotnet)
     {
         Tenant[i] = e.Org;
         Stream[i] = e.Stream;

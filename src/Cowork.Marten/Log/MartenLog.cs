@@ -16,9 +16,9 @@ namespace Cowork.Marten;
 /// <summary>The log with its streams fetched by Marten. Feeds are tables of ours, read as on the other engine.</summary>
 sealed class MartenLog(IEventLog shared, Database database, IDocumentStore store) : IEventLog
 {
-    public ValueTask<Appended> Append(Commit commit, CancellationToken ct) => shared.Append(commit, ct);
+    public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => shared.Append(commit, ct);
 
-    public ValueTask<Past> Load(string org, string stream, long after, int max, CancellationToken ct) => database.Twice<Past>(
+    public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct) => database.WithReconnect<StreamSlice>(
         async connection =>
         {
             if (stream.Length == 0)
@@ -53,7 +53,7 @@ sealed class MartenLog(IEventLog shared, Database database, IDocumentStore store
 
     public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => shared.OfRun(org, session, run, ct);
 
-    public IAsyncEnumerable<Recorded> Scan(long after, CancellationToken ct) => shared.Scan(after, ct);
+    public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => shared.Scan(after, ct);
 
     static SessionOptions In(string org, NpgsqlConnection connection)
     {
@@ -65,7 +65,7 @@ sealed class MartenLog(IEventLog shared, Database database, IDocumentStore store
     static string? HashOf(IEvent e) => e.GetHeader("hash")?.ToString();
 
     /// <summary>An event as the port has it.</summary>
-    public static Recorded Recorded(string org, string stream, IEvent e)
+    public static RecordedEvent Recorded(string org, string stream, IEvent e)
     {
         var at = e.Timestamp.ToUniversalTime();
         var read = (Event)e.Data with { At = at };

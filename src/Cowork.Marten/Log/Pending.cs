@@ -8,7 +8,7 @@ namespace Cowork.Marten;
 /// <summary>A commit on its way, and the caller that waits for it.</summary>
 sealed class Pending(Commit commit)
 {
-    readonly TaskCompletionSource<Appended> outcome = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource<AppendResult> outcome = new(TaskCreationOptions.RunContinuationsAsynchronously);
     int taken;
 
     public Commit Commit { get; } = commit;
@@ -20,7 +20,7 @@ sealed class Pending(Commit commit)
     public int Size { get; } = commit.Writes.Sum(w => w.Events.Sum(e => e.Data.Length + 400) + w.Rows.Sum(r => (r.Row?.Json.Length ?? 0) + 200))
         + ((commit.Jobs.Count + commit.Cancelled.Count) * 100);
 
-    public Task<Appended> Outcome => outcome.Task;
+    public Task<AppendResult> Outcome => outcome.Task;
 
     /// <summary>False: its caller has given up, and it must not be written.</summary>
     public bool Take() => Interlocked.CompareExchange(ref taken, 1, 0) == 0;
@@ -34,7 +34,7 @@ sealed class Pending(Commit commit)
         }
     }
 
-    public void Answer(Appended appended) => outcome.TrySetResult(appended);
+    public void Answer(AppendResult appended) => outcome.TrySetResult(appended);
 
     public void Fail(Exception e) => outcome.TrySetException(e);
 }

@@ -61,7 +61,7 @@ sealed partial class Wakeups : IAsyncDisposable
             try
             {
                 await wrote.Reader.ReadAsync(ct);
-                await database.Twice(
+                await database.WithReconnect(
                     async connection =>
                     {
                         await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection) { Parameters = { Parameter.Text(channel), Parameter.Text(jobs.Node) } };
@@ -125,7 +125,7 @@ sealed partial class Wakeups : IAsyncDisposable
         {
             try
             {
-                var now = await database.Twice(
+                var now = await database.WithReconnect(
                     async connection =>
                     {
                         await using var command = new NpgsqlCommand(head, connection);

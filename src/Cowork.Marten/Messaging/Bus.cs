@@ -199,4 +199,4 @@ sealed class Bus : IAsyncDisposable
 
 /// <summary>What the handlers work with.</summary>
 /// <param name="Commands">Asked for when the first command comes.</param>
-sealed record BusParts(Func<Commands> Commands, JobMessages Jobs, DeadLetters DeadLetters);
+sealed record BusParts(Func<CommandHandler> Commands, JobMessages Jobs, DeadLetters DeadLetters);

@@ -25,7 +25,7 @@ public static class ExecuteHandler<TCommand>
     where TCommand : ICommand
 {
     /// <exception cref="StreamBusyException">Others kept changing the stream: to be tried again after a pause.</exception>
-    public static async Task<Executed> Handle(Execute<TCommand> message, Envelope envelope, Commands commands, CancellationToken ct)
+    public static async Task<Executed> Handle(Execute<TCommand> message, Envelope envelope, CommandHandler commands, CancellationToken ct)
     {
         try
         {

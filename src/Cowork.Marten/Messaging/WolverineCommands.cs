@@ -10,7 +10,7 @@ using Wolverine.Runtime;
 namespace Cowork.Marten;
 
 /// <summary>Sends commands over the bus of this process, each as the message of its type and under its tenant.</summary>
-sealed class WolverineCommands(Func<IWolverineRuntime> runtime) : ICommands
+sealed class WolverineCommandExecutor(Func<IWolverineRuntime> runtime) : ICommandExecutor
 {
     static readonly ConcurrentDictionary<Type, Func<ICommand, Origin, bool, object>> Envelopes = new();
 
@@ -34,7 +34,7 @@ sealed class WolverineCommands(Func<IWolverineRuntime> runtime) : ICommands
     }
 
     static Func<ICommand, Origin, bool, object> EnvelopeOf(Type command) =>
-        typeof(WolverineCommands).GetMethod(nameof(Wrap), System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!
+        typeof(WolverineCommandExecutor).GetMethod(nameof(Wrap), System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!
             .MakeGenericMethod(command).CreateDelegate<Func<ICommand, Origin, bool, object>>();
 
     static Execute<TCommand> Wrap<TCommand>(ICommand command, Origin by, bool patient)

@@ -102,7 +102,7 @@ public static class TraceBundle
     static JsonSerializerOptions Indifferent { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
 
     /// <summary>The run's summary, folded from its stream and from nothing else.</summary>
-    internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<Recorded> events)
+    internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events)
     {
         var row = events.Aggregate((RunRow?)null, Runs.Evolve) ?? throw new InvalidDataException("The stream does not begin with run_created.");
         writer.WriteStartObject();

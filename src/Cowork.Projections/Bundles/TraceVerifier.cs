@@ -88,9 +88,9 @@ public static class TraceVerifier
     }
 
     /// <summary>Every event's hash from what it follows, every stream's versions without a gap. Answers the events of the run's own stream.</summary>
-    static List<Recorded> Chain(JsonArray events, List<JsonElement> raw, string ownStream)
+    static List<RecordedEvent> Chain(JsonArray events, List<JsonElement> raw, string ownStream)
     {
-        var own = new List<Recorded>();
+        var own = new List<RecordedEvent>();
         var heads = new Dictionary<string, (long Version, string Hash)>();
         var (gid, feed) = (0L, 0L);
         for (var i = 0; i < events.Count; i++)
@@ -141,7 +141,7 @@ public static class TraceVerifier
         return own;
     }
 
-    static void Refold(JsonObject run, JsonElement raw, List<Recorded> own)
+    static void Refold(JsonObject run, JsonElement raw, List<RecordedEvent> own)
     {
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json))

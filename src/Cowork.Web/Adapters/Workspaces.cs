@@ -45,7 +45,7 @@ public sealed class Workspaces(HostSettings settings)
         static (string?, Refusal?) Refused(string why) => (null, Refusal.Invalid("workspace_refused", "$.workspace_path", why));
     }
 
-    string TenantFolder(string org) => org == Http.Gate.LocalOrg ? ownFolders : Path.Combine(ownFolders, $"@{org}");
+    string TenantFolder(string org) => org == Http.RequestAuthorization.LocalOrg ? ownFolders : Path.Combine(ownFolders, $"@{org}");
 
     bool IsAllowed(string org, string real)
     {

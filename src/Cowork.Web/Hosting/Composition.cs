@@ -25,8 +25,8 @@ static class Composition
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
         services.AddSingleton(TimeProvider.System);
-        services.AddSingleton<Backbone>();
-        services.AddHostedService(all => all.GetRequiredService<Backbone>());
+        services.AddSingleton<HostLifecycle>();
+        services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         AddStorage(services, settings, data);
         AddRuns(services);
         services.AddSingleton<Workspaces>();
@@ -45,17 +45,17 @@ static class Composition
 
     static void AddStorage(IServiceCollection services, HostSettings settings, DataDirectory data)
     {
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Log);
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Rows);
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Snapshots);
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Following);
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Log);
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Rows);
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Snapshots);
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.AsyncProjections);
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
-        services.AddSingleton<IReadOnlyList<IFollowingModel>>(ReadModels.Following);
+        services.AddSingleton<IReadOnlyList<IAsyncProjection>>(ReadModels.AsyncProjections);
         services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.NextTime);
-        services.AddSingleton<Commands>();
-        services.AddSingleton(all => all.GetRequiredService<Backbone>().Engine.Over(all.GetRequiredService<Commands>()));
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.NextTime);
+        services.AddSingleton<CommandHandler>();
+        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Over(all.GetRequiredService<CommandHandler>()));
         services.AddSingleton<FeedHub>();
         services.AddSingleton<IRunQueries, RunQueries>();
     }
@@ -78,18 +78,18 @@ static class Composition
         services.AddSingleton(all => new ModelCatalog(
             all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
         services.AddSingleton(all => all.GetRequiredService<ModelCatalog>().Clients);
-        services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<Backbone>().Engine.Node));
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<HostLifecycle>().Engine.Node));
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<IJobHandler, ApprovalExpiry>();
         services.AddSingleton<IJobHandler, RunNotes>();
         services.AddSingleton<ScheduledRuns>();
-        services.AddSingleton<IJobHandler>(all => ActivatorUtilities.CreateInstance<Scheduler>(all, all.GetRequiredService<Backbone>().Engine.Jobs));
-        services.AddSingleton(all => ActivatorUtilities.CreateInstance<ClockWatch>(all, all.GetRequiredService<Backbone>().Engine.Jobs));
+        services.AddSingleton<IJobHandler>(all => ActivatorUtilities.CreateInstance<Scheduler>(all, all.GetRequiredService<HostLifecycle>().Engine.Jobs));
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<ClockWatch>(all, all.GetRequiredService<HostLifecycle>().Engine.Jobs));
         services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
         // The queue is the engine's to dispose of, so that it is no service of its own here.
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(
-            all, all.GetRequiredService<Backbone>().Engine.Jobs, all.GetRequiredService<RunOptions>().Parallel));
+            all, all.GetRequiredService<HostLifecycle>().Engine.Jobs, all.GetRequiredService<RunOptions>().Parallel));
     }
 
     static void Listen(IWebHostBuilder web, HostSettings settings) => web.ConfigureKestrel(kestrel =>

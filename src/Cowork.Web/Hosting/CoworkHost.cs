@@ -14,7 +14,7 @@ public sealed class CoworkHost : IAsyncDisposable
 {
     readonly WebApplication app;
     readonly DataDirectory data;
-    readonly Backbone backbone;
+    readonly HostLifecycle lifecycle;
     readonly Telemetry? telemetry;
 
     CoworkHost(WebApplication app, DataDirectory data, Telemetry? telemetry)
@@ -22,16 +22,16 @@ public sealed class CoworkHost : IAsyncDisposable
         this.telemetry = telemetry;
         this.app = app;
         this.data = data;
-        backbone = app.Services.GetRequiredService<Backbone>();
+        lifecycle = app.Services.GetRequiredService<HostLifecycle>();
     }
 
     public IServiceProvider Services => app.Services;
 
     /// <summary>For example <c>http://127.0.0.1:26866</c>: with the real port.</summary>
-    public string Url => backbone.Url;
+    public string Url => lifecycle.Url;
 
     /// <summary>Done when the database answers for the first time, or the host has given up.</summary>
-    public Task FirstReady => backbone.FirstReady;
+    public Task FirstReady => lifecycle.FirstReady;
 
     /// <summary>Runs a host until it is told to stop (SIGTERM, Ctrl-C). Answers the process's exit code: 0, 1 when it cannot work, 2 when it was asked wrongly.</summary>
     public static async Task<int> Run(string[] args)
@@ -62,7 +62,7 @@ public sealed class CoworkHost : IAsyncDisposable
         {
             await using var host = await Start(builder, settings);
             await host.app.WaitForShutdownAsync();
-            return host.backbone.ExitCode;
+            return host.lifecycle.ExitCode;
         }
         catch (Exception e) when (e is DataDirectoryTakenException or UnauthorizedAccessException || (e is IOException && e.InnerException is not AddressInUseException))
         {
@@ -95,9 +95,9 @@ public sealed class CoworkHost : IAsyncDisposable
             var host = new CoworkHost(app, data, telemetry);
             await app.StartAsync();
             var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-            host.backbone.Url = address.Replace("[::]", "127.0.0.1", StringComparison.Ordinal).Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal);
+            host.lifecycle.Url = address.Replace("[::]", "127.0.0.1", StringComparison.Ordinal).Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal);
             data.ListensAt(host.Url);
-            host.backbone.Begin();
+            host.lifecycle.Begin();
             return host;
         }
         catch
@@ -111,7 +111,7 @@ public sealed class CoworkHost : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await app.StopAsync();
-        await backbone.DisposeAsync();
+        await lifecycle.DisposeAsync();
         telemetry?.Dispose();
         await app.DisposeAsync();
         data.Dispose();
@@ -127,7 +127,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
-        app.UseMiddleware<Gate>();
+        app.UseMiddleware<RequestAuthorization>();
         app.MapSessions();
         app.MapTurns();
         app.MapRuns();

@@ -34,14 +34,14 @@ public sealed record JsonAnswer(int Status, ReadOnlyMemory<byte> Body, string? L
     /// <summary>What a request comes to whose command was executed: the answer that the command has made, a refusal, or what the key's first request was answered.</summary>
     /// <param name="answer">Null only when the command was refused.</param>
     public static async ValueTask<IResult> Outcome(
-        Refusal? refused, JsonAnswer? answer, Commands known, IBlobs blobs, string org, RequestKey? key, CancellationToken ct) => refused switch
+        Refusal? refused, JsonAnswer? answer, CommandHandler known, IBlobs blobs, string org, RequestKey? key, CancellationToken ct) => refused switch
         {
             null => answer!,
             { Code: "idempotency_key_claimed" } => await Replay(known, blobs, org, key!, ct),
             _ => Problem.Of(refused),
         };
 
-    static async ValueTask<IResult> Replay(Commands commands, IBlobs blobs, string org, RequestKey key, CancellationToken ct)
+    static async ValueTask<IResult> Replay(CommandHandler commands, IBlobs blobs, string org, RequestKey key, CancellationToken ct)
     {
         var state = await commands.Fresh(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct);
         return state is IdempotencyKey.Claimed { Answer: { } answer }

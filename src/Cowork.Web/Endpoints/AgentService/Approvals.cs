@@ -107,7 +107,7 @@ static class ApprovalEndpoints
         await Find(caller.Org, approval.Key, rows, ct) is { } row ? await Answer(row, blobs, ct) : Problem.NotFound("approval");
 
     static async Task<IResult> Decide(
-        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, Commands commands, IBlobs blobs, CancellationToken ct)
+        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, CommandHandler commands, IBlobs blobs, CancellationToken ct)
     {
         if (await Find(caller.Org, approval.Key, rows, ct) is not { } before)
         {

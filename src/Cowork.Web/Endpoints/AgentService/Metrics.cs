@@ -55,11 +55,11 @@ static class MetricsEndpoints
             .AlsoAsText(Prometheus.MediaType.Value!, OpenMetrics.MediaType.Value!)
             .Refuses();
 
-    static async Task<IResult> Get(HttpContext http, Caller caller, Backbone backbone, HostSettings settings, CancellationToken ct)
+    static async Task<IResult> Get(HttpContext http, Caller caller, HostLifecycle lifecycle, HostSettings settings, CancellationToken ct)
     {
-        var engine = backbone.Engine;
+        var engine = lifecycle.Engine;
         // The checkpoint first: what is read afterwards holds all that it promises.
-        var progress = await engine.Following.Progress(ct);
+        var progress = await engine.AsyncProjections.Progress(ct);
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);

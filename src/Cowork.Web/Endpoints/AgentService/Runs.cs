@@ -95,7 +95,7 @@ static class RunEndpoints
     }
 
     static async Task<IResult> Cancel(
-        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, Commands known, ICommands commands, IBlobs blobs, CancellationToken ct)
+        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {

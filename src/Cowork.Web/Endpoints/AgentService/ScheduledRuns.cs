@@ -149,7 +149,7 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewScheduledRun> body, Caller caller, Commands known, ICommands commands, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewScheduledRun> body, Caller caller, CommandHandler known, ICommandExecutor commands, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
@@ -193,7 +193,7 @@ static class ScheduledRunEndpoints
             ? JsonAnswer.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), Answers.Json.ScheduledRunDetails)
             : Problem.NotFound("scheduled run");
 
-    static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommands commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> Ledger(ScheduleInPath schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
@@ -232,15 +232,15 @@ static class ScheduledRunEndpoints
     }
 
     static Task<IResult> Pause(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, body, caller, known, commands, rows, blobs, answer => new PauseSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
 
     static Task<IResult> Resume(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, body, caller, known, commands, rows, blobs, answer => new ResumeSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
 
     static async Task<IResult> Change(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, Commands known, ICommands commands, IRows rows, IBlobs blobs,
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs,
         Func<Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>, ICommand> command, CancellationToken ct)
     {
         if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } there)

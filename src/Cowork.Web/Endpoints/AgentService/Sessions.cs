@@ -82,7 +82,7 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, Commands known, ICommands commands, Workspaces workspaces, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSession> body, Caller caller, CommandHandler known, ICommandExecutor commands, Workspaces workspaces, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var (id, key) = body.Value.SessionId is { } own ? (own, Ids.SessionKey(own)!) : Generated(clock);
         var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
@@ -115,7 +115,7 @@ static class SessionEndpoints
             ? JsonAnswer.Of(200, Details(row), Answers.Json.SessionDetails)
             : Problem.NotFound("session");
 
-    static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommands commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
 
     static (string Id, string Key) Generated(TimeProvider clock)

@@ -138,7 +138,7 @@ static class SkillEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSkill> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSkill> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var key = Ids.NewKey(clock.GetUtcNow());
@@ -174,11 +174,11 @@ static class SkillEndpoints
             ? JsonAnswer.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), Answers.Json.SkillDetails)
             : Problem.NotFound("skill");
 
-    static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommands commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, CancellationToken ct)
+        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
     {
         var asked = body.Value;
         var change = new SkillChange(

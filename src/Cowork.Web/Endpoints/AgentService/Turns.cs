@@ -98,7 +98,7 @@ static class TurnEndpoints
 }
 
 /// <summary>Waits for runs to end on behalf of their clients. A client that goes away stops waiting, the run goes on.</summary>
-public sealed class WaitingTurns(FeedHub hub, Commands commands, RunViews views, TimeProvider clock, IHostApplicationLifetime lifetime)
+public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews views, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <summary>How long another node's write may go unheard before the row is looked at anyway.</summary>
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);

@@ -22,7 +22,7 @@ static class EngineEndpoints
 
     static void MapRoute(IEndpointRouteBuilder routes, EngineRoute route)
     {
-        var endpoint = routes.MapMethods(route.Pattern, [route.Method], (HttpContext http, Backbone backbone) => Forward(http, backbone, route))
+        var endpoint = routes.MapMethods(route.Pattern, [route.Method], (HttpContext http, HostLifecycle lifecycle) => Forward(http, lifecycle, route))
             .WithTags("Engine").WithSummary(route.Summary).NeedsAdmin().Refuses([.. route.Refuses]);
         if (route.Takes is { } body)
         {
@@ -39,7 +39,7 @@ static class EngineEndpoints
     }
 
     /// <summary>Passes a request on. What is refused there is refused in our words, as everywhere.</summary>
-    static async Task Forward(HttpContext http, Backbone backbone, EngineRoute route)
+    static async Task Forward(HttpContext http, HostLifecycle lifecycle, EngineRoute route)
     {
         var caller = Caller.Of(http);
         EngineRoutes.Enter(http, caller.IsOperator ? null : caller.Org);
@@ -48,7 +48,7 @@ static class EngineEndpoints
         http.Features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(answer));
         try
         {
-            await ((MartenEngine)backbone.Engine).Serve(http, route);
+            await ((MartenEngine)lifecycle.Engine).Serve(http, route);
         }
         finally
         {

@@ -21,8 +21,8 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(Backbone backbone, HostSettings settings, IServiceProvider services) =>
-        backbone.IsReady
+    static IResult Ready(HostLifecycle lifecycle, HostSettings settings, IServiceProvider services) =>
+        lifecycle.IsReady
             ? JsonAnswer.Of(200, new Readiness("ready", settings.Engine, services.GetRequiredService<Projector>().Parked), Answers.Json.Readiness)
             : Problem.Unavailable($"The engine {settings.Engine} waits for its database.");
 }

@@ -20,7 +20,7 @@ static class ProjectionEndpoints
             .WithSummary("How far the projections that follow the log have come, and what stands in the way of one that is parked")
             .Produces<ProjectionList>().Refuses();
 
-    static async Task<IResult> List(Caller caller, IFollowing following, CancellationToken ct)
+    static async Task<IResult> List(Caller caller, IAsyncProjectionStore following, CancellationToken ct)
     {
         var progress = await following.Progress(ct);
         return JsonAnswer.Of(

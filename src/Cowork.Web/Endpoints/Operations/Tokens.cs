@@ -66,7 +66,7 @@ static class TokenEndpoints
             .Produces(204).Refuses(404, 422);
     }
 
-    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, Commands known, ICommands commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var org = asked.OrgId ?? caller.Org;
@@ -98,7 +98,7 @@ static class TokenEndpoints
             ? JsonAnswer.Of(200, Shape(caller.Org, row), Answers.Json.TokenShape)
             : Problem.NotFound("token");
 
-    static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommands commands, CancellationToken ct) =>
+    static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { } refused
             ? Problem.Of(refused)
             : TypedResults.NoContent();

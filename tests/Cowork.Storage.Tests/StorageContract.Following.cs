@@ -11,7 +11,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>Models that follow the log: every event counted once, whoever folds, whatever fails.</summary>
-public abstract partial class EngineContract
+public abstract partial class StorageContract
 {
     protected static readonly string[] Texts = ["output_delta.v1"];
 
@@ -34,7 +34,7 @@ public abstract partial class EngineContract
         // A word that was forgotten is a new row when it comes again.
         Assert.Equal([("pear", 7L, 7L), ("plum", 5L, 5L), ("apple", 1L, 4L)], (await node.Rows.List(Org, "words", new(), None)).Select(r => (r.Key, r.Created, r.Version)));
         Assert.Equal(["pear", "plum"], (await node.Rows.List(Org, "words", new(Status: "once"), None)).Select(r => r.Key));
-        var progress = await node.Following.Progress(None);
+        var progress = await node.AsyncProjections.Progress(None);
         var words = Assert.Single(progress.Models);
         Assert.Equal((7L, "words", 7L, null), (progress.Head, words.Table, words.Checkpoint.Position, words.Parked));
 
@@ -52,13 +52,13 @@ public abstract partial class EngineContract
         await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two"), None);
         await node.Log.Append(new Chain("other", "run-1").Commit("three"), None);
 
-        Assert.Equal("1 2 3 | 3", Told(await node.Following.Read(Texts, 0, 10, None)));
-        Assert.Equal("1 2 | 2", Told(await node.Following.Read(Texts, 0, 2, None)));
-        Assert.Equal("2 3 | 3", Told(await node.Following.Read(Texts, 1, 2, None)));
-        Assert.Equal(" | 3", Told(await node.Following.Read(Texts, 3, 2, None)));
-        Assert.Equal(" | 3", Told(await node.Following.Read(["run_created.v1"], 0, 2, None)));
-        Assert.Equal(" | 3", Told(await node.Following.Read([], 1, 2, None)));
-        var read = (await node.Following.Read(Texts, 2, 1, None)).Events[0];
+        Assert.Equal("1 2 3 | 3", Told(await node.AsyncProjections.Read(Texts, 0, 10, None)));
+        Assert.Equal("1 2 | 2", Told(await node.AsyncProjections.Read(Texts, 0, 2, None)));
+        Assert.Equal("2 3 | 3", Told(await node.AsyncProjections.Read(Texts, 1, 2, None)));
+        Assert.Equal(" | 3", Told(await node.AsyncProjections.Read(Texts, 3, 2, None)));
+        Assert.Equal(" | 3", Told(await node.AsyncProjections.Read(["run_created.v1"], 0, 2, None)));
+        Assert.Equal(" | 3", Told(await node.AsyncProjections.Read([], 1, 2, None)));
+        var read = (await node.AsyncProjections.Read(Texts, 2, 1, None)).Events[0];
         Assert.Equal(("other", "run-1", 1L, new RunEvent.OutputDelta("three", Chain.Start.AddMilliseconds(1))), (read.Org, read.Stream, read.Version, read.Event));
 
         static string Told(LogPage page) => $"{string.Join(' ', page.Events.Select(e => e.Position))} | {page.Through}";
@@ -69,32 +69,32 @@ public abstract partial class EngineContract
     {
         var node = await Open("a");
         await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two"), None);
-        var start = (await node.Following.Progress(None)).Models[0].Checkpoint;
+        var start = (await node.AsyncProjections.Progress(None)).Models[0].Checkpoint;
         Assert.Equal(0, start.Position);
         var key = new RowKey(Org, "one");
-        FollowedRow[] rows = [new(key, 1, 1, Chain.Words().Value(new WordCount(1, "run-1", "run-1")), true)];
+        ProjectedRow[] rows = [new(key, 1, 1, Chain.Words().Value(new WordCount(1, "run-1", "run-1")), true)];
 
-        var first = await node.Following.Advance("words", start, 1, rows, None);
+        var first = await node.AsyncProjections.Advance("words", start, 1, rows, None);
         Assert.Equal(1, first!.Position);
-        Assert.Equal(first, (await node.Following.Progress(None)).Models[0].Checkpoint);
-        Assert.Equal(1, (await node.Following.Load("words", [key, new(Org, "none"), new("other", "one")], None)).Single().Value.Created);
+        Assert.Equal(first, (await node.AsyncProjections.Progress(None)).Models[0].Checkpoint);
+        Assert.Equal(1, (await node.AsyncProjections.Load("words", [key, new(Org, "none"), new("other", "one")], None)).Single().Value.Created);
 
         // Somebody who began before, for example a host that was paused in the middle.
-        FollowedRow[] late = [new(key, 1, 2, Chain.Words().Value(new WordCount(9, "run-9", "run-9")), false)];
-        Assert.Null(await node.Following.Advance("words", start, 2, late, None));
-        Assert.Null(await node.Following.Advance("words", first with { At = first.At.AddSeconds(-1) }, 2, late, None));
-        Assert.False(await node.Following.Park("words", start, new(1, Org, "run-1", Guid.Empty, "output_delta.v1", "no", Chain.Start), None));
+        ProjectedRow[] late = [new(key, 1, 2, Chain.Words().Value(new WordCount(9, "run-9", "run-9")), false)];
+        Assert.Null(await node.AsyncProjections.Advance("words", start, 2, late, None));
+        Assert.Null(await node.AsyncProjections.Advance("words", first with { At = first.At.AddSeconds(-1) }, 2, late, None));
+        Assert.False(await node.AsyncProjections.Park("words", start, new(1, Org, "run-1", Guid.Empty, "output_delta.v1", "no", Chain.Start), None));
         Assert.Equal(1, (await Count(node, Org, "one"))!.Times);
 
         // What the engine cannot hold changes nothing: neither the rows before it nor the checkpoint.
-        FollowedRow[] broken = [new(key, 1, 2, null, false), new(new(Org, "two"), 2, 2, new(null, null, null, "{"u8.ToArray()), true)];
-        await Assert.ThrowsAsync<InvalidOperationException>(async () => await node.Following.Advance("words", first, 2, broken, None));
-        Assert.Equal(first, (await node.Following.Progress(None)).Models[0].Checkpoint);
+        ProjectedRow[] broken = [new(key, 1, 2, null, false), new(new(Org, "two"), 2, 2, new(null, null, null, "{"u8.ToArray()), true)];
+        await Assert.ThrowsAsync<InvalidOperationException>(async () => await node.AsyncProjections.Advance("words", first, 2, broken, None));
+        Assert.Equal(first, (await node.AsyncProjections.Progress(None)).Models[0].Checkpoint);
         Assert.Equal(1, (await Count(node, Org, "one"))!.Times);
 
-        Assert.Equal(2, (await node.Following.Advance("words", first, 2, [new(key, 1, 2, null, false)], None))!.Position);
+        Assert.Equal(2, (await node.AsyncProjections.Advance("words", first, 2, [new(key, 1, 2, null, false)], None))!.Position);
         Assert.Null(await Count(node, Org, "one"));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await node.Following.Load("tallies", [key], None));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await node.AsyncProjections.Load("tallies", [key], None));
     }
 
     [Fact]
@@ -159,7 +159,7 @@ public abstract partial class EngineContract
 
         var (old, alerts) = Projector(node, Chain.Words(dies: "poison"));
         await old.CatchUp(None);
-        var stands = (await node.Following.Progress(None)).Models[0];
+        var stands = (await node.AsyncProjections.Progress(None)).Models[0];
         Assert.Equal((40L, 41L, Org, "run-1", "output_delta.v1", "It is poison."),
             (stands.Checkpoint.Position, stands.Parked!.Position, stands.Parked.Org, stands.Parked.Stream, stands.Parked.Type, stands.Parked.Error));
         Assert.Equal(20, (await Count(node, Org, "same"))!.Times);
@@ -180,7 +180,7 @@ public abstract partial class EngineContract
         var (mended, news) = Projector(node, Chain.Words());
         await mended.CatchUp(None);
         Assert.Contains("no longer parked", Assert.Single(news), StringComparison.Ordinal);
-        Assert.Null((await node.Following.Progress(None)).Models[0].Parked);
+        Assert.Null((await node.AsyncProjections.Progress(None)).Models[0].Parked);
         Assert.Equal((1, 1), ((await Count(node, Org, "after"))!.Times, (await Count(node, "other", "after"))!.Times));
         await node.Log.Append(chain.Commit("last"), None);
         await old.CatchUp(None);
@@ -196,7 +196,7 @@ public abstract partial class EngineContract
         await node.Log.Append(new Chain(Org, "run-1").Commit("fine", "fine", "broken row", "fine"), None);
         var (projector, alerts) = Projector(node, new Breaking(Chain.Words()));
         await projector.CatchUp(None);
-        Assert.Equal(3, (await node.Following.Progress(None)).Models[0].Parked!.Position);
+        Assert.Equal(3, (await node.AsyncProjections.Progress(None)).Models[0].Parked!.Position);
         Assert.Equal(2, (await Count(node, Org, "fine"))!.Times);
         Assert.Single(alerts);
         await Projector(node, Chain.Words()).Projector.CatchUp(None);
@@ -235,16 +235,16 @@ public abstract partial class EngineContract
         var (old, _) = Projector(node, Chain.Words(dies: "poison"));
         await old.CatchUp(None);
         Assert.Equal(2, (await Assert.ThrowsAsync<FoldException>(() => node.Rows.Rebuild(Chain.Words(dies: "poison"), None))).Position);
-        Assert.Equal(2, (await node.Following.Progress(None)).Models[0].Parked!.Position);
+        Assert.Equal(2, (await node.AsyncProjections.Progress(None)).Models[0].Parked!.Position);
         await node.Rows.Rebuild(Chain.Words(), None);
-        var rebuilt = (await node.Following.Progress(None)).Models[0];
+        var rebuilt = (await node.AsyncProjections.Progress(None)).Models[0];
         Assert.Equal((3L, null), (rebuilt.Checkpoint.Position, rebuilt.Parked));
         Assert.Equal(2, (await Count(node, Org, "fine"))!.Times);
 
         // The position is the same after another rebuild. Whoever loaded rows before it must not write them over the new ones.
         await node.Rows.Rebuild(Chain.Words(), None);
         await node.Log.Append(new Chain(Org, "run-2").Commit("fine"), None);
-        Assert.Null(await node.Following.Advance("words", rebuilt.Checkpoint, 4, [], None));
+        Assert.Null(await node.AsyncProjections.Advance("words", rebuilt.Checkpoint, 4, [], None));
         await old.CatchUp(None);
         Assert.Empty(old.Parked);
         Assert.Equal(3, (await Count(node, Org, "fine"))!.Times);
@@ -284,10 +284,10 @@ public abstract partial class EngineContract
         await AssertFollowed(node);
     }
 
-    protected static (Projector Projector, List<string> Alerts) Projector(Node node, IFollowingModel model)
+    protected static (Projector Projector, List<string> Alerts) Projector(Node node, IAsyncProjection model)
     {
         var alerts = new Alerts();
-        return (new(node.Following, [model], TimeProvider.System, alerts), alerts.Told);
+        return (new(node.AsyncProjections, [model], TimeProvider.System, alerts), alerts.Told);
     }
 
     protected static async Task<WordCount?> Count(Node node, string org, string word) =>
@@ -295,7 +295,7 @@ public abstract partial class EngineContract
 
     protected static async Task<long> Lag(Node node)
     {
-        var progress = await node.Following.Progress(None);
+        var progress = await node.AsyncProjections.Progress(None);
         return progress.Head - progress.Models[0].Checkpoint.Position;
     }
 
@@ -313,7 +313,7 @@ public abstract partial class EngineContract
     /// <summary>The rows are what a plain loop over the log makes of it, and what the engine itself finds.</summary>
     protected static async Task AssertFollowed(Node node, long? through = null)
     {
-        var progress = await node.Following.Progress(None);
+        var progress = await node.AsyncProjections.Progress(None);
         Assert.Equal(through ?? progress.Head, progress.Models[0].Checkpoint.Position);
         Assert.Null(await node.Rows.FindDifference(Chain.Words(), None));
         var counts = new SortedDictionary<string, int>(StringComparer.Ordinal);
@@ -340,7 +340,7 @@ public abstract partial class EngineContract
     }
 
     /// <summary>Writes JSON that is none for one word.</summary>
-    sealed class Breaking(IFollowingModel whole) : IFollowingModel
+    sealed class Breaking(IAsyncProjection whole) : IAsyncProjection
     {
         public string Table => whole.Table;
 
@@ -348,9 +348,9 @@ public abstract partial class EngineContract
 
         public IReadOnlyCollection<string> Types => whole.Types;
 
-        public IReadOnlyList<RowKey> KeysOf(Recorded e) => whole.KeysOf(e);
+        public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => whole.KeysOf(e);
 
-        public IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, Recorded e) =>
+        public IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, RecordedEvent e) =>
             e.Event is RunEvent.OutputDelta { Text: "broken row" }
                 ? [.. whole.Evolve(before, e).Select(r => (r.Key, (object?)new WordCount(-1, "", "")))]
                 : whole.Evolve(before, e);

@@ -6,7 +6,7 @@ using Xunit;
 
 namespace Cowork.Storage.Tests;
 
-public abstract partial class EngineContract
+public abstract partial class StorageContract
 {
     [Fact]
     public async Task Jobs_are_counted_by_whether_they_wait_are_held_or_are_not_due()
@@ -55,9 +55,9 @@ public abstract partial class EngineContract
         await Submit(node, "run-1", new Job("run", "1"));
         var claim = await worker.Next();
         var chain = new Chain(Org, "run-x");
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [chain.Next("done")], [new("run", "2")], claim, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [chain.Next("done")], [new("run", "2")], claim, Chain.By), None));
         Assert.Equal("2", (await worker.Next()).Key);
-        Assert.IsType<Appended.Fenced>(await node.Log.Append(new(Org, [chain.Next("done twice")], [], claim, Chain.By), None));
+        Assert.IsType<AppendResult.Fenced>(await node.Log.Append(new(Org, [chain.Next("done twice")], [], claim, Chain.By), None));
         Assert.Equal(1, (await node.Log.Load(Org, "run-x", 0, 10, None)).Version);
         await worker.AssertNothing();
     }
@@ -67,11 +67,11 @@ public abstract partial class EngineContract
     {
         var node = await Open("a");
         await using var worker = new Worker(node);
-        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new(Org, [], [new("run", "1"), new("other", "1")], null, Chain.By), None));
+        Assert.Equal(new AppendResult.Ok(0), await node.Log.Append(new(Org, [], [new("run", "1"), new("other", "1")], null, Chain.By), None));
         var claims = new[] { await worker.Next(), await worker.Next() };
         Assert.Equal(["other", "run"], claims.Select(c => c.Kind).Order());
-        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
-        Assert.IsType<Appended.Fenced>(await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
+        Assert.Equal(new AppendResult.Ok(0), await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
+        Assert.IsType<AppendResult.Fenced>(await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
     }
 
     [Fact]
@@ -82,9 +82,9 @@ public abstract partial class EngineContract
         await Submit(node, "run-1", new Job("run", "1"));
         var first = await worker.Next();
         var stale = new Chain(Org, "run-1").Next("stale");
-        Assert.IsType<Appended.Moved>(await node.Log.Append(new(Org, [stale], [new("run", "2")], first, Chain.By), None));
+        Assert.IsType<AppendResult.Moved>(await node.Log.Append(new(Org, [stale], [new("run", "2")], first, Chain.By), None));
         await worker.AssertNothing();
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], first, Chain.By), None)); // the claim still stands
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], first, Chain.By), None)); // the claim still stands
     }
 
     [Fact]
@@ -106,10 +106,10 @@ public abstract partial class EngineContract
         await using var worker = new Worker(node);
         var due = TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(1);
         await Submit(node, "run-1", new Job("later", "1", due), new Job("later", "2", due), new Job("other", "1", due), new Job("later", "3", due));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("decided")], [], null, Chain.By) { Cancelled = [("later", "1")] }, None));
-        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("later", "3"), ("later", "never there")] }, None));
-        Assert.Equal(new Appended.Ok(0), await node.Log.Append(new("another", [], [], null, Chain.By) { Cancelled = [("later", "2")] }, None));
-        Assert.IsType<Appended.Moved>(
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("decided")], [], null, Chain.By) { Cancelled = [("later", "1")] }, None));
+        Assert.Equal(new AppendResult.Ok(0), await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("later", "3"), ("later", "never there")] }, None));
+        Assert.Equal(new AppendResult.Ok(0), await node.Log.Append(new("another", [], [], null, Chain.By) { Cancelled = [("later", "2")] }, None));
+        Assert.IsType<AppendResult.Moved>(
             await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("stale")], [], null, Chain.By) { Cancelled = [("later", "2")] }, None));
         var came = new[] { await worker.Next(), await worker.Next() };
         Assert.Equal([("later", "2"), ("other", "1")], came.Select(c => (c.Kind, c.Key)).Order());
@@ -123,8 +123,8 @@ public abstract partial class EngineContract
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
         var claim = await worker.Next();
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], claim, Chain.By) { Cancelled = [("run", "1")] }, None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], claim, Chain.By) { Cancelled = [("run", "1")] }, None));
         await worker.AssertNothing();
     }
 
@@ -136,7 +136,7 @@ public abstract partial class EngineContract
         await Submit(node, "run-1", new Job("run", "1", TimeProvider.System.GetUtcNow() + Lease));
         await Assert.ThrowsAsync<ArgumentException>(
             async () => await node.Log.Append(new(Org, [], [new("run", "1")], null, Chain.By) { Cancelled = [("run", "1")] }, None));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], null, Chain.By) { Cancelled = [("run", "1")] }, None));
         await Submit(node, "run-2", new Job("run", "1"));
         await node.Jobs.Complete(await worker.Next(), None);
         await worker.AssertNothing();
@@ -159,7 +159,7 @@ public abstract partial class EngineContract
         // Whoever is at it is not disturbed.
         await node.Jobs.Hurry("later", None);
         await worker.AssertNothing();
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], claims[0], Chain.By), None));
     }
 
     [Fact]
@@ -170,7 +170,7 @@ public abstract partial class EngineContract
         await Submit(node, "run-1", new Job("later", "1"));
         var first = await worker.Next();
         var due = TimeProvider.System.GetUtcNow().AddMilliseconds(1_500);
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [new("later", "1", due)], first, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [new("later", "1", due)], first, Chain.By), None));
         await worker.AssertNothing();
         Assert.True((await worker.Next()).Epoch > first.Epoch);
         Assert.InRange(TimeProvider.System.GetUtcNow(), due.AddMilliseconds(-50), due + Deadline);
@@ -186,7 +186,7 @@ public abstract partial class EngineContract
         await node.Jobs.Release(first, TimeSpan.Zero, None);
         var second = await worker.Next();
         Assert.True(second.Epoch > first.Epoch);
-        Assert.IsType<Appended.Fenced>(await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("late")], [], first, Chain.By), None));
+        Assert.IsType<AppendResult.Fenced>(await node.Log.Append(new(Org, [new Chain(Org, "run-2").Next("late")], [], first, Chain.By), None));
         await node.Jobs.Release(second, TimeSpan.FromHours(1), None);
         await worker.AssertNothing();
     }
@@ -205,7 +205,7 @@ public abstract partial class EngineContract
         var second = await worker.Next();
         Assert.True(second.Epoch > first.Epoch);
         await Submit(node, "run-4", new Job("run", "1"));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [], [], second, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [], [], second, Chain.By), None));
         await node.Jobs.Complete(await worker.Next(), None);
         await worker.AssertNothing();
     }
@@ -264,11 +264,11 @@ public abstract partial class EngineContract
         Assert.True(taken.Epoch > stale.Epoch);
 
         var chain = new Chain(Org, "run-2");
-        Assert.IsType<Appended.Fenced>(await a.Log.Append(new(Org, [chain.Next("from the paused one")], [], stale, Chain.By), None));
+        Assert.IsType<AppendResult.Fenced>(await a.Log.Append(new(Org, [chain.Next("from the paused one")], [], stale, Chain.By), None));
         a.Pause(false);
         await a.Jobs.Complete(stale, None);
         await Eventually(() => Task.FromResult(left.LostTokens.Exists(t => t.IsCancellationRequested)), "the paused node hears that it lost its lease");
-        Assert.IsType<Appended.Ok>(await b.Log.Append(new(Org, [new Chain(Org, "run-2").Next("from the other")], [], taken, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await b.Log.Append(new(Org, [new Chain(Org, "run-2").Next("from the other")], [], taken, Chain.By), None));
 
         await Submit(a, "run-3", new Job("run", "2"));
         var next = await Task.WhenAny(left.Next(), right.Next());

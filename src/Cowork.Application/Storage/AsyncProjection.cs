@@ -11,38 +11,38 @@ public readonly record struct RowKey(string Org, string Key);
 /// together with the position up to which they were folded, so that every event is counted once whoever folds it and whatever is killed. For what is too
 /// heavy, or spans too many streams, to be written in the transaction that appends.
 /// </summary>
-public interface IFollowingModel : IRowModel
+public interface IAsyncProjection : IRowModel
 {
     /// <summary>Stored names of the events that are folded; others are not even read.</summary>
     IReadOnlyCollection<string> Types { get; }
 
     /// <summary>The rows that the event may look at or change; none: it does not concern the model.</summary>
-    IReadOnlyList<RowKey> KeysOf(Recorded e);
+    IReadOnlyList<RowKey> KeysOf(RecordedEvent e);
 
     /// <summary>The rows that the event changes, as they are after it; null: no row.</summary>
     /// <param name="before">A row that <see cref="KeysOf"/> named, as it is before the event.</param>
-    IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, Recorded e);
+    IReadOnlyList<(RowKey Key, object? Row)> Evolve(Func<RowKey, object?> before, RecordedEvent e);
 }
 
 /// <param name="Evolve">A pure fold: time comes from the event.</param>
 /// <param name="Scope">What a row is listed under.</param>
 /// <param name="Search">Text by which a row is found.</param>
-public sealed record FollowingModel<TRow>(
+public sealed record AsyncProjection<TRow>(
     string Table,
     IReadOnlyCollection<string> Types,
     JsonTypeInfo<TRow> Json,
-    Func<Recorded, IReadOnlyList<RowKey>> Keys,
-    Func<Func<RowKey, TRow?>, Recorded, IReadOnlyList<(RowKey Key, TRow? Row)>> Evolve,
+    Func<RecordedEvent, IReadOnlyList<RowKey>> Keys,
+    Func<Func<RowKey, TRow?>, RecordedEvent, IReadOnlyList<(RowKey Key, TRow? Row)>> Evolve,
     Func<TRow, string?>? Scope = null,
     Func<TRow, string?>? Status = null,
-    Func<TRow, string?>? Search = null) : IFollowingModel
+    Func<TRow, string?>? Search = null) : IAsyncProjection
     where TRow : class
 {
     public bool Searched => Search is not null;
 
-    public IReadOnlyList<RowKey> KeysOf(Recorded e) => Keys(e);
+    public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => Keys(e);
 
-    IReadOnlyList<(RowKey Key, object? Row)> IFollowingModel.Evolve(Func<RowKey, object?> before, Recorded e) =>
+    IReadOnlyList<(RowKey Key, object? Row)> IAsyncProjection.Evolve(Func<RowKey, object?> before, RecordedEvent e) =>
         [.. Evolve(key => (TRow?)before(key), e).Select(changed => (changed.Key, (object?)changed.Row))];
 
     public RowValue Value(object row) => Value((TRow)row);
@@ -61,13 +61,13 @@ public sealed record FollowingModel<TRow>(
 /// <param name="Updated">Position of the last event that changed it; what <see cref="Row.Version"/> shows.</param>
 /// <param name="Value">Null: gone.</param>
 /// <param name="IsNew">Made within the batch, perhaps where another had been.</param>
-public sealed record FollowedRow(RowKey Key, long Created, long Updated, RowValue? Value, bool IsNew)
+public sealed record ProjectedRow(RowKey Key, long Created, long Updated, RowValue? Value, bool IsNew)
 {
     /// <summary>Folds events that follow what the rows were folded from.</summary>
     /// <param name="load">The rows of some keys, as they are before the events.</param>
     /// <exception cref="FoldException">The model cannot fold one of the events.</exception>
-    public static async ValueTask<IReadOnlyList<FollowedRow>> Fold(
-        IFollowingModel model, IReadOnlyList<Recorded> events, Func<IReadOnlyCollection<RowKey>, ValueTask<IReadOnlyDictionary<RowKey, Row>>> load)
+    public static async ValueTask<IReadOnlyList<ProjectedRow>> Fold(
+        IAsyncProjection model, IReadOnlyList<RecordedEvent> events, Func<IReadOnlyCollection<RowKey>, ValueTask<IReadOnlyDictionary<RowKey, Row>>> load)
     {
         HashSet<RowKey> keys = [.. events.SelectMany(e => Of(e, () => model.KeysOf(e)))];
         if (keys.Count == 0)
@@ -87,11 +87,11 @@ public sealed record FollowedRow(RowKey Key, long Created, long Updated, RowValu
             }
         }
         return [.. rows.Where(r => r.Value.Updated > 0)
-            .Select(r => new FollowedRow(r.Key, r.Value.Created, r.Value.Updated, r.Value.Row is { } row ? model.Value(row) : null, r.Value.IsNew))];
+            .Select(r => new ProjectedRow(r.Key, r.Value.Created, r.Value.Updated, r.Value.Row is { } row ? model.Value(row) : null, r.Value.IsNew))];
     }
 
     /// <summary>Whatever a model throws is about the event.</summary>
-    static T Of<T>(Recorded e, Func<T> fold)
+    static T Of<T>(RecordedEvent e, Func<T> fold)
     {
         try
         {
@@ -109,7 +109,7 @@ public sealed record FollowedRow(RowKey Key, long Created, long Updated, RowValu
 /// <summary>A model cannot fold an event.</summary>
 public sealed class FoldException : Exception
 {
-    public FoldException(Recorded e, Exception inner)
+    public FoldException(RecordedEvent e, Exception inner)
         : base($"Event {e.Position} ({e.Type} {e.Id} in {e.Stream}) cannot be folded: {inner.Message}", inner) => Position = e.Position;
 
     /// <summary>Of the event.</summary>
@@ -125,7 +125,7 @@ public sealed record Checkpoint(long Position, DateTimeOffset At);
 /// <param name="Type">The stored name.</param>
 public sealed record Poison(long Position, string Org, string Stream, Guid EventId, string Type, string Error, DateTimeOffset At)
 {
-    public static Poison Of(Recorded e, string error, DateTimeOffset at) => new(e.Position, e.Org, e.Stream, e.Id, e.Type, error, at);
+    public static Poison Of(RecordedEvent e, string error, DateTimeOffset at) => new(e.Position, e.Org, e.Stream, e.Id, e.Type, error, at);
 }
 
 /// <param name="Parked">What stands in the way, until some host or a rebuild has got past it.</param>
@@ -140,13 +140,13 @@ public sealed record Progress(long Head, IReadOnlyList<Followed> Models)
 /// <summary>A stretch of the log, by some types of events.</summary>
 /// <param name="Through">There is nothing of these types up to here but <paramref name="Events"/>.</param>
 /// <param name="Unreadable">What follows right after <paramref name="Through"/>, and is not of the shape that its name promises.</param>
-public sealed record LogPage(IReadOnlyList<Recorded> Events, long Through, Poison? Unreadable = null);
+public sealed record LogPage(IReadOnlyList<RecordedEvent> Events, long Through, Poison? Unreadable = null);
 
 /// <summary>
 /// What following models need of an engine. Their rows lie in tables like those of the read models: <see cref="IRows"/> reads, rebuilds and compares them.
 /// Any number of nodes may fold the same model at once: <see cref="Advance"/> lets one of them through.
 /// </summary>
-public interface IFollowing
+public interface IAsyncProjectionStore
 {
     /// <summary>How far each model of this engine has come.</summary>
     ValueTask<Progress> Progress(CancellationToken ct);
@@ -162,7 +162,7 @@ public interface IFollowing
     /// else was first.
     /// </summary>
     /// <exception cref="InvalidOperationException">The engine cannot hold the rows: nothing has changed.</exception>
-    ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct);
+    ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct);
 
     /// <summary>Keeps what stands in the model's way, if it still is at <paramref name="at"/>. False: it is not.</summary>
     ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct);

@@ -4,7 +4,7 @@ using Cowork.Projections;
 namespace Cowork.Web.Http;
 
 /// <summary>Says who the caller is and whether he may, and lets nobody through to what needs the database before that is there.</summary>
-public sealed class Gate(RequestDelegate next, HostSettings settings, Backbone backbone)
+public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, HostLifecycle lifecycle)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -16,7 +16,7 @@ public sealed class Gate(RequestDelegate next, HostSettings settings, Backbone b
             await next(http);
             return;
         }
-        if (!backbone.IsStarted)
+        if (!lifecycle.IsStarted)
         {
             await Problem.Unavailable("The host is starting; the database does not answer yet.").ExecuteAsync(http);
             return;
@@ -49,13 +49,13 @@ public sealed class Gate(RequestDelegate next, HostSettings settings, Backbone b
             return settings.TokenMode || sent.Count > 1 ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace);
         }
         if (BearerToken.Parse(bearer) is not { } token
-            || await backbone.Engine.Rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
+            || await lifecycle.Engine.Rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
         {
             return null;
         }
         var row = Tokens.Model.Read(found.Json.Span);
         return token.Fits(row.SecretSha256)
-            ? new(token.Org, $"user:{row.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.CreatedBy == Backbone.Actor, trace)
+            ? new(token.Org, $"user:{row.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.CreatedBy == HostLifecycle.Actor, trace)
             : null;
     }
 }

@@ -1,7 +1,7 @@
 namespace Cowork.Application.Models;
 
 /// <summary>Waits for a model as long as its time-outs say, and knows which one is over.</summary>
-sealed class Patience : IDisposable
+sealed class ModelDeadline : IDisposable
 {
     readonly ModelTimeouts timeouts;
     readonly CancellationToken caller;
@@ -10,7 +10,7 @@ sealed class Patience : IDisposable
     readonly CancellationTokenSource any;
     bool answering;
 
-    public Patience(ModelTimeouts timeouts, TimeProvider clock, CancellationToken caller)
+    public ModelDeadline(ModelTimeouts timeouts, TimeProvider clock, CancellationToken caller)
     {
         this.timeouts = timeouts;
         this.caller = caller;

@@ -12,7 +12,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>What holds beyond the contract for every engine on PostgreSQL.</summary>
-public abstract partial class PostgresEngineContract : EngineContract
+public abstract partial class PostgresStorageContract : StorageContract
 {
     readonly List<IEngine> engines = [];
 
@@ -172,7 +172,7 @@ public abstract partial class PostgresEngineContract : EngineContract
             """);
         var node = await Open("b");
         Assert.Equal("3 3", await Ask("SELECT (SELECT gid FROM cowork.head) || ' ' || last_value FROM cowork.mt_events_sequence"));
-        Assert.Equal(new Appended.Ok(4), await node.Log.Append(chain.Commit("three"), None));
+        Assert.Equal(new AppendResult.Ok(4), await node.Log.Append(chain.Commit("three"), None));
         Assert.Equal([1, 2, 3, 4], (await node.Log.Feed(Org, null, 0, 10, None)).Entries.Select(e => e.Position));
         Assert.Equal([1, 2, 3], (await node.Log.Feed(Org, "s1", 0, 10, None)).Entries.Select(e => e.FeedId));
         Assert.Equal("4", await Ask("SELECT last_value FROM cowork.mt_events_sequence"));
@@ -182,7 +182,7 @@ public abstract partial class PostgresEngineContract : EngineContract
     public async Task Hosts_that_start_at_once_make_one_schema()
     {
         var engines = await Task.WhenAll(Enumerable.Range(0, 6).Select(i => Start(ConnectionString, $"n{i}")));
-        await Task.WhenAll(engines.Select(async (engine, i) => Assert.IsType<Appended.Ok>(await engine.Log.Append(new Chain(Org, $"run-{i}", "s1").Commit("text"), None))));
+        await Task.WhenAll(engines.Select(async (engine, i) => Assert.IsType<AppendResult.Ok>(await engine.Log.Append(new Chain(Org, $"run-{i}", "s1").Commit("text"), None))));
         Assert.Equal(6, (await AssertLedger(NodeOf(engines[0]))).Count);
     }
 
@@ -233,7 +233,7 @@ public abstract partial class PostgresEngineContract : EngineContract
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await node.Log.Append(new Chain(Org, "run-2").Commit("\0"), None));
         await Assert.ThrowsAsync<InvalidOperationException>(async () => await node.Log.Append(new Chain(Org, "run-\ud800").Commit("half a pair in a name"), None));
         Assert.Equal("1 1", await Ask("SELECT (SELECT gid FROM cowork.head) || ' ' || last_value FROM cowork.mt_events_sequence"));
-        Assert.Equal(new Appended.Ok(2), await node.Log.Append(new Chain(Org, "run-3").Commit("fine"), None));
+        Assert.Equal(new AppendResult.Ok(2), await node.Log.Append(new Chain(Org, "run-3").Commit("fine"), None));
     }
 
     [Fact]
@@ -244,8 +244,8 @@ public abstract partial class PostgresEngineContract : EngineContract
         await node.Log.Append(chain.Commit("one"), None);
         // Something that does not take the head row has changed a stream behind everybody's back.
         await Ask("UPDATE cowork.mt_streams SET version = 5; SELECT ''");
-        Assert.Equal(new Appended.Moved("run-1"), await node.Log.Append(chain.Commit("two"), None));
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new Chain(Org, "run-2", "s1").Commit("fine"), None));
+        Assert.Equal(new AppendResult.Moved("run-1"), await node.Log.Append(chain.Commit("two"), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new Chain(Org, "run-2", "s1").Commit("fine"), None));
     }
 
     [Fact]
@@ -268,9 +268,9 @@ public abstract partial class PostgresEngineContract : EngineContract
             await given.CancelAsync();
             await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
             await transaction.RollbackAsync();
-            Assert.Equal(new Appended.Ok(2), await stuck);
+            Assert.Equal(new AppendResult.Ok(2), await stuck);
         }
-        Assert.Equal(new Appended.Ok(3), await node.Log.Append(new Chain(Org, "run-4").Commit("after"), None));
+        Assert.Equal(new AppendResult.Ok(3), await node.Log.Append(new Chain(Org, "run-4").Commit("after"), None));
         Assert.Equal(0, (await node.Log.Load(Org, "run-3", 0, 10, None)).Version);
     }
 
@@ -285,7 +285,7 @@ public abstract partial class PostgresEngineContract : EngineContract
         await take.ExecuteScalarAsync();
         await Assert.ThrowsAsync<StorageUnavailableException>(async () => await node.Log.Append(new Chain(Org, "run-2").Commit("late"), None));
         await transaction.RollbackAsync();
-        Assert.Equal(new Appended.Ok(1), await node.Log.Append(new Chain(Org, "run-3").Commit("after"), None));
+        Assert.Equal(new AppendResult.Ok(1), await node.Log.Append(new Chain(Org, "run-3").Commit("after"), None));
     }
 
     [Fact]

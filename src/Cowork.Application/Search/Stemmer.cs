@@ -7,7 +7,7 @@ namespace Cowork.Application;
 /// Text as the terms that it is searched by: lower case, accents off, identifiers split, English endings cut. Chinese, Japanese and Korean, written
 /// without spaces, go by pairs of characters.
 /// </summary>
-public static class Words
+public static class Stemmer
 {
     static readonly HashSet<string> Stop = new(
         """

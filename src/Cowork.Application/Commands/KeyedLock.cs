@@ -1,7 +1,7 @@
 namespace Cowork.Application;
 
 /// <summary>One at a time for each key, in the order of coming. A key that nobody holds or waits for takes no memory.</summary>
-sealed class KeyedGate
+sealed class KeyedLock
 {
     readonly Dictionary<string, (SemaphoreSlim Semaphore, int Users)> gates = [];
     readonly Lock sync = new();
@@ -44,7 +44,7 @@ sealed class KeyedGate
         }
     }
 
-    sealed class Held(KeyedGate owner, string key, SemaphoreSlim semaphore) : IDisposable
+    sealed class Held(KeyedLock owner, string key, SemaphoreSlim semaphore) : IDisposable
     {
         public void Dispose()
         {

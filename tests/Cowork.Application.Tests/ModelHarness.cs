@@ -11,7 +11,7 @@ using Xunit;
 namespace Cowork.Application.Tests;
 
 /// <summary>A host whose model is asked over HTTP, and the provider that answers.</summary>
-sealed class ModelBench : IAsyncDisposable
+sealed class ModelHarness : IAsyncDisposable
 {
     public const string Key = "sk-do-not-tell-4711";
 
@@ -22,9 +22,9 @@ sealed class ModelBench : IAsyncDisposable
     readonly Task working;
 
     /// <param name="notes">The model is asked for the notes of its runs, too.</param>
-    public ModelBench(string provider, Func<ModelSettings, ModelSettings>? change = null, bool notes = false)
+    public ModelHarness(string provider, Func<ModelSettings, ModelSettings>? change = null, bool notes = false)
     {
-        Bench = new() { Options = new() { DefaultModel = "clever" }, Memory = new() { NotesByModel = notes } };
+        Harness = new() { Options = new() { DefaultModel = "clever" }, Memory = new() { NotesByModel = notes } };
         Wire = Dialect.Of(provider);
         var settings = new ModelSettings
         {
@@ -36,9 +36,9 @@ sealed class ModelBench : IAsyncDisposable
             Price = new(2, 8, 0.5m),
             MaxOutputTokens = 300,
         };
-        catalog = new([change?.Invoke(settings) ?? settings], new(new(Policy.BuiltIn), Bench.Clock), Bench.Clock);
-        Bench.Models["clever"] = catalog.Clients["clever"];
-        Host = Bench.AddHost("n0");
+        catalog = new([change?.Invoke(settings) ?? settings], new(new(Policy.BuiltIn), Harness.Clock), Harness.Clock);
+        Harness.Models["clever"] = catalog.Clients["clever"];
+        Host = Harness.AddHost("n0");
         working = Host.Work(stopping.Token);
     }
 
@@ -46,13 +46,13 @@ sealed class ModelBench : IAsyncDisposable
 
     public ModelServer Server { get; } = new();
 
-    public Bench Bench { get; }
+    public RunHarness Harness { get; }
 
-    public Bench.Host Host { get; }
+    public RunHarness.Host Host { get; }
 
     public IChatClient Client => catalog.Clients["clever"];
 
-    public ManualTime Clock => Bench.Clock;
+    public ManualTime Clock => Harness.Clock;
 
     /// <summary>Starts a run.</summary>
     public async Task<string> Send(string message = "hello", string session = "s")
@@ -72,20 +72,20 @@ sealed class ModelBench : IAsyncDisposable
             Clock.Advance(last is RunEvent.ModelRetried ? TimeSpan.FromMilliseconds(100) : TimeSpan.Zero);
             return last is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled;
         });
-        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Bench.Engine, Bench.Blobs, Bench.Org, "s", run, default));
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Harness.Engine, Harness.Blobs, RunHarness.Org, "s", run, default));
         Assert.Null(fault);
         Assert.NotNull(report);
         foreach (var model in ReadModels.All)
         {
-            Assert.Null(await ((IRows)Bench.Engine).FindDifference(model, default));
+            Assert.Null(await ((IRows)Harness.Engine).FindDifference(model, default));
         }
         return await Events(run);
     }
 
     public async Task<IReadOnlyList<RunEvent>> Events(string run) =>
-        [.. (await Bench.Engine.Load(Bench.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => (RunEvent)e.Event)];
+        [.. (await Harness.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => (RunEvent)e.Event)];
 
-    public Task<string> Text(Content content) => Bench.Blobs.Text(content, default).AsTask();
+    public Task<string> Text(Content content) => Harness.Blobs.Text(content, default).AsTask();
 
     /// <summary>Waits until something holds; the clock goes on by a step at each look.</summary>
     public async Task Until(Func<Task<bool>> holds, TimeSpan step = default)
@@ -95,9 +95,9 @@ sealed class ModelBench : IAsyncDisposable
         {
             if (TimeProvider.System.GetElapsedTime(since) > Deadline)
             {
-                var events = (await Bench.Engine.Feed(Bench.Org, null, 0, int.MaxValue, default)).Entries;
+                var events = (await Harness.Engine.Feed(RunHarness.Org, null, 0, int.MaxValue, default)).Entries;
                 var last = string.Join(", ", events.TakeLast(6).Select(e => $"{e.Stream} {e.Type}"));
-                Assert.Fail($"It never came true. {Server.Asked.Count} requests; last events: {last}; jobs: {string.Join(", ", Bench.Engine.Jobs)}");
+                Assert.Fail($"It never came true. {Server.Asked.Count} requests; last events: {last}; jobs: {string.Join(", ", Harness.Engine.Jobs)}");
             }
             await Task.Delay(1);
             Clock.Advance(step);

@@ -5,7 +5,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>Read models with several rows for a stream, each by a key of its own.</summary>
-public abstract partial class EngineContract
+public abstract partial class StorageContract
 {
     [Fact]
     public async Task A_stream_has_a_row_for_each_of_its_keys()
@@ -58,7 +58,7 @@ public abstract partial class EngineContract
             }
             foreach (var commit in together ? [] : commits)
             {
-                Assert.IsType<Appended.Ok>(await node.Log.Append(commit, None));
+                Assert.IsType<AppendResult.Ok>(await node.Log.Append(commit, None));
             }
             Assert.Equal(left, string.Join(", ", await Marks(node, org, before)));
             await AssertLedger(node);

@@ -5,7 +5,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>Following models on PostgreSQL, beyond the contract.</summary>
-public abstract partial class PostgresEngineContract
+public abstract partial class PostgresStorageContract
 {
     [Theory]
     [InlineData("words")] // between the checkpoint and the rows
@@ -17,14 +17,14 @@ public abstract partial class PostgresEngineContract
         await node.Log.Append(new Chain(Org, "run-1").Commit("same", "same"), None);
         await projector.CatchUp(None);
         await node.Log.Append(new Chain(Org, "run-2").Commit("same", "new"), None);
-        var before = (await node.Following.Progress(None)).Models[0].Checkpoint;
+        var before = (await node.AsyncProjections.Progress(None)).Models[0].Checkpoint;
         await Ask($$"""
             CREATE FUNCTION cowork.die() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
             CREATE TRIGGER die AFTER INSERT OR UPDATE OR DELETE ON cowork.{{table}} FOR EACH STATEMENT EXECUTE FUNCTION cowork.die();
             SELECT ''
             """);
         await Assert.ThrowsAsync<StorageUnavailableException>(() => projector.CatchUp(None));
-        Assert.Equal(before, (await node.Following.Progress(None)).Models[0].Checkpoint);
+        Assert.Equal(before, (await node.AsyncProjections.Progress(None)).Models[0].Checkpoint);
         Assert.Equal(2, (await Count(node, Org, "same"))!.Times);
         Assert.Null(await Count(node, Org, "new"));
 
@@ -42,7 +42,7 @@ public abstract partial class PostgresEngineContract
         await Ask("UPDATE cowork.mt_events SET data = '[]' WHERE seq_id = 2; SELECT ''");
         var (projector, alerts) = Projector(node, Chain.Words());
         await projector.CatchUp(None);
-        var stands = (await node.Following.Progress(None)).Models[0];
+        var stands = (await node.AsyncProjections.Progress(None)).Models[0];
         Assert.Equal((1L, 2L, "run-1", "output_delta.v1"), (stands.Checkpoint.Position, stands.Parked!.Position, stands.Parked.Stream, stands.Parked.Type));
         Assert.NotEmpty(stands.Parked.Error);
         Assert.Single(alerts);
@@ -116,6 +116,6 @@ public abstract partial class PostgresEngineContract
         Assert.Equal(0, await Lag(node));
 
         async Task<(int, long)> Page(long after) =>
-            await node.Following.Read(Texts, after, 10, None) is var page ? (page.Events.Count, page.Through) : default;
+            await node.AsyncProjections.Read(Texts, after, 10, None) is var page ? (page.Events.Count, page.Through) : default;
     }
 }

@@ -12,8 +12,8 @@ namespace Cowork.Web;
 /// What stands behind the endpoints: the database, the engine, and the work on runs. The host listens before any of it is there, and
 /// goes on listening while the database is away.
 /// </summary>
-public sealed partial class Backbone(
-    HostSettings settings, DataDirectory data, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock, ILoggerFactory logs, ILogger<Backbone> logger)
+public sealed partial class HostLifecycle(
+    HostSettings settings, DataDirectory data, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock, ILoggerFactory logs, ILogger<HostLifecycle> logger)
     : BackgroundService, IAsyncDisposable
 {
     /// <summary>Who issues the operator's token.</summary>
@@ -172,7 +172,7 @@ public sealed partial class Backbone(
     {
         var path = data.In("admin-token");
         var known = File.Exists(path) ? BearerToken.Parse((await File.ReadAllTextAsync(path, ct)).Trim()) : null;
-        var token = known ?? BearerToken.New(Gate.LocalOrg, clock.GetUtcNow());
+        var token = known ?? BearerToken.New(RequestAuthorization.LocalOrg, clock.GetUtcNow());
         if (known is null)
         {
             var writing = path + ".new";
@@ -189,7 +189,7 @@ public sealed partial class Backbone(
             }
             File.Move(writing, path, overwrite: true);
         }
-        var commands = services.GetRequiredService<ICommands>();
+        var commands = services.GetRequiredService<ICommandExecutor>();
         while (true)
         {
             try

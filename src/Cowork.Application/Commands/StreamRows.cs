@@ -9,13 +9,13 @@ namespace Cowork.Application;
 /// The read models' rows that a stream has been folded into, as they are at a version of it. Nearly every stream has one, a run one more for each
 /// approval: looking through them costs less than hashing would.
 /// </summary>
-sealed class FoldedRows
+sealed class StreamRows
 {
     readonly (IReadModel Model, string Key, object Row)[] rows;
 
-    FoldedRows((IReadModel Model, string Key, object Row)[] rows) => this.rows = rows;
+    StreamRows((IReadModel Model, string Key, object Row)[] rows) => this.rows = rows;
 
-    public static FoldedRows None { get; } = new([]);
+    public static StreamRows None { get; } = new([]);
 
     public object? Get(IReadModel model, string key)
     {
@@ -25,7 +25,7 @@ sealed class FoldedRows
 
     /// <summary>The rows after an event.</summary>
     /// <param name="key">Of the row that the event went into; null: into none of the model's.</param>
-    public FoldedRows After(IReadModel model, Recorded e, out string? key)
+    public StreamRows After(IReadModel model, RecordedEvent e, out string? key)
     {
         key = model.KeyOf(e);
         if (key is null)
@@ -77,7 +77,7 @@ sealed class FoldedRows
     }
 
     /// <summary>What <see cref="Write"/> wrote. The same code reads it, so that every table is known.</summary>
-    public static FoldedRows Read(ReadOnlySpan<byte> json, IReadModel[] models)
+    public static StreamRows Read(ReadOnlySpan<byte> json, IReadModel[] models)
     {
         if (json.IsEmpty)
         {

@@ -9,10 +9,10 @@ namespace Cowork.Storage.Tests;
 /// <param name="Stop">Stops it as a host does that is told to.</param>
 /// <param name="Pause">Stops its signs of life, or lets them go on.</param>
 public sealed record Node(
-    IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, IFollowing Following, Func<Task> Stop, Action<bool> Pause);
+    IEventLog Log, IRows Rows, ISnapshots Snapshots, IJobQueue Jobs, IAsyncProjectionStore AsyncProjections, Func<Task> Stop, Action<bool> Pause);
 
 /// <summary>What specs of engines have in common: nodes on one database, and the check that holds after everything.</summary>
-public abstract class EngineBench : IAsyncLifetime
+public abstract class StorageHarness : IAsyncLifetime
 {
     protected static readonly TimeSpan Blink = TimeSpan.FromMilliseconds(300);
 
@@ -33,7 +33,7 @@ public abstract class EngineBench : IAsyncLifetime
     protected static CancellationToken None => CancellationToken.None;
 
     protected static Node NodeOf(IEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.Following, () => engine.DisposeAsync().AsTask(), paused => PartsOf(engine).JobsOfThisNode.Paused = paused);
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(), paused => PartsOf(engine).JobsOfThisNode.Paused = paused);
 
     /// <summary>What engines on PostgreSQL have in common.</summary>
     protected static NpgsqlEngine PartsOf(IEngine engine) => engine switch
@@ -43,10 +43,10 @@ public abstract class EngineBench : IAsyncLifetime
     };
 
     /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
-    protected static async Task<List<Recorded>> AssertLedger(Node node)
+    protected static async Task<List<RecordedEvent>> AssertLedger(Node node)
     {
-        var log = new List<Recorded>();
-        var last = new Dictionary<(string, string), Recorded>();
+        var log = new List<RecordedEvent>();
+        var last = new Dictionary<(string, string), RecordedEvent>();
         await foreach (var e in node.Log.Scan(0, None))
         {
             log.Add(e);
@@ -113,7 +113,7 @@ public abstract class EngineBench : IAsyncLifetime
     }
 
     protected static async Task Submit(Node node, string stream, params Job[] jobs) =>
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new(Org, [new Chain(Org, stream).Next("started")], jobs, null, Chain.By), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [new Chain(Org, stream).Next("started")], jobs, null, Chain.By), None));
 
     /// <summary>Takes up what a node gets, and leaves the doing to the test.</summary>
     protected sealed class Worker : IAsyncDisposable

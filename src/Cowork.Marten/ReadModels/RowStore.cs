@@ -7,7 +7,7 @@ using Npgsql;
 namespace Cowork.Marten;
 
 /// <summary>Reads the read models' tables, and makes them anew from the log.</summary>
-sealed class NpgsqlRows : IRows
+sealed class RowStore : IRows
 {
     /// <summary>Matches that are ranked: the newest ones. Ranking all that share a common word would take for ever.</summary>
     const int CandidatesMax = 1_000;
@@ -23,10 +23,10 @@ sealed class NpgsqlRows : IRows
 
     readonly Database database;
     readonly string schema;
-    readonly NpgsqlFollowing following;
+    readonly AsyncProjectionStore following;
     readonly Dictionary<string, IRowModel> models;
 
-    public NpgsqlRows(Database database, NpgsqlFollowing following, IReadOnlyList<IRowModel> models)
+    public RowStore(Database database, AsyncProjectionStore following, IReadOnlyList<IRowModel> models)
     {
         this.database = database;
         this.following = following;
@@ -37,7 +37,7 @@ sealed class NpgsqlRows : IRows
     public ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct)
     {
         var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND id = $2";
-        return database.Twice(
+        return database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(key) } };
@@ -66,7 +66,7 @@ sealed class NpgsqlRows : IRows
             sql += $" AND created < ${parameters.Count}";
         }
         sql += " ORDER BY created DESC LIMIT $2";
-        return database.Twice<IReadOnlyList<Row>>(
+        return database.WithReconnect<IReadOnlyList<Row>>(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(sql, connection);
@@ -79,7 +79,7 @@ sealed class NpgsqlRows : IRows
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
     {
         var sql = $"SELECT count(*) FROM (SELECT FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND status = $2 LIMIT $3) t";
-        return database.Twice(
+        return database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(status), Parameter.Long(atMost) } };
@@ -105,7 +105,7 @@ sealed class NpgsqlRows : IRows
             ORDER BY ts_rank_cd(words, query) DESC, created DESC LIMIT $3
             """;
         var text = RowTable.SearchText(query.Length > QueryCharsMax ? query[..QueryCharsMax] : query)!;
-        return database.Twice<IReadOnlyList<Row>>(
+        return database.WithReconnect<IReadOnlyList<Row>>(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(text), Parameter.Long(limit) } };
@@ -120,7 +120,7 @@ sealed class NpgsqlRows : IRows
         return await database.Once(async connection =>
         {
             await Run(connection, $"SELECT pg_advisory_lock(hashtextextended('cowork rebuild {schema}.{model.Table}', 0))", ct);
-            return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IFollowingModel)model, ct);
+            return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IAsyncProjection)model, ct);
         });
     }
 
@@ -130,7 +130,7 @@ sealed class NpgsqlRows : IRows
         return await database.Once(async connection =>
         {
             await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
-            return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IFollowingModel)model, ct);
+            return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IAsyncProjection)model, ct);
         });
     }
 
@@ -294,14 +294,14 @@ sealed class NpgsqlRows : IRows
     }
 
     /// <summary>Folds a model's streams one after another, a page of whole streams at a time.</summary>
-    async IAsyncEnumerable<Folded> Fold(
+    async IAsyncEnumerable<FoldedPage> Fold(
         NpgsqlConnection connection, IReadModel model, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct, (string Org, string Stream)? only = null)
     {
         var prefix = model.Aggregate + "-";
         var (org, stream, version) = only is { } one ? (one.Org, one.Stream, 0L) : ("", prefix, 0L);
         var rows = new Dictionary<string, (object? Row, long Made, long Updated, long Version)>();
-        var page = new Folded();
-        Recorded? last = null;
+        var page = new FoldedPage();
+        RecordedEvent? last = null;
         while (true)
         {
             var events = await Page(connection, prefix, org, stream, version, only is not null, ct);
@@ -351,7 +351,7 @@ sealed class NpgsqlRows : IRows
         }
     }
 
-    async Task<List<Recorded>> Page(NpgsqlConnection connection, string prefix, string org, string stream, long version, bool only, CancellationToken ct)
+    async Task<List<RecordedEvent>> Page(NpgsqlConnection connection, string prefix, string org, string stream, long version, bool only, CancellationToken ct)
     {
         var which = only ? "tenant_id = $1 AND stream_id = $2 AND version > $3" : "(tenant_id, stream_id, version) > ($1, $2, $3)";
         await using var command = new NpgsqlCommand(
@@ -366,10 +366,10 @@ sealed class NpgsqlRows : IRows
             CommandTimeout = 0,
         };
         await using var reader = await command.ExecuteReaderAsync(ct);
-        var events = new List<Recorded>();
+        var events = new List<RecordedEvent>();
         while (await reader.ReadAsync(ct))
         {
-            events.Add(NpgsqlLog.Event(reader, reader.GetString(10), reader.GetString(11)));
+            events.Add(EventLog.Event(reader, reader.GetString(10), reader.GetString(11)));
         }
         return events;
     }
@@ -409,7 +409,7 @@ sealed class NpgsqlRows : IRows
     sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search);
 
     /// <summary>Whole streams' worth of folding.</summary>
-    sealed class Folded
+    sealed class FoldedPage
     {
         public List<(string Org, string Key)> Keys { get; } = [];
 

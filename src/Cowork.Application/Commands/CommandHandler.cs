@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
 /// again on what is there now.
 /// </summary>
-public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime) : ICommands
+public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime) : ICommandExecutor
 {
     /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
     const int TriesMax = 20;
@@ -23,7 +23,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
 
     readonly Dictionary<string, IReadModel[]> modelsOf = models.GroupBy(m => m.Aggregate).ToDictionary(m => m.Key, m => m.ToArray());
     readonly StateCache cache = new(capacity: 20_000);
-    readonly KeyedGate gate = new();
+    readonly KeyedLock gate = new();
 
     /// <summary>Changes with the code that folds, so that other code's snapshots are not read.</summary>
     readonly string schema = string.Join(
@@ -39,14 +39,14 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     /// </param>
     /// <param name="name">What traces call it.</param>
     public ValueTask<Refusal?> Commit(
-        string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false, [CallerMemberName] string name = "") =>
+        string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false, [CallerMemberName] string name = "") =>
         Spans.Source.HasListeners() ? Traced(org, by, decide, patient, name, ct) : Try(org, by, decide, patient, ct);
 
     public ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
         Commit(org, by, command.Decide, ct, patient, command.GetType().Name);
 
     /// <summary>Within a span whose ids the events carry, so that the log leads to the trace.</summary>
-    async ValueTask<Refusal?> Traced(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
+    async ValueTask<Refusal?> Traced(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
     {
         using var span = Spans.Command(name, org);
         if (span is { Recorded: true })
@@ -66,7 +66,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         }
     }
 
-    async ValueTask<Refusal?> Try(string org, Origin by, Func<Work, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
+    async ValueTask<Refusal?> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
     {
         IDisposable? held = null;
         try
@@ -74,7 +74,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
             var certain = false;
             for (var tries = 0; ; tries++)
             {
-                var work = new Work(this, org, Now(), ct);
+                var work = new UnitOfWork(this, org, Now(), ct);
                 try
                 {
                     var refused = await decide(work);
@@ -97,14 +97,14 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
                     }
                     switch (await Append(work.ToCommit(by), ct))
                     {
-                        case Appended.Ok:
+                        case AppendResult.Ok:
                             work.Measure();
                             work.Keep(cache);
                             return null;
-                        case Appended.Fenced:
+                        case AppendResult.Fenced:
                             work.Forget(cache);
                             return Refusal.Conflict("run_fenced", "Another node has taken over.");
-                        case Appended.Moved moved:
+                        case AppendResult.Moved moved:
                             work.Forget(cache);
                             cache.Remove(org, moved.Stream);
                             if (tries >= TriesMax)
@@ -167,10 +167,10 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         where TState : class =>
         (await Load(org, aggregate, key, ct)).Began;
 
-    ValueTask<Appended> Append(Commit commit, CancellationToken ct) =>
+    ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) =>
         Spans.Source.HasListeners() || Measures.AppendDuration.Enabled ? Observed(commit, ct) : log.Append(commit, ct);
 
-    async ValueTask<Appended> Observed(Commit commit, CancellationToken ct)
+    async ValueTask<AppendResult> Observed(Commit commit, CancellationToken ct)
     {
         using var span = Spans.Append(commit);
         var began = clock.GetTimestamp();
@@ -180,12 +180,12 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
             var appended = await log.Append(commit, ct);
             outcome = appended switch
             {
-                Appended.Ok => "ok",
-                Appended.Moved => "moved",
-                Appended.Fenced => "fenced",
+                AppendResult.Ok => "ok",
+                AppendResult.Moved => "moved",
+                AppendResult.Fenced => "fenced",
                 _ => throw new UnreachableException(appended.GetType().Name),
             };
-            if (appended is Appended.Ok { First: > 0 and var first })
+            if (appended is AppendResult.Ok { First: > 0 and var first })
             {
                 span?.SetTag("cowork.gid", first);
             }
@@ -204,7 +204,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
     }
 
     /// <summary>Waits until the database answers, then looks whether the work's events are there.</summary>
-    async Task<bool> HappenedAfterAll(Work work, CancellationToken ct)
+    async Task<bool> HappenedAfterAll(UnitOfWork work, CancellationToken ct)
     {
         while (true)
         {
@@ -220,7 +220,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
         }
     }
 
-    internal async ValueTask<Folded> Load<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    internal async ValueTask<StreamState> Load<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
         where TEvent : Event
         where TState : class
     {
@@ -230,13 +230,13 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
             return known with { Cached = true };
         }
         var past = await log.Load(org, stream, 0, SnapshotAfter + 1, ct);
-        var begin = new Folded(0, HashChain.Root, aggregate.Initial, FoldedRows.None, past.Events is [var first, ..] ? Application.Began.By(first) : null);
+        var begin = new StreamState(0, HashChain.Root, aggregate.Initial, StreamRows.None, past.Events is [var first, ..] ? Application.Began.By(first) : null);
         if (past.Events.Count > SnapshotAfter)
         {
             if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
-                begin = new(snapshot.Version, snapshot.Hash, state, FoldedRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Began);
+                begin = new(snapshot.Version, snapshot.Hash, state, StreamRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Began);
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
@@ -256,7 +256,7 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
 
     internal IReadModel[] ModelsOf(string aggregate) => modelsOf.GetValueOrDefault(aggregate) ?? [];
 
-    Folded Fold<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, Folded from, Past past)
+    StreamState Fold<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, StreamState from, StreamSlice past)
         where TEvent : Event
         where TState : class
     {
@@ -285,17 +285,17 @@ public sealed class Commands(IEventLog log, ISnapshots snapshots, IReadOnlyList<
 /// <param name="Causation">See <see cref="Origin"/>.</param>
 public sealed record Began(DateTimeOffset At, string? Correlation, string? Causation)
 {
-    internal static Began By(Recorded first) => new(first.At, first.Correlation, first.Causation);
+    internal static Began By(RecordedEvent first) => new(first.At, first.Correlation, first.Causation);
 }
 
 /// <summary>A stream's state and read-model rows at a version.</summary>
 /// <param name="Cached">It was in the cache, so that it may be behind the log.</param>
-sealed record Folded(long Version, string Hash, object State, FoldedRows Rows, Began? Began, bool Cached = false);
+sealed record StreamState(long Version, string Hash, object State, StreamRows Rows, Began? Began, bool Cached = false);
 
 /// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
-public sealed class Work
+public sealed class UnitOfWork
 {
-    readonly Commands commands;
+    readonly CommandHandler commands;
     readonly string org;
     readonly CancellationToken ct;
     readonly Dictionary<string, Draft> drafts = [];
@@ -304,7 +304,7 @@ public sealed class Work
     readonly List<(string Kind, string Key)> cancelled = [];
     Claim? done;
 
-    internal Work(Commands commands, string org, DateTimeOffset now, CancellationToken ct)
+    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, CancellationToken ct)
     {
         this.commands = commands;
         this.org = org;
@@ -329,7 +329,7 @@ public sealed class Work
     public async ValueTask<TState> State<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
         where TEvent : Event
         where TState : class =>
-        (TState)(await DraftOf(aggregate, key)).Folded.State;
+        (TState)(await DraftOf(aggregate, key)).Stream.State;
 
     /// <summary>The version that the stream has with what the work puts into it so far.</summary>
     public async ValueTask<long> Version<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
@@ -349,7 +349,7 @@ public sealed class Work
         where TState : class
     {
         var draft = await DraftOf(aggregate, key);
-        var decision = aggregate.Decide(command, (TState)draft.Folded.State);
+        var decision = aggregate.Decide(command, (TState)draft.Stream.State);
         if (decision.Refused is { } refused)
         {
             return refused;
@@ -364,7 +364,7 @@ public sealed class Work
                 written.Add((aggregate.Stream(key), draft));
             }
             draft.Fresh.Add(e);
-            draft.Folded = draft.Folded with { State = aggregate.Evolve((TState)draft.Folded.State, e) };
+            draft.Stream = draft.Stream with { State = aggregate.Evolve((TState)draft.Stream.State, e) };
         }
         return null;
     }
@@ -386,7 +386,7 @@ public sealed class Work
         if (!drafts.TryGetValue(stream, out var draft))
         {
             draft = new(aggregate.Name, await commands.Load(org, aggregate, key, ct));
-            UsedCache |= draft.Folded.Cached;
+            UsedCache |= draft.Stream.Cached;
             drafts.Add(stream, draft);
         }
         return draft;
@@ -399,10 +399,10 @@ public sealed class Work
         {
             if (draft.Before is Run)
             {
-                Spans.LinkTo(draft.Folded.Began, by);
+                Spans.LinkTo(draft.Stream.Began, by);
             }
             var models = commands.ModelsOf(draft.Aggregate);
-            var (version, hash, rows) = (draft.Expected, draft.Folded.Hash, draft.Folded.Rows);
+            var (version, hash, rows) = (draft.Expected, draft.Stream.Hash, draft.Stream.Rows);
             var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
             foreach (var e in draft.Fresh)
             {
@@ -411,7 +411,7 @@ public sealed class Work
                 var data = EventJson.Write(e);
                 version++;
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
-                var recorded = new Recorded(org, stream, version, id, type, e, data, Now, by.Actor, hash, Correlation: by.Correlation, Causation: by.Causation);
+                var recorded = new RecordedEvent(org, stream, version, id, type, e, data, Now, by.Actor, hash, Correlation: by.Correlation, Causation: by.Causation);
                 draft.Events.Add(recorded);
                 foreach (var model in models)
                 {
@@ -429,7 +429,7 @@ public sealed class Work
                     }
                 }
             }
-            draft.Folded = new(version, hash, draft.Folded.State, rows, draft.Folded.Began ?? Began.By(draft.Events[0]));
+            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Began ?? Began.By(draft.Events[0]));
             writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
@@ -447,7 +447,7 @@ public sealed class Work
             Measures.Events.Add(draft.Fresh.Count);
             foreach (var e in draft.Fresh.OfType<RunEvent>())
             {
-                Measures.Happened(e, (Run)draft.Before, draft.Folded.Began!);
+                Measures.Happened(e, (Run)draft.Before, draft.Stream.Began!);
             }
         }
     }
@@ -456,7 +456,7 @@ public sealed class Work
     {
         foreach (var (stream, draft) in drafts)
         {
-            cache.Put(org, stream, draft.Folded);
+            cache.Put(org, stream, draft.Stream);
         }
     }
 
@@ -481,7 +481,7 @@ public sealed class Work
         return past.Events is [var there, ..] && there.Id == first.Id;
     }
 
-    sealed class Draft(string aggregate, Folded folded)
+    sealed class Draft(string aggregate, StreamState folded)
     {
         public string Aggregate { get; } = aggregate;
 
@@ -489,7 +489,7 @@ public sealed class Work
 
         public object Before { get; } = folded.State;
 
-        public Folded Folded { get; set; } = folded;
+        public StreamState Stream { get; set; } = folded;
 
         public bool IsCached { get; } = folded.Cached;
 
@@ -497,7 +497,7 @@ public sealed class Work
 
         public List<Event> Fresh { get; } = [];
 
-        public List<Recorded> Events { get; } = [];
+        public List<RecordedEvent> Events { get; } = [];
 
         public string? Session { get; set; }
 

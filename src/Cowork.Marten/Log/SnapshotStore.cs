@@ -4,8 +4,8 @@ using Npgsql;
 
 namespace Cowork.Marten;
 
-/// <summary>Folded states put aside, one for each stream: the newest wins.</summary>
-sealed class NpgsqlSnapshots(Database database) : ISnapshots
+/// <summary>StreamState states put aside, one for each stream: the newest wins.</summary>
+sealed class SnapshotStore(Database database) : ISnapshots
 {
     readonly string load = $"SELECT version, hash, state, rows FROM {database.Schema}.snapshots WHERE tenant_id = $1 AND stream_id = $2 AND schema = $3";
 
@@ -16,7 +16,7 @@ sealed class NpgsqlSnapshots(Database database) : ISnapshots
         WHERE s.version < excluded.version OR s.schema <> excluded.schema
         """;
 
-    public ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct) => database.Twice<Snapshot?>(
+    public ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct) => database.WithReconnect<Snapshot?>(
         async connection =>
         {
             await using var command = new NpgsqlCommand(load, connection) { Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Text(schema) } };
@@ -27,7 +27,7 @@ sealed class NpgsqlSnapshots(Database database) : ISnapshots
         },
         ct);
 
-    public async ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct) => await database.Twice(
+    public async ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct) => await database.WithReconnect(
         async connection =>
         {
             await using var command = new NpgsqlCommand(save, connection)

@@ -7,7 +7,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>What every engine must hold to, whatever it is made of.</summary>
-public abstract partial class EngineContract : EngineBench
+public abstract partial class StorageContract : StorageHarness
 {
     [Fact]
     public async Task What_is_appended_is_loaded_as_it_was()
@@ -15,9 +15,9 @@ public abstract partial class EngineContract : EngineBench
         var node = await Open("a");
         var chain = new Chain(Org, "run-1", "s1", "1");
         var first = chain.Commit("one", "zwei – \"drei\" 😀", "\n");
-        Assert.Equal(new Appended.Ok(1), await node.Log.Append(first, None));
+        Assert.Equal(new AppendResult.Ok(1), await node.Log.Append(first, None));
         var second = chain.Commit("four");
-        Assert.Equal(new Appended.Ok(4), await node.Log.Append(second, None));
+        Assert.Equal(new AppendResult.Ok(4), await node.Log.Append(second, None));
 
         var past = await node.Log.Load(Org, "run-1", 0, int.MaxValue, None);
         Assert.Equal(4, past.Version);
@@ -66,10 +66,10 @@ public abstract partial class EngineContract : EngineBench
         var stale = new Chain(Org, "run-left", "s1").Next("another one");
         var fresh = right.Next("one");
 
-        Assert.Equal(new Appended.Moved("run-left"), await node.Log.Append(new(Org, [fresh, stale], [new("k", "1")], null, Chain.By), None));
-        Assert.Equal(new Appended.Moved("run-right"), await node.Log.Append(right.Commit("two, with no one before"), None));
+        Assert.Equal(new AppendResult.Moved("run-left"), await node.Log.Append(new(Org, [fresh, stale], [new("k", "1")], null, Chain.By), None));
+        Assert.Equal(new AppendResult.Moved("run-right"), await node.Log.Append(right.Commit("two, with no one before"), None));
         Assert.Equal(0, (await node.Log.Load(Org, "run-right", 0, 10, None)).Version);
-        Assert.Equal(new Appended.Ok(2), await node.Log.Append(new(Org, [fresh], [], null, Chain.By), None));
+        Assert.Equal(new AppendResult.Ok(2), await node.Log.Append(new(Org, [fresh], [], null, Chain.By), None));
         await AssertLedger(node);
     }
 
@@ -80,7 +80,7 @@ public abstract partial class EngineContract : EngineBench
         var chain = new Chain(Org, "run-1", "s1");
         var commits = Enumerable.Range(0, 100).Select(i => chain.Commit($"{i}")).ToList();
         var appended = await Task.WhenAll(commits.Select(c => node.Log.Append(c, None).AsTask()));
-        Assert.Equal(Enumerable.Range(1, 100).Select(i => (Appended)new Appended.Ok(i)), appended);
+        Assert.Equal(Enumerable.Range(1, 100).Select(i => (AppendResult)new AppendResult.Ok(i)), appended);
         await AssertLedger(node);
     }
 
@@ -93,7 +93,7 @@ public abstract partial class EngineContract : EngineBench
         var wrong = new Chain(Org, "run-1").Next("one") with { Expected = 1 };
         await Assert.ThrowsAsync<ArgumentException>(async () => await node.Log.Append(new(Org, [wrong], [], null, Chain.By), None));
         Assert.Equal(0, (await node.Log.Load(Org, "run-1", 0, 10, None)).Version);
-        Assert.Equal(new Appended.Ok(1), await node.Log.Append(new Chain(Org, "run-1").Commit("one"), None));
+        Assert.Equal(new AppendResult.Ok(1), await node.Log.Append(new Chain(Org, "run-1").Commit("one"), None));
     }
 
     [Fact]
@@ -149,7 +149,7 @@ public abstract partial class EngineContract : EngineBench
         {
             for (var i = 0; i < 10; i++)
             {
-                Assert.IsType<Appended.Ok>(await node.Log.Append(chain.Commit($"{i}"), None));
+                Assert.IsType<AppendResult.Ok>(await node.Log.Append(chain.Commit($"{i}"), None));
             }
         }));
         var entries = heard.Entries;
@@ -276,7 +276,7 @@ public abstract partial class EngineContract : EngineBench
             var chain = new Chain(Org, $"run-{i}", "s1");
             while (!stop.IsCancellationRequested)
             {
-                Assert.IsType<Appended.Ok>(await node.Log.Append(chain.Commit("x", chain.Version % 5 == 0 ? "gone" : "y"), None));
+                Assert.IsType<AppendResult.Ok>(await node.Log.Append(chain.Commit("x", chain.Version % 5 == 0 ? "gone" : "y"), None));
             }
         }).ToList();
         for (var i = 0; i < 3; i++)

@@ -8,7 +8,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>What a trace shows of the writer, which writes for many at once.</summary>
-public abstract partial class PostgresEngineContract
+public abstract partial class PostgresStorageContract
 {
     [Fact]
     public async Task A_flush_lies_in_one_trace_and_is_linked_to_all_others_that_it_serves()
@@ -28,7 +28,7 @@ public abstract partial class PostgresEngineContract
         {
             using var caller = test.StartActivity("caller");
             callers.Add(caller!.Id!);
-            Assert.IsType<Appended.Ok>(await node.Log.Append(new Chain(Org, $"run-{i}").Commit("one"), None));
+            Assert.IsType<AppendResult.Ok>(await node.Log.Append(new Chain(Org, $"run-{i}").Commit("one"), None));
         })));
 
         // The last flush ends after its callers have been answered.

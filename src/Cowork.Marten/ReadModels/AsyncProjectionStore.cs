@@ -10,7 +10,7 @@ namespace Cowork.Marten;
 /// Following models: rows in tables like those of the read models, checkpoints where Marten keeps those of its projections. A checkpoint's time grows
 /// with every change of it, so that one that was read tells whether anybody, a rebuild too, has written since.
 /// </summary>
-sealed class NpgsqlFollowing : IFollowing
+sealed class AsyncProjectionStore : IAsyncProjectionStore
 {
     /// <summary>So far a page looks at most: when few events are wanted, a step of a follower must not read the whole log.</summary>
     const int PositionsMax = 20_000;
@@ -25,7 +25,7 @@ sealed class NpgsqlFollowing : IFollowing
 
     readonly Database database;
     readonly string schema;
-    readonly Dictionary<string, IFollowingModel> models;
+    readonly Dictionary<string, IAsyncProjection> models;
     readonly Dictionary<string, RowTable> tables;
     readonly string progress;
     readonly string read;
@@ -34,11 +34,11 @@ sealed class NpgsqlFollowing : IFollowing
     readonly string unpark;
     readonly string park;
 
-    public NpgsqlFollowing(Database database, IReadOnlyList<IRowModel> models)
+    public AsyncProjectionStore(Database database, IReadOnlyList<IRowModel> models)
     {
         this.database = database;
         schema = database.Schema;
-        this.models = models.OfType<IFollowingModel>().ToDictionary(m => m.Table);
+        this.models = models.OfType<IAsyncProjection>().ToDictionary(m => m.Table);
         tables = this.models.Values.ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
         progress = $"""
             SELECT h.gid, p.name, p.last_seq_id, p.last_updated, k.gid, k.tenant_id, k.stream_id, k.event_id, k.type, k.error, k.at
@@ -72,7 +72,7 @@ sealed class NpgsqlFollowing : IFollowing
     /// <summary>The name of a model's checkpoint: as Marten calls the one shard of a projection.</summary>
     public static string NameOf(string table) => $"{table}:All";
 
-    public ValueTask<Progress> Progress(CancellationToken ct) => database.Twice<Progress>(
+    public ValueTask<Progress> Progress(CancellationToken ct) => database.WithReconnect<Progress>(
         async connection =>
         {
             await using var command = new NpgsqlCommand(progress, connection) { Parameters = { Parameter.Texts([.. models.Keys.Select(NameOf)]) } };
@@ -94,15 +94,15 @@ sealed class NpgsqlFollowing : IFollowing
         ct);
 
     public ValueTask<LogPage> Read(IReadOnlyCollection<string> types, long after, int max, CancellationToken ct) =>
-        database.Twice(async connection => await Page(connection, types, after, long.MaxValue, max, ct), ct);
+        database.WithReconnect(async connection => await Page(connection, types, after, long.MaxValue, max, ct), ct);
 
     public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct) =>
-        database.Twice<IReadOnlyDictionary<RowKey, Row>>(async connection => await Rows(connection, $"{schema}.{Known(table).Table}", keys, ct), ct);
+        database.WithReconnect<IReadOnlyDictionary<RowKey, Row>>(async connection => await Rows(connection, $"{schema}.{Known(table).Table}", keys, ct), ct);
 
-    public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<FollowedRow> rows, CancellationToken ct)
+    public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct)
     {
         var name = NameOf(Known(table).Table);
-        return database.Twice(
+        return database.WithReconnect(
             async connection =>
             {
                 try
@@ -131,7 +131,7 @@ sealed class NpgsqlFollowing : IFollowing
     public ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct)
     {
         var name = NameOf(Known(table).Table);
-        return database.Twice(
+        return database.WithReconnect(
             async connection =>
             {
                 await using var command = new NpgsqlCommand(park, connection)
@@ -148,7 +148,7 @@ sealed class NpgsqlFollowing : IFollowing
     }
 
     /// <summary>Folds the log into a table beside the live one; followers wait only while the last events are folded and the tables change names.</summary>
-    internal async Task<long> Rebuild(NpgsqlConnection connection, IFollowingModel model, CancellationToken ct)
+    internal async Task<long> Rebuild(NpgsqlConnection connection, IAsyncProjection model, CancellationToken ct)
     {
         var (next, name) = ($"{model.Table}_next", NameOf(model.Table));
         await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model.Searched), ct);
@@ -195,7 +195,7 @@ sealed class NpgsqlFollowing : IFollowing
     }
 
     /// <summary>Folds the log up to the model's checkpoint into a table of this session, and compares. Called in a transaction with one snapshot.</summary>
-    internal async Task<string?> FindDifference(NpgsqlConnection connection, IFollowingModel model, CancellationToken ct)
+    internal async Task<string?> FindDifference(NpgsqlConnection connection, IAsyncProjection model, CancellationToken ct)
     {
         const string There = "pg_temp";
         var check = $"{model.Table}_check";
@@ -226,7 +226,7 @@ sealed class NpgsqlFollowing : IFollowing
         return (string?)await compare.ExecuteScalarAsync(ct);
     }
 
-    IFollowingModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"No model {table} follows the log.", nameof(table));
+    IAsyncProjection Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"No model {table} follows the log.", nameof(table));
 
     static async Task Run(NpgsqlConnection connection, string sql, CancellationToken ct)
     {
@@ -240,19 +240,19 @@ sealed class NpgsqlFollowing : IFollowing
         return (long)(await command.ExecuteScalarAsync(ct))!;
     }
 
-    static async Task Fold(NpgsqlConnection connection, IFollowingModel model, string from, RowTable into, LogPage page, CancellationToken ct)
+    static async Task Fold(NpgsqlConnection connection, IAsyncProjection model, string from, RowTable into, LogPage page, CancellationToken ct)
     {
         if (page.Unreadable is { } unreadable)
         {
             throw new InvalidOperationException(
                 $"Event {unreadable.Position} ({unreadable.Type} {unreadable.EventId} in {unreadable.Stream}) cannot be read: {unreadable.Error}");
         }
-        var rows = await FollowedRow.Fold(model, page.Events, async keys => await Rows(connection, from, keys, ct));
+        var rows = await ProjectedRow.Fold(model, page.Events, async keys => await Rows(connection, from, keys, ct));
         await Write(connection, into, rows, [], ct);
     }
 
     static async Task Write(
-        NpgsqlConnection connection, RowTable table, IReadOnlyList<FollowedRow> rows, IReadOnlyList<NpgsqlBatchCommand> more, CancellationToken ct)
+        NpgsqlConnection connection, RowTable table, IReadOnlyList<ProjectedRow> rows, IReadOnlyList<NpgsqlBatchCommand> more, CancellationToken ct)
     {
         var changes = new TableChanges();
         foreach (var row in rows)
@@ -279,7 +279,7 @@ sealed class NpgsqlFollowing : IFollowing
             CommandTimeout = BatchTimeout,
         };
         await using var reader = await command.ExecuteReaderAsync(ct);
-        var events = new List<Recorded>();
+        var events = new List<RecordedEvent>();
         while (await reader.ReadAsync(ct))
         {
             through = Math.Min(through, reader.GetInt64(12));
@@ -289,7 +289,7 @@ sealed class NpgsqlFollowing : IFollowing
             }
             try
             {
-                events.Add(NpgsqlLog.Event(reader, reader.GetString(10), reader.GetString(11)));
+                events.Add(EventLog.Event(reader, reader.GetString(10), reader.GetString(11)));
             }
             catch (Exception e) when (e is System.Text.Json.JsonException or InvalidOperationException or FormatException or ArgumentException)
             {

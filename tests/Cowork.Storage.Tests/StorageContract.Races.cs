@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Cowork.Storage.Tests;
 
-public abstract partial class EngineContract
+public abstract partial class StorageContract
 {
     [Theory]
     [InlineData(1, 1)]
@@ -23,7 +23,7 @@ public abstract partial class EngineContract
             var chain = new Chain(Org, $"run-{w}", $"s{w % sessions}", $"{w}");
             for (var i = 0; i < Commits; i++)
             {
-                Assert.IsType<Appended.Ok>(await node.Log.Append(chain.Commit([.. Enumerable.Repeat("text", random.Next(1, 4))]), None));
+                Assert.IsType<AppendResult.Ok>(await node.Log.Append(chain.Commit([.. Enumerable.Repeat("text", random.Next(1, 4))]), None));
             }
         }));
         await done.CancelAsync();
@@ -59,12 +59,12 @@ public abstract partial class EngineContract
         {
             if (i != 41)
             {
-                Assert.IsType<Appended.Ok>(await appends[i]);
+                Assert.IsType<AppendResult.Ok>(await appends[i]);
             }
         }
         Assert.Equal(99, (await AssertLedger(node)).Count);
         Assert.Equal(0, (await node.Log.Load(Org, "run-41", 0, 10, None)).Version);
-        Assert.IsType<Appended.Ok>(await node.Log.Append(new Chain(Org, "run-41", "s1").Commit("fine"), None));
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new Chain(Org, "run-41", "s1").Commit("fine"), None));
     }
 
     [Fact]
@@ -83,7 +83,7 @@ public abstract partial class EngineContract
                 var chain = new Chain(Org, $"run-{w}", w % 4 < 2 ? "s1" : "s2");
                 for (var i = 0; i < 25; i++)
                 {
-                    Assert.IsType<Appended.Ok>(await node.Log.Append(chain.Commit("text"), None));
+                    Assert.IsType<AppendResult.Ok>(await node.Log.Append(chain.Commit("text"), None));
                 }
             })));
         await done.CancelAsync();
@@ -111,9 +111,9 @@ public abstract partial class EngineContract
         await b.Log.Append(chain.Commit("from b, right after"), None);
         var stale = new Chain(Org, "run-1", "s1");
         _ = stale.Next("from a");
-        Assert.Equal(new Appended.Moved("run-1"), await a.Log.Append(stale.Commit("from a, late"), None));
-        Assert.Equal(new Appended.Ok(3), await a.Log.Append(chain.Commit("from a, knowing"), None));
-        Assert.Equal(new Appended.Moved("run-1"), await b.Log.Append(new Chain(Org, "run-1", "s1").Commit("as if new"), None));
+        Assert.Equal(new AppendResult.Moved("run-1"), await a.Log.Append(stale.Commit("from a, late"), None));
+        Assert.Equal(new AppendResult.Ok(3), await a.Log.Append(chain.Commit("from a, knowing"), None));
+        Assert.Equal(new AppendResult.Moved("run-1"), await b.Log.Append(new Chain(Org, "run-1", "s1").Commit("as if new"), None));
         await AssertLedger(b);
     }
 
@@ -126,10 +126,10 @@ public abstract partial class EngineContract
             await chain.Reload(node.Log);
             switch (await node.Log.Append(chain.Commit($"by {writer}"), None))
             {
-                case Appended.Ok:
+                case AppendResult.Ok:
                     done++;
                     break;
-                case Appended.Moved:
+                case AppendResult.Moved:
                     break;
             }
         }

@@ -12,13 +12,13 @@ namespace Cowork.Application.Tests;
 sealed class HostDiedException : OperationCanceledException;
 
 /// <summary>The application on the in-memory engine: one database, and as many hosts as a test adds.</summary>
-sealed class Bench
+sealed class RunHarness
 {
     public const string Org = "default";
 
     public static readonly Origin User = new("user:local");
 
-    public Bench() => Engine = new(ReadModels.Tables, Clock);
+    public RunHarness() => Engine = new(ReadModels.Tables, Clock);
 
     public ManualTime Clock { get; } = new();
 
@@ -78,7 +78,7 @@ sealed class Bench
         readonly JobRunner runner;
         readonly string workspace;
 
-        public Host(Bench bench, string name, string[] leftToOthers)
+        public Host(RunHarness bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
             Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10), leftToOthers);
@@ -105,7 +105,7 @@ sealed class Bench
 
         public InMemoryEngine.Node Node { get; }
 
-        public Commands Commands { get; }
+        public CommandHandler Commands { get; }
 
         public Turns Turns { get; }
 
