@@ -107,7 +107,7 @@ public sealed partial class RunDriver(
         }
     }
 
-    static async Task WatchForCancel(FeedHub.FeedSubscription follower, CancellationTokenSource stop, CancellationToken ended)
+    static async Task WatchForCancel(FeedSubscription follower, CancellationTokenSource stop, CancellationToken ended)
     {
         try
         {

@@ -115,28 +115,6 @@ public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
     }
 }
 
-/// <summary>Deletes a session; its live runs are cancelled in the same commit, or by their drivers soon after.</summary>
-/// <param name="Session">Key of the session.</param>
-public sealed record DeleteSession(string Session) : ICommand
-{
-    public async ValueTask<Refusal?> Decide(UnitOfWork work)
-    {
-        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session) is { } refused)
-        {
-            return refused;
-        }
-        var queue = ((Session.Deleted)await work.State(Domain.Session.Aggregate, Session)).Queue;
-        foreach (var runId in queue.Reverse())
-        {
-            if (await Turns.Cancel(work, Ids.Key(runId, "run")!) is { } stuck)
-            {
-                return stuck;
-            }
-        }
-        return null;
-    }
-}
-
 /// <summary>Takes turns: each becomes one run at the end of its session's queue.</summary>
 public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
