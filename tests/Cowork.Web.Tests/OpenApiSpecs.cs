@@ -47,7 +47,7 @@ public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
                     foreach (var content in contents)
                     {
                         Assert.True(content.Value!["schema"] is not null, $"{where} {status}");
-                        Assert.Equal(status[0] is '4' or '5', content.Key == Problem.ContentType);
+                        Assert.Equal(status[0] is '4' or '5', content.Key == ProblemDetails.ContentType);
                     }
                 }
             }

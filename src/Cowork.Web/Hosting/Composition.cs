@@ -3,6 +3,8 @@ using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Endpoints.Operations;
+using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 
 using Microsoft.Extensions.Logging.Console;
@@ -12,6 +14,8 @@ namespace Cowork.Web;
 /// <summary>Puts the host together. What needs the engine is made when it is first asked for, which the gate allows only after the engine has started.</summary>
 static class Composition
 {
+    static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, OperationsDialect.Dialect];
+
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data)
     {
         Log(builder.Logging, settings);
@@ -29,6 +33,7 @@ static class Composition
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         AddStorage(services, settings, data);
         AddRuns(services);
+        services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<Workspaces>();
         services.AddSingleton<RunViews>();
         services.AddSingleton<WaitingTurns>();
@@ -38,7 +43,11 @@ static class Composition
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;
             options.SerializerOptions.PropertyNamingPolicy = System.Text.Json.JsonNamingPolicy.SnakeCaseLower;
-            options.SerializerOptions.TypeInfoResolverChain.Insert(0, WebJson.Default);
+            options.SerializerOptions.TypeInfoResolverChain.Insert(0, HttpJson.Default);
+            foreach (var dialect in Dialects)
+            {
+                options.SerializerOptions.TypeInfoResolverChain.Insert(0, dialect.Shapes);
+            }
         });
         services.AddOpenApi(options => options.Describe());
     }

@@ -1,6 +1,3 @@
-using Cowork.Web.Endpoints.AgentService;
-using Cowork.Web.Endpoints.Operations;
-using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Connections;
@@ -128,22 +125,7 @@ public sealed class CoworkHost : IAsyncDisposable
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
-        app.MapSessions();
-        app.MapTurns();
-        app.MapRuns();
-        app.MapApprovals();
-        app.MapArtifacts();
-        app.MapSkills();
-        app.MapMemories();
-        app.MapScheduledRuns();
-        app.MapSchedulePreview();
-        app.MapFeeds();
-        app.MapMetrics();
-        app.MapTokens();
-        app.MapTools();
-        app.MapProjections();
-        app.MapHealth();
-        app.MapEngine(app.Services.GetRequiredService<HostSettings>().Engine);
+        app.Services.GetRequiredService<Dialects>().Map(app);
         app.MapOpenApi("/openapi.json").OpenToAll();
     }
 }

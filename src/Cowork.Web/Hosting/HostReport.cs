@@ -1,6 +1,7 @@
 using System.Text.Json;
 
 using Cowork.Application.Models;
+using Cowork.Web.Http;
 
 namespace Cowork.Web;
 
@@ -13,7 +14,7 @@ static class HostReport
     public static string Of(HostSettings settings)
     {
         using var bytes = new MemoryStream();
-        using (var json = new Utf8JsonWriter(bytes, Answers.Writing))
+        using (var json = new Utf8JsonWriter(bytes, RelaxedJson.Writing))
         {
             json.WriteStartObject();
             json.WriteString("engine", settings.Engine);

@@ -36,7 +36,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         T? value;
         if (bytes.IsEmpty)
         {
-            value = T.WhenEmpty ?? throw new UnreadableRequestException(new Problem(400, "malformed_json", "There is no body."));
+            value = T.WhenEmpty ?? throw new UnreadableRequestException(new ErrorResult(400, "malformed_json", "There is no body."));
         }
         else
         {
@@ -58,7 +58,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     {
         try
         {
-            return JsonSerializer.Deserialize(json, T.Json) ?? throw new UnreadableRequestException(Problem.Invalid("$", "A JSON object is wanted."));
+            return JsonSerializer.Deserialize(json, T.Json) ?? throw new UnreadableRequestException(ErrorResult.Invalid("$", "A JSON object is wanted."));
         }
         catch (JsonException e)
         {
@@ -66,7 +66,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
             var member = path.StartsWith("$.", StringComparison.Ordinal) ? path[2..] : "";
             var wanted = T.Json.Properties.FirstOrDefault(p => p.Name == member)?.PropertyType is { } type ? WordFor(Nullable.GetUnderlyingType(type) ?? type) : null;
             var detail = path == "$" ? "A JSON object is wanted." : wanted is null ? "Has the wrong type." : $"Has the wrong type: {wanted} is wanted.";
-            throw new UnreadableRequestException(Problem.Invalid(path, detail));
+            throw new UnreadableRequestException(ErrorResult.Invalid(path, detail));
         }
     }
 
@@ -78,7 +78,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     {
         if (http.Request.ContentLength > JsonScan.BodyBytesMax)
         {
-            throw new UnreadableRequestException(Problem.OfStatus(413));
+            throw new UnreadableRequestException(ErrorResult.OfStatus(413));
         }
         var reader = http.Request.BodyReader;
         while (true)
@@ -87,7 +87,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
             if (read.Buffer.Length > JsonScan.BodyBytesMax)
             {
                 reader.AdvanceTo(read.Buffer.End);
-                throw new UnreadableRequestException(Problem.OfStatus(413));
+                throw new UnreadableRequestException(ErrorResult.OfStatus(413));
             }
             if (read.IsCompleted)
             {
@@ -106,7 +106,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         var isUtf8 = typed && (!type!.Charset.HasValue || type.Charset.Value.Trim('"').Equals("utf-8", StringComparison.OrdinalIgnoreCase));
         if (!isJson || !isUtf8 || request.Headers.ContentEncoding.Count > 0)
         {
-            throw new UnreadableRequestException(Problem.OfStatus(415));
+            throw new UnreadableRequestException(ErrorResult.OfStatus(415));
         }
     }
 
@@ -130,7 +130,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
 /// <summary>The body of a POST that takes none: nothing, or any JSON object.</summary>
 public sealed record NoBody : IRequestBody<NoBody>
 {
-    public static JsonTypeInfo<NoBody> Json => WebJson.Default.NoBody;
+    public static JsonTypeInfo<NoBody> Json => HttpJson.Default.NoBody;
 
     public static NoBody WhenEmpty { get; } = new();
 

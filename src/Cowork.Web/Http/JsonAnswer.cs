@@ -18,7 +18,7 @@ public sealed record JsonAnswer(int Status, ReadOnlyMemory<byte> Body, string? L
     public static JsonAnswer Of(int status, Action<Utf8JsonWriter> write, string? location = null)
     {
         var body = new ArrayBufferWriter<byte>(1024);
-        using (var json = new Utf8JsonWriter(body, Answers.Writing))
+        using (var json = new Utf8JsonWriter(body, RelaxedJson.Writing))
         {
             write(json);
         }
@@ -38,7 +38,7 @@ public sealed record JsonAnswer(int Status, ReadOnlyMemory<byte> Body, string? L
         {
             null => answer!,
             { Code: "idempotency_key_claimed" } => await Replay(known, blobs, org, key!, ct),
-            _ => Problem.Of(refused),
+            _ => ErrorResult.Of(refused),
         };
 
     static async ValueTask<IResult> Replay(CommandHandler commands, IBlobs blobs, string org, RequestKey key, CancellationToken ct)
@@ -47,8 +47,8 @@ public sealed record JsonAnswer(int Status, ReadOnlyMemory<byte> Body, string? L
         return state is IdempotencyKey.Claimed { Answer: { } answer }
             ? answer.Body is { } body
                 ? new JsonAnswer(answer.Status, Encoding.UTF8.GetBytes(await blobs.Text(body, ct)), answer.Location, Replayed: true)
-                : new Problem(409, "secret_not_replayable", "The first answer held a secret that is shown once. Revoke what it made and ask anew, with another key.")
-            : new Problem(409, "idempotency_in_flight", "The first request with this key is not done yet.") { RetryAfter = 1 };
+                : new ErrorResult(409, "secret_not_replayable", "The first answer held a secret that is shown once. Revoke what it made and ask anew, with another key.")
+            : new ErrorResult(409, "idempotency_in_flight", "The first request with this key is not done yet.") { RetryAfter = 1 };
     }
 
     public async Task ExecuteAsync(HttpContext httpContext)

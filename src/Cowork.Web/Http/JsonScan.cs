@@ -43,7 +43,7 @@ public static class JsonScan
         return body;
     }
 
-    static UnreadableRequestException NotJson(string where) => new(new Problem(400, "malformed_json", $"The body is not JSON. {where}"));
+    static UnreadableRequestException NotJson(string where) => new(new ErrorResult(400, "malformed_json", $"The body is not JSON. {where}"));
 
     static void Walk(ReadOnlySpan<byte> json, Faults faults)
     {

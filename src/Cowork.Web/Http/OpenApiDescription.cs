@@ -15,7 +15,7 @@ public sealed record ResumesByHeader;
 public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
 
 /// <summary>What endpoints say about themselves for /openapi.json.</summary>
-public static class Described
+public static class OpenApiDescription
 {
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, params WholeNumberQuery[] parameters) => endpoint.WithMetadata([.. parameters]);
 
@@ -128,14 +128,15 @@ public static class Described
         }
         var open = metadata.OfType<OpenToAll>().Any();
         int[] any = open ? [] : metadata.OfType<NeedsRole>().Any() ? [401, 403, 503] : [401, 503];
-        context.Document!.AddComponent("Problem", await context.GetOrCreateSchemaAsync(typeof(ProblemShape), cancellationToken: ct));
+        var errors = metadata.OfType<Dialect>().Last().Errors;
+        context.Document!.AddComponent(errors.SchemaName, await context.GetOrCreateSchemaAsync(errors.Shape, cancellationToken: ct));
         operation.Responses ??= [];
         foreach (var status in metadata.OfType<RefusesWith>().SelectMany(r => r.Statuses).Concat(any).Distinct().Order())
         {
             operation.Responses[status.ToString(System.Globalization.CultureInfo.InvariantCulture)] = new OpenApiResponse
             {
                 Description = Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status),
-                Content = new Dictionary<string, OpenApiMediaType> { [Problem.ContentType] = new() { Schema = new OpenApiSchemaReference("Problem", context.Document) } },
+                Content = new Dictionary<string, OpenApiMediaType> { [errors.ContentType] = new() { Schema = new OpenApiSchemaReference(errors.SchemaName, context.Document) } },
             };
         }
         foreach (var type in metadata.OfType<AnswersAsText>().SelectMany(a => a.MediaTypes))
@@ -151,10 +152,3 @@ public static class Described
     static OpenApiParameter Parameter(string name, ParameterLocation place, OpenApiSchema schema, string? description = null, bool required = false) =>
         new() { Name = name, In = place, Schema = schema, Description = description, Required = required };
 }
-
-/// <summary>RFC 9457, as <see cref="Problem"/> writes it.</summary>
-/// <param name="Code">Stable, snake_case.</param>
-/// <param name="RunId">The run that stands in the way, when one does.</param>
-/// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
-public sealed record ProblemShape(
-    string Type, string Title, int Status, string Detail, string Code, string TraceId, string? RunId = null, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null);

@@ -16,7 +16,7 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
         var (request, response) = (http.Request, http.Response);
         if (!settings.TokenMode && !IsOurs(request.Host.Host))
         {
-            await new Problem(403, "foreign_host", "This host answers to loopback names only; Cowork:AllowedHosts can name more.").ExecuteAsync(http);
+            await new ErrorResult(403, "foreign_host", "This host answers to loopback names only; Cowork:AllowedHosts can name more.").ExecuteAsync(http);
             return;
         }
         if (request.Headers.Origin is [{ Length: > 0 } origin])
@@ -37,13 +37,13 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
             }
             else if (!settings.TokenMode && !origin.Equals($"{request.Scheme}://{request.Host.Value}", StringComparison.OrdinalIgnoreCase))
             {
-                await new Problem(403, "foreign_origin", "Pages of other sites may not call; Cowork:Cors:Origins can list some.").ExecuteAsync(http);
+                await new ErrorResult(403, "foreign_origin", "Pages of other sites may not call; Cowork:Cors:Origins can list some.").ExecuteAsync(http);
                 return;
             }
         }
         else if (request.Headers.Origin.Count > 1)
         {
-            await Problem.OfStatus(400).ExecuteAsync(http);
+            await ErrorResult.OfStatus(400).ExecuteAsync(http);
             return;
         }
         await next(http);

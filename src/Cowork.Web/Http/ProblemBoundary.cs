@@ -10,7 +10,7 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
     public async Task InvokeAsync(HttpContext http)
     {
         http.Response.Headers.XContentTypeOptions = "nosniff";
-        Problem problem;
+        ErrorResult error;
         try
         {
             await next(http);
@@ -27,20 +27,20 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
                 http.Response.StatusCode = 204;
                 return;
             }
-            problem = Problem.OfStatus(http.Response.StatusCode);
+            error = ErrorResult.OfStatus(http.Response.StatusCode);
         }
         catch (UnreadableRequestException e)
         {
-            problem = e.Problem;
+            error = e.Error;
         }
         catch (BadHttpRequestException e)
         {
-            problem = Problem.OfStatus(e.StatusCode);
+            error = ErrorResult.OfStatus(e.StatusCode);
         }
         catch (StorageUnavailableException e)
         {
-            LogAway(logger, http.Request.Method, Problem.TraceIdOf(http), e.Message);
-            problem = Problem.Unavailable("The database does not answer at the moment.");
+            LogAway(logger, http.Request.Method, TraceId.Of(http), e.Message);
+            error = ErrorResult.Unavailable("The database does not answer at the moment.");
         }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException)
         {
@@ -51,8 +51,8 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
         catch (Exception e)
 #pragma warning restore CA1031
         {
-            LogBug(logger, e, http.Request.Method, http.GetEndpoint()?.DisplayName ?? "no endpoint", Problem.TraceIdOf(http));
-            problem = Problem.OfStatus(500);
+            LogBug(logger, e, http.Request.Method, http.GetEndpoint()?.DisplayName ?? "no endpoint", TraceId.Of(http));
+            error = ErrorResult.OfStatus(500);
         }
         if (http.Response.HasStarted)
         {
@@ -65,7 +65,7 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
         kept.ForEach(h => http.Response.Headers[h.Key] = h.Value);
         try
         {
-            await problem.ExecuteAsync(http);
+            await error.ExecuteAsync(http);
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {

@@ -14,7 +14,7 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long Defa
     public long Read(string place, Microsoft.Extensions.Primitives.StringValues sent) =>
         sent is [{ } text] && long.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= Min && number <= Max
             ? number
-            : throw new UnreadableRequestException(Problem.Invalid(place, $"Must be a whole number from {Min} to {Max}."));
+            : throw new UnreadableRequestException(ErrorResult.Invalid(place, $"Must be a whole number from {Min} to {Max}."));
 }
 
 /// <summary>A query parameter that is one of a few words.</summary>
@@ -24,7 +24,7 @@ public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, str
     public string Read(HttpContext http) =>
         !http.Request.Query.TryGetValue(Name, out var sent) ? Default
         : sent is [{ } word] && Choices.Contains(word) ? word
-        : throw new UnreadableRequestException(Problem.Invalid(Name, $"Must be one of {string.Join(", ", Choices)}."));
+        : throw new UnreadableRequestException(ErrorResult.Invalid(Name, $"Must be one of {string.Join(", ", Choices)}."));
 }
 
 /// <summary>A query parameter that is text.</summary>
@@ -34,8 +34,8 @@ public sealed record TextQuery(string Name, string? Default, string Description)
     /// <exception cref="UnreadableRequestException">It was not given, or twice.</exception>
     public string Read(HttpContext http) =>
         http.Request.Query.TryGetValue(Name, out var sent)
-            ? sent is [{ Length: > 0 } text] ? text : throw new UnreadableRequestException(Problem.Invalid(Name, "Must be given once, and not be empty."))
-            : Default ?? throw new UnreadableRequestException(Problem.Invalid(Name, "Is required."));
+            ? sent is [{ Length: > 0 } text] ? text : throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Must be given once, and not be empty."))
+            : Default ?? throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Is required."));
 }
 
 /// <summary>A query parameter that is a time.</summary>
@@ -48,7 +48,7 @@ public sealed record TimeQuery(string Name, string Description)
     public DateTimeOffset? Read(HttpContext http) =>
         !http.Request.Query.TryGetValue(Name, out var sent) ? null
         : DateTimeOffset.TryParseExact(sent is [{ } text] ? text : "", Forms, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time
-        : throw new UnreadableRequestException(Problem.Invalid(Name, "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z (a plus is written %2B)."));
+        : throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z (a plus is written %2B)."));
 }
 
 /// <summary>A query parameter that is an id.</summary>
@@ -112,7 +112,7 @@ public sealed record VersionInPath(int Number)
     public static ValueTask<VersionInPath> BindAsync(HttpContext http) =>
         int.TryParse((string?)http.Request.RouteValues["version"], NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0
             ? ValueTask.FromResult(new VersionInPath(number))
-            : throw new UnreadableRequestException(Problem.Invalid("version", "A version is a whole number from 1."));
+            : throw new UnreadableRequestException(ErrorResult.Invalid("version", "A version is a whole number from 1."));
 }
 
 /// <summary>A memory that the path names, by its key.</summary>
@@ -146,8 +146,8 @@ static class PathIds
     {
         if (id.Length is 0 or > Limits.IdCharsMax || !id.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-'))
         {
-            throw new UnreadableRequestException(Problem.Invalid(name, $"An id has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens."));
+            throw new UnreadableRequestException(ErrorResult.Invalid(name, $"An id has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens."));
         }
-        return keyOf(id) ?? throw new UnreadableRequestException(Problem.NotFound(what));
+        return keyOf(id) ?? throw new UnreadableRequestException(ErrorResult.NotFound(what));
     }
 }

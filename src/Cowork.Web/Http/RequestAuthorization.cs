@@ -18,13 +18,13 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         }
         if (!lifecycle.IsStarted)
         {
-            await Problem.Unavailable("The host is starting; the database does not answer yet.").ExecuteAsync(http);
+            await ErrorResult.Unavailable("The host is starting; the database does not answer yet.").ExecuteAsync(http);
             return;
         }
         if (await Identify(http) is not { } caller)
         {
             var sent = http.Request.Headers.Authorization.Count > 0;
-            await new Problem(401, "unauthorized", sent ? "The token is not valid here." : "A token is needed: Authorization: Bearer cowork_….")
+            await new ErrorResult(401, "unauthorized", sent ? "The token is not valid here." : "A token is needed: Authorization: Bearer cowork_….")
             {
                 Challenge = sent ? "Bearer realm=\"cowork\", error=\"invalid_token\"" : "Bearer realm=\"cowork\"",
             }.ExecuteAsync(http);
@@ -32,7 +32,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         }
         if (endpoint.Metadata.GetMetadata<NeedsRole>() is { } needs && !needs.AnyOf.Any(caller.Roles.Contains))
         {
-            await new Problem(403, "role_missing", $"This needs the role {string.Join(" or ", needs.AnyOf)}.").ExecuteAsync(http);
+            await new ErrorResult(403, "role_missing", $"This needs the role {string.Join(" or ", needs.AnyOf)}.").ExecuteAsync(http);
             return;
         }
         caller.Enter(http);
@@ -41,7 +41,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
 
     async ValueTask<Caller?> Identify(HttpContext http)
     {
-        var trace = Problem.TraceIdOf(http);
+        var trace = TraceId.Of(http);
         var sent = http.Request.Headers.Authorization;
         var bearer = sent is [{ } header] && header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
         if (bearer is null)

@@ -14,7 +14,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Note">Why; the model reads it when the call is rejected.</param>
 public sealed record NewDecision(bool? Approved, string? Note = null) : IRequestBody<NewDecision>
 {
-    public static JsonTypeInfo<NewDecision> Json => WebJson.Default.NewDecision;
+    public static JsonTypeInfo<NewDecision> Json => AgentServiceJson.Default.NewDecision;
 
     public void Check(Faults faults)
     {
@@ -76,7 +76,7 @@ static class ApprovalEndpoints
         {
             if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session, ct) is not { } found)
             {
-                return Problem.NotFound("session");
+                return ErrorResult.NotFound("session");
             }
             of = Projections.Sessions.Model.Read(found.Json.Span);
         }
@@ -104,14 +104,14 @@ static class ApprovalEndpoints
     }
 
     static async Task<IResult> Get(ApprovalInPath approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller.Org, approval.Key, rows, ct) is { } row ? await Answer(row, blobs, ct) : Problem.NotFound("approval");
+        await Find(caller.Org, approval.Key, rows, ct) is { } row ? await Answer(row, blobs, ct) : ErrorResult.NotFound("approval");
 
     static async Task<IResult> Decide(
         ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, CommandHandler commands, IBlobs blobs, CancellationToken ct)
     {
         if (await Find(caller.Org, approval.Key, rows, ct) is not { } before)
         {
-            return Problem.NotFound("approval");
+            return ErrorResult.NotFound("approval");
         }
         var approved = body.Value.Approved == true;
         var note = string.IsNullOrWhiteSpace(body.Value.Note) ? null : body.Value.Note;

@@ -40,32 +40,32 @@ static class ArtifactEndpoints
             ? JsonAnswer.Of(
                 200,
                 new(row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt),
-                Answers.Json.ArtifactSummary)
-            : Problem.NotFound("artifact");
+                AgentServiceJson.Answers.ArtifactSummary)
+            : ErrorResult.NotFound("artifact");
 
     static async Task<IResult> Versions(ArtifactInPath artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
         {
-            return Problem.NotFound("artifact");
+            return ErrorResult.NotFound("artifact");
         }
         var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key, Limit: limit), ct);
         var versions = found.Select(v => ArtifactVersions.Model.Read(v.Json.Span))
             .Select(v => new ArtifactVersionDetails(v.Version, v.Sha256, v.Bytes, v.MediaType, v.RunId, v.CreatedAt));
-        return JsonAnswer.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), Answers.Json.ArtifactVersionList);
+        return JsonAnswer.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);
     }
 
     static async Task<IResult> Content(ArtifactInPath artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
         {
-            return Problem.NotFound("artifact");
+            return ErrorResult.NotFound("artifact");
         }
         return await rows.Get(caller.Org, ArtifactVersions.Model.Table, ArtifactVersions.KeyOf(artifact.Key, number.Number), ct) is { } found
             && ArtifactVersions.Model.Read(found.Json.Span) is var version
             ? new BlobAnswer(blobs, version.Sha256, version.Bytes, version.MediaType, row.Path[(row.Path.LastIndexOf('/') + 1)..])
-            : Problem.NotFound("version of the artifact");
+            : ErrorResult.NotFound("version of the artifact");
     }
 
     /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>

@@ -56,7 +56,7 @@ static class FeedEndpoints
         var (since, limit, wait) = Asked(http);
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is { } row
             ? await pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted)
-            : Problem.NotFound("session");
+            : ErrorResult.NotFound("session");
     }
 
     static Task<IResult> TenantPage(HttpContext http, Caller caller, FeedPages pages)
@@ -70,7 +70,7 @@ static class FeedEndpoints
         var since = Cursor(http);
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is not null
             ? await stream.Send(http, caller.Org, session.Key, since)
-            : Problem.NotFound("session");
+            : ErrorResult.NotFound("session");
     }
 
     static Task<IResult> TenantStream(HttpContext http, Caller caller, EventStream stream) => stream.Send(http, caller.Org, null, Cursor(http));
@@ -123,8 +123,8 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         });
     }
 
-    public static Problem CursorAhead(long head) =>
-        Problem.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
+    public static ErrorResult CursorAhead(long head) =>
+        ErrorResult.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
 }
 
 /// <summary>Feeds as server-sent events. A slow reader holds one bounded buffer here; what it missed is read from the log again.</summary>

@@ -39,22 +39,22 @@ static class MemoryEndpoints
 
     static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Find(caller.Org, Memories.Model, memory.Key, ct) is { } found
-            ? JsonAnswer.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), Answers.Json.MemoryDetails)
-            : Problem.NotFound("memory");
+            ? JsonAnswer.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
+            : ErrorResult.NotFound("memory");
 
     static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
         {
-            return Problem.NotFound("session");
+            return ErrorResult.NotFound("session");
         }
         var shown = new List<MemoryDetails>();
         foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key, Limit: limit), ct))
         {
             shown.Add(await Details(found.Version, Memories.Model.Read(found.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), Answers.Json.MemoryList);
+        return JsonAnswer.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), AgentServiceJson.Answers.MemoryList);
     }
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>

@@ -55,7 +55,7 @@ static class RunEndpoints
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
         {
-            return Problem.NotFound("session");
+            return ErrorResult.NotFound("session");
         }
         var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key, Limit: limit), ct);
         var runs = new List<RunView>(found.Count);
@@ -83,7 +83,7 @@ static class RunEndpoints
     {
         if (await views.Find(caller.Org, run.Key, ct) is not { } row)
         {
-            return Problem.NotFound("run");
+            return ErrorResult.NotFound("run");
         }
         var view = await views.View(row, ct);
         return JsonAnswer.Of(200, json =>
@@ -99,7 +99,7 @@ static class RunEndpoints
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {
-            return Problem.NotFound("run");
+            return ErrorResult.NotFound("run");
         }
         JsonAnswer? answer = null;
         var cancel = new CancelRun(run.Key, body.Key)
@@ -123,14 +123,14 @@ static class RunEndpoints
             Run.Queued or Run.Suspended => (202, new CancelAnswer($"run_{key}", "cancelled", CancelRequested: true)),
             _ => (202, new CancelAnswer($"run_{key}", "running", CancelRequested: true)),
         };
-        return JsonAnswer.Of(status, said, Answers.Json.CancelAnswer);
+        return JsonAnswer.Of(status, said, AgentServiceJson.Answers.CancelAnswer);
     }
 
     static async Task<IResult> Artifacts(RunInPath run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is not { } row)
         {
-            return Problem.NotFound("run");
+            return ErrorResult.NotFound("run");
         }
         var events = await log.OfRun(caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct);
         return JsonAnswer.Of(200, json =>
@@ -147,7 +147,7 @@ static class RunEndpoints
         await views.Find(caller.Org, run.Key, ct) is { } row
         && await TraceBundle.Build(log, blobs, caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct) is { } bundle
             ? new JsonAnswer(200, bundle)
-            : Problem.NotFound("run");
+            : ErrorResult.NotFound("run");
 }
 
 /// <summary>Runs as answers show them: looked up for their tenant, with texts fetched from where they lie.</summary>

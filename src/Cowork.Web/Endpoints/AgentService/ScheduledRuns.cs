@@ -21,7 +21,7 @@ public sealed record NewScheduledRun(
     string? Name, string? SessionId, string? SkillId, long? IntervalSeconds, int? SkillVersion = null, JsonElement? Params = null, long? StartInSeconds = null,
     bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
 {
-    public static JsonTypeInfo<NewScheduledRun> Json => WebJson.Default.NewScheduledRun;
+    public static JsonTypeInfo<NewScheduledRun> Json => AgentServiceJson.Default.NewScheduledRun;
 
     public void Check(Faults faults)
     {
@@ -79,7 +79,7 @@ public sealed record NewScheduledRun(
 /// <param name="WaitForCompletion">Default false.</param>
 public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null) : IRequestBody<NewTrigger>
 {
-    public static JsonTypeInfo<NewTrigger> Json => WebJson.Default.NewTrigger;
+    public static JsonTypeInfo<NewTrigger> Json => AgentServiceJson.Default.NewTrigger;
 
     public static NewTrigger WhenEmpty { get; } = new();
 
@@ -168,7 +168,7 @@ static class ScheduledRunEndpoints
             Answer = async (first, at) =>
             {
                 var row = Schedules.New(create.ScheduleId, create.Name, target, create.Timing, create.Misfire, create.Overlap, create.By, first, at);
-                answer = JsonAnswer.Of(201, await Details(row, blobs, ct), Answers.Json.ScheduledRunDetails, $"/scheduled-runs/{create.ScheduleId}");
+                answer = JsonAnswer.Of(201, await Details(row, blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails, $"/scheduled-runs/{create.ScheduleId}");
                 return await answer.ToStored(blobs, ct);
             },
         };
@@ -185,23 +185,23 @@ static class ScheduledRunEndpoints
         {
             shown.Add(await Details(Schedules.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new ScheduledRunList(shown), Answers.Json.ScheduledRunList);
+        return JsonAnswer.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }
 
     static async Task<IResult> Get(ScheduleInPath schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is { } row
-            ? JsonAnswer.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), Answers.Json.ScheduledRunDetails)
-            : Problem.NotFound("scheduled run");
+            ? JsonAnswer.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
+            : ErrorResult.NotFound("scheduled run");
 
     static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> Ledger(ScheduleInPath schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } row)
         {
-            return Problem.NotFound("scheduled run");
+            return ErrorResult.NotFound("scheduled run");
         }
         var shown = new List<LedgerShape>();
         foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, row.Version, limit, ct))
@@ -210,7 +210,7 @@ static class ScheduledRunEndpoints
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId, status, line.SkillVersion, line.Reason, line.Detail, line.DecidedAt));
         }
-        return JsonAnswer.Of(200, new($"sched_{schedule.Key}", shown), Answers.Json.ScheduledRunLedger);
+        return JsonAnswer.Of(200, new($"sched_{schedule.Key}", shown), AgentServiceJson.Answers.ScheduledRunLedger);
     }
 
     static async Task<IResult> Trigger(
@@ -220,7 +220,7 @@ static class ScheduledRunEndpoints
         var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
         if (turn is null)
         {
-            return Problem.Of(refused!);
+            return ErrorResult.Of(refused!);
         }
         var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
         return TurnEndpoints.Answer(turn, view, json =>
@@ -245,13 +245,13 @@ static class ScheduledRunEndpoints
     {
         if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } there)
         {
-            return Problem.NotFound("scheduled run");
+            return ErrorResult.NotFound("scheduled run");
         }
         JsonAnswer? answer = null;
         var change = command(async (after, at) =>
         {
             var row = Schedules.Model.Read((await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) ?? there).Json.Span);
-            answer = JsonAnswer.Of(200, await Details(Schedules.As(row, after, at), blobs, ct), Answers.Json.ScheduledRunDetails);
+            answer = JsonAnswer.Of(200, await Details(Schedules.As(row, after, at), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
             return await answer.ToStored(blobs, ct);
         });
         var refused = await commands.Execute(caller.Org, caller.Origin, change, ct);

@@ -16,7 +16,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Metadata">Any object. Its member <c>auth_context</c> is kept for policy and never shown again.</param>
 public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null) : IRequestBody<NewSession>
 {
-    public static JsonTypeInfo<NewSession> Json => WebJson.Default.NewSession;
+    public static JsonTypeInfo<NewSession> Json => AgentServiceJson.Default.NewSession;
 
     public static NewSession WhenEmpty { get; } = new();
 
@@ -88,7 +88,7 @@ static class SessionEndpoints
         var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
         if (workspace.Refused is { } outside)
         {
-            return Problem.Of(outside);
+            return ErrorResult.Of(outside);
         }
         JsonAnswer? answer = null;
         var metadata = body.Value.MetadataText();
@@ -96,7 +96,7 @@ static class SessionEndpoints
         {
             Answer = at =>
             {
-                answer = JsonAnswer.Of(201, new(id, workspace.Path!, JsonElement.Parse(metadata), at), Answers.Json.SessionAnswer, location: $"/sessions/{id}");
+                answer = JsonAnswer.Of(201, new(id, workspace.Path!, JsonElement.Parse(metadata), at), AgentServiceJson.Answers.SessionAnswer, location: $"/sessions/{id}");
                 return answer.ToStored(blobs, ct);
             },
         };
@@ -107,16 +107,16 @@ static class SessionEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
-        return JsonAnswer.Of(200, new SessionList([.. found.Select(row => Details(row))]), Answers.Json.SessionList);
+        return JsonAnswer.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
     }
 
     static async Task<IResult> Get(SessionInPath session, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is { } row
-            ? JsonAnswer.Of(200, Details(row), Answers.Json.SessionDetails)
-            : Problem.NotFound("session");
+            ? JsonAnswer.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
+            : ErrorResult.NotFound("session");
 
     static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static (string Id, string Key) Generated(TimeProvider clock)
     {
@@ -143,7 +143,7 @@ static class CompactJson
             return "{}";
         }
         var output = new ArrayBufferWriter<byte>();
-        using (var json = new Utf8JsonWriter(output, Answers.Writing))
+        using (var json = new Utf8JsonWriter(output, RelaxedJson.Writing))
         {
             Write(json, some, except);
         }

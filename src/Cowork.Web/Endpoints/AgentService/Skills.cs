@@ -16,7 +16,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Metadata">Any object.</param>
 public sealed record NewSkill(string? Name, string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkill>
 {
-    public static JsonTypeInfo<NewSkill> Json => WebJson.Default.NewSkill;
+    public static JsonTypeInfo<NewSkill> Json => AgentServiceJson.Default.NewSkill;
 
     public void Check(Faults faults)
     {
@@ -31,7 +31,7 @@ public sealed record NewSkill(string? Name, string? PromptTemplate, string? Desc
 /// <summary>Body of <c>POST /skills/{id}/versions</c>. What is left out stays as it was.</summary>
 public sealed record NewSkillVersion(string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkillVersion>
 {
-    public static JsonTypeInfo<NewSkillVersion> Json => WebJson.Default.NewSkillVersion;
+    public static JsonTypeInfo<NewSkillVersion> Json => AgentServiceJson.Default.NewSkillVersion;
 
     public void Check(Faults faults) => SkillFields.Check(PromptTemplate, Description, Metadata, faults);
 }
@@ -43,7 +43,7 @@ public sealed record NewSkillRun(
     string? SessionId, int? Version = null, JsonElement? Params = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewSkillRun>
 {
-    public static JsonTypeInfo<NewSkillRun> Json => WebJson.Default.NewSkillRun;
+    public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
 
     public void Check(Faults faults)
     {
@@ -151,7 +151,8 @@ static class SkillEndpoints
             Answer = async at =>
             {
                 answer = JsonAnswer.Of(
-                    201, await Details(new SkillRow($"skill_{key}", 1, definition, caller.Actor, at, at), blobs, ct), Answers.Json.SkillDetails, $"/skills/skill_{key}");
+                    201, await Details(new SkillRow($"skill_{key}", 1, definition, caller.Actor, at, at), blobs, ct), AgentServiceJson.Answers.SkillDetails,
+                    $"/skills/skill_{key}");
                 return await answer.ToStored(blobs, ct);
             },
         };
@@ -166,16 +167,16 @@ static class SkillEndpoints
         {
             shown.Add(await Details(Skills.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new SkillList(shown), Answers.Json.SkillList);
+        return JsonAnswer.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
 
     static async Task<IResult> Get(SkillInPath skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is { } row
-            ? JsonAnswer.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), Answers.Json.SkillDetails)
-            : Problem.NotFound("skill");
+            ? JsonAnswer.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
+            : ErrorResult.NotFound("skill");
 
     static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { } refused ? Problem.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
         SkillInPath skill, Body<NewSkillVersion> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
@@ -190,8 +191,8 @@ static class SkillEndpoints
             Answer = async version =>
             {
                 answer = JsonAnswer.Of(
-                    201, await Details(new SkillVersionRow($"skill_{skill.Key}", version.Version, version.Definition, version.At), blobs, ct), Answers.Json.SkillVersionDetails,
-                    $"/skills/skill_{skill.Key}/versions/{version.Version}");
+                    201, await Details(new SkillVersionRow($"skill_{skill.Key}", version.Version, version.Definition, version.At), blobs, ct),
+                    AgentServiceJson.Answers.SkillVersionDetails, $"/skills/skill_{skill.Key}/versions/{version.Version}");
                 return await answer.ToStored(blobs, ct);
             },
         };
@@ -204,21 +205,21 @@ static class SkillEndpoints
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null)
         {
-            return Problem.NotFound("skill");
+            return ErrorResult.NotFound("skill");
         }
         var shown = new List<SkillVersionDetails>();
         foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key, Limit: limit), ct))
         {
             shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new($"skill_{skill.Key}", shown), Answers.Json.SkillVersionList);
+        return JsonAnswer.Of(200, new($"skill_{skill.Key}", shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
     static async Task<IResult> Version(SkillInPath skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? Problem.NotFound("skill")
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? ErrorResult.NotFound("skill")
         : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
-            ? JsonAnswer.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), Answers.Json.SkillVersionDetails)
-            : Problem.NotFound("version of the skill");
+            ? JsonAnswer.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
+            : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
         SkillInPath skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, WaitingTurns waiting, IBlobs blobs, CancellationToken ct)
@@ -229,7 +230,7 @@ static class SkillEndpoints
             caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.IdempotencyKey, body.Key, ct);
         if (turn is null)
         {
-            return Problem.Of(refused!);
+            return ErrorResult.Of(refused!);
         }
         var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
         var prompt = view.Message ?? await blobs.Text(view.Row.Message, ct);

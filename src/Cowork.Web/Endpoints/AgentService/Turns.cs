@@ -18,7 +18,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 public sealed record NewTurn(string? Message, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewTurn>
 {
-    public static JsonTypeInfo<NewTurn> Json => WebJson.Default.NewTurn;
+    public static JsonTypeInfo<NewTurn> Json => AgentServiceJson.Default.NewTurn;
 
     public void Check(Faults faults)
     {
@@ -76,7 +76,7 @@ static class TurnEndpoints
         var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, asked, ct);
         if (turn is null)
         {
-            return Problem.Of(refused!);
+            return ErrorResult.Of(refused!);
         }
         var view = await waiting.Until(caller.Org, turn, Waiting.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
         return Answer(turn, view);

@@ -59,9 +59,9 @@ static class EngineEndpoints
             http.Response.Headers.Remove("Content-Type");
             var problem = status switch
             {
-                400 => new Problem(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json."),
-                404 => Problem.NotFound("dead letter"),
-                _ => Problem.OfStatus(status),
+                400 => new ErrorResult(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json."),
+                404 => ErrorResult.NotFound("dead letter"),
+                _ => ErrorResult.OfStatus(status),
             };
             await problem.ExecuteAsync(http);
             return;

@@ -27,7 +27,7 @@ static class ProjectionEndpoints
             200,
             new ProjectionList(progress.Head, [.. progress.Models.Select(m => new ProjectionShape(
                 m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Checkpoint.At, m.Parked is { } poison ? Shape(poison, caller) : null))]),
-            Answers.Json.ProjectionList);
+            OperationsJson.Answers.ProjectionList);
     }
 
     static PoisonShape Shape(Poison poison, Caller caller)

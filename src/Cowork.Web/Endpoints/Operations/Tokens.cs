@@ -15,7 +15,7 @@ namespace Cowork.Web.Endpoints.Operations;
 public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<string>? Roles = null, string? OrgId = null)
     : IRequestBody<NewToken>
 {
-    public static JsonTypeInfo<NewToken> Json => WebJson.Default.NewToken;
+    public static JsonTypeInfo<NewToken> Json => OperationsJson.Default.NewToken;
 
     public void Check(Faults faults)
     {
@@ -72,7 +72,7 @@ static class TokenEndpoints
         var org = asked.OrgId ?? caller.Org;
         if (org != caller.Org && !caller.IsOperator)
         {
-            return new Problem(403, "foreign_org", "Only the operator's token may issue tokens for other tenants.");
+            return new ErrorResult(403, "foreign_org", "Only the operator's token may issue tokens for other tenants.");
         }
         var token = BearerToken.New(org, clock.GetUtcNow());
         var user = asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
@@ -81,7 +81,7 @@ static class TokenEndpoints
         var issue = new IssueToken(token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key)
         {
             Issued = at => answer = JsonAnswer.Of(
-                201, new($"token_{token.Key}", token.Reveal(), asked.Name!, user, org, roles, caller.Actor, at), Answers.Json.IssuedToken, $"/tokens/token_{token.Key}"),
+                201, new($"token_{token.Key}", token.Reveal(), asked.Name!, user, org, roles, caller.Actor, at), OperationsJson.Answers.IssuedToken, $"/tokens/token_{token.Key}"),
         };
         var refused = await commands.Execute(org, caller.Origin, issue, ct);
         return await JsonAnswer.Outcome(refused, answer, known, blobs, org, body.Key, ct);
@@ -90,17 +90,17 @@ static class TokenEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var found = await rows.List(caller.Org, Projections.Tokens.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
-        return JsonAnswer.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), Answers.Json.TokenList);
+        return JsonAnswer.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), OperationsJson.Answers.TokenList);
     }
 
     static async Task<IResult> Get(TokenInPath token, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key, ct) is { } row
-            ? JsonAnswer.Of(200, Shape(caller.Org, row), Answers.Json.TokenShape)
-            : Problem.NotFound("token");
+            ? JsonAnswer.Of(200, Shape(caller.Org, row), OperationsJson.Answers.TokenShape)
+            : ErrorResult.NotFound("token");
 
     static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { } refused
-            ? Problem.Of(refused)
+            ? ErrorResult.Of(refused)
             : TypedResults.NoContent();
 
     static TokenShape Shape(string org, Row row)

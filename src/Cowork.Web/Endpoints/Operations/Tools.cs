@@ -18,5 +18,5 @@ static class ToolEndpoints
             .Produces<ToolList>().Refuses();
 
     static JsonAnswer List(Toolbox toolbox) =>
-        JsonAnswer.Of(200, new ToolList([.. toolbox.Tools.Select(t => new ToolShape(t.Name, t.Description, t.Schema))]), Answers.Json.ToolList);
+        JsonAnswer.Of(200, new ToolList([.. toolbox.Tools.Select(t => new ToolShape(t.Name, t.Description, t.Schema))]), OperationsJson.Answers.ToolList);
 }

@@ -14,7 +14,7 @@ static class SchedulePreviews
     static readonly TimeQuery From = new("from", "Only times after this one; now when left out.");
 
     public static void MapSchedulePreview(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/api/v1/schedules/preview", Preview).WithTags("Schedules")
+        routes.MapGet("/schedules/preview", Preview).WithTags("Schedules")
             .WithSummary("When a cron expression comes due next")
             .Takes(Cron).Takes(Zone).Takes(Count).Takes(From)
             .Produces<SchedulePreview>().Refuses(422);
@@ -26,7 +26,7 @@ static class SchedulePreviews
         var (times, refused) = Timing.Times.Of(cron, zone, at, Cron.Name, Zone.Name, nextTime);
         if (times is null)
         {
-            return Problem.Of(refused!);
+            return ErrorResult.Of(refused!);
         }
         var next = new List<DateTimeOffset>();
         while (next.Count < count && times.Next(at, nextTime) is { } due)
@@ -34,6 +34,6 @@ static class SchedulePreviews
             next.Add(due);
             at = due;
         }
-        return JsonAnswer.Of(200, new(next), Answers.Json.SchedulePreview);
+        return JsonAnswer.Of(200, new(next), PlatformJson.Answers.SchedulePreview);
     }
 }

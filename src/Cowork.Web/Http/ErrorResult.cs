@@ -1,40 +1,34 @@
-using System.Diagnostics;
-using System.Text.Json;
-
 using Cowork.Domain;
-
-using Microsoft.AspNetCore.Http.Features;
 
 namespace Cowork.Web.Http;
 
-/// <summary>An answer that says no: RFC 9457, with a stable <c>code</c> (docs/errors.md) and the request's <c>trace_id</c>.</summary>
+/// <summary>An error with a stable code (docs/errors.md), answered in the form of the contract that the request's address belongs to.</summary>
 /// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
-public sealed record Problem(int Status, string Code, string Detail, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null) : IResult
+public sealed record ErrorResult(int Status, string Code, string Detail, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null) : IResult
 {
-    public const string ContentType = "application/problem+json";
-
     /// <summary>Whole seconds after which it is worth trying again.</summary>
     public int? RetryAfter { get; init; }
 
     /// <summary>Id of the run that stands in the way.</summary>
     public string? RunId { get; init; }
 
+    /// <summary>Value of the header <c>WWW-Authenticate</c>.</summary>
     public string? Challenge { get; init; }
 
-    public static Problem Invalid(string path, string detail, string code = "invalid_request") =>
+    public static ErrorResult Invalid(string path, string detail, string code = "invalid_request") =>
         new(422, code, detail, new Dictionary<string, IReadOnlyList<string>> { [path] = [detail] });
 
-    public static Problem NotFound(string what) => Of(Refusal.NotFound(what));
+    public static ErrorResult NotFound(string what) => Of(Refusal.NotFound(what));
 
-    public static Problem Of(Refusal refused) => refused switch
+    public static ErrorResult Of(Refusal refused) => refused switch
     {
         { Status: 422, Path: { } path } => Invalid(path, refused.Detail, refused.Code) with { RunId = RunIn(refused) },
         { Status: 429 } => new(429, refused.Code, refused.Detail) { RetryAfter = 1 },
         _ => new(refused.Status, refused.Code, refused.Detail) { RunId = RunIn(refused) },
     };
 
-    /// <summary>The problem of a bare status, as the framework sets it.</summary>
-    public static Problem OfStatus(int status) => status switch
+    /// <summary>The error for a bare status code, which the framework sets without a body.</summary>
+    public static ErrorResult OfStatus(int status) => status switch
     {
         400 => new(400, "bad_request", "The request is not proper HTTP."),
         404 => new(404, "not_found", "There is nothing at this address."),
@@ -50,45 +44,12 @@ public sealed record Problem(int Status, string Code, string Detail, IReadOnlyDi
         _ => new(status, "refused", "The request was refused."),
     };
 
-    public static Problem Unavailable(string detail) => new(503, "storage_unavailable", detail) { RetryAfter = 1 };
+    public static ErrorResult Unavailable(string detail) => new(503, "storage_unavailable", detail) { RetryAfter = 1 };
 
     public Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
-        var body = new System.Buffers.ArrayBufferWriter<byte>(512);
-        using (var json = new Utf8JsonWriter(body))
-        {
-            json.WriteStartObject();
-            json.WriteString("type", $"urn:cowork:problem:{Code}");
-            json.WriteString("title", TitleOf(Status));
-            json.WriteNumber("status", Status);
-            json.WriteString("detail", Detail);
-            json.WriteString("code", Code);
-            json.WriteString("trace_id", TraceIdOf(httpContext));
-            if (RunId is not null)
-            {
-                json.WriteString("run_id", RunId);
-            }
-            if (Errors is not null)
-            {
-                json.WriteStartObject("errors");
-                foreach (var (path, details) in Errors)
-                {
-                    json.WriteStartArray(path);
-                    foreach (var detail in details)
-                    {
-                        json.WriteStringValue(detail);
-                    }
-                    json.WriteEndArray();
-                }
-                json.WriteEndObject();
-            }
-            json.WriteEndObject();
-        }
         response.StatusCode = Status;
-        response.ContentType = ContentType;
-        response.ContentLength = body.WrittenCount;
-        response.Headers.CacheControl = "no-store";
         if (RetryAfter is { } seconds)
         {
             response.Headers.RetryAfter = seconds.ToString(System.Globalization.CultureInfo.InvariantCulture);
@@ -97,51 +58,32 @@ public sealed record Problem(int Status, string Code, string Detail, IReadOnlyDi
         {
             response.Headers.WWWAuthenticate = Challenge;
         }
-        return response.Body.WriteAsync(body.WrittenMemory, httpContext.RequestAborted).AsTask();
-    }
-
-    /// <summary>The W3C trace id that the client sent, or one made for this request: of its span, its events and its answer.</summary>
-    public static string TraceIdOf(HttpContext http)
-    {
-        const string Key = "cowork.trace";
-        if (http.Features.Get<IHttpActivityFeature>()?.Activity is { IdFormat: ActivityIdFormat.W3C } span)
-        {
-            return span.TraceId.ToHexString();
-        }
-        // The server makes a span only where it logs or is traced.
-        if (http.Items[Key] is not string made)
-        {
-            http.Items[Key] = made = ActivityTraceId.CreateRandom().ToHexString();
-        }
-        return made;
+        return httpContext.RequestServices.GetRequiredService<Dialects>().Of(httpContext).Errors.Write(response, this);
     }
 
     static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;
-
-    static string TitleOf(int status) =>
-        Microsoft.AspNetCore.WebUtilities.ReasonPhrases.GetReasonPhrase(status) is { Length: > 0 } phrase ? phrase : "Refused";
 }
 
-/// <summary>A request that cannot be read as what the endpoint takes. Binding has no other way to answer; endpoints return their problems.</summary>
+/// <summary>A request that cannot be read as what the endpoint takes. Binding has no other way to answer; endpoints return their errors.</summary>
 public sealed class UnreadableRequestException : Exception
 {
     public UnreadableRequestException()
-        : this(Problem.OfStatus(400))
+        : this(ErrorResult.OfStatus(400))
     {
     }
 
     public UnreadableRequestException(string message)
-        : this(new Problem(400, "bad_request", message))
+        : this(new ErrorResult(400, "bad_request", message))
     {
     }
 
     public UnreadableRequestException(string message, Exception inner)
-        : base(message, inner) => Problem = new(400, "bad_request", message);
+        : base(message, inner) => Error = new(400, "bad_request", message);
 
-    public UnreadableRequestException(Problem problem)
-        : base(problem.Detail) => Problem = problem;
+    public UnreadableRequestException(ErrorResult error)
+        : base(error.Detail) => Error = error;
 
-    public Problem Problem { get; }
+    public ErrorResult Error { get; }
 }
 
 /// <summary>What is wrong with a request, all of it, by place.</summary>
@@ -168,7 +110,7 @@ public sealed class Faults
         here.Add(detail);
     }
 
-    public Problem ToProblem()
+    public ErrorResult ToError()
     {
         var first = found.First();
         var detail = found.Count == 1 && first.Value.Count == 1 ? $"{first.Key}: {first.Value[0]}" : "Several things are wrong; see errors.";
@@ -180,7 +122,7 @@ public sealed class Faults
     {
         if (Any)
         {
-            throw new UnreadableRequestException(ToProblem());
+            throw new UnreadableRequestException(ToError());
         }
     }
 }

@@ -1,0 +1,36 @@
+using System.Text.Json.Serialization;
+
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Operations;
+
+/// <summary>What operators and scripts of this host call. No contract describes it; it looks like contract A.</summary>
+static class OperationsDialect
+{
+    public static Dialect Dialect { get; } = new("/", OperationsJson.Answers, ProblemDetails.Form, Map);
+
+    static void Map(IEndpointRouteBuilder routes)
+    {
+        routes.MapTokens();
+        routes.MapTools();
+        routes.MapProjections();
+        routes.MapHealth();
+        routes.MapEngine(routes.ServiceProvider.GetRequiredService<HostSettings>().Engine);
+    }
+}
+
+/// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimeConverter)])]
+[JsonSerializable(typeof(NewToken))]
+[JsonSerializable(typeof(IssuedToken))]
+[JsonSerializable(typeof(TokenShape))]
+[JsonSerializable(typeof(TokenList))]
+[JsonSerializable(typeof(ToolList))]
+[JsonSerializable(typeof(ProjectionList))]
+[JsonSerializable(typeof(Liveness))]
+[JsonSerializable(typeof(Readiness))]
+public sealed partial class OperationsJson : JsonSerializerContext
+{
+    /// <summary>The context that answers are written with.</summary>
+    public static OperationsJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
+}

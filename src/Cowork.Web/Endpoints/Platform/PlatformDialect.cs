@@ -1,0 +1,25 @@
+using System.Text.Json.Serialization;
+
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Platform;
+
+/// <summary>Contract B, the platform (contracts/B-platform-v1.md).</summary>
+static class PlatformDialect
+{
+    public static Dialect Dialect { get; } = new("/api/v1", PlatformJson.Answers, ProblemDetails.Form, Map);
+
+    static void Map(IEndpointRouteBuilder routes)
+    {
+        routes.MapSchedulePreview();
+    }
+}
+
+/// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimeConverter)])]
+[JsonSerializable(typeof(SchedulePreview))]
+public sealed partial class PlatformJson : JsonSerializerContext
+{
+    /// <summary>The context that answers are written with.</summary>
+    public static PlatformJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
+}

@@ -1,0 +1,30 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+using Cowork.Application.Storage;
+
+namespace Cowork.Web.Http;
+
+/// <summary>The shapes that several contracts share.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
+[JsonSerializable(typeof(NoBody))]
+[JsonSerializable(typeof(ProblemDetails))]
+public sealed partial class HttpJson : JsonSerializerContext;
+
+/// <summary>People read answers too: only what JSON requires to be escaped is escaped.</summary>
+static class RelaxedJson
+{
+    public static JsonWriterOptions Writing { get; } = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>A context's options with relaxed escaping.</summary>
+    public static JsonSerializerOptions Of(JsonSerializerOptions options) => new(options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+}
+
+/// <summary>ISO-8601, UTC, milliseconds, <c>Z</c>.</summary>
+public sealed class TimeConverter : JsonConverter<DateTimeOffset>
+{
+    public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetDateTimeOffset();
+
+    public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(HashChain.Timestamp(value));
+}

@@ -1,0 +1,21 @@
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+namespace Cowork.Web.Http;
+
+static class JsonBody
+{
+    /// <summary>Sends a value as the whole body. It is serialised into the response's own pipe, and the client is told its length.</summary>
+    public static async Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json")
+    {
+        response.ContentType = contentType;
+        response.Headers.CacheControl = "no-store";
+        await using (var writer = new Utf8JsonWriter(response.BodyWriter, new() { Encoder = json.Options.Encoder, SkipValidation = true }))
+        {
+            JsonSerializer.Serialize(writer, value, json);
+            writer.Flush();
+            response.ContentLength = writer.BytesCommitted;
+        }
+        await response.BodyWriter.FlushAsync(response.HttpContext.RequestAborted);
+    }
+}
