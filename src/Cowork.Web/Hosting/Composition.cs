@@ -31,6 +31,7 @@ static class Composition
         services.AddSingleton(TimeProvider.System);
         services.AddSingleton<HostLifecycle>();
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
+        services.AddTelemetry(settings.Telemetry);
         AddStorage(services, settings, data);
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));

@@ -12,11 +12,9 @@ public sealed class CoworkHost : IAsyncDisposable
     readonly WebApplication app;
     readonly DataDirectory data;
     readonly HostLifecycle lifecycle;
-    readonly Telemetry? telemetry;
 
-    CoworkHost(WebApplication app, DataDirectory data, Telemetry? telemetry)
+    CoworkHost(WebApplication app, DataDirectory data)
     {
-        this.telemetry = telemetry;
         this.app = app;
         this.data = data;
         lifecycle = app.Services.GetRequiredService<HostLifecycle>();
@@ -82,14 +80,12 @@ public sealed class CoworkHost : IAsyncDisposable
     public static async Task<CoworkHost> Start(WebApplicationBuilder builder, HostSettings settings)
     {
         var data = DataDirectory.Take(settings.Data);
-        Telemetry? telemetry = null;
         try
         {
             Composition.Compose(builder, settings, data);
             var app = builder.Build();
-            Map(app, settings);
-            telemetry = Telemetry.Start(settings.Telemetry, TimeProvider.System, app.Services.GetRequiredService<ILogger<Telemetry>>());
-            var host = new CoworkHost(app, data, telemetry);
+            Map(app);
+            var host = new CoworkHost(app, data);
             await app.StartAsync();
             var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
             host.lifecycle.Url = address.Replace("[::]", "127.0.0.1", StringComparison.Ordinal).Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal);
@@ -99,7 +95,6 @@ public sealed class CoworkHost : IAsyncDisposable
         }
         catch
         {
-            telemetry?.Dispose();
             data.Dispose();
             throw;
         }
@@ -109,17 +104,12 @@ public sealed class CoworkHost : IAsyncDisposable
     {
         await app.StopAsync();
         await lifecycle.DisposeAsync();
-        telemetry?.Dispose();
         await app.DisposeAsync();
         data.Dispose();
     }
 
-    static void Map(WebApplication app, HostSettings settings)
+    static void Map(WebApplication app)
     {
-        if (settings.Telemetry is { Traces: true })
-        {
-            app.UseMiddleware<RequestSpan>();
-        }
         app.UseMiddleware<ProblemBoundary>();
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();

@@ -1,6 +1,7 @@
 using System.Diagnostics.Tracing;
 
 using Cowork.Application;
+using Cowork.Web.Http;
 
 using OpenTelemetry;
 using OpenTelemetry.Metrics;
@@ -9,55 +10,37 @@ using OpenTelemetry.Trace;
 
 namespace Cowork.Web;
 
-/// <summary>
-/// Sends traces and metrics to a collector (docs/telemetry.md). It is made only when one is configured: without it no span is begun and no instrument
-/// measures. A collector that is away costs a bounded buffer, one line in the log now and then, and nothing else.
-/// </summary>
-sealed partial class Telemetry : IDisposable
+/// <summary>Sends traces and metrics to a collector (docs/telemetry.md). Without a configured collector there is no provider: no span begins and no instrument measures.</summary>
+static class Telemetry
 {
-    /// <summary>How long a stopping host waits for the collector to take the last of it.</summary>
-    const int LastWaitMs = 2_000;
-
-    readonly OpenTelemetrySdk sdk;
-    readonly Trouble trouble;
-
-    Telemetry(OpenTelemetrySdk sdk, Trouble trouble) => (this.sdk, this.trouble) = (sdk, trouble);
-
-    public static Telemetry? Start(TelemetrySettings? settings, TimeProvider clock, ILogger<Telemetry> logger)
+    /// <param name="settings">Null: adds nothing.</param>
+    public static void AddTelemetry(this IServiceCollection services, TelemetrySettings? settings)
     {
         if (settings is null)
         {
-            return null;
+            return;
         }
-        var trouble = new Trouble(clock, logger);
-        var sdk = OpenTelemetrySdk.Create(otel =>
+        var telemetry = services.AddOpenTelemetry().ConfigureResource(DescribeHost);
+        if (settings.Traces)
         {
-            otel.Services.AddSingleton<IConfiguration>(new ConfigurationBuilder().AddInMemoryCollection(settings.Variables).Build());
-            otel.ConfigureResource(Describe);
-            if (settings.Traces)
+            telemetry.WithTracing(traces => traces.AddSource(Spans.Source.Name).AddAspNetCoreInstrumentation(server =>
             {
-                otel.WithTracing(traces => traces.AddSource(Spans.Source.Name, "Microsoft.AspNetCore"));
-            }
-            if (settings.Metrics)
-            {
-                otel.WithMetrics(metrics => metrics.AddMeter(Measures.MeterName, "Microsoft.AspNetCore.Hosting"));
-            }
-            otel.UseOtlpExporter();
-        });
-        LogOn(logger, settings.Traces ? settings.Metrics ? "Traces and metrics" : "Traces" : "Metrics");
-        return new(sdk, trouble);
+                // The query may hold a token.
+                server.EnrichWithHttpRequest = (span, _) => span.SetTag("url.query", null);
+                server.EnrichWithHttpResponse = (span, response) => span.SetTag("cowork.org", Caller.Find(response.HttpContext)?.Org);
+            }));
+        }
+        if (settings.Metrics)
+        {
+            telemetry.WithMetrics(metrics => metrics.AddMeter(Measures.MeterName, "Microsoft.AspNetCore.Hosting"));
+        }
+        telemetry.UseOtlpExporter();
+        services.AddSingleton(settings);
+        services.AddHostedService<TelemetryExport>();
     }
 
-    public void Dispose()
-    {
-        sdk.TracerProvider.Shutdown(LastWaitMs);
-        sdk.MeterProvider.Shutdown(LastWaitMs);
-        sdk.Dispose();
-        trouble.Dispose();
-    }
-
-    /// <summary>What the variables say of the service comes last, and so counts.</summary>
-    static void Describe(ResourceBuilder resource) => resource.Clear()
+    /// <summary>The environment's attributes come last and override these.</summary>
+    static void DescribeHost(ResourceBuilder resource) => resource.Clear()
         .AddAttributes(
         [
             new("service.name", "cowork"),
@@ -65,41 +48,63 @@ sealed partial class Telemetry : IDisposable
             new("service.instance.id", $"{Environment.MachineName}:{Environment.ProcessId}"),
         ])
         .AddTelemetrySdk().AddEnvironmentVariableDetector();
+}
 
-    /// <summary>The exporter tells of its failures only here; once in five minutes one is worth a line.</summary>
-    sealed class Trouble(TimeProvider clock, ILogger logger) : EventListener
+/// <summary>Logs that telemetry is on and when the collector refuses it, and ends the export: a stopping host waits for the collector at most 2 s for each signal.</summary>
+sealed partial class TelemetryExport(
+    TelemetrySettings settings, TimeProvider clock, ILogger<TelemetryExport> logger, TracerProvider? traces = null, MeterProvider? metrics = null)
+    : EventListener, IHostedService
+{
+    const int ShutdownMs = 2_000;
+
+    /// <summary>An absent collector fails every few seconds; one line in this time is enough.</summary>
+    static readonly TimeSpan WarningEvery = TimeSpan.FromMinutes(5);
+
+    readonly Lock gate = new();
+    long? lastWarning;
+
+    public Task StartAsync(CancellationToken cancellationToken)
     {
-        static readonly TimeSpan Quiet = TimeSpan.FromMinutes(5);
+        LogEnabled(logger, settings.Traces ? settings.Metrics ? "Traces and metrics" : "Traces" : "Metrics");
+        return Task.CompletedTask;
+    }
 
-        readonly Lock gate = new();
-        long? last;
+    public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
-        protected override void OnEventSourceCreated(EventSource eventSource)
+    /// <summary>The container disposes this before the providers, which would wait 5 s each. By then the engine has stopped, so its last spans are there.</summary>
+    public override void Dispose()
+    {
+        traces?.Shutdown(ShutdownMs);
+        metrics?.Shutdown(ShutdownMs);
+        base.Dispose();
+    }
+
+    /// <summary>The exporter reports failures as events of this source and nowhere else.</summary>
+    protected override void OnEventSourceCreated(EventSource eventSource)
+    {
+        if (eventSource.Name == "OpenTelemetry-Exporter-OpenTelemetryProtocol")
         {
-            if (eventSource.Name == "OpenTelemetry-Exporter-OpenTelemetryProtocol")
-            {
-                EnableEvents(eventSource, EventLevel.Warning);
-            }
-        }
-
-        protected override void OnEventWritten(EventWrittenEventArgs eventData)
-        {
-            lock (gate)
-            {
-                if (last is { } told && clock.GetElapsedTime(told) < Quiet)
-                {
-                    return;
-                }
-                last = clock.GetTimestamp();
-            }
-            // Its payload has addresses and whatever a server answers; the name says enough.
-            LogTrouble(logger, eventData.EventName ?? "unknown");
+            EnableEvents(eventSource, EventLevel.Warning);
         }
     }
 
-    [LoggerMessage(1, LogLevel.Information, "{Signals} go to the OTLP endpoint that the environment names")]
-    static partial void LogOn(ILogger logger, string signals);
+    protected override void OnEventWritten(EventWrittenEventArgs eventData)
+    {
+        lock (gate)
+        {
+            if (lastWarning is { } last && clock.GetElapsedTime(last) < WarningEvery)
+            {
+                return;
+            }
+            lastWarning = clock.GetTimestamp();
+        }
+        // The payload may hold addresses and a server's answer; only the event's name is safe to log.
+        LogExportFailed(logger, eventData.EventName ?? "unknown");
+    }
 
-    [LoggerMessage(2, LogLevel.Warning, "The OTLP endpoint did not take what it was sent ({Event}); what does not fit the buffer is dropped")]
-    static partial void LogTrouble(ILogger logger, string @event);
+    [LoggerMessage(1, LogLevel.Information, "{Signals} are sent to the OTLP endpoint that the environment names")]
+    static partial void LogEnabled(ILogger logger, string signals);
+
+    [LoggerMessage(2, LogLevel.Warning, "The OTLP endpoint did not take what the host sent ({Event}). The host drops what exceeds its buffer; check the endpoint")]
+    static partial void LogExportFailed(ILogger logger, string @event);
 }

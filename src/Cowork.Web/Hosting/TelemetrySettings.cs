@@ -1,49 +1,36 @@
 namespace Cowork.Web;
 
-/// <summary>What OpenTelemetry's own variables say (docs/telemetry.md). Headers may hold keys, so that none of it is ever shown.</summary>
-public sealed class TelemetrySettings
+/// <summary>Which signals OpenTelemetry's own variables turn on (docs/telemetry.md). The exporter reads the variables itself; this only checks them.</summary>
+public sealed record TelemetrySettings(bool Traces, bool Metrics)
 {
-    const string Base = "OTEL_EXPORTER_OTLP";
+    const string Prefix = "OTEL_EXPORTER_OTLP";
 
-    static readonly string[] Signals = ["", "_TRACES", "_METRICS"];
-
-    TelemetrySettings(IReadOnlyDictionary<string, string?> variables) => Variables = variables;
-
-    /// <summary>All that begin with <c>OTEL_</c>.</summary>
-    public IReadOnlyDictionary<string, string?> Variables { get; }
-
-    public bool Traces => IsSent("TRACES");
-
-    public bool Metrics => IsSent("METRICS");
-
-    /// <summary>Null: nothing is to be sent anywhere.</summary>
-    /// <exception cref="ArgumentException">The message says what is wrong.</exception>
+    /// <summary>Null: telemetry is off.</summary>
+    /// <exception cref="ArgumentException">The message names the variable and what it may be.</exception>
     public static TelemetrySettings? Read(IConfiguration configuration)
     {
-        var settings = new TelemetrySettings(configuration.AsEnumerable()
-            .Where(v => v.Key.StartsWith("OTEL_", StringComparison.Ordinal) && !string.IsNullOrWhiteSpace(v.Value))
-            .ToDictionary(v => v.Key, v => v.Value?.Trim()));
-        if (string.Equals(settings["OTEL_SDK_DISABLED"], "true", StringComparison.OrdinalIgnoreCase) || !(settings.Traces || settings.Metrics))
+        var settings = new TelemetrySettings(IsOn("TRACES"), IsOn("METRICS"));
+        if (Value("OTEL_SDK_DISABLED")?.ToLowerInvariant() == "true" || settings is { Traces: false, Metrics: false })
         {
             return null;
         }
-        foreach (var signal in Signals)
+        foreach (var signal in (string[])["", "_TRACES", "_METRICS"])
         {
-            if (settings[$"{Base}{signal}_ENDPOINT"] is { } endpoint && !(Uri.TryCreate(endpoint, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"))
+            if (Value($"{Prefix}{signal}_ENDPOINT") is { } endpoint && !(Uri.TryCreate(endpoint, UriKind.Absolute, out var url) && url.Scheme is "http" or "https"))
             {
-                throw new ArgumentException($"{Base}{signal}_ENDPOINT must be an absolute http or https address, for example http://localhost:4318.");
+                throw new ArgumentException($"{Prefix}{signal}_ENDPOINT must be an absolute http or https address, for example http://localhost:4318.");
             }
-            if (settings[$"{Base}{signal}_PROTOCOL"] is { } protocol and not ("grpc" or "http/protobuf"))
+            if (Value($"{Prefix}{signal}_PROTOCOL") is { } protocol and not ("grpc" or "http/protobuf"))
             {
-                throw new ArgumentException($"{Base}{signal}_PROTOCOL is \"{protocol}\"; it may be grpc or http/protobuf.");
+                throw new ArgumentException($"{Prefix}{signal}_PROTOCOL is \"{protocol}\"; it may be grpc or http/protobuf.");
             }
         }
         return settings;
+
+        string? Value(string name) => string.IsNullOrWhiteSpace(configuration[name]) ? null : configuration[name]!.Trim();
+
+        bool IsOn(string signal) =>
+            (Value($"{Prefix}_ENDPOINT") ?? Value($"{Prefix}_{signal}_ENDPOINT")) is not null
+            && (Value($"OTEL_{signal}_EXPORTER")?.Split(',', StringSplitOptions.TrimEntries).Contains("otlp") ?? true);
     }
-
-    string? this[string name] => Variables.GetValueOrDefault(name);
-
-    bool IsSent(string signal) =>
-        (this[$"{Base}_ENDPOINT"] ?? this[$"{Base}_{signal}_ENDPOINT"]) is not null
-        && (this[$"OTEL_{signal}_EXPORTER"]?.Split(',', StringSplitOptions.TrimEntries).Contains("otlp") ?? true);
 }
