@@ -126,8 +126,22 @@ public sealed class HostSpecs
     {
         var runs = Read(("Cowork:Runs:Limits:Rounds", "3"), ("Cowork:Runs:Limits:Time", "00:10:00"), ("Cowork:Runs:Parallel", "7")).Runs;
         Assert.Equal((3, TimeSpan.FromMinutes(10), 100_000L, 60, 7), (runs.Limits.Rounds, runs.Limits.Time, runs.Limits.Tokens, runs.Limits.ToolCalls, runs.Parallel));
-        Assert.Throws<InvalidOperationException>(() => Read(("Cowork:Runs:Parallel", "many")));
     }
+
+    [Theory]
+    [InlineData("Cowork:Runs:Parallel", "many", "Cowork:Runs:Parallel is \"many\"; it may be 1…100000.")]
+    [InlineData("Cowork:Runs:Parallel", "0", "may be 1…100000")]
+    [InlineData("Cowork:Runs:Limits:Tokens", "-1", "Cowork:Runs:Limits:Tokens is \"-1\"")]
+    [InlineData("Cowork:Runs:DeltaEvery", "often", "may be a time from 00:00:00 to 1.00:00:00")]
+    [InlineData("Cowork:Runs:IdempotencyKept", "0", "may be a time from 00:00:00.0010000")]
+    [InlineData("Cowork:Approvals:ExpireAfter", "00:00:00", "may be a time")]
+    [InlineData("Cowork:Approvals:FourEyes", "sometimes", "may be true or false")]
+    [InlineData("Cowork:Jobs:RetryAfter:1", "-00:00:05", "Cowork:Jobs:RetryAfter:1 is \"-00:00:05\"")]
+    [InlineData("Cowork:Auth:Mode", "open", "may be local or token")]
+    [InlineData("Cowork:Log:Format", "xml", "may be text or json")]
+    [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
+    public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
+        Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
 
     [Fact]
     public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local")));

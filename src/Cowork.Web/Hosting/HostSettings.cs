@@ -8,9 +8,16 @@ using Cowork.Marten;
 
 namespace Cowork.Web;
 
-/// <summary>How a host is to run: command line before <c>Cowork:…</c> (appsettings.json, <c>Cowork__…</c>) before what is usual.</summary>
+/// <summary>How the host runs. The command line overrides <c>Cowork:…</c> (appsettings.json, <c>Cowork__…</c>), which overrides the defaults.</summary>
 public sealed record HostSettings
 {
+    const int JobRetriesMax = 20;
+
+    /// <summary>The shortest time of a setting that zero would switch off.</summary>
+    static readonly TimeSpan Instant = TimeSpan.FromMilliseconds(1);
+
+    static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
+
     public static string Usage { get; } = $"""
         usage: [--port N] [--data DIR] [--engine NAME] | --report
 
@@ -38,10 +45,10 @@ public sealed record HostSettings
     /// <summary>Callers need a token. Never false when bound to anything but loopback.</summary>
     public bool TokenMode { get; init; }
 
-    /// <summary>Names by which local mode may be called, beside those of loopback.</summary>
+    /// <summary>Host names that local mode accepts, beside those of loopback.</summary>
     public IReadOnlyList<string> AllowedHosts { get; init; } = [];
 
-    /// <summary>Other sites whose pages may call.</summary>
+    /// <summary>Origins of other sites whose pages may call this host.</summary>
     public IReadOnlyList<string> CorsOrigins { get; init; } = [];
 
     /// <summary>Absolute paths of the folders that a session's workspace may lie in.</summary>
@@ -59,72 +66,63 @@ public sealed record HostSettings
 
     public MemoryOptions Memory { get; init; } = new();
 
-    /// <summary>This host decides slots of schedules; otherwise it leaves them to the others.</summary>
+    /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
     public bool Schedules { get; init; } = true;
 
     /// <summary><c>Cowork:Jobs:RetryAfter</c>: pauses before a job that failed is tried again.</summary>
     public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new EngineOptions("", "", []).JobRetries;
 
-    /// <summary>What agents may do: of the file that <c>Cowork:Policy</c> names, or built in.</summary>
+    /// <summary>What agents may do: the rules of the file that <c>Cowork:Policy</c> names, else the built-in ones.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
-    /// <summary>Null: nothing is sent to a collector.</summary>
+    /// <summary>Null: the host sends no telemetry.</summary>
     public TelemetrySettings? Telemetry { get; init; }
 
     /// <summary>Log lines are JSON objects.</summary>
     public bool JsonLog { get; init; }
 
-    /// <summary>How often an idle event stream says that it is alive.</summary>
+    /// <summary>Interval of the heartbeat comments on an idle event stream.</summary>
     public TimeSpan HeartbeatEvery { get; init; } = TimeSpan.FromSeconds(15);
 
-    /// <exception cref="ArgumentException">The message says what is wrong, in words for the person at the command line.</exception>
+    /// <exception cref="ArgumentException">The message is a sentence for the person at the command line: which setting, its value, and what it may be.</exception>
     public static HostSettings Read(string[] args, IConfiguration configuration)
     {
         var given = Options(args);
         var cowork = configuration.GetSection("Cowork");
-        var bind = BindOf(cowork["Bind"]);
+        var bind = BindOf(cowork);
         var loopback = IPAddress.IsLoopback(bind);
-        var mode = cowork["Auth:Mode"];
-        if (mode is not (null or "" or "local" or "token"))
-        {
-            throw new ArgumentException($"Cowork:Auth:Mode is \"{mode}\"; it may be local or token.");
-        }
+        var mode = cowork.OneOf("Auth:Mode", "local", "token");
         if (mode == "local" && !loopback)
         {
-            throw new ArgumentException($"Cowork:Auth:Mode=local lets everybody in who can reach {bind}; it is only for loopback.");
+            throw new ArgumentException($"Cowork:Auth:Mode is local, which admits everybody who can reach {bind}. Local mode needs a loopback address; use token.");
         }
         var roots = cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? [];
         if (roots.FirstOrDefault(root => !Path.IsPathFullyQualified(root)) is { } relative)
         {
-            throw new ArgumentException($"Cowork:WorkspaceRoots holds \"{relative}\", which is no absolute path.");
+            throw new ArgumentException($"Cowork:WorkspaceRoots holds \"{relative}\", which is not an absolute path.");
         }
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
-            Engine = EngineOf(given.GetValueOrDefault("engine") ?? cowork["Engine"]),
+            Engine = EngineOf(given.GetValueOrDefault("engine") ?? cowork.Text("Engine")),
             Bind = bind,
-            Port = PortOf(given.GetValueOrDefault("port") ?? cowork["Port"]),
-            Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? NonEmpty(cowork["Data"]) ?? DefaultData())),
+            Port = PortOf(given.GetValueOrDefault("port") ?? cowork.Text("Port")),
+            Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? cowork.Text("Data") ?? DefaultData())),
             Database = DatabaseOf(configuration),
             TokenMode = mode == "token" || !loopback,
             AllowedHosts = cowork.GetSection("AllowedHosts").Get<string[]>() ?? [],
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = roots,
-            Blobs = NonEmpty(cowork["Blobs"]) is { } blobs ? Path.GetFullPath(blobs) : null,
+            Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
-            JobRetries = JobRetriesOf(cowork.GetSection("Jobs")),
+            JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
-            Memory = new() { NotesByModel = NotesByModel(cowork["Memory:Notes"]) },
+            Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Telemetry = TelemetrySettings.Read(configuration),
-            JsonLog = NonEmpty(cowork["Log:Format"]) switch
-            {
-                null or "text" => false,
-                "json" => true,
-                { } other => throw new ArgumentException($"Cowork:Log:Format is \"{other}\"; it may be text or json."),
-            },
-            Schedules = Switch(configuration, "Cowork:Scheduler:Enabled") && Switch(configuration, "ANTON_SERVICE_SCHEDULER_ENABLED"),
-            Policy = NonEmpty(cowork["Policy"]) is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
+            JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
+            Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
+            Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
     }
 
@@ -140,88 +138,77 @@ public sealed record HostSettings
             }
             if (parts.Length == 1 && ++i == args.Length)
             {
-                throw new ArgumentException($"{parts[0]} wants a value.\n\n{Usage}");
+                throw new ArgumentException($"{parts[0]} needs a value.\n\n{Usage}");
             }
             given[parts[0][2..]] = parts.Length == 2 ? parts[1] : args[i];
         }
         return given;
     }
 
-    static string EngineOf(string? name) => Engines.Known(NonEmpty(name) ?? Engines.Default);
+    static string EngineOf(string? name) => Engines.Known(name ?? Engines.Default);
 
-    static IPAddress BindOf(string? text) => NonEmpty(text) switch
+    static IPAddress BindOf(IConfiguration cowork) => cowork.Text("Bind") switch
     {
         null or "localhost" => IPAddress.Loopback,
         "*" or "+" => IPAddress.IPv6Any,
-        { } some when IPAddress.TryParse(some, out var address) => address,
-        _ => throw new ArgumentException($"Cowork:Bind is \"{text}\"; it may be an address, localhost or *."),
+        { } text when IPAddress.TryParse(text, out var address) => address,
+        _ => throw cowork.Unfit("Bind", "an address, localhost or *"),
     };
 
-    static int PortOf(string? text) => NonEmpty(text) switch
+    static int PortOf(string? text) => text switch
     {
         null => 26866,
-        { } some when int.TryParse(some, NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port <= 65535 => port,
-        _ => throw new ArgumentException($"\"{text}\" is no port: 0…65535."),
+        _ when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var port) && port <= 65535 => port,
+        _ => throw new ArgumentException($"\"{text}\" is not a port: 0…65535."),
     };
 
-    static RunOptions RunsOf(IConfigurationSection runs, IReadOnlyList<ModelSettings> models)
+    static RunOptions RunsOf(IConfiguration runs, IReadOnlyList<ModelSettings> models)
     {
         var usual = new RunOptions();
-        var model = NonEmpty(runs["DefaultModel"]) ?? ModelCatalog.Default(models);
+        var limits = usual.Limits;
+        var model = runs.Text("DefaultModel") ?? ModelCatalog.Default(models);
         if (model != OfflineModel.Name && models.All(m => m.Name != model))
         {
             throw new ArgumentException($"Cowork:Runs:DefaultModel is \"{model}\"; there are {string.Join(", ", models.Select(m => m.Name).Append(OfflineModel.Name))}.");
         }
-        var limits = usual.Limits;
         return new()
         {
             DefaultModel = model,
             Limits = new(
-                runs.GetValue("Limits:Tokens", limits.Tokens), runs.GetValue("Limits:ToolCalls", limits.ToolCalls), runs.GetValue("Limits:Rounds", limits.Rounds),
-                runs.GetValue("Limits:Time", limits.Time)),
-            QueuedPerSessionMax = runs.GetValue("QueuedPerSessionMax", usual.QueuedPerSessionMax),
-            QueuedPerTenantMax = runs.GetValue("QueuedPerTenantMax", usual.QueuedPerTenantMax),
-            IdempotencyKept = runs.GetValue("IdempotencyKept", usual.IdempotencyKept),
-            Parallel = runs.GetValue("Parallel", usual.Parallel),
-            DeltaEvery = runs.GetValue("DeltaEvery", usual.DeltaEvery),
+                runs.Number("Limits:Tokens", 1, long.MaxValue) ?? limits.Tokens, runs.Number("Limits:ToolCalls", 0, int.MaxValue) ?? limits.ToolCalls,
+                runs.Number("Limits:Rounds", 1, int.MaxValue) ?? limits.Rounds, runs.Time("Limits:Time", Instant, LongestTime) ?? limits.Time),
+            QueuedPerSessionMax = runs.Number("QueuedPerSessionMax", 0, int.MaxValue) ?? usual.QueuedPerSessionMax,
+            QueuedPerTenantMax = runs.Number("QueuedPerTenantMax", 0, int.MaxValue) ?? usual.QueuedPerTenantMax,
+            IdempotencyKept = runs.Time("IdempotencyKept", Instant, LongestTime) ?? usual.IdempotencyKept,
+            Parallel = runs.Number("Parallel", 1, 100_000) ?? usual.Parallel,
+            DeltaEvery = runs.Time("DeltaEvery", TimeSpan.Zero, TimeSpan.FromDays(1)) ?? usual.DeltaEvery,
         };
     }
 
-    static TimeSpan[] JobRetriesOf(IConfigurationSection jobs)
+    static IReadOnlyList<TimeSpan> JobRetriesOf(IConfigurationSection pauses)
     {
-        var given = jobs.GetSection("RetryAfter").Get<TimeSpan[]>() ?? [.. new EngineOptions("", "", []).JobRetries];
-        return given.Length is > 0 and <= 20 && given.All(pause => pause > TimeSpan.Zero)
-            ? given
-            : throw new ArgumentException("Cowork:Jobs:RetryAfter is a list of 1 to 20 pauses, each longer than nothing.");
+        TimeSpan[] given = [.. pauses.GetChildren().Select(pause => pauses.Time(pause.Key, Instant, LongestTime)).OfType<TimeSpan>()];
+        return given.Length switch
+        {
+            0 => new EngineOptions("", "", []).JobRetries,
+            <= JobRetriesMax => given,
+            _ => throw new ArgumentException($"{pauses.Path} lists {given.Length} pauses; it may list 1…{JobRetriesMax}."),
+        };
     }
 
-    static ApprovalOptions ApprovalsOf(IConfigurationSection approvals)
+    static ApprovalOptions ApprovalsOf(IConfiguration approvals)
     {
         var usual = new ApprovalOptions();
-        var expire = approvals.GetValue("ExpireAfter", usual.ExpireAfter);
-        return expire > TimeSpan.Zero
-            ? new() { ExpireAfter = expire, FourEyes = approvals.GetValue("FourEyes", usual.FourEyes) }
-            : throw new ArgumentException($"Cowork:Approvals:ExpireAfter is {expire}; it must be longer than nothing.");
+        return new()
+        {
+            ExpireAfter = approvals.Time("ExpireAfter", Instant, LongestTime) ?? usual.ExpireAfter,
+            FourEyes = approvals.Switch("FourEyes") ?? usual.FourEyes,
+        };
     }
-
-    static bool NotesByModel(string? notes) => NonEmpty(notes) switch
-    {
-        null or "model" => true,
-        "extract" => false,
-        _ => throw new ArgumentException($"Cowork:Memory:Notes is \"{notes}\"; it may be model or extract."),
-    };
-
-    /// <summary>On, unless it says otherwise.</summary>
-    static bool Switch(IConfiguration configuration, string name) => NonEmpty(configuration[name])?.ToLowerInvariant() switch
-    {
-        null or "true" or "1" => true,
-        "false" or "0" => false,
-        var other => throw new ArgumentException($"{name} is \"{other}\"; it may be true or false."),
-    };
 
     static string? DatabaseOf(IConfiguration configuration)
     {
-        if ((NonEmpty(configuration.GetConnectionString("Cowork")) ?? NonEmpty(configuration["DATABASE_URL"])) is { } given)
+        if ((configuration.Text("ConnectionStrings:Cowork") ?? configuration.Text("DATABASE_URL")) is { } given)
         {
             return PostgresAddress.Parse(given);
         }
@@ -234,6 +221,4 @@ public sealed record HostSettings
         var shared = Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { } xdg && Path.IsPathFullyQualified(xdg) ? xdg : Path.Combine(home, ".local", "share");
         return Path.Combine(shared, "cowork");
     }
-
-    static string? NonEmpty(string? text) => string.IsNullOrWhiteSpace(text) ? null : text.Trim();
 }

@@ -10,8 +10,12 @@ namespace Cowork.Web;
 /// <summary>Reads <c>Cowork:Models</c> and <c>Cowork:Prices</c> (docs/models.md).</summary>
 static class ModelConfiguration
 {
-    /// <summary>US dollars per million tokens; more is a slip of the pen.</summary>
+    /// <summary>US dollars per million tokens; a higher price is a typing error.</summary>
     const decimal PriceMax = 100_000;
+
+    static readonly TimeSpan TimeoutMin = TimeSpan.FromMilliseconds(1);
+
+    static readonly TimeSpan TimeoutMax = TimeSpan.FromDays(1);
 
     static readonly string[] Known =
         ["Provider", "Model", "BaseUrl", "Key", "KeyVariable", "MaxOutputTokens", "Attempts", "Request", "ConnectTimeout", "FirstByteTimeout", "BetweenTimeout", "AnswerTimeout"];
@@ -27,16 +31,16 @@ static class ModelConfiguration
         {
             throw new ArgumentException($"{model.Path} has no setting {unknown.Key}; it has {string.Join(", ", Known)}.");
         }
-        var provider = Text(model, "Provider")?.ToLowerInvariant();
+        var provider = model.Text("Provider")?.ToLowerInvariant();
         if (provider is not (ModelSettings.OpenAi or ModelSettings.Anthropic or ModelSettings.Offline))
         {
-            throw new ArgumentException($"{model.Path}:Provider is \"{provider}\"; it may be openai (and whatever speaks its chat completions), anthropic or offline.");
+            throw model.Unfit("Provider", "openai (also for servers that speak OpenAI's chat completions), anthropic or offline");
         }
         if (model.Key == OfflineModel.Name && provider != ModelSettings.Offline)
         {
             throw new ArgumentException($"{model.Path}: the name offline belongs to the offline model.");
         }
-        var name = Text(model, "Model") ?? model.Key;
+        var name = model.Text("Model") ?? model.Key;
         var baseUrl = BaseUrl(model);
         var timeouts = ModelTimeouts.Default;
         return new()
@@ -46,19 +50,21 @@ static class ModelConfiguration
             Model = name,
             BaseUrl = baseUrl,
             Key = Key(model, provider, baseUrl, configuration),
-            MaxOutputTokens = Number(model, "MaxOutputTokens", 1, 10_000_000),
+            MaxOutputTokens = model.Number("MaxOutputTokens", 1, 10_000_000),
             Request = Request(model.GetSection("Request")),
             Price = Price(configuration.GetSection($"Cowork:Prices:{name}")) ?? Price(configuration.GetSection($"Cowork:Prices:{model.Key}")),
-            Retries = ModelRetries.Default with { Attempts = Number(model, "Attempts", 1, 20) ?? ModelRetries.Default.Attempts },
+            Retries = ModelRetries.Default with { Attempts = model.Number("Attempts", 1, 20) ?? ModelRetries.Default.Attempts },
             Timeouts = new(
-                Span(model, "ConnectTimeout") ?? timeouts.Connect, Span(model, "FirstByteTimeout") ?? timeouts.FirstByte,
-                Span(model, "BetweenTimeout") ?? timeouts.Between, Span(model, "AnswerTimeout") ?? timeouts.Whole),
+                Timeout("ConnectTimeout") ?? timeouts.Connect, Timeout("FirstByteTimeout") ?? timeouts.FirstByte,
+                Timeout("BetweenTimeout") ?? timeouts.Between, Timeout("AnswerTimeout") ?? timeouts.Whole),
         };
+
+        TimeSpan? Timeout(string setting) => model.Time(setting, TimeoutMin, TimeoutMax);
     }
 
     /// <summary>
-    /// The key itself, else what the named variable holds, else, only for the provider's own address, what its usual variable holds: a key is never sent
-    /// to where nobody has sent it on purpose.
+    /// The key, else the value of the variable that the settings name, else, for the provider's own address only, the value of the provider's usual variable:
+    /// a key goes only to an address that was configured for it.
     /// </summary>
     static string? Key(IConfigurationSection model, string provider, Uri? baseUrl, IConfiguration configuration)
     {
@@ -68,16 +74,16 @@ static class ModelConfiguration
             ModelSettings.Anthropic => "ANTHROPIC_API_KEY",
             _ => null,
         };
-        var variable = Text(model, "KeyVariable") ?? usual;
-        var key = Text(model, "Key") ?? (variable is null ? null : NonEmpty(configuration[variable]));
+        var variable = model.Text("KeyVariable") ?? usual;
+        var key = model.Text("Key") ?? (variable is null ? null : configuration.Text(variable));
         return key is null || key.All(c => c is > ' ' and <= '~')
             ? key
-            : throw new ArgumentException($"{model.Path}: the key holds a space or a character that no HTTP header takes.");
+            : throw new ArgumentException($"{model.Path}: the key holds a space or a character that an HTTP header cannot hold.");
     }
 
     static Uri? BaseUrl(IConfigurationSection model)
     {
-        if (Text(model, "BaseUrl") is not { } text)
+        if (model.Text("BaseUrl") is not { } text)
         {
             return null;
         }
@@ -86,7 +92,7 @@ static class ModelConfiguration
             : throw new ArgumentException($"{model.Path}:BaseUrl must be an absolute http or https address without a user, for example http://localhost:11434/v1.");
     }
 
-    /// <summary>Members of the request: JSON where the value is JSON, else text; sections are objects, numbered ones arrays.</summary>
+    /// <summary>Members of the request: a value that is JSON stays JSON, another one becomes a string; sections become objects, numbered ones arrays.</summary>
     static ImmutableSortedDictionary<string, JsonElement> Request(IConfigurationSection request) =>
         request.GetChildren().ToImmutableSortedDictionary(c => c.Key, c => JsonElement.Parse(Json(c)), StringComparer.Ordinal);
 
@@ -125,28 +131,10 @@ static class ModelConfiguration
             Money(price, "Cached"));
     }
 
-    static decimal? Money(IConfigurationSection price, string name) => Text(price, name) switch
+    static decimal? Money(IConfigurationSection price, string name) => price.Text(name) switch
     {
         null => null,
         { } text when decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var money) && money <= PriceMax => money,
-        { } text => throw new ArgumentException($"{price.Path}:{name} is \"{text}\"; it may be US dollars per million tokens, for example 2.50."),
+        _ => throw price.Unfit(name, "US dollars per million tokens, for example 2.50"),
     };
-
-    static int? Number(IConfigurationSection model, string name, int min, int max) => Text(model, name) switch
-    {
-        null => null,
-        { } text when int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= min && number <= max => number,
-        { } text => throw new ArgumentException($"{model.Path}:{name} is \"{text}\"; it may be {min}…{max}."),
-    };
-
-    static TimeSpan? Span(IConfigurationSection model, string name) => Text(model, name) switch
-    {
-        null => null,
-        { } text when TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out var span) && span > TimeSpan.Zero && span <= TimeSpan.FromDays(1) => span,
-        { } text => throw new ArgumentException($"{model.Path}:{name} is \"{text}\"; it may be a time of at most a day, for example 00:02:00."),
-    };
-
-    static string? Text(IConfigurationSection section, string name) => NonEmpty(section[name]);
-
-    static string? NonEmpty(string? text) => string.IsNullOrWhiteSpace(text) ? null : text.Trim();
 }
