@@ -1,19 +1,13 @@
 namespace Cowork.Application;
 
-/// <summary>Waiting for loops that end quietly when they are told to.</summary>
+/// <summary>Waiting in loops that end without an exception when they are cancelled.</summary>
 public static class Pauses
 {
-    /// <summary>True when the time has passed, false when it was cut short.</summary>
+    /// <summary>True: the time has passed. False: the pause was cancelled.</summary>
     public static async Task<bool> Pause(this TimeProvider clock, TimeSpan time, CancellationToken ct)
     {
-        try
-        {
-            await Task.Delay(time, clock, ct);
-            return true;
-        }
-        catch (OperationCanceledException)
-        {
-            return false;
-        }
+        var delay = Task.Delay(time, clock, ct);
+        await delay.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        return delay.IsCompletedSuccessfully;
     }
 }

@@ -121,7 +121,7 @@ static class Composition
             logging.AddFilter(library, LogLevel.Warning);
         }
         logging.AddConsole(console => console.FormatterName = settings.JsonLog ? "cowork-json" : "cowork-text");
-        logging.AddConsoleFormatter<TextLines, ConsoleFormatterOptions>();
-        logging.AddConsoleFormatter<JsonLines, ConsoleFormatterOptions>();
+        logging.AddConsoleFormatter<TextLogFormatter, ConsoleFormatterOptions>();
+        logging.AddConsoleFormatter<JsonLogFormatter, ConsoleFormatterOptions>();
     }
 }

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Collections;
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
@@ -10,49 +11,35 @@ using Microsoft.Extensions.Logging.Console;
 
 namespace Cowork.Web;
 
-/// <summary>What a log line belongs to, besides what it says.</summary>
+/// <summary>The ids that connect a log line to its trace and its run.</summary>
 readonly record struct LogContext(string? TraceId, string? SpanId, string? RunId)
 {
-    /// <summary>The span that is current, else what the scopes say: a run keeps its trace's id where nobody traces.</summary>
+    /// <summary>The trace and span of the current activity, else the trace of the scopes: a run's lines have the trace id also without a listener.</summary>
     public static LogContext Of(IExternalScopeProvider? scopes)
     {
-        var found = new StrongBox();
+        var found = new StrongBox<LogContext>();
         scopes?.ForEachScope(
             static (scope, found) =>
             {
-                if (scope is not IEnumerable<KeyValuePair<string, object?>> values)
+                foreach (var (name, value) in scope as IEnumerable<KeyValuePair<string, object?>> ?? [])
                 {
-                    return;
-                }
-                foreach (var (name, value) in values)
-                {
-                    switch (name)
+                    found.Value = name switch
                     {
-                        case "RunId":
-                            found.RunId = value as string;
-                            break;
-                        case "TraceId":
-                            found.TraceId = value as string;
-                            break;
-                    }
+                        "RunId" => found.Value with { RunId = value as string },
+                        "TraceId" => found.Value with { TraceId = value as string },
+                        _ => found.Value,
+                    };
                 }
             },
             found);
         return Activity.Current is { IdFormat: ActivityIdFormat.W3C } span
-            ? new(span.TraceId.ToHexString(), span.SpanId.ToHexString(), found.RunId)
-            : new(found.TraceId, null, found.RunId);
-    }
-
-    sealed class StrongBox
-    {
-        public string? TraceId { get; set; }
-
-        public string? RunId { get; set; }
+            ? new(span.TraceId.ToHexString(), span.SpanId.ToHexString(), found.Value.RunId)
+            : found.Value;
     }
 }
 
-/// <summary>One line of text for each entry, for people.</summary>
-sealed class TextLines(TimeProvider clock) : ConsoleFormatter("cowork-text")
+/// <summary>Writes each entry as one line of text that ends in its run and trace ids; Microsoft's simple formatter puts scopes before the message, or leaves them out.</summary>
+sealed class TextLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-text")
 {
     public override void Write<TState>(in LogEntry<TState> logEntry, IExternalScopeProvider? scopeProvider, TextWriter textWriter)
     {
@@ -82,10 +69,11 @@ sealed class TextLines(TimeProvider clock) : ConsoleFormatter("cowork-text")
 }
 
 /// <summary>
-/// One JSON object a line: <c>time, level, category, event_id, message</c>, where there are <c>trace_id, span_id, run_id, exception</c>, and the message's
-/// values as <c>attributes</c>.
+/// Writes each entry as one JSON object: <c>time, level, category, event_id, message</c>, optional <c>trace_id, span_id, run_id, exception</c>, and the
+/// message's values as <c>attributes</c> (docs/telemetry.md promises these members). Microsoft's JSON formatter fixes other names and nests the ids in a list of
+/// scopes (decision 28).
 /// </summary>
-sealed class JsonLines(TimeProvider clock) : ConsoleFormatter("cowork-json")
+sealed class JsonLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-json")
 {
     static readonly JsonWriterOptions Writing = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -96,30 +84,30 @@ sealed class JsonLines(TimeProvider clock) : ConsoleFormatter("cowork-json")
         {
             json.WriteStartObject();
             json.WriteString("time", clock.GetUtcNow().ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
-            json.WriteString("level", TextLines.NameOf(logEntry.LogLevel));
+            json.WriteString("level", TextLogFormatter.NameOf(logEntry.LogLevel));
             json.WriteString("category", logEntry.Category);
             json.WriteNumber("event_id", logEntry.EventId.Id);
             json.WriteString("message", logEntry.Formatter(logEntry.State, logEntry.Exception));
             var context = LogContext.Of(scopeProvider);
-            Maybe(json, "trace_id", context.TraceId);
-            Maybe(json, "span_id", context.SpanId);
-            Maybe(json, "run_id", context.RunId);
+            WriteOptional(json, "trace_id", context.TraceId);
+            WriteOptional(json, "span_id", context.SpanId);
+            WriteOptional(json, "run_id", context.RunId);
             if (logEntry.State is IEnumerable<KeyValuePair<string, object?>> values)
             {
                 json.WriteStartObject("attributes");
                 foreach (var (name, value) in values.Where(v => v.Key != "{OriginalFormat}"))
                 {
-                    Value(json, name, value);
+                    WriteValue(json, name, value);
                 }
                 json.WriteEndObject();
             }
-            Maybe(json, "exception", logEntry.Exception?.ToString());
+            WriteOptional(json, "exception", logEntry.Exception?.ToString());
             json.WriteEndObject();
         }
         textWriter.WriteLine(Encoding.UTF8.GetString(output.WrittenSpan));
     }
 
-    static void Maybe(Utf8JsonWriter json, string name, string? value)
+    static void WriteOptional(Utf8JsonWriter json, string name, string? value)
     {
         if (value is not null)
         {
@@ -127,7 +115,7 @@ sealed class JsonLines(TimeProvider clock) : ConsoleFormatter("cowork-json")
         }
     }
 
-    static void Value(Utf8JsonWriter json, string name, object? value)
+    static void WriteValue(Utf8JsonWriter json, string name, object? value)
     {
         switch (value)
         {
