@@ -87,10 +87,14 @@ sealed class RunHarness
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
+            var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
+            Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
+            var recorder = new RunRecorder(
+                Commands, new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
             Driver = new(
-                Commands, Hub, queries, models,
-                new Toolbox(bench.Tools ?? [bench.Tool]),
-                bench.Policy, bench.Blobs, bench.Options, bench.Approvals, bench.Memory, name, bench.Clock, NullLogger<RunDriver>.Instance);
+                Commands, Driven, recorder, new(queries, bench.Blobs),
+                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Clock, NullLogger<ModelStep>.Instance),
+                new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
@@ -112,6 +116,8 @@ sealed class RunHarness
         public SkillRuns Skills { get; }
 
         public RunDriver Driver { get; }
+
+        public DrivenRuns Driven { get; }
 
         public ApprovalDecisions Decisions { get; }
 

@@ -131,7 +131,7 @@ public sealed partial class RunNotes(
                 LogNoAnswer(logger, run.RunId, name, e.Code, e.InnerException?.GetType().Name);
                 if (!e.CanRetry || terms.Retries.After(attempt, e.RetryAfter, $"{run.RunId}:notes") is not { } wait)
                 {
-                    return (notes with { Failure = new(e.Code, RunDriver.ErrorText(e.Message)) }, null);
+                    return (notes with { Failure = new(e.Code, RunRecorder.ErrorText(e.Message)) }, null);
                 }
                 await Task.Delay(wait, clock, ct);
             }
@@ -139,7 +139,7 @@ public sealed partial class RunNotes(
             {
                 call?.Failed(ModelException.Failed);
                 LogFailed(logger, e, run.RunId, name);
-                return (notes with { Failure = new(ModelException.Failed, RunDriver.ErrorText(e.Message)) }, null);
+                return (notes with { Failure = new(ModelException.Failed, RunRecorder.ErrorText(e.Message)) }, null);
             }
         }
     }

@@ -88,6 +88,12 @@ static class Composition
         services.AddSingleton(all => new ModelCatalog(
             all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
         services.AddSingleton(all => all.GetRequiredService<ModelCatalog>().Clients);
+        services.AddSingleton<CallPolicy>();
+        services.AddSingleton<RunRecorder>();
+        services.AddSingleton<MemoryStep>();
+        services.AddSingleton<ModelStep>();
+        services.AddSingleton<ToolStep>();
+        services.AddSingleton<DrivenRuns>();
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<HostLifecycle>().Engine.Node));
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<ApprovalDecisions>();

@@ -64,7 +64,7 @@ public sealed partial class HostLifecycle(
             }
             await StartEngine(stoppingToken);
             var first = await AdminToken(stoppingToken);
-            var driver = services.GetRequiredService<RunDriver>();
+            var driven = services.GetRequiredService<DrivenRuns>();
             var runner = services.GetRequiredService<JobRunner>();
             var projector = services.GetRequiredService<Projector>();
             started = true;
@@ -73,7 +73,7 @@ public sealed partial class HostLifecycle(
             ready.TrySetResult();
             List<Task> loops =
             [
-                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driver.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
+                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
             ];
             if (settings.Schedules)
             {

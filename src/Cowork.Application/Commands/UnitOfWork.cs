@@ -1,0 +1,217 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
+public sealed class UnitOfWork
+{
+    readonly CommandHandler commands;
+    readonly string org;
+    readonly CancellationToken ct;
+    readonly Dictionary<string, Draft> drafts = [];
+    readonly List<(string Stream, Draft Draft)> written = [];
+    readonly List<Job> jobs = [];
+    readonly List<(string Kind, string Key)> cancelled = [];
+    Claim? done;
+
+    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, CancellationToken ct)
+    {
+        this.commands = commands;
+        this.org = org;
+        this.ct = ct;
+        Now = now;
+    }
+
+    /// <summary>Who finds next times of schedules.</summary>
+    public NextTime NextTime => commands.NextTime;
+
+    /// <summary>The commit's time, whole milliseconds.</summary>
+    public DateTimeOffset Now { get; }
+
+    internal bool IsEmpty => done is null && jobs.Count == 0 && cancelled.Count == 0 && written.Count == 0;
+
+    internal bool UsedCache { get; private set; }
+
+    /// <summary>A stream that nothing is written to was asked for something, on a state that may be behind the log.</summary>
+    internal bool IsSilentOnCache => drafts.Values.Any(d => d is { WasSilent: true, IsCached: true, Fresh.Count: 0 });
+
+    /// <summary>The state that the next decision on the stream will see.</summary>
+    public async ValueTask<TState> State<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class =>
+        (TState)(await DraftOf(aggregate, key)).Stream.State;
+
+    /// <summary>The version that the stream has with what the work puts into it so far.</summary>
+    public async ValueTask<long> Version<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        return draft.Expected + draft.Fresh.Count;
+    }
+
+    /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
+    /// <param name="session">Key of the session in whose feed the events appear.</param>
+    /// <param name="run">Key of the run that they concern.</param>
+    public async ValueTask<Refusal?> Do<TCommand, TEvent, TState>(
+        Aggregate<TCommand, TEvent, TState> aggregate, string key, TCommand command, string? session = null, string? run = null)
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        var decision = aggregate.Decide(command, (TState)draft.Stream.State);
+        if (decision.Refused is { } refused)
+        {
+            return refused;
+        }
+        draft.WasSilent |= decision.Events.Count == 0;
+        foreach (var e in decision.Events)
+        {
+            draft.Session = session;
+            draft.Run = run;
+            if (draft.Fresh.Count == 0)
+            {
+                written.Add((aggregate.Stream(key), draft));
+            }
+            draft.Fresh.Add(e);
+            draft.Stream = draft.Stream with { State = aggregate.Evolve((TState)draft.Stream.State, e) };
+        }
+        return null;
+    }
+
+    /// <summary>Has work done after the commit, because of it.</summary>
+    public void Start(Job job) => jobs.Add(job);
+
+    /// <summary>Takes a job back that waits for its time; one that is under way goes on.</summary>
+    public void Cancel(string kind, string key) => cancelled.Add((kind, key));
+
+    /// <summary>Finishes a job with the commit.</summary>
+    public void Finish(Claim claim) => done = claim;
+
+    async ValueTask<Draft> DraftOf<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        if (!drafts.TryGetValue(stream, out var draft))
+        {
+            draft = new(aggregate.Name, await commands.Load(org, aggregate, key, ct));
+            UsedCache |= draft.Stream.Cached;
+            drafts.Add(stream, draft);
+        }
+        return draft;
+    }
+
+    internal Commit ToCommit(Origin by)
+    {
+        var writes = new List<Write>();
+        foreach (var (stream, draft) in written)
+        {
+            if (draft.Before is Run)
+            {
+                Spans.LinkTo(draft.Stream.Began, by);
+            }
+            var models = commands.ModelsOf(draft.Aggregate);
+            var (version, hash, rows) = (draft.Expected, draft.Stream.Hash, draft.Stream.Rows);
+            var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
+            foreach (var e in draft.Fresh)
+            {
+                var id = Ids.NewEventId(Now);
+                var type = EventTypes.ByType[e.GetType()];
+                var data = EventJson.Write(e);
+                version++;
+                hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
+                var recorded = new RecordedEvent(org, stream, version, id, type, e, data, Now, by.Actor, hash, Correlation: by.Correlation, Causation: by.Causation);
+                draft.Events.Add(recorded);
+                foreach (var model in models)
+                {
+                    var before = rows;
+                    rows = rows.After(model, recorded, out var key);
+                    if (key is not null)
+                    {
+                        var known = changed.FindIndex(c => c.Model == model && c.Key == key);
+                        var made = before.Get(model, key) is null && rows.Get(model, key) is not null ? version : known < 0 ? 0 : changed[known].Made;
+                        if (known >= 0)
+                        {
+                            changed.RemoveAt(known);
+                        }
+                        changed.Add((model, key, version, made));
+                    }
+                }
+            }
+            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Began ?? Began.By(draft.Events[0]));
+            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
+        }
+        return new(org, writes, jobs, done, by) { Cancelled = cancelled };
+    }
+
+    /// <summary>Counts what has been committed.</summary>
+    internal void Measure()
+    {
+        if (!Measures.Events.Enabled)
+        {
+            return;
+        }
+        foreach (var (_, draft) in written)
+        {
+            Measures.Events.Add(draft.Fresh.Count);
+            foreach (var e in draft.Fresh.OfType<RunEvent>())
+            {
+                Measures.Happened(e, (Run)draft.Before, draft.Stream.Began!);
+            }
+        }
+    }
+
+    internal void Keep(StateCache cache)
+    {
+        foreach (var (stream, draft) in drafts)
+        {
+            cache.Put(org, stream, draft.Stream);
+        }
+    }
+
+    internal void Forget(StateCache cache)
+    {
+        foreach (var stream in drafts.Keys)
+        {
+            cache.Remove(org, stream);
+        }
+    }
+
+    /// <summary>Whether the work's events are in the log: all of them or none.</summary>
+    internal async ValueTask<bool> IsInLog(IEventLog log, CancellationToken ct)
+    {
+        if (written is not [var (_, draft), ..] || draft.Events.Count == 0)
+        {
+            // It was never sent: the database went away while it was being decided.
+            return false;
+        }
+        var first = draft.Events[0];
+        var past = await log.Load(org, first.Stream, first.Version - 1, 1, ct);
+        return past.Events is [var there, ..] && there.Id == first.Id;
+    }
+
+    sealed class Draft(string aggregate, StreamState folded)
+    {
+        public string Aggregate { get; } = aggregate;
+
+        public long Expected { get; } = folded.Version;
+
+        public object Before { get; } = folded.State;
+
+        public StreamState Stream { get; set; } = folded;
+
+        public bool IsCached { get; } = folded.Cached;
+
+        public bool WasSilent { get; set; }
+
+        public List<Event> Fresh { get; } = [];
+
+        public List<RecordedEvent> Events { get; } = [];
+
+        public string? Session { get; set; }
+
+        public string? Run { get; set; }
+    }
+}

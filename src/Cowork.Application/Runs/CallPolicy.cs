@@ -1,0 +1,44 @@
+using System.Security.Cryptography;
+using System.Text;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>Judges the calls that a model asks for, and asks a person where the policy wants one.</summary>
+public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, ApprovalOptions approvals)
+{
+    /// <summary>What an approval is given for: hexadecimal SHA-256 of the arguments as they stand in the call.</summary>
+    internal static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
+
+    /// <summary>Puts the verdict on a call into the work, or the question to a person.</summary>
+    internal async ValueTask<Refusal?> Judge(UnitOfWork work, DrivenRun run, ToolContext context, RequestedCall call, CancellationToken ct)
+    {
+        var input = await blobs.Text(call.Input, ct);
+        var subject = toolbox.Subject(context, call.Name, input);
+        var verdict = policy.Judge(call.Name, subject);
+        return verdict.Outcome == PolicyOutcome.Confirm
+            ? await Ask(work, run, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input), subject)
+            : await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
+    }
+
+    /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
+    async ValueTask<Refusal?> Ask(UnitOfWork work, DrivenRun run, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
+    {
+        var (key, until) = (Ids.NewKey(work.Now), work.Now + approvals.ExpireAfter);
+        var ask = new RunCommand.RequestApproval(
+            run.Claim.Epoch, call.Id, $"appr_{key}", verdict.Rule, verdict.Reason, argsDigest, until, work.Now, subject.Paths.Any() ? [.. subject.Paths] : null);
+        if (await RunRecorder.Command(work, run, ask) is { } refused)
+        {
+            return refused;
+        }
+        work.Finish(run.Claim);
+        work.Start(new Job(ApprovalExpiry.JobKind, key, until));
+        return null;
+    }
+
+    /// <summary>The reason with what it is about, as the paths resolve: what a person is to decide on.</summary>
+    static string WithPaths(string reason, CallSubject subject) =>
+        subject.Paths.Any() ? $"{reason} ({string.Join(" → ", subject.Paths.Select(path => FileText.Cut(path, 500)))})" : reason;
+}

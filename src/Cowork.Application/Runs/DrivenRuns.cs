@@ -1,0 +1,130 @@
+using System.Collections.Concurrent;
+
+using Cowork.Application.Storage;
+
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Application;
+
+/// <summary>A run under way here: under which claim, and as whom it is written.</summary>
+sealed record DrivenRun(Claim Claim, Origin By)
+{
+    public string Org => Claim.Org;
+
+    /// <summary>Key of the run.</summary>
+    public string Key => Claim.Key;
+}
+
+/// <summary>The runs that this host drives, each by one driver at a time, and how they are stopped when somebody cancels them.</summary>
+public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimeProvider clock, ILogger<DrivenRuns> logger)
+{
+    /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
+    static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
+
+    readonly ConcurrentDictionary<(string Org, string Run), Entry> driving = new();
+
+    /// <summary>Looks, whenever other nodes wrote, whether one of the runs driven here is to be stopped. Runs until the token is cancelled.</summary>
+    public async Task WatchOthers(CancellationToken ct)
+    {
+        using var follower = hub.WatchOthers();
+        while (true)
+        {
+            await follower.Read(ct);
+            await Task.Delay(LookForCancelEvery, clock, ct);
+            follower.Drain();
+            try
+            {
+                foreach (var org in driving.Keys.Select(d => d.Org).Distinct().ToList())
+                {
+                    foreach (var run in await queries.Cancelling(org, ct))
+                    {
+                        if (driving.TryGetValue((org, run), out var entry))
+                        {
+                            await Stop(entry.Stop);
+                        }
+                    }
+                }
+            }
+            catch (StorageUnavailableException e)
+            {
+                // The engine says that others wrote when it has found the database again.
+                LogAway(logger, e.Message);
+            }
+            catch (Exception e) when (e is not OperationCanceledException)
+            {
+                LogNotWatched(logger, e);
+            }
+        }
+    }
+
+    /// <summary>Drives a run with a token that is cancelled when the run is to be stopped, once whoever drove it here before is done with it.</summary>
+    internal async Task<T> Drive<T>(Claim claim, Func<CancellationToken, Task<T>> drive, CancellationToken ct)
+    {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        var here = new Entry(stop);
+        while (!driving.TryAdd((claim.Org, claim.Key), here))
+        {
+            // The claim before this one is done or lost and its driver about to hear of it: a decision may come before the answer to the commit that asked for it.
+            if (driving.TryGetValue((claim.Org, claim.Key), out var before))
+            {
+                await before.Over.Task.WaitAsync(ct);
+            }
+        }
+        using var follower = hub.WatchRun(claim.Org, claim.Key);
+        using var ended = new CancellationTokenSource();
+        var watching = WatchForCancel(follower, stop, ended.Token);
+        try
+        {
+            return await drive(stop.Token);
+        }
+        finally
+        {
+            driving.TryRemove((claim.Org, claim.Key), out _);
+            here.Over.SetResult();
+            await ended.CancelAsync();
+            await watching;
+        }
+    }
+
+    static async Task WatchForCancel(FeedSubscription follower, CancellationTokenSource stop, CancellationToken ended)
+    {
+        try
+        {
+            while (true)
+            {
+                if (await follower.Read(ended) is { Type: "run_cancel_requested.v1" })
+                {
+                    await Stop(stop);
+                }
+            }
+        }
+        catch (OperationCanceledException) when (ended.IsCancellationRequested)
+        {
+            // The run is no longer driven here.
+        }
+    }
+
+    static async Task Stop(CancellationTokenSource stop)
+    {
+        try
+        {
+            await stop.CancelAsync();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The run ended at the same moment.
+        }
+    }
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Could not look for runs to cancel: {Reason}")]
+    static partial void LogAway(ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Could not look for runs to cancel")]
+    static partial void LogNotWatched(ILogger logger, Exception e);
+
+    /// <summary>A run under way here, until <see cref="Over"/>, and how it is stopped.</summary>
+    sealed record Entry(CancellationTokenSource Stop)
+    {
+        public TaskCompletionSource Over { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

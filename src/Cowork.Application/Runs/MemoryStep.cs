@@ -1,0 +1,26 @@
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>The step of a run that finds what it is to know of earlier ones.</summary>
+public sealed class MemoryStep(IRunQueries queries, IBlobs blobs)
+{
+    /// <summary>The memories that have to do with the message, as many as a run gets, and the session's turns before it.</summary>
+    internal async ValueTask<RunCommand.RecordMemory> Recall(DrivenRun run, RunRequest request, CancellationToken ct)
+    {
+        var message = await blobs.Text(request.Message, ct);
+        var items = new List<Recalled>();
+        var chars = 0;
+        foreach (var item in await queries.Recall(run.Org, message, Limits.MemoriesPerRunMax, ct))
+        {
+            var text = await blobs.Text(item.Text, ct);
+            if (chars + text.Length <= Limits.MemoryCharsMax)
+            {
+                chars += text.Length;
+                items.Add(item);
+            }
+        }
+        var earlier = await queries.Earlier(run.Org, Ids.SessionKey(request.SessionId)!, Limits.HistoryTurnsMax, ct);
+        return new(run.Claim.Epoch, [.. items], [.. earlier.Select(turn => turn.RunId)], default);
+    }
+}

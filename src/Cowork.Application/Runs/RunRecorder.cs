@@ -1,0 +1,137 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Microsoft.Extensions.AI;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Appends what a driver did. One commit takes an outcome with all that follows from it without the world, so that a run waits for the disk once for each
+/// thing that it does, and waits for a database that is away.
+/// </summary>
+public sealed class RunRecorder(
+    CommandHandler commands, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, RunOptions options, MemoryOptions memory)
+{
+    /// <summary>Characters of an error's message that are kept.</summary>
+    const int ErrorCharsMax = 2_000;
+
+    internal static string ErrorText(string message) => StorableText.Escape(FileText.Cut(message, ErrorCharsMax));
+
+    /// <summary>The folder that the run works in; null: its session was deleted.</summary>
+    internal async ValueTask<string?> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
+        (await commands.State(run.Org, Session.Aggregate, Ids.SessionKey(state.Request.SessionId)!, ct) as Session.Open)?.WorkspacePath;
+
+    /// <summary>What a tool is told of the call; null: the run's session was deleted.</summary>
+    internal async ValueTask<ToolContext?> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct) =>
+        await Workspace(run, state, ct) is { } workspace
+            ? new(run.Org, Ids.SessionKey(state.Request.SessionId)!, run.Key, workspace, $"run_{run.Key}:{step}", attempt) { Correlation = run.By.Correlation }
+            : null;
+
+    /// <summary>Records that the run is driven from now on by this node, under the claim's epoch, and what it recalls.</summary>
+    internal ValueTask<Refusal?> Begin(DrivenRun run, string node, RunCommand.RecordMemory? recalled, CancellationToken ct) => commands.Commit(
+        run.Org, run.By,
+        async work =>
+        {
+            // Between the claim and now the run may have been cancelled: then there is nothing to begin.
+            var found = await work.State(Run.Aggregate, run.Key);
+            if (found is Run.Ended)
+            {
+                return null;
+            }
+            // Or this node knew it only as queued, and another had begun it: then what there is to be recalled may have been recorded.
+            return await Command(work, run, new RunCommand.Begin(run.Claim.Epoch, node, work.Now))
+                ?? (recalled is null || found is not Run.Queued ? null : await Command(work, run, recalled with { Now = work.Now }));
+        },
+        ct, patient: true);
+
+    /// <summary>Ends the run as failed and gives the session's queue on.</summary>
+    internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct) =>
+        End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now), ct);
+
+    /// <summary>Ends the run and gives the session's queue on.</summary>
+    internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
+        run.Org, run.By,
+        async work =>
+        {
+            var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key))!;
+            if (await Command(work, run, command(work.Now)) is { } refused)
+            {
+                return refused;
+            }
+            work.Finish(run.Claim);
+            return await Turns.LeaveQueue(work, session, run.Key);
+        },
+        ct, patient: true);
+
+    /// <summary>
+    /// Records an outcome with all that follows from it without the world: verdicts on the calls that come next, the question to a person, or the run's end.
+    /// </summary>
+    /// <param name="also">What else goes into the commit.</param>
+    internal ValueTask<Refusal?> Record(
+        DrivenRun run, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<UnitOfWork, ValueTask<Refusal?>>? also = null) => commands.Commit(
+        run.Org, run.By,
+        async work =>
+        {
+            if (outcome is not null && await Command(work, run, outcome(work.Now)) is { } fenced)
+            {
+                return fenced;
+            }
+            if (also is not null && await also(work) is { } impossible)
+            {
+                return impossible;
+            }
+            while (true)
+            {
+                var state = await work.State(Run.Aggregate, run.Key);
+                var refused = (Run.Next(state, options.Limits, work.Now), state) switch
+                {
+                    (NextStep.JudgeCall judge, Run.Active active) => await Judge(work, run, active, judge.Call, ct),
+                    (NextStep.Finish, Run.Active active) => await Complete(work, run, active, ct),
+                    _ => null,
+                };
+                var after = await work.State(Run.Aggregate, run.Key);
+                if (refused is not null || ReferenceEquals(after, state))
+                {
+                    return refused;
+                }
+            }
+        },
+        ct, patient: true);
+
+    internal static async ValueTask<Refusal?> Command(UnitOfWork work, DrivenRun run, RunCommand command)
+    {
+        var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key));
+        return await work.Do(Run.Aggregate, run.Key, command, session, run.Key);
+    }
+
+    async ValueTask<Refusal?> Judge(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
+        await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct) is { } context ? await calls.Judge(work, run, context, call, ct) : null;
+
+    async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
+    {
+        var session = Ids.SessionKey(state.Request.SessionId)!;
+        if (await Command(work, run, new RunCommand.Complete(run.Claim.Epoch, work.Now)) is { } refused)
+        {
+            return refused;
+        }
+        work.Finish(run.Claim);
+        if (await Turns.LeaveQueue(work, session, run.Key) is { } stuck)
+        {
+            return stuck;
+        }
+        if (memory.NotesByModel && models.TryGetValue(state.Request.Model, out var model) && model is not OfflineModel)
+        {
+            work.Start(new Job(RunNotes.JobKind, run.Key));
+            return null;
+        }
+        var message = await blobs.Text(state.Request.Message, ct);
+        var reply = await blobs.Text(state.Reply!, ct);
+        var results = new List<ToolFinding>();
+        foreach (var result in state.Transcript.OfType<ConversationEntry.ByTool>())
+        {
+            results.Add(new(result.Name, await blobs.Text(result.Content, ct), result.IsError));
+        }
+        return await MemoryBook.WriteNotes(
+            work, session, run.Key, SessionNotes.Turn(message, reply), SessionNotes.Learning(message, reply, results), await MemoryBook.LastOf(work, run.Key), notes: null);
+    }
+}

@@ -1,0 +1,67 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Application;
+
+/// <summary>The step of a run that calls a tool.</summary>
+public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, ILogger<ToolStep> logger)
+{
+    /// <summary>Makes the call and records what came of it.</summary>
+    internal async ValueTask<Refusal?> Call(DrivenRun run, Run.Active state, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
+    {
+        if (await recorder.Context(run, state, step.Step, step.Attempt, ct) is not { } context)
+        {
+            return await recorder.Fail(run, "session_deleted", "The session was deleted.", ct);
+        }
+        var outcome = await MakeCall(context with { Granted = step.Granted }, step.Call, stop, ct);
+        var content = await blobs.Store(outcome.Text, ct);
+        return await recorder.Record(
+            run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
+            also: work => Discover(work, state.Request, run.Key, outcome.Wrote));
+    }
+
+    async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
+    {
+        // A model may write anything where a tool's name belongs.
+        using var span = Spans.Tool(toolbox.Has(call.Name) ? call.Name : "_OTHER", context);
+        try
+        {
+            var input = await blobs.Text(call.Input, ct);
+            var outcome = context.Granted is { } granted && granted.ArgsDigest != CallPolicy.ArgsDigest(input)
+                ? ToolOutcome.Error("Refused: the arguments are not those that were approved.")
+                : await toolbox.Run(context, call.Name, input, stop);
+            if (outcome.IsError)
+            {
+                span.Failed("tool_error");
+            }
+            return outcome;
+        }
+        catch (Exception e) when (e is not StorageUnavailableException && !(e is OperationCanceledException && stop.IsCancellationRequested))
+        {
+            span.Failed(e.GetType().Name);
+            LogToolFailed(logger, e, context.Run, call.Name);
+            return ToolOutcome.Error("The tool failed.");
+        }
+    }
+
+    /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
+    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, string run, IReadOnlyList<WrittenFile> written)
+    {
+        foreach (var file in written)
+        {
+            var key = Artifact.KeyOf(request.SessionId, file.Path);
+            var discover = new ArtifactCommand.Discover(
+                $"art_{key}", request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now);
+            if (await work.Do(Artifact.Aggregate, key, discover, Ids.SessionKey(request.SessionId), run) is { } refused)
+            {
+                return refused;
+            }
+        }
+        return null;
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The tool {Tool} failed in run {Run}")]
+    static partial void LogToolFailed(ILogger logger, Exception e, string run, string tool);
+}
