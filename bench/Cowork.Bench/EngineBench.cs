@@ -31,7 +31,7 @@ sealed class StorageHarness : IAsyncDisposable
     {
         var engine = Engines.New(name, new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
-        var bench = new StorageHarness(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, engine.NextTime));
+        var bench = new StorageHarness(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, CronTimes.Next));
         bench.claiming = bench.Claim();
         return bench;
     }

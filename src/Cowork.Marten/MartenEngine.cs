@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 using Marten;
 
@@ -56,7 +55,6 @@ public sealed class MartenEngine : IEngine
 
     public IAsyncProjectionStore AsyncProjections { get; }
 
-    public NextTime NextTime => CronosTimes.Next;
 
     public ICommitObserver? Observer
     {

@@ -48,7 +48,7 @@ sealed class RunHarness
 
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
-    public NextTime NextTime { get; init; } = Cron.Own;
+    public NextTime NextTime { get; init; } = CronTimes.Next;
 
     /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
     public Host AddHost(string name, params string[] leftToOthers) => new(this, name, leftToOthers);

@@ -1,3 +1,5 @@
+using Cronos;
+
 namespace Cowork.Domain.Tests;
 
 /// <summary>Named test data: fixed values, so that a failure replays.</summary>
@@ -12,6 +14,9 @@ static class A
 
     public const string Approval = "appr_01kdvkjr000000000000000005";
     public const string Artifact = "art_01kdvkjr000000000000000006";
+
+    /// <summary>Next times straight from the library: enough for zones with ordinary rules. The host's own are in CronTimesSpecs.</summary>
+    public static NextTime NextTime { get; } = static (cron, zone, after) => CronExpression.Parse(cron.Text).GetNextOccurrence(after, zone)?.ToUniversalTime();
 
     public static DateTimeOffset Later(double seconds) => Morning.AddSeconds(seconds);
 }

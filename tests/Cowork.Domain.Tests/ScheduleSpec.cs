@@ -40,7 +40,7 @@ public sealed class ScheduleSpec
     public void A_slot_that_fires_is_followed_by_the_next_one_planned_whenever_it_fired()
     {
         var late = A.Later(17);
-        var fired = Spec.Given(Created).When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, late)).Then(Triggered(A.Morning, A.Later(3600), late));
+        var fired = Spec.Given(Created).When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, late, A.NextTime)).Then(Triggered(A.Morning, A.Later(3600), late));
         Assert.Equal((A.Later(3600), A.Run), (((Schedule.Active)fired).Slot, ((Schedule.Active)fired).LastRunId));
     }
 
@@ -48,20 +48,20 @@ public sealed class ScheduleSpec
     public void A_slot_is_decided_once()
     {
         var decided = Spec.Given(Created, Triggered(A.Morning, A.Later(3600), A.Morning));
-        decided.When(new Fire(A.Morning, A.OtherRun, 1, CaughtUp: false, A.Later(1))).ThenRefused("slot_decided");
-        decided.When(new Skip(A.Morning, A.Morning, 1, "overlap", "", A.Later(1))).ThenRefused("slot_decided");
-        decided.When(new Replan(A.Morning, A.Later(1))).ThenRefused("slot_decided");
-        decided.When(new Fire(A.Later(7200), A.OtherRun, 1, CaughtUp: false, A.Later(7200))).ThenRefused("slot_decided");
+        decided.When(new Fire(A.Morning, A.OtherRun, 1, CaughtUp: false, A.Later(1), A.NextTime)).ThenRefused("slot_decided");
+        decided.When(new Skip(A.Morning, A.Morning, 1, "overlap", "", A.Later(1), A.NextTime)).ThenRefused("slot_decided");
+        decided.When(new Replan(A.Morning, A.Later(1), A.NextTime)).ThenRefused("slot_decided");
+        decided.When(new Fire(A.Later(7200), A.OtherRun, 1, CaughtUp: false, A.Later(7200), A.NextTime)).ThenRefused("slot_decided");
     }
 
     [Fact]
     public void A_skipped_slot_says_why_and_a_row_of_them_how_many()
     {
         Spec.Given(Created)
-            .When(new Skip(A.Morning, A.Morning, 1, "overlap", "The last run has not ended.", A.Later(1)))
+            .When(new Skip(A.Morning, A.Morning, 1, "overlap", "The last run has not ended.", A.Later(1), A.NextTime))
             .Then(new ScheduleSkipped(Id, A.Morning, "overlap", "The last run has not ended.", A.Later(3600), A.Later(1)));
         Spec.Given(Created)
-            .When(new Skip(A.Morning, A.Later(3 * 3600), 4, "missed", "", A.Later(4 * 3600)))
+            .When(new Skip(A.Morning, A.Later(3 * 3600), 4, "missed", "", A.Later(4 * 3600), A.NextTime))
             .Then(new ScheduleSkipped(Id, A.Morning, "missed", "", A.Later(4 * 3600), A.Later(4 * 3600), A.Later(3 * 3600), 4));
     }
 
@@ -79,14 +79,14 @@ public sealed class ScheduleSpec
     public void A_paused_schedule_has_no_slot_and_resumes_from_now()
     {
         var paused = Spec.Given(Created).When(new Pause(A.Later(10))).Then(new SchedulePaused(A.Later(10)));
-        Assert.Equal(new SlotStep.Idle(), Schedule.Next(paused, A.Later(1_000_000), Domain.Cron.Own));
+        Assert.Equal(new SlotStep.Idle(), Schedule.Next(paused, A.Later(1_000_000), A.NextTime));
         var events = new ScheduleEvent[] { Created, new SchedulePaused(A.Later(10)) };
         Spec.Given(events).When(new Pause(A.Later(11))).ThenNothing();
-        Spec.Given(events).When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(11))).ThenRefused("slot_decided");
-        Spec.Given(events).When(new Resume(A.Later(100_000)))
+        Spec.Given(events).When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(11), A.NextTime)).ThenRefused("slot_decided");
+        Spec.Given(events).When(new Resume(A.Later(100_000), A.NextTime))
             .Then(new ScheduleResumed(new Timing.Interval(3600, A.Later(103_600)), A.Later(103_600), A.Later(100_000)));
-        Spec.Given(Created).When(new Resume(A.Later(10))).ThenNothing();
-        Spec.Given(Of(Cron("0 12 * * *"), null)).When(new Resume(A.Later(10))).Then(new ScheduleResumed(Cron("0 12 * * *"), A.Later(3 * 3600), A.Later(10)));
+        Spec.Given(Created).When(new Resume(A.Later(10), A.NextTime)).ThenNothing();
+        Spec.Given(Of(Cron("0 12 * * *"), null)).When(new Resume(A.Later(10), A.NextTime)).Then(new ScheduleResumed(Cron("0 12 * * *"), A.Later(3 * 3600), A.Later(10)));
     }
 
     [Fact]
@@ -95,9 +95,9 @@ public sealed class ScheduleSpec
         Spec.Given(Created).When(new Delete(A.Later(1))).Then(new ScheduleDeleted(A.Later(1)));
         var deleted = Spec.Given(Created, new ScheduleDeleted(A.Later(1)));
         deleted.When(new Delete(A.Later(2))).ThenRefused("not_found");
-        deleted.When(new Resume(A.Later(2))).ThenRefused("not_found");
-        deleted.When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(2))).ThenRefused("not_found");
-        Assert.Equal(new SlotStep.Idle(), Schedule.Next(deleted.State, A.Later(2), Domain.Cron.Own));
+        deleted.When(new Resume(A.Later(2), A.NextTime)).ThenRefused("not_found");
+        deleted.When(new Fire(A.Morning, A.Run, 1, CaughtUp: false, A.Later(2), A.NextTime)).ThenRefused("not_found");
+        Assert.Equal(new SlotStep.Idle(), Schedule.Next(deleted.State, A.Later(2), A.NextTime));
     }
 
     /// <summary>Seconds after the first slot: how it is decided.</summary>
@@ -124,7 +124,7 @@ public sealed class ScheduleSpec
     [InlineData(60, Misfire.All, 3 * 86_400, "skip 0 to 253080, 4219")]
     [InlineData(1, Misfire.One, 315_360_000, "skip 0 to 315359997, 315359998")] // the clock was set forward by ten years
     public void What_is_missed_follows_from_the_time(long interval, Misfire misfire, double seconds, string step) =>
-        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Every(interval), A.Morning, misfire)).State, A.Later(seconds), Domain.Cron.Own)));
+        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Every(interval), A.Morning, misfire)).State, A.Later(seconds), A.NextTime)));
 
     /// <summary>The same by cron: the slots are those of a minute, of nine o'clock in Berlin, of the quarters of an hour that end a morning.</summary>
     [Theory]
@@ -139,7 +139,7 @@ public sealed class ScheduleSpec
     [InlineData("0 9 * * *", Misfire.One, 86_400 + 61, "skip 0 to 0, 1")]
     [InlineData("*/15 8-11 * * *", Misfire.None, 86_400, "skip 0 to 85500, 16")]
     public void What_is_missed_follows_from_a_cron_expression_alike(string expression, Misfire misfire, double seconds, string step) =>
-        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Cron(expression), A.Morning, misfire)).State, A.Later(seconds), Domain.Cron.Own)));
+        Assert.Equal(step, Words(Schedule.Next(Spec.Given(Of(Cron(expression), A.Morning, misfire)).State, A.Later(seconds), A.NextTime)));
 
     [Fact]
     public void After_three_days_down_a_minutes_schedule_catches_up_once_and_goes_on()
@@ -173,16 +173,16 @@ public sealed class ScheduleSpec
     public void A_clock_that_is_set_back_is_waited_for_or_gone_by(string plan, double seconds, string step)
     {
         Timing timing = plan.StartsWith("interval ", StringComparison.Ordinal) ? Every(long.Parse(plan[9..], CultureInfo.InvariantCulture)) : Cron(plan);
-        var next = timing.Next(A.Morning, Domain.Cron.Own)!.Value;
+        var next = timing.Next(A.Morning, A.NextTime)!.Value;
         var fired = Spec.Given(Of(timing, A.Morning), Triggered(A.Morning, next, A.Morning));
-        var todo = Schedule.Next(fired.State, A.Later(seconds), Domain.Cron.Own);
+        var todo = Schedule.Next(fired.State, A.Later(seconds), A.NextTime);
         var words = Words(todo);
         if (todo is SlotStep.Replan replan)
         {
             // Not at the very time that it shows now, but at the first one after it.
-            var after = (Schedule.Active)fired.When(new Replan(replan.Slot, A.Later(seconds))).ThenSome();
+            var after = (Schedule.Active)fired.When(new Replan(replan.Slot, A.Later(seconds), A.NextTime)).ThenSome();
             words += $", then {Seconds(after.Slot!.Value)}";
-            Assert.Equal(new SlotStep.Wait(after.Slot.Value), Schedule.Next(after, A.Later(seconds), Domain.Cron.Own));
+            Assert.Equal(new SlotStep.Wait(after.Slot.Value), Schedule.Next(after, A.Later(seconds), A.NextTime));
         }
         Assert.Equal(step, words);
     }
@@ -193,16 +193,16 @@ public sealed class ScheduleSpec
         var timing = Cron("30 2 * * *", "Europe/Berlin");
         var march = new DateTimeOffset(2026, 3, 28, 1, 30, 0, TimeSpan.Zero);
         var gap = new DateTimeOffset(2026, 3, 29, 1, 0, 0, TimeSpan.Zero);
-        Spec.Given(Of(timing, march)).When(new Fire(march, A.Run, 1, CaughtUp: false, march)).Then(Triggered(march, gap, march));
-        Spec.Given(Of(timing, gap)).When(new Fire(gap, A.Run, 1, CaughtUp: false, gap)).Then(Triggered(gap, new(2026, 3, 30, 0, 30, 0, TimeSpan.Zero), gap));
+        Spec.Given(Of(timing, march)).When(new Fire(march, A.Run, 1, CaughtUp: false, march, A.NextTime)).Then(Triggered(march, gap, march));
+        Spec.Given(Of(timing, gap)).When(new Fire(gap, A.Run, 1, CaughtUp: false, gap, A.NextTime)).Then(Triggered(gap, new(2026, 3, 30, 0, 30, 0, TimeSpan.Zero), gap));
     }
 
     [Fact]
     public void An_interval_ends_with_the_calendar()
     {
         var interval = new Timing.Interval(Limits.IntervalSecondsMax, new(9995, 1, 1, 0, 0, 0, TimeSpan.Zero));
-        Assert.Null(interval.Next(interval.From, Domain.Cron.Own));
-        Assert.Equal(interval.From.AddSeconds(-Limits.IntervalSecondsMax), interval.Next(interval.From.AddSeconds(-Limits.IntervalSecondsMax - 1), Domain.Cron.Own));
+        Assert.Null(interval.Next(interval.From, A.NextTime));
+        Assert.Equal(interval.From.AddSeconds(-Limits.IntervalSecondsMax), interval.Next(interval.From.AddSeconds(-Limits.IntervalSecondsMax - 1), A.NextTime));
     }
 
     /// <summary>Does what is to be done at a time until there is nothing more.</summary>
@@ -212,12 +212,12 @@ public sealed class ScheduleSpec
         var steps = new List<string>();
         while (true)
         {
-            var step = Schedule.Next(state, now, Domain.Cron.Own);
+            var step = Schedule.Next(state, now, A.NextTime);
             steps.Add(Words(step));
             ScheduleCommand? command = step switch
             {
-                SlotStep.Fire f => new Fire(f.Slot, A.Run, 1, f.CaughtUp, now),
-                SlotStep.Skip s => new Skip(s.Slot, s.Through, s.Count, Schedule.Missed, "", now),
+                SlotStep.Fire f => new Fire(f.Slot, A.Run, 1, f.CaughtUp, now, A.NextTime),
+                SlotStep.Skip s => new Skip(s.Slot, s.Through, s.Count, Schedule.Missed, "", now, A.NextTime),
                 _ => null,
             };
             if (command is null)

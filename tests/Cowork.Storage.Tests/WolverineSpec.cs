@@ -1,7 +1,7 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Marten;
 using Cowork.Domain;
+using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Testing;
 
@@ -268,7 +268,7 @@ public sealed class WolverineSpec : StorageHarness
 
     static (CommandHandler Known, ICommandExecutor Sent) Over(MartenEngine engine)
     {
-        var commands = new CommandHandler(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, engine.NextTime);
+        var commands = new CommandHandler(engine.Log, engine.Snapshots, [.. ReadModels.All, Chain.Tallies], TimeProvider.System, CronTimes.Next);
         return (commands, engine.Over(commands));
     }
 

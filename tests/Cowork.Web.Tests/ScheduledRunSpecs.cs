@@ -232,6 +232,13 @@ public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost
     [InlineData("cron=@daily&from=2026-01-01T09:00%2B09:00&count=1", """{"next":["2026-01-02T00:00:00.000Z"]}""")]
     [InlineData("cron=0%200%2029%202%20*&from=2026-01-01T00:00:00.5Z&count=2", """{"next":["2028-02-29T00:00:00.000Z","2032-02-29T00:00:00.000Z"]}""")]
     [InlineData("cron=0%200%201%201%20*&from=9997-01-01T00:00:00Z&count=9", """{"next":["9998-01-01T00:00:00.000Z","9999-01-01T00:00:00.000Z"]}""")]
+    [InlineData("cron=@daily&from=9999-12-31T23:59:59Z", """{"next":[]}""")]
+    [InlineData("cron=@daily&timezone=Europe/Berlin&count=1&from=9999-12-31T23:59:59Z", """{"next":[]}""")]
+    [InlineData("cron=@daily&timezone=America/New_York&count=1&from=9999-12-31T23:59:59Z", """{"next":[]}""")]
+    [InlineData("cron=*%20*%20*%20*%20*&from=9999-12-31T23:58:00Z", """{"next":["9999-12-31T23:59:00.000Z"]}""")]
+    [InlineData("cron=@daily&count=1&from=0001-01-01T00:00:00Z", """{"next":["0001-01-02T00:00:00.000Z"]}""")]
+    [InlineData("cron=@daily&timezone=Europe/Berlin&count=1&from=0001-01-01T00:00:00Z", """{"next":["0001-01-01T23:06:00.000Z"]}""")]
+    [InlineData("cron=@daily&timezone=America/New_York&count=1&from=0001-01-01T00:00:00Z", """{"next":["0001-01-01T04:57:00.000Z"]}""")]
     public async Task A_cron_expression_is_previewed(string query, string answer) =>
         Assert.Equal(answer, (await http.Get($"/api/v1/schedules/preview?{query}")).Is(200).Text);
 
@@ -259,6 +266,8 @@ public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost
     [InlineData("cron=@daily&count=1001", "invalid_request", "count")]
     [InlineData("cron=@daily&count=x", "invalid_request", "count")]
     [InlineData("cron=@daily&from=yesterday", "invalid_request", "from")]
+    [InlineData("cron=@daily&from=0001-01-01T00:00:00%2B14:00", "invalid_request", "from")] // before the calendar, in UTC
+    [InlineData("cron=0%200%2030%202%20*&from=9999-12-31T23:59:59Z", "invalid_cron", "cron")]
     [InlineData("cron=@daily&from=2026-02-30T00:00:00Z", "invalid_request", "from")]
     public async Task What_cannot_be_previewed_is_refused(string query, string code, string place)
     {

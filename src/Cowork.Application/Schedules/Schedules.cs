@@ -65,7 +65,7 @@ public sealed record ResumeSchedule(string Schedule, RequestKey? Header = null) 
     [JsonIgnore]
     public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
-    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now), Header, Answer);
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now, work.NextTime), Header, Answer);
 }
 
 /// <summary>Deletes a schedule; runs that it started go on.</summary>
@@ -101,7 +101,7 @@ public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot,
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var before = await work.State(Domain.Schedule.Aggregate, Schedule);
-        var fire = new ScheduleCommand.Fire(Slot, Turn.RunId, Turn.Source!.SkillVersion!.Value, CaughtUp, work.Now);
+        var fire = new ScheduleCommand.Fire(Slot, Turn.RunId, Turn.Source!.SkillVersion!.Value, CaughtUp, work.Now, work.NextTime);
         if (await ScheduleWork.Do(work, Schedule, fire, Ids.Key(Turn.RunId, "run")) is { } decided)
         {
             return decided;
@@ -127,7 +127,8 @@ public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot,
 public sealed record SkipSlots(string Schedule, Claim Claim, DateTimeOffset Slot, DateTimeOffset Through, long? Count, string Reason, string Detail) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
-        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Skip(Slot, Through, Count, Reason, Detail, work.Now)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
+        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Skip(Slot, Through, Count, Reason, Detail, work.Now, work.NextTime))
+            ?? await ScheduleWork.GoOn(work, Schedule, Claim);
 }
 
 /// <summary>Plans anew after the clock was set back.</summary>
@@ -137,7 +138,7 @@ public sealed record SkipSlots(string Schedule, Claim Claim, DateTimeOffset Slot
 public sealed record ReplanSchedule(string Schedule, Claim Claim, DateTimeOffset Slot) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
-        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Replan(Slot, work.Now)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
+        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Replan(Slot, work.Now, work.NextTime)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
 }
 
 /// <summary>What the commands to schedules have in common.</summary>
@@ -147,8 +148,7 @@ static class ScheduleWork
     public static async ValueTask<Refusal?> Do(UnitOfWork work, string schedule, ScheduleCommand command, string? run = null)
     {
         var plan = Schedule.PlanOf(await work.State(Schedule.Aggregate, schedule));
-        var asked = command with { NextTime = work.NextTime };
-        return await work.Do(Schedule.Aggregate, schedule, asked, plan is null ? null : Ids.SessionKey(plan.Target.SessionId), run);
+        return await work.Do(Schedule.Aggregate, schedule, command, plan is null ? null : Ids.SessionKey(plan.Target.SessionId), run);
     }
 
     public static async ValueTask<Refusal?> Change(

@@ -1,5 +1,3 @@
-using Cowork.Domain;
-
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -66,9 +64,6 @@ public interface IEngine : IAsyncDisposable
 
     /// <summary>Where commands go on this engine: straight to the one who executes them, or by its message bus.</summary>
     ICommandExecutor Over(CommandHandler commands) => commands;
-
-    /// <summary>Finds next times of cron expressions: the domain, or a library that the engine brings along.</summary>
-    NextTime NextTime => Cron.Own;
 
     /// <summary>Hears of commits. Set it before the start: what listens to the log usually needs the log first.</summary>
     ICommitObserver? Observer { get; set; }

@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 
 namespace Cowork.Domain;
 
-/// <summary>Reads the text of a cron expression.</summary>
+/// <summary>Checks the text of a cron expression and says in words what is wrong with it. What passes here, the Cronos library reads (a spec holds the two together).</summary>
 static class CronText
 {
     static readonly CronField Minute = new("minute", 0, 59, []);
@@ -42,20 +42,19 @@ static class CronText
             return (null, $"An expression has five fields, minute, hour, day of month, month and day of week; this one has {parts.Length}.");
         }
         var fields = parts.Zip([Minute, Hour, DayOfMonth, Month, DayOfWeek], (part, field) => new CronFieldText(field, part)).ToArray();
-        var (minutes, hours, months) = (fields[0].Set(), fields[1].Set(), fields[3].Set());
-        var (daysOfMonth, daysOfWeek) = (fields[2].DaysOfMonth(), fields[4].DaysOfWeek());
+        fields[0].Read();
+        fields[1].Read();
+        fields[2].ReadDaysOfMonth();
+        fields[3].Read();
+        fields[4].ReadDaysOfWeek();
         return fields.Select(f => f.Fault).FirstOrDefault(fault => fault is not null) is { } fault
             ? (null, fault)
-            : (new(text, minutes, hours, daysOfMonth, months, daysOfWeek, fields[0].IsInterval || fields[1].IsInterval), null);
+            : (new(text, fields[0].IsInterval || fields[1].IsInterval), null);
     }
 }
 
 /// <param name="Names">Of the values from <paramref name="First"/> on.</param>
-sealed record CronField(string Name, int First, int Last, IReadOnlyList<string> Names)
-{
-    /// <summary>The last value before the first one comes again: a week has no eighth day.</summary>
-    public int Turn => Names.Count > 0 ? First + Names.Count - 1 : Last;
-}
+sealed record CronField(string Name, int First, int Last, IReadOnlyList<string> Names);
 
 /// <summary>One field of an expression, read from left to right. What is read after a fault means nothing.</summary>
 sealed class CronFieldText(CronField field, string text)
@@ -70,102 +69,114 @@ sealed class CronFieldText(CronField field, string text)
     /// <summary>A star, a range or a step stands in it.</summary>
     public bool IsInterval { get; private set; }
 
-    public ulong Set() => Ended(Star() ?? List(Value()));
-
-    public Cron.DaysOfMonth DaysOfMonth()
+    public void Read()
     {
-        if (Star() is { } all)
+        if (!Star())
         {
-            return new(Ended(all));
+            Value();
+            List();
         }
+        End();
+    }
+
+    public void ReadDaysOfMonth()
+    {
         if (Take('L'))
         {
-            var back = Take('-') ? Number(0, field.Last - 1) : 0;
-            return Ended(new Cron.DaysOfMonth(0, back, Take('W')));
+            if (Take('-'))
+            {
+                Number(0, field.Last - 1);
+            }
+            Take('W');
         }
-        var day = Value();
-        return Ended(Take('W') ? new Cron.DaysOfMonth(1UL << day, NearestWeekday: true) : new(List(day)));
-    }
-
-    public Cron.DaysOfWeek DaysOfWeek()
-    {
-        if (Star() is { } all)
+        else if (!Star())
         {
-            return new(Ended(all));
+            Value();
+            if (!Take('W'))
+            {
+                List();
+            }
         }
-        var day = Value();
-        var one = Values(day, day, 1);
-        return Ended(Take('L') ? new Cron.DaysOfWeek(one, Last: true) : Take('#') ? new(one, Nth: Number(1, 5)) : new(List(day)));
+        End();
     }
 
-    /// <summary>A star with its step; null: there is none.</summary>
-    ulong? Star()
+    public void ReadDaysOfWeek()
+    {
+        if (!Star())
+        {
+            Value();
+            if (Take('#'))
+            {
+                Number(1, 5);
+            }
+            else if (!Take('L'))
+            {
+                List();
+            }
+        }
+        End();
+    }
+
+    /// <summary>A star with its step; false: there is none.</summary>
+    bool Star()
     {
         if (!Take('*') && !Take('?'))
         {
-            return null;
+            return false;
         }
         IsInterval = true;
-        return Values(field.First, field.Last, Take('/') ? Number(1, field.Last) : 1);
+        Step();
+        return true;
     }
 
-    ulong List(int first)
+    /// <summary>What follows the first value of a list.</summary>
+    void List()
     {
-        var set = Range(first);
+        Range();
         while (Take(','))
         {
-            set |= Range(Value());
+            Value();
+            Range();
         }
-        return set;
     }
 
-    ulong Range(int low)
+    /// <summary>What makes a value the first one of a range or of steps.</summary>
+    void Range()
     {
         if (Take('-'))
         {
             IsInterval = true;
-            var high = Value();
-            return Values(low, high, Take('/') ? Number(1, field.Last) : 1);
+            Value();
         }
+        Step();
+    }
+
+    void Step()
+    {
         if (Take('/'))
         {
             IsInterval = true;
-            return Values(low, field.Last, Number(1, field.Last));
+            Number(1, field.Last);
         }
-        return Values(low, low, 1);
     }
 
-    /// <summary>The values from one to another; when that is less, through the field's end and on from its beginning, the steps going on.</summary>
-    ulong Values(int low, int high, int step)
+    void Value()
     {
-        var set = 0UL;
-        var length = field.Turn - field.First + 1;
-        // A Sunday that is called 7 lies behind the week's end: as in Cronos, steps of more than one day begin there and leave it out.
-        for (var value = low > field.Turn && high < low && step > 1 ? low + step : low; value <= (high < low ? high + length : high); value += step)
+        if (at >= text.Length || !char.IsAsciiLetter(text[at]))
         {
-            set |= 1UL << (value > field.Turn ? value - length : value);
+            Number(field.First, field.Last);
         }
-        return set;
+        else if (field.Names.Any(name => string.Compare(text, at, name, 0, NameChars, StringComparison.OrdinalIgnoreCase) == 0))
+        {
+            at += NameChars;
+        }
+        else
+        {
+            Wrong($"\"{text[at..]}\" is no value of this field.");
+        }
     }
 
-    int Value()
-    {
-        if (at < text.Length && char.IsAsciiLetter(text[at]))
-        {
-            for (var i = 0; i < field.Names.Count; i++)
-            {
-                if (string.Compare(text, at, field.Names[i], 0, NameChars, StringComparison.OrdinalIgnoreCase) == 0)
-                {
-                    at += NameChars;
-                    return field.First + i;
-                }
-            }
-            return Wrong($"\"{text[at..]}\" is no value of this field.");
-        }
-        return Number(field.First, field.Last);
-    }
-
-    int Number(int least, int most)
+    void Number(int least, int most)
     {
         var end = at;
         while (end < text.Length && char.IsAsciiDigit(text[end]))
@@ -175,22 +186,20 @@ sealed class CronFieldText(CronField field, string text)
         var digits = text[at..end];
         if (digits.Length == 0)
         {
-            return Wrong(at < text.Length ? $"a number is wanted before \"{text[at..]}\"." : "a number is wanted at its end.");
+            Wrong(at < text.Length ? $"a number is wanted before \"{text[at..]}\"." : "a number is wanted at its end.");
         }
-        if (digits.Length > 2 || !int.TryParse(digits, out var number) || number < least || number > most)
+        else if (digits.Length > 2 || !int.TryParse(digits, out var number) || number < least || number > most)
         {
-            return Wrong($"{digits} is not from {least} to {most}.");
+            Wrong($"{digits} is not from {least} to {most}.");
         }
-        at = end;
-        return number;
+        else
+        {
+            at = end;
+        }
     }
 
-    /// <summary>Notes a fault. Answers what any field could hold, also as a step.</summary>
-    int Wrong(string why)
-    {
-        Fault ??= $"{field.Name} \"{text}\": {why}";
-        return 1;
-    }
+    /// <summary>Notes a fault; only the first one counts.</summary>
+    void Wrong(string why) => Fault ??= $"{field.Name} \"{text}\": {why}";
 
     bool Take(char c)
     {
@@ -202,12 +211,11 @@ sealed class CronFieldText(CronField field, string text)
         return true;
     }
 
-    T Ended<T>(T read)
+    void End()
     {
-        if (at < text.Length && Fault is null)
+        if (at < text.Length)
         {
             Wrong($"\"{text[at..]}\" cannot stand there.");
         }
-        return read;
     }
 }

@@ -6,9 +6,6 @@ namespace Cowork.Domain;
 /// <summary>Commands to a schedule. Those that decide a slot name it: one that is not the next one any more is refused with <c>slot_decided</c>.</summary>
 public abstract record ScheduleCommand(DateTimeOffset Now)
 {
-    /// <summary>Who finds the slot that comes after.</summary>
-    public NextTime NextTime { get; init; } = Cron.Own;
-
     /// <param name="By">The principal for which the schedule's runs act.</param>
     /// <param name="First">Its first slot; null: it begins paused.</param>
     public sealed record Create(
@@ -18,7 +15,7 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     public sealed record Pause(DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Goes on from now: what would have been meanwhile is not missed.</summary>
-    public sealed record Resume(DateTimeOffset Now) : ScheduleCommand(Now);
+    public sealed record Resume(DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
 
     public sealed record Delete(DateTimeOffset Now) : ScheduleCommand(Now);
 
@@ -26,15 +23,16 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     public sealed record Trigger(string RunId, int SkillVersion, DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>The slot's run starts.</summary>
-    public sealed record Fire(DateTimeOffset Slot, string RunId, int SkillVersion, bool CaughtUp, DateTimeOffset Now) : ScheduleCommand(Now);
+    public sealed record Fire(DateTimeOffset Slot, string RunId, int SkillVersion, bool CaughtUp, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
 
     /// <summary>The slot, or a row of slots up to another one, has no run.</summary>
     /// <param name="Count">How many slots that are; null: too many to be counted.</param>
-    public sealed record Skip(DateTimeOffset Slot, DateTimeOffset Through, long? Count, string Reason, string Detail, DateTimeOffset Now) : ScheduleCommand(Now);
+    public sealed record Skip(DateTimeOffset Slot, DateTimeOffset Through, long? Count, string Reason, string Detail, DateTimeOffset Now, NextTime NextTime)
+        : ScheduleCommand(Now);
 
     /// <summary>The clock was set back: the plan begins anew by what it shows now.</summary>
     /// <param name="Slot">The one that was next.</param>
-    public sealed record Replan(DateTimeOffset Slot, DateTimeOffset Now) : ScheduleCommand(Now);
+    public sealed record Replan(DateTimeOffset Slot, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
 }
 
 /// <summary>Facts about a schedule. Those after which another slot comes next say which: what was planned must not change with the rules of a time zone.</summary>

@@ -56,11 +56,12 @@ public abstract record Timing
         /// <summary>The times that somebody asks for, or what is wrong with them.</summary>
         /// <param name="expressionAt">Where in the request the expression stands.</param>
         /// <param name="zoneAt">Where in the request the zone stands.</param>
-        public static (Times? Times, Refusal? Refused) Of(
-            string expression, string zone, DateTimeOffset now, string expressionAt, string zoneAt, NextTime nextTime) =>
+        public static (Times? Times, Refusal? Refused) Of(string expression, string zone, string expressionAt, string zoneAt, NextTime nextTime) =>
             Cron.Parse(expression) is { Fault: { } fault } ? (null, Refusal.Invalid("invalid_cron", expressionAt, fault))
             : TimeZones.Find(zone) is null ? (null, Refusal.Invalid("unknown_time_zone", zoneAt, $"There is no time zone \"{zone}\" here; a name is wanted like Europe/Berlin."))
-            : new Times(expression, zone) is var times && times.Next(now, nextTime) is null ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
+            // Not asked from the request's own time: close to the calendar's end nothing comes any more of an expression that is right.
+            : new Times(expression, zone) is var times && times.Next(DateTimeOffset.UnixEpoch, nextTime) is null
+                ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
             : (times, null);
 
         public override TimeSpan SetBackBorne => Read().Cron.IsInterval ? Grace : Correction;

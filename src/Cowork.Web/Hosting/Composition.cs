@@ -1,6 +1,7 @@
 using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Operations;
@@ -63,7 +64,7 @@ static class Composition
         services.AddSingleton<IReadOnlyList<IAsyncProjection>>(ReadModels.AsyncProjections);
         services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.NextTime);
+        services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
         services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Over(all.GetRequiredService<CommandHandler>()));
         services.AddSingleton<FeedHub>();

@@ -3,7 +3,7 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Platform;
 
-/// <param name="Next">UTC, one after the other; fewer than asked for when no more come.</param>
+/// <param name="Next">UTC, one after the other; fewer than asked for when no more come before the end of the year 9999.</param>
 public sealed record SchedulePreview(IReadOnlyList<DateTimeOffset> Next);
 
 static class SchedulePreviews
@@ -23,7 +23,7 @@ static class SchedulePreviews
     {
         var (cron, zone, count) = (Cron.Read(http), Zone.Read(http), Count.Read(http));
         var at = From.Read(http) ?? clock.GetUtcNow();
-        var (times, refused) = Timing.Times.Of(cron, zone, at, Cron.Name, Zone.Name, nextTime);
+        var (times, refused) = Timing.Times.Of(cron, zone, Cron.Name, Zone.Name, nextTime);
         if (times is null)
         {
             return ErrorResult.Of(refused!);

@@ -1,4 +1,4 @@
-namespace Cowork.Domain;
+namespace Cowork.Application;
 
 /// <summary>
 /// What a zone's clocks show, and when. It asks the zone only for its offset at an instant, which is always one: what a local time means, when clocks are
