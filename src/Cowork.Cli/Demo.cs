@@ -8,12 +8,12 @@ using Cowork.Projections;
 namespace Cowork.Cli;
 
 /// <summary>
-/// <c>cowork demo</c>: a tour of the real thing over a real file. It starts a host of its own on a fresh data directory, talks to it over HTTP as any
-/// client would, and leaves nothing behind but the bundle that it fetched.
+/// <c>cowork demo</c> gives a tour on a real file. It starts a host on a fresh data directory, calls it over HTTP as any client does, and leaves nothing
+/// behind except the trace bundle that it fetched.
 /// </summary>
 static class Demo
 {
-    static readonly TimeSpan StartMax = TimeSpan.FromMinutes(1);
+    static readonly TimeSpan Deadline = TimeSpan.FromMinutes(1);
 
     public static async Task<int> Run(string[] options)
     {
@@ -31,7 +31,7 @@ static class Demo
         var data = Directory.CreateTempSubdirectory("cowork-demo-").FullName;
         try
         {
-            Title("A host of its own, with a PostgreSQL of its own");
+            Title("The demo starts a host with a private PostgreSQL");
             await using var running = await Host.Start(host, data);
             Say($"{running.Http.BaseAddress}, data in {data}");
             await Tour(running.Http, data, file);
@@ -45,67 +45,67 @@ static class Demo
 
     static async Task Tour(HttpClient http, string data, string file)
     {
-        Title("A session over a folder with a real file");
+        Title("A session on a folder with a real file");
         var workspace = Path.Combine(data, "workspaces", "demo");
         Directory.CreateDirectory(workspace);
         File.Copy(file, Path.Combine(workspace, "airports.csv"));
         await Send(http, HttpMethod.Post, "/sessions", new { session_id = "demo", workspace_path = workspace, metadata = new { team = "tour" } });
 
-        Title("The session's feed, live, while the agent works");
-        using var following = new CancellationTokenSource();
-        var feed = Follow(http, "/sessions/demo/events/stream", following.Token);
+        Title("The session's live feed while the agent works");
+        using var feedEnd = new CancellationTokenSource();
+        var feed = Follow(http, "/sessions/demo/events/stream", feedEnd.Token);
 
         const string question = "Which airport is in Barrow, Alaska?";
         var turn = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
         var tools = "/tool search_files {\"query\": \"Barrow\", \"limit\": 3}\n/say That is what the file says about Barrow.";
         await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = tools });
 
-        Title("The agent wants to write a report into the workspace: that waits for a person");
+        Title("The agent wants to write a report into the workspace and waits for an approval");
         var report = "/tool write_file {\"path\":\"report.md\",\"content\":\"# Barrow\\n\\nBRW, the northernmost airport of the file.\\n\"}\n"
             + "/tool write_file {\"path\":\".anton/output/barrow.csv\",\"content\":\"iata,latitude\\nBRW,71.2854475\\n\"}\n/say The report is written.";
-        var waiting = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = report });
-        var reporting = waiting.GetProperty("run_id").GetString();
+        var suspended = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = report });
+        var reportRun = suspended.GetProperty("run_id").GetString();
         Say($"report.md is {(File.Exists(Path.Combine(workspace, "report.md")) ? "there" : "not there yet")}");
         var pending = (await Get(http, "/approvals?session_id=demo")).GetProperty("approvals")[0].GetProperty("approval_id").GetString();
         await Send(http, HttpMethod.Post, $"/approvals/{pending}/decision", new { approved = true, note = "go ahead" });
-        await Ended(http, $"/runs/{reporting}");
+        await WaitForEnd(http, $"/runs/{reportRun}");
         Say($"report.md: {(await File.ReadAllTextAsync(Path.Combine(workspace, "report.md"))).ReplaceLineEndings(" ")}");
-        await Get(http, $"/runs/{reporting}/artifacts");
+        await Get(http, $"/runs/{reportRun}/artifacts");
 
-        Title("The same request again: the same run, nothing done twice");
+        Title("The same request again returns the same run and does nothing twice");
         await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
-        await following.CancelAsync();
+        await feedEnd.CancelAsync();
         await feed;
 
-        Title("What proves it: the run's trace bundle, checked without the server");
+        Title("The run's trace bundle proves what happened, checked without the server");
         var run = turn.GetProperty("run_id").GetString()!;
         var bundle = await http.GetByteArrayAsync($"/runs/{run}/trace");
-        var kept = Path.Combine(Path.GetTempPath(), $"{run}.json");
-        await File.WriteAllBytesAsync(kept, bundle);
-        Say($"GET /runs/{run}/trace → {bundle.Length} bytes, kept as {kept}");
+        var path = Path.Combine(Path.GetTempPath(), $"{run}.json");
+        await File.WriteAllBytesAsync(path, bundle);
+        Say($"GET /runs/{run}/trace → {bundle.Length} bytes, saved as {path}");
         Check(bundle, expectSound: true);
 
-        Title("One byte of the answer changed: found, and named");
+        Title("The verifier finds and names one changed byte of the answer");
         var at = bundle.AsSpan().IndexOf("Barrow"u8);
         bundle[at] = (byte)'C';
         Say($"byte {at}: B → C");
         Check(bundle, expectSound: false);
-        Say($"\nTry it: ./cowork verify {kept}");
+        Say($"\nTry it: ./cowork verify {path}");
     }
 
     static void Check(byte[] bundle, bool expectSound)
     {
         var (report, fault) = TraceVerifier.Verify(bundle);
-        Say(report is not null ? $"sound: {report.Status}, {report.Events} events, head {report.Head}" : $"NOT sound: {fault!.Place}: {fault.What}");
+        Say(report is not null ? $"sound: {report.Status}, {report.Events} events, head {report.Head}" : $"NOT sound: {fault!.Location}: {fault.Message}");
         if (report is not null != expectSound)
         {
-            throw new InvalidOperationException("The verifier is wrong about the bundle.");
+            throw new InvalidOperationException("The verifier gave the wrong verdict on the bundle.");
         }
     }
 
     static async Task<JsonElement> Send(HttpClient http, HttpMethod method, string path, object body)
     {
-        var json = JsonSerializer.Serialize(body, Plain);
+        var json = JsonSerializer.Serialize(body, RelaxedJson);
         Say($"{method} {path} {json}");
         using var request = new HttpRequestMessage(method, path) { Content = new StringContent(json, Encoding.UTF8, "application/json") };
         using var response = await http.SendAsync(request);
@@ -122,20 +122,20 @@ static class Demo
         return answer;
     }
 
-    static async Task Ended(HttpClient http, string run)
+    static async Task WaitForEnd(HttpClient http, string run)
     {
         var clock = Stopwatch.StartNew();
         while ((await http.GetFromJsonAsync<JsonElement>(run)).GetProperty("status").GetString() is not ("completed" or "failed" or "cancelled"))
         {
-            if (clock.Elapsed > StartMax)
+            if (clock.Elapsed > Deadline)
             {
-                throw new InvalidOperationException("The run does not end.");
+                throw new InvalidOperationException($"The run {run} did not end within {Deadline}.");
             }
             await Task.Delay(20);
         }
     }
 
-    static readonly JsonSerializerOptions Plain = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    static readonly JsonSerializerOptions RelaxedJson = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     static async Task Follow(HttpClient http, string path, CancellationToken ct)
     {
@@ -155,7 +155,7 @@ static class Demo
         }
         catch (OperationCanceledException) when (ct.IsCancellationRequested)
         {
-            // The tour goes on without the feed.
+            // The tour ends the feed.
         }
     }
 
@@ -163,7 +163,7 @@ static class Demo
 
     static void Say(string text) => Console.WriteLine(text);
 
-    /// <summary>A host as a child process.</summary>
+    /// <summary>A host in a child process.</summary>
     sealed class Host(Process process, HttpClient http) : IAsyncDisposable
     {
         public HttpClient Http => http;
@@ -172,22 +172,22 @@ static class Demo
         {
             var port = FreePort();
             var start = new ProcessStartInfo("dotnet", [dll, "--port", port.ToString(), "--data", data]) { RedirectStandardOutput = true, RedirectStandardError = true };
-            // The tour wants a database of its own even where the shell names another.
+            // The demo uses a private database even where the environment names another one.
             foreach (var name in new[] { "ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST" })
             {
                 start.Environment.Remove(name);
             }
             var log = new StringBuilder();
             var process = Process.Start(start)!;
-            process.OutputDataReceived += (_, line) => Keep(line.Data);
-            process.ErrorDataReceived += (_, line) => Keep(line.Data);
+            process.OutputDataReceived += (_, line) => AddToLog(line.Data);
+            process.ErrorDataReceived += (_, line) => AddToLog(line.Data);
             process.BeginOutputReadLine();
             process.BeginErrorReadLine();
             var host = new Host(process, new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") });
             var clock = Stopwatch.StartNew();
             while (!await host.IsReady())
             {
-                if (process.HasExited || clock.Elapsed > StartMax)
+                if (process.HasExited || clock.Elapsed > Deadline)
                 {
                     await host.DisposeAsync();
                     throw new InvalidOperationException($"The host did not start:\n{log}");
@@ -196,7 +196,7 @@ static class Demo
             }
             return host;
 
-            void Keep(string? line)
+            void AddToLog(string? line)
             {
                 lock (log)
                 {

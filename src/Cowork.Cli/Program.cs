@@ -1,6 +1,6 @@
 using Cowork.Cli;
 
-// Exit codes: 0 it is so, 1 it is not, 2 the question was wrong.
+// Exit codes: 0 success, 1 failure, 2 wrong usage.
 return args switch
 {
     ["doctor", .. var options] => await Doctor.Run(options),
@@ -8,5 +8,5 @@ return args switch
     ["rebuild", .. var options] => await Rebuild.Run(options),
     ["verify", .. var files] => await Verify.Run(files),
     ["help"] or ["--help"] or ["-h"] => Usage.Print(Console.Out, 0),
-    _ => Usage.Print(Console.Error, 2),
+    _ => Usage.Print(Console.Error, Usage.Error),
 };

@@ -4,37 +4,25 @@ using Cowork.Projections;
 
 namespace Cowork.Cli;
 
-/// <summary><c>cowork rebuild</c>: makes the read models anew from the log, beside the live ones, while hosts go on; <c>--check</c> only compares.</summary>
+/// <summary><c>cowork rebuild</c> rebuilds the read models from the log beside the live ones, while hosts run; with <c>--check</c> it only compares them.</summary>
 static class Rebuild
 {
     public static async Task<int> Run(string[] options)
     {
-        var data = "data";
-        var check = false;
-        for (var i = 0; i < options.Length; i++)
+        if (CommandOptions.Read("rebuild", "--check", options) is not { } given)
         {
-            switch (options[i])
-            {
-                case "--check":
-                    check = true;
-                    break;
-                case "--data" when i + 1 < options.Length:
-                    data = options[++i];
-                    break;
-                default:
-                    return Usage.Wrong($"rebuild does not know {options[i]}, or misses its value");
-            }
+            return Usage.Error;
         }
-        if (await Database(data) is not { } database)
+        if (await FindDatabase(given.Data) is not { } database)
         {
-            Console.Error.WriteLine($"cowork: no private database runs on {Path.GetFullPath(data)}, and ConnectionStrings__Cowork names none.");
+            Console.Error.WriteLine($"cowork: no private database runs in {given.Data}, and ConnectionStrings__Cowork names no other one.");
             return 1;
         }
         await using var engine = new NpgsqlEngine(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables));
         try
         {
             await engine.StartAsync(CancellationToken.None);
-            return check ? await Check(engine.Rows) : await All(engine.Rows);
+            return given.HasFlag ? await Compare(engine.Rows) : await RebuildAll(engine.Rows);
         }
         catch (Exception e) when (e is StorageUnavailableException or FoldException)
         {
@@ -43,16 +31,17 @@ static class Rebuild
         }
     }
 
-    static async Task<string?> Database(string data) =>
-        Named("ConnectionStrings__Cowork") ?? Named("DATABASE_URL") ?? PostgresAddress.FromVariables(Environment.GetEnvironmentVariable)
-            ?? await PrivatePostgres.FindRunning(Path.Combine(Path.GetFullPath(data), "postgres"), CancellationToken.None);
+    /// <summary>The connection string of the configured database, else of the private one that runs; null: there is neither.</summary>
+    static async Task<string?> FindDatabase(string data) =>
+        FromVariable("ConnectionStrings__Cowork") ?? FromVariable("DATABASE_URL") ?? PostgresAddress.FromVariables(Environment.GetEnvironmentVariable)
+            ?? await PrivatePostgres.FindRunning(Path.Combine(data, "postgres"), CancellationToken.None);
 
-    static string? Named(string variable) =>
-        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } named ? PostgresAddress.Parse(named) : null;
+    static string? FromVariable(string variable) =>
+        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } address ? PostgresAddress.Parse(address) : null;
 
-    static async Task<int> All(IRows rows)
+    static async Task<int> RebuildAll(IRows rows)
     {
-        var whole = true;
+        var succeeded = true;
         foreach (var model in ReadModels.Tables)
         {
             try
@@ -61,21 +50,21 @@ static class Rebuild
             }
             catch (Exception e) when (e is FoldException or InvalidOperationException)
             {
-                whole = false;
-                Console.Error.WriteLine($"{model.Table}: left as it is. {e.Message}");
+                succeeded = false;
+                Console.Error.WriteLine($"{model.Table}: not rebuilt, the old rows stay. {e.Message}");
             }
         }
-        return whole ? 0 : 1;
+        return succeeded ? 0 : 1;
     }
 
-    static async Task<int> Check(IRows rows)
+    static async Task<int> Compare(IRows rows)
     {
         var equal = true;
         foreach (var model in ReadModels.Tables)
         {
             var difference = await rows.FindDifference(model, CancellationToken.None);
             equal &= difference is null;
-            Console.WriteLine(difference is null ? $"{model.Table}: as the log makes it" : $"{model.Table}: NOT as the log makes it, first at {difference}");
+            Console.WriteLine(difference is null ? $"{model.Table}: equal to the log" : $"{model.Table}: NOT equal to the log, first at {difference}");
         }
         return equal ? 0 : 1;
     }

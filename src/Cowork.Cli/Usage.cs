@@ -2,26 +2,29 @@ namespace Cowork.Cli;
 
 static class Usage
 {
+    /// <summary>The exit code of a wrong call.</summary>
+    public const int Error = 2;
+
     const string Text = """
         usage: cowork COMMAND
 
-          demo                                       a guided tour on a real file
-          rebuild [--check] [--data DIR]             the read models anew from the log, or only compared with it
-          verify FILE…                               checks trace bundles with nothing but the files
-          doctor [--data DIR]                        what is here, what is missing, and what mends it
-          doctor --connection-string [--data DIR]    of the private database that runs
+          demo                                       gives a guided tour on a real file
+          rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
+          verify FILE…                               checks trace bundles offline
+          doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
+          doctor --connection-string [--data DIR]    prints the connection string of the private database that runs
         """;
 
-    public static int Print(TextWriter to, int exitCode)
+    public static int Print(TextWriter output, int exitCode)
     {
-        to.WriteLine(Text);
+        output.WriteLine(Text);
         return exitCode;
     }
 
-    /// <summary>A wrong call: what was wrong with it, and how it should look.</summary>
-    public static int Wrong(string what)
+    /// <summary>Prints the error and the usage. Answers <see cref="Error"/>.</summary>
+    public static int Wrong(string error)
     {
-        Console.Error.WriteLine($"cowork: {what}");
-        return Print(Console.Error, 2);
+        Console.Error.WriteLine($"cowork: {error}");
+        return Print(Console.Error, Error);
     }
 }

@@ -2,14 +2,14 @@ using Cowork.Projections;
 
 namespace Cowork.Cli;
 
-/// <summary><c>cowork verify FILE…</c>: checks trace bundles with nothing but the files.</summary>
+/// <summary><c>cowork verify FILE…</c> checks trace bundles offline.</summary>
 static class Verify
 {
     public static async Task<int> Run(string[] files)
     {
         if (files.Length == 0 || files.Any(file => file.StartsWith('-') && file != "-"))
         {
-            return Usage.Wrong("verify wants files; - reads standard input.");
+            return Usage.Wrong("verify needs files; - is standard input");
         }
         var sound = true;
         foreach (var file in files)
@@ -22,7 +22,7 @@ static class Verify
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
                 Console.Error.WriteLine($"{file}: {e.Message}");
-                return 2;
+                return Usage.Error;
             }
             var (report, fault) = TraceVerifier.Verify(bytes);
             if (report is not null)
@@ -34,7 +34,7 @@ static class Verify
             else
             {
                 sound = false;
-                Console.WriteLine($"{file}: NOT sound. {fault!.Place}: {fault.What}");
+                Console.WriteLine($"{file}: NOT sound. {fault!.Location}: {fault.Message}");
             }
         }
         return sound ? 0 : 1;

@@ -30,8 +30,8 @@ public sealed class CliSpecs : IDisposable
         }
         var (code, output) = await Cowork(database, "rebuild", "--check");
         Assert.Equal(1, code);
-        Assert.Contains("runs: NOT as the log makes it, first at default", output);
-        Assert.Contains("metrics: NOT as the log makes it, first at default tenant", output);
+        Assert.Contains("runs: NOT equal to the log, first at default", output);
+        Assert.Contains("metrics: NOT equal to the log, first at default tenant", output);
 
         foreach (string[] again in (string[][])[["rebuild"], ["rebuild", "--check"]])
         {
