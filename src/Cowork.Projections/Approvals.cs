@@ -7,10 +7,10 @@ using static Cowork.Domain.RunEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>An approval as <c>GET /approvals</c> shows it: what was asked for and why, and who decided what, when and why.</summary>
+/// <summary>An approval as <c>GET /approvals</c> shows it: the requested call with its reason, and the decision.</summary>
 /// <param name="Status"><c>pending</c>, <c>approved</c>, <c>rejected</c> or <c>expired</c>.</param>
 /// <param name="ToolInput">The arguments as the model wrote them.</param>
-/// <param name="Rule">The rule of the policy that asks.</param>
+/// <param name="Rule">The policy rule that requires the approval.</param>
 public sealed record ApprovalRow(
     string ApprovalId,
     string SessionId,
@@ -28,7 +28,7 @@ public sealed record ApprovalRow(
     string? DecidedBy,
     string? DecisionNote);
 
-/// <summary>The approvals' read model: <c>GET /approvals</c>. They lie in the streams of their runs, each with a row of its own.</summary>
+/// <summary>The read model of approvals: <c>GET /approvals</c>. An approval's events are in its run's stream; each approval has its own row.</summary>
 public static class Approvals
 {
     public static ReadModel<ApprovalRow> Model { get; } = new(
@@ -47,7 +47,7 @@ public static class Approvals
         (ApprovalRequested r, _) => new(
             r.ApprovalId, r.SessionId, $"run_{e.Stream[(Run.Aggregate.Name.Length + 1)..]}", r.ToolCallId, r.ToolName, r.ToolInput, r.ArgsDigest, r.Reason, r.Rule,
             "pending", e.At, r.ExpiresAt, null, null, null),
-        (ApprovalDecided d, { } asked) => asked with
+        (ApprovalDecided d, { } pending) => pending with
         {
             Status = d.Outcome.ToString().ToLowerInvariant(),
             DecidedAt = e.At,
@@ -58,7 +58,7 @@ public static class Approvals
     };
 
     /// <summary>Writes the approval as answers show it.</summary>
-    /// <param name="input">The arguments' text when it was fetched from the blob store; null: as it is stored.</param>
+    /// <param name="input">The arguments' text from the blob store; null: writes the stored content.</param>
     public static void Write(Utf8JsonWriter json, ApprovalRow row, string? input = null)
     {
         json.WriteStartObject();

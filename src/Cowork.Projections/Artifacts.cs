@@ -8,17 +8,17 @@ using static Cowork.Domain.ArtifactEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>An artifact as <c>GET /artifacts/{id}</c> shows it: by what was written last.</summary>
+/// <summary>An artifact as <c>GET /artifacts/{id}</c> shows it: its latest version.</summary>
 /// <param name="RunId">The run that wrote it last.</param>
-/// <param name="CreatedAt">When it was there first.</param>
-/// <param name="UpdatedAt">When it was written last.</param>
+/// <param name="CreatedAt">Time of the first version.</param>
+/// <param name="UpdatedAt">Time of the last write.</param>
 public sealed record ArtifactRow(
     string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
 /// <summary>
-/// The artifacts' read model; and what a run made, folded from the events that concern it and from nothing else: <c>GET /runs/{id}/artifacts</c>, and a
-/// bundle's <c>artifacts</c>.
+/// The read model of artifacts. Beside it, the artifacts of one run, folded from that run's events only: <c>GET /runs/{id}/artifacts</c> and a bundle's
+/// <c>artifacts</c>.
 /// </summary>
 public static class Artifacts
 {
@@ -35,36 +35,36 @@ public static class Artifacts
     };
 
     /// <summary>Writes an array, oldest first, of <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at}</c>.</summary>
-    public static void Write(Utf8JsonWriter json, IEnumerable<FeedEntry> ofRun)
+    public static void Write(Utf8JsonWriter json, IEnumerable<FeedEntry> runEvents)
     {
         json.WriteStartArray();
-        foreach (var artifact in In(ofRun))
+        foreach (var artifact in DiscoveredIn(runEvents))
         {
             artifact.WriteTo(json);
         }
         json.WriteEndArray();
     }
 
-    /// <summary>The artifacts that a run's events tell of, oldest first.</summary>
-    internal static IEnumerable<JsonObject> In(IEnumerable<FeedEntry> ofRun) =>
-        ofRun.Where(e => e.Type == Type).Select(e => Of(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
+    /// <summary>The artifacts that a run's events record, oldest first.</summary>
+    internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
+        runEvents.Where(e => e.Type == Type).Select(e => WithTime(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
-    /// <summary>The artifact that an event of a bundle tells of; null when it tells of something else.</summary>
-    internal static JsonObject? In(JsonObject e) => (string?)e["type"] == Type && e["data"] is JsonObject data ? Of(data, (string)e["ts"]!) : null;
+    /// <summary>The artifact that a bundle's event records; null: the event is of another type.</summary>
+    internal static JsonObject? DiscoveredIn(JsonObject e) => (string?)e["type"] == Type && e["data"] is JsonObject data ? WithTime(data, (string)e["ts"]!) : null;
 
-    static JsonObject Of(JsonObject data, string at)
+    static JsonObject WithTime(JsonObject data, string createdAt)
     {
         var artifact = data.DeepClone().AsObject();
-        artifact["created_at"] = at;
+        artifact["created_at"] = createdAt;
         return artifact;
     }
 }
 
-/// <summary>A version of an artifact as <c>GET /artifacts/{id}/versions</c> shows it: a content that never changes.</summary>
+/// <summary>A version of an artifact as <c>GET /artifacts/{id}/versions</c> shows it. It never changes.</summary>
 /// <param name="RunId">The run that wrote it first.</param>
 public sealed record ArtifactVersionRow(string ArtifactId, int Version, string Sha256, long Bytes, string MediaType, string RunId, DateTimeOffset CreatedAt);
 
-/// <summary>The versions' read model: a row for each content in a row.</summary>
+/// <summary>The read model of artifact versions. Writing the same content twice in a row makes one version.</summary>
 public static class ArtifactVersions
 {
     public static ReadModel<ArtifactVersionRow> Model { get; } = new(
@@ -77,7 +77,7 @@ public static class ArtifactVersions
 
     public static ArtifactVersionRow? Evolve(ArtifactVersionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
-        // The same content again, by a later run, is the version that is there.
+        // A later run wrote the same content: its event has the version that exists.
         (ArtifactDiscovered d, null) => new(d.ArtifactId, d.Version, d.Sha256, d.Bytes, d.MediaType, d.RunId, e.At),
         (_, _) => row,
     };

@@ -5,42 +5,40 @@ using System.Text.Json.Serialization;
 namespace Cowork.Projections;
 
 /// <summary>
-/// How long something took, over any number of times, in a bounded number of buckets whose width grows with what they hold: 64 between any number and its
-/// double. Whole milliseconds; up to 128 of them each has a bucket of its own, and above a bucket's middle is less than 1 % (1/128) from whatever lies in it.
-/// Buckets come from whole numbers only, so that every machine folds the same log into the same bytes.
+/// A histogram of durations in whole milliseconds with a bounded number of log-linear buckets: 64 between any number and its double. Up to 128 ms each
+/// millisecond has its own bucket; above, a bucket's middle differs by less than 1 % (1/128) from every duration in the bucket. Bucket bounds use integer
+/// arithmetic, so that every machine folds the same log into the same bytes.
 /// </summary>
-/// <param name="Count">How many there were.</param>
-/// <param name="SumMs">What they come to together.</param>
-/// <param name="Buckets">How many there were in each bucket that is not empty, by its number.</param>
+/// <param name="Count">Number of durations.</param>
+/// <param name="SumMs">Sum of the durations.</param>
+/// <param name="Buckets">Number of durations per bucket that is not empty, by the bucket's number.</param>
 public sealed record LatencyHistogram(long Count, long SumMs, ImmutableSortedDictionary<int, long> Buckets)
 {
-    /// <summary>Buckets between a number and its double: 2 to the power of this.</summary>
-    const int Bits = 6;
+    /// <summary>There are 2 to the power of this buckets between a number and its double.</summary>
+    const int PrecisionBits = 6;
 
     public static LatencyHistogram Empty { get; } = new(0, 0, ImmutableSortedDictionary<int, long>.Empty);
 
     [JsonIgnore]
     public double SumSeconds => SumMs / 1000.0;
 
-    /// <summary>The same with one more; less than nothing (two hosts whose clocks differ) is nothing.</summary>
-    public LatencyHistogram Add(TimeSpan took)
+    /// <summary>The histogram with one more duration. A negative one, which two hosts with different clocks can cause, counts as zero.</summary>
+    public LatencyHistogram Add(TimeSpan duration)
     {
-        var ms = Math.Max(0, (long)took.TotalMilliseconds);
+        var ms = Math.Max(0, (long)duration.TotalMilliseconds);
         var bucket = BucketOf(ms);
         return new(Count + 1, SumMs + ms, Buckets.SetItem(bucket, Buckets.GetValueOrDefault(bucket) + 1));
     }
 
-    /// <summary>
-    /// The smallest time that so large a part of all did not exceed (nearest rank), in seconds, give or take 1 %; null: there were none.
-    /// </summary>
-    /// <param name="part">Above 0, at most 1.</param>
-    public double? Percentile(double part)
+    /// <summary>The quantile by nearest rank, in seconds, with an error below 1 %; null: the histogram is empty.</summary>
+    /// <param name="quantile">Above 0, at most 1.</param>
+    public double? Quantile(double quantile)
     {
         if (Count == 0)
         {
             return null;
         }
-        var rank = Math.Clamp((long)Math.Ceiling(part * Count), 1, Count);
+        var rank = Math.Clamp((long)Math.Ceiling(quantile * Count), 1, Count);
         foreach (var (bucket, count) in Buckets)
         {
             rank -= count;
@@ -50,25 +48,25 @@ public sealed record LatencyHistogram(long Count, long SumMs, ImmutableSortedDic
                 return (first + last) / 2.0 / 1000;
             }
         }
-        throw new System.Diagnostics.UnreachableException("The buckets hold as many as there were.");
+        throw new System.Diagnostics.UnreachableException("The buckets' counts add up to Count.");
     }
 
-    /// <summary>How many took no longer. Exact where a bucket ends: up to 128 ms, and at every number of the form 2ⁿ times 64 to 127 milliseconds.</summary>
-    public long AtMost(TimeSpan time)
+    /// <summary>Number of durations up to <paramref name="bound"/>. Exact at the end of a bucket: up to 128 ms, and at 2ⁿ times 64 to 127 ms.</summary>
+    public long CountUpTo(TimeSpan bound)
     {
-        var (ms, count) = ((long)time.TotalMilliseconds, 0L);
-        foreach (var (bucket, many) in Buckets)
+        var (ms, total) = ((long)bound.TotalMilliseconds, 0L);
+        foreach (var (bucket, count) in Buckets)
         {
             if (RangeOf(bucket).Last > ms)
             {
                 break;
             }
-            count += many;
+            total += count;
         }
-        return count;
+        return total;
     }
 
-    /// <summary>Bucket 0 is for nothing at all; the others end at their upper edge, inclusive, so that round times are edges.</summary>
+    /// <summary>Bucket 0 holds zero. The others include their upper bound, so that round durations are bounds.</summary>
     static int BucketOf(long ms)
     {
         if (ms == 0)
@@ -76,11 +74,11 @@ public sealed record LatencyHistogram(long Count, long SumMs, ImmutableSortedDic
             return 0;
         }
         var above = ms - 1;
-        var shift = Math.Max(0, BitOperations.Log2((ulong)Math.Max(1, above)) - Bits);
-        return 1 + (shift << Bits) + (int)(above >> shift);
+        var shift = Math.Max(0, BitOperations.Log2((ulong)Math.Max(1, above)) - PrecisionBits);
+        return 1 + (shift << PrecisionBits) + (int)(above >> shift);
     }
 
-    /// <summary>The milliseconds that a bucket holds, from the first to the last.</summary>
+    /// <summary>The first and the last millisecond of a bucket.</summary>
     static (long First, long Last) RangeOf(int bucket)
     {
         if (bucket == 0)
@@ -88,8 +86,8 @@ public sealed record LatencyHistogram(long Count, long SumMs, ImmutableSortedDic
             return (0, 0);
         }
         var i = bucket - 1;
-        var shift = Math.Max(0, (i >> Bits) - 1);
-        var above = (long)(i - (shift << Bits)) << shift;
+        var shift = Math.Max(0, (i >> PrecisionBits) - 1);
+        var above = (long)(i - (shift << PrecisionBits)) << shift;
         return (above + 1, above + (1L << shift));
     }
 }

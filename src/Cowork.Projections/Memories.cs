@@ -4,15 +4,15 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>A memory, found by full text when a run starts or <c>recall</c> is called.</summary>
-/// <param name="SessionId">Key of the session.</param>
+/// <param name="SessionId">Id of the session that it came from.</param>
 /// <param name="RunId">The run that it came from.</param>
-/// <param name="Event">The event of that run that it follows from.</param>
-/// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+/// <param name="Event">The event of that run that it was derived from.</param>
+/// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
 public sealed record MemoryRow(
     string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, EventRef? Event = null,
     ModelNotes? Notes = null);
 
-/// <summary>The memories' read model: retrieval at a run's start, and <c>recall</c>.</summary>
+/// <summary>The read model of memories: retrieval at a run's start, and <c>recall</c>.</summary>
 public static class Memories
 {
     public static ReadModel<MemoryRow> Model { get; } = new(

@@ -8,40 +8,40 @@ using static Cowork.Domain.RunEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>What <c>GET /metrics</c> shows, kept so that it costs one row however many runs there were: the tenant's figures, and what is to be known of the
-/// runs that have not ended.</summary>
+/// <summary>The rows behind <c>GET /metrics</c>: one with the tenant's totals, so that the request reads one row at any number of runs, and one for each run that
+/// has not ended.</summary>
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "case")]
 [JsonDerivedType(typeof(OfTenant), "tenant")]
 [JsonDerivedType(typeof(OfRun), "run")]
 public abstract record MetricsRow
 {
-    /// <param name="Since">When the first run was asked for.</param>
-    /// <param name="Runs">How many were asked for.</param>
-    /// <param name="Statuses">How many of them are in each state now.</param>
-    /// <param name="Queue">From asked for to started, of those that started.</param>
-    /// <param name="Execution">From started to ended, less what was waited for approvals, of those that started and ended, however they did.</param>
-    /// <param name="Approval">From asked for to decided, of every approval.</param>
+    /// <param name="Since">When the first run was created.</param>
+    /// <param name="Runs">Number of runs created.</param>
+    /// <param name="Statuses">Number of runs by present status.</param>
+    /// <param name="Queue">Time from creation to start, of each run that started.</param>
+    /// <param name="Execution">Time from start to end without the waits for approvals, of each run that started and ended, with any outcome.</param>
+    /// <param name="Approval">Time from request to decision, of each decided approval.</param>
     public sealed record OfTenant(
         DateTimeOffset Since, long Runs, StatusCounts Statuses, long InputTokens, long OutputTokens, long CostMicroUsd,
         LatencyHistogram Queue, LatencyHistogram Execution, LatencyHistogram Approval) : MetricsRow;
 
     /// <summary>A run that has not ended.</summary>
-    /// <param name="StartedAt">Null: it waits in the queue.</param>
-    /// <param name="AskedAt">When the approval was asked for that it waits for; null: none.</param>
-    /// <param name="Waited">What it waited for approvals so far.</param>
+    /// <param name="StartedAt">Null: the run is queued.</param>
+    /// <param name="AskedAt">When the pending approval was requested; null: none is pending.</param>
+    /// <param name="Waited">Time that the run has waited for approvals so far.</param>
     public sealed record OfRun(DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? AskedAt, TimeSpan Waited) : MetricsRow;
 }
 
-/// <summary>Runs by state.</summary>
+/// <summary>Number of runs by status.</summary>
 public sealed record StatusCounts(long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled)
 {
     public static StatusCounts None { get; } = new(0, 0, 0, 0, 0, 0);
 }
 
-/// <summary>The metrics' model, which follows the log: <c>GET /metrics</c>.</summary>
+/// <summary>The async projection of metrics: <c>GET /metrics</c>.</summary>
 public static class Metrics
 {
-    /// <summary>Key of the tenant's row; the others are those of runs.</summary>
+    /// <summary>Key of the tenant's row; the keys of the other rows are run keys.</summary>
     public const string TenantKey = "tenant";
 
     public static AsyncProjection<MetricsRow> Model { get; } = new(
@@ -52,22 +52,22 @@ public static class Metrics
             typeof(RunCancelled),
         }.Select(type => EventTypes.ByType[type])],
         RowJson.Default.MetricsRow,
-        e => [OfTenant(e), OfRun(e)],
+        e => [TenantRow(e), RunRow(e)],
         Evolve);
 
-    /// <summary>What there is to show before the first run.</summary>
-    public static MetricsRow.OfTenant Nothing(DateTimeOffset since) =>
+    /// <summary>The totals before the first run.</summary>
+    public static MetricsRow.OfTenant Empty(DateTimeOffset since) =>
         new(since, 0, StatusCounts.None, 0, 0, 0, LatencyHistogram.Empty, LatencyHistogram.Empty, LatencyHistogram.Empty);
 
-    static RowKey OfTenant(RecordedEvent e) => new(e.Org, TenantKey);
+    static RowKey TenantRow(RecordedEvent e) => new(e.Org, TenantKey);
 
-    static RowKey OfRun(RecordedEvent e) => new(e.Org, e.Stream[(Run.Aggregate.Name.Length + 1)..]);
+    static RowKey RunRow(RecordedEvent e) => new(e.Org, e.Stream[(Run.Aggregate.Name.Length + 1)..]);
 
     static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
     {
-        var (ofTenant, ofRun) = (OfTenant(e), OfRun(e));
-        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(ofTenant) ?? Nothing(e.At), (MetricsRow.OfRun?)before(ofRun), e.Event);
-        return [(ofTenant, tenant), (ofRun, run)];
+        var (tenantKey, runKey) = (TenantRow(e), RunRow(e));
+        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(tenantKey) ?? Empty(e.At), (MetricsRow.OfRun?)before(runKey), e.Event);
+        return [(tenantKey, tenant), (runKey, run)];
     }
 
     static (MetricsRow.OfTenant Tenant, MetricsRow.OfRun? Run) Evolve(MetricsRow.OfTenant tenant, MetricsRow.OfRun? run, Event e)
@@ -96,21 +96,21 @@ public static class Metrics
             (ApprovalRequested, { AskedAt: null }) => (
                 tenant with { Statuses = counts with { Running = counts.Running - 1, ApprovalRequired = counts.ApprovalRequired + 1 } },
                 run with { AskedAt = e.At }),
-            (ApprovalDecided, { AskedAt: { } asked }) => (
+            (ApprovalDecided, { AskedAt: { } askedAt }) => (
                 tenant with
                 {
                     Statuses = counts with { Running = counts.Running + 1, ApprovalRequired = counts.ApprovalRequired - 1 },
-                    Approval = tenant.Approval.Add(e.At - asked),
+                    Approval = tenant.Approval.Add(e.At - askedAt),
                 },
-                run with { AskedAt = null, Waited = run.Waited + (e.At - asked) }),
-            (RunCompleted, { }) => Ended(tenant, run, e.At, Left(run, counts) with { Completed = counts.Completed + 1 }),
-            (RunFailed, { }) => Ended(tenant, run, e.At, Left(run, counts) with { Failed = counts.Failed + 1 }),
-            (RunCancelled, { }) => Ended(tenant, run, e.At, Left(run, counts) with { Cancelled = counts.Cancelled + 1 }),
+                run with { AskedAt = null, Waited = run.Waited + (e.At - askedAt) }),
+            (RunCompleted, { }) => End(tenant, run, e.At, Without(run, counts) with { Completed = counts.Completed + 1 }),
+            (RunFailed, { }) => End(tenant, run, e.At, Without(run, counts) with { Failed = counts.Failed + 1 }),
+            (RunCancelled, { }) => End(tenant, run, e.At, Without(run, counts) with { Cancelled = counts.Cancelled + 1 }),
             _ => throw new UnreachableException($"{e.GetType().Name} after {run}"),
         };
     }
 
-    static (MetricsRow.OfTenant, MetricsRow.OfRun?) Ended(MetricsRow.OfTenant tenant, MetricsRow.OfRun run, DateTimeOffset at, StatusCounts counts) => (
+    static (MetricsRow.OfTenant, MetricsRow.OfRun?) End(MetricsRow.OfTenant tenant, MetricsRow.OfRun run, DateTimeOffset at, StatusCounts counts) => (
         tenant with
         {
             Statuses = counts,
@@ -118,8 +118,8 @@ public static class Metrics
         },
         null);
 
-    /// <summary>The counts without the state that the run was in.</summary>
-    static StatusCounts Left(MetricsRow.OfRun run, StatusCounts counts) => run switch
+    /// <summary>The counts with the run taken out of its present status.</summary>
+    static StatusCounts Without(MetricsRow.OfRun run, StatusCounts counts) => run switch
     {
         { StartedAt: null } => counts with { Queued = counts.Queued - 1 },
         { AskedAt: not null } => counts with { ApprovalRequired = counts.ApprovalRequired - 1 },

@@ -6,17 +6,17 @@ namespace Cowork.Projections;
 
 public static class ReadModels
 {
-    /// <summary>Every read model that is written in the append transaction.</summary>
+    /// <summary>The inline read models: the append transaction writes their rows.</summary>
     public static IReadOnlyList<IReadModel> All { get; } =
     [
         Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Schedules.Model,
         Tokens.Model,
     ];
 
-    /// <summary>Every read model that follows the log.</summary>
+    /// <summary>The read models that follow the log.</summary>
     public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model];
 
-    /// <summary>Both: what an engine keeps tables of.</summary>
+    /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
 }
 

@@ -6,17 +6,17 @@ using Cowork.Domain;
 
 namespace Cowork.Projections;
 
-/// <summary>What starting and driving a run reads, from the runs' and memories' read models.</summary>
+/// <summary>The queries of commands and run drivers on the read models of runs, approvals and memories.</summary>
 public sealed class RunQueries(IRows rows) : IRunQueries
 {
-    /// <summary>Turns remembered before it starts anew; with <see cref="RememberedCharsMax"/> it bounds the memory at about 64 MB.</summary>
-    const int RememberedMax = 4_096;
+    /// <summary>A full cache is emptied. With <see cref="CachedCharsMax"/> this bounds it at about 64 MB.</summary>
+    const int CachedTurnsMax = 4_096;
 
-    /// <summary>Longer turns are read again each time.</summary>
-    const int RememberedCharsMax = 8 * 1024;
+    /// <summary>Longer turns are not cached.</summary>
+    const int CachedCharsMax = 8 * 1024;
 
-    /// <summary>Runs that have completed cannot change, and each round of a model asks for the same ones.</summary>
-    readonly ConcurrentDictionary<(string Org, string RunId), EarlierTurn> remembered = new();
+    /// <summary>Completed runs do not change, and each model round of a run reads the same ones.</summary>
+    readonly ConcurrentDictionary<(string Org, string RunId), EarlierTurn> cache = new();
 
     public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, "queued", atMost, ct);
 
@@ -24,8 +24,8 @@ public sealed class RunQueries(IRows rows) : IRunQueries
         [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => row.Key)];
 
     public async ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct) =>
-        await rows.Get(org, Approvals.Model.Table, approval, ct) is { } asked
-        && Ids.Key(Approvals.Model.Read(asked.Json.Span).RunId, "run") is { } run
+        await rows.Get(org, Approvals.Model.Table, approval, ct) is { } found
+        && Ids.Key(Approvals.Model.Read(found.Json.Span).RunId, "run") is { } run
         && await rows.Get(org, Runs.Model.Table, run, ct) is { } row
             ? new(run, Runs.Model.Read(row.Json.Span).RequestedBy)
             : null;
@@ -41,7 +41,7 @@ public sealed class RunQueries(IRows rows) : IRunQueries
         var turns = new List<EarlierTurn>();
         foreach (var id in runIds)
         {
-            if (remembered.TryGetValue((org, id), out var turn)
+            if (cache.TryGetValue((org, id), out var turn)
                 || (await rows.Get(org, Runs.Model.Table, Ids.Key(id, "run")!, ct) is { } row && (turn = Turn(org, row)) is not null))
             {
                 turns.Add(turn);
@@ -50,7 +50,7 @@ public sealed class RunQueries(IRows rows) : IRunQueries
         return turns;
     }
 
-    /// <summary>Without memories of deleted sessions.</summary>
+    /// <summary>Memories of deleted sessions are not found.</summary>
     public async ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, CancellationToken ct) =>
         [.. (await rows.Search(org, Memories.Model.Table, text, max, Sessions.Model.Table, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
             .Select(m => new Recalled(new(m.Memory.Kind, m.Memory.MemoryId, m.Version, m.Memory.RunId, m.Memory.Event), m.Memory.Text))];
@@ -62,13 +62,13 @@ public sealed class RunQueries(IRows rows) : IRunQueries
             return null;
         }
         var turn = new EarlierTurn(run.RunId, run.Message, reply);
-        if (Chars(turn.Message) + Chars(reply) <= RememberedCharsMax)
+        if (Chars(turn.Message) + Chars(reply) <= CachedCharsMax)
         {
-            if (remembered.Count >= RememberedMax)
+            if (cache.Count >= CachedTurnsMax)
             {
-                remembered.Clear();
+                cache.Clear();
             }
-            remembered[(org, turn.RunId)] = turn;
+            cache[(org, turn.RunId)] = turn;
         }
         return turn;
 

@@ -5,11 +5,11 @@ using Cowork.Domain;
 
 namespace Cowork.Projections;
 
-/// <summary>A run's summary as answers and bundles show it: the fields of contracts/decisions.md ("Runs"), money in US dollars, absent values as null.</summary>
+/// <summary>A run's summary in answers and bundles: the fields of contracts/decisions.md ("Runs"), money in US dollars, absent values as null.</summary>
 public static class RunSummary
 {
-    /// <summary>Writes the fields that a turn's answer and a run have in common, into an open object.</summary>
-    /// <param name="reply">The reply's text when it was fetched from the blob store; null: as it is stored.</param>
+    /// <summary>Writes the fields that a turn's answer and a run share into an open object.</summary>
+    /// <param name="reply">The reply's text from the blob store; null: writes the stored content.</param>
     public static void WriteTurn(Utf8JsonWriter writer, RunRow run, string? reply = null)
     {
         writer.WriteString("run_id", run.RunId);
@@ -36,8 +36,8 @@ public static class RunSummary
         writer.WriteString("created_at", HashChain.Timestamp(run.CreatedAt));
     }
 
-    /// <summary>Writes what <c>GET /runs/{id}</c> shows beyond a turn's answer, into an open object.</summary>
-    /// <param name="message">The message's text when it was fetched from the blob store; null: as it is stored.</param>
+    /// <summary>Writes the fields of <c>GET /runs/{id}</c> that a turn's answer lacks into an open object.</summary>
+    /// <param name="message">The message's text from the blob store; null: writes the stored content.</param>
     public static void WriteRest(Utf8JsonWriter writer, RunRow run, string? message = null)
     {
         WriteContent(writer, "message", run.Message, message);

@@ -10,10 +10,10 @@ namespace Cowork.Projections;
 
 /// <summary>A run as <c>GET /runs/{id}</c> and <c>GET /sessions/{id}/runs</c> show it.</summary>
 /// <param name="Status"><c>queued</c>, <c>running</c>, <c>approval_required</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
-/// <param name="Reply">The model's text so far, or its last.</param>
-/// <param name="RequestedBy">Who sent the turn.</param>
-/// <param name="CancelRequested">Asked for, not yet done.</param>
-/// <param name="Source">What the message was made from; null: somebody's own words.</param>
+/// <param name="Reply">The model's latest text.</param>
+/// <param name="RequestedBy">Actor who sent the turn.</param>
+/// <param name="CancelRequested">A cancel was requested; the run may not have stopped yet.</param>
+/// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 public sealed record RunRow(
     string RunId,
     string SessionId,
@@ -35,15 +35,15 @@ public sealed record RunRow(
     DateTimeOffset? CompletedAt,
     RunSource? Source = null)
 {
-    /// <summary>Nothing more will happen to the run.</summary>
+    /// <summary>The status is final.</summary>
     [JsonIgnore]
     public bool HasEnded => Status is "completed" or "failed" or "cancelled";
 }
 
-/// <summary>The runs' read model: <c>GET /runs/{id}</c>, <c>GET /sessions/{id}/runs</c>.</summary>
+/// <summary>The read model of runs: <c>GET /runs/{id}</c>, <c>GET /sessions/{id}/runs</c>.</summary>
 public static class Runs
 {
-    /// <summary>What a driver on another node looks for: a run that is to be stopped. Shown as <c>running</c>.</summary>
+    /// <summary>Index status of a live run with a cancel request, by which the driver on another node finds it. Answers show <c>running</c>.</summary>
     public const string Cancelling = "cancelling";
 
     public static ReadModel<RunRow> Model { get; } = new(

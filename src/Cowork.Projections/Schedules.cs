@@ -6,10 +6,10 @@ using static Cowork.Domain.ScheduleEvent;
 namespace Cowork.Projections;
 
 /// <summary>A schedule as <c>GET /scheduled-runs/{id}</c> shows it.</summary>
-/// <param name="SkillVersion">Null: the latest when due.</param>
+/// <param name="SkillVersion">Null: the latest version when the run starts.</param>
 /// <param name="Params">A JSON object, as text.</param>
 /// <param name="Status"><c>active</c> or <c>paused</c>.</param>
-/// <param name="LastSkip">The slot that was skipped last, when no run has started since.</param>
+/// <param name="LastSkip">The last skipped slot; null: none was skipped since the last run.</param>
 public sealed record ScheduleRow(
     string ScheduleId,
     string Name,
@@ -29,11 +29,12 @@ public sealed record ScheduleRow(
     DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
-/// <param name="Through">The last slot of a row of them; null: it is one.</param>
-/// <param name="Count">How many the row has; null without a row, and when they were too many to be counted.</param>
+/// <summary>A skipped slot, or a series of skipped slots.</summary>
+/// <param name="Through">The last slot of a series; null: one slot.</param>
+/// <param name="Count">Number of slots in the series; null: one slot, or too many to count.</param>
 public sealed record SkippedSlot(DateTimeOffset Slot, DateTimeOffset? Through, long? Count, string Reason, string Detail);
 
-/// <summary>The schedules' read model: <c>GET /scheduled-runs</c>, <c>GET /scheduled-runs/{id}</c>. A deleted schedule has no row.</summary>
+/// <summary>The read model of schedules: <c>GET /scheduled-runs</c>, <c>GET /scheduled-runs/{id}</c>. A deleted schedule has no row.</summary>
 public static class Schedules
 {
     public const string Active = "active";
@@ -64,14 +65,14 @@ public static class Schedules
         (_, { } r) => r,
     };
 
-    /// <summary>The row of a schedule that was made at a time.</summary>
+    /// <summary>The row of a new schedule.</summary>
     public static ScheduleRow New(
         string scheduleId, string name, ScheduleTarget target, Timing timing, Misfire misfire, Overlap overlap, string by, DateTimeOffset? next, DateTimeOffset at) => new(
         scheduleId, name, target.SessionId, target.SkillId, target.SkillVersion, target.Params, timing, next is null ? Paused : Active, Word(misfire), Word(overlap),
         next, null, null, null, by, at, at);
 
-    /// <summary>The row of a schedule that has been paused or resumed meanwhile.</summary>
-    public static ScheduleRow As(ScheduleRow row, Schedule now, DateTimeOffset at) => now switch
+    /// <summary>The row with the status of a newer state.</summary>
+    public static ScheduleRow WithStatusOf(ScheduleRow row, Schedule schedule, DateTimeOffset at) => schedule switch
     {
         Schedule.Paused when row.Status != Paused => row with { Status = Paused, NextRunAt = null, UpdatedAt = at },
         Schedule.Active a when row.Status != Active => row with { Status = Active, Timing = a.Plan.Timing, NextRunAt = a.Slot, UpdatedAt = at },
@@ -82,17 +83,17 @@ public static class Schedules
         where T : struct, Enum => choice.ToString().ToLowerInvariant();
 }
 
-/// <summary>What became of a planned time, or of a wish: a line of <c>GET /scheduled-runs/{id}/runs</c>, folded from the schedule's own events.</summary>
-/// <param name="Slot">The planned time; null: by hand.</param>
-/// <param name="Through">The last slot, when the line is about a row of them.</param>
-/// <param name="Count">How many slots the row has; null without a row, and when they were too many to be counted.</param>
-/// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c>, or <c>replanned</c>: the clock was set back, and the slots after it come by the new time.</param>
+/// <summary>The outcome of a slot or of a manual trigger: a line of <c>GET /scheduled-runs/{id}/runs</c>, folded from the schedule's events.</summary>
+/// <param name="Slot">The planned time; null: a manual trigger.</param>
+/// <param name="Through">The last slot of a series; null: one slot.</param>
+/// <param name="Count">Number of slots in the series; null: one slot, or too many to count.</param>
+/// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c>, or <c>replanned</c>: the clock was set back, and the next slots follow the new time.</param>
 /// <param name="Mode"><c>automatic</c> or <c>manual</c>.</param>
 public sealed record LedgerLine(
     DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, int? SkillVersion, string? Reason, string? Detail,
     DateTimeOffset DecidedAt)
 {
-    /// <summary>Null: the event is about no slot.</summary>
+    /// <summary>Null: the event decides no slot.</summary>
     public static LedgerLine? Of(RecordedEvent e) => e.Event switch
     {
         ScheduleTriggered t => new(
@@ -102,17 +103,17 @@ public sealed record LedgerLine(
         _ => null,
     };
 
-    /// <summary>The last lines, newest first.</summary>
+    /// <summary>The latest lines, newest first.</summary>
     /// <param name="schedule">Key of the schedule.</param>
-    /// <param name="version">Of the schedule's stream.</param>
+    /// <param name="version">Version of the schedule's stream.</param>
     public static async ValueTask<IReadOnlyList<LedgerLine>> Last(IEventLog log, string org, string schedule, long version, int max, CancellationToken ct)
     {
         var lines = new List<LedgerLine>();
         for (var before = version; before > 0 && lines.Count < max;)
         {
             var after = Math.Max(0, before - max);
-            var past = await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(before - after), ct);
-            lines.AddRange(past.Events.Reverse().Select(Of).OfType<LedgerLine>());
+            var slice = await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(before - after), ct);
+            lines.AddRange(slice.Events.Reverse().Select(Of).OfType<LedgerLine>());
             before = after;
         }
         return lines.Count > max ? lines.GetRange(0, max) : lines;

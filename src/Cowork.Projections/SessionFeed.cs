@@ -8,8 +8,8 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// An event as the feeds show it: <c>{id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id}</c> and the session's id. The payload is the
-/// stored data, except where a reader is better served, or must not see it.
+/// An event as the feeds show it: <c>{id, session_id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id}</c>. The payload is
+/// the stored data, with some members in a more readable form and secrets left out.
 /// </summary>
 public static class SessionFeed
 {
@@ -18,12 +18,12 @@ public static class SessionFeed
 
     static readonly JsonWriterOptions Writing = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    // One entry goes to every reader that keeps up with it; each of them sends the same bytes.
+    // All readers of a feed share one entry and send the same bytes.
     static readonly ConditionalWeakTable<FeedEntry, byte[]> InSession = [];
     static readonly ConditionalWeakTable<FeedEntry, byte[]> InTenant = [];
 
-    /// <summary>The entry as one line of JSON, made once for as long as the entry lives.</summary>
-    /// <param name="tenant">In the tenant's feed, whose ids are positions.</param>
+    /// <summary>The entry as one line of JSON, rendered once per entry.</summary>
+    /// <param name="tenant">For the tenant's feed, whose ids are global positions.</param>
     public static byte[] Bytes(FeedEntry entry, bool tenant) =>
         tenant ? InTenant.GetValue(entry, static e => Render(e, e.Position)) : InSession.GetValue(entry, static e => Render(e, e.FeedId));
 
@@ -41,7 +41,7 @@ public static class SessionFeed
             json.WriteString("event_type", type);
             json.WriteString("ts", HashChain.Timestamp(entry.At));
             json.WritePropertyName("payload");
-            Payload(json, entry);
+            WritePayload(json, entry);
             json.WriteString("stream_id", entry.Stream);
             json.WriteNumber("version", entry.Version);
             json.WriteNumber("gid", entry.Position);
@@ -52,21 +52,21 @@ public static class SessionFeed
         return output.WrittenSpan.ToArray();
     }
 
-    static void Payload(Utf8JsonWriter json, FeedEntry entry)
+    static void WritePayload(Utf8JsonWriter json, FeedEntry entry)
     {
-        Action<Utf8JsonWriter, JsonProperty>? shown = entry.Type switch
+        Action<Utf8JsonWriter, JsonProperty>? writeMember = entry.Type switch
         {
-            "session_created.v1" => SessionCreated,
-            "llm_response.v1" or "run_completed.v1" => Money,
-            "tool_call.v1" or "approval_requested.v1" => Input,
-            "tool_result.v1" => Preview,
-            "memory_written.v1" => Notes,
-            // Secrets' hashes and stored answers are nobody's business, the auditor's included: he can see that there are some.
-            "token_issued.v1" => static (json, member) => Except(json, member, "secret_sha256"),
-            "idempotency_key_claimed.v1" => static (json, member) => Except(json, member, "answer"),
+            "session_created.v1" => WriteSession,
+            "llm_response.v1" or "run_completed.v1" => WriteMoney,
+            "tool_call.v1" or "approval_requested.v1" => WriteArguments,
+            "tool_result.v1" => WritePreview,
+            "memory_written.v1" => WriteNotes,
+            // No reader sees hashes of secrets and stored answers, not even an auditor.
+            "token_issued.v1" => static (json, member) => WriteUnless(json, member, "secret_sha256"),
+            "idempotency_key_claimed.v1" => static (json, member) => WriteUnless(json, member, "answer"),
             _ => null,
         };
-        if (shown is null)
+        if (writeMember is null)
         {
             json.WriteRawValue(entry.Data.Span, skipInputValidation: true);
             return;
@@ -75,7 +75,7 @@ public static class SessionFeed
         json.WriteStartObject();
         foreach (var member in data.RootElement.EnumerateObject())
         {
-            shown(json, member);
+            writeMember(json, member);
         }
         if (entry.Type == "llm_response.v1" && !data.RootElement.TryGetProperty("cost_micro_usd", out _))
         {
@@ -84,7 +84,7 @@ public static class SessionFeed
         json.WriteEndObject();
     }
 
-    static void SessionCreated(Utf8JsonWriter json, JsonProperty member)
+    static void WriteSession(Utf8JsonWriter json, JsonProperty member)
     {
         if (member.NameEquals("metadata"))
         {
@@ -93,11 +93,11 @@ public static class SessionFeed
         }
         else
         {
-            Except(json, member, "auth_context");
+            WriteUnless(json, member, "auth_context");
         }
     }
 
-    static void Money(Utf8JsonWriter json, JsonProperty member)
+    static void WriteMoney(Utf8JsonWriter json, JsonProperty member)
     {
         if (member.NameEquals("cost_micro_usd"))
         {
@@ -109,7 +109,7 @@ public static class SessionFeed
         }
     }
 
-    static void Notes(Utf8JsonWriter json, JsonProperty member)
+    static void WriteNotes(Utf8JsonWriter json, JsonProperty member)
     {
         if (!member.NameEquals("notes"))
         {
@@ -119,13 +119,13 @@ public static class SessionFeed
         json.WriteStartObject(member.Name);
         foreach (var part in member.Value.EnumerateObject())
         {
-            Money(json, part);
+            WriteMoney(json, part);
         }
         json.WriteEndObject();
     }
 
-    /// <summary>A model writes its arguments as text; most of the time the text is a JSON object.</summary>
-    static void Input(Utf8JsonWriter json, JsonProperty member)
+    /// <summary>The stored arguments are the text that the model wrote, which is usually a JSON object.</summary>
+    static void WriteArguments(Utf8JsonWriter json, JsonProperty member)
     {
         if ((member.NameEquals("input") || member.NameEquals("tool_input")) && member.Value.ValueKind == JsonValueKind.String)
         {
@@ -137,10 +137,10 @@ public static class SessionFeed
         }
     }
 
-    /// <summary>Writes the arguments of a call into an open object: as an object where they are one, else as the text that the model wrote.</summary>
+    /// <summary>Writes a call's arguments into an open object: as an object if the text is one, else as the text.</summary>
     internal static void WriteInput(Utf8JsonWriter json, string name, string input)
     {
-        using var parsed = Object(input);
+        using var parsed = ParseObject(input);
         if (parsed is null)
         {
             json.WriteString(name, input);
@@ -150,7 +150,7 @@ public static class SessionFeed
         parsed.RootElement.WriteTo(json);
     }
 
-    static void Preview(Utf8JsonWriter json, JsonProperty member)
+    static void WritePreview(Utf8JsonWriter json, JsonProperty member)
     {
         if (member.NameEquals("content") && member.Value.ValueKind == JsonValueKind.String)
         {
@@ -169,7 +169,7 @@ public static class SessionFeed
         }
     }
 
-    static void Except(Utf8JsonWriter json, JsonProperty member, string hidden)
+    static void WriteUnless(Utf8JsonWriter json, JsonProperty member, string hidden)
     {
         if (!member.NameEquals(hidden))
         {
@@ -177,8 +177,8 @@ public static class SessionFeed
         }
     }
 
-    /// <summary>The JSON object that the text is, when every reader of JSON reads it alike: no member twice, no number beyond a double.</summary>
-    static JsonDocument? Object(string text)
+    /// <summary>Null: the text is not a JSON object, or readers of JSON would read it differently (a duplicate member, a number beyond a double).</summary>
+    static JsonDocument? ParseObject(string text)
     {
         try
         {

@@ -7,11 +7,11 @@ namespace Cowork.Projections;
 
 /// <summary>A session as <c>GET /sessions/{id}</c> shows it.</summary>
 /// <param name="Metadata">The client's JSON object, as text.</param>
-/// <param name="LiveRuns">Runs that have not ended, the one under way included.</param>
+/// <param name="LiveRuns">Number of runs that have not ended, including the one that runs.</param>
 public sealed record SessionRow(
     string SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
-/// <summary>The sessions' read model: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>. A deleted session has no row.</summary>
+/// <summary>The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>. A deleted session has no row.</summary>
 public static class Sessions
 {
     public static ReadModel<SessionRow> Model { get; } = new("sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve);

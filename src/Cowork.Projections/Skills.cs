@@ -5,10 +5,10 @@ using static Cowork.Domain.SkillEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>A skill as <c>GET /skills</c> and <c>GET /skills/{id}</c> show it: by its latest version.</summary>
+/// <summary>A skill as <c>GET /skills</c> and <c>GET /skills/{id}</c> show it: its latest version.</summary>
 public sealed record SkillRow(string SkillId, int LatestVersion, SkillDefinition Definition, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
-/// <summary>The skills' read model. A deleted skill has no row.</summary>
+/// <summary>The read model of skills. A deleted skill has no row.</summary>
 public static class Skills
 {
     public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve);
@@ -26,7 +26,7 @@ public static class Skills
 /// <summary>A version of a skill as <c>GET /skills/{id}/versions</c> shows it. It never changes.</summary>
 public sealed record SkillVersionRow(string SkillId, int Version, SkillDefinition Definition, DateTimeOffset CreatedAt);
 
-/// <summary>The versions' read model: a row for each. Those of a deleted skill stay, out of sight: runs have used them.</summary>
+/// <summary>The read model of skill versions. The versions of a deleted skill stay, because runs refer to them; no endpoint shows them.</summary>
 public static class SkillVersions
 {
     public static ReadModel<SkillVersionRow> Model { get; } = new(

@@ -5,12 +5,12 @@ using Cowork.Domain;
 
 namespace Cowork.Projections;
 
-/// <summary>An API token as <c>GET /tokens</c> shows it, and as a request's bearer is looked up. A revoked one has no row.</summary>
-/// <param name="SecretSha256">Never shown.</param>
+/// <summary>An API token for <c>GET /tokens</c> and for the authorisation of requests. A revoked token has no row.</summary>
+/// <param name="SecretSha256">No answer shows it.</param>
 public sealed record TokenRow(
     string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, string CreatedBy, DateTimeOffset CreatedAt);
 
-/// <summary>The tokens' read model.</summary>
+/// <summary>The read model of API tokens.</summary>
 public static class Tokens
 {
     public static ReadModel<TokenRow> Model { get; } = new("tokens", ApiToken.Aggregate.Name, RowJson.Default.TokenRow, Evolve);

@@ -63,7 +63,7 @@ public sealed class ArtifactSpecs : IDisposable
         var at = bundle!.AsSpan().IndexOf("\"artifacts\":[{"u8);
         var media = at + bundle.AsSpan(at).IndexOf("text/markdown"u8);
         bundle![media] = (byte)'T';
-        Assert.Equal("$.artifacts[0].media_type", TraceVerifier.Verify(bundle).Fault!.Place);
+        Assert.Equal("$.artifacts[0].media_type", TraceVerifier.Verify(bundle).Fault!.Location);
     }
 
     [Fact]

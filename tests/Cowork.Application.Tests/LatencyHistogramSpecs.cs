@@ -33,7 +33,7 @@ public sealed class LatencyHistogramSpecs
             foreach (var part in Parts)
             {
                 var exact = values[(int)Math.Clamp((long)Math.Ceiling(part * count), 1, count) - 1] / 1000.0;
-                var told = histogram.Percentile(part)!.Value;
+                var told = histogram.Quantile(part)!.Value;
                 Assert.True(Math.Abs(told - exact) <= exact * ErrorMax, $"{distribution}, {count} values, {part}: {told} instead of {exact}");
             }
         }
@@ -46,7 +46,7 @@ public sealed class LatencyHistogramSpecs
         {
             foreach (var near in (long[])[ms, (long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)ms + 1), (long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)ms + 1) + 1])
             {
-                var told = Of([near]).Percentile(0.5)!.Value * 1000;
+                var told = Of([near]).Quantile(0.5)!.Value * 1000;
                 Assert.True(Math.Abs(told - near) <= near * ErrorMax, $"{near} ms is told as {told}");
                 Assert.True(near > 128 || told == near, $"{near} ms is told as {told}");
             }
@@ -67,7 +67,7 @@ public sealed class LatencyHistogramSpecs
         Assert.Equal(values.Count, histogram.Buckets.Values.Sum());
         foreach (var bound in bounds)
         {
-            Assert.Equal((bound, values.LongCount(v => v <= bound * 1000)), (bound, histogram.AtMost(TimeSpan.FromSeconds(bound))));
+            Assert.Equal((bound, values.LongCount(v => v <= bound * 1000)), (bound, histogram.CountUpTo(TimeSpan.FromSeconds(bound))));
         }
     }
 
@@ -83,11 +83,11 @@ public sealed class LatencyHistogramSpecs
     [Fact]
     public void Nothing_and_less_than_nothing_are_no_fault()
     {
-        Assert.Null(LatencyHistogram.Empty.Percentile(0.5));
-        Assert.Equal(0, LatencyHistogram.Empty.AtMost(TimeSpan.FromHours(1)));
+        Assert.Null(LatencyHistogram.Empty.Quantile(0.5));
+        Assert.Equal(0, LatencyHistogram.Empty.CountUpTo(TimeSpan.FromHours(1)));
         var one = LatencyHistogram.Empty.Add(TimeSpan.FromSeconds(-3));
-        Assert.Equal((1L, 0L, 0.0), (one.Count, one.SumMs, one.Percentile(1)));
-        Assert.Equal(1, one.AtMost(TimeSpan.Zero));
+        Assert.Equal((1L, 0L, 0.0), (one.Count, one.SumMs, one.Quantile(1)));
+        Assert.Equal(1, one.CountUpTo(TimeSpan.Zero));
     }
 
     [Fact]

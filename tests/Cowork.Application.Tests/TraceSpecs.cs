@@ -43,7 +43,7 @@ public sealed class TraceSpecs : IDisposable
                 changed[at] ^= (byte)(1 << (at * 5 % 8));
                 var (report, fault) = TraceVerifier.Verify(changed);
                 Assert.True(
-                    report is null && fault is { Place.Length: > 0, What.Length: > 0 }, $"byte {at}: {(char)bundle[at]} became {(char)changed[at]} and nobody saw it");
+                    report is null && fault is { Location.Length: > 0, Message.Length: > 0 }, $"byte {at}: {(char)bundle[at]} became {(char)changed[at]} and nobody saw it");
                 changed[at] = bundle[at];
                 return changed;
             },
@@ -132,7 +132,7 @@ public sealed class TraceSpecs : IDisposable
         }
         var (report, fault) = Digested(root);
         Assert.Null(report);
-        Assert.StartsWith(place, fault!.Place, StringComparison.Ordinal);
+        Assert.StartsWith(place, fault!.Location, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -147,7 +147,7 @@ public sealed class TraceSpecs : IDisposable
         var text = Encoding.UTF8.GetString(bundle);
         var at = text.IndexOf("base64\":\"", StringComparison.Ordinal) + 30;
         bundle[at] = bundle[at] == 'A' ? (byte)'B' : (byte)'A';
-        Assert.StartsWith("$.blobs[0]", TraceVerifier.Verify(bundle).Fault!.Place, StringComparison.Ordinal);
+        Assert.StartsWith("$.blobs[0]", TraceVerifier.Verify(bundle).Fault!.Location, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -258,7 +258,7 @@ public sealed class TraceSpecs : IDisposable
             }
         });
         Assert.Null(report);
-        Assert.Equal(place, fault!.Place);
+        Assert.Equal(place, fault!.Location);
     }
 
     [Theory]

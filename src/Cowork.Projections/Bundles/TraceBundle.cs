@@ -10,17 +10,17 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// Everything that proves what a run did, in one file that needs no server to be checked: <c>{format, run, events, artifacts, artifact_bytes, blobs, head,
-/// digests}</c> in its RFC 8785 form. It is a pure function of the log, so asking twice gives the same bytes. <see cref="TraceVerifier"/> checks it.
+/// One file that proves what a run did and is checked offline: <c>{format, run, events, artifacts, artifact_bytes, blobs, head, digests}</c> in canonical
+/// form (RFC 8785). It is a pure function of the log: two requests return the same bytes. <see cref="TraceVerifier"/> checks it.
 /// </summary>
 public static class TraceBundle
 {
     public const string Format = "cowork-trace/2";
 
-    /// <summary>As bundles were before they held <c>artifact_bytes</c>; they are still checked.</summary>
-    public const string FormatBefore = "cowork-trace/1";
+    /// <summary>The format without <c>artifact_bytes</c>. The verifier still accepts it.</summary>
+    public const string FirstFormat = "cowork-trace/1";
 
-    /// <summary>The bundle of a run as the log has it now; null when there is no such run.</summary>
+    /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
     /// <param name="session">Key of the run's session.</param>
     /// <param name="run">Key of the run.</param>
     public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, string session, string run, CancellationToken ct)
@@ -42,19 +42,19 @@ public static class TraceBundle
             writer.WritePropertyName("artifacts");
             Artifacts.Write(writer, entries);
             writer.WritePropertyName("artifact_bytes");
-            await ArtifactBytes.Write(writer, Artifacts.In(entries), blobs, ct);
+            await ArtifactBytes.Write(writer, Artifacts.DiscoveredIn(entries), blobs, ct);
             writer.WriteStartArray("events");
             var previous = new Dictionary<string, (long Version, string Hash)>();
-            var wanted = new SortedSet<string>(StringComparer.Ordinal);
+            var digests = new SortedSet<string>(StringComparer.Ordinal);
             foreach (var entry in entries)
             {
-                // Between two events of a session's stream there may be others, about other runs.
+                // The session's stream also has events of other runs, which the bundle does not include.
                 var hash = entry.Version == 1 ? HashChain.Root
                     : previous.TryGetValue(entry.Stream, out var before) && before.Version == entry.Version - 1 ? before.Hash
                     : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
                 previous[entry.Stream] = (entry.Version, entry.Hash);
                 var data = CanonicalJson.Of(entry.Data.Span);
-                FindBlobs(JsonNode.Parse(data), wanted);
+                FindBlobs(JsonNode.Parse(data), digests);
                 writer.WriteStartObject();
                 writer.WriteString("tenant_id", entry.Org);
                 writer.WriteString("stream_id", entry.Stream);
@@ -77,7 +77,7 @@ public static class TraceBundle
             }
             writer.WriteEndArray();
             writer.WriteStartArray("blobs");
-            foreach (var sha256 in wanted)
+            foreach (var sha256 in digests)
             {
                 var bytes = await blobs.Get(sha256, ct) ?? throw new InvalidDataException($"The blob {sha256} is missing.");
                 writer.WriteStartObject();
@@ -96,12 +96,12 @@ public static class TraceBundle
         }
         var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
         bundle["digests"] = Digests(bundle);
-        return CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(bundle, Indifferent));
+        return CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(bundle, DefaultJson));
     }
 
-    static JsonSerializerOptions Indifferent { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
+    static JsonSerializerOptions DefaultJson { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
 
-    /// <summary>The run's summary, folded from its stream and from nothing else.</summary>
+    /// <summary>Writes the run's summary, folded from its stream only.</summary>
     internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events)
     {
         var row = events.Aggregate((RunRow?)null, Runs.Evolve) ?? throw new InvalidDataException("The stream does not begin with run_created.");
@@ -111,7 +111,7 @@ public static class TraceBundle
         writer.WriteEndObject();
     }
 
-    /// <summary>SHA-256 of every part, so that a change of what no event's hash covers (positions, say) is found in its place too.</summary>
+    /// <summary>SHA-256 of each part. The digests locate a change of members that no event hash covers, for example positions.</summary>
     public static JsonObject Digests(JsonObject bundle)
     {
         var digests = new JsonObject();
@@ -126,9 +126,9 @@ public static class TraceBundle
     }
 
     internal static string Digest(JsonNode? part) =>
-        Convert.ToHexStringLower(SHA256.HashData(CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, Indifferent))));
+        Convert.ToHexStringLower(SHA256.HashData(CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, DefaultJson))));
 
-    /// <summary>The digests of all <c>{sha256, bytes}</c> below a node.</summary>
+    /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects below a node.</summary>
     internal static void FindBlobs(JsonNode? node, ISet<string> found)
     {
         switch (node)

@@ -64,7 +64,7 @@ sealed class Exposition(bool openMetrics)
                 Head(family, family.Name, "histogram");
                 foreach (var bound in MetricFamily.Latency.Bounds)
                 {
-                    Sample($"{family.Name}_bucket", new(latency.Of.AtMost(TimeSpan.FromSeconds(bound)), ("le", Number(bound, canonical: openMetrics))));
+                    Sample($"{family.Name}_bucket", new(latency.Of.CountUpTo(TimeSpan.FromSeconds(bound)), ("le", Number(bound, canonical: openMetrics))));
                 }
                 Sample($"{family.Name}_bucket", new(latency.Of.Count, ("le", "+Inf")));
                 Sample($"{family.Name}_sum", new(latency.Of.SumSeconds));

@@ -11,7 +11,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <summary>Seconds that so many per cent of all did not exceed; null: there were none. Less than 1 % off.</summary>
 public sealed record Percentiles(long Count, double? P50, double? P90, double? P95, double? P99)
 {
-    public static Percentiles Of(LatencyHistogram of) => new(of.Count, of.Percentile(0.5), of.Percentile(0.9), of.Percentile(0.95), of.Percentile(0.99));
+    public static Percentiles Of(LatencyHistogram of) => new(of.Count, of.Quantile(0.5), of.Quantile(0.9), of.Quantile(0.95), of.Quantile(0.99));
 }
 
 /// <param name="Queue">From asked for to started.</param>
@@ -68,12 +68,12 @@ static class MetricsEndpoints
         var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
             ? JsonAnswer.Of(200, Answer(figures, asOf, host), AgentServiceJson.Answers.MetricsAnswer)
-            : new TextAnswer(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Nothing(default), asOf, host), openMetrics: choice == OpenMetrics));
+            : new TextAnswer(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, host), openMetrics: choice == OpenMetrics));
     }
 
     static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, HostFigures? host)
     {
-        var figures = known ?? Metrics.Nothing(default);
+        var figures = known ?? Metrics.Empty(default);
         var (completed, ended) = (figures.Statuses.Completed, figures.Statuses.Completed + figures.Statuses.Failed);
         return new(
             figures.Runs, figures.Statuses, ended == 0 ? null : (double)completed / ended,

@@ -251,7 +251,7 @@ static class ScheduledRunEndpoints
         var change = command(async (after, at) =>
         {
             var row = Schedules.Model.Read((await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) ?? there).Json.Span);
-            answer = JsonAnswer.Of(200, await Details(Schedules.As(row, after, at), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
+            answer = JsonAnswer.Of(200, await Details(Schedules.WithStatusOf(row, after, at), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
             return await answer.ToStored(blobs, ct);
         });
         var refused = await commands.Execute(caller.Org, caller.Origin, change, ct);
