@@ -3,7 +3,6 @@ using Cowork.Domain;
 using Cronos;
 
 using Xunit;
-using Xunit.Abstractions;
 
 namespace Cowork.Application.Tests;
 

@@ -1,5 +1,6 @@
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -49,7 +50,7 @@ public sealed class LimitSpecs
         Assert.Equal("tenant_queue_full", (await Assert.ThrowsAsync<InvalidOperationException>(() => host.Send("t", "too many"))).Message);
     }
 
-    static async Task<RunRow> RunToEnd(RunHarness bench, string message, Testing.ManualTime? goesOn = null)
+    static async Task<RunRow> RunToEnd(RunHarness bench, string message, TestClock? goesOn = null)
     {
         var host = bench.AddHost("n1");
         await host.OpenSession("s");

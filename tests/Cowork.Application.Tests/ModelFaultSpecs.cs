@@ -18,7 +18,7 @@ namespace Cowork.Application.Tests;
 /// <summary>Providers that are away, overloaded, slow or broken. No real time passes: the clock is the test's.</summary>
 public sealed class ModelFaultSpecs
 {
-    public static TheoryData<string> Providers => new("openai", "anthropic");
+    public static TheoryData<string> Providers => ["openai", "anthropic"];
 
     const string Odd = "\0\n\"\\{}[]:,9-e\u2028\uFFFD";
 

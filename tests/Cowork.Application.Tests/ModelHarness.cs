@@ -52,7 +52,7 @@ sealed class ModelHarness : IAsyncDisposable
 
     public IChatClient Client => catalog.Clients["clever"];
 
-    public ManualTime Clock => Harness.Clock;
+    public TestClock Clock => Harness.Clock;
 
     /// <summary>Starts a run.</summary>
     public async Task<string> Send(string message = "hello", string session = "s")

@@ -62,11 +62,11 @@ public sealed class ModelTermsSpecs
     [Fact]
     public void The_offline_model_is_always_there_and_its_name_is_its_own()
     {
-        var offline = new OfflineModel(new(Policy.BuiltIn), new ManualTime());
+        var offline = new OfflineModel(new(Policy.BuiltIn), new TestClock());
         var model = new ModelSettings { Name = "offline", Provider = "openai", Model = "m" };
-        using var catalog = new ModelCatalog([model with { Provider = "offline" }, model with { Name = "dry", Provider = "offline" }], offline, new ManualTime());
+        using var catalog = new ModelCatalog([model with { Provider = "offline" }, model with { Name = "dry", Provider = "offline" }], offline, new TestClock());
         Assert.Equal(["dry", "offline"], catalog.Clients.Keys.Order());
-        Assert.Throws<ArgumentException>(() => new ModelCatalog([model], offline, new ManualTime()));
-        Assert.Throws<ArgumentException>(() => new ModelCatalog([model with { Name = "x", Provider = "mind-reader" }], offline, new ManualTime()));
+        Assert.Throws<ArgumentException>(() => new ModelCatalog([model], offline, new TestClock()));
+        Assert.Throws<ArgumentException>(() => new ModelCatalog([model with { Name = "x", Provider = "mind-reader" }], offline, new TestClock()));
     }
 }

@@ -14,7 +14,7 @@ namespace Cowork.Application.Tests;
 /// <summary>Real answers of both kinds of provider, as they come over a socket.</summary>
 public sealed class ModelWireSpecs
 {
-    public static TheoryData<string> Providers => new("openai", "anthropic");
+    public static TheoryData<string> Providers => ["openai", "anthropic"];
 
     [Theory, MemberData(nameof(Providers))]
     public async Task An_answer_is_recorded_with_its_text_model_usage_and_cost(string provider)

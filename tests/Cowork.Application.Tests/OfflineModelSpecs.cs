@@ -75,14 +75,14 @@ public sealed class OfflineModelSpecs : IDisposable
     [Fact]
     public async Task It_sleeps_once_before_the_first_answer()
     {
-        var time = new ManualTime();
+        var time = new TestClock();
         var asleep = AskAt(time, default, new ChatMessage(ChatRole.User, "/sleep 5000\n/tool list_files"));
         time.Advance(TimeSpan.FromMilliseconds(4_999));
         Assert.False(asleep.IsCompleted);
         time.Advance(TimeSpan.FromMilliseconds(1));
         await asleep;
         // The answer after the tools does not sleep again: this clock never moves.
-        await AskAt(new ManualTime(), default, AfterTools("/sleep 5000\n/tool list_files", "a.txt"));
+        await AskAt(new TestClock(), default, AfterTools("/sleep 5000\n/tool list_files", "a.txt"));
     }
 
     [Fact]

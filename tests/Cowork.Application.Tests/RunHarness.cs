@@ -20,7 +20,7 @@ sealed class RunHarness
 
     public RunHarness() => Engine = new(ReadModels.Tables, Clock);
 
-    public ManualTime Clock { get; } = new();
+    public TestClock Clock { get; } = new();
 
     public InMemoryEngine Engine { get; }
 

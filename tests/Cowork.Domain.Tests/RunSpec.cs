@@ -109,7 +109,8 @@ public sealed class RunSpec
         Assert.Equal(1, asked.StepAttempt);
     }
 
-    public static TheoryData<RunCommand> OfTheDriver => new(
+    public static TheoryData<RunCommand> OfTheDriver =>
+    [
         new RecordMemory(1, [], [], A.Morning),
         new RecordText(1, "x", A.Morning),
         new RetryModel(1, "model_failed", "x", TimeSpan.Zero, A.Morning),
@@ -119,7 +120,8 @@ public sealed class RunSpec
         new Complete(1, A.Morning),
         new Fail(1, "model_failed", "x", A.Morning),
         new ConfirmCancel(1, A.Morning),
-        new Begin(1, "n1", A.Morning));
+        new Begin(1, "n1", A.Morning),
+    ];
 
     [Theory]
     [MemberData(nameof(OfTheDriver))]

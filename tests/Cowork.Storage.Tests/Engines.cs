@@ -11,9 +11,9 @@ public sealed class InMemoryEngineSpec : StorageContract
     readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
-    public override Task InitializeAsync() => Task.CompletedTask;
+    public override ValueTask InitializeAsync() => default;
 
-    public override Task DisposeAsync() => Task.CompletedTask;
+    public override ValueTask DisposeAsync() => default;
 
     protected override Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead)
     {

@@ -35,7 +35,7 @@ public sealed partial class MartenEngineSpec
     [Fact]
     public async Task A_daemon_that_is_about_to_end_looks_no_more_often_than_before()
     {
-        var clock = new ManualTime();
+        var clock = new TestClock();
         using var wakeup = new CommitWakeup(clock);
         wakeup.Began();
         wakeup.End();

@@ -21,9 +21,9 @@ public abstract class PostgresFaultContract : StorageHarness
 
     string Socket => Path.Combine(new NpgsqlConnectionStringBuilder(postgres!.ConnectionString).Host!, ".s.PGSQL.5432");
 
-    public override async Task InitializeAsync() => postgres = await Boot();
+    public override async ValueTask InitializeAsync() => postgres = await Boot();
 
-    public override async Task DisposeAsync()
+    public override async ValueTask DisposeAsync()
     {
         foreach (var engine in engines)
         {

@@ -18,9 +18,9 @@ public abstract partial class PostgresStorageContract : StorageContract
 
     protected string ConnectionString { get; private set; } = "";
 
-    public override async Task InitializeAsync() => ConnectionString = await TestPostgres.NewDatabase();
+    public override async ValueTask InitializeAsync() => ConnectionString = await TestPostgres.NewDatabase();
 
-    public override async Task DisposeAsync()
+    public override async ValueTask DisposeAsync()
     {
         foreach (var engine in engines)
         {

@@ -17,9 +17,9 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
 
     readonly string _directory = TestPostgres.NewDirectory();
 
-    public Task InitializeAsync() => Task.CompletedTask;
+    public ValueTask InitializeAsync() => default;
 
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         foreach (var left in Directory.GetDirectories(Path.GetTempPath(), Path.GetFileName(_directory) + "*"))
         {

@@ -26,9 +26,9 @@ public abstract class StorageHarness : IAsyncLifetime
     /// <summary>Another node on the data of this test.</summary>
     protected abstract Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead);
 
-    public abstract Task InitializeAsync();
+    public abstract ValueTask InitializeAsync();
 
-    public abstract Task DisposeAsync();
+    public abstract ValueTask DisposeAsync();
 
     protected static CancellationToken None => CancellationToken.None;
 

@@ -19,9 +19,9 @@ public sealed class WolverineSpec : StorageHarness
     readonly List<IEngine> engines = [];
     string connectionString = "";
 
-    public override async Task InitializeAsync() => connectionString = await TestPostgres.NewDatabase();
+    public override async ValueTask InitializeAsync() => connectionString = await TestPostgres.NewDatabase();
 
-    public override async Task DisposeAsync()
+    public override async ValueTask DisposeAsync()
     {
         foreach (var engine in engines)
         {

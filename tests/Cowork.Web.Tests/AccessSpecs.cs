@@ -6,9 +6,9 @@ public sealed class TokenHost : IAsyncLifetime
 {
     public LiveHost Host { get; private set; } = null!;
 
-    public async Task InitializeAsync() => Host = await LiveHost.Start(settings => settings with { TokenMode = true, CorsOrigins = ["https://app.example"] });
+    public async ValueTask InitializeAsync() => Host = await LiveHost.Start(settings => settings with { TokenMode = true, CorsOrigins = ["https://app.example"] });
 
-    public Task DisposeAsync() => Host.DisposeAsync().AsTask();
+    public ValueTask DisposeAsync() => Host.DisposeAsync();
 }
 
 /// <summary>Token mode: who may do what, and that tenants never see each other.</summary>

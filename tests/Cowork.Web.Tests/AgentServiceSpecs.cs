@@ -8,9 +8,9 @@ public sealed class LocalHost : IAsyncLifetime
 
     public HttpClient Http => Host.Http;
 
-    public async Task InitializeAsync() => Host = await LiveHost.Start();
+    public async ValueTask InitializeAsync() => Host = await LiveHost.Start();
 
-    public Task DisposeAsync() => Host.DisposeAsync().AsTask();
+    public ValueTask DisposeAsync() => Host.DisposeAsync();
 }
 
 /// <summary>Sessions, turns and runs on a host in local mode: what works.</summary>

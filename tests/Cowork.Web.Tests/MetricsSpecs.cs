@@ -20,9 +20,9 @@ public sealed class MetricsSpecs : IAsyncLifetime
 
     HttpClient Http => host.Http;
 
-    public async Task InitializeAsync() => host = await LiveHost.Start();
+    public async ValueTask InitializeAsync() => host = await LiveHost.Start();
 
-    public async Task DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
         await host.DisposeAsync();
         if (Directory.Exists(data))
