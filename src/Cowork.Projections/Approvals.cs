@@ -57,33 +57,11 @@ public static class Approvals
         (_, _) => row,
     };
 
-    /// <summary>Writes the approval as answers show it.</summary>
-    /// <param name="input">The arguments' text from the blob store; null: writes the stored content.</param>
-    public static void Write(Utf8JsonWriter json, ApprovalRow row, string? input = null)
-    {
-        json.WriteStartObject();
-        json.WriteString("approval_id", row.ApprovalId);
-        json.WriteString("session_id", row.SessionId);
-        json.WriteString("run_id", row.RunId);
-        json.WriteString("tool_call_id", row.ToolCallId);
-        json.WriteString("tool_name", row.ToolName);
-        if ((input ?? (row.ToolInput as Content.Inline)?.Text) is { } text)
-        {
-            SessionFeed.WriteInput(json, "tool_input", text);
-        }
-        else
-        {
-            RunSummary.WriteContent(json, "tool_input", row.ToolInput, null);
-        }
-        json.WriteString("args_digest", row.ArgsDigest);
-        json.WriteString("reason", row.Reason);
-        json.WriteString("rule", row.Rule);
-        json.WriteString("status", row.Status);
-        json.WriteString("created_at", HashChain.Timestamp(row.CreatedAt));
-        json.WriteString("expires_at", HashChain.Timestamp(row.ExpiresAt));
-        RunSummary.WriteTime(json, "decided_at", row.DecidedAt);
-        json.WriteString("decided_by", row.DecidedBy);
-        json.WriteString("decision_note", row.DecisionNote);
-        json.WriteEndObject();
-    }
+    /// <summary>
+    /// The arguments of a call as answers show them: an object, or the text that the model wrote when it is none. Arguments that are not in their event are
+    /// <c>{sha256, bytes}</c>.
+    /// </summary>
+    public static JsonElement Shown(Content input) => input is Content.Inline { Text: var text }
+        ? SessionFeed.Arguments(text)
+        : JsonSerializer.SerializeToElement(input, RowJson.Default.Content);
 }

@@ -1,4 +1,3 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
@@ -34,18 +33,11 @@ public static class Artifacts
         _ => row,
     };
 
-    /// <summary>Writes an array, oldest first, of <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at}</c>.</summary>
-    public static void Write(Utf8JsonWriter json, IEnumerable<FeedEntry> runEvents)
-    {
-        json.WriteStartArray();
-        foreach (var artifact in DiscoveredIn(runEvents))
-        {
-            artifact.WriteTo(json);
-        }
-        json.WriteEndArray();
-    }
+    /// <summary>The artifacts that a run's events record, oldest first, each with its event's time.</summary>
+    public static IEnumerable<ArtifactDiscovered> Discovered(IEnumerable<FeedEntry> runEvents) =>
+        runEvents.Where(e => e.Type == Type).Select(e => (ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At));
 
-    /// <summary>The artifacts that a run's events record, oldest first.</summary>
+    /// <summary>The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at}</c>.</summary>
     internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
         runEvents.Where(e => e.Type == Type).Select(e => WithTime(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 

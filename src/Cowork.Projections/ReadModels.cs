@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Projections;
 
@@ -35,4 +36,6 @@ public static class ReadModels
 [JsonSerializable(typeof(ScheduleRow))]
 [JsonSerializable(typeof(TokenRow))]
 [JsonSerializable(typeof(MetricsRow))]
+[JsonSerializable(typeof(Content))]
+[JsonSerializable(typeof(string))]
 sealed partial class RowJson : JsonSerializerContext;

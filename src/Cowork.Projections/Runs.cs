@@ -35,6 +35,10 @@ public sealed record RunRow(
     DateTimeOffset? CompletedAt,
     RunSource? Source = null)
 {
+    /// <summary>What the models cost, in US dollars.</summary>
+    [JsonIgnore]
+    public decimal CostUsd => CostMicroUsd / 1_000_000m;
+
     /// <summary>The status is final.</summary>
     [JsonIgnore]
     public bool HasEnded => Status is "completed" or "failed" or "cancelled";

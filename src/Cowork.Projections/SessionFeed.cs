@@ -129,7 +129,8 @@ public static class SessionFeed
     {
         if ((member.NameEquals("input") || member.NameEquals("tool_input")) && member.Value.ValueKind == JsonValueKind.String)
         {
-            WriteInput(json, member.Name, member.Value.GetString()!);
+            json.WritePropertyName(member.Name);
+            Arguments(member.Value.GetString()!).WriteTo(json);
         }
         else
         {
@@ -137,18 +138,8 @@ public static class SessionFeed
         }
     }
 
-    /// <summary>Writes a call's arguments into an open object: as an object if the text is one, else as the text.</summary>
-    internal static void WriteInput(Utf8JsonWriter json, string name, string input)
-    {
-        using var parsed = ParseObject(input);
-        if (parsed is null)
-        {
-            json.WriteString(name, input);
-            return;
-        }
-        json.WritePropertyName(name);
-        parsed.RootElement.WriteTo(json);
-    }
+    /// <summary>The arguments of a call: an object where the text is one, else the text that the model wrote.</summary>
+    internal static JsonElement Arguments(string input) => ParseObject(input) ?? JsonSerializer.SerializeToElement(input, RowJson.Default.String);
 
     static void WritePreview(Utf8JsonWriter json, JsonProperty member)
     {
@@ -178,11 +169,11 @@ public static class SessionFeed
     }
 
     /// <summary>Null: the text is not a JSON object, or readers of JSON would read it differently (a duplicate member, a number beyond a double).</summary>
-    static JsonDocument? ParseObject(string text)
+    static JsonElement? ParseObject(string text)
     {
         try
         {
-            return text.AsSpan().TrimStart().StartsWith("{") && CanonicalJson.Of(System.Text.Encoding.UTF8.GetBytes(text)).Length > 0 ? JsonDocument.Parse(text) : null;
+            return text.AsSpan().TrimStart().StartsWith("{") && CanonicalJson.Of(System.Text.Encoding.UTF8.GetBytes(text)).Length > 0 ? JsonElement.Parse(text) : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {

@@ -39,8 +39,12 @@ public static class TraceBundle
             writer.WriteString("format", Format);
             writer.WritePropertyName("run");
             WriteRun(writer, own.Events);
-            writer.WritePropertyName("artifacts");
-            Artifacts.Write(writer, entries);
+            writer.WriteStartArray("artifacts");
+            foreach (var artifact in Artifacts.DiscoveredIn(entries))
+            {
+                artifact.WriteTo(writer);
+            }
+            writer.WriteEndArray();
             writer.WritePropertyName("artifact_bytes");
             await ArtifactBytes.Write(writer, Artifacts.DiscoveredIn(entries), blobs, ct);
             writer.WriteStartArray("events");
@@ -105,10 +109,7 @@ public static class TraceBundle
     internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events)
     {
         var row = events.Aggregate((RunRow?)null, Runs.Evolve) ?? throw new InvalidDataException("The stream does not begin with run_created.");
-        writer.WriteStartObject();
-        RunSummary.WriteTurn(writer, row);
-        RunSummary.WriteRest(writer, row);
-        writer.WriteEndObject();
+        JsonSerializer.Serialize(writer, RunSummary.Of(row), BundleJson.Default.RunSummary);
     }
 
     /// <summary>SHA-256 of each part. The digests locate a change of members that no event hash covers, for example positions.</summary>

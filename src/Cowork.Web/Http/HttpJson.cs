@@ -2,8 +2,6 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
-using Cowork.Application.Storage;
-
 namespace Cowork.Web.Http;
 
 /// <summary>The shapes that several contracts share.</summary>
@@ -19,12 +17,4 @@ static class RelaxedJson
 
     /// <summary>A context's options with relaxed escaping.</summary>
     public static JsonSerializerOptions Of(JsonSerializerOptions options) => new(options) { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-}
-
-/// <summary>ISO-8601, UTC, milliseconds, <c>Z</c>.</summary>
-public sealed class TimeConverter : JsonConverter<DateTimeOffset>
-{
-    public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetDateTimeOffset();
-
-    public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(HashChain.Timestamp(value));
 }

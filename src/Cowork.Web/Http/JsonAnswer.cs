@@ -1,4 +1,3 @@
-using System.Buffers;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
@@ -14,16 +13,6 @@ public sealed record JsonAnswer(int Status, ReadOnlyMemory<byte> Body, string? L
 {
     public static JsonAnswer Of<T>(int status, T value, JsonTypeInfo<T> json, string? location = null) =>
         new(status, JsonSerializer.SerializeToUtf8Bytes(value, json), location);
-
-    public static JsonAnswer Of(int status, Action<Utf8JsonWriter> write, string? location = null)
-    {
-        var body = new ArrayBufferWriter<byte>(1024);
-        using (var json = new Utf8JsonWriter(body, RelaxedJson.Writing))
-        {
-            write(json);
-        }
-        return new(status, body.WrittenMemory, location);
-    }
 
     public async ValueTask<StoredAnswer> ToStored(IBlobs blobs, CancellationToken ct) =>
         new(Status, Location, await blobs.Store(Encoding.UTF8.GetString(Body.Span), ct));

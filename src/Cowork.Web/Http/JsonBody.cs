@@ -6,13 +6,17 @@ namespace Cowork.Web.Http;
 static class JsonBody
 {
     /// <summary>Sends a value as the whole body. It is serialised into the response's own pipe, and the client is told its length.</summary>
-    public static async Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json")
+    public static Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json") =>
+        response.WriteJson(writer => JsonSerializer.Serialize(writer, value, json), new() { Encoder = json.Options.Encoder, SkipValidation = true }, contentType);
+
+    /// <summary>The same for JSON that is partly stored as bytes.</summary>
+    public static async Task WriteJson(this HttpResponse response, Action<Utf8JsonWriter> write, JsonWriterOptions options, string contentType = "application/json")
     {
         response.ContentType = contentType;
         response.Headers.CacheControl = "no-store";
-        await using (var writer = new Utf8JsonWriter(response.BodyWriter, new() { Encoder = json.Options.Encoder, SkipValidation = true }))
+        await using (var writer = new Utf8JsonWriter(response.BodyWriter, options))
         {
-            JsonSerializer.Serialize(writer, value, json);
+            write(writer);
             writer.Flush();
             response.ContentLength = writer.BytesCommitted;
         }

@@ -1,5 +1,7 @@
 using System.Text.Json.Nodes;
 
+using Cowork.Domain;
+
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
@@ -37,12 +39,19 @@ public static class OpenApiDescription
     public static void Describe(this OpenApiOptions options)
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
+        // To a reader a text is a string, wherever it is stored.
+        options.CreateSchemaReferenceId = type => type.Type == typeof(Content) ? null : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
             if ((Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type) == typeof(DateTimeOffset))
             {
                 schema.Type = context.JsonTypeInfo.Type == typeof(DateTimeOffset) ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
                 schema.Format = "date-time";
+            }
+            if (context.JsonTypeInfo.Type == typeof(Content))
+            {
+                schema.Description = null;
+                schema.Type = context.JsonPropertyInfo is { IsGetNullable: false } ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
             }
             return Task.CompletedTask;
         });
@@ -77,7 +86,7 @@ public static class OpenApiDescription
             var name = part.Trim('{', '}');
             if (operation.Parameters.All(p => p.Name != name))
             {
-                operation.Parameters.Add(Parameter(name, ParameterLocation.Path, new() { Type = JsonSchemaType.String, MaxLength = Domain.Limits.IdCharsMax }, required: true));
+                operation.Parameters.Add(Parameter(name, ParameterLocation.Path, new() { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax }, required: true));
             }
         }
         foreach (var query in metadata.OfType<WholeNumberQuery>())
@@ -104,7 +113,7 @@ public static class OpenApiDescription
         }
         foreach (var query in metadata.OfType<IdQuery>())
         {
-            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Domain.Limits.IdCharsMax };
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
         }
         foreach (var query in metadata.OfType<TextQuery>())
@@ -123,7 +132,7 @@ public static class OpenApiDescription
         }
         if (context.Description.HttpMethod == "POST")
         {
-            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Domain.Limits.IdempotencyKeyCharsMax };
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Limits.IdempotencyKeyCharsMax };
             operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, "Sending the request again with the same key does nothing again."));
         }
         var open = metadata.OfType<OpenToAll>().Any();

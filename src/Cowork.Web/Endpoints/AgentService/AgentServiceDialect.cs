@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 
+using Cowork.Application.Storage;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
@@ -25,7 +26,7 @@ static class AgentServiceDialect
 }
 
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimeConverter)])]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(ContentConverter), typeof(TimestampConverter)])]
 [JsonSerializable(typeof(NewSession))]
 [JsonSerializable(typeof(SessionAnswer))]
 [JsonSerializable(typeof(SessionDetails))]

@@ -29,14 +29,19 @@ public sealed record NewDecision(bool? Approved, string? Note = null) : IRequest
     }
 }
 
-/// <summary>An approval; <see cref="Projections.Approvals"/> writes it.</summary>
+/// <summary>An approval.</summary>
 /// <param name="ToolInput">
 /// The call's arguments: an object, or the text that the model wrote when it is none. A list shows <c>{sha256, bytes}</c> where it would become too long.
 /// </param>
 /// <param name="ArgsDigest">Hex SHA-256 of that text: only this very call is made.</param>
 public sealed record ApprovalDetails(
     string ApprovalId, string SessionId, string RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
-    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote);
+    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote)
+{
+    public static ApprovalDetails Of(ApprovalRow row) => new(
+        row.ApprovalId, row.SessionId, row.RunId, row.ToolCallId, row.ToolName, Projections.Approvals.Shown(row.ToolInput), row.ArgsDigest, row.Reason, row.Rule,
+        row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote);
+}
 
 /// <param name="SessionId">The session that was asked about, null: all.</param>
 public sealed record ApprovalList(string? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
@@ -80,31 +85,22 @@ static class ApprovalEndpoints
             }
             of = Projections.Sessions.Model.Read(found.Json.Span);
         }
-        var shown = new List<(ApprovalRow Row, string? Input)>();
+        var shown = new List<ApprovalDetails>();
         var left = ListedInputBytesMax;
         await foreach (var row in Newest(caller.Org, new(session, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
         {
             // What does not fit is shown as its digest, and GET /approvals/{id} has it whole.
             var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
-            shown.Add(bytes <= left ? await View(row, blobs, ct) : (row, null));
+            shown.Add(ApprovalDetails.Of(bytes <= left ? await WithInput(row, blobs, ct) : row));
             left -= bytes <= left ? bytes : 0;
         }
-        return JsonAnswer.Of(200, json =>
-        {
-            json.WriteStartObject();
-            json.WriteString("session_id", of?.SessionId);
-            json.WriteStartArray("approvals");
-            foreach (var (row, input) in shown)
-            {
-                Projections.Approvals.Write(json, row, input);
-            }
-            json.WriteEndArray();
-            json.WriteEndObject();
-        });
+        return JsonResult.Of(200, new(of?.SessionId, shown), AgentServiceJson.Answers.ApprovalList);
     }
 
     static async Task<IResult> Get(ApprovalInPath approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller.Org, approval.Key, rows, ct) is { } row ? await Answer(row, blobs, ct) : ErrorResult.NotFound("approval");
+        await Find(caller.Org, approval.Key, rows, ct) is { } row
+            ? JsonResult.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails)
+            : ErrorResult.NotFound("approval");
 
     static async Task<IResult> Decide(
         ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, CommandHandler commands, IBlobs blobs, CancellationToken ct)
@@ -124,7 +120,7 @@ static class ApprovalEndpoints
                 var row = decidedAt is null
                     ? await Find(caller.Org, approval.Key, rows, ct) ?? before
                     : before with { Status = approved ? "approved" : "rejected", DecidedAt = decidedAt, DecidedBy = caller.Actor, DecisionNote = note };
-                answer = await Answer(row, blobs, ct);
+                answer = JsonAnswer.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails);
                 return await answer.ToStored(blobs, ct);
             },
             ct);
@@ -163,12 +159,7 @@ static class ApprovalEndpoints
     static async ValueTask<ApprovalRow?> Find(string org, string key, IRows rows, CancellationToken ct) =>
         (await rows.Find(org, Projections.Approvals.Model, key, ct))?.Row;
 
-    static async ValueTask<(ApprovalRow Row, string? Input)> View(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>
-        (row, row.ToolInput is Content.Blob input ? await blobs.Text(input, ct) : null);
-
-    static async ValueTask<JsonAnswer> Answer(ApprovalRow row, IBlobs blobs, CancellationToken ct)
-    {
-        var (_, input) = await View(row, blobs, ct);
-        return JsonAnswer.Of(200, json => Projections.Approvals.Write(json, row, input));
-    }
+    /// <summary>The row with the call's arguments when they lie in the blob store.</summary>
+    static async ValueTask<ApprovalRow> WithInput(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>
+        row.ToolInput is Content.Blob input ? row with { ToolInput = Content.Of(await blobs.Text(input, ct)) } : row;
 }

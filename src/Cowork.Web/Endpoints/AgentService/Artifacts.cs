@@ -37,7 +37,7 @@ static class ArtifactEndpoints
 
     static async Task<IResult> Get(ArtifactInPath artifact, Caller caller, IRows rows, CancellationToken ct) =>
         await Find(caller.Org, artifact.Key, rows, ct) is { } row
-            ? JsonAnswer.Of(
+            ? JsonResult.Of(
                 200,
                 new(row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt),
                 AgentServiceJson.Answers.ArtifactSummary)
@@ -53,7 +53,7 @@ static class ArtifactEndpoints
         var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key, Limit: limit), ct);
         var versions = found.Select(v => ArtifactVersions.Model.Read(v.Json.Span))
             .Select(v => new ArtifactVersionDetails(v.Version, v.Sha256, v.Bytes, v.MediaType, v.RunId, v.CreatedAt));
-        return JsonAnswer.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);
+        return JsonResult.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);
     }
 
     static async Task<IResult> Content(ArtifactInPath artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)

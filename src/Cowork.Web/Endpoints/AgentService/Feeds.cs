@@ -105,26 +105,37 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         {
             return CursorAhead(page.Head);
         }
-        return JsonAnswer.Of(200, json =>
-        {
-            json.WriteStartObject();
-            if (sessionId is not null)
-            {
-                json.WriteString("session_id", sessionId);
-            }
-            json.WriteStartArray("events");
-            foreach (var entry in page.Entries)
-            {
-                json.WriteRawValue(SessionFeed.Bytes(entry, tenant: session is null), skipInputValidation: true);
-            }
-            json.WriteEndArray();
-            json.WriteNumber("next_since_id", page.Entries is [.., var last] ? session is null ? last.Position : last.FeedId : since);
-            json.WriteEndObject();
-        });
+        return new FeedPageResult(session is null, sessionId, page.Entries, since);
     }
 
     public static ErrorResult CursorAhead(long head) =>
         ErrorResult.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
+}
+
+/// <summary>A page of a feed. The events go out as the bytes that they were rendered to once.</summary>
+/// <param name="IsTenants">The tenant's feed, whose ids are positions.</param>
+/// <param name="SessionId">Null in the tenant's feed.</param>
+/// <param name="Since">The cursor that was asked for.</param>
+sealed record FeedPageResult(bool IsTenants, string? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : IResult
+{
+    public Task ExecuteAsync(HttpContext httpContext) => httpContext.Response.WriteJson(Write, RelaxedJson.Writing);
+
+    void Write(Utf8JsonWriter json)
+    {
+        json.WriteStartObject();
+        if (SessionId is not null)
+        {
+            json.WriteString("session_id", SessionId);
+        }
+        json.WriteStartArray("events");
+        foreach (var entry in Entries)
+        {
+            json.WriteRawValue(SessionFeed.Bytes(entry, IsTenants), skipInputValidation: true);
+        }
+        json.WriteEndArray();
+        json.WriteNumber("next_since_id", Entries is [.., var last] ? IsTenants ? last.Position : last.FeedId : Since);
+        json.WriteEndObject();
+    }
 }
 
 /// <summary>Feeds as server-sent events. A slow reader holds one bounded buffer here; what it missed is read from the log again.</summary>

@@ -39,7 +39,7 @@ static class MemoryEndpoints
 
     static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Find(caller.Org, Memories.Model, memory.Key, ct) is { } found
-            ? JsonAnswer.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
+            ? JsonResult.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
             : ErrorResult.NotFound("memory");
 
     static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -54,7 +54,7 @@ static class MemoryEndpoints
         {
             shown.Add(await Details(found.Version, Memories.Model.Read(found.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), AgentServiceJson.Answers.MemoryList);
+        return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), AgentServiceJson.Answers.MemoryList);
     }
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>

@@ -67,7 +67,7 @@ static class MetricsEndpoints
         http.Response.Headers.Vary = HeaderNames.Accept;
         var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
-            ? JsonAnswer.Of(200, Answer(figures, asOf, host), AgentServiceJson.Answers.MetricsAnswer)
+            ? JsonResult.Of(200, Answer(figures, asOf, host), AgentServiceJson.Answers.MetricsAnswer)
             : new TextAnswer(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, host), openMetrics: choice == OpenMetrics));
     }
 

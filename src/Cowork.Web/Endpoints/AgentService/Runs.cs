@@ -8,13 +8,22 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-public sealed record RunErrorShape(string Code, string Message);
+public sealed record RunErrorShape(string Code, string Message)
+{
+    public static RunErrorShape? Of(RunError? error) => error is null ? null : new(error.Code, error.Message);
+}
 
-/// <summary>A run as <c>GET /runs/{id}</c> shows it; <see cref="RunSummary"/> writes it.</summary>
+/// <summary>A run as <c>GET /runs/{id}</c> shows it.</summary>
 public sealed record RunDetails(
-    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, string Message, string Model, string? SkillId, int? SkillVersion, string? ScheduleId, DateTimeOffset? StartedAt,
-    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage);
+    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, string? SkillId, int? SkillVersion, string? ScheduleId, DateTimeOffset? StartedAt,
+    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage)
+{
+    public static RunDetails Of(RunRow run) => new(
+        run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
+        run.CreatedAt, run.Message, run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt,
+        Lineage: null);
+}
 
 public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
 
@@ -23,7 +32,7 @@ public sealed record CancelAnswer(string RunId, string Status, bool CancelReques
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="Version">Of the content at this path in this session, from 1.</param>
 public sealed record ArtifactDetails(
-    string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt);
+    string ArtifactId, long Bytes, string MediaType, string Path, string RunId, string SessionId, string Sha256, int Version, DateTimeOffset CreatedAt);
 
 public sealed record ArtifactList(string RunId, IReadOnlyList<ArtifactDetails> Artifacts);
 
@@ -58,41 +67,18 @@ static class RunEndpoints
             return ErrorResult.NotFound("session");
         }
         var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key, Limit: limit), ct);
-        var runs = new List<RunView>(found.Count);
+        var runs = new List<RunDetails>(found.Count);
         foreach (var run in found)
         {
-            runs.Add(await views.View(Projections.Runs.Model.Read(run.Json.Span), ct));
+            runs.Add(RunDetails.Of(await views.WithTexts(Projections.Runs.Model.Read(run.Json.Span), ct)));
         }
-        return JsonAnswer.Of(200, json =>
-        {
-            json.WriteStartObject();
-            json.WriteString("session_id", Projections.Sessions.Model.Read(row.Json.Span).SessionId);
-            json.WriteStartArray("runs");
-            foreach (var run in runs)
-            {
-                json.WriteStartObject();
-                run.WriteDetails(json);
-                json.WriteEndObject();
-            }
-            json.WriteEndArray();
-            json.WriteEndObject();
-        });
+        return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, runs), AgentServiceJson.Answers.RunList);
     }
 
-    static async Task<IResult> Get(RunInPath run, Caller caller, RunViews views, CancellationToken ct)
-    {
-        if (await views.Find(caller.Org, run.Key, ct) is not { } row)
-        {
-            return ErrorResult.NotFound("run");
-        }
-        var view = await views.View(row, ct);
-        return JsonAnswer.Of(200, json =>
-        {
-            json.WriteStartObject();
-            view.WriteDetails(json);
-            json.WriteEndObject();
-        });
-    }
+    static async Task<IResult> Get(RunInPath run, Caller caller, RunViews views, CancellationToken ct) =>
+        await views.Find(caller.Org, run.Key, ct) is { } row
+            ? JsonResult.Of(200, RunDetails.Of(await views.WithTexts(row, ct)), AgentServiceJson.Answers.RunDetails)
+            : ErrorResult.NotFound("run");
 
     static async Task<IResult> Cancel(
         RunInPath run, Body<NoBody> body, Caller caller, RunViews views, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
@@ -132,15 +118,9 @@ static class RunEndpoints
         {
             return ErrorResult.NotFound("run");
         }
-        var events = await log.OfRun(caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct);
-        return JsonAnswer.Of(200, json =>
-        {
-            json.WriteStartObject();
-            json.WriteString("run_id", row.RunId);
-            json.WritePropertyName("artifacts");
-            Projections.Artifacts.Write(json, events);
-            json.WriteEndObject();
-        });
+        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct))
+            .Select(a => new ArtifactDetails(a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At));
+        return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 
     static async Task<IResult> Trace(RunInPath run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
@@ -160,21 +140,12 @@ public sealed class RunViews(IRows rows, IBlobs blobs)
     public async ValueTask<RunRow?> Row(string org, string run, CancellationToken ct) =>
         await rows.Get(org, Projections.Runs.Model.Table, run, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
 
-    public async ValueTask<RunView> View(RunRow row, CancellationToken ct) => new(
-        row,
-        row.Reply is Content.Blob reply ? await blobs.Text(reply, ct) : null,
-        row.Message is Content.Blob message ? await blobs.Text(message, ct) : null);
-}
-
-/// <param name="Reply">The reply's text, when it had to be fetched.</param>
-/// <param name="Message">The message's text, when it had to be fetched.</param>
-public sealed record RunView(RunRow Row, string? Reply, string? Message)
-{
-    public void WriteTurn(Utf8JsonWriter json) => RunSummary.WriteTurn(json, Row, Reply);
-
-    public void WriteDetails(Utf8JsonWriter json)
-    {
-        WriteTurn(json);
-        RunSummary.WriteRest(json, Row, Message);
-    }
+    /// <summary>The row with the texts that lie in the blob store.</summary>
+    public async ValueTask<RunRow> WithTexts(RunRow row, CancellationToken ct) => row is { Reply: Content.Blob } or { Message: Content.Blob }
+        ? row with
+        {
+            Reply = row.Reply is Content.Blob reply ? Content.Of(await blobs.Text(reply, ct)) : row.Reply,
+            Message = row.Message is Content.Blob message ? Content.Of(await blobs.Text(message, ct)) : row.Message,
+        }
+        : row;
 }

@@ -110,8 +110,13 @@ public sealed record ScheduledRunLedger(string ScheduleId, IReadOnlyList<LedgerS
 
 /// <summary>A turn's answer with the schedule that was triggered.</summary>
 public sealed record TriggerAnswer(
-    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string ScheduleId, string SkillId, int SkillVersion);
+    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string ScheduleId, string SkillId, int SkillVersion)
+{
+    public static TriggerAnswer Of(RunRow run, bool reused, string scheduleId) => new(
+        run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
+        run.CreatedAt, reused, scheduleId, run.Source!.SkillId!, run.Source.SkillVersion!.Value);
+}
 
 static class ScheduledRunEndpoints
 {
@@ -185,12 +190,12 @@ static class ScheduledRunEndpoints
         {
             shown.Add(await Details(Schedules.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
+        return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }
 
     static async Task<IResult> Get(ScheduleInPath schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is { } row
-            ? JsonAnswer.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
+            ? JsonResult.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
             : ErrorResult.NotFound("scheduled run");
 
     static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
@@ -210,7 +215,7 @@ static class ScheduledRunEndpoints
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId, status, line.SkillVersion, line.Reason, line.Detail, line.DecidedAt));
         }
-        return JsonAnswer.Of(200, new($"sched_{schedule.Key}", shown), AgentServiceJson.Answers.ScheduledRunLedger);
+        return JsonResult.Of(200, new($"sched_{schedule.Key}", shown), AgentServiceJson.Answers.ScheduledRunLedger);
     }
 
     static async Task<IResult> Trigger(
@@ -222,13 +227,8 @@ static class ScheduledRunEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
-        return TurnEndpoints.Answer(turn, view, json =>
-        {
-            json.WriteString("schedule_id", $"sched_{schedule.Key}");
-            json.WriteString("skill_id", view.Row.Source!.SkillId);
-            json.WriteNumber("skill_version", view.Row.Source.SkillVersion!.Value);
-        });
+        var run = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
+        return TurnEndpoints.Answer(turn, run, TriggerAnswer.Of(run, turn.Reused, $"sched_{schedule.Key}"), AgentServiceJson.Answers.TriggerAnswer);
     }
 
     static Task<IResult> Pause(

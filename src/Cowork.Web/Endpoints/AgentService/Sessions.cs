@@ -107,12 +107,12 @@ static class SessionEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
-        return JsonAnswer.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
+        return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
     }
 
     static async Task<IResult> Get(SessionInPath session, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is { } row
-            ? JsonAnswer.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
+            ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
     static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>

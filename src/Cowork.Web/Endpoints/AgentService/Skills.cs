@@ -72,10 +72,16 @@ public sealed record SkillVersionDetails(
 
 public sealed record SkillVersionList(string SkillId, IReadOnlyList<SkillVersionDetails> Versions);
 
-/// <summary>A turn's answer with the skill's version and what it came to.</summary>
+/// <summary>A turn's answer with the skill's version and the prompt that it gave.</summary>
 public sealed record SkillRunAnswer(
-    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string SkillId, int SkillVersion, string RenderedPrompt);
+    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string SkillId, int SkillVersion, Content RenderedPrompt)
+{
+    /// <summary>The skill and the prompt are the run's own, so that a repeat shows those of the first request.</summary>
+    public static SkillRunAnswer Of(RunRow run, bool reused) => new(
+        run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
+        run.CreatedAt, reused, run.Source!.SkillId!, run.Source.SkillVersion!.Value, run.Message);
+}
 
 static class SkillFields
 {
@@ -167,12 +173,12 @@ static class SkillEndpoints
         {
             shown.Add(await Details(Skills.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
+        return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
 
     static async Task<IResult> Get(SkillInPath skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is { } row
-            ? JsonAnswer.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
+            ? JsonResult.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
             : ErrorResult.NotFound("skill");
 
     static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
@@ -212,17 +218,17 @@ static class SkillEndpoints
         {
             shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonAnswer.Of(200, new($"skill_{skill.Key}", shown), AgentServiceJson.Answers.SkillVersionList);
+        return JsonResult.Of(200, new($"skill_{skill.Key}", shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
     static async Task<IResult> Version(SkillInPath skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? ErrorResult.NotFound("skill")
         : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
-            ? JsonAnswer.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
+            ? JsonResult.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
             : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
-        SkillInPath skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, WaitingTurns waiting, IBlobs blobs, CancellationToken ct)
+        SkillInPath skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, WaitingTurns waiting, CancellationToken ct)
     {
         var asked = body.Value;
         var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
@@ -232,15 +238,8 @@ static class SkillEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var view = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
-        var prompt = view.Message ?? await blobs.Text(view.Row.Message, ct);
-        return TurnEndpoints.Answer(turn, view, json =>
-        {
-            // Of the run, so that a repeat shows what the first request came to.
-            json.WriteString("skill_id", view.Row.Source!.SkillId);
-            json.WriteNumber("skill_version", view.Row.Source.SkillVersion!.Value);
-            json.WriteString("rendered_prompt", prompt);
-        });
+        var run = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
+        return TurnEndpoints.Answer(turn, run, SkillRunAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.SkillRunAnswer);
     }
 
     static async ValueTask<SkillDetails> Details(SkillRow skill, IBlobs blobs, CancellationToken ct) => new(

@@ -1,5 +1,4 @@
 using System.Text;
-using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -57,11 +56,16 @@ static class Waiting
     }
 }
 
-/// <summary>A turn's answer; <see cref="RunSummary"/> writes it.</summary>
+/// <summary>A turn's answer.</summary>
 /// <param name="Reused">The run was there before: the body's idempotency key had been used.</param>
 public sealed record TurnAnswer(
-    string RunId, string SessionId, string Status, string? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused);
+    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused)
+{
+    public static TurnAnswer Of(RunRow run, bool reused) => new(
+        run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
+        run.CreatedAt, reused);
+}
 
 static class TurnEndpoints
 {
@@ -78,23 +82,13 @@ static class TurnEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var view = await waiting.Until(caller.Org, turn, Waiting.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
-        return Answer(turn, view);
+        var run = await waiting.Until(caller.Org, turn, Waiting.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
+        return Answer(turn, run, TurnAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.TurnAnswer);
     }
 
-    /// <summary>What a request is answered with that starts a run.</summary>
-    /// <param name="more">Writes what the answer has beside a turn's.</param>
-    public static JsonAnswer Answer(Turn turn, RunView view, Action<Utf8JsonWriter>? more = null) => JsonAnswer.Of(
-        view.Row.HasEnded || view.Row.Status == "approval_required" ? 200 : 202,
-        json =>
-        {
-            json.WriteStartObject();
-            view.WriteTurn(json);
-            json.WriteBoolean("reused", turn.Reused);
-            more?.Invoke(json);
-            json.WriteEndObject();
-        }) with
-    { Replayed = turn.Replayed };
+    /// <summary>Answers a request that starts a run: 200 when nothing more happens without somebody's doing, 202 while the run goes on.</summary>
+    public static JsonResult<T> Answer<T>(Turn turn, RunRow run, T answer, JsonTypeInfo<T> json) =>
+        JsonResult.Of(run.HasEnded || run.Status == "approval_required" ? 200 : 202, answer, json) with { Replayed = turn.Replayed };
 }
 
 /// <summary>Waits for runs to end on behalf of their clients. A client that goes away stops waiting, the run goes on.</summary>
@@ -104,7 +98,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
     /// <summary>The run when it has ended or waits for an approval, or as it is when the time is over or the host stops.</summary>
-    public async Task<RunView> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
+    public async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
     {
         using var watch = hub.WatchRun(org, turn.Run);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);
@@ -143,7 +137,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
         }
         // Accepted, and the database went away before it could be seen again: the answer is what was accepted.
         seen ??= turn.Accepted is null ? throw new StorageUnavailableException("The run cannot be looked at.") : Accepted(turn.Accepted, until - wait);
-        return await views.View(seen, ct);
+        return await views.WithTexts(seen, ct);
     }
 
     /// <summary>Null: not there, or the database is away, which the wait is there to sit out.</summary>

@@ -13,7 +13,7 @@ static class HealthEndpoints
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
         var health = routes.MapGroup("/health").WithTags("Operations").OpenToAll();
-        health.MapGet("/live", () => JsonAnswer.Of(200, new Liveness("live"), OperationsJson.Answers.Liveness))
+        health.MapGet("/live", () => JsonResult.Of(200, new Liveness("live"), OperationsJson.Answers.Liveness))
             .WithSummary("The process answers")
             .Produces<Liveness>();
         health.MapGet("/ready", Ready)
@@ -23,6 +23,6 @@ static class HealthEndpoints
 
     static IResult Ready(HostLifecycle lifecycle, HostSettings settings, IServiceProvider services) =>
         lifecycle.IsReady
-            ? JsonAnswer.Of(200, new Readiness("ready", settings.Engine, services.GetRequiredService<Projector>().Parked), OperationsJson.Answers.Readiness)
+            ? JsonResult.Of(200, new Readiness("ready", settings.Engine, services.GetRequiredService<Projector>().Parked), OperationsJson.Answers.Readiness)
             : ErrorResult.Unavailable($"The engine {settings.Engine} waits for its database.");
 }

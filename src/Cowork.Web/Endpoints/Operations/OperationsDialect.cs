@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 
+using Cowork.Application.Storage;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
@@ -20,7 +21,7 @@ static class OperationsDialect
 }
 
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimeConverter)])]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(NewToken))]
 [JsonSerializable(typeof(IssuedToken))]
 [JsonSerializable(typeof(TokenShape))]

@@ -23,7 +23,7 @@ static class ProjectionEndpoints
     static async Task<IResult> List(Caller caller, IAsyncProjectionStore following, CancellationToken ct)
     {
         var progress = await following.Progress(ct);
-        return JsonAnswer.Of(
+        return JsonResult.Of(
             200,
             new ProjectionList(progress.Head, [.. progress.Models.Select(m => new ProjectionShape(
                 m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Checkpoint.At, m.Parked is { } poison ? Shape(poison, caller) : null))]),

@@ -90,12 +90,12 @@ static class TokenEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var found = await rows.List(caller.Org, Projections.Tokens.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct);
-        return JsonAnswer.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), OperationsJson.Answers.TokenList);
+        return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), OperationsJson.Answers.TokenList);
     }
 
     static async Task<IResult> Get(TokenInPath token, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key, ct) is { } row
-            ? JsonAnswer.Of(200, Shape(caller.Org, row), OperationsJson.Answers.TokenShape)
+            ? JsonResult.Of(200, Shape(caller.Org, row), OperationsJson.Answers.TokenShape)
             : ErrorResult.NotFound("token");
 
     static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>

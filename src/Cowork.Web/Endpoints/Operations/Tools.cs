@@ -17,6 +17,6 @@ static class ToolEndpoints
             .WithSummary("What models may call, with the schemas of the arguments")
             .Produces<ToolList>().Refuses();
 
-    static JsonAnswer List(Toolbox toolbox) =>
-        JsonAnswer.Of(200, new ToolList([.. toolbox.Tools.Select(t => new ToolShape(t.Name, t.Description, t.Schema))]), OperationsJson.Answers.ToolList);
+    static JsonResult<ToolList> List(Toolbox toolbox) =>
+        JsonResult.Of(200, new ToolList([.. toolbox.Tools.Select(t => new ToolShape(t.Name, t.Description, t.Schema))]), OperationsJson.Answers.ToolList);
 }

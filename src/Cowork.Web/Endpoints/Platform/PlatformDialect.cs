@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 
+using Cowork.Application.Storage;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Platform;
@@ -16,7 +17,7 @@ static class PlatformDialect
 }
 
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimeConverter)])]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(SchedulePreview))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {

@@ -34,6 +34,6 @@ static class SchedulePreviews
             next.Add(due);
             at = due;
         }
-        return JsonAnswer.Of(200, new(next), PlatformJson.Answers.SchedulePreview);
+        return JsonResult.Of(200, new(next), PlatformJson.Answers.SchedulePreview);
     }
 }
