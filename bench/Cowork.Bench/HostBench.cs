@@ -24,7 +24,7 @@ sealed class HostBench : IAsyncDisposable
         http = new(new SocketsHttpHandler { MaxConnectionsPerServer = 512 }) { BaseAddress = new(host.Url) };
     }
 
-    public static async Task<HostBench> Start(string engine, string connectionString, string data)
+    public static async Task<HostBench> Start(string connectionString, string data)
     {
         var builder = CoworkHost.NewBuilder();
         builder.Configuration["Logging:LogLevel:Default"] = "Warning";
@@ -33,7 +33,7 @@ sealed class HostBench : IAsyncDisposable
         Console.SetOut(TextWriter.Null);
         try
         {
-            var host = await CoworkHost.Start(builder, new() { Engine = engine, Data = data, Port = 0, Database = connectionString });
+            var host = CoworkHost.Start(builder, new() { Data = data, Port = 0, Database = connectionString });
             await host.FirstReady;
             return new(host);
         }

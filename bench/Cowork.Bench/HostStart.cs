@@ -22,10 +22,10 @@ sealed record HostStart(TimeSpan Ready, TimeSpan FirstRun, double IdleMebibytes,
     static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
 
     /// <summary>Starts a host, sends it one turn, leaves it alone, and stops it.</summary>
-    public static async Task<HostStart> Measure(string engine, string database, string data, int postmaster, TimeSpan idle)
+    public static async Task<HostStart> Measure(string database, string data, int postmaster, TimeSpan idle)
     {
         var port = FreePort();
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll"), "--engine", engine, "--data", data, "--port", $"{port}"])
+        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll"), "--data", data, "--port", $"{port}"])
         {
             RedirectStandardOutput = true,
             Environment = { ["ConnectionStrings__Cowork"] = database, ["Logging__LogLevel__Default"] = "Warning" },

@@ -24,7 +24,7 @@ static class MartenPeer
         {
             await using var session = store.LightweightSession("default");
             // As many to a stream as in the engines' workload.
-            session.Events.Append($"run-{worker}-{i / StorageHarness.PerStream}", new PeerEvent("forty characters of text, more or less."));
+            session.Events.Append($"run-{worker}-{i / StorageBench.PerStream}", new PeerEvent("forty characters of text, more or less."));
             await session.SaveChangesAsync();
         });
     }

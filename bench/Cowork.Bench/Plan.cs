@@ -1,29 +1,25 @@
 namespace Cowork.Bench;
 
 /// <summary>What is asked for.</summary>
-/// <param name="Engines">Each workload is run on one after the other, so that both meet the same machine.</param>
 /// <param name="Time">Of each workload, after a warm-up.</param>
-sealed record Plan(IReadOnlyList<string> Engines, IReadOnlyList<string> Workloads, TimeSpan Time)
+sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time)
 {
     static readonly string[] Known = ["appends", "runs", "feed", "http", "sse", "start"];
 
     public static string Usage { get; } =
-        $"usage: cowork bench [--engine {string.Join(" | ", Web.Engines.Names.Append("both"))}] [--seconds N] [{string.Join(" | ", Known)}]…";
+        $"usage: cowork bench [--seconds N] [{string.Join(" | ", Known)}]…";
 
     public bool Has(params string[] workloads) => Workloads.Intersect(workloads).Any();
 
     /// <summary>Null: it cannot be meant.</summary>
     public static Plan? Read(string[] args)
     {
-        var (engine, seconds) = ("npgsql", 8);
+        var seconds = 8;
         var workloads = new List<string>();
         for (var i = 0; i < args.Length; i++)
         {
             switch (args[i])
             {
-                case "--engine" when i + 1 < args.Length:
-                    engine = args[++i];
-                    break;
                 case "--seconds" when i + 1 < args.Length && int.TryParse(args[i + 1], out seconds) && seconds > 0:
                     i++;
                     break;
@@ -34,7 +30,6 @@ sealed record Plan(IReadOnlyList<string> Engines, IReadOnlyList<string> Workload
                     return null;
             }
         }
-        IReadOnlyList<string> engines = engine == "both" ? [.. Web.Engines.Names] : [engine];
-        return engines.All(Web.Engines.Names.Contains) ? new(engines, workloads.Count == 0 ? Known : workloads, TimeSpan.FromSeconds(seconds)) : null;
+        return new(workloads.Count == 0 ? Known : workloads, TimeSpan.FromSeconds(seconds));
     }
 }

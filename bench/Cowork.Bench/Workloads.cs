@@ -8,15 +8,15 @@ sealed class Workloads
     const int Starts = 3;
 
     readonly Plan plan;
-    readonly IReadOnlyDictionary<string, string> databases;
+    readonly string database;
     readonly string directory;
     readonly int postmaster;
     readonly ProcessCpu cpu;
     readonly double yardstick;
 
-    Workloads(Plan plan, IReadOnlyDictionary<string, string> databases, string directory, int postmaster, double yardstick)
+    Workloads(Plan plan, string database, string directory, int postmaster, double yardstick)
     {
-        (this.plan, this.databases, this.directory, this.postmaster, this.yardstick) = (plan, databases, directory, postmaster, yardstick);
+        (this.plan, this.database, this.directory, this.postmaster, this.yardstick) = (plan, database, directory, postmaster, yardstick);
         cpu = new(postmaster);
     }
 
@@ -24,19 +24,14 @@ sealed class Workloads
     {
         await Pgbench.Prepare(server);
         var before = await Yardstick(server, plan, "before");
-        var databases = new Dictionary<string, string>();
-        foreach (var engine in plan.Engines)
-        {
-            databases[engine] = await NewDatabase(server, $"bench_{engine}");
-        }
-        var workloads = new Workloads(plan, databases, directory, postmaster, before);
+        var workloads = new Workloads(plan, await NewDatabase(server, "bench"), directory, postmaster, before);
         if (plan.Has("start"))
         {
             await workloads.Start(server);
         }
         if (plan.Has("appends", "runs", "feed", "http"))
         {
-            Say($"\n| engine | workload | per second | : pgbench c=64 | p50 ms | p99 ms | host µs/event | PostgreSQL µs/event |\n|---|---|---|---|---|---|---|---|");
+            Say($"\n| workload | per second | : pgbench c=64 | p50 ms | p99 ms | host µs/event | PostgreSQL µs/event |\n|---|---|---|---|---|---|---|");
             await workloads.InProcess();
         }
         if (plan.Has("http", "sse"))
@@ -49,24 +44,21 @@ sealed class Workloads
 
     async Task Start(string newDatabasesOn)
     {
-        Say($"\n| engine | ready s | first run ended s | ready on an empty database s | idle MiB | idle host CPU % | idle PostgreSQL CPU % | idle transactions/s |");
-        Say($"|---|---|---|---|---|---|---|---|");
-        foreach (var engine in plan.Engines)
+        Say($"\n| ready s | first run ended s | ready on an empty database s | idle MiB | idle host CPU % | idle PostgreSQL CPU % | idle transactions/s |");
+        Say($"|---|---|---|---|---|---|---|");
+        var database = await NewDatabase(newDatabasesOn, "bench_start");
+        var data = Path.Combine(directory, "start");
+        var empty = await HostStart.Measure(database, data, postmaster, TimeSpan.FromSeconds(1));
+        var starts = new List<HostStart>();
+        for (var i = 0; i < Starts; i++)
         {
-            var database = await NewDatabase(newDatabasesOn, $"bench_start_{engine}");
-            var data = Path.Combine(directory, $"start-{engine}");
-            var empty = await HostStart.Measure(engine, database, data, postmaster, TimeSpan.FromSeconds(1));
-            var starts = new List<HostStart>();
-            for (var i = 0; i < Starts; i++)
-            {
-                starts.Add(await HostStart.Measure(engine, database, data, postmaster, plan.Time));
-            }
-            double Median(Func<HostStart, double> of) => starts.Select(of).Order().ElementAt(Starts / 2);
-            var (ready, firstRun) = (Median(s => s.Ready.TotalSeconds), Median(s => s.FirstRun.TotalSeconds));
-            var (memory, host, server) = (Median(s => s.IdleMebibytes), Median(s => s.Idle.Host * 100), Median(s => s.Idle.Postgres * 100));
-            var transactions = Median(s => s.IdleTransactions);
-            Say($"| {engine} | {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {server:0.0} | {transactions:0.0} |");
+            starts.Add(await HostStart.Measure(database, data, postmaster, plan.Time));
         }
+        double Median(Func<HostStart, double> of) => starts.Select(of).Order().ElementAt(Starts / 2);
+        var (ready, firstRun) = (Median(s => s.Ready.TotalSeconds), Median(s => s.FirstRun.TotalSeconds));
+        var (memory, host, server) = (Median(s => s.IdleMebibytes), Median(s => s.Idle.Host * 100), Median(s => s.Idle.Postgres * 100));
+        var transactions = Median(s => s.IdleTransactions);
+        Say($"| {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {server:0.0} | {transactions:0.0} |");
     }
 
     async Task InProcess()
@@ -74,62 +66,55 @@ sealed class Workloads
         // A feed is read of what was appended.
         foreach (var inFlight in plan.Has("appends", "feed") ? new[] { 1, 16, 64, 256 } : [])
         {
-            await OnEach(async (name, engine) =>
-                Print(name, $"single-event appends, {inFlight} in flight", await engine.Appends(inFlight, plan.Time, cpu), eventsEach: 1));
+            await OnStorage(async engine =>
+                Print($"single-event appends, {inFlight} in flight", await engine.Appends(inFlight, plan.Time, cpu), eventsEach: 1));
         }
         foreach (var sessions in plan.Has("appends") ? new[] { 1, 16, 64 } : [])
         {
-            var peer = await MartenPeer.Appends(databases[plan.Engines[0]], sessions, plan.Time, cpu);
-            Print("(peer) Marten alone", $"quick appends of one event, {sessions} sessions", peer, eventsEach: 1);
+            var peer = await MartenPeer.Appends(database, sessions, plan.Time, cpu);
+            Print($"(peer) Marten alone: quick appends of one event, {sessions} sessions", peer, eventsEach: 1);
         }
         foreach (var inFlight in plan.Has("runs") ? new[] { 1, 64 } : [])
         {
-            await OnEach(async (name, engine) =>
-                Print(name, $"3-step runs in process (4 commits, 5 events), {inFlight} in flight", await engine.Runs(inFlight, plan.Time, cpu), eventsEach: 5));
+            await OnStorage(async engine =>
+                Print($"3-step runs in process (4 commits, 5 events), {inFlight} in flight", await engine.Runs(inFlight, plan.Time, cpu), eventsEach: 5));
         }
         if (plan.Has("feed"))
         {
-            await OnEach(async (name, engine) =>
+            await OnStorage(async engine =>
             {
                 var (pages, events) = await engine.FeedReads(4, plan.Time, cpu);
-                Print(name, "feed read in pages of 500, 4 readers", pages, eventsEach: (double)events / Math.Max(1, pages.Count));
+                Print("feed read in pages of 500, 4 readers", pages, eventsEach: (double)events / Math.Max(1, pages.Count));
             });
         }
     }
 
-    /// <summary>The engine that has its turn is the only one that runs.</summary>
-    async Task OnEach(Func<string, StorageHarness, Task> workload)
+    async Task OnStorage(Func<StorageBench, Task> workload)
     {
-        foreach (var name in plan.Engines)
-        {
-            await using var engine = await StorageHarness.Start(name, databases[name]);
-            await workload(name, engine);
-        }
+        await using var storage = await StorageBench.Start(database);
+        await workload(storage);
     }
 
     async Task OverHttp()
     {
         var latencies = new List<string>();
-        foreach (var engine in plan.Engines)
+        await using var host = await HostBench.Start(database, Path.Combine(directory, "host"));
+        foreach (var inFlight in plan.Has("http") ? new[] { 1, 64 } : [])
         {
-            await using var host = await HostBench.Start(engine, databases[engine], Path.Combine(directory, $"host-{engine}"));
-            foreach (var inFlight in plan.Has("http") ? new[] { 1, 64 } : [])
-            {
-                Print(engine, $"turns over HTTP with the reply (3 commits), {inFlight} in flight", await host.Turns(inFlight, "/say hello", plan.Time, cpu), eventsEach: 10);
-            }
-            if (plan.Has("http"))
-            {
-                var turns = await host.Turns(64, "/tool list_files {}\n/say hello", plan.Time, cpu);
-                Print(engine, "turns over HTTP with one tool call (5 commits), 64 in flight", turns, eventsEach: 14);
-            }
-            if (plan.Has("sse"))
-            {
-                var (commits, delays) = await host.FeedLatency(1_000, plan.Time);
-                var (commit, delay) = (At(commits, .99), At(delays, .99));
-                latencies.Add(FormattableString.Invariant($"{engine}, 1 000 events/s: commit p50 {At(commits, .5):0.00} ms, p99 {commit:0.00} ms;"));
-                latencies.Add(FormattableString.Invariant(
-                    $"acknowledged → SSE at the client p50 {At(delays, .5):0.00} ms, p99 {delay:0.00} ms; ratio of the p99s {delay / commit:0.00}"));
-            }
+            Print($"turns over HTTP with the reply (3 commits), {inFlight} in flight", await host.Turns(inFlight, "/say hello", plan.Time, cpu), eventsEach: 10);
+        }
+        if (plan.Has("http"))
+        {
+            var turns = await host.Turns(64, "/tool list_files {}\n/say hello", plan.Time, cpu);
+            Print("turns over HTTP with one tool call (5 commits), 64 in flight", turns, eventsEach: 14);
+        }
+        if (plan.Has("sse"))
+        {
+            var (commits, delays) = await host.FeedLatency(1_000, plan.Time);
+            var (commit, delay) = (At(commits, .99), At(delays, .99));
+            latencies.Add(FormattableString.Invariant($"1 000 events/s: commit p50 {At(commits, .5):0.00} ms, p99 {commit:0.00} ms;"));
+            latencies.Add(FormattableString.Invariant(
+                $"acknowledged → SSE at the client p50 {At(delays, .5):0.00} ms, p99 {delay:0.00} ms; ratio of the p99s {delay / commit:0.00}"));
         }
         Console.WriteLine();
         latencies.ForEach(Console.WriteLine);
@@ -153,11 +138,11 @@ sealed class Workloads
         return new NpgsqlConnectionStringBuilder(server) { Database = name }.ConnectionString;
     }
 
-    void Print(string engine, string what, Measured m, double eventsEach)
+    void Print(string what, Measured m, double eventsEach)
     {
         var events = Math.Max(1, m.Count * eventsEach);
         var (host, postgres) = (m.Cpu.Host * 1e6 / events, m.Cpu.Postgres * 1e6 / events);
-        Say($"| {engine} | {what} | {m.PerSecond:0} | {m.PerSecond / yardstick:0.00} | {m.Percentile(.5):0.00} | {m.Percentile(.99):0.00} | {host:0} | {postgres:0} |");
+        Say($"| {what} | {m.PerSecond:0} | {m.PerSecond / yardstick:0.00} | {m.Percentile(.5):0.00} | {m.Percentile(.99):0.00} | {host:0} | {postgres:0} |");
     }
 
     static double At(double[] sorted, double p) => sorted[Math.Min(sorted.Length - 1, (int)(p * sorted.Length))];

@@ -108,7 +108,7 @@ static class Doctor
     static string? DatabaseVariable() =>
         Array.Find(["ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST"], name => !string.IsNullOrEmpty(Environment.GetEnvironmentVariable(name)));
 
-    /// <summary>Engine and models as the host reads its configuration: <c>--report</c> prints them without starting anything.</summary>
+    /// <summary>Models as the host reads its configuration: <c>--report</c> prints them without starting anything.</summary>
     static IEnumerable<Finding> AskHost()
     {
         const string Offline = "offline: built in, needs no key and no network";
@@ -123,10 +123,9 @@ static class Doctor
             return [new("host", error.Trim(), "correct the configuration: README.md, docs/models.md", Required: true)];
         }
         var report = JsonElement.Parse(output);
-        var (defaultModel, engine) = (report.GetProperty("default_model").GetString(), report.GetProperty("engine").GetString());
+        var defaultModel = report.GetProperty("default_model").GetString();
         return
         [
-            new("engine", string.Join(", ", report.GetProperty("engines").EnumerateArray().Select(e => e.GetString()).Select(name => name == engine ? $"{name} (chosen)" : name))),
             .. report.GetProperty("models").EnumerateArray().Select(model => DescribeModel(model, defaultModel)),
             new("models", Offline + (defaultModel == "offline" ? " (the default)" : "")),
         ];

@@ -18,7 +18,7 @@ static class Rebuild
             Console.Error.WriteLine($"cowork: no private database runs in {given.Data}, and ConnectionStrings__Cowork names no other one.");
             return 1;
         }
-        await using var engine = new NpgsqlEngine(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables));
+        await using var engine = StorageEngine.New(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables));
         try
         {
             await engine.StartAsync(CancellationToken.None);

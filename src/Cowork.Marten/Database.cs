@@ -16,14 +16,13 @@ sealed partial class Database : IAsyncDisposable
     readonly NpgsqlDataSource pool;
     readonly NpgsqlConnectionStringBuilder apart;
 
-    public Database(EngineOptions options)
+    public Database(StorageOptions options)
     {
         if (!SchemaName().IsMatch(options.Schema))
         {
             throw new ArgumentException($"\"{options.Schema}\" is no name for a schema: lower-case letters, digits and underscores.", nameof(options));
         }
         Schema = options.Schema;
-        Observer = options.Observer;
         var pooled = new NpgsqlConnectionStringBuilder(options.ConnectionString)
         {
             ApplicationName = "cowork",
@@ -84,7 +83,7 @@ sealed partial class Database : IAsyncDisposable
     }
 
     /// <summary>Something on a connection of its own, tried once.</summary>
-    public async Task<T> Once<T>(Func<NpgsqlConnection, Task<T>> work)
+    public async Task<T> OnOwnConnection<T>(Func<NpgsqlConnection, Task<T>> work)
     {
         try
         {

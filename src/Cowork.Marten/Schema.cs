@@ -3,18 +3,24 @@ using System.Text.RegularExpressions;
 
 using Cowork.Application.Storage;
 
+using JasperFx;
+
+using Marten;
+
 using Npgsql;
 
 namespace Cowork.Marten;
 
 /// <summary>
-/// The tables. Those of the log are Marten's, column for column, so that Marten finds nothing to migrate; ours stand beside them without the
-/// <c>mt_</c> prefix.
+/// The tables. Those of the log are Marten's, which makes and migrates them itself; ours stand beside them without the <c>mt_</c> prefix.
 /// </summary>
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 2;
+    public const int Version = 3;
+
+    /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
+    static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
 
     /// <summary>The head row is not where the writer thought: another node wrote.</summary>
     public const string HeadMoved = "CW001";
@@ -29,7 +35,8 @@ static partial class Schema
     /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new while the log is not; those
     /// that follow the log begin at its beginning by themselves.
     /// </summary>
-    public static async Task<IReadOnlyList<IReadModel>> Ensure(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, CancellationToken ct)
+    public static async Task<IReadOnlyList<IReadModel>> Ensure(
+        NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, IDocumentStore store, CancellationToken ct)
     {
         foreach (var model in models)
         {
@@ -38,26 +45,24 @@ static partial class Schema
                 throw new ArgumentException($"A read model cannot be called \"{model.Table}\".", nameof(models));
             }
         }
-        await using var transaction = await connection.BeginTransactionAsync(ct);
-        // Two hosts may start at once; IF NOT EXISTS alone does not keep them apart.
-        await Run(connection, "SET LOCAL client_min_messages = warning; SET LOCAL statement_timeout = '60s'", ct);
-        await Run(connection, $"SELECT pg_advisory_xact_lock(hashtextextended('cowork schema {schema}', 0))", ct);
+        // Two hosts may start at once; IF NOT EXISTS alone does not keep them apart. The lock is the session's, because Marten migrates on a connection of its own.
+        await Run(connection, $"SET client_min_messages = warning; SET statement_timeout = '60s'; SELECT pg_advisory_lock(hashtextextended('cowork schema {schema}', 0))", ct);
         var there = await Tables(connection, schema, ct);
-        var made = 0;
-        if (there.Contains("schema_version"))
+        var made = there.Contains("schema_version") ? await Made(connection, schema, ct) : default;
+        if (made.Version > Version)
         {
-            await using var ask = new NpgsqlCommand($"SELECT version FROM {schema}.schema_version", connection);
-            made = (int?)await ask.ExecuteScalarAsync(ct) ?? 0;
-            if (made > Version)
-            {
-                throw new InvalidOperationException(
-                    $"The schema \"{schema}\" was made by a newer version of Cowork (schema {made}, this one knows {Version}). Start that version, or a newer one.");
-            }
+            throw new InvalidOperationException(
+                $"The schema \"{schema}\" was made by a newer version of Cowork (schema {made.Version}, this one knows {Version}). Start that version, or a newer one.");
         }
-        var missing = models.Where(m => !there.Contains(m.Table)).ToList();
-        if (made < Version || missing.Count > 0)
+        if (made.Marten != MartenVersion)
         {
-            await Run(connection, Log(schema) + Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched) + Begin(schema, m))), ct);
+            await store.Storage.ApplyAllConfiguredChangesToDatabaseAsync(AutoCreate.CreateOrUpdate);
+        }
+        await using var transaction = await connection.BeginTransactionAsync(ct);
+        var missing = models.Where(m => !there.Contains(m.Table)).ToList();
+        if (made.Version < Version || made.Marten != MartenVersion || missing.Count > 0)
+        {
+            await Run(connection, Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched) + Begin(schema, m))), ct);
         }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
@@ -94,6 +99,14 @@ static partial class Schema
             sql.Append($"ALTER INDEX {schema}.{next}_{index} RENAME TO {table}_{index};");
         }
         return sql.ToString();
+    }
+
+    /// <summary>What made the tables. Columns that a later release added are not there in those of an earlier one.</summary>
+    static async Task<(int Version, string? Marten)> Made(NpgsqlConnection connection, string schema, CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand($"SELECT version, to_jsonb(v)->>'marten' FROM {schema}.schema_version v", connection);
+        await using var reader = await ask.ExecuteReaderAsync(ct);
+        return await reader.ReadAsync(ct) ? (reader.GetInt32(0), reader.IsDBNull(1) ? null : reader.GetString(1)) : default;
     }
 
     /// <summary>A following model's checkpoint, before the first event: its table is new.</summary>
@@ -146,53 +159,11 @@ static partial class Schema
         await command.ExecuteNonQueryAsync(ct);
     }
 
-    static string Log(string s) => $"""
-        CREATE SCHEMA IF NOT EXISTS {s};
-        CREATE TABLE IF NOT EXISTS {s}.mt_streams (
-            tenant_id varchar NOT NULL DEFAULT '*DEFAULT*',
-            id varchar NOT NULL,
-            type varchar,
-            version bigint,
-            timestamp timestamptz NOT NULL DEFAULT now(),
-            created timestamptz NOT NULL DEFAULT now(),
-            is_archived boolean DEFAULT false,
-            CONSTRAINT pkey_mt_streams_tenant_id_id PRIMARY KEY (tenant_id, id)
-        );
-        CREATE SEQUENCE IF NOT EXISTS {s}.mt_events_sequence;
-        CREATE TABLE IF NOT EXISTS {s}.mt_events (
-            seq_id bigint NOT NULL,
-            id uuid NOT NULL,
-            stream_id varchar,
-            version bigint NOT NULL,
-            data jsonb NOT NULL,
-            bdata bytea,
-            type varchar(500) NOT NULL,
-            timestamp timestamptz NOT NULL DEFAULT now(),
-            tenant_id varchar DEFAULT '*DEFAULT*',
-            mt_dotnet_type varchar,
-            correlation_id varchar,
-            causation_id varchar,
-            headers jsonb,
-            user_name varchar,
-            is_archived boolean DEFAULT false,
-            CONSTRAINT pkey_mt_events_seq_id PRIMARY KEY (seq_id),
-            CONSTRAINT fkey_mt_events_stream_id_tenant_id FOREIGN KEY (tenant_id, stream_id) REFERENCES {s}.mt_streams (tenant_id, id)
-        );
-        CREATE UNIQUE INDEX IF NOT EXISTS pk_mt_events_stream_and_version ON {s}.mt_events (tenant_id, stream_id, version);
-        ALTER SEQUENCE {s}.mt_events_sequence OWNED BY {s}.mt_events.seq_id;
-        CREATE TABLE IF NOT EXISTS {s}.mt_event_progression (
-            name varchar NOT NULL,
-            last_seq_id bigint,
-            last_updated timestamptz DEFAULT transaction_timestamp(),
-            CONSTRAINT pk_mt_event_progression PRIMARY KEY (name)
-        );
-
-        """;
-
     static string Own(string s) => $"""
         CREATE TABLE IF NOT EXISTS {s}.schema_version (version integer NOT NULL);
+        ALTER TABLE {s}.schema_version ADD COLUMN IF NOT EXISTS marten text;
         DELETE FROM {s}.schema_version;
-        INSERT INTO {s}.schema_version VALUES ({Version});
+        INSERT INTO {s}.schema_version VALUES ({Version}, '{MartenVersion}');
 
         -- One row: the position of the last event. Whoever writes events takes it first.
         CREATE TABLE IF NOT EXISTS {s}.head (gid bigint NOT NULL) WITH (fillfactor = 10);
@@ -221,6 +192,12 @@ static partial class Schema
             PRIMARY KEY (tenant_id, kind, key)
         );
         CREATE INDEX IF NOT EXISTS jobs_due ON {s}.jobs (due);
+        -- Failures since the job was asked for, and the last of them. letter: the job was given up, and lies far in the future.
+        ALTER TABLE {s}.jobs ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS error_type text,
+            ADD COLUMN IF NOT EXISTS error text, ADD COLUMN IF NOT EXISTS failed_at timestamptz, ADD COLUMN IF NOT EXISTS letter uuid;
+        CREATE UNIQUE INDEX IF NOT EXISTS jobs_letter ON {s}.jobs (letter) WHERE letter IS NOT NULL;
+        UPDATE {s}.jobs SET letter = gen_random_uuid(), failed_at = now(), error_type = '', error = 'An earlier release gave the job up.'
+            WHERE due > now() + interval '182500 days' AND letter IS NULL;
         -- Epochs grow for ever, over all jobs: one that comes back never has an epoch that somebody held it under before.
         CREATE SEQUENCE IF NOT EXISTS {s}.job_epochs;
 
@@ -316,6 +293,8 @@ static partial class Schema
                     SELECT n.tenant, n.kind, n.key, coalesce(n.due, now()), n.holder, CASE WHEN n.holder IS NULL THEN 0 ELSE nextval('{s}.job_epochs') END
                     FROM unnest(job_tenant, job_kind, job_key, job_due, job_holder) n (tenant, kind, key, due, holder)
                     ON CONFLICT (tenant_id, kind, key) DO UPDATE SET
+                        attempts = CASE WHEN j.letter IS NULL THEN j.attempts ELSE 0 END,
+                        letter = NULL,
                         due = CASE WHEN j.holder IS NULL THEN least(j.due, excluded.due) ELSE j.due END,
                         again = CASE WHEN j.holder IS NULL THEN NULL ELSE least(coalesce(j.again, excluded.due), excluded.due) END
                     RETURNING j.tenant_id, j.kind, j.key, j.epoch, CASE WHEN j.again IS NULL THEN j.holder END;

@@ -75,7 +75,7 @@ sealed class RunHarness
     /// <summary>One host.</summary>
     public sealed class Host
     {
-        readonly JobRunner runner;
+        readonly JobsInProcess jobs;
         readonly string workspace;
 
         public Host(RunHarness bench, string name, string[] leftToOthers)
@@ -102,7 +102,7 @@ sealed class RunHarness
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            runner = new(Node, [Driver, Expiry, Notes, Scheduler], bench.Options.Parallel, bench.Clock, NullLogger<JobRunner>.Instance);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -131,7 +131,7 @@ sealed class RunHarness
 
         public ClockWatch Watch { get; }
 
-        public Task Work(CancellationToken stopping) => runner.Run(stopping);
+        public Task Work(CancellationToken stopping) => jobs.Run(stopping);
 
         /// <summary>Does every job that is due.</summary>
         public async Task Drive()

@@ -1,5 +1,6 @@
 using Cowork.Application.Storage;
 using Cowork.Marten;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -32,15 +33,8 @@ public abstract class StorageHarness : IAsyncLifetime
 
     protected static CancellationToken None => CancellationToken.None;
 
-    protected static Node NodeOf(IEngine engine) =>
-        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(), paused => PartsOf(engine).JobsOfThisNode.Paused = paused);
-
-    /// <summary>What engines on PostgreSQL have in common.</summary>
-    protected static NpgsqlEngine PartsOf(IEngine engine) => engine switch
-    {
-        MartenEngine marten => marten.Shared,
-        _ => (NpgsqlEngine)engine,
-    };
+    protected static Node NodeOf(StorageEngine engine) =>
+        new(engine.Log, engine.Rows, engine.Snapshots, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(), paused => engine.Heartbeat.IsPaused = paused);
 
     /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
     protected static async Task<List<RecordedEvent>> AssertLedger(Node node)
@@ -118,29 +112,15 @@ public abstract class StorageHarness : IAsyncLifetime
     /// <summary>Takes up what a node gets, and leaves the doing to the test.</summary>
     protected sealed class Worker : IAsyncDisposable
     {
-        readonly CancellationTokenSource stopping = new();
-        readonly System.Threading.Channels.Channel<Claim> claims = System.Threading.Channels.Channel.CreateUnbounded<Claim>();
-        readonly Task loop;
+        readonly ClaimQueue queue = new();
         readonly List<CancellationToken> lost = [];
+        readonly IJobQueue jobs;
 
-        public Worker(Node node) => loop = Task.Run(async () =>
+        public Worker(Node node)
         {
-            try
-            {
-                await foreach (var (claim, token) in node.Jobs.Claims(stopping.Token))
-                {
-                    lock (lost)
-                    {
-                        lost.Add(token);
-                    }
-                    await claims.Writer.WriteAsync(claim);
-                }
-            }
-            catch (OperationCanceledException) when (stopping.IsCancellationRequested)
-            {
-                // Told to stop.
-            }
-        });
+            jobs = node.Jobs;
+            jobs.StartDispatching(queue);
+        }
 
         public List<CancellationToken> LostTokens
         {
@@ -155,16 +135,27 @@ public abstract class StorageHarness : IAsyncLifetime
 
         public async Task<Claim> Next()
         {
-            using var patience = new CancellationTokenSource(Deadline);
-            return await claims.Reader.ReadAsync(patience.Token);
+            var (claim, found) = await TryNext(Deadline);
+            return found ? claim : throw new TimeoutException($"No job within {Deadline}.");
         }
 
         public async Task<(Claim Claim, bool Found)> TryNext(TimeSpan within)
         {
-            using var patience = new CancellationTokenSource(within);
+            using var deadline = new CancellationTokenSource(within);
             try
             {
-                return (await claims.Reader.ReadAsync(patience.Token), true);
+                while (true)
+                {
+                    var claim = await queue.Claims.ReadAsync(deadline.Token);
+                    if (jobs.LeaseOf(claim) is { } lease)
+                    {
+                        lock (lost)
+                        {
+                            lost.Add(lease);
+                        }
+                        return (claim, true);
+                    }
+                }
             }
             catch (OperationCanceledException)
             {
@@ -180,9 +171,11 @@ public abstract class StorageHarness : IAsyncLifetime
 
         public async ValueTask DisposeAsync()
         {
-            await stopping.CancelAsync();
-            await loop;
-            stopping.Dispose();
+            jobs.StopDispatching();
+            while (queue.Claims.TryRead(out var claim))
+            {
+                await jobs.Release(claim, TimeSpan.Zero, None);
+            }
         }
     }
 }

@@ -642,6 +642,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         readonly Dictionary<Claim, CancellationTokenSource> held = [];
         readonly Queue<Claim> ready = [];
         readonly string[] leftToOthers;
+        CancellationTokenSource? dispatching;
         DateTimeOffset? silentSince;
 
         internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease, string[] leftToOthers)
@@ -737,6 +738,38 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
 
+        public void StartDispatching(IJobDispatcher dispatcher)
+        {
+            dispatching = new();
+            _ = Dispatch(dispatcher, dispatching.Token);
+        }
+
+        public void StopDispatching() => dispatching?.Cancel();
+
+        public CancellationToken? LeaseOf(Claim claim)
+        {
+            lock (engine.sync)
+            {
+                return held.TryGetValue(claim, out var lost) ? lost.Token : null;
+            }
+        }
+
+        async Task Dispatch(IJobDispatcher dispatcher, CancellationToken ct)
+        {
+            try
+            {
+                await foreach (var (claim, _) in Claims(ct))
+                {
+                    dispatcher.Dispatch(claim);
+                }
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                // Told to stop.
+            }
+        }
+
+        /// <summary>Claims one after another, for a test that does the jobs itself.</summary>
         public async IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims([EnumeratorCancellation] CancellationToken ct)
         {
             while (true)

@@ -223,7 +223,7 @@ public sealed class AgentServiceSpecs(LocalHost local) : IClassFixture<LocalHost
     public async Task Health_names_the_engine()
     {
         Assert.Equal("live", (await http.Get("/health/live")).Is(200)["status"]);
-        Assert.Equal(("ready", TestEngine.Name), ((await http.Get("/health/ready")).Is(200)["status"], (await http.Get("/health/ready"))["engine"]));
+        Assert.Equal(("ready", "marten"), ((await http.Get("/health/ready")).Is(200)["status"], (await http.Get("/health/ready"))["engine"]));
     }
 
     [Fact]

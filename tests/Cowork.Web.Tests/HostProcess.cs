@@ -58,7 +58,7 @@ public sealed class HostProcess : IAsyncDisposable
     public static HostProcess Launch(string data, string? database, int port = 0, params (string Name, string Value)[] environment)
     {
         var dll = Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll");
-        var start = new ProcessStartInfo("dotnet", [dll, "--port", $"{port}", "--data", data, "--engine", TestEngine.Name]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("dotnet", [dll, "--port", $"{port}", "--data", data]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork"])
         {
             start.Environment.Remove(name);

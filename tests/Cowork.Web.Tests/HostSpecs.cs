@@ -13,11 +13,10 @@ namespace Cowork.Web.Tests;
 public sealed class HostSpecs
 {
     [Fact]
-    public async Task The_first_line_names_engine_url_and_data_directory()
+    public async Task The_first_line_names_url_and_data_directory()
     {
         await using var host = await HostProcess.Start(TestPostgres.NewDirectory(), await TestPostgres.NewDatabase());
         var first = host.Output.Split('\n')[0];
-        Assert.Contains($"engine {TestEngine.Name}", first);
         Assert.Contains(host.Url, first);
         Assert.Contains(host.Data, first);
         Assert.DoesNotContain(":0", host.Url);

@@ -37,7 +37,7 @@ static class Ledger
             """);
         await Nothing(source, "select 'job ' || kind || ' ' || key from cowork.jobs");
 
-        await using var engine = new NpgsqlEngine(new(database, "ledger", ReadModels.Tables));
+        await using var engine = StorageEngine.New(new(database, "ledger", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
         await Chain(engine.Log, acknowledged);
         var projector = new Projector(engine.AsyncProjections, ReadModels.AsyncProjections, TimeProvider.System, NullLogger<Projector>.Instance);

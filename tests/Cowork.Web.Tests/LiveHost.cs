@@ -38,10 +38,10 @@ public sealed class LiveHost : IAsyncDisposable
     public static async Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null)
     {
         var data = TestPostgres.NewDirectory();
-        var settings = new HostSettings { Engine = TestEngine.Name, Port = 0, Data = data, Database = await TestPostgres.NewDatabase() };
+        var settings = new HostSettings { Port = 0, Data = data, Database = await TestPostgres.NewDatabase() };
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
-        var live = new LiveHost(await CoworkHost.Start(builder, change?.Invoke(settings) ?? settings), data);
+        var live = new LiveHost(CoworkHost.Start(builder, change?.Invoke(settings) ?? settings), data);
         await live.host.FirstReady;
         return live;
     }

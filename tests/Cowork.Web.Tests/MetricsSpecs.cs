@@ -106,7 +106,7 @@ public sealed class MetricsSpecs : IAsyncLifetime
         await Http.NewSession("mine");
         await Http.Turn("mine", "/say hello");
         var counted = await Counted(1, completed: 1);
-        Assert.Equal(TestEngine.Name, counted.Json.GetProperty("host").GetProperty("engine").GetString());
+        Assert.Equal("marten", counted.Json.GetProperty("host").GetProperty("engine").GetString());
         var lag = Assert.Single(counted.Json.GetProperty("host").GetProperty("projections").EnumerateArray());
         Assert.Equal(("metrics", false), (lag.GetProperty("name").GetString(), lag.GetProperty("parked").GetBoolean()));
         var text = ExpositionText.Read(await Text(OpenMetrics), true);

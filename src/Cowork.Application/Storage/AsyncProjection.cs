@@ -166,10 +166,4 @@ public interface IAsyncProjectionStore
 
     /// <summary>Keeps what stands in the model's way, if it still is at <paramref name="at"/>. False: it is not.</summary>
     ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct);
-
-    /// <summary>
-    /// Folds the model by the engine's own means, batch after batch, until it is stopped. It ends when another node was first, and fails with what a batch
-    /// has failed with, or when the database is away. Null: the engine has none.
-    /// </summary>
-    Task? Follow(string table, CancellationToken ct) => null;
 }

@@ -38,16 +38,6 @@ public sealed record RowChange(string Table, string Key, long Version, RowValue?
 /// <param name="Search">Text by which it is found, when its table is searched.</param>
 public sealed record RowValue(string? Scope, string? Status, string? Search, ReadOnlyMemory<byte> Json);
 
-/// <summary>
-/// Work to be done after a commit, and because of it: once, by some node, as often as it takes. Asked for again while somebody is at it, it is done
-/// again afterwards; while it waits, it is the same job, at the earlier time.
-/// </summary>
-/// <param name="Due">Null: at once.</param>
-public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null);
-
-/// <summary>A node's right to do a job, until another takes it over with a higher epoch. Epochs grow over all jobs, so none comes twice.</summary>
-public sealed record Claim(string Org, string Kind, string Key, long Epoch);
-
 /// <summary>Who and what caused a commit.</summary>
 /// <param name="Actor">The principal: <c>user:ann</c>, <c>system</c>.</param>
 /// <param name="Correlation">W3C trace id, when there is one: of the request, and for a run's driver of the request that asked for the run.</param>
@@ -150,47 +140,6 @@ public interface ISnapshots
     ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct);
 
     ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct);
-}
-
-/// <param name="Waiting">Due, and no living node is at it.</param>
-/// <param name="Held">A node is at it.</param>
-/// <param name="Later">Not due yet.</param>
-public sealed record Backlog(long Waiting, long Held, long Later);
-
-/// <summary>The jobs that this node holds.</summary>
-public interface IJobQueue
-{
-    /// <summary>
-    /// Claims as this node gets them: at once for jobs that it committed itself, from a loop for all others. The token is cancelled when the
-    /// lease is lost.
-    /// </summary>
-    IAsyncEnumerable<(Claim Claim, CancellationToken Lost)> Claims(CancellationToken ct);
-
-    /// <summary>The job is done. No-op when a commit finished it already or the claim was taken over.</summary>
-    ValueTask Complete(Claim claim, CancellationToken ct);
-
-    /// <summary>Gives the job back: claimable again by any node after the delay.</summary>
-    ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct);
-
-    /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
-    ValueTask<Backlog> Backlog(CancellationToken ct);
-
-    /// <summary>Makes every job of a kind that waits due now, for whoever has reason to doubt the clock that it was to be due by.</summary>
-    ValueTask Hurry(string kind, CancellationToken ct);
-
-    /// <summary>The job could not be done: it is tried again later, and not for ever by an engine that can put it aside.</summary>
-    ValueTask Fail(Claim claim, Exception why, CancellationToken ct);
-}
-
-/// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>
-public interface IJobHandler
-{
-    string Kind { get; }
-
-    /// <summary>
-    /// True: a commit has finished the job (<see cref="Commit.Done"/>), it was given back, or another node has it. False: it is to be completed.
-    /// </summary>
-    Task<bool> Run(Claim claim, CancellationToken ct);
 }
 
 /// <summary>The database is away, or did not answer in time.</summary>

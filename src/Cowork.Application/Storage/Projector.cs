@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// it, the others leave it to him for a while. An event that cannot be folded parks its model and nothing else. A host tries such an event once in its
 /// life, so that one with mended code goes on where the others stand.
 /// </summary>
-public sealed partial class Projector(IAsyncProjectionStore following, IReadOnlyList<IAsyncProjection> models, TimeProvider clock, ILogger<Projector> logger) : ICommitObserver
+public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList<IAsyncProjection> models, TimeProvider clock, ILogger<Projector> logger) : ICommitObserver
 {
     const int EventsMax = 500;
 
@@ -25,19 +25,19 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
     static readonly TimeSpan StorageRetry = TimeSpan.FromMilliseconds(500);
     static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
 
-    readonly FeedSubscription[] followers = [.. models.Select(model => new FeedSubscription(model))];
+    readonly Progression[] projections = [.. models.Select(model => new Progression(model))];
 
     /// <summary>Tables of the models that stand before an event which cannot be folded, as this host has seen it last.</summary>
-    public IReadOnlyList<string> Parked => [.. followers.Where(f => f.IsParked).Select(f => f.Model.Table)];
+    public IReadOnlyList<string> Parked => [.. projections.Where(f => f.IsParked).Select(f => f.Model.Table)];
 
-    public Task Run(CancellationToken stopping) => Task.WhenAll(followers.Select(f => Follow(f, stopping)));
+    public Task Run(CancellationToken stopping) => Task.WhenAll(projections.Select(f => Follow(f, stopping)));
 
     /// <summary>Folds what there is now, as far as it can be folded.</summary>
     public async Task CatchUp(CancellationToken ct)
     {
-        foreach (var follower in followers)
+        foreach (var projection in projections)
         {
-            while (await Next(follower, ct) is Step.Further or Step.Outrun)
+            while (await Next(projection, ct) is Step.Further or Step.Outrun)
             {
             }
         }
@@ -45,25 +45,21 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
 
     public void Committed(IReadOnlyList<FeedEntry> entries) => OthersWrote();
 
-    public void OthersWrote() => Array.ForEach(followers, f => f.Wake());
+    public void OthersWrote() => Array.ForEach(projections, f => f.Wake());
 
-    async Task Follow(FeedSubscription follower, CancellationToken stopping)
+    async Task Follow(Progression projection, CancellationToken stopping)
     {
         await Task.Yield();
         while (!stopping.IsCancellationRequested)
         {
             try
             {
-                var step = await Next(follower, stopping);
-                if ((step is Step.AtTheEnd || (step is Step.Further && follower.Max == EventsMax)) && await LeaveToEngine(follower, stopping))
-                {
-                    continue;
-                }
+                var step = await Next(projection, stopping);
                 switch (step)
                 {
                     case Step.AtTheEnd:
                         await Task.Delay(Pause, clock, stopping);
-                        await follower.Woken(stopping);
+                        await projection.Woken(stopping);
                         break;
                     case Step.Outrun:
                         await Task.Delay(OutrunPause, clock, stopping);
@@ -83,87 +79,27 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
             }
             catch (Exception e)
             {
-                LogFailed(e, follower.Model.Table);
+                LogFailed(e, projection.Model.Table);
                 await clock.Pause(FailureRetry, stopping);
             }
         }
     }
 
-    /// <summary>
-    /// Leaves the model to the engine's own means, on this node or on another that is further, until it has failed or stands still before events that wait.
-    /// False: the engine has none.
-    /// </summary>
-    async ValueTask<bool> LeaveToEngine(FeedSubscription follower, CancellationToken ct)
+    async ValueTask<Step> Next(Progression projection, CancellationToken ct)
     {
-        using var left = CancellationTokenSource.CreateLinkedTokenSource(ct);
-        if (following.Follow(follower.Model.Table, left.Token) is not { } folding)
-        {
-            return false;
-        }
-        var still = StandsStill(follower, left.Token);
-        try
-        {
-            if (await Task.WhenAny(folding, still) == folding)
-            {
-                await folding;
-            }
-            await still;
-        }
-        catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
-        {
-            LogSteppedIn(e, follower.Model.Table);
-            // Were it to fail for nothing that is in the events, it would be started again at once, for ever.
-            await Task.Delay(OutrunPause, clock, ct);
-        }
-        finally
-        {
-            await left.CancelAsync();
-            await Task.WhenAll(folding, still).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-        return true;
-    }
-
-    /// <summary>Ends when the model is parked, or has not moved for a while although events wait: whoever was at it has died, or is paused.</summary>
-    async Task StandsStill(FeedSubscription follower, CancellationToken ct)
-    {
-        for (Checkpoint? seen = null; ;)
-        {
-            var progress = await following.Progress(ct);
-            var known = progress.Of(follower.Model.Table);
-            follower.IsParked = known.Parked is not null;
-            if (follower.IsParked)
-            {
-                return;
-            }
-            if (known.Checkpoint == seen)
-            {
-                LogStoodStill(follower.Model.Table, seen.Position);
-                return;
-            }
-            seen = known.Checkpoint.Position < progress.Head ? known.Checkpoint : null;
-            if (seen is null)
-            {
-                await follower.Woken(ct);
-            }
-            await Task.Delay(OutrunPause, clock, ct);
-        }
-    }
-
-    async ValueTask<Step> Next(FeedSubscription follower, CancellationToken ct)
-    {
-        var model = follower.Model;
-        var progress = await following.Progress(ct);
+        var model = projection.Model;
+        var progress = await store.Progress(ct);
         var known = progress.Of(model.Table);
-        follower.IsParked = known.Parked is not null;
-        if (known.Parked is { } parked && parked.Position == follower.FailedAt)
+        projection.IsParked = known.Parked is not null;
+        if (known.Parked is { } parked && parked.Position == projection.FailedAt)
         {
             return Step.Parked;
         }
         var from = known.Checkpoint;
-        var page = await following.Read(model.Types, from.Position, follower.Max, ct);
+        var page = await store.Read(model.Types, from.Position, projection.Max, ct);
         if (page is { Events: [], Unreadable: { } unreadable })
         {
-            return await Park(follower, from, unreadable with { At = clock.GetUtcNow() }, null, ct);
+            return await Park(projection, from, unreadable with { At = clock.GetUtcNow() }, null, ct);
         }
         if (page.Through == from.Position)
         {
@@ -171,7 +107,7 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
         }
         try
         {
-            if (!await Advance(following, model, from, page, ct))
+            if (!await Advance(model, from, page, ct))
             {
                 return Step.Outrun;
             }
@@ -181,16 +117,16 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
             if (page.Events is [var only])
             {
                 var why = e is FoldException { InnerException: { } thrown } ? thrown : e;
-                return await Park(follower, from, Poison.Of(only, why.Message, clock.GetUtcNow()), why, ct);
+                return await Park(projection, from, Poison.Of(only, why.Message, clock.GetUtcNow()), why, ct);
             }
             // What comes before it is folded first; by halves, when it is a row that all of them lead to.
-            follower.Max = Math.Max(1, e is FoldException failed ? page.Events.Count(before => before.Position < failed.Position) : page.Events.Count / 2);
+            projection.Max = Math.Max(1, e is FoldException failed ? page.Events.Count(before => before.Position < failed.Position) : page.Events.Count / 2);
             return Step.Further;
         }
-        follower.Max = Math.Min(EventsMax, follower.Max * 2);
-        if (follower.IsParked)
+        projection.Max = Math.Min(EventsMax, projection.Max * 2);
+        if (projection.IsParked)
         {
-            follower.IsParked = false;
+            projection.IsParked = false;
             LogResumed(model.Table, page.Through);
         }
         // What was committed since the beginning of this step can wait for the next batch, or a busy log would be folded event by event.
@@ -198,13 +134,13 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
     }
 
     /// <summary>Folds a stretch of the log that begins at a checkpoint. False: somebody else was first.</summary>
-    public static async ValueTask<bool> Advance(IAsyncProjectionStore following, IAsyncProjection model, Checkpoint from, LogPage page, CancellationToken ct)
+    async ValueTask<bool> Advance(IAsyncProjection model, Checkpoint from, LogPage page, CancellationToken ct)
     {
         using var span = Spans.Project(model.Table, page.Events);
         try
         {
-            var rows = await ProjectedRow.Fold(model, page.Events, keys => following.Load(model.Table, keys, ct));
-            var isFirst = await following.Advance(model.Table, from, page.Through, rows, ct) is not null;
+            var rows = await ProjectedRow.Fold(model, page.Events, keys => store.Load(model.Table, keys, ct));
+            var isFirst = await store.Advance(model.Table, from, page.Through, rows, ct) is not null;
             span?.SetTag("cowork.projection.outcome", isFirst ? "ok" : "outrun");
             return isFirst;
         }
@@ -215,15 +151,15 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
         }
     }
 
-    async ValueTask<Step> Park(FeedSubscription follower, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)
+    async ValueTask<Step> Park(Progression projection, Checkpoint at, Poison poison, Exception? e, CancellationToken ct)
     {
-        follower.FailedAt = poison.Position;
-        if (!await following.Park(follower.Model.Table, at, poison, ct))
+        projection.FailedAt = poison.Position;
+        if (!await store.Park(projection.Model.Table, at, poison, ct))
         {
             return Step.Outrun;
         }
-        follower.IsParked = true;
-        LogParked(e, follower.Model.Table, poison.Position, poison.Type, poison.EventId, poison.Stream, poison.Error);
+        projection.IsParked = true;
+        LogParked(e, projection.Model.Table, poison.Position, poison.Type, poison.EventId, poison.Stream, poison.Error);
         return Step.Parked;
     }
 
@@ -240,7 +176,7 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
         Parked,
     }
 
-    sealed class FeedSubscription(IAsyncProjection model)
+    sealed class Progression(IAsyncProjection model)
     {
         readonly Channel<bool> commits = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
         volatile bool parked;
@@ -269,12 +205,6 @@ public sealed partial class Projector(IAsyncProjectionStore following, IReadOnly
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The projection {Model} is no longer parked: it has come to {Position}")]
     partial void LogResumed(string model, long position);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "The projection {Model} stands at {Position} although events wait; this host goes on with it")]
-    partial void LogStoodStill(string model, long position);
-
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The engine could not fold a batch of the projection {Model}; it is gone through in smaller ones")]
-    partial void LogSteppedIn(Exception e, string model);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The projection {Model} failed and is tried again")]
     partial void LogFailed(Exception e, string model);

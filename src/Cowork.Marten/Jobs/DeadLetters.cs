@@ -1,104 +1,55 @@
-using System.Text.Json;
-
+using Cowork.Application.Storage;
 
 using Npgsql;
 
-using Wolverine.Persistence.Durability;
-using Wolverine.Persistence.Durability.DeadLetterManagement;
-using Wolverine.Runtime;
-
 namespace Cowork.Marten;
 
-/// <summary>A job that failed as often as it may.</summary>
-/// <param name="Kind">Of the job.</param>
-/// <param name="Key">Of what it was to be done for, for example a run's.</param>
-/// <param name="Exception">The type of the last failure.</param>
-/// <param name="Replaying">It is about to be tried again.</param>
-public sealed record DeadLetter(Guid Id, string OrgId, string Kind, string Key, string Exception, string Message, DateTimeOffset SentAt, bool Replaying);
-
-public sealed record DeadLetterList(IReadOnlyList<DeadLetter> DeadLetters);
-
-/// <summary>The dead letters of jobs.</summary>
-public sealed class DeadLetters
+/// <summary>A dead letter is the row of its job, far in the future and with a letter's id.</summary>
+sealed class DeadLetters(Database database, JobQueue jobs) : IDeadLetters
 {
-    /// <summary>More than anybody reads; what does not fit appears when others are gone.</summary>
-    const int Most = 1_000;
+    const string Columns = "letter, tenant_id, kind, key, error_type, error, attempts, failed_at";
 
-    readonly Database database;
-    readonly Func<IWolverineRuntime> runtime;
-    readonly string forget;
+    readonly string list = $"SELECT {Columns} FROM {database.Schema}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) ORDER BY failed_at DESC, letter LIMIT $2";
+    readonly string find = $"SELECT {Columns} FROM {database.Schema}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
+    readonly string replay = $"UPDATE {database.Schema}.jobs SET due = now(), attempts = 0, letter = NULL WHERE letter = ANY ($2) AND ($1 IS NULL OR tenant_id = $1)";
+    readonly string discard = $"DELETE FROM {database.Schema}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
 
-    internal DeadLetters(Database database, Func<IWolverineRuntime> runtime)
+    public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct) =>
+        database.WithReconnect(connection => Read(new(list, connection) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
+
+    public async ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct) =>
+        (await database.WithReconnect(connection => Read(new(find, connection) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct), ct)) is [var letter] ? letter : null;
+
+    public async ValueTask<int> Replay(string? org, IReadOnlyCollection<Guid> ids, CancellationToken ct)
     {
-        (this.database, this.runtime) = (database, runtime);
-        forget = $"DELETE FROM {database.Schema}.jobs WHERE tenant_id = $1 AND kind = $2 AND key = $3 AND holder IS NULL AND due > now() + $4";
+        var count = await Change(replay, org, new NpgsqlParameter { Value = ids.ToArray() }, ct);
+        jobs.Poke();
+        return count;
     }
 
-    IDeadLetters Letters => runtime().Storage.DeadLetters;
+    public async ValueTask<bool> Discard(string? org, Guid id, CancellationToken ct) => await Change(discard, org, new NpgsqlParameter { Value = id }, ct) > 0;
 
-    /// <param name="org">Only of this tenant; null: of all.</param>
-    internal async Task<IReadOnlyList<DeadLetter>> List(string? org, CancellationToken ct)
+    static async ValueTask<IReadOnlyList<DeadLetter>> Read(NpgsqlCommand command, CancellationToken ct)
     {
-        // The tenant stands in the message alone, so that it cannot be asked for.
-        var letters = new List<DeadLetter>();
-        for (var page = 1; ; page++)
+        await using (command)
         {
-            var found = await Letters.QueryAsync(new() { PageSize = Most, PageNumber = page }, ct);
-            letters.AddRange(found.Envelopes.Select(Shown).Where(letter => org is null || letter.OrgId == org).Take(Most - letters.Count));
-            if (letters.Count == Most || found.Envelopes.Count < Most)
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            var letters = new List<DeadLetter>();
+            while (await reader.ReadAsync(ct))
             {
-                return letters;
+                letters.Add(new(
+                    reader.GetGuid(0), reader.GetString(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetInt32(6),
+                    new(reader.GetDateTime(7))));
             }
+            return letters;
         }
     }
 
-    internal async Task<DeadLetter?> Find(string? org, Guid id) =>
-        await Letters.DeadLetterEnvelopeByIdAsync(id) is { } found && Shown(found) is var letter && (org is null || letter.OrgId == org) ? letter : null;
-
-    /// <summary>Has their jobs tried again. Answers how many there were.</summary>
-    internal async Task<int> Replay(string? org, IReadOnlyList<Guid> ids, CancellationToken ct)
-    {
-        var there = new List<Guid>();
-        foreach (var id in ids.Distinct())
+    ValueTask<int> Change(string sql, string? org, NpgsqlParameter which, CancellationToken ct) => database.WithReconnect(
+        async connection =>
         {
-            if (await Find(org, id) is not null)
-            {
-                there.Add(id);
-            }
-        }
-        if (there.Count > 0)
-        {
-            await Letters.ReplayAsync(new DeadLetterEnvelopeQuery([.. there]), ct);
-        }
-        return there.Count;
-    }
-
-    /// <summary>Forgets the message and the job. False: there is no such message.</summary>
-    internal async Task<bool> Discard(string? org, Guid id, CancellationToken ct)
-    {
-        if (await Find(org, id) is not { } letter)
-        {
-            return false;
-        }
-        await database.WithReconnect(
-            async connection =>
-            {
-                await using var command = new NpgsqlCommand(forget, connection)
-                {
-                    Parameters = { Parameter.Text(letter.OrgId), Parameter.Text(letter.Kind), Parameter.Text(letter.Key), new() { Value = LeasedJobs.DeadLettered / 2 } },
-                };
-                return await command.ExecuteNonQueryAsync(ct);
-            },
-            ct);
-        await Letters.DiscardAsync(new DeadLetterEnvelopeQuery([id]), ct);
-        return true;
-    }
-
-    static DeadLetter Shown(DeadLetterEnvelope letter)
-    {
-        var due = letter.Envelope.Data is { Length: > 0 } data ? JsonSerializer.Deserialize<JobDue>(data, JsonSerializerOptions.Web) : null;
-        return new(
-            letter.Id, letter.Envelope.TenantId ?? "", due?.Kind ?? letter.MessageType, due?.Key ?? "", letter.ExceptionType, letter.ExceptionMessage, letter.SentAt,
-            letter.Replayable);
-    }
+            await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), which.Clone() } };
+            return await command.ExecuteNonQueryAsync(ct);
+        },
+        ct);
 }

@@ -16,7 +16,7 @@ namespace Cowork.Marten;
 /// <summary>
 /// Writes this node's commits: all that wait at a moment in one transaction and, as long as nobody else writes, in one round trip. It numbers
 /// positions and feed ids itself from what it remembers; the database only guards, first of all by the head row, which every writer of every
-/// node takes before anything else. How a numbered flush gets into the tables is the engine's own: <see cref="IFlush"/>.
+/// node takes before anything else. A numbered flush gets into the tables as one Marten session: <see cref="Flush"/>.
 /// </summary>
 /// <remarks>
 /// It has a thread and a connection of its own and blocks on both: one commit at a time passes through the fewest hands that way.
@@ -36,13 +36,14 @@ sealed partial class EventWriter : IAsyncDisposable
     static readonly TimeSpan BackOffMin = TimeSpan.FromMilliseconds(10);
     static readonly TimeSpan BackOffMax = TimeSpan.FromMilliseconds(200);
 
-    readonly EngineOptions options;
+    readonly StorageOptions options;
     readonly Database database;
-    readonly LeasedJobs jobs;
+    readonly JobQueue jobs;
+    readonly NodeHeartbeat heartbeat;
     readonly Wakeups wakeups;
     readonly TimeProvider clock;
     readonly ILogger logger;
-    readonly IFlush flush;
+    readonly Flush flush;
     readonly string schema;
     readonly Func<string, bool> isTable;
     readonly string lockHead;
@@ -75,9 +76,9 @@ sealed partial class EventWriter : IAsyncDisposable
     volatile bool up;
     volatile bool down;
 
-    public EventWriter(Database database, EngineOptions options, LeasedJobs jobs, Wakeups wakeups, IFlush flush)
+    public EventWriter(Database database, StorageOptions options, NodeHeartbeat heartbeat, JobQueue jobs, Wakeups wakeups, Flush flush)
     {
-        (this.database, this.options, this.jobs, this.wakeups, this.flush) = (database, options, jobs, wakeups, flush);
+        (this.database, this.options, this.heartbeat, this.jobs, this.wakeups, this.flush) = (database, options, heartbeat, jobs, wakeups, flush);
         clock = options.Clock;
         logger = options.Logs.CreateLogger<EventWriter>();
         schema = database.Schema;
@@ -329,7 +330,6 @@ sealed partial class EventWriter : IAsyncDisposable
                     RollBack();
                     if (part.Count == 1)
                     {
-                        Restore();
                         LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);
                         part[0].Fail(new InvalidOperationException($"The database refused the commit: {e.Message}", e));
                     }
@@ -743,14 +743,11 @@ sealed partial class EventWriter : IAsyncDisposable
     /// <summary>Writes a numbered plan, and commits it. Answers the jobs that this node holds from now on.</summary>
     Held Execute(FlushPlan plan)
     {
-        var ours = jobs.Node;
-        if (flush.InTransaction)
-        {
-            transaction ??= connection!.BeginTransaction();
-        }
+        var ours = heartbeat.Node;
+        transaction ??= connection!.BeginTransaction();
         try
         {
-            var claims = flush.Write(connection!, transaction, plan, ours, jobs.Takes, sending: () => sent = plan);
+            var claims = flush.Write(transaction, plan, ours, jobs.Takes, sending: () => sent = plan);
             sent = null;
             transaction = null;
             return new(claims, ours);
@@ -759,22 +756,6 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             sent = null;
             throw;
-        }
-    }
-
-    /// <summary>Puts right what rolling back a refused commit does not.</summary>
-    void Restore()
-    {
-        try
-        {
-            if (connection is not null)
-            {
-                flush.Restore(connection);
-            }
-        }
-        catch (Exception e) when (Database.IsAway(e))
-        {
-            Disconnect();
         }
     }
 
@@ -818,7 +799,10 @@ sealed partial class EventWriter : IAsyncDisposable
             }
             if (held.Claims.Count < plan.Jobs.Count)
             {
-                jobs.Poke();
+                foreach (var job in plan.Jobs.Values)
+                {
+                    jobs.LookAt(job.Due ?? DateTimeOffset.MinValue);
+                }
             }
         }
         var first = plan.HeadWas + 1;
@@ -867,7 +851,7 @@ sealed partial class EventWriter : IAsyncDisposable
     /// <summary>Opens the connection and makes an end of the one before: a server may hold its transaction, and with it the head row, long after we have let it go.</summary>
     void Connect()
     {
-        var fresh = database.Apart("writer", autoPrepare: flush.InTransaction);
+        var fresh = database.Apart("writer", autoPrepare: true);
         try
         {
             fresh.Open();

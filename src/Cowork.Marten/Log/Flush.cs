@@ -1,6 +1,7 @@
-using System.Data.Common;
-
 using Cowork.Application.Storage;
+
+using Marten;
+using Marten.Services;
 
 using Npgsql;
 
@@ -8,8 +9,11 @@ using NpgsqlTypes;
 
 namespace Cowork.Marten;
 
-/// <summary>Writes a flush in one round trip: one call with arrays for the log, the feed and the jobs, and one statement for each read model.</summary>
-sealed class NpgsqlFlush(string schema, IReadOnlyList<IRowModel> models) : IFlush
+/// <summary>
+/// Writes a flush in one round trip: a Marten session with one storage operation, which is one call with arrays for the log, the feed and the jobs, one
+/// statement for each read model, and the commit.
+/// </summary>
+sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStore store)
 {
     readonly Dictionary<string, RowTable> tables = models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
     readonly string append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 37).Select(i => $"${i}"))})";
@@ -19,54 +23,39 @@ sealed class NpgsqlFlush(string schema, IReadOnlyList<IRowModel> models) : IFlus
         """;
     readonly string setSequence = $"SELECT setval('{schema}.mt_events_sequence', $1)";
 
-    public bool InTransaction => false;
-
-    public Task Prepare(CancellationToken ct) => Task.CompletedTask;
-
-    public List<Claim> Write(NpgsqlConnection connection, NpgsqlTransaction? transaction, FlushPlan plan, string node, Func<string, bool> takes, Action sending)
+    /// <summary>
+    /// Writes the plan and commits it. It takes the head row before anything else, and raises one of <see cref="Schema"/>'s codes when something is not where
+    /// the plan expects it. Answers the jobs that <paramref name="node"/> holds from now on.
+    /// </summary>
+    /// <param name="takes">The kinds of jobs that the node takes when they are due at once.</param>
+    /// <param name="sending">Called when the plan may reach the server, from where on its fate is not known until there is an answer.</param>
+    public List<Claim> Write(NpgsqlTransaction transaction, FlushPlan plan, string node, Func<string, bool> takes, Action sending)
     {
-        using var batch = new NpgsqlBatch(connection) { BatchCommands = { Append(plan, plan.Streams.Values, plan.Events, node, takes) } };
+        var statements = new List<NpgsqlBatchCommand> { Append(plan, node, takes) };
         if (Cancel(plan) is { } cancelled)
         {
-            batch.BatchCommands.Add(cancelled);
+            statements.Add(cancelled);
         }
-        Rows(plan).ForEach(batch.BatchCommands.Add);
+        Rows(plan, statements);
         if (plan.Entries.Length > 0)
         {
-            // Last: a sequence takes no part in a transaction that fails.
-            batch.BatchCommands.Add(new(setSequence) { Parameters = { Parameter.Long(plan.HeadIs) } });
+            // A sequence takes no part in a transaction that fails, so that it is set last.
+            statements.Add(new(setSequence) { Parameters = { Parameter.Long(plan.HeadIs) } });
         }
-        if (transaction is not null)
-        {
-            batch.BatchCommands.Add(new("COMMIT"));
-        }
-        // Prepared apart from being executed: a refused value would leave a statement half prepared. After the first time this asks nothing.
-        batch.Prepare();
+        statements.Add(new("COMMIT"));
+        var operation = new FlushOperation(statements, node);
+        using var session = store.LightweightSession(SessionOptions.ForTransaction(transaction));
+        session.QueueOperation(operation);
         sending();
-        using var reader = batch.ExecuteReader();
-        var claims = new List<Claim>();
-        while (reader.Read())
-        {
-            if (ClaimOf(reader, node) is { } claim)
-            {
-                claims.Add(claim);
-            }
-        }
-        while (reader.NextResult())
-        {
-            // Errors of the later statements come up here.
-        }
-        return claims;
-    }
-
-    public void Restore(NpgsqlConnection connection)
-    {
-        // Nothing but the sequence outlives a rollback, and it is set last.
+        // The writer has a thread of its own, which has nothing else to do meanwhile.
+        session.SaveChangesAsync().GetAwaiter().GetResult();
+        return operation.Claims;
     }
 
     /// <summary>The call of the function that takes the head row and then writes what it is given: streams and events, finished jobs, new jobs.</summary>
-    public NpgsqlBatchCommand Append(FlushPlan plan, IReadOnlyCollection<StreamMove> streams, EventColumns events, string node, Func<string, bool> takes)
+    NpgsqlBatchCommand Append(FlushPlan plan, string node, Func<string, bool> takes)
     {
+        var (streams, events) = (plan.Streams.Values, plan.Events);
         var fresh = streams.Where(s => s.Was == 0).ToList();
         var known = streams.Where(s => s.Was > 0).ToList();
         return new(append)
@@ -93,7 +82,7 @@ sealed class NpgsqlFlush(string schema, IReadOnlyList<IRowModel> models) : IFlus
     }
 
     /// <summary>Takes back jobs that nobody is at; null: none is.</summary>
-    public NpgsqlBatchCommand? Cancel(FlushPlan plan) => plan.Cancelled.Count == 0 ? null : new(cancel)
+    NpgsqlBatchCommand? Cancel(FlushPlan plan) => plan.Cancelled.Count == 0 ? null : new(cancel)
     {
         Parameters =
         {
@@ -102,19 +91,13 @@ sealed class NpgsqlFlush(string schema, IReadOnlyList<IRowModel> models) : IFlus
         },
     };
 
-    /// <summary>A job that the function answered, if the node has it.</summary>
-    public static Claim? ClaimOf(DbDataReader row, string node) =>
-        !row.IsDBNull(4) && row.GetString(4) == node ? new(row.GetString(0), row.GetString(1), row.GetString(2), row.GetInt64(3)) : null;
-
-    /// <summary>The statements that write the read models' rows.</summary>
-    public List<NpgsqlBatchCommand> Rows(FlushPlan plan)
+    /// <summary>Adds the statements that write the read models' rows.</summary>
+    void Rows(FlushPlan plan, List<NpgsqlBatchCommand> statements)
     {
-        var commands = new List<NpgsqlBatchCommand>();
         foreach (var (table, changes) in plan.Tables)
         {
-            tables[table].AddTo(commands, changes);
+            tables[table].AddTo(statements, changes);
         }
-        return commands;
     }
 
     static T[] Column<T>(List<StreamMove> streams, Func<StreamMove, T> of)

@@ -10,38 +10,53 @@ using Npgsql;
 namespace Cowork.Marten;
 
 /// <summary>
-/// Tells other nodes that this one wrote, and hears of theirs: a notification beside the writing transactions, never in them, and a poll of the head
-/// row for what a notification misses.
+/// Tells other nodes that this one wrote, and hears of theirs: a notification beside the writing transactions, never in them. What a notification misses is
+/// found by the heartbeat, which brings the position of the log's end.
 /// </summary>
 sealed partial class Wakeups : IAsyncDisposable
 {
     /// <summary>Between two notifications; what is written in between goes along with the next one.</summary>
     static readonly TimeSpan NotifyPause = TimeSpan.FromMilliseconds(10);
 
-    static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan ListenAgainAfter = TimeSpan.FromSeconds(1);
 
     readonly Channel<bool> wrote = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
     readonly CancellationTokenSource stopping = new();
     readonly Database database;
-    readonly EngineOptions options;
-    readonly LeasedJobs jobs;
+    readonly StorageOptions options;
+    readonly NodeHeartbeat heartbeat;
+    readonly JobQueue jobs;
     readonly ILogger logger;
     readonly string channel;
+    long seen;
     Task loops = Task.CompletedTask;
 
-    public Wakeups(Database database, EngineOptions options, LeasedJobs jobs)
+    public Wakeups(Database database, StorageOptions options, NodeHeartbeat heartbeat, JobQueue jobs)
     {
-        (this.database, this.options, this.jobs) = (database, options, jobs);
+        (this.database, this.options, this.heartbeat, this.jobs) = (database, options, heartbeat, jobs);
         logger = options.Logs.CreateLogger<Wakeups>();
         channel = $"{database.Schema}_wrote";
+        heartbeat.PeersNeeded += Wrote;
     }
 
-    public void Start(EventWriter writer) => loops = Task.WhenAll(Notify(stopping.Token), Listen(stopping.Token), Poll(writer, stopping.Token));
+    public void Start(EventWriter writer)
+    {
+        heartbeat.Beaten += pulse =>
+        {
+            if (pulse.Head > Math.Max(seen, writer.Head))
+            {
+                OthersWrote();
+            }
+            seen = pulse.Head;
+        };
+        heartbeat.Unanswered += writer.Suspect;
+        loops = Task.WhenAll(Notify(stopping.Token), Listen(stopping.Token));
+    }
 
     /// <summary>This node has written.</summary>
     public void Wrote()
     {
-        if (jobs.HasPeers)
+        if (heartbeat.HasPeers)
         {
             wrote.Writer.TryWrite(true);
         }
@@ -64,7 +79,7 @@ sealed partial class Wakeups : IAsyncDisposable
                 await database.WithReconnect(
                     async connection =>
                     {
-                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection) { Parameters = { Parameter.Text(channel), Parameter.Text(jobs.Node) } };
+                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection) { Parameters = { Parameter.Text(channel), Parameter.Text(heartbeat.Node) } };
                         return await command.ExecuteNonQueryAsync(ct);
                     },
                     ct);
@@ -76,7 +91,7 @@ sealed partial class Wakeups : IAsyncDisposable
             }
             catch (StorageUnavailableException)
             {
-                // The others' poll finds it.
+                // The others' heartbeat finds it.
             }
         }
     }
@@ -90,7 +105,7 @@ sealed partial class Wakeups : IAsyncDisposable
                 await using var connection = database.Apart("listener");
                 connection.Notification += (_, e) =>
                 {
-                    if (e.Payload != jobs.Node)
+                    if (e.Payload != heartbeat.Node)
                     {
                         OthersWrote();
                     }
@@ -112,39 +127,7 @@ sealed partial class Wakeups : IAsyncDisposable
             catch (Exception e) when (Database.IsAway(e))
             {
                 LogListener(e.Message);
-                await options.Clock.Pause(PollPause, ct);
-            }
-        }
-    }
-
-    async Task Poll(EventWriter writer, CancellationToken ct)
-    {
-        var seen = writer.Head;
-        var head = $"SELECT gid FROM {database.Schema}.head";
-        while (await options.Clock.Pause(PollPause, ct))
-        {
-            try
-            {
-                var now = await database.WithReconnect(
-                    async connection =>
-                    {
-                        await using var command = new NpgsqlCommand(head, connection);
-                        return (long)(await command.ExecuteScalarAsync(ct))!;
-                    },
-                    ct);
-                if (now > Math.Max(seen, writer.Head))
-                {
-                    OthersWrote();
-                }
-                seen = now;
-            }
-            catch (OperationCanceledException) when (ct.IsCancellationRequested)
-            {
-                return;
-            }
-            catch (StorageUnavailableException)
-            {
-                writer.Suspect();
+                await options.Clock.Pause(ListenAgainAfter, ct);
             }
         }
     }

@@ -1,23 +1,37 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Marten;
-
 
 using JasperFx.CodeGeneration;
 using JasperFx.CodeGeneration.Model;
 
+using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
 
-// Writes the code of the handlers and endpoints, which the build compiles into an assembly of its own. Nothing is connected to.
+using Wolverine;
+using Wolverine.Http;
+
+// Writes the code of the handlers and endpoints, which the build compiles into an assembly of its own. Nothing is started or connected to.
 if (args is not [var directory])
 {
     Console.Error.WriteLine("usage: Cowork.Marten DIRECTORY");
     return 2;
 }
 DynamicCodeBuilder.WithinCodegenCommand = true;
-await using var engine = new MartenEngine(new("Host=nowhere", "none", []));
-await using var bus = engine.BuildBus(directory);
-var code = new DynamicCodeBuilder(bus.Services, [.. bus.Services.GetServices<ICodeFileCollection>()])
+var builder = WebApplication.CreateSlimBuilder();
+// The generated code takes these from the container; who makes them does not matter here.
+foreach (var service in (Type[])[typeof(CommandHandler), typeof(JobExecutor), typeof(StorageEngine), typeof(IDeadLetters), .. WolverineConfiguration.JobHandlerTypes])
 {
-    ServiceVariableSource = bus.Services.GetService<IServiceVariableSource>(),
+    builder.Services.AddSingleton(service, _ => throw new InvalidOperationException($"{service} is not needed to write code."));
+}
+builder.Services.AddRouting();
+builder.Services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, parallel: 1, directory));
+builder.Services.AddWolverineHttp();
+await using var app = builder.Build();
+app.MapWolverineEndpoints();
+var code = new DynamicCodeBuilder(app.Services, [.. app.Services.GetServices<ICodeFileCollection>()])
+{
+    ServiceVariableSource = app.Services.GetService<IServiceVariableSource>(),
 };
 code.WriteGeneratedCode(Console.WriteLine);
 return 0;

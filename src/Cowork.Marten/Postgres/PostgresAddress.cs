@@ -26,6 +26,27 @@ public static class PostgresAddress
         }
     }
 
+    /// <summary>Why no connection can be made at the moment; null: one can.</summary>
+    /// <exception cref="InvalidOperationException">The server refuses the connection, and waiting would not change that.</exception>
+    public static async Task<string?> WhyNotReachable(string connectionString, CancellationToken ct)
+    {
+        try
+        {
+            var once = new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false };
+            await using var connection = new NpgsqlConnection(once.ConnectionString);
+            await connection.OpenAsync(ct);
+            return null;
+        }
+        catch (Exception e) when (Database.IsAway(e))
+        {
+            return e.Message;
+        }
+        catch (PostgresException e)
+        {
+            throw new InvalidOperationException($"The database refuses the connection: {e.MessageText}", e);
+        }
+    }
+
     /// <summary>The address in libpq's variables; null when <c>PGHOST</c> and <c>PGHOSTADDR</c> name no host. Npgsql reads <c>PGPASSFILE</c> by itself.</summary>
     public static string? FromVariables(Func<string, string?> variable)
     {

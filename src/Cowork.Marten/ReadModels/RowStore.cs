@@ -117,7 +117,7 @@ sealed class RowStore : IRows
     public async Task<long> Rebuild(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
-        return await database.Once(async connection =>
+        return await database.OnOwnConnection(async connection =>
         {
             await Run(connection, $"SELECT pg_advisory_lock(hashtextextended('cowork rebuild {schema}.{model.Table}', 0))", ct);
             return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IAsyncProjection)model, ct);
@@ -127,7 +127,7 @@ sealed class RowStore : IRows
     public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
-        return await database.Once(async connection =>
+        return await database.OnOwnConnection(async connection =>
         {
             await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
             return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IAsyncProjection)model, ct);

@@ -2,6 +2,7 @@ using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Operations;
@@ -10,17 +11,20 @@ using Cowork.Web.Http;
 
 using Microsoft.Extensions.Logging.Console;
 
+using Wolverine.Http;
+
 namespace Cowork.Web;
 
-/// <summary>Puts the host together. What needs the engine is made when it is first asked for, which the gate allows only after the engine has started.</summary>
+/// <summary>Puts the host together, over a database that was there a moment ago.</summary>
 static class Composition
 {
     static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, OperationsDialect.Dialect];
 
-    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data)
+    /// <param name="database">Connection string.</param>
+    /// <param name="listener">Descriptor of the socket that the host is to accept on.</param>
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, ulong listener)
     {
-        Log(builder.Logging, settings);
-        Listen(builder.WebHost, settings);
+        Listen(builder.WebHost, listener);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);
@@ -29,11 +33,10 @@ static class Composition
         services.AddSingleton(settings.Memory);
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
-        services.AddSingleton(TimeProvider.System);
         services.AddSingleton<HostLifecycle>();
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         services.AddTelemetry(settings.Telemetry);
-        AddStorage(services, settings, data);
+        AddStorage(builder, settings, data, database);
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<Workspaces>();
@@ -54,19 +57,23 @@ static class Composition
         services.AddOpenApi(options => options.Describe());
     }
 
-    static void AddStorage(IServiceCollection services, HostSettings settings, DataDirectory data)
+    static void AddStorage(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database)
     {
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Log);
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Rows);
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Snapshots);
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.AsyncProjections);
+        var services = builder.Services;
+        services.AddCoworkStorage(new(database, $"node_{Ids.NewKey(TimeProvider.System.GetUtcNow())}", ReadModels.Tables)
+        {
+            DeadNodes = data.PreviousNodes,
+            KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
+            Parallel = settings.Runs.Parallel,
+            JobRetries = settings.JobRetries,
+        });
+        services.AddWolverineHttp();
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
         services.AddSingleton<IReadOnlyList<IAsyncProjection>>(ReadModels.AsyncProjections);
         services.AddSingleton<Projector>();
         services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
         services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
-        services.AddSingleton(all => all.GetRequiredService<HostLifecycle>().Engine.Over(all.GetRequiredService<CommandHandler>()));
         services.AddSingleton<FeedHub>();
         services.AddSingleton<IRunQueries, RunQueries>();
     }
@@ -95,31 +102,32 @@ static class Composition
         services.AddSingleton<ModelStep>();
         services.AddSingleton<ToolStep>();
         services.AddSingleton<DrivenRuns>();
-        services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<HostLifecycle>().Engine.Node));
-        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<RunDriver>(all, all.GetRequiredService<StorageOptions>().Node));
         services.AddSingleton<ApprovalDecisions>();
-        services.AddSingleton<IJobHandler, ApprovalExpiry>();
-        services.AddSingleton<IJobHandler, RunNotes>();
+        services.AddSingleton<ApprovalExpiry>();
+        services.AddSingleton<RunNotes>();
         services.AddSingleton<ScheduledRuns>();
-        services.AddSingleton<IJobHandler>(all => ActivatorUtilities.CreateInstance<Scheduler>(all, all.GetRequiredService<HostLifecycle>().Engine.Jobs));
-        services.AddSingleton(all => ActivatorUtilities.CreateInstance<ClockWatch>(all, all.GetRequiredService<HostLifecycle>().Engine.Jobs));
-        services.AddSingleton<IReadOnlyList<IJobHandler>>(all => [.. all.GetServices<IJobHandler>()]);
-        // The queue is the engine's to dispose of, so that it is no service of its own here.
-        services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobRunner>(
-            all, all.GetRequiredService<HostLifecycle>().Engine.Jobs, all.GetRequiredService<RunOptions>().Parallel));
+        services.AddSingleton<Scheduler>();
+        services.AddSingleton<ClockWatch>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ApprovalExpiry>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunNotes>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }
 
-    static void Listen(IWebHostBuilder web, HostSettings settings) => web.ConfigureKestrel(kestrel =>
+    static void Listen(IWebHostBuilder web, ulong listener) => web.ConfigureKestrel(kestrel =>
     {
         kestrel.AddServerHeader = false;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
         kestrel.Limits.MaxRequestBodySize = 16L * JsonScan.BodyBytesMax;
-        kestrel.Listen(settings.Bind, settings.Port);
+        kestrel.ListenHandle(listener);
     });
 
-    static void Log(ILoggingBuilder logging, HostSettings settings)
+    public static void Log(ILoggingBuilder logging, HostSettings settings)
     {
         logging.ClearProviders();
+        logging.Services.AddSingleton(TimeProvider.System);
         // Why a host did not start is told once, in a sentence, by whoever started it.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
         // At every start and stop they tell at length what goes well.

@@ -1,32 +1,49 @@
-using Cowork.Web.Http;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
 
-using Microsoft.AspNetCore.Connections;
-using Microsoft.AspNetCore.Hosting.Server;
-using Microsoft.AspNetCore.Hosting.Server.Features;
+using Cowork.Application.Models;
+using Cowork.Marten;
+using Cowork.Web.Endpoints.Operations;
+using Cowork.Web.Http;
 
 namespace Cowork.Web;
 
-/// <summary>One host: listens, works, and stops with everything that it started.</summary>
-public sealed class CoworkHost : IAsyncDisposable
+/// <summary>
+/// One host: listens from the first moment, prepares its database, composes everything over it, works, and stops with everything that it started.
+/// </summary>
+public sealed partial class CoworkHost : IAsyncDisposable
 {
-    readonly WebApplication app;
-    readonly DataDirectory data;
-    readonly HostLifecycle lifecycle;
+    static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(500);
 
-    CoworkHost(WebApplication app, DataDirectory data)
+    readonly DataDirectory data;
+    readonly HostSettings settings;
+    readonly WebApplicationBuilder builder;
+    readonly StartingListener listener;
+    readonly CancellationTokenSource stopping = new();
+    readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly Task<int> work;
+    PrivatePostgres? postgres;
+    WebApplication? app;
+
+    CoworkHost(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, StartingListener listener)
     {
-        this.app = app;
-        this.data = data;
-        lifecycle = app.Services.GetRequiredService<HostLifecycle>();
+        (this.builder, this.settings, this.data, this.listener) = (builder, settings, data, listener);
+        var address = listener.EndPoint.Address;
+        var name = address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any) ? IPAddress.Loopback : address;
+        Url = $"http://{new IPEndPoint(name, listener.EndPoint.Port)}";
+        data.ListensAt(Url);
+        work = Work();
     }
 
-    public IServiceProvider Services => app.Services;
+    /// <summary>Of the composed host: after <see cref="FirstReady"/>.</summary>
+    public IServiceProvider Services => app?.Services ?? throw new InvalidOperationException("The host is not composed yet.");
 
     /// <summary>For example <c>http://127.0.0.1:26866</c>: with the real port.</summary>
-    public string Url => lifecycle.Url;
+    public string Url { get; }
 
-    /// <summary>Done when the database answers for the first time, or the host has given up.</summary>
-    public Task FirstReady => lifecycle.FirstReady;
+    /// <summary>Done when the host is ready for the first time, or has given up.</summary>
+    public Task FirstReady => ready.Task;
 
     /// <summary>Runs a host until it is told to stop (SIGTERM, Ctrl-C). Answers the process's exit code: 0, 1 when it cannot work, 2 when it was asked wrongly.</summary>
     public static async Task<int> Run(string[] args)
@@ -55,18 +72,22 @@ public sealed class CoworkHost : IAsyncDisposable
         }
         try
         {
-            await using var host = await Start(builder, settings);
-            await host.app.WaitForShutdownAsync();
-            return host.lifecycle.ExitCode;
+            await using var host = Start(builder, settings);
+            // Before the host is composed nothing else listens to them.
+            using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, host.StopOn);
+            using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.StopOn);
+            return await host.work;
         }
-        catch (Exception e) when (e is DataDirectoryTakenException or UnauthorizedAccessException || (e is IOException && e.InnerException is not AddressInUseException))
+        catch (Exception e) when (e is DataDirectoryTakenException or UnauthorizedAccessException or IOException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 1;
         }
-        catch (IOException e) when (e.InnerException is AddressInUseException)
+        catch (SocketException e)
         {
-            Console.Error.WriteLine($"cowork: port {settings.Port} on {settings.Bind} is taken by another program. Choose one with --port; 0 takes any that is free.");
+            Console.Error.WriteLine(e.SocketErrorCode == SocketError.AddressAlreadyInUse
+                ? $"cowork: port {settings.Port} on {settings.Bind} is taken by another program. Choose one with --port; 0 takes any that is free."
+                : $"cowork: cannot listen on {settings.Bind}, port {settings.Port}: {e.Message}");
             return 1;
         }
     }
@@ -74,24 +95,15 @@ public sealed class CoworkHost : IAsyncDisposable
     public static WebApplicationBuilder NewBuilder() =>
         WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
 
-    /// <summary>Returns when the host listens; the database may come later.</summary>
+    /// <summary>Returns when the host listens; everything else comes later, see <see cref="FirstReady"/>.</summary>
     /// <exception cref="DataDirectoryTakenException">Another host works on the data directory.</exception>
-    /// <exception cref="IOException">The port is taken.</exception>
-    public static async Task<CoworkHost> Start(WebApplicationBuilder builder, HostSettings settings)
+    /// <exception cref="SocketException">The port is taken.</exception>
+    public static CoworkHost Start(WebApplicationBuilder builder, HostSettings settings)
     {
         var data = DataDirectory.Take(settings.Data);
         try
         {
-            Composition.Compose(builder, settings, data);
-            var app = builder.Build();
-            Map(app);
-            var host = new CoworkHost(app, data);
-            await app.StartAsync();
-            var address = app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First();
-            host.lifecycle.Url = address.Replace("[::]", "127.0.0.1", StringComparison.Ordinal).Replace("0.0.0.0", "127.0.0.1", StringComparison.Ordinal);
-            data.ListensAt(host.Url);
-            host.lifecycle.Begin();
-            return host;
+            return new(builder, settings, data, StartingListener.Start(settings.Bind, settings.Port, TimeProvider.System));
         }
         catch
         {
@@ -102,9 +114,109 @@ public sealed class CoworkHost : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await app.StopAsync();
-        await lifecycle.DisposeAsync();
-        await app.DisposeAsync();
+        await stopping.CancelAsync();
+        await work;
+        stopping.Dispose();
+    }
+
+    void StopOn(PosixSignalContext context)
+    {
+        context.Cancel = true;
+        stopping.Cancel();
+    }
+
+    /// <summary>Answers the process's exit code. It never throws: a start that cannot work ends with a sentence in the log.</summary>
+    async Task<int> Work()
+    {
+        await Task.Yield();
+        Composition.Log(builder.Logging, settings);
+        // What is logged before the host is composed goes where the host's own lines go.
+        var framework = new ServiceCollection();
+        foreach (var service in builder.Services)
+        {
+            ((ICollection<ServiceDescriptor>)framework).Add(service);
+        }
+        await using var early = framework.BuildServiceProvider();
+        var logs = early.GetRequiredService<ILoggerFactory>();
+        var logger = logs.CreateLogger<CoworkHost>();
+        try
+        {
+            LogStart(logger, Url, data.Path, settings.Database is null ? "a private PostgreSQL" : "a database of yours", settings.TokenMode ? "token" : "local");
+            if (settings.Models.Count > 0)
+            {
+                LogModels(logger, settings.Models, settings.Runs.DefaultModel);
+            }
+            var database = await Prepare(logs, logger, stopping.Token);
+            Composition.Compose(builder, settings, data, database, listener.Handle());
+            app = builder.Build();
+            Map(app);
+            var lifecycle = app.Services.GetRequiredService<HostLifecycle>();
+            lifecycle.Url = Url;
+            await app.StartAsync(stopping.Token);
+            await listener.DisposeAsync();
+            _ = lifecycle.FirstReady.ContinueWith(_ => ready.TrySetResult(), TaskScheduler.Default);
+            using var stop = stopping.Token.Register(() => app.Lifetime.StopApplication());
+            await app.WaitForShutdownAsync();
+            return lifecycle.ExitCode;
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested)
+        {
+            return 0;
+        }
+        catch (Exception e) when (e is PostgresMissingException or PrivatePostgresException or InvalidOperationException or ArgumentException or UnauthorizedAccessException)
+        {
+            LogCannot(logger, e.Message);
+            return 1;
+        }
+#pragma warning disable CA1031 // Whatever it is, the host cannot work; the person who started it hears why, and the process ends with an error.
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            LogBroken(logger, e);
+            return 1;
+        }
+        finally
+        {
+            await Stop();
+            ready.TrySetResult();
+        }
+    }
+
+    /// <summary>Starts the private PostgreSQL or waits for a given database. Answers the connection string.</summary>
+    async Task<string> Prepare(ILoggerFactory logs, ILogger logger, CancellationToken ct)
+    {
+        if (settings.Database is not { } given)
+        {
+            postgres = await PrivatePostgres.Start(new(data.In("postgres")), logs.CreateLogger<PrivatePostgres>(), ct);
+            return postgres.ConnectionString;
+        }
+        for (var told = false; ; told = true)
+        {
+            if (await PostgresAddress.WhyNotReachable(given, ct) is not { } reason)
+            {
+                return given;
+            }
+            if (!told)
+            {
+                LogWaits(logger, reason);
+            }
+            await Task.Delay(RetryAfter, TimeProvider.System, ct);
+        }
+    }
+
+    async Task Stop()
+    {
+        await listener.DisposeAsync();
+        if (app is not null)
+        {
+            await app.StopAsync();
+            await app.Services.GetRequiredService<StorageEngine>().DisposeAsync();
+            await app.DisposeAsync();
+        }
+        if (postgres is not null)
+        {
+            await postgres.DisposeAsync();
+        }
         data.Dispose();
     }
 
@@ -115,7 +227,23 @@ public sealed class CoworkHost : IAsyncDisposable
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
+        app.UseEngineScope();
         app.Services.GetRequiredService<Dialects>().Map(app);
         app.MapOpenApi("/openapi.json").OpenToAll();
     }
+
+    [LoggerMessage(1, LogLevel.Information, "Cowork listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]
+    static partial void LogStart(ILogger logger, string url, string data, string database, string mode);
+
+    [LoggerMessage(2, LogLevel.Information, "Models: {Models}; the default is {Default}")]
+    static partial void LogModels(ILogger logger, IReadOnlyList<ModelSettings> models, string @default);
+
+    [LoggerMessage(3, LogLevel.Warning, "The database does not answer ({Reason}); the host tries again until it does")]
+    static partial void LogWaits(ILogger logger, string reason);
+
+    [LoggerMessage(4, LogLevel.Critical, "The host cannot work: {Reason}")]
+    static partial void LogCannot(ILogger logger, string reason);
+
+    [LoggerMessage(5, LogLevel.Critical, "The host cannot work")]
+    static partial void LogBroken(ILogger logger, Exception e);
 }

@@ -1,46 +1,35 @@
 using Cowork.Application;
-using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Marten;
-using Cowork.Projections;
 using Cowork.Web.Http;
 
 namespace Cowork.Web;
 
 /// <summary>
-/// What stands behind the endpoints: the database, the engine, and the work on runs. The host listens before any of it is there, and
-/// goes on listening while the database is away.
+/// Starts the storage before anything else of the host, and its work after everything else: what is composed finds a database, and goes on while that is away.
 /// </summary>
 public sealed partial class HostLifecycle(
-    HostSettings settings, DataDirectory data, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock, ILoggerFactory logs, ILogger<HostLifecycle> logger)
-    : BackgroundService, IAsyncDisposable
+    HostSettings settings, DataDirectory data, StorageEngine engine, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock, ILogger<HostLifecycle> logger)
+    : BackgroundService, IHostedLifecycleService
 {
-    /// <summary>Who issues the operator's token.</summary>
+    /// <summary>Issues the operator's token.</summary>
     public const string Actor = "system";
 
     static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(500);
 
-    /// <summary>Often enough that a node's new id is on disk long before anybody could want to know it.</summary>
+    /// <summary>Often enough that a node's new id is on disk long before another start could need it.</summary>
     static readonly TimeSpan WriteNodeEvery = TimeSpan.FromSeconds(2);
 
-    readonly TaskCompletionSource listening = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource composed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
-    PrivatePostgres? postgres;
-    IEngine? engine;
-    volatile bool started;
-    int disposed;
+    volatile bool working;
 
-    /// <summary>The engine answers requests; it may be waiting for its database at the moment.</summary>
-    public bool IsStarted => started;
-
-    /// <summary>Started, and the database is there.</summary>
-    public bool IsReady => started && engine is { IsUp: true };
+    /// <summary>Jobs are done here, and the database is there.</summary>
+    public bool IsReady => working && engine.IsUp;
 
     /// <summary>Done when the host is ready for the first time, or has given up.</summary>
     public Task FirstReady => ready.Task;
-
-    public IEngine Engine => engine ?? throw new StorageUnavailableException("The engine is not started yet.");
 
     /// <summary>Where this host listens.</summary>
     public string Url { get; set; } = "";
@@ -48,33 +37,54 @@ public sealed partial class HostLifecycle(
     /// <summary>What the process is to end with.</summary>
     public int ExitCode { get; private set; }
 
-    /// <summary>The host listens. Before that nothing is started: a second host fails at its port and disturbs nothing.</summary>
-    public void Begin() => listening.TrySetResult();
+    public async Task StartingAsync(CancellationToken cancellationToken)
+    {
+        engine.Observer = new CommitObservers([services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>()]);
+        // The old ids stay written until their jobs can be claimed.
+        data.WorkAs([engine.Node, .. data.PreviousNodes]);
+        for (var told = false; ; told = true)
+        {
+            try
+            {
+                await engine.StartAsync(cancellationToken);
+                break;
+            }
+            catch (StorageUnavailableException e)
+            {
+                if (!told)
+                {
+                    LogWaits(logger, e.InnerException?.Message ?? e.Message);
+                }
+                await Task.Delay(RetryAfter, clock, cancellationToken);
+            }
+        }
+        data.WorkAs([engine.Node]);
+    }
+
+    public Task StartedAsync(CancellationToken cancellationToken)
+    {
+        composed.TrySetResult();
+        return Task.CompletedTask;
+    }
+
+    public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+    public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
         try
         {
-            await listening.Task.WaitAsync(stoppingToken);
-            var database = settings.Database is not null ? "a database of yours" : "a private PostgreSQL";
-            LogStart(logger, settings.Engine, Url, data.Path, database, settings.TokenMode ? "token" : "local");
-            if (settings.Models.Count > 0)
-            {
-                LogModels(logger, settings.Models, settings.Runs.DefaultModel);
-            }
-            await StartEngine(stoppingToken);
+            await composed.Task.WaitAsync(stoppingToken);
             var first = await AdminToken(stoppingToken);
             var driven = services.GetRequiredService<DrivenRuns>();
-            var runner = services.GetRequiredService<JobRunner>();
             var projector = services.GetRequiredService<Projector>();
-            started = true;
+            engine.Jobs.StartDispatching(services.GetRequiredService<IJobDispatcher>());
+            working = true;
             LogReady(logger, Url);
             Greet(first);
             ready.TrySetResult();
-            List<Task> loops =
-            [
-                runner.Run(stoppingToken), projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
-            ];
+            List<Task> loops = [projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken))];
             if (settings.Schedules)
             {
                 loops.Add(UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)));
@@ -92,79 +102,15 @@ public sealed partial class HostLifecycle(
 #pragma warning restore CA1031
         {
             ExitCode = 1;
-            if (e is PostgresMissingException or PrivatePostgresException or InvalidOperationException or ArgumentException or UnauthorizedAccessException)
-            {
-                LogCannot(logger, e.Message);
-            }
-            else
-            {
-                LogBroken(logger, e);
-            }
+            LogBroken(logger, e);
             lifetime.StopApplication();
         }
         finally
         {
+            engine.Jobs.StopDispatching();
+            working = false;
             ready.TrySetResult();
         }
-    }
-
-    /// <summary>Gives the leases back and stops the private PostgreSQL. Called when no request is under way any more.</summary>
-    public async ValueTask DisposeAsync()
-    {
-        if (Interlocked.Exchange(ref disposed, 1) == 1)
-        {
-            return;
-        }
-        started = false;
-        if (engine is not null)
-        {
-            await engine.DisposeAsync();
-        }
-        if (postgres is not null)
-        {
-            await postgres.DisposeAsync();
-        }
-        Dispose();
-    }
-
-    async Task StartEngine(CancellationToken ct)
-    {
-        var database = settings.Database;
-        if (database is null)
-        {
-            postgres = await PrivatePostgres.Start(new(data.In("postgres")), logs.CreateLogger<PrivatePostgres>(), ct);
-            database = postgres.ConnectionString;
-        }
-        var node = $"node_{Ids.NewKey(clock.GetUtcNow())}";
-        engine = Engines.New(settings.Engine, new(database, node, ReadModels.Tables)
-        {
-            DeadNodes = data.PreviousNodes,
-            Observer = new LateObserver(services),
-            KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
-            Clock = clock,
-            Logs = logs,
-            Parallel = settings.Runs.Parallel,
-            JobRetries = settings.JobRetries,
-        });
-        // The old ids stay written until their jobs can be claimed.
-        data.WorkAs([node, .. data.PreviousNodes]);
-        for (var told = false; ; told = true)
-        {
-            try
-            {
-                await engine.StartAsync(ct);
-                break;
-            }
-            catch (StorageUnavailableException e)
-            {
-                if (!told)
-                {
-                    LogWaits(logger, e.InnerException?.Message ?? e.Message);
-                }
-                await Task.Delay(RetryAfter, clock, ct);
-            }
-        }
-        data.WorkAs([engine.Node]);
     }
 
     /// <summary>Makes the operator's token at the first start, and sees to it that the database knows it. Answers it when it is new.</summary>
@@ -226,11 +172,11 @@ public sealed partial class HostLifecycle(
 
     async Task KeepNodeWritten(CancellationToken ct)
     {
-        var written = Engine.Node;
+        var written = engine.Node;
         while (true)
         {
             await Task.Delay(WriteNodeEvery, clock, ct);
-            if (Engine.Node is var now && now != written)
+            if (engine.Node is var now && now != written)
             {
                 try
                 {
@@ -258,32 +204,18 @@ public sealed partial class HostLifecycle(
         }
     }
 
-    /// <summary>The feed hub and the projector read from the log that they hear of, so that they can be made only after the engine.</summary>
-    sealed class LateObserver(IServiceProvider services) : ICommitObserver
+    sealed class CommitObservers(ICommitObserver[] observers) : ICommitObserver
     {
-        ICommitObserver[]? observers;
+        public void Committed(IReadOnlyList<FeedEntry> entries) => Array.ForEach(observers, o => o.Committed(entries));
 
-        ICommitObserver[] Observers => observers ??= [services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>()];
-
-        public void Committed(IReadOnlyList<FeedEntry> entries) => Array.ForEach(Observers, o => o.Committed(entries));
-
-        public void OthersWrote() => Array.ForEach(Observers, o => o.OthersWrote());
+        public void OthersWrote() => Array.ForEach(observers, o => o.OthersWrote());
     }
-
-    [LoggerMessage(1, LogLevel.Information, "Cowork, engine {Engine}, listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]
-    static partial void LogStart(ILogger logger, string engine, string url, string data, string database, string mode);
-
-    [LoggerMessage(Level = LogLevel.Information, Message = "Models: {Models}; the default is {Default}")]
-    static partial void LogModels(ILogger logger, IReadOnlyList<ModelSettings> models, string @default);
 
     [LoggerMessage(2, LogLevel.Information, "Ready: {Url}")]
     static partial void LogReady(ILogger logger, string url);
 
     [LoggerMessage(3, LogLevel.Warning, "The database does not answer ({Reason}); it is tried again until it does")]
     static partial void LogWaits(ILogger logger, string reason);
-
-    [LoggerMessage(4, LogLevel.Critical, "Cannot work: {Reason}")]
-    static partial void LogCannot(ILogger logger, string reason);
 
     [LoggerMessage(5, LogLevel.Critical, "Cannot work")]
     static partial void LogBroken(ILogger logger, Exception e);

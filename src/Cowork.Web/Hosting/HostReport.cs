@@ -6,7 +6,7 @@ using Cowork.Web.Http;
 namespace Cowork.Web;
 
 /// <summary>
-/// What <c>--report</c> prints, for <c>cowork doctor</c>: <c>{engine, engines, default_model, models: [{name, provider, model, base_url, has_key, is_ready}]}</c>.
+/// What <c>--report</c> prints, for <c>cowork doctor</c>: <c>{default_model, models: [{name, provider, model, base_url, has_key, is_ready}]}</c>.
 /// No key, and of an address no query, where some providers want theirs.
 /// </summary>
 static class HostReport
@@ -17,13 +17,6 @@ static class HostReport
         using (var json = new Utf8JsonWriter(bytes, RelaxedJson.Writing))
         {
             json.WriteStartObject();
-            json.WriteString("engine", settings.Engine);
-            json.WriteStartArray("engines");
-            foreach (var name in Engines.Names)
-            {
-                json.WriteStringValue(name);
-            }
-            json.WriteEndArray();
             json.WriteString("default_model", settings.Runs.DefaultModel);
             json.WriteStartArray("models");
             foreach (var model in settings.Models)

@@ -19,17 +19,14 @@ public sealed record HostSettings
     static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
 
     public static string Usage { get; } = $"""
-        usage: [--port N] [--data DIR] [--engine NAME] | --report
+        usage: [--port N] [--data DIR] | --report
 
           --port N        default 26866; 0: any free one
           --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
-          --engine NAME   {string.Join(" or ", Engines.Names)}; default {Engines.Default}
-          --report        starts nothing: prints the engine and the models that are configured, without their keys
+          --report        starts nothing: prints the models that are configured, without their keys
 
         Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
         """;
-
-    public string Engine { get; init; } = Engines.Default;
 
     public IPAddress Bind { get; init; } = IPAddress.Loopback;
 
@@ -70,7 +67,7 @@ public sealed record HostSettings
     public bool Schedules { get; init; } = true;
 
     /// <summary><c>Cowork:Jobs:RetryAfter</c>: pauses before a job that failed is tried again.</summary>
-    public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new EngineOptions("", "", []).JobRetries;
+    public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new StorageOptions("", "", []).JobRetries;
 
     /// <summary>What agents may do: the rules of the file that <c>Cowork:Policy</c> names, else the built-in ones.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
@@ -104,7 +101,6 @@ public sealed record HostSettings
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
-            Engine = EngineOf(given.GetValueOrDefault("engine") ?? cowork.Text("Engine")),
             Bind = bind,
             Port = PortOf(given.GetValueOrDefault("port") ?? cowork.Text("Port")),
             Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? cowork.Text("Data") ?? DefaultData())),
@@ -144,8 +140,6 @@ public sealed record HostSettings
         }
         return given;
     }
-
-    static string EngineOf(string? name) => Engines.Known(name ?? Engines.Default);
 
     static IPAddress BindOf(IConfiguration cowork) => cowork.Text("Bind") switch
     {
@@ -190,7 +184,7 @@ public sealed record HostSettings
         TimeSpan[] given = [.. pauses.GetChildren().Select(pause => pauses.Time(pause.Key, Instant, LongestTime)).OfType<TimeSpan>()];
         return given.Length switch
         {
-            0 => new EngineOptions("", "", []).JobRetries,
+            0 => new StorageOptions("", "", []).JobRetries,
             <= JobRetriesMax => given,
             _ => throw new ArgumentException($"{pauses.Path} lists {given.Length} pauses; it may list 1…{JobRetriesMax}."),
         };

@@ -1,10 +1,11 @@
+using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 
 namespace Cowork.Web.Http;
 
-/// <summary>Says who the caller is and whether he may, and lets nobody through to what needs the database before that is there.</summary>
-public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, HostLifecycle lifecycle)
+/// <summary>Finds out who calls, and refuses what the caller has no right to.</summary>
+public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, IRows rows)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -14,11 +15,6 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         if (http.GetEndpoint() is not { } endpoint || endpoint.Metadata.GetMetadata<OpenToAll>() is not null)
         {
             await next(http);
-            return;
-        }
-        if (!lifecycle.IsStarted)
-        {
-            await ErrorResult.Unavailable("The host is starting; the database does not answer yet.").ExecuteAsync(http);
             return;
         }
         if (await Identify(http) is not { } caller)
@@ -49,7 +45,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             return settings.TokenMode || sent.Count > 1 ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace);
         }
         if (BearerToken.Parse(bearer) is not { } token
-            || await lifecycle.Engine.Rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
+            || await rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
         {
             return null;
         }

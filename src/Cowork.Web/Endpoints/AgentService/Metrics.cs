@@ -1,6 +1,7 @@
 using System.Diagnostics;
 
 using Cowork.Application.Storage;
+using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -55,15 +56,14 @@ static class MetricsEndpoints
             .AlsoAsText(Prometheus.MediaType.Value!, OpenMetrics.MediaType.Value!)
             .Refuses();
 
-    static async Task<IResult> Get(HttpContext http, Caller caller, HostLifecycle lifecycle, HostSettings settings, CancellationToken ct)
+    static async Task<IResult> Get(HttpContext http, Caller caller, StorageEngine engine, CancellationToken ct)
     {
-        var engine = lifecycle.Engine;
         // The checkpoint first: what is read afterwards holds all that it promises.
         var progress = await engine.AsyncProjections.Progress(ct);
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
-        var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(settings, progress, await engine.Jobs.Backlog(ct)) : null;
+        var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(progress, await engine.Jobs.Backlog(ct)) : null;
         http.Response.Headers.Vary = HeaderNames.Accept;
         var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
@@ -81,11 +81,11 @@ static class MetricsEndpoints
             figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, host);
     }
 
-    static HostFigures Host(HostSettings settings, Progress progress, Backlog backlog)
+    static HostFigures Host(Progress progress, Backlog backlog)
     {
         using var process = Process.GetCurrentProcess();
         return new(
-            settings.Engine, progress.Head,
+            StorageEngine.Name, progress.Head,
             [.. progress.Models.Select(m => new ProjectionFigures(m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Parked is not null))],
             new(backlog.Waiting, backlog.Held, backlog.Later), process.WorkingSet64, process.TotalProcessorTime.TotalSeconds, process.StartTime);
     }

@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Marten;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
@@ -21,8 +22,8 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(HostLifecycle lifecycle, HostSettings settings, IServiceProvider services) =>
+    static IResult Ready(HostLifecycle lifecycle, Projector projector) =>
         lifecycle.IsReady
-            ? JsonResult.Of(200, new Readiness("ready", settings.Engine, services.GetRequiredService<Projector>().Parked), OperationsJson.Answers.Readiness)
-            : ErrorResult.Unavailable($"The engine {settings.Engine} waits for its database.");
+            ? JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness)
+            : ErrorResult.Unavailable("The host waits for its database.");
 }

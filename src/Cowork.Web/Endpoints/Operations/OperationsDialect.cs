@@ -16,7 +16,7 @@ static class OperationsDialect
         routes.MapTools();
         routes.MapProjections();
         routes.MapHealth();
-        routes.MapEngine(routes.ServiceProvider.GetRequiredService<HostSettings>().Engine);
+        routes.MapEngine();
     }
 }
 

@@ -1,12 +1,9 @@
 using Cowork.Application.Storage;
-using Cowork.Marten;
 using Cowork.Testing;
-
-using Xunit;
 
 namespace Cowork.Storage.Tests;
 
-public sealed class InMemoryEngineSpec : StorageContract
+public sealed class InMemoryStorageSpec : StorageContract
 {
     readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
@@ -38,22 +35,4 @@ public sealed class InMemoryEngineSpec : StorageContract
                 }
             }));
     }
-}
-
-public sealed partial class NpgsqlEngineSpec : PostgresStorageContract
-{
-    protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
-
-    [Fact]
-    public async Task A_stream_has_the_times_of_its_first_and_its_last_event()
-    {
-        var node = await Open("a");
-        await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two"), None);
-        Assert.Equal("2026-01-01 09:00:00.009+00 2026-01-01 09:00:00.008+00", await Ask("SELECT timestamp::text || ' ' || created FROM cowork.mt_streams"));
-    }
-}
-
-public sealed class NpgsqlFaultSpec : PostgresFaultContract
-{
-    protected override IEngine New(EngineOptions options) => new NpgsqlEngine(options);
 }

@@ -1,13 +1,19 @@
 using System.Net;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Marten;
 
 using Microsoft.Extensions.DependencyInjection;
 
+using Wolverine.Runtime;
+using Wolverine.Runtime.Handlers;
+
 namespace Cowork.Web.Tests;
 
-/// <summary>A host on Marten and Wolverine, over HTTP: what it does as every host, and the addresses that only this engine has.</summary>
-public sealed class MartenHostSpecs
+/// <summary>What Wolverine does in a host: jobs that are given up, its addresses, commands as messages.</summary>
+public sealed class WolverineSpecs
 {
     static readonly Origin Test = new("test");
 
@@ -38,15 +44,14 @@ public sealed class MartenHostSpecs
         var dead = await Single(host.Http);
         var path = $"/engine/dead-letters/{dead.GetProperty("id").GetString()}";
         Assert.Equal(
-            ["id", "org_id", "kind", "key", "exception", "message", "sent_at", "replaying"], (await host.Http.Get(path)).Is(200).Json.EnumerateObject().Select(m => m.Name));
+            ["id", "org_id", "kind", "key", "exception", "message", "attempts", "sent_at"], (await host.Http.Get(path)).Is(200).Json.EnumerateObject().Select(m => m.Name));
         Assert.Equal(("default", "nobody_does_it", "1"), (dead.GetProperty("org_id").GetString(), dead.GetProperty("kind").GetString(), dead.GetProperty("key").GetString()));
 
         var replayed = await host.Http.Post("/engine/dead-letters/replay", $$"""{"ids":["{{dead.GetProperty("id").GetString()}}","00000000-0000-0000-0000-000000000001"]}""");
         Assert.Equal("1", replayed.Is(200)["count"]);
-        // It is tried again, fails again, and is a dead letter of a later time again.
+        // It is tried again, fails again, and is a dead letter again, with another id.
         await host.Http.Until(path, got => got.Status == HttpStatusCode.NotFound);
-        var again = await Single(host.Http);
-        Assert.Equal(dead.GetProperty("id").GetString(), again.GetProperty("id").GetString());
+        path = $"/engine/dead-letters/{(await Single(host.Http)).GetProperty("id").GetString()}";
         (await host.Http.Delete(path)).Is(204);
         (await host.Http.Delete(path)).IsProblem(404, "not_found");
         (await host.Http.Get(path)).IsProblem(404, "not_found");
@@ -56,6 +61,7 @@ public sealed class MartenHostSpecs
     [Theory]
     [InlineData("""{"ids":["no id"]}""", "application/json", 400)]
     [InlineData("""{"ids":""", "application/json", 400)]
+    [InlineData("null", "application/json", 400)]
     [InlineData("ids", "text/plain", 415)]
     public async Task What_is_no_list_of_ids_is_refused_with_a_problem(string body, string type, int status)
     {
@@ -85,26 +91,65 @@ public sealed class MartenHostSpecs
     }
 
     [Fact]
-    public async Task The_hosts_on_the_database_are_listed_with_their_leader()
+    public async Task The_hosts_on_the_database_are_listed()
     {
         await using var host = await Start();
-        var nodes = await host.Http.Until("/engine/nodes", got => got.Json.GetProperty("nodes").EnumerateArray().Any(n => n.GetProperty("is_leader").GetBoolean()));
-        Assert.Single(nodes.Json.GetProperty("nodes").EnumerateArray());
+        var nodes = await host.Http.Until("/engine/nodes", got => got.Json.GetProperty("nodes").GetArrayLength() == 1);
+        Assert.True(nodes.Json.GetProperty("nodes")[0].GetProperty("is_answering").GetBoolean());
     }
 
     [Fact]
-    public async Task The_other_engine_has_no_such_addresses()
+    public async Task Every_command_and_job_has_a_handler_whose_code_the_build_wrote()
     {
-        await using var host = await LiveHost.Start(settings => settings with { Engine = "npgsql" });
-        foreach (var path in (string[])["/engine/dead-letters", "/engine/nodes"])
+        await using var host = await Start();
+        var runtime = host.Services.GetRequiredService<IWolverineRuntime>();
+        var written = runtime.Options.CodeGeneration.ApplicationAssembly.GetExportedTypes().Select(t => t.Name).ToHashSet();
+        var handled = host.Services.GetRequiredService<HandlerGraph>().Chains.Where(chain => written.Contains(chain.TypeName)).Select(chain => chain.MessageType).ToHashSet();
+        Assert.Empty(WolverineConfiguration.MessageTypes.Except(handled));
+        Assert.Contains(typeof(Execute<SubmitTurn>), handled);
+        Assert.DoesNotContain(AppDomain.CurrentDomain.GetAssemblies(), a => a.GetName().Name == "JasperFx.RuntimeCompiler");
+    }
+
+    [Fact]
+    public async Task A_command_goes_over_the_bus_to_its_tenant_and_back_with_its_refusal()
+    {
+        await using var host = await Start();
+        var (known, commands) = (host.Services.GetRequiredService<CommandHandler>(), host.Services.GetRequiredService<ICommandExecutor>());
+        Assert.Null(await commands.Execute("left", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default));
+        Assert.IsType<ApiToken.Valid>(await known.State("left", ApiToken.Aggregate, "01", default));
+        Assert.IsNotType<ApiToken.Valid>(await known.State("right", ApiToken.Aggregate, "01", default));
+        Assert.Equal(404, (await commands.Execute("right", Test, new RevokeToken("01"), default))?.Status);
+    }
+
+    [Fact]
+    public async Task What_makes_the_answer_is_called_in_the_process_that_asks()
+    {
+        await using var host = await Start();
+        var told = default(DateTimeOffset);
+        var activity = new System.Diagnostics.Activity("request").Start();
+        string? trace = null;
+        var issue = new IssueToken("01", "first", "ann", ["member"], "00")
         {
-            (await host.Http.Get(path)).IsProblem(404, "not_found");
-        }
-        Assert.DoesNotContain("/engine/", (await host.Http.Get("/openapi.json")).Is(200).Text, StringComparison.Ordinal);
+            Issued = now => (told, trace) = (now, System.Diagnostics.Activity.Current?.TraceId.ToHexString()),
+        };
+        Assert.Null(await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, issue, default));
+        activity.Stop();
+        Assert.NotEqual(default, told);
+        Assert.Equal(activity.TraceId.ToHexString(), trace);
+    }
+
+    [Fact]
+    public async Task A_command_that_is_called_off_says_so()
+    {
+        await using var host = await Start();
+        using var off = new CancellationTokenSource();
+        await off.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
+            await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken("01", "first", "ann", ["member"], "00"), off.Token));
     }
 
     static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null) => LiveHost.Start(settings =>
-        (change?.Invoke(settings) ?? settings) with { Engine = "marten", JobRetries = [TimeSpan.FromMilliseconds(100)] });
+        (change?.Invoke(settings) ?? settings) with { JobRetries = [TimeSpan.FromMilliseconds(100)] });
 
     /// <summary>Commits a job of a kind that this host has nobody for.</summary>
     static async Task GiveUp(LiveHost host, string org, string key) =>

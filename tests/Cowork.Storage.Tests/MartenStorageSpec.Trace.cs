@@ -8,7 +8,7 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>What a trace shows of the writer, which writes for many at once.</summary>
-public abstract partial class PostgresStorageContract
+public sealed partial class MartenStorageSpec
 {
     [Fact]
     public async Task A_flush_lies_in_one_trace_and_is_linked_to_all_others_that_it_serves()

@@ -10,7 +10,7 @@ using Wolverine.Runtime;
 namespace Cowork.Marten;
 
 /// <summary>Sends commands over the bus of this process, each as the message of its type and under its tenant.</summary>
-sealed class WolverineCommandExecutor(Func<IWolverineRuntime> runtime) : ICommandExecutor
+sealed class WolverineCommandExecutor(IWolverineRuntime runtime) : ICommandExecutor
 {
     static readonly ConcurrentDictionary<Type, Func<ICommand, Origin, bool, object>> Envelopes = new();
 
@@ -20,7 +20,7 @@ sealed class WolverineCommandExecutor(Func<IWolverineRuntime> runtime) : IComman
         try
         {
             var message = Envelopes.GetOrAdd(command.GetType(), EnvelopeOf)(command, by, patient);
-            executed = await new MessageBus(runtime()).InvokeForTenantAsync<Executed>(org, message, ct);
+            executed = await new MessageBus(runtime).InvokeForTenantAsync<Executed>(org, message, ct);
         }
         catch (StreamBusyException e)
         {

@@ -4,13 +4,13 @@ using System.Collections.Immutable;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Marten;
 using Cowork.Projections;
-using Cowork.Web;
 
 namespace Cowork.Bench;
 
 /// <summary>The engine with the application's commands on it, without a host: appends and durable runs in process.</summary>
-sealed class StorageHarness : IAsyncDisposable
+sealed class StorageBench : IJobDispatcher, IAsyncDisposable
 {
     const string Org = "default";
 
@@ -19,20 +19,18 @@ sealed class StorageHarness : IAsyncDisposable
 
     static readonly Origin By = new("user:bench");
 
-    readonly IEngine engine;
+    readonly StorageEngine engine;
     readonly CommandHandler commands;
     readonly ConcurrentDictionary<string, TaskCompletionSource<Claim>> claims = new();
-    readonly CancellationTokenSource stop = new();
-    Task claiming = Task.CompletedTask;
 
-    StorageHarness(IEngine engine, CommandHandler commands) => (this.engine, this.commands) = (engine, commands);
+    StorageBench(StorageEngine engine, CommandHandler commands) => (this.engine, this.commands) = (engine, commands);
 
-    public static async Task<StorageHarness> Start(string name, string connectionString)
+    public static async Task<StorageBench> Start(string connectionString)
     {
-        var engine = Engines.New(name, new(connectionString, "bench", ReadModels.Tables));
+        var engine = StorageEngine.New(new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
-        var bench = new StorageHarness(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, CronTimes.Next));
-        bench.claiming = bench.Claim();
+        var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, CronTimes.Next));
+        engine.Jobs.StartDispatching(bench);
         return bench;
     }
 
@@ -113,27 +111,16 @@ sealed class StorageHarness : IAsyncDisposable
         return (pages, events);
     }
 
-    public async ValueTask DisposeAsync()
+    public bool Dispatch(Claim claim)
     {
-        await stop.CancelAsync();
-        await claiming;
-        await engine.DisposeAsync();
-        stop.Dispose();
+        claims.GetOrAdd(claim.Key, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult(claim);
+        return true;
     }
 
-    async Task Claim()
+    public async ValueTask DisposeAsync()
     {
-        try
-        {
-            await foreach (var (claim, _) in engine.Jobs.Claims(stop.Token))
-            {
-                claims.GetOrAdd(claim.Key, _ => new(TaskCreationOptions.RunContinuationsAsynchronously)).TrySetResult(claim);
-            }
-        }
-        catch (OperationCanceledException) when (stop.IsCancellationRequested)
-        {
-            // The bench is over.
-        }
+        engine.Jobs.StopDispatching();
+        await engine.DisposeAsync();
     }
 
     static void Require(Refusal? refused)

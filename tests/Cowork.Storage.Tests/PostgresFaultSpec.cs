@@ -13,10 +13,10 @@ using Xunit;
 namespace Cowork.Storage.Tests;
 
 /// <summary>A PostgreSQL of each test's own, that dies, hangs and comes back under load.</summary>
-public abstract class PostgresFaultContract : StorageHarness
+public sealed class PostgresFaultSpec : StorageHarness
 {
     readonly string directory = TestPostgres.NewDirectory();
-    readonly List<IEngine> engines = [];
+    readonly List<StorageEngine> engines = [];
     PrivatePostgres? postgres;
 
     string Socket => Path.Combine(new NpgsqlConnectionStringBuilder(postgres!.ConnectionString).Host!, ".s.PGSQL.5432");
@@ -39,11 +39,10 @@ public abstract class PostgresFaultContract : StorageHarness
     Task<PrivatePostgres> Boot() =>
         PrivatePostgres.Start(new(directory) { Settings = new Dictionary<string, string> { ["fsync"] = "off", ["max_wal_size"] = "256MB" } }, NullLogger.Instance, None);
 
-    protected abstract IEngine New(EngineOptions options);
-
-    async Task<IEngine> Start(string at, string name, ICommitObserver? observer = null)
+    async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null)
     {
-        var engine = New(new(at, name, [Chain.Tallies, Chain.Marks]) { Observer = observer, Lease = Lease, Heartbeat = Lease / 6 });
+        var engine = StorageEngine.New(new(at, name, [Chain.Tallies, Chain.Marks]) { Lease = Lease, Heartbeat = Lease / 6 });
+        engine.Observer = observer;
         await engine.StartAsync(None);
         engines.Add(engine);
         return engine;

@@ -1,7 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Marten;
-using Cowork.Testing;
 
 using Npgsql;
 
@@ -9,51 +7,15 @@ using Xunit;
 
 namespace Cowork.Storage.Tests;
 
-/// <summary>Following models folded by Marten's async daemon, with <see cref="Projector"/> watching over it.</summary>
-public sealed partial class MartenEngineSpec
+/// <summary>Projections that follow the log, with <see cref="Projector"/> running as in a host.</summary>
+public sealed partial class MartenStorageSpec
 {
     [Fact]
-    public async Task The_daemon_folds_what_is_committed_here_and_elsewhere_and_the_projector_only_watches()
-    {
-        await using var a = await Follow("a");
-        var b = await Open("b");
-        await Eventually(() => Task.FromResult(a.IsLeftToEngine), "the model is left to the daemon");
-        await a.Node.Log.Append(new Chain(Org, "run-1", "s1").Commit("mine", "same"), None);
-        await Eventually(async () => await Count(b, Org, "mine") is { Times: 1 }, "its own commit is folded");
-        await b.Log.Append(new Chain("other", "run-1").Commit("theirs", "same"), None);
-        await Eventually(async () => await Count(b, "other", "theirs") is { Times: 1 }, "the other's commit is folded");
-        await Write(a.Node, b);
-        await Eventually(async () => await Lag(b) == 0, "the daemon has come to the end");
-        Assert.Equal(0, a.Advances);
-        Assert.Empty(a.Alerts);
-        Assert.Equal((201, 201), ((await Count(b, Org, "same"))!.Times, (await Count(b, "other", "same"))!.Times));
-        Assert.Equal("words:All", await Ask("SELECT string_agg(name, ' ') FROM cowork.mt_event_progression"));
-        await AssertFollowed(b);
-        await AssertLedger(b);
-    }
-
-    [Fact]
-    public async Task A_daemon_that_is_about_to_end_looks_no_more_often_than_before()
-    {
-        var clock = new TestClock();
-        using var wakeup = new CommitWakeup(clock);
-        wakeup.Began();
-        wakeup.End();
-        for (var i = 0; i < 2; i++)
-        {
-            var waiting = wakeup.WaitAsync(TimeSpan.FromSeconds(10), None);
-            Assert.False(waiting.IsCompleted);
-            clock.Advance(TimeSpan.FromMilliseconds(200));
-            await waiting.WaitAsync(Deadline);
-        }
-    }
-
-    [Fact]
-    public async Task Nodes_of_both_engines_follow_one_log_and_count_every_event_once()
+    public async Task Nodes_follow_one_log_and_count_every_event_once()
     {
         await using var a = await Follow("a");
         await using var b = await Follow("b");
-        await using var c = await Follow("c", make: options => new NpgsqlEngine(options));
+        await using var c = await Follow("c");
         await Write(a.Node, c.Node);
         await Eventually(async () => await Lag(a.Node) == 0, "the model has come to the end");
         Assert.Equal((200, 200), ((await Count(a.Node, Org, "same"))!.Times, (await Count(a.Node, "other", "same"))!.Times));
@@ -62,18 +24,15 @@ public sealed partial class MartenEngineSpec
     }
 
     [Fact]
-    public async Task Where_the_node_that_was_first_has_stopped_the_other_goes_on()
+    public async Task Where_one_node_has_stopped_the_other_goes_on()
     {
         var writer = await Open("writer");
         var chain = new Chain(Org, "run-1", "s1");
         await using var a = await Follow("a");
         await using var b = await Follow("b");
         var word = 0;
-        while (a.IsOutrun == b.IsOutrun)
-        {
-            await Counts();
-        }
-        await (a.IsOutrun ? b : a).DisposeAsync();
+        await Counts();
+        await a.DisposeAsync();
         await Counts();
         await Counts();
         await AssertFollowed(writer);
@@ -87,13 +46,13 @@ public sealed partial class MartenEngineSpec
     }
 
     [Fact]
-    public async Task A_model_that_the_daemon_cannot_fold_is_parked_before_that_event_and_goes_on_where_the_code_is_mended()
+    public async Task A_running_projection_that_cannot_fold_an_event_is_parked_before_it_and_goes_on_where_the_code_is_mended()
     {
         await using var old = await Follow("a", Chain.Words(dies: "poison"));
         var log = old.Node.Log;
         var chain = new Chain(Org, "run-1", "s1");
         await log.Append(chain.Commit("before"), None);
-        await Eventually(async () => await Lag(old.Node) == 0, "the daemon folds");
+        await Eventually(async () => await Lag(old.Node) == 0, "the projection is at the end");
         await log.Append(chain.Commit([.. Enumerable.Range(0, 40).Select(i => i == 25 ? "poison" : "same")]), None);
         await log.Append(new Chain("other", "run-1").Commit("after"), None);
         await Eventually(() => Task.FromResult(old.Projector.Parked.Count == 1), "the model is parked");
@@ -108,7 +67,7 @@ public sealed partial class MartenEngineSpec
 
         await using var mended = await Follow("b");
         await Eventually(async () => await Lag(old.Node) == 0, "the mended code goes past it");
-        await Eventually(() => Task.FromResult(mended.IsLeftToEngine && old.Projector.Parked.Count == 0), "the daemon is at it again, and the old node sees it");
+        await Eventually(() => Task.FromResult(old.Projector.Parked.Count == 0), "the old node sees that it is no longer parked");
         Assert.Single(mended.Alerts, alert => alert.Contains("words is no longer parked", StringComparison.Ordinal));
         await log.Append(chain.Commit("last"), None);
         await Eventually(async () => await Count(old.Node, Org, "last") is { Times: 1 }, "the model goes on from the new checkpoint");
@@ -116,17 +75,17 @@ public sealed partial class MartenEngineSpec
     }
 
     [Fact]
-    public async Task What_the_daemon_had_loaded_before_a_rebuild_does_not_come_over_it()
+    public async Task What_a_node_had_loaded_before_a_rebuild_does_not_come_over_it()
     {
         using var held = new Held(Chain.Words());
         await using var loop = await Follow("a", held);
         var node = loop.Node;
         var chain = new Chain(Org, "run-1", "s1");
         await node.Log.Append(chain.Commit("same"), None);
-        await Eventually(async () => await Lag(node) == 0, "the daemon folds");
+        await Eventually(async () => await Lag(node) == 0, "the projection is at the end");
         // A row that a rebuild mends, and that the batch begins with.
         await Ask("UPDATE cowork.words SET row = '{\"Times\":900,\"Last\":\"run-1\",\"By\":\"run-1\"}' WHERE id = 'same'; SELECT ''");
-        held.HeldJob();
+        held.Hold();
         await node.Log.Append(chain.Commit("same"), None);
         await held.Reached.WaitAsync(Deadline);
         await node.Rows.Rebuild(Chain.Words(), None);
@@ -152,27 +111,26 @@ public sealed partial class MartenEngineSpec
         for (var i = 0; i < 10; i++)
         {
             await writer.Log.Append(chain.Commit("same", $"word {i}"), None);
-            await Eventually(async () => await Lag(writer) == 0, "the daemon folds");
+            await Eventually(async () => await Lag(writer) == 0, "the projection is at the end");
             proxy.IsDeaf = deaf;
             await writer.Log.Append(chain.Commit("same"), None);
             proxy.Cut();
             proxy.IsDeaf = false;
         }
-        await Eventually(async () => await Lag(writer) == 0, "the daemon has come to the end");
+        await Eventually(async () => await Lag(writer) == 0, "the projection is at the end");
         Assert.Equal(20, (await Count(writer, Org, "same"))!.Times);
         Assert.DoesNotContain(loop.Alerts, alert => alert.Contains("PARKED", StringComparison.Ordinal) || alert.Contains("failed", StringComparison.Ordinal));
         await AssertFollowed(writer);
     }
 
     /// <summary>A node whose projector runs as in a host.</summary>
-    async Task<Loop> Follow(string name, IAsyncProjection? model = null, Func<EngineOptions, IEngine>? make = null, string? at = null)
+    async Task<Loop> Follow(string name, IAsyncProjection? model = null, string? at = null)
     {
         var (woken, folded) = (new Late(), model ?? Chain.Words());
-        var node = NodeOf(await Start(make ?? New, at ?? ConnectionString, name, woken, o => o with { Models = [Chain.Tallies, Chain.Marks, folded] }));
-        var watched = new Watched(node.AsyncProjections);
-        var (projector, alerts) = Projector(node with { AsyncProjections = watched }, folded);
+        var node = NodeOf(await Start(at ?? ConnectionString, name, woken, o => o with { Models = [Chain.Tallies, Chain.Marks, folded] }));
+        var (projector, alerts) = Projector(node, folded);
         woken.Observer = projector;
-        return new(node, watched, projector, alerts);
+        return new(node, projector, alerts);
     }
 
     static Task Write(Node one, Node two) => Task.WhenAll(Enumerable.Range(0, 8).Select(i => Task.Run(async () =>
@@ -187,13 +145,12 @@ public sealed partial class MartenEngineSpec
     sealed class Loop : IAsyncDisposable
     {
         readonly CancellationTokenSource stop = new();
-        readonly Watched watched;
         readonly List<string> alerts;
         readonly Task running;
 
-        public Loop(Node node, Watched watched, Projector projector, List<string> alerts)
+        public Loop(Node node, Projector projector, List<string> alerts)
         {
-            (Node, this.watched, Projector, this.alerts) = (node, watched, projector, alerts);
+            (Node, Projector, this.alerts) = (node, projector, alerts);
             running = projector.Run(stop.Token);
         }
 
@@ -212,58 +169,10 @@ public sealed partial class MartenEngineSpec
             }
         }
 
-        public bool IsLeftToEngine => watched.IsLeftToEngine;
-
-        public bool IsOutrun => watched.IsOutrun;
-
-        public int Advances => watched.Advances;
-
         public async ValueTask DisposeAsync()
         {
             await stop.CancelAsync();
             await running;
-        }
-    }
-
-    /// <summary>What the projector does by itself, and what it leaves to the engine.</summary>
-    sealed class Watched(IAsyncProjectionStore engine) : IAsyncProjectionStore
-    {
-        volatile int advances;
-        volatile bool left;
-        volatile bool outrun;
-
-        public int Advances => advances;
-
-        public bool IsLeftToEngine => left;
-
-        /// <summary>Another node was first, and the engine here leaves it to that one.</summary>
-        public bool IsOutrun => outrun;
-
-        public ValueTask<Progress> Progress(CancellationToken ct) => engine.Progress(ct);
-
-        public ValueTask<LogPage> Read(IReadOnlyCollection<string> types, long after, int max, CancellationToken ct) => engine.Read(types, after, max, ct);
-
-        public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct) => engine.Load(table, keys, ct);
-
-        public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct)
-        {
-            Interlocked.Increment(ref advances);
-            return engine.Advance(table, from, to, rows, ct);
-        }
-
-        public ValueTask<bool> Park(string table, Checkpoint at, Poison poison, CancellationToken ct) => engine.Park(table, at, poison, ct);
-
-        public Task? Follow(string table, CancellationToken ct)
-        {
-            left = true;
-            return engine.Follow(table, ct) is { } following ? Watch(following) : null;
-        }
-
-        async Task Watch(Task following)
-        {
-            outrun = false;
-            await following;
-            outrun = true;
         }
     }
 
@@ -281,7 +190,7 @@ public sealed partial class MartenEngineSpec
 
         public IReadOnlyCollection<string> Types => whole.Types;
 
-        public void HeldJob() => open.Reset();
+        public void Hold() => open.Reset();
 
         public void GoOn() => open.Set();
 

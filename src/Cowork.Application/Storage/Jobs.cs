@@ -1,0 +1,88 @@
+namespace Cowork.Application.Storage;
+
+/// <summary>
+/// Work to be done after a commit, and because of it: once, by some node, as often as it takes. Asked for again while a node is at it, it is done
+/// again afterwards; while it waits, it stays one job, due at the earlier time.
+/// </summary>
+/// <param name="Due">Null: at once.</param>
+public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null);
+
+/// <summary>A node's right to do a job, until another takes it over with a higher epoch. Epochs grow over all jobs, so none comes twice.</summary>
+public sealed record Claim(string Org, string Kind, string Key, long Epoch);
+
+/// <param name="Waiting">Due, and no living node is at it.</param>
+/// <param name="Held">A node is at it.</param>
+/// <param name="Later">Not due yet.</param>
+public sealed record Backlog(long Waiting, long Held, long Later);
+
+/// <summary>Carries jobs that this node has claimed to their handlers.</summary>
+public interface IJobDispatcher
+{
+    /// <summary>
+    /// Returns at once; the handler runs elsewhere. It is called on the thread that commits, so it must not block. False: nothing here handles jobs of the kind.
+    /// </summary>
+    bool Dispatch(Claim claim);
+}
+
+/// <summary>The jobs of this node: rows with a lease and an epoch, which survive any node.</summary>
+public interface IJobQueue
+{
+    /// <summary>
+    /// From now on this node claims jobs and hands each to the dispatcher: at once those that it commits itself, and those that are left over as it finds them.
+    /// </summary>
+    void StartDispatching(IJobDispatcher dispatcher);
+
+    /// <summary>This node claims no more jobs. What it holds stays its own until it is completed or released.</summary>
+    void StopDispatching();
+
+    /// <summary>Cancelled when the lease is lost. Null: this node does not hold the job any more.</summary>
+    CancellationToken? LeaseOf(Claim claim);
+
+    /// <summary>The job is done. No-op when a commit finished it already or the claim was taken over.</summary>
+    ValueTask Complete(Claim claim, CancellationToken ct);
+
+    /// <summary>Gives the job back: claimable again by any node after the delay. No-op when this node does not hold it.</summary>
+    ValueTask Release(Claim claim, TimeSpan after, CancellationToken ct);
+
+    /// <summary>The job could not be done: it is tried again after a pause, and becomes a dead letter after the last of <see cref="StorageOptions.JobRetries"/>.</summary>
+    ValueTask Fail(Claim claim, Exception why, CancellationToken ct);
+
+    /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
+    ValueTask<Backlog> Backlog(CancellationToken ct);
+
+    /// <summary>Makes every waiting job of a kind due now, for a caller that doubts the clock by which it was to be due.</summary>
+    ValueTask Hurry(string kind, CancellationToken ct);
+}
+
+/// <summary>Does one kind of job. It may be called again for a job that it did before, or did in part.</summary>
+public interface IJobHandler
+{
+    string Kind { get; }
+
+    /// <summary>
+    /// True: a commit has finished the job (<see cref="Commit.Done"/>), it was given back, or another node has it. False: it is to be completed.
+    /// </summary>
+    Task<bool> Run(Claim claim, CancellationToken ct);
+}
+
+/// <summary>A job that failed as often as it is tried, with its last failure.</summary>
+/// <param name="Id">Of the letter; a job that is replayed and fails again gets another.</param>
+/// <param name="Exception">Type of the last failure.</param>
+/// <param name="Attempts">How often the job was tried.</param>
+/// <param name="SentAt">When the last attempt failed.</param>
+public sealed record DeadLetter(Guid Id, string OrgId, string Kind, string Key, string Exception, string Message, int Attempts, DateTimeOffset SentAt);
+
+/// <summary>The jobs that were given up. With <c>org</c> null, those of all tenants.</summary>
+public interface IDeadLetters
+{
+    /// <summary>The newest first, no more than <paramref name="max"/>.</summary>
+    ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct);
+
+    ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct);
+
+    /// <summary>Makes their jobs due again, to be tried as often as new ones. Answers how many there were.</summary>
+    ValueTask<int> Replay(string? org, IReadOnlyCollection<Guid> ids, CancellationToken ct);
+
+    /// <summary>Deletes the job. False: there is no such letter.</summary>
+    ValueTask<bool> Discard(string? org, Guid id, CancellationToken ct);
+}

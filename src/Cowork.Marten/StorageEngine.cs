@@ -1,0 +1,118 @@
+using Cowork.Application.Storage;
+
+using Marten;
+
+namespace Cowork.Marten;
+
+/// <summary>
+/// The storage of this node: the log in Marten's tables, read models, jobs and snapshots, in one PostgreSQL schema. Streams, raw events and live aggregates can
+/// be read with <see cref="Store"/>; what appends goes through <see cref="Log"/>.
+/// </summary>
+public sealed class StorageEngine : IAsyncDisposable
+{
+    /// <summary>As <c>/health/ready</c> and <c>/metrics</c> name it.</summary>
+    public const string Name = "marten";
+
+    readonly StorageOptions options;
+    readonly JobTable jobTable;
+    readonly JobQueue jobs;
+    readonly NodeHeartbeat heartbeat;
+    readonly RowStore rows;
+    readonly EventWriter writer;
+    readonly Wakeups wakeups;
+    bool started;
+
+    internal StorageEngine(Database database, StorageOptions options, IDocumentStore store)
+    {
+        (Database, this.options, Store) = (database, options, store);
+        jobTable = new(database, options);
+        heartbeat = new(jobTable, options);
+        jobs = new(jobTable, heartbeat, options);
+        wakeups = new(database, options, heartbeat, jobs);
+        writer = new(database, options, heartbeat, jobs, wakeups, new(options.Schema, options.Models, store));
+        AsyncProjectionStore projections = new(database, options.Models);
+        rows = new(database, projections, options.Models);
+        AsyncProjections = projections;
+        Log = new EventLog(database, writer);
+        Snapshots = new SnapshotStore(database);
+        DeadLetters = new DeadLetters(database, jobs);
+    }
+
+    /// <summary>An engine outside a host, for tools: with a document store of its own, and without Wolverine.</summary>
+    public static StorageEngine New(StorageOptions options)
+    {
+        var database = new Database(options);
+        return new(database, options, DocumentStore.For(store => StoreConfiguration.Apply(store, database, options)));
+    }
+
+    public IDocumentStore Store { get; }
+
+    public IEventLog Log { get; }
+
+    public IRows Rows => rows;
+
+    public IJobQueue Jobs => jobs;
+
+    public IDeadLetters DeadLetters { get; }
+
+    public ISnapshots Snapshots { get; }
+
+    public IAsyncProjectionStore AsyncProjections { get; }
+
+    /// <summary>Hears of commits. Set before the start: what listens to the log usually needs the log first.</summary>
+    public ICommitObserver? Observer
+    {
+        get => Database.Observer;
+        set => Database.Observer = value;
+    }
+
+    /// <summary>True while it can write.</summary>
+    public bool IsUp => writer.IsUp;
+
+    /// <summary>The id under which this node holds jobs now. It changes when a lease was lost.</summary>
+    public string Node => heartbeat.Node;
+
+    internal Database Database { get; }
+
+    internal NodeHeartbeat Heartbeat => heartbeat;
+
+    internal EventWriter Writer => writer;
+
+    /// <summary>
+    /// Makes the tables that are missing, folds read models that are new, and takes part in the work. It may be called again after it has failed.
+    /// </summary>
+    /// <exception cref="StorageUnavailableException">The database is away.</exception>
+    /// <exception cref="InvalidOperationException">The schema was made by a newer version.</exception>
+    public async Task StartAsync(CancellationToken ct)
+    {
+        var fresh = await Database.OnOwnConnection(connection => Schema.Ensure(connection, options.Schema, options.Models, Store, ct));
+        foreach (var model in fresh)
+        {
+            await rows.Rebuild(model, ct);
+        }
+        await heartbeat.Start(ct);
+        jobs.Start();
+        await writer.Start();
+        wakeups.Start(writer);
+        started = true;
+    }
+
+    /// <summary>The nodes whose lease is not over, this one included.</summary>
+    internal async ValueTask<IReadOnlyList<EngineNode>> Nodes(CancellationToken ct) =>
+        [.. (await jobTable.Nodes(ct)).Select(node => new EngineNode(node.Id, node.Expires, node.Id == Node))];
+
+    /// <summary>Commits what is queued, gives the jobs back, and takes the node out of the list.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (started)
+        {
+            started = false;
+            await wakeups.DisposeAsync();
+            await writer.DisposeAsync();
+            await jobs.StopAsync();
+            await heartbeat.DisposeAsync();
+        }
+        Store.Dispose();
+        await Database.DisposeAsync();
+    }
+}

@@ -1,0 +1,40 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+
+using Marten;
+
+using Microsoft.Extensions.DependencyInjection;
+
+using Wolverine;
+
+namespace Cowork.Marten;
+
+/// <summary>Registers the storage, its ports, and Marten and Wolverine under them.</summary>
+public static class StorageServices
+{
+    /// <summary>
+    /// Adds Marten's document store, the <see cref="StorageEngine"/> with every port that it serves, and Wolverine with the handlers of commands and jobs. The
+    /// services must hold a <see cref="CommandHandler"/>, the job handlers (each also as <see cref="IJobHandler"/>) and a <see cref="JobExecutor"/>.
+    /// </summary>
+    public static void AddCoworkStorage(this IServiceCollection services, StorageOptions options)
+    {
+        services.AddSingleton(options);
+        services.AddSingleton<Database>();
+        services.AddMarten(all =>
+        {
+            var store = new StoreOptions();
+            StoreConfiguration.Apply(store, all.GetRequiredService<Database>(), options);
+            return store;
+        }).UseLightweightSessions();
+        services.AddSingleton(all => new StorageEngine(all.GetRequiredService<Database>(), options, all.GetRequiredService<IDocumentStore>()));
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Log);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Rows);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Jobs);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().DeadLetters);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Snapshots);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().AsyncProjections);
+        services.AddSingleton<IJobDispatcher, WolverineJobDispatcher>();
+        services.AddSingleton<ICommandExecutor, WolverineCommandExecutor>();
+        services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, options.Parallel));
+    }
+}

@@ -1,0 +1,165 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using System.Text;
+
+namespace Cowork.Web;
+
+/// <summary>
+/// Holds the port from the first moment: answers 503 <c>starting</c> (and 200 to <c>/health/live</c>) until the host is composed, which then accepts on the same
+/// socket, so that no connection is refused in between.
+/// </summary>
+sealed class StartingListener : IAsyncDisposable
+{
+    const int Backlog = 512;
+    const int RequestBytesMax = 16 << 10;
+
+    /// <summary>More connections than these wait in the socket's backlog, and find the host there or are answered later.</summary>
+    const int ConnectionsMax = 64;
+
+    /// <summary>Of <c>fcntl</c>: a second descriptor, which child processes do not inherit.</summary>
+    const int DuplicateCloseOnExec = 1030;
+
+    static readonly TimeSpan RequestDeadline = TimeSpan.FromSeconds(5);
+
+    readonly Socket socket;
+    readonly TimeProvider clock;
+    readonly CancellationTokenSource stopping = new();
+    readonly SemaphoreSlim connections = new(ConnectionsMax, ConnectionsMax);
+    readonly Task loop;
+    int disposed;
+
+    StartingListener(Socket socket, TimeProvider clock)
+    {
+        (this.socket, this.clock) = (socket, clock);
+        loop = Accept();
+    }
+
+    public IPEndPoint EndPoint => (IPEndPoint)socket.LocalEndPoint!;
+
+    /// <exception cref="SocketException">The port is taken, or the address is not this machine's.</exception>
+    public static StartingListener Start(IPAddress address, int port, TimeProvider clock)
+    {
+        var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        try
+        {
+            if (address.Equals(IPAddress.IPv6Any))
+            {
+                socket.DualMode = true;
+            }
+            socket.Bind(new IPEndPoint(address, port));
+            socket.Listen(Backlog);
+            return new(socket, clock);
+        }
+        catch
+        {
+            socket.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Another descriptor of the listening socket, for the server that takes over. The server closes it.</summary>
+    public ulong Handle()
+    {
+        var handle = Fcntl((int)socket.Handle, DuplicateCloseOnExec, 0);
+        return handle >= 0 ? (ulong)handle : throw new IOException($"The listening socket cannot be handed over: error {Marshal.GetLastPInvokeError()}.");
+    }
+
+    /// <summary>Accepts no more; what was accepted is answered. No-op when it is called again.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref disposed, 1) == 1)
+        {
+            return;
+        }
+        await stopping.CancelAsync();
+        await loop;
+        socket.Dispose();
+        for (var i = 0; i < ConnectionsMax; i++)
+        {
+            await connections.WaitAsync();
+        }
+        connections.Dispose();
+        stopping.Dispose();
+    }
+
+    static byte[] Answer(string status, string type, string headers, string body) =>
+        Encoding.UTF8.GetBytes($"HTTP/1.1 {status}\r\nContent-Type: {type}\r\nContent-Length: {Encoding.UTF8.GetByteCount(body)}\r\n{headers}Connection: close\r\n\r\n{body}");
+
+    async Task Accept()
+    {
+        await Task.Yield();
+        try
+        {
+            while (true)
+            {
+                await connections.WaitAsync(stopping.Token);
+                Socket client;
+                try
+                {
+                    client = await socket.AcceptAsync(stopping.Token);
+                }
+                catch
+                {
+                    connections.Release();
+                    throw;
+                }
+                _ = Serve(client);
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or SocketException or ObjectDisposedException)
+        {
+            // The host takes over, or the process ends.
+        }
+    }
+
+    async Task Serve(Socket client)
+    {
+        using var deadline = new CancellationTokenSource(RequestDeadline, clock);
+        try
+        {
+            var request = new byte[RequestBytesMax];
+            var length = 0;
+            while (length < request.Length && request.AsSpan(0, length).IndexOf("\r\n\r\n"u8) < 0)
+            {
+                var read = await client.ReceiveAsync(request.AsMemory(length), deadline.Token);
+                if (read == 0)
+                {
+                    break;
+                }
+                length += read;
+            }
+            await client.SendAsync(AnswerTo(request.AsSpan(0, length)), deadline.Token);
+            client.Shutdown(SocketShutdown.Send);
+            // A connection that is closed over unread bytes is reset, and the client may lose the answer.
+            while (await client.ReceiveAsync(request, deadline.Token) > 0)
+            {
+            }
+        }
+        catch (Exception e) when (e is OperationCanceledException or SocketException)
+        {
+            // The client has gone or takes too long.
+        }
+        finally
+        {
+            client.Dispose();
+            connections.Release();
+        }
+    }
+
+    static byte[] AnswerTo(ReadOnlySpan<byte> request)
+    {
+        var isLive = request.StartsWith("GET /health/live "u8) || request.StartsWith("GET /health/live?"u8);
+        return isLive
+            ? Answer("200 OK", "application/json", "", """{"status":"live"}""")
+            : Answer(
+                "503 Service Unavailable", "application/problem+json", "Retry-After: 1\r\n",
+                $$"""
+                {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"The host is starting; the database does not answer yet.","code":"starting","trace_id":"{{System.Diagnostics.ActivityTraceId.CreateRandom()}}"}
+                """);
+    }
+
+    [DllImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    static extern int Fcntl(int descriptor, int command, int argument);
+}
