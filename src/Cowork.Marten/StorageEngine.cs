@@ -35,7 +35,7 @@ public sealed class StorageEngine : IAsyncDisposable
         AsyncProjections = projections;
         Log = new EventLog(database, writer);
         Snapshots = new SnapshotStore(database);
-        DeadLetters = new DeadLetters(database, jobs);
+        DeadLetters = new(database, jobs);
     }
 
     /// <summary>An engine outside a host, for tools: with a document store of its own, and without Wolverine.</summary>
@@ -53,7 +53,7 @@ public sealed class StorageEngine : IAsyncDisposable
 
     public IJobQueue Jobs => jobs;
 
-    public IDeadLetters DeadLetters { get; }
+    public DeadLetters DeadLetters { get; }
 
     public ISnapshots Snapshots { get; }
 

@@ -50,7 +50,9 @@ static class StoreConfiguration
     sealed class RefuseAppends : DocumentSessionListenerBase
     {
         public override Task BeforeSaveChangesAsync(IDocumentSession session, CancellationToken token) =>
-            session.PendingChanges.Streams().Count == 0 ? Task.CompletedTask : throw new InvalidOperationException("Events are appended through Cowork's log, not through a session.");
+            session.PendingChanges.Streams().Count == 0
+                ? Task.CompletedTask
+                : throw new InvalidOperationException("Events are appended through Cowork's log, not through a session.");
     }
 
     /// <summary>Events in the form that the log has; anything else in Marten's own way.</summary>

@@ -64,25 +64,3 @@ public interface IJobHandler
     /// </summary>
     Task<bool> Run(Claim claim, CancellationToken ct);
 }
-
-/// <summary>A job that failed as often as it is tried, with its last failure.</summary>
-/// <param name="Id">Of the letter; a job that is replayed and fails again gets another.</param>
-/// <param name="Exception">Type of the last failure.</param>
-/// <param name="Attempts">How often the job was tried.</param>
-/// <param name="SentAt">When the last attempt failed.</param>
-public sealed record DeadLetter(Guid Id, string OrgId, string Kind, string Key, string Exception, string Message, int Attempts, DateTimeOffset SentAt);
-
-/// <summary>The jobs that were given up. With <c>org</c> null, those of all tenants.</summary>
-public interface IDeadLetters
-{
-    /// <summary>The newest first, no more than <paramref name="max"/>.</summary>
-    ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct);
-
-    ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct);
-
-    /// <summary>Makes their jobs due again, to be tried as often as new ones. Answers how many there were.</summary>
-    ValueTask<int> Replay(string? org, IReadOnlyCollection<Guid> ids, CancellationToken ct);
-
-    /// <summary>Deletes the job. False: there is no such letter.</summary>
-    ValueTask<bool> Discard(string? org, Guid id, CancellationToken ct);
-}

@@ -1,25 +1,49 @@
-using Cowork.Application.Storage;
-
 using Npgsql;
 
 namespace Cowork.Marten;
 
-/// <summary>A dead letter is the row of its job, far in the future and with a letter's id.</summary>
-sealed class DeadLetters(Database database, JobQueue jobs) : IDeadLetters
+/// <summary>A job that failed as often as it is tried, with its last failure.</summary>
+/// <param name="Id">Of the letter; a job that is replayed and fails again gets another.</param>
+/// <param name="Exception">Type of the last failure.</param>
+/// <param name="Attempts">How often the job was tried.</param>
+/// <param name="SentAt">When the last attempt failed.</param>
+public sealed record DeadLetter(Guid Id, string OrgId, string Kind, string Key, string Exception, string Message, int Attempts, DateTimeOffset SentAt);
+
+/// <summary>
+/// The jobs that were given up: a dead letter is the row of its job, far in the future and with a letter's id. With <c>org</c> null, those of all tenants.
+/// </summary>
+public sealed class DeadLetters
 {
     const string Columns = "letter, tenant_id, kind, key, error_type, error, attempts, failed_at";
 
-    readonly string list = $"SELECT {Columns} FROM {database.Schema}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) ORDER BY failed_at DESC, letter LIMIT $2";
-    readonly string find = $"SELECT {Columns} FROM {database.Schema}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
-    readonly string replay = $"UPDATE {database.Schema}.jobs SET due = now(), attempts = 0, letter = NULL WHERE letter = ANY ($2) AND ($1 IS NULL OR tenant_id = $1)";
-    readonly string discard = $"DELETE FROM {database.Schema}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
+    readonly Database database;
+    readonly JobQueue jobs;
+    readonly string list;
+    readonly string find;
+    readonly string replay;
+    readonly string discard;
 
+    internal DeadLetters(Database database, JobQueue jobs)
+    {
+        (this.database, this.jobs) = (database, jobs);
+        var s = database.Schema;
+        list = $"SELECT {Columns} FROM {s}.jobs WHERE letter IS NOT NULL AND ($1 IS NULL OR tenant_id = $1) ORDER BY failed_at DESC, letter LIMIT $2";
+        find = $"SELECT {Columns} FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
+        replay = $"UPDATE {s}.jobs SET due = now(), attempts = 0, letter = NULL WHERE letter = ANY ($2) AND ($1 IS NULL OR tenant_id = $1)";
+        discard = $"DELETE FROM {s}.jobs WHERE letter = $2 AND ($1 IS NULL OR tenant_id = $1)";
+    }
+
+    /// <summary>The newest first, no more than <paramref name="max"/>.</summary>
     public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct) =>
         database.WithReconnect(connection => Read(new(list, connection) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
 
-    public async ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct) =>
-        (await database.WithReconnect(connection => Read(new(find, connection) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct), ct)) is [var letter] ? letter : null;
+    public async ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct)
+    {
+        var found = await database.WithReconnect(connection => Read(new(find, connection) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct), ct);
+        return found is [var letter] ? letter : null;
+    }
 
+    /// <summary>Makes their jobs due again, to be tried as often as new ones. Answers how many there were.</summary>
     public async ValueTask<int> Replay(string? org, IReadOnlyCollection<Guid> ids, CancellationToken ct)
     {
         var count = await Change(replay, org, new NpgsqlParameter { Value = ids.ToArray() }, ct);
@@ -27,6 +51,7 @@ sealed class DeadLetters(Database database, JobQueue jobs) : IDeadLetters
         return count;
     }
 
+    /// <summary>Deletes the job. False: there is no such letter.</summary>
     public async ValueTask<bool> Discard(string? org, Guid id, CancellationToken ct) => await Change(discard, org, new NpgsqlParameter { Value = id }, ct) > 0;
 
     static async ValueTask<IReadOnlyList<DeadLetter>> Read(NpgsqlCommand command, CancellationToken ct)

@@ -79,7 +79,10 @@ sealed partial class Wakeups : IAsyncDisposable
                 await database.WithReconnect(
                     async connection =>
                     {
-                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection) { Parameters = { Parameter.Text(channel), Parameter.Text(heartbeat.Node) } };
+                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection)
+                        {
+                            Parameters = { Parameter.Text(channel), Parameter.Text(heartbeat.Node) },
+                        };
                         return await command.ExecuteNonQueryAsync(ct);
                     },
                     ct);

@@ -1,5 +1,3 @@
-using Cowork.Application.Storage;
-
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Mvc;
 
@@ -33,21 +31,21 @@ public static class DeadLetterEndpoints
     const int ListMax = 1_000;
 
     [WolverineGet(Path)]
-    public static async Task<DeadLetterList> List(HttpContext http, [FromServices] IDeadLetters letters, CancellationToken ct) =>
+    public static async Task<DeadLetterList> List(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
         new(await letters.List(DeadLetterScope.Of(http), ListMax, ct));
 
     [WolverineGet(Path + "/{id}")]
-    public static async Task<DeadLetter?> Get(Guid id, HttpContext http, [FromServices] IDeadLetters letters, CancellationToken ct) =>
+    public static async Task<DeadLetter?> Get(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
         await letters.Find(DeadLetterScope.Of(http), id, ct);
 
     [WolverinePost(Path + "/replay")]
-    public static async Task<Replayed> Replay(ReplayDeadLetters? body, HttpContext http, [FromServices] IDeadLetters letters, CancellationToken ct) =>
+    public static async Task<Replayed> Replay(ReplayDeadLetters? body, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
         body is null
             ? throw new BadHttpRequestException("The body is null.")
             : new(await letters.Replay(DeadLetterScope.Of(http), [.. body.Ids ?? []], ct));
 
     [WolverineDelete(Path + "/{id}")]
-    public static async Task Discard(Guid id, HttpContext http, [FromServices] IDeadLetters letters, CancellationToken ct) =>
+    public static async Task Discard(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
         http.Response.StatusCode = await letters.Discard(DeadLetterScope.Of(http), id, ct) ? StatusCodes.Status204NoContent : StatusCodes.Status404NotFound;
 }
 

@@ -20,7 +20,7 @@ if (args is not [var directory])
 DynamicCodeBuilder.WithinCodegenCommand = true;
 var builder = WebApplication.CreateSlimBuilder();
 // The generated code takes these from the container; who makes them does not matter here.
-foreach (var service in (Type[])[typeof(CommandHandler), typeof(JobExecutor), typeof(StorageEngine), typeof(IDeadLetters), .. WolverineConfiguration.JobHandlerTypes])
+foreach (var service in (Type[])[typeof(CommandHandler), typeof(JobExecutor), typeof(StorageEngine), typeof(DeadLetters), .. WolverineConfiguration.JobHandlerTypes])
 {
     builder.Services.AddSingleton(service, _ => throw new InvalidOperationException($"{service} is not needed to write code."));
 }

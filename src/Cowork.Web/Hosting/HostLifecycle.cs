@@ -10,7 +10,8 @@ namespace Cowork.Web;
 /// Starts the storage before anything else of the host, and its work after everything else: what is composed finds a database, and goes on while that is away.
 /// </summary>
 public sealed partial class HostLifecycle(
-    HostSettings settings, DataDirectory data, StorageEngine engine, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock, ILogger<HostLifecycle> logger)
+    HostSettings settings, DataDirectory data, StorageEngine engine, IServiceProvider services, IHostApplicationLifetime lifetime, TimeProvider clock,
+    ILogger<HostLifecycle> logger)
     : BackgroundService, IHostedLifecycleService
 {
     /// <summary>Issues the operator's token.</summary>

@@ -152,10 +152,9 @@ sealed class StartingListener : IAsyncDisposable
         var isLive = request.StartsWith("GET /health/live "u8) || request.StartsWith("GET /health/live?"u8);
         return isLive
             ? Answer("200 OK", "application/json", "", """{"status":"live"}""")
-            : Answer(
-                "503 Service Unavailable", "application/problem+json", "Retry-After: 1\r\n",
-                $$"""
-                {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"The host is starting; the database does not answer yet.","code":"starting","trace_id":"{{System.Diagnostics.ActivityTraceId.CreateRandom()}}"}
+            : Answer("503 Service Unavailable", "application/problem+json", "Retry-After: 1\r\n", $$"""
+                {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"The host is starting; the database does not answer yet.",
+                "code":"starting","trace_id":"{{System.Diagnostics.ActivityTraceId.CreateRandom()}}"}
                 """);
     }
 
