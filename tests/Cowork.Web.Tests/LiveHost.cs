@@ -35,13 +35,17 @@ public sealed class LiveHost : IAsyncDisposable
     /// <summary>The operator's token.</summary>
     public string AdminToken => File.ReadAllText(Path.Combine(data, "admin-token")).Trim();
 
-    public static async Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null)
+    public static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null) =>
+        Start(settings => Task.FromResult(change?.Invoke(settings) ?? settings));
+
+    /// <param name="prepare">Puts into database and data directory what the host is to find there.</param>
+    public static async Task<LiveHost> Start(Func<HostSettings, Task<HostSettings>> prepare)
     {
         var data = TestPostgres.NewDirectory();
         var settings = new HostSettings { Port = 0, Data = data, Database = await TestPostgres.NewDatabase() };
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
-        var live = new LiveHost(CoworkHost.Start(builder, change?.Invoke(settings) ?? settings), data);
+        var live = new LiveHost(CoworkHost.Start(builder, await prepare(settings)), data);
         await live.host.FirstReady;
         return live;
     }
