@@ -4,54 +4,84 @@ namespace Cowork.Domain;
 
 /// <summary>
 /// The names under which events are stored, for ever: renaming a class must not rename history. The name without its version is the
-/// event's type in the feeds. A later version is a new line here and never changes an old one.
+/// event's type in the feeds. A later version is a new line here and never changes an old one: the record of the old shape keeps its line, with the function
+/// that turns it into the new one. Whoever looks for an event asks for its type (<see cref="Is{TEvent}"/>), which finds every version.
 /// </summary>
 public static class EventTypes
 {
-    public static FrozenDictionary<string, Type> ByName { get; } = new Dictionary<string, Type>
+    public static FrozenDictionary<string, EventType> ByName { get; } = new[]
     {
-        ["session_created.v1"] = typeof(SessionEvent.SessionCreated),
-        ["session_deleted.v1"] = typeof(SessionEvent.SessionDeleted),
-        ["run_queued.v1"] = typeof(SessionEvent.RunQueued),
-        ["run_dequeued.v1"] = typeof(SessionEvent.RunDequeued),
-        ["run_created.v1"] = typeof(RunEvent.RunCreated),
-        ["run_started.v1"] = typeof(RunEvent.RunStarted),
-        ["run_resumed.v1"] = typeof(RunEvent.RunResumed),
-        ["memory_retrieval.v1"] = typeof(RunEvent.MemoryRetrieval),
-        ["output_delta.v1"] = typeof(RunEvent.OutputDelta),
-        ["model_retried.v1"] = typeof(RunEvent.ModelRetried),
-        ["llm_response.v1"] = typeof(RunEvent.LlmResponse),
-        ["tool_call.v1"] = typeof(RunEvent.ToolCall),
-        ["policy_decision.v1"] = typeof(RunEvent.PolicyDecision),
-        ["approval_requested.v1"] = typeof(RunEvent.ApprovalRequested),
-        ["approval_decided.v1"] = typeof(RunEvent.ApprovalDecided),
-        ["tool_result.v1"] = typeof(RunEvent.ToolResult),
-        ["assistant_reply.v1"] = typeof(RunEvent.AssistantReply),
-        ["run_cancel_requested.v1"] = typeof(RunEvent.RunCancelRequested),
-        ["run_completed.v1"] = typeof(RunEvent.RunCompleted),
-        ["run_failed.v1"] = typeof(RunEvent.RunFailed),
-        ["run_cancelled.v1"] = typeof(RunEvent.RunCancelled),
-        ["artifact_discovered.v1"] = typeof(ArtifactEvent.ArtifactDiscovered),
-        ["memory_written.v1"] = typeof(MemoryEvent.MemoryWritten),
-        ["skill_created.v1"] = typeof(SkillEvent.SkillCreated),
-        ["skill_version_added.v1"] = typeof(SkillEvent.SkillVersionAdded),
-        ["skill_deleted.v1"] = typeof(SkillEvent.SkillDeleted),
-        ["name_claimed.v1"] = typeof(UniqueNameEvent.NameClaimed),
-        ["name_released.v1"] = typeof(UniqueNameEvent.NameReleased),
-        ["schedule_created.v1"] = typeof(ScheduleEvent.ScheduleCreated),
-        ["schedule_paused.v1"] = typeof(ScheduleEvent.SchedulePaused),
-        ["schedule_resumed.v1"] = typeof(ScheduleEvent.ScheduleResumed),
-        ["schedule_triggered.v1"] = typeof(ScheduleEvent.ScheduleTriggered),
-        ["schedule_skipped.v1"] = typeof(ScheduleEvent.ScheduleSkipped),
-        ["schedule_replanned.v1"] = typeof(ScheduleEvent.ScheduleReplanned),
-        ["schedule_deleted.v1"] = typeof(ScheduleEvent.ScheduleDeleted),
-        ["idempotency_key_claimed.v1"] = typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed),
-        ["token_issued.v1"] = typeof(ApiTokenEvent.TokenIssued),
-        ["token_revoked.v1"] = typeof(ApiTokenEvent.TokenRevoked),
-    }.ToFrozenDictionary(StringComparer.Ordinal);
+        Of<SessionEvent.SessionCreated>("session_created.v1"),
+        Of<SessionEvent.SessionDeleted>("session_deleted.v1"),
+        Of<SessionEvent.RunQueued>("run_queued.v1"),
+        Of<SessionEvent.RunDequeued>("run_dequeued.v1"),
+        Of<RunEvent.RunCreated>("run_created.v1"),
+        Of<RunEvent.RunStarted>("run_started.v1"),
+        Of<RunEvent.RunResumed>("run_resumed.v1"),
+        Of<RunEvent.MemoryRetrieval>("memory_retrieval.v1"),
+        Of<RunEvent.OutputDelta>("output_delta.v1"),
+        Of<RunEvent.ModelRetried>("model_retried.v1"),
+        Of<RunEvent.LlmResponse>("llm_response.v1"),
+        Of<RunEvent.ToolCall>("tool_call.v1"),
+        Of<RunEvent.PolicyDecision>("policy_decision.v1"),
+        Of<RunEvent.ApprovalRequested>("approval_requested.v1"),
+        Of<RunEvent.ApprovalDecided>("approval_decided.v1"),
+        Of<RunEvent.ToolResult>("tool_result.v1"),
+        Of<RunEvent.AssistantReply>("assistant_reply.v1"),
+        Of<RunEvent.RunCancelRequested>("run_cancel_requested.v1"),
+        Of<RunEvent.RunCompleted>("run_completed.v1"),
+        Of<RunEvent.RunFailed>("run_failed.v1"),
+        Of<RunEvent.RunCancelled>("run_cancelled.v1"),
+        Of<ArtifactEvent.ArtifactDiscovered>("artifact_discovered.v1"),
+        Of<MemoryEvent.MemoryWritten>("memory_written.v1"),
+        Of<SkillEvent.SkillCreated>("skill_created.v1"),
+        Of<SkillEvent.SkillVersionAdded>("skill_version_added.v1"),
+        Of<SkillEvent.SkillDeleted>("skill_deleted.v1"),
+        Of<UniqueNameEvent.NameClaimed>("name_claimed.v1"),
+        Of<UniqueNameEvent.NameReleased>("name_released.v1"),
+        Of<ScheduleEvent.ScheduleCreated>("schedule_created.v1"),
+        Of<ScheduleEvent.SchedulePaused>("schedule_paused.v1"),
+        Of<ScheduleEvent.ScheduleResumed>("schedule_resumed.v1"),
+        Of<ScheduleEvent.ScheduleTriggered>("schedule_triggered.v1"),
+        Of<ScheduleEvent.ScheduleSkipped>("schedule_skipped.v1"),
+        Of<ScheduleEvent.ScheduleReplanned>("schedule_replanned.v1"),
+        Of<ScheduleEvent.ScheduleDeleted>("schedule_deleted.v1"),
+        Of<IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v1"),
+        Of<ApiTokenEvent.TokenIssued>("token_issued.v1"),
+        Of<ApiTokenEvent.TokenRevoked>("token_revoked.v1"),
+    }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
 
-    public static FrozenDictionary<Type, string> ByType { get; } = ByName.ToFrozenDictionary(pair => pair.Value, pair => pair.Key);
+    static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);
+
+    /// <summary>The name under which an event is stored from now on.</summary>
+    public static string NameOf(Event e) => Newest[e.GetType()];
+
+    /// <summary>Every name under which events lie in logs that are read as this type.</summary>
+    public static IEnumerable<string> NamesOf(Type type) => ByName.Values.Where(known => known.Type == type).Select(known => known.Name);
+
+    /// <summary>The type as which a stored event is read; null: a newer version wrote it.</summary>
+    public static Type? TypeOf(string storedName) => ByName.GetValueOrDefault(storedName)?.Type;
+
+    /// <summary>The stored event is read as this type, whatever version it was stored in.</summary>
+    public static bool Is<TEvent>(string storedName)
+        where TEvent : Event => TypeOf(storedName) == typeof(TEvent);
 
     /// <summary>The type that feeds show: the stored name without its version.</summary>
-    public static string FeedType(string storedName) => storedName[..storedName.LastIndexOf('.')];
+    public static string FeedType(string storedName) => ByName.GetValueOrDefault(storedName)?.FeedType ?? EventType.WithoutVersion(storedName);
+
+    static EventType Of<TEvent>(string name)
+        where TEvent : Event => new(name, typeof(TEvent), typeof(TEvent));
+}
+
+/// <summary>What a stored name stands for.</summary>
+/// <param name="Name">Snake case with a version: <c>run_created.v1</c>.</param>
+/// <param name="Shape">The record whose JSON is stored under the name.</param>
+/// <param name="Type">The event as which it is read: the shape itself, or the one that took its place.</param>
+/// <param name="Upcast">From the shape to the type; null: they are the same.</param>
+public sealed record EventType(string Name, Type Shape, Type Type, Func<Event, Event>? Upcast = null)
+{
+    /// <summary>The name without its version.</summary>
+    public string FeedType { get; } = WithoutVersion(Name);
+
+    internal static string WithoutVersion(string storedName) => storedName[..storedName.LastIndexOf('.')];
 }

@@ -42,7 +42,7 @@ static class StoreConfiguration
         store.Listeners.Add(new RefuseAppends());
         foreach (var (name, type) in EventTypes.ByName)
         {
-            store.Events.MapEventType(type, name);
+            store.Events.MapEventType(type.Shape, name);
         }
     }
 

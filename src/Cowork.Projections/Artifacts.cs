@@ -21,8 +21,6 @@ public sealed record ArtifactRow(
 /// </summary>
 public static class Artifacts
 {
-    const string Type = "artifact_discovered.v1";
-
     public static ReadModel<ArtifactRow> Model { get; } = new(
         "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => Ids.SessionKey(row.SessionId));
 
@@ -35,14 +33,15 @@ public static class Artifacts
 
     /// <summary>The artifacts that a run's events record, oldest first, each with its event's time.</summary>
     public static IEnumerable<ArtifactDiscovered> Discovered(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Type == Type).Select(e => (ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At));
+        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => (ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At));
 
     /// <summary>The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at}</c>.</summary>
     internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Type == Type).Select(e => WithTime(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
+        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => WithTime(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
     /// <summary>The artifact that a bundle's event records; null: the event is of another type.</summary>
-    internal static JsonObject? DiscoveredIn(JsonObject e) => (string?)e["type"] == Type && e["data"] is JsonObject data ? WithTime(data, (string)e["ts"]!) : null;
+    internal static JsonObject? DiscoveredIn(JsonObject e) =>
+        (string?)e["type"] is { } type && EventTypes.Is<ArtifactDiscovered>(type) && e["data"] is JsonObject data ? WithTime(data, (string)e["ts"]!) : null;
 
     static JsonObject WithTime(JsonObject data, string createdAt)
     {

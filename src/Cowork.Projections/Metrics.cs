@@ -50,7 +50,7 @@ public static class Metrics
         {
             typeof(RunCreated), typeof(RunStarted), typeof(LlmResponse), typeof(ApprovalRequested), typeof(ApprovalDecided), typeof(RunCompleted), typeof(RunFailed),
             typeof(RunCancelled),
-        }.Select(type => EventTypes.ByType[type])],
+        }.SelectMany(EventTypes.NamesOf)],
         RowJson.Default.MetricsRow,
         e => [TenantRow(e), RunRow(e)],
         Evolve);

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Collections.Frozen;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 
@@ -17,6 +18,21 @@ public static class SessionFeed
     public const int PreviewCharsMax = 2_000;
 
     static readonly JsonWriterOptions Writing = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>Writes a member of a payload. Events of other types are shown as they are stored.</summary>
+    static readonly FrozenDictionary<Type, Action<Utf8JsonWriter, JsonProperty>> MemberWriters = new Dictionary<Type, Action<Utf8JsonWriter, JsonProperty>>
+    {
+        [typeof(SessionEvent.SessionCreated)] = WriteSession,
+        [typeof(RunEvent.LlmResponse)] = WriteMoney,
+        [typeof(RunEvent.RunCompleted)] = WriteMoney,
+        [typeof(RunEvent.ToolCall)] = WriteArguments,
+        [typeof(RunEvent.ApprovalRequested)] = WriteArguments,
+        [typeof(RunEvent.ToolResult)] = WritePreview,
+        [typeof(MemoryEvent.MemoryWritten)] = WriteNotes,
+        // No reader sees hashes of secrets and stored answers, not even an auditor.
+        [typeof(ApiTokenEvent.TokenIssued)] = static (json, member) => WriteUnless(json, member, "secret_sha256"),
+        [typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed)] = static (json, member) => WriteUnless(json, member, "answer"),
+    }.ToFrozenDictionary();
 
     // All readers of a feed share one entry and send the same bytes.
     static readonly ConditionalWeakTable<FeedEntry, byte[]> InSession = [];
@@ -54,19 +70,7 @@ public static class SessionFeed
 
     static void WritePayload(Utf8JsonWriter json, FeedEntry entry)
     {
-        Action<Utf8JsonWriter, JsonProperty>? writeMember = entry.Type switch
-        {
-            "session_created.v1" => WriteSession,
-            "llm_response.v1" or "run_completed.v1" => WriteMoney,
-            "tool_call.v1" or "approval_requested.v1" => WriteArguments,
-            "tool_result.v1" => WritePreview,
-            "memory_written.v1" => WriteNotes,
-            // No reader sees hashes of secrets and stored answers, not even an auditor.
-            "token_issued.v1" => static (json, member) => WriteUnless(json, member, "secret_sha256"),
-            "idempotency_key_claimed.v1" => static (json, member) => WriteUnless(json, member, "answer"),
-            _ => null,
-        };
-        if (writeMember is null)
+        if (EventTypes.TypeOf(entry.Type) is not { } type || !MemberWriters.TryGetValue(type, out var writeMember))
         {
             json.WriteRawValue(entry.Data.Span, skipInputValidation: true);
             return;
@@ -77,7 +81,7 @@ public static class SessionFeed
         {
             writeMember(json, member);
         }
-        if (entry.Type == "llm_response.v1" && !data.RootElement.TryGetProperty("cost_micro_usd", out _))
+        if (type == typeof(RunEvent.LlmResponse) && !data.RootElement.TryGetProperty("cost_micro_usd", out _))
         {
             json.WriteNull("cost_usd");
         }

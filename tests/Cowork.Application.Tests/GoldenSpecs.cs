@@ -140,7 +140,7 @@ public sealed class GoldenSpecs
     }
 
     static Event Sample(string name) =>
-        Array.Find(Samples, e => EventTypes.ByType[e.GetType()] == name) ?? throw new InvalidOperationException($"Add a sample of {name} to {nameof(Samples)}.");
+        Array.Find(Samples, e => EventTypes.NameOf(e) == name) ?? throw new InvalidOperationException($"Add a sample of {name} to {nameof(Samples)}.");
 
     static string GoldenFile(string name) => Path.Combine(AppContext.BaseDirectory, "golden", $"{name}.json");
 }

@@ -164,7 +164,7 @@ public sealed class MetricsSpecs
     void Tell(string run, int second, RunEvent e, string org = RunHarness.Org)
     {
         var at = Start.AddSeconds(second);
-        log.Add(new(org, $"run-{run}", 1, Guid.Empty, EventTypes.ByType[e.GetType()], e with { At = at }, default, at, "user:ann", "", log.Count + 1));
+        log.Add(new(org, $"run-{run}", 1, Guid.Empty, EventTypes.NameOf(e), e with { At = at }, default, at, "user:ann", "", log.Count + 1));
     }
 
     async Task<MetricsRow.OfTenant> Of(string org = RunHarness.Org) =>

@@ -22,7 +22,7 @@ public sealed class ModelFaultSpecs
 
     const string Odd = "\0\n\"\\{}[]:,9-e\u2028\uFFFD";
 
-    static string[] Types(IEnumerable<RunEvent> events) => [.. events.Select(e => EventTypes.FeedType(EventTypes.ByType[e.GetType()]))];
+    static string[] Types(IEnumerable<RunEvent> events) => [.. events.Select(e => EventTypes.FeedType(EventTypes.NameOf(e)))];
 
     static RunError Failure(IEnumerable<RunEvent> events) => Assert.IsType<RunFailed>(events.Last()).Error;
 

@@ -31,7 +31,7 @@ public sealed class NotesSpecs
         var notes = await Written(bench, 2);
 
         var from = new EventRef($"run-{run}", events.Count);
-        Assert.Equal("run_completed", EventTypes.FeedType(EventTypes.ByType[events[^1].GetType()]));
+        Assert.Equal("run_completed", EventTypes.FeedType(EventTypes.NameOf(events[^1])));
         Assert.Equal(
             ("session_summary", Content.Of("Ann asked for the launch; it is on Friday."), $"run_{run}", from), (notes[0].Kind, notes[0].Text, notes[0].RunId, notes[0].Event));
         Assert.Equal(("learning", Content.Of("The launch is on Friday (plan.txt)."), $"run_{run}", from), (notes[1].Kind, notes[1].Text, notes[1].RunId, notes[1].Event));

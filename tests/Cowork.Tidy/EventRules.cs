@@ -12,7 +12,7 @@ public sealed partial class EventRules
 
     [Fact]
     public void Every_event_has_a_stored_name() => Rule.Holds(
-        typeof(Event).Assembly.GetTypes().Where(t => !t.IsAbstract && t.IsSubclassOf(typeof(Event)) && !EventTypes.ByType.ContainsKey(t)).Select(t => t.FullName!),
+        typeof(Event).Assembly.GetTypes().Where(t => !t.IsAbstract && t.IsSubclassOf(typeof(Event)) && !EventTypes.ByName.Values.Any(stored => stored.Shape == t)).Select(t => t.FullName!),
         "Add a line to EventTypes.cs, a sample to GoldenSpecs.cs and the golden file that it asks for:");
 
     [Fact]
@@ -30,6 +30,13 @@ public sealed partial class EventRules
         "An event that was stored once is read for ever: put its name back into EventTypes.cs:");
 
     [Fact]
+    public void Events_are_matched_by_type() => Rule.Holds(
+        Repository.Where(
+            Repository.Sources.Where(f => f.StartsWith("src/", StringComparison.Ordinal) && f != "src/Cowork.Domain/EventTypes.cs"),
+            line => NameInSource().IsMatch(line)),
+        "A later version would silently not be found: ask EventTypes.Is<TEvent>, NamesOf or TypeOf:");
+
+    [Fact]
     public void Cases_of_a_closed_set_are_sealed() => Rule.Holds(
         from type in typeof(Event).Assembly.GetTypes()
         where type is { IsNested: true, IsAbstract: false, IsSealed: false } && type.BaseType == type.DeclaringType
@@ -38,4 +45,7 @@ public sealed partial class EventRules
 
     [GeneratedRegex(@"^[a-z]+(_[a-z]+)*\.v[1-9][0-9]*$")]
     private static partial Regex StoredName();
+
+    [GeneratedRegex("""["'][a-z]+(_[a-z]+)+\.v[1-9][0-9]*["']""")]
+    private static partial Regex NameInSource();
 }

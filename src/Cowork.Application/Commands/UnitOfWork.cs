@@ -118,7 +118,7 @@ public sealed class UnitOfWork
             foreach (var e in draft.Fresh)
             {
                 var id = Ids.NewEventId(Now);
-                var type = EventTypes.ByType[e.GetType()];
+                var type = EventTypes.NameOf(e);
                 var data = EventJson.Write(e);
                 version++;
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);

@@ -1,7 +1,9 @@
 using System.Collections.Concurrent;
+using System.Collections.Frozen;
 using System.Runtime.CompilerServices;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Application;
 
@@ -15,6 +17,12 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     const int BufferMax = 256;
 
     const int PageMax = 500;
+
+    static readonly FrozenSet<Type> StatusChanges =
+    [
+        typeof(RunEvent.RunCompleted), typeof(RunEvent.RunFailed), typeof(RunEvent.RunCancelled), typeof(RunEvent.RunCancelRequested), typeof(RunEvent.ApprovalRequested),
+        typeof(RunEvent.RunResumed),
+    ];
 
     readonly ConcurrentDictionary<string, HashSet<FeedSubscription>> followers = new();
     long lastPosition;
@@ -136,8 +144,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         }
     }
 
-    static bool ChangesStatus(string type) =>
-        type is "run_completed.v1" or "run_failed.v1" or "run_cancelled.v1" or "run_cancel_requested.v1" or "approval_requested.v1" or "run_resumed.v1";
+    static bool ChangesStatus(string type) => EventTypes.TypeOf(type) is { } known && StatusChanges.Contains(known);
 
     static string Session(string org, string session) => $"s\n{org}\n{session}";
 

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 using Microsoft.Extensions.Logging;
 
@@ -92,7 +93,7 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         {
             while (true)
             {
-                if (await follower.Read(ended) is { Type: "run_cancel_requested.v1" })
+                if ((await follower.Read(ended))?.Is<RunEvent.RunCancelRequested>() == true)
                 {
                     await Stop(stop);
                 }

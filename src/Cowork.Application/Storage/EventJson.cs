@@ -19,12 +19,18 @@ public static class EventJson
     /// <exception cref="JsonException">The name is unknown to this version, or the data is not of its shape.</exception>
     public static Event Read(string storedName, ReadOnlySpan<byte> data, DateTimeOffset at)
     {
-        if (!EventTypes.ByName.TryGetValue(storedName, out var type))
-        {
-            throw new JsonException($"This version knows no event \"{storedName}\".");
-        }
-        var e = (Event?)JsonSerializer.Deserialize(data, Options.GetTypeInfo(type)) ?? throw new JsonException($"A {storedName} is null.");
-        return e with { At = at };
+        return EventTypes.ByName.TryGetValue(storedName, out var type)
+            ? Read(type, data, at)
+            : throw new JsonException($"This version knows no event \"{storedName}\".");
+    }
+
+    /// <summary>The event of a stored type, upcast when a later one took its place.</summary>
+    /// <exception cref="JsonException">The data is not of its shape.</exception>
+    public static Event Read(EventType type, ReadOnlySpan<byte> data, DateTimeOffset at)
+    {
+        var stored = (Event?)JsonSerializer.Deserialize(data, Options.GetTypeInfo(type.Shape)) ?? throw new JsonException($"A {type.Name} is null.");
+        stored = stored with { At = at };
+        return type.Upcast is { } upcast ? upcast(stored) : stored;
     }
 
     static JsonSerializerOptions Make()

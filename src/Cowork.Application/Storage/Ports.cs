@@ -68,9 +68,15 @@ public abstract record AppendResult
 /// <summary>An event as a feed shows it.</summary>
 /// <param name="FeedId">Dense from 1 within the session; 0 when it is in no session's feed, or was read from the tenant's.</param>
 /// <param name="Position">Global, dense from 1.</param>
+/// <param name="Type">The stored name, <see cref="EventTypes"/>.</param>
 public sealed record FeedEntry(
     long FeedId, long Position, string Org, string? Session, string? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
-    string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null);
+    string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null)
+{
+    /// <summary>It is read as this type, whatever version it was stored in.</summary>
+    public bool Is<TEvent>()
+        where TEvent : Event => EventTypes.Is<TEvent>(Type);
+}
 
 /// <param name="Head">The feed's last id at the time of reading (of the tenant's feed: the log's last position): a cursor beyond it is none of ours.</param>
 public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);

@@ -9,7 +9,7 @@ namespace Cowork.Marten;
 sealed class FlushPlan(IReadOnlyList<Pending> part)
 {
     static readonly Dictionary<string, string> DotnetTypes = EventTypes.ByName.ToDictionary(
-        pair => pair.Key, pair => $"{pair.Value.FullName}, {pair.Value.Assembly.GetName().Name}");
+        pair => pair.Key, pair => $"{pair.Value.Shape.FullName}, {pair.Value.Shape.Assembly.GetName().Name}");
 
     readonly ArrayBufferWriter<byte> headers = new(4096);
 

@@ -6,6 +6,7 @@ using System.Text.Json;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -204,7 +205,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                     {
                         await output.FlushAsync(ct);
                     }
-                    if (session is not null && entry.Type == "session_deleted.v1")
+                    if (session is not null && entry.Is<SessionEvent.SessionDeleted>())
                     {
                         // There is no such session any more, and so no stream of it.
                         await output.FlushAsync(ct);
@@ -259,7 +260,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant)
     {
         var line = SessionFeed.Bytes(entry, tenant);
-        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\nevent: {Domain.EventTypes.FeedType(entry.Type)}\ndata: ")));
+        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\nevent: {EventTypes.FeedType(entry.Type)}\ndata: ")));
         output.Write(line);
         output.Write("\n\n"u8);
     }

@@ -1,0 +1,40 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+public sealed class EventTypeSpecs
+{
+    static readonly DateTimeOffset At = new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
+
+    [Fact]
+    public void An_event_of_an_old_shape_is_read_as_the_one_that_took_its_place()
+    {
+        const string run = "run_01k9golden0000000000000000";
+        var old = new EventType(
+            "run_dequeued.v0", typeof(SessionEvent.RunQueued), typeof(SessionEvent.RunDequeued), static e => new SessionEvent.RunDequeued(((SessionEvent.RunQueued)e).RunId, null, e.At));
+        Assert.Equal(new SessionEvent.RunDequeued(run, null, At), EventJson.Read(old, EventJson.Write(new SessionEvent.RunQueued(run, 1, At)), At));
+    }
+
+    [Fact]
+    public void An_event_is_found_by_its_type_under_every_name_that_it_was_stored_under()
+    {
+        foreach (var (name, known) in EventTypes.ByName)
+        {
+            Assert.Equal(known.Type, EventTypes.TypeOf(name));
+            Assert.Contains(name, EventTypes.NamesOf(known.Type));
+            Assert.Equal(name[..name.IndexOf('.')], EventTypes.FeedType(name));
+        }
+        Assert.True(EventTypes.Is<RunEvent.RunCancelRequested>("run_cancel_requested.v1"));
+        Assert.False(EventTypes.Is<RunEvent.RunCancelled>("run_cancel_requested.v1"));
+    }
+
+    [Fact]
+    public void What_a_newer_version_stored_has_a_name_in_the_feed_and_no_type()
+    {
+        Assert.Null(EventTypes.TypeOf("run_teleported.v3"));
+        Assert.Equal("run_teleported", EventTypes.FeedType("run_teleported.v3"));
+    }
+}
