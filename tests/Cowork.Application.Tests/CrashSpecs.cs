@@ -66,8 +66,9 @@ public sealed class CrashSpecs
     {
         for (var at = 0; at < 5; at++)
         {
-            // The clock runs freely here, so it must not cut the text into pieces.
-            var bench = new RunHarness { Options = new() { DefaultModel = "scripted", DeltaEvery = TimeSpan.FromDays(1) } };
+            // The clock runs freely here, so it must neither cut the text into pieces nor end the run.
+            var never = TimeSpan.FromDays(10_000);
+            var bench = new RunHarness { Options = new() { DefaultModel = "scripted", DeltaEvery = never, Limits = RunLimits.Default with { Time = never } } };
             var host = bench.AddHost("n0");
             await host.OpenSession("s");
             var run = await host.Send("s", Message);
