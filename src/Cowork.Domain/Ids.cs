@@ -41,7 +41,9 @@ public static class Ids
     public static string KeyOf(string text)
     {
         Span<byte> hash = stackalloc byte[32];
-        SHA256.HashData(Encoding.UTF8.GetBytes(text), hash);
+        var size = Encoding.UTF8.GetMaxByteCount(text.Length);
+        Span<byte> bytes = size <= 1024 ? stackalloc byte[size] : new byte[size];
+        SHA256.HashData(bytes[..Encoding.UTF8.GetBytes(text, bytes)], hash);
         hash[0] &= 0x7f; // keeps the first character within a ULID's range
         return Encode(hash[..16]);
     }

@@ -15,6 +15,9 @@ public sealed class CanonicalJsonSpecs
     [InlineData("""{ "a" : [ 1 , { "z" : null , "y" : true } ] }""", """{"a":[1,{"y":true,"z":null}]}""")]
     [InlineData("""{"€":1,"\r":2,"דּ":3,"1":4,"😀":5,"\u0080":6,"ö":7}""", """{"\r":2,"1":4,"":6,"ö":7,"€":1,"😀":5,"דּ":3}""")] // RFC 8785, 3.2.3
     [InlineData("\"\\u20ac$\\u000F\\u000aA'\\u0042\\u0022\\u005c\\\\\\\"\\/\"", "\"€$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\"")] // RFC 8785, 3.2.2.2
+    [InlineData("""{"b":{"y":1,"x":{"d":2,"c":[{"f":3,"e":"\n"}]}},"a":{}}""", """{"a":{},"b":{"x":{"c":[{"e":"\n","f":3}],"d":2},"y":1}}""")]
+    [InlineData("""{"a":1,"\u0061b":2,"aa":3}""", """{"a":1,"aa":3,"ab":2}""")]
+    [InlineData("""{"\uffff":1,"😀":2}""", "{\"😀\":2,\"\uffff\":1}")] // by UTF-16 code units, not by bytes
     [InlineData("333333333.33333329", "333333333.3333333")]
     [InlineData("1E30", "1e+30")]
     [InlineData("4.50", "4.5")]
@@ -41,6 +44,8 @@ public sealed class CanonicalJsonSpecs
     [InlineData("1 2")]
     [InlineData("1e400")]
     [InlineData("""{"a":1,"a":2}""")]
+    [InlineData("""{"b":1,"a":2,"b":3}""")]
+    [InlineData("""{"a":1,"\u0061":2}""")]
     [InlineData("\"\\ud800\"")]
     [InlineData("{\"\\udc00\":1}")]
     public void What_is_no_I_JSON_is_refused(string json) => Assert.ThrowsAny<JsonException>(() => CanonicalJson.Of(Encoding.UTF8.GetBytes(json)));

@@ -63,41 +63,80 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
         return message;
     }
 
-    internal static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
+    /// <summary>
+    /// Hexadecimal SHA-256 of the request's RFC 8785 form: <c>{messages: [{"call ID": "NAME ARGUMENTS", "result ID": "TEXT", role, text}], model, tools: [NAME]}</c>,
+    /// written straight in its order.
+    /// </summary>
+    /// <exception cref="JsonException">Two calls or results of one message have the same id.</exception>
+    public static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
     {
-        var json = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(json))
+        using var json = new PooledBuffer(16 * 1024);
+        json.Write("{\"messages\":["u8);
+        for (var i = 0; i < messages.Count; i++)
         {
-            writer.WriteStartObject();
-            writer.WriteString("model", model);
-            writer.WriteStartArray("messages");
-            foreach (var message in messages)
-            {
-                writer.WriteStartObject();
-                writer.WriteString("role", message.Role.Value);
-                writer.WriteString("text", message.Text);
-                foreach (var content in message.Contents)
-                {
-                    if (content is FunctionCallContent call)
-                    {
-                        writer.WriteString($"call {call.CallId}", $"{call.Name} {CallArguments.Text(call)}");
-                    }
-                    else if (content is FunctionResultContent result)
-                    {
-                        writer.WriteString($"result {result.CallId}", (string?)result.Result);
-                    }
-                }
-                writer.WriteEndObject();
-            }
-            writer.WriteEndArray();
-            writer.WriteStartArray("tools");
-            foreach (var tool in tools)
-            {
-                writer.WriteStringValue(tool.Name);
-            }
-            writer.WriteEndArray();
-            writer.WriteEndObject();
+            json.Write(i > 0 ? ",{"u8 : "{"u8);
+            WriteCalls(json, messages[i]);
+            json.Write("\"role\":"u8);
+            CanonicalJson.WriteString(json, messages[i].Role.Value);
+            json.Write(",\"text\":"u8);
+            CanonicalJson.WriteString(json, messages[i].Text);
+            json.Write("}"u8);
         }
-        return Convert.ToHexStringLower(SHA256.HashData(CanonicalJson.Of(json.WrittenSpan)));
+        json.Write("],\"model\":"u8);
+        CanonicalJson.WriteString(json, model);
+        json.Write(",\"tools\":["u8);
+        for (var i = 0; i < tools.Count; i++)
+        {
+            if (i > 0)
+            {
+                json.Write(","u8);
+            }
+            CanonicalJson.WriteString(json, tools[i].Name);
+        }
+        json.Write("]}"u8);
+        Span<byte> hash = stackalloc byte[32];
+        SHA256.HashData(json.Written, hash);
+        return Convert.ToHexStringLower(hash);
+    }
+
+    /// <summary>The members that a message has for its calls and results. Their names come before <c>role</c>, and both sorts in the order of their ids.</summary>
+    static void WriteCalls(PooledBuffer json, ChatMessage message)
+    {
+        if (message.Contents is [] or [TextContent])
+        {
+            return;
+        }
+        var members = new List<(string Name, string? Text)>(message.Contents.Count);
+        foreach (var content in message.Contents)
+        {
+            if (content is FunctionCallContent call)
+            {
+                members.Add(($"call {call.CallId}", $"{call.Name} {CallArguments.Text(call)}"));
+            }
+            else if (content is FunctionResultContent result)
+            {
+                members.Add(($"result {result.CallId}", (string?)result.Result));
+            }
+        }
+        members.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        for (var i = 0; i < members.Count; i++)
+        {
+            var (name, text) = members[i];
+            if (i > 0 && members[i - 1].Name == name)
+            {
+                throw new JsonException($"The member \"{name}\" stands twice.");
+            }
+            CanonicalJson.WriteString(json, name);
+            json.Write(":"u8);
+            if (text is null)
+            {
+                json.Write("null"u8);
+            }
+            else
+            {
+                CanonicalJson.WriteString(json, text);
+            }
+            json.Write(","u8);
+        }
     }
 }

@@ -9,16 +9,26 @@ namespace Cowork.Application.Storage;
 /// <summary>The canonical form of JSON by RFC 8785: members sorted by UTF-16 code units, numbers as ECMAScript prints them, no white space.</summary>
 public static class CanonicalJson
 {
+    static readonly JsonReaderOptions Reading = new() { MaxDepth = 1100 };
+
     /// <summary>The canonical form of one JSON value.</summary>
     /// <exception cref="JsonException">The text is not JSON, or not I-JSON: no UTF-8, a lone surrogate, a member twice, a number that is no finite double.</exception>
     public static byte[] Of(ReadOnlySpan<byte> json)
+    {
+        using var output = new PooledBuffer(json.Length + 16);
+        Write(output, json);
+        return output.Written.ToArray();
+    }
+
+    /// <summary>Writes the canonical form of one JSON value in one pass. Members that stand in order already cost no more than a copy.</summary>
+    /// <exception cref="JsonException">As of <see cref="Of"/>.</exception>
+    public static void Write(PooledBuffer output, ReadOnlySpan<byte> json)
     {
         if (!Utf8.IsValid(json))
         {
             throw new JsonException("The text is not UTF-8.");
         }
-        var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = 1100 });
-        var output = new ArrayBufferWriter<byte>(json.Length + 16);
+        var reader = new Utf8JsonReader(json, Reading);
         if (!reader.Read())
         {
             throw new JsonException("Empty JSON.");
@@ -28,7 +38,6 @@ public static class CanonicalJson
         {
             throw new JsonException("More than one JSON value.");
         }
-        return output.WrittenSpan.ToArray();
     }
 
     /// <summary>Writes a JSON string in its canonical form.</summary>
@@ -39,10 +48,14 @@ public static class CanonicalJson
         {
             var plain = text.IndexOfAny(MustEscape);
             var run = plain < 0 ? text : text[..plain];
-            if (!run.IsEmpty)
+            while (!run.IsEmpty)
             {
-                var span = output.GetSpan(Encoding.UTF8.GetMaxByteCount(run.Length));
-                output.Advance(Encoding.UTF8.GetBytes(run, span));
+                // In pieces, so that a long text does not ask for room for the longest that it could become. No piece ends within a character.
+                var length = Math.Min(run.Length, PieceChars);
+                length -= length < run.Length && char.IsHighSurrogate(run[length - 1]) ? 1 : 0;
+                var span = output.GetSpan(Encoding.UTF8.GetMaxByteCount(length));
+                output.Advance(Encoding.UTF8.GetBytes(run[..length], span));
+                run = run[length..];
             }
             if (plain < 0)
             {
@@ -53,6 +66,8 @@ public static class CanonicalJson
         }
         output.Write("\""u8);
     }
+
+    const int PieceChars = 8_192;
 
     static readonly SearchValues<char> MustEscape = SearchValues.Create(
         [.. Enumerable.Range(0, 0x20).Select(c => (char)c), '"', '\\']);
@@ -88,7 +103,7 @@ public static class CanonicalJson
         }
     }
 
-    static void Value(ref Utf8JsonReader reader, ArrayBufferWriter<byte> output)
+    static void Value(ref Utf8JsonReader reader, PooledBuffer output)
     {
         switch (reader.TokenType)
         {
@@ -127,42 +142,66 @@ public static class CanonicalJson
         }
     }
 
-    static void Object(ref Utf8JsonReader reader, ArrayBufferWriter<byte> output)
+    static void Object(ref Utf8JsonReader reader, PooledBuffer output)
     {
-        // Members are written one after another as they come, then copied in order of their names.
-        List<(string Name, int Start, int End)>? members = null;
-        var inner = new ArrayBufferWriter<byte>();
-        while (reader.Read() && reader.TokenType != JsonTokenType.EndObject)
-        {
-            var name = Text(ref reader);
-            var start = inner.WrittenCount;
-            WriteString(inner, name);
-            inner.Write(":"u8);
-            reader.Read();
-            Value(ref reader, inner);
-            (members ??= []).Add((name, start, inner.WrittenCount));
-        }
+        var start = output.Length;
+        var isSorted = true;
+        ReadOnlySpan<byte> previous = default;
         output.Write("{"u8);
-        if (members is not null)
+        for (var isFirst = true; reader.Read() && reader.TokenType != JsonTokenType.EndObject; isFirst = false)
         {
-            members.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
-            for (var i = 0; i < members.Count; i++)
+            if (!isFirst)
             {
-                if (i > 0)
-                {
-                    if (members[i].Name == members[i - 1].Name)
-                    {
-                        throw new JsonException($"The member \"{members[i].Name}\" stands twice.");
-                    }
-                    output.Write(","u8);
-                }
-                output.Write(inner.WrittenSpan[members[i].Start..members[i].End]);
+                output.Write(","u8);
             }
+            // The order of bytes is that of UTF-16 only as long as names are plain.
+            isSorted = isSorted && !reader.ValueIsEscaped && Ascii.IsValid(reader.ValueSpan) && (isFirst || previous.SequenceCompareTo(reader.ValueSpan) < 0);
+            previous = reader.ValueSpan;
+            String(ref reader, output);
+            output.Write(":"u8);
+            reader.Read();
+            Value(ref reader, output);
         }
         output.Write("}"u8);
+        if (!isSorted)
+        {
+            Sort(output, start);
+        }
     }
 
-    static void String(ref Utf8JsonReader reader, ArrayBufferWriter<byte> output)
+    /// <summary>Puts the members of an object at the buffer's end, canonical but for their order, into the order of their names.</summary>
+    static void Sort(PooledBuffer output, int start)
+    {
+        var members = new List<(string Name, int Start, int End)>();
+        var reader = new Utf8JsonReader(output.Written[start..], Reading);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var (name, from) = (reader.GetString()!, (int)reader.TokenStartIndex);
+            reader.Read();
+            reader.Skip();
+            members.Add((name, from, (int)reader.BytesConsumed));
+        }
+        members.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        using var sorted = new PooledBuffer(output.Length - start);
+        sorted.Write("{"u8);
+        for (var i = 0; i < members.Count; i++)
+        {
+            if (i > 0)
+            {
+                if (members[i].Name == members[i - 1].Name)
+                {
+                    throw new JsonException($"The member \"{members[i].Name}\" stands twice.");
+                }
+                sorted.Write(","u8);
+            }
+            sorted.Write(output.Written[(start + members[i].Start)..(start + members[i].End)]);
+        }
+        sorted.Write("}"u8);
+        sorted.Written.CopyTo(output.Written[start..]);
+    }
+
+    static void String(ref Utf8JsonReader reader, PooledBuffer output)
     {
         if (!reader.ValueIsEscaped)
         {
@@ -172,22 +211,22 @@ public static class CanonicalJson
             output.Write("\""u8);
             return;
         }
-        WriteString(output, Text(ref reader));
-    }
-
-    static string Text(ref Utf8JsonReader reader)
-    {
+        var text = ArrayPool<char>.Shared.Rent(reader.ValueSpan.Length);
         try
         {
-            return reader.GetString()!;
+            WriteString(output, text.AsSpan(0, reader.CopyString(text)));
         }
         catch (InvalidOperationException e)
         {
             throw new JsonException("A string holds a lone surrogate.", e);
         }
+        finally
+        {
+            ArrayPool<char>.Shared.Return(text);
+        }
     }
 
-    static void Number(ref Utf8JsonReader reader, ArrayBufferWriter<byte> output)
+    static void Number(ref Utf8JsonReader reader, PooledBuffer output)
     {
         if (reader.TryGetInt64(out var whole) && whole is >= -(1L << 53) and <= 1L << 53)
         {

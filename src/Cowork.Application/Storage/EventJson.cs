@@ -12,8 +12,19 @@ public static class EventJson
 {
     public static JsonSerializerOptions Options { get; } = Make();
 
+    [ThreadStatic]
+    static Utf8JsonWriter? Writer;
+
     /// <summary>The event's data in its RFC 8785 form: what is stored, and what the hash covers.</summary>
-    public static byte[] Write(Event e) => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(e, Options.GetTypeInfo(e.GetType())));
+    public static byte[] Write(Event e)
+    {
+        using var plain = new PooledBuffer(1024);
+        var writer = Writer ??= new(plain, new() { Encoder = Options.Encoder, SkipValidation = true });
+        writer.Reset(plain);
+        JsonSerializer.Serialize(writer, e, Options.GetTypeInfo(e.GetType()));
+        writer.Flush();
+        return CanonicalJson.Of(plain.Written);
+    }
 
     /// <summary>The event of a stored name, with its time put back.</summary>
     /// <exception cref="JsonException">The name is unknown to this version, or the data is not of its shape.</exception>
@@ -53,7 +64,8 @@ public static class EventJson
             },
             TypeInfoResolver = EventJsonContext.Default
                 .WithAddedModifier(LeaveOutTime)
-                .WithAddedModifier(NameCases),
+                .WithAddedModifier(NameCases)
+                .WithAddedModifier(SortMembers),
         };
         options.MakeReadOnly();
         return options;
@@ -69,6 +81,18 @@ public static class EventJson
                 {
                     property.ShouldSerialize = static (_, _) => false;
                 }
+            }
+        }
+    }
+
+    /// <summary>In the order of RFC 8785 from the start, so that the canonical form need not be sorted into it.</summary>
+    static void SortMembers(JsonTypeInfo type)
+    {
+        if (type.Kind == JsonTypeInfoKind.Object)
+        {
+            foreach (var (place, property) in type.Properties.OrderBy(p => p.Name, StringComparer.Ordinal).Index())
+            {
+                property.Order = place;
             }
         }
     }

@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Globalization;
 using System.Security.Cryptography;
-using System.Text;
 
 namespace Cowork.Application.Storage;
 
@@ -11,17 +10,19 @@ namespace Cowork.Application.Storage;
 /// </summary>
 public static class HashChain
 {
+    const string TimestampFormat = "yyyy-MM-dd'T'HH:mm:ss.fff'Z'";
+
     /// <summary>What stands before version 1: 32 zero bytes, in hex.</summary>
     public static string Root { get; } = new('0', 64);
 
     /// <summary>A timestamp as answers and hashes have it: ISO-8601, UTC, milliseconds, <c>Z</c>.</summary>
-    public static string Timestamp(DateTimeOffset at) => at.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
+    public static string Timestamp(DateTimeOffset at) => at.UtcDateTime.ToString(TimestampFormat, CultureInfo.InvariantCulture);
 
     /// <param name="canonicalData">The event's data in its RFC 8785 form.</param>
     public static string Next(
         string previous, string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> canonicalData)
     {
-        var body = new ArrayBufferWriter<byte>(canonicalData.Length + 400);
+        using var body = new PooledBuffer(canonicalData.Length + 512);
         Convert.FromHexString(previous, body.GetSpan(32), out _, out var written);
         body.Advance(written);
         // The members stand in the order that RFC 8785 sorts them into.
@@ -30,20 +31,23 @@ public static class HashChain
         body.Write(",\"data\":"u8);
         body.Write(canonicalData);
         body.Write(",\"id\":\""u8);
-        body.Write(Encoding.ASCII.GetBytes(id.ToString("D")));
+        id.TryFormat(body.GetSpan(36), out written, "D");
+        body.Advance(written);
         body.Write("\",\"stream_id\":"u8);
         CanonicalJson.WriteString(body, stream);
         body.Write(",\"tenant_id\":"u8);
         CanonicalJson.WriteString(body, org);
         body.Write(",\"ts\":\""u8);
-        body.Write(Encoding.ASCII.GetBytes(Timestamp(at)));
+        at.UtcDateTime.TryFormat(body.GetSpan(32), out written, TimestampFormat, CultureInfo.InvariantCulture);
+        body.Advance(written);
         body.Write("\",\"type\":"u8);
         CanonicalJson.WriteString(body, type);
         body.Write(",\"version\":"u8);
-        body.Write(Encoding.ASCII.GetBytes(version.ToString(CultureInfo.InvariantCulture)));
+        version.TryFormat(body.GetSpan(20), out written, provider: CultureInfo.InvariantCulture);
+        body.Advance(written);
         body.Write("}"u8);
         Span<byte> hash = stackalloc byte[32];
-        SHA256.HashData(body.WrittenSpan, hash);
+        SHA256.HashData(body.Written, hash);
         return Convert.ToHexStringLower(hash);
     }
 }
