@@ -1,5 +1,3 @@
-using System.Collections.Concurrent;
-
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -7,16 +5,15 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>The queries of commands and run drivers on the read models of runs, approvals and memories.</summary>
-public sealed class RunQueries(IRows rows) : IRunQueries
+public sealed class RunQueries(IRows rows, CommandHandler commands) : IRunQueries
 {
-    /// <summary>A full cache is emptied. With <see cref="CachedCharsMax"/> this bounds it at about 64 MB.</summary>
-    const int CachedTurnsMax = 4_096;
+    /// <summary>Characters of cached turns, 32 MB; a turn's id and references count as <see cref="NamesChars"/>.</summary>
+    const long CachedCharsMax = 16 * 1024 * 1024;
 
-    /// <summary>Longer turns are not cached.</summary>
-    const int CachedCharsMax = 8 * 1024;
+    const int NamesChars = 200;
 
     /// <summary>Completed runs do not change, and each model round of a run reads the same ones.</summary>
-    readonly ConcurrentDictionary<(string Org, string RunId), EarlierTurn> cache = new();
+    readonly LastUsed<(string Org, string RunId), EarlierTurn> cache = new(CachedCharsMax, turn => NamesChars + Chars(turn.Message) + Chars(turn.Reply));
 
     public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, "queued", atMost, ct);
 
@@ -30,24 +27,35 @@ public sealed class RunQueries(IRows rows) : IRunQueries
             ? new(run, Runs.Model.Read(row.Json.Span).RequestedBy)
             : null;
 
-    public async ValueTask<IReadOnlyList<EarlierTurn>> Earlier(string org, string session, int max, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<string>> Earlier(string org, string session, int max, CancellationToken ct)
     {
         var newest = await rows.List(org, Runs.Model.Table, new(Scope: session, Status: "completed", Limit: max), ct);
-        return [.. newest.Reverse().Select(row => Turn(org, row)).OfType<EarlierTurn>()];
+        return [.. newest.Reverse().Select(row => Turn(org, Runs.Model.Read(row.Json.Span))?.RunId).OfType<string>()];
     }
 
     public async ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<string> runIds, CancellationToken ct)
     {
-        var turns = new List<EarlierTurn>();
-        foreach (var id in runIds)
+        var turns = new EarlierTurn?[runIds.Count];
+        List<string>? missing = null;
+        for (var i = 0; i < turns.Length; i++)
         {
-            if (cache.TryGetValue((org, id), out var turn)
-                || (await rows.Get(org, Runs.Model.Table, Ids.Key(id, "run")!, ct) is { } row && (turn = Turn(org, row)) is not null))
+            var key = Ids.Key(runIds[i], "run")!;
+            turns[i] = cache.Get((org, runIds[i])) ?? (commands.KnownRow(org, Runs.Model, key, version: 1) is { } known ? Turn(org, known) : null);
+            if (turns[i] is null)
             {
-                turns.Add(turn);
+                (missing ??= []).Add(key);
             }
         }
-        return turns;
+        if (missing is not null)
+        {
+            var found = (await rows.Get(org, Runs.Model.Table, missing, ct)).Select(row => Turn(org, Runs.Model.Read(row.Json.Span))).OfType<EarlierTurn>()
+                .ToDictionary(turn => turn.RunId);
+            for (var i = 0; i < turns.Length; i++)
+            {
+                turns[i] ??= found.GetValueOrDefault(runIds[i]);
+            }
+        }
+        return [.. turns.OfType<EarlierTurn>()];
     }
 
     /// <summary>Memories of deleted sessions are not found.</summary>
@@ -55,23 +63,17 @@ public sealed class RunQueries(IRows rows) : IRunQueries
         [.. (await rows.Search(org, Memories.Model.Table, text, max, Sessions.Model.Table, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
             .Select(m => new Recalled(new(m.Memory.Kind, m.Memory.MemoryId, m.Version, m.Memory.RunId, m.Memory.Event), m.Memory.Text))];
 
-    EarlierTurn? Turn(string org, Row row)
+    /// <summary>Keeps and answers the turn of a run; null: the run has not completed.</summary>
+    EarlierTurn? Turn(string org, RunRow run)
     {
-        if (Runs.Model.Read(row.Json.Span) is not { Status: "completed", Reply: { } reply } run)
+        if (run is not { Status: "completed", Reply: { } reply })
         {
             return null;
         }
         var turn = new EarlierTurn(run.RunId, run.Message, reply);
-        if (Chars(turn.Message) + Chars(reply) <= CachedCharsMax)
-        {
-            if (cache.Count >= CachedTurnsMax)
-            {
-                cache.Clear();
-            }
-            cache[(org, turn.RunId)] = turn;
-        }
+        cache.Put((org, turn.RunId), turn);
         return turn;
-
-        static int Chars(Content content) => (content as Content.Inline)?.Text.Length ?? 0;
     }
+
+    static int Chars(Content content) => (content as Content.Inline)?.Text.Length ?? 0;
 }

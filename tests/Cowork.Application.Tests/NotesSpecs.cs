@@ -280,7 +280,7 @@ public sealed class NotesSpecs
             Assert.Equal((MemoryWritten)memory.Event with { At = default }, new MemoryWritten(
                 from.Id, from.Kind, retrieval.Context[retrieval.Provenance.IndexOf(from)], "s", $"run_{first}", default, from.Event, ((MemoryWritten)memory.Event).Notes));
         }
-        var recall = new Recall(new MemoryBook(host.Commands, new RunQueries(bench.Engine), bench.Blobs));
+        var recall = new Recall(new MemoryBook(host.Commands, host.Queries, bench.Blobs));
         var outcome = await recall.Run(
             new(RunHarness.Org, "s", first, "/w", "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         var version = retrieval.Provenance[0].Event!.Version;
@@ -294,7 +294,7 @@ public sealed class NotesSpecs
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", "go");
-        var book = new MemoryBook(host.Commands, new RunQueries(bench.Engine), bench.Blobs);
+        var book = new MemoryBook(host.Commands, host.Queries, bench.Blobs);
         var version = 0L;
         bench.Model.Before = async ct =>
         {

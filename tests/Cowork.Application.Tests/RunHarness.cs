@@ -81,9 +81,11 @@ sealed class RunHarness
         public Host(RunHarness bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, Hub, TimeSpan.FromSeconds(10), leftToOthers);
+            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
-            var queries = new RunQueries(bench.Engine);
+            Queries = new(bench.Engine, Commands);
+            var queries = Queries;
+            History = new(Commands, queries);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
@@ -92,7 +94,7 @@ sealed class RunHarness
             var recorder = new RunRecorder(
                 Commands, new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
             Driver = new(
-                Commands, Driven, recorder, new(queries, bench.Blobs),
+                Commands, Driven, recorder, new(queries, History, bench.Blobs),
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Clock, NullLogger<ModelStep>.Instance),
                 new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
@@ -110,6 +112,10 @@ sealed class RunHarness
         public InMemoryEngine.Node Node { get; }
 
         public CommandHandler Commands { get; }
+
+        public RunQueries Queries { get; }
+
+        public SessionHistory History { get; }
 
         public Turns Turns { get; }
 

@@ -185,6 +185,16 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
+    public ValueTask<IReadOnlyList<Row>> Get(string org, string table, IReadOnlyList<string> keys, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new([.. keys.Distinct().Where(key => Table(table).ContainsKey((org, key))).Select(key => Table(table)[(org, key)].Shown(key))]);
+        }
+    }
+
     public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
@@ -11,7 +12,8 @@ namespace Cowork.Application;
 /// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
 /// again on what is there now.
 /// </summary>
-public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime) : ICommandExecutor
+public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime)
+    : ICommandExecutor, ICommitObserver
 {
     /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
     const int TriesMax = 20;
@@ -24,6 +26,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     readonly Dictionary<string, IReadModel[]> modelsOf = models.GroupBy(m => m.Aggregate).ToDictionary(m => m.Key, m => m.ToArray());
     readonly StateCache cache = new(capacity: 20_000);
     readonly KeyedLock gate = new();
+
+    /// <summary>Works whose commit is under way, by the id of their first event.</summary>
+    readonly ConcurrentDictionary<Guid, UnitOfWork> underway = new();
 
     /// <summary>Changes with the code that folds, so that other code's snapshots are not read.</summary>
     readonly string schema = string.Join(
@@ -74,7 +79,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             var certain = false;
             for (var tries = 0; ; tries++)
             {
-                var work = new UnitOfWork(this, org, Now(), ct);
+                var work = new UnitOfWork(this, org, Now(), trusts: tries == 0, ct);
                 try
                 {
                     var refused = await decide(work);
@@ -95,11 +100,11 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                         work.Forget(cache);
                         continue;
                     }
-                    switch (await Append(work.ToCommit(by), ct))
+                    switch (await Append(work, work.ToCommit(by), ct))
                     {
-                        case AppendResult.Ok:
+                        case AppendResult.Ok ok:
                             work.Measure();
-                            work.Keep(cache);
+                            work.Keep(cache, ok.First);
                             return null;
                         case AppendResult.Fenced:
                             work.Forget(cache);
@@ -148,17 +153,48 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     /// <summary>The state of a stream as it is in the log now, whoever wrote it.</summary>
     public async ValueTask<TState> Fresh<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
         where TEvent : Event
+        where TState : class =>
+        (TState)(await LoadFresh(org, aggregate, key, ct)).State;
+
+    /// <summary>A stream's state with its place in the log: as far as this node knows it, and when that does not do, as it is in the log now.</summary>
+    /// <param name="does">Whether what this node knows is new enough.</param>
+    public async ValueTask<KnownState<TState>> Known<TCommand, TEvent, TState>(
+        string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, Func<TState, bool> does, CancellationToken ct)
+        where TEvent : Event
         where TState : class
     {
-        var stream = aggregate.Stream(key);
-        if (cache.Get(org, stream) is not { } known)
+        var known = await Load(org, aggregate, key, ct);
+        if (known.Cached && !does((TState)known.State))
         {
-            return await State(org, aggregate, key, ct);
+            known = await LoadFresh(org, aggregate, key, ct);
         }
-        var past = await log.Load(org, stream, known.Version, int.MaxValue, ct);
-        var now = Fold(aggregate, known, past);
-        cache.Put(org, stream, now);
-        return (TState)now.State;
+        return new((TState)known.State, known.Version, known.Position);
+    }
+
+    /// <summary>A row of a stream that was used lately, never older than what this node wrote; null: there is none at hand.</summary>
+    /// <param name="key">Of the row, and of the stream.</param>
+    /// <param name="version">The stream's version that it must at least show.</param>
+    public TRow? KnownRow<TRow>(string org, ReadModel<TRow> model, string key, long version)
+        where TRow : class =>
+        cache.Get(org, $"{model.Aggregate}-{key}") is { } known && known.Version >= version ? (TRow?)known.Rows.Get(model, key) : null;
+
+    /// <summary>
+    /// Keeps the states that a commit of this node has led to before anybody hears of it: who is woken by a commit, or handed a job by it, finds them.
+    /// </summary>
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        foreach (var entry in entries)
+        {
+            if (underway.TryRemove(entry.Id, out var work))
+            {
+                work.Keep(cache, entry.Position);
+            }
+        }
+    }
+
+    /// <summary>What others wrote is found out by the expected version of the next append.</summary>
+    void ICommitObserver.OthersWrote()
+    {
     }
 
     /// <summary>What began a stream; null: the stream is not there.</summary>
@@ -167,8 +203,22 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         where TState : class =>
         (await Load(org, aggregate, key, ct)).Began;
 
-    ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) =>
-        Spans.Source.HasListeners() || Measures.AppendDuration.Enabled ? Observed(commit, ct) : log.Append(commit, ct);
+    async ValueTask<AppendResult> Append(UnitOfWork work, Commit commit, CancellationToken ct)
+    {
+        var first = commit.Writes is [var write, ..] ? write.Events[0].Id : Guid.Empty;
+        if (first != Guid.Empty)
+        {
+            underway[first] = work;
+        }
+        try
+        {
+            return Spans.Source.HasListeners() || Measures.AppendDuration.Enabled ? await Observed(commit, ct) : await log.Append(commit, ct);
+        }
+        finally
+        {
+            underway.TryRemove(first, out _);
+        }
+    }
 
     async ValueTask<AppendResult> Observed(Commit commit, CancellationToken ct)
     {
@@ -218,6 +268,26 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                 // Still away: whoever waits has said that it is patient, and its token bounds the wait.
             }
         }
+    }
+
+    /// <summary>The state of a stream that is taken not to be there yet, unless this node knows better. The append's expected version guards it.</summary>
+    internal StreamState Begin<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class =>
+        (cache.Get(org, aggregate.Stream(key)) ?? new(0, HashChain.Root, aggregate.Initial, StreamRows.None, null)) with { Cached = true };
+
+    async ValueTask<StreamState> LoadFresh<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        if (cache.Get(org, stream) is not { } known)
+        {
+            return await Load(org, aggregate, key, ct);
+        }
+        var now = Fold(aggregate, known, await log.Load(org, stream, known.Version, int.MaxValue, ct));
+        cache.Put(org, stream, now);
+        return now;
     }
 
     internal async ValueTask<StreamState> Load<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
@@ -270,7 +340,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                 rows = rows.After(model, e, out _);
             }
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Began);
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Began, past.Events[^1].Position);
     }
 
     DateTimeOffset Now()

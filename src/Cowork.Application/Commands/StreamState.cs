@@ -11,5 +11,10 @@ public sealed record Began(DateTimeOffset At, string? Correlation, string? Causa
 }
 
 /// <summary>A stream's state and read-model rows at a version.</summary>
-/// <param name="Cached">It was in the cache, so that it may be behind the log.</param>
-sealed record StreamState(long Version, string Hash, object State, StreamRows Rows, Began? Began, bool Cached = false);
+/// <param name="Position">Of the last event in the log, as far as it is known; 0: it is not.</param>
+/// <param name="Cached">It was in the cache, or taken for granted, so that it may be behind the log.</param>
+sealed record StreamState(long Version, string Hash, object State, StreamRows Rows, Began? Began, long Position = 0, bool Cached = false);
+
+/// <summary>A stream's state as this node knows it.</summary>
+/// <param name="Position">Of the stream's last event in the log; 0: it is not known.</param>
+public sealed record KnownState<TState>(TState State, long Version, long Position);

@@ -8,15 +8,19 @@ public sealed class UnitOfWork
 {
     readonly CommandHandler commands;
     readonly string org;
+    readonly bool trusts;
     readonly CancellationToken ct;
     readonly Dictionary<string, Draft> drafts = [];
     readonly List<(string Stream, Draft Draft)> written = [];
     readonly List<Job> jobs = [];
     readonly List<(string Kind, string Key)> cancelled = [];
     Claim? done;
+    int kept;
 
-    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, CancellationToken ct)
+    /// <param name="trusts">Streams that are said to be new are not looked for: the append's expected version is what finds out.</param>
+    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, bool trusts, CancellationToken ct)
     {
+        this.trusts = trusts;
         this.commands = commands;
         this.org = org;
         this.ct = ct;
@@ -54,12 +58,13 @@ public sealed class UnitOfWork
     /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
     /// <param name="session">Key of the session in whose feed the events appear.</param>
     /// <param name="run">Key of the run that they concern.</param>
+    /// <param name="isNew">The stream is hardly there yet. Whoever says so is spared the look, and the work is done again when it was wrong.</param>
     public async ValueTask<Refusal?> Do<TCommand, TEvent, TState>(
-        Aggregate<TCommand, TEvent, TState> aggregate, string key, TCommand command, string? session = null, string? run = null)
+        Aggregate<TCommand, TEvent, TState> aggregate, string key, TCommand command, string? session = null, string? run = null, bool isNew = false)
         where TEvent : Event
         where TState : class
     {
-        var draft = await DraftOf(aggregate, key);
+        var draft = await DraftOf(aggregate, key, isNew);
         var decision = aggregate.Decide(command, (TState)draft.Stream.State);
         if (decision.Refused is { } refused)
         {
@@ -89,14 +94,14 @@ public sealed class UnitOfWork
     /// <summary>Finishes a job with the commit.</summary>
     public void Finish(Claim claim) => done = claim;
 
-    async ValueTask<Draft> DraftOf<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    async ValueTask<Draft> DraftOf<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key, bool isNew = false)
         where TEvent : Event
         where TState : class
     {
         var stream = aggregate.Stream(key);
         if (!drafts.TryGetValue(stream, out var draft))
         {
-            draft = new(aggregate.Name, await commands.Load(org, aggregate, key, ct));
+            draft = new(aggregate.Name, isNew && trusts ? commands.Begin(org, aggregate, key) : await commands.Load(org, aggregate, key, ct));
             UsedCache |= draft.Stream.Cached;
             drafts.Add(stream, draft);
         }
@@ -163,11 +168,19 @@ public sealed class UnitOfWork
         }
     }
 
-    internal void Keep(StateCache cache)
+    /// <summary>Keeps what the streams have come to. It is done once, by whoever hears first that the work is in the log.</summary>
+    /// <param name="first">Position of the work's first event.</param>
+    internal void Keep(StateCache cache, long first)
     {
-        foreach (var (stream, draft) in drafts)
+        if (Interlocked.Exchange(ref kept, 1) == 1)
         {
-            cache.Put(org, stream, draft.Stream);
+            return;
+        }
+        var position = first - 1;
+        foreach (var (stream, draft) in written)
+        {
+            position += draft.Events.Count;
+            cache.Put(org, stream, draft.Stream with { Position = position });
         }
     }
 

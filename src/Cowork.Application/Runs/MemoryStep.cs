@@ -3,7 +3,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>The step of a run that finds what it is to know of earlier ones.</summary>
-public sealed class MemoryStep(IRunQueries queries, IBlobs blobs)
+public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs)
 {
     /// <summary>The memories that have to do with the message, as many as a run gets, and the session's turns before it.</summary>
     internal async ValueTask<RunCommand.RecordMemory> Recall(DrivenRun run, RunRequest request, CancellationToken ct)
@@ -20,7 +20,7 @@ public sealed class MemoryStep(IRunQueries queries, IBlobs blobs)
                 items.Add(item);
             }
         }
-        var earlier = await queries.Earlier(run.Org, Ids.SessionKey(request.SessionId)!, Limits.HistoryTurnsMax, ct);
-        return new(run.Claim.Epoch, [.. items], [.. earlier.Select(turn => turn.RunId)], default);
+        var earlier = await history.Before(run.Org, Ids.SessionKey(request.SessionId)!, request.RunId, ct);
+        return new(run.Claim.Epoch, [.. items], earlier, default);
     }
 }

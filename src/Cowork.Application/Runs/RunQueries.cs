@@ -15,8 +15,8 @@ public interface IRunQueries
     /// <param name="approval">Key of the approval.</param>
     ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct);
 
-    /// <summary>The session's last completed runs, oldest first.</summary>
-    ValueTask<IReadOnlyList<EarlierTurn>> Earlier(string org, string session, int max, CancellationToken ct);
+    /// <summary>Ids of the session's last completed runs, oldest first.</summary>
+    ValueTask<IReadOnlyList<string>> Earlier(string org, string session, int max, CancellationToken ct);
 
     /// <summary>The turns of these runs, in this order.</summary>
     ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<string> runIds, CancellationToken ct);

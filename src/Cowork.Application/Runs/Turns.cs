@@ -21,7 +21,7 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256, 
     public async ValueTask<Refusal?> Claim(UnitOfWork work, string? runId, StoredAnswer? answer) =>
         await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, Kept, work.Now)) is { } refused
+            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, Kept, work.Now), isNew: true) is { } refused
             ? refused with { Path = Place }
             : null;
 }
@@ -69,14 +69,14 @@ public sealed record SubmitTurn(
         {
             var scope = Scope(Session);
             var claim = new IdempotencyKeyCommand.Claim(scope, Key, RequestSha256, RunId, null, null, work.Now);
-            if (await work.Do(IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, Key), claim) is { } inBody)
+            if (await work.Do(IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, Key), claim, isNew: true) is { } inBody)
             {
                 return inBody;
             }
         }
         var run = Ids.Key(RunId, "run")!;
         var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now, Source);
-        if (await work.Do(Run.Aggregate, run, create, Session, run) is { } impossible)
+        if (await work.Do(Run.Aggregate, run, create, Session, run, isNew: true) is { } impossible)
         {
             return impossible;
         }

@@ -115,6 +115,9 @@ public interface IRows
 {
     ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct);
 
+    /// <summary>Those of the rows that are there, in no order.</summary>
+    ValueTask<IReadOnlyList<Row>> Get(string org, string table, IReadOnlyList<string> keys, CancellationToken ct);
+
     /// <summary>Newest first.</summary>
     ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct);
 

@@ -46,6 +46,18 @@ sealed class RowStore : IRows
             ct);
     }
 
+    public ValueTask<IReadOnlyList<Row>> Get(string org, string table, IReadOnlyList<string> keys, CancellationToken ct)
+    {
+        var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND id = ANY ($2)";
+        return database.WithReconnect<IReadOnlyList<Row>>(
+            async connection =>
+            {
+                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Texts([.. keys.Select(Parameter.Holdable)]) } };
+                return await Rows(command, ct);
+            },
+            ct);
+    }
+
     public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
     {
         var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Long(query.Limit) };

@@ -98,6 +98,7 @@ static class Composition
         services.AddSingleton(all => all.GetRequiredService<ModelCatalog>().Clients);
         services.AddSingleton<CallPolicy>();
         services.AddSingleton<RunRecorder>();
+        services.AddSingleton<SessionHistory>();
         services.AddSingleton<MemoryStep>();
         services.AddSingleton<ModelStep>();
         services.AddSingleton<ToolStep>();

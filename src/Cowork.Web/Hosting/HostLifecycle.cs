@@ -40,7 +40,11 @@ public sealed partial class HostLifecycle(
 
     public async Task StartingAsync(CancellationToken cancellationToken)
     {
-        engine.Observer = new CommitObservers([services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>()]);
+        engine.Observer = new CommitObservers(() =>
+        [
+            services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<FeedHub>(),
+            services.GetRequiredService<Projector>(),
+        ]);
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);
         for (var told = false; ; told = true)
@@ -203,13 +207,6 @@ public sealed partial class HostLifecycle(
         {
             // That is how it ends.
         }
-    }
-
-    sealed class CommitObservers(ICommitObserver[] observers) : ICommitObserver
-    {
-        public void Committed(IReadOnlyList<FeedEntry> entries) => Array.ForEach(observers, o => o.Committed(entries));
-
-        public void OthersWrote() => Array.ForEach(observers, o => o.OthersWrote());
     }
 
     [LoggerMessage(2, LogLevel.Information, "Ready: {Url}")]

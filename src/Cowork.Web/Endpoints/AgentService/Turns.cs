@@ -105,14 +105,16 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
         var until = clock.GetUtcNow() + wait;
         RunRow? seen = null;
         Task<FeedEntry?>? heard = null;
-        // A run that was accepted just now has hardly ended: its first word is worth waiting for before the first look.
-        var look = turn.Accepted is null || wait == TimeSpan.Zero || await commands.State(org, Run.Aggregate, turn.Run, ct) is Run.Ended;
+        // A run that was accepted just now is known as far as this node has driven it, and has hardly ended: its first word is worth waiting for.
+        var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1);
+        var look = known is null || wait == TimeSpan.Zero || IsSettled(known);
         while (true)
         {
             if (look)
             {
-                seen = await Look(org, turn.Run, ct) ?? seen;
-                if (seen is { HasEnded: true } or { Status: "approval_required" })
+                seen = known ?? await Look(org, turn.Run, ct) ?? seen;
+                known = null;
+                if (seen is not null && IsSettled(seen))
                 {
                     break;
                 }
@@ -130,6 +132,8 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
             ct.ThrowIfCancellationRequested();
             if (heard.IsCompleted)
             {
+                // What this node has committed is at hand; what it hears of others, or has missed, is in the database.
+                known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.KnownRow(org, Projections.Runs.Model, turn.Run, entry.Version) : null;
                 heard = null;
                 watch.Drain();
             }
@@ -139,6 +143,8 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
         seen ??= turn.Accepted is null ? throw new StorageUnavailableException("The run cannot be looked at.") : Accepted(turn.Accepted, until - wait);
         return await views.WithTexts(seen, ct);
     }
+
+    static bool IsSettled(RunRow run) => run.HasEnded || run.Status == "approval_required";
 
     /// <summary>Null: not there, or the database is away, which the wait is there to sit out.</summary>
     async ValueTask<RunRow?> Look(string org, string run, CancellationToken ct)

@@ -1,0 +1,102 @@
+using System.Collections.Immutable;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Which turns of its session a run that begins comes after. The runs of a session end one after another, and each end is an event of the session too: from
+/// the version at which a run became the first of the queue to its own end, the answer is the same. So a list is right for a run when it is of a version at
+/// which the run was first, and it is kept up with what this node commits as long as the versions follow each other; where another node wrote, they do not,
+/// and the rows are asked.
+/// </summary>
+public sealed class SessionHistory(CommandHandler commands, IRunQueries queries) : ICommitObserver
+{
+    /// <summary>Sessions that are remembered: about 2 KB each.</summary>
+    const int SessionsMax = 4_096;
+
+    readonly LastUsed<(string Org, string Session), Remembered> sessions = new(SessionsMax);
+
+    /// <summary>Ids of the session's last completed runs, oldest first, as the run finds them when it begins.</summary>
+    /// <param name="session">Key of the session.</param>
+    /// <param name="runId">For example <c>run_01h…</c>.</param>
+    public async ValueTask<ImmutableList<string>> Before(string org, string session, string runId, CancellationToken ct)
+    {
+        var known = await commands.Known(org, Session.Aggregate, session, state => IsFirst(state, runId), ct);
+        var isFirst = IsFirst(known.State, runId);
+        if (isFirst && sessions.Get((org, session))?.AsOf(known.Version) is { } remembered)
+        {
+            return remembered;
+        }
+        ImmutableList<string> found = [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
+        if (isFirst)
+        {
+            sessions.Put((org, session), new(known.Version, found));
+        }
+        return found;
+    }
+
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        foreach (var entry in entries)
+        {
+            if (entry.Session is { } session && (entry.Is<RunEvent.RunCompleted>() || EventTypes.TypeOf(entry.Type)?.BaseType == typeof(SessionEvent)))
+            {
+                sessions.Get((entry.Org, session))?.Hear(entry);
+            }
+        }
+    }
+
+    /// <summary>It shows by a version that is missing.</summary>
+    public void OthersWrote()
+    {
+    }
+
+    static bool IsFirst(Session session, string runId) => session is Session.Open { Queue: [var first, ..] } && first == runId;
+
+    /// <summary>A session's list at a version of the session.</summary>
+    sealed class Remembered(long version, ImmutableList<string> runs)
+    {
+        readonly Lock gate = new();
+        long version = version;
+        ImmutableList<string>? runs = runs;
+        string? completed;
+
+        /// <summary>Null: it has missed something, or is not as far.</summary>
+        public ImmutableList<string>? AsOf(long at)
+        {
+            lock (gate)
+            {
+                return version >= at ? runs : null;
+            }
+        }
+
+        public void Hear(FeedEntry entry)
+        {
+            lock (gate)
+            {
+                if (entry.Is<RunEvent.RunCompleted>())
+                {
+                    completed = entry.Run;
+                    return;
+                }
+                var isDequeued = entry.Is<SessionEvent.RunDequeued>();
+                if (entry.Version <= version)
+                {
+                    return;
+                }
+                if (entry.Version != version + 1)
+                {
+                    runs = null;
+                }
+                version = entry.Version;
+                if (runs is not null && isDequeued && completed is not null && completed == entry.Run)
+                {
+                    runs = (runs.Count < Limits.HistoryTurnsMax ? runs : runs.RemoveAt(0)).Add($"run_{completed}");
+                }
+                completed = isDequeued ? null : completed;
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+using Cowork.Application.Storage;
+using Cowork.Projections;
+
+using Xunit;
+
+namespace Cowork.Application.Tests;
+
+/// <summary>Streams that cannot be there yet are not looked for, and one that is there all the same is found out by the append.</summary>
+public sealed class NewStreamSpecs
+{
+    [Fact]
+    public async Task A_turn_looks_for_no_stream_that_it_begins()
+    {
+        var bench = new RunHarness();
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        var log = new Asked(host.Node);
+        var commands = new CommandHandler(log, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
+        var turns = new Turns(commands, commands, host.Queries, bench.Blobs, bench.Options, bench.Clock);
+        var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));
+        Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", null, "k", header), default)).Turn);
+        Assert.Equal(["session-s"], log.Streams);
+    }
+
+    [Theory]
+    [InlineData("one", null)]
+    [InlineData("two", "idempotency_key_reused")]
+    public async Task A_key_that_another_node_has_taken_leads_to_its_run(string message, string? refusal)
+    {
+        var bench = new RunHarness();
+        var (first, second) = (bench.AddHost("n0"), bench.AddHost("n1"));
+        await first.OpenSession("s");
+        var run = await first.Send("s", "one", "k");
+        var (turn, refused) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", message, null, "k", null), default);
+        Assert.Equal((refusal, refusal is null ? run : null), (refused?.Code, turn?.Run));
+        Assert.Equal(refusal is null, turn?.Reused ?? false);
+        Assert.Equal(1, (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Count(e => e.Type == "run_created.v1"));
+    }
+
+    [Fact]
+    public async Task A_refusal_beside_a_key_that_was_taken_for_free_is_judged_once_more()
+    {
+        var bench = new RunHarness { Options = new() { DefaultModel = "scripted", QueuedPerSessionMax = 1 } };
+        var (first, second) = (bench.AddHost("n0"), bench.AddHost("n1"));
+        await first.OpenSession("s");
+        var run = await first.Send("s", "one", "k");
+        await first.Send("s", "two");
+        // The queue is full, which would be the answer if the key were free.
+        var (turn, _) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", null, "k", null), default);
+        Assert.Equal((run, true), (turn?.Run, turn?.Reused));
+    }
+
+    /// <summary>Writes down what is asked for.</summary>
+    sealed class Asked(IEventLog log) : IEventLog
+    {
+        public List<string> Streams { get; } = [];
+
+        public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct)
+        {
+            Streams.Add(stream);
+            return log.Load(org, stream, after, max, ct);
+        }
+
+        public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
+
+        public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
+
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => log.OfRun(org, session, run, ct);
+
+        public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => log.Scan(after, ct);
+    }
+}
