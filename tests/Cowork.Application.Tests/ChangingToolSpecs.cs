@@ -48,7 +48,7 @@ public sealed class ChangingToolSpecs : IDisposable
         write_file  | link.txt              | invalid link.txt is a link; name what it leads to.
         write_file  | fifo                  | invalid fifo: It is no file but a FIFO.
         write_file  | hard.txt              | invalid hard.txt: It has 2 hard links
-        write_file  | a.txt/x               | invalid "a.txt/x": a.txt is no folder.
+        write_file  | a.txt/x               | invalid "a.txt/x": a.txt is not a folder.
         write_file  | ..                    | outside
         write_file  | ../beside/outside.txt | outside
         write_file  | ../beside/new.txt     | outside
@@ -119,7 +119,7 @@ public sealed class ChangingToolSpecs : IDisposable
     {
         Assert.Equal("data/b.txt is there already.", Subject("move_file", new { from = "a.txt", to = "folder/b.txt" }).Invalid);
         Assert.True((await Make("move_file", new { from = "a.txt", to = "data/b.txt" }, "move_inside")).IsError);
-        Assert.Equal(("a.txt", "deep/er/c.txt"), (Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).Path, Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).To));
+        Assert.Equal(("a.txt", "deep/er/c.txt"), (Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).Path, Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).Target));
         Assert.Equal("Moved a.txt to deep/er/c.txt.", (await Make("move_file", new { from = "a.txt", to = "deep/er/c.txt" }, "move_inside")).Text);
         Assert.Equal("a", await File.ReadAllTextAsync(Path.Combine(work.Root, "deep/er/c.txt")));
         Assert.False(Subject("move_file", new { from = "data/b.txt", to = "out/b.txt" }).InsideGrants);
@@ -147,12 +147,12 @@ public sealed class ChangingToolSpecs : IDisposable
     [Fact]
     public async Task What_is_written_below_the_output_root_is_told_with_its_bytes_kept()
     {
-        var wrote = Assert.Single((await Make("write_file", new { path = ".anton/output/r.md", content = "hello" }, null)).Wrote);
+        var wrote = Assert.Single((await Make("write_file", new { path = ".anton/output/r.md", content = "hello" }, null)).WrittenFiles);
         Assert.Equal((".anton/output/r.md", 5L), (wrote.Path, wrote.Bytes));
         Assert.Equal("hello", Encoding.UTF8.GetString((await blobs.Get(wrote.Sha256, default))!));
-        var moved = Assert.Single((await Make("move_file", new { from = "a.txt", to = ".anton/output/a.txt" }, "move_inside")).Wrote);
+        var moved = Assert.Single((await Make("move_file", new { from = "a.txt", to = ".anton/output/a.txt" }, "move_inside")).WrittenFiles);
         Assert.Equal("a", Encoding.UTF8.GetString((await blobs.Get(moved.Sha256, default))!));
-        Assert.Empty((await Make("write_file", new { path = "b.txt", content = "hello" }, "create_inside")).Wrote);
+        Assert.Empty((await Make("write_file", new { path = "b.txt", content = "hello" }, "create_inside")).WrittenFiles);
     }
 
     [Theory]
@@ -162,8 +162,8 @@ public sealed class ChangingToolSpecs : IDisposable
     [InlineData("gone")]
     public void A_file_that_changes_before_it_is_moved_is_not_moved(string how)
     {
-        var (source, _) = GrantedEntry.Open(work.Root, "a.txt", make: false);
-        var (target, _) = GrantedEntry.Open(work.Root, "c.txt", make: false);
+        var (source, _) = GrantedEntry.Open(work.Root, "a.txt", makeFolders: false);
+        var (target, _) = GrantedEntry.Open(work.Root, "c.txt", makeFolders: false);
         using (source)
         using (target)
         {
@@ -236,7 +236,7 @@ public sealed class ChangingToolSpecs : IDisposable
             work.Context, "write_file", JsonSerializer.Serialize(new { path = ".anton/output/r.md", content = "of ours" }), default);
         Assert.Equal(("Wrote .anton/output/r.md (7 bytes).", false), Told(outcome));
         Assert.Equal("of ours", await File.ReadAllTextAsync(Path.Combine(work.Root, ".anton/output/r.md")));
-        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData("of ours"u8)), Assert.Single(outcome.Wrote).Sha256);
+        Assert.Equal(Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData("of ours"u8)), Assert.Single(outcome.WrittenFiles).Sha256);
     }
 
     [Fact]
@@ -249,7 +249,7 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.True(outcome.IsError);
         Assert.Contains("Refused by policy (no_rule)", outcome.Text, StringComparison.Ordinal);
         Assert.Equal("of another", await File.ReadAllTextAsync(Path.Combine(work.Root, ".anton/output/r.md")));
-        Assert.Empty(outcome.Wrote);
+        Assert.Empty(outcome.WrittenFiles);
     }
 
     CallSubject Subject(string tool, object input) => toolbox.Subject(work.Context, tool, JsonSerializer.Serialize(input));

@@ -151,7 +151,7 @@ public sealed class GrantedPathSpecs : IDisposable
         GrantedPath.Invalid => "invalid",
         GrantedPath.Outside => "outside",
         GrantedPath.Missing missing => $"missing {missing.Relative}",
-        GrantedPath.Found { Unreadable: null } found => $"found {found.Relative}",
+        GrantedPath.Found { WhyProtected: null } found => $"found {found.Relative}",
         GrantedPath.Found found => $"unreadable {found.Relative}",
         _ => "?",
     };

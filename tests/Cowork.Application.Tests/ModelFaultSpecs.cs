@@ -51,12 +51,12 @@ public sealed class ModelFaultSpecs
 
     [Theory]
     [InlineData(400, ": Nonsense.")]
-    [InlineData(401, ": it does not take the key")]
-    [InlineData(403, ": it does not take the key")]
+    [InlineData(401, ": it rejects the key")]
+    [InlineData(403, ": it rejects the key")]
     [InlineData(404, ": Nonsense.")]
     [InlineData(413, ": Nonsense.")]
     [InlineData(422, ": Nonsense.")]
-    [InlineData(307, ": it sends us elsewhere; configure that address")]
+    [InlineData(307, ": it redirects to another address; configure that address")]
     public async Task A_provider_that_will_never_is_asked_once(int status, string words)
     {
         await using var bench = new ModelHarness("anthropic");
@@ -253,7 +253,7 @@ public sealed class ModelFaultSpecs
     public async Task A_provider_that_stops_in_the_middle_is_given_up(int between, int whole, string words)
     {
         await using var bench = new ModelHarness(
-            "anthropic", s => s with { Timeouts = s.Timeouts with { Between = TimeSpan.FromMinutes(between), Whole = TimeSpan.FromMinutes(whole) } });
+            "anthropic", s => s with { Timeouts = s.Timeouts with { Idle = TimeSpan.FromMinutes(between), Total = TimeSpan.FromMinutes(whole) } });
         bench.Server.Then(async e =>
         {
             await e.Head();

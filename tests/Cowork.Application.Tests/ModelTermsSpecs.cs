@@ -27,26 +27,26 @@ public sealed class ModelTermsSpecs
         for (var attempt = 1; attempt < 10; attempt++)
         {
             var most = Math.Min(10, Math.Pow(2, attempt - 1));
-            Assert.InRange(retries.After(attempt, null, "run")!.Value.TotalSeconds, most / 2, most);
+            Assert.InRange(retries.DelayAfter(attempt, null, "run")!.Value.TotalSeconds, most / 2, most);
         }
-        Assert.Null(retries.After(10, null, "run"));
+        Assert.Null(retries.DelayAfter(10, null, "run"));
     }
 
     [Fact]
     public void A_wait_follows_from_its_seed_and_differs_from_run_to_run()
     {
         var retries = ModelRetries.Default;
-        Assert.Equal(retries.After(3, null, "a"), retries.After(3, null, "a"));
-        Assert.True(Enumerable.Range(0, 100).Select(i => retries.After(3, null, $"run {i}")).Distinct().Count() > 80);
+        Assert.Equal(retries.DelayAfter(3, null, "a"), retries.DelayAfter(3, null, "a"));
+        Assert.True(Enumerable.Range(0, 100).Select(i => retries.DelayAfter(3, null, $"run {i}")).Distinct().Count() > 80);
     }
 
     [Fact]
     public void The_provider_may_ask_for_more_and_not_for_too_much()
     {
         var retries = ModelRetries.Default;
-        Assert.Equal(TimeSpan.FromSeconds(20), retries.After(1, TimeSpan.FromSeconds(20), "a"));
-        Assert.InRange(retries.After(1, TimeSpan.Zero, "a")!.Value, TimeSpan.FromMilliseconds(250), TimeSpan.FromMilliseconds(500));
-        Assert.Null(retries.After(1, TimeSpan.FromSeconds(61), "a"));
+        Assert.Equal(TimeSpan.FromSeconds(20), retries.DelayAfter(1, TimeSpan.FromSeconds(20), "a"));
+        Assert.InRange(retries.DelayAfter(1, TimeSpan.Zero, "a")!.Value, TimeSpan.FromMilliseconds(250), TimeSpan.FromMilliseconds(500));
+        Assert.Null(retries.DelayAfter(1, TimeSpan.FromSeconds(61), "a"));
     }
 
     [Fact]

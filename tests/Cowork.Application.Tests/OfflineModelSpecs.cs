@@ -49,7 +49,7 @@ public sealed class OfflineModelSpecs : IDisposable
     public async Task After_the_tools_the_answer_is_a_short_account()
     {
         var answer = await Ask(AfterTools("/tool list_files", "a.txt\nb.txt"));
-        Assert.Equal($"The tool answered:\n- list_files {{}}: a.txt\nb.txt\n\n{OfflineModel.WhatThisIs}", answer.Text);
+        Assert.Equal($"The tool answered:\n- list_files {{}}: a.txt\nb.txt\n\n{OfflineModel.Disclaimer}", answer.Text);
 
         var bulky = await Ask(AfterTools("/tool list_files", [.. Enumerable.Range(0, 60).Select(_ => new string('x', 100_000))]));
         Assert.InRange(bulky.Text.Length, 1_000, 5_000);
@@ -123,7 +123,7 @@ public sealed class OfflineModelSpecs : IDisposable
             No file has: alaska.
 
             Looked through 1 text file: data/airports.csv.
-            {OfflineModel.WhatThisIs}
+            {OfflineModel.Disclaimer}
             """,
             answer);
     }
@@ -165,7 +165,7 @@ public sealed class OfflineModelSpecs : IDisposable
     [InlineData("")]
     public async Task It_says_when_it_found_nothing(string message) =>
         Assert.Equal(
-            $"I found nothing about this in the session's files, memories or earlier turns.\n\nThe session's folder holds no text file.\n{OfflineModel.WhatThisIs}",
+            $"I found nothing about this in the session's files, memories or earlier turns.\n\nThe session's folder holds no text file.\n{OfflineModel.Disclaimer}",
             (await Ask(message)).Text);
 
     [Fact]

@@ -22,29 +22,29 @@ public sealed class PolicyFileSpecs
         Assert.Equal(Policy.BuiltIn.Rules.Select(Words), shown.Rules.Select(Words));
 
         static string Words(PolicyRule r) =>
-            $"{r.Name} {r.Outcome} {r.Reason} {string.Join(',', r.Kinds)} {string.Join(',', r.Tools)} {string.Join(',', r.Paths)} {string.Join(',', r.Below)} {r.InsideGrants} {r.Unjudgeable}";
+            $"{r.Name} {r.Outcome} {r.Reason} {string.Join(',', r.Kinds)} {string.Join(',', r.Tools)} {string.Join(',', r.Paths)} {string.Join(',', r.Below)} {r.InsideGrants} {r.InvalidInput}";
     }
 
     [Theory]
     [InlineData("", "is an invalid start|contain any JSON")]
-    [InlineData("[]", "$: an object with rules is wanted.")]
-    [InlineData("{}", "$.rules: a list of rules is wanted.")]
+    [InlineData("[]", "$: it must be an object with rules.")]
+    [InlineData("{}", "$.rules: it must be a list of rules.")]
     [InlineData("""{"rules":[]}""", "$.rules: a policy without a rule allows nothing.")]
     [InlineData("""{"rules":[],"rule":[]}""", "$.rule: there is no such member")]
-    [InlineData("""{"rules":[{"outcome":"allow","reason":"x"}]}""", "$.rules[0].name: a text is wanted.")]
-    [InlineData("""{"rules":[{"name":"A b","outcome":"allow","reason":"x"}]}""", "$.rules[0].name: a name in snake_case")]
-    [InlineData("""{"rules":[{"name":"no_rule","outcome":"allow","reason":"x"}]}""", "$.rules[0].name: a name in snake_case")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"perhaps","reason":"x"}]}""", "$.rules[0].outcome: allow, confirm or deny is wanted.")]
+    [InlineData("""{"rules":[{"outcome":"allow","reason":"x"}]}""", "$.rules[0].name: it must be a text.")]
+    [InlineData("""{"rules":[{"name":"A b","outcome":"allow","reason":"x"}]}""", "$.rules[0].name: it must be a snake_case name")]
+    [InlineData("""{"rules":[{"name":"no_rule","outcome":"allow","reason":"x"}]}""", "$.rules[0].name: it must be a snake_case name")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"perhaps","reason":"x"}]}""", "$.rules[0].outcome: it must be allow, confirm or deny.")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","path":["b"]}]}""", "$.rules[0].path: there is no such member")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","paths":"b"}]}""", "$.rules[0].paths: a list of texts is wanted")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","paths":"b"}]}""", "$.rules[0].paths: it must be a list of texts")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","kinds":["write"]}]}""", "$.rules[0].kinds: there is no kind \"write\"")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","inside_grants":"yes"}]}""", "$.rules[0].inside_grants: true or false is wanted.")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["secrets/keys"]}]}""", "$.rules[0].paths: \"secrets/keys\" is no part of a path")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["/secrets"]}]}""", "$.rules[0].paths: \"/secrets\" is no part of a path")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":[".."]}]}""", "$.rules[0].paths: \"..\" is no part of a path")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["/etc"]}]}""", "$.rules[0].below: \"/etc\" is no folder")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["./drafts"]}]}""", "$.rules[0].below: \"./drafts\" is no folder")]
-    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["drafts","old/*"]}]}""", "$.rules[0].below: \"old/*\" is no folder")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","inside_grants":"yes"}]}""", "$.rules[0].inside_grants: it must be true or false.")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["secrets/keys"]}]}""", "$.rules[0].paths: \"secrets/keys\" is not one part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["/secrets"]}]}""", "$.rules[0].paths: \"/secrets\" is not one part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":[".."]}]}""", "$.rules[0].paths: \"..\" is not one part of a path")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["/etc"]}]}""", "$.rules[0].below: \"/etc\" is not a folder")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["./drafts"]}]}""", "$.rules[0].below: \"./drafts\" is not a folder")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","below":["drafts","old/*"]}]}""", "$.rules[0].below: \"old/*\" is not a folder")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x"},{"name":"a","outcome":"deny","reason":"x"}]}""", "$.rules: two rules are named a")]
     public void A_bad_file_is_refused_with_a_sentence(string json, string says)
     {

@@ -81,26 +81,26 @@ public sealed class PolicySpecs
     [InlineData(".env", "a.txt", "deny secret_path")]
     [InlineData("a.txt", "b.txt", "confirm move_inside")]
     public void Either_path_of_a_move_may_be_the_reason_to_deny_it(string from, string to, string expected) =>
-        Assert.Equal(expected, Word(Policy.BuiltIn.Judge("move_file", new("move", from) { To = to })));
+        Assert.Equal(expected, Word(Policy.BuiltIn.Judge("move_file", new("move", from) { Target = to })));
 
     [Fact]
     public void Both_paths_of_a_move_must_be_where_moving_is_allowed()
     {
         var policy = new Policy([new("tidy", PolicyOutcome.Allow, "Tidying up.") { Kinds = ["move"], Below = ["box"] }]);
-        Assert.Equal("allow tidy", Word(policy.Judge("move_file", new("move", "box/a") { To = "box/b" })));
-        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "box/a") { To = "b" })));
-        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "a") { To = "box/b" })));
+        Assert.Equal("allow tidy", Word(policy.Judge("move_file", new("move", "box/a") { Target = "box/b" })));
+        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "box/a") { Target = "b" })));
+        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "a") { Target = "box/b" })));
     }
 
     [Fact]
     public void What_was_approved_is_not_what_has_become_of_it()
     {
         var asked = new Granted("appr_x", "create_inside", "");
-        Assert.Null(Policy.BuiltIn.Again("write_file", new("create", "a.txt"), asked));
-        Assert.Null(Policy.BuiltIn.Again("write_file", new("create", ".anton/output/a.txt"), null));
-        Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.Again("write_file", new("overwrite", "a.txt"), asked)!.Text);
-        Assert.Contains("has changed since it was allowed (now create_inside)", Policy.BuiltIn.Again("write_file", new("create", "a.txt"), null)!.Text);
-        Assert.Contains("Refused by policy (secret_path)", Policy.BuiltIn.Again("write_file", new("create", ".env"), asked)!.Text);
+        Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", "a.txt"), asked));
+        Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", ".anton/output/a.txt"), null));
+        Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.JudgeAgain("write_file", new("overwrite", "a.txt"), asked)!.Text);
+        Assert.Contains("has changed since it was allowed (now create_inside)", Policy.BuiltIn.JudgeAgain("write_file", new("create", "a.txt"), null)!.Text);
+        Assert.Contains("Refused by policy (secret_path)", Policy.BuiltIn.JudgeAgain("write_file", new("create", ".env"), asked)!.Text);
     }
 
     static string Word(PolicyVerdict verdict) => $"{verdict.Outcome.ToString().ToLowerInvariant()} {verdict.Rule}";

@@ -39,7 +39,7 @@ public sealed class SessionNotesSpecs
     public void Directives_are_not_what_was_asked()
     {
         Assert.Equal("Asked: Look. Answered: Done.", SessionNotes.Turn("Look.\n/tool list_files\n/say Done.", "Done."));
-        Assert.Equal("Asked: use of list_files Answered: Done.", SessionNotes.Turn("/tool list_files", $"Done. {OfflineModel.WhatThisIs}"));
+        Assert.Equal("Asked: use of list_files Answered: Done.", SessionNotes.Turn("/tool list_files", $"Done. {OfflineModel.Disclaimer}"));
     }
 
     [Fact]

@@ -23,28 +23,28 @@ public sealed class TextSearchSpecs
 
     [Fact]
     public void Questions_leave_out_what_says_nothing() =>
-        Assert.Equal(["airport", "barrow", "alaska"], Stemmer.OfQuestion("Which airport is in Barrow, Alaska?"));
+        Assert.Equal(["airport", "barrow", "alaska"], Stemmer.QueryTerms("Which airport is in Barrow, Alaska?"));
 
     [Fact]
-    public void A_question_of_stop_words_only_keeps_them() => Assert.Equal(["who", "are", "you"], Stemmer.OfQuestion("Who are you?"));
+    public void A_question_of_stop_words_only_keeps_them() => Assert.Equal(["who", "are", "you"], Stemmer.QueryTerms("Who are you?"));
 
     [Fact]
     public void A_row_is_found_with_its_line_and_its_columns()
     {
         var found = TextSearch.Find([TextIndex.Of("airports.csv", Airports.Csv)], "Which airport is in Barrow, Alaska?", 3);
-        Assert.Equal("airports.csv:5", found.Hits[0].Passage.Place);
+        Assert.Equal("airports.csv:5", found.Hits[0].Passage.Location);
         Assert.Equal(
             "iata=BRW, name=Wiley Post Will Rogers Memorial, city=Barrow, state=AK, country=USA, latitude=71.2854475, longitude=-156.7660019",
             found.Hits[0].Passage.Text);
-        Assert.Equal(["alaska"], found.Unknown);
+        Assert.Equal(["alaska"], found.UnknownTerms);
     }
 
     [Fact]
     public void Words_for_the_table_itself_do_not_lead_to_the_rows_that_happen_to_say_them()
     {
         var table = TextIndex.Of("airports.csv", "name,city\nCounty Airport,Elsewhere\nWiley Post,Barrow\nMeigs,Chicago\nMidway,Chicago\n");
-        Assert.Equal("airports.csv:3", TextSearch.Find([table], "Which airport is in the city of Barrow?", 1).Hits[0].Passage.Place);
-        Assert.Equal("airports.csv:2", TextSearch.Find([table], "airport", 1).Hits[0].Passage.Place);
+        Assert.Equal("airports.csv:3", TextSearch.Find([table], "Which airport is in the city of Barrow?", 1).Hits[0].Passage.Location);
+        Assert.Equal("airports.csv:2", TextSearch.Find([table], "airport", 1).Hits[0].Passage.Location);
     }
 
     [Fact]
@@ -108,7 +108,7 @@ public sealed class TextSearchSpecs
         var found = TextSearch.Find(
             [TextIndex.Of("a.md", "Invoices are due in thirty days."), TextIndex.Of("b.md", "Invoices invoices invoices invoices."), TextIndex.Of("c.md", "Something else.")],
             "When are invoices due?", 5);
-        Assert.Equal(["a.md:1", "b.md:1"], found.Hits.Select(h => h.Passage.Place));
+        Assert.Equal(["a.md:1", "b.md:1"], found.Hits.Select(h => h.Passage.Location));
         Assert.Equal(1, found.Hits[0].Coverage, 6);
     }
 

@@ -34,7 +34,7 @@ public sealed class ModelSpecs
         var model = settings.Models[1];
         Assert.Equal(("anthropic", "claude-x", "sk-ant-1", 4000), (model.Provider, model.Model, model.Key, model.MaxOutputTokens));
         Assert.Equal(new ModelPrice(3, 15, 0.3m), model.Price);
-        Assert.Equal((2, TimeSpan.FromSeconds(30)), (model.Retries.Attempts, model.Timeouts.Between));
+        Assert.Equal((2, TimeSpan.FromSeconds(30)), (model.Retries.Attempts, model.Timeouts.Idle));
         Assert.Equal(
             ["flag true", "metadata {\"user_id\":\"u\"}", "stop_sequences [\"END\"]", "temperature 0.2"], model.Request.Select(r => $"{r.Key} {r.Value.GetRawText()}"));
         Assert.False(settings.Models[0].IsReady);

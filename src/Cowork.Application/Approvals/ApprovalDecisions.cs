@@ -5,12 +5,12 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Puts a person's decision on an approval into its run, which goes on because of it.</summary>
+/// <summary>Records a person's decision on an approval in its run and resumes the run.</summary>
 /// <param name="Run">Key of the run.</param>
 public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, RequestKey? Header) : ICommand
 {
     /// <summary>
-    /// Makes what the request is answered with, kept for who sends it again; it is given the time of the decision, null when the same one had been taken before.
+    /// Makes the answer that the idempotency key stores, from the time of the decision; null: the same decision was recorded before.
     /// </summary>
     [JsonIgnore]
     public Func<DateTimeOffset?, ValueTask<StoredAnswer>>? Answer { get; init; }
@@ -21,18 +21,18 @@ public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutco
         var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(ApprovalId, Outcome, By, Note, work.Now));
         var isDecided = !ReferenceEquals(before, await work.State(Domain.Run.Aggregate, Run));
         var stored = refused is null && Answer is not null ? await Answer(isDecided ? work.Now : null) : null;
-        // A key that was used before speaks first, whatever became of the approval since.
+        // A used key answers first, whatever has happened to the approval since.
         return Header is null ? refused : await Header.Claim(work, null, stored) ?? refused;
     }
 }
 
-/// <summary>Takes decisions on approvals. The first one holds, and lets the run go on, on whatever node.</summary>
+/// <summary>Records decisions on approvals. The first decision is final and resumes the run, on any node.</summary>
 public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries queries, ApprovalOptions options)
 {
-    /// <summary>Decides, or answers why not: nobody asks, it was decided otherwise, it expired, or it is for somebody else to decide.</summary>
+    /// <summary>Records a decision. Refused: the approval is unknown, was decided otherwise, has expired, or the caller may not decide.</summary>
     /// <param name="approval">Key of the approval.</param>
-    /// <param name="note">Storable, at most <see cref="Limits.NoteCharsMax"/> characters.</param>
-    /// <param name="header">Claimed together with the decision.</param>
+    /// <param name="note">Storable text of at most <see cref="Limits.NoteCharsMax"/> characters.</param>
+    /// <param name="header">The idempotency key that the same commit claims.</param>
     /// <param name="answer">See <see cref="DecideApproval.Answer"/>.</param>
     public async Task<Refusal?> Decide(
         string org, Origin by, string approval, bool approved, string? note, RequestKey? header, Func<DateTimeOffset?, ValueTask<StoredAnswer>>? answer,
@@ -44,14 +44,14 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
         }
         if (options.FourEyes && place.RequestedBy == by.Actor)
         {
-            return new Refusal("four_eyes", 403, "Somebody else than who sent the turn has to decide.");
+            return new Refusal("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must.");
         }
         var outcome = approved ? ApprovalOutcome.Approved : ApprovalOutcome.Rejected;
         return await commands.Execute(
             org, by, new DecideApproval(place.Run, $"appr_{approval}", outcome, by.Actor, note, header) { Answer = answer }, ct);
     }
 
-    /// <summary>Puts the decision into the run, and has the run driven on if it is one.</summary>
+    /// <summary>Records the decision in the run. A new decision starts the run's job.</summary>
     internal static async ValueTask<Refusal?> Record(UnitOfWork work, string run, RunCommand.DecideApproval decision)
     {
         var before = await work.State(Run.Aggregate, run);
@@ -61,7 +61,7 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
         }
         if (!ReferenceEquals(before, await work.State(Run.Aggregate, run)))
         {
-            ApprovalExpiry.CallOff(work, before);
+            ApprovalExpiry.CancelExpiry(work, before);
             work.Start(new Job(Run.Aggregate.Name, run));
         }
         return null;

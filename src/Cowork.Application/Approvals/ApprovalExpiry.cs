@@ -3,7 +3,7 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Ends the waiting for a decision that nobody took. Late, early or once more it does no harm.</summary>
+/// <summary>Expires an approval without a decision. A late, early or repeated job is harmless.</summary>
 public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries, TimeProvider clock) : IJobHandler
 {
     /// <summary>The job's key is the approval's.</summary>
@@ -13,16 +13,16 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
 
     static readonly Origin System = new(Actor);
 
-    static readonly TimeSpan LookAgainAfter = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan RetryAfter = TimeSpan.FromSeconds(1);
 
     public string Kind => JobKind;
 
-    /// <summary>What a run waited for is decided: nobody needs to see to it any more.</summary>
-    internal static void CallOff(UnitOfWork work, Run before)
+    /// <summary>Cancels the expiry job of a run's pending approval, which was decided.</summary>
+    internal static void CancelExpiry(UnitOfWork work, Run before)
     {
-        if (before is Domain.Run.Suspended { Pending: { } asked })
+        if (before is Domain.Run.Suspended { Pending: { } pending })
         {
-            work.Cancel(JobKind, Ids.Key(asked.ApprovalId, "appr")!);
+            work.Cancel(JobKind, Ids.Key(pending.ApprovalId, "appr")!);
         }
     }
 
@@ -44,10 +44,10 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
                 {
                     return decided;
                 }
-                if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } asked } && asked.ApprovalId == expire.ApprovalId)
+                if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } pending } && pending.ApprovalId == expire.ApprovalId)
                 {
-                    early = asked.ExpiresAt - work.Now;
-                    work.Start(new Job(JobKind, claim.Key, asked.ExpiresAt));
+                    early = pending.ExpiresAt - work.Now;
+                    work.Start(new Job(JobKind, claim.Key, pending.ExpiresAt));
                     return null;
                 }
                 work.Finish(claim);
@@ -57,8 +57,8 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
             ct, patient: true);
         if (early > TimeSpan.Zero)
         {
-            // This host's clock is behind the one that the job was due by, so that it is due again at once.
-            await Task.Delay(early < LookAgainAfter ? early : LookAgainAfter, clock, ct);
+            // This host's clock is behind the clock that made the job due, so the job would be due again at once.
+            await Task.Delay(early < RetryAfter ? early : RetryAfter, clock, ct);
         }
         return finished;
     }

@@ -66,7 +66,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
         catch (Exception e)
         {
-            span.Failed(e.GetType().Name);
+            span.SetError(e.GetType().Name);
             throw;
         }
     }
@@ -243,7 +243,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
         catch (Exception e)
         {
-            span.Failed(e.GetType().Name);
+            span.SetError(e.GetType().Name);
             throw;
         }
         finally

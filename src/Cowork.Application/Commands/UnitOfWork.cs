@@ -115,7 +115,7 @@ public sealed class UnitOfWork
         {
             if (draft.Before is Run)
             {
-                Spans.LinkTo(draft.Stream.Began, by);
+                Spans.LinkToRun(draft.Stream.Began, by);
             }
             var models = commands.ModelsOf(draft.Aggregate);
             var (version, hash, rows) = (draft.Expected, draft.Stream.Hash, draft.Stream.Rows);
@@ -163,7 +163,7 @@ public sealed class UnitOfWork
             Measures.Events.Add(draft.Fresh.Count);
             foreach (var e in draft.Fresh.OfType<RunEvent>())
             {
-                Measures.Happened(e, (Run)draft.Before, draft.Stream.Began!);
+                Measures.RunEventAppended(e, (Run)draft.Before, draft.Stream.Began!);
             }
         }
     }

@@ -69,7 +69,7 @@ public sealed partial class RunNotes(
         var (notes, answer) = await Ask(created, turn, ct);
         if (notes.Failure is { } failure)
         {
-            span.Failed(failure.Code);
+            span.SetError(failure.Code);
         }
         var write = new WriteNotes(
             session, claim.Key, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
@@ -113,23 +113,23 @@ public sealed partial class RunNotes(
         var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
         for (var attempt = 1; ; attempt++)
         {
-            using var call = ModelCall.Begin(model, name, run.RunId, run.SessionId, clock);
+            using var call = ModelCall.Start(model, name, run.RunId, run.SessionId, clock);
             try
             {
                 var response = await model.GetStreamingResponseAsync(messages, new() { ModelId = name }, ct).ToChatResponseAsync(ct);
                 var (input, output, cached) = (response.Usage?.InputTokenCount ?? 0, response.Usage?.OutputTokenCount ?? 0, response.Usage?.CachedInputTokenCount ?? 0);
                 notes = notes with { InputTokens = input, OutputTokens = output, CostMicroUsd = terms.Price?.CostMicroUsd(input, output, cached) };
-                call?.Answered(response.ModelId ?? name, (response.FinishReason ?? ChatFinishReason.Stop).Value, input, output, notes.CostMicroUsd);
+                call?.Complete(response.ModelId ?? name, (response.FinishReason ?? ChatFinishReason.Stop).Value, input, output, notes.CostMicroUsd);
                 return NotesAnswer.Read(response.Text) is { } answer
                     ? (notes, answer)
                     : (notes with { Failure = new(Invalid, "The model's answer is not the JSON object that it was asked for.") }, null);
             }
             catch (ModelException e)
             {
-                call?.Failed(e.Code);
+                call?.Fail(e.Code);
                 // The provider's words may hold pieces of what it was shown; they stand in the event, beside the memory itself.
                 LogNoAnswer(logger, run.RunId, name, e.Code, e.InnerException?.GetType().Name);
-                if (!e.CanRetry || terms.Retries.After(attempt, e.RetryAfter, $"{run.RunId}:notes") is not { } wait)
+                if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.RunId}:notes") is not { } wait)
                 {
                     return (notes with { Failure = new(e.Code, RunRecorder.ErrorText(e.Message)) }, null);
                 }
@@ -137,7 +137,7 @@ public sealed partial class RunNotes(
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
             {
-                call?.Failed(ModelException.Failed);
+                call?.Fail(ModelException.Failed);
                 LogFailed(logger, e, run.RunId, name);
                 return (notes with { Failure = new(ModelException.Failed, RunRecorder.ErrorText(e.Message)) }, null);
             }
@@ -146,11 +146,11 @@ public sealed partial class RunNotes(
 
     static string Shown(FinishedTurn turn)
     {
-        var text = new System.Text.StringBuilder("# Asked\n").Append(FileText.Cut(turn.Message, TextChars));
+        var text = new System.Text.StringBuilder("# Asked\n").Append(FileText.Truncate(turn.Message, TextChars));
         var left = ResultsChars;
         foreach (var result in turn.Results)
         {
-            var part = $"\n\n# {(result.IsError ? "Failed" : "Found")} by {result.Tool}\n{FileText.Cut(result.Text, ResultChars)}";
+            var part = $"\n\n# {(result.IsError ? "Failed" : "Found")} by {result.Tool}\n{FileText.Truncate(result.Text, ResultChars)}";
             if (part.Length > left)
             {
                 break;
@@ -158,7 +158,7 @@ public sealed partial class RunNotes(
             left -= part.Length;
             text.Append(part);
         }
-        return text.Append("\n\n# Answered\n").Append(FileText.Cut(turn.Reply, TextChars)).ToString();
+        return text.Append("\n\n# Answered\n").Append(FileText.Truncate(turn.Reply, TextChars)).ToString();
     }
 
     sealed record FinishedTurn(string Message, string Reply, IReadOnlyList<ToolFinding> Results);
@@ -191,7 +191,7 @@ public sealed record NotesAnswer(string Summary, string? Learning)
             var learning = json.RootElement.TryGetProperty("learning", out var given) && given.ValueKind != JsonValueKind.Null ? given.GetString() : null;
             var summary = FileText.OneLine(json.RootElement.GetProperty("summary").GetString() ?? "");
             return string.IsNullOrWhiteSpace(summary) ? null
-                : new(summary, string.IsNullOrWhiteSpace(learning) ? null : FileText.Cut(learning.Trim(), SessionNotes.LearningChars));
+                : new(summary, string.IsNullOrWhiteSpace(learning) ? null : FileText.Truncate(learning.Trim(), SessionNotes.LearningChars));
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or KeyNotFoundException)
         {

@@ -29,7 +29,7 @@ public static partial class SessionNotes
     public static string Summary(string? previous, string turn)
     {
         var turns = (previous ?? "").Split('\n').Where(l => l.Length > 0).ToList();
-        turns.Add(FileText.Cut(FileText.OneLine(turn), TurnChars));
+        turns.Add(FileText.Truncate(FileText.OneLine(turn), TurnChars));
         while (turns.Sum(t => t.Length + 1) - 1 > SummaryChars)
         {
             turns.RemoveAt(0);
@@ -81,7 +81,7 @@ public static partial class SessionNotes
             : message;
     }
 
-    static string Short(string text, int chars) => FileText.Cut(FileText.OneLine(text.Replace(OfflineModel.WhatThisIs, "", StringComparison.Ordinal)), chars);
+    static string Short(string text, int chars) => FileText.Truncate(FileText.OneLine(text.Replace(OfflineModel.Disclaimer, "", StringComparison.Ordinal)), chars);
 
     [GeneratedRegex(@"^(- )?(?!\d+:)([^\s:]+|[^:]*[./][^:]*):\d+(-\d+)?: \S|\((?!\d+:)[^\s:()]+:\d+[,)]")]
     private static partial Regex Sourced();

@@ -1,10 +1,10 @@
 namespace Cowork.Application.Models;
 
-/// <summary>A model's answer as bytes: with an end to its patience, and to its length.</summary>
-/// <param name="arrived">Called with every piece.</param>
-sealed class AnswerStream(Stream bytes, Action arrived) : Stream
+/// <summary>The bytes of a model's answer, with a limit to its length.</summary>
+/// <param name="onRead">Called after each read.</param>
+sealed class AnswerStream(Stream bytes, Action onRead) : Stream
 {
-    /// <summary>More than any model says; a server that never stops must not fill the memory.</summary>
+    /// <summary>More than any model answers. A server that never stops must not fill the memory.</summary>
     public const int BytesMax = 32 * 1024 * 1024;
 
     long total;
@@ -26,7 +26,7 @@ sealed class AnswerStream(Stream bytes, Action arrived) : Stream
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         var count = await bytes.ReadAsync(buffer, cancellationToken);
-        arrived();
+        onRead();
         total += count;
         return total <= BytesMax ? count : throw new ModelException(ModelException.Failed, $"The model's answer is longer than {BytesMax} bytes.");
     }
@@ -34,7 +34,7 @@ sealed class AnswerStream(Stream bytes, Action arrived) : Stream
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
         ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("An answer is awaited.");
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("Use ReadAsync.");
 
     public override void Flush()
     {

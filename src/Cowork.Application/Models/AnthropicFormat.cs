@@ -4,17 +4,17 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
 
-/// <summary>The messages of Anthropic.</summary>
+/// <summary>Anthropic's Messages API.</summary>
 sealed class AnthropicFormat : IWireFormat
 {
     const string Version = "2023-06-01";
 
-    /// <summary>The format wants a limit; this one is not in the way of an agent's answers, and every current model takes it.</summary>
-    const int MaxTokens = 8_192;
+    /// <summary>The format requires a limit. This one suffices for an agent's answers, and every current model accepts it.</summary>
+    const int DefaultMaxTokens = 8_192;
 
-    public Uri Home { get; } = new("https://api.anthropic.com");
+    public Uri DefaultBaseUrl { get; } = new("https://api.anthropic.com");
 
-    public Uri Address(Uri baseUrl)
+    public Uri Endpoint(Uri baseUrl)
     {
         var path = baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/');
         return new($"{path}{(path.EndsWith("/v1", StringComparison.Ordinal) ? "" : "/v1")}/messages{baseUrl.Query}");
@@ -32,10 +32,10 @@ sealed class AnthropicFormat : IWireFormat
     public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
     {
         var all = messages.ToList();
-        var configured = WireJson.Begin(json, settings, "system");
+        var configured = WireJson.BeginRequest(json, settings, "system");
         if (!configured.Contains("max_tokens"))
         {
-            json.WriteNumber("max_tokens", settings.MaxOutputTokens ?? MaxTokens);
+            json.WriteNumber("max_tokens", settings.MaxOutputTokens ?? DefaultMaxTokens);
         }
         var system = string.Join("\n\n", all.Where(m => m.Role == ChatRole.System).Select(m => m.Text));
         if (system.Length > 0)
@@ -55,9 +55,9 @@ sealed class AnthropicFormat : IWireFormat
         json.WriteEndObject();
     }
 
-    public WireAnswer Begin() => new Answer();
+    public WireAnswer NewAnswer() => new Answer();
 
-    /// <summary>User and assistant take turns, so neighbours of one role become one message; the results of tools are the user's.</summary>
+    /// <summary>User and assistant messages alternate, so adjacent messages of one role become one. Tool results belong to the user.</summary>
     static void WriteMessages(Utf8JsonWriter json, List<ChatMessage> all)
     {
         string? open = null;
@@ -66,7 +66,7 @@ sealed class AnthropicFormat : IWireFormat
             var role = message.Role == ChatRole.Assistant ? "assistant" : "user";
             foreach (var content in message.Contents)
             {
-                // Text without a visible character is refused.
+                // The provider refuses text without a visible character.
                 if (content is not (FunctionCallContent or FunctionResultContent) && (content is not TextContent text || string.IsNullOrWhiteSpace(text.Text)))
                 {
                     continue;
@@ -105,9 +105,9 @@ sealed class AnthropicFormat : IWireFormat
             case FunctionCallContent call:
                 json.WriteString("type", "tool_use");
                 json.WriteString("id", call.CallId);
-                json.WriteString("name", WireJson.Name(call.Name));
+                json.WriteString("name", WireJson.ToolName(call.Name));
                 json.WritePropertyName("input");
-                json.WriteRawValue(WireJson.Arguments(call));
+                json.WriteRawValue(WireJson.ArgumentsObject(call));
                 break;
             case FunctionResultContent result:
                 json.WriteString("type", "tool_result");
@@ -121,10 +121,10 @@ sealed class AnthropicFormat : IWireFormat
     sealed class Answer : WireAnswer
     {
         long input;
-        long written;
-        long read;
+        long cacheWrites;
+        long cacheReads;
 
-        public override string? Take(string eventType, string data)
+        public override string? Read(string eventType, string data)
         {
             var e = Parse(data);
             switch (e.Member("type").Text() ?? eventType)
@@ -132,14 +132,14 @@ sealed class AnthropicFormat : IWireFormat
                 case "message_start":
                     var message = e.Member("message");
                     ModelId ??= message.Member("model").Text();
-                    TakeUsage(message.Member("usage"));
+                    ReadUsage(message.Member("usage"));
                     return null;
                 case "content_block_start":
-                    return TakeStart(Index(e), e.Member("content_block"));
+                    return ReadBlockStart(Index(e), e.Member("content_block"));
                 case "content_block_delta":
-                    return TakeDelta(Index(e), e.Member("delta"));
+                    return ReadDelta(Index(e), e.Member("delta"));
                 case "message_delta":
-                    TakeUsage(e.Member("usage"));
+                    ReadUsage(e.Member("usage"));
                     if (e.Member("delta").Member("stop_reason").Text() is { } reason && !string.IsNullOrWhiteSpace(reason))
                     {
                         FinishReason = new(reason switch
@@ -156,58 +156,58 @@ sealed class AnthropicFormat : IWireFormat
                     IsDone = true;
                     return null;
                 case "error":
-                    throw HttpModel.SaidItself(e.Member("error"));
+                    throw HttpModel.StreamError(e.Member("error"));
                 default:
-                    // A ping, or something newer than this.
+                    // A ping, or an event that this version does not know.
                     return null;
             }
         }
 
-        static long Index(JsonElement e) => e.Member("index").Count() ?? 0;
+        static long Index(JsonElement e) => e.Member("index").TokenCount() ?? 0;
 
-        string? TakeStart(long index, JsonElement block)
+        string? ReadBlockStart(long index, JsonElement block)
         {
             switch (block.Member("type").Text())
             {
                 case "text":
                     return block.Member("text").Text();
                 case "tool_use":
-                    var call = Call(index);
+                    var call = GetOrAddCall(index);
                     call.Id = block.Member("id").Text();
                     call.Name = block.Member("name").Text() ?? "";
-                    call.Otherwise = block.Member("input").TextOrJson() ?? "{}";
+                    call.DefaultArguments = block.Member("input").TextOrJson() ?? "{}";
                     return null;
                 default:
                     return null;
             }
         }
 
-        string? TakeDelta(long index, JsonElement delta)
+        string? ReadDelta(long index, JsonElement delta)
         {
             switch (delta.Member("type").Text())
             {
                 case "text_delta":
                     return delta.Member("text").Text();
                 case "input_json_delta":
-                    Begun(index)?.Append(delta.Member("partial_json").Text());
+                    FindCall(index)?.Append(delta.Member("partial_json").Text());
                     return null;
                 default:
                     return null;
             }
         }
 
-        /// <summary>Counts may come twice, the second time whole. What was written into and read from the cache is counted beside the input.</summary>
-        void TakeUsage(JsonElement usage)
+        /// <summary>Usage may come twice, the second time complete. Tokens written to and read from the cache are not part of the input count.</summary>
+        void ReadUsage(JsonElement usage)
         {
             if (usage.ValueKind != JsonValueKind.Object)
             {
                 return;
             }
-            input = usage.Member("input_tokens").Count() ?? input;
-            written = usage.Member("cache_creation_input_tokens").Count() ?? written;
-            read = usage.Member("cache_read_input_tokens").Count() ?? read;
-            (InputTokens, CachedTokens) = (input + written + read, read);
-            OutputTokens = usage.Member("output_tokens").Count() ?? OutputTokens;
+            input = usage.Member("input_tokens").TokenCount() ?? input;
+            cacheWrites = usage.Member("cache_creation_input_tokens").TokenCount() ?? cacheWrites;
+            cacheReads = usage.Member("cache_read_input_tokens").TokenCount() ?? cacheReads;
+            (InputTokens, CachedTokens) = (input + cacheWrites + cacheReads, cacheReads);
+            OutputTokens = usage.Member("output_tokens").TokenCount() ?? OutputTokens;
         }
     }
 }

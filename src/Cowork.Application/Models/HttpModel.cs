@@ -12,20 +12,20 @@ using Microsoft.Extensions.AI;
 namespace Cowork.Application.Models;
 
 /// <summary>
-/// A model behind HTTP. One call is one request: asking again is the caller's affair, who knows what was shown of the answer. Text comes as it
-/// streams; what the model asks for, and what it used, comes with the last update, so that a broken answer asks for nothing.
+/// A model behind HTTP. One call is one request; the caller retries, because it knows which part of the answer it has shown. Text arrives as it streams. Tool
+/// calls and token usage arrive with the last update, so that a broken answer calls no tool.
 /// </summary>
-/// <exception cref="ModelException">Whatever went wrong on the way, but for the caller's own cancelling.</exception>
+/// <exception cref="ModelException">The request failed for any reason except the caller's cancellation.</exception>
 sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageInvoker http, TimeProvider clock) : IChatClient
 {
-    /// <summary>What is read of a refusal, and what of its words is kept.</summary>
+    /// <summary>Bytes of an error response that are read, and characters of its message that are kept.</summary>
     const int RefusalBytesMax = 16 * 1024;
     const int ReasonCharsMax = 300;
 
-    static readonly JsonWriterOptions Writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     readonly ModelTerms terms = new(settings.Price, settings.MaxOutputTokens, settings.Retries);
-    readonly ChatClientMetadata metadata = new(settings.Provider, settings.BaseUrl ?? format.Home, settings.Model);
+    readonly ChatClientMetadata metadata = new(settings.Provider, settings.BaseUrl ?? format.DefaultBaseUrl, settings.Model);
 
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
@@ -37,21 +37,21 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             throw new ModelException(ModelException.Refused, $"The model \"{settings.Name}\" has no key.");
         }
-        using var patience = new ModelDeadline(settings.Timeouts, clock, cancellationToken);
-        using var request = Request(messages, options);
-        using var response = await Send(request, patience);
-        patience.Renew();
-        await using var bytes = new AnswerStream(await response.Content.ReadAsStreamAsync(patience.Token), patience.Renew);
-        await using var events = SseParser.Create(bytes).EnumerateAsync(patience.Token).GetAsyncEnumerator(patience.Token);
-        var answer = format.Begin();
-        while (!answer.IsDone && await Next(events, answer, patience))
+        using var deadline = new ModelDeadline(settings.Timeouts, clock, cancellationToken);
+        using var request = NewRequest(messages, options);
+        using var response = await Send(request, deadline);
+        deadline.Renew();
+        await using var bytes = new AnswerStream(await response.Content.ReadAsStreamAsync(deadline.Token), deadline.Renew);
+        await using var events = SseParser.Create(bytes).EnumerateAsync(deadline.Token).GetAsyncEnumerator(deadline.Token);
+        var answer = format.NewAnswer();
+        while (!answer.IsDone && await MoveNext(events, answer, deadline))
         {
-            if (Take(answer, events.Current) is { Length: > 0 } text)
+            if (ReadEvent(answer, events.Current) is { Length: > 0 } text)
             {
                 yield return new(ChatRole.Assistant, text) { ModelId = answer.ModelId };
             }
         }
-        yield return answer.End();
+        yield return answer.ToUpdate();
     }
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
@@ -63,22 +63,22 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     public void Dispose() => http.Dispose();
 
-    /// <summary>A model with connections of its own.</summary>
-    public static HttpModel Over(IWireFormat format, ModelSettings settings, TimeProvider clock) => new(format, settings, new(new SocketsHttpHandler
+    /// <summary>A model with its own connection pool.</summary>
+    public static HttpModel Create(IWireFormat format, ModelSettings settings, TimeProvider clock) => new(format, settings, new(new SocketsHttpHandler
     {
-        // A redirect would carry the key to whom it was not given for.
+        // A redirect would send the key to another server.
         AllowAutoRedirect = false,
         UseCookies = false,
-        // The ids of our traces are nothing to the provider.
+        // The provider must not see the ids of our traces.
         ActivityHeadersPropagator = null,
         PooledConnectionLifetime = TimeSpan.FromMinutes(5),
-        // An answer that nobody wants any more is not read to its end: the provider hears at once that it can stop.
+        // Closes the connection of a cancelled answer at once, so that the provider stops.
         MaxResponseDrainSize = 0,
         ConnectCallback = (context, ct) => Connect(context.DnsEndPoint, settings.Timeouts.Connect, clock, ct),
     }), clock);
 
-    /// <summary>What a provider reports in the middle of its answer.</summary>
-    public static ModelException SaidItself(JsonElement error)
+    /// <summary>The exception for an error event in the middle of an answer.</summary>
+    public static ModelException StreamError(JsonElement error)
     {
         var kind = error.Member("type").Text() ?? error.Member("code").TextOrJson() ?? "";
         var refused = kind is "invalid_request_error" or "authentication_error" or "permission_error" or "not_found_error" or "request_too_large"
@@ -89,20 +89,20 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             $"The model broke off its answer: {error.Member("message").Text() ?? error.Text() ?? kind}");
     }
 
-    static async ValueTask<Stream> Connect(DnsEndPoint to, TimeSpan within, TimeProvider clock, CancellationToken ct)
+    static async ValueTask<Stream> Connect(DnsEndPoint endpoint, TimeSpan limit, TimeProvider clock, CancellationToken ct)
     {
-        using var late = new CancellationTokenSource(within, clock);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(ct, late.Token);
+        using var timeout = new CancellationTokenSource(limit, clock);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(ct, timeout.Token);
         var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         try
         {
-            await socket.ConnectAsync(to, either.Token);
+            await socket.ConnectAsync(endpoint, linked.Token);
             return new NetworkStream(socket, ownsSocket: true);
         }
-        catch (OperationCanceledException) when (late.IsCancellationRequested && !ct.IsCancellationRequested)
+        catch (OperationCanceledException) when (timeout.IsCancellationRequested && !ct.IsCancellationRequested)
         {
             socket.Dispose();
-            throw new TimeoutException($"no connection within {within}");
+            throw new TimeoutException($"no connection within {limit}");
         }
         catch
         {
@@ -111,14 +111,14 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
     }
 
-    HttpRequestMessage Request(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    HttpRequestMessage NewRequest(IEnumerable<ChatMessage> messages, ChatOptions? options)
     {
         var json = new ArrayBufferWriter<byte>(16 * 1024);
-        using (var writer = new Utf8JsonWriter(json, Writing))
+        using (var writer = new Utf8JsonWriter(json, WriterOptions))
         {
             format.WriteRequest(writer, settings, messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
         }
-        var request = new HttpRequestMessage(HttpMethod.Post, format.Address(settings.BaseUrl ?? format.Home))
+        var request = new HttpRequestMessage(HttpMethod.Post, format.Endpoint(settings.BaseUrl ?? format.DefaultBaseUrl))
         {
             Content = new ReadOnlyMemoryContent(json.WrittenMemory),
             Version = HttpVersion.Version20,
@@ -131,26 +131,26 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         return request;
     }
 
-    async Task<HttpResponseMessage> Send(HttpRequestMessage request, ModelDeadline patience)
+    async Task<HttpResponseMessage> Send(HttpRequestMessage request, ModelDeadline deadline)
     {
         HttpResponseMessage response;
         try
         {
-            response = await http.SendAsync(request, patience.Token);
+            response = await http.SendAsync(request, deadline.Token);
         }
-        catch (OperationCanceledException e) when (patience.Over(e) is { } over)
+        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
         {
-            throw over;
+            throw timedOut;
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            throw new ModelException(ModelException.Unavailable, Clean($"The model \"{settings.Name}\" cannot be reached: {e.Message}"), e);
+            throw new ModelException(ModelException.Unavailable, Redact($"The model \"{settings.Name}\" cannot be reached: {e.Message}"), e);
         }
         try
         {
             if (response.StatusCode != HttpStatusCode.OK)
             {
-                throw await Refusal(response, patience);
+                throw await ReadRefusal(response, deadline);
             }
             if (response.Content.Headers.ContentType?.MediaType is "text/html" or "application/json")
             {
@@ -166,96 +166,96 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
     }
 
-    async Task<ModelException> Refusal(HttpResponseMessage response, ModelDeadline patience)
+    async Task<ModelException> ReadRefusal(HttpResponseMessage response, ModelDeadline deadline)
     {
         var status = (int)response.StatusCode;
-        var (reason, kind) = await Reason(response, patience);
-        // An account without money gets 429, too; waiting does not fill it.
+        var (reason, kind) = await ReadReason(response, deadline);
+        // An account without credit also gets 429, and waiting does not help.
         var mayRetry = status is 408 or 409 or 425 or 429 or >= 500 && kind != "insufficient_quota";
-        var words = status switch
+        var detail = status switch
         {
-            // What the provider says here holds parts of the key.
-            401 or 403 => settings.Key is null ? ": it wants a key" : ": it does not take the key",
-            >= 300 and < 400 => ": it sends us elsewhere; configure that address",
+            // The provider's own message contains parts of the key.
+            401 or 403 => settings.Key is null ? ": it requires a key" : ": it rejects the key",
+            >= 300 and < 400 => ": it redirects to another address; configure that address",
             _ => reason.Length > 0 ? $": {reason}" : "",
         };
-        return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, $"The model \"{settings.Name}\" answered {status}{words}")
+        return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, $"The model \"{settings.Name}\" answered {status}{detail}")
         {
-            RetryAfter = mayRetry ? Wanted(response.Headers.RetryAfter) : null,
+            RetryAfter = mayRetry ? RetryDelay(response.Headers.RetryAfter) : null,
         };
     }
 
-    TimeSpan? Wanted(RetryConditionHeaderValue? header)
+    TimeSpan? RetryDelay(RetryConditionHeaderValue? header)
     {
-        var wait = header?.Delta ?? header?.Date - clock.GetUtcNow();
-        return wait < TimeSpan.Zero ? TimeSpan.Zero : wait;
+        var delay = header?.Delta ?? header?.Date - clock.GetUtcNow();
+        return delay < TimeSpan.Zero ? TimeSpan.Zero : delay;
     }
 
-    async Task<(string Reason, string? Kind)> Reason(HttpResponseMessage response, ModelDeadline patience)
+    async Task<(string Reason, string? Kind)> ReadReason(HttpResponseMessage response, ModelDeadline deadline)
     {
         try
         {
             var buffer = new byte[RefusalBytesMax];
-            await using var body = await response.Content.ReadAsStreamAsync(patience.Token);
-            var length = await body.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, patience.Token);
+            await using var body = await response.Content.ReadAsStreamAsync(deadline.Token);
+            var length = await body.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, deadline.Token);
             var json = JsonElement.Parse(buffer.AsSpan(0, length));
             var error = json.Member("error");
-            var words = error.Member("message").Text() ?? error.Text() ?? json.Member("message").Text() ?? json.Member("detail").Text() ?? "";
-            return (Clean(words), error.Member("code").Text() ?? error.Member("type").Text());
+            var message = error.Member("message").Text() ?? error.Text() ?? json.Member("message").Text() ?? json.Member("detail").Text() ?? "";
+            return (Redact(message), error.Member("code").Text() ?? error.Member("type").Text());
         }
-        catch (OperationCanceledException e) when (patience.Over(e) is not null)
+        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is not null)
         {
             return ("", null);
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or HttpRequestException or IOException)
         {
-            // A page of a proxy, or nothing: the status has to do.
+            // The body is a proxy's page or empty; the status must suffice.
             return ("", null);
         }
     }
 
-    /// <summary>Moves on; false: the stream has ended, and nothing is missing.</summary>
-    static async ValueTask<bool> Next(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, ModelDeadline patience)
+    /// <summary>Moves to the next event. False: the stream has ended and the answer is complete.</summary>
+    static async ValueTask<bool> MoveNext(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, ModelDeadline deadline)
     {
-        bool more;
+        bool hasNext;
         try
         {
-            more = await events.MoveNextAsync();
+            hasNext = await events.MoveNextAsync();
         }
-        catch (OperationCanceledException e) when (patience.Over(e) is { } over)
+        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
         {
-            throw over;
+            throw timedOut;
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            if (answer.IsWhole)
+            if (answer.IsComplete)
             {
                 return false;
             }
             throw new ModelException(ModelException.Failed, "The model's answer was cut off.", e);
         }
-        return more || answer.IsWhole ? more : throw new ModelException(ModelException.Failed, "The model's answer ended before it was whole.");
+        return hasNext || answer.IsComplete ? hasNext : throw new ModelException(ModelException.Failed, "The model's answer ended before it was complete.");
     }
 
-    string? Take(WireAnswer answer, SseItem<string> item)
+    string? ReadEvent(WireAnswer answer, SseItem<string> item)
     {
         try
         {
-            return answer.Take(item.EventType, item.Data);
+            return answer.Read(item.EventType, item.Data);
         }
         catch (ModelException e)
         {
-            // Its words are the provider's: they may repeat the key, and are cut only when it is out.
-            throw new ModelException(e.Code, Clean(e.Message));
+            // The provider's message may repeat the key: remove it before cutting the message.
+            throw new ModelException(e.Code, Redact(e.Message));
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {
-            // An answer with a hole in it would be worse than none.
-            throw new ModelException(ModelException.Failed, "The model's answer holds a piece that is not of its format.", e);
+            // An answer with a gap would be worse than none.
+            throw new ModelException(ModelException.Failed, "The model's answer contains an event that is not of its format.", e);
         }
     }
 
-    string Clean(string words) => Brief(settings.Key is { } key ? words.Replace(key, "***", StringComparison.Ordinal) : words);
+    string Redact(string text) => Shorten(settings.Key is { } key ? text.Replace(key, "***", StringComparison.Ordinal) : text);
 
-    static string Brief(string words) => FileText.Cut(FileText.OneLine(words), ReasonCharsMax);
+    static string Shorten(string text) => FileText.Truncate(FileText.OneLine(text), ReasonCharsMax);
 }

@@ -4,57 +4,57 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
 
-/// <summary>One request to a model as traces and metrics show it: which model, how long, how many tokens, what for. Never what was said.</summary>
+/// <summary>The span and metrics of one request to a model: the model, duration, tokens and cost. Never messages or answers.</summary>
 sealed class ModelCall : IDisposable
 {
-    const string Other = "_OTHER";
+    const string UnknownProvider = "_OTHER";
 
     readonly Activity? span;
     readonly TimeProvider clock;
-    readonly long began;
+    readonly long started;
     TagList tags;
-    string? failed = "cancelled";
+    string? errorType = "cancelled";
     bool ended;
 
-    ModelCall(IChatClient model, string called, string runId, string sessionId, TimeProvider clock)
+    ModelCall(IChatClient model, string modelName, string runId, string sessionId, TimeProvider clock)
     {
         this.clock = clock;
         var metadata = model.GetService(typeof(ChatClientMetadata)) as ChatClientMetadata;
         tags.Add("gen_ai.operation.name", "chat");
-        tags.Add("gen_ai.provider.name", metadata?.ProviderName ?? Other);
-        tags.Add("gen_ai.request.model", metadata?.DefaultModelId ?? called);
+        tags.Add("gen_ai.provider.name", metadata?.ProviderName ?? UnknownProvider);
+        tags.Add("gen_ai.request.model", metadata?.DefaultModelId ?? modelName);
         if (metadata?.ProviderUri is { } uri)
         {
             tags.Add("server.address", uri.Host);
             tags.Add("server.port", uri.Port);
         }
-        if (Spans.Source.HasListeners() && Spans.Source.StartActivity($"chat {called}", ActivityKind.Client) is { } started)
+        if (Spans.Source.HasListeners() && Spans.Source.StartActivity($"chat {modelName}", ActivityKind.Client) is { } activity)
         {
-            span = started.SetTag("cowork.run_id", runId).SetTag("cowork.session_id", sessionId).SetTag("gen_ai.conversation.id", sessionId);
+            span = activity.SetTag("cowork.run_id", runId).SetTag("cowork.session_id", sessionId).SetTag("gen_ai.conversation.id", sessionId);
             foreach (var (name, value) in tags)
             {
                 span.SetTag(name, value);
             }
         }
-        began = clock.GetTimestamp();
+        started = clock.GetTimestamp();
     }
 
-    /// <summary>Null: nobody looks.</summary>
-    /// <param name="called">By which the run calls the model.</param>
-    public static ModelCall? Begin(IChatClient model, string called, string runId, string sessionId, TimeProvider clock) =>
-        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, called, runId, sessionId, clock) : null;
+    /// <summary>Null: nobody listens to traces or metrics.</summary>
+    /// <param name="modelName">The model's configured name.</param>
+    public static ModelCall? Start(IChatClient model, string modelName, string runId, string sessionId, TimeProvider clock) =>
+        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, modelName, runId, sessionId, clock) : null;
 
-    /// <param name="code">What the run would fail with.</param>
-    public void Failed(string code)
+    /// <param name="code">The error code that the run would fail with.</param>
+    public void Fail(string code)
     {
-        failed = code;
-        span.Failed(code);
+        errorType = code;
+        span.SetError(code);
         Dispose();
     }
 
-    public void Answered(string? model, string stopReason, long input, long output, long? costMicroUsd)
+    public void Complete(string? model, string stopReason, long input, long output, long? costMicroUsd)
     {
-        failed = null;
+        errorType = null;
         tags.Add("gen_ai.response.model", model);
         span?.SetTag("gen_ai.response.model", model).SetTag("gen_ai.response.finish_reasons", new[] { stopReason })
             .SetTag("gen_ai.usage.input_tokens", input).SetTag("gen_ai.usage.output_tokens", output);
@@ -74,11 +74,11 @@ sealed class ModelCall : IDisposable
             return;
         }
         ended = true;
-        if (failed is not null)
+        if (errorType is not null)
         {
-            tags.Add("error.type", failed);
+            tags.Add("error.type", errorType);
         }
-        Measures.ModelDuration.Record(clock.GetElapsedTime(began).TotalSeconds, tags);
+        Measures.ModelDuration.Record(clock.GetElapsedTime(started).TotalSeconds, tags);
         span?.Dispose();
     }
 }

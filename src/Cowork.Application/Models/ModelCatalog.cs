@@ -2,12 +2,12 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
 
-/// <summary>The models that runs may ask, by name; the offline one is always among them.</summary>
+/// <summary>The models by name. The offline model is always there.</summary>
 public sealed class ModelCatalog : IDisposable
 {
     readonly Dictionary<string, IChatClient> clients;
 
-    /// <exception cref="ArgumentException">A provider is unknown, or a name is there twice or is the offline model's.</exception>
+    /// <exception cref="ArgumentException">A provider is unknown, or two models have one name.</exception>
     public ModelCatalog(IReadOnlyList<ModelSettings> settings, OfflineModel offline, TimeProvider clock)
     {
         clients = new(StringComparer.Ordinal) { [OfflineModel.Name] = offline };
@@ -15,8 +15,8 @@ public sealed class ModelCatalog : IDisposable
         {
             IChatClient client = model.Provider switch
             {
-                ModelSettings.OpenAi => HttpModel.Over(new OpenAiFormat(), model, clock),
-                ModelSettings.Anthropic => HttpModel.Over(new AnthropicFormat(), model, clock),
+                ModelSettings.OpenAi => HttpModel.Create(new OpenAiFormat(), model, clock),
+                ModelSettings.Anthropic => HttpModel.Create(new AnthropicFormat(), model, clock),
                 ModelSettings.Offline => offline,
                 _ => throw new ArgumentException($"There is no provider \"{model.Provider}\"."),
             };
@@ -29,7 +29,7 @@ public sealed class ModelCatalog : IDisposable
 
     public IReadOnlyDictionary<string, IChatClient> Clients => clients;
 
-    /// <summary>The model of a turn that names none, when nothing else is said: the first that is ready, else the offline one.</summary>
+    /// <summary>The default model when none is configured: the first that is ready, else the offline model.</summary>
     public static string Default(IEnumerable<ModelSettings> settings) => settings.FirstOrDefault(s => s.IsReady)?.Name ?? OfflineModel.Name;
 
     public void Dispose()

@@ -1,45 +1,45 @@
 namespace Cowork.Application.Models;
 
-/// <summary>Waits for a model as long as its time-outs say, and knows which one is over.</summary>
+/// <summary>The time-outs of one request to a model: the token is cancelled at the first, which <see cref="DescribeTimeout"/> then names.</summary>
 sealed class ModelDeadline : IDisposable
 {
     readonly ModelTimeouts timeouts;
     readonly CancellationToken caller;
-    readonly CancellationTokenSource next;
-    readonly CancellationTokenSource whole;
-    readonly CancellationTokenSource any;
+    readonly CancellationTokenSource idle;
+    readonly CancellationTokenSource total;
+    readonly CancellationTokenSource linked;
     bool answering;
 
     public ModelDeadline(ModelTimeouts timeouts, TimeProvider clock, CancellationToken caller)
     {
         this.timeouts = timeouts;
         this.caller = caller;
-        next = new(timeouts.FirstByte, clock);
-        whole = new(timeouts.Whole, clock);
-        any = CancellationTokenSource.CreateLinkedTokenSource(caller, next.Token, whole.Token);
+        idle = new(timeouts.FirstByte, clock);
+        total = new(timeouts.Total, clock);
+        linked = CancellationTokenSource.CreateLinkedTokenSource(caller, idle.Token, total.Token);
     }
 
-    public CancellationToken Token => any.Token;
+    public CancellationToken Token => linked.Token;
 
-    /// <summary>Something came: the wait for the next thing begins.</summary>
+    /// <summary>A part of the answer arrived: the idle time-out starts again.</summary>
     public void Renew()
     {
         answering = true;
-        next.CancelAfter(timeouts.Between);
+        idle.CancelAfter(timeouts.Idle);
     }
 
-    /// <summary>What an exception means that came while waiting; null: the caller cancelled.</summary>
-    public ModelException? Over(Exception e) =>
+    /// <summary>The exception that names the time-out which cancelled the token; null: the caller cancelled.</summary>
+    public ModelException? DescribeTimeout(Exception e) =>
         caller.IsCancellationRequested ? null
-        : whole.IsCancellationRequested ? new(ModelException.Failed, $"The model's answer took longer than {timeouts.Whole}.", e)
-        : !next.IsCancellationRequested ? new(ModelException.Failed, "The model's answer was cancelled from outside.", e)
-        : answering ? new(ModelException.Failed, $"The model's answer stood still for {timeouts.Between}.", e)
-        : new(ModelException.Unavailable, $"The model did not begin to answer within {timeouts.FirstByte}.", e);
+        : total.IsCancellationRequested ? new(ModelException.Failed, $"The model's answer took longer than {timeouts.Total}.", e)
+        : !idle.IsCancellationRequested ? new(ModelException.Failed, "The model's answer was cancelled by the connection.", e)
+        : answering ? new(ModelException.Failed, $"The model's answer stood still for {timeouts.Idle}.", e)
+        : new(ModelException.Unavailable, $"The model did not start to answer within {timeouts.FirstByte}.", e);
 
     public void Dispose()
     {
-        any.Dispose();
-        next.Dispose();
-        whole.Dispose();
+        linked.Dispose();
+        idle.Dispose();
+        total.Dispose();
     }
 }

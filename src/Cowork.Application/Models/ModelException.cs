@@ -1,17 +1,17 @@
 namespace Cowork.Application.Models;
 
 /// <summary>
-/// A model gave no whole answer. The message is for the run's error: it names no secret and holds no body.
+/// A model gave no complete answer. The message becomes the run's error: it contains no secret and no response body.
 /// </summary>
 public sealed class ModelException : Exception
 {
-    /// <summary>The model could not be reached, is overloaded, or does not begin to answer.</summary>
+    /// <summary>The model is unreachable or overloaded, or did not start to answer in time.</summary>
     public const string Unavailable = "model_unavailable";
 
-    /// <summary>The model began to answer, and the answer broke off or made no sense.</summary>
+    /// <summary>The model started to answer, and the answer broke off or was malformed.</summary>
     public const string Failed = "model_failed";
 
-    /// <summary>The model does not want this request, and will not want it a second time: a bad key, an unknown name, too long a prompt.</summary>
+    /// <summary>The model rejected the request and would reject it again: a wrong key, an unknown model, a prompt that is too long.</summary>
     public const string Refused = "model_refused";
 
     public ModelException()
@@ -31,12 +31,12 @@ public sealed class ModelException : Exception
     public ModelException(string code, string message, Exception? inner = null)
         : base(message, inner) => Code = code;
 
-    /// <summary>What the run fails with.</summary>
+    /// <summary>The error code that the run fails with.</summary>
     public string Code { get; } = Failed;
 
-    /// <summary>The same request may get an answer later.</summary>
+    /// <summary>The same request may succeed later.</summary>
     public bool CanRetry => Code != Refused;
 
-    /// <summary>How long the provider wants to be left alone.</summary>
+    /// <summary>The delay that the provider asked for.</summary>
     public TimeSpan? RetryAfter { get; init; }
 }

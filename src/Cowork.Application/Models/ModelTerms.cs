@@ -1,22 +1,22 @@
 namespace Cowork.Application.Models;
 
 /// <summary>
-/// Under what a model is used, beside how it is asked. A client answers it for <see cref="Microsoft.Extensions.AI.IChatClient.GetService"/>; one that knows of none costs
-/// nothing that is known, and is asked once.
+/// The terms of use of a model: price, limit and retries. A client returns them from <see cref="Microsoft.Extensions.AI.IChatClient.GetService"/>; without them
+/// the price is unknown and a request is not retried.
 /// </summary>
-/// <param name="Price">Null: not known, so that costs are not known either.</param>
-/// <param name="MaxOutputTokens">Of one answer; null: the provider's own limit.</param>
+/// <param name="Price">Null: unknown, and so are costs.</param>
+/// <param name="MaxOutputTokens">Limit of one answer; null: the provider's own limit.</param>
 public sealed record ModelTerms(ModelPrice? Price, int? MaxOutputTokens, ModelRetries Retries)
 {
     public static ModelTerms Unknown { get; } = new(null, null, ModelRetries.None);
 }
 
-/// <summary>US dollars per million tokens, which is millionths of a dollar per token.</summary>
-/// <param name="Cached">Of input tokens that the provider had cached; null: as <paramref name="Input"/>.</param>
+/// <summary>Prices in US dollars per million tokens, which is micro-USD per token.</summary>
+/// <param name="Cached">Price of input tokens from the provider's cache; null: the same as <paramref name="Input"/>.</param>
 public sealed record ModelPrice(decimal Input, decimal Output, decimal? Cached = null)
 {
-    /// <summary>Millionths of a US dollar, rounded up: a sum of costs is never less than what was spent.</summary>
-    /// <param name="input">Input tokens, the cached ones included.</param>
+    /// <summary>Cost in micro-USD, rounded up, so that a sum of costs is never less than the real cost.</summary>
+    /// <param name="input">Input tokens, including cached ones.</param>
     public long CostMicroUsd(long input, long output, long cached)
     {
         cached = Math.Min(cached, input);
@@ -24,31 +24,31 @@ public sealed record ModelPrice(decimal Input, decimal Output, decimal? Cached =
     }
 }
 
-/// <summary>How often, and after what, a model is asked again that gave no whole answer.</summary>
-/// <param name="Attempts">All of them, the first included.</param>
-/// <param name="First">The wait after the first attempt; each further one is twice as long.</param>
-/// <param name="Longest">No wait is longer; a provider that wants a longer one is not asked again.</param>
-public sealed record ModelRetries(int Attempts, TimeSpan First, TimeSpan Longest)
+/// <summary>The retry policy for requests without a complete answer: exponential back-off with jitter.</summary>
+/// <param name="Attempts">Number of attempts, including the first.</param>
+/// <param name="FirstDelay">Delay after the first attempt; each further delay doubles.</param>
+/// <param name="MaxDelay">Longest delay. A provider that asks for a longer one gets no further request.</param>
+public sealed record ModelRetries(int Attempts, TimeSpan FirstDelay, TimeSpan MaxDelay)
 {
     public static ModelRetries None { get; } = new(1, TimeSpan.Zero, TimeSpan.Zero);
 
     public static ModelRetries Default { get; } = new(5, TimeSpan.FromMilliseconds(500), TimeSpan.FromSeconds(60));
 
     /// <summary>
-    /// The wait before the next attempt; null: there is none. The second half of a wait is left to chance, so that those who failed together
-    /// do not come back together; the chance follows from the seed, so that a run can be told again.
+    /// The delay before the next attempt; null: no further attempt. Half of the delay is jitter, so that requests which failed together do not return
+    /// together. The jitter follows from the seed, so that a replay has the same delays.
     /// </summary>
-    /// <param name="attempt">The one that failed, from 1.</param>
-    /// <param name="asked">What the provider asked for: at least that long.</param>
-    public TimeSpan? After(int attempt, TimeSpan? asked, string seed)
+    /// <param name="attempt">Number of the failed attempt, from 1.</param>
+    /// <param name="retryAfter">The delay that the provider asked for: a lower bound.</param>
+    public TimeSpan? DelayAfter(int attempt, TimeSpan? retryAfter, string seed)
     {
-        if (attempt >= Attempts || asked > Longest)
+        if (attempt >= Attempts || retryAfter > MaxDelay)
         {
             return null;
         }
-        var most = Math.Min(Longest.TotalMilliseconds, First.TotalMilliseconds * Math.Pow(2, attempt - 1));
-        var wait = TimeSpan.FromMilliseconds(Math.Round(most * (0.5 + (0.5 * new Random(Seed(seed, attempt)).NextDouble()))));
-        return asked > wait ? asked : wait;
+        var longest = Math.Min(MaxDelay.TotalMilliseconds, FirstDelay.TotalMilliseconds * Math.Pow(2, attempt - 1));
+        var delay = TimeSpan.FromMilliseconds(Math.Round(longest * (0.5 + (0.5 * new Random(Seed(seed, attempt)).NextDouble()))));
+        return retryAfter > delay ? retryAfter : delay;
     }
 
     /// <summary>FNV-1a: the same on every machine, unlike <see cref="string.GetHashCode()"/>.</summary>

@@ -4,7 +4,7 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
 
-/// <summary>What can be said to a question without understanding it: the places that speak of it, word for word, and counted rows.</summary>
+/// <summary>Answers a question without understanding it: passages that match it, word for word, and counted rows.</summary>
 static class OfflineAnswer
 {
     /// <summary>First line of the system message that holds the memories, one line each: <c>- [mem_…] text</c>.</summary>
@@ -14,23 +14,23 @@ static class OfflineAnswer
     const int OtherPassages = 2;
     const int PassageChars = 600;
 
-    /// <summary>A passage this much worse than the best one is left out.</summary>
+    /// <summary>Passages below this part of the best score are left out.</summary>
     const double ScoreMin = 0.6;
 
-    /// <summary>A memory or an earlier turn that speaks of less of the question than this is not about it.</summary>
+    /// <summary>A memory or an earlier turn that covers less of the question is left out.</summary>
     const double CoverageMin = 0.4;
 
     /// <param name="before">The messages before the question: memories and earlier turns.</param>
-    /// <param name="folder">The session's folder, when there is one.</param>
-    public static string To(string question, IReadOnlyList<ChatMessage> before, string? folder, SessionFiles files, CancellationToken ct)
+    /// <param name="folder">The session's folder; null: none.</param>
+    public static string Compose(string question, IReadOnlyList<ChatMessage> before, string? folder, SessionFiles files, CancellationToken ct)
     {
-        var read = folder is null ? new FilesRead([], []) : files.Read(folder, ct);
-        var inFiles = TextSearch.Find(read.Texts, question, FilePassages, ct);
-        var memories = Found(MemoriesIn(before), question);
-        var earlier = Found(TurnsIn(before, question), question);
+        var fileTexts = folder is null ? new SessionTexts([], []) : files.Read(folder, ct);
+        var inFiles = TextSearch.Find(fileTexts.Texts, question, FilePassages, ct);
+        var memories = FindRelevant(MemoriesIn(before), question);
+        var earlier = FindRelevant(TurnsIn(before, question), question);
 
         var text = new StringBuilder();
-        foreach (var count in RowCount.Answers(read.Texts, question, ct))
+        foreach (var count in RowCount.Answers(fileTexts.Texts, question, ct))
         {
             text.AppendLine(count);
         }
@@ -45,24 +45,24 @@ static class OfflineAnswer
         {
             text.AppendLine("I found nothing about this in the session's files, memories or earlier turns.");
         }
-        else if (inFiles.Hits.Count > 0 && !isCounted && inFiles.Unknown.Count > 0)
+        else if (inFiles.Hits.Count > 0 && !isCounted && inFiles.UnknownTerms.Count > 0)
         {
-            text.AppendLine($"No file has: {string.Join(", ", inFiles.Unknown.Take(10).Select(w => FileText.Cut(w, 40)))}.");
+            text.AppendLine($"No file has: {string.Join(", ", inFiles.UnknownTerms.Take(10).Select(w => FileText.Truncate(w, 40)))}.");
         }
         text.AppendLine();
-        text.AppendLine(read.Texts.Count == 0
+        text.AppendLine(fileTexts.Texts.Count == 0
             ? "The session's folder holds no text file."
-            : $"Looked through {read.Texts.Count} text file{(read.Texts.Count == 1 ? "" : "s")}: "
-                + $"{string.Join(", ", read.Texts.Take(5).Select(t => t.Source))}{(read.Texts.Count > 5 ? ", …" : "")}.");
-        foreach (var note in read.Notes)
+            : $"Looked through {fileTexts.Texts.Count} text file{(fileTexts.Texts.Count == 1 ? "" : "s")}: "
+                + $"{string.Join(", ", fileTexts.Texts.Take(5).Select(t => t.Source))}{(fileTexts.Texts.Count > 5 ? ", …" : "")}.");
+        foreach (var note in fileTexts.Notes)
         {
             text.AppendLine(note);
         }
-        return text.Append(OfflineModel.WhatThisIs).ToString();
+        return text.Append(OfflineModel.Disclaimer).ToString();
 
         void Section(string title, IEnumerable<Hit> hits)
         {
-            var lines = hits.Select(h => $"- {h.Passage.Place}: {FileText.Cut(FileText.OneLine(h.Passage.Text), PassageChars)}").ToList();
+            var lines = hits.Select(h => $"- {h.Passage.Location}: {FileText.Truncate(FileText.OneLine(h.Passage.Text), PassageChars)}").ToList();
             if (lines.Count > 0)
             {
                 text.AppendLine(title);
@@ -71,10 +71,10 @@ static class OfflineAnswer
         }
     }
 
-    static IEnumerable<Hit> Found(IReadOnlyList<TextIndex> texts, string question) =>
+    static IEnumerable<Hit> FindRelevant(IReadOnlyList<TextIndex> texts, string question) =>
         TextSearch.Find(texts, question, OtherPassages).Hits.Where(h => h.Coverage >= CoverageMin);
 
-    /// <summary>The memories put before the model, each a text under its id.</summary>
+    /// <summary>The memories of the prompt, each as a text named by its id.</summary>
     static List<TextIndex> MemoriesIn(IReadOnlyList<ChatMessage> messages)
     {
         var memories = new List<TextIndex>();
@@ -86,18 +86,18 @@ static class OfflineAnswer
             {
                 if (line.StartsWith("- [", StringComparison.Ordinal) && line.IndexOf(']', StringComparison.Ordinal) is > 3 and var end)
                 {
-                    Keep();
+                    AddMemory();
                     id = line[3..end];
                     body.Append(line.AsSpan(end + 1).Trim());
                 }
                 else
                 {
-                    body.Append('\n').Append(line); // a memory of several lines
+                    body.Append('\n').Append(line); // a memory with several lines
                 }
             }
-            Keep();
+            AddMemory();
 
-            void Keep()
+            void AddMemory()
             {
                 if (id is not null)
                 {
@@ -109,12 +109,12 @@ static class OfflineAnswer
         return memories;
     }
 
-    /// <summary>What was said before; questions say nothing, and what the offline model found before it finds again.</summary>
+    /// <summary>The earlier turns, without questions and without the offline model's own findings, which it finds again.</summary>
     static List<TextIndex> TurnsIn(IReadOnlyList<ChatMessage> messages, string question) =>
     [
         .. messages
             .Where(m => (m.Role == ChatRole.User && !m.Text.TrimEnd().EndsWith('?') && m.Text.Trim() != question)
-                || (m.Role == ChatRole.Assistant && !m.Text.Contains(OfflineModel.WhatThisIs, StringComparison.Ordinal)))
+                || (m.Role == ChatRole.Assistant && !m.Text.Contains(OfflineModel.Disclaimer, StringComparison.Ordinal)))
             .Where(m => m.Text.Length > 0)
             .Select(m => TextIndex.Of(m.Role == ChatRole.User ? "you said" : "the reply was", m.Text)),
     ];

@@ -5,7 +5,7 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
 
-/// <summary>The offline model was told to fail.</summary>
+/// <summary>The message told the offline model to fail.</summary>
 public sealed class OfflineModelFailedException : Exception
 {
     public OfflineModelFailedException()
@@ -24,27 +24,26 @@ public sealed class OfflineModelFailedException : Exception
 }
 
 /// <summary>
-/// The model that needs no key and no network: deterministic, so that everything can be tried, tested and shown (contracts/decisions.md, "The offline
-/// model"). It does what the directives of the last user message say; without any it answers from files, memories and earlier turns by
-/// full-text retrieval. Its tokens are words.
+/// A deterministic model without key and network, for trials, tests and demonstrations (contracts/decisions.md, "The offline model"). It executes the
+/// directives of the last user message; without directives it answers from files, memories and earlier turns by full-text retrieval. Its tokens are words.
 /// </summary>
 public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChatClient
 {
     /// <summary>The model's name.</summary>
     public const string Name = "offline";
 
-    /// <summary>How every answer ends that the model found by itself.</summary>
-    public const string WhatThisIs = "(This is the offline model: it finds passages by full-text retrieval and does not reason about them.)";
+    /// <summary>The last line of each answer that the model composed.</summary>
+    public const string Disclaimer = "(This is the offline model: it finds passages by full-text retrieval and does not reason about them.)";
 
-    /// <summary>Key of <see cref="ChatOptions.AdditionalProperties"/>: the absolute path of the session's folder.</summary>
+    /// <summary>Key of <see cref="ChatOptions.AdditionalProperties"/> for the absolute path of the session's folder.</summary>
     public const string Workspace = "workspace";
 
-    /// <summary>Pieces that a text is streamed in, at most.</summary>
+    /// <summary>Largest number of pieces that a text is streamed in.</summary>
     const int ChunksMax = 4;
 
-    /// <summary>Characters of an account of tool results, and of one result in it.</summary>
-    const int AccountChars = 4_000;
-    const int ResultChars = 800;
+    /// <summary>Characters of a summary of tool results, and of one result in it.</summary>
+    const int SummaryCharsMax = 4_000;
+    const int ResultCharsMax = 800;
 
     static readonly ChatClientMetadata Metadata = new(Name, defaultModelId: Name);
 
@@ -60,13 +59,13 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
     {
         var all = messages as IReadOnlyList<ChatMessage> ?? [.. messages];
         cancellationToken.ThrowIfCancellationRequested();
-        var asked = Math.Max(0, all.Count - 1);
-        while (asked > 0 && all[asked].Role != ChatRole.User)
+        var last = Math.Max(0, all.Count - 1);
+        while (last > 0 && all[last].Role != ChatRole.User)
         {
-            asked--;
+            last--;
         }
-        var directives = Directives.Of(all.Count == 0 || all[asked].Role != ChatRole.User ? "" : all[asked].Text);
-        var isFirst = asked >= all.Count - 1;
+        var directives = Directives.Of(all.Count == 0 || all[last].Role != ChatRole.User ? "" : all[last].Text);
+        var isFirst = last >= all.Count - 1;
         if (isFirst && directives.Sleep > TimeSpan.Zero)
         {
             await Task.Delay(directives.Sleep, clock, cancellationToken);
@@ -86,9 +85,9 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         }
 
         var text = directives.Say
-            ?? (all.Skip(asked).Any(m => m.Role == ChatRole.Tool)
-                ? Account(all.Skip(asked))
-                : OfflineAnswer.To(directives.Question, [.. all.Take(asked)], Folder(options), files, cancellationToken));
+            ?? (all.Skip(last).Any(m => m.Role == ChatRole.Tool)
+                ? SummarizeResults(all.Skip(last))
+                : OfflineAnswer.Compose(directives.Question, [.. all.Take(last)], Folder(options), files, cancellationToken));
         foreach (var chunk in Chunks(text))
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -107,7 +106,7 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
     {
     }
 
-    /// <summary>Words: what stands between white space.</summary>
+    /// <summary>Number of words, separated by white space.</summary>
     public static int CountWords(string text)
     {
         var (count, inside) = (0, false);
@@ -143,8 +142,8 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         FinishReason = reason,
     };
 
-    /// <summary>What the tools answered, each in a few lines.</summary>
-    static string Account(IEnumerable<ChatMessage> run)
+    /// <summary>The answers of the tools, each in one line.</summary>
+    static string SummarizeResults(IEnumerable<ChatMessage> run)
     {
         var contents = run.SelectMany(m => m.Contents).ToList();
         var calls = contents.OfType<FunctionCallContent>().DistinctBy(c => c.CallId).ToDictionary(c => c.CallId, StringComparer.Ordinal);
@@ -154,10 +153,10 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         foreach (var result in results)
         {
             var line = calls.TryGetValue(result.CallId, out var call)
-                ? $"- {call.Name} {FileText.Cut(FileText.OneLine(CallArguments.Text(call)), 120)}: "
+                ? $"- {call.Name} {FileText.Truncate(FileText.OneLine(CallArguments.Text(call)), 120)}: "
                 : "- ";
-            line += FileText.Cut((result.Result?.ToString() ?? "").Trim(), ResultChars);
-            if (text.Length + line.Length > AccountChars)
+            line += FileText.Truncate((result.Result?.ToString() ?? "").Trim(), ResultCharsMax);
+            if (text.Length + line.Length > SummaryCharsMax)
             {
                 break;
             }
@@ -168,10 +167,10 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         {
             text.Append($"\n- and {results.Count - shown} more.");
         }
-        return text.Append("\n\n").Append(WhatThisIs).ToString();
+        return text.Append("\n\n").Append(Disclaimer).ToString();
     }
 
-    /// <summary>The text in a few pieces, cut between words.</summary>
+    /// <summary>The text in at most <see cref="ChunksMax"/> pieces, cut between words.</summary>
     static IEnumerable<string> Chunks(string text)
     {
         var size = Math.Max(1, (text.Length + ChunksMax - 1) / ChunksMax);

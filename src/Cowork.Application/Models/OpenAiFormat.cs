@@ -5,12 +5,12 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
 
-/// <summary>The chat completions of OpenAI, which vLLM, Ollama, LM Studio, llama.cpp and most other servers speak too.</summary>
+/// <summary>OpenAI's chat completions, which vLLM, Ollama, LM Studio, llama.cpp and most other servers also speak.</summary>
 sealed class OpenAiFormat : IWireFormat
 {
-    public Uri Home { get; } = new("https://api.openai.com/v1");
+    public Uri DefaultBaseUrl { get; } = new("https://api.openai.com/v1");
 
-    public Uri Address(Uri baseUrl) => new($"{baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/')}/chat/completions{baseUrl.Query}");
+    public Uri Endpoint(Uri baseUrl) => new($"{baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/')}/chat/completions{baseUrl.Query}");
 
     public void Authorize(HttpRequestMessage request, string? key)
     {
@@ -22,18 +22,18 @@ sealed class OpenAiFormat : IWireFormat
 
     public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
     {
-        var configured = WireJson.Begin(json, settings);
+        var configured = WireJson.BeginRequest(json, settings);
         if (!configured.Contains("stream_options"))
         {
             json.WriteStartObject("stream_options");
             json.WriteBoolean("include_usage", true);
             json.WriteEndObject();
         }
-        // OpenAI's newer models know only the one name, other servers often only the other.
+        // OpenAI's newer models accept only the first name, other servers often only the second.
         var limit = settings.BaseUrl is null ? "max_completion_tokens" : "max_tokens";
-        if (settings.MaxOutputTokens is { } most && !configured.Contains(limit))
+        if (settings.MaxOutputTokens is { } max && !configured.Contains(limit))
         {
-            json.WriteNumber(limit, most);
+            json.WriteNumber(limit, max);
         }
         json.WriteStartArray("messages");
         foreach (var message in messages)
@@ -54,7 +54,7 @@ sealed class OpenAiFormat : IWireFormat
         json.WriteEndObject();
     }
 
-    public WireAnswer Begin() => new Answer();
+    public WireAnswer NewAnswer() => new Answer();
 
     static void WriteMessage(Utf8JsonWriter json, ChatMessage message)
     {
@@ -90,8 +90,8 @@ sealed class OpenAiFormat : IWireFormat
                 json.WriteString("id", call.CallId);
                 json.WriteString("type", "function");
                 json.WriteStartObject("function");
-                json.WriteString("name", WireJson.Name(call.Name));
-                json.WriteString("arguments", WireJson.Arguments(call));
+                json.WriteString("name", WireJson.ToolName(call.Name));
+                json.WriteString("arguments", WireJson.ArgumentsObject(call));
                 json.WriteEndObject();
                 json.WriteEndObject();
             }
@@ -102,7 +102,7 @@ sealed class OpenAiFormat : IWireFormat
 
     sealed class Answer : WireAnswer
     {
-        public override string? Take(string eventType, string data)
+        public override string? Read(string eventType, string data)
         {
             if (data.AsSpan().Trim() is "[DONE]")
             {
@@ -112,22 +112,22 @@ sealed class OpenAiFormat : IWireFormat
             var chunk = Parse(data);
             if (chunk.Member("error") is { ValueKind: not (JsonValueKind.Undefined or JsonValueKind.Null) } error)
             {
-                throw HttpModel.SaidItself(error);
+                throw HttpModel.StreamError(error);
             }
             ModelId ??= chunk.Member("model").Text();
             if (chunk.Member("usage") is { ValueKind: JsonValueKind.Object } usage)
             {
-                // Servers that count in every chunk count from the beginning each time.
-                InputTokens = usage.Member("prompt_tokens").Count() ?? InputTokens;
-                OutputTokens = usage.Member("completion_tokens").Count() ?? OutputTokens;
-                CachedTokens = usage.Member("prompt_tokens_details").Member("cached_tokens").Count() ?? CachedTokens;
+                // A server that sends usage with every chunk sends the total so far.
+                InputTokens = usage.Member("prompt_tokens").TokenCount() ?? InputTokens;
+                OutputTokens = usage.Member("completion_tokens").TokenCount() ?? OutputTokens;
+                CachedTokens = usage.Member("prompt_tokens_details").Member("cached_tokens").TokenCount() ?? CachedTokens;
             }
             string? text = null;
             foreach (var choice in chunk.Member("choices").Items())
             {
-                if (choice.Member("index").Count() is null or 0)
+                if (choice.Member("index").TokenCount() is null or 0)
                 {
-                    text += TakeDelta(choice.Member("delta"));
+                    text += ReadDelta(choice.Member("delta"));
                     if (choice.Member("finish_reason").Text() is { } reason && !string.IsNullOrWhiteSpace(reason))
                     {
                         FinishReason = new(reason == "function_call" ? "tool_calls" : reason);
@@ -137,11 +137,11 @@ sealed class OpenAiFormat : IWireFormat
             return text;
         }
 
-        string? TakeDelta(JsonElement delta)
+        string? ReadDelta(JsonElement delta)
         {
             foreach (var piece in delta.Member("tool_calls").Items())
             {
-                TakeCall(piece);
+                ReadCall(piece);
             }
             var content = delta.Member("content");
             return content.ValueKind == JsonValueKind.Array
@@ -149,21 +149,21 @@ sealed class OpenAiFormat : IWireFormat
                 : content.Text() ?? delta.Member("refusal").Text();
         }
 
-        /// <summary>A piece of a call. It names the call by its index; servers that leave that out send the call's id or name with its first piece.</summary>
-        void TakeCall(JsonElement piece)
+        /// <summary>Reads a piece of a call. Its index identifies the call; servers without indexes send the id or name with the first piece.</summary>
+        void ReadCall(JsonElement piece)
         {
             var id = piece.Member("id").Text() is { Length: > 0 } given ? given : null;
             var function = piece.Member("function");
-            var name = function.Member("name").Text() is { Length: > 0 } called ? called : null;
-            var index = piece.Member("index").Count();
-            var call = index is not null ? Call(index) : LastCall();
+            var name = function.Member("name").Text() is { Length: > 0 } text ? text : null;
+            var index = piece.Member("index").TokenCount();
+            var call = index is not null ? GetOrAddCall(index) : LastOrNewCall();
             if (index is null && (id ?? call.Id) != call.Id)
             {
-                call = call.Id is null && call.Name.Length == 0 ? call : Call(null);
+                call = call.Id is null && call.Name.Length == 0 ? call : GetOrAddCall(null);
             }
             else if (index is null && id is null && name is not null && call.Name.Length > 0)
             {
-                call = Call(null);
+                call = GetOrAddCall(null);
             }
             call.Id ??= id;
             if (call.Name.Length == 0)

@@ -4,35 +4,35 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
 
-/// <summary>How a kind of provider is asked over HTTP, and how it answers.</summary>
+/// <summary>A provider's request and response format over HTTP.</summary>
 interface IWireFormat
 {
-    /// <summary>Where requests go when nothing else is configured.</summary>
-    Uri Home { get; }
+    /// <summary>The base address when none is configured.</summary>
+    Uri DefaultBaseUrl { get; }
 
-    /// <summary>Of the one address that is asked.</summary>
-    Uri Address(Uri baseUrl);
+    /// <summary>The address of requests below a base address.</summary>
+    Uri Endpoint(Uri baseUrl);
 
     void Authorize(HttpRequestMessage request, string? key);
 
     void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools);
 
-    WireAnswer Begin();
+    WireAnswer NewAnswer();
 }
 
-/// <summary>One answer as it comes in, event by event.</summary>
+/// <summary>One streamed answer, built event by event.</summary>
 abstract class WireAnswer
 {
-    /// <summary>More than any model asks for in one go; a provider that sends more is broken.</summary>
+    /// <summary>More tool calls than any model makes in one answer; a provider that sends more is broken.</summary>
     const int CallsMax = 1_000;
 
     readonly List<WireCall> calls = [];
 
-    /// <summary>The answer is whole: what may still come is not needed.</summary>
+    /// <summary>The provider has marked the answer's end; later events are not read.</summary>
     public bool IsDone { get; protected set; }
 
-    /// <summary>Nothing that matters is missing, should the stream end here.</summary>
-    public bool IsWhole => IsDone || FinishReason is not null;
+    /// <summary>The answer would be complete if the stream ended here.</summary>
+    public bool IsComplete => IsDone || FinishReason is not null;
 
     public string? ModelId { get; protected set; }
 
@@ -44,13 +44,13 @@ abstract class WireAnswer
 
     protected long? CachedTokens { get; set; }
 
-    /// <summary>Takes one event of the stream; answers the piece of text that came with it, if any.</summary>
-    /// <exception cref="ModelException">The provider says that it failed.</exception>
-    /// <exception cref="JsonException">This is no event of the format.</exception>
-    public abstract string? Take(string eventType, string data);
+    /// <summary>Reads one event of the stream and answers its text; null: it has none.</summary>
+    /// <exception cref="ModelException">The provider reports an error.</exception>
+    /// <exception cref="JsonException">The event is not of the format.</exception>
+    public abstract string? Read(string eventType, string data);
 
-    /// <summary>What the whole answer asks for and says beside its text.</summary>
-    public ChatResponseUpdate End()
+    /// <summary>The last update of the answer: its tool calls, usage and finish reason.</summary>
+    public ChatResponseUpdate ToUpdate()
     {
         var contents = calls.Select(AIContent (c) => CallArguments.Call(c.Id ?? "", c.Name, c.Arguments)).ToList();
         if (InputTokens is not null || OutputTokens is not null)
@@ -65,12 +65,12 @@ abstract class WireAnswer
         return new(ChatRole.Assistant, contents) { ModelId = ModelId, FinishReason = FinishReason ?? ChatFinishReason.Stop };
     }
 
-    /// <summary>The call of this index, begun now when there was none.</summary>
-    protected WireCall Call(long? index)
+    /// <summary>The call of this index, added if it is new.</summary>
+    protected WireCall GetOrAddCall(long? index)
     {
-        if (index is { } known && Begun(known) is { } begun)
+        if (index is { } given && FindCall(given) is { } call)
         {
-            return begun;
+            return call;
         }
         if (calls.Count == CallsMax)
         {
@@ -80,19 +80,19 @@ abstract class WireAnswer
         return calls[^1];
     }
 
-    protected WireCall? Begun(long index) => calls.Find(c => c.Index == index);
+    protected WireCall? FindCall(long index) => calls.Find(c => c.Index == index);
 
-    /// <summary>The call that was begun last, or a first one.</summary>
-    protected WireCall LastCall() => calls.Count > 0 ? calls[^1] : Call(null);
+    /// <summary>The latest call, added if there is none.</summary>
+    protected WireCall LastOrNewCall() => calls.Count > 0 ? calls[^1] : GetOrAddCall(null);
 
     protected static JsonElement Parse(string data)
     {
         var json = JsonElement.Parse(data);
-        return json.ValueKind == JsonValueKind.Object ? json : throw new JsonException("An event of the stream is no object.");
+        return json.ValueKind == JsonValueKind.Object ? json : throw new JsonException("An event of the stream is not an object.");
     }
 }
 
-/// <summary>A call as it comes in, piece by piece.</summary>
+/// <summary>A tool call of a streamed answer, built piece by piece.</summary>
 sealed class WireCall
 {
     readonly System.Text.StringBuilder arguments = new();
@@ -103,11 +103,11 @@ sealed class WireCall
 
     public string Name { get; set; } = "";
 
-    /// <summary>As the model wrote them, broken or not.</summary>
-    public string Arguments => arguments.Length > 0 ? arguments.ToString() : Otherwise;
+    /// <summary>The arguments as the model wrote them, which may not be valid JSON.</summary>
+    public string Arguments => arguments.Length > 0 ? arguments.ToString() : DefaultArguments;
 
-    /// <summary>The arguments when no piece of them comes.</summary>
-    public string Otherwise { get; set; } = "";
+    /// <summary>The arguments of a call that gets no pieces of them.</summary>
+    public string DefaultArguments { get; set; } = "";
 
     public void Append(string? piece) => arguments.Append(piece);
 }

@@ -8,23 +8,23 @@ using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
 
-/// <summary>Reads what a provider sent, which may be anything, and writes what every provider takes.</summary>
+/// <summary>Reads the JSON of providers, which may have any shape, and writes JSON that every provider accepts.</summary>
 static class WireJson
 {
-    /// <summary>No answer has more: what a provider counts beyond that is a mistake, and no sum of it may overflow.</summary>
-    const long CountMax = 1_000_000_000;
+    /// <summary>More tokens than any answer has. Larger counts are errors of a provider, and their sums must not overflow.</summary>
+    const long TokenCountMax = 1_000_000_000;
 
-    /// <summary>Longest name of a tool that providers take back.</summary>
+    /// <summary>Longest tool name that providers accept.</summary>
     const int NameCharsMax = 64;
 
-    /// <summary>The member of an object; of anything else, and where there is none, an element of kind Undefined.</summary>
+    /// <summary>The member of an object. An element of kind Undefined: the value is not an object, or has no such member.</summary>
     public static JsonElement Member(this JsonElement json, string name) =>
         json.ValueKind == JsonValueKind.Object && json.TryGetProperty(name, out var value) ? value : default;
 
-    /// <summary>The elements of an array; of anything else, none.</summary>
+    /// <summary>The elements of an array; empty: the value is not an array.</summary>
     public static IEnumerable<JsonElement> Items(this JsonElement json) => json.ValueKind == JsonValueKind.Array ? json.EnumerateArray() : [];
 
-    /// <summary>A string with what the provider put into it, half surrogate pairs included, whose other half may come with the next piece. Null: it is no string.</summary>
+    /// <summary>The string, including half surrogate pairs: the other half may come with the next event. Null: the value is not a string.</summary>
     public static string? Text(this JsonElement json)
     {
         if (json.ValueKind != JsonValueKind.String)
@@ -57,26 +57,26 @@ static class WireJson
         return text.Append(raw).ToString();
     }
 
-    /// <summary>A string, or the JSON text of anything else that is there: some servers send arguments as an object.</summary>
+    /// <summary>The string, or the JSON text of another value, because some servers send arguments as an object. Null: there is no value.</summary>
     public static string? TextOrJson(this JsonElement json) =>
         json.ValueKind is JsonValueKind.Undefined or JsonValueKind.Null ? null : json.Text() ?? json.GetRawText();
 
-    /// <summary>A count of tokens; null: there is none.</summary>
-    public static long? Count(this JsonElement json) =>
-        json.ValueKind == JsonValueKind.Number && json.TryGetDouble(out var number) ? (long)Math.Clamp(number, 0, CountMax) : null;
+    /// <summary>A count of tokens; null: the value is not a number.</summary>
+    public static long? TokenCount(this JsonElement json) =>
+        json.ValueKind == JsonValueKind.Number && json.TryGetDouble(out var number) ? (long)Math.Clamp(number, 0, TokenCountMax) : null;
 
-    /// <summary>A name as providers take it back, whatever the model had called.</summary>
-    public static string Name(string called)
+    /// <summary>A tool name with the characters and length that providers accept; a model may have called any name.</summary>
+    public static string ToolName(string calledName)
     {
-        var name = string.Concat(called.Take(NameCharsMax).Select(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' ? c : '_'));
+        var name = string.Concat(calledName.Take(NameCharsMax).Select(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' ? c : '_'));
         return name.Length == 0 ? "_" : name;
     }
 
     /// <summary>
-    /// The arguments of an earlier call as a JSON object. Providers refuse anything else, or hand it to a template that fails on it; so what the model wrote
-    /// and was no object goes back inside one, beside the tool's answer that says what was wrong with it.
+    /// The arguments of an earlier call as a JSON object, which providers require. Text of the model that is not an object becomes a member of one; the tool's
+    /// answer says what was wrong with it.
     /// </summary>
-    public static string Arguments(FunctionCallContent call)
+    public static string ArgumentsObject(FunctionCallContent call)
     {
         var text = CallArguments.Text(call);
         if (ToolInput.Read(text, out _) is null)
@@ -87,17 +87,17 @@ static class WireJson
     }
 
     /// <summary>
-    /// What every request begins with: the members that configuration adds, but for those that we must know, then which model is asked and that it is to
-    /// stream. Answers the configured ones.
+    /// Writes the start of a request: the configured members, except those that the host controls, then the model and <c>stream</c>. Answers the names of the
+    /// configured members.
     /// </summary>
-    /// <param name="ours">What the format must know beside what all must.</param>
-    public static HashSet<string> Begin(Utf8JsonWriter json, ModelSettings settings, params ReadOnlySpan<string> ours)
+    /// <param name="reserved">Members that the format controls.</param>
+    public static HashSet<string> BeginRequest(Utf8JsonWriter json, ModelSettings settings, params ReadOnlySpan<string> reserved)
     {
         json.WriteStartObject();
         var configured = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (name, value) in settings.Request)
         {
-            if (name is not ("model" or "messages" or "stream" or "tools") && !ours.Contains(name) && value.ValueKind != JsonValueKind.Undefined && configured.Add(name))
+            if (name is not ("model" or "messages" or "stream" or "tools") && !reserved.Contains(name) && value.ValueKind != JsonValueKind.Undefined && configured.Add(name))
             {
                 json.WritePropertyName(name);
                 value.WriteTo(json);
@@ -108,7 +108,7 @@ static class WireJson
         return configured;
     }
 
-    /// <summary>The tools that may be called; none at all is no empty list, which some servers refuse.</summary>
+    /// <summary>Writes the tools. Without tools it writes nothing, because some servers refuse an empty list.</summary>
     public static void WriteTools(Utf8JsonWriter json, IEnumerable<AIFunctionDeclaration> tools, Action<AIFunctionDeclaration> write)
     {
         if (tools.ToList() is not { Count: > 0 } all)

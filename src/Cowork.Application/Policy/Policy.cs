@@ -5,58 +5,58 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>One line of the policy: when every matcher that is set fits the call, the outcome is its verdict.</summary>
-/// <param name="Name">Stable snake_case; every policy_decision event carries the name of the rule that matched.</param>
-/// <param name="Reason">What the model and the user are told.</param>
+/// <summary>A rule of the policy. The outcome applies to a call that every set condition matches.</summary>
+/// <param name="Name">Stable snake_case. The <c>policy_decision</c> event records the name of the rule that matched.</param>
+/// <param name="Reason">The explanation for the model and the user.</param>
 public sealed record PolicyRule(string Name, PolicyOutcome Outcome, string Reason)
 {
-    /// <summary>Fits these kinds of <see cref="CallSubject.Kind"/>; empty: every kind.</summary>
+    /// <summary>Matches these values of <see cref="CallSubject.Kind"/>; empty: any.</summary>
     public ImmutableArray<string> Kinds { get; init; } = [];
 
-    /// <summary>Fits these tools by name, <c>*</c> and <c>?</c> allowed; empty: every tool.</summary>
+    /// <summary>Matches tools by name, with the wildcards <c>*</c> and <c>?</c>; empty: any.</summary>
     public ImmutableArray<string> Tools { get; init; } = [];
 
     /// <summary>
-    /// Fits paths with a part that matches one of these, letters' case aside: <c>.env*</c> any part, <c>secrets/</c> a folder and all below it. Empty: every
-    /// path, and calls without one. Of a call with two paths both must fit to be allowed, and either to be asked about or denied.
+    /// Matches paths with a part that matches one of these patterns, ignoring case: <c>.env*</c> matches any part, <c>secrets/</c> a folder and everything
+    /// below it. Empty: any path, and calls without one. For a call with two paths, an allow rule must match both; a confirm or deny rule must match one.
     /// </summary>
     public ImmutableArray<string> Paths { get; init; } = [];
 
-    /// <summary>Fits paths below one of these folders, relative to the grant. Empty: every path, and calls without one. Two paths: as above.</summary>
+    /// <summary>Matches paths below one of these folders, relative to the grant. Empty: any path, and calls without one. Two paths: see <see cref="Paths"/>.</summary>
     public ImmutableArray<string> Below { get; init; } = [];
 
-    /// <summary>Fits only calls inside (true) or outside (false) the grants.</summary>
+    /// <summary>Matches only calls inside (true) or outside (false) the grants; null: any.</summary>
     public bool? InsideGrants { get; init; }
 
-    /// <summary>Fits only calls whose input could not be judged.</summary>
-    public bool Unjudgeable { get; init; }
+    /// <summary>Matches only calls with an invalid input.</summary>
+    public bool InvalidInput { get; init; }
 
-    public bool Fits(string tool, CallSubject subject) =>
-        (!Unjudgeable || subject.Invalid is not null)
+    public bool Matches(string tool, CallSubject subject) =>
+        (!InvalidInput || subject.Invalid is not null)
         && (Kinds.IsEmpty || Kinds.Contains(subject.Kind))
         && (Tools.IsEmpty || Tools.Any(t => FileSystemName.MatchesSimpleExpression(t, tool, ignoreCase: false)))
         && (InsideGrants is not { } inside || inside == subject.InsideGrants)
-        && (Paths.IsEmpty || FitsPaths(subject, path => Paths.Any(p => HasPart(path, p))))
-        && (Below.IsEmpty || FitsPaths(subject, path => Below.Any(b => path.StartsWith(b.TrimEnd('/') + "/", StringComparison.Ordinal))));
+        && (Paths.IsEmpty || MatchesPaths(subject, path => Paths.Any(p => HasPart(path, p))))
+        && (Below.IsEmpty || MatchesPaths(subject, path => Below.Any(b => path.StartsWith(b.TrimEnd('/') + "/", StringComparison.Ordinal))));
 
-    bool FitsPaths(CallSubject subject, Func<string, bool> fits) =>
-        subject.Path is not null && (Outcome == PolicyOutcome.Allow ? subject.Paths.All(fits) : subject.Paths.Any(fits));
+    bool MatchesPaths(CallSubject subject, Func<string, bool> matches) =>
+        subject.Path is not null && (Outcome == PolicyOutcome.Allow ? subject.Paths.All(matches) : subject.Paths.Any(matches));
 
-    // A file named like a secret folder is treated as one: by its path alone it could be either.
+    // A file with a secret folder's name matches too: the path alone does not tell a file from a folder.
     static bool HasPart(string path, string pattern) =>
         path.Split('/').Any(part => FileSystemName.MatchesSimpleExpression(pattern.TrimEnd('/'), part, ignoreCase: true));
 }
 
-/// <summary>Judges calls by an ordered list of rules: the first that fits decides, and what no rule fits is denied.</summary>
+/// <summary>Judges calls by an ordered list of rules. The first match decides; a call without a match is denied.</summary>
 public sealed class Policy(IEnumerable<PolicyRule> rules)
 {
-    /// <summary>The rule named when none fits.</summary>
+    /// <summary>The name in the verdict when no rule matches.</summary>
     public const string NoRule = "no_rule";
 
-    /// <summary>The rules of contracts/decisions.md, "Tools and policy", for the tools that there are.</summary>
+    /// <summary>The rules of contracts/decisions.md, "Tools and policy", for the built-in tools.</summary>
     public static Policy BuiltIn { get; } = new(
     [
-        new("invalid_input", PolicyOutcome.Deny, "The call's input cannot be judged.") { Unjudgeable = true },
+        new("invalid_input", PolicyOutcome.Deny, "The call's input cannot be judged.") { InvalidInput = true },
         new("secret_path", PolicyOutcome.Deny, "The path looks like one that holds secrets.")
         {
             Paths = [".env*", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "secrets/"],
@@ -73,12 +73,12 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
 
     public ImmutableArray<PolicyRule> Rules { get; } = [.. rules];
 
-    /// <summary>The verdict on a call. A call whose input could not be judged is never allowed, whatever the rules say.</summary>
+    /// <summary>The verdict on a call. A call with an invalid input is never allowed, whatever the rules say.</summary>
     public PolicyVerdict Judge(string toolName, CallSubject subject)
     {
         foreach (var rule in Rules)
         {
-            if (rule.Fits(toolName, subject) && (subject.Invalid is null || rule.Outcome == PolicyOutcome.Deny))
+            if (rule.Matches(toolName, subject) && (subject.Invalid is null || rule.Outcome == PolicyOutcome.Deny))
             {
                 return new(rule.Outcome, rule.Name, subject.Invalid ?? rule.Reason);
             }
@@ -87,22 +87,22 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     }
 
     /// <summary>
-    /// The verdict when a call is made, on what it would really touch: since it was allowed or approved, a link may have been turned, or a file made. Answers
-    /// the error to tell the model, or null.
+    /// Judges a call again when the tool has opened its files, because a link or file may have changed since it was allowed or approved. Answers the error for
+    /// the model; null: the call may proceed.
     /// </summary>
-    public ToolOutcome? Again(string toolName, CallSubject subject, Granted? granted) => Judge(toolName, subject) switch
+    public ToolOutcome? JudgeAgain(string toolName, CallSubject subject, Granted? granted) => Judge(toolName, subject) switch
     {
         { Outcome: PolicyOutcome.Allow } => null,
-        { Outcome: PolicyOutcome.Confirm } verdict when granted is not null && verdict.Rule == granted.Rule && IsOn(granted, subject) => null,
+        { Outcome: PolicyOutcome.Confirm } verdict when granted is not null && verdict.Rule == granted.Rule && CoversPaths(granted, subject) => null,
         { Outcome: PolicyOutcome.Confirm } verdict =>
             ToolOutcome.Error($"Refused: what the call would touch has changed since it was {(granted is null ? "allowed" : "approved")} (now {verdict.Rule})."),
         var verdict => ToolOutcome.Error($"Refused by policy ({verdict.Rule}): {verdict.Reason}"),
     };
 
-    /// <summary>The rule's question may be the same for every path; what was approved was these.</summary>
-    static bool IsOn(Granted granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
+    /// <summary>An approval covers the approved paths only, although the rule may match others.</summary>
+    static bool CoversPaths(Granted granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
 
-    /// <summary>True when the content of a file inside the grant may be shown without asking: what listings and searches go by.</summary>
-    /// <param name="relative">The file's path as it resolves, relative to the grant.</param>
+    /// <summary>True: listings and searches may show the file, because <c>read_file</c> is allowed without approval.</summary>
+    /// <param name="relative">The resolved path, relative to the grant.</param>
     public bool MayShow(string relative) => Judge("read_file", new("read", relative)).Outcome == PolicyOutcome.Allow;
 }

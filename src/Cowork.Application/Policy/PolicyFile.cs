@@ -7,8 +7,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// A policy as a JSON file, <c>{"rules": […]}</c> (docs/policy.md). It is read strictly: a rule that is misspelt would let through what it was written to
-/// stop.
+/// A policy in a JSON file, <c>{"rules": […]}</c> (docs/policy.md). The reader is strict, because a misspelt rule would allow what it should stop.
 /// </summary>
 public static partial class PolicyFile
 {
@@ -16,8 +15,7 @@ public static partial class PolicyFile
 
     static readonly string[] Kinds = ["list", "read", "search", "create", "overwrite", "delete", "move", "remember", "recall"];
 
-    /// <summary>The policy that a file holds.</summary>
-    /// <exception cref="ArgumentException">There is no such file, or it is no policy; the message says what is wrong and where, in a sentence.</exception>
+    /// <exception cref="ArgumentException">The file is missing or not a valid policy; the message is a sentence that says what is wrong and where.</exception>
     public static Policy Read(string path)
     {
         byte[] json;
@@ -39,9 +37,9 @@ public static partial class PolicyFile
         }
     }
 
-    /// <summary>The policy that a JSON text holds.</summary>
-    /// <exception cref="JsonException">It is no JSON.</exception>
-    /// <exception cref="FormatException">It is no policy, or <see cref="InvalidOperationException"/>: it holds broken characters.</exception>
+    /// <exception cref="JsonException">The text is not JSON.</exception>
+    /// <exception cref="FormatException">The JSON is not a valid policy.</exception>
+    /// <exception cref="InvalidOperationException">A string contains broken characters.</exception>
     public static Policy Parse(ReadOnlySpan<byte> json)
     {
         var bom = "\ufeff"u8;
@@ -51,44 +49,44 @@ public static partial class PolicyFile
             CommentHandling = JsonCommentHandling.Skip,
             AllowTrailingCommas = true,
         });
-        Require(root.ValueKind == JsonValueKind.Object, "$", "an object with rules is wanted");
+        Require(root.ValueKind == JsonValueKind.Object, "$", "it must be an object with rules");
         foreach (var member in root.EnumerateObject())
         {
             Require(member.Name == "rules", $"$.{member.Name}", "there is no such member; a policy has only rules");
         }
-        Require(root.TryGetProperty("rules", out var rules) && rules.ValueKind == JsonValueKind.Array, "$.rules", "a list of rules is wanted");
-        var read = rules.EnumerateArray().Select((rule, i) => Rule(rule, $"$.rules[{i}]")).ToList();
-        Require(read.Count > 0, "$.rules", "a policy without a rule allows nothing");
-        var twice = read.GroupBy(rule => rule.Name).FirstOrDefault(same => same.Count() > 1);
-        Require(twice is null, "$.rules", $"two rules are named {twice?.Key}; an event could not tell which one decided");
-        return new(read);
+        Require(root.TryGetProperty("rules", out var rules) && rules.ValueKind == JsonValueKind.Array, "$.rules", "it must be a list of rules");
+        var parsed = rules.EnumerateArray().Select((rule, i) => Rule(rule, $"$.rules[{i}]")).ToList();
+        Require(parsed.Count > 0, "$.rules", "a policy without a rule allows nothing");
+        var duplicate = parsed.GroupBy(rule => rule.Name).FirstOrDefault(same => same.Count() > 1);
+        Require(duplicate is null, "$.rules", $"two rules are named {duplicate?.Key}; an event could not tell which one decided");
+        return new(parsed);
     }
 
     static PolicyRule Rule(JsonElement rule, string at)
     {
-        Require(rule.ValueKind == JsonValueKind.Object, at, "an object is wanted");
+        Require(rule.ValueKind == JsonValueKind.Object, at, "it must be an object");
         foreach (var member in rule.EnumerateObject())
         {
             Require(RuleMembers.Contains(member.Name), $"{at}.{member.Name}", $"there is no such member; a rule has {string.Join(", ", RuleMembers)}");
         }
         var name = Text(rule, at, "name");
-        Require(RuleName().IsMatch(name) && name != Policy.NoRule, $"{at}.name", "a name in snake_case is wanted, of at most 64 characters, other than no_rule");
+        Require(RuleName().IsMatch(name) && name != Policy.NoRule, $"{at}.name", "it must be a snake_case name of at most 64 characters other than no_rule");
         var outcome = Text(rule, at, "outcome") switch
         {
             "allow" => PolicyOutcome.Allow,
             "confirm" => PolicyOutcome.Confirm,
             "deny" => PolicyOutcome.Deny,
-            _ => throw Fault($"{at}.outcome", "allow, confirm or deny is wanted"),
+            _ => throw Fault($"{at}.outcome", "it must be allow, confirm or deny"),
         };
         var kinds = Texts(rule, at, "kinds");
         var unknown = kinds.FirstOrDefault(kind => !Kinds.Contains(kind));
         Require(unknown is null, $"{at}.kinds", $"there is no kind \"{unknown}\"; there are {string.Join(", ", Kinds)}");
         var (paths, below) = (Texts(rule, at, "paths"), Texts(rule, at, "below"));
-        // Neither could ever fit, so that the rule would stop nothing.
-        var longer = paths.FirstOrDefault(path => path.TrimEnd('/') is var part && (part.Contains('/') || part is "" or "." or ".."));
-        Require(longer is null, $"{at}.paths", $"\"{longer}\" is no part of a path; what lies below a folder is fitted by below");
-        var pattern = below.FirstOrDefault(folder => folder.TrimEnd('/').Split('/').Any(part => part is "" or "." or ".." || part.AsSpan().ContainsAny('*', '?')));
-        Require(pattern is null, $"{at}.below", $"\"{pattern}\" is no folder of the session's folder; it is written without . and .. and wildcards, like drafts/old");
+        // Such a pattern never matches, so that the rule would stop nothing.
+        var notAPart = paths.FirstOrDefault(path => path.TrimEnd('/') is var part && (part.Contains('/') || part is "" or "." or ".."));
+        Require(notAPart is null, $"{at}.paths", $"\"{notAPart}\" is not one part of a path; use below for everything below a folder");
+        var notAFolder = below.FirstOrDefault(folder => folder.TrimEnd('/').Split('/').Any(part => part is "" or "." or ".." || part.AsSpan().ContainsAny('*', '?')));
+        Require(notAFolder is null, $"{at}.below", $"\"{notAFolder}\" is not a folder below the session's folder; write it without ., .. and wildcards, for example drafts/old");
         return new(name, outcome, Text(rule, at, "reason"))
         {
             Kinds = kinds,
@@ -96,7 +94,7 @@ public static partial class PolicyFile
             Paths = paths,
             Below = below,
             InsideGrants = Flag(rule, at, "inside_grants"),
-            Unjudgeable = Flag(rule, at, "unjudgeable") ?? false,
+            InvalidInput = Flag(rule, at, "unjudgeable") ?? false,
         };
     }
 
@@ -104,7 +102,7 @@ public static partial class PolicyFile
         rule.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String && value.GetString() is { } text && !string.IsNullOrWhiteSpace(text)
             && StorableText.IsStorable(text)
             ? text
-            : throw Fault($"{at}.{name}", "a text is wanted");
+            : throw Fault($"{at}.{name}", "it must be a text");
 
     static ImmutableArray<string> Texts(JsonElement rule, string at, string name)
     {
@@ -112,30 +110,30 @@ public static partial class PolicyFile
         {
             return [];
         }
-        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0, $"{at}.{name}", "a list of texts is wanted; leave it out to fit everything");
+        Require(value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0, $"{at}.{name}", "it must be a list of texts; leave it out to match everything");
         return
         [
             .. value.EnumerateArray().Select(
                 item => item.ValueKind == JsonValueKind.String && item.GetString() is { } text && !string.IsNullOrWhiteSpace(text)
                     ? text
-                    : throw Fault($"{at}.{name}", "a list of texts is wanted")),
+                    : throw Fault($"{at}.{name}", "it must be a list of texts")),
         ];
     }
 
     static bool? Flag(JsonElement rule, string at, string name) =>
         !rule.TryGetProperty(name, out var value) ? null
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
-        : throw Fault($"{at}.{name}", "true or false is wanted");
+        : throw Fault($"{at}.{name}", "it must be true or false");
 
-    static void Require(bool holds, string at, string what)
+    static void Require(bool holds, string at, string message)
     {
         if (!holds)
         {
-            throw Fault(at, what);
+            throw Fault(at, message);
         }
     }
 
-    static FormatException Fault(string at, string what) => new($"{at}: {what}.");
+    static FormatException Fault(string at, string message) => new($"{at}: {message}.");
 
     [GeneratedRegex("^[a-z][a-z0-9_]{0,63}$")]
     private static partial Regex RuleName();

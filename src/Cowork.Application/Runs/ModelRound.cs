@@ -100,7 +100,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
     }
 
     /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>
-    public void Describe(ModelCall call, ModelPrice? price) => call.Answered(Model, StopReason(calls.Count), InputTokens, OutputTokens, Cost(price));
+    public void Describe(ModelCall call, ModelPrice? price) => call.Complete(Model, StopReason(calls.Count), InputTokens, OutputTokens, Cost(price));
 
     string Model => string.IsNullOrWhiteSpace(model) ? run.Request.Model : Word(model);
 
@@ -116,7 +116,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
         : (calls > 0 ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop).Value;
 
     /// <summary>A word of the model's or its provider's, whatever they put there.</summary>
-    static string Word(string given) => StorableText.Escape(FileText.Cut(given, Limits.IdCharsMax));
+    static string Word(string given) => StorableText.Escape(FileText.Truncate(given, Limits.IdCharsMax));
 
     void Take(ChatResponseUpdate update)
     {

@@ -32,7 +32,7 @@ public sealed partial class ModelStep(
         for (var attempt = 1; ; attempt++)
         {
             round = new(state, options.DeltaEvery, clock);
-            using var call = ModelCall.Begin(model, request.Model, request.RunId, request.SessionId, clock);
+            using var call = ModelCall.Start(model, request.Model, request.RunId, request.SessionId, clock);
             try
             {
                 await round.Read(
@@ -53,15 +53,15 @@ public sealed partial class ModelStep(
             }
             catch (RunFencedException fenced)
             {
-                call?.Failed(fenced.Refused.Code);
+                call?.Fail(fenced.Refused.Code);
                 return fenced.Refused;
             }
             catch (ModelException e)
             {
-                call?.Failed(e.Code);
+                call?.Fail(e.Code);
                 // The provider's words may hold pieces of the prompt; they stand in the run's events, where the prompt does.
                 LogNoAnswer(logger, run.Key, request.Model, e.Code, e.InnerException?.GetType().Name);
-                if (!e.CanRetry || terms.Retries.After(attempt, e.RetryAfter, $"{run.Key}:{state.StepsDone}") is not { } wait)
+                if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key}:{state.StepsDone}") is not { } wait)
                 {
                     return await recorder.Fail(run, e.Code, e.Message, ct);
                 }
@@ -75,7 +75,7 @@ public sealed partial class ModelStep(
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
             {
-                call?.Failed(ModelException.Failed);
+                call?.Fail(ModelException.Failed);
                 LogModelFailed(logger, e, run.Key, request.Model);
                 return await recorder.Fail(run, ModelException.Failed, e.Message, ct);
             }

@@ -89,7 +89,7 @@ public sealed partial class RunDriver(
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
             {
-                span.Failed("internal_error");
+                span.SetError("internal_error");
                 LogFailed(logger, e, run.Key, next.GetType().Name);
                 refused = await recorder.Fail(run, "internal_error", "The host could not go on with this run.", ct);
             }

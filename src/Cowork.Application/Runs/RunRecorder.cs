@@ -15,7 +15,7 @@ public sealed class RunRecorder(
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
 
-    internal static string ErrorText(string message) => StorableText.Escape(FileText.Cut(message, ErrorCharsMax));
+    internal static string ErrorText(string message) => StorableText.Escape(FileText.Truncate(message, ErrorCharsMax));
 
     /// <summary>The folder that the run works in; null: its session was deleted.</summary>
     internal async ValueTask<string?> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>

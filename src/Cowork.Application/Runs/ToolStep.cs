@@ -19,7 +19,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
         var content = await blobs.Store(outcome.Text, ct);
         return await recorder.Record(
             run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
-            also: work => Discover(work, state.Request, run.Key, outcome.Wrote));
+            also: work => Discover(work, state.Request, run.Key, outcome.WrittenFiles));
     }
 
     async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
@@ -34,13 +34,13 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
                 : await toolbox.Run(context, call.Name, input, stop);
             if (outcome.IsError)
             {
-                span.Failed("tool_error");
+                span.SetError("tool_error");
             }
             return outcome;
         }
         catch (Exception e) when (e is not StorageUnavailableException && !(e is OperationCanceledException && stop.IsCancellationRequested))
         {
-            span.Failed(e.GetType().Name);
+            span.SetError(e.GetType().Name);
             LogToolFailed(logger, e, context.Run, call.Name);
             return ToolOutcome.Error("The tool failed.");
         }

@@ -180,7 +180,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         {
             return refused;
         }
-        ApprovalExpiry.CallOff(work, before);
+        ApprovalExpiry.CancelExpiry(work, before);
         return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!, run) : null;
     }
 

@@ -10,13 +10,13 @@ using Microsoft.Extensions.Logging;
 namespace Cowork.Application;
 
 /// <summary>
-/// Decides the slots of schedules: each schedule is one job, due at its next slot. Which host does it does not matter, since a slot is decided by the
-/// schedule's stream: the commit of a host that comes second finds the stream moved.
+/// Decides the slots of schedules. Each schedule is one job, due at its next slot. Any host may decide a slot, because the schedule's stream orders the
+/// decisions: the commit of a second host finds the stream moved.
 /// </summary>
 public sealed partial class Scheduler(
-    CommandHandler known, ICommandExecutor commands, ScheduledRuns runs, IJobQueue queue, NextTime nextTime, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
+    CommandHandler handler, ICommandExecutor commands, ScheduledRuns runs, IJobQueue queue, NextTime nextTime, TimeProvider clock, ILogger<Scheduler> logger) : IJobHandler
 {
-    /// <summary>The job's key is the schedule's.</summary>
+    /// <summary>Kind of the job. Its key is the schedule's key.</summary>
     public const string JobKind = "schedule";
 
     public string Kind => JobKind;
@@ -25,15 +25,15 @@ public sealed partial class Scheduler(
     {
         while (true)
         {
-            // Another host may have changed the schedule, and what is decided not to be done has no append to guard it.
-            var state = await known.Fresh(claim.Org, Schedule.Aggregate, claim.Key, ct);
+            // Reads the log, because another host may have changed the schedule and a decision to do nothing has no append that detects it.
+            var state = await handler.Fresh(claim.Org, Schedule.Aggregate, claim.Key, ct);
             var now = clock.GetUtcNow();
             switch (Schedule.Next(state, now, nextTime))
             {
                 case SlotStep.Idle:
                     return false;
                 case SlotStep.Wait wait:
-                    // The job was due by another clock, or for a slot that comes no more.
+                    // The job was due by another host's clock, or for a slot that is no longer planned.
                     await queue.Release(claim, wait.Until - now, ct);
                     return true;
                 case var step:
@@ -46,7 +46,7 @@ public sealed partial class Scheduler(
         }
     }
 
-    /// <summary>True: it is decided, and the claim is over. False: somebody was first, so that another step is to be done.</summary>
+    /// <summary>True: the slot is decided and the claim has ended. False: another host decided first, so the next step may differ.</summary>
     async Task<bool> Decide(Claim claim, Schedule.Active schedule, SlotStep step, CancellationToken ct)
     {
         var by = new Origin(schedule.Plan.By);
@@ -67,28 +67,28 @@ public sealed partial class Scheduler(
 
     async Task<Refusal?> Fire(Claim claim, Origin by, SchedulePlan plan, SlotStep.Fire fire, CancellationToken ct)
     {
-        var (turn, why) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
+        var (turn, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
         if (turn is not null)
         {
-            why = await commands.Execute(claim.Org, by, new FireSlot(claim.Key, claim, fire.Slot, fire.CaughtUp, turn), ct, patient: true);
+            refused = await commands.Execute(claim.Org, by, new FireSlot(claim.Key, claim, fire.Slot, fire.CaughtUp, turn), ct, patient: true);
         }
-        return why is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? why
-            : await commands.Execute(claim.Org, by, new SkipSlots(claim.Key, claim, fire.Slot, fire.Slot, 1, why.Code, why.Detail), ct, patient: true);
+        return refused is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? refused
+            : await commands.Execute(claim.Org, by, new SkipSlots(claim.Key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct, patient: true);
     }
 
-    [LoggerMessage(Level = LogLevel.Information, Message = "A slot of the schedule {Schedule} was not decided here: {Code}")]
+    [LoggerMessage(Level = LogLevel.Information, Message = "This host did not decide a slot of the schedule {Schedule}: {Code}")]
     static partial void LogNotDecided(ILogger logger, string schedule, string code);
 }
 
-/// <summary>Makes runs of schedules: by hand, and for the scheduler.</summary>
-public sealed class ScheduledRuns(CommandHandler known, SkillRuns skills, Turns turns, IBlobs blobs)
+/// <summary>Prepares and starts runs of schedules, for manual triggers and for the scheduler.</summary>
+public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turns turns, IBlobs blobs)
 {
-    /// <summary>Starts a run of a schedule now, or answers the one that the same request started before.</summary>
+    /// <summary>Starts a run of a schedule now, or answers the run that the same request started before.</summary>
     /// <param name="schedule">Key of the schedule.</param>
-    /// <param name="key">The body's key, within the session.</param>
+    /// <param name="key">The idempotency key of the body, unique in the session.</param>
     public async Task<(Turn? Turn, Refusal? Refused)> Trigger(string org, Origin by, string schedule, string? key, RequestKey? header, CancellationToken ct)
     {
-        if (Schedule.PlanOf(await known.Fresh(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
+        if (Schedule.PlanOf(await handler.Fresh(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
         {
             return (null, Refusal.NotFound("scheduled run"));
         }
@@ -101,23 +101,23 @@ public sealed class ScheduledRuns(CommandHandler known, SkillRuns skills, Turns 
         return await turns.Earlier(org, Ids.SessionKey(plan.Target.SessionId)!, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
     }
 
-    /// <summary>Why a skill comes to nothing with parameters that a schedule is to have; null: it comes to something.</summary>
-    public async ValueTask<Refusal?> Unfit(string org, SkillPrompt prompt, CancellationToken ct) => (await skills.Render(org, prompt, ct)).Refused switch
+    /// <summary>Why a schedule cannot run the skill with these parameters; null: it can.</summary>
+    public async ValueTask<Refusal?> WhyNotRunnable(string org, SkillPrompt prompt, CancellationToken ct) => (await skills.Render(org, prompt, ct)).Refused switch
     {
-        // To a run they are missing; to a plan they are wrong.
-        { Status: 400 } wrong => Refusal.Invalid(wrong.Code, "$.params", wrong.Detail),
-        { Path: "$.version" } wrong => wrong with { Path = "$.skill_version" },
+        // A run answers 400 for missing parameters; a schedule with them is invalid.
+        { Status: 400 } missing => Refusal.Invalid(missing.Code, "$.params", missing.Detail),
+        { Path: "$.version" } invalid => invalid with { Path = "$.skill_version" },
         var refused => refused,
     };
 
-    /// <summary>The turn that a run of the plan is, or why there is none: its skill has gone, or says nothing with these parameters, or too many runs wait.</summary>
-    /// <param name="slot">Null: by hand.</param>
+    /// <summary>Prepares the turn of a planned run. Refused: the skill is deleted, cannot be rendered, or too many runs wait.</summary>
+    /// <param name="slot">Null: a manual trigger.</param>
     internal async Task<(SubmitTurn? Turn, Refusal? Refused)> Prepare(
         string org, SchedulePlan plan, DateTimeOffset? slot, string? key, RequestKey? header, string? digest, CancellationToken ct)
     {
         var target = plan.Target;
-        var given = JsonElement.Parse(await blobs.Text(target.Params, ct));
-        var (rendered, refused) = await skills.Render(org, new(Ids.Key(target.SkillId, "skill")!, target.SkillVersion, given), ct);
+        var parameters = JsonElement.Parse(await blobs.Text(target.Params, ct));
+        var (rendered, refused) = await skills.Render(org, new(Ids.Key(target.SkillId, "skill")!, target.SkillVersion, parameters), ct);
         if (rendered is null)
         {
             return (null, refused!.Code == "not_found" ? refused with { Code = "skill_not_found" } : refused);
@@ -128,49 +128,49 @@ public sealed class ScheduledRuns(CommandHandler known, SkillRuns skills, Turns 
 }
 
 /// <summary>
-/// Has every schedule looked at when the clock is found to have been set back: slots that the wrong clock planned may be years away. Set forward, it only
-/// makes slots due.
+/// Makes all schedule jobs due when the clock was set back, because slots that the wrong clock planned may be years away. A clock set forward only makes slots
+/// due.
 /// </summary>
 public sealed partial class ClockWatch(IEventLog log, IJobQueue queue, TimeProvider clock, ILogger<ClockWatch> logger)
 {
-    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
+    static readonly TimeSpan CheckEvery = TimeSpan.FromSeconds(1);
 
     /// <summary>Runs until the token is cancelled.</summary>
     public async Task Run(CancellationToken ct)
     {
-        bool? isBack = null;
+        bool? wasSetBack = null;
         while (true)
         {
-            var (shown, stamp) = (clock.GetUtcNow(), clock.GetTimestamp());
+            var (time, timestamp) = (clock.GetUtcNow(), clock.GetTimestamp());
             try
             {
-                // What was set back while nobody watched shows in the log, which is ahead then.
-                isBack ??= await LastWritten(ct) - clock.GetUtcNow() > Timing.Grace;
-                if (isBack == true)
+                // A clock set back while no host ran is behind the log's last event.
+                wasSetBack ??= await LastEventTime(ct) - clock.GetUtcNow() > Timing.Grace;
+                if (wasSetBack == true)
                 {
-                    LogBack(logger);
+                    LogSetBack(logger);
                     await queue.Hurry(Scheduler.JobKind, ct);
-                    isBack = false;
+                    wasSetBack = false;
                 }
             }
             catch (StorageUnavailableException)
             {
-                // Looked at again in a moment.
+                // The next check tries again.
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
-                // For example the last event is one that only a newer host can read.
+                // For example, only a newer host can read the last event.
                 LogFailed(logger, e);
             }
-            await Task.Delay(LookEvery, clock, ct);
-            if (clock.GetElapsedTime(stamp) - (clock.GetUtcNow() - shown) > Timing.Grace)
+            await Task.Delay(CheckEvery, clock, ct);
+            if (clock.GetElapsedTime(timestamp) - (clock.GetUtcNow() - time) > Timing.Grace)
             {
-                isBack = true;
+                wasSetBack = true;
             }
         }
     }
 
-    async Task<DateTimeOffset> LastWritten(CancellationToken ct)
+    async Task<DateTimeOffset> LastEventTime(CancellationToken ct)
     {
         var head = (await log.Feed("", null, long.MaxValue, 1, ct)).Head;
         await foreach (var last in log.Scan(head - 1, ct))
@@ -180,9 +180,9 @@ public sealed partial class ClockWatch(IEventLog log, IJobQueue queue, TimeProvi
         return DateTimeOffset.MinValue;
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "It could not be found out whether the clock was set back; that is tried again")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Could not check whether the clock was set back; the next check is in a second")]
     static partial void LogFailed(ILogger logger, Exception e);
 
-    [LoggerMessage(Level = LogLevel.Warning, Message = "The clock was set back; the schedules are looked at")]
-    static partial void LogBack(ILogger logger);
+    [LoggerMessage(Level = LogLevel.Warning, Message = "The clock was set back. All schedules are checked now")]
+    static partial void LogSetBack(ILogger logger);
 }

@@ -5,18 +5,18 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Makes a schedule.</summary>
-/// <param name="Key">Of the schedule's stream.</param>
-/// <param name="By">The principal for which its runs act.</param>
-/// <param name="Active">False: it begins paused.</param>
-/// <param name="Unfit">Why its skill comes to nothing with these parameters; null: it comes to something.</param>
+/// <summary>Creates a schedule.</summary>
+/// <param name="Key">Key of the schedule.</param>
+/// <param name="By">The principal of the schedule's runs.</param>
+/// <param name="Active">False: the schedule starts paused.</param>
+/// <param name="Unfit">Why the skill cannot run with these parameters; null: it can.</param>
 public sealed record CreateSchedule(
     string Key, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, bool Active, RequestKey? Header = null,
     Refusal? Unfit = null) : ICommand
 {
     public string ScheduleId => $"sched_{Key}";
 
-    /// <summary>Makes what the request is answered with, kept for who sends it again; it is given the first slot and the time of the schedule's beginning.</summary>
+    /// <summary>Makes the answer that the idempotency key stores, from the first slot and the time of creation.</summary>
     [JsonIgnore]
     public Func<DateTimeOffset?, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
@@ -46,29 +46,29 @@ public sealed record CreateSchedule(
     }
 }
 
-/// <summary>Has a schedule wait until it is resumed.</summary>
+/// <summary>Pauses a schedule until it is resumed.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record PauseSchedule(string Schedule, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes what the request is answered with from the schedule as it is then, kept for who sends it again.</summary>
+    /// <summary>Makes the answer that the idempotency key stores, from the schedule after the command.</summary>
     [JsonIgnore]
     public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
     public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Pause(work.Now), Header, Answer);
 }
 
-/// <summary>Lets a paused schedule go on, planned from now.</summary>
+/// <summary>Resumes a paused schedule, planned from now.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record ResumeSchedule(string Schedule, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes what the request is answered with from the schedule as it is then, kept for who sends it again.</summary>
+    /// <summary>Makes the answer that the idempotency key stores, from the schedule after the command.</summary>
     [JsonIgnore]
     public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
     public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now, work.NextTime), Header, Answer);
 }
 
-/// <summary>Deletes a schedule; runs that it started go on.</summary>
+/// <summary>Deletes a schedule. Its live runs continue.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record DeleteSchedule(string Schedule) : ICommand
 {
@@ -79,7 +79,7 @@ public sealed record DeleteSchedule(string Schedule) : ICommand
     }
 }
 
-/// <summary>Starts a run of a schedule now, because somebody asks for it.</summary>
+/// <summary>Starts a run of a schedule by a manual trigger.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 /// <param name="Turn">The run.</param>
 public sealed record TriggerSchedule(string Schedule, SubmitTurn Turn) : ICommand
@@ -87,14 +87,14 @@ public sealed record TriggerSchedule(string Schedule, SubmitTurn Turn) : IComman
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var trigger = new ScheduleCommand.Trigger(Turn.RunId, Turn.Source!.SkillVersion!.Value, work.Now);
-        // A key that was used before speaks first, whatever became of the schedule since.
+        // A used key answers first, whatever has happened to the schedule since.
         return await Turn.Decide(work) ?? await ScheduleWork.Do(work, Schedule, trigger, Ids.Key(Turn.RunId, "run"));
     }
 }
 
-/// <summary>Starts the run of a slot. The slot, its run and the job of the next slot are one commit, so that none of them is lost and none comes twice.</summary>
+/// <summary>Starts the run of a slot. The slot, its run and the job of the next slot are one commit, so that none is lost or repeated.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
-/// <param name="Claim">To decide its slots.</param>
+/// <param name="Claim">The claim on the schedule's job.</param>
 /// <param name="Turn">The run.</param>
 public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot, bool CaughtUp, SubmitTurn Turn) : ICommand
 {
@@ -110,41 +110,41 @@ public sealed record FireSlot(string Schedule, Claim Claim, DateTimeOffset Slot,
         switch (await work.State(Session.Aggregate, Turn.Session))
         {
             case Session.Open session when active is { Plan.Overlap: Overlap.Skip, LastRunId: { } last } && session.Queue.Contains(last):
-                return new Refusal(Domain.Schedule.Overlapped, 409, $"The run before, {last}, has not ended.");
+                return new Refusal(Domain.Schedule.Overlapped, 409, $"The previous run, {last}, has not ended.");
             case Session.Open:
-                return await Turn.Decide(work) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
+                return await Turn.Decide(work) ?? await ScheduleWork.PlanNext(work, Schedule, Claim);
             default:
                 return new Refusal("session_not_found", 404, "The session was deleted.");
         }
     }
 }
 
-/// <summary>Notes that a slot, or a row of them, has no run.</summary>
+/// <summary>Records that a slot, or a series of slots, has no run.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
-/// <param name="Claim">To decide its slots.</param>
-/// <param name="Through">The last slot of the row.</param>
-/// <param name="Count">How many they are; null: too many to be counted.</param>
+/// <param name="Claim">The claim on the schedule's job.</param>
+/// <param name="Through">The last slot of the series.</param>
+/// <param name="Count">Number of slots; null: too many to count.</param>
 public sealed record SkipSlots(string Schedule, Claim Claim, DateTimeOffset Slot, DateTimeOffset Through, long? Count, string Reason, string Detail) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
         await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Skip(Slot, Through, Count, Reason, Detail, work.Now, work.NextTime))
-            ?? await ScheduleWork.GoOn(work, Schedule, Claim);
+            ?? await ScheduleWork.PlanNext(work, Schedule, Claim);
 }
 
-/// <summary>Plans anew after the clock was set back.</summary>
+/// <summary>Plans the next slot again after the clock was set back.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
-/// <param name="Claim">To decide its slots.</param>
-/// <param name="Slot">The one that was next.</param>
+/// <param name="Claim">The claim on the schedule's job.</param>
+/// <param name="Slot">The slot that was next.</param>
 public sealed record ReplanSchedule(string Schedule, Claim Claim, DateTimeOffset Slot) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
-        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Replan(Slot, work.Now, work.NextTime)) ?? await ScheduleWork.GoOn(work, Schedule, Claim);
+        await ScheduleWork.Do(work, Schedule, new ScheduleCommand.Replan(Slot, work.Now, work.NextTime)) ?? await ScheduleWork.PlanNext(work, Schedule, Claim);
 }
 
-/// <summary>What the commands to schedules have in common.</summary>
+/// <summary>Steps that the commands to schedules share.</summary>
 static class ScheduleWork
 {
-    /// <summary>Puts a command's events into the feed of the session that the schedule is for.</summary>
+    /// <summary>Executes a command; its events also appear in the feed of the schedule's session.</summary>
     public static async ValueTask<Refusal?> Do(UnitOfWork work, string schedule, ScheduleCommand command, string? run = null)
     {
         var plan = Schedule.PlanOf(await work.State(Schedule.Aggregate, schedule));
@@ -169,12 +169,12 @@ static class ScheduleWork
             }
         }
         var stored = refused is null && answer is not null ? await answer(after, work.Now) : null;
-        // A key that was used before speaks first, whatever became of the schedule since.
+        // A used key answers first, whatever has happened to the schedule since.
         return header is null ? refused : await header.Claim(work, null, stored) ?? refused;
     }
 
-    /// <summary>Ends the claim, and begins the wait for the slot that is next now.</summary>
-    public static async ValueTask<Refusal?> GoOn(UnitOfWork work, string schedule, Claim claim)
+    /// <summary>Finishes the claimed job and starts the job of the next slot.</summary>
+    public static async ValueTask<Refusal?> PlanNext(UnitOfWork work, string schedule, Claim claim)
     {
         work.Finish(claim);
         if (await work.State(Schedule.Aggregate, schedule) is Schedule.Active { Slot: { } slot })

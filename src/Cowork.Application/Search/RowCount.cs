@@ -4,15 +4,15 @@ using System.Text.RegularExpressions;
 namespace Cowork.Application;
 
 /// <summary>
-/// Answers to "how many": rows, records and lines of the session's files, and rows that have the values which the question names. It says what
-/// exactly was counted, and says nothing when the question names no such thing.
+/// Answers "how many" questions: rows, records and lines of the session's files, and rows with the values that the question names. Each answer says what was
+/// counted; there is none when the question names nothing to count.
 /// </summary>
 static partial class RowCount
 {
-    /// <summary>Words of a value that is looked for in the question, at most.</summary>
+    /// <summary>Largest number of words in a value.</summary>
     const int ValueWords = 5;
 
-    /// <summary>Words of a question that are looked at.</summary>
+    /// <summary>Number of the question's words that are used.</summary>
     const int QuestionWords = 200;
 
     const int FilesMax = 5;
@@ -30,7 +30,7 @@ static partial class RowCount
         foreach (var table in tables)
         {
             var name = Path.GetFileName(table.Source);
-            if (Matching(table, question.Replace(name, " ", StringComparison.OrdinalIgnoreCase), ct) is { } matching)
+            if (CountMatchingRows(table, question.Replace(name, " ", StringComparison.OrdinalIgnoreCase), ct) is { } matching)
             {
                 answered = true;
                 yield return matching;
@@ -56,40 +56,40 @@ static partial class RowCount
         }
     }
 
-    /// <summary>How many rows have every value that the question names, or null when it names none of this table.</summary>
-    static string? Matching(TextIndex table, string question, CancellationToken ct)
+    /// <summary>A sentence with the number of rows that have every value of the question; null: the question names no value of this table.</summary>
+    static string? CountMatchingRows(TextIndex table, string question, CancellationToken ct)
     {
-        var words = Plain(question).Split(' ', StringSplitOptions.RemoveEmptyEntries);
+        var words = Normalize(question).Split(' ', StringSplitOptions.RemoveEmptyEntries);
         words = words[..Math.Min(words.Length, QuestionWords)];
-        var wanted = new List<(string Value, SortedSet<string> Columns, HashSet<int> Rows)>();
+        var conditions = new List<(string Value, SortedSet<string> Columns, HashSet<int> Rows)>();
         for (var i = 0; i < words.Length;)
         {
             var length = Math.Min(ValueWords, words.Length - i);
             for (; length > 0; length--)
             {
-                // A column named right before its value ("state AK", "state = AK") is the one that is meant.
-                if (Rows(table, string.Join(' ', words[i..(i + length)]), i > 0 ? words[i - 1] : "", ct) is { } found)
+                // A column name before the value ("state AK", "state = AK") selects the column.
+                if (FindRows(table, string.Join(' ', words[i..(i + length)]), i > 0 ? words[i - 1] : "", ct) is { } found)
                 {
-                    wanted.Add(found);
+                    conditions.Add(found);
                     break;
                 }
             }
             i += Math.Max(1, length);
         }
-        if (wanted.Count == 0)
+        if (conditions.Count == 0)
         {
             return null;
         }
-        List<int> rows = [.. wanted.Select(w => w.Rows).Aggregate((a, b) => [.. a.Intersect(b)]).Order()];
-        var conditions = string.Join(" and ", wanted.Select(w => $"{string.Join(" or ", w.Columns)} = {w.Value}"));
-        var places = rows.Count == 0 ? "" : $" ({string.Join(", ", rows.Take(3).Select(r => table.Passage(r).Place))}{(rows.Count > 3 ? ", …" : "")})";
-        return $"{rows.Count} of the {table.Records} rows of {table.Source} have {conditions}{places}.";
+        List<int> rows = [.. conditions.Select(c => c.Rows).Aggregate((a, b) => [.. a.Intersect(b)]).Order()];
+        var condition = string.Join(" and ", conditions.Select(c => $"{string.Join(" or ", c.Columns)} = {c.Value}"));
+        var places = rows.Count == 0 ? "" : $" ({string.Join(", ", rows.Take(3).Select(r => table.Passage(r).Location))}{(rows.Count > 3 ? ", …" : "")})";
+        return $"{rows.Count} of the {table.Records} rows of {table.Source} have {condition}{places}.";
     }
 
-    /// <summary>The rows in which some column is this value, or null when there is none.</summary>
-    static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? Rows(TextIndex table, string value, string before, CancellationToken ct)
+    /// <summary>The rows in which a column has this value; null: there is none.</summary>
+    static (string Value, SortedSet<string> Columns, HashSet<int> Rows)? FindRows(TextIndex table, string value, string wordBefore, CancellationToken ct)
     {
-        // "in" is a word, "IN" may be Indiana: a common word is a value only where it is written like one.
+        // "in" is a word, "IN" may be Indiana: a stop word is a value only in upper case.
         var isCommon = Stemmer.IsStopWord(value);
         if (isCommon && (value.Length < 2 || value.Any(char.IsLower)))
         {
@@ -103,11 +103,11 @@ static partial class RowCount
         {
             foreach (var posting in table.Postings(terms.MinBy(t => table.Postings(t).Length)!))
             {
-                // A long question over a large table takes its time, and a run must stop when it is told to.
+                // A long question on a large table takes long, and a cancelled run must stop.
                 ct.ThrowIfCancellationRequested();
                 foreach (var (column, cell) in table.IsRecord(posting.Passage) ? table.Fields(posting.Passage) : [])
                 {
-                    if (Plain(cell).Equals(value, isCommon ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase))
+                    if (Normalize(cell).Equals(value, isCommon ? StringComparison.Ordinal : StringComparison.OrdinalIgnoreCase))
                     {
                         columns.Add(column);
                         rows.Add((posting.Passage, column));
@@ -115,15 +115,15 @@ static partial class RowCount
                 }
             }
         }
-        if (columns.Any(c => c.Equals(before, StringComparison.OrdinalIgnoreCase)))
+        if (columns.Any(c => c.Equals(wordBefore, StringComparison.OrdinalIgnoreCase)))
         {
-            columns.RemoveWhere(c => !c.Equals(before, StringComparison.OrdinalIgnoreCase));
+            columns.RemoveWhere(c => !c.Equals(wordBefore, StringComparison.OrdinalIgnoreCase));
         }
         return columns.Count == 0 ? null : (value, columns, [.. rows.Where(r => columns.Contains(r.Column)).Select(r => r.Row)]);
     }
 
-    /// <summary>Letters, digits and points of numbers, with single spaces: as a question writes a value.</summary>
-    static string Plain(string text) =>
+    /// <summary>The letters, digits and decimal points with single spaces, as a question spells a value.</summary>
+    static string Normalize(string text) =>
         text.AsSpan().IndexOfAnyExcept(PlainAscii) < 0
             ? text
             : NotPlain().Replace(text.Replace("'", "", StringComparison.Ordinal), " ").Trim();

@@ -2,36 +2,36 @@ using System.Globalization;
 
 namespace Cowork.Application;
 
-/// <summary>How much of a session's folder is searched, and how much of it is kept in memory for the next search.</summary>
-/// <param name="Files">Files.</param>
-/// <param name="FileBytes">A larger file is left out.</param>
-/// <param name="TotalBytes">Of all files of one search.</param>
-/// <param name="CacheBytes">Of the texts kept for all sessions together; what they take in memory is some eight times as much.</param>
+/// <summary>The limits of a search in a session's folder, and of the cache of indexed texts.</summary>
+/// <param name="Files">Number of files.</param>
+/// <param name="FileBytes">Size of a file; a larger one is left out.</param>
+/// <param name="TotalBytes">Size of all files of one search.</param>
+/// <param name="CacheBytes">Size of the cached files of all sessions. Their indexes take about eight times as much memory.</param>
 public sealed record FileBounds(int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 32 << 20, long CacheBytes = 32 << 20);
 
-/// <param name="Texts">In order of their paths.</param>
-/// <param name="Notes">A sentence for each thing that was left out.</param>
-public sealed record FilesRead(IReadOnlyList<TextIndex> Texts, IReadOnlyList<string> Notes);
+/// <summary>The indexed texts of a session's folder.</summary>
+/// <param name="Texts">Ordered by path.</param>
+/// <param name="Notes">A sentence for each reason for which files were left out.</param>
+public sealed record SessionTexts(IReadOnlyList<TextIndex> Texts, IReadOnlyList<string> Notes);
 
 /// <summary>
-/// The texts in a session's folder, ready to be searched. Each file is cut and counted once and kept until it changes, the least recently used
-/// ones being forgotten first.
+/// Indexes the text files of a session's folder. An LRU cache bounded by bytes keeps each index until its file changes.
 /// </summary>
 public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
 {
     readonly FileBounds bounds = bounds ?? new();
     readonly Lock gate = new();
-    readonly Dictionary<string, LinkedListNode<Kept>> byKey = new(StringComparer.Ordinal);
-    readonly LinkedList<Kept> byUse = new();
-    long keptBytes;
+    readonly Dictionary<string, LinkedListNode<CachedText>> byKey = new(StringComparer.Ordinal);
+    readonly LinkedList<CachedText> byUse = new();
+    long cachedBytes;
 
-    /// <summary>What an entry costs beside its text, so that empty files are forgotten too.</summary>
+    /// <summary>The cost of an entry beside its text, so that the cache also evicts empty files.</summary>
     const int EntryBytes = 1_024;
 
-    sealed record Kept(string Key, long Bytes, Lazy<TextIndex?> Text);
+    sealed record CachedText(string Key, long Bytes, Lazy<TextIndex?> Text);
 
-    /// <summary>Every text file of a folder that the policy lets be read. Links are not followed: what they lead to inside the folder is met there.</summary>
-    public FilesRead Read(string workspace, CancellationToken ct)
+    /// <summary>The text files of a folder that the policy allows to read. Links are not followed: a target inside the folder is found there.</summary>
+    public SessionTexts Read(string workspace, CancellationToken ct)
     {
         var texts = new List<TextIndex>();
         var notes = new List<string>();
@@ -40,9 +40,9 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         {
             return new([], ["The session's folder does not exist."]);
         }
-        var walk = FolderWalk.Of(workspace, folder, policy, new(), ct);
-        var (tooLarge, notText, closed) = (new List<string>(), new List<string>(), new List<string>());
-        var (bytes, files, isCut) = (0L, 0, walk.Cut);
+        var walk = FolderWalk.Run(workspace, folder, policy, new(), ct);
+        var (tooLarge, notText, unreadable) = (new List<string>(), new List<string>(), new List<string>());
+        var (bytes, files, isTruncated) = (0L, 0, walk.IsTruncated);
         foreach (var entry in walk.Entries)
         {
             ct.ThrowIfCancellationRequested();
@@ -52,7 +52,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             }
             if (files >= bounds.Files || bytes >= bounds.TotalBytes)
             {
-                isCut = true;
+                isTruncated = true;
                 break;
             }
             using var path = GrantedPath.Open(workspace, entry.Relative);
@@ -60,15 +60,15 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             {
                 continue;
             }
-            if (file.Unreadable is not null)
+            if (file.WhyProtected is not null)
             {
-                closed.Add(file.Relative);
+                unreadable.Add(file.Relative);
             }
             else if (file.Size > bounds.FileBytes || bytes + file.Size > bounds.TotalBytes)
             {
                 tooLarge.Add(file.Relative);
             }
-            else if (TryText(file, out var text))
+            else if (TryGetText(file, out var text))
             {
                 files++;
                 bytes += file.Size;
@@ -83,13 +83,13 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             }
             else
             {
-                closed.Add(file.Relative);
+                unreadable.Add(file.Relative);
             }
         }
         Note(tooLarge, "too large to search");
         Note(notText, "not text");
-        Note(closed, "not readable");
-        if (isCut)
+        Note(unreadable, "not readable");
+        if (isTruncated)
         {
             notes.Add(string.Create(CultureInfo.InvariantCulture,
                 $"The folder holds more than is searched ({bounds.Files} files, {bounds.TotalBytes >> 20} MiB): the rest was left out."));
@@ -105,57 +105,57 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         }
     }
 
-    /// <summary>False when the file cannot be read; the text is null when it is binary.</summary>
-    bool TryText(GrantedPath.Found file, out TextIndex? text)
+    /// <summary>False: the file cannot be read. A null text: the file is binary.</summary>
+    bool TryGetText(GrantedPath.Found file, out TextIndex? text)
     {
         var key = $"{file.Version} {file.Relative}";
-        Kept kept;
+        CachedText cached;
         lock (gate)
         {
             if (byKey.TryGetValue(key, out var node))
             {
                 byUse.Remove(node);
                 byUse.AddFirst(node);
-                kept = node.Value;
+                cached = node.Value;
             }
             else
             {
-                // Whoever comes first makes it, from this call's open file: it stays open until the text is made, because this call waits for it.
-                kept = new(key, file.Size + EntryBytes, new(() => Make(file)));
-                byKey[key] = byUse.AddFirst(kept);
-                keptBytes += kept.Bytes;
-                while (keptBytes > bounds.CacheBytes && byUse.Last is { } last && last.Value != kept)
+                // The first call reads the text from its own open file. The file stays open until then, because this call waits for the text.
+                cached = new(key, file.Size + EntryBytes, new(() => ReadText(file)));
+                byKey[key] = byUse.AddFirst(cached);
+                cachedBytes += cached.Bytes;
+                while (cachedBytes > bounds.CacheBytes && byUse.Last is { } last && last.Value != cached)
                 {
-                    Forget(last.Value);
+                    Evict(last.Value);
                 }
             }
         }
         try
         {
-            text = kept.Text.Value;
+            text = cached.Text.Value;
             return true;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             lock (gate)
             {
-                Forget(kept);
+                Evict(cached);
             }
             text = null;
             return false;
         }
     }
 
-    void Forget(Kept kept)
+    void Evict(CachedText cached)
     {
-        if (byKey.TryGetValue(kept.Key, out var node) && node.Value == kept)
+        if (byKey.TryGetValue(cached.Key, out var node) && node.Value == cached)
         {
-            byKey.Remove(kept.Key);
+            byKey.Remove(cached.Key);
             byUse.Remove(node);
-            keptBytes -= kept.Bytes;
+            cachedBytes -= cached.Bytes;
         }
     }
 
-    TextIndex? Make(GrantedPath.Found file) =>
+    TextIndex? ReadText(GrantedPath.Found file) =>
         FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Relative, text) : null;
 }

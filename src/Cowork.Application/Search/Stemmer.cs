@@ -4,12 +4,12 @@ using System.Text;
 namespace Cowork.Application;
 
 /// <summary>
-/// Text as the terms that it is searched by: lower case, accents off, identifiers split, English endings cut. Chinese, Japanese and Korean, written
-/// without spaces, go by pairs of characters.
+/// Turns text into search terms: lower case, without accents, identifiers split, English endings removed. Chinese, Japanese and Korean text, which has no
+/// spaces, becomes character bigrams.
 /// </summary>
 public static class Stemmer
 {
-    static readonly HashSet<string> Stop = new(
+    static readonly HashSet<string> StopWords = new(
         """
         a about an and any are as at be been but by call called can could did do does each find for from give had has have how i if in into is it its list many me
         much my named of on one or our please show so tell than that the their them then there these they this those to us was we were what when where which
@@ -17,14 +17,14 @@ public static class Stemmer
         """.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries),
         StringComparer.Ordinal);
 
-    /// <summary>Longest word that is a term, in characters; the rest of a longer one is left out.</summary>
+    /// <summary>Longest term in characters; longer words are truncated.</summary>
     const int WordCharsMax = 64;
 
-    /// <summary>True for words so common that they say nothing about what a text is about.</summary>
-    public static bool IsStopWord(string word) => Stop.Contains(word.ToLowerInvariant());
+    /// <summary>True for words that are too common to select a text.</summary>
+    public static bool IsStopWord(string word) => StopWords.Contains(word.ToLowerInvariant());
 
-    /// <summary>The distinct terms of a question, stop words left out unless there is nothing else.</summary>
-    public static IReadOnlyList<string> OfQuestion(string text)
+    /// <summary>The distinct terms of a query without stop words; of a query with only stop words, those.</summary>
+    public static IReadOnlyList<string> QueryTerms(string text)
     {
         var all = new List<string>();
         Collect(text, all, keepStopWords: false);
@@ -35,33 +35,33 @@ public static class Stemmer
         return [.. all.Distinct(StringComparer.Ordinal)];
     }
 
-    /// <summary>Adds the text's terms, in order, to a list.</summary>
+    /// <summary>Adds the terms of a text in order to a list.</summary>
     public static void Collect(ReadOnlySpan<char> text, List<string> terms, bool keepStopWords = true)
     {
         Span<char> word = stackalloc char[WordCharsMax];
         var length = 0;
-        var part = 0; // where the identifier's part under way begins within the word
+        var part = 0; // start of the identifier's current part within the word
         var parts = 0;
         var lastLower = false;
-        var lastWide = '\0';
+        var lastCjk = '\0';
         for (var i = 0; i <= text.Length; i++)
         {
             var c = i < text.Length ? text[i] : ' ';
-            if (IsWide(c))
+            if (IsCjk(c))
             {
                 End(word);
-                if (lastWide != '\0')
+                if (lastCjk != '\0')
                 {
-                    terms.Add(new string([lastWide, c]));
+                    terms.Add(new string([lastCjk, c]));
                 }
-                else if (i + 1 >= text.Length || !IsWide(text[i + 1]))
+                else if (i + 1 >= text.Length || !IsCjk(text[i + 1]))
                 {
                     terms.Add(c.ToString());
                 }
-                lastWide = c;
+                lastCjk = c;
                 continue;
             }
-            lastWide = '\0';
+            lastCjk = '\0';
             var isPoint = c == '.' && length > 0 && char.IsAsciiDigit(word[length - 1]) && i + 1 < text.Length && char.IsAsciiDigit(text[i + 1]);
             if (char.IsLetterOrDigit(c) || isPoint || (char.IsSurrogate(c) && IsLetterPair(text, i)))
             {
@@ -75,7 +75,7 @@ public static class Stemmer
                 Put(word, c);
                 continue;
             }
-            // "airport's" and "O'Hare" are one word each; an accent that stands by itself belongs to the letter before it.
+            // "airport's" and "O'Hare" are one word each; a combining accent belongs to the letter before it.
             if (length > 0 && (c is '\'' or '’' || char.GetUnicodeCategory(c) == UnicodeCategory.NonSpacingMark))
             {
                 continue;
@@ -121,7 +121,7 @@ public static class Stemmer
         void Add(ReadOnlySpan<char> piece)
         {
             var text = piece.ToString();
-            if (keepStopWords || !Stop.Contains(text))
+            if (keepStopWords || !StopWords.Contains(text))
             {
                 terms.Add(Stem(text));
             }
@@ -133,9 +133,9 @@ public static class Stemmer
             ? i + 1 < text.Length && char.IsLowSurrogate(text[i + 1]) && Rune.IsLetterOrDigit(new Rune(text[i], text[i + 1]))
             : i > 0 && char.IsHighSurrogate(text[i - 1]) && Rune.IsLetterOrDigit(new Rune(text[i - 1], text[i]));
 
-    static bool IsWide(char c) => c is (>= '\u3040' and <= '\u30ff') or (>= '\u3400' and <= '\u9fff') or (>= '\uac00' and <= '\ud7a3');
+    static bool IsCjk(char c) => c is (>= '\u3040' and <= '\u30ff') or (>= '\u3400' and <= '\u9fff') or (>= '\uac00' and <= '\ud7a3');
 
-    // Cutting is coarse, but question and text are cut alike.
+    // The rules are coarse, which is enough because query and text use the same.
     static string Stem(string word)
     {
         if (word.Length < 4 || word.AsSpan().ContainsAnyExceptInRange('a', 'z'))
@@ -161,7 +161,7 @@ public static class Stemmer
         return word.Length > 4 && word[^1] == 'e' ? word[..^1] : word;
     }
 
-    // The host runs without culture data, so the accents of the Latin alphabets are taken off by this table.
+    // The host runs without culture data, so this table removes the accents of Latin letters.
     static string Fold(char c) => c < 'à' ? c.ToString() : c switch
     {
         >= 'à' and <= 'å' or 'ā' or 'ă' or 'ą' => "a",

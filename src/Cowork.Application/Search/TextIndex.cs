@@ -4,43 +4,43 @@ using System.Text.Json;
 
 namespace Cowork.Application;
 
-/// <summary>Where a term stands: how often in which passage.</summary>
+/// <summary>The number of times that a passage contains a term.</summary>
 public readonly record struct Posting(int Passage, int Count);
 
 /// <summary>
-/// One text cut into passages with their line numbers, and where each term stands in them. Rows of CSV and TSV files and elements of JSON arrays are a
-/// passage each and keep the names of their columns; other text goes by a few lines at a time, cut at blank lines where it can be.
+/// The inverted index of one text, split into passages with line numbers. Each row of a CSV or TSV file and each element of a JSON array is a passage with its
+/// column names; other text has passages of a few lines, split at blank lines if possible.
 /// </summary>
 public sealed class TextIndex
 {
-    /// <summary>Lines and characters of a passage of plain text, about.</summary>
+    /// <summary>Approximate lines and characters of a passage of plain text.</summary>
     const int PassageLines = 12;
     const int PassageChars = 1_000;
 
-    /// <summary>A JSON value up to this many bytes is one passage; a larger one goes by its members.</summary>
+    /// <summary>A JSON value up to this size in bytes is one passage; a larger one is split into its members.</summary>
     const int JsonPassageBytes = 4_096;
 
-    /// <summary>Fields of a record that are searched and shown.</summary>
+    /// <summary>Largest number of fields of a record that are indexed and shown.</summary>
     const int FieldsMax = 256;
 
-    /// <summary>A quoted CSV field longer than this is a stray quote.</summary>
+    /// <summary>The quote of a longer CSV field is a stray character.</summary>
     const int QuotedCharsMax = 64 * 1024;
 
-    enum Shape
+    enum TextFormat
     {
         Lines,
         Row,
         Json,
     }
 
-    readonly record struct Piece(int Start, int Length, int FirstLine, int LastLine, int Terms, bool IsRecord);
+    readonly record struct PassageSpan(int Start, int Length, int FirstLine, int LastLine, int Terms, bool IsRecord);
 
     readonly string text;
-    readonly Shape shape;
-    readonly List<Piece> pieces = [];
+    readonly TextFormat format;
+    readonly List<PassageSpan> passages = [];
     readonly Dictionary<string, List<Posting>> postings = new(StringComparer.Ordinal);
     readonly List<string> terms = [];
-    HashSet<string>? title;
+    HashSet<string>? titleTerms;
     string[] columns = [];
     char delimiter = ',';
 
@@ -48,34 +48,34 @@ public sealed class TextIndex
     {
         Source = source;
         this.text = text;
-        var ending = Path.GetExtension(source).ToLowerInvariant();
-        shape = ending switch
+        var extension = Path.GetExtension(source).ToLowerInvariant();
+        format = extension switch
         {
-            ".csv" or ".tsv" or ".tab" => Shape.Row,
-            ".json" or ".geojson" or ".jsonl" or ".ndjson" or ".ipynb" => Shape.Json,
-            _ => Shape.Lines,
+            ".csv" or ".tsv" or ".tab" => TextFormat.Row,
+            ".json" or ".geojson" or ".jsonl" or ".ndjson" or ".ipynb" => TextFormat.Json,
+            _ => TextFormat.Lines,
         };
-        switch (shape)
+        switch (format)
         {
-            case Shape.Row:
-                CutRows(ending);
+            case TextFormat.Row:
+                SplitRows(extension);
                 break;
-            case Shape.Json when ending is not (".jsonl" or ".ndjson"):
-                if (!CutJson())
+            case TextFormat.Json when extension is not (".jsonl" or ".ndjson"):
+                if (!TrySplitJson())
                 {
-                    // Not JSON after all.
-                    shape = Shape.Lines;
-                    pieces.Clear();
+                    // The content is not JSON.
+                    format = TextFormat.Lines;
+                    passages.Clear();
                     postings.Clear();
                     TotalLength = 0;
-                    CutLines();
+                    SplitLines();
                 }
                 break;
-            case Shape.Json:
-                CutJsonLines();
+            case TextFormat.Json:
+                SplitJsonLines();
                 break;
             default:
-                CutLines();
+                SplitLines();
                 break;
         }
         terms.Clear();
@@ -84,64 +84,63 @@ public sealed class TextIndex
 
     public string Source { get; }
 
-    /// <summary>Passages.</summary>
-    public int Count => pieces.Count;
+    /// <summary>Number of passages.</summary>
+    public int Count => passages.Count;
 
-    /// <summary>Terms in all passages.</summary>
+    /// <summary>Number of terms in all passages.</summary>
     public long TotalLength { get; private set; }
 
-    /// <summary>Rows of a table (its header not counted), or objects in JSON arrays; 0 for other text.</summary>
+    /// <summary>Number of a table's rows without its header, or of objects in JSON arrays; 0 for other text.</summary>
     public int Records { get; private set; }
 
-    /// <summary>Lines of the text, an empty one after the last line break not counted.</summary>
+    /// <summary>Number of lines, without an empty one after the last line break.</summary>
     public int Lines { get; private set; }
 
-    /// <summary>Names of a table's columns, in order; empty for other text.</summary>
+    /// <summary>A table's column names in order; empty for other text.</summary>
     public IReadOnlyList<string> Columns => columns;
 
-    /// <param name="source">A file's path or name: its ending tells how the text is cut.</param>
+    /// <param name="source">A file's path or name; its extension decides how the text is split.</param>
     public static TextIndex Of(string source, string text) => new(source, text);
 
     /// <summary>
-    /// True for the words that a table is about as a whole: its file's name and its columns'. A question that uses them means the table, not the few rows
-    /// that happen to say them.
+    /// True for terms of a table's file name and column names. A query with such a term refers to the table, not to the few rows that contain it.
     /// </summary>
-    public bool IsAbout(string term) => Records > 0 && (title ??= Title()).Contains(term);
+    public bool IsTitleTerm(string term) => Records > 0 && (titleTerms ??= TitleTerms()).Contains(term);
 
     public ReadOnlySpan<Posting> Postings(string term) => postings.TryGetValue(term, out var list) ? CollectionsMarshal.AsSpan(list) : [];
 
-    /// <summary>Terms of a passage.</summary>
-    public int Length(int passage) => pieces[passage].Terms;
+    /// <summary>Number of terms in a passage.</summary>
+    public int Length(int passage) => passages[passage].Terms;
 
-    public bool IsRecord(int passage) => pieces[passage].IsRecord;
+    public bool IsRecord(int passage) => passages[passage].IsRecord;
 
     public Passage Passage(int passage)
     {
-        var piece = pieces[passage];
-        var text = shape == Shape.Lines
-            ? Slice(piece).TrimEnd().ToString()
+        var span = passages[passage];
+        var text = format == TextFormat.Lines
+            ? Slice(span).TrimEnd().ToString()
             : string.Join(", ", Fields(passage).Select(f => f.Name.Length == 0 ? f.Value : $"{f.Name}={f.Value}"));
-        return new(Source, piece.FirstLine, piece.LastLine, text);
+        return new(Source, span.FirstLine, span.LastLine, text);
     }
 
-    /// <summary>A record's values with the names of their columns; none for plain text.</summary>
+    /// <summary>A record's values with their column names; empty for plain text.</summary>
     public IReadOnlyList<(string Name, string Value)> Fields(int passage)
     {
-        var piece = pieces[passage];
-        switch (shape)
+        var span = passages[passage];
+        switch (format)
         {
-            case Shape.Row:
-                var at = piece.Start;
-                var values = NextRow(ref at, out _);
+            case TextFormat.Row:
+                var at = span.Start;
+                var values = ReadRow(ref at, out _);
                 return [.. values.Take(FieldsMax).Select((v, i) => (i < columns.Length ? columns[i] : $"column {i + 1}", v.Trim())).Where(f => f.Item2.Length > 0)];
-            case Shape.Json:
-                return Flatten(Slice(piece));
+            case TextFormat.Json:
+                return Flatten(Slice(span));
             default:
                 return [];
         }
     }
 
-    HashSet<string> Title()
+    HashSet<string> TitleTerms()
     {
         var words = new List<string>();
         Stemmer.Collect(Path.GetFileNameWithoutExtension(Source), words);
@@ -152,11 +151,11 @@ public sealed class TextIndex
         return new(words, StringComparer.Ordinal);
     }
 
-    ReadOnlySpan<char> Slice(Piece piece) => text.AsSpan(piece.Start, piece.Length);
+    ReadOnlySpan<char> Slice(PassageSpan span) => text.AsSpan(span.Start, span.Length);
 
     void Add(int start, int length, int firstLine, int lastLine, bool isRecord)
     {
-        var passage = pieces.Count;
+        var passage = passages.Count;
         foreach (var term in terms)
         {
             ref var list = ref CollectionsMarshal.GetValueRefOrAddDefault(postings, term, out _);
@@ -170,7 +169,7 @@ public sealed class TextIndex
                 list.Add(new(passage, 1));
             }
         }
-        pieces.Add(new(start, length, firstLine, lastLine, terms.Count, isRecord));
+        passages.Add(new(start, length, firstLine, lastLine, terms.Count, isRecord));
         TotalLength += terms.Count;
         Records += isRecord ? 1 : 0;
         terms.Clear();
@@ -178,7 +177,7 @@ public sealed class TextIndex
 
     // ---- Plain text ----
 
-    void CutLines()
+    void SplitLines()
     {
         var (start, first, line, last) = (0, 1, 1, 1);
         var filled = false;
@@ -186,7 +185,7 @@ public sealed class TextIndex
         {
             var end = text.IndexOf('\n', i);
             var next = end < 0 ? text.Length : end + 1;
-            // A line of a minified file is cut by itself, under its one number.
+            // A long line, for example of a minified file, has several passages with the same line number.
             while (next - i > PassageChars)
             {
                 Close(i);
@@ -232,16 +231,16 @@ public sealed class TextIndex
 
     // ---- Tables ----
 
-    void CutRows(string ending)
+    void SplitRows(string extension)
     {
         var head = text.AsSpan(0, Math.Max(0, text.AsSpan().IndexOf('\n') is var n && n < 0 ? text.Length : n));
-        delimiter = ending == ".csv" ? Commonest(head) : '\t';
+        delimiter = extension == ".csv" ? DetectDelimiter(head) : '\t';
         var (at, line) = (0, 1);
         var isFirst = true;
         while (at < text.Length)
         {
             var start = at;
-            var values = NextRow(ref at, out var lines);
+            var values = ReadRow(ref at, out var lines);
             var last = line + lines - 1;
             if (values.Count > 1 || values[0].Length > 0)
             {
@@ -264,7 +263,7 @@ public sealed class TextIndex
         }
     }
 
-    static char Commonest(ReadOnlySpan<char> head)
+    static char DetectDelimiter(ReadOnlySpan<char> head)
     {
         var best = ',';
         foreach (var c in ";\t|")
@@ -274,14 +273,14 @@ public sealed class TextIndex
         return best;
     }
 
-    /// <summary>The row that begins at a place (RFC 4180), and how many lines it takes. Moves the place to the next row.</summary>
-    List<string> NextRow(ref int at, out int lines)
+    /// <summary>Reads the row at an offset (RFC 4180), counts its lines, and moves the offset to the next row.</summary>
+    List<string> ReadRow(ref int at, out int lines)
     {
         var values = new List<string>();
         lines = 1;
         while (true)
         {
-            if (at < text.Length && text[at] == '"' && Quoted(at) is var (value, next))
+            if (at < text.Length && text[at] == '"' && ReadQuoted(at) is var (value, next))
             {
                 lines += text.AsSpan(at, next - at).Count('\n');
                 values.Add(value);
@@ -305,7 +304,7 @@ public sealed class TextIndex
         }
     }
 
-    (string Value, int Next)? Quoted(int at)
+    (string Value, int Next)? ReadQuoted(int at)
     {
         var value = new StringBuilder();
         for (var i = at + 1; i < text.Length && i - at < QuotedCharsMax; i++)
@@ -321,7 +320,7 @@ public sealed class TextIndex
             }
             else
             {
-                // What stands between the closing quote and the delimiter belongs to the value, if anything does.
+                // Text between the closing quote and the delimiter belongs to the value.
                 var rest = text.AsSpan(i + 1).IndexOfAny(delimiter, '\n');
                 var next = rest < 0 ? text.Length : i + 1 + rest;
                 return (value.Append(text.AsSpan(i + 1, next - i - 1).TrimEnd('\r')).ToString(), next);
@@ -332,10 +331,10 @@ public sealed class TextIndex
 
     // ---- JSON ----
 
-    bool CutJson()
+    bool TrySplitJson()
     {
         var utf8 = Encoding.UTF8.GetBytes(text);
-        // Offsets of the reader are bytes; passages go by characters and lines, counted on from the last place asked for.
+        // The reader's offsets are bytes. Characters and lines for the passages are counted on from the last offset.
         var (bytes, chars, line) = (0, 0, 1);
         try
         {
@@ -345,7 +344,7 @@ public sealed class TextIndex
                 return false;
             }
             Walk(ref reader, "", 0, inArray: false);
-            To(utf8.Length);
+            CountTo(utf8.Length);
             Lines = text.EndsWith('\n') ? line - 1 : line;
             return !reader.Read();
         }
@@ -355,10 +354,10 @@ public sealed class TextIndex
         }
         catch (InvalidOperationException)
         {
-            return false; // a string with half a surrogate pair
+            return false; // a string contains half a surrogate pair
         }
 
-        void To(int offset)
+        void CountTo(int offset)
         {
             var between = utf8.AsSpan(bytes, offset - bytes);
             chars += Encoding.UTF8.GetCharCount(between);
@@ -374,12 +373,12 @@ public sealed class TextIndex
             var isSmall = (int)ahead.BytesConsumed - start <= JsonPassageBytes;
             var isRecord = inArray && reader.TokenType == JsonTokenType.StartObject;
             var isContainer = reader.TokenType is JsonTokenType.StartObject or JsonTokenType.StartArray;
-            if (!isContainer || isRecord || depth >= 6 || (isSmall && depth > 0 && !HoldsObjects(reader)))
+            if (!isContainer || isRecord || depth >= 6 || (isSmall && depth > 0 && !ContainsObjects(reader)))
             {
-                To(start);
+                CountTo(start);
                 var (from, first) = (chars, line);
                 reader = ahead;
-                To((int)reader.BytesConsumed);
+                CountTo((int)reader.BytesConsumed);
                 Stemmer.Collect(label, terms);
                 foreach (var (name, value) in Flatten(text.AsSpan(from, chars - from)))
                 {
@@ -406,10 +405,10 @@ public sealed class TextIndex
         }
     }
 
-    static bool HoldsObjects(Utf8JsonReader reader) =>
+    static bool ContainsObjects(Utf8JsonReader reader) =>
         reader.TokenType == JsonTokenType.StartArray && reader.Read() && reader.TokenType == JsonTokenType.StartObject;
 
-    void CutJsonLines()
+    void SplitJsonLines()
     {
         var line = 1;
         for (var i = 0; i < text.Length; line++)
@@ -436,7 +435,7 @@ public sealed class TextIndex
         try
         {
             using var document = JsonDocument.Parse(json.ToString(), new JsonDocumentOptions { CommentHandling = JsonCommentHandling.Skip, AllowTrailingCommas = true });
-            Leaves(document.RootElement, "");
+            AddLeaves(document.RootElement, "");
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or ArgumentException)
         {
@@ -444,7 +443,7 @@ public sealed class TextIndex
         }
         return fields;
 
-        void Leaves(JsonElement value, string name)
+        void AddLeaves(JsonElement value, string name)
         {
             if (fields.Count >= FieldsMax)
             {
@@ -455,13 +454,13 @@ public sealed class TextIndex
                 case JsonValueKind.Object:
                     foreach (var member in value.EnumerateObject())
                     {
-                        Leaves(member.Value, name.Length == 0 ? member.Name : $"{name}.{member.Name}");
+                        AddLeaves(member.Value, name.Length == 0 ? member.Name : $"{name}.{member.Name}");
                     }
                     break;
                 case JsonValueKind.Array:
                     foreach (var element in value.EnumerateArray())
                     {
-                        Leaves(element, name);
+                        AddLeaves(element, name);
                     }
                     break;
                 case JsonValueKind.Null:

@@ -2,40 +2,41 @@ using System.Runtime.InteropServices;
 
 namespace Cowork.Application;
 
-/// <summary>A piece of a text that was found.</summary>
-/// <param name="Source">What the text is called: a file's path, a memory's id.</param>
-/// <param name="FirstLine">From 1; 0 when the source has no lines to speak of.</param>
+/// <summary>A part of a text.</summary>
+/// <param name="Source">Name of the text: a file's path or a memory's id.</param>
+/// <param name="FirstLine">From 1; 0: the source has no lines.</param>
 public sealed record Passage(string Source, int FirstLine, int LastLine, string Text)
 {
     /// <summary>For example <c>data/airports.csv:42</c> or <c>notes.md:3-9</c>.</summary>
-    public string Place => FirstLine == 0 ? Source : FirstLine == LastLine ? $"{Source}:{FirstLine}" : $"{Source}:{FirstLine}-{LastLine}";
+    public string Location => FirstLine == 0 ? Source : FirstLine == LastLine ? $"{Source}:{FirstLine}" : $"{Source}:{FirstLine}-{LastLine}";
 }
 
-/// <param name="Coverage">How much of the question the passage speaks of, 0 to 1, rare words counting more.</param>
+/// <summary>A passage that matches a query.</summary>
+/// <param name="Coverage">Part of the query that the passage contains, 0 to 1, weighted by rarity.</param>
 public sealed record Hit(Passage Passage, double Score, double Coverage);
 
-/// <param name="Unknown">Words of the question that stand nowhere.</param>
-public sealed record Findings(IReadOnlyList<Hit> Hits, IReadOnlyList<string> Unknown);
+/// <param name="UnknownTerms">Terms of the query that no text contains.</param>
+public sealed record SearchResult(IReadOnlyList<Hit> Hits, IReadOnlyList<string> UnknownTerms);
 
-/// <summary>Which passages of which texts speak of a question: BM25 (Robertson and Zaragoza 2009) over the passages of all texts together.</summary>
+/// <summary>Ranks the passages of all texts for a query by BM25 (Robertson and Zaragoza 2009).</summary>
 public static class TextSearch
 {
     const double K1 = 1.2;
     const double B = 0.75;
 
-    /// <summary>Words of a question that are looked at, the rarest first; a question longer than that is a text.</summary>
+    /// <summary>Largest number of query terms; the rarest are used.</summary>
     const int TermsMax = 64;
 
-    /// <summary>Best passages that are looked at more closely: those of tables, where a value that the question names whole counts more.</summary>
-    const int CloserLook = 50;
+    /// <summary>Number of best passages that are ranked again: a table row with a whole value of the query scores higher.</summary>
+    const int RerankedMax = 50;
 
-    /// <summary>The best passages for a question, best first; equal ones in the order of the texts and their lines.</summary>
-    public static Findings Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
+    /// <summary>The best passages, best first; equal scores in the order of texts and lines.</summary>
+    public static SearchResult Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
-        var asked = Stemmer.OfQuestion(question);
+        var queryTerms = Stemmer.QueryTerms(question);
         var passages = texts.Sum(t => (long)t.Count);
         var averageLength = passages == 0 ? 1 : Math.Max(1, texts.Sum(t => (double)t.TotalLength) / passages);
-        var counted = asked.Select(term => (Term: term, In: texts.Sum(t => t.IsAbout(term) ? t.Count : (long)t.Postings(term).Length))).ToList();
+        var counted = queryTerms.Select(term => (Term: term, In: texts.Sum(t => t.IsTitleTerm(term) ? t.Count : (long)t.Postings(term).Length))).ToList();
         var known = counted
             .Where(t => t.In > 0)
             .Select(t => (t.Term, Weight: Math.Log(1 + ((passages - t.In + 0.5) / (t.In + 0.5)))))
@@ -43,8 +44,8 @@ public static class TextSearch
             .Take(TermsMax)
             .ToList();
         List<string> unknown = [.. counted.Where(t => t.In == 0).Select(t => t.Term)];
-        // A word that stands nowhere is one that no passage speaks of: it counts like the rarest there could be.
-        var whole = known.Sum(t => t.Weight) + (unknown.Count * Math.Log(1 + ((passages + 0.5) / 0.5)));
+        // A term that no passage contains has the weight of the rarest possible term.
+        var totalWeight = known.Sum(t => t.Weight) + (unknown.Count * Math.Log(1 + ((passages + 0.5) / 0.5)));
 
         var candidates = new List<(double Score, double Coverage, int Text, int Passage)>();
         for (var text = 0; text < texts.Count; text++)
@@ -62,17 +63,17 @@ public static class TextSearch
                 }
             }
             candidates.AddRange(scores.Select(s =>
-                (s.Value.Score * (0.5 + (0.5 * s.Value.Weight / whole)), s.Value.Weight / whole, text, s.Key)));
+                (s.Value.Score * (0.5 + (0.5 * s.Value.Weight / totalWeight)), s.Value.Weight / totalWeight, text, s.Key)));
         }
         candidates.Sort(BestFirst);
 
         var terms = known.Select(t => t.Term).ToHashSet(StringComparer.Ordinal);
-        var closer = candidates.Take(Math.Max(CloserLook, limit))
-            .Select(c => c with { Score = c.Score * (1 + (0.25 * Math.Min(3, WholeValues(texts[c.Text], c.Passage, terms)))) })
+        var reranked = candidates.Take(Math.Max(RerankedMax, limit))
+            .Select(c => c with { Score = c.Score * (1 + (0.25 * Math.Min(3, CountWholeValues(texts[c.Text], c.Passage, terms)))) })
             .ToList();
-        closer.Sort(BestFirst);
+        reranked.Sort(BestFirst);
         return new(
-            [.. closer.Take(limit).Select(c => new Hit(texts[c.Text].Passage(c.Passage), c.Score, c.Coverage))],
+            [.. reranked.Take(limit).Select(c => new Hit(texts[c.Text].Passage(c.Passage), c.Score, c.Coverage))],
             unknown);
     }
 
@@ -81,7 +82,8 @@ public static class TextSearch
         : a.Text != b.Text ? a.Text.CompareTo(b.Text)
         : a.Passage.CompareTo(b.Passage);
 
-    static int WholeValues(TextIndex index, int passage, HashSet<string> terms)
+    /// <summary>Number of a record's values whose every term is in the query.</summary>
+    static int CountWholeValues(TextIndex index, int passage, HashSet<string> terms)
     {
         var words = new List<string>();
         var count = 0;

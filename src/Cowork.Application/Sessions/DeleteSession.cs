@@ -2,7 +2,7 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Deletes a session; its live runs are cancelled in the same commit, or by their drivers soon after.</summary>
+/// <summary>Deletes a session. The same commit cancels its live runs, or asks their drivers to.</summary>
 /// <param name="Session">Key of the session.</param>
 public sealed record DeleteSession(string Session) : ICommand
 {
@@ -15,9 +15,9 @@ public sealed record DeleteSession(string Session) : ICommand
         var queue = ((Session.Deleted)await work.State(Domain.Session.Aggregate, Session)).Queue;
         foreach (var runId in queue.Reverse())
         {
-            if (await Turns.Cancel(work, Ids.Key(runId, "run")!) is { } stuck)
+            if (await Turns.Cancel(work, Ids.Key(runId, "run")!) is { } notCancelled)
             {
-                return stuck;
+                return notCancelled;
             }
         }
         return null;

@@ -4,16 +4,16 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Creates a session, or answers that there is one of this id.</summary>
-/// <param name="Key">Of the session's stream.</param>
-/// <param name="SessionId">As A shows it.</param>
-/// <param name="WorkspacePath">Absolute; the folder is there.</param>
+/// <summary>Creates a session. Refused: the id exists.</summary>
+/// <param name="Key">Key of the session.</param>
+/// <param name="SessionId">The id in contract A.</param>
+/// <param name="WorkspacePath">Absolute path of an existing folder.</param>
 /// <param name="Metadata">A JSON object as text.</param>
-/// <param name="AuthContext">A JSON object as text; null: none was sent.</param>
-/// <param name="Header">Claimed together with the session's beginning.</param>
+/// <param name="AuthContext">A JSON object as text; null: the request had none.</param>
+/// <param name="Header">The idempotency key that the same commit claims.</param>
 public sealed record OpenSession(string Key, string SessionId, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes what the request is answered with, kept for who sends it again; it is given the time of the session's beginning.</summary>
+    /// <summary>Makes the answer that the idempotency key stores, from the time of creation.</summary>
     [JsonIgnore]
     public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 

@@ -5,16 +5,16 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Makes a skill with its version 1, or answers that there is one of this name.</summary>
-/// <param name="Key">Of the skill's stream.</param>
-/// <param name="Header">Claimed together with the skill's beginning.</param>
+/// <summary>Creates a skill with version 1. Refused: another skill has the name.</summary>
+/// <param name="Key">Key of the skill.</param>
+/// <param name="Header">The idempotency key that the same commit claims.</param>
 public sealed record CreateSkill(string Key, SkillDefinition Definition, RequestKey? Header = null) : ICommand
 {
     internal const string NameKind = "skill";
 
     public string SkillId => $"skill_{Key}";
 
-    /// <summary>Makes what the request is answered with, kept for who sends it again; it is given the time of the skill's beginning.</summary>
+    /// <summary>Makes the answer that the idempotency key stores, from the time of creation.</summary>
     [JsonIgnore]
     public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
 
@@ -36,22 +36,22 @@ public sealed record CreateSkill(string Key, SkillDefinition Definition, Request
         UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Release(skillId, work.Now));
 }
 
-/// <summary>What a new version says otherwise than the one before; null: the same.</summary>
-/// <param name="RequiredParams">Those of <paramref name="PromptTemplate"/>.</param>
+/// <summary>The members that a new version changes; null: unchanged.</summary>
+/// <param name="RequiredParams">The parameters of <paramref name="PromptTemplate"/>.</param>
 public sealed record SkillChange(
     string? Name = null, string? Description = null, string? Metadata = null, Content? PromptTemplate = null, ImmutableList<string>? RequiredParams = null,
     Content? Instructions = null, ImmutableList<string>? Tools = null)
 {
-    public SkillDefinition Of(SkillDefinition before) => new(
+    public SkillDefinition ApplyTo(SkillDefinition before) => new(
         Name ?? before.Name, Description ?? before.Description, Metadata ?? before.Metadata, PromptTemplate ?? before.PromptTemplate,
         RequiredParams ?? before.RequiredParams, Instructions ?? before.Instructions, Tools ?? before.Tools);
 }
 
 /// <summary>Adds a version to a skill.</summary>
-/// <param name="Key">Of the skill's stream.</param>
+/// <param name="Key">Key of the skill.</param>
 public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes what the request is answered with, kept for who sends it again.</summary>
+    /// <summary>Makes the answer that the idempotency key stores.</summary>
     [JsonIgnore]
     public Func<SkillVersion, ValueTask<StoredAnswer>>? Answer { get; init; }
 
@@ -59,7 +59,7 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
     {
         var refused = await Add(work);
         var stored = refused is null && Answer is not null && await work.State(Skill.Aggregate, Key) is Skill.Live skill ? await Answer(skill.Latest) : null;
-        // A key that was used before speaks first, whatever became of the skill since.
+        // A used key answers first, whatever has happened to the skill since.
         return Header is null ? refused : await Header.Claim(work, null, stored) ?? refused;
     }
 
@@ -69,7 +69,7 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
         {
             return Refusal.NotFound("skill");
         }
-        var after = Change.Of(before);
+        var after = Change.ApplyTo(before);
         if (after.Name != before.Name
             && (await CreateSkill.ClaimName(work, after.Name, id) ?? await CreateSkill.ReleaseName(work, before.Name, id)) is { } refused)
         {
@@ -79,8 +79,8 @@ public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey?
     }
 }
 
-/// <summary>Deletes a skill; its name is free again. Runs that used it still say which version it was.</summary>
-/// <param name="Key">Of the skill's stream.</param>
+/// <summary>Deletes a skill and frees its name. Runs that used it still record the version.</summary>
+/// <param name="Key">Key of the skill.</param>
 public sealed record DeleteSkill(string Key) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)

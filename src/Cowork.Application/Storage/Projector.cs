@@ -146,7 +146,7 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
         }
         catch (Exception e)
         {
-            span.Failed((e is FoldException { InnerException: { } thrown } ? thrown : e).GetType().Name);
+            span.SetError((e is FoldException { InnerException: { } thrown } ? thrown : e).GetType().Name);
             throw;
         }
     }

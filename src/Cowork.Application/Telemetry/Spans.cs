@@ -6,12 +6,12 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// What a trace shows (docs/telemetry.md): commands, appends, runs, steps, calls of models and tools, projections. A span says what was done and to what, never what was
-/// said: no message, prompt, argument or answer. While nobody listens none of it is made.
+/// The spans of a trace (docs/telemetry.md): commands, appends, runs, steps, calls of models and tools, projections. A span never contains a message, prompt,
+/// argument or answer. Without a listener no span is created.
 /// </summary>
 public static class Spans
 {
-    /// <summary>What a span is linked to at most: OpenTelemetry's own limit.</summary>
+    /// <summary>Largest number of links of a span: OpenTelemetry's limit.</summary>
     const int LinksMax = 128;
 
     public static ActivitySource Source { get; } = new("Cowork", typeof(Spans).Assembly.GetName().Version?.ToString());
@@ -44,11 +44,11 @@ public static class Spans
         return span;
     }
 
-    /// <summary>One transaction that writes many commits. It lies in the trace of the first that is traced, and is linked to the others.</summary>
-    /// <param name="served">The commits' appends; null: not traced.</param>
-    public static Activity? Flush(IEnumerable<Activity?> served)
+    /// <summary>A transaction that writes several commits. Its parent is the first recorded append, and it has links to the others.</summary>
+    /// <param name="appends">The spans of the commits' appends; null: not traced.</param>
+    public static Activity? Flush(IEnumerable<Activity?> appends)
     {
-        var traced = served.Where(append => append is { Recorded: true }).Select(append => append!.Context).ToList();
+        var traced = appends.Where(append => append is { Recorded: true }).Select(append => append!.Context).ToList();
         return traced is [var first, .. var others]
             ? Source.StartActivity(
                 "flush", ActivityKind.Client, first, [new("db.system.name", "postgresql"), new("db.operation.name", "flush")], others.Select(c => new ActivityLink(c)))
@@ -56,8 +56,7 @@ public static class Spans
     }
 
     /// <summary>
-    /// A batch of a model that follows the log. It lies in the trace of the first event whose command was recorded, and is linked to one such command of
-    /// each other trace.
+    /// A batch of an async projection. Its parent is the first recorded command of an event, and it has a link to one recorded command of each other trace.
     /// </summary>
     public static Activity? Project(string table, IReadOnlyList<RecordedEvent> events)
     {
@@ -75,17 +74,17 @@ public static class Spans
             : null;
     }
 
-    /// <summary>A driver's work on a run under one claim: in the trace of the command that began the run, wherever and whenever that was.</summary>
+    /// <summary>A driver's work on a run under one claim. Its parent is the command that created the run, on any host and at any time.</summary>
     public static Activity? Run(Claim claim, Began? began, string node) => !Source.HasListeners() ? null : Source.StartActivity(
         "run", ActivityKind.Consumer, ParentOf(began),
         [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
 
-    /// <summary>The work on the notes of a run that has completed: in the run's trace.</summary>
+    /// <summary>The work on the notes of a completed run, in the run's trace.</summary>
     public static Activity? Notes(Claim claim, Began? began) => !Source.HasListeners() ? null : Source.StartActivity(
         "notes", ActivityKind.Consumer, ParentOf(began), [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch)]);
 
-    /// <summary>A command about a run that another request asked for is of its own trace; a link leads to the run's.</summary>
-    public static void LinkTo(Began? began, Origin by)
+    /// <summary>Links the current command to the trace of a run that another request created.</summary>
+    public static void LinkToRun(Began? began, Origin by)
     {
         if (Activity.Current is { IsAllDataRequested: true } span && span.Source == Source && began is not null && began.Correlation != by.Correlation
             && ParentOf(began) is var context && context != default)
@@ -120,17 +119,16 @@ public static class Spans
             .SetTag("cowork.attempt", context.Attempt);
     }
 
-    /// <param name="type">A code, an SQLSTATE or the name of an exception: words of a fixed set, no message.</param>
-    public static void Failed(this Activity? span, string type) => span?.SetStatus(ActivityStatusCode.Error).SetTag("error.type", type);
+    /// <param name="type">A code, an SQLSTATE or the name of an exception, never a message.</param>
+    public static void SetError(this Activity? span, string type) => span?.SetStatus(ActivityStatusCode.Error).SetTag("error.type", type);
 
     public static string SessionId(string key) => Ids.IsKey(key) ? $"sess_{key}" : key;
 
-    /// <summary>The span of the command that began a stream.</summary>
+    /// <summary>The span of the command that created a stream.</summary>
     static ActivityContext ParentOf(Began? began) => ContextOf(began?.Correlation, began?.Causation);
 
     /// <summary>
-    /// The span of the command that wrote an event. Only a command that was recorded has left its span's id: without it the trace goes on as it
-    /// began, not sampled.
+    /// The span of the command that wrote an event. Only a recorded command has left its span id; without one the trace continues as not sampled.
     /// </summary>
     static ActivityContext ContextOf(string? correlation, string? causation)
     {

@@ -5,35 +5,35 @@ using Microsoft.Extensions.AI;
 namespace Cowork.Application;
 
 /// <summary>
-/// The arguments of a call as text. A model's client that has the text as the model wrote it keeps it beside the parsed form, so that
-/// what is recorded is what was asked for, also when it is no JSON.
+/// The arguments of a tool call as text. A model's client keeps the text as the model wrote it beside the parsed form, so that the recorded call is what the
+/// model asked for, even if the text is not valid JSON.
 /// </summary>
 public static class CallArguments
 {
-    /// <summary>Key of <see cref="AIContent.AdditionalProperties"/> under which the text lies.</summary>
-    public const string Raw = "raw";
+    /// <summary>Key of <see cref="AIContent.AdditionalProperties"/> for the text.</summary>
+    public const string RawKey = "raw";
 
     static readonly JsonSerializerOptions Compact = new(AIJsonUtilities.DefaultOptions) { WriteIndented = false };
 
-    /// <summary>A call whose arguments are this text. When it is no JSON object, <see cref="FunctionCallContent.Arguments"/> is null and its exception says why.</summary>
+    /// <summary>A call with these arguments. For text that is not a JSON object, <see cref="FunctionCallContent.Arguments"/> is null and the exception says why.</summary>
     public static FunctionCallContent Call(string id, string name, string input)
     {
         Dictionary<string, object?>? arguments = null;
-        Exception? wrong = null;
-        if (ToolInput.Read(input, out var parsed) is { } why)
+        Exception? error = null;
+        if (ToolInput.Read(input, out var parsed) is { } fault)
         {
-            wrong = new JsonException(why);
+            error = new JsonException(fault);
         }
         else
         {
             arguments = parsed.EnumerateObject().ToDictionary(m => m.Name, m => (object?)m.Value, StringComparer.Ordinal);
         }
-        return new(id, name, arguments) { Exception = wrong, AdditionalProperties = new() { [Raw] = input } };
+        return new(id, name, arguments) { Exception = error, AdditionalProperties = new() { [RawKey] = input } };
     }
 
-    /// <summary>The arguments as the model wrote them, or as JSON where only their parsed form is known.</summary>
+    /// <summary>The arguments as the model wrote them, else the JSON of the parsed form.</summary>
     public static string Text(FunctionCallContent call) =>
-        call.AdditionalProperties?.TryGetValue(Raw, out var raw) == true && raw is string text ? text
+        call.AdditionalProperties?.TryGetValue(RawKey, out var raw) == true && raw is string text ? text
         : call.Arguments is { } arguments ? JsonSerializer.Serialize(arguments, Compact.GetTypeInfo(typeof(IDictionary<string, object?>)))
         : "{}";
 }

@@ -12,28 +12,28 @@ public sealed class DeleteFile(Policy policy) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","required":["path"],"properties":{"path":{"type":"string","description":"The file, relative to the session's folder."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.Change(context, "delete", input, "path");
+    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.ChangeSubject(context, "delete", input, "path");
 
     public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
-        var path = ToolInput.Text(input, "path", required: true, out var wrong);
-        return Task.FromResult(wrong is null ? Delete(context, path!) : ToolOutcome.Error(wrong));
+        var path = ToolInput.Text(input, "path", required: true, out var error);
+        return Task.FromResult(error is null ? Delete(context, path!) : ToolOutcome.Error(error));
     }
 
     ToolOutcome Delete(ToolContext context, string path)
     {
-        var gone = "";
+        var deletedBefore = "";
         var (entry, error) = PathArgument.OpenEntry(
-            context, Name, path, make: false, policy,
+            context, Name, path, makeFolders: false, policy,
             e =>
             {
-                gone = context.Attempt > 1 && !e.Exists ? e.Relative : "";
-                return PathArgument.Change("delete", e);
+                deletedBefore = context.Attempt > 1 && !e.Exists ? e.Relative : "";
+                return PathArgument.ChangeSubject("delete", e);
             });
         using (entry)
         {
-            // What an earlier attempt has deleted is deleted.
-            return gone.Length > 0 ? ToolOutcome.Ok($"Deleted {gone}.")
+            // An earlier attempt has deleted the file.
+            return deletedBefore.Length > 0 ? ToolOutcome.Ok($"Deleted {deletedBefore}.")
                 : entry is null ? error!
                 : entry.Remove() is { } failed ? ToolOutcome.Error($"{entry.Relative} was not deleted. {failed}")
                 : ToolOutcome.Ok($"Deleted {entry.Relative}.");

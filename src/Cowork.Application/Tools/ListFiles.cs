@@ -4,10 +4,10 @@ using System.Text.Json;
 
 namespace Cowork.Application;
 
-/// <summary><c>list_files {path?}</c>: what lies in the session's folder or below a part of it.</summary>
+/// <summary><c>list_files {path?}</c>: lists the session's folder, or a folder in it.</summary>
 public sealed class ListFiles(Policy policy) : ITool
 {
-    /// <summary>Entries of one answer: some 30 000 characters, which is what a model can take in.</summary>
+    /// <summary>Largest number of entries in one answer: about 30 000 characters, which fits a model's context.</summary>
     const int EntriesMax = 500;
 
     public string Name => "list_files";
@@ -17,7 +17,7 @@ public sealed class ListFiles(Policy policy) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","properties":{"path":{"type":"string","description":"A folder or file, relative to the session's folder. Default: all of it."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.Subject(context, "list", input, otherwise: ".");
+    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.SubjectOf(context, "list", input, defaultPath: ".");
 
     public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
@@ -33,14 +33,14 @@ public sealed class ListFiles(Policy policy) : ITool
 
     string List(string workspace, GrantedPath.Found folder, CancellationToken ct)
     {
-        var walk = FolderWalk.Of(workspace, folder, policy, new WalkBounds(Entries: EntriesMax), ct);
+        var walk = FolderWalk.Run(workspace, folder, policy, new WalkBounds(Entries: EntriesMax), ct);
         var text = new StringBuilder();
         foreach (var entry in walk.Entries)
         {
             text.AppendLine(entry switch
             {
                 { IsLink: true } => $"{entry.Relative} (link)",
-                { IsClosed: true } => $"{entry.Relative}/ (not opened; list it by its path)",
+                { IsNotWalked: true } => $"{entry.Relative}/ (not opened; list it by its path)",
                 { IsDirectory: true } => $"{entry.Relative}/",
                 _ => Line(entry.Relative, entry.Size),
             });
@@ -49,7 +49,7 @@ public sealed class ListFiles(Policy policy) : ITool
         {
             text.AppendLine("The folder is empty.");
         }
-        if (walk.Cut)
+        if (walk.IsTruncated)
         {
             text.AppendLine(CultureInfo.InvariantCulture, $"[Cut at {EntriesMax} entries: list a folder below to see more.]");
         }

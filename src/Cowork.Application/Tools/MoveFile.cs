@@ -2,7 +2,7 @@ using System.Text.Json;
 
 namespace Cowork.Application;
 
-/// <summary><c>move_file {from, to}</c>: gives one file another name, which must be free.</summary>
+/// <summary><c>move_file {from, to}</c>: moves one file to a name that must be free.</summary>
 public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
 {
     public string Name => "move_file";
@@ -18,29 +18,29 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
 
     public CallSubject Subject(ToolContext context, JsonElement input)
     {
-        var from = PathArgument.Change(context, "move", input, "from");
-        // A new name is judged like a new file, and must be one.
-        var to = PathArgument.Change(context, "create", input, "to");
-        return Both(from, to);
+        var from = PathArgument.ChangeSubject(context, "move", input, "from");
+        // The policy judges the new name like a new file.
+        var to = PathArgument.ChangeSubject(context, "create", input, "to");
+        return MoveSubject(from, to);
     }
 
     public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
-        var from = ToolInput.Text(input, "from", required: true, out var wrongFrom);
-        var to = ToolInput.Text(input, "to", required: true, out var wrongTo);
-        if ((wrongFrom ?? wrongTo) is { } wrong)
+        var from = ToolInput.Text(input, "from", required: true, out var fromError);
+        var to = ToolInput.Text(input, "to", required: true, out var toError);
+        if ((fromError ?? toError) is { } invalid)
         {
-            return ToolOutcome.Error(wrong);
+            return ToolOutcome.Error(invalid);
         }
         if (context.Attempt > 1 && await WasMoved(context, from!, to!, ct) is { } moved)
         {
             return moved;
         }
-        if (policy.Again(Name, Subject(context, input), context.Granted) is { } refused)
+        if (policy.JudgeAgain(Name, Subject(context, input), context.Granted) is { } refused)
         {
             return refused;
         }
-        var (source, why) = GrantedEntry.Open(context.Workspace, from!, make: false);
+        var (source, why) = GrantedEntry.Open(context.Workspace, from!, makeFolders: false);
         using (source)
         {
             if (source is null)
@@ -48,48 +48,48 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
                 return ToolOutcome.Error(why!);
             }
             var (target, error) = PathArgument.OpenEntry(
-                context, Name, to!, make: true, policy, e => Both(PathArgument.Change("move", source), PathArgument.Change("create", e)));
+                context, Name, to!, makeFolders: true, policy, e => MoveSubject(PathArgument.ChangeSubject("move", source), PathArgument.ChangeSubject("create", e)));
             using (target)
             {
                 if (target is null)
                 {
                     return error!;
                 }
-                // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
-                var done = await Done(source, source.Relative, target.Relative, ct);
-                return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Relative} was not moved. {failed}") : done;
+                // Steps that may fail or be cancelled come before the move, so that a completed move is always recorded.
+                var outcome = await Succeeded(source, source.Relative, target.Relative, ct);
+                return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Relative} was not moved. {failed}") : outcome;
             }
         }
     }
 
-    static CallSubject Both(CallSubject from, CallSubject to) => new("move", from.Path, from.InsideGrants && to.InsideGrants)
+    static CallSubject MoveSubject(CallSubject from, CallSubject to) => new("move", from.Path, from.InsideGrants && to.InsideGrants)
     {
-        To = to.Path,
+        Target = to.Path,
         Invalid = from.Invalid ?? to.Invalid ?? (to.Kind == "overwrite" ? $"{to.Path} is there already." : null),
     };
 
-    async Task<ToolOutcome> Done(GrantedEntry moved, string from, string to, CancellationToken ct)
+    async Task<ToolOutcome> Succeeded(GrantedEntry moved, string from, string to, CancellationToken ct)
     {
         var outcome = ToolOutcome.Ok($"Moved {from} to {to}.");
-        if (!OutputRoot.Holds(to))
+        if (!OutputRoot.Contains(to))
         {
             return outcome;
         }
         await using var content = moved.OpenRead();
         var (sha256, bytes) = await blobs.Put(content, ct);
-        return outcome with { Wrote = [new(to, sha256, bytes)] };
+        return outcome with { WrittenFiles = [new(to, sha256, bytes)] };
     }
 
-    /// <summary>The outcome when an earlier attempt was here: nothing has the old name any more, and a file has the new one.</summary>
+    /// <summary>The outcome of an earlier attempt that moved the file: the old name is free and the new one has a file. Null: there was none.</summary>
     async Task<ToolOutcome?> WasMoved(ToolContext context, string from, string to, CancellationToken ct)
     {
-        var (source, _) = GrantedEntry.Open(context.Workspace, from, make: false);
-        var (target, _) = GrantedEntry.Open(context.Workspace, to, make: false);
+        var (source, _) = GrantedEntry.Open(context.Workspace, from, makeFolders: false);
+        var (target, _) = GrantedEntry.Open(context.Workspace, to, makeFolders: false);
         using (source)
         using (target)
         {
-            return source is { Exists: false } && target is { Exists: true, IsDirectory: false, IsLink: false, Untouchable: null }
-                ? await Done(target, source.Relative, target.Relative, ct)
+            return source is { Exists: false } && target is { Exists: true, IsDirectory: false, IsLink: false, WhyProtected: null }
+                ? await Succeeded(target, source.Relative, target.Relative, ct)
                 : null;
         }
     }

@@ -7,10 +7,10 @@ namespace Cowork.Application;
 /// <summary><c>read_file {path, offset?, limit?}</c>: the text of a file, or a range of its lines.</summary>
 public sealed class ReadFile(Policy policy) : ITool
 {
-    /// <summary>Characters of one answer: about 8 000 tokens, so that a run's 100 000 hold several files.</summary>
+    /// <summary>Characters of one answer: about 8 000 tokens, so that several files fit a run's limit of 100 000.</summary>
     public const int CharsMax = 32 * 1024;
 
-    /// <summary>How far into a file lines are looked for, in bytes; past it a model should search instead.</summary>
+    /// <summary>Bytes of a file in which lines are counted; a model should search a larger file instead.</summary>
     const long BytesMax = 256L << 20;
 
     public string Name => "read_file";
@@ -28,17 +28,17 @@ public sealed class ReadFile(Policy policy) : ITool
 
     public CallSubject Subject(ToolContext context, JsonElement input)
     {
-        var subject = PathArgument.Subject(context, "read", input, otherwise: null);
+        var subject = PathArgument.SubjectOf(context, "read", input, defaultPath: null);
         Range(input, out var error);
         return subject.Invalid is null && error is not null ? subject with { Invalid = error } : subject;
     }
 
     public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
-        var (offset, limit) = Range(input, out var wrong);
-        if (wrong is not null)
+        var (offset, limit) = Range(input, out var invalid);
+        if (invalid is not null)
         {
-            return ToolOutcome.Error(wrong);
+            return ToolOutcome.Error(invalid);
         }
         if (PathArgument.Open(context, "read", Name, input, null, policy, out var found) is { } error)
         {
@@ -50,7 +50,7 @@ public sealed class ReadFile(Policy policy) : ITool
             {
                 return ToolOutcome.Error($"{found.Relative} is a folder; list_files shows what is in it.");
             }
-            if (found.Unreadable is { } why)
+            if (found.WhyProtected is { } why)
             {
                 return ToolOutcome.Error($"{found.Relative} is not read. {why}");
             }
@@ -70,7 +70,7 @@ public sealed class ReadFile(Policy policy) : ITool
         await using var stream = file.OpenRead();
         var probe = new byte[64 * 1024];
         var read = await stream.ReadAtLeastAsync(probe, probe.Length, throwOnEndOfStream: false, ct);
-        if (FileText.EncodingOf(probe.AsSpan(0, read), isWhole: read < probe.Length) is not { } encoding)
+        if (FileText.DetectEncoding(probe.AsSpan(0, read), isWhole: read < probe.Length) is not { } encoding)
         {
             return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{file.Relative} is a binary file of {file.Size} bytes; it cannot be shown as text."));
         }
@@ -100,19 +100,19 @@ public sealed class ReadFile(Policy policy) : ITool
             }
         }
         var lines = atStart ? line - 1 : line;
-        var isRest = stream.Position > BytesMax;
+        var isPartial = stream.Position > BytesMax;
         if (offset > Math.Max(lines, 1))
         {
             return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture,
-                $"{file.Relative} has {lines} lines{(isRest ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
+                $"{file.Relative} has {lines} lines{(isPartial ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
         }
-        if (cut || offset > 1 || lastShown < lines || isRest)
+        if (cut || offset > 1 || lastShown < lines || isPartial)
         {
             if (text.Length > 0 && text[^1] != '\n')
             {
                 text.Append('\n');
             }
-            text.Append(CultureInfo.InvariantCulture, $"[Lines {offset} to {lastShown} of {lines}{(isRest ? $" in the first {BytesMax >> 20} MiB" : "")}.");
+            text.Append(CultureInfo.InvariantCulture, $"[Lines {offset} to {lastShown} of {lines}{(isPartial ? $" in the first {BytesMax >> 20} MiB" : "")}.");
             if (cut)
             {
                 text.Append(lastShown == offset
@@ -127,8 +127,8 @@ public sealed class ReadFile(Policy policy) : ITool
     static (long Offset, long Limit) Range(JsonElement input, out string? error)
     {
         var offset = ToolInput.Number(input, "offset", 1, 1, int.MaxValue, out error);
-        var limit = ToolInput.Number(input, "limit", int.MaxValue, 1, int.MaxValue, out var wrongLimit);
-        error ??= wrongLimit;
+        var limit = ToolInput.Number(input, "limit", int.MaxValue, 1, int.MaxValue, out var limitError);
+        error ??= limitError;
         return (offset, limit);
     }
 }

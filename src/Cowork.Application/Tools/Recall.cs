@@ -4,7 +4,7 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary><c>recall {query}</c>: what was remembered about something.</summary>
+/// <summary><c>recall {query}</c>: finds memories.</summary>
 public sealed class Recall(IMemories memories) : ITool
 {
     public string Name => "recall";

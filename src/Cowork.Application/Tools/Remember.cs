@@ -4,7 +4,7 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary><c>remember {content}</c>: keeps a text for later runs.</summary>
+/// <summary><c>remember {content}</c>: stores a memory for later runs.</summary>
 public sealed class Remember(IMemories memories) : ITool
 {
     public string Name => "remember";
@@ -28,7 +28,7 @@ public sealed class Remember(IMemories memories) : ITool
             : ToolOutcome.Ok($"Remembered as {await memories.Remember(context, content!, ct)}.");
     }
 
-    // A longer one could never be put before the model.
+    // A longer memory would never fit a prompt.
     static string? Content(JsonElement input, out string? error)
     {
         var content = ToolInput.Text(input, "content", required: true, out error);

@@ -3,13 +3,13 @@ using System.Text.Json;
 
 namespace Cowork.Application;
 
-/// <summary><c>search_files {query, limit?}</c>: the places in the session's text files that speak of something.</summary>
+/// <summary><c>search_files {query, limit?}</c>: finds passages in the session's text files.</summary>
 public sealed class SearchFiles(SessionFiles files) : ITool
 {
-    const int LimitDefault = 10;
-    const int LimitMax = 50;
+    const int DefaultLimit = 10;
+    const int MaxLimit = 50;
 
-    /// <summary>Characters of one passage that are shown.</summary>
+    /// <summary>Characters of a passage in the answer.</summary>
     const int PassageChars = 600;
 
     public string Name => "search_files";
@@ -36,18 +36,18 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         {
             return Task.FromResult(ToolOutcome.Error(error));
         }
-        var read = files.Read(context.Workspace, ct);
-        var found = TextSearch.Find(read.Texts, query!, limit, ct);
+        var fileTexts = files.Read(context.Workspace, ct);
+        var result = TextSearch.Find(fileTexts.Texts, query!, limit, ct);
         var text = new StringBuilder();
-        foreach (var hit in found.Hits)
+        foreach (var hit in result.Hits)
         {
-            text.AppendLine($"{hit.Passage.Place}: {FileText.Cut(FileText.OneLine(hit.Passage.Text), PassageChars)}");
+            text.AppendLine($"{hit.Passage.Location}: {FileText.Truncate(FileText.OneLine(hit.Passage.Text), PassageChars)}");
         }
-        if (found.Hits.Count == 0)
+        if (result.Hits.Count == 0)
         {
-            text.AppendLine($"Nothing found in {read.Texts.Count} text files.");
+            text.AppendLine($"Nothing found in {fileTexts.Texts.Count} text files.");
         }
-        foreach (var note in read.Notes)
+        foreach (var note in fileTexts.Notes)
         {
             text.AppendLine($"[{note}]");
         }
@@ -57,8 +57,8 @@ public sealed class SearchFiles(SessionFiles files) : ITool
     static (string? Query, int Limit) Arguments(JsonElement input, out string? error)
     {
         var query = ToolInput.Text(input, "query", required: true, out error);
-        var limit = ToolInput.Number(input, "limit", LimitDefault, 1, LimitMax, out var wrongLimit);
-        error ??= wrongLimit;
+        var limit = ToolInput.Number(input, "limit", DefaultLimit, 1, MaxLimit, out var limitError);
+        error ??= limitError;
         return (query, (int)limit);
     }
 }

@@ -4,15 +4,15 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>The arguments of a call, read with a sentence for the model where they are not what the schema says.</summary>
+/// <summary>Reads the arguments of a call. An argument that does not match the schema gives an error sentence for the model.</summary>
 public static class ToolInput
 {
-    /// <summary>A published JSON Schema.</summary>
+    /// <summary>Parses a JSON Schema.</summary>
     public static JsonElement Schema(string json) => JsonElement.Parse(json);
 
-    /// <summary>A text argument; <paramref name="error"/> says what is wrong with it. An absent optional one is null without an error.</summary>
-    /// <param name="blank">The text may be empty.</param>
-    public static string? Text(JsonElement input, string name, bool required, out string? error, bool blank = false)
+    /// <summary>A string argument; null: it is absent, or <paramref name="error"/> says what is wrong.</summary>
+    /// <param name="allowBlank">The text may be blank.</param>
+    public static string? Text(JsonElement input, string name, bool required, out string? error, bool allowBlank = false)
     {
         error = null;
         if (!input.TryGetProperty(name, out var value) || value.ValueKind == JsonValueKind.Null)
@@ -26,7 +26,7 @@ public static class ToolInput
             return null;
         }
         var text = value.GetString()!;
-        if (!blank && string.IsNullOrWhiteSpace(text))
+        if (!allowBlank && string.IsNullOrWhiteSpace(text))
         {
             error = $"The argument \"{name}\" is empty.";
             return null;
@@ -34,23 +34,23 @@ public static class ToolInput
         return text;
     }
 
-    /// <summary>A whole number within bounds, or what stands for it when it is absent.</summary>
-    public static long Number(JsonElement input, string name, long otherwise, long min, long max, out string? error)
+    /// <summary>An integer argument within bounds; absent: the default.</summary>
+    public static long Number(JsonElement input, string name, long defaultValue, long min, long max, out string? error)
     {
         error = null;
         if (!input.TryGetProperty(name, out var value) || value.ValueKind == JsonValueKind.Null)
         {
-            return otherwise;
+            return defaultValue;
         }
         if (value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && number == Math.Floor(number) && number >= min && number <= max)
         {
             return (long)number;
         }
         error = $"The argument \"{name}\" must be a whole number from {min} to {max}.";
-        return otherwise;
+        return defaultValue;
     }
 
-    /// <summary>What is wrong with the JSON text of a call's input, or null: then <paramref name="input"/> is an object whose every string is well-formed text.</summary>
+    /// <summary>Parses the JSON text of a call's input. Answers the error, or null: then <paramref name="input"/> is an object whose strings are all storable.</summary>
     public static string? Read(string json, out JsonElement input)
     {
         input = default;
@@ -78,7 +78,7 @@ public static class ToolInput
         }
         catch (InvalidOperationException)
         {
-            return "The input holds a NUL or a broken character."; // half a surrogate pair, written as an escape
+            return "The input holds a NUL or a broken character."; // an escaped half of a surrogate pair
         }
     }
 

@@ -5,7 +5,7 @@ using Microsoft.Extensions.AI;
 namespace Cowork.Application;
 
 /// <summary>
-/// The tools by name. Input is taken as the model wrote it, as JSON text, and whatever is wrong with it is an answer, never an exception.
+/// The tools by name. The input is JSON text as the model wrote it; invalid input gives an error outcome, never an exception.
 /// </summary>
 public sealed class Toolbox
 {
@@ -18,29 +18,30 @@ public sealed class Toolbox
         Declarations = [.. Tools.Select(t => AIFunctionFactory.CreateDeclaration(t.Name, t.Description, t.Schema))];
     }
 
-    /// <summary>In order of their names.</summary>
+    /// <summary>Ordered by name.</summary>
     public IReadOnlyList<ITool> Tools { get; }
 
-    /// <summary>What the model is told, for <see cref="ChatOptions.Tools"/>: declarations only, nothing that could be invoked past the policy.</summary>
+    /// <summary>The declarations for <see cref="ChatOptions.Tools"/>. A client cannot invoke a declaration, so that no call bypasses the policy.</summary>
     public IReadOnlyList<AITool> Declarations { get; }
 
     public bool Has(string name) => byName.ContainsKey(name);
 
-    /// <summary>What the call would touch; <see cref="CallSubject.Invalid"/> is set when there is no such tool or its input is wrong.</summary>
+    /// <summary>What the call would touch. An unknown tool or an invalid input sets <see cref="CallSubject.Invalid"/>.</summary>
     public CallSubject Subject(ToolContext context, string name, string input) =>
-        Find(name, input, out var tool, out var arguments) is { } wrong ? new("invalid", Invalid: wrong) : tool.Subject(context, arguments);
+        Resolve(name, input, out var tool, out var arguments) is { } error ? new("invalid", Invalid: error) : tool.Subject(context, arguments);
 
-    /// <summary>Makes the call. Policy must have allowed it; the tool looks again at what it really opened.</summary>
+    /// <summary>Executes a call that the policy allowed. The tool lets the policy judge again what it opened.</summary>
     public Task<ToolOutcome> Run(ToolContext context, string name, string input, CancellationToken ct) =>
-        Find(name, input, out var tool, out var arguments) is { } wrong
-            ? Task.FromResult(ToolOutcome.Error(wrong))
+        Resolve(name, input, out var tool, out var arguments) is { } error
+            ? Task.FromResult(ToolOutcome.Error(error))
             : tool.Run(context, arguments, ct);
 
-    string? Find(string name, string input, out ITool tool, out JsonElement arguments)
+    /// <summary>Answers the error; null: the tool and its arguments were found.</summary>
+    string? Resolve(string name, string input, out ITool tool, out JsonElement arguments)
     {
         arguments = default;
         return byName.TryGetValue(name, out tool!)
             ? ToolInput.Read(input, out arguments)
-            : $"There is no tool named \"{FileText.Cut(name, 100)}\". There are: {string.Join(", ", byName.Keys.Order(StringComparer.Ordinal))}.";
+            : $"There is no tool named \"{FileText.Truncate(name, 100)}\". There are: {string.Join(", ", byName.Keys.Order(StringComparer.Ordinal))}.";
     }
 }

@@ -4,11 +4,11 @@ using System.Text.Json;
 
 namespace Cowork.Application;
 
-/// <summary><c>write_file {path, content}</c>: makes a text file, or gives it a whole new content.</summary>
+/// <summary><c>write_file {path, content}</c>: creates or overwrites a text file.</summary>
 public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
 {
-    /// <summary>Others may make and remove the file as fast as it is looked at.</summary>
-    const int TriesMax = 3;
+    /// <summary>Other programs may create and delete the file between a look and the write.</summary>
+    const int AttemptsMax = 3;
 
     public string Name => "write_file";
 
@@ -25,7 +25,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
 
     public CallSubject Subject(ToolContext context, JsonElement input)
     {
-        var subject = PathArgument.Change(context, "create", input, "path");
+        var subject = PathArgument.ChangeSubject(context, "create", input, "path");
         Content(input, out var error);
         return subject.Invalid is null && error is not null ? subject with { Invalid = error } : subject;
     }
@@ -33,39 +33,39 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
     public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
         var content = Content(input, out var error);
-        var path = ToolInput.Text(input, "path", required: true, out var wrong);
-        if ((wrong ?? error) is { } why)
+        var path = ToolInput.Text(input, "path", required: true, out var pathError);
+        if ((pathError ?? error) is { } invalid)
         {
-            return ToolOutcome.Error(why);
+            return ToolOutcome.Error(invalid);
         }
         var bytes = Encoding.UTF8.GetBytes(content!);
         if (context.Attempt > 1 && IsWritten(context, path!, bytes) is { } relative)
         {
-            return await Done(relative, bytes, ct);
+            return await Succeeded(relative, bytes, ct);
         }
-        // Judged before any folder is made, and again on what is then open.
-        if (policy.Again(Name, Subject(context, input), context.Granted) is { } refused)
+        // The policy judges the call before folders are created, and again when the entry is open.
+        if (policy.JudgeAgain(Name, Subject(context, input), context.Granted) is { } refused)
         {
             return refused;
         }
-        for (var tries = 1; ; tries++)
+        for (var attempt = 1; ; attempt++)
         {
-            var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, make: true, policy, e => PathArgument.Change("create", e));
+            var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, makeFolders: true, policy, e => PathArgument.ChangeSubject("create", e));
             using (entry)
             {
                 if (entry is null)
                 {
                     return outcome!;
                 }
-                // What may fail or be cancelled comes before the effect, so that no effect goes unrecorded.
-                var done = await Done(entry.Relative, bytes, ct);
+                // Steps that may fail or be cancelled come before the write, so that a completed write is always recorded.
+                var success = await Succeeded(entry.Relative, bytes, ct);
                 var failed = entry.Write(bytes, context.IdempotencyToken);
                 if (failed is null)
                 {
-                    return done;
+                    return success;
                 }
-                // Another session of the folder made the file meanwhile: whether it may be overwritten is for the policy to say.
-                if (failed != GrantedEntry.Appeared || tries == TriesMax)
+                // Another session of the folder has created the file: the policy decides whether the call may overwrite it.
+                if (failed != GrantedEntry.NameTaken || attempt == AttemptsMax)
                 {
                     return ToolOutcome.Error($"{entry.Relative} was not written. {failed}");
                 }
@@ -73,19 +73,19 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
         }
     }
 
-    async Task<ToolOutcome> Done(string relative, byte[] bytes, CancellationToken ct)
+    async Task<ToolOutcome> Succeeded(string relative, byte[] bytes, CancellationToken ct)
     {
         var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {relative} ({bytes.Length} bytes)."));
-        return OutputRoot.Holds(relative) ? outcome with { Wrote = [new(relative, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
+        return OutputRoot.Contains(relative) ? outcome with { WrittenFiles = [new(relative, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
     }
 
-    /// <summary>Where the file lies when it has this very content: an earlier attempt was here.</summary>
+    /// <summary>The relative path of a file with this content, which an earlier attempt wrote; null: there is none.</summary>
     static string? IsWritten(ToolContext context, string path, byte[] bytes)
     {
-        var (entry, _) = GrantedEntry.Open(context.Workspace, path, make: false);
+        var (entry, _) = GrantedEntry.Open(context.Workspace, path, makeFolders: false);
         using (entry)
         {
-            if (entry is not { Exists: true, IsDirectory: false, IsLink: false, Untouchable: null })
+            if (entry is not { Exists: true, IsDirectory: false, IsLink: false, WhyProtected: null })
             {
                 return null;
             }
@@ -96,9 +96,9 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
                 {
                     return null;
                 }
-                var there = new byte[bytes.Length];
-                file.ReadExactly(there);
-                return there.AsSpan().SequenceEqual(bytes) ? entry.Relative : null;
+                var existing = new byte[bytes.Length];
+                file.ReadExactly(existing);
+                return existing.AsSpan().SequenceEqual(bytes) ? entry.Relative : null;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -107,5 +107,5 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
         }
     }
 
-    static string? Content(JsonElement input, out string? error) => ToolInput.Text(input, "content", required: true, out error, blank: true);
+    static string? Content(JsonElement input, out string? error) => ToolInput.Text(input, "content", required: true, out error, allowBlank: true);
 }

@@ -2,20 +2,20 @@ using System.Text;
 
 namespace Cowork.Application;
 
-/// <summary>A file's bytes as text.</summary>
+/// <summary>Reads file contents as text and shortens text.</summary>
 public static class FileText
 {
-    static readonly UTF8Encoding Strict = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+    static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
-    /// <summary>Bytes by which a file is told to be text or binary.</summary>
+    /// <summary>Bytes that decide whether a file is text or binary.</summary>
     const int ProbeBytes = 64 * 1024;
 
     /// <summary>
-    /// The encoding that the first bytes of a file speak for, or null when they are not text: a byte order mark, else UTF-8 when it is valid, else
-    /// Latin-1 when there is no control character in it.
+    /// The encoding of a file by its first bytes: that of a byte order mark, else UTF-8 if they are valid, else Latin-1 if they have no control character.
+    /// Null: the file is binary.
     /// </summary>
-    /// <param name="isWhole">False when the file goes on after these bytes.</param>
-    public static Encoding? EncodingOf(ReadOnlySpan<byte> start, bool isWhole)
+    /// <param name="isWhole">True: the file ends after these bytes.</param>
+    public static Encoding? DetectEncoding(ReadOnlySpan<byte> start, bool isWhole)
     {
         isWhole &= start.Length <= ProbeBytes;
         start = start[..Math.Min(start.Length, ProbeBytes)];
@@ -31,17 +31,17 @@ public static class FileText
         {
             return null;
         }
-        // The probe may end inside a character.
+        // The bytes may end inside a character.
         for (var cut = 0; cut <= (isWhole ? 0 : Math.Min(3, start.Length)); cut++)
         {
             try
             {
-                Strict.GetCharCount(start[..^cut]);
+                StrictUtf8.GetCharCount(start[..^cut]);
                 return Encoding.UTF8;
             }
             catch (DecoderFallbackException)
             {
-                // Not UTF-8, if no shorter start is.
+                // Not valid UTF-8; a shorter start may be.
             }
         }
         foreach (var b in start)
@@ -54,10 +54,10 @@ public static class FileText
         return Encoding.Latin1;
     }
 
-    /// <summary>The whole text, without a byte order mark; null when the bytes are not text.</summary>
+    /// <summary>The text without a byte order mark; null: the bytes are not text.</summary>
     public static string? Decode(ReadOnlySpan<byte> bytes)
     {
-        if (EncodingOf(bytes, isWhole: true) is not { } encoding)
+        if (DetectEncoding(bytes, isWhole: true) is not { } encoding)
         {
             return null;
         }
@@ -65,28 +65,28 @@ public static class FileText
         return text.StartsWith('\ufeff') ? text[1..] : text;
     }
 
-    /// <summary>The file's bytes, as many as there are but no more than the limit.</summary>
-    public static byte[] ReadBytes(GrantedPath.Found file, int atMost)
+    /// <summary>The file's first bytes, up to the limit.</summary>
+    public static byte[] ReadBytes(GrantedPath.Found file, int bytesMax)
     {
         using var stream = file.OpenRead();
-        var bytes = new byte[Math.Min(file.Size, atMost)];
+        var bytes = new byte[Math.Min(file.Size, bytesMax)];
         var read = stream.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false);
         return read == bytes.Length ? bytes : bytes[..read];
     }
 
-    /// <summary>The text cut to a length, at a word where there is one, with <c>…</c> when something was cut.</summary>
-    public static string Cut(string text, int chars)
+    /// <summary>The text truncated to a length, at a word boundary if possible; <c>…</c> marks a truncated text.</summary>
+    public static string Truncate(string text, int charsMax)
     {
-        if (text.Length <= chars)
+        if (text.Length <= charsMax)
         {
             return text;
         }
-        var end = chars - 1;
+        var end = charsMax - 1;
         var space = text.LastIndexOf(' ', end, Math.Min(end, 40));
         end = space > 0 ? space : char.IsLowSurrogate(text[end]) ? end - 1 : end;
         return text[..end].TrimEnd() + "…";
     }
 
-    /// <summary>The text in one line.</summary>
+    /// <summary>The text in one line, with single spaces.</summary>
     public static string OneLine(string text) => string.Join(' ', text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
 }

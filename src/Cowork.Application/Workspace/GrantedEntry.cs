@@ -3,19 +3,19 @@ using Microsoft.Win32.SafeHandles;
 namespace Cowork.Application;
 
 /// <summary>
-/// A name in a folder inside the grant, for making, replacing, moving or removing the file of that name. The folder is reached from the grant's own
-/// open folder step by step, none of them a link, and held open; the change is made to the name in that very folder. Whoever turns links or
-/// swaps folders meanwhile makes the call fail; nothing outside the grant changes.
+/// A name in a folder inside the grant, for creating, replacing, moving or removing the file of that name. The folder is opened from the grant's open folder
+/// step by step, following no link, and stays open; the change applies to the name in that folder. A program that changes links or swaps folders meanwhile
+/// makes the call fail; nothing outside the grant changes.
 /// </summary>
 public sealed class GrantedEntry : IDisposable
 {
-    /// <summary>Why there is no entry when a folder on its way is missing, so that it could be made.</summary>
-    internal const string Nothing = "There is no such file or folder.";
+    /// <summary>Error of <see cref="Open"/>: a folder on the path is missing and could be created.</summary>
+    internal const string NotFound = "There is no such file or folder.";
 
-    /// <summary>What <see cref="Write"/> answers when the name was free and is not any more: opened again, the entry shows what has it.</summary>
-    internal const string Appeared = "Something of that name appeared just now.";
+    /// <summary>Error of <see cref="Write"/>: the name was free and is taken now. An entry opened again shows by what.</summary>
+    internal const string NameTaken = "Something of that name appeared just now.";
 
-    const int UsualMode = 0x1b6;
+    const int DefaultMode = 0x1b6;
 
     readonly SafeFileHandle folder;
     readonly SafeFileHandle? file;
@@ -26,34 +26,34 @@ public sealed class GrantedEntry : IDisposable
     GrantedEntry(SafeFileHandle folder, string name, string relative, SafeFileHandle? file, Linux.Stat? stat)
     {
         (this.folder, this.name, this.file) = (folder, name, file);
-        (Relative, mode, version) = (relative, stat?.Mode ?? UsualMode, stat?.Version);
+        (Relative, mode, version) = (relative, stat?.Mode ?? DefaultMode, stat?.Version);
         IsDirectory = stat?.Type == Linux.FileType.Directory;
         IsLink = stat?.Type == Linux.FileType.Link;
-        Untouchable = stat is { } there ? GrantedPath.WhyNot(there) : null;
+        WhyProtected = stat is { } there ? GrantedPath.ProtectionOf(there) : null;
     }
 
-    /// <summary>Where it lies relative to the grant, links on the way followed.</summary>
+    /// <summary>The path relative to the grant, with links on the way resolved.</summary>
     public string Relative { get; }
 
-    /// <summary>Something has the name.</summary>
+    /// <summary>A file, folder or link has the name.</summary>
     public bool Exists => file is not null;
 
     public bool IsDirectory { get; }
 
     public bool IsLink { get; }
 
-    /// <summary>Why the thing of that name is not changed; null: it is an ordinary file or folder, or nothing has the name.</summary>
-    public string? Untouchable { get; }
+    /// <summary>Why the entry must not be changed; null: it is a regular file or a folder, or the name is free.</summary>
+    public string? WhyProtected { get; }
 
-    /// <summary>Opens a path of a call. Answers the entry, or why there is none.</summary>
+    /// <summary>Opens a path of a call. Answers the entry, or the error.</summary>
     /// <param name="grant">Absolute path of the granted folder.</param>
     /// <param name="path">Relative to the grant, or absolute.</param>
-    /// <param name="make">Makes the folders that are missing on the way.</param>
-    public static (GrantedEntry? Entry, string? Why) Open(string grant, string path, bool make)
+    /// <param name="makeFolders">Creates missing folders on the way.</param>
+    public static (GrantedEntry? Entry, string? Error) Open(string grant, string path, bool makeFolders)
     {
-        if (GrantedPath.Begin(grant, path, out var root, out var real, out var text) is { } not)
+        if (GrantedPath.OpenGrant(grant, path, out var root, out var real, out var text) is { } invalid)
         {
-            return (null, WordsFor(not));
+            return (null, ErrorText(invalid));
         }
         using (root)
         {
@@ -62,35 +62,35 @@ public sealed class GrantedEntry : IDisposable
                 return (null, "It is the session's folder itself.");
             }
             var (parent, name) = text.LastIndexOf('/') is var slash and > 0 ? (text[..slash], text[(slash + 1)..]) : (".", text);
-            string way;
+            string folderPath;
             using (var granted = GrantedPath.Open(real, parent))
             {
                 switch (granted)
                 {
                     case GrantedPath.Found { IsDirectory: true } found:
-                        way = found.Relative;
+                        folderPath = found.Relative;
                         break;
-                    case GrantedPath.Missing missing when make:
-                        way = missing.Relative;
+                    case GrantedPath.Missing missing when makeFolders:
+                        folderPath = missing.Relative;
                         break;
                     case GrantedPath.Found found:
-                        return (null, $"{found.Relative} is no folder.");
+                        return (null, $"{found.Relative} is not a folder.");
                     default:
-                        return (null, WordsFor(granted));
+                        return (null, ErrorText(granted));
                 }
             }
-            var (folder, why) = Walk(root, way, make);
+            var (folder, why) = OpenFolder(root, folderPath, makeFolders);
             if (folder is null)
             {
                 return (null, why);
             }
-            if (Linux.RealPath(folder) is not { } lies || GrantedPath.Below(real, lies) is not { } relative)
+            if (Linux.RealPath(folder) is not { } realFolder || GrantedPath.RelativeTo(real, realFolder) is not { } relative)
             {
                 folder.Dispose();
                 return (null, "The path leads out of the folders granted to the session.");
             }
             var entry = Linux.OpenEntry(folder, name, out var error);
-            var stat = entry is null ? null : Linux.Look(entry);
+            var stat = entry is null ? null : Linux.Status(entry);
             if (entry is null ? error != Linux.NoSuchFile : stat is null)
             {
                 entry?.Dispose();
@@ -101,26 +101,27 @@ public sealed class GrantedEntry : IDisposable
         }
     }
 
-    /// <summary>The file of that name as it was when the entry was opened, for reading.</summary>
-    /// <exception cref="InvalidOperationException">There was none, or it is <see cref="Untouchable"/> or a directory.</exception>
-    /// <exception cref="IOException">The system refuses, or <see cref="UnauthorizedAccessException"/>.</exception>
-    public FileStream OpenRead() => file is not null && Untouchable is null && !IsDirectory
-        ? new(Linux.Proc(file), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
-        : throw new InvalidOperationException(Untouchable ?? "There is no such file.");
+    /// <summary>Opens the file that had the name when the entry was opened.</summary>
+    /// <exception cref="InvalidOperationException">The name was free, or the entry is <see cref="WhyProtected"/> or a directory.</exception>
+    /// <exception cref="IOException">The system refuses.</exception>
+    /// <exception cref="UnauthorizedAccessException">The host has no permission.</exception>
+    public FileStream OpenRead() => file is not null && WhyProtected is null && !IsDirectory
+        ? new(Linux.ProcPath(file), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
+        : throw new InvalidOperationException(WhyProtected ?? "There is no such file.");
 
     /// <summary>
-    /// Gives the name a whole new content: written beside, brought to the disk, and renamed. Readers see the old content or the new. Answers what
-    /// went wrong, or null.
+    /// Replaces the content: writes a temporary file, syncs it to the disk and renames it, so that readers see the old content or the new. Answers the error;
+    /// null: success.
     /// </summary>
-    /// <param name="token">The same at every attempt, so that what an attempt left beside is cleared away by the next.</param>
+    /// <param name="token">The same at each attempt, so that the next attempt removes a temporary file that the last one left.</param>
     public string? Write(ReadOnlyMemory<byte> content, string token)
     {
-        var beside = $".{Domain.Ids.KeyOf($"{token} {name}")}.writing";
-        _ = Linux.Remove(folder, beside);
-        using var writing = Linux.MakeFile(folder, beside, UsualMode, out var error);
+        var temporary = $".{Domain.Ids.KeyOf($"{token} {name}")}.writing";
+        _ = Linux.Remove(folder, temporary);
+        using var writing = Linux.CreateFile(folder, temporary, DefaultMode, out var error);
         if (writing is null)
         {
-            return Words(error);
+            return ErrorText(error);
         }
         try
         {
@@ -129,52 +130,52 @@ public sealed class GrantedEntry : IDisposable
         }
         catch (IOException)
         {
-            _ = Linux.Remove(folder, beside);
+            _ = Linux.Remove(folder, temporary);
             return "The host cannot write it: the disk may be full.";
         }
         if (Exists)
         {
             _ = Linux.SetMode(writing, mode);
         }
-        error = Linux.Rename(folder, beside, folder, name, replace: Exists);
+        error = Linux.Rename(folder, temporary, folder, name, replace: Exists);
         if (error != 0)
         {
-            _ = Linux.Remove(folder, beside);
-            return error == Linux.Exists ? Appeared : Words(error);
+            _ = Linux.Remove(folder, temporary);
+            return error == Linux.Exists ? NameTaken : ErrorText(error);
         }
         Linux.Sync(folder);
         return null;
     }
 
     /// <summary>
-    /// Gives the file the name of another entry, which must be free; not one that has changed, or been put in its place, since the entry was opened.
-    /// Answers what went wrong, or null.
+    /// Renames the file to another entry's name, which must be free. It fails if the file was changed or replaced since the entry was opened. Answers the
+    /// error; null: success.
     /// </summary>
-    public string? MoveTo(GrantedEntry to)
+    public string? MoveTo(GrantedEntry target)
     {
-        using (var now = Linux.OpenEntry(folder, name, out _))
+        using (var current = Linux.OpenEntry(folder, name, out _))
         {
-            if (now is null || Linux.Look(now)?.Version != version)
+            if (current is null || Linux.Status(current)?.Version != version)
             {
                 return "It has changed just now.";
             }
         }
-        var error = Linux.Rename(folder, name, to.folder, to.name, replace: false);
+        var error = Linux.Rename(folder, name, target.folder, target.name, replace: false);
         if (error != 0)
         {
             return error switch
             {
                 Linux.Exists => "Something of the new name is there already.",
                 Linux.OtherDevice => "The two places lie on different disks.",
-                _ => Words(error),
+                _ => ErrorText(error),
             };
         }
-        Linux.Sync(to.folder);
+        Linux.Sync(target.folder);
         Linux.Sync(folder);
         return null;
     }
 
-    /// <summary>Removes the file. Answers what went wrong, or null.</summary>
+    /// <summary>Removes the file. Answers the error; null: success.</summary>
     public string? Remove()
     {
         var error = Linux.Remove(folder, name);
@@ -182,7 +183,7 @@ public sealed class GrantedEntry : IDisposable
         {
             Linux.Sync(folder);
         }
-        return error == 0 ? null : Words(error);
+        return error == 0 ? null : ErrorText(error);
     }
 
     public void Dispose()
@@ -191,40 +192,40 @@ public sealed class GrantedEntry : IDisposable
         file?.Dispose();
     }
 
-    static (SafeFileHandle? Folder, string? Why) Walk(SafeFileHandle root, string way, bool make)
+    static (SafeFileHandle? Folder, string? Error) OpenFolder(SafeFileHandle root, string path, bool makeFolders)
     {
-        var at = Linux.OpenFolder(root, ".", out var error);
-        foreach (var step in way == "." ? [] : way.Split('/'))
+        var current = Linux.OpenFolder(root, ".", out var error);
+        foreach (var step in path == "." ? [] : path.Split('/'))
         {
-            if (at is null)
+            if (current is null)
             {
                 break;
             }
-            var next = Linux.OpenFolder(at, step, out error);
-            if (next is null && error == Linux.NoSuchFile && make)
+            var next = Linux.OpenFolder(current, step, out error);
+            if (next is null && error == Linux.NoSuchFile && makeFolders)
             {
-                var made = Linux.MakeFolder(at, step);
-                next = made is 0 or Linux.Exists ? Linux.OpenFolder(at, step, out error) : null;
+                var made = Linux.CreateFolder(current, step);
+                next = made is 0 or Linux.Exists ? Linux.OpenFolder(current, step, out error) : null;
                 error = made is 0 or Linux.Exists ? error : made;
             }
-            at.Dispose();
-            at = next;
+            current.Dispose();
+            current = next;
         }
-        return at is null ? (null, Words(error)) : (at, null);
+        return current is null ? (null, ErrorText(error)) : (current, null);
     }
 
-    static string Words(int error) => error switch
+    static string ErrorText(int error) => error switch
     {
-        Linux.NoSuchFile => Nothing,
+        Linux.NoSuchFile => NotFound,
         Linux.AccessDenied or Linux.NotPermitted => "The host may not change it.",
         Linux.NameTooLong => "A name in the path is too long.",
         _ => $"The system refuses (error {error}).",
     };
 
-    static string WordsFor(GrantedPath not) => not switch
+    static string ErrorText(GrantedPath path) => path switch
     {
-        GrantedPath.Invalid invalid => invalid.Why,
-        GrantedPath.Missing missing => missing.Why,
+        GrantedPath.Invalid invalid => invalid.Reason,
+        GrantedPath.Missing missing => missing.Reason,
         _ => "The path leads out of the folders granted to the session.",
     };
 }

@@ -7,45 +7,48 @@ using Microsoft.Win32.SafeHandles;
 namespace Cowork.Application;
 
 /// <summary>
-/// What a path in a tool call comes to, inside one granted folder. The path is opened first, by <c>O_PATH</c>, which touches nothing: no FIFO waits, no
-/// device acts. Then the kernel is asked what was opened and where that lies (<c>/proc/self/fd</c>), and only that is judged and later read,
-/// through the same descriptor. Whoever swaps links while this goes on changes what is judged, never what is read after it was judged.
+/// A path of a tool call, resolved inside one granted folder. The path is opened first with <c>O_PATH</c>, which has no effect on FIFOs and devices. The kernel
+/// then tells what was opened and where it is (<c>/proc/self/fd</c>); the policy judges that, and reads use the same descriptor. A program that swaps links
+/// meanwhile changes what is judged, never what is read after the verdict.
 /// <para>
-/// A regular file with more than one hard link is found but not read: its other name may lie outside every grant, and no path tells. Files of a git
-/// checkout have one link; files of a pnpm store do not.
+/// A regular file with several hard links is found and not read: its other names may be outside the grant, which the path does not show. Files of a git
+/// checkout have one link; files of a pnpm store have several.
 /// </para>
 /// Needs Linux with <c>/proc</c>.
 /// </summary>
 public abstract record GrantedPath : IDisposable
 {
-    /// <summary>No path at all: empty, too long, or not text that a file's name can be.</summary>
-    public sealed record Invalid(string Why) : GrantedPath;
+    /// <summary>The text is not a valid path: empty, too long, or with characters that no file name has.</summary>
+    public sealed record Invalid(string Reason) : GrantedPath;
 
-    /// <summary>Leads out of the grant. Nothing is said about what is there, not even whether it exists.</summary>
+    /// <summary>The path leads out of the grant. The answer does not reveal whether anything is there.</summary>
     public sealed record Outside : GrantedPath;
 
-    /// <param name="Relative">Where it would lie, relative to the grant.</param>
-    public sealed record Missing(string Relative, string Why) : GrantedPath;
+    /// <summary>The path does not exist, or the host cannot open it.</summary>
+    /// <param name="Relative">The resolved path relative to the grant.</param>
+    public sealed record Missing(string Relative, string Reason) : GrantedPath;
 
-    /// <param name="Relative">Where it lies, links followed, relative to the grant; <c>.</c> for the grant itself.</param>
-    /// <param name="Size">In bytes.</param>
-    /// <param name="Version">Changes when the content does: inode, size and time of the last change.</param>
-    /// <param name="Unreadable">Why the content is not read, null for an ordinary file.</param>
-    public sealed record Found(string Relative, bool IsDirectory, long Size, string Version, string? Unreadable, SafeFileHandle Handle) : GrantedPath
+    /// <summary>An open file or folder.</summary>
+    /// <param name="Relative">The resolved path relative to the grant; <c>.</c> is the grant itself.</param>
+    /// <param name="Size">Size in bytes.</param>
+    /// <param name="Version">Changes with the content: device, inode, size and times of the last change.</param>
+    /// <param name="WhyProtected">Why the content must not be read; null: it is a regular file or a folder.</param>
+    public sealed record Found(string Relative, bool IsDirectory, long Size, string Version, string? WhyProtected, SafeFileHandle Handle) : GrantedPath
     {
-        /// <summary>The very file that was judged, opened for reading.</summary>
-        /// <exception cref="InvalidOperationException">It is <see cref="Unreadable"/> or a directory.</exception>
-        /// <exception cref="IOException">The system refuses, or <see cref="UnauthorizedAccessException"/>.</exception>
-        public FileStream OpenRead() => Unreadable is null && !IsDirectory
-            ? new(Linux.Proc(Handle), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
-            : throw new InvalidOperationException(Unreadable ?? "It is a directory.");
+        /// <summary>Opens the judged file for reading.</summary>
+        /// <exception cref="InvalidOperationException">It is <see cref="WhyProtected"/> or a directory.</exception>
+        /// <exception cref="IOException">The system refuses.</exception>
+        /// <exception cref="UnauthorizedAccessException">The host has no permission.</exception>
+        public FileStream OpenRead() => WhyProtected is null && !IsDirectory
+            ? new(Linux.ProcPath(Handle), new FileStreamOptions { Share = FileShare.ReadWrite | FileShare.Delete, BufferSize = 0 })
+            : throw new InvalidOperationException(WhyProtected ?? "It is a directory.");
 
-        /// <summary>The entries of the very directory that was judged, by name.</summary>
-        public IReadOnlyList<FileSystemInfo> Entries(int atMost) =>
+        /// <summary>The entries of the judged folder, ordered by name.</summary>
+        public IReadOnlyList<FileSystemInfo> Entries(int entriesMax) =>
         [
-            .. new DirectoryInfo(Linux.Proc(Handle) + "/.")
+            .. new DirectoryInfo(Linux.ProcPath(Handle) + "/.")
                 .EnumerateFileSystemInfos("*", new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = true })
-                .Take(atMost)
+                .Take(entriesMax)
                 .OrderBy(e => e.Name, StringComparer.Ordinal),
         ];
 
@@ -56,7 +59,7 @@ public abstract record GrantedPath : IDisposable
         }
     }
 
-    /// <summary>Longest path, in UTF-8 bytes: Linux's own limit, less what is put before it.</summary>
+    /// <summary>Longest path in UTF-8 bytes: Linux's limit less the prefix of the opened folder.</summary>
     const int PathBytesMax = 4_000;
 
     /// <summary>Opens a path of a call.</summary>
@@ -64,16 +67,16 @@ public abstract record GrantedPath : IDisposable
     /// <param name="path">Relative to the grant, or absolute.</param>
     public static GrantedPath Open(string grant, string path)
     {
-        if (Begin(grant, path, out var root, out var real, out var relative) is { } not)
+        if (OpenGrant(grant, path, out var root, out var real, out var relative) is { } invalid)
         {
-            return not;
+            return invalid;
         }
         using (root)
         {
-            var handle = Linux.Open($"{Linux.Proc(root)}/{relative}", out var error);
+            var handle = Linux.Open($"{Linux.ProcPath(root)}/{relative}", out var error);
             if (handle is null)
             {
-                return NotThere(root, real, relative, error);
+                return WhyNotOpened(root, real, relative, error);
             }
             var found = Judge(real, handle);
             if (found is not Found)
@@ -84,9 +87,9 @@ public abstract record GrantedPath : IDisposable
         }
     }
 
-    /// <summary>Opens the granted folder, and says where in it a path lies by its text alone. Answers what is wrong, or null and the open folder.</summary>
-    /// <param name="real">Where the granted folder lies, links followed.</param>
-    internal static GrantedPath? Begin(string grant, string path, out SafeFileHandle root, out string real, out string relative)
+    /// <summary>Opens the granted folder and makes a path relative to it by its text alone. Answers the error, or null and the open folder.</summary>
+    /// <param name="real">The resolved path of the granted folder.</param>
+    internal static GrantedPath? OpenGrant(string grant, string path, out SafeFileHandle root, out string real, out string relative)
     {
         (root, real, relative) = (null!, "", "");
         if (string.IsNullOrWhiteSpace(path))
@@ -106,11 +109,11 @@ public abstract record GrantedPath : IDisposable
         {
             return new Missing(".", "The session's folder does not exist.");
         }
-        // Dots are resolved as text first, so that nothing outside is ever looked up on the way back in.
+        // Resolves dots in the text first, so that the kernel never looks up anything outside the grant.
         var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(grant, path)));
-        if (Linux.RealPath(opened) is { } lies && (Below(grant, full) ?? Below(lies, full)) is { } inside)
+        if (Linux.RealPath(opened) is { } realGrant && (RelativeTo(grant, full) ?? RelativeTo(realGrant, full)) is { } inside)
         {
-            (root, real, relative) = (opened, lies, inside);
+            (root, real, relative) = (opened, realGrant, inside);
             return null;
         }
         opened.Dispose();
@@ -129,28 +132,28 @@ public abstract record GrantedPath : IDisposable
 
     static GrantedPath Judge(string real, SafeFileHandle handle)
     {
-        if (Linux.RealPath(handle) is not { } path || Below(real, path) is not { } relative)
+        if (Linux.RealPath(handle) is not { } path || RelativeTo(real, path) is not { } relative)
         {
             return new Outside();
         }
-        return Linux.Look(handle) switch
+        return Linux.Status(handle) switch
         {
             null => new Missing(relative, "It cannot be looked at."),
             { Links: 0 } => new Missing(relative, "It was deleted just now."),
-            { } stat => new Found(relative, stat.Type == Linux.FileType.Directory, stat.Length, stat.Version, WhyNot(stat), handle),
+            { } stat => new Found(relative, stat.Type == Linux.FileType.Directory, stat.Length, stat.Version, ProtectionOf(stat), handle),
         };
     }
 
-    /// <summary>Why a thing's content is neither read nor changed, null for an ordinary file or folder.</summary>
-    internal static string? WhyNot(Linux.Stat stat) => stat switch
+    /// <summary>Why the content must be neither read nor changed; null: it is a regular file or a folder.</summary>
+    internal static string? ProtectionOf(Linux.Stat stat) => stat switch
     {
         { Type: Linux.FileType.Directory } or { Type: Linux.FileType.Regular, Links: <= 1 } => null,
         { Type: Linux.FileType.Regular } => $"It has {stat.Links} hard links, and another of its names may lie outside the grant. A copy of it can be read.",
         _ => $"It is no file but a {stat.Type switch { Linux.FileType.Fifo => "FIFO", Linux.FileType.Socket => "socket", Linux.FileType.Link => "link", _ => "device" }}.",
     };
 
-    /// <summary>Why nothing was opened, told so that a link out of the grant looks the same whether or not something is there.</summary>
-    static GrantedPath NotThere(SafeFileHandle root, string real, string relative, int error)
+    /// <summary>Why the path was not opened. For a link out of the grant the answer is the same whether or not its target exists.</summary>
+    static GrantedPath WhyNotOpened(SafeFileHandle root, string real, string relative, int error)
     {
         if (error == Linux.NameTooLong)
         {
@@ -159,15 +162,15 @@ public abstract record GrantedPath : IDisposable
         var parts = relative.Split('/');
         for (var i = 1; i <= parts.Length; i++)
         {
-            var prefix = $"{Linux.Proc(root)}/{string.Join('/', parts[..i])}";
+            var prefix = $"{Linux.ProcPath(root)}/{string.Join('/', parts[..i])}";
             using var step = Linux.Open(prefix, out _);
             if (step is not null)
             {
-                if (Linux.RealPath(step) is not { } path || Below(real, path) is not { } soFar)
+                if (Linux.RealPath(step) is not { } path || RelativeTo(real, path) is not { } resolved)
                 {
                     return new Outside();
                 }
-                relative = string.Join('/', [.. soFar == "." ? [] : new[] { soFar }, .. parts[i..]]);
+                relative = string.Join('/', [.. resolved == "." ? [] : new[] { resolved }, .. parts[i..]]);
                 continue;
             }
             if (new FileInfo(prefix).LinkTarget is not null)
@@ -176,10 +179,11 @@ public abstract record GrantedPath : IDisposable
             }
             break;
         }
-        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : GrantedEntry.Nothing);
+        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : GrantedEntry.NotFound);
     }
 
-    internal static string? Below(string root, string path) =>
+    /// <summary>The path relative to a root; <c>.</c>: the root itself; null: outside.</summary>
+    internal static string? RelativeTo(string root, string path) =>
         path == root ? "."
         : root == "/" ? path[1..]
         : path.StartsWith(root, StringComparison.Ordinal) && path[root.Length] == '/' ? path[(root.Length + 1)..]

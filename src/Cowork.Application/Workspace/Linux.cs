@@ -5,7 +5,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Cowork.Application;
 
-/// <summary>The system calls by which paths are opened, looked at and changed relative to what is open already. Needs Linux with <c>/proc</c>.</summary>
+/// <summary>System calls that open, inspect and change paths relative to open folders. Needs Linux with <c>/proc</c>.</summary>
 static class Linux
 {
     public const int NotPermitted = 1;
@@ -24,43 +24,43 @@ static class Linux
         Socket = 0xc000,
     }
 
-    /// <summary>The name of what is open, whatever its path has become.</summary>
-    public static string Proc(SafeFileHandle handle) => $"/proc/self/fd/{handle.DangerousGetHandle()}";
+    /// <summary>A path to the open file, which stays valid when the file is moved.</summary>
+    public static string ProcPath(SafeFileHandle handle) => $"/proc/self/fd/{handle.DangerousGetHandle()}";
 
-    /// <summary>Where the opened thing lies now. Pipes and the like have names that are no paths.</summary>
-    public static string? RealPath(SafeFileHandle handle) => new FileInfo(Proc(handle)).LinkTarget is { } path && path.StartsWith('/') ? path : null;
+    /// <summary>The present path of the open file; null: it has none, for example a pipe.</summary>
+    public static string? RealPath(SafeFileHandle handle) => new FileInfo(ProcPath(handle)).LinkTarget is { } path && path.StartsWith('/') ? path : null;
 
-    /// <summary>Opens a path without touching what it leads to, links followed.</summary>
+    /// <summary>Opens a path with <c>O_PATH</c>, following links.</summary>
     public static SafeFileHandle? Open(string path, out int error) => Handle(openat(AtCurrent, Bytes(path), OPath | OCloseOnExec, 0), out error);
 
-    /// <summary>Opens a name in an open folder without touching it. A link is opened itself, not what it leads to.</summary>
+    /// <summary>Opens a name in an open folder with <c>O_PATH</c>. It opens a link itself, not its target.</summary>
     public static SafeFileHandle? OpenEntry(SafeFileHandle folder, string name, out int error) =>
         Handle(openat(Fd(folder), Bytes(name), OPath | OCloseOnExec | ONoFollow, 0), out error);
 
-    /// <summary>Opens a folder in an open folder, and nothing but a folder: no link to one.</summary>
+    /// <summary>Opens a folder in an open folder; a link to a folder is an error.</summary>
     public static SafeFileHandle? OpenFolder(SafeFileHandle folder, string name, out int error) =>
         Handle(openat(Fd(folder), Bytes(name), OPath | OCloseOnExec | ONoFollow | ODirectory, 0), out error);
 
-    /// <summary>Makes a folder in an open folder; 0 or the error.</summary>
-    public static int MakeFolder(SafeFileHandle folder, string name) => Error(mkdirat(Fd(folder), Bytes(name), 0x1ff));
+    /// <summary>Creates a folder in an open folder. Answers 0 or the error.</summary>
+    public static int CreateFolder(SafeFileHandle folder, string name) => Error(mkdirat(Fd(folder), Bytes(name), 0x1ff));
 
-    /// <summary>Makes a new file in an open folder and opens it for writing.</summary>
-    /// <param name="mode">Its permissions, less what the process's mask takes away.</param>
-    public static SafeFileHandle? MakeFile(SafeFileHandle folder, string name, int mode, out int error) =>
+    /// <summary>Creates a file in an open folder and opens it for writing.</summary>
+    /// <param name="mode">The permissions before the process's umask.</param>
+    public static SafeFileHandle? CreateFile(SafeFileHandle folder, string name, int mode, out int error) =>
         Handle(openat(Fd(folder), Bytes(name), OWriteOnly | OCreate | OExclusive | ONoFollow | OCloseOnExec, mode), out error);
 
-    /// <summary>Removes a name that is no folder's; 0 or the error.</summary>
+    /// <summary>Removes a file or link. Answers 0 or the error.</summary>
     public static int Remove(SafeFileHandle folder, string name) => Error(unlinkat(Fd(folder), Bytes(name), 0));
 
-    /// <summary>Renames; 0 or the error. A link is renamed or replaced itself.</summary>
-    /// <param name="replace">False: <see cref="Exists"/> when the new name is taken.</param>
+    /// <summary>Renames a file; a link itself, not its target. Answers 0 or the error.</summary>
+    /// <param name="replace">False: a taken name gives <see cref="Exists"/>.</param>
     public static int Rename(SafeFileHandle folder, string name, SafeFileHandle newFolder, string newName, bool replace) =>
         Error(renameat2(Fd(folder), Bytes(name), Fd(newFolder), Bytes(newName), replace ? 0u : 1u));
 
-    /// <summary>Permissions of an open file; 0 or the error.</summary>
+    /// <summary>Changes the permissions of an open file. Answers 0 or the error.</summary>
     public static int SetMode(SafeFileHandle file, int mode) => Error(fchmod(Fd(file), mode & 0x1ff));
 
-    /// <summary>Waits until the names in an open folder are on the disk. A file system that cannot is left alone.</summary>
+    /// <summary>Syncs the names in an open folder to the disk, if the file system can.</summary>
     public static void Sync(SafeFileHandle folder)
     {
         using var readable = Handle(openat(Fd(folder), Bytes("."), ODirectory | OCloseOnExec, 0), out _);
@@ -70,8 +70,8 @@ static class Linux
         }
     }
 
-    /// <summary>What is open; null when the system does not say.</summary>
-    public static Stat? Look(SafeFileHandle handle) => statx(Fd(handle), [0], AtEmptyPath, StatxBasic, out var stat) == 0 ? stat : null;
+    /// <summary>The status of the open file; null: the system reports none.</summary>
+    public static Stat? Status(SafeFileHandle handle) => statx(Fd(handle), [0], AtEmptyPath, StatxBasic, out var stat) == 0 ? stat : null;
 
     static SafeFileHandle? Handle(int fd, out int error)
     {
@@ -85,7 +85,7 @@ static class Linux
 
     static byte[] Bytes(string path) => Encoding.UTF8.GetBytes(path + '\0');
 
-    // These values and the layout of struct statx are the same on every Linux that .NET runs on, but for the two that ARM has otherwise.
+    // These values and the layout of struct statx are the same on each Linux that .NET supports, except for two flags on ARM.
     const int AtCurrent = -100;
     const int OWriteOnly = 0x1;
     const int OCreate = 0x40;
@@ -133,15 +133,15 @@ static class Linux
 
         public readonly FileType Type => (FileType)(Mode & 0xf000);
 
-        /// <summary>In bytes.</summary>
+        /// <summary>Size in bytes.</summary>
         public readonly long Length => checked((long)Size);
 
-        /// <summary>Changes when the content does.</summary>
+        /// <summary>Changes with the content.</summary>
         public readonly string Version =>
             $"{DeviceMajor}:{DeviceMinor}:{Inode}:{Size}:{Modified.Seconds}.{Modified.Nanoseconds}:{Changed.Seconds}.{Changed.Nanoseconds}";
     }
 
-#pragma warning disable SYSLIB1054, IDE1006 // The names are the system's own, and nothing here needs generated marshalling.
+#pragma warning disable SYSLIB1054, IDE1006 // The names are those of the system calls, and these calls need no generated marshalling.
     [DllImport("libc", SetLastError = true)]
     static extern int openat(int folder, byte[] path, int flags, int mode);
 

@@ -1,16 +1,16 @@
 namespace Cowork.Application;
 
-/// <summary>The folder below which what a run writes is an artifact.</summary>
+/// <summary>The folder of a session's artifacts: each file that a run writes below it is one.</summary>
 public static class OutputRoot
 {
-    /// <summary>Relative to the session's folder.</summary>
+    /// <summary>Path relative to the session's folder.</summary>
     public const string Path = ".anton/output";
 
     /// <summary>True for a path below it.</summary>
-    /// <param name="relative">As it resolves, relative to the session's folder.</param>
-    public static bool Holds(string relative) => relative.StartsWith(Path + "/", StringComparison.Ordinal);
+    /// <param name="relative">Resolved path relative to the session's folder.</param>
+    public static bool Contains(string relative) => relative.StartsWith(Path + "/", StringComparison.Ordinal);
 
-    /// <summary>The media type that the name stands for.</summary>
+    /// <summary>The media type by the name's extension.</summary>
     public static string MediaType(string path) => System.IO.Path.GetExtension(path).ToLowerInvariant() switch
     {
         ".md" => "text/markdown",

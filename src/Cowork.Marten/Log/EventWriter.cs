@@ -400,7 +400,7 @@ sealed partial class EventWriter : IAsyncDisposable
         catch (Exception e)
         {
             failed = e is PostgresException { SqlState: var state } ? state : e.GetType().Name;
-            span.Failed(failed);
+            span.SetError(failed);
             throw;
         }
         finally

@@ -17,7 +17,7 @@ static class ConfigurationValues
         {
             null => null,
             { } text when T.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= min && number <= max => number,
-            _ => throw section.Unfit(name, $"{min}…{max}"),
+            _ => throw section.InvalidValue(name, $"{min}…{max}"),
         };
 
     /// <exception cref="ArgumentException">The value is no time from <paramref name="min"/> to <paramref name="max"/>.</exception>
@@ -25,7 +25,7 @@ static class ConfigurationValues
     {
         null => null,
         { } text when TimeSpan.TryParse(text, CultureInfo.InvariantCulture, out var time) && time >= min && time <= max => time,
-        _ => throw section.Unfit(name, $"a time from {min:c} to {max:c}, written as days.hours:minutes:seconds"),
+        _ => throw section.InvalidValue(name, $"a time from {min:c} to {max:c}, written as days.hours:minutes:seconds"),
     };
 
     /// <exception cref="ArgumentException">The value is neither true (1) nor false (0).</exception>
@@ -34,7 +34,7 @@ static class ConfigurationValues
         null => null,
         "true" or "1" => true,
         "false" or "0" => false,
-        _ => throw section.Unfit(name, "true or false"),
+        _ => throw section.InvalidValue(name, "true or false"),
     };
 
     /// <exception cref="ArgumentException">The value is none of <paramref name="words"/>.</exception>
@@ -42,11 +42,11 @@ static class ConfigurationValues
     {
         null => null,
         { } text when words.Contains(text) => text,
-        _ => throw section.Unfit(name, string.Join(" or ", words)),
+        _ => throw section.InvalidValue(name, string.Join(" or ", words)),
     };
 
     /// <param name="allowed">What the value may be: the end of a sentence.</param>
-    public static ArgumentException Unfit(this IConfiguration section, string name, string allowed) =>
+    public static ArgumentException InvalidValue(this IConfiguration section, string name, string allowed) =>
         new($"{section.PathOf(name)} is \"{section.Text(name)}\"; it may be {allowed}.");
 
     /// <summary>For example <c>Cowork:Runs:Parallel</c>.</summary>

@@ -146,7 +146,7 @@ public sealed record HostSettings
         null or "localhost" => IPAddress.Loopback,
         "*" or "+" => IPAddress.IPv6Any,
         { } text when IPAddress.TryParse(text, out var address) => address,
-        _ => throw cowork.Unfit("Bind", "an address, localhost or *"),
+        _ => throw cowork.InvalidValue("Bind", "an address, localhost or *"),
     };
 
     static int PortOf(string? text) => text switch

@@ -34,7 +34,7 @@ static class ModelConfiguration
         var provider = model.Text("Provider")?.ToLowerInvariant();
         if (provider is not (ModelSettings.OpenAi or ModelSettings.Anthropic or ModelSettings.Offline))
         {
-            throw model.Unfit("Provider", "openai (also for servers that speak OpenAI's chat completions), anthropic or offline");
+            throw model.InvalidValue("Provider", "openai (also for servers that speak OpenAI's chat completions), anthropic or offline");
         }
         if (model.Key == OfflineModel.Name && provider != ModelSettings.Offline)
         {
@@ -56,7 +56,7 @@ static class ModelConfiguration
             Retries = ModelRetries.Default with { Attempts = model.Number("Attempts", 1, 20) ?? ModelRetries.Default.Attempts },
             Timeouts = new(
                 Timeout("ConnectTimeout") ?? timeouts.Connect, Timeout("FirstByteTimeout") ?? timeouts.FirstByte,
-                Timeout("BetweenTimeout") ?? timeouts.Between, Timeout("AnswerTimeout") ?? timeouts.Whole),
+                Timeout("BetweenTimeout") ?? timeouts.Idle, Timeout("AnswerTimeout") ?? timeouts.Total),
         };
 
         TimeSpan? Timeout(string setting) => model.Time(setting, TimeoutMin, TimeoutMax);
@@ -135,6 +135,6 @@ static class ModelConfiguration
     {
         null => null,
         { } text when decimal.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var money) && money <= PriceMax => money,
-        _ => throw price.Unfit(name, "US dollars per million tokens, for example 2.50"),
+        _ => throw price.InvalidValue(name, "US dollars per million tokens, for example 2.50"),
     };
 }

@@ -167,7 +167,7 @@ static class ScheduledRunEndpoints
         var create = new CreateSchedule(
             Ids.NewKey(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
             NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Active != false, body.Key,
-            await runs.Unfit(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
+            await runs.WhyNotRunnable(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
         create = create with
         {
             Answer = async (first, at) =>
