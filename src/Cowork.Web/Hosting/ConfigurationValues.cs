@@ -5,7 +5,7 @@ namespace Cowork.Web;
 
 /// <summary>
 /// Reads one value of the configuration. A value that does not fit ends in a sentence that names the setting, the value and what it may be: the binder of
-/// Microsoft.Extensions.Configuration would name a CLR type instead (decision 28). Blank counts as not set.
+/// Microsoft.Extensions.Configuration would name a CLR type instead (decision 29). Blank counts as not set.
 /// </summary>
 static class ConfigurationValues
 {

@@ -71,7 +71,7 @@ sealed class TextLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-tex
 /// <summary>
 /// Writes each entry as one JSON object: <c>time, level, category, event_id, message</c>, optional <c>trace_id, span_id, run_id, exception</c>, and the
 /// message's values as <c>attributes</c> (docs/telemetry.md promises these members). Microsoft's JSON formatter fixes other names and nests the ids in a list of
-/// scopes (decision 28).
+/// scopes (decision 29).
 /// </summary>
 sealed class JsonLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-json")
 {
