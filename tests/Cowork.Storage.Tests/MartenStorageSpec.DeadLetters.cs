@@ -1,5 +1,6 @@
 using Cowork.Application.Storage;
 using Cowork.Marten;
+using Cowork.Testing;
 
 using Xunit;
 

@@ -1,5 +1,6 @@
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Testing;
 
 using JasperFx.Events;
 using JasperFx.MultiTenancy;

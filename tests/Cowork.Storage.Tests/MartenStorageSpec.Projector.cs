@@ -1,5 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Npgsql;
 

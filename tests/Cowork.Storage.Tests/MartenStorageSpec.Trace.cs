@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Xunit;
 

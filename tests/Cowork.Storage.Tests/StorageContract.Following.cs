@@ -3,6 +3,7 @@ using System.Text;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Microsoft.Extensions.Logging;
 

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Xunit;
 

@@ -1,4 +1,5 @@
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Xunit;
 

@@ -1,6 +1,7 @@
 using System.Text;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Xunit;
 

@@ -2,17 +2,6 @@ using System.Text.Json;
 
 namespace Cowork.Web.Tests;
 
-public sealed class LocalHost : IAsyncLifetime
-{
-    public LiveHost Host { get; private set; } = null!;
-
-    public HttpClient Http => Host.Http;
-
-    public async ValueTask InitializeAsync() => Host = await LiveHost.Start();
-
-    public ValueTask DisposeAsync() => Host.DisposeAsync();
-}
-
 /// <summary>Sessions, turns and runs on a host in local mode: what works.</summary>
 public sealed class AgentServiceSpecs(LocalHost local) : IClassFixture<LocalHost>
 {

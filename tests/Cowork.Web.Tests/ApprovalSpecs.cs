@@ -190,32 +190,4 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
         (await host.Http.Post($"{path}/decision", """{"approved":true}""")).IsProblem(409, "approval_decided");
         await host.Http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
     }
-
-    [Fact]
-    public async Task Asked_on_one_host_that_is_killed_decided_on_another_the_run_goes_on_there()
-    {
-        var (one, two, shared) = (TestPostgres.NewDirectory(), TestPostgres.NewDirectory(), TestPostgres.NewDirectory());
-        var roots = ("Cowork__WorkspaceRoots__0", shared);
-        try
-        {
-            var database = await TestPostgres.NewDatabase();
-            await using var first = await HostProcess.Start(one, database, 0, roots);
-            await using var second = await HostProcess.Start(two, database, 0, roots);
-            var workspace = Path.Combine(shared, "work");
-            var session = (await first.Http.Post("/sessions", JsonSerializer.Serialize(new { workspace_path = workspace }))).Is(201)["session_id"];
-            var turn = (await first.Http.Turn(session, Message)).Is(200);
-            var id = turn.Json.GetProperty("pending_approval_ids")[0].GetString();
-            await first.Kill();
-            (await second.Http.Post($"/approvals/{id}/decision", """{"approved":true}""")).Is(200);
-            await second.Http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
-            Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(workspace, "report.md")));
-            await Ledger.Check(database, [turn["run_id"]]);
-        }
-        finally
-        {
-            Directory.Delete(one, recursive: true);
-            Directory.Delete(two, recursive: true);
-            Directory.Delete(shared, recursive: true);
-        }
-    }
 }

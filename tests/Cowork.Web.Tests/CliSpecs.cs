@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 using Cowork.Testing;
 
 using Npgsql;
@@ -21,21 +19,21 @@ public sealed class CliSpecs : IDisposable
         var session = await host.Http.NewSession();
         var run = (await host.Http.Turn(session, "/say hello")).Is(200)["run_id"];
         await host.Http.Until("/metrics", got => got.Json.GetProperty("status_counts").GetProperty("completed").GetInt64() == 1);
-        Assert.Equal(0, (await Cowork(database, "rebuild", "--check")).Code);
+        Assert.Equal(0, (await CoworkCli.Run(database, "rebuild", "--check")).Code);
 
         await using (var source = NpgsqlDataSource.Create(database))
         await using (var spoil = source.CreateCommand("update cowork.runs set row = '{}', status = 'queued'; delete from cowork.metrics"))
         {
             await spoil.ExecuteNonQueryAsync();
         }
-        var (code, output) = await Cowork(database, "rebuild", "--check");
+        var (code, output) = await CoworkCli.Run(database, "rebuild", "--check");
         Assert.Equal(1, code);
         Assert.Contains("runs: NOT equal to the log, first at default", output);
         Assert.Contains("metrics: NOT equal to the log, first at default tenant", output);
 
         foreach (string[] again in (string[][])[["rebuild"], ["rebuild", "--check"]])
         {
-            (code, output) = await Cowork(database, again);
+            (code, output) = await CoworkCli.Run(database, again);
             Assert.True(code == 0, output);
         }
         Assert.Equal("completed", (await host.Http.Get($"/runs/{run}")).Is(200)["status"]);
@@ -50,19 +48,19 @@ public sealed class CliSpecs : IDisposable
         var file = Path.Combine(directory, "bundle.json");
         var bundle = await host.Http.GetByteArrayAsync($"/runs/{run}/trace");
         await File.WriteAllBytesAsync(file, bundle);
-        var (code, output) = await Cowork(null, "verify", file);
+        var (code, output) = await CoworkCli.Run(null, "verify", file);
         Assert.True(code == 0 && output.Contains($"sound. {run}, completed", StringComparison.Ordinal), output);
 
         bundle[bundle.AsSpan().IndexOf("hello"u8)] ^= 1;
         await File.WriteAllBytesAsync(file, bundle);
-        (code, output) = await Cowork(null, "verify", file);
+        (code, output) = await CoworkCli.Run(null, "verify", file);
         Assert.True(code == 1 && output.Contains("NOT sound. $.events[", StringComparison.Ordinal), output);
     }
 
     [Fact]
     public async Task The_demo_asks_before_it_writes_into_the_workspace()
     {
-        var (code, output) = await Cowork(null, "demo");
+        var (code, output) = await CoworkCli.Run(null, "demo");
         Assert.True(code == 0, output);
         var asked = output.IndexOf("approval_requested", StringComparison.Ordinal);
         var decided = output.IndexOf("approval_decided", StringComparison.Ordinal);
@@ -74,7 +72,7 @@ public sealed class CliSpecs : IDisposable
     [Fact]
     public async Task The_doctor_lists_the_models_and_tells_no_key()
     {
-        var (code, output) = await Cowork(
+        var (code, output) = await CoworkCli.Run(
             "Host=nowhere", ["doctor", "--data", directory],
             ("Cowork__Models__claude__Provider", "anthropic"), ("Cowork__Models__claude__Model", "claude-x"), ("ANTHROPIC_API_KEY", "sk-ant-secret"),
             ("Cowork__Models__gpt__Provider", "openai"), ("OPENAI_API_KEY", null),
@@ -91,7 +89,7 @@ public sealed class CliSpecs : IDisposable
     [Fact]
     public async Task The_doctor_tells_what_is_wrong_with_a_model()
     {
-        var (code, output) = await Cowork(
+        var (code, output) = await CoworkCli.Run(
             "Host=nowhere", ["doctor", "--data", directory], ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__Key", "sk secret"));
         Assert.Equal(1, code);
         Assert.Contains("MISSING  host         cowork: Cowork:Models:m: the key holds a space", output);
@@ -101,7 +99,7 @@ public sealed class CliSpecs : IDisposable
     [Fact]
     public async Task Without_a_configured_model_the_doctor_finds_the_offline_one()
     {
-        var (code, output) = await Cowork("Host=nowhere", "doctor", "--data", directory);
+        var (code, output) = await CoworkCli.Run("Host=nowhere", "doctor", "--data", directory);
         Assert.Equal(0, code);
         Assert.Contains("ok       models       offline: built in, needs no key and no network (the default)\n", output);
     }
@@ -111,22 +109,5 @@ public sealed class CliSpecs : IDisposable
     [InlineData("verify", "/there/is/no/such/file")]
     [InlineData("rebuild", "--what")]
     [InlineData("sing")]
-    public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await Cowork(null, args)).Code);
-
-    internal static Task<(int Code, string Output)> Cowork(string? database, params string[] args) => Cowork(database, args, []);
-
-    static async Task<(int Code, string Output)> Cowork(string? database, string[] args, params (string Name, string? Value)[] environment)
-    {
-        var start = new ProcessStartInfo("dotnet", [Path.Combine(AppContext.BaseDirectory, "cowork.dll"), .. args]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        start.Environment["ConnectionStrings__Cowork"] = database;
-        foreach (var (name, value) in environment)
-        {
-            start.Environment[name] = value;
-        }
-        using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = await process.StandardOutput.ReadToEndAsync();
-        await process.WaitForExitAsync();
-        return (process.ExitCode, output + await errors);
-    }
+    public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await CoworkCli.Run(null, args)).Code);
 }

@@ -121,43 +121,6 @@ public sealed class TelemetrySpecs : IDisposable
     }
 
     [Fact]
-    public async Task A_run_whose_host_is_killed_goes_on_elsewhere_in_the_same_trace()
-    {
-        await using var collector = await Collector.Start();
-        await using var provider = new ModelServer()
-            .ThenStream(
-                """{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"list_files","arguments":"{}"}}]},"finish_reason":"tool_calls"}]}""", "[DONE]")
-            .Then(e => e.Gone())
-            .ThenStream("""{"choices":[{"index":0,"delta":{"content":"done"},"finish_reason":"stop"}]}""", "[DONE]");
-        var database = await TestPostgres.NewDatabase();
-        (string, string)[] shared =
-        [
-            .. collector.Environment(), ("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces")),
-            ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__BaseUrl", $"{provider.Url}"), ("Cowork__Models__m__Key", "sk-1"), ("Cowork__Memory__Notes", "extract"),
-        ];
-        await using var first = await HostProcess.Start(Path.Combine(data, "a"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")]);
-        await first.Http.NewSession("moved");
-        var run = (await first.Http.Post(
-            "/sessions/moved/turn", """{"message":"what is there?","wait_for_completion":false}""", ("traceparent", Request))).Is(202)["run_id"];
-        var before = await collector.Trace(TraceId, s => s.Any(x => x.Name == "execute_tool list_files"));
-        // The second question is asked when the call's outcome is recorded.
-        await provider.NextRequest();
-        await provider.NextRequest();
-        await first.Kill();
-        await using var second = await HostProcess.Start(Path.Combine(data, "b"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")]);
-        var ended = await second.Http.Until($"/runs/{run}", got => got["status"] == "completed", seconds: 60);
-        Assert.Equal("2", ended["attempt"]);
-        var spans = await collector.Trace(TraceId, s => s.Any(x => x.Name == "run" && x["cowork.run.outcome"] == "completed"));
-        // The first host died before it could tell of its own part of the run; its parent is the request's command all the same.
-        var command = Assert.Single(before, s => s.Name == "command SubmitTurn").SpanId;
-        Assert.All(spans.Where(s => s.Name == "run"), run => Assert.Equal(command, run.ParentId));
-        Assert.Single(spans, s => s.Name == "execute_tool list_files");
-        var events = (await second.Http.Events("moved")).Where(e => e.GetProperty("run_id").GetString() == run).ToList();
-        Assert.Contains("run_resumed", events.Select(e => e.GetProperty("type").GetString()));
-        Assert.All(events, e => Assert.Equal(TraceId, e.GetProperty("correlation_id").GetString()));
-    }
-
-    [Fact]
     public async Task A_collector_that_is_not_there_harms_nothing()
     {
         using var closed = new TcpListener(IPAddress.Loopback, 0);

@@ -1,10 +1,10 @@
 using System.Net;
 using System.Net.Sockets;
 
-namespace Cowork.Storage.Tests;
+namespace Cowork.Testing;
 
 /// <summary>Stands between a client and PostgreSQL's socket, and breaks what passes through it.</summary>
-sealed class CuttingProxy : IAsyncDisposable
+public sealed class CuttingProxy : IAsyncDisposable
 {
     readonly string target;
     readonly Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);

@@ -7,9 +7,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
-using Xunit;
-
-namespace Cowork.Storage.Tests;
+namespace Cowork.Kill.Tests;
 
 public sealed class PrivatePostgresSpecs : IAsyncLifetime
 {

@@ -1,12 +1,12 @@
 using Npgsql;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>
 /// Holds back, inside PostgreSQL, every commit that has an event which fits a condition, so that a host can be killed between what it did and its record of
 /// it. What was held back when it is let go never took place.
 /// </summary>
-sealed class HeldBack : IAsyncDisposable
+public sealed class HeldBack : IAsyncDisposable
 {
     const int Lock = 4711;
 

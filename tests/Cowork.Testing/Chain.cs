@@ -4,7 +4,7 @@ using System.Text.Json.Serialization.Metadata;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
-namespace Cowork.Storage.Tests;
+namespace Cowork.Testing;
 
 /// <summary>A run's row that counts: enough to tell whether every event was folded once and in order.</summary>
 public sealed record Tally(int Events, string Text, string Session);

@@ -10,10 +10,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>What must hold of a database after any fault (faults.md, "the ledger check").</summary>
-static class Ledger
+public static class Ledger
 {
     /// <param name="acknowledged">Ids of runs whose acceptance a client was told of.</param>
     public static async Task Check(string database, IReadOnlyCollection<string> acknowledged)

@@ -3,13 +3,13 @@ using System.Net;
 using System.Text;
 using System.Text.Json;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>
 /// Clients that go on through any outage: each sends turns one after another under keys of its own and tries again until it is told that the turn is
 /// accepted. Followers read one session's feed all the time, one by polling and one by SSE, over whatever host is there.
 /// </summary>
-sealed class Clients(Func<string> url, string session)
+public sealed class Clients(Func<string> url, string session)
 {
     static readonly HttpClient Http = new(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 512 }) { Timeout = TimeSpan.FromSeconds(60) };
 

@@ -3,7 +3,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>
 /// The built host as a process of its own, so that it can be killed. Two of them on one database are two nodes; one after the other on one data

@@ -1,6 +1,6 @@
 using Cowork.Testing;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Kill.Tests;
 
 /// <summary>Hosts and databases are killed while work is under way; nothing that was acknowledged is lost or done twice (faults.md, rows 1 to 8).</summary>
 public sealed class KillSpecs : IDisposable

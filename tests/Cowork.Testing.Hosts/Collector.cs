@@ -9,7 +9,7 @@ using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.Extensions.Logging;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>A span as it came over the wire.</summary>
 public sealed record SentSpan(

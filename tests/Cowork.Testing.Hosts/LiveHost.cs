@@ -3,12 +3,12 @@ using System.Net.Http.Headers;
 using System.Text;
 using System.Text.Json;
 
-using Cowork.Testing;
+using Cowork.Web;
 
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Testing.Hosts;
 
 /// <summary>A real host in this process, over HTTP on a free port, with a database and a data directory of its own.</summary>
 public sealed class LiveHost : IAsyncDisposable
@@ -108,7 +108,7 @@ public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders
     }
 }
 
-static class Calls
+public static class Calls
 {
     public static Task<Got> Get(this HttpClient http, string path, params (string Name, string Value)[] headers) => http.Send(HttpMethod.Get, path, null, headers);
 

@@ -1,6 +1,6 @@
 using System.Text.Json;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Clients.Tests;
 
 /// <summary>
 /// A client that was written against contract A before there was this host: it reads these documents by these names, in these types, and nothing else. What

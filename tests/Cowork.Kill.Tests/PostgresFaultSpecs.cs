@@ -8,12 +8,10 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
-using Xunit;
-
-namespace Cowork.Storage.Tests;
+namespace Cowork.Kill.Tests;
 
 /// <summary>A PostgreSQL of each test's own, that dies, hangs and comes back under load.</summary>
-public sealed class PostgresFaultSpec : StorageHarness
+public sealed class PostgresFaultSpecs : StorageHarness
 {
     readonly string directory = TestPostgres.NewDirectory();
     readonly List<StorageEngine> engines = [];

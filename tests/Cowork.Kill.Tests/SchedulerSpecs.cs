@@ -2,7 +2,7 @@ using System.Text.Json;
 
 using Cowork.Testing;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Kill.Tests;
 
 /// <summary>Schedules on several hosts over one database, that are paused and killed: each planned time is decided once, and its run is there (faults.md, rows 26 to 29).</summary>
 public sealed class SchedulerSpecs : IDisposable

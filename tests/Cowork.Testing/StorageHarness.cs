@@ -1,10 +1,9 @@
 using Cowork.Application.Storage;
 using Cowork.Marten;
-using Cowork.Testing;
 
 using Xunit;
 
-namespace Cowork.Storage.Tests;
+namespace Cowork.Testing;
 
 /// <summary>One node of an engine.</summary>
 /// <param name="Stop">Stops it as a host does that is told to.</param>

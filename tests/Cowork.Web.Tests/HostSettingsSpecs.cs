@@ -1,0 +1,78 @@
+using Microsoft.Extensions.Configuration;
+
+using Npgsql;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>How a host is configured, and what it says of a setting that it does not take.</summary>
+public sealed class HostSettingsSpecs
+{
+    [Theory]
+    [InlineData("--port", "65536")]
+    [InlineData("--port", "x")]
+    [InlineData("--engine", "sqlite")]
+    [InlineData("--colour", "red")]
+    [InlineData("--data")]
+    public void A_wrong_option_is_told_in_a_sentence(params string[] args) =>
+        Assert.Throws<ArgumentException>(() => HostSettings.Read(args, new ConfigurationBuilder().Build()));
+
+    [Theory]
+    //          Bind         Mode     token mode
+    [InlineData(null, null, false)]
+    [InlineData("127.0.0.2", "local", false)]
+    [InlineData("::1", "", false)]
+    [InlineData("localhost", "token", true)]
+    [InlineData("0.0.0.0", null, true)]
+    [InlineData("*", "token", true)]
+    public void Any_binding_but_loopback_wants_tokens(string? bind, string? mode, bool tokens) =>
+        Assert.Equal(tokens, Read(("Cowork:Bind", bind), ("Cowork:Auth:Mode", mode)).TokenMode);
+
+    [Fact]
+    public void Limits_of_runs_are_configured_one_by_one()
+    {
+        var runs = Read(("Cowork:Runs:Limits:Rounds", "3"), ("Cowork:Runs:Limits:Time", "00:10:00"), ("Cowork:Runs:Parallel", "7")).Runs;
+        Assert.Equal((3, TimeSpan.FromMinutes(10), 100_000L, 60, 7), (runs.Limits.Rounds, runs.Limits.Time, runs.Limits.Tokens, runs.Limits.ToolCalls, runs.Parallel));
+    }
+
+    [Theory]
+    [InlineData("Cowork:Runs:Parallel", "many", "Cowork:Runs:Parallel is \"many\"; it may be 1…100000.")]
+    [InlineData("Cowork:Runs:Parallel", "0", "may be 1…100000")]
+    [InlineData("Cowork:Runs:Limits:Tokens", "-1", "Cowork:Runs:Limits:Tokens is \"-1\"")]
+    [InlineData("Cowork:Runs:DeltaEvery", "often", "may be a time from 00:00:00 to 1.00:00:00")]
+    [InlineData("Cowork:Runs:IdempotencyKept", "0", "may be a time from 00:00:00.0010000")]
+    [InlineData("Cowork:Approvals:ExpireAfter", "00:00:00", "may be a time")]
+    [InlineData("Cowork:Approvals:FourEyes", "sometimes", "may be true or false")]
+    [InlineData("Cowork:Jobs:RetryAfter:1", "-00:00:05", "Cowork:Jobs:RetryAfter:1 is \"-00:00:05\"")]
+    [InlineData("Cowork:Auth:Mode", "open", "may be local or token")]
+    [InlineData("Cowork:Log:Format", "xml", "may be text or json")]
+    [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
+    public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
+        Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
+
+    [Fact]
+    public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local")));
+
+    [Theory]
+    [InlineData("postgres://ann:p%40ss@db.example:6543/main?sslmode=require", "db.example", 6543, "ann", "p@ss", "main")]
+    [InlineData("postgresql://db.example", "db.example", 5432, null, null, null)]
+    [InlineData("postgres://ann@/main?host=/run/pg&port=7", "/run/pg", 7, "ann", null, "main")]
+    [InlineData("postgres://[::1]:5433/x", "::1", 5433, null, null, "x")]
+    [InlineData("Host=h;Port=1;Username=u;Password=p;Database=d", "h", 1, "u", "p", "d")]
+    public void An_address_is_read_in_every_usual_form(string address, string host, int port, string? user, string? password, string? database)
+    {
+        var read = new NpgsqlConnectionStringBuilder(Read(("DATABASE_URL", address)).Database);
+        Assert.Equal((host, port, user, password, database), (read.Host, read.Port, read.Username, read.Password, read.Database));
+    }
+
+    [Fact]
+    public void Libpqs_variables_are_understood_and_an_explicit_address_comes_first()
+    {
+        var libpq = new NpgsqlConnectionStringBuilder(Read(("PGHOST", "/run/pg"), ("PGPORT", "6000"), ("PGUSER", "u"), ("PGDATABASE", "d")).Database);
+        Assert.Equal(("/run/pg", 6000, "u", "d"), (libpq.Host, libpq.Port, libpq.Username, libpq.Database));
+        Assert.Contains("explicit", Read(("PGHOST", "/run/pg"), ("ConnectionStrings:Cowork", "Host=explicit")).Database);
+        Assert.Null(Read().Database);
+    }
+
+    static HostSettings Read(params (string Name, string? Value)[] configuration) => HostSettings.Read(
+        ["--data", "/tmp/cowork-not-made"], new ConfigurationBuilder().AddInMemoryCollection(configuration.Select(c => KeyValuePair.Create(c.Name, c.Value))).Build());
+}
