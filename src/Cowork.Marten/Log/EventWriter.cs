@@ -1,15 +1,11 @@
-using System.Data;
 using System.Diagnostics;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 using Microsoft.Extensions.Logging;
 
 using Npgsql;
-
-using NpgsqlTypes;
 
 namespace Cowork.Marten;
 
@@ -25,13 +21,6 @@ sealed partial class EventWriter : IAsyncDisposable
 {
     const int CommitsMax = 512;
     const int BytesMax = 4 << 20;
-    const int CacheMax = 100_000;
-
-    /// <summary>Events of other nodes that are worth reading one by one to bring the caches up to date; beyond that they start anew.</summary>
-    const int NewsMax = 5_000;
-
-    /// <summary>Flushes that take the head row first, in a round trip of their own, after another node was found writing.</summary>
-    const int ContendedFlushes = 32;
 
     static readonly TimeSpan BackOffMin = TimeSpan.FromMilliseconds(10);
     static readonly TimeSpan BackOffMax = TimeSpan.FromMilliseconds(200);
@@ -44,10 +33,9 @@ sealed partial class EventWriter : IAsyncDisposable
     readonly TimeProvider clock;
     readonly ILogger logger;
     readonly Flush flush;
-    readonly string schema;
+    readonly LogPositions positions;
+    readonly WriterConnection connection;
     readonly Func<string, bool> isTable;
-    readonly string lockHead;
-    readonly string news;
 
     readonly object gate = new();
     readonly ManualResetEvent stop = new(false);
@@ -59,21 +47,12 @@ sealed partial class EventWriter : IAsyncDisposable
     bool suspect;
 
     // What follows is the thread's own.
-    readonly RecentCache<(string Org, string Stream)> versions = new(CacheMax);
-    readonly RecentCache<(string Org, string Session)> feeds = new(CacheMax);
     readonly List<Pending> carried = [];
-    NpgsqlConnection? connection;
-    (int Pid, DateTime Started) backend;
     FlushPlan? sent;
     FlushPlan? doubt;
-    int contended;
     int lastFlush;
-    long lostAt;
     TimeSpan backOff = BackOffMin;
-    NpgsqlTransaction? transaction;
 
-    long head;
-    volatile bool up;
     volatile bool down;
 
     public EventWriter(Database database, StorageOptions options, NodeHeartbeat heartbeat, JobQueue jobs, Wakeups wakeups, Flush flush)
@@ -81,18 +60,17 @@ sealed partial class EventWriter : IAsyncDisposable
         (this.database, this.options, this.heartbeat, this.jobs, this.wakeups, this.flush) = (database, options, heartbeat, jobs, wakeups, flush);
         clock = options.Clock;
         logger = options.Logs.CreateLogger<EventWriter>();
-        schema = database.Schema;
+        positions = new(database, jobs);
+        connection = new(database, options);
         isTable = options.Models.OfType<IReadModel>().Select(m => m.Table).ToHashSet().Contains;
-        lockHead = $"SELECT gid FROM {schema}.head FOR UPDATE";
-        news = $"SELECT seq_id, tenant_id, stream_id, version, headers->>'session' FROM {schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {NewsMax + 1}";
         thread = new(Run) { IsBackground = true, Name = "cowork writer" };
     }
 
     /// <summary>True while it has its connection.</summary>
-    public bool IsUp => up;
+    public bool IsUp => connection.IsUp;
 
     /// <summary>The log's last position as far as this node knows.</summary>
-    public long Head => Volatile.Read(ref head);
+    public long Head => positions.Head;
 
     /// <summary>Commits that failed and were never acknowledged leave no trace here; for tests: how many flushes went out.</summary>
     public long Flushes { get; private set; }
@@ -163,16 +141,13 @@ sealed partial class EventWriter : IAsyncDisposable
     {
         try
         {
-            Connect();
-            using (var ask = new NpgsqlCommand($"SELECT gid FROM {schema}.head", connection))
-            {
-                Volatile.Write(ref head, (long)ask.ExecuteScalar()!);
-            }
+            connection.Open();
+            positions.AskHead(connection.Connection);
             ready.TrySetResult();
         }
         catch (Exception e)
         {
-            connection?.Dispose();
+            connection.Close();
             stopping = true;
             ready.TrySetException(Database.IsAway(e) ? Database.Unavailable(e) : e);
             return;
@@ -181,16 +156,16 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             try
             {
-                if (connection is null && !Reconnect())
+                if (connection.IsGone && !Reconnect())
                 {
                     continue;
                 }
                 if (suspect)
                 {
                     suspect = false;
-                    Ping();
+                    connection.Ping();
                 }
-                if (connection is null)
+                if (connection.IsGone)
                 {
                     continue;
                 }
@@ -212,15 +187,14 @@ sealed partial class EventWriter : IAsyncDisposable
             }
             catch (Exception e)
             {
-                // Not foreseen; whoever waits must hear of it, and the next batch deserves a new connection.
+                // Unexpected: the callers must hear of it, and the next batch deserves a new connection.
                 LogBroken(e);
-                Disconnect();
+                connection.Close();
                 FailAll(e);
             }
         }
-        up = false;
         FailAll(new StorageUnavailableException("This node stops."));
-        connection?.Dispose();
+        connection.Close();
     }
 
     /// <summary>False: told to stop, and nothing is left to be done.</summary>
@@ -230,11 +204,11 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             while (true)
             {
-                if (stopping && (connection is null || (queue.Count == 0 && doubt is null && carried.Count == 0)))
+                if (stopping && (connection.IsGone || (queue.Count == 0 && doubt is null && carried.Count == 0)))
                 {
                     return false;
                 }
-                if (queue.Count > 0 || suspect || connection is null || doubt is not null || carried.Count > 0)
+                if (queue.Count > 0 || suspect || connection.IsGone || doubt is not null || carried.Count > 0)
                 {
                     return true;
                 }
@@ -303,7 +277,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 WriteObserved(part);
                 continue;
             }
-            catch (Exception e) when (IsLost(e) && (sent is not null || connection is not { State: ConnectionState.Open }))
+            catch (Exception e) when (IsLost(e) && (sent is not null || !connection.IsOpen))
             {
                 // Whether the transaction took place is not known. The answer comes from the log, once there is a connection.
                 LogLost(e.Message);
@@ -312,12 +286,12 @@ sealed partial class EventWriter : IAsyncDisposable
                 {
                     carried.AddRange(part);
                 }
-                Disconnect();
+                connection.Close();
             }
             catch (Exception e) when (Database.IsAway(e))
             {
                 // Disk full, time-out, read-only: rolled back for certain, and no fault of the commits.
-                RollBack();
+                connection.RollBack();
                 foreach (var pending in part)
                 {
                     pending.Fail(Database.Unavailable(e));
@@ -327,7 +301,7 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 if (sent is null || Undone(sent))
                 {
-                    RollBack();
+                    connection.RollBack();
                     if (part.Count == 1)
                     {
                         LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);
@@ -341,7 +315,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 }
             }
             sent = null;
-            if (connection is null)
+            if (connection.IsGone)
             {
                 while (parts.TryPop(out var rest))
                 {
@@ -357,7 +331,7 @@ sealed partial class EventWriter : IAsyncDisposable
     /// </summary>
     bool Undone(FlushPlan plan)
     {
-        Disconnect();
+        connection.Close();
         doubt = plan;
         if (!Reconnect())
         {
@@ -367,8 +341,8 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             LockHead();
             doubt = null;
-            var landed = Landed(plan);
-            RollBack();
+            var landed = positions.Landed(plan, connection.Connection);
+            connection.RollBack();
             if (landed == true)
             {
                 Succeed(plan, held: null);
@@ -378,7 +352,7 @@ sealed partial class EventWriter : IAsyncDisposable
         catch (Exception e) when (Database.IsAway(e))
         {
             doubt = plan;
-            Disconnect();
+            connection.Close();
             return false;
         }
     }
@@ -421,12 +395,12 @@ sealed partial class EventWriter : IAsyncDisposable
     void Write(IReadOnlyList<Pending> part)
     {
         sent = null;
-        if (doubt is not null || contended > 0)
+        if (doubt is not null || positions.IsContended)
         {
             WriteLocked(part, verify: false);
             return;
         }
-        var plan = PlanFor(part, certain: false, gone: null);
+        var plan = positions.Judge(part, certain: false, gone: null);
         if (plan.Behind)
         {
             WriteLocked(part, verify: false);
@@ -436,14 +410,13 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             try
             {
-                FindFeeds(plan);
-                plan.Number(head);
+                positions.Number(plan, connection.Connection);
                 Succeed(plan, Execute(plan));
                 return;
             }
             catch (PostgresException e) when (IsGuard(e))
             {
-                RollBack();
+                connection.RollBack();
                 WriteLocked(part, verify: e.SqlState != Schema.HeadMoved);
                 return;
             }
@@ -465,10 +438,10 @@ sealed partial class EventWriter : IAsyncDisposable
             if (doubt is { } unsure)
             {
                 doubt = null;
-                var landed = Landed(unsure);
+                var landed = positions.Landed(unsure, connection.Connection);
                 if (landed != false)
                 {
-                    RollBack();
+                    connection.RollBack();
                     if (landed == true)
                     {
                         Succeed(unsure, held: null);
@@ -484,23 +457,22 @@ sealed partial class EventWriter : IAsyncDisposable
                     return;
                 }
             }
-            var plan = PlanFor(part, certain: true, gone: verify ? Verify(part) : null);
+            var plan = positions.Judge(part, certain: true, gone: verify ? positions.Verify(part, connection.Connection) : null);
             if (plan.Accepted.Count == 0)
             {
-                RollBack();
+                connection.RollBack();
                 AnswerRefused(plan);
                 return;
             }
             try
             {
-                FindFeeds(plan);
-                plan.Number(head);
+                positions.Number(plan, connection.Connection);
                 Succeed(plan, Execute(plan));
                 return;
             }
             catch (PostgresException e) when (IsGuard(e) && !verify)
             {
-                RollBack();
+                connection.RollBack();
                 verify = true;
             }
         }
@@ -513,246 +485,25 @@ sealed partial class EventWriter : IAsyncDisposable
         e.SqlState is Schema.HeadMoved or Schema.StreamMoved or Schema.JobMoved
         || (e.SqlState == PostgresErrorCodes.UniqueViolation && e.TableName is "feed" or "mt_events" or "mt_streams");
 
-    /// <summary>Begins a transaction, takes the head row, and learns what other nodes have written since.</summary>
     void LockHead()
     {
-        transaction = connection!.BeginTransaction();
-        using var batch = new NpgsqlBatch(connection)
-        {
-            BatchCommands = { new(lockHead), new(news) { Parameters = { Parameter.Long(head) } } },
-        };
-        batch.Prepare();
-        using var reader = batch.ExecuteReader();
-        reader.Read();
-        var now = reader.GetInt64(0);
-        if (now == head)
-        {
-            contended = Math.Max(0, contended - 1);
-            return;
-        }
-        contended = ContendedFlushes;
-        reader.NextResult();
-        var count = 0L;
-        while (reader.Read())
-        {
-            count++;
-            var org = reader.GetString(1);
-            versions.Put((org, reader.GetString(2)), reader.GetInt64(3));
-            if (!reader.IsDBNull(4) && feeds.TryGet((org, reader.GetString(4)), out var feed))
-            {
-                feeds.Put((org, reader.GetString(4)), feed + 1);
-            }
-        }
-        if (count != now - head)
-        {
-            // Too many, or the database is not the one that it was.
-            versions.Clear();
-            feeds.Clear();
-        }
-        Volatile.Write(ref head, now);
-        database.Observer?.OthersWrote();
-    }
-
-    /// <summary>Whether a transaction of which nothing was heard took place. Its numbers are its own, so one event tells; null: it has none.</summary>
-    bool? Landed(FlushPlan plan)
-    {
-        if (plan.Entries.Length == 0)
-        {
-            return null;
-        }
-        using var ask = new NpgsqlCommand($"SELECT id FROM {schema}.mt_events WHERE seq_id = $1", connection) { Parameters = { Parameter.Long(plan.HeadWas + 1) } };
-        return ask.ExecuteScalar() is Guid id && id == plan.Entries[0].Id;
-    }
-
-    /// <summary>Asks for everything that a part rests on. Answers the claims that are not this node's any more.</summary>
-    HashSet<Claim> Verify(IReadOnlyList<Pending> part)
-    {
-        var streams = part.SelectMany(p => p.Commit.Writes.Select(w => (p.Commit.Org, w.Stream))).Distinct().ToList();
-        var sessions = part.SelectMany(p => p.Commit.Writes.Where(w => w.Session is not null).Select(w => (p.Commit.Org, w.Session!))).Distinct().ToList();
-        foreach (var stream in streams)
-        {
-            versions.Put(stream, 0);
-        }
-        using (var ask = new NpgsqlCommand(
-            $"SELECT s.tenant_id, s.id, s.version FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.mt_streams s ON s.tenant_id = u.tenant_id AND s.id = u.id", connection)
-        {
-            Parameters = { Parameter.Texts([.. streams.Select(s => s.Org)]), Parameter.Texts([.. streams.Select(s => s.Stream)]) },
-        })
-        using (var reader = ask.ExecuteReader())
-        {
-            while (reader.Read())
-            {
-                versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
-            }
-        }
-        AskFeeds(sessions);
-        var claims = part.Select(p => p.Commit.Done).OfType<Claim>().ToList();
-        var gone = claims.ToHashSet();
-        if (claims.Count > 0)
-        {
-            using var ask = new NpgsqlCommand(
-                $"""
-                SELECT j.tenant_id, j.kind, j.key, j.epoch, j.holder FROM unnest($1, $2, $3) u (tenant_id, kind, key)
-                JOIN {schema}.jobs j ON j.tenant_id = u.tenant_id AND j.kind = u.kind AND j.key = u.key WHERE j.holder IS NOT NULL
-                """,
-                connection)
-            {
-                Parameters = { Parameter.Texts([.. claims.Select(c => c.Org)]), Parameter.Texts([.. claims.Select(c => c.Kind)]), Parameter.Texts([.. claims.Select(c => c.Key)]) },
-            };
-            using var reader = ask.ExecuteReader();
-            while (reader.Read())
-            {
-                var claim = new Claim(reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3));
-                if (jobs.HolderOf(claim) == reader.GetString(4))
-                {
-                    gone.Remove(claim);
-                }
-            }
-        }
-        return gone;
-    }
-
-    /// <summary>Judges a part commit by commit, each seeing the ones before it.</summary>
-    /// <param name="certain">What is remembered is up to date, because the head row is held.</param>
-    FlushPlan PlanFor(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
-    {
-        var plan = new FlushPlan(part);
-        var undo = new List<(StreamMove Move, long Is, DateTime LastAt)>();
-        foreach (var pending in part)
-        {
-            var commit = pending.Commit;
-            if (commit.Done is { } done)
-            {
-                if (jobs.HolderOf(done) is not { } holder || gone?.Contains(done) == true || !plan.Done.TryAdd(done, holder))
-                {
-                    plan.Refused.Add((pending, new AppendResult.Fenced()));
-                    continue;
-                }
-            }
-            undo.Clear();
-            string? moved = null;
-            foreach (var write in commit.Writes)
-            {
-                var key = (commit.Org, write.Stream);
-                if (plan.Streams.TryGetValue(key, out var move))
-                {
-                    if (write.Expected != move.Is)
-                    {
-                        moved = write.Stream;
-                        break;
-                    }
-                }
-                else
-                {
-                    if (versions.TryGet(key, out var version) && version != write.Expected)
-                    {
-                        if (certain || write.Expected < version)
-                        {
-                            moved = write.Stream;
-                            break;
-                        }
-                        plan.Behind = true;
-                    }
-                    plan.Streams.Add(key, move = new(commit.Org, write.Stream, write.Expected, write.Events[0].At));
-                }
-                undo.Add((move, move.Is, move.LastAt));
-                move.Is = write.Expected + write.Events.Count;
-                move.LastAt = write.Events[^1].At.UtcDateTime;
-            }
-            if (moved is not null)
-            {
-                for (var i = undo.Count - 1; i >= 0; i--)
-                {
-                    var (move, was, at) = undo[i];
-                    (move.Is, move.LastAt) = (was, at);
-                    if (was == move.Was)
-                    {
-                        plan.Streams.Remove((move.Org, move.Stream));
-                    }
-                }
-                if (commit.Done is not null)
-                {
-                    plan.Done.Remove(commit.Done);
-                }
-                plan.Refused.Add((pending, new AppendResult.Moved(moved)));
-                continue;
-            }
-            plan.Accepted.Add(pending);
-        }
-        return plan;
-    }
-
-    void FindFeeds(FlushPlan plan)
-    {
-        List<(string, string)>? unknown = null;
-        foreach (var pending in plan.Accepted)
-        {
-            foreach (var write in pending.Commit.Writes)
-            {
-                if (write.Session is null || plan.Feeds.ContainsKey((pending.Commit.Org, write.Session)))
-                {
-                    continue;
-                }
-                var key = (pending.Commit.Org, write.Session);
-                if (feeds.TryGet(key, out var feed))
-                {
-                    plan.Feeds.Add(key, feed);
-                }
-                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(write.Session))
-                {
-                    // A session that begins has no feed yet. Were it otherwise, the feed's key would tell.
-                    plan.Feeds.Add(key, 0);
-                }
-                else
-                {
-                    plan.Feeds.Add(key, -1);
-                    (unknown ??= []).Add(key);
-                }
-            }
-        }
-        if (unknown is not null)
-        {
-            AskFeeds(unknown);
-            foreach (var key in unknown)
-            {
-                feeds.TryGet(key, out var feed);
-                plan.Feeds[key] = feed;
-            }
-        }
-    }
-
-    void AskFeeds(List<(string Org, string Session)> sessions)
-    {
-        using var ask = new NpgsqlCommand(
-            $"""
-            SELECT u.tenant_id, u.session_id, coalesce((SELECT f.feed_id FROM {schema}.feed f WHERE f.tenant_id = u.tenant_id AND f.session_id = u.session_id
-                AND f.gid <= $3 ORDER BY f.feed_id DESC LIMIT 1), 0) FROM unnest($1, $2) u (tenant_id, session_id)
-            """,
-            connection)
-        {
-            // As of the head that is known here: what others wrote after it is counted when it is read as news, and must not be counted twice.
-            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
-        };
-        using var reader = ask.ExecuteReader();
-        while (reader.Read())
-        {
-            feeds.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
-        }
+        connection.Begin();
+        positions.LockHead(connection.Connection);
     }
 
     /// <summary>Writes a numbered plan, and commits it. Answers the jobs that this node holds from now on.</summary>
     Held Execute(FlushPlan plan)
     {
         var ours = heartbeat.Node;
-        transaction ??= connection!.BeginTransaction();
+        var transaction = connection.Begin();
         try
         {
             var claims = flush.Write(transaction, plan, ours, jobs.Takes, sending: () => sent = plan);
             sent = null;
-            transaction = null;
+            connection.Committed();
             return new(claims, ours);
         }
-        catch (PostgresException) when (connection is { State: ConnectionState.Open })
+        catch (PostgresException) when (connection.IsOpen)
         {
             sent = null;
             throw;
@@ -765,15 +516,7 @@ sealed partial class EventWriter : IAsyncDisposable
     {
         Flushes++;
         lastFlush = plan.Part.Count;
-        Volatile.Write(ref head, Math.Max(head, plan.HeadIs));
-        foreach (var (key, move) in plan.Streams)
-        {
-            versions.Put(key, move.Is);
-        }
-        foreach (var (key, feed) in plan.Feeds)
-        {
-            feeds.Put(key, feed);
-        }
+        positions.Remember(plan);
         foreach (var done in plan.Done.Keys)
         {
             jobs.Forget(done);
@@ -784,7 +527,7 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         catch (Exception e)
         {
-            // Whoever listens badly must not make a commit look as if it had failed.
+            // A commit that took place must not look as if it had failed.
             LogObserver(e);
         }
         if (held is null)
@@ -828,79 +571,15 @@ sealed partial class EventWriter : IAsyncDisposable
         }
     }
 
-    void RollBack()
-    {
-        if (connection is { State: ConnectionState.Open } && transaction is not null)
-        {
-            try
-            {
-                transaction.Rollback();
-            }
-            catch (Exception e) when (Database.IsAway(e))
-            {
-                Disconnect();
-            }
-        }
-        transaction = null;
-        if (connection is { State: not ConnectionState.Open })
-        {
-            Disconnect();
-        }
-    }
-
-    /// <summary>Opens the connection and makes an end of the one before: a server may hold its transaction, and with it the head row, long after we have let it go.</summary>
-    void Connect()
-    {
-        var fresh = database.Apart("writer", autoPrepare: true);
-        try
-        {
-            fresh.Open();
-            var (pid, started) = backend;
-            using var begin = new NpgsqlBatch(fresh)
-            {
-                BatchCommands =
-                {
-                    new($"""
-                        SELECT set_config(name, value, false) FROM (VALUES
-                            ('jit', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('enable_seqscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),
-                            ('enable_bitmapscan', 'off'), ('statement_timeout', '{(int)(options.CommandTimeout.TotalMilliseconds * 0.8)}'),
-                            ('idle_in_transaction_session_timeout', '{(int)options.CommandTimeout.TotalMilliseconds}')) s (name, value)
-                        """),
-                    // The function writes every stream before its events, so the foreign key looks up what is there for certain; that costs an eighth of the server's work.
-                    // Only a superuser may leave it out, as on a private PostgreSQL.
-                    new("DO $do$ BEGIN PERFORM set_config('session_replication_role', 'replica', false); EXCEPTION WHEN insufficient_privilege THEN NULL; END $do$"),
-                    new("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2")
-                    {
-                        Parameters = { new() { Value = pid }, new NpgsqlParameter<DateTime> { TypedValue = started, NpgsqlDbType = NpgsqlDbType.TimestampTz } },
-                    },
-                    new("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"),
-                },
-            };
-            using var reader = begin.ExecuteReader();
-            reader.NextResult();
-            reader.NextResult();
-            reader.Read();
-            backend = (reader.GetInt32(0), reader.GetDateTime(1));
-        }
-        catch
-        {
-            fresh.Dispose();
-            throw;
-        }
-        connection = fresh;
-        transaction = null;
-        up = true;
-    }
-
     bool Reconnect()
     {
         try
         {
-            Connect();
+            connection.Open();
         }
         catch (Exception e)
         {
-            if (!down && clock.GetElapsedTime(lostAt) >= options.OutageDeadline)
+            if (!down && connection.Outage >= options.OutageDeadline)
             {
                 down = true;
                 LogAway(e.Message);
@@ -917,31 +596,6 @@ sealed partial class EventWriter : IAsyncDisposable
         down = false;
         LogBack();
         return true;
-    }
-
-    void Disconnect()
-    {
-        if (connection is not null)
-        {
-            up = false;
-            lostAt = clock.GetTimestamp();
-            connection.Dispose();
-            connection = null;
-            transaction = null;
-        }
-    }
-
-    void Ping()
-    {
-        try
-        {
-            using var command = new NpgsqlCommand("SELECT 1", connection);
-            command.ExecuteNonQuery();
-        }
-        catch (Exception e) when (Database.IsAway(e))
-        {
-            Disconnect();
-        }
     }
 
     /// <summary>Answers everybody who waits, those included whose commit may have happened.</summary>
@@ -977,7 +631,7 @@ sealed partial class EventWriter : IAsyncDisposable
     [LoggerMessage(3, LogLevel.Information, "The writer is connected again")]
     partial void LogBack();
 
-    [LoggerMessage(4, LogLevel.Error, "The writer met what it does not know")]
+    [LoggerMessage(4, LogLevel.Error, "Unexpected error while writing a batch; its callers are told, and the writer connects anew")]
     partial void LogBroken(Exception e);
 
     [LoggerMessage(5, LogLevel.Error, "PostgreSQL refused a commit to {Stream} of {Org}: {Reason}")]

@@ -1,0 +1,290 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>
+/// What the writer remembers of the log: its last position, versions of streams, last ids of feeds. It judges and numbers commits by that; while the head row is
+/// held it learns what other nodes have written since. Used by the writer's thread alone, but for <see cref="Head"/>.
+/// </summary>
+sealed class LogPositions(Database database, JobQueue jobs)
+{
+    const int CacheMax = 100_000;
+
+    /// <summary>Events of other nodes that are worth reading one by one to bring the caches up to date; beyond that they start anew.</summary>
+    const int NewsMax = 5_000;
+
+    /// <summary>Flushes that take the head row first, in a round trip of their own, after another node was found writing.</summary>
+    const int ContendedFlushes = 32;
+
+    readonly RecentCache<(string Org, string Stream)> versions = new(CacheMax);
+    readonly RecentCache<(string Org, string Session)> feeds = new(CacheMax);
+    readonly string schema = database.Schema;
+    readonly string lockHead = $"SELECT gid FROM {database.Schema}.head FOR UPDATE";
+    readonly string news =
+        $"SELECT seq_id, tenant_id, stream_id, version, headers->>'session' FROM {database.Schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {NewsMax + 1}";
+    int contended;
+    long head;
+
+    /// <summary>The log's last position as far as this node knows.</summary>
+    public long Head => Volatile.Read(ref head);
+
+    /// <summary>Other nodes write at the same time, so that what is remembered is probably old.</summary>
+    public bool IsContended => contended > 0;
+
+    /// <summary>At the start: where the log ends.</summary>
+    public void AskHead(NpgsqlConnection connection)
+    {
+        using var ask = new NpgsqlCommand($"SELECT gid FROM {schema}.head", connection);
+        Volatile.Write(ref head, (long)ask.ExecuteScalar()!);
+    }
+
+    /// <summary>A plan is in the log.</summary>
+    public void Remember(FlushPlan plan)
+    {
+        Volatile.Write(ref head, Math.Max(head, plan.HeadIs));
+        foreach (var (key, move) in plan.Streams)
+        {
+            versions.Put(key, move.Is);
+        }
+        foreach (var (key, feed) in plan.Feeds)
+        {
+            feeds.Put(key, feed);
+        }
+    }
+
+    /// <summary>Gives an accepted plan its positions and feed ids.</summary>
+    public void Number(FlushPlan plan, NpgsqlConnection connection)
+    {
+        FindFeeds(plan, connection);
+        plan.Number(head);
+    }
+
+    /// <summary>Takes the head row in the transaction that is under way, and learns what other nodes have written since.</summary>
+    public void LockHead(NpgsqlConnection connection)
+    {
+        using var batch = new NpgsqlBatch(connection)
+        {
+            BatchCommands = { new(lockHead), new(news) { Parameters = { Parameter.Long(head) } } },
+        };
+        batch.Prepare();
+        using var reader = batch.ExecuteReader();
+        reader.Read();
+        var now = reader.GetInt64(0);
+        if (now == head)
+        {
+            contended = Math.Max(0, contended - 1);
+            return;
+        }
+        contended = ContendedFlushes;
+        reader.NextResult();
+        var count = 0L;
+        while (reader.Read())
+        {
+            count++;
+            var org = reader.GetString(1);
+            versions.Put((org, reader.GetString(2)), reader.GetInt64(3));
+            if (!reader.IsDBNull(4) && feeds.TryGet((org, reader.GetString(4)), out var feed))
+            {
+                feeds.Put((org, reader.GetString(4)), feed + 1);
+            }
+        }
+        if (count != now - head)
+        {
+            // Too many, or the database is not the one that it was.
+            versions.Clear();
+            feeds.Clear();
+        }
+        Volatile.Write(ref head, now);
+        database.Observer?.OthersWrote();
+    }
+
+    /// <summary>Whether a transaction of which nothing was heard took place. Its numbers are its own, so one event tells; null: it has none.</summary>
+    public bool? Landed(FlushPlan plan, NpgsqlConnection connection)
+    {
+        if (plan.Entries.Length == 0)
+        {
+            return null;
+        }
+        using var ask = new NpgsqlCommand($"SELECT id FROM {schema}.mt_events WHERE seq_id = $1", connection) { Parameters = { Parameter.Long(plan.HeadWas + 1) } };
+        return ask.ExecuteScalar() is Guid id && id == plan.Entries[0].Id;
+    }
+
+    /// <summary>Asks for everything that a part rests on. Answers the claims that are not this node's any more.</summary>
+    public HashSet<Claim> Verify(IReadOnlyList<Pending> part, NpgsqlConnection connection)
+    {
+        var streams = part.SelectMany(p => p.Commit.Writes.Select(w => (p.Commit.Org, w.Stream))).Distinct().ToList();
+        var sessions = part.SelectMany(p => p.Commit.Writes.Where(w => w.Session is not null).Select(w => (p.Commit.Org, w.Session!))).Distinct().ToList();
+        foreach (var stream in streams)
+        {
+            versions.Put(stream, 0);
+        }
+        using (var ask = new NpgsqlCommand(
+            $"SELECT s.tenant_id, s.id, s.version FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.mt_streams s ON s.tenant_id = u.tenant_id AND s.id = u.id", connection)
+        {
+            Parameters = { Parameter.Texts([.. streams.Select(s => s.Org)]), Parameter.Texts([.. streams.Select(s => s.Stream)]) },
+        })
+        using (var reader = ask.ExecuteReader())
+        {
+            while (reader.Read())
+            {
+                versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
+            }
+        }
+        AskFeeds(sessions, connection);
+        var claims = part.Select(p => p.Commit.Done).OfType<Claim>().ToList();
+        var gone = claims.ToHashSet();
+        if (claims.Count > 0)
+        {
+            using var ask = new NpgsqlCommand(
+                $"""
+                SELECT j.tenant_id, j.kind, j.key, j.epoch, j.holder FROM unnest($1, $2, $3) u (tenant_id, kind, key)
+                JOIN {schema}.jobs j ON j.tenant_id = u.tenant_id AND j.kind = u.kind AND j.key = u.key WHERE j.holder IS NOT NULL
+                """,
+                connection)
+            {
+                Parameters = { Parameter.Texts([.. claims.Select(c => c.Org)]), Parameter.Texts([.. claims.Select(c => c.Kind)]), Parameter.Texts([.. claims.Select(c => c.Key)]) },
+            };
+            using var reader = ask.ExecuteReader();
+            while (reader.Read())
+            {
+                var claim = new Claim(reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3));
+                if (jobs.HolderOf(claim) == reader.GetString(4))
+                {
+                    gone.Remove(claim);
+                }
+            }
+        }
+        return gone;
+    }
+
+    /// <summary>Judges a part commit by commit, each seeing the ones before it.</summary>
+    /// <param name="certain">What is remembered is up to date, because the head row is held.</param>
+    public FlushPlan Judge(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
+    {
+        var plan = new FlushPlan(part);
+        var undo = new List<(StreamMove Move, long Is, DateTime LastAt)>();
+        foreach (var pending in part)
+        {
+            var commit = pending.Commit;
+            if (commit.Done is { } done)
+            {
+                if (jobs.HolderOf(done) is not { } holder || gone?.Contains(done) == true || !plan.Done.TryAdd(done, holder))
+                {
+                    plan.Refused.Add((pending, new AppendResult.Fenced()));
+                    continue;
+                }
+            }
+            undo.Clear();
+            string? moved = null;
+            foreach (var write in commit.Writes)
+            {
+                var key = (commit.Org, write.Stream);
+                if (plan.Streams.TryGetValue(key, out var move))
+                {
+                    if (write.Expected != move.Is)
+                    {
+                        moved = write.Stream;
+                        break;
+                    }
+                }
+                else
+                {
+                    if (versions.TryGet(key, out var version) && version != write.Expected)
+                    {
+                        if (certain || write.Expected < version)
+                        {
+                            moved = write.Stream;
+                            break;
+                        }
+                        plan.Behind = true;
+                    }
+                    plan.Streams.Add(key, move = new(commit.Org, write.Stream, write.Expected, write.Events[0].At));
+                }
+                undo.Add((move, move.Is, move.LastAt));
+                move.Is = write.Expected + write.Events.Count;
+                move.LastAt = write.Events[^1].At.UtcDateTime;
+            }
+            if (moved is not null)
+            {
+                for (var i = undo.Count - 1; i >= 0; i--)
+                {
+                    var (move, was, at) = undo[i];
+                    (move.Is, move.LastAt) = (was, at);
+                    if (was == move.Was)
+                    {
+                        plan.Streams.Remove((move.Org, move.Stream));
+                    }
+                }
+                if (commit.Done is not null)
+                {
+                    plan.Done.Remove(commit.Done);
+                }
+                plan.Refused.Add((pending, new AppendResult.Moved(moved)));
+                continue;
+            }
+            plan.Accepted.Add(pending);
+        }
+        return plan;
+    }
+
+    void FindFeeds(FlushPlan plan, NpgsqlConnection connection)
+    {
+        List<(string, string)>? unknown = null;
+        foreach (var pending in plan.Accepted)
+        {
+            foreach (var write in pending.Commit.Writes)
+            {
+                if (write.Session is null || plan.Feeds.ContainsKey((pending.Commit.Org, write.Session)))
+                {
+                    continue;
+                }
+                var key = (pending.Commit.Org, write.Session);
+                if (feeds.TryGet(key, out var feed))
+                {
+                    plan.Feeds.Add(key, feed);
+                }
+                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(write.Session))
+                {
+                    // A session that begins has no feed yet. Were it otherwise, the feed's key would tell.
+                    plan.Feeds.Add(key, 0);
+                }
+                else
+                {
+                    plan.Feeds.Add(key, -1);
+                    (unknown ??= []).Add(key);
+                }
+            }
+        }
+        if (unknown is not null)
+        {
+            AskFeeds(unknown, connection);
+            foreach (var key in unknown)
+            {
+                feeds.TryGet(key, out var feed);
+                plan.Feeds[key] = feed;
+            }
+        }
+    }
+
+    void AskFeeds(List<(string Org, string Session)> sessions, NpgsqlConnection connection)
+    {
+        using var ask = new NpgsqlCommand(
+            $"""
+            SELECT u.tenant_id, u.session_id, coalesce((SELECT f.feed_id FROM {schema}.feed f WHERE f.tenant_id = u.tenant_id AND f.session_id = u.session_id
+                AND f.gid <= $3 ORDER BY f.feed_id DESC LIMIT 1), 0) FROM unnest($1, $2) u (tenant_id, session_id)
+            """,
+            connection)
+        {
+            // As of the head that is known here: what others wrote after it is counted when it is read as news, and must not be counted twice.
+            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
+        };
+        using var reader = ask.ExecuteReader();
+        while (reader.Read())
+        {
+            feeds.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
+        }
+    }
+}
