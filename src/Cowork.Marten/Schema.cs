@@ -165,6 +165,10 @@ static partial class Schema
         DELETE FROM {s}.schema_version;
         INSERT INTO {s}.schema_version VALUES ({Version}, '{MartenVersion}');
 
+        -- Marten quotes the expression, and the time of the migration would be every later row's default.
+        ALTER TABLE {s}.mt_events ALTER COLUMN timestamp SET DEFAULT now();
+        ALTER TABLE {s}.mt_streams ALTER COLUMN timestamp SET DEFAULT now(), ALTER COLUMN created SET DEFAULT now();
+
         -- One row: the position of the last event. Whoever writes events takes it first.
         CREATE TABLE IF NOT EXISTS {s}.head (gid bigint NOT NULL) WITH (fillfactor = 10);
         INSERT INTO {s}.head SELECT 0 WHERE NOT EXISTS (SELECT FROM {s}.head);
