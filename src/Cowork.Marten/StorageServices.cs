@@ -4,6 +4,7 @@ using Cowork.Application.Storage;
 using Marten;
 
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 
 using Wolverine;
 
@@ -19,6 +20,8 @@ public static class StorageServices
     public static void AddCoworkStorage(this IServiceCollection services, StorageOptions options)
     {
         services.AddSingleton(options);
+        // The writer says what became of a flush. Marten would log every lost race as an error, with the statement's parameters, which hold what people wrote.
+        services.AddLogging(logging => logging.AddFilter("Marten.IDocumentStore", LogLevel.None));
         services.AddSingleton<Database>();
         services.AddMarten(all =>
         {

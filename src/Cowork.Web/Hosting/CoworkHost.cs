@@ -227,7 +227,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
-        app.UseEngineScope();
+        app.UseEngine();
         app.Services.GetRequiredService<Dialects>().Map(app);
         app.MapOpenApi("/openapi.json").OpenToAll();
     }

@@ -1,14 +1,16 @@
 using Cowork.Marten;
 using Cowork.Web.Http;
 
+using Microsoft.AspNetCore.Http.Features;
+
 using Wolverine.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
 
-/// <summary>The operations that Wolverine.Http serves, behind the authorisation that all addresses have.</summary>
+/// <summary>The operations that Wolverine.Http serves, behind the authorisation that all addresses have and with refusals in the form that all have.</summary>
 static class EngineEndpoints
 {
-    static readonly Dictionary<(string Method, string Pattern), (string Summary, int[] Refuses)> Described = new()
+    static readonly Dictionary<(string Method, string Pattern), (string Summary, int[] Refuses)> Descriptions = new()
     {
         [("GET", DeadLetterEndpoints.Path)] = ("List the jobs that were given up", []),
         [("GET", DeadLetterEndpoints.Path + "/{id}")] = ("Show a job that was given up", [404]),
@@ -19,17 +21,47 @@ static class EngineEndpoints
 
     public static void MapEngine(this IEndpointRouteBuilder routes) => routes.MapWolverineEndpoints(options => options.ConfigureEndpoints(chain =>
     {
-        var (summary, refuses) = Described[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
-        chain.Metadata.WithTags("Engine").WithSummary(summary).NeedsAdmin().Refuses(refuses);
+        var (summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
+        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine()).NeedsAdmin().Refuses(refuses);
     }));
 
-    /// <summary>Tells the endpoints whose jobs the caller may see.</summary>
-    public static void UseEngineScope(this WebApplication app) => app.Use((http, next) =>
+    /// <summary>Runs around those endpoints: tells them whose jobs the caller may see, and puts a refusal of Wolverine's into our form.</summary>
+    public static void UseEngine(this WebApplication app) => app.Use(async (http, next) =>
     {
-        if (Caller.Find(http) is { } caller)
+        if (http.GetEndpoint()?.Metadata.GetMetadata<ServedByWolverine>() is null)
         {
-            new DeadLetterScope(caller.IsOperator ? null : caller.Org).Enter(http);
+            await next(http);
+            return;
         }
-        return next(http);
+        var caller = Caller.Of(http);
+        new DeadLetterScope(caller.IsOperator ? null : caller.Org).Enter(http);
+        var body = http.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
+        using var answer = new MemoryStream();
+        http.Features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(answer));
+        try
+        {
+            await next(http);
+        }
+        finally
+        {
+            http.Features.Set(body);
+        }
+        if (http.Response.StatusCode is >= 400 and var status)
+        {
+            http.Response.Headers.Remove("Content-Type");
+            var refused = status switch
+            {
+                400 => new ErrorResult(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json."),
+                404 => ErrorResult.NotFound("dead letter"),
+                _ => ErrorResult.OfStatus(status),
+            };
+            await refused.ExecuteAsync(http);
+        }
+        else if (answer.Length > 0)
+        {
+            await body.Stream.WriteAsync(answer.GetBuffer().AsMemory(0, (int)answer.Length), http.RequestAborted);
+        }
     });
+
+    sealed record ServedByWolverine;
 }
