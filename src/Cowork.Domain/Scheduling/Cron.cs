@@ -1,28 +1,28 @@
 namespace Cowork.Domain;
 
 /// <summary>
-/// Finds the first time after another at which an expression comes due in a zone; null: none follows in the calendar, which ends with the year 9999. The
-/// answer is UTC and later than the question. The domain knows no calendar of its own: the host passes this in.
+/// Finds the first time after <c>after</c> at which an expression is due in a zone, in UTC. Null: there is none before the calendar ends with the year 9999. The
+/// domain has no calendar; the host passes this function in.
 /// </summary>
 public delegate DateTimeOffset? NextTime(Cron cron, TimeZoneInfo zone, DateTimeOffset after);
 
 /// <summary>
-/// A cron expression of five fields (minute, hour, day of month, month, day of week) or a macro like <c>@daily</c>, checked and not evaluated. Every field
-/// must match, both day fields too (docs/schedules.md has the grammar).
+/// A valid cron expression of five fields (minute, hour, day of month, month, day of week) or a macro like <c>@daily</c>. Every field must match, including
+/// both day fields (docs/schedules.md has the grammar). This type does not evaluate it.
 /// </summary>
 public sealed record Cron
 {
     internal Cron(string text, bool isInterval) => (Text, IsInterval) = (text, isInterval);
 
-    /// <summary>The expression as it was written.</summary>
+    /// <summary>The expression as the client wrote it.</summary>
     public string Text { get; }
 
     /// <summary>
-    /// Minutes or hours are given as a star, a range or a step, so that the expression sets a pace. The others name times of the day, each of which comes
-    /// once a day, also when the clock shows it twice.
+    /// True: minutes or hours have a star, a range or a step, so that the expression is a frequency. False: it names times of the day, each of which is due
+    /// once a day, even if the clock shows it twice.
     /// </summary>
     public bool IsInterval { get; }
 
-    /// <summary>The expression that a text is, or what is wrong with it, in words.</summary>
+    /// <summary>Answers the expression, or a sentence that says what is wrong.</summary>
     public static (Cron? Cron, string? Fault) Parse(string text) => CronText.Read(text);
 }

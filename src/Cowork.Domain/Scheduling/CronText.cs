@@ -2,7 +2,7 @@ using System.Collections.Frozen;
 
 namespace Cowork.Domain;
 
-/// <summary>Checks the text of a cron expression and says in words what is wrong with it. What passes here, the Cronos library reads (a spec holds the two together).</summary>
+/// <summary>Checks the text of a cron expression. The Cronos library reads each text that passes; a spec proves that.</summary>
 static class CronText
 {
     static readonly CronField Minute = new("minute", 0, 59, []);
@@ -10,7 +10,7 @@ static class CronText
     static readonly CronField DayOfMonth = new("day of month", 1, 31, []);
     static readonly CronField Month = new("month", 1, 12, ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]);
 
-    /// <summary>0 and 7 are both Sunday.</summary>
+    /// <summary>Sunday is 0 and 7.</summary>
     static readonly CronField DayOfWeek = new("day of week", 0, 7, ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]);
 
     static readonly FrozenDictionary<string, string> Macros = new Dictionary<string, string>
@@ -31,12 +31,12 @@ static class CronText
         {
             return (null, $"An expression has at most {Limits.CronCharsMax} characters.");
         }
-        var bare = text.Trim(' ', '\t');
-        if (bare.StartsWith('@') && !Macros.ContainsKey(bare))
+        var trimmed = text.Trim(' ', '\t');
+        if (trimmed.StartsWith('@') && !Macros.ContainsKey(trimmed))
         {
-            return (null, $"There is no {bare}; there are {string.Join(", ", Macros.Keys.Order(StringComparer.Ordinal))}.");
+            return (null, $"There is no {trimmed}; there are {string.Join(", ", Macros.Keys.Order(StringComparer.Ordinal))}.");
         }
-        var parts = Macros.GetValueOrDefault(bare, bare).Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
+        var parts = Macros.GetValueOrDefault(trimmed, trimmed).Split([' ', '\t'], StringSplitOptions.RemoveEmptyEntries);
         if (parts.Length != 5)
         {
             return (null, $"An expression has five fields, minute, hour, day of month, month and day of week; this one has {parts.Length}.");
@@ -53,30 +53,31 @@ static class CronText
     }
 }
 
-/// <param name="Names">Of the values from <paramref name="First"/> on.</param>
+/// <summary>The values of a field.</summary>
+/// <param name="Names">Names of the values from <paramref name="First"/> on.</param>
 sealed record CronField(string Name, int First, int Last, IReadOnlyList<string> Names);
 
-/// <summary>One field of an expression, read from left to right. What is read after a fault means nothing.</summary>
+/// <summary>Parses one field of an expression from left to right. After the first fault the result is not valid.</summary>
 sealed class CronFieldText(CronField field, string text)
 {
     const int NameChars = 3;
 
     int at;
 
-    /// <summary>What is wrong with it, first of all.</summary>
+    /// <summary>The first fault; null: none.</summary>
     public string? Fault { get; private set; }
 
-    /// <summary>A star, a range or a step stands in it.</summary>
+    /// <summary>The field has a star, a range or a step.</summary>
     public bool IsInterval { get; private set; }
 
     public void Read()
     {
-        if (!Star())
+        if (!ReadStar())
         {
-            Value();
-            List();
+            ReadValue();
+            ReadList();
         }
-        End();
+        ReadEnd();
     }
 
     public void ReadDaysOfMonth()
@@ -85,86 +86,86 @@ sealed class CronFieldText(CronField field, string text)
         {
             if (Take('-'))
             {
-                Number(0, field.Last - 1);
+                ReadNumber(0, field.Last - 1);
             }
             Take('W');
         }
-        else if (!Star())
+        else if (!ReadStar())
         {
-            Value();
+            ReadValue();
             if (!Take('W'))
             {
-                List();
+                ReadList();
             }
         }
-        End();
+        ReadEnd();
     }
 
     public void ReadDaysOfWeek()
     {
-        if (!Star())
+        if (!ReadStar())
         {
-            Value();
+            ReadValue();
             if (Take('#'))
             {
-                Number(1, 5);
+                ReadNumber(1, 5);
             }
             else if (!Take('L'))
             {
-                List();
+                ReadList();
             }
         }
-        End();
+        ReadEnd();
     }
 
-    /// <summary>A star with its step; false: there is none.</summary>
-    bool Star()
+    /// <summary>Reads a star and its step; false: there is no star.</summary>
+    bool ReadStar()
     {
         if (!Take('*') && !Take('?'))
         {
             return false;
         }
         IsInterval = true;
-        Step();
+        ReadStep();
         return true;
     }
 
-    /// <summary>What follows the first value of a list.</summary>
-    void List()
+    /// <summary>Reads the rest of a list after its first value.</summary>
+    void ReadList()
     {
-        Range();
+        ReadRange();
         while (Take(','))
         {
-            Value();
-            Range();
+            ReadValue();
+            ReadRange();
         }
     }
 
-    /// <summary>What makes a value the first one of a range or of steps.</summary>
-    void Range()
+    /// <summary>Reads the range or step after a value.</summary>
+    void ReadRange()
     {
         if (Take('-'))
         {
             IsInterval = true;
-            Value();
+            ReadValue();
         }
-        Step();
+        ReadStep();
     }
 
-    void Step()
+    void ReadStep()
     {
         if (Take('/'))
         {
             IsInterval = true;
-            Number(1, field.Last);
+            ReadNumber(1, field.Last);
         }
     }
 
-    void Value()
+    void ReadValue()
     {
         if (at >= text.Length || !char.IsAsciiLetter(text[at]))
         {
-            Number(field.First, field.Last);
+            ReadNumber(field.First, field.Last);
         }
         else if (field.Names.Any(name => string.Compare(text, at, name, 0, NameChars, StringComparison.OrdinalIgnoreCase) == 0))
         {
@@ -172,11 +173,11 @@ sealed class CronFieldText(CronField field, string text)
         }
         else
         {
-            Wrong($"\"{text[at..]}\" is no value of this field.");
+            SetFault($"\"{text[at..]}\" is no value of this field.");
         }
     }
 
-    void Number(int least, int most)
+    void ReadNumber(int min, int max)
     {
         var end = at;
         while (end < text.Length && char.IsAsciiDigit(text[end]))
@@ -186,11 +187,11 @@ sealed class CronFieldText(CronField field, string text)
         var digits = text[at..end];
         if (digits.Length == 0)
         {
-            Wrong(at < text.Length ? $"a number is wanted before \"{text[at..]}\"." : "a number is wanted at its end.");
+            SetFault(at < text.Length ? $"a number is wanted before \"{text[at..]}\"." : "a number is wanted at its end.");
         }
-        else if (digits.Length > 2 || !int.TryParse(digits, out var number) || number < least || number > most)
+        else if (digits.Length > 2 || !int.TryParse(digits, out var number) || number < min || number > max)
         {
-            Wrong($"{digits} is not from {least} to {most}.");
+            SetFault($"{digits} is not from {min} to {max}.");
         }
         else
         {
@@ -198,8 +199,7 @@ sealed class CronFieldText(CronField field, string text)
         }
     }
 
-    /// <summary>Notes a fault; only the first one counts.</summary>
-    void Wrong(string why) => Fault ??= $"{field.Name} \"{text}\": {why}";
+    void SetFault(string reason) => Fault ??= $"{field.Name} \"{text}\": {reason}";
 
     bool Take(char c)
     {
@@ -211,11 +211,11 @@ sealed class CronFieldText(CronField field, string text)
         return true;
     }
 
-    void End()
+    void ReadEnd()
     {
         if (at < text.Length)
         {
-            Wrong($"\"{text[at..]}\" cannot stand there.");
+            SetFault($"\"{text[at..]}\" cannot stand there.");
         }
     }
 }

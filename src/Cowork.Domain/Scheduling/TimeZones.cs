@@ -7,14 +7,14 @@ public static class TimeZones
 {
     const int NameCharsMax = 64;
 
-    /// <summary>What lies beside the zones without being one of them, or counts leap seconds.</summary>
-    static readonly string[] Others = ["localtime", "posixrules", "posix/", "right/"];
+    /// <summary>Entries of the database that are not zones, or count leap seconds.</summary>
+    static readonly string[] Excluded = ["localtime", "posixrules", "posix/", "right/"];
 
-    /// <summary>Null: there is no such zone here.</summary>
+    /// <summary>Null: this machine has no such zone.</summary>
     public static TimeZoneInfo? Find(string name)
     {
-        // Names are paths to the system: one that is none is not even looked for.
-        if (name.Length > NameCharsMax || !name.Split('/').All(IsPart) || Others.Any(other => name.StartsWith(other, StringComparison.Ordinal)))
+        // The system uses a name as a path, so only names with safe parts reach it.
+        if (name.Length > NameCharsMax || !name.Split('/').All(IsPart) || Excluded.Any(entry => name.StartsWith(entry, StringComparison.Ordinal)))
         {
             return null;
         }

@@ -1,17 +1,17 @@
 namespace Cowork.Domain;
 
-/// <summary>When a schedule's slots are: a pure function of what was planned and of the times that it is asked about.</summary>
+/// <summary>The slots of a schedule: a pure function of the plan and of the times in the question.</summary>
 public abstract record Timing
 {
-    /// <summary>A slot that starts later than this was missed; of slots that follow sooner on one another, later than the next one.</summary>
+    /// <summary>A slot was missed if its run has not started within this time, or by the next slot if that comes earlier.</summary>
     public static readonly TimeSpan Grace = TimeSpan.FromSeconds(60);
 
-    /// <summary>Every so many seconds, counted from a planned time and never from when something happened, so that it does not drift.</summary>
+    /// <summary>A fixed interval, counted from a planned time and not from the start of runs, so that slots do not drift.</summary>
     public sealed record Interval(long Seconds, DateTimeOffset From) : Timing
     {
         TimeSpan Length => TimeSpan.FromSeconds(Seconds);
 
-        public override TimeSpan SetBackBorne => Grace;
+        public override TimeSpan SetBackTolerance => Grace;
 
         public override DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime)
         {
@@ -21,19 +21,19 @@ public abstract record Timing
 
         public override DateTimeOffset? First(DateTimeOffset now, NextTime nextTime) => From;
 
-        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime) => Beginning(now + Length);
+        public override (Timing Timing, DateTimeOffset? Next) Restart(DateTimeOffset now, NextTime nextTime) => StartingAt(now + Length);
 
         public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime) =>
-            Beginning(now + (planned - decided));
+            StartingAt(now + (planned - decided));
 
-        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime)
+        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int catchUp, NextTime nextTime)
         {
             var late = (now - first - (Length < Grace ? Length : Grace)).Ticks;
-            var skipped = late <= 0 ? 0 : ((late - 1) / Length.Ticks) + 1 - kept;
+            var skipped = late <= 0 ? 0 : ((late - 1) / Length.Ticks) + 1 - catchUp;
             return skipped > 0 && At(first, skipped - 1) is { } through ? new(through, skipped) : null;
         }
 
-        (Timing Timing, DateTimeOffset? Next) Beginning(DateTimeOffset from) => (this with { From = from }, from);
+        (Timing Timing, DateTimeOffset? Next) StartingAt(DateTimeOffset from) => (this with { From = from }, from);
 
         DateTimeOffset? At(DateTimeOffset from, long slot)
         {
@@ -42,29 +42,29 @@ public abstract record Timing
         }
     }
 
-    /// <summary>At the times of a cron expression, by the clocks of a zone.</summary>
-    /// <param name="Expression">One that <see cref="Cron.Parse"/> takes.</param>
-    /// <param name="Zone">One that <see cref="TimeZones.Find"/> finds.</param>
+    /// <summary>The times of a cron expression in a time zone.</summary>
+    /// <param name="Expression">An expression that <see cref="Cron.Parse"/> accepts.</param>
+    /// <param name="Zone">A zone that <see cref="TimeZones.Find"/> finds.</param>
     public sealed record Times(string Expression, string Zone) : Timing
     {
-        /// <summary>More slots than these are skipped without being counted: to go through ten years of minutes takes seconds.</summary>
+        /// <summary>A longer series is skipped without a count, because enumerating ten years of minutes takes seconds.</summary>
         const int CountedMax = 50_000;
 
-        /// <summary>As cron has always had it: times of the day that were served are not served again, unless the clock was plainly wrong before.</summary>
-        static readonly TimeSpan Correction = TimeSpan.FromHours(3);
+        /// <summary>Cron's rule: times of the day that were due do not come again after a smaller correction of the clock.</summary>
+        static readonly TimeSpan CorrectionMax = TimeSpan.FromHours(3);
 
-        /// <summary>The times that somebody asks for, or what is wrong with them.</summary>
-        /// <param name="expressionAt">Where in the request the expression stands.</param>
-        /// <param name="zoneAt">Where in the request the zone stands.</param>
+        /// <summary>Answers the times, or why the expression or the zone is refused.</summary>
+        /// <param name="expressionAt">JSON path of the expression in the request.</param>
+        /// <param name="zoneAt">JSON path of the zone in the request.</param>
         public static (Times? Times, Refusal? Refused) Of(string expression, string zone, string expressionAt, string zoneAt, NextTime nextTime) =>
             Cron.Parse(expression) is { Fault: { } fault } ? (null, Refusal.Invalid("invalid_cron", expressionAt, fault))
             : TimeZones.Find(zone) is null ? (null, Refusal.Invalid("unknown_time_zone", zoneAt, $"There is no time zone \"{zone}\" here; a name is wanted like Europe/Berlin."))
-            // Not asked from the request's own time: close to the calendar's end nothing comes any more of an expression that is right.
+            // From a fixed time: close to the calendar's end a valid expression has no further slot.
             : new Times(expression, zone) is var times && times.Next(DateTimeOffset.UnixEpoch, nextTime) is null
                 ? (null, Refusal.Invalid("invalid_cron", expressionAt, "It never comes due."))
             : (times, null);
 
-        public override TimeSpan SetBackBorne => Read().Cron.IsInterval ? Grace : Correction;
+        public override TimeSpan SetBackTolerance => Read().Cron.IsInterval ? Grace : CorrectionMax;
 
         public override DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime)
         {
@@ -74,15 +74,15 @@ public abstract record Timing
 
         public override DateTimeOffset? First(DateTimeOffset now, NextTime nextTime) => Next(now, nextTime);
 
-        public override (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime) => (this, Next(now, nextTime));
+        public override (Timing Timing, DateTimeOffset? Next) Restart(DateTimeOffset now, NextTime nextTime) => (this, Next(now, nextTime));
 
         public override (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime) =>
-            Anew(now, nextTime);
+            Restart(now, nextTime);
 
-        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime)
+        public override Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int catchUp, NextTime nextTime)
         {
             var (cron, zone) = Read();
-            var tail = new Queue<DateTimeOffset>(kept + 1);
+            var tail = new Queue<DateTimeOffset>(catchUp + 1);
             Skippable? skippable = null;
             long? count = 0;
             DateTimeOffset? slot = first;
@@ -90,13 +90,13 @@ public abstract record Timing
             {
                 var after = missed;
                 tail.Enqueue(missed);
-                if (tail.Count > kept)
+                if (tail.Count > catchUp)
                 {
                     skippable = new(tail.Dequeue(), ++count);
-                    if (count == CountedMax && Behind(cron, zone, missed, now, kept, nextTime) is { } far)
+                    if (count == CountedMax && FindTailStart(cron, zone, missed, now, catchUp, nextTime) is { } tailStart)
                     {
-                        // From here on only those are of interest that come last.
-                        (after, count) = (far, null);
+                        // Only the last slots matter from here on.
+                        (after, count) = (tailStart, null);
                         tail.Clear();
                     }
                 }
@@ -105,17 +105,17 @@ public abstract record Timing
             return skippable;
         }
 
-        /// <summary>A time after which no fewer slots were missed than are kept, and one more; null: all are to be gone through.</summary>
-        DateTimeOffset? Behind(Cron cron, TimeZoneInfo zone, DateTimeOffset after, DateTimeOffset now, int kept, NextTime nextTime)
+        /// <summary>A time after which more slots were missed than are caught up; null: the caller must enumerate every slot.</summary>
+        DateTimeOffset? FindTailStart(Cron cron, TimeZoneInfo zone, DateTimeOffset after, DateTimeOffset now, int catchUp, NextTime nextTime)
         {
-            for (var back = Grace * (kept + 2); now - back > after; back *= 2)
+            for (var back = Grace * (catchUp + 2); now - back > after; back *= 2)
             {
                 var (slot, missed) = (nextTime(cron, zone, now - back), 0);
-                while (slot is { } some && IsMissed(some, now, nextTime) && missed <= kept)
+                while (slot is { } current && IsMissed(current, now, nextTime) && missed <= catchUp)
                 {
-                    (slot, missed) = (nextTime(cron, zone, some), missed + 1);
+                    (slot, missed) = (nextTime(cron, zone, current), missed + 1);
                 }
-                if (missed > kept)
+                if (missed > catchUp)
                 {
                     return now - back;
                 }
@@ -132,27 +132,28 @@ public abstract record Timing
         }
     }
 
-    /// <summary>The first slot after a time; null: there is none any more.</summary>
+    /// <summary>The first slot after a time; null: there is none.</summary>
     public abstract DateTimeOffset? Next(DateTimeOffset after, NextTime nextTime);
 
-    /// <summary>The first slot of a plan that is made now; null: it never comes.</summary>
+    /// <summary>The first slot of a plan that starts now; null: there is none.</summary>
     public abstract DateTimeOffset? First(DateTimeOffset now, NextTime nextTime);
 
-    /// <summary>The plan when it begins anew now.</summary>
-    public abstract (Timing Timing, DateTimeOffset? Next) Anew(DateTimeOffset now, NextTime nextTime);
+    /// <summary>The plan restarted now, with its next slot.</summary>
+    public abstract (Timing Timing, DateTimeOffset? Next) Restart(DateTimeOffset now, NextTime nextTime);
 
-    /// <summary>How far the clock may be set back before the plan is made anew; until then the next slot is waited for.</summary>
-    public abstract TimeSpan SetBackBorne { get; }
+    /// <summary>A clock set back further than this restarts the plan; otherwise the next slot stays.</summary>
+    public abstract TimeSpan SetBackTolerance { get; }
 
-    /// <summary>The plan after the clock was set back.</summary>
-    /// <param name="decided">When, by the clock of before, the last decision was taken.</param>
-    /// <param name="planned">The slot that was next then.</param>
+    /// <summary>The plan after the clock was set back, with its next slot.</summary>
+    /// <param name="decided">Time of the last decision by the wrong clock.</param>
+    /// <param name="planned">The slot that was next at that time.</param>
     public abstract (Timing Timing, DateTimeOffset? Next) AfterSetBack(DateTimeOffset now, DateTimeOffset decided, DateTimeOffset planned, NextTime nextTime);
 
-    /// <summary>Which of the missed slots, from a first one on, come before the last ones, that are kept; null: none.</summary>
-    public abstract Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int kept, NextTime nextTime);
+    /// <summary>The missed slots that are not caught up, from the first one on; null: none.</summary>
+    /// <param name="catchUp">Number of last missed slots to catch up.</param>
+    public abstract Skippable? Skippable(DateTimeOffset first, DateTimeOffset now, int catchUp, NextTime nextTime);
 
-    /// <summary>It is too late to start the slot in time.</summary>
+    /// <summary>The slot's grace time has passed.</summary>
     public bool IsMissed(DateTimeOffset slot, DateTimeOffset now, NextTime nextTime)
     {
         var late = now - slot;
@@ -160,7 +161,7 @@ public abstract record Timing
     }
 }
 
-/// <summary>A row of slots to be skipped.</summary>
-/// <param name="Through">The last of them.</param>
-/// <param name="Count">Null: too many to be counted.</param>
+/// <summary>A series of slots to skip.</summary>
+/// <param name="Through">The last slot of the series.</param>
+/// <param name="Count">Number of slots; null: too many to count.</param>
 public sealed record Skippable(DateTimeOffset Through, long? Count);
