@@ -6,115 +6,114 @@ using static Cowork.Domain.RunEvent;
 namespace Cowork.Domain;
 
 /// <summary>
-/// Commands to a run. Those of the driver carry the epoch of the claim under which it works: a driver whose run was taken over
-/// by another node is refused with <c>run_fenced</c>.
+/// Commands to a run. A driver's commands carry the epoch of its claim: after another node has taken the run over, they are refused with <c>run_fenced</c>.
 /// </summary>
 public abstract record RunCommand(DateTimeOffset Now)
 {
-    /// <param name="Source">What the message was made from; null: somebody's own words.</param>
+    /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     public sealed record Create(
         string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
 
-    /// <summary>Begins the run, or takes it over from a driver that is gone.</summary>
+    /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Begin(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordMemory(long Epoch, ImmutableList<Recalled> Items, ImmutableList<string> History, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>The model gave no whole answer and is to be asked again after a wait; what it had said in this round does not count.</summary>
-    /// <param name="Code">What the run would have failed with, had this been the last attempt.</param>
+    /// <summary>Records that the model gave no complete answer and will be asked again after a delay. The text of this round is void.</summary>
+    /// <param name="Code">The error code that the run would fail with after the last attempt.</param>
     public sealed record RetryModel(long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now) : RunCommand(Now);
 
     /// <param name="Tail">The text since the last delta.</param>
-    /// <param name="Reply">The whole text, as stored, when the answer asks for no tool.</param>
+    /// <param name="Reply">The complete text of an answer without tool calls; null: the answer calls tools.</param>
     public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordPolicy(long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>Policy wants a person to confirm the call: asks, and suspends the run until there is a decision.</summary>
+    /// <summary>Requests the approval that the policy demands and suspends the run until the decision.</summary>
     /// <param name="ArgsDigest">Hex SHA-256 of the call's input as the model wrote it.</param>
-    /// <param name="Paths">What the call would touch, as its paths resolve now; null: nothing that has a path.</param>
+    /// <param name="Paths">The paths that the call would touch, resolved now; null: it has no paths.</param>
     public sealed record RequestApproval(
         long Epoch, string CallId, string ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now,
         ImmutableList<string>? Paths = null) : RunCommand(Now);
 
-    /// <summary>A person's decision, or that there was none in time. It needs no claim: nobody drives a suspended run.</summary>
-    /// <param name="By">The principal that decides: <c>user:ann</c>, <c>system</c>.</param>
+    /// <summary>Records a person's decision or the expiry of an approval. It needs no claim, because a suspended run has no driver.</summary>
+    /// <param name="By">The principal who decides: <c>user:ann</c>, <c>system</c>.</param>
     public sealed record DecideApproval(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>Ends the run with the reply that the model gave.</summary>
+    /// <summary>Ends the run with the model's reply.</summary>
     public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>The driver has stopped what it was doing because cancelling was asked for.</summary>
+    /// <summary>Ends the run after the driver has stopped its step because of a cancel request.</summary>
     public sealed record ConfirmCancel(long Epoch, DateTimeOffset Now) : RunCommand(Now);
 
-    /// <summary>Asks for the run to be cancelled; one that has not started, or is suspended, is cancelled at once.</summary>
+    /// <summary>Requests that the run is cancelled. A queued or suspended run is cancelled at once.</summary>
     public sealed record Cancel(DateTimeOffset Now) : RunCommand(Now);
 }
 
 public abstract record RunEvent(DateTimeOffset At) : Event(At)
 {
-    /// <param name="Source">What the message was made from; null: somebody's own words.</param>
+    /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     public sealed record RunCreated(
         string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
     /// <summary>
-    /// Another claim goes on with the run. A greater <paramref name="Attempt"/> than before: the driver was lost, and the step that was under way is done
-    /// again. The same: the run had been suspended, and no step was under way.
+    /// Another claim continues the run. A higher <paramref name="Attempt"/>: the driver was lost, and its unfinished step is repeated. The same attempt: the run
+    /// was suspended and had no unfinished step.
     /// </summary>
     public sealed record RunResumed(int Attempt, long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
-    /// <param name="Provenance">Where each memory came from, best first.</param>
-    /// <param name="Context">The text put before the model, one entry for each of <paramref name="Provenance"/>.</param>
-    /// <param name="History">Ids of the session's earlier runs put before the model, oldest first. They have ended, so they cannot change.</param>
+    /// <param name="Provenance">The origin of each memory, best match first.</param>
+    /// <param name="Context">The texts in the prompt, one for each <paramref name="Provenance"/>.</param>
+    /// <param name="History">Ids of the session's earlier runs in the prompt, oldest first. They have ended and cannot change.</param>
     public sealed record MemoryRetrieval(
         int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<string> History, DateTimeOffset At) : RunEvent(At);
 
     /// <summary>
-    /// A piece of the model's text, committed before any client sees it. The pieces of a round, joined, are its whole text; <see cref="ModelRetried"/>
-    /// and <see cref="RunResumed"/> begin the round anew, and the pieces before them are no part of the answer.
+    /// A piece of the model's text, committed before a client sees it. The pieces of a round, joined, are its text; <see cref="ModelRetried"/> and
+    /// <see cref="RunResumed"/> restart the round and void the pieces before them.
     /// </summary>
     public sealed record OutputDelta(string Text, DateTimeOffset At) : RunEvent(At);
 
-    /// <summary>The model gave no whole answer: it is asked again, and the pieces of text that came in this round so far are void.</summary>
-    /// <param name="Attempt">Of the attempt at the step that comes now.</param>
-    /// <param name="Code">Why: <c>model_unavailable</c> or <c>model_failed</c>.</param>
-    /// <param name="WaitMs">Milliseconds until it is asked again.</param>
+    /// <summary>The model gave no complete answer and will be asked again. The pieces of text of this round are void.</summary>
+    /// <param name="Attempt">Number of the next attempt at the step.</param>
+    /// <param name="Code">The reason: <c>model_unavailable</c> or <c>model_failed</c>.</param>
+    /// <param name="WaitMs">Delay before the next attempt in milliseconds.</param>
     public sealed record ModelRetried(int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At) : RunEvent(At);
 
-    /// <param name="Step">Number of the step in the run, from 1; with the run's id it names the step for ever.</param>
-    /// <param name="Attempt">2 and more: the step had begun before, and a crash or a failure of the model cut it short.</param>
-    /// <param name="RequestSha256">Digest of the request's canonical form; the request itself follows from the events before.</param>
-    /// <param name="InputTokens">All of them, also those that the provider had cached.</param>
-    /// <param name="CostMicroUsd">Millionths of a US dollar; null when the model has no price.</param>
-    /// <param name="CachedTokens">How many of the input tokens the provider had cached; null when it does not say.</param>
+    /// <param name="Step">Number of the step in the run, from 1. With the run's id it identifies the step permanently.</param>
+    /// <param name="Attempt">2 or more: a crash or a failure of the model interrupted an earlier attempt at the step.</param>
+    /// <param name="RequestSha256">Digest of the canonical request; the request itself follows from the earlier events.</param>
+    /// <param name="InputTokens">All input tokens, including cached ones.</param>
+    /// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
+    /// <param name="CachedTokens">Input tokens from the provider's cache; null: the provider does not report them.</param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
         DateTimeOffset At, long? CachedTokens = null) : RunEvent(At);
 
-    /// <param name="Id">The model's id of the call, made unique within the run.</param>
-    /// <param name="Input">The arguments as the model wrote them: JSON text, if the model kept to its schema.</param>
+    /// <param name="Id">The model's id of the call, made unique in the run.</param>
+    /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
     public sealed record ToolCall(string Id, string Name, Content Input, DateTimeOffset At) : RunEvent(At);
 
     public sealed record PolicyDecision(string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At) : RunEvent(At);
 
-    /// <summary>The run is suspended until somebody decides, or until it is too late to.</summary>
+    /// <summary>The run is suspended until a person decides or the approval expires.</summary>
     /// <param name="ToolInput">The arguments as the model wrote them.</param>
-    /// <param name="ArgsDigest">Hex SHA-256 of them: the call that is resumed is the one that was asked for.</param>
-    /// <param name="Rule">The rule of the policy that asks.</param>
-    /// <param name="Paths">What the call would touch, as its paths resolved when it was asked about: only that may it touch. Null: not known, or nothing that has a path.</param>
+    /// <param name="ArgsDigest">Hex SHA-256 of the arguments. It proves that the executed call is the approved one.</param>
+    /// <param name="Rule">The policy rule that requires the approval.</param>
+    /// <param name="Paths">The resolved paths that the call may touch when approved. Null: unknown, or the call has no paths.</param>
     public sealed record ApprovalRequested(
         string ApprovalId, string SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule, DateTimeOffset ExpiresAt,
         DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
 
-    /// <param name="By"><c>system</c> when it expired, or when the run was cancelled.</param>
+    /// <param name="By">The principal who decided; <c>system</c>: it expired, or the run was cancelled.</param>
     public sealed record ApprovalDecided(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
 
     public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
@@ -130,10 +129,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record RunCancelled(DateTimeOffset At) : RunEvent(At);
 }
 
-/// <summary>What a run's message was made from.</summary>
-/// <param name="SkillVersion">Of the skill, the very one whose template was rendered.</param>
-/// <param name="ScheduleId">The schedule that started the run.</param>
-/// <param name="Slot">The planned time that it was started for; null: by hand.</param>
+/// <summary>The source of a run's message.</summary>
+/// <param name="SkillVersion">The version of the skill whose template was rendered.</param>
+/// <param name="ScheduleId">The schedule that started the run; null: none.</param>
+/// <param name="Slot">The planned time of the run; null: a manual trigger.</param>
 public sealed record RunSource(string? SkillId = null, int? SkillVersion = null, string? ScheduleId = null, DateTimeOffset? Slot = null);
 
 /// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
@@ -141,18 +140,18 @@ public sealed record RunError(string Code, string Message);
 
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
 /// <param name="Id">The memory's id, <c>mem_…</c>.</param>
-/// <param name="Version">Of the memory, as it was put before the model.</param>
+/// <param name="Version">Version of the memory in the prompt.</param>
 /// <param name="RunId">The run that the memory came from.</param>
-/// <param name="Event">The event of that run that it follows from.</param>
+/// <param name="Event">The event of that run that the memory was derived from.</param>
 public sealed record Provenance(string Kind, string Id, long? Version = null, string? RunId = null, EventRef? Event = null);
 
-/// <summary>A memory as it was retrieved for a run.</summary>
+/// <summary>A memory that was retrieved for a run.</summary>
 public sealed record Recalled(Provenance From, Content Text);
 
-/// <summary>A call that the model asks for.</summary>
+/// <summary>A tool call that the model requests.</summary>
 public sealed record RequestedCall(string Id, string Name, Content Input);
 
-/// <summary>What the model answered in one round, apart from its text.</summary>
+/// <summary>The model's answer in one round, without its text.</summary>
 public sealed record Answer(
     string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
     long? CachedTokens = null);
@@ -161,7 +160,7 @@ public enum PolicyOutcome
 {
     Allow,
 
-    /// <summary>A person has to approve the very call.</summary>
+    /// <summary>A person must approve the call.</summary>
     Confirm,
     Deny,
 }
@@ -171,19 +170,19 @@ public enum ApprovalOutcome
     Approved,
     Rejected,
 
-    /// <summary>Nobody decided in time: it counts as rejected, by the system.</summary>
+    /// <summary>Nobody decided in time. The system counts it as rejected.</summary>
     Expired,
 }
 
-/// <summary>An approval that a run waits for.</summary>
+/// <summary>The pending approval of a suspended run.</summary>
 public sealed record AskedApproval(string ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
 
 public sealed record DecidedApproval(string ApprovalId, ApprovalOutcome Outcome);
 
-/// <summary>What was approved: this rule's question, about a call with these arguments on these paths, and nothing else.</summary>
+/// <summary>An approved call: it covers this rule, these arguments and these paths only.</summary>
 public sealed record Granted(string ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
 
-/// <summary>One thing that the driver must do now. Everything else about a run follows from its events.</summary>
+/// <summary>The next step of a run's driver. Everything else about a run follows from its events.</summary>
 public abstract record NextStep
 {
     public sealed record Begin : NextStep;
@@ -194,11 +193,11 @@ public abstract record NextStep
 
     public sealed record JudgeCall(RequestedCall Call) : NextStep;
 
-    /// <param name="Step">With the run's id, the idempotency token that the tool gets: the same at every attempt.</param>
-    /// <param name="Granted">What was approved; null when policy allowed the call by itself.</param>
+    /// <param name="Step">With the run's id it is the tool's idempotency token, the same at each attempt.</param>
+    /// <param name="Granted">The approval of the call; null: the policy allowed it.</param>
     public sealed record CallTool(RequestedCall Call, int Step, int Attempt, Granted? Granted = null) : NextStep;
 
-    /// <summary>Nothing is to be done before somebody has decided.</summary>
+    /// <summary>No step until a person has decided.</summary>
     public sealed record WaitApproval(string ApprovalId) : NextStep;
 
     public sealed record Finish : NextStep;
@@ -210,27 +209,27 @@ public abstract record NextStep
     public sealed record Done : NextStep;
 }
 
-/// <summary>One line of the conversation between the run and the model.</summary>
+/// <summary>An entry of the conversation between the run and the model.</summary>
 public abstract record ConversationEntry
 {
-    /// <summary>Text of the model, then its calls; <paramref name="Text"/> is the joined deltas.</summary>
+    /// <summary>The model's text, which is its joined deltas, and then its tool calls.</summary>
     public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls) : ConversationEntry;
 
     public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : ConversationEntry;
 }
 
-/// <summary>What the run was asked for.</summary>
+/// <summary>The request that created the run.</summary>
 public sealed record RunRequest(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null);
 
-/// <summary>What a run has used so far.</summary>
+/// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
 {
     public static RunUsage Zero { get; } = new(0, 0, 0, 0);
 }
 
 /// <summary>
-/// One turn's work: a message, the rounds of the model, the calls of its tools, and one end. It is a state machine that asks for the
-/// next thing to be done (<see cref="Next"/>) and never does anything itself, so a crash at any point is just another "what next?".
+/// The work on one turn: a message, rounds of the model, tool calls, and one end. It is a state machine whose next step (<see cref="Next"/>) a driver executes,
+/// so that after a crash at any point the driver asks for the next step again.
 /// </summary>
 public abstract record Run
 {
@@ -238,17 +237,17 @@ public abstract record Run
 
     public sealed record Queued(RunRequest Request) : Run;
 
-    /// <param name="Epoch">Of the claim that may write.</param>
-    /// <param name="StepsDone">Steps recorded so far.</param>
-    /// <param name="StepAttempt">Which attempt at the step under way this is, from 1.</param>
-    /// <param name="Memory">Null until memory was retrieved.</param>
-    /// <param name="Partial">Deltas of the round under way.</param>
-    /// <param name="Open">Calls without a result, in the order in which the model asked for them.</param>
-    /// <param name="Allowed">True when the first open call may be made: policy lets it, or it was approved.</param>
-    /// <param name="Granted">What was approved of the first open call.</param>
-    /// <param name="Reply">Set when the model answered without asking for a tool.</param>
-    /// <param name="Waited">How long approvals were waited for: it does not count as the run's time.</param>
-    /// <param name="Approvals">Those that were decided, oldest first.</param>
+    /// <param name="Epoch">Epoch of the claim that may write.</param>
+    /// <param name="StepsDone">Number of recorded steps.</param>
+    /// <param name="StepAttempt">Number of the attempt at the current step, from 1.</param>
+    /// <param name="Memory">Null: memory was not retrieved yet.</param>
+    /// <param name="Partial">Joined deltas of the current round.</param>
+    /// <param name="Open">Calls without a result, in the model's order.</param>
+    /// <param name="Allowed">The first open call may be executed: the policy allowed it, or it was approved.</param>
+    /// <param name="Granted">The approval of the first open call; null: none.</param>
+    /// <param name="Reply">The reply of an answer without tool calls; null: none yet.</param>
+    /// <param name="Waited">Time spent waiting for approvals, which does not count towards the time limit.</param>
+    /// <param name="Approvals">The decided approvals, oldest first.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -268,9 +267,9 @@ public abstract record Run
         ImmutableList<DecidedApproval> Approvals,
         bool CancelRequested) : Run;
 
-    /// <summary>Nobody drives it: it waits for a decision, or has got one and waits for a driver.</summary>
-    /// <param name="Before">As it was, and as it goes on under a new claim.</param>
-    /// <param name="Pending">Null: decided.</param>
+    /// <summary>The run has no driver: it waits for a decision, or after the decision for a driver.</summary>
+    /// <param name="Before">The state that a new claim continues.</param>
+    /// <param name="Pending">The pending approval; null: it was decided.</param>
     public sealed record Suspended(Active Before, AskedApproval? Pending) : Run;
 
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
@@ -292,15 +291,15 @@ public abstract record Run
         (RunCommand.Cancel, Active { CancelRequested: true } or Ended) => Decision<RunEvent>.Nothing,
         (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
         (RunCommand.Cancel c, Suspended s) => CancelSuspended(c, s),
-        (DecideApproval c, _) => Settled(c, state),
+        (DecideApproval c, _) => RecordDecision(c, state),
 
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
         (RetryModel c, Active a) when c.Epoch == a.Epoch =>
             new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now),
-        (RecordAnswer c, Active a) when c.Epoch == a.Epoch => Answered(c, a),
-        (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Judged(c, a, call),
+        (RecordAnswer c, Active a) when c.Epoch == a.Epoch => SplitAnswer(c, a),
+        (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => RecordVerdict(c, a, call),
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
             new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now),
             new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now, c.Paths)),
@@ -308,12 +307,12 @@ public abstract record Run
             new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
             new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now),
-        // Whatever goes wrong while a run is being stopped, it was stopped.
+        // A failure after a cancel request counts as cancelled.
         (Fail c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
         (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now),
         (RunCommand.ConfirmCancel c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
 
-        _ => Refusal.Conflict("run_fenced", "The run has ended or is being driven under another claim."),
+        _ => Refusal.Conflict("run_fenced", "The run has ended, or another claim drives it."),
     };
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
@@ -325,10 +324,10 @@ public abstract record Run
         (RunResumed r, Suspended s) => s.Before with { Epoch = r.Epoch, Attempt = r.Attempt },
         (RunCancelRequested, Queued q) => q,
         (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
-        (MemoryRetrieval m, Active a) => StepDone(a) with { Memory = m },
+        (MemoryRetrieval m, Active a) => AfterStep(a) with { Memory = m },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
         (ModelRetried r, Active a) => a with { Partial = "", StepAttempt = r.Attempt },
-        (LlmResponse l, Active a) => StepDone(a) with
+        (LlmResponse l, Active a) => AfterStep(a) with
         {
             Partial = "",
             Transcript = a.Transcript.Add(new ConversationEntry.ByModel(a.Partial, [])),
@@ -336,12 +335,12 @@ public abstract record Run
                 a.Usage.Tokens + l.InputTokens + l.OutputTokens, a.Usage.ToolCalls + l.ToolCalls, a.Usage.Rounds + 1,
                 a.Usage.CostMicroUsd + (l.CostMicroUsd ?? 0)),
         },
-        (ToolCall t, Active a) => Asked(a, new(t.Id, t.Name, t.Input)),
+        (ToolCall t, Active a) => WithCall(a, new(t.Id, t.Name, t.Input)),
         (PolicyDecision p, Active a) => a with { Allowed = p.Outcome == PolicyOutcome.Allow },
         (ApprovalRequested r, Active a) => new Suspended(a, new(r.ApprovalId, r.Rule, r.ArgsDigest, r.At, r.ExpiresAt, r.Paths)),
-        (ApprovalDecided d, Suspended { Pending: { } asked } s) => new Suspended(Decided(s.Before, asked, d), null),
-        (ToolResult t, Active a) => ResultOf(a, t),
-        (ToolResult t, Suspended s) => s with { Before = ResultOf(s.Before, t) },
+        (ApprovalDecided d, Suspended { Pending: { } pending } s) => new Suspended(WithDecision(s.Before, pending, d), null),
+        (ToolResult t, Active a) => WithResult(a, t),
+        (ToolResult t, Suspended s) => s with { Before = WithResult(s.Before, t) },
         (AssistantReply r, Active a) => a with { Reply = r.Content },
         (RunCancelRequested, Active a) => a with { CancelRequested = true },
         (RunCancelRequested, Suspended s) => s with { Before = s.Before with { CancelRequested = true } },
@@ -352,11 +351,11 @@ public abstract record Run
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
-    /// <summary>The one thing that the world must do now for this run.</summary>
+    /// <summary>The next step for the driver.</summary>
     public static NextStep Next(Run state, RunLimits limits, DateTimeOffset now) => state switch
     {
         Queued or Suspended { Pending: null } => new NextStep.Begin(),
-        Suspended { Pending: { } asked } => new NextStep.WaitApproval(asked.ApprovalId),
+        Suspended { Pending: { } pending } => new NextStep.WaitApproval(pending.ApprovalId),
         Active { CancelRequested: true } => new NextStep.ConfirmCancel(),
         Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
         Active { Reply: not null } => new NextStep.Finish(),
@@ -372,17 +371,17 @@ public abstract record Run
         _ => throw new System.Diagnostics.UnreachableException(state.GetType().Name),
     };
 
-    static Active StepDone(Active a) => a with { StepsDone = a.StepsDone + 1, StepAttempt = 1 };
+    static Active AfterStep(Active a) => a with { StepsDone = a.StepsDone + 1, StepAttempt = 1 };
 
-    static Active Asked(Active a, RequestedCall call) => a with
+    static Active WithCall(Active a, RequestedCall call) => a with
     {
         Open = a.Open.Add(call),
         Transcript = a.Transcript[^1] is ConversationEntry.ByModel last
             ? a.Transcript.SetItem(a.Transcript.Count - 1, last with { Calls = last.Calls.Add(call) })
-            : throw new System.Diagnostics.UnreachableException("A tool call follows the answer that asked for it."),
+            : throw new System.Diagnostics.UnreachableException("A tool call follows the model's answer."),
     };
 
-    static Active ResultOf(Active a, ToolResult t) => StepDone(a) with
+    static Active WithResult(Active a, ToolResult t) => AfterStep(a) with
     {
         Open = a.Open.RemoveAt(0),
         Allowed = false,
@@ -390,37 +389,37 @@ public abstract record Run
         Transcript = a.Transcript.Add(new ConversationEntry.ByTool(t.Id, t.Name, t.Content, t.IsError)),
     };
 
-    static Active Decided(Active a, AskedApproval asked, ApprovalDecided d)
+    static Active WithDecision(Active a, AskedApproval pending, ApprovalDecided d)
     {
         var approved = d.Outcome == ApprovalOutcome.Approved;
         return a with
         {
             Allowed = approved,
-            Granted = approved ? new(asked.ApprovalId, asked.Rule, asked.ArgsDigest, asked.Paths) : null,
-            Waited = a.Waited + (d.At - asked.At),
+            Granted = approved ? new(pending.ApprovalId, pending.Rule, pending.ArgsDigest, pending.Paths) : null,
+            Waited = a.Waited + (d.At - pending.At),
             Approvals = a.Approvals.Add(new(d.ApprovalId, d.Outcome)),
         };
     }
 
     static Ended EndOf(Active a, string status) => new(a.Request, status, a.Reply, a.Approvals);
 
-    static Decision<RunEvent> Judged(RecordPolicy c, Active a, RequestedCall call)
+    static Decision<RunEvent> RecordVerdict(RecordPolicy c, Active a, RequestedCall call)
     {
-        var judged = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now);
+        var verdict = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now);
         return c.Outcome == PolicyOutcome.Allow
-            ? judged
-            : Decision<RunEvent>.Of(judged, Refused(a, call, $"Refused by policy ({c.Rule}): {c.Reason}", c.Now));
+            ? verdict
+            : Decision<RunEvent>.Of(verdict, RefusedCall(a, call, $"Refused by policy ({c.Rule}): {c.Reason}", c.Now));
     }
 
-    static ToolResult Refused(Active a, RequestedCall call, string why, DateTimeOffset now) =>
-        new(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of(why), IsError: true, now);
+    static ToolResult RefusedCall(Active a, RequestedCall call, string reason, DateTimeOffset now) =>
+        new(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of(reason), IsError: true, now);
 
-    /// <summary>The first decision holds. The same again is silence, another one is refused.</summary>
-    static Decision<RunEvent> Settled(DecideApproval c, Run state)
+    /// <summary>The first decision is final. The same decision again is a no-op; a different one is refused.</summary>
+    static Decision<RunEvent> RecordDecision(DecideApproval c, Run state)
     {
-        if (state is Suspended { Pending: { } asked, Before: var a } && asked.ApprovalId == c.ApprovalId)
+        if (state is Suspended { Pending: { } pending, Before: var a } && pending.ApprovalId == c.ApprovalId)
         {
-            var expired = c.Now >= asked.ExpiresAt;
+            var expired = c.Now >= pending.ExpiresAt;
             return (c.Outcome, expired) switch
             {
                 (ApprovalOutcome.Expired, false) => Decision<RunEvent>.Nothing,
@@ -428,7 +427,7 @@ public abstract record Run
                 (ApprovalOutcome.Approved, _) => new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
                 _ => Decision<RunEvent>.Of(
                     new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
-                    Refused(
+                    RefusedCall(
                         a, a.Open[0],
                         c.Outcome == ApprovalOutcome.Expired ? "Refused: nobody approved this call in time."
                         : string.IsNullOrWhiteSpace(c.Note) ? $"Refused by {c.By}."
@@ -454,15 +453,15 @@ public abstract record Run
     static Decision<RunEvent> CancelSuspended(RunCommand.Cancel c, Suspended s)
     {
         var events = new List<RunEvent> { new RunCancelRequested(c.Now) };
-        if (s.Pending is { } asked)
+        if (s.Pending is { } pending)
         {
-            events.Add(new ApprovalDecided(asked.ApprovalId, ApprovalOutcome.Rejected, "system", "The run was cancelled.", c.Now));
+            events.Add(new ApprovalDecided(pending.ApprovalId, ApprovalOutcome.Rejected, "system", "The run was cancelled.", c.Now));
         }
         events.Add(new RunCancelled(c.Now));
         return Decision<RunEvent>.Of(events);
     }
 
-    static Decision<RunEvent> Answered(RecordAnswer c, Active a)
+    static Decision<RunEvent> SplitAnswer(RecordAnswer c, Active a)
     {
         var events = new List<RunEvent>();
         if (c.Tail.Length > 0)
