@@ -7,9 +7,9 @@ namespace Cowork.Domain;
 
 public abstract record ApiTokenCommand(DateTimeOffset Now)
 {
-    /// <param name="SecretSha256">Hex SHA-256 of the secret part; the secret itself is shown once and never stored.</param>
-    /// <param name="User">The principal that the token acts as.</param>
-    /// <param name="Roles">Of <see cref="ApiToken.Roles"/>.</param>
+    /// <param name="SecretSha256">Hex SHA-256 of the secret, which is shown once and never stored.</param>
+    /// <param name="User">The principal of the token.</param>
+    /// <param name="Roles">A subset of <see cref="ApiToken.Roles"/>.</param>
     public sealed record Issue(string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, DateTimeOffset Now) : ApiTokenCommand(Now);
 
     public sealed record Revoke(DateTimeOffset Now) : ApiTokenCommand(Now);
@@ -25,7 +25,7 @@ public abstract record ApiTokenEvent(DateTimeOffset At) : Event(At)
 /// <summary>A bearer token of the REST API.</summary>
 public abstract record ApiToken
 {
-    /// <summary>contracts/decisions.md, "Who may call".</summary>
+    /// <summary>The roles of contracts/decisions.md, "Who may call".</summary>
     public static ImmutableList<string> Roles { get; } = ["admin", "approver", "member", "auditor"];
 
     public sealed record None : ApiToken;

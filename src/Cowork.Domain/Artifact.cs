@@ -5,21 +5,21 @@ namespace Cowork.Domain;
 
 public abstract record ArtifactCommand(DateTimeOffset Now)
 {
-    /// <summary>A run has written the file.</summary>
-    /// <param name="Path">Relative to the session's folder.</param>
-    /// <param name="Sha256">Hex, of the bytes, which lie in the blob store under it.</param>
+    /// <summary>Records that a run has written the file.</summary>
+    /// <param name="Path">Path relative to the session's folder.</param>
+    /// <param name="Sha256">Hex SHA-256 of the content in the blob store.</param>
     public sealed record Discover(
         string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now) : ArtifactCommand(Now);
 }
 
 public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
 {
-    /// <param name="Version">Of the content at this path in this session, from 1. The same content written by a later run keeps it.</param>
+    /// <param name="Version">Version of the content at this path in this session, from 1. The same content written by a later run keeps the version.</param>
     public sealed record ArtifactDiscovered(
         string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At) : ArtifactEvent(At);
 }
 
-/// <summary>A file that the runs of a session write below its output root: one path, one artifact, as many versions as there were contents in a row.</summary>
+/// <summary>A file that a session's runs write below its output root. Each path is one artifact; each change of its content is a version.</summary>
 public abstract record Artifact
 {
     public sealed record None : Artifact;

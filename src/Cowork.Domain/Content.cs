@@ -5,7 +5,7 @@ using System.Text;
 namespace Cowork.Domain;
 
 /// <summary>
-/// Text that may be personal or bulky (prompts, replies, tool inputs and outputs), in one of three interchangeable forms
+/// Text that may be personal or large (prompts, replies, tool inputs and outputs) in one of three interchangeable forms
 /// (contracts/decisions.md, "Hash chain"). In JSON: a string, <c>{sha256, bytes}</c>, or <c>{enc, subject, ciphertext}</c>.
 /// </summary>
 public abstract record Content
@@ -13,23 +13,23 @@ public abstract record Content
     /// <summary>The text itself, up to <see cref="Limits.InlineBytesMax"/> bytes.</summary>
     public sealed record Inline(string Text) : Content;
 
-    /// <summary>The text lies in the blob store under the SHA-256 (hex, lower case) of its UTF-8 bytes.</summary>
+    /// <summary>The text is in the blob store, by the SHA-256 (lower-case hex) of its UTF-8 bytes.</summary>
     public sealed record Blob(string Sha256, long Bytes) : Content;
 
-    /// <summary>The text is encrypted under the key of a data subject, so that it can be forgotten by forgetting the key.</summary>
+    /// <summary>The text is encrypted with the key of a data subject, so that deleting the key deletes the text.</summary>
     public sealed record Sealed(string Enc, string Subject, string Ciphertext) : Content;
 
-    /// <summary>Short text, known to fit an event.</summary>
+    /// <summary>Short text that fits an event.</summary>
     public static Content Of(string text) => new Inline(text);
 }
 
-/// <summary>Text as PostgreSQL and I-JSON (RFC 7493) can hold it.</summary>
+/// <summary>Text that PostgreSQL and I-JSON (RFC 7493) can store.</summary>
 public static class StorableText
 {
     static readonly SearchValues<char> Suspects = SearchValues.Create(
         [.. Enumerable.Range(0xD800, 0x800).Select(c => (char)c), '\0']);
 
-    /// <summary>True when the text holds no NUL and no lone surrogate.</summary>
+    /// <summary>True: the text has no NUL and no lone surrogate.</summary>
     public static bool IsStorable(ReadOnlySpan<char> text)
     {
         for (var i = text.IndexOfAny(Suspects); i >= 0 && i < text.Length; i++)
@@ -51,8 +51,8 @@ public static class StorableText
     }
 
     /// <summary>
-    /// The text with every NUL and lone surrogate written out as its six-character escape (<c>\u0000</c>): what a model, tool, cell or
-    /// document produces is never a reason to fail an append.
+    /// Replaces each NUL and lone surrogate by its six-character escape (<c>\u0000</c>), because the output of a model, tool, cell or document must never fail
+    /// an append.
     /// </summary>
     public static string Escape(string text)
     {

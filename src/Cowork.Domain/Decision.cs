@@ -1,15 +1,15 @@
 namespace Cowork.Domain;
 
-/// <summary>What happened, as a fact of one stream. The time is the envelope's: it is stored beside the data, not in it.</summary>
+/// <summary>A fact of one stream. Its time is stored beside the data, not in it.</summary>
 public abstract record Event(DateTimeOffset At);
 
-/// <summary>An expected "no". <paramref name="Code"/> is stable snake_case (docs/errors.md), <paramref name="Status"/> the HTTP status that it answers with.</summary>
+/// <summary>An expected refusal. <paramref name="Code"/> is stable snake_case (docs/errors.md), <paramref name="Status"/> the HTTP status of the answer.</summary>
 public sealed record Refusal(string Code, int Status, string Detail)
 {
-    /// <summary>Where in the request the fault lies, as a JSON path, when there is one place.</summary>
+    /// <summary>JSON path of the fault in the request; null: it has no single place.</summary>
     public string? Path { get; init; }
 
-    /// <summary>The id of the thing that stands in the way, when the caller can go and look at it.</summary>
+    /// <summary>Id of the object that causes the conflict; null: none that the caller may read.</summary>
     public string? Existing { get; init; }
 
     public static Refusal Conflict(string code, string detail) => new(code, 409, detail);
@@ -21,7 +21,7 @@ public sealed record Refusal(string Code, int Status, string Detail)
     public static Refusal TooMany(string code, string detail) => new(code, 429, detail);
 }
 
-/// <summary>The outcome of a decision: events to append (none: the command was already done), or a refusal.</summary>
+/// <summary>The outcome of a command: events to append (none: a no-op), or a refusal.</summary>
 public sealed record Decision<TEvent>(IReadOnlyList<TEvent> Events, Refusal? Refused)
     where TEvent : Event
 {
@@ -34,8 +34,8 @@ public sealed record Decision<TEvent>(IReadOnlyList<TEvent> Events, Refusal? Ref
     public static implicit operator Decision<TEvent>(Refusal refused) => new([], refused);
 }
 
-/// <summary>An aggregate: how a command is judged against a state, and how an event changes the state. Both are pure.</summary>
-/// <param name="Name">The first part of its streams' names: <c>run</c> in <c>run-01h…</c>.</param>
+/// <summary>An aggregate: the pure functions that decide a command on a state and that apply an event to a state.</summary>
+/// <param name="Name">Prefix of its streams' names: <c>run</c> in <c>run-01h…</c>.</param>
 public sealed record Aggregate<TCommand, TEvent, TState>(
     string Name,
     TState Initial,

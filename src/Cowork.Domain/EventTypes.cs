@@ -3,9 +3,9 @@ using System.Collections.Frozen;
 namespace Cowork.Domain;
 
 /// <summary>
-/// The names under which events are stored, for ever: renaming a class must not rename history. The name without its version is the
-/// event's type in the feeds. A later version is a new line here and never changes an old one: the record of the old shape keeps its line, with the function
-/// that turns it into the new one. Whoever looks for an event asks for its type (<see cref="Is{TEvent}"/>), which finds every version.
+/// The permanent stored names of events: renaming a class must not rename history. The name without its version is the event's type in the feeds. A new
+/// version is a new line and never changes an old one: the record of the old shape keeps its line, with the function that upcasts it. Code that looks for an
+/// event compares its type (<see cref="Is{TEvent}"/>), which matches every version.
 /// </summary>
 public static class EventTypes
 {
@@ -53,16 +53,16 @@ public static class EventTypes
 
     static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);
 
-    /// <summary>The name under which an event is stored from now on.</summary>
+    /// <summary>The name under which a new event is stored.</summary>
     public static string NameOf(Event e) => Newest[e.GetType()];
 
-    /// <summary>Every name under which events lie in logs that are read as this type.</summary>
+    /// <summary>All stored names of events that are read as this type.</summary>
     public static IEnumerable<string> NamesOf(Type type) => ByName.Values.Where(known => known.Type == type).Select(known => known.Name);
 
-    /// <summary>The type as which a stored event is read; null: a newer version wrote it.</summary>
+    /// <summary>The type of a stored event after upcasting; null: this version does not know the name.</summary>
     public static Type? TypeOf(string storedName) => ByName.GetValueOrDefault(storedName)?.Type;
 
-    /// <summary>The stored event is read as this type, whatever version it was stored in.</summary>
+    /// <summary>The stored event, of any version, is read as this type.</summary>
     public static bool Is<TEvent>(string storedName)
         where TEvent : Event => TypeOf(storedName) == typeof(TEvent);
 
@@ -73,11 +73,11 @@ public static class EventTypes
         where TEvent : Event => new(name, typeof(TEvent), typeof(TEvent));
 }
 
-/// <summary>What a stored name stands for.</summary>
+/// <summary>A stored name with its types.</summary>
 /// <param name="Name">Snake case with a version: <c>run_created.v1</c>.</param>
 /// <param name="Shape">The record whose JSON is stored under the name.</param>
-/// <param name="Type">The event as which it is read: the shape itself, or the one that took its place.</param>
-/// <param name="Upcast">From the shape to the type; null: they are the same.</param>
+/// <param name="Type">The event's type after upcasting: the shape itself, or its successor.</param>
+/// <param name="Upcast">Converts the shape to the type; null: they are the same.</param>
 public sealed record EventType(string Name, Type Shape, Type Type, Func<Event, Event>? Upcast = null)
 {
     /// <summary>The name without its version.</summary>

@@ -5,11 +5,11 @@ namespace Cowork.Domain;
 
 public abstract record IdempotencyKeyCommand(DateTimeOffset Now)
 {
-    /// <param name="Scope">What the key is unique within, in words: the session, or principal, method and path.</param>
-    /// <param name="RequestSha256">Of what the client asked for; the same key with another digest is refused.</param>
-    /// <param name="RunId">The run that the request starts, when it starts one: a repeat then answers with its present state.</param>
+    /// <param name="Scope">The scope in which the key is unique: the session, or principal, method and path.</param>
+    /// <param name="RequestSha256">Digest of the request; the same key with another digest is refused.</param>
+    /// <param name="RunId">The run that the request starts; a repeat answers with its present state. Null: it starts none.</param>
     /// <param name="Answer">The answer as given, when it is to be given again.</param>
-    /// <param name="Kept">How long the key holds; after that it may be claimed anew. Null: for ever.</param>
+    /// <param name="Kept">Time after which the key is free again; null: never.</param>
     public sealed record Claim(
         string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, TimeSpan? Kept, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
 }
@@ -23,7 +23,7 @@ public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
 /// <param name="Body">The JSON body as sent; null when it held a secret that is shown once.</param>
 public sealed record StoredAnswer(int Status, string? Location, Content? Body);
 
-/// <summary>A key that a client chose for a request, so that sending it again does nothing again. The claim commits with the effect.</summary>
+/// <summary>A key that a client chose for a request, so that a repeat has no second effect. The claim and the effect are one commit.</summary>
 public abstract record IdempotencyKey
 {
     public sealed record Free : IdempotencyKey;
@@ -32,7 +32,7 @@ public abstract record IdempotencyKey
 
     public static Aggregate<IdempotencyKeyCommand, IdempotencyKeyEvent, IdempotencyKey> Aggregate { get; } = new("key", new Free(), Decide, Evolve);
 
-    /// <summary>The part of the stream's name that stands for scope and key, which may be long and hold any character.</summary>
+    /// <summary>Key of the stream: a digest, because scope and key may be long and contain any character.</summary>
     public static string StreamKey(string scope, string key) => Ids.KeyOf($"{scope}\n{key}");
 
     public static Decision<IdempotencyKeyEvent> Decide(IdempotencyKeyCommand command, IdempotencyKey state) => (command, state) switch

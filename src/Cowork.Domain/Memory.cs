@@ -5,11 +5,11 @@ namespace Cowork.Domain;
 
 public abstract record MemoryCommand(DateTimeOffset Now)
 {
-    /// <summary>Writes the memory, or writes it anew.</summary>
+    /// <summary>Creates or replaces the memory.</summary>
     /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
     /// <param name="RunId">The run that it came from.</param>
-    /// <param name="Event">The event of that run that it follows from.</param>
-    /// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+    /// <param name="Event">The event of that run that it was derived from.</param>
+    /// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
     public sealed record Write(
         string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset Now, EventRef? Event = null, ModelNotes? Notes = null)
         : MemoryCommand(Now);
@@ -17,23 +17,23 @@ public abstract record MemoryCommand(DateTimeOffset Now)
 
 public abstract record MemoryEvent(DateTimeOffset At) : Event(At)
 {
-    /// <param name="Event">The event of the run that it follows from.</param>
-    /// <param name="Notes">What asking a model for it came to; null: no model was asked.</param>
+    /// <param name="Event">The event of the run that it was derived from.</param>
+    /// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
     public sealed record MemoryWritten(
         string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset At, EventRef? Event = null, ModelNotes? Notes = null)
         : MemoryEvent(At);
 }
 
-/// <summary>An event of the log, by its place in its stream.</summary>
+/// <summary>A reference to an event by its stream and version.</summary>
 public sealed record EventRef(string StreamId, long Version);
 
-/// <summary>What asking a run's model for notes came to.</summary>
-/// <param name="RequestSha256">Digest of the request's canonical form; the request itself follows from the run's events.</param>
-/// <param name="CostMicroUsd">Millionths of a US dollar; null when the model has no price.</param>
-/// <param name="Failure">Why the note is extracted by rule instead; null: it is the model's own.</param>
+/// <summary>The result of asking a run's model for notes.</summary>
+/// <param name="RequestSha256">Digest of the canonical request; the request itself follows from the run's events.</param>
+/// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
+/// <param name="Failure">Why a rule extracted the note instead; null: the model wrote it.</param>
 public sealed record ModelNotes(string Model, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, RunError? Failure = null);
 
-/// <summary>Something to remember across runs: what a session was about, what was learned, or what the agent was told to keep.</summary>
+/// <summary>A memory across runs: a session summary, a learning, or a fact that the agent was told to remember.</summary>
 public abstract record Memory
 {
     public sealed record None : Memory;

@@ -5,20 +5,20 @@ using static Cowork.Domain.SessionEvent;
 
 namespace Cowork.Domain;
 
-/// <summary>Commands to a session. A session is also a conversation and a desktop session: one thing under three contracts.</summary>
+/// <summary>Commands to a session, which contract B calls a conversation and contract C a desktop session.</summary>
 public abstract record SessionCommand(DateTimeOffset Now)
 {
-    /// <param name="SessionId">The id as A shows it: <c>sess_ULID</c>, or the client's own.</param>
+    /// <param name="SessionId">The id in contract A: <c>sess_ULID</c>, or the client's own.</param>
     /// <param name="WorkspacePath">Absolute path of the session's folder.</param>
-    /// <param name="Metadata">The client's own JSON object, as text, so that it comes back as it came.</param>
-    /// <param name="AuthContext">A JSON object as text, for policy; never echoed.</param>
+    /// <param name="Metadata">The client's JSON object as text, so that it returns unchanged.</param>
+    /// <param name="AuthContext">A JSON object as text for policies; no answer shows it.</param>
     public sealed record Create(string SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now) : SessionCommand(Now);
 
-    /// <summary>Puts a run at the end of the session's queue.</summary>
-    /// <param name="WaitingMax">Runs that may wait behind the first.</param>
+    /// <summary>Adds a run to the end of the session's queue.</summary>
+    /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
     public sealed record Enqueue(string RunId, int WaitingMax, DateTimeOffset Now) : SessionCommand(Now);
 
-    /// <summary>Takes an ended run out of the session's queue, wherever it stands.</summary>
+    /// <summary>Removes an ended run from the session's queue, at any position.</summary>
     public sealed record Dequeue(string RunId, DateTimeOffset Now) : SessionCommand(Now);
 
     public sealed record Delete(DateTimeOffset Now) : SessionCommand(Now);
@@ -28,7 +28,7 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
 {
     public sealed record SessionCreated(string SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At) : SessionEvent(At);
 
-    /// <summary>The run waits for its turn in the session; <paramref name="Ahead"/> runs are before it, 0: it may start.</summary>
+    /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start.</summary>
     public sealed record RunQueued(string RunId, int Ahead, DateTimeOffset At) : SessionEvent(At);
 
     /// <summary>The run has ended and the next one, if any, may start.</summary>
@@ -37,15 +37,15 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
 }
 
-/// <summary>One conversation with an agent over one workspace. Its runs go one at a time, in the order of their turns.</summary>
+/// <summary>A conversation with an agent on one workspace. Its runs execute one at a time in the order of their turns.</summary>
 public abstract record Session
 {
     public sealed record None : Session;
 
-    /// <param name="Queue">Ids of the runs that have not ended; the first one may run.</param>
+    /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
     public sealed record Open(string SessionId, string WorkspacePath, string? AuthContext, ImmutableList<string> Queue) : Session;
 
-    /// <summary>Its live runs are being cancelled; what happened stays in the log.</summary>
+    /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
     public sealed record Deleted(ImmutableList<string> Queue) : Session;
 
     public static Aggregate<SessionCommand, SessionEvent, Session> Aggregate { get; } = new("session", new None(), Decide, Evolve);
@@ -78,7 +78,7 @@ public abstract record Session
     {
         < 0 => Decision<SessionEvent>.Nothing,
         0 => new RunDequeued(c.RunId, queue.Count > 1 ? queue[1] : null, c.Now),
-        // A run cancelled while it waited: nobody's turn has come.
+        // The run was cancelled while it waited: no other run may start because of it.
         _ => new RunDequeued(c.RunId, null, c.Now),
     };
 }

@@ -5,12 +5,12 @@ using static Cowork.Domain.SkillEvent;
 
 namespace Cowork.Domain;
 
-/// <summary>Commands to a skill: A's prompt template, B's instructions and tools, one thing under both contracts.</summary>
+/// <summary>Commands to a skill, which has a prompt template in contract A and instructions and tools in contract B.</summary>
 public abstract record SkillCommand(DateTimeOffset Now)
 {
     public sealed record Create(string SkillId, SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
 
-    /// <param name="Definition">The whole of the new version, also what stays as it was.</param>
+    /// <param name="Definition">The complete new version, including unchanged members.</param>
     public sealed record AddVersion(SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
 
     public sealed record Delete(DateTimeOffset Now) : SkillCommand(Now);
@@ -18,7 +18,7 @@ public abstract record SkillCommand(DateTimeOffset Now)
 
 public abstract record SkillEvent(DateTimeOffset At) : Event(At)
 {
-    /// <summary>The skill with its version 1.</summary>
+    /// <summary>The skill was created with version 1.</summary>
     public sealed record SkillCreated(string SkillId, SkillDefinition Definition, DateTimeOffset At) : SkillEvent(At);
 
     public sealed record SkillVersionAdded(int Version, SkillDefinition Definition, DateTimeOffset At) : SkillEvent(At);
@@ -26,25 +26,26 @@ public abstract record SkillEvent(DateTimeOffset At) : Event(At)
     public sealed record SkillDeleted(DateTimeOffset At) : SkillEvent(At);
 }
 
-/// <summary>What a version of a skill says. Either of template and instructions may be null, and both.</summary>
-/// <param name="Name">As <see cref="Skill.IsName"/> has it.</param>
-/// <param name="Metadata">The client's own JSON object, as text, so that it comes back as it came.</param>
-/// <param name="PromptTemplate">A's: becomes a turn's message. Text that <see cref="SkillTemplate.Parse"/> takes.</param>
+/// <summary>The content of a skill's version. Template and instructions may both be null.</summary>
+/// <param name="Name">A name that <see cref="Skill.IsName"/> accepts.</param>
+/// <param name="Metadata">The client's JSON object as text, so that it returns unchanged.</param>
+/// <param name="PromptTemplate">Contract A: the template of a turn's message, in the syntax of <see cref="SkillTemplate.Parse"/>.</param>
 /// <param name="RequiredParams">The template's parameters, sorted; empty without a template.</param>
-/// <param name="Instructions">B's: put before the model while the skill is active.</param>
-/// <param name="Tools">B's: the only tools of a run while the skill is active; empty: all.</param>
+/// <param name="Instructions">Contract B: part of the prompt while the skill is active.</param>
+/// <param name="Tools">Contract B: the only tools of a run while the skill is active; empty: all tools.</param>
 public sealed record SkillDefinition(
     string Name, string Description, string Metadata, Content? PromptTemplate, ImmutableList<string> RequiredParams, Content? Instructions, ImmutableList<string> Tools);
 
-/// <param name="Version">From 1.</param>
+/// <summary>A version of a skill.</summary>
+/// <param name="Version">Number, from 1.</param>
 public sealed record SkillVersion(int Version, SkillDefinition Definition, DateTimeOffset At);
 
-/// <summary>A reusable prompt: versions that never change, of which a run names the one that it used.</summary>
+/// <summary>A reusable prompt with immutable versions. Each run records the version that it used.</summary>
 public abstract record Skill
 {
     public sealed record None : Skill;
 
-    /// <param name="Versions">All of them, version 1 first.</param>
+    /// <param name="Versions">All versions, version 1 first.</param>
     public sealed record Live(string SkillId, ImmutableList<SkillVersion> Versions) : Skill
     {
         public SkillVersion Latest => Versions[^1];
@@ -77,8 +78,8 @@ public abstract record Skill
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
-    /// <summary>The version that is to be run by its template, or why there is none.</summary>
-    /// <param name="number">Null: the latest.</param>
+    /// <summary>The version to run by its template, or why it cannot run.</summary>
+    /// <param name="number">Null: the latest version.</param>
     public static (SkillVersion? Version, Refusal? Refused) ToRun(Skill state, int? number) => state switch
     {
         Live s when (number is { } n ? s.Versions.Find(v => v.Version == n) : s.Latest) is { } version => version.Definition.PromptTemplate is not null

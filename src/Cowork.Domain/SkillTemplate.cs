@@ -4,8 +4,8 @@ using System.Text;
 namespace Cowork.Domain;
 
 /// <summary>
-/// A prompt with places for parameters: <c>{name}</c> is replaced, <c>{{</c> and <c>}}</c> stand for braces, and nothing else may stand in braces.
-/// What is put in is never looked at again, so a value may hold braces.
+/// A prompt template: <c>{name}</c> is a parameter, <c>{{</c> and <c>}}</c> are literal braces, and other braces are faults. Values are inserted without
+/// interpretation, so a value may contain braces.
 /// </summary>
 public sealed class SkillTemplate
 {
@@ -17,10 +17,10 @@ public sealed class SkillTemplate
         RequiredParams = [.. parts.Where(p => p.IsParam).Select(p => p.Text).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal)];
     }
 
-    /// <summary>Names of the parameters, sorted, each once.</summary>
+    /// <summary>Distinct parameter names, sorted.</summary>
     public ImmutableList<string> RequiredParams { get; }
 
-    /// <summary>The template that a text is, or what is wrong with it, in words.</summary>
+    /// <summary>Answers the template, or a sentence that says what is wrong.</summary>
     public static (SkillTemplate? Template, string? Fault) Parse(string text)
     {
         var parts = ImmutableList.CreateBuilder<Part>();
@@ -68,7 +68,7 @@ public sealed class SkillTemplate
         return (new(parts.ToImmutable()), null);
     }
 
-    /// <summary>The prompt with its parameters put in. Parameters that it does not have are ignored.</summary>
+    /// <summary>The prompt with the parameters filled in. Unknown parameters are ignored.</summary>
     public (string? Prompt, Refusal? Refused) Render(IReadOnlyDictionary<string, string> values)
     {
         if (RequiredParams.Where(name => !values.ContainsKey(name)).ToList() is { Count: > 0 } missing)

@@ -5,8 +5,8 @@ namespace Cowork.Domain;
 
 public abstract record UniqueNameCommand(DateTimeOffset Now)
 {
-    /// <param name="Kind">Of what the name is unique among: <c>skill</c>.</param>
-    /// <param name="Owner">Id of the thing that is to have it.</param>
+    /// <param name="Kind">The kind of object in which the name is unique: <c>skill</c>.</param>
+    /// <param name="Owner">Id of the object that claims the name.</param>
     public sealed record Claim(string Kind, string Name, string Owner, DateTimeOffset Now) : UniqueNameCommand(Now);
 
     public sealed record Release(string Owner, DateTimeOffset Now) : UniqueNameCommand(Now);
@@ -19,7 +19,7 @@ public abstract record UniqueNameEvent(DateTimeOffset At) : Event(At)
     public sealed record NameReleased(string Owner, DateTimeOffset At) : UniqueNameEvent(At);
 }
 
-/// <summary>A name that at most one thing of a kind has at a time. It is claimed in the commit that makes the thing, and free again when that is gone.</summary>
+/// <summary>A name that at most one object of a kind has. The commit that creates the object claims it, and deletion frees it.</summary>
 public abstract record UniqueName
 {
     public sealed record Free : UniqueName;
@@ -28,7 +28,7 @@ public abstract record UniqueName
 
     public static Aggregate<UniqueNameCommand, UniqueNameEvent, UniqueName> Aggregate { get; } = new("name", new Free(), Decide, Evolve);
 
-    /// <summary>The part of the stream's name that stands for kind and name.</summary>
+    /// <summary>Key of the stream: a digest of kind and name.</summary>
     public static string StreamKey(string kind, string name) => Ids.KeyOf($"{kind}\n{name}");
 
     public static Decision<UniqueNameEvent> Decide(UniqueNameCommand command, UniqueName state) => (command, state) switch
