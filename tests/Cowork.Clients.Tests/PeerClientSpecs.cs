@@ -6,7 +6,7 @@ namespace Cowork.Clients.Tests;
 /// A client that was written against contract A before there was this host: it reads these documents by these names, in these types, and nothing else. What
 /// stands here may be added to and never changed.
 /// </summary>
-public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class PeerClientSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
     const string Turn = "run_id:string status:string reply:string? error:object? pending_approval_ids:[string] total_tokens:int tool_calls:int reused:bool";
     const string Listed = "run_id:string session_id:string status:string reply:string? error:object? pending_approval_ids:[string] total_tokens:int tool_calls:int created_at:time";
@@ -22,7 +22,7 @@ public sealed class PeerClientSpecs(LocalHost local) : IClassFixture<LocalHost>
 
     static readonly string[] Final = ["completed", "approval_required", "cancelled", "failed"];
 
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     /// <summary>Reads a document as the client does.</summary>
     static JsonElement Read(JsonElement document, string shape)

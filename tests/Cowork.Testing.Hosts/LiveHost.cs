@@ -16,16 +16,20 @@ public sealed class LiveHost : IAsyncDisposable
     readonly CoworkHost host;
     readonly string data;
 
-    LiveHost(CoworkHost host, string data)
+    LiveHost(CoworkHost host, string data, string database)
     {
         this.host = host;
         this.data = data;
+        Database = database;
         Http = Client();
     }
 
     public string Url => host.Url;
 
     public string Data => data;
+
+    /// <summary>Connection string of its database.</summary>
+    public string Database { get; }
 
     public IServiceProvider Services => host.Services;
 
@@ -45,7 +49,8 @@ public sealed class LiveHost : IAsyncDisposable
         var settings = new HostSettings { Port = 0, Data = data, Database = await TestPostgres.NewDatabase() };
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
-        var live = new LiveHost(CoworkHost.Start(builder, await prepare(settings)), data);
+        var prepared = await prepare(settings);
+        var live = new LiveHost(CoworkHost.Start(builder, prepared), data, prepared.Database!);
         await live.host.FirstReady;
         return live;
     }

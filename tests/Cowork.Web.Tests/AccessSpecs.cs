@@ -1,12 +1,19 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 
 namespace Cowork.Web.Tests;
 
+/// <summary>A host of its own settings: tokens are asked for, decisions need a second person, and pages of another origin are let in.</summary>
 public sealed class TokenHost : IAsyncLifetime
 {
     public LiveHost Host { get; private set; } = null!;
 
-    public async ValueTask InitializeAsync() => Host = await LiveHost.Start(settings => settings with { TokenMode = true, CorsOrigins = ["https://app.example"] });
+    public async ValueTask InitializeAsync() => Host = await LiveHost.Start(settings => settings with
+    {
+        TokenMode = true,
+        Approvals = new() { FourEyes = true },
+        CorsOrigins = ["https://app.example"],
+    });
 
     public ValueTask DisposeAsync() => Host.DisposeAsync();
 }
@@ -105,6 +112,28 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
         (await admin.Post("/tokens", """{"name":"x","org_id":"one"}""")).Is(201);
     }
 
+    [Fact]
+    public async Task Deciding_needs_the_role_and_with_four_eyes_another_person_and_is_the_tenants_own()
+    {
+        const string Message = "/tool write_file {\"path\":\"report.md\",\"content\":\"hello\"}\n/say done";
+        using var ann = host.Client(await host.Token("deciding", "member", "approver"));
+        using var viewer = host.Client(await host.Token("deciding", "member"));
+        using var other = host.Client(await host.Token("not-deciding", "approver"));
+        using var admin = host.Client(host.AdminToken);
+        var bobs = await admin.Send(HttpMethod.Post, "/tokens", JsonSerializer.Serialize(new { name = "b", user = "bob", roles = (string[])["approver"], org_id = "deciding" }));
+        using var bob = host.Client(bobs.Is(201)["token"]);
+        var turn = (await ann.Turn(await ann.NewSession(), Message)).Is(200);
+        var path = $"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}";
+        const string Yes = """{"approved":true}""";
+        (await viewer.Post($"{path}/decision", Yes)).IsProblem(403, "role_missing");
+        (await other.Get(path)).IsProblem(404);
+        (await other.Post($"{path}/decision", Yes)).IsProblem(404);
+        Assert.Empty((await other.Get("/approvals?status=all")).Is(200).Json.GetProperty("approvals").EnumerateArray());
+        (await ann.Post($"{path}/decision", Yes)).IsProblem(403, "four_eyes");
+        Assert.Equal("user:bob", (await bob.Post($"{path}/decision", Yes)).Is(200)["decided_by"]);
+        await ann.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
+    }
+
     /// <summary>Every route of /openapi.json with another tenant's ids, by every verb that the route has.</summary>
     [Fact]
     public async Task Tenants_never_see_each_other()
@@ -173,9 +202,10 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
 }
 
 /// <summary>Local mode: the local user needs no token, and other people's web pages get nowhere.</summary>
-public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class LocalModeSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    /// <summary>Without a token: the local user of the default tenant.</summary>
+    readonly HttpClient http = tenant.Host.Http;
 
     [Theory]
     [InlineData("localhost", 200)]
@@ -201,7 +231,7 @@ public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
     [InlineData("same", 201)]
     public async Task A_foreign_origin_is_refused(string origin, int status)
     {
-        var got = await http.Post("/sessions", "{}", ("Origin", origin == "same" ? local.Host.Url : origin));
+        var got = await http.Post("/sessions", "{}", ("Origin", origin == "same" ? tenant.Host.Url : origin));
         _ = status == 403 ? got.IsProblem(403, "foreign_origin") : got.Is(status);
     }
 
@@ -209,16 +239,17 @@ public sealed class LocalModeSpecs(LocalHost local) : IClassFixture<LocalHost>
     public async Task A_bearer_that_is_given_must_be_valid()
     {
         (await http.Get("/sessions", ("Authorization", "Bearer nonsense"))).IsProblem(401);
-        using var admin = local.Host.Client(local.Host.AdminToken);
+        using var admin = tenant.Host.Client(tenant.Host.AdminToken);
         (await admin.Get("/sessions")).Is(200);
-        Assert.Equal("user:local", (await http.Get($"/sessions/{await http.NewSession()}"))["created_by"]);
+        var made = (await http.Get($"/sessions/{await http.NewSession()}")).Is(200);
+        Assert.Equal(("user:local", Path.Combine(tenant.Host.Data, "workspaces", made["session_id"])), (made["created_by"], made["workspace_path"]));
         Assert.Equal("user:admin", (await http.Get($"/sessions/{await admin.NewSession()}"))["created_by"]);
     }
 
     [Fact]
     public void The_admin_token_is_for_its_owner_only()
     {
-        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(local.Host.Data, "admin-token")));
-        Assert.Equal(default, File.GetUnixFileMode(local.Host.Data) & (UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite));
+        Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Path.Combine(tenant.Host.Data, "admin-token")));
+        Assert.Equal(default, File.GetUnixFileMode(tenant.Host.Data) & (UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.GroupRead | UnixFileMode.GroupWrite));
     }
 }

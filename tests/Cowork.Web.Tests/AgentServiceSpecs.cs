@@ -3,9 +3,9 @@ using System.Text.Json;
 namespace Cowork.Web.Tests;
 
 /// <summary>Sessions, turns and runs on a host in local mode: what works.</summary>
-public sealed class AgentServiceSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     [Fact]
     public async Task A_session_is_created_with_nothing_but_a_post()
@@ -15,7 +15,7 @@ public sealed class AgentServiceSpecs(LocalHost local) : IClassFixture<LocalHost
         Assert.Equal($"/sessions/{made["session_id"]}", made.Headers.Location!.ToString());
         Assert.Equal("{}", made["metadata"]);
         Assert.True(Directory.Exists(made["workspace_path"]));
-        Assert.EndsWith($"/workspaces/{made["session_id"]}", made["workspace_path"]);
+        Assert.Equal(tenant.WorkspaceOf(made["session_id"]), made["workspace_path"]);
     }
 
     [Fact]

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 using Cowork.Application.Models;
 using Cowork.Testing;
 
@@ -8,11 +6,11 @@ using Microsoft.Extensions.Configuration;
 namespace Cowork.Web.Tests;
 
 /// <summary>Approvals over HTTP: what waits, who may decide, and that the run goes on, here or on another host.</summary>
-public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class ApprovalSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
     const string Message = "/tool write_file {\"path\":\"report.md\",\"content\":\"hello\"}\n/say done";
 
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     [Fact]
     public async Task A_waiting_turn_answers_when_a_person_is_needed_and_the_decision_lets_it_go_on()
@@ -62,7 +60,7 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
             await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
             var decided = Assert.Single(await http.Events(session), e => e.GetProperty("type").GetString() == "approval_decided");
             Assert.Equal(approved ? "approved" : "rejected", decided.GetProperty("payload").GetProperty("outcome").GetString());
-            Assert.Equal(approved, File.Exists(Path.Combine(local.Host.Data, "workspaces", session, "report.md")));
+            Assert.Equal(approved, File.Exists(Path.Combine(tenant.WorkspaceOf(session), "report.md")));
         }));
     }
 
@@ -156,28 +154,6 @@ public sealed class ApprovalSpecs(LocalHost local) : IClassFixture<LocalHost>
     [InlineData("""{"approved":true,"note":5}""", "$.note")]
     public async Task A_decision_says_yes_or_no(string body, string path) =>
         Assert.True((await http.Post("/approvals/appr_01kdvkjr000000000000000005/decision", body)).IsProblem(422).Json.GetProperty("errors").TryGetProperty(path, out _));
-
-    [Fact]
-    public async Task Deciding_needs_the_role_and_with_four_eyes_another_person_and_is_the_tenants_own()
-    {
-        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true, Approvals = new() { FourEyes = true } });
-        using var ann = host.Client(await host.Token("acme", "member", "approver"));
-        using var viewer = host.Client(await host.Token("acme", "member"));
-        using var other = host.Client(await host.Token("globex", "approver"));
-        using var admin = host.Client(host.AdminToken);
-        var bobs = await admin.Send(HttpMethod.Post, "/tokens", JsonSerializer.Serialize(new { name = "b", user = "bob", roles = (string[])["approver"], org_id = "acme" }));
-        using var bob = host.Client(bobs.Is(201)["token"]);
-        var turn = (await ann.Turn(await ann.NewSession(), Message)).Is(200);
-        var path = $"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}";
-        const string Yes = """{"approved":true}""";
-        (await viewer.Post($"{path}/decision", Yes)).IsProblem(403, "role_missing");
-        (await other.Get(path)).IsProblem(404);
-        (await other.Post($"{path}/decision", Yes)).IsProblem(404);
-        Assert.Empty((await other.Get("/approvals?status=all")).Is(200).Json.GetProperty("approvals").EnumerateArray());
-        (await ann.Post($"{path}/decision", Yes)).IsProblem(403, "four_eyes");
-        Assert.Equal("user:bob", (await bob.Post($"{path}/decision", Yes)).Is(200)["decided_by"]);
-        await ann.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
-    }
 
     [Fact]
     public async Task An_approval_expires_into_a_reject_by_the_system()

@@ -8,9 +8,9 @@ using Cowork.Testing;
 namespace Cowork.Web.Tests;
 
 /// <summary>Artifacts over HTTP: each session's own, with every version's digest and bytes.</summary>
-public sealed class ArtifactSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class ArtifactSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     static string Sha(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
@@ -105,7 +105,7 @@ public sealed class ArtifactSpecs(LocalHost local) : IClassFixture<LocalHost>
         var (_, made) = await Made(session, "r.md", "x");
         var of = $"/artifacts/{Text(made, "artifact_id")}";
         string[] paths = [of, $"{of}/versions", $"{of}/versions/1/content"];
-        using var other = local.Host.Client(await local.Host.Token("other-artifacts", "admin"));
+        using var other = await tenant.Stranger("admin");
         foreach (var path in paths)
         {
             (await other.Get(path)).IsProblem(404, "not_found");

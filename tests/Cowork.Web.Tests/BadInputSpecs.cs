@@ -5,9 +5,9 @@ using System.Text.Json.Nodes;
 namespace Cowork.Web.Tests;
 
 /// <summary>No input gives a 5xx, and every refusal is a problem with a stable code.</summary>
-public sealed class BadInputSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     static readonly string Long = new('x', 129);
 
@@ -319,7 +319,7 @@ public sealed class BadInputSpecs(LocalHost local) : IClassFixture<LocalHost>
     [Fact]
     public async Task What_is_no_http_is_answered_and_the_host_lives_on()
     {
-        var url = new Uri(local.Host.Url);
+        var url = new Uri(tenant.Host.Url);
         string[] all =
         [
             "GET /\0 HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\nHost: x\r\n\r\n", "POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",

@@ -3,9 +3,9 @@ using System.Text.Json;
 namespace Cowork.Web.Tests;
 
 /// <summary>The same request twice does its work once: by the header on every POST, by the body's key on a turn.</summary>
-public sealed class IdempotencySpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     static (string, string) Key(string key) => ("Idempotency-Key", key);
 
@@ -53,7 +53,7 @@ public sealed class IdempotencySpecs(LocalHost local) : IClassFixture<LocalHost>
         var first = (await http.Post($"/sessions/{one}/turn", Body, Key("scoped"))).Is(200);
         var elsewhere = (await http.Post($"/sessions/{two}/turn", Body, Key("scoped"))).Is(200);
         Assert.NotEqual(first["run_id"], elsewhere["run_id"]);
-        using var other = local.Host.Client(await local.Host.Token("default", "member"));
+        using var other = await tenant.Client("member");
         var otherCaller = (await other.Post($"/sessions/{one}/turn", Body, Key("scoped"))).Is(200);
         Assert.NotEqual(first["run_id"], otherCaller["run_id"]);
     }
@@ -88,7 +88,7 @@ public sealed class IdempotencySpecs(LocalHost local) : IClassFixture<LocalHost>
         using var request = new HttpRequestMessage(HttpMethod.Post, "/sessions");
         request.Headers.TryAddWithoutValidation("Idempotency-Key", key == "256" ? new string('k', 256) : key);
         var utf8 = new SocketsHttpHandler { UseProxy = false, RequestHeaderEncodingSelector = (_, _) => System.Text.Encoding.UTF8 };
-        using var raw = new HttpClient(utf8) { BaseAddress = http.BaseAddress };
+        using var raw = new HttpClient(utf8) { BaseAddress = http.BaseAddress, DefaultRequestHeaders = { Authorization = http.DefaultRequestHeaders.Authorization } };
         using var answer = await raw.SendAsync(request);
         Assert.Equal(422, (int)answer.StatusCode);
         (await http.Post("/sessions", "{}", Key(new string('k', 255)))).Is(201);

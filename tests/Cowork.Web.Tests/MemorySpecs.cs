@@ -8,9 +8,9 @@ using Microsoft.Extensions.Configuration;
 namespace Cowork.Web.Tests;
 
 /// <summary>What is kept across runs can be looked up by the id that retrieval names, down to the event that it came from.</summary>
-public sealed class MemorySpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class MemorySpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     static string Text(JsonElement of, string member) => of.GetProperty(member).ToString();
 
@@ -53,7 +53,7 @@ public sealed class MemorySpecs(LocalHost local) : IClassFixture<LocalHost>
         var session = await http.NewSession();
         (await http.Turn(session, "/say hello")).Is(200);
         var id = Text((await http.Get($"/sessions/{session}/memories")).Is(200).Json.GetProperty("memories")[0], "memory_id");
-        using var other = local.Host.Client(await local.Host.Token("other-memories", "member"));
+        using var other = await tenant.Stranger("member");
         (await other.Get($"/memories/{id}")).IsProblem(404, "not_found");
         (await other.Get($"/sessions/{session}/memories")).IsProblem(404, "not_found");
         (await http.Get("/memories/mem_01k9nobody0000000000000000")).IsProblem(404, "not_found");

@@ -2,32 +2,24 @@ using System.Text.Json;
 
 using Cowork.Application.Storage;
 using Cowork.Projections;
-using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Web.Tests;
 
 /// <summary><c>GET /metrics</c> of a real host on PostgreSQL: exact figures, whatever hosts did; and the projection under it.</summary>
-public sealed class MetricsSpecs : IAsyncLifetime
+public sealed class MetricsSpecs(TestTenant first) : IClassFixture<TestTenant>, IAsyncLifetime
 {
     const string OpenMetrics = "application/openmetrics-text";
 
-    readonly string data = TestPostgres.NewDirectory();
-    LiveHost host = null!;
+    /// <summary>Of one spec: figures are a tenant's.</summary>
+    TestTenant tenant = null!;
 
-    HttpClient Http => host.Http;
+    HttpClient Http => tenant.Http;
 
-    public async ValueTask InitializeAsync() => host = await LiveHost.Start();
+    public async ValueTask InitializeAsync() => tenant = await first.Another();
 
-    public async ValueTask DisposeAsync()
-    {
-        await host.DisposeAsync();
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
+    public ValueTask DisposeAsync() => tenant.DisposeAsync();
 
     [Fact]
     public async Task Before_the_first_run_there_are_no_figures_and_no_fault()
@@ -114,17 +106,17 @@ public sealed class MetricsSpecs : IAsyncLifetime
         Assert.Equal(("bytes", "seconds"), (text.Units["process_resident_memory_bytes"], text.Units["cowork_run_queue_seconds"]));
         Assert.Equal(("counter", "histogram"), (text.Types["cowork_runs_ended"], text.Types["cowork_run_queue_seconds"]));
 
-        using var member = host.Client(await host.Token("acme", "member"));
+        using var member = await tenant.Stranger("member");
         var theirs = (await member.Get("/metrics")).Is(200);
         Assert.Equal((0, JsonValueKind.Null), (theirs.Json.GetProperty("run_count").GetInt64(), theirs.Json.GetProperty("host").ValueKind));
         var told = ExpositionText.Read((await member.Get("/metrics", ("Accept", "text/plain"))).Is(200).Text, false);
         Assert.Equal(0, told.Values["cowork_runs_created_total"]);
         Assert.DoesNotContain(told.Types.Keys, name => name.StartsWith("process_", StringComparison.Ordinal) || name.Contains("log_head", StringComparison.Ordinal));
         (await member.Get("/projections")).IsProblem(403, "role_missing");
-        using var auditor = host.Client(await host.Token("acme", "auditor"));
+        using var auditor = await tenant.Stranger("auditor");
         Assert.Equal(JsonValueKind.Object, (await auditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
         (await auditor.Get("/projections")).Is(200);
-        using var nobody = host.Client("cowork_nonsense");
+        using var nobody = tenant.Host.Client("cowork_nonsense");
         (await nobody.Get("/metrics")).IsProblem(401);
     }
 
@@ -198,7 +190,7 @@ public sealed class MetricsSpecs : IAsyncLifetime
 
     async Task Whole()
     {
-        var rows = host.Services.GetRequiredService<IRows>();
+        var rows = tenant.Host.Services.GetRequiredService<IRows>();
         foreach (var model in ReadModels.Tables)
         {
             Assert.Null(await rows.FindDifference(model, CancellationToken.None));

@@ -9,15 +9,15 @@ using Microsoft.Extensions.DependencyInjection;
 namespace Cowork.Web.Tests;
 
 /// <summary>/openapi.json describes what there is, and answers are as it says.</summary>
-public sealed class OpenApiSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     [Fact]
     public async Task Every_mapped_route_is_described()
     {
         var document = await Document();
-        var mapped = local.Host.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
+        var mapped = tenant.Host.Services.GetServices<EndpointDataSource>().SelectMany(s => s.Endpoints).OfType<RouteEndpoint>()
             .Where(e => e.RoutePattern.RawText != "/openapi.json")
             .SelectMany(e => e.Metadata.GetMetadata<HttpMethodMetadata>()!.HttpMethods.Select(m => $"{m} {Normal(e.RoutePattern.RawText!)}"));
         var described = document["paths"]!.AsObject().SelectMany(p => p.Value!.AsObject().Select(o => $"{o.Key.ToUpperInvariant()} {Normal(p.Key)}"));

@@ -7,9 +7,9 @@ using Microsoft.Extensions.Configuration;
 namespace Cowork.Web.Tests;
 
 /// <summary>Scheduled runs over HTTP, as contract A has them.</summary>
-public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class ScheduledRunSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     [Fact]
     public async Task A_schedule_is_created_listed_shown_and_deleted()
@@ -280,7 +280,7 @@ public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost
     {
         var (session, skill) = await Ready("ours", "/say x");
         var id = (await Planned(session, skill, """ "name":"ours","interval_seconds":3600,"start_in_seconds":3600 """))["schedule_id"];
-        using var theirs = local.Host.Client(await local.Host.Token("theirs", "member"));
+        using var theirs = await tenant.Stranger("member");
         Assert.Empty((await theirs.Get("/scheduled-runs")).Is(200).Json.GetProperty("scheduled_runs").EnumerateArray());
         (await theirs.Get($"/scheduled-runs/{id}")).IsProblem(404, "not_found");
         (await theirs.Get($"/scheduled-runs/{id}/runs")).IsProblem(404, "not_found");
@@ -290,7 +290,7 @@ public sealed class ScheduledRunSpecs(LocalHost local) : IClassFixture<LocalHost
         }
         (await theirs.Delete($"/scheduled-runs/{id}")).IsProblem(404, "not_found");
         (await theirs.Post("/scheduled-runs", $$"""{"name":"x","session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":60}""")).IsProblem(404, "not_found");
-        using var reader = local.Host.Client(await local.Host.Token("default", "auditor"));
+        using var reader = await tenant.Client("auditor");
         (await reader.Get($"/scheduled-runs/{id}")).Is(200);
         (await reader.Post($"/scheduled-runs/{id}/pause")).IsProblem(403, "role_missing");
     }

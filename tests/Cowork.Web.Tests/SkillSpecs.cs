@@ -3,9 +3,9 @@ using System.Text.Json;
 namespace Cowork.Web.Tests;
 
 /// <summary>Skills over HTTP, as contract A has them.</summary>
-public sealed class SkillSpecs(LocalHost local) : IClassFixture<LocalHost>
+public sealed class SkillSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
-    readonly HttpClient http = local.Http;
+    readonly HttpClient http = tenant.Http;
 
     async Task<Got> NewSkill(string name, string template, string more = "") =>
         (await http.Post("/skills", $$"""{"name":"{{name}}","prompt_template":{{JsonSerializer.Serialize(template)}}{{more}}}""")).Is(201);
@@ -166,8 +166,8 @@ public sealed class SkillSpecs(LocalHost local) : IClassFixture<LocalHost>
     public async Task Another_tenant_sees_none_of_it_and_has_its_own_names()
     {
         var id = (await NewSkill("tenants", "/say x"))["skill_id"];
-        using var other = local.Host.Client(await local.Host.Token("other-skills", "member"));
-        using var auditor = local.Host.Client(await local.Host.Token("default", "auditor"));
+        using var other = await tenant.Stranger("member");
+        using var auditor = await tenant.Client("auditor");
         (await other.Post("/skills", """{"name":"tenants","prompt_template":"x"}""")).Is(201);
         Assert.DoesNotContain(id, (await other.Get("/skills")).Is(200).Text, StringComparison.Ordinal);
         (await other.Get($"/skills/{id}")).IsProblem(404);
