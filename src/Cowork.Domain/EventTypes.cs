@@ -46,7 +46,8 @@ public static class EventTypes
         Of<ScheduleEvent.ScheduleSkipped>("schedule_skipped.v1"),
         Of<ScheduleEvent.ScheduleReplanned>("schedule_replanned.v1"),
         Of<ScheduleEvent.ScheduleDeleted>("schedule_deleted.v1"),
-        Of<IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v1"),
+        Of<IdempotencyKeyClaimedV1, IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v1", e => e.Upcast()),
+        Of<IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v2"),
         Of<ApiTokenEvent.TokenIssued>("token_issued.v1"),
         Of<ApiTokenEvent.TokenRevoked>("token_revoked.v1"),
     }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
@@ -71,6 +72,10 @@ public static class EventTypes
 
     static EventType Of<TEvent>(string name)
         where TEvent : Event => new(name, typeof(TEvent), typeof(TEvent));
+
+    static EventType Of<TShape, TEvent>(string name, Func<TShape, TEvent> upcast)
+        where TShape : Event
+        where TEvent : Event => new(name, typeof(TShape), typeof(TEvent), e => upcast((TShape)e));
 }
 
 /// <summary>A stored name with its types.</summary>

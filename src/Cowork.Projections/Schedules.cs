@@ -47,7 +47,9 @@ public static class Schedules
 
     public static ScheduleRow? Evolve(ScheduleRow? row, RecordedEvent e) => (e.Event, row) switch
     {
-        (ScheduleCreated c, _) => New(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Next, e.At),
+        (ScheduleCreated c, _) => new(
+            c.ScheduleId, c.Name, c.Target.SessionId, c.Target.SkillId, c.Target.SkillVersion, c.Target.Params, c.Timing, c.Next is null ? Paused : Active,
+            Word(c.Misfire), Word(c.Overlap), c.Next, null, null, null, c.By, e.At, e.At),
         (_, null) => null,
         (SchedulePaused, { } r) => r with { Status = Paused, NextRunAt = null, UpdatedAt = e.At },
         (ScheduleResumed c, { } r) => r with { Status = Active, Timing = c.Timing, NextRunAt = c.Next, UpdatedAt = e.At },
@@ -63,20 +65,6 @@ public static class Schedules
         (ScheduleReplanned p, { } r) => r with { Timing = p.Timing, NextRunAt = p.Next, UpdatedAt = e.At },
         (ScheduleDeleted, _) => null,
         (_, { } r) => r,
-    };
-
-    /// <summary>The row of a new schedule.</summary>
-    public static ScheduleRow New(
-        string scheduleId, string name, ScheduleTarget target, Timing timing, Misfire misfire, Overlap overlap, string by, DateTimeOffset? next, DateTimeOffset at) => new(
-        scheduleId, name, target.SessionId, target.SkillId, target.SkillVersion, target.Params, timing, next is null ? Paused : Active, Word(misfire), Word(overlap),
-        next, null, null, null, by, at, at);
-
-    /// <summary>The row with the status of a newer state.</summary>
-    public static ScheduleRow WithStatusOf(ScheduleRow row, Schedule schedule, DateTimeOffset at) => schedule switch
-    {
-        Schedule.Paused when row.Status != Paused => row with { Status = Paused, NextRunAt = null, UpdatedAt = at },
-        Schedule.Active a when row.Status != Active => row with { Status = Active, Timing = a.Plan.Timing, NextRunAt = a.Slot, UpdatedAt = at },
-        _ => row,
     };
 
     static string Word<T>(T choice)

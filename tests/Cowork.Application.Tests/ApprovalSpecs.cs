@@ -124,7 +124,7 @@ public sealed class ApprovalSpecs : IDisposable
     {
         var (bench, host, run, approval) = await Asked();
         var next = await host.Send("s", "next");
-        Assert.Null(await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
+        Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
         var row = await Row(bench, run);
         Assert.Equal("cancelled", row.Status);
         Assert.Empty(row.PendingApprovalIds);

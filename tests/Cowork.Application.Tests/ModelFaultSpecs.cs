@@ -218,7 +218,7 @@ public sealed class ModelFaultSpecs
         var run = await bench.Send();
         await bench.Until(async () => (await bench.Events(run)).Any(e => e is OutputDelta), TimeSpan.FromMilliseconds(100));
         var standing = bench.Clock.GetUtcNow();
-        Assert.Null(await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
+        Assert.Null((await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
         await bench.Until(async () => (await bench.Events(run))[^1] is RunCancelled);
         await gone.Task.WaitAsync(TimeSpan.FromSeconds(30));
         Assert.Equal(standing, bench.Clock.GetUtcNow()); // nothing waited for a time-out
@@ -231,7 +231,7 @@ public sealed class ModelFaultSpecs
         bench.Server.ThenStatus(429, "{}", "Retry-After: 60");
         var run = await bench.Send();
         await bench.Until(async () => (await bench.Events(run))[^1] is ModelRetried);
-        Assert.Null(await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
+        Assert.Null((await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
         await bench.Until(async () => (await bench.Events(run))[^1] is RunCancelled);
         Assert.Single(bench.Server.Asked);
     }

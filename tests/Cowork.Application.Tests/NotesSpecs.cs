@@ -247,7 +247,7 @@ public sealed class NotesSpecs
             return false;
         });
         Assert.True(deleted);
-        Assert.Null(await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, new DeleteSession("s"), default));
+        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, new DeleteSession("s"), default)).Refused);
         host.Node.Die();
         host = bench.AddHost("n1");
         host.Node.ClaimDue();

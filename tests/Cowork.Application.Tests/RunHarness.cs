@@ -169,7 +169,7 @@ sealed class RunHarness
 
         /// <summary>Decides, as a user; answers the refusal's code.</summary>
         public async Task<string?> Decide(string approvalId, bool approved, string? note = null, string by = "user:bob") =>
-            (await Decisions.Decide(Org, new(by), Ids.Key(approvalId, "appr")!, approved, note, null, null, CancellationToken.None))?.Code;
+            (await Decisions.Decide(Org, new(by), Ids.Key(approvalId, "appr")!, approved, note, null, CancellationToken.None)).Refused?.Code;
 
         public async Task<string> Send(string session, string message, string? key = null, Origin? by = null)
         {

@@ -515,7 +515,7 @@ public sealed class ScheduleSpecs
 
     static ScheduleTarget Target(string skill) => new("s", $"skill_{skill}", null, Content.Of("""{"a":"hello"}"""));
 
-    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, Ann, command, default))?.Code;
+    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, Ann, command, default)).Refused?.Code;
 
     /// <summary>A host with a session, a skill and a schedule that begins at once, or by its own times.</summary>
     async Task<RunHarness.Host> Ready(Timing timing, Misfire misfire = Misfire.One, Overlap overlap = Overlap.Skip)

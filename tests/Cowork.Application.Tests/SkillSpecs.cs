@@ -23,7 +23,7 @@ public sealed class SkillSpecs
 
     static JsonElement Json(string text) => JsonElement.Parse(text);
 
-    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default))?.Code;
+    static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default)).Refused?.Code;
 
     async Task<RunHarness.Host> Ready(string template = "Show churn by {dimension}.")
     {

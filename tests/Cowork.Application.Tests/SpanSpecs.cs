@@ -72,7 +72,7 @@ public sealed class SpanSpecs : IDisposable
         }
         using (var request = test.StartActivity("cancel"))
         {
-            Assert.Null(await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default));
+            Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
             cancelled = request!.TraceId.ToHexString();
         }
         var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;

@@ -47,6 +47,16 @@ public sealed class KeysAndTokensSpec
     }
 
     [Fact]
+    public void A_key_that_an_earlier_release_claimed_holds_with_the_answer_that_it_stored()
+    {
+        var answer = new StoredAnswer(201, "/sessions/x", Content.Of("{}"));
+        var before = new IdempotencyKeyClaimedV1("s", "k", "d1", null, answer, A.Morning).Upcast();
+        Assert.Equal(new IdempotencyKey.Claimed("d1", null, null, answer, A.Morning), Keys.Given(before).State);
+        Keys.Given(before).When(Claiming("d1")).ThenRefused("idempotency_key_claimed");
+        Keys.Given(before).When(Claiming("d2")).ThenRefused("idempotency_key_reused");
+    }
+
+    [Fact]
     public void A_key_without_an_end_is_kept_for_ever() => Keys.Given(Claimed).When(Claiming("d1", later: 1e9)).ThenRefused("idempotency_key_claimed");
 
     [Fact]

@@ -1,4 +1,12 @@
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Web.Tests;
 
@@ -70,6 +78,51 @@ public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTena
     }
 
     [Fact]
+    public async Task A_repeat_shows_what_the_first_request_left_whatever_became_of_it_since()
+    {
+        var session = await http.NewSession();
+        var skill = (await http.Post("/skills", """{"name":"moving","prompt_template":"/say 1"}""", Key("m-1"))).Is(201);
+        var added = (await http.Post($"/skills/{skill["skill_id"]}/versions", """{"prompt_template":"/say 2"}""", Key("m-2"))).Is(201);
+        (await http.Post($"/skills/{skill["skill_id"]}/versions", """{"prompt_template":"/say 3"}""")).Is(201);
+        var schedule = (await http.Post(
+            "/scheduled-runs", $$"""{"name":"m","session_id":"{{session}}","skill_id":"{{skill["skill_id"]}}","interval_seconds":60,"active":false}""")).Is(201);
+        var unchanged = (await http.Post($"/scheduled-runs/{schedule["schedule_id"]}/pause", "{}", Key("m-3"))).Is(200);
+        (await http.Post($"/scheduled-runs/{schedule["schedule_id"]}/resume")).Is(200);
+        var run = (await http.Turn(session, "/say ok")).Is(200)["run_id"];
+        var ended = (await http.Post($"/runs/{run}/cancel", "{}", Key("m-4"))).Is(200);
+        (string Path, string Body, string Key, Got First)[] all =
+        [
+            ("/skills", """{"name":"moving","prompt_template":"/say 1"}""", "m-1", skill),
+            ($"/skills/{skill["skill_id"]}/versions", """{"prompt_template":"/say 2"}""", "m-2", added),
+            ($"/scheduled-runs/{schedule["schedule_id"]}/pause", "{}", "m-3", unchanged),
+            ($"/runs/{run}/cancel", "{}", "m-4", ended),
+        ];
+        foreach (var (path, body, key, first) in all)
+        {
+            var again = await http.Post(path, body, Key(key));
+            Assert.Equal((first.Status, first.Text, first.Headers.Location, true), (again.Status, again.Text, again.Headers.Location, IsReplay(again)));
+        }
+        Assert.Equal(("paused", "False"), (unchanged["status"], ended["cancel_requested"]));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_key_of_an_earlier_release_is_answered_with_what_that_one_stored(bool isLong)
+    {
+        var blobs = local.Host.Services.GetRequiredService<IBlobs>();
+        var (name, scope, body) = ($"before-{isLong}", "user:local POST /sessions", """{"metadata":{"a":1}}""");
+        var stored = $$$"""{"session_id":"sess_before","metadata":{"text":"{{{new string('x', isLong ? Limits.InlineBytesMax : 1)}}}"}}""";
+        var claimed = new IdempotencyKeyClaimedV1(
+            scope, name, Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(body))), null, new(201, "/sessions/sess_before", await blobs.Store(stored, default)),
+            TimeProvider.System.GetUtcNow());
+        await Append(IdempotencyKey.Aggregate.Stream(IdempotencyKey.StreamKey(scope, name)), "idempotency_key_claimed.v1", claimed);
+        var again = (await http.Post("/sessions", body, Key(name))).Is(201);
+        Assert.Equal((stored, "/sessions/sess_before", true), (again.Text, again.Headers.Location!.ToString(), IsReplay(again)));
+        (await http.Post("/sessions", "{}", Key(name))).IsProblem(422, "idempotency_key_reused");
+    }
+
+    [Fact]
     public async Task A_secret_is_shown_once()
     {
         (await http.Post("/tokens", """{"name":"once"}""", Key("secret"))).Is(201);
@@ -131,5 +184,15 @@ public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTena
         Assert.Single(all, got => (int)got.Status == 201);
         Assert.All(all.Where(got => (int)got.Status != 201), got => got.IsProblem(409, "session_exists"));
         Assert.Equal(JsonValueKind.Array, (await http.Get("/sessions/crowded/events")).Json.GetProperty("events").ValueKind);
+    }
+
+    /// <summary>Appends an event as the first of its stream.</summary>
+    async Task Append(string stream, string type, Event e)
+    {
+        var (id, data) = (Ids.NewEventId(e.At), EventJson.Write(e));
+        var at = DateTimeOffset.FromUnixTimeMilliseconds(e.At.ToUnixTimeMilliseconds());
+        var hash = HashChain.Next(HashChain.Root, "default", stream, 1, id, type, at, "user:local", data);
+        var write = new Write(stream, 0, [new("default", stream, 1, id, type, e, data, at, "user:local", hash)], null, null, []);
+        Assert.IsType<AppendResult.Ok>(await local.Host.Services.GetRequiredService<IEventLog>().Append(new("default", [write], [], null, new("user:local")), default));
     }
 }

@@ -3,6 +3,7 @@ using System.Net;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Projections;
 using Cowork.Marten;
 
 using Microsoft.Extensions.DependencyInjection;
@@ -115,27 +116,29 @@ public sealed class WolverineSpecs
     {
         await using var host = await Start();
         var (known, commands) = (host.Services.GetRequiredService<CommandHandler>(), host.Services.GetRequiredService<ICommandExecutor>());
-        Assert.Null(await commands.Execute("left", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default));
+        Assert.Null((await commands.Execute("left", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default)).Refused);
         Assert.IsType<ApiToken.Valid>(await known.State("left", ApiToken.Aggregate, "01", default));
         Assert.IsNotType<ApiToken.Valid>(await known.State("right", ApiToken.Aggregate, "01", default));
-        Assert.Equal(404, (await commands.Execute("right", Test, new RevokeToken("01"), default))?.Status);
+        Assert.Equal(404, (await commands.Execute("right", Test, new RevokeToken("01"), default)).Refused?.Status);
     }
 
     [Fact]
-    public async Task What_makes_the_answer_is_called_in_the_process_that_asks()
+    public async Task A_command_comes_back_with_the_rows_of_its_commit_and_its_events_are_in_the_trace_of_who_asked()
     {
         await using var host = await Start();
-        var told = default(DateTimeOffset);
-        var activity = new System.Diagnostics.Activity("request").Start();
-        string? trace = null;
-        var issue = new IssueToken("01", "first", "ann", ["member"], "00")
+        using var listener = new System.Diagnostics.ActivityListener
         {
-            Issued = now => (told, trace) = (now, System.Diagnostics.Activity.Current?.TraceId.ToHexString()),
+            ShouldListenTo = source => source.Name == "Cowork",
+            Sample = (ref System.Diagnostics.ActivityCreationOptions<System.Diagnostics.ActivityContext> _) => System.Diagnostics.ActivitySamplingResult.AllDataAndRecorded,
         };
-        Assert.Null(await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, issue, default));
+        System.Diagnostics.ActivitySource.AddActivityListener(listener);
+        var activity = new System.Diagnostics.Activity("request").Start();
+        var result = await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default);
         activity.Stop();
-        Assert.NotEqual(default, told);
-        Assert.Equal(activity.TraceId.ToHexString(), trace);
+        var issued = result.On("token-01");
+        Assert.Equal((0, 1, "first"), (issued.Before, issued.Version, issued.Row(Tokens.Model).Name));
+        var log = await host.Services.GetRequiredService<IEventLog>().Load("default", "token-01", 0, 1, default);
+        Assert.Equal(activity.TraceId.ToHexString(), log.Events.Single().Correlation);
     }
 
     [Fact]

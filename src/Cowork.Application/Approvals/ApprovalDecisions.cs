@@ -1,5 +1,3 @@
-using System.Text.Json.Serialization;
-
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -9,20 +7,10 @@ namespace Cowork.Application;
 /// <param name="Run">Key of the run.</param>
 public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, RequestKey? Header) : ICommand
 {
-    /// <summary>
-    /// Makes the answer that the idempotency key stores, from the time of the decision; null: the same decision was recorded before.
-    /// </summary>
-    [JsonIgnore]
-    public Func<DateTimeOffset?, ValueTask<StoredAnswer>>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var before = await work.State(Domain.Run.Aggregate, Run);
         var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(ApprovalId, Outcome, By, Note, work.Now));
-        var isDecided = !ReferenceEquals(before, await work.State(Domain.Run.Aggregate, Run));
-        var stored = refused is null && Answer is not null ? await Answer(isDecided ? work.Now : null) : null;
-        // A used key answers first, whatever has happened to the approval since.
-        return Header is null ? refused : await Header.Claim(work, null, stored) ?? refused;
+        return Header is null ? refused : await Header.Claim(work, Domain.Run.Aggregate, Run) ?? refused;
     }
 }
 
@@ -33,22 +21,19 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
     /// <param name="approval">Key of the approval.</param>
     /// <param name="note">Storable text of at most <see cref="Limits.NoteCharsMax"/> characters.</param>
     /// <param name="header">The idempotency key that the same commit claims.</param>
-    /// <param name="answer">See <see cref="DecideApproval.Answer"/>.</param>
-    public async Task<Refusal?> Decide(
-        string org, Origin by, string approval, bool approved, string? note, RequestKey? header, Func<DateTimeOffset?, ValueTask<StoredAnswer>>? answer,
-        CancellationToken ct)
+    public async ValueTask<CommandResult> Decide(
+        string org, Origin by, string approval, bool approved, string? note, RequestKey? header, CancellationToken ct)
     {
         if (await queries.Approval(org, approval, ct) is not { } place)
         {
-            return Refusal.NotFound("approval");
+            return new(Refusal.NotFound("approval"), []);
         }
         if (options.FourEyes && place.RequestedBy == by.Actor)
         {
-            return new Refusal("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must.");
+            return new(new("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must."), []);
         }
         var outcome = approved ? ApprovalOutcome.Approved : ApprovalOutcome.Rejected;
-        return await commands.Execute(
-            org, by, new DecideApproval(place.Run, $"appr_{approval}", outcome, by.Actor, note, header) { Answer = answer }, ct);
+        return await commands.Execute(org, by, new DecideApproval(place.Run, $"appr_{approval}", outcome, by.Actor, note, header), ct);
     }
 
     /// <summary>Records the decision in the run. A new decision starts the run's job.</summary>

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json.Serialization;
 
 using Cowork.Domain;
 
@@ -9,24 +8,16 @@ namespace Cowork.Application;
 /// <param name="Key">Of the token's stream.</param>
 /// <param name="User">The principal that the token acts as.</param>
 /// <param name="SecretSha256">Hex SHA-256 of the secret part.</param>
-/// <param name="Header">Claimed with the token. It remembers only that there was an answer: that one held the secret.</param>
+/// <param name="Header">Claimed with the token.</param>
 public sealed record IssueToken(
     string Key, string Name, string User, ImmutableList<string> Roles, string SecretSha256, RequestKey? Header = null) : ICommand
 {
     public string TokenId => $"token_{Key}";
 
-    /// <summary>Told the time of issue.</summary>
-    [JsonIgnore]
-    public Action<DateTimeOffset>? Issued { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        Issued?.Invoke(work.Now);
-        if (Header is not null && await Header.Claim(work, null, new(201, $"/tokens/{TokenId}", null)) is { } claimed)
-        {
-            return claimed;
-        }
-        return await work.Do(ApiToken.Aggregate, Key, new ApiTokenCommand.Issue(TokenId, Name, User, Roles, SecretSha256, work.Now));
+        var refused = await work.Do(ApiToken.Aggregate, Key, new ApiTokenCommand.Issue(TokenId, Name, User, Roles, SecretSha256, work.Now));
+        return Header is null ? refused : await Header.Claim(work, ApiToken.Aggregate, Key) ?? refused;
     }
 }
 

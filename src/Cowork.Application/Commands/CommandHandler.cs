@@ -43,15 +43,18 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     /// have been committed is looked up, never repeated.
     /// </param>
     /// <param name="name">What traces call it.</param>
-    public ValueTask<Refusal?> Commit(
+    public async ValueTask<Refusal?> Commit(
         string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false, [CallerMemberName] string name = "") =>
+        (await Decide(org, by, decide, patient, name, ct)).Refused;
+
+    public ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
+        Decide(org, by, command.Decide, patient, command.GetType().Name, ct);
+
+    ValueTask<CommandResult> Decide(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct) =>
         Spans.Source.HasListeners() ? Traced(org, by, decide, patient, name, ct) : Try(org, by, decide, patient, ct);
 
-    public ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
-        Commit(org, by, command.Decide, ct, patient, command.GetType().Name);
-
     /// <summary>Within a span whose ids the events carry, so that the log leads to the trace.</summary>
-    async ValueTask<Refusal?> Traced(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
+    async ValueTask<CommandResult> Traced(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
     {
         using var span = Spans.Command(name, org);
         if (span is { Recorded: true })
@@ -60,9 +63,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
         try
         {
-            var refused = await Try(org, by, decide, patient, ct);
-            span?.SetTag("cowork.refusal", refused?.Code);
-            return refused;
+            var result = await Try(org, by, decide, patient, ct);
+            span?.SetTag("cowork.refusal", result.Refused?.Code);
+            return result;
         }
         catch (Exception e)
         {
@@ -71,7 +74,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
     }
 
-    async ValueTask<Refusal?> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
+    async ValueTask<CommandResult> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
     {
         IDisposable? held = null;
         try
@@ -87,7 +90,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                     {
                         if (certain || !work.UsedCache)
                         {
-                            return refused;
+                            return refused is null ? work.Result() : Refused(refused);
                         }
                         // No append will guard this answer, and another node may have written: judge once more on what is in the log.
                         work.Forget(cache);
@@ -105,16 +108,16 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                         case AppendResult.Ok ok:
                             work.Measure();
                             work.Keep(cache, ok.First);
-                            return null;
+                            return work.Result();
                         case AppendResult.Fenced:
                             work.Forget(cache);
-                            return Refusal.Conflict("run_fenced", "Another node has taken over.");
+                            return Refused(Refusal.Conflict("run_fenced", "Another node has taken over."));
                         case AppendResult.Moved moved:
                             work.Forget(cache);
                             cache.Remove(org, moved.Stream);
                             if (tries >= TriesMax)
                             {
-                                return Refusal.Conflict("stream_busy", "Others kept changing it at the same time.");
+                                return Refused(Refusal.Conflict("stream_busy", "Others kept changing it at the same time."));
                             }
                             held?.Dispose();
                             held = null;
@@ -128,7 +131,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                     if (await HappenedAfterAll(work, ct))
                     {
                         work.Measure();
-                        return null;
+                        return work.Result();
                     }
                 }
                 catch (StorageUnavailableException)
@@ -202,6 +205,25 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         where TEvent : Event
         where TState : class =>
         (await Load(org, aggregate, key, ct)).Began;
+
+    /// <summary>A stream as it was at a version.</summary>
+    /// <param name="effect">Of a request that was committed.</param>
+    public async ValueTask<StreamResult> At(string org, RequestEffect effect, CancellationToken ct)
+    {
+        var (stream, before, version) = effect;
+        if (cache.Get(org, stream) is { } known && known.Version == version)
+        {
+            return new(stream, before, version, known.Rows);
+        }
+        var rows = StreamRows.None;
+        foreach (var e in (await log.Load(org, stream, 0, checked((int)version), ct)).Events)
+        {
+            rows = After(rows, e);
+        }
+        return new(stream, before, version, rows);
+    }
+
+    static CommandResult Refused(Refusal refused) => new(refused, []);
 
     async ValueTask<AppendResult> Append(UnitOfWork work, Commit commit, CancellationToken ct)
     {
@@ -335,12 +357,18 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         foreach (var e in past.Events)
         {
             state = aggregate.Evolve(state, (TEvent)e.Event);
-            foreach (var model in ModelsOf(aggregate.Name))
-            {
-                rows = rows.After(model, e, out _);
-            }
+            rows = After(rows, e);
         }
         return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Began, past.Events[^1].Position);
+    }
+
+    StreamRows After(StreamRows rows, RecordedEvent e)
+    {
+        foreach (var model in ModelsOf(e.Stream[..e.Stream.IndexOf('-', StringComparison.Ordinal)]))
+        {
+            rows = rows.After(model, e, out _);
+        }
+        return rows;
     }
 
     DateTimeOffset Now()

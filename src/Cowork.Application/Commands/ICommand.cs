@@ -5,7 +5,7 @@ namespace Cowork.Application;
 
 /// <summary>
 /// What somebody asks to be changed in the log: data, and how it is judged. It may span streams. On an engine with a message bus it is a message, so
-/// everything in it can be written down, but for what makes the answer of the process that asks.
+/// everything in it can be serialised.
 /// </summary>
 public interface ICommand
 {
@@ -16,10 +16,10 @@ public interface ICommand
 /// <summary>Where commands go: to <see cref="CommandHandler"/> in this process, or to a message bus that brings them there.</summary>
 public interface ICommandExecutor
 {
-    /// <summary>Commits what the command decides, or answers its refusal.</summary>
+    /// <summary>Commits what the command decides, and answers its refusal, or the streams as the commit left them.</summary>
     /// <param name="patient">
     /// Wait for a database that is away instead of throwing <see cref="StorageUnavailableException"/>, for as long as <paramref name="ct"/> allows. What may
     /// have been committed is looked up, never repeated.
     /// </param>
-    ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false);
+    ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false);
 }

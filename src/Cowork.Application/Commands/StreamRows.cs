@@ -9,15 +9,15 @@ namespace Cowork.Application;
 /// The read models' rows that a stream has been folded into, as they are at a version of it. Nearly every stream has one, a run one more for each
 /// approval: looking through them costs less than hashing would.
 /// </summary>
-sealed class StreamRows
+public sealed class StreamRows
 {
     readonly (IReadModel Model, string Key, object Row)[] rows;
 
     StreamRows((IReadModel Model, string Key, object Row)[] rows) => this.rows = rows;
 
-    public static StreamRows None { get; } = new([]);
+    internal static StreamRows None { get; } = new([]);
 
-    public object? Get(IReadModel model, string key)
+    internal object? Get(IReadModel model, string key)
     {
         var at = Find(model, key);
         return at < 0 ? null : rows[at].Row;
@@ -25,7 +25,7 @@ sealed class StreamRows
 
     /// <summary>The rows after an event.</summary>
     /// <param name="key">Of the row that the event went into; null: into none of the model's.</param>
-    public StreamRows After(IReadModel model, RecordedEvent e, out string? key)
+    internal StreamRows After(IReadModel model, RecordedEvent e, out string? key)
     {
         key = model.KeyOf(e);
         if (key is null)
@@ -49,11 +49,11 @@ sealed class StreamRows
         return new(copy);
     }
 
-    public RowChange Change(IReadModel model, string key, long version, long made) =>
+    internal RowChange Change(IReadModel model, string key, long version, long made) =>
         new(model.Table, key, version, Get(model, key) is { } row ? model.Value(row) : null, made);
 
     /// <summary>The rows as a snapshot keeps them: <c>[[table, key, row], …]</c>.</summary>
-    public ReadOnlyMemory<byte> Write()
+    internal ReadOnlyMemory<byte> Write()
     {
         if (rows.Length == 0)
         {
@@ -77,7 +77,7 @@ sealed class StreamRows
     }
 
     /// <summary>What <see cref="Write"/> wrote. The same code reads it, so that every table is known.</summary>
-    public static StreamRows Read(ReadOnlySpan<byte> json, IReadModel[] models)
+    internal static StreamRows Read(ReadOnlySpan<byte> json, IReadModel[] models)
     {
         if (json.IsEmpty)
         {

@@ -55,6 +55,15 @@ public sealed class UnitOfWork
         return draft.Expected + draft.Fresh.Count;
     }
 
+    /// <summary>What the work does to a stream, with what has been put into it so far.</summary>
+    public async ValueTask<RequestEffect> Effect<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        return new(aggregate.Stream(key), draft.Expected, draft.Expected + draft.Fresh.Count);
+    }
+
     /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
     /// <param name="session">Key of the session in whose feed the events appear.</param>
     /// <param name="run">Key of the run that they concern.</param>
@@ -150,6 +159,9 @@ public sealed class UnitOfWork
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }
+
+    /// <summary>The streams that were decided on, as they are once the work is committed.</summary>
+    internal CommandResult Result() => new(null, [.. drafts.Select(d => new StreamResult(d.Key, d.Value.Expected, d.Value.Stream.Version, d.Value.Stream.Rows))]);
 
     /// <summary>Counts what has been committed.</summary>
     internal void Measure()

@@ -20,10 +20,10 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     {
         var key = Ids.KeyOf($"memory {context.IdempotencyToken}");
         var text = await blobs.Store(content, ct);
-        var refused = await commands.Execute(
+        var result = await commands.Execute(
             context.Org, new Origin("agent", context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
             patient: true);
-        return refused is null ? $"mem_{key}" : throw new InvalidOperationException($"A memory was refused: {refused.Code}.");
+        return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : $"mem_{key}";
     }
 
     public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)

@@ -74,7 +74,7 @@ public sealed partial class RunNotes(
         var write = new WriteNotes(
             session, claim.Key, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
             answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim);
-        if (await commands.Execute(claim.Org, new("agent", began?.Correlation), write, ct, patient: true) is { } refused)
+        if (await commands.Execute(claim.Org, new("agent", began?.Correlation), write, ct, patient: true) is { Refused: { } refused })
         {
             LogFenced(logger, claim.Key, refused.Code);
         }

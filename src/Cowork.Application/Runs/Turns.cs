@@ -1,30 +1,11 @@
 using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
-
-/// <summary>An <c>Idempotency-Key</c> header with its scope (contracts/decisions.md, "Idempotency").</summary>
-/// <param name="Scope">Principal, method and path.</param>
-/// <param name="RequestSha256">Of the body.</param>
-/// <param name="Kept">How long it holds.</param>
-public sealed record RequestKey(string Scope, string Key, string RequestSha256, TimeSpan Kept)
-{
-    /// <summary>Where a refusal of the header's key says that the fault lies.</summary>
-    public const string Place = "Idempotency-Key";
-
-    /// <summary>Claims the key in the work that has the request's effect.</summary>
-    public async ValueTask<Refusal?> Claim(UnitOfWork work, string? runId, StoredAnswer? answer) =>
-        await work.Do(
-            IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, answer, Kept, work.Now), isNew: true) is { } refused
-            ? refused with { Path = Place }
-            : null;
-}
 
 /// <summary>What a client asks of a session.</summary>
 /// <param name="Session">Key of the session.</param>
@@ -39,8 +20,8 @@ public sealed record TurnRequest(
 /// <param name="Run">Key of the run.</param>
 /// <param name="Reused">The body's key had been used: this is the run that it started.</param>
 /// <param name="Replayed">The header's key had been used.</param>
-/// <param name="Accepted">What started the run; null: an earlier request did.</param>
-public sealed record Turn(string Run, bool Reused, bool Replayed, SubmitTurn? Accepted = null);
+/// <param name="Accepted">The run's stream as this request left it; null: an earlier request started the run.</param>
+public sealed record Turn(string Run, bool Reused, bool Replayed, StreamResult? Accepted = null);
 
 /// <summary>
 /// Makes a turn a run at the end of its session's queue. What starts runs for other reasons puts it into its own work: <see cref="Decide"/> adds to it.
@@ -61,7 +42,7 @@ public sealed record SubmitTurn(
         {
             return Refusal.NotFound("session");
         }
-        if (Header is not null && await Header.Claim(work, RunId, null) is { } header)
+        if (Header is not null && await Header.Claim(work, RunId) is { } header)
         {
             return header;
         }
@@ -95,23 +76,14 @@ public sealed record SubmitTurn(
 /// <param name="Run">Key of the run.</param>
 public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
 {
-    /// <summary>Makes what the request is answered with from the run as it was before, kept for who sends it again.</summary>
-    [JsonIgnore]
-    public Func<Run, StoredAnswer>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var before = await work.State(Domain.Run.Aggregate, Run);
-        if (before is Domain.Run.None)
+        if (await work.State(Domain.Run.Aggregate, Run) is Domain.Run.None)
         {
             return Refusal.NotFound("run");
         }
-        var given = Answer?.Invoke(before);
-        if (Header is not null && await Header.Claim(work, null, given) is { } claimed)
-        {
-            return claimed;
-        }
-        return await Turns.Cancel(work, Run);
+        var refused = await Turns.Cancel(work, Run);
+        return Header is null ? refused : await Header.Claim(work, Domain.Run.Aggregate, Run) ?? refused;
     }
 }
 
@@ -145,14 +117,18 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
     }
 
     /// <summary>Executes what starts the run: the turn itself, or a command that holds it.</summary>
-    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct) =>
-        await commands.Execute(org, by, command, ct) switch
+    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct)
+    {
+        var result = await commands.Execute(org, by, command, ct);
+        var run = Ids.Key(submit.RunId, "run")!;
+        return result.Refused switch
         {
-            null => (new(Ids.Key(submit.RunId, "run")!, Reused: false, Replayed: false, submit), null),
+            null => (new(run, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(run))), null),
             { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
                 (new(Ids.Key(existing, "run")!, Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
             { } refused => (null, refused),
         };
+    }
 
     /// <summary>The run that the same request started before; null: it did not come before.</summary>
     /// <param name="session">Key of the session.</param>

@@ -53,9 +53,9 @@ public sealed partial class Scheduler(
         var refused = step switch
         {
             SlotStep.Fire fire => await Fire(claim, by, schedule.Plan, fire, ct),
-            SlotStep.Skip skip => await commands.Execute(
-                claim.Org, by, new SkipSlots(claim.Key, claim, skip.Slot, skip.Through, skip.Count, Schedule.Missed, "Nobody was there to start it in time."), ct, patient: true),
-            SlotStep.Replan replan => await commands.Execute(claim.Org, by, new ReplanSchedule(claim.Key, claim, replan.Slot), ct, patient: true),
+            SlotStep.Skip skip => await Execute(
+                claim, by, new SkipSlots(claim.Key, claim, skip.Slot, skip.Through, skip.Count, Schedule.Missed, "Nobody was there to start it in time."), ct),
+            SlotStep.Replan replan => await Execute(claim, by, new ReplanSchedule(claim.Key, claim, replan.Slot), ct),
             _ => throw new System.Diagnostics.UnreachableException(step.GetType().Name),
         };
         if (refused is not null)
@@ -70,11 +70,14 @@ public sealed partial class Scheduler(
         var (turn, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
         if (turn is not null)
         {
-            refused = await commands.Execute(claim.Org, by, new FireSlot(claim.Key, claim, fire.Slot, fire.CaughtUp, turn), ct, patient: true);
+            refused = await Execute(claim, by, new FireSlot(claim.Key, claim, fire.Slot, fire.CaughtUp, turn), ct);
         }
         return refused is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? refused
-            : await commands.Execute(claim.Org, by, new SkipSlots(claim.Key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct, patient: true);
+            : await Execute(claim, by, new SkipSlots(claim.Key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct);
     }
+
+    async ValueTask<Refusal?> Execute(Claim claim, Origin by, ICommand command, CancellationToken ct) =>
+        (await commands.Execute(claim.Org, by, command, ct, patient: true)).Refused;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "This host did not decide a slot of the schedule {Schedule}: {Code}")]
     static partial void LogNotDecided(ILogger logger, string schedule, string code);

@@ -1,5 +1,3 @@
-using System.Text.Json.Serialization;
-
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -16,18 +14,14 @@ public sealed record CreateSchedule(
 {
     public string ScheduleId => $"sched_{Key}";
 
-    /// <summary>Makes the answer that the idempotency key stores, from the first slot and the time of creation.</summary>
-    [JsonIgnore]
-    public Func<DateTimeOffset?, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var first = Active ? Timing.First(work.Now, work.NextTime) : null;
-        var answer = Answer is null ? null : await Answer(first, work.Now);
-        if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
-        {
-            return claimed;
-        }
+        var refused = await Create(work);
+        return Header is null ? refused : await Header.Claim(work, Schedule.Aggregate, Key) ?? refused;
+    }
+
+    async ValueTask<Refusal?> Create(UnitOfWork work)
+    {
         if (Unfit is not null)
         {
             return Unfit;
@@ -37,6 +31,7 @@ public sealed record CreateSchedule(
         {
             return Refusal.NotFound("session");
         }
+        var first = Active ? Timing.First(work.Now, work.NextTime) : null;
         if (first is { } due)
         {
             work.Start(new Job(Scheduler.JobKind, Key, due));
@@ -50,22 +45,14 @@ public sealed record CreateSchedule(
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record PauseSchedule(string Schedule, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes the answer that the idempotency key stores, from the schedule after the command.</summary>
-    [JsonIgnore]
-    public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
-
-    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Pause(work.Now), Header, Answer);
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Pause(work.Now), Header);
 }
 
 /// <summary>Resumes a paused schedule, planned from now.</summary>
 /// <param name="Schedule">Key of the schedule.</param>
 public sealed record ResumeSchedule(string Schedule, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes the answer that the idempotency key stores, from the schedule after the command.</summary>
-    [JsonIgnore]
-    public Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
-
-    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now, work.NextTime), Header, Answer);
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => ScheduleWork.Change(work, Schedule, new ScheduleCommand.Resume(work.Now, work.NextTime), Header);
 }
 
 /// <summary>Deletes a schedule. Its live runs continue.</summary>
@@ -151,8 +138,7 @@ static class ScheduleWork
         return await work.Do(Schedule.Aggregate, schedule, command, plan is null ? null : Ids.SessionKey(plan.Target.SessionId), run);
     }
 
-    public static async ValueTask<Refusal?> Change(
-        UnitOfWork work, string schedule, ScheduleCommand command, RequestKey? header, Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>? answer)
+    public static async ValueTask<Refusal?> Change(UnitOfWork work, string schedule, ScheduleCommand command, RequestKey? header)
     {
         var before = await work.State(Schedule.Aggregate, schedule);
         var refused = await Do(work, schedule, command);
@@ -168,9 +154,7 @@ static class ScheduleWork
                 work.Cancel(Scheduler.JobKind, schedule);
             }
         }
-        var stored = refused is null && answer is not null ? await answer(after, work.Now) : null;
-        // A used key answers first, whatever has happened to the schedule since.
-        return header is null ? refused : await header.Claim(work, null, stored) ?? refused;
+        return header is null ? refused : await header.Claim(work, Schedule.Aggregate, schedule) ?? refused;
     }
 
     /// <summary>Finishes the claimed job and starts the job of the next slot.</summary>

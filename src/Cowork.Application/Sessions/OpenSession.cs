@@ -1,5 +1,3 @@
-using System.Text.Json.Serialization;
-
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -13,17 +11,9 @@ namespace Cowork.Application;
 /// <param name="Header">The idempotency key that the same commit claims.</param>
 public sealed record OpenSession(string Key, string SessionId, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes the answer that the idempotency key stores, from the time of creation.</summary>
-    [JsonIgnore]
-    public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var answer = Answer is null ? null : await Answer(work.Now);
-        if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
-        {
-            return claimed;
-        }
-        return await work.Do(Session.Aggregate, Key, new SessionCommand.Create(SessionId, WorkspacePath, Metadata, AuthContext, work.Now), Key);
+        var refused = await work.Do(Session.Aggregate, Key, new SessionCommand.Create(SessionId, WorkspacePath, Metadata, AuthContext, work.Now), Key);
+        return Header is null ? refused : await Header.Claim(work, Session.Aggregate, Key) ?? refused;
     }
 }

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json.Serialization;
 
 using Cowork.Domain;
 
@@ -14,19 +13,11 @@ public sealed record CreateSkill(string Key, SkillDefinition Definition, Request
 
     public string SkillId => $"skill_{Key}";
 
-    /// <summary>Makes the answer that the idempotency key stores, from the time of creation.</summary>
-    [JsonIgnore]
-    public Func<DateTimeOffset, ValueTask<StoredAnswer>>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var answer = Answer is null ? null : await Answer(work.Now);
-        if (Header is not null && await Header.Claim(work, null, answer) is { } claimed)
-        {
-            return claimed;
-        }
-        return await ClaimName(work, Definition.Name, SkillId)
+        var refused = await ClaimName(work, Definition.Name, SkillId)
             ?? await work.Do(Skill.Aggregate, Key, new SkillCommand.Create(SkillId, Definition, work.Now));
+        return Header is null ? refused : await Header.Claim(work, Skill.Aggregate, Key) ?? refused;
     }
 
     internal static ValueTask<Refusal?> ClaimName(UnitOfWork work, string name, string skillId) => work.Do(
@@ -51,16 +42,10 @@ public sealed record SkillChange(
 /// <param name="Key">Key of the skill.</param>
 public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey? Header = null) : ICommand
 {
-    /// <summary>Makes the answer that the idempotency key stores.</summary>
-    [JsonIgnore]
-    public Func<SkillVersion, ValueTask<StoredAnswer>>? Answer { get; init; }
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await Add(work);
-        var stored = refused is null && Answer is not null && await work.State(Skill.Aggregate, Key) is Skill.Live skill ? await Answer(skill.Latest) : null;
-        // A used key answers first, whatever has happened to the skill since.
-        return Header is null ? refused : await Header.Claim(work, null, stored) ?? refused;
+        return Header is null ? refused : await Header.Claim(work, Skill.Aggregate, Key) ?? refused;
     }
 
     async ValueTask<Refusal?> Add(UnitOfWork work)

@@ -226,6 +226,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(ScheduleEvent.ScheduleSkipped))]
 [JsonSerializable(typeof(ScheduleEvent.ScheduleReplanned))]
 [JsonSerializable(typeof(ScheduleEvent.ScheduleDeleted))]
+[JsonSerializable(typeof(IdempotencyKeyClaimedV1))]
 [JsonSerializable(typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenIssued))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenRevoked))]

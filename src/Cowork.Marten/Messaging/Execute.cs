@@ -16,9 +16,9 @@ public sealed record Execute<TCommand>(TCommand Command, Origin By, bool Patient
 }
 
 /// <summary>What became of a command.</summary>
-/// <param name="Refused">Null: it is in the log, or nothing had to be done.</param>
+/// <param name="Result">Null: nobody knows.</param>
 /// <param name="Interrupted">Why nobody knows: the database went away, or whoever asked did.</param>
-public sealed record Executed(Refusal? Refused, Exception? Interrupted);
+public sealed record Executed(CommandResult? Result, Exception? Interrupted);
 
 /// <summary>One handler for all commands: load, decide, append. The jobs that follow are the append's cascading messages.</summary>
 public static class ExecuteHandler<TCommand>
@@ -29,8 +29,8 @@ public static class ExecuteHandler<TCommand>
     {
         try
         {
-            var refused = await commands.Execute(envelope.TenantId!, message.By, message.Command, ct, message.Patient);
-            return refused is { Code: StreamBusyException.Code } ? throw new StreamBusyException(refused) : new(refused, null);
+            var result = await commands.Execute(envelope.TenantId!, message.By, message.Command, ct, message.Patient);
+            return result.Refused is { Code: StreamBusyException.Code } busy ? throw new StreamBusyException(busy) : new(result, null);
         }
         catch (Exception e) when (e is StorageUnavailableException or OperationCanceledException)
         {

@@ -3,7 +3,6 @@ using System.Runtime.ExceptionServices;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 using Wolverine.Runtime;
 
@@ -14,7 +13,7 @@ sealed class WolverineCommandExecutor(IWolverineRuntime runtime) : ICommandExecu
 {
     static readonly ConcurrentDictionary<Type, Func<ICommand, Origin, bool, object>> Envelopes = new();
 
-    public async ValueTask<Refusal?> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false)
+    public async ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false)
     {
         Executed executed;
         try
@@ -24,13 +23,13 @@ sealed class WolverineCommandExecutor(IWolverineRuntime runtime) : ICommandExecu
         }
         catch (StreamBusyException e)
         {
-            return e.Refused;
+            return new(e.Refused, []);
         }
         if (executed.Interrupted is { } interrupted)
         {
             ExceptionDispatchInfo.Throw(interrupted);
         }
-        return executed.Refused;
+        return executed.Result!;
     }
 
     static Func<ICommand, Origin, bool, object> EnvelopeOf(Type command) =>

@@ -39,6 +39,7 @@ static class Composition
         AddStorage(builder, settings, data, database);
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
+        services.AddSingleton<CommandAnswers>();
         services.AddSingleton<Workspaces>();
         services.AddSingleton<RunViews>();
         services.AddSingleton<WaitingTurns>();

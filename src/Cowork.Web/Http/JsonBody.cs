@@ -5,6 +5,20 @@ namespace Cowork.Web.Http;
 
 static class JsonBody
 {
+    /// <summary>Status and headers of an answer that may repeat an earlier one.</summary>
+    public static void Begin(this HttpResponse response, int status, string? location, bool replayed)
+    {
+        response.StatusCode = status;
+        if (location is not null)
+        {
+            response.Headers.Location = location;
+        }
+        if (replayed)
+        {
+            response.Headers["Idempotency-Replayed"] = "true";
+        }
+    }
+
     /// <summary>Sends a value as the whole body. It is serialised into the response's own pipe, and the client is told its length.</summary>
     public static Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json") =>
         response.WriteJson(writer => JsonSerializer.Serialize(writer, value, json), new() { Encoder = json.Options.Encoder, SkipValidation = true }, contentType);

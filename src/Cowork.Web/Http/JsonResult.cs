@@ -12,21 +12,31 @@ public sealed record JsonResult<T>(int Status, T Value, JsonTypeInfo<T> Json) : 
 
     public Task ExecuteAsync(HttpContext httpContext)
     {
-        var response = httpContext.Response;
-        response.StatusCode = Status;
-        if (Location is not null)
-        {
-            response.Headers.Location = Location;
-        }
-        if (Replayed)
-        {
-            response.Headers["Idempotency-Replayed"] = "true";
-        }
-        return response.WriteJson(Value, Json);
+        httpContext.Response.Begin(Status, Location, Replayed);
+        return httpContext.Response.WriteJson(Value, Json);
     }
 }
 
 static class JsonResult
 {
     public static JsonResult<T> Of<T>(int status, T value, JsonTypeInfo<T> json) => new(status, value, json);
+}
+
+/// <summary>JSON answered as the bytes that are at hand.</summary>
+public sealed record StoredJsonResult(int Status, ReadOnlyMemory<byte> Body) : IResult
+{
+    public string? Location { get; init; }
+
+    /// <inheritdoc cref="JsonResult{T}.Replayed"/>
+    public bool Replayed { get; init; }
+
+    public async Task ExecuteAsync(HttpContext httpContext)
+    {
+        var response = httpContext.Response;
+        response.Begin(Status, Location, Replayed);
+        response.ContentType = "application/json";
+        response.ContentLength = Body.Length;
+        response.Headers.CacheControl = "no-store";
+        await response.BodyWriter.WriteAsync(Body, httpContext.RequestAborted);
+    }
 }

@@ -103,28 +103,19 @@ static class ApprovalEndpoints
             : ErrorResult.NotFound("approval");
 
     static async Task<IResult> Decide(
-        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, IRows rows, CommandHandler commands, IBlobs blobs, CancellationToken ct)
+        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        if (await Find(caller.Org, approval.Key, rows, ct) is not { } before)
+        if (await Find(caller.Org, approval.Key, rows, ct) is not { } asked)
         {
             return ErrorResult.NotFound("approval");
         }
-        var approved = body.Value.Approved == true;
         var note = string.IsNullOrWhiteSpace(body.Value.Note) ? null : body.Value.Note;
-        JsonAnswer? answer = null;
-        var refused = await decisions.Decide(
-            caller.Org, caller.Origin, approval.Key, approved, note, body.Key,
-            async decidedAt =>
-            {
-                // A decision that was there already is shown as it was taken.
-                var row = decidedAt is null
-                    ? await Find(caller.Org, approval.Key, rows, ct) ?? before
-                    : before with { Status = approved ? "approved" : "rejected", DecidedAt = decidedAt, DecidedBy = caller.Actor, DecisionNote = note };
-                answer = JsonAnswer.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails);
-                return await answer.ToStored(blobs, ct);
-            },
+        var result = await decisions.Decide(caller.Org, caller.Origin, approval.Key, body.Value.Approved == true, note, body.Key, ct);
+        return await answers.Of(
+            caller.Org, result, Run.Aggregate.Stream(Ids.Key(asked.RunId, "run")!), body.Key,
+            async after => JsonResult.Of(
+                200, ApprovalDetails.Of(await WithInput(after.Row(Projections.Approvals.Model, approval.Key), blobs, ct)), AgentServiceJson.Answers.ApprovalDetails),
             ct);
-        return await JsonAnswer.Outcome(refused, answer, commands, blobs, caller.Org, body.Key, ct);
     }
 
     /// <summary>The newest first, without those of deleted sessions.</summary>

@@ -81,35 +81,22 @@ static class RunEndpoints
             : ErrorResult.NotFound("run");
 
     static async Task<IResult> Cancel(
-        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
+        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {
             return ErrorResult.NotFound("run");
         }
-        JsonAnswer? answer = null;
-        var cancel = new CancelRun(run.Key, body.Key)
-        {
-            Answer = before =>
-            {
-                answer = CancelAnswerOf(run.Key, before);
-                return answer.ToStoredInline();
-            },
-        };
-        var refused = await commands.Execute(caller.Org, caller.Origin, cancel, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, new CancelRun(run.Key, body.Key), ct);
+        return await answers.Of(caller.Org, result, Run.Aggregate.Stream(run.Key), body.Key, Cancelled, ct);
     }
 
-    static JsonAnswer CancelAnswerOf(string key, Run before)
+    static JsonResult<CancelAnswer> Cancelled(StreamResult after)
     {
-        var (status, said) = before switch
-        {
-            Run.Ended ended => (200, new CancelAnswer($"run_{key}", ended.Status, CancelRequested: false)),
-            // What nobody drives is cancelled by the request itself.
-            Run.Queued or Run.Suspended => (202, new CancelAnswer($"run_{key}", "cancelled", CancelRequested: true)),
-            _ => (202, new CancelAnswer($"run_{key}", "running", CancelRequested: true)),
-        };
-        return JsonAnswer.Of(status, said, AgentServiceJson.Answers.CancelAnswer);
+        var run = after.Row(Projections.Runs.Model);
+        // A run that nobody drives ends by the request itself; one that had ended before is left as it was.
+        var isRequested = after.HasChanged || !run.HasEnded;
+        return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested), AgentServiceJson.Answers.CancelAnswer);
     }
 
     static async Task<IResult> Artifacts(RunInPath run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
@@ -126,7 +113,7 @@ static class RunEndpoints
     static async Task<IResult> Trace(RunInPath run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is { } row
         && await TraceBundle.Build(log, blobs, caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct) is { } bundle
-            ? new JsonAnswer(200, bundle)
+            ? new StoredJsonResult(200, bundle)
             : ErrorResult.NotFound("run");
 }
 

@@ -154,7 +154,7 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewScheduledRun> body, Caller caller, CommandHandler known, ICommandExecutor commands, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
@@ -163,22 +163,14 @@ static class ScheduledRunEndpoints
         var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
         var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
         var target = new ScheduleTarget(Ids.IsKey(session) ? $"sess_{session}" : session, $"skill_{skill}", asked.SkillVersion, given);
-        JsonAnswer? answer = null;
         var create = new CreateSchedule(
             Ids.NewKey(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
             NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Active != false, body.Key,
             await runs.WhyNotRunnable(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
-        create = create with
-        {
-            Answer = async (first, at) =>
-            {
-                var row = Schedules.New(create.ScheduleId, create.Name, target, create.Timing, create.Misfire, create.Overlap, create.By, first, at);
-                answer = JsonAnswer.Of(201, await Details(row, blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails, $"/scheduled-runs/{create.ScheduleId}");
-                return await answer.ToStored(blobs, ct);
-            },
-        };
-        var refused = await commands.Execute(caller.Org, caller.Origin, create, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
+        return await answers.Of(
+            caller.Org, result, Schedule.Aggregate.Stream(create.Key), body.Key,
+            async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/sched_{after.Key}" }, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -199,7 +191,7 @@ static class ScheduledRunEndpoints
             : ErrorResult.NotFound("scheduled run");
 
     static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> Ledger(ScheduleInPath schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
@@ -232,31 +224,27 @@ static class ScheduledRunEndpoints
     }
 
     static Task<IResult> Pause(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        Change(schedule, body, caller, known, commands, rows, blobs, answer => new PauseSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        Change(schedule, new PauseSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static Task<IResult> Resume(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        Change(schedule, body, caller, known, commands, rows, blobs, answer => new ResumeSchedule(schedule.Key, body.Key) { Answer = answer }, ct);
+        ScheduleInPath schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        Change(schedule, new ResumeSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static async Task<IResult> Change(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, CommandHandler known, ICommandExecutor commands, IRows rows, IBlobs blobs,
-        Func<Func<Schedule, DateTimeOffset, ValueTask<StoredAnswer>>, ICommand> command, CancellationToken ct)
+        ScheduleInPath schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
+        CancellationToken ct)
     {
-        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } there)
+        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is null)
         {
             return ErrorResult.NotFound("scheduled run");
         }
-        JsonAnswer? answer = null;
-        var change = command(async (after, at) =>
-        {
-            var row = Schedules.Model.Read((await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) ?? there).Json.Span);
-            answer = JsonAnswer.Of(200, await Details(Schedules.WithStatusOf(row, after, at), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
-            return await answer.ToStored(blobs, ct);
-        });
-        var refused = await commands.Execute(caller.Org, caller.Origin, change, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, change, ct);
+        return await answers.Of(caller.Org, result, Schedule.Aggregate.Stream(schedule.Key), key, after => Shown(200, after, blobs, ct), ct);
     }
+
+    static async ValueTask<JsonResult<ScheduledRunDetails>> Shown(int status, StreamResult after, IBlobs blobs, CancellationToken ct) =>
+        JsonResult.Of(status, await Details(after.Row(Schedules.Model), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
 
     static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(
         schedule.ScheduleId, schedule.Name, schedule.SessionId, schedule.SkillId, schedule.SkillVersion, JsonElement.Parse(await blobs.Text(schedule.Params, ct)),

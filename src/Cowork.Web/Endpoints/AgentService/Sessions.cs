@@ -6,6 +6,7 @@ using System.Text.Json.Serialization.Metadata;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Projections;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
@@ -52,7 +53,10 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
         metadata is { ValueKind: JsonValueKind.Object } some && some.TryGetProperty("auth_context", out var context) ? context : null;
 }
 
-public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt);
+public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt)
+{
+    public static SessionAnswer Of(SessionRow session) => new(session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedAt);
+}
 
 /// <param name="Runs">All its runs.</param>
 /// <param name="LiveRuns">Those that have not ended.</param>
@@ -82,7 +86,7 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, CommandHandler known, ICommandExecutor commands, Workspaces workspaces, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, TimeProvider clock, CancellationToken ct)
     {
         var (id, key) = body.Value.SessionId is { } own ? (own, Ids.SessionKey(own)!) : Generated(clock);
         var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
@@ -90,18 +94,16 @@ static class SessionEndpoints
         {
             return ErrorResult.Of(outside);
         }
-        JsonAnswer? answer = null;
-        var metadata = body.Value.MetadataText();
-        var open = new OpenSession(key, id, workspace.Path!, metadata, body.Value.AuthContextText(), body.Key)
-        {
-            Answer = at =>
+        var open = new OpenSession(key, id, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key);
+        var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
+        return await answers.Of(
+            caller.Org, result, Session.Aggregate.Stream(key), body.Key,
+            after =>
             {
-                answer = JsonAnswer.Of(201, new(id, workspace.Path!, JsonElement.Parse(metadata), at), AgentServiceJson.Answers.SessionAnswer, location: $"/sessions/{id}");
-                return answer.ToStored(blobs, ct);
+                var session = after.Row(Projections.Sessions.Model);
+                return JsonResult.Of(201, SessionAnswer.Of(session), AgentServiceJson.Answers.SessionAnswer) with { Location = $"/sessions/{session.SessionId}" };
             },
-        };
-        var refused = await commands.Execute(caller.Org, caller.Origin, open, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+            ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
@@ -116,7 +118,7 @@ static class SessionEndpoints
             : ErrorResult.NotFound("session");
 
     static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static (string Id, string Key) Generated(TimeProvider clock)
     {

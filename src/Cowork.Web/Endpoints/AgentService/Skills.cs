@@ -144,26 +144,22 @@ static class SkillEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSkill> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSkill> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var key = Ids.NewKey(clock.GetUtcNow());
         var definition = new SkillDefinition(
             asked.Name!, asked.Description ?? "", CompactJson.Object(asked.Metadata, except: null), await blobs.Store(asked.PromptTemplate!, ct),
             SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams, null, []);
-        JsonAnswer? answer = null;
-        var create = new CreateSkill(key, definition, body.Key)
-        {
-            Answer = async at =>
+        var result = await commands.Execute(caller.Org, caller.Origin, new CreateSkill(key, definition, body.Key), ct);
+        return await answers.Of(
+            caller.Org, result, Skill.Aggregate.Stream(key), body.Key,
+            async after =>
             {
-                answer = JsonAnswer.Of(
-                    201, await Details(new SkillRow($"skill_{key}", 1, definition, caller.Actor, at, at), blobs, ct), AgentServiceJson.Answers.SkillDetails,
-                    $"/skills/skill_{key}");
-                return await answer.ToStored(blobs, ct);
+                var skill = after.Row(Skills.Model);
+                return JsonResult.Of(201, await Details(skill, blobs, ct), AgentServiceJson.Answers.SkillDetails) with { Location = $"/skills/{skill.SkillId}" };
             },
-        };
-        var refused = await commands.Execute(caller.Org, caller.Origin, create, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+            ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -182,28 +178,27 @@ static class SkillEndpoints
             : ErrorResult.NotFound("skill");
 
     static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { } refused ? ErrorResult.Of(refused) : TypedResults.NoContent();
+        await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, CancellationToken ct)
+        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
     {
         var asked = body.Value;
         var change = new SkillChange(
             Description: asked.Description, Metadata: asked.Metadata is { ValueKind: JsonValueKind.Object } given ? CompactJson.Object(given, except: null) : null,
             PromptTemplate: await blobs.Store(asked.PromptTemplate!, ct), RequiredParams: SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams);
-        JsonAnswer? answer = null;
-        var add = new AddSkillVersion(skill.Key, change, body.Key)
-        {
-            Answer = async version =>
+        var result = await commands.Execute(caller.Org, caller.Origin, new AddSkillVersion(skill.Key, change, body.Key), ct);
+        return await answers.Of(
+            caller.Org, result, Skill.Aggregate.Stream(skill.Key), body.Key,
+            async after =>
             {
-                answer = JsonAnswer.Of(
-                    201, await Details(new SkillVersionRow($"skill_{skill.Key}", version.Version, version.Definition, version.At), blobs, ct),
-                    AgentServiceJson.Answers.SkillVersionDetails, $"/skills/skill_{skill.Key}/versions/{version.Version}");
-                return await answer.ToStored(blobs, ct);
+                var version = after.Row(SkillVersions.Model, SkillVersions.KeyOf(skill.Key, after.Row(Skills.Model).LatestVersion));
+                return JsonResult.Of(201, await Details(version, blobs, ct), AgentServiceJson.Answers.SkillVersionDetails) with
+                {
+                    Location = $"/skills/{version.SkillId}/versions/{version.Version}",
+                };
             },
-        };
-        var refused = await commands.Execute(caller.Org, caller.Origin, add, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, caller.Org, body.Key, ct);
+            ct);
     }
 
     static async Task<IResult> Versions(SkillInPath skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)

@@ -140,7 +140,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
             look = true;
         }
         // Accepted, and the database went away before it could be seen again: the answer is what was accepted.
-        seen ??= turn.Accepted is null ? throw new StorageUnavailableException("The run cannot be looked at.") : Accepted(turn.Accepted, until - wait);
+        seen ??= turn.Accepted?.Row(Projections.Runs.Model) ?? throw new StorageUnavailableException("The run cannot be looked at.");
         return await views.WithTexts(seen, ct);
     }
 
@@ -158,8 +158,4 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
             return null;
         }
     }
-
-    static RunRow Accepted(SubmitTurn turn, DateTimeOffset at) => new(
-        turn.RunId, Ids.IsKey(turn.Session) ? $"sess_{turn.Session}" : turn.Session, "queued", turn.Message, turn.Model, null, null, [], 0, 0, 0, 0, false, turn.Key,
-        "", at, null, null, turn.Source);
 }

@@ -66,7 +66,7 @@ static class TokenEndpoints
             .Produces(204).Refuses(404, 422);
     }
 
-    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, CommandHandler known, ICommandExecutor commands, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+    static async Task<IResult> Issue(Body<NewToken> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var org = asked.OrgId ?? caller.Org;
@@ -77,14 +77,17 @@ static class TokenEndpoints
         var token = BearerToken.New(org, clock.GetUtcNow());
         var user = asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
         ImmutableList<string> roles = [.. (asked.Roles ?? [Roles.Member]).Distinct()];
-        JsonAnswer? answer = null;
-        var issue = new IssueToken(token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key)
-        {
-            Issued = at => answer = JsonAnswer.Of(
-                201, new($"token_{token.Key}", token.Reveal(), asked.Name!, user, org, roles, caller.Actor, at), OperationsJson.Answers.IssuedToken, $"/tokens/token_{token.Key}"),
-        };
-        var refused = await commands.Execute(org, caller.Origin, issue, ct);
-        return await JsonAnswer.Outcome(refused, answer, known, blobs, org, body.Key, ct);
+        var issue = new IssueToken(token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key);
+        var result = await commands.Execute(org, caller.Origin, issue, ct);
+        return await answers.Of(
+            org, result, ApiToken.Aggregate.Stream(token.Key), body.Key,
+            after =>
+            {
+                var row = after.Row(Projections.Tokens.Model);
+                var issued = new IssuedToken(row.TokenId, token.Reveal(), row.Name, row.User, org, row.Roles, row.CreatedBy, row.CreatedAt);
+                return JsonResult.Of(201, issued, OperationsJson.Answers.IssuedToken) with { Location = $"/tokens/{row.TokenId}" };
+            },
+            ct, holdsSecret: true);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
@@ -99,7 +102,7 @@ static class TokenEndpoints
             : ErrorResult.NotFound("token");
 
     static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { } refused
+        await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { Refused: { } refused }
             ? ErrorResult.Of(refused)
             : TypedResults.NoContent();
 
