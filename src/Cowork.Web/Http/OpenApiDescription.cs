@@ -140,6 +140,11 @@ public static class OpenApiDescription
         var errors = metadata.OfType<Dialect>().Last().Errors;
         context.Document!.AddComponent(errors.SchemaName, await context.GetOrCreateSchemaAsync(errors.Shape, cancellationToken: ct));
         operation.Responses ??= [];
+        // What a library says that it refuses with comes in our form too, and only as far as the endpoint says so.
+        foreach (var status in operation.Responses.Keys.Where(status => status[0] is '4' or '5').ToList())
+        {
+            operation.Responses.Remove(status);
+        }
         foreach (var status in metadata.OfType<RefusesWith>().SelectMany(r => r.Statuses).Concat(any).Distinct().Order())
         {
             operation.Responses[status.ToString(System.Globalization.CultureInfo.InvariantCulture)] = new OpenApiResponse

@@ -108,6 +108,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
         // A run that was accepted just now is known as far as this node has driven it, and has hardly ended: its first word is worth waiting for.
         var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1);
         var look = known is null || wait == TimeSpan.Zero || IsSettled(known);
+        known = look ? known : null;
         while (true)
         {
             if (look)
@@ -139,8 +140,9 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
             }
             look = true;
         }
-        // Accepted, and the database went away before it could be seen again: the answer is what was accepted.
-        seen ??= turn.Accepted?.Row(Projections.Runs.Model) ?? throw new StorageUnavailableException("The run cannot be looked at.");
+        // Accepted, and the database went away before it could be seen again: the answer is what this node has written since, or else what was accepted.
+        seen ??= commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
+            ?? throw new StorageUnavailableException("The run cannot be looked at.");
         return await views.WithTexts(seen, ct);
     }
 

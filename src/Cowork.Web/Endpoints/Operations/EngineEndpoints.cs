@@ -22,7 +22,8 @@ static class EngineEndpoints
     public static void MapEngine(this IEndpointRouteBuilder routes) => routes.MapWolverineEndpoints(options => options.ConfigureEndpoints(chain =>
     {
         var (summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
-        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine()).NeedsAdmin().Refuses(refuses);
+        // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
+        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine(), OperationsDialect.Dialect).NeedsAdmin().Refuses(refuses);
     }));
 
     /// <summary>Runs around those endpoints: tells them whose jobs the caller may see, and puts a refusal of Wolverine's into our form.</summary>
