@@ -110,7 +110,7 @@ public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTena
     [InlineData(true)]
     public async Task A_key_of_an_earlier_release_is_answered_with_what_that_one_stored(bool isLong)
     {
-        var blobs = local.Host.Services.GetRequiredService<IBlobs>();
+        var blobs = tenant.Host.Services.GetRequiredService<IBlobs>();
         var (name, scope, body) = ($"before-{isLong}", "user:local POST /sessions", """{"metadata":{"a":1}}""");
         var stored = $$$"""{"session_id":"sess_before","metadata":{"text":"{{{new string('x', isLong ? Limits.InlineBytesMax : 1)}}}"}}""";
         var claimed = new IdempotencyKeyClaimedV1(
@@ -191,8 +191,8 @@ public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTena
     {
         var (id, data) = (Ids.NewEventId(e.At), EventJson.Write(e));
         var at = DateTimeOffset.FromUnixTimeMilliseconds(e.At.ToUnixTimeMilliseconds());
-        var hash = HashChain.Next(HashChain.Root, "default", stream, 1, id, type, at, "user:local", data);
-        var write = new Write(stream, 0, [new("default", stream, 1, id, type, e, data, at, "user:local", hash)], null, null, []);
-        Assert.IsType<AppendResult.Ok>(await local.Host.Services.GetRequiredService<IEventLog>().Append(new("default", [write], [], null, new("user:local")), default));
+        var hash = HashChain.Next(HashChain.Root, tenant.Org, stream, 1, id, type, at, "user:local", data);
+        var write = new Write(stream, 0, [new(tenant.Org, stream, 1, id, type, e, data, at, "user:local", hash)], null, null, []);
+        Assert.IsType<AppendResult.Ok>(await tenant.Host.Services.GetRequiredService<IEventLog>().Append(new(tenant.Org, [write], [], null, new("user:local")), default));
     }
 }

@@ -180,5 +180,5 @@ public sealed class LastReleaseSpecs
         return await reader.ReadToEndAsync();
     }
 
-    static string FileOf(string engine, string file) => Path.Combine(AppContext.BaseDirectory, "releases", engine, file);
+    static string FileOf(string engine, string file) => Path.Combine(AppContext.BaseDirectory, "releases", $"{engine}.{file}");
 }
