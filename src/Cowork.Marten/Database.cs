@@ -23,8 +23,11 @@ sealed partial class Database : IAsyncDisposable
             throw new ArgumentException($"\"{options.Schema}\" is no name for a schema: lower-case letters, digits and underscores.", nameof(options));
         }
         Schema = options.Schema;
+        var given = new NpgsqlConnectionStringBuilder(options.ConnectionString);
         var pooled = new NpgsqlConnectionStringBuilder(options.ConnectionString)
         {
+            // Asking for GSS encryption can look up names, for a minute where no name server answers, and none of Npgsql's time-outs ends it.
+            GssEncryptionMode = given.ShouldSerialize("GSS Encryption Mode") ? given.GssEncryptionMode : GssEncryptionMode.Disable,
             ApplicationName = "cowork",
             MaxAutoPrepare = 50,
             AutoPrepareMinUsages = 2,

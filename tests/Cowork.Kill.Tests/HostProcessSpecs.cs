@@ -71,10 +71,10 @@ public sealed class HostProcessSpecs
         (await host.Http.Get("/health/live")).Is(200);
         foreach (var path in (string[])["/health/ready", "/sessions", "/runs/x", "/events/stream"])
         {
-            var away = (await host.Http.Get(path)).IsProblem(503, "storage_unavailable");
+            var away = (await host.Http.Get(path)).IsProblem(503, "starting");
             Assert.NotNull(away.Headers.RetryAfter);
         }
-        (await host.Http.Get("/no/such/place")).IsProblem(404);
+        (await host.Http.Get("/no/such/place")).IsProblem(503, "starting");
         Assert.Equal(0, await host.Stop());
         Directory.Delete(socket);
     }

@@ -79,7 +79,7 @@ public sealed partial class MartenStorageSpec : StorageContract
             mt_events type character varying NO
             mt_events user_name character varying YES
             mt_events version bigint NO
-            mt_streams compacted_version bigint YES
+            mt_streams compacted_version bigint NO 0
             mt_streams created timestamp with time zone NO now()
             mt_streams id character varying NO
             mt_streams is_archived boolean YES false

@@ -1,13 +1,10 @@
 using System.Net;
-
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Projections;
 using Cowork.Marten;
-
+using Cowork.Projections;
 using Microsoft.Extensions.DependencyInjection;
-
 using Wolverine.Runtime;
 using Wolverine.Runtime.Handlers;
 

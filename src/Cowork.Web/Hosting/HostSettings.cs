@@ -128,7 +128,7 @@ public sealed record HostSettings
         for (var i = 0; i < args.Length; i++)
         {
             var parts = args[i].Split('=', 2);
-            if (parts[0] is not ("--port" or "--data" or "--engine"))
+            if (parts[0] is not ("--port" or "--data"))
             {
                 throw new ArgumentException($"There is no option {args[i]}.\n\n{Usage}");
             }
