@@ -42,7 +42,7 @@ static class Composition
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton<Workspaces>();
         services.AddSingleton<RunViews>();
-        services.AddSingleton<WaitingTurns>();
+        services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
         services.ConfigureHttpJsonOptions(options =>
@@ -122,7 +122,7 @@ static class Composition
     {
         kestrel.AddServerHeader = false;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
-        kestrel.Limits.MaxRequestBodySize = 16L * JsonScan.BodyBytesMax;
+        kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
         kestrel.ListenHandle(listener);
     });
 

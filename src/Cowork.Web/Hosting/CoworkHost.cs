@@ -222,14 +222,14 @@ public sealed partial class CoworkHost : IAsyncDisposable
 
     static void Map(WebApplication app)
     {
-        app.UseMiddleware<ProblemBoundary>();
+        app.UseMiddleware<ErrorBoundary>();
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
         app.UseEngine();
         app.Services.GetRequiredService<Dialects>().Map(app);
-        app.MapOpenApi("/openapi.json").OpenToAll();
+        app.MapOpenApi("/openapi.json").AllowAnonymous();
     }
 
     [LoggerMessage(1, LogLevel.Information, "Cowork listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]

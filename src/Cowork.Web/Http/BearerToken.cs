@@ -6,8 +6,8 @@ using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
-/// <summary>An API token as its holder has it: <c>cowork_&lt;base64url(org)&gt;.&lt;key&gt;.&lt;secret&gt;</c>. The server keeps only the secret's SHA-256.</summary>
-/// <param name="Key">Of the token's stream and row.</param>
+/// <summary>The text of an API token: <c>cowork_&lt;base64url(org)&gt;.&lt;key&gt;.&lt;secret&gt;</c>. The server keeps only the secret's SHA-256.</summary>
+/// <param name="Key">Key of the token.</param>
 /// <param name="Secret">43 base64url characters: 256 random bits.</param>
 public sealed record BearerToken(string Org, string Key, string Secret)
 {
@@ -20,7 +20,7 @@ public sealed record BearerToken(string Org, string Key, string Secret)
     public static BearerToken New(string org, DateTimeOffset now) =>
         new(org, Ids.NewKey(now), Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)));
 
-    /// <summary>Null: this is no token of ours.</summary>
+    /// <summary>Null: the text is no API token.</summary>
     public static BearerToken? Parse(string text)
     {
         if (!text.StartsWith(Prefix, StringComparison.Ordinal) || text.Length > 400)
@@ -36,15 +36,15 @@ public sealed record BearerToken(string Org, string Key, string Secret)
         return IsOrg(name) ? new(name, key, secret) : null;
     }
 
-    /// <summary>True for what a tenant may be called: <c>[A-Za-z0-9._-]{1,128}</c>.</summary>
+    /// <summary>True for a valid name of a tenant: <c>[A-Za-z0-9._-]{1,128}</c>.</summary>
     public static bool IsOrg(string name) =>
         name.Length is > 0 and <= Limits.IdCharsMax && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-');
 
-    /// <summary>Compares in a time that tells nothing about the secret.</summary>
-    public bool Fits(string secretSha256) =>
+    /// <summary>Compares in constant time.</summary>
+    public bool Matches(string secretSha256) =>
         CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(SecretSha256), Encoding.ASCII.GetBytes(secretSha256));
 
-    /// <summary>The whole text, secret included: for its holder, once.</summary>
+    /// <summary>The whole text with the secret.</summary>
     public string Reveal() => $"{Prefix}{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(Org))}.{Key}.{Secret}";
 
     public override string ToString() => $"{Prefix}….{Key}";

@@ -11,27 +11,27 @@ using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Cowork.Web.Http;
 
-/// <summary>What a POST takes as its JSON body. Every member is nullable, because a client may leave out any; <see cref="Check"/> says which it may not.</summary>
+/// <summary>The JSON body of a POST. Every member is nullable, because a client can omit any; <see cref="Validate"/> reports the required ones.</summary>
 public interface IRequestBody<T>
 {
     static abstract JsonTypeInfo<T> Json { get; }
 
-    /// <summary>What an empty body means; null: it means nothing.</summary>
+    /// <summary>The value of an empty body; null: the body is required.</summary>
     static virtual T? WhenEmpty => default;
 
-    void Check(Faults faults);
+    void Validate(ValidationErrors errors);
 }
 
-/// <summary>A POST's body, read and judged, with the header <c>Idempotency-Key</c>.</summary>
-/// <param name="Key">Null when the client sent none.</param>
+/// <summary>A validated body with the header <c>Idempotency-Key</c>.</summary>
+/// <param name="Key">Null: the request has no such header.</param>
 public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetadataProvider
     where T : class, IRequestBody<T>
 {
-    /// <exception cref="UnreadableRequestException">It is no such body.</exception>
+    /// <exception cref="UnreadableRequestException">The body is missing, malformed or invalid.</exception>
     public static async ValueTask<Body<T>> BindAsync(HttpContext http)
     {
-        var faults = new Faults();
-        var key = HeaderKey(http, faults);
+        var errors = new ValidationErrors();
+        var key = HeaderKey(http, errors);
         var bytes = await Read(http);
         T? value;
         if (bytes.IsEmpty)
@@ -41,12 +41,12 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         else
         {
             RequireJson(http.Request);
-            var json = JsonScan.Check(bytes, faults);
-            faults.ThrowIfAny();
+            var json = JsonValidator.Validate(bytes, errors);
+            errors.ThrowIfAny();
             value = Parse(json.Span);
         }
-        value.Check(faults);
-        faults.ThrowIfAny();
+        value.Validate(errors);
+        errors.ThrowIfAny();
         return new(value, key is null ? null : new(
             Scope(http), key, Convert.ToHexStringLower(SHA256.HashData(bytes.Span)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept));
     }
@@ -76,7 +76,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)
     {
-        if (http.Request.ContentLength > JsonScan.BodyBytesMax)
+        if (http.Request.ContentLength > JsonValidator.BodyBytesMax)
         {
             throw new UnreadableRequestException(ErrorResult.OfStatus(413));
         }
@@ -84,7 +84,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         while (true)
         {
             var read = await reader.ReadAsync(http.RequestAborted);
-            if (read.Buffer.Length > JsonScan.BodyBytesMax)
+            if (read.Buffer.Length > JsonValidator.BodyBytesMax)
             {
                 reader.AdvanceTo(read.Buffer.End);
                 throw new UnreadableRequestException(ErrorResult.OfStatus(413));
@@ -110,7 +110,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         }
     }
 
-    static string? HeaderKey(HttpContext http, Faults faults)
+    static string? HeaderKey(HttpContext http, ValidationErrors errors)
     {
         if (!http.Request.Headers.TryGetValue(RequestKey.Place, out var sent))
         {
@@ -120,21 +120,21 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         {
             return key;
         }
-        faults.Add(RequestKey.Place, $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
+        errors.Add(RequestKey.Place, $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
         return null;
     }
 
     static string Scope(HttpContext http) => $"{Caller.Of(http).Actor} {http.Request.Method} {http.Request.Path.Value}";
 }
 
-/// <summary>The body of a POST that takes none: nothing, or any JSON object.</summary>
+/// <summary>The body of a POST without fields: empty, or any JSON object.</summary>
 public sealed record NoBody : IRequestBody<NoBody>
 {
     public static JsonTypeInfo<NoBody> Json => HttpJson.Default.NoBody;
 
     public static NoBody WhenEmpty { get; } = new();
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
     }
 }

@@ -2,10 +2,10 @@ using Cowork.Application.Storage;
 
 namespace Cowork.Web.Http;
 
-/// <summary>Who a request acts for.</summary>
+/// <summary>The principal of a request.</summary>
 /// <param name="Org">The tenant.</param>
-/// <param name="Actor">The principal, as events name it: <c>user:ann</c>.</param>
-/// <param name="IsOperator">May issue tokens for other tenants: the local user, and the token made at a host's first start.</param>
+/// <param name="Actor">The principal in events: <c>user:ann</c>.</param>
+/// <param name="IsOperator">True for the local user and for the token of the host's first start: they may issue tokens for other tenants.</param>
 public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId)
 {
     const string Key = "cowork.caller";
@@ -13,9 +13,9 @@ public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string
     public Origin Origin { get; } = new(Actor, TraceId);
 
     public static Caller Of(HttpContext http) =>
-        Find(http) ?? throw new InvalidOperationException("The endpoint is open to anybody, so that it knows no caller.");
+        Find(http) ?? throw new InvalidOperationException("The endpoint allows anonymous requests and has no caller.");
 
-    /// <summary>Null: he is not known, or not yet.</summary>
+    /// <summary>Null: the endpoint needs no caller, or authorisation has not run.</summary>
     public static Caller? Find(HttpContext http) => (Caller?)http.Items[Key];
 
     public static ValueTask<Caller> BindAsync(HttpContext http) => ValueTask.FromResult(Of(http));
@@ -23,11 +23,8 @@ public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string
     internal void Enter(HttpContext http) => http.Items[Key] = this;
 }
 
-/// <summary>Endpoint metadata: anybody may call, also while the host starts.</summary>
-public sealed record OpenToAll;
-
-/// <summary>Endpoint metadata: one of these roles is needed.</summary>
-public sealed record NeedsRole(params IReadOnlyList<string> AnyOf);
+/// <summary>Endpoint metadata: the caller needs one of these roles.</summary>
+public sealed record RequiredRole(params IReadOnlyList<string> AnyOf);
 
 public static class Roles
 {
@@ -36,25 +33,21 @@ public static class Roles
     public const string Member = "member";
     public const string Auditor = "auditor";
 
-    /// <summary>For what changes sessions and runs.</summary>
-    public static TBuilder NeedsMember<TBuilder>(this TBuilder endpoint)
+    /// <summary>For commands on sessions, runs, skills and schedules.</summary>
+    public static TBuilder RequireMember<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
-        endpoint.WithMetadata(new NeedsRole(Member, Admin));
+        endpoint.WithMetadata(new RequiredRole(Member, Admin));
 
-    /// <summary>For deciding what an agent may do.</summary>
-    public static TBuilder NeedsApprover<TBuilder>(this TBuilder endpoint)
+    /// <summary>For decisions on approvals.</summary>
+    public static TBuilder RequireApprover<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
-        endpoint.WithMetadata(new NeedsRole(Approver, Admin));
+        endpoint.WithMetadata(new RequiredRole(Approver, Admin));
 
-    public static TBuilder NeedsAuditor<TBuilder>(this TBuilder endpoint)
+    public static TBuilder RequireAuditor<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
-        endpoint.WithMetadata(new NeedsRole(Auditor, Admin));
+        endpoint.WithMetadata(new RequiredRole(Auditor, Admin));
 
-    public static TBuilder NeedsAdmin<TBuilder>(this TBuilder endpoint)
+    public static TBuilder RequireAdmin<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
-        endpoint.WithMetadata(new NeedsRole(Admin));
-
-    public static TBuilder OpenToAll<TBuilder>(this TBuilder endpoint)
-        where TBuilder : IEndpointConventionBuilder =>
-        endpoint.WithMetadata(new OpenToAll());
+        endpoint.WithMetadata(new RequiredRole(Admin));
 }

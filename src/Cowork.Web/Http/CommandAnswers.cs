@@ -5,12 +5,12 @@ using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
-/// <summary>Answers a request with what its command did, with its refusal, or with what an earlier request under the same <c>Idempotency-Key</c> did.</summary>
+/// <summary>Answers a request from the result of its command, or from the result of an earlier request with the same <c>Idempotency-Key</c>.</summary>
 public sealed class CommandAnswers(CommandHandler commands, IBlobs blobs)
 {
     /// <param name="stream">Name of the stream that the answer shows.</param>
-    /// <param name="answer">Makes the answer from that stream: as the commit left it, or for a repeat as the first request left it.</param>
-    /// <param name="holdsSecret">The answer shows a secret that is kept nowhere, so that it cannot be given again.</param>
+    /// <param name="answer">Makes the answer from that stream after the commit; for a repeat, after the commit of the first request.</param>
+    /// <param name="holdsSecret">The answer shows a secret that is not stored, so it cannot be repeated.</param>
     public async ValueTask<IResult> Of<T>(
         string org, CommandResult result, string stream, RequestKey? key, Func<StreamResult, ValueTask<JsonResult<T>>> answer, CancellationToken ct,
         bool holdsSecret = false) => result.Refused switch

@@ -5,17 +5,17 @@ using System.Text.Json.Serialization.Metadata;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// One of the contracts that this host serves: where its addresses begin, how its JSON is named, the form of its errors, and its endpoints. It is endpoint
-/// metadata too. Everything else about the contract is in its folder below <c>Endpoints</c>.
+/// A contract that this host serves: its base path, JSON names, form of errors and endpoints. It is endpoint metadata too. A contract is one folder below
+/// <c>Endpoints</c>.
 /// </summary>
-/// <param name="BasePath">The path that all addresses of the contract begin with; <c>/</c> when they share none.</param>
+/// <param name="BasePath">The path prefix of all endpoints; <c>/</c>: they share none.</param>
 /// <param name="Json">Bodies and answers.</param>
 /// <param name="Map">Maps the endpoints, with paths relative to <paramref name="BasePath"/>.</param>
 public sealed record Dialect(string BasePath, JsonSerializerContext Json, ErrorForm Errors, Action<IEndpointRouteBuilder> Map)
 {
     /// <summary>
-    /// The contract's shapes for options that name members by another rule. /openapi.json describes all contracts with one set of options, and each shape
-    /// must keep the names that its own contract gives it.
+    /// The contract's shapes with their own JSON names, for options with another naming policy: /openapi.json describes all contracts with one set of
+    /// options.
     /// </summary>
     public IJsonTypeInfoResolver Shapes => Json.WithAddedModifier(shape =>
     {
@@ -30,12 +30,12 @@ public sealed record Dialect(string BasePath, JsonSerializerContext Json, ErrorF
 }
 
 /// <summary>The contracts that this host serves.</summary>
-/// <param name="all">The first one also answers for addresses that belong to none.</param>
+/// <param name="all">The first one is the contract of addresses that match no base path.</param>
 public sealed class Dialects(IReadOnlyList<Dialect> all)
 {
     readonly Dialect[] byPath = [.. all.OrderByDescending(dialect => dialect.BasePath.Length)];
 
-    /// <summary>The contract that a request's endpoint belongs to; without an endpoint, the one that its path begins with.</summary>
+    /// <summary>The contract of the request's endpoint; without an endpoint, the one with the longest matching base path.</summary>
     public Dialect Of(HttpContext http) =>
         http.GetEndpoint()?.Metadata.GetMetadata<Dialect>()
         ?? Array.Find(byPath, dialect => http.Request.Path.StartsWithSegments(dialect.BasePath.TrimEnd('/')))

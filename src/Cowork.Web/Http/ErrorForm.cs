@@ -15,8 +15,8 @@ public sealed record ErrorForm(string SchemaName, string ContentType, Type Shape
 
 /// <summary>RFC 9457: the form of errors in every contract but E (contracts/decisions.md, "Errors").</summary>
 /// <param name="Code">Stable, snake_case (docs/errors.md).</param>
-/// <param name="RunId">The run that stands in the way, when one does.</param>
-/// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
+/// <param name="RunId">The run that causes the error; null: no run does.</param>
+/// <param name="Errors">The errors of a 422, by JSON path, query parameter or header.</param>
 public sealed record ProblemDetails(
     string Type, string Title, int Status, string Detail, string Code, string TraceId,
     [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? RunId = null,

@@ -3,13 +3,13 @@ using Cowork.Domain;
 namespace Cowork.Web.Http;
 
 /// <summary>An error with a stable code (docs/errors.md), answered in the form of the contract that the request's address belongs to.</summary>
-/// <param name="Errors">Of a 422: what is wrong, by JSON path, query parameter or header.</param>
+/// <param name="Errors">The errors of a 422, by JSON path, query parameter or header.</param>
 public sealed record ErrorResult(int Status, string Code, string Detail, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null) : IResult
 {
-    /// <summary>Whole seconds after which it is worth trying again.</summary>
+    /// <summary>Value of the header <c>Retry-After</c>, in whole seconds.</summary>
     public int? RetryAfter { get; init; }
 
-    /// <summary>Id of the run that stands in the way.</summary>
+    /// <summary>Id of the run that causes the error; null: no run does.</summary>
     public string? RunId { get; init; }
 
     /// <summary>Value of the header <c>WWW-Authenticate</c>.</summary>
@@ -35,7 +35,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
         405 => new(405, "method_not_allowed", "This address does not take that method; see the header Allow."),
         408 => new(408, "request_timeout", "The request came too slowly."),
         412 => new(412, "precondition_failed", "What is there is not what the request expects."),
-        413 => new(413, "payload_too_large", $"The body may have at most {JsonScan.BodyBytesMax} bytes."),
+        413 => new(413, "payload_too_large", $"The body may have at most {JsonValidator.BodyBytesMax} bytes."),
         415 => new(415, "unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
         416 => new(416, "range_not_satisfiable", "There are no such bytes."),
         431 => new(431, "headers_too_large", "The request's headers are too large."),
@@ -62,67 +62,4 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     }
 
     static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;
-}
-
-/// <summary>A request that cannot be read as what the endpoint takes. Binding has no other way to answer; endpoints return their errors.</summary>
-public sealed class UnreadableRequestException : Exception
-{
-    public UnreadableRequestException()
-        : this(ErrorResult.OfStatus(400))
-    {
-    }
-
-    public UnreadableRequestException(string message)
-        : this(new ErrorResult(400, "bad_request", message))
-    {
-    }
-
-    public UnreadableRequestException(string message, Exception inner)
-        : base(message, inner) => Error = new(400, "bad_request", message);
-
-    public UnreadableRequestException(ErrorResult error)
-        : base(error.Detail) => Error = error;
-
-    public ErrorResult Error { get; }
-}
-
-/// <summary>What is wrong with a request, all of it, by place.</summary>
-public sealed class Faults
-{
-    /// <summary>More would help nobody.</summary>
-    const int Most = 20;
-
-    readonly Dictionary<string, List<string>> found = [];
-    int count;
-
-    public bool Any => count > 0;
-
-    public void Add(string path, string detail)
-    {
-        if (count++ >= Most)
-        {
-            return;
-        }
-        if (!found.TryGetValue(path, out var here))
-        {
-            found.Add(path, here = []);
-        }
-        here.Add(detail);
-    }
-
-    public ErrorResult ToError()
-    {
-        var first = found.First();
-        var detail = found.Count == 1 && first.Value.Count == 1 ? $"{first.Key}: {first.Value[0]}" : "Several things are wrong; see errors.";
-        return new(422, "invalid_request", detail, found.ToDictionary(f => f.Key, f => (IReadOnlyList<string>)f.Value));
-    }
-
-    /// <exception cref="UnreadableRequestException">There is a fault.</exception>
-    public void ThrowIfAny()
-    {
-        if (Any)
-        {
-            throw new UnreadableRequestException(ToError());
-        }
-    }
 }

@@ -10,7 +10,7 @@ namespace Cowork.Web.Http;
 [JsonSerializable(typeof(ProblemDetails))]
 public sealed partial class HttpJson : JsonSerializerContext;
 
-/// <summary>People read answers too: only what JSON requires to be escaped is escaped.</summary>
+/// <summary>JSON that people can read: only the characters that JSON requires are escaped.</summary>
 static class RelaxedJson
 {
     public static JsonWriterOptions Writing { get; } = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };

@@ -5,7 +5,7 @@ namespace Cowork.Web.Http;
 
 static class JsonBody
 {
-    /// <summary>Status and headers of an answer that may repeat an earlier one.</summary>
+    /// <summary>Begins an answer with its status, <c>Location</c> and <c>Idempotency-Replayed</c>.</summary>
     public static void Begin(this HttpResponse response, int status, string? location, bool replayed)
     {
         response.StatusCode = status;
@@ -19,11 +19,11 @@ static class JsonBody
         }
     }
 
-    /// <summary>Sends a value as the whole body. It is serialised into the response's own pipe, and the client is told its length.</summary>
+    /// <summary>Sends a value as the body: serialised into the response's pipe, with <c>Content-Length</c>.</summary>
     public static Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json") =>
         response.WriteJson(writer => JsonSerializer.Serialize(writer, value, json), new() { Encoder = json.Options.Encoder, SkipValidation = true }, contentType);
 
-    /// <summary>The same for JSON that is partly stored as bytes.</summary>
+    /// <summary>Sends JSON that is partly stored bytes.</summary>
     public static async Task WriteJson(this HttpResponse response, Action<Utf8JsonWriter> write, JsonWriterOptions options, string contentType = "application/json")
     {
         response.ContentType = contentType;

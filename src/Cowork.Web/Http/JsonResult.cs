@@ -22,7 +22,7 @@ static class JsonResult
     public static JsonResult<T> Of<T>(int status, T value, JsonTypeInfo<T> json) => new(status, value, json);
 }
 
-/// <summary>JSON answered as the bytes that are at hand.</summary>
+/// <summary>Stored JSON answered as it is.</summary>
 public sealed record StoredJsonResult(int Status, ReadOnlyMemory<byte> Body) : IResult
 {
     public string? Location { get; init; }

@@ -2,21 +2,22 @@ using System.Text.Json.Nodes;
 
 using Cowork.Domain;
 
+using Microsoft.AspNetCore.Authorization;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
 namespace Cowork.Web.Http;
 
-/// <summary>Endpoint metadata: the statuses with which the endpoint may refuse, beside those that any endpoint may.</summary>
+/// <summary>Endpoint metadata: the error statuses of the endpoint, beside those of every endpoint.</summary>
 public sealed record RefusesWith(IReadOnlyList<int> Statuses);
 
-/// <summary>Endpoint metadata: a cursor may come in the header <c>Last-Event-ID</c>.</summary>
+/// <summary>Endpoint metadata: the header <c>Last-Event-ID</c> can carry the cursor.</summary>
 public sealed record ResumesByHeader;
 
-/// <summary>Endpoint metadata: the answer comes as text of these types, when the client would rather have that.</summary>
+/// <summary>Endpoint metadata: the media types of text that content negotiation can choose.</summary>
 public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
 
-/// <summary>What endpoints say about themselves for /openapi.json.</summary>
+/// <summary>Endpoint metadata and transformers for /openapi.json.</summary>
 public static class OpenApiDescription
 {
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, params WholeNumberQuery[] parameters) => endpoint.WithMetadata([.. parameters]);
@@ -39,7 +40,7 @@ public static class OpenApiDescription
     public static void Describe(this OpenApiOptions options)
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
-        // To a reader a text is a string, wherever it is stored.
+        // Answers show a content as a string, wherever it is stored.
         options.CreateSchemaReferenceId = type => type.Type == typeof(Content) ? null : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -135,12 +136,12 @@ public static class OpenApiDescription
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Limits.IdempotencyKeyCharsMax };
             operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, "Sending the request again with the same key does nothing again."));
         }
-        var open = metadata.OfType<OpenToAll>().Any();
-        int[] any = open ? [] : metadata.OfType<NeedsRole>().Any() ? [401, 403, 503] : [401, 503];
+        var open = metadata.OfType<IAllowAnonymous>().Any();
+        int[] any = open ? [] : metadata.OfType<RequiredRole>().Any() ? [401, 403, 503] : [401, 503];
         var errors = metadata.OfType<Dialect>().Last().Errors;
         context.Document!.AddComponent(errors.SchemaName, await context.GetOrCreateSchemaAsync(errors.Shape, cancellationToken: ct));
         operation.Responses ??= [];
-        // What a library says that it refuses with comes in our form too, and only as far as the endpoint says so.
+        // Error responses that a library declares are replaced by the endpoint's own, in the form of its contract.
         foreach (var status in operation.Responses.Keys.Where(status => status[0] is '4' or '5').ToList())
         {
             operation.Responses.Remove(status);

@@ -3,8 +3,8 @@ using System.Net;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// Keeps other people's web pages out of local mode, where whoever reaches the port is the local user: a page that rebinds its name to
-/// 127.0.0.1 shows in <c>Host</c>, a page of another site in <c>Origin</c>. Listed origins get CORS.
+/// Protects local mode, in which every request acts as the local user, against web pages: DNS rebinding shows in <c>Host</c>, a cross-site request in
+/// <c>Origin</c>. Configured origins get CORS.
 /// </summary>
 public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
 {

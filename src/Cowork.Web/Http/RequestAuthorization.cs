@@ -2,9 +2,11 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 
+using Microsoft.AspNetCore.Authorization;
+
 namespace Cowork.Web.Http;
 
-/// <summary>Finds out who calls, and refuses what the caller has no right to.</summary>
+/// <summary>Authenticates the caller and checks the endpoint's role.</summary>
 public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, IRows rows)
 {
     public const string LocalOrg = "default";
@@ -12,7 +14,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
 
     public async Task InvokeAsync(HttpContext http)
     {
-        if (http.GetEndpoint() is not { } endpoint || endpoint.Metadata.GetMetadata<OpenToAll>() is not null)
+        if (http.GetEndpoint() is not { } endpoint || endpoint.Metadata.GetMetadata<IAllowAnonymous>() is not null)
         {
             await next(http);
             return;
@@ -26,7 +28,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             }.ExecuteAsync(http);
             return;
         }
-        if (endpoint.Metadata.GetMetadata<NeedsRole>() is { } needs && !needs.AnyOf.Any(caller.Roles.Contains))
+        if (endpoint.Metadata.GetMetadata<RequiredRole>() is { } needs && !needs.AnyOf.Any(caller.Roles.Contains))
         {
             await new ErrorResult(403, "role_missing", $"This needs the role {string.Join(" or ", needs.AnyOf)}.").ExecuteAsync(http);
             return;
@@ -50,7 +52,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             return null;
         }
         var row = Tokens.Model.Read(found.Json.Span);
-        return token.Fits(row.SecretSha256)
+        return token.Matches(row.SecretSha256)
             ? new(token.Org, $"user:{row.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.CreatedBy == HostLifecycle.Actor, trace)
             : null;
     }

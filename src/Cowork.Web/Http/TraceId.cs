@@ -4,7 +4,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Cowork.Web.Http;
 
-/// <summary>The W3C trace id of a request, as its span, its events and its answer name it.</summary>
+/// <summary>The W3C trace id of a request. Its span, events and errors carry it.</summary>
 static class TraceId
 {
     const string Key = "cowork.trace";
@@ -16,7 +16,7 @@ static class TraceId
         {
             return span.TraceId.ToHexString();
         }
-        // The server makes a span only where it logs or is traced.
+        // ASP.NET Core starts no span when nothing listens.
         if (http.Items[Key] is not string made)
         {
             http.Items[Key] = made = ActivityTraceId.CreateRandom().ToHexString();

@@ -64,6 +64,6 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(MetricsAnswer))]
 public sealed partial class AgentServiceJson : JsonSerializerContext
 {
-    /// <summary>The context that answers are written with.</summary>
+    /// <summary>The context for answers: with relaxed escaping.</summary>
     public static AgentServiceJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
 }

@@ -11,29 +11,29 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /approvals/{id}/decision</c>.</summary>
-/// <param name="Note">Why; the model reads it when the call is rejected.</param>
+/// <param name="Note">The reason. The model reads it when the call is rejected.</param>
 public sealed record NewDecision(bool? Approved, string? Note = null) : IRequestBody<NewDecision>
 {
     public static JsonTypeInfo<NewDecision> Json => AgentServiceJson.Default.NewDecision;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (Approved is null)
         {
-            faults.Add("$.approved", "Say true or false.");
+            errors.Add("$.approved", "Say true or false.");
         }
         if (Note?.Length > Limits.NoteCharsMax)
         {
-            faults.Add("$.note", $"A note has at most {Limits.NoteCharsMax} characters.");
+            errors.Add("$.note", $"A note has at most {Limits.NoteCharsMax} characters.");
         }
     }
 }
 
 /// <summary>An approval.</summary>
 /// <param name="ToolInput">
-/// The call's arguments: an object, or the text that the model wrote when it is none. A list shows <c>{sha256, bytes}</c> where it would become too long.
+/// The call's arguments: an object, or the model's text if it is none. A long list shows <c>{sha256, bytes}</c> instead.
 /// </param>
-/// <param name="ArgsDigest">Hex SHA-256 of that text: only this very call is made.</param>
+/// <param name="ArgsDigest">Hex SHA-256 of the arguments' text: the decision is for this call only.</param>
 public sealed record ApprovalDetails(
     string ApprovalId, string SessionId, string RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
     string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote)
@@ -43,15 +43,15 @@ public sealed record ApprovalDetails(
         row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote);
 }
 
-/// <param name="SessionId">The session that was asked about, null: all.</param>
+/// <param name="SessionId">The session in the query; null: all sessions.</param>
 public sealed record ApprovalList(string? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
 
 static class ApprovalEndpoints
 {
-    /// <summary>Inputs of calls that a list fetches from the blob store, all together.</summary>
+    /// <summary>Total bytes of arguments that a list reads from the blob store.</summary>
     const long ListedInputBytesMax = 4 << 20;
 
-    /// <summary>Approvals read at a time, at least.</summary>
+    /// <summary>Smallest page of rows that is read at once.</summary>
     const int PageRows = 100;
 
     static readonly ChoiceQuery Status = new("status", ["pending", "approved", "rejected", "expired", "all"], "pending", "Only those in this state.");
@@ -66,7 +66,7 @@ static class ApprovalEndpoints
         approvals.MapGet("/{approval_id}", Get)
             .WithSummary("Show an approval")
             .Produces<ApprovalDetails>().Refuses(404, 422);
-        approvals.MapPost("/{approval_id}/decision", Decide).NeedsApprover()
+        approvals.MapPost("/{approval_id}/decision", Decide).RequireApprover()
             .WithSummary("Approve or reject the call; its run goes on")
             .Produces<ApprovalDetails>(200).Refuses(400, 404, 409, 413, 415, 422);
     }
@@ -89,7 +89,7 @@ static class ApprovalEndpoints
         var left = ListedInputBytesMax;
         await foreach (var row in Newest(caller.Org, new(session, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
         {
-            // What does not fit is shown as its digest, and GET /approvals/{id} has it whole.
+            // Arguments that do not fit are shown as their digest; GET /approvals/{id} shows them whole.
             var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
             shown.Add(ApprovalDetails.Of(bytes <= left ? await WithInput(row, blobs, ct) : row));
             left -= bytes <= left ? bytes : 0;
@@ -97,13 +97,14 @@ static class ApprovalEndpoints
         return JsonResult.Of(200, new(of?.SessionId, shown), AgentServiceJson.Answers.ApprovalList);
     }
 
-    static async Task<IResult> Get(ApprovalInPath approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Approval> approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await Find(caller.Org, approval.Key, rows, ct) is { } row
             ? JsonResult.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails)
             : ErrorResult.NotFound("approval");
 
     static async Task<IResult> Decide(
-        ApprovalInPath approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct)
+        PathKey<PathIds.Approval> approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs,
+        CancellationToken ct)
     {
         if (await Find(caller.Org, approval.Key, rows, ct) is not { } asked)
         {
@@ -118,7 +119,7 @@ static class ApprovalEndpoints
             ct);
     }
 
-    /// <summary>The newest first, without those of deleted sessions.</summary>
+    /// <summary>Newest first, without approvals of deleted sessions.</summary>
     static async IAsyncEnumerable<ApprovalRow> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
     {
         var isThere = new Dictionary<string, bool>();
@@ -146,11 +147,11 @@ static class ApprovalEndpoints
         }
     }
 
-    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
     static async ValueTask<ApprovalRow?> Find(string org, string key, IRows rows, CancellationToken ct) =>
         (await rows.Find(org, Projections.Approvals.Model, key, ct))?.Row;
 
-    /// <summary>The row with the call's arguments when they lie in the blob store.</summary>
+    /// <summary>The row with its arguments from the blob store.</summary>
     static async ValueTask<ApprovalRow> WithInput(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>
         row.ToolInput is Content.Blob input ? row with { ToolInput = Content.Of(await blobs.Text(input, ct)) } : row;
 }

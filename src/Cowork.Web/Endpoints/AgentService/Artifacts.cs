@@ -5,15 +5,15 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>An artifact by what was written last.</summary>
+/// <summary>An artifact with its latest content.</summary>
 /// <param name="Path">Relative to the session's folder.</param>
-/// <param name="RunId">The run that wrote it last.</param>
-/// <param name="Version">Of the content at this path in this session, from 1.</param>
+/// <param name="RunId">The run that wrote the latest content.</param>
+/// <param name="Version">Version of the content at this path in this session, from 1.</param>
 public sealed record ArtifactSummary(
     string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
-/// <param name="RunId">The run that wrote it first.</param>
+/// <param name="RunId">The run that wrote this content first.</param>
 public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, string RunId, DateTimeOffset CreatedAt);
 
 public sealed record ArtifactVersionList(string ArtifactId, string SessionId, string Path, IReadOnlyList<ArtifactVersionDetails> Versions);
@@ -35,7 +35,7 @@ static class ArtifactEndpoints
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }
 
-    static async Task<IResult> Get(ArtifactInPath artifact, Caller caller, IRows rows, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Artifact> artifact, Caller caller, IRows rows, CancellationToken ct) =>
         await Find(caller.Org, artifact.Key, rows, ct) is { } row
             ? JsonResult.Of(
                 200,
@@ -43,7 +43,7 @@ static class ArtifactEndpoints
                 AgentServiceJson.Answers.ArtifactSummary)
             : ErrorResult.NotFound("artifact");
 
-    static async Task<IResult> Versions(ArtifactInPath artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<PathIds.Artifact> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
@@ -56,7 +56,7 @@ static class ArtifactEndpoints
         return JsonResult.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);
     }
 
-    static async Task<IResult> Content(ArtifactInPath artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Content(PathKey<PathIds.Artifact> artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
         {
@@ -64,11 +64,11 @@ static class ArtifactEndpoints
         }
         return await rows.Get(caller.Org, ArtifactVersions.Model.Table, ArtifactVersions.KeyOf(artifact.Key, number.Number), ct) is { } found
             && ArtifactVersions.Model.Read(found.Json.Span) is var version
-            ? new BlobAnswer(blobs, version.Sha256, version.Bytes, version.MediaType, row.Path[(row.Path.LastIndexOf('/') + 1)..])
+            ? new BlobResult(blobs, version.Sha256, version.Bytes, version.MediaType, row.Path[(row.Path.LastIndexOf('/') + 1)..])
             : ErrorResult.NotFound("version of the artifact");
     }
 
-    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
     static async ValueTask<ArtifactRow?> Find(string org, string artifact, IRows rows, CancellationToken ct) =>
         (await rows.Find(org, Artifacts.Model, artifact, ct))?.Row;
 }

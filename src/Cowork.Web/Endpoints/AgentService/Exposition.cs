@@ -5,31 +5,31 @@ using Cowork.Projections;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <param name="Labels">In the order in which they are written.</param>
+/// <param name="Labels">In output order.</param>
 public sealed record Sample(double Value, params IReadOnlyList<(string Name, string Value)> Labels);
 
-/// <summary>Figures of one name, as Prometheus scrapes them.</summary>
-/// <param name="Name">Without <c>_total</c>; ends in its unit, when it has one.</param>
+/// <summary>A Prometheus metric family.</summary>
+/// <param name="Name">Without <c>_total</c>; ends in the unit, if there is one.</param>
 public abstract record MetricFamily(string Name, string Help, string? Unit = null)
 {
-    /// <summary>Only grows. Its samples are named with <c>_total</c>.</summary>
+    /// <summary>A counter. Its samples have the suffix <c>_total</c>.</summary>
     public sealed record Counter(string Name, string Help, string? Unit, params IReadOnlyList<Sample> Samples) : MetricFamily(Name, Help, Unit);
 
     public sealed record Gauge(string Name, string Help, string? Unit, params IReadOnlyList<Sample> Samples) : MetricFamily(Name, Help, Unit);
 
-    /// <summary>How long something took, in seconds.</summary>
+    /// <summary>A histogram of durations in seconds.</summary>
     public sealed record Latency(string Name, string Help, LatencyHistogram Of) : MetricFamily(Name, Help, "seconds")
     {
         /// <summary>
-        /// Seconds. Each is where a bucket of <see cref="LatencyHistogram"/> ends, so that what is told of it is exact, not estimated.
+        /// Seconds. Each is an upper bound of a bucket of <see cref="LatencyHistogram"/>, so the counts are exact.
         /// </summary>
         public static IReadOnlyList<double> Bounds { get; } =
             [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192];
     }
 }
 
-/// <summary>Writes figures as text: in Prometheus' format 0.0.4, or as OpenMetrics 1.0.</summary>
-/// <param name="openMetrics">Units, canonical numbers, counters named without their suffix, and an end that is marked.</param>
+/// <summary>Writes metric families in Prometheus' text format 0.0.4, or in OpenMetrics 1.0.</summary>
+/// <param name="openMetrics">True: with units, canonical numbers, counter families without their suffix, and an end marker.</param>
 sealed class Exposition(bool openMetrics)
 {
     readonly StringBuilder text = new();

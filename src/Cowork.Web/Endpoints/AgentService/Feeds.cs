@@ -14,7 +14,7 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>An event of a feed; <see cref="SessionFeed"/> writes it.</summary>
+/// <summary>An event of a feed. <see cref="SessionFeed"/> renders it once, and feeds send those bytes.</summary>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
 public sealed record FeedEvent(
     long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
@@ -41,7 +41,7 @@ static class FeedEndpoints
             .WithSummary("A session's events as they happen (server-sent events, resumed with Last-Event-ID)")
             .Takes(SinceId).TakesLastEventId()
             .Produces<string>(200, "text/event-stream").Refuses(404, 422);
-        var tenant = routes.MapGroup("/events").WithTags("Events").NeedsAuditor();
+        var tenant = routes.MapGroup("/events").WithTags("Events").RequireAuditor();
         tenant.MapGet("", TenantPage)
             .WithSummary("All events of the tenant in order")
             .Takes(SinceId, Limit, WaitSeconds)
@@ -52,7 +52,7 @@ static class FeedEndpoints
             .Produces<string>(200, "text/event-stream").Refuses(422);
     }
 
-    static async Task<IResult> SessionPage(SessionInPath session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
+    static async Task<IResult> SessionPage(PathKey<PathIds.Session> session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
     {
         var (since, limit, wait) = Asked(http);
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is { } row
@@ -66,7 +66,7 @@ static class FeedEndpoints
         return pages.Page(caller.Org, null, null, since, limit, wait, http.RequestAborted);
     }
 
-    static async Task<IResult> SessionStream(SessionInPath session, HttpContext http, Caller caller, EventStream stream, IRows rows)
+    static async Task<IResult> SessionStream(PathKey<PathIds.Session> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
     {
         var since = Cursor(http);
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is not null
@@ -79,16 +79,16 @@ static class FeedEndpoints
     static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http) =>
         (SinceId.Read(http), (int)Limit.Read(http), TimeSpan.FromSeconds(WaitSeconds.Read(http)));
 
-    /// <summary>A browser that reconnects sends the header and, still, the address that it began with.</summary>
+    /// <summary>A browser that reconnects sends the header and its first URL, so the header wins.</summary>
     static long Cursor(HttpContext http) =>
         http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? SinceId.Read("Last-Event-ID", last) : SinceId.Read(http);
 }
 
-/// <summary>Feeds by the page.</summary>
+/// <summary>Pages of feeds.</summary>
 public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <param name="session">Key of the session; null: the tenant's feed.</param>
-    /// <param name="sessionId">Its id, as the client knows it.</param>
+    /// <param name="sessionId">The session's id in the contract.</param>
     public async Task<IResult> Page(string org, string? session, string? sessionId, long since, int limit, TimeSpan wait, CancellationToken aborted)
     {
         FeedPage page;
@@ -99,7 +99,7 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         }
         catch (OperationCanceledException) when (!aborted.IsCancellationRequested)
         {
-            // The host stops: nothing came, and the next host is asked with the same cursor.
+            // The host stops. The client asks the next host with the same cursor.
             page = new([], since);
         }
         if (page.Head < since)
@@ -113,10 +113,10 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         ErrorResult.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
 }
 
-/// <summary>A page of a feed. The events go out as the bytes that they were rendered to once.</summary>
-/// <param name="IsTenants">The tenant's feed, whose ids are positions.</param>
+/// <summary>A page of a feed, with the rendered bytes of its events.</summary>
+/// <param name="IsTenants">True: the tenant's feed, whose ids are positions.</param>
 /// <param name="SessionId">Null in the tenant's feed.</param>
-/// <param name="Since">The cursor that was asked for.</param>
+/// <param name="Since">The cursor in the request.</param>
 sealed record FeedPageResult(bool IsTenants, string? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : IResult
 {
     public Task ExecuteAsync(HttpContext httpContext) => httpContext.Response.WriteJson(Write, RelaxedJson.Writing);
@@ -139,10 +139,10 @@ sealed record FeedPageResult(bool IsTenants, string? SessionId, IReadOnlyList<Fe
     }
 }
 
-/// <summary>Feeds as server-sent events. A slow reader holds one bounded buffer here; what it missed is read from the log again.</summary>
+/// <summary>Feeds as server-sent events. A slow reader costs one bounded buffer; missed entries are read from the log.</summary>
 public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
-    /// <summary>Bytes put together before they are sent, when more events are at hand.</summary>
+    /// <summary>Bytes that are collected before a flush while more events are ready.</summary>
     const int SendAtBytes = 16 * 1024;
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
@@ -159,7 +159,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         http.Response.ContentType = "text/event-stream";
         http.Response.Headers.CacheControl = "no-store";
         http.Response.Headers["X-Accel-Buffering"] = "no";
-        if (!HeadAsGet.Wanted(http))
+        if (!HeadAsGet.IsHead(http))
         {
             using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
             Measures.Followers.Add(1);
@@ -169,7 +169,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
             {
-                // The client went, or the host stops: the stream ends here, and resumes where it ended.
+                // The client disconnected or the host stops. The client resumes with its cursor.
             }
             finally
             {
@@ -183,7 +183,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     {
         var last = since;
         var began = clock.GetUtcNow();
-        // The first bytes tell the client that it is subscribed, and how soon to come back.
+        // The first bytes confirm the subscription and set the reconnection time.
         output.Write("retry: 1000\n\n"u8);
         await output.FlushAsync(ct);
         while (true)
@@ -198,7 +198,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                     Write(output, entry, last, tenant: session is null);
                     if (Measures.FeedLag.Enabled && entry.At >= began)
                     {
-                        // What had happened before is replayed, and not late.
+                        // Replayed events have no lag.
                         Measures.FeedLag.Record((clock.GetUtcNow() - entry.At).TotalSeconds);
                     }
                     if (output.UnflushedBytes > SendAtBytes)
@@ -207,7 +207,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                     }
                     if (session is not null && entry.Is<SessionEvent.SessionDeleted>())
                     {
-                        // There is no such session any more, and so no stream of it.
+                        // The session is deleted, so the stream ends.
                         await output.FlushAsync(ct);
                         return;
                     }
@@ -216,14 +216,14 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
             }
             catch (StorageUnavailableException)
             {
-                // A client would take an error for the end; it hears from us again when the database is back.
+                // The stream stays open until the database is back; an error would end it.
                 await output.FlushAsync(ct);
                 await Task.Delay(RetryStorageAfter, clock, ct);
             }
         }
     }
 
-    /// <summary>The next entry; before waiting for it, what there is goes out, and a comment now and then keeps the connection known to be alive.</summary>
+    /// <summary>Moves to the next entry. Flushes before it waits, and sends heartbeats while it waits.</summary>
     async ValueTask<bool> Next(IAsyncEnumerator<FeedEntry> entries, PipeWriter output, CancellationToken ct)
     {
         var next = entries.MoveNextAsync();
@@ -250,7 +250,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         }
         catch
         {
-            // An enumerator may not be disposed of while it moves; the same token ends its wait.
+            // An enumerator must not be disposed while it moves; the same token ends its wait.
             await coming.ContinueWith(static _ => { }, CancellationToken.None, TaskContinuationOptions.ExecuteSynchronously, TaskScheduler.Default);
             throw;
         }

@@ -6,18 +6,18 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <param name="StreamId">As the feed's events name it.</param>
+/// <param name="StreamId">The stream id in the feed.</param>
 public sealed record EventShape(string StreamId, long Version);
 
-/// <param name="Failure">Why the memory is extracted by rule instead; null: it is the model's own.</param>
+/// <param name="Failure">Why the memory was extracted by rule instead; null: the model wrote it.</param>
 public sealed record ModelNotesShape(string Model, string RequestSha256, long InputTokens, long OutputTokens, decimal? CostUsd, RunErrorShape? Failure);
 
-/// <summary>A memory, by the id that <c>memory_retrieval</c> and <c>recall</c> name.</summary>
+/// <summary>A memory. <c>memory_retrieval</c> and <c>recall</c> name it by its id.</summary>
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
-/// <param name="Version">How often it has been written: <c>memory_retrieval</c> names the one that it found.</param>
-/// <param name="RunId">The run that it came from.</param>
-/// <param name="Event">The event of that run that it follows from; null: it was written before that was kept.</param>
-/// <param name="Notes">What asking the run's model for it came to; null: no model was asked.</param>
+/// <param name="Version">Number of writes; <c>memory_retrieval</c> names the version that it found.</param>
+/// <param name="RunId">The run that the memory comes from.</param>
+/// <param name="Event">The event of that run that the memory follows from; null: an earlier release wrote the memory.</param>
+/// <param name="Notes">The result of asking the model for notes; null: no model was asked.</param>
 public sealed record MemoryDetails(
     string MemoryId, string Kind, string Content, long Version, string SessionId, string RunId, EventShape? Event, ModelNotesShape? Notes, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
@@ -37,12 +37,12 @@ static class MemoryEndpoints
             .Produces<MemoryList>().Refuses(404, 422);
     }
 
-    static async Task<IResult> Get(MemoryInPath memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Memory> memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Find(caller.Org, Memories.Model, memory.Key, ct) is { } found
             ? JsonResult.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
             : ErrorResult.NotFound("memory");
 
-    static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(PathKey<PathIds.Session> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)

@@ -9,36 +9,36 @@ using Microsoft.Net.Http.Headers;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>Seconds that so many per cent of all did not exceed; null: there were none. Less than 1 % off.</summary>
+/// <summary>Percentiles in seconds, with an error below 1 %; null: no samples.</summary>
 public sealed record Percentiles(long Count, double? P50, double? P90, double? P95, double? P99)
 {
     public static Percentiles Of(LatencyHistogram of) => new(of.Count, of.Quantile(0.5), of.Quantile(0.9), of.Quantile(0.95), of.Quantile(0.99));
 }
 
-/// <param name="Queue">From asked for to started.</param>
-/// <param name="Execution">From started to ended, without what was waited for approvals.</param>
-/// <param name="Approval">From an approval asked for to its decision.</param>
+/// <param name="Queue">From creation to start.</param>
+/// <param name="Execution">From start to end, without waits for approvals.</param>
+/// <param name="Approval">From the request for an approval to its decision.</param>
 public sealed record Latencies(Percentiles Queue, Percentiles Execution, Percentiles Approval);
 
-/// <param name="LagEvents">Positions of the log that it has not come to yet.</param>
-/// <param name="Parked">It stands before an event that it cannot fold: <c>GET /projections</c> says which.</param>
+/// <param name="LagEvents">Log positions that the projection has not processed.</param>
+/// <param name="Parked">True: the projection cannot fold the next event; <c>GET /projections</c> shows it.</param>
 public sealed record ProjectionFigures(string Name, long Position, long LagEvents, bool Parked);
 
-/// <param name="Waiting">Due, and nobody is at it.</param>
-/// <param name="Held">Some host is at it.</param>
+/// <param name="Waiting">Due, and held by no node.</param>
+/// <param name="Held">Held by a node.</param>
 /// <param name="Later">Not due yet.</param>
 public sealed record JobFigures(long Waiting, long Held, long Later);
 
-/// <summary>What concerns the host and all tenants together.</summary>
+/// <summary>Metrics of the host and of all tenants together.</summary>
 /// <param name="LogHead">Position of the last event.</param>
 public sealed record HostFigures(
     string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
 
 /// <summary>Answer of <c>GET /metrics</c>.</summary>
-/// <param name="SuccessRate">Completed runs among those that completed or failed; null: there were none.</param>
-/// <param name="Since">When the first run was asked for; null: there was none.</param>
-/// <param name="AsOfGid">Every event of the tenant up to this position is counted, and none after it.</param>
-/// <param name="Host">For auditors and administrators.</param>
+/// <param name="SuccessRate">Completed runs divided by completed and failed runs; null: there are none.</param>
+/// <param name="Since">Creation of the first run; null: there is none.</param>
+/// <param name="AsOfGid">The metrics include every event of the tenant up to this position, and no later one.</param>
+/// <param name="Host">Null: the caller is no auditor or administrator.</param>
 public sealed record MetricsAnswer(
     long RunCount, StatusCounts StatusCounts, double? SuccessRate, Latencies Latency, long TotalTokens, decimal CostUsd, DateTimeOffset? Since, long AsOfGid,
     HostFigures? Host);
@@ -58,17 +58,17 @@ static class MetricsEndpoints
 
     static async Task<IResult> Get(HttpContext http, Caller caller, StorageEngine engine, CancellationToken ct)
     {
-        // The checkpoint first: what is read afterwards holds all that it promises.
+        // Read the checkpoint first: rows that are read later include everything up to it.
         var progress = await engine.AsyncProjections.Progress(ct);
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
         var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(progress, await engine.Jobs.Backlog(ct)) : null;
         http.Response.Headers.Vary = HeaderNames.Accept;
-        var choice = MediaChoice.Of(http, [Json, OpenMetrics, Prometheus]);
+        var choice = ContentNegotiation.Choose(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
             ? JsonResult.Of(200, Answer(figures, asOf, host), AgentServiceJson.Answers.MetricsAnswer)
-            : new TextAnswer(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, host), openMetrics: choice == OpenMetrics));
+            : new TextResult(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, host), openMetrics: choice == OpenMetrics));
     }
 
     static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, HostFigures? host)

@@ -30,7 +30,7 @@ public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
 public sealed record CancelAnswer(string RunId, string Status, bool CancelRequested);
 
 /// <param name="Path">Relative to the session's folder.</param>
-/// <param name="Version">Of the content at this path in this session, from 1.</param>
+/// <param name="Version">Version of the content at this path in this session, from 1.</param>
 public sealed record ArtifactDetails(
     string ArtifactId, long Bytes, string MediaType, string Path, string RunId, string SessionId, string Sha256, int Version, DateTimeOffset CreatedAt);
 
@@ -48,7 +48,7 @@ static class RunEndpoints
         runs.MapGet("", Get)
             .WithSummary("Show a run")
             .Produces<RunDetails>().Refuses(404, 422);
-        runs.MapPost("/cancel", Cancel).NeedsMember()
+        runs.MapPost("/cancel", Cancel).RequireMember()
             .WithSummary("Ask for a run to be cancelled")
             .Produces<CancelAnswer>(200).Produces<CancelAnswer>(202).Refuses(400, 404, 409, 413, 415, 422);
         runs.MapGet("/artifacts", Artifacts)
@@ -59,7 +59,7 @@ static class RunEndpoints
             .Produces<JsonElement>().Refuses(404, 422);
     }
 
-    static async Task<IResult> List(SessionInPath session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(PathKey<PathIds.Session> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
@@ -75,13 +75,13 @@ static class RunEndpoints
         return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, runs), AgentServiceJson.Answers.RunList);
     }
 
-    static async Task<IResult> Get(RunInPath run, Caller caller, RunViews views, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Run> run, Caller caller, RunViews views, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is { } row
             ? JsonResult.Of(200, RunDetails.Of(await views.WithTexts(row, ct)), AgentServiceJson.Answers.RunDetails)
             : ErrorResult.NotFound("run");
 
     static async Task<IResult> Cancel(
-        RunInPath run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
+        PathKey<PathIds.Run> run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {
@@ -94,12 +94,12 @@ static class RunEndpoints
     static JsonResult<CancelAnswer> Cancelled(StreamResult after)
     {
         var run = after.Row(Projections.Runs.Model);
-        // A run that nobody drives ends by the request itself; one that had ended before is left as it was.
+        // Cancelling ends a run that no driver works on at once. A run that had ended before is unchanged.
         var isRequested = after.HasChanged || !run.HasEnded;
         return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested), AgentServiceJson.Answers.CancelAnswer);
     }
 
-    static async Task<IResult> Artifacts(RunInPath run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
+    static async Task<IResult> Artifacts(PathKey<PathIds.Run> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is not { } row)
         {
@@ -110,24 +110,24 @@ static class RunEndpoints
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 
-    static async Task<IResult> Trace(RunInPath run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Trace(PathKey<PathIds.Run> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is { } row
         && await TraceBundle.Build(log, blobs, caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct) is { } bundle
             ? new StoredJsonResult(200, bundle)
             : ErrorResult.NotFound("run");
 }
 
-/// <summary>Runs as answers show them: looked up for their tenant, with texts fetched from where they lie.</summary>
+/// <summary>Reads runs for answers.</summary>
 public sealed class RunViews(IRows rows, IBlobs blobs)
 {
-    /// <summary>Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
     public async ValueTask<RunRow?> Find(string org, string run, CancellationToken ct) => (await rows.Find(org, Projections.Runs.Model, run, ct))?.Row;
 
-    /// <summary>The run's row, whatever became of its session.</summary>
+    /// <summary>The run's row, also when its session is deleted.</summary>
     public async ValueTask<RunRow?> Row(string org, string run, CancellationToken ct) =>
         await rows.Get(org, Projections.Runs.Model.Table, run, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
 
-    /// <summary>The row with the texts that lie in the blob store.</summary>
+    /// <summary>The row with its texts from the blob store.</summary>
     public async ValueTask<RunRow> WithTexts(RunRow row, CancellationToken ct) => row is { Reply: Content.Blob } or { Message: Content.Blob }
         ? row with
         {

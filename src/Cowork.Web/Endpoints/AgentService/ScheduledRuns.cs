@@ -10,64 +10,64 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /scheduled-runs</c>.</summary>
-/// <param name="SkillVersion">Null: the latest whenever a run starts.</param>
+/// <param name="SkillVersion">Null: the latest version when a run starts.</param>
 /// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
-/// <param name="IntervalSeconds">Between two runs, counted from the planned time.</param>
-/// <param name="StartInSeconds">Until the first run; default 0: at once.</param>
-/// <param name="Active">Default true; false: it begins paused.</param>
-/// <param name="Misfire">Of runs that nobody was there to start: <c>one</c> (default), <c>none</c> or <c>all</c> is caught up.</param>
-/// <param name="Overlap">While the run before goes on: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
+/// <param name="IntervalSeconds">Seconds between two planned times.</param>
+/// <param name="StartInSeconds">Seconds until the first planned time; default 0.</param>
+/// <param name="Active">False: the schedule starts paused. Default true.</param>
+/// <param name="Misfire">Missed runs to catch up: <c>one</c> (default), <c>none</c> or <c>all</c>.</param>
+/// <param name="Overlap">What happens while the previous run is live: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
 public sealed record NewScheduledRun(
     string? Name, string? SessionId, string? SkillId, long? IntervalSeconds, int? SkillVersion = null, JsonElement? Params = null, long? StartInSeconds = null,
     bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
 {
     public static JsonTypeInfo<NewScheduledRun> Json => AgentServiceJson.Default.NewScheduledRun;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.ScheduleNameCharsMax)
         {
-            faults.Add("$.name", $"A name of 1 to {Limits.ScheduleNameCharsMax} characters is required.");
+            errors.Add("$.name", $"A name of 1 to {Limits.ScheduleNameCharsMax} characters is required.");
         }
         if (string.IsNullOrEmpty(SessionId))
         {
-            faults.Add("$.session_id", "A session is required.");
+            errors.Add("$.session_id", "A session is required.");
         }
         if (string.IsNullOrEmpty(SkillId))
         {
-            faults.Add("$.skill_id", "A skill is required.");
+            errors.Add("$.skill_id", "A skill is required.");
         }
         if (SkillVersion < 1)
         {
-            faults.Add("$.skill_version", "A version is a whole number from 1.");
+            errors.Add("$.skill_version", "A version is a whole number from 1.");
         }
         if (Params is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
-            faults.Add("$.params", "Must be an object.");
+            errors.Add("$.params", "Must be an object.");
         }
         if (IntervalSeconds is not (>= 1 and <= Limits.IntervalSecondsMax))
         {
-            faults.Add("$.interval_seconds", $"A whole number from 1 to {Limits.IntervalSecondsMax} is required.");
+            errors.Add("$.interval_seconds", $"A whole number from 1 to {Limits.IntervalSecondsMax} is required.");
         }
         if (StartInSeconds is < 0 or > Limits.IntervalSecondsMax)
         {
-            faults.Add("$.start_in_seconds", $"Must be from 0 to {Limits.IntervalSecondsMax}.");
+            errors.Add("$.start_in_seconds", $"Must be from 0 to {Limits.IntervalSecondsMax}.");
         }
-        Choice<Misfire>("$.misfire", Misfire, faults);
-        Choice<Overlap>("$.overlap", Overlap, faults);
+        Choice<Misfire>("$.misfire", Misfire, errors);
+        Choice<Overlap>("$.overlap", Overlap, errors);
     }
 
-    /// <summary>The choice of this name; the first one when none is named.</summary>
+    /// <summary>The value of a word; null: the first value.</summary>
     public static T ChoiceOf<T>(string? word)
         where T : struct, Enum =>
         word is null ? default : Enum.GetValues<T>().Single(choice => Word(choice) == word);
 
-    static void Choice<T>(string path, string? word, Faults faults)
+    static void Choice<T>(string path, string? word, ValidationErrors errors)
         where T : struct, Enum
     {
         if (word is not null && !Enum.GetValues<T>().Select(Word).Contains(word))
         {
-            faults.Add(path, $"Must be one of {string.Join(", ", Enum.GetValues<T>().Select(Word))}.");
+            errors.Add(path, $"Must be one of {string.Join(", ", Enum.GetValues<T>().Select(Word))}.");
         }
     }
 
@@ -75,7 +75,7 @@ public sealed record NewScheduledRun(
         where T : struct, Enum => choice.ToString().ToLowerInvariant();
 }
 
-/// <summary>Body of <c>POST /scheduled-runs/{id}/trigger</c>; everything may be left out.</summary>
+/// <summary>Body of <c>POST /scheduled-runs/{id}/trigger</c>; every field is optional.</summary>
 /// <param name="WaitForCompletion">Default false.</param>
 public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null) : IRequestBody<NewTrigger>
 {
@@ -83,32 +83,32 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 
     public static NewTrigger WhenEmpty { get; } = new();
 
-    public void Check(Faults faults) => Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+    public void Validate(ValidationErrors errors) => WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
 }
 
-/// <param name="SkillVersion">Null: the latest when due.</param>
-/// <param name="IntervalSeconds">Null: it goes by a cron expression.</param>
-/// <param name="NextRunAt">The planned time; null: paused.</param>
-/// <param name="LastSkip">The planned time that was skipped last, and why, when no run has started since.</param>
+/// <param name="SkillVersion">Null: the latest version when due.</param>
+/// <param name="IntervalSeconds">Null: the schedule has a cron expression.</param>
+/// <param name="NextRunAt">The next planned time; null: paused.</param>
+/// <param name="LastSkip">The last skipped slots; null: a run has started since.</param>
 public sealed record ScheduledRunDetails(
     string ScheduleId, string Name, string SessionId, string SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
     string Overlap, DateTimeOffset? NextRunAt, string? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
 
-/// <summary>What became of a planned time, or of a wish.</summary>
-/// <param name="Slot">The planned time; null: by hand.</param>
-/// <param name="Through">The last one, when the line is about a row of them.</param>
-/// <param name="Count">How many the row has; null without a row, and when they were too many to be counted.</param>
+/// <summary>The outcome of a slot or of a manual trigger.</summary>
+/// <param name="Slot">The planned time; null: a manual trigger.</param>
+/// <param name="Through">The last slot of a series; null: one slot.</param>
+/// <param name="Count">Number of slots in the series; null: one slot, or too many to count.</param>
 /// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c> or <c>replanned</c>.</param>
-/// <param name="Status">The run's.</param>
+/// <param name="Status">Status of the run.</param>
 public sealed record LedgerShape(
     DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, string? Status, int? SkillVersion, string? Reason,
     string? Detail, DateTimeOffset DecidedAt);
 
 public sealed record ScheduledRunLedger(string ScheduleId, IReadOnlyList<LedgerShape> Runs);
 
-/// <summary>A turn's answer with the schedule that was triggered.</summary>
+/// <summary>A turn's answer with the triggered schedule.</summary>
 public sealed record TriggerAnswer(
     string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string ScheduleId, string SkillId, int SkillVersion)
@@ -125,7 +125,7 @@ static class ScheduledRunEndpoints
     public static void MapScheduledRuns(this IEndpointRouteBuilder routes)
     {
         var schedules = routes.MapGroup("/scheduled-runs").WithTags("Schedules");
-        schedules.MapPost("", Create).NeedsMember()
+        schedules.MapPost("", Create).RequireMember()
             .WithSummary("Plan to run a skill in a session again and again")
             .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
         schedules.MapGet("", List)
@@ -135,20 +135,20 @@ static class ScheduledRunEndpoints
         schedules.MapGet("/{schedule_id}", Get)
             .WithSummary("Show a schedule")
             .Produces<ScheduledRunDetails>().Refuses(404, 422);
-        schedules.MapDelete("/{schedule_id}", Delete).NeedsMember()
+        schedules.MapDelete("/{schedule_id}", Delete).RequireMember()
             .WithSummary("Delete a schedule; runs that it started go on")
             .Produces(204).Refuses(404, 422);
         schedules.MapGet("/{schedule_id}/runs", Ledger)
             .WithSummary("What became of a schedule's planned times, newest first: runs, and why there was none")
             .Takes(Lists.Limit)
             .Produces<ScheduledRunLedger>().Refuses(404, 422);
-        schedules.MapPost("/{schedule_id}/trigger", Trigger).NeedsMember()
+        schedules.MapPost("/{schedule_id}/trigger", Trigger).RequireMember()
             .WithSummary("Run a schedule's skill now, whatever is planned")
             .Produces<TriggerAnswer>(200).Produces<TriggerAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
-        schedules.MapPost("/{schedule_id}/pause", Pause).NeedsMember()
+        schedules.MapPost("/{schedule_id}/pause", Pause).RequireMember()
             .WithSummary("Have a schedule wait until it is resumed")
             .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
-        schedules.MapPost("/{schedule_id}/resume", Resume).NeedsMember()
+        schedules.MapPost("/{schedule_id}/resume", Resume).RequireMember()
             .WithSummary("Let a paused schedule go on, planned from now")
             .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
     }
@@ -157,8 +157,8 @@ static class ScheduledRunEndpoints
         Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
-        var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
-        var skill = PathIds.Key(asked.SkillId!, "$.skill_id", "skill", id => Ids.Key(id, "skill"));
+        var session = PathIds.Key<PathIds.Session>(asked.SessionId!, "$.session_id");
+        var skill = PathIds.Key<PathIds.Skill>(asked.SkillId!, "$.skill_id");
         var now = clock.GetUtcNow();
         var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
         var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
@@ -185,15 +185,15 @@ static class ScheduledRunEndpoints
         return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }
 
-    static async Task<IResult> Get(ScheduleInPath schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Schedule> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is { } row
             ? JsonResult.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
             : ErrorResult.NotFound("scheduled run");
 
-    static async Task<IResult> Delete(ScheduleInPath schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<PathIds.Schedule> schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
-    static async Task<IResult> Ledger(ScheduleInPath schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
+    static async Task<IResult> Ledger(PathKey<PathIds.Schedule> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } row)
@@ -211,7 +211,7 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Trigger(
-        ScheduleInPath schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, WaitingTurns waiting, CancellationToken ct)
+        PathKey<PathIds.Schedule> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = body.Value;
         var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
@@ -219,20 +219,20 @@ static class ScheduledRunEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
+        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
         return TurnEndpoints.Answer(turn, run, TriggerAnswer.Of(run, turn.Reused, $"sched_{schedule.Key}"), AgentServiceJson.Answers.TriggerAnswer);
     }
 
     static Task<IResult> Pause(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        PathKey<PathIds.Schedule> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, new PauseSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static Task<IResult> Resume(
-        ScheduleInPath schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        PathKey<PathIds.Schedule> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, new ResumeSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static async Task<IResult> Change(
-        ScheduleInPath schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
+        PathKey<PathIds.Schedule> schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
         CancellationToken ct)
     {
         if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is null)

@@ -11,40 +11,40 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>Body of <c>POST /sessions</c>; everything may be left out.</summary>
-/// <param name="SessionId"><c>[A-Za-z0-9._-]{1,128}</c>, unique for ever within the tenant.</param>
-/// <param name="WorkspacePath">Absolute, inside a configured root; made when missing.</param>
-/// <param name="Metadata">Any object. Its member <c>auth_context</c> is kept for policy and never shown again.</param>
+/// <summary>Body of <c>POST /sessions</c>; every field is optional.</summary>
+/// <param name="SessionId"><c>[A-Za-z0-9._-]{1,128}</c>, unique within the tenant, also after deletion.</param>
+/// <param name="WorkspacePath">An absolute path inside a configured root. A missing folder is created.</param>
+/// <param name="Metadata">Any object. Its member <c>auth_context</c> is stored for policy and is in no answer.</param>
 public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null) : IRequestBody<NewSession>
 {
     public static JsonTypeInfo<NewSession> Json => AgentServiceJson.Default.NewSession;
 
     public static NewSession WhenEmpty { get; } = new();
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (SessionId is not null && !Ids.IsClientChosen(SessionId))
         {
-            faults.Add(
+            errors.Add(
                 "$.session_id",
                 $"An id of your own has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens, and does not start like a generated one "
                 + $"({string.Join("_, ", Ids.Prefixes)}_).");
         }
         if (WorkspacePath is not null && string.IsNullOrWhiteSpace(WorkspacePath))
         {
-            faults.Add("$.workspace_path", "Must not be blank.");
+            errors.Add("$.workspace_path", "Must not be blank.");
         }
         if (Metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
-            faults.Add("$.metadata", "Must be an object.");
+            errors.Add("$.metadata", "Must be an object.");
         }
         else if (AuthContextIn(Metadata) is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
-            faults.Add("$.metadata.auth_context", "Must be an object.");
+            errors.Add("$.metadata.auth_context", "Must be an object.");
         }
     }
 
-    /// <summary>The metadata as it is stored and shown.</summary>
+    /// <summary>The metadata without <c>auth_context</c>.</summary>
     public string MetadataText() => CompactJson.Object(Metadata, except: "auth_context");
 
     public string? AuthContextText() => AuthContextIn(Metadata) is { ValueKind: JsonValueKind.Object } context ? CompactJson.Object(context, except: null) : null;
@@ -58,8 +58,8 @@ public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonE
     public static SessionAnswer Of(SessionRow session) => new(session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedAt);
 }
 
-/// <param name="Runs">All its runs.</param>
-/// <param name="LiveRuns">Those that have not ended.</param>
+/// <param name="Runs">Number of runs.</param>
+/// <param name="LiveRuns">Number of runs that have not ended.</param>
 public sealed record SessionDetails(
     string SessionId, string WorkspacePath, JsonElement Metadata, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
@@ -70,7 +70,7 @@ static class SessionEndpoints
     public static void MapSessions(this IEndpointRouteBuilder routes)
     {
         var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
-        sessions.MapPost("", Create).NeedsMember()
+        sessions.MapPost("", Create).RequireMember()
             .WithSummary("Create a session")
             .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422);
         sessions.MapGet("", List)
@@ -80,7 +80,7 @@ static class SessionEndpoints
         sessions.MapGet("/{session_id}", Get)
             .WithSummary("Show a session")
             .Produces<SessionDetails>().Refuses(404, 422);
-        sessions.MapDelete("/{session_id}", Delete).NeedsMember()
+        sessions.MapDelete("/{session_id}", Delete).RequireMember()
             .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
             .Produces(204).Refuses(404, 422);
     }
@@ -112,12 +112,12 @@ static class SessionEndpoints
         return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
     }
 
-    static async Task<IResult> Get(SessionInPath session, Caller caller, IRows rows, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Session> session, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is { } row
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
-    static async Task<IResult> Delete(SessionInPath session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<PathIds.Session> session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static (string Id, string Key) Generated(TimeProvider clock)
@@ -135,7 +135,7 @@ static class SessionEndpoints
     }
 }
 
-/// <summary>A client's JSON object on one line, its members in their order; of a member that stands twice, the last one, as every parser takes it.</summary>
+/// <summary>A client's JSON object without white space, in the order of its members. Of a duplicate member the last one counts, as in other parsers.</summary>
 static class CompactJson
 {
     public static string Object(JsonElement? value, string? except)

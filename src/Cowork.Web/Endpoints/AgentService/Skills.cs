@@ -18,22 +18,22 @@ public sealed record NewSkill(string? Name, string? PromptTemplate, string? Desc
 {
     public static JsonTypeInfo<NewSkill> Json => AgentServiceJson.Default.NewSkill;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (Name is null || !Skill.IsName(Name))
         {
-            faults.Add("$.name", $"A name of 1 to {Limits.SkillNameCharsMax} letters, digits, underscores and hyphens is required.");
+            errors.Add("$.name", $"A name of 1 to {Limits.SkillNameCharsMax} letters, digits, underscores and hyphens is required.");
         }
-        SkillFields.Check(PromptTemplate, Description, Metadata, faults);
+        SkillFields.Validate(PromptTemplate, Description, Metadata, errors);
     }
 }
 
-/// <summary>Body of <c>POST /skills/{id}/versions</c>. What is left out stays as it was.</summary>
+/// <summary>Body of <c>POST /skills/{id}/versions</c>. An omitted field keeps its value.</summary>
 public sealed record NewSkillVersion(string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkillVersion>
 {
     public static JsonTypeInfo<NewSkillVersion> Json => AgentServiceJson.Default.NewSkillVersion;
 
-    public void Check(Faults faults) => SkillFields.Check(PromptTemplate, Description, Metadata, faults);
+    public void Validate(ValidationErrors errors) => SkillFields.Validate(PromptTemplate, Description, Metadata, errors);
 }
 
 /// <summary>Body of <c>POST /skills/{id}/run</c>.</summary>
@@ -45,21 +45,21 @@ public sealed record NewSkillRun(
 {
     public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrEmpty(SessionId))
         {
-            faults.Add("$.session_id", "A session is required.");
+            errors.Add("$.session_id", "A session is required.");
         }
         if (Params is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
-            faults.Add("$.params", "Must be an object.");
+            errors.Add("$.params", "Must be an object.");
         }
-        Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+        WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
     }
 }
 
-/// <param name="PromptTemplate">Of the latest version; null: it has instructions only.</param>
+/// <param name="PromptTemplate">Template of the latest version; null: it has instructions only.</param>
 /// <param name="RequiredParams">Sorted.</param>
 public sealed record SkillDetails(
     string SkillId, string Name, string Description, JsonElement Metadata, int LatestVersion, string? PromptTemplate, IReadOnlyList<string> RequiredParams,
@@ -85,27 +85,27 @@ public sealed record SkillRunAnswer(
 
 static class SkillFields
 {
-    public static void Check(string? template, string? description, JsonElement? metadata, Faults faults)
+    public static void Validate(string? template, string? description, JsonElement? metadata, ValidationErrors errors)
     {
         if (string.IsNullOrWhiteSpace(template))
         {
-            faults.Add("$.prompt_template", "A template is required and must not be blank.");
+            errors.Add("$.prompt_template", "A template is required and must not be blank.");
         }
         else if (Encoding.UTF8.GetByteCount(template) > Limits.MessageBytesMax)
         {
-            faults.Add("$.prompt_template", $"A template has at most {Limits.MessageBytesMax} bytes.");
+            errors.Add("$.prompt_template", $"A template has at most {Limits.MessageBytesMax} bytes.");
         }
         else if (SkillTemplate.Parse(template).Fault is { } fault)
         {
-            faults.Add("$.prompt_template", fault);
+            errors.Add("$.prompt_template", fault);
         }
         if (description?.Length > Limits.DescriptionCharsMax)
         {
-            faults.Add("$.description", $"A description has at most {Limits.DescriptionCharsMax} characters.");
+            errors.Add("$.description", $"A description has at most {Limits.DescriptionCharsMax} characters.");
         }
         if (metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
-            faults.Add("$.metadata", "Must be an object.");
+            errors.Add("$.metadata", "Must be an object.");
         }
     }
 }
@@ -115,7 +115,7 @@ static class SkillEndpoints
     public static void MapSkills(this IEndpointRouteBuilder routes)
     {
         var skills = routes.MapGroup("/skills").WithTags("Skills");
-        skills.MapPost("", Create).NeedsMember()
+        skills.MapPost("", Create).RequireMember()
             .WithSummary("Create a skill: a prompt template with parameters")
             .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422);
         skills.MapGet("", List)
@@ -125,10 +125,10 @@ static class SkillEndpoints
         skills.MapGet("/{skill_id}", Get)
             .WithSummary("Show a skill by its latest version")
             .Produces<SkillDetails>().Refuses(404, 422);
-        skills.MapDelete("/{skill_id}", Delete).NeedsMember()
+        skills.MapDelete("/{skill_id}", Delete).RequireMember()
             .WithSummary("Delete a skill; runs that used it still say which version it was")
             .Produces(204).Refuses(404, 422);
-        skills.MapPost("/{skill_id}/versions", AddVersion).NeedsMember()
+        skills.MapPost("/{skill_id}/versions", AddVersion).RequireMember()
             .WithSummary("Add a version; those before it stay as they are")
             .Produces<SkillVersionDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
         skills.MapGet("/{skill_id}/versions", Versions)
@@ -138,7 +138,7 @@ static class SkillEndpoints
         skills.MapGet("/{skill_id}/versions/{version}", Version)
             .WithSummary("Show a version of a skill")
             .Produces<SkillVersionDetails>().Refuses(404, 422);
-        skills.MapPost("/{skill_id}/run", Run).NeedsMember()
+        skills.MapPost("/{skill_id}/run", Run).RequireMember()
             .WithSummary("Put parameters into a skill's template and take it as a session's turn")
             .Produces<SkillRunAnswer>(200).Produces<SkillRunAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
     }
@@ -172,16 +172,16 @@ static class SkillEndpoints
         return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
 
-    static async Task<IResult> Get(SkillInPath skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Skill> skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is { } row
             ? JsonResult.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
             : ErrorResult.NotFound("skill");
 
-    static async Task<IResult> Delete(SkillInPath skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<PathIds.Skill> skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        SkillInPath skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
+        PathKey<PathIds.Skill> skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
     {
         var asked = body.Value;
         var change = new SkillChange(
@@ -201,7 +201,7 @@ static class SkillEndpoints
             ct);
     }
 
-    static async Task<IResult> Versions(SkillInPath skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<PathIds.Skill> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null)
@@ -216,24 +216,24 @@ static class SkillEndpoints
         return JsonResult.Of(200, new($"skill_{skill.Key}", shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
-    static async Task<IResult> Version(SkillInPath skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Version(PathKey<PathIds.Skill> skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? ErrorResult.NotFound("skill")
         : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
             ? JsonResult.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
             : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
-        SkillInPath skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, WaitingTurns waiting, CancellationToken ct)
+        PathKey<PathIds.Skill> skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = body.Value;
-        var session = PathIds.Key(asked.SessionId!, "$.session_id", "session", Ids.SessionKey);
+        var session = PathIds.Key<PathIds.Session>(asked.SessionId!, "$.session_id");
         var (turn, refused) = await runs.Submit(
             caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.IdempotencyKey, body.Key, ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, Waiting.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
+        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
         return TurnEndpoints.Answer(turn, run, SkillRunAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.SkillRunAnswer);
     }
 

@@ -11,7 +11,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /sessions/{id}/turn</c>.</summary>
 /// <param name="Message">Not blank, at most 256 KiB.</param>
-/// <param name="IdempotencyKey">Within the session, for ever: the same key and message answer with the same run.</param>
+/// <param name="IdempotencyKey">Unique within the session, without expiry: the same key and message answer with the same run.</param>
 /// <param name="WaitForCompletion">Default true.</param>
 /// <param name="WaitTimeoutSeconds">0 to 3600, default 300.</param>
 public sealed record NewTurn(string? Message, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
@@ -19,45 +19,45 @@ public sealed record NewTurn(string? Message, string? IdempotencyKey = null, boo
 {
     public static JsonTypeInfo<NewTurn> Json => AgentServiceJson.Default.NewTurn;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrWhiteSpace(Message))
         {
-            faults.Add("$.message", "A message is required and must not be blank.");
+            errors.Add("$.message", "A message is required and must not be blank.");
         }
         else if (Encoding.UTF8.GetByteCount(Message) > Limits.MessageBytesMax)
         {
-            faults.Add("$.message", $"A message has at most {Limits.MessageBytesMax} bytes.");
+            errors.Add("$.message", $"A message has at most {Limits.MessageBytesMax} bytes.");
         }
-        Waiting.Check(IdempotencyKey, WaitTimeoutSeconds, faults);
+        WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
     }
 }
 
-/// <summary>The fields by which whatever starts a run is repeated and waited for.</summary>
-static class Waiting
+/// <summary>The idempotency and wait fields of requests that start a run.</summary>
+static class WaitOptions
 {
     const double SecondsMax = 3600;
     const double SecondsDefault = 300;
 
-    /// <summary>How long the client wants to wait for the run.</summary>
+    /// <summary>The time that the request waits for the run.</summary>
     public static TimeSpan Of(bool? waitForCompletion, double? waitTimeoutSeconds) =>
         waitForCompletion == false ? TimeSpan.Zero : TimeSpan.FromSeconds(waitTimeoutSeconds ?? SecondsDefault);
 
-    public static void Check(string? idempotencyKey, double? waitTimeoutSeconds, Faults faults)
+    public static void Validate(string? idempotencyKey, double? waitTimeoutSeconds, ValidationErrors errors)
     {
         if (idempotencyKey is { Length: 0 or > Limits.IdempotencyKeyCharsMax })
         {
-            faults.Add("$.idempotency_key", $"A key has 1 to {Limits.IdempotencyKeyCharsMax} characters.");
+            errors.Add("$.idempotency_key", $"A key has 1 to {Limits.IdempotencyKeyCharsMax} characters.");
         }
         if (waitTimeoutSeconds is < 0 or > SecondsMax)
         {
-            faults.Add("$.wait_timeout_seconds", $"Must be from 0 to {SecondsMax}.");
+            errors.Add("$.wait_timeout_seconds", $"Must be from 0 to {SecondsMax}.");
         }
     }
 }
 
 /// <summary>A turn's answer.</summary>
-/// <param name="Reused">The run was there before: the body's idempotency key had been used.</param>
+/// <param name="Reused">True: an earlier request with the same key started the run.</param>
 public sealed record TurnAnswer(
     string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, bool Reused)
@@ -70,11 +70,11 @@ public sealed record TurnAnswer(
 static class TurnEndpoints
 {
     public static void MapTurns(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/sessions/{session_id}/turn", Take).NeedsMember().WithTags("Runs")
+        routes.MapPost("/sessions/{session_id}/turn", Take).RequireMember().WithTags("Runs")
             .WithSummary("Say something in a session: one run, waited for unless told otherwise")
             .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
 
-    static async Task<IResult> Take(SessionInPath session, Body<NewTurn> body, Caller caller, Turns turns, WaitingTurns waiting, CancellationToken ct)
+    static async Task<IResult> Take(PathKey<PathIds.Session> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = new TurnRequest(session.Key, body.Value.Message!, Model: null, body.Value.IdempotencyKey, body.Key);
         var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, asked, ct);
@@ -82,22 +82,22 @@ static class TurnEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, Waiting.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
+        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
         return Answer(turn, run, TurnAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.TurnAnswer);
     }
 
-    /// <summary>Answers a request that starts a run: 200 when nothing more happens without somebody's doing, 202 while the run goes on.</summary>
+    /// <summary>Answers a request that starts a run: 200 when the run has ended or waits for an approval, otherwise 202.</summary>
     public static JsonResult<T> Answer<T>(Turn turn, RunRow run, T answer, JsonTypeInfo<T> json) =>
         JsonResult.Of(run.HasEnded || run.Status == "approval_required" ? 200 : 202, answer, json) with { Replayed = turn.Replayed };
 }
 
-/// <summary>Waits for runs to end on behalf of their clients. A client that goes away stops waiting, the run goes on.</summary>
-public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews views, TimeProvider clock, IHostApplicationLifetime lifetime)
+/// <summary>Waits for runs on behalf of clients. A run continues when its client disconnects.</summary>
+public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews views, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
-    /// <summary>How long another node's write may go unheard before the row is looked at anyway.</summary>
+    /// <summary>Time between two reads of the row, in case a wake-up of another node is lost.</summary>
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
-    /// <summary>The run when it has ended or waits for an approval, or as it is when the time is over or the host stops.</summary>
+    /// <summary>Returns the run when it has ended or waits for an approval, and its present state when the time is over or the host stops.</summary>
     public async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
     {
         using var watch = hub.WatchRun(org, turn.Run);
@@ -105,7 +105,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
         var until = clock.GetUtcNow() + wait;
         RunRow? seen = null;
         Task<FeedEntry?>? heard = null;
-        // A run that was accepted just now is known as far as this node has driven it, and has hardly ended: its first word is worth waiting for.
+        // A run that this request started has hardly ended. Its first event comes sooner than a read of its row.
         var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1);
         var look = known is null || wait == TimeSpan.Zero || IsSettled(known);
         known = look ? known : null;
@@ -133,14 +133,14 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
             ct.ThrowIfCancellationRequested();
             if (heard.IsCompleted)
             {
-                // What this node has committed is at hand; what it hears of others, or has missed, is in the database.
+                // Rows of this node's commits are cached. Other nodes' writes are only in the database.
                 known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.KnownRow(org, Projections.Runs.Model, turn.Run, entry.Version) : null;
                 heard = null;
                 watch.Drain();
             }
             look = true;
         }
-        // Accepted, and the database went away before it could be seen again: the answer is what this node has written since, or else what was accepted.
+        // The database became unavailable after the commit: the answer is this node's last commit on the run, or else the accepted run.
         seen ??= commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
             ?? throw new StorageUnavailableException("The run cannot be looked at.");
         return await views.WithTexts(seen, ct);
@@ -148,7 +148,7 @@ public sealed class WaitingTurns(FeedHub hub, CommandHandler commands, RunViews 
 
     static bool IsSettled(RunRow run) => run.HasEnded || run.Status == "approval_required";
 
-    /// <summary>Null: not there, or the database is away, which the wait is there to sit out.</summary>
+    /// <summary>Null: there is no such run, or the database is unavailable and the wait continues.</summary>
     async ValueTask<RunRow?> Look(string org, string run, CancellationToken ct)
     {
         try

@@ -7,7 +7,7 @@ using Wolverine.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
 
-/// <summary>The operations that Wolverine.Http serves, behind the authorisation that all addresses have and with refusals in the form that all have.</summary>
+/// <summary>The operations that Wolverine.Http serves, with this host's authorisation and errors.</summary>
 static class EngineEndpoints
 {
     static readonly Dictionary<(string Method, string Pattern), (string Summary, int[] Refuses)> Descriptions = new()
@@ -23,10 +23,10 @@ static class EngineEndpoints
     {
         var (summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
         // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
-        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine(), OperationsDialect.Dialect).NeedsAdmin().Refuses(refuses);
+        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
     }));
 
-    /// <summary>Runs around those endpoints: tells them whose jobs the caller may see, and puts a refusal of Wolverine's into our form.</summary>
+    /// <summary>Middleware around those endpoints: sets the tenant whose jobs the caller sees, and answers Wolverine's errors in the contract's form.</summary>
     public static void UseEngine(this WebApplication app) => app.Use(async (http, next) =>
     {
         if (http.GetEndpoint()?.Metadata.GetMetadata<ServedByWolverine>() is null)

@@ -6,14 +6,14 @@ namespace Cowork.Web.Endpoints.Operations;
 
 public sealed record Liveness(string Status);
 
-/// <param name="Parked">Projections that stand before an event which they cannot fold. What they show is old; everything else goes on.</param>
+/// <param name="Parked">Projections that cannot fold their next event. Their answers are old; everything else works.</param>
 public sealed record Readiness(string Status, string Engine, IReadOnlyList<string> Parked);
 
 static class HealthEndpoints
 {
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
-        var health = routes.MapGroup("/health").WithTags("Operations").OpenToAll();
+        var health = routes.MapGroup("/health").WithTags("Operations").AllowAnonymous();
         health.MapGet("/live", () => JsonResult.Of(200, new Liveness("live"), OperationsJson.Answers.Liveness))
             .WithSummary("The process answers")
             .Produces<Liveness>();

@@ -5,7 +5,7 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
 
-/// <summary>What operators and scripts of this host call. No contract describes it; it looks like contract A.</summary>
+/// <summary>Operations of this host, for operators and scripts. They are part of no contract and follow the form of contract A.</summary>
 static class OperationsDialect
 {
     public static Dialect Dialect { get; } = new("/", OperationsJson.Answers, ProblemDetails.Form, Map);
@@ -32,6 +32,6 @@ static class OperationsDialect
 [JsonSerializable(typeof(Readiness))]
 public sealed partial class OperationsJson : JsonSerializerContext
 {
-    /// <summary>The context that answers are written with.</summary>
+    /// <summary>The context for answers: with relaxed escaping.</summary>
     public static OperationsJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
 }

@@ -4,11 +4,11 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.Operations;
 
 /// <summary>The event that a projection cannot fold.</summary>
-/// <param name="StreamId">Where it lies, and what went wrong with it: for the event's own tenant, and the operator.</param>
+/// <param name="StreamId">The event's stream. Only the event's tenant and the operator see it and the error.</param>
 public sealed record PoisonShape(long Gid, Guid EventId, string Type, string? StreamId, string? Error, DateTimeOffset ParkedAt);
 
-/// <param name="Position">Every event up to it is folded, and none after it.</param>
-/// <param name="LagEvents">Positions of the log that it has not come to yet.</param>
+/// <param name="Position">The projection has folded every event up to this position, and no later one.</param>
+/// <param name="LagEvents">Log positions that the projection has not processed.</param>
 public sealed record ProjectionShape(string Name, long Position, long LagEvents, DateTimeOffset UpdatedAt, PoisonShape? Parked);
 
 public sealed record ProjectionList(long HeadGid, IReadOnlyList<ProjectionShape> Projections);
@@ -16,7 +16,7 @@ public sealed record ProjectionList(long HeadGid, IReadOnlyList<ProjectionShape>
 static class ProjectionEndpoints
 {
     public static void MapProjections(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/projections", List).NeedsAuditor().WithTags("Operations")
+        routes.MapGet("/projections", List).RequireAuditor().WithTags("Operations")
             .WithSummary("How far the projections that follow the log have come, and what stands in the way of one that is parked")
             .Produces<ProjectionList>().Refuses();
 

@@ -9,36 +9,36 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.Operations;
 
 /// <summary>Body of <c>POST /tokens</c>.</summary>
-/// <param name="User">Who the token acts as: <c>ann</c> becomes the principal <c>user:ann</c>.</param>
-/// <param name="Roles">Of admin, approver, member, auditor; default: member.</param>
-/// <param name="OrgId">Another tenant than the caller's: for the operator only.</param>
+/// <param name="User">The user that the token acts as: <c>ann</c> is the principal <c>user:ann</c>.</param>
+/// <param name="Roles">A subset of admin, approver, member and auditor; default: member.</param>
+/// <param name="OrgId">The token's tenant; default: the caller's. Only the operator may name another one.</param>
 public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<string>? Roles = null, string? OrgId = null)
     : IRequestBody<NewToken>
 {
     public static JsonTypeInfo<NewToken> Json => OperationsJson.Default.NewToken;
 
-    public void Check(Faults faults)
+    public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.IdCharsMax)
         {
-            faults.Add("$.name", $"A name of 1 to {Limits.IdCharsMax} characters is required.");
+            errors.Add("$.name", $"A name of 1 to {Limits.IdCharsMax} characters is required.");
         }
         if (User is not null && !BearerToken.IsOrg(User))
         {
-            faults.Add("$.user", $"A user has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
+            errors.Add("$.user", $"A user has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
         }
         if (OrgId is not null && !BearerToken.IsOrg(OrgId))
         {
-            faults.Add("$.org_id", $"A tenant has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
+            errors.Add("$.org_id", $"A tenant has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
         }
         if (Roles is { Count: 0 } || (Roles?.Any(r => r is null) ?? false))
         {
-            faults.Add("$.roles", $"At least one of {string.Join(", ", ApiToken.Roles)} is wanted.");
+            errors.Add("$.roles", $"At least one of {string.Join(", ", ApiToken.Roles)} is wanted.");
         }
     }
 }
 
-/// <param name="Token">Shown this once.</param>
+/// <param name="Token">The token with its secret. Only this answer shows it.</param>
 public sealed record IssuedToken(
     string TokenId, string Token, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
 
@@ -51,17 +51,17 @@ static class TokenEndpoints
     public static void MapTokens(this IEndpointRouteBuilder routes)
     {
         var tokens = routes.MapGroup("/tokens").WithTags("Tokens");
-        tokens.MapPost("", Issue).NeedsAdmin()
+        tokens.MapPost("", Issue).RequireAdmin()
             .WithSummary("Issue an API token, shown once")
             .Produces<IssuedToken>(201).Refuses(400, 409, 413, 415, 422);
-        tokens.MapGet("", List).NeedsAuditor()
+        tokens.MapGet("", List).RequireAuditor()
             .WithSummary("List the tenant's tokens, newest first, without their secrets")
             .Takes(Lists.Limit)
             .Produces<TokenList>().Refuses(422);
-        tokens.MapGet("/{token_id}", Get).NeedsAuditor()
+        tokens.MapGet("/{token_id}", Get).RequireAuditor()
             .WithSummary("Show a token, without its secret")
             .Produces<TokenShape>().Refuses(404, 422);
-        tokens.MapDelete("/{token_id}", Revoke).NeedsAdmin()
+        tokens.MapDelete("/{token_id}", Revoke).RequireAdmin()
             .WithSummary("Revoke a token")
             .Produces(204).Refuses(404, 422);
     }
@@ -96,12 +96,12 @@ static class TokenEndpoints
         return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), OperationsJson.Answers.TokenList);
     }
 
-    static async Task<IResult> Get(TokenInPath token, Caller caller, IRows rows, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<PathIds.Token> token, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key, ct) is { } row
             ? JsonResult.Of(200, Shape(caller.Org, row), OperationsJson.Answers.TokenShape)
             : ErrorResult.NotFound("token");
 
-    static async Task<IResult> Revoke(TokenInPath token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Revoke(PathKey<PathIds.Token> token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { Refused: { } refused }
             ? ErrorResult.Of(refused)
             : TypedResults.NoContent();

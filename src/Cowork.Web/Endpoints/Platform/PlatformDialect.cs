@@ -21,6 +21,6 @@ static class PlatformDialect
 [JsonSerializable(typeof(SchedulePreview))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {
-    /// <summary>The context that answers are written with.</summary>
+    /// <summary>The context for answers: with relaxed escaping.</summary>
     public static PlatformJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
 }

@@ -2,10 +2,10 @@ using Cowork.Application.Storage;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>What is out of sight once its session was deleted.</summary>
-static class OfSession
+/// <summary>Rows that are hidden when their session is deleted.</summary>
+static class SessionRows
 {
-    /// <summary>A row that lists under its session, and what it holds. Null: there is none, it is another tenant's, or its session was deleted.</summary>
+    /// <summary>Finds a row by its key. Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
     public static async ValueTask<(Row Stored, TRow Row)?> Find<TRow>(this IRows rows, string org, ReadModel<TRow> model, string key, CancellationToken ct)
         where TRow : class =>
         await rows.Get(org, model.Table, key, ct) is { } stored

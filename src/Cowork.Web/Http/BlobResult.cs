@@ -3,11 +3,11 @@ using Cowork.Application;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// Bytes that an agent made, for saving: no browser takes them for a page of this host, whatever they are. Their digest is their entity tag, and
-/// stands in <c>Repr-Digest</c> (RFC 9530), so that a reader can check what it got.
+/// An artifact's bytes as a download. Headers keep a browser from showing them as a page of this host. The digest is the entity tag and is in
+/// <c>Repr-Digest</c> (RFC 9530), so a client can check what it received.
 /// </summary>
-/// <param name="Name">Of the file, as it is to be saved.</param>
-public sealed record BlobAnswer(IBlobs Blobs, string Sha256, long Bytes, string MediaType, string Name) : IResult
+/// <param name="Name">The file name for the download.</param>
+public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string MediaType, string Name) : IResult
 {
     public async Task ExecuteAsync(HttpContext httpContext)
     {
@@ -19,13 +19,13 @@ public sealed record BlobAnswer(IBlobs Blobs, string Sha256, long Bytes, string 
         }
         response.Headers.ContentSecurityPolicy = "sandbox; default-src 'none'";
         response.Headers["Cross-Origin-Resource-Policy"] = "same-origin";
-        // The bytes never change, and who may read them can.
+        // The bytes never change, but the right to read them can.
         response.Headers.CacheControl = "private, no-cache";
         response.Headers["Repr-Digest"] = $"sha-256=:{Convert.ToBase64String(Convert.FromHexString(Sha256))}:";
         await TypedResults.Stream(bytes, MediaType, Name, entityTag: new($"\"{Sha256}\""), enableRangeProcessing: true).ExecuteAsync(httpContext);
         if (response is { StatusCode: >= 400, HasStarted: false })
         {
-            // A problem, which the boundary makes of the bare status.
+            // ErrorBoundary writes the error of a bare status.
             response.ContentType = null;
             response.ContentLength = null;
         }

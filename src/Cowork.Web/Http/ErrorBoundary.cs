@@ -1,11 +1,9 @@
 using Cowork.Application.Storage;
 
-using Microsoft.AspNetCore.Http.Features;
-
 namespace Cowork.Web.Http;
 
-/// <summary>The outermost layer: whatever happens below, the client gets an answer of ours, and never a stack or SQL.</summary>
-public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<ProblemBoundary> logger)
+/// <summary>The outermost middleware: turns every exception and bare error status into an error of the request's contract. No answer shows a stack trace or SQL.</summary>
+public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBoundary> logger)
 {
     public async Task InvokeAsync(HttpContext http)
     {
@@ -44,10 +42,10 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
         }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException)
         {
-            // The client has gone; there is nobody to answer.
+            // The client closed the connection.
             return;
         }
-#pragma warning disable CA1031 // Nothing may go past: this is where a bug becomes a 500 and a line in the log.
+#pragma warning disable CA1031 // An unexpected exception becomes a 500 and a line in the log.
         catch (Exception e)
 #pragma warning restore CA1031
         {
@@ -56,7 +54,7 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
         }
         if (http.Response.HasStarted)
         {
-            // Half an answer is worse than none: the client sees the connection break.
+            // Part of the answer is sent. Closing the connection tells the client that the rest is missing.
             http.Abort();
             return;
         }
@@ -69,7 +67,7 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
         }
         catch (Exception e) when (e is OperationCanceledException or IOException)
         {
-            // It went in the meantime.
+            // The client closed the connection meanwhile.
         }
     }
 
@@ -78,36 +76,4 @@ public sealed partial class ProblemBoundary(RequestDelegate next, ILogger<Proble
 
     [LoggerMessage(2, LogLevel.Error, "{Method} {Endpoint} failed (trace {TraceId})")]
     static partial void LogBug(ILogger logger, Exception e, string method, string endpoint, string traceId);
-}
-
-/// <summary>HEAD is GET without the body: the same status and headers, from the same code.</summary>
-public sealed class HeadAsGet(RequestDelegate next)
-{
-    const string Key = "cowork.head";
-
-    /// <summary>True when only the headers of this GET are wanted, so that an endless answer may end at once.</summary>
-    public static bool Wanted(HttpContext http) => http.Items.ContainsKey(Key);
-
-    public async Task InvokeAsync(HttpContext http)
-    {
-        if (!HttpMethods.IsHead(http.Request.Method))
-        {
-            await next(http);
-            return;
-        }
-        var body = http.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
-        http.Items[Key] = true;
-        http.Request.Method = HttpMethods.Get;
-        http.Features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(Stream.Null, body));
-        try
-        {
-            await next(http);
-        }
-        finally
-        {
-            // The server itself must see the method again, or it would miss the bytes that the length promises.
-            http.Request.Method = HttpMethods.Head;
-            http.Features.Set(body);
-        }
-    }
 }

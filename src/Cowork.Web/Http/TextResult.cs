@@ -2,8 +2,8 @@ using System.Text;
 
 namespace Cowork.Web.Http;
 
-/// <summary>An answer in text, whole.</summary>
-public sealed record TextAnswer(string ContentType, string Text) : IResult
+/// <summary>A text answered as UTF-8.</summary>
+public sealed record TextResult(string ContentType, string Text) : IResult
 {
     public async Task ExecuteAsync(HttpContext httpContext)
     {

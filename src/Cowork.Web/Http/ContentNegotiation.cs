@@ -2,14 +2,14 @@ using Microsoft.Net.Http.Headers;
 
 namespace Cowork.Web.Http;
 
-/// <summary>Which of several media types a client would rather have (RFC 9110, 12.5.1).</summary>
-static class MediaChoice
+/// <summary>Content negotiation by the header <c>Accept</c> (RFC 9110, 12.5.1).</summary>
+static class ContentNegotiation
 {
     /// <summary>
-    /// The offer that the header <c>Accept</c> weighs highest; of equal ones that which it names more exactly, then the first. No header, or none of the
-    /// offers in it: the first. A parameter <c>version</c> must be the offer's; others, such as <c>charset</c> and <c>escaping</c>, choose nothing here.
+    /// The offer with the highest weight; among equals the one with the more specific range, then the first. The first offer, too, when the header is
+    /// missing or accepts none. A parameter <c>version</c> must match; other parameters, such as <c>charset</c>, are ignored.
     /// </summary>
-    public static MediaTypeHeaderValue Of(HttpContext http, IReadOnlyList<MediaTypeHeaderValue> offers)
+    public static MediaTypeHeaderValue Choose(HttpContext http, IReadOnlyList<MediaTypeHeaderValue> offers)
     {
         if (!MediaTypeHeaderValue.TryParseList(http.Request.Headers.Accept, out var ranges))
         {
@@ -19,7 +19,7 @@ static class MediaChoice
         return best.Weight.Quality > 0 ? best.Offer : offers[0];
     }
 
-    /// <summary>The most exact range that covers the offer has the word, whatever others say.</summary>
+    /// <summary>The most specific range that matches the offer sets its weight.</summary>
     static (double Quality, int Exactness) Weight(MediaTypeHeaderValue offer, IEnumerable<MediaTypeHeaderValue> ranges) =>
         ranges.Where(range => Covers(range, offer))
             .Select(range => (Quality: range.Quality ?? 1, Exactness: Exactness(range)))

@@ -6,23 +6,23 @@ using System.Text.Unicode;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// Judges the bytes of a JSON body before anything is made of them: what is no JSON is 400, what is JSON but more than PostgreSQL or I-JSON can
-/// hold is a fault with its path.
+/// Validates the bytes of a JSON body before they are deserialised. Malformed JSON is a 400; JSON that PostgreSQL or I-JSON (RFC 7493) cannot hold is a
+/// validation error with its path.
 /// </summary>
-public static class JsonScan
+public static class JsonValidator
 {
     /// <summary>Largest JSON body, in bytes (contracts/decisions.md, "Errors").</summary>
     public const int BodyBytesMax = 4 << 20;
 
-    /// <summary>Objects and arrays inside each other, the outermost counted.</summary>
+    /// <summary>Nesting of objects and arrays, with the outermost as 1.</summary>
     public const int DepthMax = 64;
 
-    /// <summary>Characters of a member's name that a fault's path shows.</summary>
+    /// <summary>Characters of a member's name in the path of an error.</summary>
     const int NameCharsShown = 100;
 
-    /// <summary>The JSON without its byte order mark.</summary>
-    /// <exception cref="UnreadableRequestException">It is not JSON.</exception>
-    public static ReadOnlyMemory<byte> Check(ReadOnlyMemory<byte> body, Faults faults)
+    /// <summary>Returns the JSON without a byte order mark.</summary>
+    /// <exception cref="UnreadableRequestException">The body is not JSON.</exception>
+    public static ReadOnlyMemory<byte> Validate(ReadOnlyMemory<byte> body, ValidationErrors errors)
     {
         if (body.Span.StartsWith("\uFEFF"u8))
         {
@@ -34,7 +34,7 @@ public static class JsonScan
         }
         try
         {
-            Walk(body.Span, faults);
+            Walk(body.Span, errors);
         }
         catch (JsonException e)
         {
@@ -45,9 +45,9 @@ public static class JsonScan
 
     static UnreadableRequestException NotJson(string where) => new(new ErrorResult(400, "malformed_json", $"The body is not JSON. {where}"));
 
-    static void Walk(ReadOnlySpan<byte> json, Faults faults)
+    static void Walk(ReadOnlySpan<byte> json, ValidationErrors errors)
     {
-        // Well-formed at any depth is told apart from malformed; the reader keeps one bit for each level.
+        // Deep JSON must be told from malformed JSON, so the reader accepts any depth: it keeps one bit for each level.
         var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = BodyBytesMax });
         var path = new Stack<Place>();
         var tooDeep = false;
@@ -60,7 +60,7 @@ public static class JsonScan
                     if (reader.CurrentDepth >= DepthMax && !tooDeep)
                     {
                         tooDeep = true;
-                        faults.Add(Text(path), $"Nested deeper than {DepthMax} levels.");
+                        errors.Add(Text(path), $"Nested deeper than {DepthMax} levels.");
                     }
                     if (!tooDeep)
                     {
@@ -73,7 +73,7 @@ public static class JsonScan
                 case JsonTokenType.PropertyName:
                     if (!Holds(reader))
                     {
-                        faults.Add(Text(path), "A member's name holds a NUL or a lone surrogate.");
+                        errors.Add(Text(path), "A member's name holds a NUL or a lone surrogate.");
                     }
                     else if (!tooDeep)
                     {
@@ -84,14 +84,14 @@ public static class JsonScan
                     Next(path);
                     if (!Holds(reader))
                     {
-                        faults.Add(Text(path), "Holds a NUL or a lone surrogate.");
+                        errors.Add(Text(path), "Holds a NUL or a lone surrogate.");
                     }
                     break;
                 case JsonTokenType.Number:
                     Next(path);
                     if (!reader.TryGetDouble(out var number) || !double.IsFinite(number))
                     {
-                        faults.Add(Text(path), "The number is out of range.");
+                        errors.Add(Text(path), "The number is out of range.");
                     }
                     break;
                 default:
@@ -101,7 +101,7 @@ public static class JsonScan
         }
     }
 
-    /// <summary>Counts the elements of an array as they begin.</summary>
+    /// <summary>Counts an element when its array is the innermost container.</summary>
     static void Next(Stack<Place> path)
     {
         if (path.TryPeek(out var here) && here.IsArray)
@@ -131,7 +131,7 @@ public static class JsonScan
     static string Shortened(string name) =>
         name.Length <= NameCharsShown ? name : string.Concat(name.AsSpan(0, char.IsHighSurrogate(name[NameCharsShown - 1]) ? NameCharsShown - 1 : NameCharsShown), "…");
 
-    /// <summary>Whether a string, as it stands in the JSON, comes to text without NUL and lone surrogates. Raw UTF-8 was judged before, so only escapes can.</summary>
+    /// <summary>True: the string has no NUL and no lone surrogate. Only escapes can produce them, because the bytes are valid UTF-8.</summary>
     static bool Holds(in Utf8JsonReader reader)
     {
         if (!reader.ValueIsEscaped)
