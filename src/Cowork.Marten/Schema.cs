@@ -17,10 +17,16 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 3;
+    public const int Version = 4;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
+
+    /// <summary>
+    /// Rows that are written several times in a second are cleared away, and counted for the planner, long before a fifth of a large table is dead.
+    /// </summary>
+    public const string Vacuumed =
+        "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 500";
 
     /// <summary>The head row is not where the writer thought: another node wrote.</summary>
     public const string HeadMoved = "CW001";
@@ -62,15 +68,16 @@ static partial class Schema
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
         if (made.Version < Version || made.Marten != MartenVersion || missing.Count > 0)
         {
-            await Run(connection, Own(schema) + string.Concat(missing.Select(m => Table(schema, m.Table, m.Searched) + Begin(schema, m))), ct);
+            var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");
+            await Run(connection, Own(schema) + string.Concat(old) + string.Concat(missing.Select(m => Table(schema, m.Table, m) + Begin(schema, m))), ct);
         }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
         return empty ? [] : [.. missing.OfType<IReadModel>()];
     }
 
-    /// <summary>A read model's table: the same shape for every model.</summary>
-    public static string Table(string schema, string table, bool searched) => $"""
+    /// <summary>A read model's table: the same shape for every model, with the indexes that its lists need.</summary>
+    public static string Table(string schema, string table, IRowModel model) => $"""
         CREATE TABLE {schema}.{table} (
             tenant_id text NOT NULL,
             id text NOT NULL,
@@ -80,21 +87,46 @@ static partial class Schema
             updated bigint NOT NULL,
             version bigint NOT NULL,
             row json NOT NULL,
-            {(searched ? "search text, words tsvector GENERATED ALWAYS AS (to_tsvector('english', coalesce(search, ''))) STORED," : "")}
+            {(model.Searched ? "search text," : "")}
             CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
-        ) WITH (fillfactor = 80);
-        CREATE INDEX {table}_created ON {schema}.{table} (tenant_id, created DESC);
-        CREATE INDEX {table}_scope ON {schema}.{table} (tenant_id, scope, created DESC);
-        CREATE INDEX {table}_status ON {schema}.{table} (tenant_id, status, created DESC);
-        {(searched ? $"CREATE INDEX {table}_words ON {schema}.{table} USING gin (words);" : "")}
+        ) WITH (fillfactor = 80, {Vacuumed});
+        {string.Concat(Indexes(model).Select(index => $"CREATE INDEX {table}_{index.Name} ON {schema}.{table} {index.On};"))}
 
         """;
 
+    /// <summary>The indexes of a read model's table beside its primary key, without the table's name.</summary>
+    public static IEnumerable<(string Name, string On)> Indexes(IRowModel model)
+    {
+        if (model.Lists.HasFlag(RowLists.OfTenant))
+        {
+            yield return ("created", "(tenant_id, created DESC)");
+        }
+        if (model.Lists.HasFlag(RowLists.ByScope))
+        {
+            yield return ("scope", "(tenant_id, scope, created DESC)");
+        }
+        if (model.Lists.HasFlag(RowLists.ByStatus))
+        {
+            // A partial index holds only rows that are soon gone from it again, and no plan for another status can go through it.
+            yield return model.ListedStatuses is { Count: > 0 } statuses
+                ? ("listed", $"(tenant_id, status, created DESC) WHERE status IN ({string.Join(", ", statuses.Select(Literal))})")
+                : ("status", "(tenant_id, status, created DESC)");
+        }
+        if (model.Searched)
+        {
+            yield return ("terms", $"USING gin ({SearchTerms.Column})");
+        }
+    }
+
+    /// <summary>A status as it stands in a statement: it is a word of ours.</summary>
+    public static string Literal(string status) =>
+        status.All(c => char.IsAsciiLetterLower(c) || c == '_') ? $"'{status}'" : throw new ArgumentException($"\"{status}\" is no status.", nameof(status));
+
     /// <summary>Gives a table that was built beside the live one the live one's name.</summary>
-    public static string Swap(string schema, string next, string table, bool searched)
+    public static string Swap(string schema, string next, string table, IRowModel model)
     {
         var sql = new StringBuilder($"DROP TABLE {schema}.{table}; ALTER TABLE {schema}.{next} RENAME TO {table};");
-        foreach (var index in (string[])["pkey", "created", "scope", "status", .. searched ? ["words"] : Array.Empty<string>()])
+        foreach (var index in Indexes(model).Select(index => index.Name).Prepend("pkey"))
         {
             sql.Append($"ALTER INDEX {schema}.{next}_{index} RENAME TO {table}_{index};");
         }
@@ -195,6 +227,7 @@ static partial class Schema
             again timestamptz,
             PRIMARY KEY (tenant_id, kind, key)
         );
+        ALTER TABLE {s}.jobs SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.02);
         CREATE INDEX IF NOT EXISTS jobs_due ON {s}.jobs (due);
         -- Failures since the job was asked for, and the last of them. letter: the job was given up, and lies far in the future.
         ALTER TABLE {s}.jobs ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS error_type text,

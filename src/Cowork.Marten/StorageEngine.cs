@@ -20,6 +20,7 @@ public sealed class StorageEngine : IAsyncDisposable
     readonly RowStore rows;
     readonly EventWriter writer;
     readonly Wakeups wakeups;
+    readonly TableUpkeep upkeep;
     bool started;
 
     internal StorageEngine(Database database, StorageOptions options, IDocumentStore store)
@@ -30,6 +31,7 @@ public sealed class StorageEngine : IAsyncDisposable
         jobs = new(jobTable, heartbeat, options);
         wakeups = new(database, options, heartbeat, jobs);
         writer = new(database, options, heartbeat, jobs, wakeups, new(options.Schema, options.Models, store));
+        upkeep = new(database, options);
         AsyncProjectionStore projections = new(database, options.Models);
         rows = new(database, projections, options.Models);
         AsyncProjections = projections;
@@ -78,6 +80,8 @@ public sealed class StorageEngine : IAsyncDisposable
 
     internal EventWriter Writer => writer;
 
+    internal TableUpkeep Upkeep => upkeep;
+
     /// <summary>
     /// Makes the tables that are missing, folds read models that are new, and takes part in the work. It may be called again after it has failed.
     /// </summary>
@@ -94,6 +98,7 @@ public sealed class StorageEngine : IAsyncDisposable
         jobs.Start();
         await writer.Start();
         wakeups.Start(writer);
+        upkeep.Start(Node);
         started = true;
     }
 
@@ -107,6 +112,7 @@ public sealed class StorageEngine : IAsyncDisposable
         if (started)
         {
             started = false;
+            await upkeep.DisposeAsync();
             await wakeups.DisposeAsync();
             await writer.DisposeAsync();
             await jobs.StopAsync();

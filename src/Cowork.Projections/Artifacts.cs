@@ -22,7 +22,10 @@ public sealed record ArtifactRow(
 public static class Artifacts
 {
     public static ReadModel<ArtifactRow> Model { get; } = new(
-        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => Ids.SessionKey(row.SessionId));
+        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => Ids.SessionKey(row.SessionId))
+    {
+        Lists = RowLists.ByScope,
+    };
 
     public static ArtifactRow? Evolve(ArtifactRow? row, RecordedEvent e) => e.Event switch
     {
@@ -61,7 +64,10 @@ public static class ArtifactVersions
     public static ReadModel<ArtifactVersionRow> Model { get; } = new(
         "artifact_versions", Artifact.Aggregate.Name, RowJson.Default.ArtifactVersionRow, Evolve,
         Scope: row => Ids.Key(row.ArtifactId, "art"),
-        Key: e => e.Event is ArtifactDiscovered d ? KeyOf(e.Stream[(Artifact.Aggregate.Name.Length + 1)..], d.Version) : null);
+        Key: e => e.Event is ArtifactDiscovered d ? KeyOf(e.Stream[(Artifact.Aggregate.Name.Length + 1)..], d.Version) : null)
+    {
+        Lists = RowLists.ByScope,
+    };
 
     /// <param name="artifact">Key of the artifact.</param>
     public static string KeyOf(string artifact, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{artifact}.{version}");

@@ -18,8 +18,10 @@ public static class Memories
     public static ReadModel<MemoryRow> Model { get; } = new(
         "memories", Memory.Aggregate.Name, RowJson.Default.MemoryRow, Evolve,
         Scope: row => Ids.SessionKey(row.SessionId),
-        Status: row => row.Kind,
-        Search: row => (row.Text as Content.Inline)?.Text ?? "");
+        Status: row => row.Kind)
+    {
+        Lists = RowLists.OfTenant | RowLists.ByScope,
+    };
 
     public static MemoryRow? Evolve(MemoryRow? row, RecordedEvent e) => e.Event switch
     {

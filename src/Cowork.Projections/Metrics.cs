@@ -53,7 +53,10 @@ public static class Metrics
         }.SelectMany(EventTypes.NamesOf)],
         RowJson.Default.MetricsRow,
         e => [TenantRow(e), RunRow(e)],
-        Evolve);
+        Evolve)
+    {
+        Lists = RowLists.None,
+    };
 
     /// <summary>The totals before the first run.</summary>
     public static MetricsRow.OfTenant Empty(DateTimeOffset since) =>

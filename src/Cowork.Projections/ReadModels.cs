@@ -15,7 +15,7 @@ public static class ReadModels
     ];
 
     /// <summary>The read models that follow the log.</summary>
-    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model];
 
     /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
@@ -31,6 +31,7 @@ public static class ReadModels
 [JsonSerializable(typeof(ArtifactRow))]
 [JsonSerializable(typeof(ArtifactVersionRow))]
 [JsonSerializable(typeof(MemoryRow))]
+[JsonSerializable(typeof(MemoryWordsRow))]
 [JsonSerializable(typeof(SkillRow))]
 [JsonSerializable(typeof(SkillVersionRow))]
 [JsonSerializable(typeof(ScheduleRow))]

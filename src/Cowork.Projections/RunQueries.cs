@@ -5,7 +5,7 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>The queries of commands and run drivers on the read models of runs, approvals and memories.</summary>
-public sealed class RunQueries(IRows rows, CommandHandler commands) : IRunQueries
+public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex memories) : IRunQueries
 {
     /// <summary>Characters of cached turns, 32 MB; a turn's id and references count as <see cref="NamesChars"/>.</summary>
     const long CachedCharsMax = 16 * 1024 * 1024;
@@ -15,7 +15,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands) : IRunQuerie
     /// <summary>Completed runs do not change, and each model round of a run reads the same ones.</summary>
     readonly LastUsed<(string Org, string RunId), EarlierTurn> cache = new(CachedCharsMax, turn => NamesChars + Chars(turn.Message) + Chars(turn.Reply));
 
-    public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, "queued", atMost, ct);
+    public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, ct);
 
     public async ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct) =>
         [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => row.Key)];
@@ -58,10 +58,9 @@ public sealed class RunQueries(IRows rows, CommandHandler commands) : IRunQuerie
         return [.. turns.OfType<EarlierTurn>()];
     }
 
-    /// <summary>Memories of deleted sessions are not found.</summary>
-    public async ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, CancellationToken ct) =>
-        [.. (await rows.Search(org, Memories.Model.Table, text, max, Sessions.Model.Table, ct)).Select(row => (row.Version, Memory: Memories.Model.Read(row.Json.Span)))
-            .Select(m => new Recalled(new(m.Memory.Kind, m.Memory.MemoryId, m.Version, m.Memory.RunId, m.Memory.Event), m.Memory.Text))];
+    public ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
+
+    public ValueTask<IReadOnlyList<Recalled>> RecallAll(string org, string text, int max, CancellationToken ct) => memories.All(org, text, max, ct);
 
     /// <summary>Keeps and answers the turn of a run; null: the run has not completed.</summary>
     EarlierTurn? Turn(string org, RunRow run)

@@ -50,10 +50,17 @@ public static class Runs
     /// <summary>Index status of a live run with a cancel request, by which the driver on another node finds it. Answers show <c>running</c>.</summary>
     public const string Cancelling = "cancelling";
 
+    /// <summary>Counted, so that no tenant has too many.</summary>
+    public const string Queued = "queued";
+
     public static ReadModel<RunRow> Model { get; } = new(
         "runs", Run.Aggregate.Name, RowJson.Default.RunRow, Evolve,
         Scope: row => Ids.SessionKey(row.SessionId),
-        Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status);
+        Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status)
+    {
+        Lists = RowLists.ByScope | RowLists.ByStatus,
+        ListedStatuses = [Queued, Cancelling],
+    };
 
     public static RunRow? Evolve(RunRow? row, RecordedEvent e) => (e.Event, row) switch
     {

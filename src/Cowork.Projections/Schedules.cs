@@ -43,7 +43,10 @@ public static class Schedules
     public static ReadModel<ScheduleRow> Model { get; } = new(
         "schedules", Schedule.Aggregate.Name, RowJson.Default.ScheduleRow, Evolve,
         Scope: row => Ids.SessionKey(row.SessionId),
-        Status: row => row.Status);
+        Status: row => row.Status)
+    {
+        Lists = RowLists.OfTenant | RowLists.ByStatus,
+    };
 
     public static ScheduleRow? Evolve(ScheduleRow? row, RecordedEvent e) => (e.Event, row) switch
     {

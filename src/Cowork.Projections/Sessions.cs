@@ -14,7 +14,10 @@ public sealed record SessionRow(
 /// <summary>The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>. A deleted session has no row.</summary>
 public static class Sessions
 {
-    public static ReadModel<SessionRow> Model { get; } = new("sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve);
+    public static ReadModel<SessionRow> Model { get; } = new("sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve)
+    {
+        Lists = RowLists.OfTenant,
+    };
 
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {

@@ -11,7 +11,10 @@ public sealed record SkillRow(string SkillId, int LatestVersion, SkillDefinition
 /// <summary>The read model of skills. A deleted skill has no row.</summary>
 public static class Skills
 {
-    public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve);
+    public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve)
+    {
+        Lists = RowLists.OfTenant,
+    };
 
     public static SkillRow? Evolve(SkillRow? row, RecordedEvent e) => (e.Event, row) switch
     {
@@ -37,7 +40,10 @@ public static class SkillVersions
             SkillCreated => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], 1),
             SkillVersionAdded v => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], v.Version),
             _ => null,
-        });
+        })
+    {
+        Lists = RowLists.ByScope,
+    };
 
     /// <param name="skill">Key of the skill.</param>
     public static string KeyOf(string skill, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{skill}.{version}");

@@ -13,7 +13,10 @@ public sealed record TokenRow(
 /// <summary>The read model of API tokens.</summary>
 public static class Tokens
 {
-    public static ReadModel<TokenRow> Model { get; } = new("tokens", ApiToken.Aggregate.Name, RowJson.Default.TokenRow, Evolve);
+    public static ReadModel<TokenRow> Model { get; } = new("tokens", ApiToken.Aggregate.Name, RowJson.Default.TokenRow, Evolve)
+    {
+        Lists = RowLists.OfTenant,
+    };
 
     public static TokenRow? Evolve(TokenRow? row, RecordedEvent e) => e.Event switch
     {

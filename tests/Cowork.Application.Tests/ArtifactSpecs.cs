@@ -108,7 +108,7 @@ public sealed class ArtifactSpecs : IDisposable
         async Task<IEnumerable<string>> Versions()
         {
             var told = new List<string>();
-            foreach (var row in await ((IRows)bench.Engine).List(RunHarness.Org, ArtifactVersions.Model.Table, new(), default))
+            foreach (var row in bench.Engine.All(RunHarness.Org, ArtifactVersions.Model.Table))
             {
                 var version = ArtifactVersions.Model.Read(row.Json.Span);
                 var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Artifacts.Model.Table, Ids.Key(version.ArtifactId, "art")!, default))!.Json.Span);

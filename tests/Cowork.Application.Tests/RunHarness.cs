@@ -81,9 +81,10 @@ sealed class RunHarness
         public Host(RunHarness bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
+            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Memories!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
-            Queries = new(bench.Engine, Commands);
+            Memories = new(bench.Engine, bench.Engine);
+            Queries = new(bench.Engine, Commands, Memories);
             var queries = Queries;
             History = new(Commands, queries);
             Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
@@ -116,6 +117,8 @@ sealed class RunHarness
         public RunQueries Queries { get; }
 
         public SessionHistory History { get; }
+
+        public MemoryIndex Memories { get; }
 
         public Turns Turns { get; }
 

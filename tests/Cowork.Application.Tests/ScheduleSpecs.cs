@@ -39,7 +39,7 @@ public sealed class ScheduleSpecs
         }
         await Settle(host);
         Assert.Equal(["fired 0", "fired 3600", "fired 7200", "fired 10800", "fired 14400"], await Ledger());
-        var runs = await Runs();
+        var runs = Runs();
         Assert.Equal(5, runs.Count);
         Assert.All(runs, run => Assert.Equal(("completed", "user:ann"), (run.Status, run.RequestedBy)));
         Assert.Equal(
@@ -53,7 +53,7 @@ public sealed class ScheduleSpecs
     {
         var host = await Ready(Every(3600));
         await Settle(host);
-        var run = Assert.Single(await Runs());
+        var run = Assert.Single(Runs());
         var feed = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries;
         Assert.Equal(
             ["session_created", "schedule_created", "schedule_triggered", "run_created", "run_queued"], feed.Take(5).Select(e => EventTypes.FeedType(e.Type)));
@@ -72,7 +72,7 @@ public sealed class ScheduleSpecs
         bench.Clock.Advance(TimeSpan.FromDays(3));
         await Settle(Planner("n1"));
         Assert.Equal(ledger, string.Join(", ", await Ledger()));
-        Assert.Single(await Runs());
+        Assert.Single(Runs());
         await Consistent();
     }
 
@@ -86,7 +86,7 @@ public sealed class ScheduleSpecs
         Assert.Equal("skipped 0 to 253080 missed x4219", ledger[0]);
         Assert.Equal(Enumerable.Range(0, 100).Select(i => $"caught up {253_140 + (i * 60)}"), ledger.Skip(1).Take(100));
         Assert.Equal(["fired 259140", "fired 259200"], ledger.Skip(101));
-        Assert.Equal(102, (await Runs()).Count);
+        Assert.Equal(102, Runs().Count);
         await Consistent();
     }
 
@@ -123,9 +123,9 @@ public sealed class ScheduleSpecs
             bench.Clock.Advance(TimeSpan.FromSeconds(60));
         }
         Assert.Equal(["fired 0", "fired 60", "fired 120"], await Ledger());
-        Assert.Equal(["queued", "queued", "queued"], (await Runs()).Select(r => r.Status));
+        Assert.Equal(["queued", "queued", "queued"], Runs().Select(r => r.Status));
         await Settle(host);
-        Assert.All(await Runs(), run => Assert.Equal("completed", run.Status));
+        Assert.All(Runs(), run => Assert.Equal("completed", run.Status));
     }
 
     [Fact]
@@ -139,7 +139,7 @@ public sealed class ScheduleSpecs
             bench.Clock.Advance(TimeSpan.FromSeconds(60));
         }
         Assert.Equal(["fired 0", "fired 60", "fired 120"], await Ledger());
-        Assert.Equal(["failed", "failed", "failed"], (await Runs()).Select(r => r.Status));
+        Assert.Equal(["failed", "failed", "failed"], Runs().Select(r => r.Status));
         Assert.Equal("active", (await Row()).Status);
     }
 
@@ -184,7 +184,7 @@ public sealed class ScheduleSpecs
             full.Clock.Advance(TimeSpan.FromSeconds(60));
         }
         Assert.Equal(["fired 0", "fired 60", "skipped 120 session_queue_full"], await specs.Ledger());
-        Assert.Equal(2, (await specs.Runs()).Count);
+        Assert.Equal(2, specs.Runs().Count);
         await specs.Consistent();
     }
 
@@ -233,7 +233,7 @@ public sealed class ScheduleSpecs
         Assert.Empty(bench.Engine.Jobs);
         Assert.Equal("not_found", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Refused?.Code);
         Assert.Equal("not_found", await Do(host, new ResumeSchedule(Key)));
-        Assert.Empty(await Runs());
+        Assert.Empty(Runs());
         await Consistent();
     }
 
@@ -247,7 +247,7 @@ public sealed class ScheduleSpecs
         Assert.Equal((first!.Run, true), (again!.Run, again.Reused));
         Assert.Equal(["manual"], await Ledger());
         Assert.Equal("missing_params", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "twice", null, default)).Refused?.Code);
-        Assert.Null((await Runs())[0].Source!.Slot);
+        Assert.Null(Runs()[0].Source!.Slot);
     }
 
     [Fact]
@@ -330,7 +330,7 @@ public sealed class ScheduleSpecs
             Assert.Equal(["skipped 0 to 120 missed x3", "caught up 180"], ledger.Take(2));
             Assert.Equal("240", Assert.Single(ledger.Skip(2)).Split(' ')[1]);
             var fired = ledger.Count(line => !line.StartsWith("skipped", StringComparison.Ordinal));
-            var runs = await specs.Runs();
+            var runs = specs.Runs();
             Assert.Equal(fired, runs.Count);
             Assert.Equal(runs.Count, runs.Select(r => r.Source!.Slot).Distinct().Count());
             Assert.All(runs, run => Assert.Equal("completed", run.Status));
@@ -364,7 +364,7 @@ public sealed class ScheduleSpecs
         await Settle(slow);
         Assert.True(paused);
         Assert.Equal(["fired 0"], await Ledger());
-        Assert.Equal("completed", Assert.Single(await Runs()).Status);
+        Assert.Equal("completed", Assert.Single(Runs()).Status);
         await Consistent();
     }
 
@@ -381,7 +381,7 @@ public sealed class ScheduleSpecs
             Assert.True(SpinWait.SpinUntil(() => Ledger().GetAwaiter().GetResult().Count == slot + 1, TimeSpan.FromSeconds(20)), $"slot {slot}");
             bench.Clock.Advance(TimeSpan.FromSeconds(60));
         }
-        Assert.True(SpinWait.SpinUntil(() => Runs().GetAwaiter().GetResult() is { Count: 21 } runs && runs.All(r => r.HasEnded), TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => Runs() is { Count: 21 } runs && runs.All(r => r.HasEnded), TimeSpan.FromSeconds(20)));
         await stopping.CancelAsync();
         await Task.WhenAll(working);
         Assert.Equal(Enumerable.Range(0, 21).Select(i => $"fired {i * 60}"), await Ledger());
@@ -580,8 +580,7 @@ public sealed class ScheduleSpecs
 
     async Task<ScheduleRow> Row() => Schedules.Model.Read((await bench.Engine.Get(RunHarness.Org, Schedules.Model.Table, Key, default))!.Json.Span);
 
-    async Task<IReadOnlyList<RunRow>> Runs() =>
-        [.. (await bench.Engine.List(RunHarness.Org, Projections.Runs.Model.Table, new(Limit: 1_000), default)).Select(row => Projections.Runs.Model.Read(row.Json.Span))];
+    IReadOnlyList<RunRow> Runs() => [.. bench.Engine.All(RunHarness.Org, Projections.Runs.Model.Table).Select(row => Projections.Runs.Model.Read(row.Json.Span))];
 
     /// <summary>What became of the slots, oldest first, in seconds since the clock's beginning.</summary>
     async Task<List<string>> Ledger(string key = Key)

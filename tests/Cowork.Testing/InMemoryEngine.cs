@@ -195,12 +195,22 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
+    /// <summary>A tenant's rows, newest first, whatever ways to list them the model has.</summary>
+    public IReadOnlyList<Row> All(string org, string table)
+    {
+        lock (sync)
+        {
+            return [.. Table(table).Where(r => r.Key.Org == org).OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key))];
+        }
+    }
+
     public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
         {
             ThrowIfAway(null);
+            models.GetValueOrDefault(table)?.Check(query);
             return new([.. Table(table)
                 .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
                 .Where(r => query.Before is null || r.Value.Created < query.Before)
@@ -214,6 +224,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         lock (sync)
         {
             ThrowIfAway(null);
+            models.GetValueOrDefault(table)?.Check(new(Status: status));
             return new(Math.Min(atMost, Table(table).LongCount(r => r.Key.Org == org && r.Value.Value.Status == status)));
         }
     }
@@ -298,7 +309,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         lock (sync)
         {
             ThrowIfAway(null);
-            return new(new Progress(events.Count, [.. followed.Values]));
+            return new(new Progress(events.Count, [.. followed.Values.OrderBy(f => f.Table, StringComparer.Ordinal)]));
         }
     }
 

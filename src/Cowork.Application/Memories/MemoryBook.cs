@@ -29,7 +29,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
     {
         var found = new List<(Provenance, string)>();
-        foreach (var memory in await queries.Recall(org, query, limit, ct))
+        foreach (var memory in await queries.RecallAll(org, query, limit, ct))
         {
             found.Add((memory.From, await blobs.Text(memory.Text, ct)));
         }

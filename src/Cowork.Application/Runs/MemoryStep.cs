@@ -9,9 +9,10 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
     internal async ValueTask<RunCommand.RecordMemory> Recall(DrivenRun run, RunRequest request, CancellationToken ct)
     {
         var message = await blobs.Text(request.Message, ct);
+        var past = await history.Before(run.Org, Ids.SessionKey(request.SessionId)!, request.RunId, ct);
         var items = new List<Recalled>();
         var chars = 0;
-        foreach (var item in await queries.Recall(run.Org, message, Limits.MemoriesPerRunMax, ct))
+        foreach (var item in await queries.Recall(run.Org, message, Limits.MemoriesPerRunMax, past.Since, ct))
         {
             var text = await blobs.Text(item.Text, ct);
             if (chars + text.Length <= Limits.MemoryCharsMax)
@@ -20,7 +21,6 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
                 items.Add(item);
             }
         }
-        var earlier = await history.Before(run.Org, Ids.SessionKey(request.SessionId)!, request.RunId, ct);
-        return new(run.Claim.Epoch, [.. items], earlier, default);
+        return new(run.Claim.Epoch, [.. items], past.Runs, default);
     }
 }

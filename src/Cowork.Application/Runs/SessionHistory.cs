@@ -5,6 +5,11 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
+/// <summary>What a run finds before it.</summary>
+/// <param name="Runs">Ids of the session's last completed runs, oldest first.</param>
+/// <param name="Since">A position in the log that is not before the run was accepted, nor before the end of the turn before it.</param>
+public sealed record SessionPast(ImmutableList<string> Runs, long Since);
+
 /// <summary>
 /// Which turns of its session a run that begins comes after. The runs of a session end one after another, and each end is an event of the session too: from
 /// the version at which a run became the first of the queue to its own end, the answer is the same. So a list is right for a run when it is of a version at
@@ -18,23 +23,25 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
 
     readonly LastUsed<(string Org, string Session), Remembered> sessions = new(SessionsMax);
 
-    /// <summary>Ids of the session's last completed runs, oldest first, as the run finds them when it begins.</summary>
+    /// <summary>The session's past as a run finds it when it begins.</summary>
     /// <param name="session">Key of the session.</param>
     /// <param name="runId">For example <c>run_01h…</c>.</param>
-    public async ValueTask<ImmutableList<string>> Before(string org, string session, string runId, CancellationToken ct)
+    public async ValueTask<SessionPast> Before(string org, string session, string runId, CancellationToken ct)
     {
         var known = await commands.Known(org, Session.Aggregate, session, state => IsFirst(state, runId), ct);
         var isFirst = IsFirst(known.State, runId);
+        // That the run is the first of the queue happened no later than the session's last event. Where that lies is not known when all of it came from a snapshot.
+        var since = isFirst && known.Position > 0 ? known.Position : long.MaxValue;
         if (isFirst && sessions.Get((org, session))?.AsOf(known.Version) is { } remembered)
         {
-            return remembered;
+            return new(remembered, since);
         }
         ImmutableList<string> found = [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
         if (isFirst)
         {
             sessions.Put((org, session), new(known.Version, found));
         }
-        return found;
+        return new(found, since);
     }
 
     public void Committed(IReadOnlyList<FeedEntry> entries)

@@ -38,6 +38,10 @@ public sealed record AsyncProjection<TRow>(
     Func<TRow, string?>? Search = null) : IAsyncProjection
     where TRow : class
 {
+    public RowLists Lists { get; init; } = RowLists.All;
+
+    public IReadOnlyList<string> ListedStatuses { get; init; } = [];
+
     public bool Searched => Search is not null;
 
     public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => Keys(e);
@@ -132,6 +136,7 @@ public sealed record Poison(long Position, string Org, string Stream, Guid Event
 public sealed record Followed(string Table, Checkpoint Checkpoint, Poison? Parked);
 
 /// <param name="Head">The log's last position.</param>
+/// <param name="Models">By their table's name.</param>
 public sealed record Progress(long Head, IReadOnlyList<Followed> Models)
 {
     public Followed Of(string table) => Models.Single(m => m.Table == table);

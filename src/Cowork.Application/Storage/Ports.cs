@@ -124,7 +124,10 @@ public interface IRows
     /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);
 
-    /// <summary>Rows of a searched table that share a word with the query, by full-text rank and then the newest first.</summary>
+    /// <summary>
+    /// Rows of a searched table that share a word with the query, those first that share most, then the newest. What is looked at is bounded at any number of
+    /// rows: some that have all of the words, and some for each word. A word that few rows have finds them all.
+    /// </summary>
     /// <param name="owners">Only rows whose scope is the key of a row of this table: what belongs to something that was deleted is not found. Null: all.</param>
     ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct);
 

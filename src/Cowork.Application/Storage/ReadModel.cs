@@ -3,6 +3,24 @@ using System.Text.Json.Serialization.Metadata;
 
 namespace Cowork.Application.Storage;
 
+/// <summary>Ways to list a table's rows, always newest first.</summary>
+[Flags]
+public enum RowLists
+{
+    None = 0,
+
+    /// <summary>Those of the tenant.</summary>
+    OfTenant = 1,
+
+    /// <summary>Those of one scope, of any status or of one.</summary>
+    ByScope = 2,
+
+    /// <summary>Those of one status, in any scope.</summary>
+    ByStatus = 4,
+
+    All = OfTenant | ByScope | ByStatus,
+}
+
 /// <summary>A table of rows that are folded from the log: it can be thrown away and folded again.</summary>
 public interface IRowModel
 {
@@ -11,9 +29,30 @@ public interface IRowModel
     /// <summary>True when its rows are found by full text.</summary>
     bool Searched { get; }
 
+    /// <summary>How its rows are listed. Each way costs an index, and no query may go another.</summary>
+    RowLists Lists => RowLists.All;
+
+    /// <summary>The only statuses by which rows are listed or counted; empty: any.</summary>
+    IReadOnlyList<string> ListedStatuses => [];
+
     RowValue Value(object row);
 
     object Read(ReadOnlySpan<byte> json);
+}
+
+/// <summary>What the engines ask before they list.</summary>
+public static class RowListing
+{
+    /// <summary>Makes sure that a list costs no more than its rows.</summary>
+    /// <exception cref="ArgumentException">The model is not listed like that.</exception>
+    public static void Check(this IRowModel model, RowQuery query)
+    {
+        var needed = query.Scope is not null ? RowLists.ByScope : query.Status is not null ? RowLists.ByStatus : RowLists.OfTenant;
+        if (!model.Lists.HasFlag(needed) || (needed == RowLists.ByStatus && model.ListedStatuses.Count > 0 && !model.ListedStatuses.Contains(query.Status!)))
+        {
+            throw new ArgumentException($"{model.Table} is not listed like that.", nameof(query));
+        }
+    }
 }
 
 /// <summary>
@@ -50,6 +89,10 @@ public sealed record ReadModel<TRow>(
     Func<RecordedEvent, string?>? Key = null) : IReadModel
     where TRow : class
 {
+    public RowLists Lists { get; init; } = RowLists.All;
+
+    public IReadOnlyList<string> ListedStatuses { get; init; } = [];
+
     public bool Searched => Search is not null;
 
     public bool Keyed => Key is not null;

@@ -16,6 +16,9 @@ public sealed partial record PostgresBinaries(string Directory, int Major, strin
 
     public string Postgres => Path.Combine(Directory, "postgres");
 
+    /// <summary>The server can compress its log with LZ4, which costs a tenth of its own method: version 15 and newer, when it was built with the library.</summary>
+    public bool HasLz4 => Major >= 15 && File.ReadAllBytes(Postgres).AsSpan().IndexOf("liblz4.so"u8) >= 0;
+
     /// <summary>Every installation on PATH and in the distributions' usual places, newest first.</summary>
     public static IReadOnlyList<PostgresBinaries> Installed()
     {

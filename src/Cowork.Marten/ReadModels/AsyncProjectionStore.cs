@@ -43,6 +43,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         progress = $"""
             SELECT h.gid, p.name, p.last_seq_id, p.last_updated, k.gid, k.tenant_id, k.stream_id, k.event_id, k.type, k.error, k.at
             FROM {schema}.head h LEFT JOIN {schema}.mt_event_progression p ON p.name = ANY ($1) LEFT JOIN {schema}.parked k ON k.name = p.name
+            ORDER BY p.name
             """;
         read = $"""
             SELECT e.version, e.id, e.type, e.data, e.timestamp, e.user_name, e.headers->>'hash', e.seq_id, e.correlation_id, e.causation_id, e.tenant_id, e.stream_id,
@@ -151,7 +152,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
     internal async Task<long> Rebuild(NpgsqlConnection connection, IAsyncProjection model, CancellationToken ct)
     {
         var (next, name) = ($"{model.Table}_next", NameOf(model.Table));
-        await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model.Searched), ct);
+        await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model), ct);
         var target = new RowTable(schema, next, model.Searched);
         var (folded, position) = (0L, 0L);
         while (await Head(connection, ct) - position > LastEventsMax)
@@ -168,7 +169,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
             {
                 await Further();
             }
-            await Run(connection, Schema.Swap(schema, next, model.Table, model.Searched), ct);
+            await Run(connection, Schema.Swap(schema, next, model.Table, model), ct);
             await using var step = new NpgsqlBatch(connection)
             {
                 BatchCommands =
@@ -204,7 +205,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
             Parameters = { Parameter.Text(NameOf(model.Table)) },
         };
         var through = (long)(await ask.ExecuteScalarAsync(ct))!;
-        await Run(connection, Schema.Table(There, check, model.Searched), ct);
+        await Run(connection, Schema.Table(There, check, model), ct);
         var target = new RowTable(There, check, model.Searched);
         for (var position = 0L; position < through;)
         {

@@ -9,9 +9,6 @@ namespace Cowork.Marten;
 /// <summary>The statements that write one read model's table.</summary>
 sealed class RowTable(string schema, string table, bool searched)
 {
-    /// <summary>Text beyond this does not help to find a row, and PostgreSQL's word lists have a limit of 1 MB.</summary>
-    const int SearchCharsMax = 200_000;
-
     readonly string upsert = $"""
         INSERT INTO {schema}.{table} (tenant_id, id, scope, status, created, updated, version, row{(searched ? ", search" : "")})
         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8{(searched ? ", $9" : "")})
@@ -43,7 +40,7 @@ sealed class RowTable(string schema, string table, bool searched)
                 (created[i], updated[i], version[i], json[i]) = (row.Created, row.Updated, row.Version, row.Value.Json);
                 if (searched)
                 {
-                    search[i] = SearchText(row.Value.Search);
+                    search[i] = SearchTerms.Of(key.Org, row.Value.Search);
                 }
                 i++;
             }
@@ -61,20 +58,6 @@ sealed class RowTable(string schema, string table, bool searched)
             }
             batch.Add(command);
         }
-    }
-
-    /// <summary>What PostgreSQL can hold of it: the text is only there to be found by.</summary>
-    public static string? SearchText(string? text)
-    {
-        if (text is null)
-        {
-            return null;
-        }
-        if (text.Length > SearchCharsMax)
-        {
-            text = text[..(char.IsHighSurrogate(text[SearchCharsMax - 1]) ? SearchCharsMax - 1 : SearchCharsMax)];
-        }
-        return text.Replace('\0', ' ');
     }
 }
 

@@ -76,6 +76,7 @@ static class Composition
         services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
         services.AddSingleton<FeedHub>();
+        services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();
     }
 

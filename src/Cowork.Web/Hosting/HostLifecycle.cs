@@ -2,6 +2,7 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Marten;
+using Cowork.Projections;
 using Cowork.Web.Http;
 
 namespace Cowork.Web;
@@ -42,8 +43,8 @@ public sealed partial class HostLifecycle(
     {
         engine.Observer = new CommitObservers(() =>
         [
-            services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<FeedHub>(),
-            services.GetRequiredService<Projector>(),
+            services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
+            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(),
         ]);
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);

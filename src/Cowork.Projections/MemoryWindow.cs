@@ -1,0 +1,300 @@
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Projections;
+
+/// <summary>A memory as it is found.</summary>
+/// <param name="Session">Key of the session that it came from.</param>
+/// <param name="Created">Position of its first event.</param>
+/// <param name="Kept">What is answered; null: it is long, and read when it is found.</param>
+sealed record KeptMemory(string Key, string Session, long Version, long Created, Recalled? Kept)
+{
+    /// <summary>Characters of a text that is kept; a run is not reminded of a longer one.</summary>
+    const int KeptCharsMax = Limits.MemoryCharsMax;
+
+    /// <summary>Text beyond this does not help to find a memory.</summary>
+    const int SearchedCharsMax = 100_000;
+
+    public static KeptMemory Of(Row row, out List<string> terms)
+    {
+        var memory = Memories.Model.Read(row.Json.Span);
+        return Of(row.Key, Ids.SessionKey(memory.SessionId)!, row.Version, row.Created, Recall(row, memory), out terms);
+    }
+
+    public static KeptMemory Of(string key, string session, long version, long created, Recalled whole, out List<string> terms)
+    {
+        var text = (whole.Text as Content.Inline)?.Text ?? "";
+        terms = TermIndex.Terms(text.AsSpan(0, Math.Min(text.Length, SearchedCharsMax)));
+        return new(key, session, version, created, text.Length > KeptCharsMax ? null : whole);
+    }
+
+    public static Recalled Recall(Row row) => Recall(row, Memories.Model.Read(row.Json.Span));
+
+    static Recalled Recall(Row row, MemoryRow memory) => new(new(memory.Kind, memory.MemoryId, row.Version, memory.RunId, memory.Event), memory.Text);
+}
+
+/// <param name="Score">Of <see cref="TermIndex"/>.</param>
+readonly record struct MemoryHit(KeptMemory Memory, double Score);
+
+/// <summary>Something that concerns a tenant's memories.</summary>
+/// <param name="Read">The event; reading it may fail.</param>
+readonly record struct MemoryNews(string Stream, long Version, long Position, Func<Event> Read);
+
+/// <summary>
+/// A tenant's newest memories. It is told what happens by whoever writes or reads the log, which costs nothing, and takes it in when it is asked, on the time of
+/// whoever asks.
+/// </summary>
+sealed class MemoryWindow
+{
+    /// <summary>What is heard of while nobody asks; past it the window is lost, and read anew when somebody does.</summary>
+    const int NewsMax = 10_000;
+
+    /// <summary>Rough size in memory of a memory beside its text and terms.</summary>
+    const int BytesPerMemory = 500;
+
+    readonly Lock newsGate = new();
+    readonly Lock gate = new();
+    readonly TermIndex index = new();
+    readonly Dictionary<string, (KeptMemory Memory, int Slot)> byKey = [];
+    readonly Queue<string> byAge = new();
+
+    /// <summary>Sessions that are known to be there. That a session goes is news.</summary>
+    readonly HashSet<string> sure = [];
+    List<MemoryNews> news = [];
+    KeptMemory?[] bySlot = new KeptMemory?[256];
+    int deletions;
+    long textChars;
+    volatile bool isLoaded;
+    volatile bool isLost;
+
+    public bool IsLoaded => isLoaded;
+
+    /// <summary>More has happened than it could note.</summary>
+    public bool IsLost => isLost;
+
+    /// <summary>There are no older memories.</summary>
+    public bool IsWhole { get; private set; }
+
+    /// <summary>Order of use.</summary>
+    public long AskedAt { get; set; }
+
+    /// <summary>About how much memory it takes.</summary>
+    public long Bytes
+    {
+        get
+        {
+            lock (gate)
+            {
+                return index.Bytes + ((long)byKey.Count * BytesPerMemory) + (2 * textChars);
+            }
+        }
+    }
+
+    public void Hear(MemoryNews heard)
+    {
+        lock (newsGate)
+        {
+            if (news.Count == NewsMax)
+            {
+                isLost = true;
+                return;
+            }
+            news.Add(heard);
+        }
+    }
+
+    /// <summary>Takes in what the database has, as of something later than the first news.</summary>
+    /// <param name="newest">Newest first.</param>
+    /// <param name="sessions">Keys of the sessions that are there.</param>
+    public void Load(IReadOnlyList<Row> newest, IEnumerable<string> sessions, bool isWhole)
+    {
+        lock (gate)
+        {
+            IsWhole = isWhole;
+            sure.UnionWith(sessions);
+            for (var i = newest.Count - 1; i >= 0; i--)
+            {
+                Put(KeptMemory.Of(newest[i], out var terms), terms);
+            }
+            isLoaded = true;
+        }
+    }
+
+    /// <summary>The best memories for a question, and what is to be known before they can be answered.</summary>
+    /// <returns>Sessions that perhaps are there no more, and the mark that <see cref="Settle"/> wants.</returns>
+    public (List<MemoryHit> Hits, List<string> Unsure, int Mark) Find(IReadOnlyList<string> question, int max)
+    {
+        lock (gate)
+        {
+            TakeIn();
+            var best = new List<MemoryHit>(max + 1);
+            foreach (var (slot, score) in index.Find(question))
+            {
+                var hit = new MemoryHit(bySlot[slot]!, score);
+                var at = best.Count;
+                while (at > 0 && (score > best[at - 1].Score || (score == best[at - 1].Score && hit.Memory.Created > best[at - 1].Memory.Created)))
+                {
+                    at--;
+                }
+                if (at < max)
+                {
+                    best.Insert(at, hit);
+                    if (best.Count > max)
+                    {
+                        best.RemoveAt(max);
+                    }
+                }
+            }
+            return (best, [.. best.Select(hit => hit.Memory.Session).Distinct().Where(session => !sure.Contains(session))], deletions);
+        }
+    }
+
+    /// <summary>Takes note of which of the sessions are there, unless one was deleted since they were asked about.</summary>
+    public void Settle(IReadOnlyList<string> unsure, IReadOnlySet<string> alive, int mark)
+    {
+        lock (gate)
+        {
+            if (mark == deletions)
+            {
+                foreach (var session in unsure)
+                {
+                    if (alive.Contains(session))
+                    {
+                        sure.Add(session);
+                    }
+                    else
+                    {
+                        Forget(session);
+                    }
+                }
+            }
+        }
+    }
+
+    /// <summary>What a memory that is not in the window scores.</summary>
+    public double Score(IReadOnlyList<string> question, IReadOnlyList<string> terms)
+    {
+        lock (gate)
+        {
+            return index.Score(question, terms);
+        }
+    }
+
+    /// <summary>Those of the keys that are not in the window.</summary>
+    public List<string> Without(IEnumerable<string> keys)
+    {
+        lock (gate)
+        {
+            return [.. keys.Where(key => !byKey.ContainsKey(key))];
+        }
+    }
+
+    void TakeIn()
+    {
+        List<MemoryNews> heard;
+        lock (newsGate)
+        {
+            heard = news;
+            news = [];
+        }
+        foreach (var one in heard)
+        {
+            try
+            {
+                switch (one.Read())
+                {
+                    case SessionEvent.SessionDeleted:
+                        deletions++;
+                        Forget(one.Stream[(Session.Aggregate.Name.Length + 1)..]);
+                        break;
+                    case MemoryEvent.MemoryWritten w:
+                        Written(one, w);
+                        break;
+                }
+            }
+            catch (JsonException)
+            {
+                // One that this version cannot read reminds nobody.
+            }
+        }
+    }
+
+    void Written(MemoryNews one, MemoryEvent.MemoryWritten w)
+    {
+        var key = one.Stream[(Memory.Aggregate.Name.Length + 1)..];
+        var isKnown = byKey.TryGetValue(key, out var known);
+        // A later version of a memory that is not here is one of those that are too old, or gone.
+        if (isKnown ? known.Memory.Version >= one.Version : one.Version > 1)
+        {
+            return;
+        }
+        var whole = new Recalled(new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
+        var memory = KeptMemory.Of(key, Ids.SessionKey(w.SessionId)!, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
+        if (isKnown)
+        {
+            Remove(key);
+        }
+        Put(memory, terms, isNew: !isKnown);
+        while (byKey.Count > MemoryIndex.NewestMax)
+        {
+            IsWhole = false;
+            Remove(byAge.Dequeue());
+        }
+    }
+
+    void Put(KeptMemory memory, List<string> terms, bool isNew = true)
+    {
+        if (index.IsSparse)
+        {
+            Compact();
+        }
+        var slot = index.Add(terms);
+        if (slot >= bySlot.Length)
+        {
+            Array.Resize(ref bySlot, bySlot.Length * 2);
+        }
+        bySlot[slot] = memory;
+        byKey[memory.Key] = (memory, slot);
+        textChars += CharsOf(memory);
+        if (isNew)
+        {
+            byAge.Enqueue(memory.Key);
+        }
+    }
+
+    void Remove(string key)
+    {
+        if (byKey.Remove(key, out var known))
+        {
+            index.Remove(known.Slot);
+            bySlot[known.Slot] = null;
+            textChars -= CharsOf(known.Memory);
+        }
+    }
+
+    void Forget(string session)
+    {
+        sure.Remove(session);
+        foreach (var key in byKey.Where(m => m.Value.Memory.Session == session).Select(m => m.Key).ToList())
+        {
+            Remove(key);
+        }
+    }
+
+    void Compact()
+    {
+        var moved = index.Compact();
+        var compacted = new KeptMemory?[Math.Max(256, bySlot.Length / 2)];
+        foreach (var (key, (memory, slot)) in byKey.ToList())
+        {
+            compacted[moved[slot]] = memory;
+            byKey[key] = (memory, moved[slot]);
+        }
+        bySlot = compacted;
+    }
+
+    static int CharsOf(KeptMemory memory) => (memory.Kept?.Text as Content.Inline)?.Text.Length ?? 0;
+}
