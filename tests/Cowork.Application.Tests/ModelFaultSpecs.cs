@@ -6,6 +6,7 @@ using System.Text;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -315,7 +316,7 @@ public sealed class ModelFaultSpecs
             wire.CallPiece(0, "{\\\"path\\\":1}"), wire.Text("b"), .. wire.End("tool_calls", 7, 8, 1),
         ];
         var stream = string.Concat(whole.Select(data => data.StartsWith("event:", StringComparison.Ordinal) ? $"{data}\n\n" : $"data: {data}\n\n"));
-        for (var seed = 1; seed <= 150; seed++)
+        foreach (var seed in Seeds.Many(ordinary: 100, chaos: 2_500))
         {
             var random = new Random(seed);
             var bytes = new StringBuilder(stream);

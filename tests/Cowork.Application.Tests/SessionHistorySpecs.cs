@@ -1,4 +1,5 @@
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -20,7 +21,7 @@ public sealed class SessionHistorySpecs
         {
             await hosts[0].OpenSession(session);
         }
-        var random = new Random(seed);
+        var random = new Random(Seeds.One(seed));
         var before = sessions.ToDictionary(s => s, _ => new List<string>());
         for (var i = 0; i < 60; i++)
         {

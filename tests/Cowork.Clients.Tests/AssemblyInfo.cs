@@ -1,1 +1,6 @@
+using Cowork.Testing;
+
+using Xunit.v3;
+
 [assembly: AssemblyFixture(typeof(SharedHost))]
+[assembly: TestPipelineStartup(typeof(TestPostgresPipeline))]

@@ -7,45 +7,36 @@ using Npgsql;
 namespace Cowork.Kill.Tests;
 
 /// <summary>Hosts are killed around an approval: what waits goes on waiting, what was decided is done, and what was done is done once.</summary>
-public sealed class ApprovalKillSpecs : IDisposable
+public sealed class ApprovalKillSpecs : DirectorySpecs
 {
     const string Message = "/tool write_file {\"path\":\"report.md\",\"content\":\"hello\"}\n/say done";
     const string Yes = """{"approved":true}""";
 
-    readonly string data = TestPostgres.NewDirectory();
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
 
     [Fact]
     public async Task Killed_while_approvals_are_pending_and_again_just_after_the_decisions()
     {
         var database = await TestPostgres.NewDatabase();
         var sessions = Enumerable.Range(0, 12).Select(i => $"s{i}").ToList();
-        await using var first = await HostProcess.Start(data, database);
+        await using var first = await HostProcess.Start(Data, database);
         var turns = await Task.WhenAll(sessions.Select(async session => (await first.Http.Turn(await first.Http.NewSession(session), Message)).Is(200)));
         Assert.All(turns, turn => Assert.Equal("approval_required", turn["status"]));
         var asked = turns.Select(turn => turn.Json.GetProperty("pending_approval_ids")[0].GetString()!).ToList();
         await first.Kill();
 
-        await using var second = await HostProcess.Start(data, database);
+        await using var second = await HostProcess.Start(Data, database);
         var pending = (await second.Http.Get("/approvals")).Is(200).Json.GetProperty("approvals").EnumerateArray().Select(a => a.GetProperty("approval_id").GetString()!);
         Assert.Equal(asked.Order(), pending.Order());
         // Every second one is rejected. All are answered, and nobody waits for what they lead to.
         await Task.WhenAll(asked.Select(async (id, i) => (await second.Http.Post($"/approvals/{id}/decision", i % 2 == 0 ? Yes : """{"approved":false}""")).Is(200)));
         await second.Kill();
 
-        await using var third = await HostProcess.Start(data, database);
+        await using var third = await HostProcess.Start(Data, database);
         for (var i = 0; i < turns.Length; i++)
         {
             await third.Http.Until($"/runs/{turns[i]["run_id"]}", run => run["status"] == "completed");
             Assert.Equal(i % 2 == 0 ? "approved" : "rejected", (await third.Http.Get($"/approvals/{asked[i]}")).Is(200)["status"]);
-            Assert.Equal(i % 2 == 0, File.Exists(Path.Combine(data, "workspaces", sessions[i], "report.md")));
+            Assert.Equal(i % 2 == 0, File.Exists(Path.Combine(Data, "workspaces", sessions[i], "report.md")));
             Assert.Single(await third.Http.Events(sessions[i]), e => e.GetProperty("type").GetString() == "approval_decided");
         }
         Assert.Equal(0, await third.Stop());
@@ -56,10 +47,10 @@ public sealed class ApprovalKillSpecs : IDisposable
     public async Task Killed_between_the_effect_and_its_record_the_approved_call_is_made_once_more_under_the_same_step()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var first = await HostProcess.Start(data, database);
+        await using var first = await HostProcess.Start(Data, database);
         var session = await first.Http.NewSession("s");
         var turn = (await first.Http.Turn(session, Message)).Is(200);
-        var file = Path.Combine(data, "workspaces", "s", "report.md");
+        var file = Path.Combine(Data, "workspaces", "s", "report.md");
         await using (var held = await HeldBack.Begin(database, "NEW.type = 'tool_result.v1'"))
         {
             (await first.Http.Post($"/approvals/{turn.Json.GetProperty("pending_approval_ids")[0].GetString()}/decision", Yes)).Is(200);
@@ -67,7 +58,7 @@ public sealed class ApprovalKillSpecs : IDisposable
             Assert.Equal("hello", await File.ReadAllTextAsync(file));
             await first.Kill();
         }
-        await using var second = await HostProcess.Start(data, database);
+        await using var second = await HostProcess.Start(Data, database);
         var run = await second.Http.Until($"/runs/{turn["run_id"]}", got => got["status"] == "completed");
         Assert.Equal("2", run["attempt"]);
         var result = Assert.Single(await Results(second, turn["run_id"]));
@@ -82,7 +73,7 @@ public sealed class ApprovalKillSpecs : IDisposable
     public async Task Killed_between_an_effect_in_the_database_and_its_record_the_token_keeps_it_from_happening_twice()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var first = await HostProcess.Start(data, database);
+        await using var first = await HostProcess.Start(Data, database);
         await first.Http.NewSession("s");
         string run;
         await using (var held = await HeldBack.Begin(database, "NEW.type = 'tool_result.v1'"))
@@ -91,7 +82,7 @@ public sealed class ApprovalKillSpecs : IDisposable
             await held.Caught();
             await first.Kill();
         }
-        await using var second = await HostProcess.Start(data, database);
+        await using var second = await HostProcess.Start(Data, database);
         await second.Http.Until($"/runs/{run}", got => got["status"] == "completed");
         Assert.Equal(2, Assert.Single(await Results(second, run)).GetProperty("attempt").GetInt32());
         await using var source = NpgsqlDataSource.Create(database);
@@ -105,10 +96,9 @@ public sealed class ApprovalKillSpecs : IDisposable
     public async Task Decided_on_one_host_that_dies_of_it_the_run_goes_on_on_the_other()
     {
         var database = await TestPostgres.NewDatabase();
-        (string, string)[] shared = [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "work"))];
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: shared);
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: shared);
-        var workspace = Path.Combine(data, "work", "s");
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
+        var workspace = Path.Combine(Data, "workspaces", "s");
         (await a.Http.Post("/sessions", JsonSerializer.Serialize(new { session_id = "s", workspace_path = workspace }))).Is(201);
         var turn = (await a.Http.Turn("s", Message)).Is(200);
         await using (var held = await HeldBack.Begin(database, "NEW.type = 'run_resumed.v1'"))

@@ -3,28 +3,18 @@ using Cowork.Testing;
 namespace Cowork.Kill.Tests;
 
 /// <summary>Hosts and databases are killed while work is under way; nothing that was acknowledged is lost or done twice (faults.md, rows 1 to 8).</summary>
-public sealed class KillSpecs : IDisposable
+public sealed class KillSpecs : DirectorySpecs
 {
     const string Message = "/sleep 20\n/tool list_files {}\n/tool remember {\"content\":\"the launch is on Friday\"}\n/say done";
 
-    readonly string data = TestPostgres.NewDirectory();
-    readonly int seed = int.TryParse(Environment.GetEnvironmentVariable("COWORK_SEED"), out var given) ? given
-        : Environment.GetEnvironmentVariable("COWORK_CHAOS") is null ? 20261121 : Environment.TickCount;
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
+    readonly int seed = Seeds.One(20261121);
 
     [Fact]
     public async Task A_host_killed_again_and_again_loses_nothing_and_repeats_nothing()
     {
         var random = new Random(seed);
         var database = await TestPostgres.NewDatabase();
-        var host = await HostProcess.Start(data, database);
+        var host = await HostProcess.Start(Data, database);
         try
         {
             var clients = new Clients(() => host.Url, "killed");
@@ -38,7 +28,7 @@ public sealed class KillSpecs : IDisposable
                 await Task.Delay(random.Next(50, 700));
                 await host.Kill();
                 await host.DisposeAsync();
-                host = await HostProcess.Start(data, database);
+                host = await HostProcess.Start(Data, database);
                 // Progress is made in every life, so that no loop of crashes starves.
                 await Until(() => sending.IsCompleted || clients.Acknowledged.Count > before, "a turn is accepted after the restart");
             }
@@ -64,12 +54,12 @@ public sealed class KillSpecs : IDisposable
     [Fact]
     public async Task A_killed_host_finds_its_private_database_and_goes_on()
     {
-        await using var first = await HostProcess.Start(data, database: null);
+        await using var first = await HostProcess.Start(Data, database: null);
         var clients = new Clients(() => first.Url, "private");
         await clients.Open();
         await clients.SendTurns(clients: 4, each: 2, sessions: 1, "/sleep 2000\n/say done");
         await first.Kill();
-        await using var second = await HostProcess.Start(data, database: null);
+        await using var second = await HostProcess.Start(Data, database: null);
         var later = new Clients(() => second.Url, "private");
         await later.SendTurns(clients: 4, each: 2, sessions: 1, "/sleep 2000\n/say done");
         // The same keys: the very runs that were accepted before the crash.
@@ -81,7 +71,7 @@ public sealed class KillSpecs : IDisposable
     [Fact]
     public async Task A_killed_PostgreSQL_is_started_again_by_its_host_and_nothing_is_lost()
     {
-        await using var host = await HostProcess.Start(data, database: null);
+        await using var host = await HostProcess.Start(Data, database: null);
         await Telling(() => KillPostgresUnderLoad(host), host);
     }
 
@@ -106,7 +96,7 @@ public sealed class KillSpecs : IDisposable
         Assert.False(host.HasExited);
         clients.SawTheSame();
         Assert.All(clients.Refusals, status => Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, status));
-        var connection = await Cowork.Marten.PrivatePostgres.FindRunning(Path.Combine(data, "postgres"), CancellationToken.None);
+        var connection = await Cowork.Marten.PrivatePostgres.FindRunning(Path.Combine(Data, "postgres"), CancellationToken.None);
         await Until(async () => (await host.Http.GetAsync("/health/ready")).IsSuccessStatusCode, "the host is ready");
         await Ledger.Check(connection!, clients.Acknowledged);
         Assert.Equal(0, await host.Stop());
@@ -115,7 +105,7 @@ public sealed class KillSpecs : IDisposable
     [Fact]
     public async Task While_the_database_is_away_answers_are_503_with_Retry_After_and_then_right_again()
     {
-        await using var host = await HostProcess.Start(data, database: null);
+        await using var host = await HostProcess.Start(Data, database: null);
         await host.Http.NewSession("away");
         SignalPostgres("STOP");
         try
@@ -138,8 +128,8 @@ public sealed class KillSpecs : IDisposable
     public async Task Two_hosts_are_one_service_with_one_feed_and_each_run_once()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         var turn = 0;
         var clients = new Clients(() => (Interlocked.Increment(ref turn) % 2 == 0 ? a : b).Url, "two");
         await clients.Open(sessions: 8);
@@ -160,8 +150,8 @@ public sealed class KillSpecs : IDisposable
     public async Task A_run_is_cancelled_through_the_other_host_within_a_second()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         await a.Http.NewSession("cancel");
         var run = (await a.Http.Turn("cancel", "/sleep 60000", wait: false)).Is(202)["run_id"];
         await b.Http.Until($"/runs/{run}", got => got["status"] == "running");
@@ -174,8 +164,8 @@ public sealed class KillSpecs : IDisposable
     public async Task A_paused_host_is_fenced_and_the_other_finishes_its_runs()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         var clients = new Clients(() => a.Url, "paused");
         await clients.Open(sessions: 8);
         await clients.SendTurns(clients: 8, each: 1, sessions: 8, "/sleep 1500\n/tool list_files {}\n/say done");
@@ -202,8 +192,8 @@ public sealed class KillSpecs : IDisposable
     public async Task A_graceful_stop_gives_runs_to_the_other_host_at_once()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         await a.Http.NewSession("handed");
         var run = (await a.Http.Turn("handed", "/sleep 1500\n/say done", wait: false)).Is(202)["run_id"];
         await b.Http.Until($"/runs/{run}", got => got["status"] == "running");
@@ -214,14 +204,11 @@ public sealed class KillSpecs : IDisposable
         await Ledger.Check(database, [run]);
     }
 
-    (string, string)[] Shared() =>
-        [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces"))];
-
     void KillPostgres() => SignalPostgres("KILL");
 
     void SignalPostgres(string signal)
     {
-        var postmaster = int.Parse(File.ReadLines(Path.Combine(data, "postgres", "postmaster.pid")).First());
+        var postmaster = int.Parse(File.ReadLines(Path.Combine(Data, "postgres", "postmaster.pid")).First());
         // A stopped postmaster alone would still answer through its backends.
         var pids = signal == "KILL" ? [postmaster] : Children(postmaster).Append(postmaster);
         foreach (var pid in pids)

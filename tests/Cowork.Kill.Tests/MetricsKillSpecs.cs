@@ -7,25 +7,15 @@ using Npgsql;
 namespace Cowork.Kill.Tests;
 
 /// <summary>The figures of <c>GET /metrics</c> while projections are parked and hosts restarted, paused and killed.</summary>
-public sealed class MetricsKillSpecs : IDisposable
+public sealed class MetricsKillSpecs : DirectorySpecs
 {
-    readonly string data = TestPostgres.NewDirectory();
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
-
     [Fact]
     public async Task A_parked_projection_is_shown_fails_nothing_and_goes_on_after_a_rebuild_or_a_restart()
     {
         const string Spoil = "UPDATE cowork.metrics SET row = '{\"case\":\"tenant\"}' WHERE id = 'tenant'";
         var database = await TestPostgres.NewDatabase();
         string good;
-        await using (var first = await HostProcess.Start(data, database))
+        await using (var first = await HostProcess.Start(Data, database))
         {
             await first.Http.NewSession("p");
             await first.Http.Turn("p", "/say before");
@@ -56,7 +46,7 @@ public sealed class MetricsKillSpecs : IDisposable
             Assert.Equal(0, await first.Stop());
         }
         await Ask(database, $"UPDATE cowork.metrics SET row = '{good}' WHERE id = 'tenant'");
-        await using var second = await HostProcess.Start(data, database);
+        await using var second = await HostProcess.Start(Data, database);
         await second.Http.Until("/metrics", Completed(4));
         await second.Http.Until("/health/ready", Parked(0));
         await second.Said("metrics is no longer parked");
@@ -71,8 +61,8 @@ public sealed class MetricsKillSpecs : IDisposable
     public async Task Two_hosts_count_every_run_once_and_a_host_killed_in_the_middle_leaves_exact_counts()
     {
         var database = await TestPostgres.NewDatabase();
-        var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         try
         {
             var turn = 0;
@@ -110,8 +100,8 @@ public sealed class MetricsKillSpecs : IDisposable
     public async Task A_host_that_is_stopped_in_its_tracks_does_not_hold_the_figures_of_the_others()
     {
         var database = await TestPostgres.NewDatabase();
-        await using var a = await HostProcess.Start(Path.Combine(data, "a"), database, environment: Shared());
-        await using var b = await HostProcess.Start(Path.Combine(data, "b"), database, environment: Shared());
+        await using var a = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: Shared);
+        await using var b = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: Shared);
         var runs = new List<string>();
         await a.Http.NewSession("a");
         await b.Http.NewSession("b");
@@ -141,9 +131,6 @@ public sealed class MetricsKillSpecs : IDisposable
         Task Counted(HostProcess host) => host.Http.Until(
             "/metrics", got => got.Is(200).Json.GetProperty("status_counts").GetProperty("completed").GetInt32() == runs.Count, seconds: 8);
     }
-
-    (string, string)[] Shared() =>
-        [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces"))];
 
     static int Count(JsonElement latency, string of) => latency.GetProperty(of).GetProperty("count").GetInt32();
 

@@ -164,6 +164,7 @@ public sealed class PostgresFaultSpecs : StorageHarness
     /// </summary>
     async Task Survives(string at, int seed, int faults, Func<Random, Task> fault)
     {
+        seed = Seeds.One(seed);
         var heard = new Heard();
         var engine = await Start(at, "a", heard);
         var node = NodeOf(engine);

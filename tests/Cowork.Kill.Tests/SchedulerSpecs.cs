@@ -5,19 +5,9 @@ using Cowork.Testing;
 namespace Cowork.Kill.Tests;
 
 /// <summary>Schedules on several hosts over one database, that are paused and killed: each planned time is decided once, and its run is there (faults.md, rows 26 to 29).</summary>
-public sealed class SchedulerSpecs : IDisposable
+public sealed class SchedulerSpecs : DirectorySpecs
 {
-    readonly string data = TestPostgres.NewDirectory();
-    readonly int seed = int.TryParse(Environment.GetEnvironmentVariable("COWORK_SEED"), out var given) ? given
-        : Environment.GetEnvironmentVariable("COWORK_CHAOS") is null ? 20261121 : Environment.TickCount;
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
+    readonly int seed = Seeds.One(20261121);
 
     [Theory]
     [InlineData(2)]
@@ -28,7 +18,7 @@ public sealed class SchedulerSpecs : IDisposable
         List<HostProcess> hosts = [];
         try
         {
-            hosts.AddRange(Enumerable.Range(0, count).Select(i => HostProcess.Launch(Path.Combine(data, $"{i}"), database, environment: Shared())));
+            hosts.AddRange(Enumerable.Range(0, count).Select(i => HostProcess.Launch(Path.Combine(Data, $"{i}"), database, environment: Shared)));
             foreach (var host in hosts)
             {
                 await host.Ready(seconds: 120);
@@ -65,7 +55,7 @@ public sealed class SchedulerSpecs : IDisposable
     {
         var random = new Random(seed);
         var database = await TestPostgres.NewDatabase();
-        var host = await HostProcess.Start(data, database);
+        var host = await HostProcess.Start(Data, database);
         try
         {
             var schedules = await Planned(host.Http, schedules: 8, "all");
@@ -76,7 +66,7 @@ public sealed class SchedulerSpecs : IDisposable
                 await Task.Delay(random.Next(700, 1_100));
                 await host.Kill();
                 await host.DisposeAsync();
-                host = await HostProcess.Start(data, database);
+                host = await HostProcess.Start(Data, database);
             }
             await Settled(host.Http, schedules);
             Assert.Equal(0, await host.Stop());
@@ -91,9 +81,6 @@ public sealed class SchedulerSpecs : IDisposable
             await host.DisposeAsync();
         }
     }
-
-    (string, string)[] Shared() =>
-        [("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces"))];
 
     /// <summary>Schedules of a run each second, each in a session of its own.</summary>
     static async Task<List<string>> Planned(HttpClient http, int schedules, string misfire)

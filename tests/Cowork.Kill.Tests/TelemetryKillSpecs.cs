@@ -3,20 +3,11 @@ using Cowork.Testing;
 namespace Cowork.Kill.Tests;
 
 /// <summary>A trace outlives the host that began it.</summary>
-public sealed class TelemetryKillSpecs : IDisposable
+public sealed class TelemetryKillSpecs : DirectorySpecs
 {
     const string Request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const string TraceId = "0af7651916cd43dd8448eb211c80319c";
 
-    readonly string data = TestPostgres.NewDirectory();
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
 
     [Fact]
     public async Task A_run_whose_host_is_killed_goes_on_elsewhere_in_the_same_trace()
@@ -30,10 +21,10 @@ public sealed class TelemetryKillSpecs : IDisposable
         var database = await TestPostgres.NewDatabase();
         (string, string)[] shared =
         [
-            .. collector.Environment(), ("Cowork__Blobs", Path.Combine(data, "blobs")), ("Cowork__WorkspaceRoots__0", Path.Combine(data, "workspaces")),
+            .. collector.Environment(), .. Shared,
             ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__BaseUrl", $"{provider.Url}"), ("Cowork__Models__m__Key", "sk-1"), ("Cowork__Memory__Notes", "extract"),
         ];
-        await using var first = await HostProcess.Start(Path.Combine(data, "a"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")]);
+        await using var first = await HostProcess.Start(Path.Combine(Data, "a"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")]);
         await first.Http.NewSession("moved");
         var run = (await first.Http.Post(
             "/sessions/moved/turn", """{"message":"what is there?","wait_for_completion":false}""", ("traceparent", Request))).Is(202)["run_id"];
@@ -42,7 +33,7 @@ public sealed class TelemetryKillSpecs : IDisposable
         await provider.NextRequest();
         await provider.NextRequest();
         await first.Kill();
-        await using var second = await HostProcess.Start(Path.Combine(data, "b"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")]);
+        await using var second = await HostProcess.Start(Path.Combine(Data, "b"), database, environment: [.. shared, ("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=b")]);
         var ended = await second.Http.Until($"/runs/{run}", got => got["status"] == "completed", seconds: 60);
         Assert.Equal("2", ended["attempt"]);
         var spans = await collector.Trace(TraceId, s => s.Any(x => x.Name == "run" && x["cowork.run.outcome"] == "completed"));

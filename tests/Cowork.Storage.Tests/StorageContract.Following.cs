@@ -208,7 +208,7 @@ public abstract partial class StorageContract
     public async Task A_rebuilt_following_model_is_the_live_one()
     {
         var node = await Open("a");
-        var random = new Random(4712);
+        var random = new Random(Seeds.One(4712));
         var chains = Enumerable.Range(0, 10).Select(i => new Chain(i % 2 == 0 ? Org : "other", $"run-{i}", $"s{i % 3}")).ToList();
         var (projector, _) = Projector(node, Chain.Words());
         for (var i = 0; i < 300; i++)

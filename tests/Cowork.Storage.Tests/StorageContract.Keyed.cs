@@ -73,7 +73,7 @@ public abstract partial class StorageContract
     public async Task Rebuilt_rows_of_keys_are_the_live_ones()
     {
         var node = await Open("a");
-        var random = new Random(4711);
+        var random = new Random(Seeds.One(4711));
         var chains = Enumerable.Range(0, 20).Select(i => new Chain(i % 2 == 0 ? Org : "other", $"run-{i:d3}", $"s{i % 5}")).ToList();
         for (var i = 0; i < 200; i++)
         {

@@ -14,6 +14,7 @@ public abstract partial class StorageContract
     {
         const int Writers = 32;
         const int Commits = 40;
+        seed = Seeds.One(seed);
         var node = await Open("a");
         using var done = new CancellationTokenSource();
         var readers = Enumerable.Range(0, 8).Select(i => Follow(node, i % 2 == 0 ? null : $"s{i % sessions}", done.Token)).ToList();

@@ -6,11 +6,14 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
+using Xunit.Sdk;
+using Xunit.v3;
+
 namespace Cowork.Testing;
 
 /// <summary>
-/// One private PostgreSQL for a test process, started by the first that asks and gone with the process; a database of its own for each that
-/// asks.
+/// One private PostgreSQL for a test process, started by the first that asks and stopped by <see cref="TestPostgresPipeline"/>; a database of its own for each
+/// that asks.
 /// </summary>
 public static class TestPostgres
 {
@@ -29,21 +32,32 @@ public static class TestPostgres
         return new NpgsqlConnectionStringBuilder(server.ConnectionString) { Database = name }.ConnectionString;
     }
 
+    /// <summary>Stops the server and removes its directory. No-op when no spec has asked for a database.</summary>
+    internal static async ValueTask Stop()
+    {
+        if (Server.IsValueCreated)
+        {
+            await (await Server.Value).DisposeAsync();
+        }
+    }
+
     /// <summary>A name that no other test has, below the temporary directory. Nothing is made there.</summary>
     public static string NewDirectory() =>
         Path.Combine(Path.GetTempPath(), $"cowork-test-{Environment.ProcessId}-{Interlocked.Increment(ref _databases)}");
 
     static async Task<PrivatePostgres> Start()
     {
+        if (!TestPostgresPipeline.Started)
+        {
+            throw new InvalidOperationException("Nothing would stop the server: add [assembly: TestPipelineStartup(typeof(TestPostgresPipeline))] to the project.");
+        }
         await SweepOrphans();
         var options = new PrivatePostgresOptions(NewDirectory())
         {
             Ephemeral = true,
             Settings = new Dictionary<string, string> { ["max_connections"] = "400", ["shared_buffers"] = "64MB", ["max_wal_size"] = "512MB" },
         };
-        var server = await PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None);
-        AppDomain.CurrentDomain.ProcessExit += (_, _) => server.DisposeAsync().AsTask().GetAwaiter().GetResult();
-        return server;
+        return await PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None);
     }
 
     /// <summary>A test process that was killed leaves its server behind, as a host would.</summary>
@@ -73,4 +87,21 @@ public static class TestPostgres
             }
         }
     }
+}
+
+/// <summary>
+/// Stops the PostgreSQL of a test process when all specs and fixtures are done. When it was stopped on the way out of the process, to remove the files of some
+/// hundred databases could take longer than the 10 s that xunit waits there, and a green run failed with "Foreground threads were left running".
+/// </summary>
+public sealed class TestPostgresPipeline : ITestPipelineStartup
+{
+    internal static bool Started { get; private set; }
+
+    public ValueTask StartAsync(IMessageSink diagnosticMessageSink)
+    {
+        Started = true;
+        return default;
+    }
+
+    public ValueTask StopAsync() => TestPostgres.Stop();
 }

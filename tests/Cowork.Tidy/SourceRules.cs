@@ -100,6 +100,11 @@ public sealed partial class SourceRules
     public void Time_is_awaited_by_a_condition() => Rule.Holds(
         Repository.Where(Tests, line => LongDelay().IsMatch(line)), "Poll for what you wait for, with a deadline; a fixed second is too long here and too short there:");
 
+    [Fact]
+    public void A_random_search_takes_its_seed_from_one_place() => Rule.Holds(
+        Repository.Where(Tests.Where(f => f != "tests/Cowork.Testing/Seeds.cs"), line => OwnSeed().IsMatch(line)),
+        "Write Seeds.One or Seeds.Many, so that --chaos draws the seed and COWORK_SEED names it:");
+
     /// <summary>Types that implement an interface, also by one that extends it; tests' fakes are among them.</summary>
     static IEnumerable<string> Implementations(string of) =>
         from type in Bases[of]
@@ -136,6 +141,9 @@ public sealed partial class SourceRules
 
     [GeneratedRegex(@"\w+")]
     private static partial Regex Word();
+
+    [GeneratedRegex(@"new Random\((\d|\))|COWORK_(SEED|CHAOS)|Random\(Environment")]
+    private static partial Regex OwnSeed();
 
     [GeneratedRegex(@"Task\.Delay\((TimeSpan\.FromSeconds|TimeSpan\.FromMinutes|\d{4,}|\d_\d{3})")]
     private static partial Regex LongDelay();

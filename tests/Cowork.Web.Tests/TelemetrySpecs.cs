@@ -15,20 +15,11 @@ using Npgsql;
 namespace Cowork.Web.Tests;
 
 /// <summary>Traces, metrics and logs of real hosts, as a collector gets them.</summary>
-public sealed class TelemetrySpecs : IDisposable
+public sealed class TelemetrySpecs : DirectorySpecs
 {
     const string Request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const string TraceId = "0af7651916cd43dd8448eb211c80319c";
 
-    readonly string data = TestPostgres.NewDirectory();
-
-    public void Dispose()
-    {
-        if (Directory.Exists(data))
-        {
-            Directory.Delete(data, recursive: true);
-        }
-    }
 
     [Theory]
     [InlineData("http/protobuf")]
@@ -37,7 +28,7 @@ public sealed class TelemetrySpecs : IDisposable
     {
         await using var collector = await Collector.Start();
         await using var host = await HostProcess.Start(
-            data, await TestPostgres.NewDatabase(),
+            Data, await TestPostgres.NewDatabase(),
             environment: [.. collector.Environment(protocol), ("OTEL_SERVICE_NAME", "cowork-test"), ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=spec")]);
         await host.Http.NewSession("traced");
         await using var following = await EventReader.Open(host.Http, "/sessions/traced/events/stream");
@@ -128,7 +119,7 @@ public sealed class TelemetrySpecs : IDisposable
         var port = ((IPEndPoint)closed.LocalEndpoint).Port;
         closed.Stop();
         await using var host = await HostProcess.Start(
-            data, await TestPostgres.NewDatabase(), environment:
+            Data, await TestPostgres.NewDatabase(), environment:
             [
                 ("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://127.0.0.1:{port}"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_BSP_SCHEDULE_DELAY", "20"),
                 ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
@@ -150,7 +141,7 @@ public sealed class TelemetrySpecs : IDisposable
         using var deaf = new TcpListener(IPAddress.Loopback, 0);
         deaf.Start();
         await using var host = await HostProcess.Start(
-            data, await TestPostgres.NewDatabase(), environment: [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{deaf.LocalEndpoint}"), ("OTEL_BSP_SCHEDULE_DELAY", "20")]);
+            Data, await TestPostgres.NewDatabase(), environment: [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{deaf.LocalEndpoint}"), ("OTEL_BSP_SCHEDULE_DELAY", "20")]);
         await host.Http.NewSession("deaf");
         for (var i = 0; i < 20; i++)
         {
@@ -165,7 +156,7 @@ public sealed class TelemetrySpecs : IDisposable
         await using var collector = await Collector.Start();
         await using var provider = new ModelServer().ThenStatus(400, "{}");
         await using var host = await HostProcess.Start(
-            data, await TestPostgres.NewDatabase(), environment:
+            Data, await TestPostgres.NewDatabase(), environment:
             [
                 .. collector.Environment(), ("OTEL_TRACES_SAMPLER", "always_off"), ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__BaseUrl", $"{provider.Url}"),
                 ("Cowork__Models__m__Key", "sk-1"),
@@ -265,7 +256,7 @@ public sealed class TelemetrySpecs : IDisposable
             .ThenCut($$$"""{"model":"m-1","choices":[{"index":0,"delta":{"content":"{{{Answer}}}"}}]}""");
         var database = new NpgsqlConnectionStringBuilder(await TestPostgres.NewDatabase()) { Password = Password }.ConnectionString;
         await using var host = await HostProcess.Start(
-            data, database, environment:
+            Data, database, environment:
             [
                 .. collector.Environment(), ("OTEL_EXPORTER_OTLP_HEADERS", $"api-key={Header}"), ("Logging__LogLevel__Default", "Debug"), ("Cowork__Log__Format", "json"),
                 ("Cowork__Auth__Mode", "token"), ("Cowork__Models__m__Provider", "openai"), ("Cowork__Models__m__BaseUrl", $"{provider.Url}"), ("Cowork__Models__m__Key", Key),
@@ -294,7 +285,7 @@ public sealed class TelemetrySpecs : IDisposable
 
         // The first start prints the admin's token once, for the person who started it; that is no line of the log.
         var lines = host.Output.Split('\n').Where(line => line.StartsWith('{')).Select(line => JsonElement.Parse(line)).ToList();
-        var root = File.ReadAllText(Path.Combine(data, "admin-token")).Trim();
+        var root = File.ReadAllText(Path.Combine(Data, "admin-token")).Trim();
         string[] secrets =
         [
             Key, Password, Header, Prompt, "marmalade", Answer, token, token[^20..], root, root[^20..], "not-a-token-9182", "YW5uOnNlc2FtZS1vcGVu", Convert.ToBase64String(Encoding.UTF8.GetBytes(Prompt)),

@@ -90,7 +90,7 @@ sealed class JobTable
 
     /// <summary>Frees what dead nodes, and this node under an earlier life, still seem to hold.</summary>
     public ValueTask<int> ForgetDeadNodes(CancellationToken ct) => Batch(
-        [
+        () => [
             new(forgetNodes) { Parameters = { Parameter.Texts([.. options.DeadNodes, options.Node]) } },
             new(freeJobs) { Parameters = { Parameter.Text(options.Node) } },
         ],
@@ -98,10 +98,10 @@ sealed class JobTable
 
     /// <summary>The node's end: its jobs are free at once.</summary>
     public ValueTask<int> Leave(string node) => Batch(
-        [new(freeJobs) { Parameters = { Parameter.Text(node) } }, new(forgetNode) { Parameters = { Parameter.Text(node) } }], CancellationToken.None);
+        () => [new(freeJobs) { Parameters = { Parameter.Text(node) } }, new(forgetNode) { Parameters = { Parameter.Text(node) } }], CancellationToken.None);
 
     public ValueTask<int> Register(string node, CancellationToken ct) =>
-        Batch([new(register) { Parameters = { Parameter.Text(node), Interval(options.Lease) } }], ct);
+        Batch(() => [new(register) { Parameters = { Parameter.Text(node), Interval(options.Lease) } }], ct);
 
     public ValueTask<Pulse> Beat(string node, CancellationToken ct) => database.WithReconnect<Pulse>(
         async connection =>
@@ -139,19 +139,19 @@ sealed class JobTable
         },
         ct);
 
-    public ValueTask<int> Complete(Claim claim, string holder, CancellationToken ct) => Batch([Of(delete, claim, holder), Of(redo, claim, holder)], ct);
+    public ValueTask<int> Complete(Claim claim, string holder, CancellationToken ct) => Batch(() => [Of(delete, claim, holder), Of(redo, claim, holder)], ct);
 
-    public ValueTask<int> Release(Claim claim, string holder, TimeSpan after, CancellationToken ct) => Batch([Of(release, claim, holder, Interval(after))], ct);
+    public ValueTask<int> Release(Claim claim, string holder, TimeSpan after, CancellationToken ct) => Batch(() => [Of(release, claim, holder, Interval(after))], ct);
 
     public ValueTask<int> Fail(Claim claim, string holder, Exception why, CancellationToken ct) => Batch(
-        [
+        () => [
             Of(
                 fail, claim, holder, Parameter.Text(why.GetType().FullName), Parameter.Text(why.Message),
                 new NpgsqlParameter<TimeSpan[]> { TypedValue = [.. options.JobRetries], NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Interval }, Interval(DeadLettered)),
         ],
         ct);
 
-    public ValueTask<int> Hurry(string kind, CancellationToken ct) => Batch([new(hurry) { Parameters = { Parameter.Text(kind) } }], ct);
+    public ValueTask<int> Hurry(string kind, CancellationToken ct) => Batch(() => [new(hurry) { Parameters = { Parameter.Text(kind) } }], ct);
 
     /// <summary>Nodes that live.</summary>
     public ValueTask<List<(string Id, DateTimeOffset Expires)>> Nodes(CancellationToken ct) => database.WithReconnect(
@@ -193,13 +193,14 @@ sealed class JobTable
         return command;
     }
 
-    ValueTask<int> Batch(NpgsqlBatchCommand[] commands, CancellationToken ct) => database.WithReconnect(
+    /// <param name="commands">Called for each attempt: Npgsql lets no parameter belong to two commands.</param>
+    ValueTask<int> Batch(Func<NpgsqlBatchCommand[]> commands, CancellationToken ct) => database.WithReconnect(
         async connection =>
         {
             await using var batch = new NpgsqlBatch(connection);
-            foreach (var command in commands)
+            foreach (var command in commands())
             {
-                batch.BatchCommands.Add(Copy(command));
+                batch.BatchCommands.Add(command);
             }
             return await batch.ExecuteNonQueryAsync(ct);
         },
@@ -213,16 +214,5 @@ sealed class JobTable
             claims.Add(new(reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3)));
         }
         return claims;
-    }
-
-    /// <summary>A second try takes parameters of its own: Npgsql lets none belong to two commands.</summary>
-    static NpgsqlBatchCommand Copy(NpgsqlBatchCommand command)
-    {
-        var copy = new NpgsqlBatchCommand(command.CommandText);
-        for (var i = 0; i < command.Parameters.Count; i++)
-        {
-            copy.Parameters.Add(command.Parameters[i].Clone());
-        }
-        return copy;
     }
 }
