@@ -273,35 +273,26 @@ public sealed class ApprovalSpecs : IDisposable
     {
         File.Delete(Path.Combine(work.Root, "report.md"));
         var (bench, tool) = NewBench(new());
-        var host = bench.AddHost("n0");
-        await host.OpenSession("s");
-        var run = await host.Send("s", Message);
-        var crashes = 0;
+        var first = bench.AddHost("n0");
+        await first.OpenSession("s");
+        var run = await first.Send("s", Message);
         bench.DieAt(deaths);
-        while (await host.Commands.Fresh(RunHarness.Org, Run.Aggregate, run, default) is var state and not Run.Ended)
+        var (left, crashes) = await bench.Outlive(first, async host =>
         {
-            try
+            var state = await host.Commands.Fresh(RunHarness.Org, Run.Aggregate, run, default);
+            if (state is Run.Suspended { Pending: { } asked })
             {
-                if (state is Run.Suspended { Pending: { } asked })
-                {
-                    Assert.Null(await host.Decide(asked.ApprovalId, approved: true));
-                }
-                else
-                {
-                    await host.DriveOne();
-                }
+                Assert.Null(await host.Decide(asked.ApprovalId, approved: true));
             }
-            catch (HostDiedException)
+            else if (state is not Run.Ended)
             {
-                crashes++;
-                host.Node.Die();
-                host = bench.AddHost($"n{crashes}");
-                Assert.True(crashes < 100, "No progress.");
+                await host.DriveOne();
             }
-        }
+            return state is not Run.Ended;
+        });
         bench.Engine.FailPoint = null;
         bench.Clock.Advance(TimeSpan.FromHours(24));
-        await host.Drive();
+        await left.Drive();
         Assert.Empty(bench.Engine.Jobs);
         return (bench, tool, run, crashes);
     }

@@ -203,23 +203,12 @@ public sealed class CrashSpecs
         var first = bench.AddHost("n0");
         await first.OpenSession("s");
         var run = await first.Send("s", Message);
-        var crashes = 0;
         bench.DieAt(deaths);
-        var host = first;
-        while (bench.Engine.Jobs.Count > 0)
+        var (_, crashes) = await bench.Outlive(first, async host =>
         {
-            try
-            {
-                await host.Drive();
-            }
-            catch (HostDiedException)
-            {
-                crashes++;
-                host.Node.Die();
-                host = bench.AddHost($"n{crashes}");
-                Assert.True(crashes < 100, "No progress.");
-            }
-        }
+            await host.Drive();
+            return bench.Engine.Jobs.Count > 0;
+        });
         bench.Engine.FailPoint = null;
         return (bench, run, crashes);
     }

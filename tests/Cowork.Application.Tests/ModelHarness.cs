@@ -17,6 +17,8 @@ sealed class ModelHarness : IAsyncDisposable
 
     static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
 
+    static readonly TimeSpan ClockStep = TimeSpan.FromSeconds(1);
+
     readonly CancellationTokenSource stopping = new();
     readonly ModelCatalog catalog;
     readonly Task working;
@@ -61,7 +63,10 @@ sealed class ModelHarness : IAsyncDisposable
         return await Host.Send(session, message);
     }
 
-    /// <summary>A run from its turn to its end. The clock goes on while the run waits for its next attempt, and else stands.</summary>
+    /// <summary>
+    /// A run from its turn to its end. The clock goes on while the run waits for its next attempt, and stands while a request is on its way: on a busy machine that
+    /// takes so long that the request's own deadlines would pass.
+    /// </summary>
     public async Task<IReadOnlyList<RunEvent>> Run(string message = "hello", string session = "s") => await Ended(await Send(message, session));
 
     public async Task<IReadOnlyList<RunEvent>> Ended(string run)
@@ -69,7 +74,11 @@ sealed class ModelHarness : IAsyncDisposable
         await Until(async () =>
         {
             var last = (await Events(run))[^1];
-            Clock.Advance(last is RunEvent.ModelRetried ? TimeSpan.FromMilliseconds(100) : TimeSpan.Zero);
+            if (last is RunEvent.ModelRetried { WaitMs: var ms } && TimeSpan.FromMilliseconds(ms) is var wait && Clock.IsWaiting(wait))
+            {
+                // In steps that are shorter than a lease, so that it is renewed.
+                Clock.Advance(wait < ClockStep ? wait : ClockStep);
+            }
             return last is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled;
         });
         var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Harness.Engine, Harness.Blobs, RunHarness.Org, "s", run, default));

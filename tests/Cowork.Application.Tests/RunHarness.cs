@@ -68,6 +68,27 @@ sealed class RunHarness
         };
     }
 
+    /// <summary>Repeats a step until it answers false. When a host dies in it, another takes its place. Answers the host that is left, and how many died.</summary>
+    public async Task<(Host Left, int Crashes)> Outlive(Host host, Func<Host, Task<bool>> step)
+    {
+        var crashes = 0;
+        while (true)
+        {
+            try
+            {
+                if (!await step(host))
+                {
+                    return (host, crashes);
+                }
+            }
+            catch (HostDiedException)
+            {
+                host.Node.Die();
+                host = ++crashes < 100 ? AddHost($"n{crashes}") : throw new InvalidOperationException("No progress.");
+            }
+        }
+    }
+
     /// <summary>Stored names of a stream's events, in order.</summary>
     public async Task<List<string>> Story(string stream) =>
         [.. (await Engine.Load(Org, stream, 0, int.MaxValue, default)).Events.Select(e => EventTypes.FeedType(e.Type))];

@@ -63,9 +63,17 @@ public sealed class HostProcessSpecs
     }
 
     [Fact]
+    public async Task A_host_with_nothing_to_do_ends_within_seconds_of_a_stop()
+    {
+        await using var host = await HostProcess.Start(TestPostgres.NewDirectory(), await TestPostgres.NewDatabase());
+        Assert.Equal("completed", (await host.Http.Turn(await host.Http.NewSession(), "/say done")).Is(200)["status"]);
+        Assert.Equal(0, await host.Stop(seconds: 5));
+    }
+
+    [Fact]
     public async Task While_an_outside_database_is_away_the_host_is_up_and_answers_503()
     {
-        var socket = Directory.CreateTempSubdirectory("cowork-test-no-").FullName;
+        var socket = Directory.CreateDirectory(TestPostgres.NewDirectory()).FullName;
         await using var host = HostProcess.Launch(TestPostgres.NewDirectory(), $"Host={socket};Username=nobody;Database=none;Timeout=2");
         await host.Listening();
         (await host.Http.Get("/health/live")).Is(200);

@@ -1,18 +1,23 @@
+using System.Collections.Concurrent;
+
 using Microsoft.Extensions.Time.Testing;
 
 namespace Cowork.Testing;
 
 /// <summary>
 /// <see cref="FakeTimeProvider"/> that begins at a fixed morning and adds what it lacks: a wall clock that somebody sets while the
-/// monotonic timestamps go on, and the number of timers that wait.
+/// monotonic timestamps go on, and the timers that wait.
 /// </summary>
 public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero))
 {
     long adjusted;
-    int waiting;
+    readonly ConcurrentDictionary<ITimer, TimeSpan> waiting = new();
 
     /// <summary>How many timers wait. A spec advances the clock when the code under test has begun to wait.</summary>
-    public int Waiting => Volatile.Read(ref waiting);
+    public int Waiting => waiting.Count;
+
+    /// <summary>Whether a timer waits that was set to fire after <paramref name="dueTime"/>.</summary>
+    public bool IsWaiting(TimeSpan dueTime) => waiting.Values.Contains(dueTime);
 
     /// <summary>Moves the wall clock forward or, when <paramref name="by"/> is negative, back. No time passes and no timer fires.</summary>
     public void Set(TimeSpan by)
@@ -36,7 +41,6 @@ public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, Time
         readonly TestClock clock;
         readonly ITimer timer;
         TimeSpan period;
-        bool waits;
 
         public CountedTimer(TestClock clock, TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
         {
@@ -46,7 +50,10 @@ public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, Time
                 {
                     lock (gate)
                     {
-                        Count(this.period > TimeSpan.Zero && waits);
+                        if (clock.waiting.TryRemove(this, out _) && this.period > TimeSpan.Zero)
+                        {
+                            clock.waiting[this] = this.period;
+                        }
                     }
                     callback(state);
                 },
@@ -59,7 +66,14 @@ public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, Time
             lock (gate)
             {
                 this.period = period;
-                Count(dueTime >= TimeSpan.Zero);
+                if (dueTime >= TimeSpan.Zero)
+                {
+                    clock.waiting[this] = dueTime;
+                }
+                else
+                {
+                    clock.waiting.TryRemove(this, out _);
+                }
             }
             return timer.Change(dueTime, period);
         }
@@ -68,7 +82,7 @@ public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, Time
         {
             lock (gate)
             {
-                Count(false);
+                clock.waiting.TryRemove(this, out _);
             }
             timer.Dispose();
         }
@@ -77,15 +91,6 @@ public sealed class TestClock() : FakeTimeProvider(new(2026, 1, 1, 9, 0, 0, Time
         {
             Dispose();
             return default;
-        }
-
-        void Count(bool now)
-        {
-            if (waits != now)
-            {
-                waits = now;
-                Interlocked.Add(ref clock.waiting, now ? 1 : -1);
-            }
         }
     }
 }
