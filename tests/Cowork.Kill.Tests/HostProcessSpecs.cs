@@ -67,7 +67,7 @@ public sealed class HostProcessSpecs
     {
         await using var host = await HostProcess.Start(TestPostgres.NewDirectory(), await TestPostgres.NewDatabase());
         Assert.Equal("completed", (await host.Http.Turn(await host.Http.NewSession(), "/say done")).Is(200)["status"]);
-        Assert.Equal(0, await host.Stop(seconds: 5));
+        Assert.Equal(0, await host.Stop(seconds: 8));
     }
 
     [Fact]

@@ -1,8 +1,11 @@
+using System.Net;
+using System.Net.Sockets;
+
 using Cowork.Testing;
 
 namespace Cowork.Kill.Tests;
 
-/// <summary>A trace outlives the host that began it.</summary>
+/// <summary>A trace outlives the host that began it, and hosts do without a collector that is away.</summary>
 public sealed class TelemetryKillSpecs : DirectorySpecs
 {
     const string Request = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -44,5 +47,44 @@ public sealed class TelemetryKillSpecs : DirectorySpecs
         var events = (await second.Http.Events("moved")).Where(e => e.GetProperty("run_id").GetString() == run).ToList();
         Assert.Contains("run_resumed", events.Select(e => e.GetProperty("type").GetString()));
         Assert.All(events, e => Assert.Equal(TraceId, e.GetProperty("correlation_id").GetString()));
+    }
+
+    [Fact]
+    public async Task A_collector_that_is_not_there_harms_nothing()
+    {
+        using var closed = new TcpListener(IPAddress.Loopback, 0);
+        closed.Start();
+        var port = ((IPEndPoint)closed.LocalEndpoint).Port;
+        closed.Stop();
+        await using var host = await HostProcess.Start(
+            Data, await TestPostgres.NewDatabase(), environment:
+            [
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://127.0.0.1:{port}"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+                ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
+            ]);
+        await host.Http.NewSession("alone");
+        await Collector.Until(() => host.Output.Contains("did not take", StringComparison.Ordinal), () => host.Output);
+        for (var i = 0; i < 50; i++)
+        {
+            Assert.Equal("completed", (await host.Http.Turn("alone", "/say there")).Is(200)["status"]);
+        }
+        Assert.Single(host.Output.Split('\n'), line => line.Contains("did not take", StringComparison.Ordinal));
+        Assert.DoesNotContain("fail:", host.Output);
+        Assert.Equal(0, await host.Stop());
+    }
+
+    [Fact]
+    public async Task A_collector_that_never_answers_holds_nobody_up()
+    {
+        using var deaf = new TcpListener(IPAddress.Loopback, 0);
+        deaf.Start();
+        await using var host = await HostProcess.Start(
+            Data, await TestPostgres.NewDatabase(), environment: [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{deaf.LocalEndpoint}"), ("OTEL_BSP_SCHEDULE_DELAY", "20")]);
+        await host.Http.NewSession("deaf");
+        for (var i = 0; i < 20; i++)
+        {
+            Assert.Equal("completed", (await host.Http.Turn("deaf", "/say there")).Is(200)["status"]);
+        }
+        Assert.Equal(0, await host.Stop());
     }
 }

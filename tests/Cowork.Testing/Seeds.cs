@@ -7,7 +7,8 @@ namespace Cowork.Testing;
 
 /// <summary>
 /// Seeds of every random search in the specs. An ordinary run has the fixed seeds that the specs name, so that a red run is red again.
-/// <c>./cowork test --chaos</c> (COWORK_CHAOS=1) draws new ones and searches for longer. COWORK_SEED names a seed for either. Each seed is in the output of its test.
+/// <c>./cowork test --chaos</c> (COWORK_CHAOS=1) draws new ones and searches for longer. COWORK_SEED names a seed for either. A test's output has the seed that
+/// is not the spec's own, and the seed at which a repeated search failed.
 /// </summary>
 public static class Seeds
 {
@@ -22,7 +23,10 @@ public static class Seeds
     public static int One(int ordinary)
     {
         var seed = First(ordinary);
-        TestContext.Current.TestOutputHelper?.WriteLine($"COWORK_SEED={seed}");
+        if (seed != ordinary)
+        {
+            Print(seed);
+        }
         return seed;
     }
 
@@ -31,14 +35,27 @@ public static class Seeds
     /// <param name="chaos">Repetitions under chaos.</param>
     public static IEnumerable<int> Many(int ordinary, int chaos)
     {
-        var first = First(1);
-        for (var i = 0; i < (Chaos ? chaos : ordinary); i++)
+        var seed = First(1);
+        var left = Chaos ? chaos : ordinary;
+        try
         {
-            var seed = first + i;
-            TestContext.Current.TestOutputHelper?.WriteLine($"COWORK_SEED={seed}");
-            yield return seed;
+            for (; left > 0; left--)
+            {
+                yield return seed;
+                seed++;
+            }
+        }
+        finally
+        {
+            // The enumeration ends early when its body throws.
+            if (left > 0)
+            {
+                Print(seed);
+            }
         }
     }
+
+    static void Print(int seed) => TestContext.Current.TestOutputHelper?.WriteLine($"COWORK_SEED={seed}");
 
     static int First(int ordinary) => Given ?? (Chaos ? RandomNumberGenerator.GetInt32(1, 1_000_000) : ordinary);
 }

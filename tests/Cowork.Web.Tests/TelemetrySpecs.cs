@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using System.Text;
 using System.Text.Json;
 
@@ -109,45 +107,6 @@ public sealed class TelemetrySpecs : DirectorySpecs
         }
         Assert.Equal(1, collector.Points.Last(p => p.Name == "cowork.runs").Value);
         await Collector.Until(() => collector.Points.Last(p => p.Name == "cowork.jobs.held").Value == 0, () => "jobs are still held");
-    }
-
-    [Fact]
-    public async Task A_collector_that_is_not_there_harms_nothing()
-    {
-        using var closed = new TcpListener(IPAddress.Loopback, 0);
-        closed.Start();
-        var port = ((IPEndPoint)closed.LocalEndpoint).Port;
-        closed.Stop();
-        await using var host = await HostProcess.Start(
-            Data, await TestPostgres.NewDatabase(), environment:
-            [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://127.0.0.1:{port}"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_BSP_SCHEDULE_DELAY", "20"),
-                ("OTEL_METRIC_EXPORT_INTERVAL", "50"),
-            ]);
-        await host.Http.NewSession("alone");
-        await Collector.Until(() => host.Output.Contains("did not take", StringComparison.Ordinal), () => host.Output);
-        for (var i = 0; i < 50; i++)
-        {
-            Assert.Equal("completed", (await host.Http.Turn("alone", "/say there")).Is(200)["status"]);
-        }
-        Assert.Single(host.Output.Split('\n'), line => line.Contains("did not take", StringComparison.Ordinal));
-        Assert.DoesNotContain("fail:", host.Output);
-        Assert.Equal(0, await host.Stop());
-    }
-
-    [Fact]
-    public async Task A_collector_that_never_answers_holds_nobody_up()
-    {
-        using var deaf = new TcpListener(IPAddress.Loopback, 0);
-        deaf.Start();
-        await using var host = await HostProcess.Start(
-            Data, await TestPostgres.NewDatabase(), environment: [("OTEL_EXPORTER_OTLP_ENDPOINT", $"http://{deaf.LocalEndpoint}"), ("OTEL_BSP_SCHEDULE_DELAY", "20")]);
-        await host.Http.NewSession("deaf");
-        for (var i = 0; i < 20; i++)
-        {
-            Assert.Equal("completed", (await host.Http.Turn("deaf", "/say there")).Is(200)["status"]);
-        }
-        Assert.Equal(0, await host.Stop());
     }
 
     [Fact]
