@@ -71,6 +71,18 @@ public sealed class HostProcessSpecs
     }
 
     [Fact]
+    public async Task The_demo_asks_before_it_writes_into_the_workspace()
+    {
+        var (code, output) = await CoworkCli.Run(null, "demo");
+        Assert.True(code == 0, output);
+        var asked = output.IndexOf("approval_requested", StringComparison.Ordinal);
+        var decided = output.IndexOf("approval_decided", StringComparison.Ordinal);
+        Assert.True(asked > 0 && decided > asked, output);
+        Assert.Contains("artifact_discovered", output);
+        Assert.Contains("NOT sound. $.events[", output.Replace("NOT sound: ", "NOT sound. ", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task While_an_outside_database_is_away_the_host_is_up_and_answers_503()
     {
         var socket = Directory.CreateDirectory(TestPostgres.NewDirectory()).FullName;
