@@ -6,6 +6,9 @@ namespace Cowork.Bench;
 sealed class Workloads
 {
     const int Starts = 3;
+    const int Rounds = 3;
+
+    static readonly TimeSpan Settling = TimeSpan.FromSeconds(1);
 
     readonly Plan plan;
     readonly string database;
@@ -29,36 +32,51 @@ sealed class Workloads
         {
             await workloads.Start(server);
         }
-        if (plan.Has("appends", "runs", "feed", "http"))
+        if (plan.Has("appends", "runs", "feed"))
         {
             Say($"\n| workload | per second | : pgbench c=64 | p50 ms | p99 ms | host µs/event | PostgreSQL µs/event |\n|---|---|---|---|---|---|---|");
             await workloads.InProcess();
         }
-        if (plan.Has("http", "sse"))
+        if (plan.Has("http"))
         {
-            await workloads.OverHttp();
+            await workloads.OverHttp(server);
+        }
+        if (plan.Has("growth"))
+        {
+            await workloads.Growing(server);
+        }
+        if (plan.Has("sse"))
+        {
+            await workloads.Feed();
+        }
+        if (plan.Has("peers"))
+        {
+            await workloads.Peer(server);
         }
         var after = await Yardstick(server, plan, "after");
         Say($"pgbench after : before = {after / before:0.00}");
     }
 
-    async Task Start(string newDatabasesOn)
+    async Task Start(string server)
     {
-        Say($"\n| ready s | first run ended s | ready on an empty database s | idle MiB | idle host CPU % | idle PostgreSQL CPU % | idle transactions/s |");
-        Say($"|---|---|---|---|---|---|---|");
-        var database = await NewDatabase(newDatabasesOn, "bench_start");
-        var data = Path.Combine(directory, "start");
-        var empty = await HostStart.Measure(database, data, postmaster, TimeSpan.FromSeconds(1));
-        var starts = new List<HostStart>();
-        for (var i = 0; i < Starts; i++)
+        Say($"\n| host | ready s | first run ended s | ready on an empty database s | idle MiB | idle host CPU % | idle PostgreSQL CPU % | idle transactions/s |");
+        Say($"|---|---|---|---|---|---|---|---|");
+        foreach (var (n, build) in plan.Hosts.Index())
         {
-            starts.Add(await HostStart.Measure(database, data, postmaster, plan.Time));
+            var own = await NewDatabase(server, $"bench_start_{n}");
+            var data = Path.Combine(directory, $"start-{n}");
+            var empty = await HostStart.Measure(build, own, data, postmaster, TimeSpan.FromSeconds(1));
+            var starts = new List<HostStart>();
+            for (var i = 0; i < Starts; i++)
+            {
+                starts.Add(await HostStart.Measure(build, own, data, postmaster, plan.Time));
+            }
+            double Median(Func<HostStart, double> of) => starts.Select(of).Order().ElementAt(Starts / 2);
+            var (ready, firstRun) = (Median(s => s.Ready.TotalSeconds), Median(s => s.FirstRun.TotalSeconds));
+            var (memory, host, postgres) = (Median(s => s.IdleMebibytes), Median(s => s.Idle.Host * 100), Median(s => s.Idle.Postgres * 100));
+            var transactions = Median(s => s.IdleTransactions);
+            Say($"| {build.Name} | {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {postgres:0.0} | {transactions:0.0} |");
         }
-        double Median(Func<HostStart, double> of) => starts.Select(of).Order().ElementAt(Starts / 2);
-        var (ready, firstRun) = (Median(s => s.Ready.TotalSeconds), Median(s => s.FirstRun.TotalSeconds));
-        var (memory, host, server) = (Median(s => s.IdleMebibytes), Median(s => s.Idle.Host * 100), Median(s => s.Idle.Postgres * 100));
-        var transactions = Median(s => s.IdleTransactions);
-        Say($"| {ready:0.00} | {firstRun:0.00} | {empty.Ready.TotalSeconds:0.00} | {memory:0} | {host:0.0} | {server:0.0} | {transactions:0.0} |");
     }
 
     async Task InProcess()
@@ -95,29 +113,95 @@ sealed class Workloads
         await workload(storage);
     }
 
-    async Task OverHttp()
+    async Task OverHttp(string server)
     {
-        var latencies = new List<string>();
-        await using var host = await HostBench.Start(database, Path.Combine(directory, "host"));
-        foreach (var inFlight in plan.Has("http") ? new[] { 1, 64 } : [])
+        await using var hosts = await Hosts(server, "bench_http");
+        foreach (var host in hosts.All)
         {
-            Print($"turns over HTTP with the reply (3 commits), {inFlight} in flight", await host.Turns(inFlight, "/say hello", plan.Time, cpu), eventsEach: 10);
+            await host.WarmUp(postmaster);
         }
-        if (plan.Has("http"))
+        Say($"\n| workload | host | per second | p50 ms | p99 ms | host CPU µs a turn | PostgreSQL CPU µs a turn | : beside |\n|---|---|---|---|---|---|---|---|");
+        foreach (var inFlight in new[] { 1, 16, 64, 256 })
         {
-            var turns = await host.Turns(64, "/tool list_files {}\n/say hello", plan.Time, cpu);
-            Print("turns over HTTP with one tool call (5 commits), 64 in flight", turns, eventsEach: 14);
+            await InTurn(hosts, $"turns with the reply (3 commits), {inFlight} in flight", (host, cpu) => host.Turns(inFlight, "/say hello", Settling, plan.Time, cpu));
         }
-        if (plan.Has("sse"))
+        await InTurn(
+            hosts, "turns with one tool call (5 commits), 64 in flight", (host, cpu) => host.Turns(64, "/tool list_files {}\n/say hello", Settling, plan.Time, cpu));
+    }
+
+    /// <summary>Measures the hosts in alternation, so that what else the machine does is shared between them.</summary>
+    async Task InTurn(HostSet hosts, string what, Func<HostProcess, ProcessCpu, Task<Measured>> measure)
+    {
+        var seen = hosts.All.Select(_ => new List<Measured>()).ToList();
+        for (var round = 0; round < Rounds; round++)
         {
-            var (commits, delays) = await host.FeedLatency(1_000, plan.Time);
-            var (commit, delay) = (At(commits, .99), At(delays, .99));
-            latencies.Add(FormattableString.Invariant($"1 000 events/s: commit p50 {At(commits, .5):0.00} ms, p99 {commit:0.00} ms;"));
-            latencies.Add(FormattableString.Invariant(
-                $"acknowledged → SSE at the client p50 {At(delays, .5):0.00} ms, p99 {delay:0.00} ms; ratio of the p99s {delay / commit:0.00}"));
+            foreach (var (n, host) in hosts.All.Index())
+            {
+                seen[n].Add(await measure(host, new(postmaster, host.Id)));
+            }
         }
-        Console.WriteLine();
-        latencies.ForEach(Console.WriteLine);
+        var medians = seen.Select(rounds => rounds.OrderBy(m => m.PerSecond).ElementAt(Rounds / 2)).ToList();
+        foreach (var (n, m) in medians.Index())
+        {
+            var (host, postgres) = (m.Cpu.Host * 1e6 / m.Count, m.Cpu.Postgres * 1e6 / m.Count);
+            var ratio = n == 0 && medians.Count > 1 ? FormattableString.Invariant($"{m.PerSecond / medians[1].PerSecond:0.00}") : "";
+            Say($"| {what} | {plan.Hosts[n].Name} | {m.PerSecond:0} | {m.Percentile(.5):0.00} | {m.Percentile(.99):0.00} | {host:0} | {postgres:0} | {ratio} |");
+        }
+    }
+
+    async Task Growing(string server)
+    {
+        Say($"\n| turns over HTTP | host | per second | p50 ms | p99 ms | host CPU µs a turn | PostgreSQL CPU µs a turn |\n|---|---|---|---|---|---|---|");
+        await Grow(server, "memories", [10, 1_000, 10_000, 100_000], (growth, count) => growth.WithMemories(count));
+        await Grow(server, "sessions", [10, 1_000, 10_000, 100_000], (growth, count) => growth.WithSessions(count));
+        await Grow(server, "runs in the session", [10, 100, 1_000, 10_000], (growth, count) => growth.WithRuns(count));
+    }
+
+    async Task Grow(string server, string what, long[] counts, Func<Growth, long, Task<Measured>> measure)
+    {
+        await using var hosts = await Hosts(server, $"bench_{what.Split(' ')[0]}");
+        foreach (var (n, host) in hosts.All.Index())
+        {
+            await host.WarmUp(postmaster);
+            var growth = new Growth(host, new(postmaster, host.Id), plan.Time);
+            foreach (var count in n == 0 ? counts : counts[..^1])
+            {
+                var m = await measure(growth, count);
+                var (cpu, postgres) = (m.Cpu.Host * 1e6 / m.Count, m.Cpu.Postgres * 1e6 / m.Count);
+                Say($"| {count} {what} | {plan.Hosts[n].Name} | {m.PerSecond:0} | {m.Percentile(.5):0.00} | {m.Percentile(.99):0.00} | {cpu:0} | {postgres:0} |");
+            }
+        }
+    }
+
+    async Task Feed()
+    {
+        await using var host = await FeedLatency.Start(database, Path.Combine(directory, "host"));
+        var (commits, delays) = await host.Measure(1_000, plan.Time);
+        var (commit, delay) = (At(commits, .99), At(delays, .99));
+        Say($"\n1 000 events/s: commit p50 {At(commits, .5):0.00} ms, p99 {commit:0.00} ms;");
+        Say($"acknowledged → SSE at the client p50 {At(delays, .5):0.00} ms, p99 {delay:0.00} ms; ratio of the p99s {delay / commit:0.00}");
+    }
+
+    async Task Peer(string server)
+    {
+        Say($"\n| peer | workload | per second | p50 ms | p99 ms |\n|---|---|---|---|---|");
+        foreach (var peer in new[] { "restate", "dbos" })
+        {
+            foreach (var level in await Peers.Run(peer, server, plan.Time, [1, 16, 64], directory))
+            {
+                Say($"| {level.Peer} {level.Version} | durable runs of three steps, {level.InFlight} in flight | {level.PerSecond:0} | {level.P50Ms:0.00} | {level.P99Ms:0.00} |");
+            }
+        }
+    }
+
+    async Task<HostSet> Hosts(string server, string name)
+    {
+        var hosts = new HostSet();
+        foreach (var (n, build) in plan.Hosts.Index())
+        {
+            hosts.All.Add(await HostProcess.Start(build, await NewDatabase(server, $"{name}_{n}"), Path.Combine(directory, $"{name}-{n}")));
+        }
+        return hosts;
     }
 
     static async Task<double> Yardstick(string server, Plan plan, string when)
@@ -148,4 +232,18 @@ sealed class Workloads
     static double At(double[] sorted, double p) => sorted[Math.Min(sorted.Length - 1, (int)(p * sorted.Length))];
 
     static void Say(FormattableString line) => Console.WriteLine(FormattableString.Invariant(line));
+
+    /// <summary>Hosts that run at the same time, in the plan's order.</summary>
+    sealed class HostSet : IAsyncDisposable
+    {
+        public List<HostProcess> All { get; } = [];
+
+        public async ValueTask DisposeAsync()
+        {
+            foreach (var host in All)
+            {
+                await host.DisposeAsync();
+            }
+        }
+    }
 }

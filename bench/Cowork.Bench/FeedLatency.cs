@@ -12,19 +12,19 @@ using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Bench;
 
-/// <summary>A whole host in this process, called over HTTP as any client would.</summary>
-sealed class HostBench : IAsyncDisposable
+/// <summary>How long after an append's acknowledgement its event is with a client that follows the feed: of a host in this process, so that both are on one clock.</summary>
+sealed class FeedLatency : IAsyncDisposable
 {
     readonly CoworkHost host;
     readonly HttpClient http;
 
-    HostBench(CoworkHost host)
+    FeedLatency(CoworkHost host)
     {
         this.host = host;
         http = new(new SocketsHttpHandler { MaxConnectionsPerServer = 512 }) { BaseAddress = new(host.Url) };
     }
 
-    public static async Task<HostBench> Start(string connectionString, string data)
+    public static async Task<FeedLatency> Start(string connectionString, string data)
     {
         var builder = CoworkHost.NewBuilder();
         builder.Configuration["Logging:LogLevel:Default"] = "Warning";
@@ -43,29 +43,11 @@ sealed class HostBench : IAsyncDisposable
         }
     }
 
-    /// <summary>Turns that wait for their end. Each worker has a session of its own.</summary>
-    public async Task<Measured> Turns(int inFlight, string message, TimeSpan time, ProcessCpu cpu)
-    {
-        var prefix = $"t{Stopwatch.GetTimestamp():x}-";
-        for (var worker = 0; worker < inFlight; worker++)
-        {
-            await Post("/sessions", new { session_id = $"{prefix}{worker}" }, HttpStatusCode.Created);
-        }
-        return await Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, _) =>
-        {
-            var run = await Post($"/sessions/{prefix}{worker}/turn", new { message }, HttpStatusCode.OK);
-            if (run.GetProperty("status").GetString() != "completed")
-            {
-                throw new InvalidOperationException(run.GetRawText());
-            }
-        });
-    }
-
     /// <summary>
     /// Appends at a rate, and how long after each acknowledgement its event arrives over SSE. Both in milliseconds, sorted; a negative delay is 0: the
     /// event was there before the append's caller went on.
     /// </summary>
-    public async Task<(double[] Commits, double[] Delays)> FeedLatency(int perSecond, TimeSpan time)
+    public async Task<(double[] Commits, double[] Delays)> Measure(int perSecond, TimeSpan time)
     {
         const string session = "latency";
         await Post("/sessions", new { session_id = session }, HttpStatusCode.Created);
