@@ -19,7 +19,9 @@ sealed class Growth(HostProcess host, ProcessCpu cpu, TimeSpan time)
     {
         var missing = (count - memories + MemoriesEach - 1) / MemoriesEach;
         var first = memories;
-        await Each(missing, "memories", (session, n) => host.Turn(session, string.Join('\n', Enumerable.Range(0, MemoriesEach).Select(i => Remember(first + (n * MemoriesEach) + i)))));
+        await Each(
+            missing, "memories",
+            (session, turn) => host.Turn(session, string.Join('\n', Enumerable.Range(0, MemoriesEach).Select(i => Remember(first + (turn * MemoriesEach) + i)))));
         memories += missing * MemoriesEach;
         await Settle();
         return await host.Turns(16, "What of the harbour, the invoice and the kiln?", TimeSpan.FromSeconds(1), time, cpu);
