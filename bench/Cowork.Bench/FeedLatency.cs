@@ -49,8 +49,8 @@ sealed class FeedLatency : IAsyncDisposable
     /// </summary>
     public async Task<(double[] Commits, double[] Delays)> Measure(int perSecond, TimeSpan time)
     {
-        const string session = "latency";
-        await Post("/sessions", new { session_id = session }, HttpStatusCode.Created);
+        var session = SessionKey.Own("latency");
+        await Post("/sessions", new { session_id = session.Id }, HttpStatusCode.Created);
         var commands = host.Services.GetRequiredService<CommandHandler>();
         var total = (int)(perSecond * time.TotalSeconds);
         var acknowledged = new long[total];
@@ -58,7 +58,7 @@ sealed class FeedLatency : IAsyncDisposable
         using var stop = new CancellationTokenSource(time + TimeSpan.FromSeconds(30));
         var reading = Task.Run(async () =>
         {
-            using var response = await http.GetAsync($"/sessions/{session}/events/stream?since_id=1", HttpCompletionOption.ResponseHeadersRead, stop.Token);
+            using var response = await http.GetAsync($"/sessions/{session.Id}/events/stream?since_id=1", HttpCompletionOption.ResponseHeadersRead, stop.Token);
             using var lines = new StreamReader(await response.EnsureSuccessStatusCode().Content.ReadAsStreamAsync(stop.Token));
             while (await lines.ReadLineAsync(stop.Token) is { } line)
             {
@@ -98,10 +98,10 @@ sealed class FeedLatency : IAsyncDisposable
         {
             await Task.Yield();
             var start = Stopwatch.GetTimestamp();
-            var key = Ids.NewKey(DateTimeOffset.UnixEpoch);
+            var run = RunKey.New(DateTimeOffset.UnixEpoch);
             var refused = await commands.Commit(
                 "default", new Origin("user:bench"),
-                work => work.Do(Run.Aggregate, key, new RunCommand.Create($"run_{key}", session, Content.Of("hello"), "offline", null, work.Now), session), stop.Token);
+                work => work.Do(Run.Aggregate, run, new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now), session), stop.Token);
             acknowledged[i] = Stopwatch.GetTimestamp();
             commits[i] = (acknowledged[i] - start) * 1000.0 / Stopwatch.Frequency;
             if (refused is not null)

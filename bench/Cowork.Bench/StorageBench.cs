@@ -37,22 +37,22 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
     /// <summary>One event, one commit: stream, event, feed row, run summary, hash.</summary>
     public Task<Measured> Appends(int inFlight, TimeSpan time, ProcessCpu cpu)
     {
-        var runs = new string[inFlight];
+        var runs = new RunKey[inFlight];
         return Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, i) =>
         {
             if (i % PerStream == 0)
             {
-                runs[worker] = Ids.NewKey(DateTimeOffset.UnixEpoch);
+                runs[worker] = RunKey.New(DateTimeOffset.UnixEpoch);
             }
             var run = runs[worker];
-            var session = $"bench{worker}";
+            var session = SessionKey.Own($"bench{worker}");
             var refused = await commands.Commit(
                 Org, By,
                 work => work.Do(
                     Run.Aggregate, run,
                     (i % PerStream) switch
                     {
-                        0 => (RunCommand)new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, work.Now),
+                        0 => (RunCommand)new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now),
                         1 => new RunCommand.Begin(1, "bench", work.Now),
                         _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", work.Now),
                     },
@@ -68,21 +68,21 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
     public Task<Measured> Runs(int inFlight, TimeSpan time, ProcessCpu cpu) =>
         Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, _) =>
         {
-            var run = Ids.NewKey(DateTimeOffset.UnixEpoch);
-            var session = $"runs{worker}";
-            var claimed = claims.GetOrAdd(run, _ => new(TaskCreationOptions.RunContinuationsAsynchronously));
+            var run = RunKey.New(DateTimeOffset.UnixEpoch);
+            var session = SessionKey.Own($"runs{worker}");
+            var claimed = claims.GetOrAdd(run.Value, _ => new(TaskCreationOptions.RunContinuationsAsynchronously));
             Require(await commands.Commit(
                 Org, By,
                 async work =>
                 {
-                    work.Start(new(Run.Aggregate.Name, run));
-                    return await work.Do(Run.Aggregate, run, new RunCommand.Create($"run_{run}", session, Content.Of("hello"), "offline", null, work.Now), session, run);
+                    work.Start(new(Run.Aggregate.Name, run.Value));
+                    return await work.Do(Run.Aggregate, run, new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now), session, run);
                 },
                 CancellationToken.None));
             var claim = await claimed.Task;
-            claims.TryRemove(run, out TaskCompletionSource<Claim>? _);
+            claims.TryRemove(run.Value, out TaskCompletionSource<Claim>? _);
             Require(await Do(now => new RunCommand.Begin(claim.Epoch, "bench", now)));
-            Require(await Do(now => new RunCommand.RecordMemory(claim.Epoch, [], ImmutableList<string>.Empty, now)));
+            Require(await Do(now => new RunCommand.RecordMemory(claim.Epoch, [], ImmutableList<RunKey>.Empty, now)));
             Require(await commands.Commit(
                 Org, By,
                 async work =>

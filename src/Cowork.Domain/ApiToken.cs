@@ -10,14 +10,14 @@ public abstract record ApiTokenCommand(DateTimeOffset Now)
     /// <param name="SecretSha256">Hex SHA-256 of the secret, which is shown once and never stored.</param>
     /// <param name="User">The principal of the token.</param>
     /// <param name="Roles">A subset of <see cref="ApiToken.Roles"/>.</param>
-    public sealed record Issue(string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, DateTimeOffset Now) : ApiTokenCommand(Now);
+    public sealed record Issue(TokenKey TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, DateTimeOffset Now) : ApiTokenCommand(Now);
 
     public sealed record Revoke(DateTimeOffset Now) : ApiTokenCommand(Now);
 }
 
 public abstract record ApiTokenEvent(DateTimeOffset At) : Event(At)
 {
-    public sealed record TokenIssued(string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, DateTimeOffset At) : ApiTokenEvent(At);
+    public sealed record TokenIssued(TokenKey TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, DateTimeOffset At) : ApiTokenEvent(At);
 
     public sealed record TokenRevoked(DateTimeOffset At) : ApiTokenEvent(At);
 }
@@ -34,7 +34,7 @@ public abstract record ApiToken
 
     public sealed record Revoked : ApiToken;
 
-    public static Aggregate<ApiTokenCommand, ApiTokenEvent, ApiToken> Aggregate { get; } = new("token", new None(), Decide, Evolve);
+    public static Aggregate<TokenKey, ApiTokenCommand, ApiTokenEvent, ApiToken> Aggregate { get; } = new("token", new None(), Decide, Evolve);
 
     public static Decision<ApiTokenEvent> Decide(ApiTokenCommand command, ApiToken state) => (command, state) switch
     {

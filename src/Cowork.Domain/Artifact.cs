@@ -9,14 +9,14 @@ public abstract record ArtifactCommand(DateTimeOffset Now)
     /// <param name="Path">Path relative to the session's folder.</param>
     /// <param name="Sha256">Hex SHA-256 of the content in the blob store.</param>
     public sealed record Discover(
-        string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now) : ArtifactCommand(Now);
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now) : ArtifactCommand(Now);
 }
 
 public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="Version">Version of the content at this path in this session, from 1. The same content written by a later run keeps the version.</param>
     public sealed record ArtifactDiscovered(
-        string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At) : ArtifactEvent(At);
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At) : ArtifactEvent(At);
 }
 
 /// <summary>A file that a session's runs write below its output root. Each path is one artifact; each change of its content is a version.</summary>
@@ -24,12 +24,12 @@ public abstract record Artifact
 {
     public sealed record None : Artifact;
 
-    public sealed record Kept(string RunId, string Sha256, int Version) : Artifact;
+    public sealed record Kept(RunKey RunId, string Sha256, int Version) : Artifact;
 
-    public static Aggregate<ArtifactCommand, ArtifactEvent, Artifact> Aggregate { get; } = new("artifact", new None(), Decide, Evolve);
+    public static Aggregate<ArtifactKey, ArtifactCommand, ArtifactEvent, Artifact> Aggregate { get; } = new("artifact", new None(), Decide, Evolve);
 
     /// <summary>Key of the artifact at a path of a session.</summary>
-    public static string KeyOf(string sessionId, string path) => Ids.KeyOf($"artifact {sessionId} {path}");
+    public static ArtifactKey KeyOf(SessionKey session, string path) => new(Ids.KeyOf($"artifact {session.Id} {path}"));
 
     public static Decision<ArtifactEvent> Decide(ArtifactCommand command, Artifact state) => (command, state) switch
     {

@@ -36,12 +36,16 @@ public sealed record Decision<TEvent>(IReadOnlyList<TEvent> Events, Refusal? Ref
 
 /// <summary>An aggregate: the pure functions that decide a command on a state and that apply an event to a state.</summary>
 /// <param name="Name">Prefix of its streams' names: <c>run</c> in <c>run-01h…</c>.</param>
-public sealed record Aggregate<TCommand, TEvent, TState>(
+public sealed record Aggregate<TKey, TCommand, TEvent, TState>(
     string Name,
     TState Initial,
     Func<TCommand, TState, Decision<TEvent>> Decide,
     Func<TState, TEvent, TState> Evolve)
+    where TKey : struct, IStreamKey
     where TEvent : Event
 {
-    public string Stream(string key) => $"{Name}-{key}";
+    public string Stream(TKey key) => $"{Name}-{key.Value}";
+
+    /// <summary>The bare key in the name of one of its streams.</summary>
+    public string KeyOf(string stream) => stream[(Name.Length + 1)..];
 }

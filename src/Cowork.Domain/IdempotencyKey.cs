@@ -13,13 +13,13 @@ public abstract record IdempotencyKeyCommand(DateTimeOffset Now)
     /// <param name="Effect">What the request did, so that a repeat shows the same; null: the run's present state is the answer.</param>
     /// <param name="Kept">Time after which the key is free again; null: never.</param>
     public sealed record Claim(
-        string Scope, string Key, string RequestSha256, string? RunId, RequestEffect? Effect, TimeSpan? Kept, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
+        string Scope, string Key, string RequestSha256, RunKey? RunId, RequestEffect? Effect, TimeSpan? Kept, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
 }
 
 public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
 {
     public sealed record IdempotencyKeyClaimed(
-        string Scope, string Key, string RequestSha256, string? RunId, RequestEffect? Effect, DateTimeOffset At) : IdempotencyKeyEvent(At)
+        string Scope, string Key, string RequestSha256, RunKey? RunId, RequestEffect? Effect, DateTimeOffset At) : IdempotencyKeyEvent(At)
     {
         /// <summary>Of a key that version 1 of this event claimed; it is stored no more.</summary>
         [JsonIgnore]
@@ -28,7 +28,7 @@ public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
 }
 
 /// <summary>Version 1 of <see cref="IdempotencyKeyClaimed"/>: it kept the answer itself in place of what the request did.</summary>
-public sealed record IdempotencyKeyClaimedV1(string Scope, string Key, string RequestSha256, string? RunId, StoredAnswer? Answer, DateTimeOffset At) : Event(At)
+public sealed record IdempotencyKeyClaimedV1(string Scope, string Key, string RequestSha256, RunKey? RunId, StoredAnswer? Answer, DateTimeOffset At) : Event(At)
 {
     public IdempotencyKeyClaimed Upcast() => new(Scope, Key, RequestSha256, RunId, null, At) { Answer = Answer };
 }
@@ -46,12 +46,12 @@ public abstract record IdempotencyKey
     public sealed record Free : IdempotencyKey;
 
     /// <param name="Answer">Of a key that was claimed before keys remembered effects.</param>
-    public sealed record Claimed(string RequestSha256, string? RunId, RequestEffect? Effect, StoredAnswer? Answer, DateTimeOffset At) : IdempotencyKey;
+    public sealed record Claimed(string RequestSha256, RunKey? RunId, RequestEffect? Effect, StoredAnswer? Answer, DateTimeOffset At) : IdempotencyKey;
 
-    public static Aggregate<IdempotencyKeyCommand, IdempotencyKeyEvent, IdempotencyKey> Aggregate { get; } = new("key", new Free(), Decide, Evolve);
+    public static Aggregate<DigestKey, IdempotencyKeyCommand, IdempotencyKeyEvent, IdempotencyKey> Aggregate { get; } = new("key", new Free(), Decide, Evolve);
 
     /// <summary>Key of the stream: a digest, because scope and key may be long and contain any character.</summary>
-    public static string StreamKey(string scope, string key) => Ids.KeyOf($"{scope}\n{key}");
+    public static DigestKey StreamKey(string scope, string key) => new(Ids.KeyOf($"{scope}\n{key}"));
 
     public static Decision<IdempotencyKeyEvent> Decide(IdempotencyKeyCommand command, IdempotencyKey state) => (command, state) switch
     {
@@ -59,8 +59,8 @@ public abstract record IdempotencyKey
         (Claim { Kept: { } kept } c, Claimed k) when c.Now - k.At > kept =>
             new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Effect, c.Now),
         (Claim c, Claimed k) when k.RequestSha256 != c.RequestSha256 =>
-            Refusal.Invalid("idempotency_key_reused", "$.idempotency_key", "The key was used for another request.") with { Existing = k.RunId },
-        (Claim, Claimed k) => Refusal.Conflict("idempotency_key_claimed", "The key was used for this very request.") with { Existing = k.RunId },
+            Refusal.Invalid("idempotency_key_reused", "$.idempotency_key", "The key was used for another request.") with { Existing = k.RunId?.Id },
+        (Claim, Claimed k) => Refusal.Conflict("idempotency_key_claimed", "The key was used for this very request.") with { Existing = k.RunId?.Id },
         _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
     };
 

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 using static Cowork.Domain.MemoryCommand;
 using static Cowork.Domain.MemoryEvent;
 
@@ -11,7 +13,7 @@ public abstract record MemoryCommand(DateTimeOffset Now)
     /// <param name="Event">The event of that run that it was derived from.</param>
     /// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
     public sealed record Write(
-        string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset Now, EventRef? Event = null, ModelNotes? Notes = null)
+        MemoryKey MemoryId, string Kind, Content Text, SessionKey SessionId, RunKey RunId, DateTimeOffset Now, EventRef? Event = null, ModelNotes? Notes = null)
         : MemoryCommand(Now);
 }
 
@@ -20,7 +22,8 @@ public abstract record MemoryEvent(DateTimeOffset At) : Event(At)
     /// <param name="Event">The event of the run that it was derived from.</param>
     /// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
     public sealed record MemoryWritten(
-        string MemoryId, string Kind, Content Text, string SessionId, string RunId, DateTimeOffset At, EventRef? Event = null, ModelNotes? Notes = null)
+        MemoryKey MemoryId, string Kind, Content Text, [property: JsonConverter(typeof(BareSessionKeyConverter))] SessionKey SessionId, RunKey RunId, DateTimeOffset At,
+        EventRef? Event = null, ModelNotes? Notes = null)
         : MemoryEvent(At);
 }
 
@@ -38,9 +41,9 @@ public abstract record Memory
 {
     public sealed record None : Memory;
 
-    public sealed record Kept(string Kind, Content Text, string RunId) : Memory;
+    public sealed record Kept(string Kind, Content Text, RunKey RunId) : Memory;
 
-    public static Aggregate<MemoryCommand, MemoryEvent, Memory> Aggregate { get; } = new("memory", new None(), Decide, Evolve);
+    public static Aggregate<MemoryKey, MemoryCommand, MemoryEvent, Memory> Aggregate { get; } = new("memory", new None(), Decide, Evolve);
 
     public static Decision<MemoryEvent> Decide(MemoryCommand command, Memory state) => (command, state) switch
     {

@@ -12,12 +12,12 @@ public abstract record RunCommand(DateTimeOffset Now)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     public sealed record Create(
-        string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
+        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Begin(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
 
-    public sealed record RecordMemory(long Epoch, ImmutableList<Recalled> Items, ImmutableList<string> History, DateTimeOffset Now) : RunCommand(Now);
+    public sealed record RecordMemory(long Epoch, ImmutableList<Recalled> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
@@ -35,12 +35,12 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="ArgsDigest">Hex SHA-256 of the call's input as the model wrote it.</param>
     /// <param name="Paths">The paths that the call would touch, resolved now; null: it has no paths.</param>
     public sealed record RequestApproval(
-        long Epoch, string CallId, string ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now,
+        long Epoch, string CallId, ApprovalKey ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now,
         ImmutableList<string>? Paths = null) : RunCommand(Now);
 
     /// <summary>Records a person's decision or the expiry of an approval. It needs no claim, because a suspended run has no driver.</summary>
     /// <param name="By">The principal who decides: <c>user:ann</c>, <c>system</c>.</param>
-    public sealed record DecideApproval(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now) : RunCommand(Now);
+    public sealed record DecideApproval(ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
 
@@ -60,7 +60,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     public sealed record RunCreated(
-        string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null) : RunEvent(At);
+        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -74,7 +74,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Context">The texts in the prompt, one for each <paramref name="Provenance"/>.</param>
     /// <param name="History">Ids of the session's earlier runs in the prompt, oldest first. They have ended and cannot change.</param>
     public sealed record MemoryRetrieval(
-        int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<string> History, DateTimeOffset At) : RunEvent(At);
+        int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<RunKey> History, DateTimeOffset At) : RunEvent(At);
 
     /// <summary>
     /// A piece of the model's text, committed before a client sees it. The pieces of a round, joined, are its text; <see cref="ModelRetried"/> and
@@ -110,11 +110,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Rule">The policy rule that requires the approval.</param>
     /// <param name="Paths">The resolved paths that the call may touch when approved. Null: unknown, or the call has no paths.</param>
     public sealed record ApprovalRequested(
-        string ApprovalId, string SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule, DateTimeOffset ExpiresAt,
-        DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
+        ApprovalKey ApprovalId, SessionKey SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule,
+        DateTimeOffset ExpiresAt, DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
 
     /// <param name="By">The principal who decided; <c>system</c>: it expired, or the run was cancelled.</param>
-    public sealed record ApprovalDecided(string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
+    public sealed record ApprovalDecided(ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
 
     public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
 
@@ -133,17 +133,16 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 /// <param name="SkillVersion">The version of the skill whose template was rendered.</param>
 /// <param name="ScheduleId">The schedule that started the run; null: none.</param>
 /// <param name="Slot">The planned time of the run; null: a manual trigger.</param>
-public sealed record RunSource(string? SkillId = null, int? SkillVersion = null, string? ScheduleId = null, DateTimeOffset? Slot = null);
+public sealed record RunSource(SkillKey? SkillId = null, int? SkillVersion = null, ScheduleKey? ScheduleId = null, DateTimeOffset? Slot = null);
 
 /// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
 public sealed record RunError(string Code, string Message);
 
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
-/// <param name="Id">The memory's id, <c>mem_…</c>.</param>
 /// <param name="Version">Version of the memory in the prompt.</param>
 /// <param name="RunId">The run that the memory came from.</param>
 /// <param name="Event">The event of that run that the memory was derived from.</param>
-public sealed record Provenance(string Kind, string Id, long? Version = null, string? RunId = null, EventRef? Event = null);
+public sealed record Provenance(string Kind, MemoryKey Id, long? Version = null, RunKey? RunId = null, EventRef? Event = null);
 
 /// <summary>A memory that was retrieved for a run.</summary>
 public sealed record Recalled(Provenance From, Content Text);
@@ -175,12 +174,12 @@ public enum ApprovalOutcome
 }
 
 /// <summary>The pending approval of a suspended run.</summary>
-public sealed record AskedApproval(string ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
+public sealed record AskedApproval(ApprovalKey ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
 
-public sealed record DecidedApproval(string ApprovalId, ApprovalOutcome Outcome);
+public sealed record DecidedApproval(ApprovalKey ApprovalId, ApprovalOutcome Outcome);
 
 /// <summary>An approved call: it covers this rule, these arguments and these paths only.</summary>
-public sealed record Granted(string ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
+public sealed record Granted(ApprovalKey ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
 
 /// <summary>The next step of a run's driver. Everything else about a run follows from its events.</summary>
 public abstract record NextStep
@@ -198,7 +197,7 @@ public abstract record NextStep
     public sealed record CallTool(RequestedCall Call, int Step, int Attempt, Granted? Granted = null) : NextStep;
 
     /// <summary>No step until a person has decided.</summary>
-    public sealed record WaitApproval(string ApprovalId) : NextStep;
+    public sealed record WaitApproval(ApprovalKey ApprovalId) : NextStep;
 
     public sealed record Finish : NextStep;
 
@@ -219,7 +218,7 @@ public abstract record ConversationEntry
 }
 
 /// <summary>The request that created the run.</summary>
-public sealed record RunRequest(string RunId, string SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null);
+public sealed record RunRequest(RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -275,7 +274,7 @@ public abstract record Run
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
     public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals) : Run;
 
-    public static Aggregate<RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
+    public static Aggregate<RunKey, RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {

@@ -12,27 +12,27 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="WorkspacePath">Absolute path of the session's folder.</param>
     /// <param name="Metadata">The client's JSON object as text, so that it returns unchanged.</param>
     /// <param name="AuthContext">A JSON object as text for policies; no answer shows it.</param>
-    public sealed record Create(string SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now) : SessionCommand(Now);
+    public sealed record Create(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>Adds a run to the end of the session's queue.</summary>
     /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
-    public sealed record Enqueue(string RunId, int WaitingMax, DateTimeOffset Now) : SessionCommand(Now);
+    public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>Removes an ended run from the session's queue, at any position.</summary>
-    public sealed record Dequeue(string RunId, DateTimeOffset Now) : SessionCommand(Now);
+    public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
 
     public sealed record Delete(DateTimeOffset Now) : SessionCommand(Now);
 }
 
 public abstract record SessionEvent(DateTimeOffset At) : Event(At)
 {
-    public sealed record SessionCreated(string SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At) : SessionEvent(At);
+    public sealed record SessionCreated(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At) : SessionEvent(At);
 
     /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start.</summary>
-    public sealed record RunQueued(string RunId, int Ahead, DateTimeOffset At) : SessionEvent(At);
+    public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At) : SessionEvent(At);
 
     /// <summary>The run has ended and the next one, if any, may start.</summary>
-    public sealed record RunDequeued(string RunId, string? NextRunId, DateTimeOffset At) : SessionEvent(At);
+    public sealed record RunDequeued(RunKey RunId, RunKey? NextRunId, DateTimeOffset At) : SessionEvent(At);
 
     public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
 }
@@ -43,17 +43,17 @@ public abstract record Session
     public sealed record None : Session;
 
     /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
-    public sealed record Open(string SessionId, string WorkspacePath, string? AuthContext, ImmutableList<string> Queue) : Session;
+    public sealed record Open(SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue) : Session;
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
-    public sealed record Deleted(ImmutableList<string> Queue) : Session;
+    public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;
 
-    public static Aggregate<SessionCommand, SessionEvent, Session> Aggregate { get; } = new("session", new None(), Decide, Evolve);
+    public static Aggregate<SessionKey, SessionCommand, SessionEvent, Session> Aggregate { get; } = new("session", new None(), Decide, Evolve);
 
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
         (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now),
-        (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId },
+        (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
             Refusal.TooMany("session_queue_full", $"{c.WaitingMax} turns already wait in this session."),
@@ -74,7 +74,7 @@ public abstract record Session
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
-    static Decision<SessionEvent> Leave(Dequeue c, ImmutableList<string> queue) => queue.IndexOf(c.RunId) switch
+    static Decision<SessionEvent> Leave(Dequeue c, ImmutableList<RunKey> queue) => queue.IndexOf(c.RunId) switch
     {
         < 0 => Decision<SessionEvent>.Nothing,
         0 => new RunDequeued(c.RunId, queue.Count > 1 ? queue[1] : null, c.Now),

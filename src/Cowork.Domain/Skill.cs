@@ -8,7 +8,7 @@ namespace Cowork.Domain;
 /// <summary>Commands to a skill, which has a prompt template in contract A and instructions and tools in contract B.</summary>
 public abstract record SkillCommand(DateTimeOffset Now)
 {
-    public sealed record Create(string SkillId, SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
+    public sealed record Create(SkillKey SkillId, SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
 
     /// <param name="Definition">The complete new version, including unchanged members.</param>
     public sealed record AddVersion(SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
@@ -19,7 +19,7 @@ public abstract record SkillCommand(DateTimeOffset Now)
 public abstract record SkillEvent(DateTimeOffset At) : Event(At)
 {
     /// <summary>The skill was created with version 1.</summary>
-    public sealed record SkillCreated(string SkillId, SkillDefinition Definition, DateTimeOffset At) : SkillEvent(At);
+    public sealed record SkillCreated(SkillKey SkillId, SkillDefinition Definition, DateTimeOffset At) : SkillEvent(At);
 
     public sealed record SkillVersionAdded(int Version, SkillDefinition Definition, DateTimeOffset At) : SkillEvent(At);
 
@@ -46,14 +46,14 @@ public abstract record Skill
     public sealed record None : Skill;
 
     /// <param name="Versions">All versions, version 1 first.</param>
-    public sealed record Live(string SkillId, ImmutableList<SkillVersion> Versions) : Skill
+    public sealed record Live(SkillKey SkillId, ImmutableList<SkillVersion> Versions) : Skill
     {
         public SkillVersion Latest => Versions[^1];
     }
 
     public sealed record Deleted : Skill;
 
-    public static Aggregate<SkillCommand, SkillEvent, Skill> Aggregate { get; } = new("skill", new None(), Decide, Evolve);
+    public static Aggregate<SkillKey, SkillCommand, SkillEvent, Skill> Aggregate { get; } = new("skill", new None(), Decide, Evolve);
 
     /// <summary>True for <c>[A-Za-z0-9_-]{1,64}</c>.</summary>
     public static bool IsName(string text) =>

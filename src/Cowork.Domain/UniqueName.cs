@@ -26,10 +26,10 @@ public abstract record UniqueName
 
     public sealed record Taken(string Owner) : UniqueName;
 
-    public static Aggregate<UniqueNameCommand, UniqueNameEvent, UniqueName> Aggregate { get; } = new("name", new Free(), Decide, Evolve);
+    public static Aggregate<DigestKey, UniqueNameCommand, UniqueNameEvent, UniqueName> Aggregate { get; } = new("name", new Free(), Decide, Evolve);
 
     /// <summary>Key of the stream: a digest of kind and name.</summary>
-    public static string StreamKey(string kind, string name) => Ids.KeyOf($"{kind}\n{name}");
+    public static DigestKey StreamKey(string kind, string name) => new(Ids.KeyOf($"{kind}\n{name}"));
 
     public static Decision<UniqueNameEvent> Decide(UniqueNameCommand command, UniqueName state) => (command, state) switch
     {

@@ -12,9 +12,9 @@ namespace Cowork.Projections;
 /// <param name="ToolInput">The arguments as the model wrote them.</param>
 /// <param name="Rule">The policy rule that requires the approval.</param>
 public sealed record ApprovalRow(
-    string ApprovalId,
-    string SessionId,
-    string RunId,
+    ApprovalKey ApprovalId,
+    SessionKey SessionId,
+    RunKey RunId,
     string ToolCallId,
     string ToolName,
     Content ToolInput,
@@ -33,19 +33,19 @@ public static class Approvals
 {
     public static ReadModel<ApprovalRow> Model { get; } = new(
         "approvals", Run.Aggregate.Name, RowJson.Default.ApprovalRow, Evolve,
-        Scope: row => Ids.SessionKey(row.SessionId),
+        Scope: row => row.SessionId.Value,
         Status: row => row.Status,
         Key: e => e.Event switch
         {
-            ApprovalRequested r => Ids.Key(r.ApprovalId, "appr"),
-            ApprovalDecided d => Ids.Key(d.ApprovalId, "appr"),
+            ApprovalRequested r => r.ApprovalId.Value,
+            ApprovalDecided d => d.ApprovalId.Value,
             _ => null,
         });
 
     public static ApprovalRow? Evolve(ApprovalRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (ApprovalRequested r, _) => new(
-            r.ApprovalId, r.SessionId, $"run_{e.Stream[(Run.Aggregate.Name.Length + 1)..]}", r.ToolCallId, r.ToolName, r.ToolInput, r.ArgsDigest, r.Reason, r.Rule,
+            r.ApprovalId, r.SessionId, new(Run.Aggregate.KeyOf(e.Stream)), r.ToolCallId, r.ToolName, r.ToolInput, r.ArgsDigest, r.Reason, r.Rule,
             "pending", e.At, r.ExpiresAt, null, null, null),
         (ApprovalDecided d, { } pending) => pending with
         {

@@ -12,7 +12,7 @@ namespace Cowork.Projections;
 /// <param name="CreatedAt">Time of the first version.</param>
 /// <param name="UpdatedAt">Time of the last write.</param>
 public sealed record ArtifactRow(
-    string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
+    ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
 /// <summary>
@@ -22,7 +22,7 @@ public sealed record ArtifactRow(
 public static class Artifacts
 {
     public static ReadModel<ArtifactRow> Model { get; } = new(
-        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => Ids.SessionKey(row.SessionId))
+        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => row.SessionId.Value)
     {
         Lists = RowLists.ByScope,
     };
@@ -56,21 +56,21 @@ public static class Artifacts
 
 /// <summary>A version of an artifact as <c>GET /artifacts/{id}/versions</c> shows it. It never changes.</summary>
 /// <param name="RunId">The run that wrote it first.</param>
-public sealed record ArtifactVersionRow(string ArtifactId, int Version, string Sha256, long Bytes, string MediaType, string RunId, DateTimeOffset CreatedAt);
+public sealed record ArtifactVersionRow(ArtifactKey ArtifactId, int Version, string Sha256, long Bytes, string MediaType, RunKey RunId, DateTimeOffset CreatedAt);
 
 /// <summary>The read model of artifact versions. Writing the same content twice in a row makes one version.</summary>
 public static class ArtifactVersions
 {
     public static ReadModel<ArtifactVersionRow> Model { get; } = new(
         "artifact_versions", Artifact.Aggregate.Name, RowJson.Default.ArtifactVersionRow, Evolve,
-        Scope: row => Ids.Key(row.ArtifactId, "art"),
-        Key: e => e.Event is ArtifactDiscovered d ? KeyOf(e.Stream[(Artifact.Aggregate.Name.Length + 1)..], d.Version) : null)
+        Scope: row => row.ArtifactId.Value,
+        Key: e => e.Event is ArtifactDiscovered d ? KeyOf(new(Artifact.Aggregate.KeyOf(e.Stream)), d.Version) : null)
     {
         Lists = RowLists.ByScope,
     };
 
-    /// <param name="artifact">Key of the artifact.</param>
-    public static string KeyOf(string artifact, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{artifact}.{version}");
+    /// <summary>Key of the row.</summary>
+    public static string KeyOf(ArtifactKey artifact, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{artifact.Value}.{version}");
 
     public static ArtifactVersionRow? Evolve(ArtifactVersionRow? row, RecordedEvent e) => (e.Event, row) switch
     {

@@ -167,11 +167,11 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
         try
         {
-            var (memories, alive, before, isWhole) = (new List<Row>(), new HashSet<string>(), (long?)null, false);
+            var (memories, alive, before, isWhole) = (new List<Row>(), new HashSet<SessionKey>(), (long?)null, false);
             for (var pages = 0; pages < RowPagesMax && memories.Count < NewestMax && !isWhole; pages++)
             {
                 var page = await rows.List(org, Memories.Model.Table, new(Limit: NewestMax, Before: before), ct);
-                var read = page.Select(row => (Row: row, Session: Ids.SessionKey(Memories.Model.Read(row.Json.Span).SessionId)!)).ToList();
+                var read = page.Select(row => (Row: row, Session: Memories.Model.Read(row.Json.Span).SessionId)).ToList();
                 alive.UnionWith(await Alive(org, read.Select(r => r.Session).Distinct(), ct));
                 memories.AddRange(read.Where(r => alive.Contains(r.Session)).Select(r => r.Row).Take(NewestMax - memories.Count));
                 (before, isWhole) = (page is [.., var last] ? last.Created : null, page.Count < NewestMax);
@@ -250,20 +250,20 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
     }
 
-    async ValueTask<HashSet<string>> Alive(string org, IEnumerable<string> sessions, CancellationToken ct)
+    async ValueTask<HashSet<SessionKey>> Alive(string org, IEnumerable<SessionKey> sessions, CancellationToken ct)
     {
-        List<string> asked = [.. sessions];
-        return asked.Count == 0 ? [] : [.. (await rows.Get(org, Sessions.Model.Table, asked, ct)).Select(row => row.Key)];
+        List<string> asked = [.. sessions.Select(session => session.Value)];
+        return asked.Count == 0 ? [] : [.. (await rows.Get(org, Sessions.Model.Table, asked, ct)).Select(row => new SessionKey(row.Key))];
     }
 
     async ValueTask<IReadOnlyList<Recalled>> Recall(string org, List<MemoryHit> hits, CancellationToken ct)
     {
-        var elsewhere = hits.Where(hit => hit.Memory.Kept is null).Select(hit => hit.Memory.Key).ToList();
+        var elsewhere = hits.Where(hit => hit.Memory.Kept is null).Select(hit => hit.Memory.Key.Value).ToList();
         Dictionary<string, Recalled> read = [];
         foreach (var row in elsewhere.Count == 0 ? [] : await rows.Get(org, Memories.Model.Table, elsewhere, ct))
         {
             read.Add(row.Key, KeptMemory.Recall(row));
         }
-        return [.. hits.Select(hit => hit.Memory.Kept ?? read.GetValueOrDefault(hit.Memory.Key)).OfType<Recalled>()];
+        return [.. hits.Select(hit => hit.Memory.Kept ?? read.GetValueOrDefault(hit.Memory.Key.Value)).OfType<Recalled>()];
     }
 }

@@ -7,10 +7,10 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>A memory as it is found.</summary>
-/// <param name="Session">Key of the session that it came from.</param>
+/// <param name="Session">The session that it came from.</param>
 /// <param name="Created">Position of its first event.</param>
 /// <param name="Kept">What is answered; null: it is long, and read when it is found.</param>
-sealed record KeptMemory(string Key, string Session, long Version, long Created, Recalled? Kept)
+sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long Created, Recalled? Kept)
 {
     /// <summary>Characters of a text that is kept; a run is not reminded of a longer one.</summary>
     const int KeptCharsMax = Limits.MemoryCharsMax;
@@ -21,10 +21,10 @@ sealed record KeptMemory(string Key, string Session, long Version, long Created,
     public static KeptMemory Of(Row row, out List<string> terms)
     {
         var memory = Memories.Model.Read(row.Json.Span);
-        return Of(row.Key, Ids.SessionKey(memory.SessionId)!, row.Version, row.Created, Recall(row, memory), out terms);
+        return Of(new(row.Key), memory.SessionId, row.Version, row.Created, Recall(row, memory), out terms);
     }
 
-    public static KeptMemory Of(string key, string session, long version, long created, Recalled whole, out List<string> terms)
+    public static KeptMemory Of(MemoryKey key, SessionKey session, long version, long created, Recalled whole, out List<string> terms)
     {
         var text = (whole.Text as Content.Inline)?.Text ?? "";
         terms = TermIndex.Terms(text.AsSpan(0, Math.Min(text.Length, SearchedCharsMax)));
@@ -58,11 +58,11 @@ sealed class MemoryWindow
     readonly Lock newsGate = new();
     readonly Lock gate = new();
     readonly TermIndex index = new();
-    readonly Dictionary<string, (KeptMemory Memory, int Slot)> byKey = [];
-    readonly Queue<string> byAge = new();
+    readonly Dictionary<MemoryKey, (KeptMemory Memory, int Slot)> byKey = [];
+    readonly Queue<MemoryKey> byAge = new();
 
     /// <summary>Sessions that are known to be there. That a session goes is news.</summary>
-    readonly HashSet<string> sure = [];
+    readonly HashSet<SessionKey> sure = [];
     List<MemoryNews> news = [];
     KeptMemory?[] bySlot = new KeptMemory?[256];
     int deletions;
@@ -108,8 +108,8 @@ sealed class MemoryWindow
 
     /// <summary>Takes in what the database has, as of something later than the first news.</summary>
     /// <param name="newest">Newest first.</param>
-    /// <param name="sessions">Keys of the sessions that are there.</param>
-    public void Load(IReadOnlyList<Row> newest, IEnumerable<string> sessions, bool isWhole)
+    /// <param name="sessions">The sessions that are there.</param>
+    public void Load(IReadOnlyList<Row> newest, IEnumerable<SessionKey> sessions, bool isWhole)
     {
         lock (gate)
         {
@@ -125,7 +125,7 @@ sealed class MemoryWindow
 
     /// <summary>The best memories for a question, and what is to be known before they can be answered.</summary>
     /// <returns>Sessions that perhaps are there no more, and the mark that <see cref="Settle"/> wants.</returns>
-    public (List<MemoryHit> Hits, List<string> Unsure, int Mark) Find(IReadOnlyList<string> question, int max)
+    public (List<MemoryHit> Hits, List<SessionKey> Unsure, int Mark) Find(IReadOnlyList<string> question, int max)
     {
         lock (gate)
         {
@@ -153,7 +153,7 @@ sealed class MemoryWindow
     }
 
     /// <summary>Takes note of which of the sessions are there, unless one was deleted since they were asked about.</summary>
-    public void Settle(IReadOnlyList<string> unsure, IReadOnlySet<string> alive, int mark)
+    public void Settle(IReadOnlyList<SessionKey> unsure, IReadOnlySet<SessionKey> alive, int mark)
     {
         lock (gate)
         {
@@ -183,12 +183,12 @@ sealed class MemoryWindow
         }
     }
 
-    /// <summary>Those of the keys that are not in the window.</summary>
+    /// <summary>Those of the rows' keys that are not in the window.</summary>
     public List<string> Without(IEnumerable<string> keys)
     {
         lock (gate)
         {
-            return [.. keys.Where(key => !byKey.ContainsKey(key))];
+            return [.. keys.Where(key => !byKey.ContainsKey(new(key)))];
         }
     }
 
@@ -208,7 +208,7 @@ sealed class MemoryWindow
                 {
                     case SessionEvent.SessionDeleted:
                         deletions++;
-                        Forget(one.Stream[(Session.Aggregate.Name.Length + 1)..]);
+                        Forget(new(Session.Aggregate.KeyOf(one.Stream)));
                         break;
                     case MemoryEvent.MemoryWritten w:
                         Written(one, w);
@@ -224,7 +224,7 @@ sealed class MemoryWindow
 
     void Written(MemoryNews one, MemoryEvent.MemoryWritten w)
     {
-        var key = one.Stream[(Memory.Aggregate.Name.Length + 1)..];
+        var key = new MemoryKey(Memory.Aggregate.KeyOf(one.Stream));
         var isKnown = byKey.TryGetValue(key, out var known);
         // A later version of a memory that is not here is one of those that are too old, or gone.
         if (isKnown ? known.Memory.Version >= one.Version : one.Version > 1)
@@ -232,7 +232,7 @@ sealed class MemoryWindow
             return;
         }
         var whole = new Recalled(new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
-        var memory = KeptMemory.Of(key, Ids.SessionKey(w.SessionId)!, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
+        var memory = KeptMemory.Of(key, w.SessionId, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
         if (isKnown)
         {
             Remove(key);
@@ -265,7 +265,7 @@ sealed class MemoryWindow
         }
     }
 
-    void Remove(string key)
+    void Remove(MemoryKey key)
     {
         if (byKey.Remove(key, out var known))
         {
@@ -275,7 +275,7 @@ sealed class MemoryWindow
         }
     }
 
-    void Forget(string session)
+    void Forget(SessionKey session)
     {
         sure.Remove(session);
         foreach (var key in byKey.Where(m => m.Value.Memory.Session == session).Select(m => m.Key).ToList())

@@ -6,8 +6,7 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>The words of a memory. Its row in <see cref="Memories"/> has all else.</summary>
-/// <param name="Session">Key of the session.</param>
-public sealed record MemoryWordsRow(string Session)
+public sealed record MemoryWordsRow([property: JsonConverter(typeof(BareSessionKeyConverter))] SessionKey Session)
 {
     /// <summary>What the words are taken from; the stored row keeps none of it.</summary>
     [JsonIgnore]
@@ -19,17 +18,17 @@ public static class MemoryWords
 {
     public static AsyncProjection<MemoryWordsRow> Model { get; } = new(
         "memory_words", [.. EventTypes.NamesOf(typeof(MemoryEvent.MemoryWritten))], RowJson.Default.MemoryWordsRow, e => [Key(e)], Evolve,
-        Scope: row => row.Session,
+        Scope: row => row.Session.Value,
         Search: row => row.Text)
     {
         Lists = RowLists.None,
     };
 
-    static RowKey Key(RecordedEvent e) => new(e.Org, e.Stream[(Memory.Aggregate.Name.Length + 1)..]);
+    static RowKey Key(RecordedEvent e) => new(e.Org, Memory.Aggregate.KeyOf(e.Stream));
 
     static IReadOnlyList<(RowKey Key, MemoryWordsRow? Row)> Evolve(Func<RowKey, MemoryWordsRow?> before, RecordedEvent e) => e.Event switch
     {
-        MemoryEvent.MemoryWritten w => [(Key(e), new(Ids.SessionKey(w.SessionId)!) { Text = (w.Text as Content.Inline)?.Text ?? "" })],
+        MemoryEvent.MemoryWritten w => [(Key(e), new(w.SessionId) { Text = (w.Text as Content.Inline)?.Text ?? "" })],
         _ => [],
     };
 }

@@ -64,7 +64,7 @@ public static class Metrics
 
     static RowKey TenantRow(RecordedEvent e) => new(e.Org, TenantKey);
 
-    static RowKey RunRow(RecordedEvent e) => new(e.Org, e.Stream[(Run.Aggregate.Name.Length + 1)..]);
+    static RowKey RunRow(RecordedEvent e) => new(e.Org, Run.Aggregate.KeyOf(e.Stream));
 
     static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
     {

@@ -13,37 +13,36 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
     const int NamesChars = 200;
 
     /// <summary>Completed runs do not change, and each model round of a run reads the same ones.</summary>
-    readonly LastUsed<(string Org, string RunId), EarlierTurn> cache = new(CachedCharsMax, turn => NamesChars + Chars(turn.Message) + Chars(turn.Reply));
+    readonly LastUsed<(string Org, RunKey Run), EarlierTurn> cache = new(CachedCharsMax, turn => NamesChars + Chars(turn.Message) + Chars(turn.Reply));
 
     public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, ct);
 
-    public async ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct) =>
-        [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => row.Key)];
+    public async ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct) =>
+        [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => new RunKey(row.Key))];
 
-    public async ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct) =>
-        await rows.Get(org, Approvals.Model.Table, approval, ct) is { } found
-        && Ids.Key(Approvals.Model.Read(found.Json.Span).RunId, "run") is { } run
-        && await rows.Get(org, Runs.Model.Table, run, ct) is { } row
+    public async ValueTask<ApprovalPlace?> Approval(string org, ApprovalKey approval, CancellationToken ct) =>
+        await rows.Get(org, Approvals.Model.Table, approval.Value, ct) is { } found
+        && Approvals.Model.Read(found.Json.Span).RunId is var run
+        && await rows.Get(org, Runs.Model.Table, run.Value, ct) is { } row
             ? new(run, Runs.Model.Read(row.Json.Span).RequestedBy)
             : null;
 
-    public async ValueTask<IReadOnlyList<string>> Earlier(string org, string session, int max, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<RunKey>> Earlier(string org, SessionKey session, int max, CancellationToken ct)
     {
-        var newest = await rows.List(org, Runs.Model.Table, new(Scope: session, Status: "completed", Limit: max), ct);
-        return [.. newest.Reverse().Select(row => Turn(org, Runs.Model.Read(row.Json.Span))?.RunId).OfType<string>()];
+        var newest = await rows.List(org, Runs.Model.Table, new(Scope: session.Value, Status: "completed", Limit: max), ct);
+        return [.. newest.Reverse().Select(row => Turn(org, Runs.Model.Read(row.Json.Span))?.RunId).OfType<RunKey>()];
     }
 
-    public async ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<string> runIds, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct)
     {
-        var turns = new EarlierTurn?[runIds.Count];
+        var turns = new EarlierTurn?[runs.Count];
         List<string>? missing = null;
         for (var i = 0; i < turns.Length; i++)
         {
-            var key = Ids.Key(runIds[i], "run")!;
-            turns[i] = cache.Get((org, runIds[i])) ?? (commands.KnownRow(org, Runs.Model, key, version: 1) is { } known ? Turn(org, known) : null);
+            turns[i] = cache.Get((org, runs[i])) ?? (commands.KnownRow(org, Runs.Model, runs[i].Value, version: 1) is { } known ? Turn(org, known) : null);
             if (turns[i] is null)
             {
-                (missing ??= []).Add(key);
+                (missing ??= []).Add(runs[i].Value);
             }
         }
         if (missing is not null)
@@ -52,7 +51,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
                 .ToDictionary(turn => turn.RunId);
             for (var i = 0; i < turns.Length; i++)
             {
-                turns[i] ??= found.GetValueOrDefault(runIds[i]);
+                turns[i] ??= found.GetValueOrDefault(runs[i]);
             }
         }
         return [.. turns.OfType<EarlierTurn>()];

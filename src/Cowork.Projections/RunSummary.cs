@@ -11,8 +11,8 @@ namespace Cowork.Projections;
 /// A run's summary in a bundle: the fields of contracts/decisions.md ("Runs"), money in US dollars, absent values as null, texts as they are stored.
 /// </summary>
 public sealed record RunSummary(
-    string RunId, string SessionId, string Status, Content? Reply, RunError? Error, ImmutableList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, string? SkillId, int? SkillVersion, string? ScheduleId, DateTimeOffset? StartedAt,
+    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunError? Error, ImmutableList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,
     DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage)
 {
     public static RunSummary Of(RunRow run) => new(

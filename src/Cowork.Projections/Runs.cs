@@ -15,14 +15,14 @@ namespace Cowork.Projections;
 /// <param name="CancelRequested">A cancel was requested; the run may not have stopped yet.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 public sealed record RunRow(
-    string RunId,
-    string SessionId,
+    RunKey RunId,
+    SessionKey SessionId,
     string Status,
     Content Message,
     string Model,
     Content? Reply,
     RunError? Error,
-    ImmutableList<string> PendingApprovalIds,
+    ImmutableList<ApprovalKey> PendingApprovalIds,
     long TotalTokens,
     int ToolCalls,
     long CostMicroUsd,
@@ -55,7 +55,7 @@ public static class Runs
 
     public static ReadModel<RunRow> Model { get; } = new(
         "runs", Run.Aggregate.Name, RowJson.Default.RunRow, Evolve,
-        Scope: row => Ids.SessionKey(row.SessionId),
+        Scope: row => row.SessionId.Value,
         Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status)
     {
         Lists = RowLists.ByScope | RowLists.ByStatus,

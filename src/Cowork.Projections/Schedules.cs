@@ -11,10 +11,10 @@ namespace Cowork.Projections;
 /// <param name="Status"><c>active</c> or <c>paused</c>.</param>
 /// <param name="LastSkip">The last skipped slot; null: none was skipped since the last run.</param>
 public sealed record ScheduleRow(
-    string ScheduleId,
+    ScheduleKey ScheduleId,
     string Name,
-    string SessionId,
-    string SkillId,
+    SessionKey SessionId,
+    SkillKey SkillId,
     int? SkillVersion,
     Content Params,
     Timing Timing,
@@ -22,7 +22,7 @@ public sealed record ScheduleRow(
     string Misfire,
     string Overlap,
     DateTimeOffset? NextRunAt,
-    string? LastRunId,
+    RunKey? LastRunId,
     DateTimeOffset? LastRunAt,
     SkippedSlot? LastSkip,
     string CreatedBy,
@@ -42,7 +42,7 @@ public static class Schedules
 
     public static ReadModel<ScheduleRow> Model { get; } = new(
         "schedules", Schedule.Aggregate.Name, RowJson.Default.ScheduleRow, Evolve,
-        Scope: row => Ids.SessionKey(row.SessionId),
+        Scope: row => row.SessionId.Value,
         Status: row => row.Status)
     {
         Lists = RowLists.OfTenant | RowLists.ByStatus,
@@ -81,7 +81,7 @@ public static class Schedules
 /// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c>, or <c>replanned</c>: the clock was set back, and the next slots follow the new time.</param>
 /// <param name="Mode"><c>automatic</c> or <c>manual</c>.</param>
 public sealed record LedgerLine(
-    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, int? SkillVersion, string? Reason, string? Detail,
+    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, RunKey? RunId, int? SkillVersion, string? Reason, string? Detail,
     DateTimeOffset DecidedAt)
 {
     /// <summary>Null: the event decides no slot.</summary>
@@ -95,9 +95,8 @@ public sealed record LedgerLine(
     };
 
     /// <summary>The latest lines, newest first.</summary>
-    /// <param name="schedule">Key of the schedule.</param>
     /// <param name="version">Version of the schedule's stream.</param>
-    public static async ValueTask<IReadOnlyList<LedgerLine>> Last(IEventLog log, string org, string schedule, long version, int max, CancellationToken ct)
+    public static async ValueTask<IReadOnlyList<LedgerLine>> Last(IEventLog log, string org, ScheduleKey schedule, long version, int max, CancellationToken ct)
     {
         var lines = new List<LedgerLine>();
         for (var before = version; before > 0 && lines.Count < max;)

@@ -9,7 +9,7 @@ namespace Cowork.Projections;
 /// <param name="Metadata">The client's JSON object, as text.</param>
 /// <param name="LiveRuns">Number of runs that have not ended, including the one that runs.</param>
 public sealed record SessionRow(
-    string SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    SessionKey SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 /// <summary>The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>. A deleted session has no row.</summary>
 public static class Sessions

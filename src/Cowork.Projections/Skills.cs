@@ -6,7 +6,7 @@ using static Cowork.Domain.SkillEvent;
 namespace Cowork.Projections;
 
 /// <summary>A skill as <c>GET /skills</c> and <c>GET /skills/{id}</c> show it: its latest version.</summary>
-public sealed record SkillRow(string SkillId, int LatestVersion, SkillDefinition Definition, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+public sealed record SkillRow(SkillKey SkillId, int LatestVersion, SkillDefinition Definition, string CreatedBy, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 /// <summary>The read model of skills. A deleted skill has no row.</summary>
 public static class Skills
@@ -27,31 +27,31 @@ public static class Skills
 }
 
 /// <summary>A version of a skill as <c>GET /skills/{id}/versions</c> shows it. It never changes.</summary>
-public sealed record SkillVersionRow(string SkillId, int Version, SkillDefinition Definition, DateTimeOffset CreatedAt);
+public sealed record SkillVersionRow(SkillKey SkillId, int Version, SkillDefinition Definition, DateTimeOffset CreatedAt);
 
 /// <summary>The read model of skill versions. The versions of a deleted skill stay, because runs refer to them; no endpoint shows them.</summary>
 public static class SkillVersions
 {
     public static ReadModel<SkillVersionRow> Model { get; } = new(
         "skill_versions", Skill.Aggregate.Name, RowJson.Default.SkillVersionRow, Evolve,
-        Scope: row => Ids.Key(row.SkillId, "skill"),
+        Scope: row => row.SkillId.Value,
         Key: e => e.Event switch
         {
-            SkillCreated => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], 1),
-            SkillVersionAdded v => KeyOf(e.Stream[(Skill.Aggregate.Name.Length + 1)..], v.Version),
+            SkillCreated => KeyOf(new(Skill.Aggregate.KeyOf(e.Stream)), 1),
+            SkillVersionAdded v => KeyOf(new(Skill.Aggregate.KeyOf(e.Stream)), v.Version),
             _ => null,
         })
     {
         Lists = RowLists.ByScope,
     };
 
-    /// <param name="skill">Key of the skill.</param>
-    public static string KeyOf(string skill, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{skill}.{version}");
+    /// <summary>Key of the row.</summary>
+    public static string KeyOf(SkillKey skill, int version) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{skill.Value}.{version}");
 
     public static SkillVersionRow? Evolve(SkillVersionRow? row, RecordedEvent e) => e.Event switch
     {
         SkillCreated c => new(c.SkillId, 1, c.Definition, e.At),
-        SkillVersionAdded v => new($"skill_{e.Stream[(Skill.Aggregate.Name.Length + 1)..]}", v.Version, v.Definition, e.At),
+        SkillVersionAdded v => new(new(Skill.Aggregate.KeyOf(e.Stream)), v.Version, v.Definition, e.At),
         _ => row,
     };
 }

@@ -8,7 +8,7 @@ namespace Cowork.Projections;
 /// <summary>An API token for <c>GET /tokens</c> and for the authorisation of requests. A revoked token has no row.</summary>
 /// <param name="SecretSha256">No answer shows it.</param>
 public sealed record TokenRow(
-    string TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, string CreatedBy, DateTimeOffset CreatedAt);
+    TokenKey TokenId, string Name, string User, ImmutableList<string> Roles, string SecretSha256, string CreatedBy, DateTimeOffset CreatedAt);
 
 /// <summary>The read model of API tokens.</summary>
 public static class Tokens

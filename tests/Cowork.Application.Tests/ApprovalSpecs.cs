@@ -28,7 +28,7 @@ public sealed class ApprovalSpecs : IDisposable
     public async Task A_call_to_be_confirmed_waits_and_is_made_once_it_is_approved()
     {
         var (bench, host, run, approval) = await Asked();
-        Assert.Equal(UntilAsked, await bench.Story($"run-{run}"));
+        Assert.Equal(UntilAsked, await bench.Story($"run-{run.Value}"));
         Assert.False(File.Exists(Path.Combine(work.Root, "report.md")));
         var pending = await Row(bench, run);
         Assert.Equal(("approval_required", approval), (pending.Status, Assert.Single(pending.PendingApprovalIds)));
@@ -37,7 +37,7 @@ public sealed class ApprovalSpecs : IDisposable
         Assert.Equal("running", (await Row(bench, run)).Status);
         await host.Drive();
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
-        Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
+        Assert.Equal(Whole, (await bench.Story($"run-{run.Value}")).Where(type => type != "run_resumed"));
         var ended = await Row(bench, run);
         Assert.Equal(("completed", 1), (ended.Status, ended.Attempt));
         Assert.Empty(ended.PendingApprovalIds);
@@ -84,7 +84,7 @@ public sealed class ApprovalSpecs : IDisposable
     public async Task Expiring_early_late_or_again_does_no_harm()
     {
         var (bench, host, run, approval) = await Asked();
-        var claim = new Claim(RunHarness.Org, ApprovalExpiry.JobKind, Ids.Key(approval, "appr")!, 1);
+        var claim = new Claim(RunHarness.Org, ApprovalExpiry.JobKind, approval.Value, 1);
         // Too early, by another clock: it does not ask the database again and again.
         var early = host.Expiry.Run(claim, default);
         var since = TimeProvider.System.GetTimestamp();
@@ -97,7 +97,7 @@ public sealed class ApprovalSpecs : IDisposable
         Assert.False(early.IsCompleted);
         bench.Clock.Advance(TimeSpan.FromMilliseconds(1));
         Assert.False(await early); // the job stays
-        Assert.Equal(UntilAsked, await bench.Story($"run-{run}"));
+        Assert.Equal(UntilAsked, await bench.Story($"run-{run.Value}"));
         Assert.Null(await host.Decide(approval, approved: true));
         await host.Drive();
         Assert.False(await host.Expiry.Run(claim with { Key = Ids.NewKey(bench.Clock.GetUtcNow()) }, default)); // of no approval
@@ -149,7 +149,7 @@ public sealed class ApprovalSpecs : IDisposable
     public async Task An_unknown_approval_is_not_found()
     {
         var (bench, host, _, _) = await Asked();
-        Assert.Equal("not_found", await host.Decide($"appr_{Ids.NewKey(bench.Clock.GetUtcNow())}", approved: true));
+        Assert.Equal("not_found", await host.Decide(ApprovalKey.New(bench.Clock.GetUtcNow()), approved: true));
     }
 
     [Fact]
@@ -252,14 +252,14 @@ public sealed class ApprovalSpecs : IDisposable
         // Commit by commit: started, asked, decided, resumed, and then the result, which is lost.
         var (bench, tool, run, crashes) = await RunDyingAt([(4, false)]);
         Assert.Equal(1, crashes);
-        Assert.Equal([($"run_{run}:3", 1), ($"run_{run}:3", 2)], tool.Calls);
+        Assert.Equal([($"{run.Id}:3", 1), ($"{run.Id}:3", 2)], tool.Calls);
         Assert.Equal(2, (await Result(bench, run)).Attempt);
         await AssertWhole(bench, tool, run, crashes);
     }
 
-    async Task AssertWhole(RunHarness bench, RecordingTool tool, string run, int crashes)
+    async Task AssertWhole(RunHarness bench, RecordingTool tool, RunKey run, int crashes)
     {
-        Assert.Equal(Whole, (await bench.Story($"run-{run}")).Where(type => type != "run_resumed"));
+        Assert.Equal(Whole, (await bench.Story($"run-{run.Value}")).Where(type => type != "run_resumed"));
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
         Assert.Equal(["report.md"], Directory.EnumerateFileSystemEntries(work.Root).Select(Path.GetFileName));
         Assert.Single(tool.Calls.Select(c => c.Token).Distinct());
@@ -269,7 +269,7 @@ public sealed class ApprovalSpecs : IDisposable
     }
 
     /// <param name="deaths">Numbers of the commits after the turn's, from 0, at which the host dies, and whether after or before it.</param>
-    async Task<(RunHarness RunHarness, RecordingTool Tool, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    async Task<(RunHarness RunHarness, RecordingTool Tool, RunKey Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
     {
         File.Delete(Path.Combine(work.Root, "report.md"));
         var (bench, tool) = NewBench(new());
@@ -305,7 +305,7 @@ public sealed class ApprovalSpecs : IDisposable
     }
 
     /// <summary>A run that waits for an approval.</summary>
-    async Task<(RunHarness RunHarness, RunHarness.Host Host, string Run, string Approval)> Asked(ApprovalOptions? options = null, string message = Message)
+    async Task<(RunHarness RunHarness, RunHarness.Host Host, RunKey Run, ApprovalKey Approval)> Asked(ApprovalOptions? options = null, string message = Message)
     {
         var (bench, _) = NewBench(options ?? new());
         var host = bench.AddHost("n1");
@@ -316,27 +316,27 @@ public sealed class ApprovalSpecs : IDisposable
         return (bench, host, run, waiting.Pending!.ApprovalId);
     }
 
-    static async Task AssertSound(RunHarness bench, string run, string status)
+    static async Task AssertSound(RunHarness bench, RunKey run, string status)
     {
         foreach (var model in ReadModels.All)
         {
             Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
         }
-        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default));
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, new("s"), run, default));
         Assert.Null(fault);
         Assert.Equal(status, report!.Status);
     }
 
-    static async Task<RunRow> Row(RunHarness bench, string run) =>
-        Runs.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run, default))!.Json.Span);
+    static async Task<RunRow> Row(RunHarness bench, RunKey run) =>
+        Runs.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run.Value, default))!.Json.Span);
 
-    static async Task<ApprovalRow> Approval(RunHarness bench, string id) =>
-        Approvals.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Approvals.Model.Table, Ids.Key(id, "appr")!, default))!.Json.Span);
+    static async Task<ApprovalRow> Approval(RunHarness bench, ApprovalKey approval) =>
+        Approvals.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Approvals.Model.Table, approval.Value, default))!.Json.Span);
 
-    static async Task<IEnumerable<Event>> Events(RunHarness bench, string run) =>
-        (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
+    static async Task<IEnumerable<Event>> Events(RunHarness bench, RunKey run) =>
+        (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
 
-    static async Task<RunEvent.ToolResult> Result(RunHarness bench, string run) => (await Events(bench, run)).OfType<RunEvent.ToolResult>().Single();
+    static async Task<RunEvent.ToolResult> Result(RunHarness bench, RunKey run) => (await Events(bench, run)).OfType<RunEvent.ToolResult>().Single();
 
     /// <summary>A tool, and the calls that it got.</summary>
     sealed class RecordingTool(ITool tool) : ITool

@@ -34,10 +34,10 @@ public sealed class ArtifactSpecs : IDisposable
             var run = await host.Send(session, "go" + calls);
             host.Node.ClaimDue();
             await host.DriveOne();
-            var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, session, run, default));
+            var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, new(session), run, default));
             Assert.Null(fault);
             Assert.Equal("completed", report!.Status);
-            var found = (await bench.Engine.OfRun(RunHarness.Org, session, run, default)).Where(e => e.Type == "artifact_discovered.v1")
+            var found = (await bench.Engine.OfRun(RunHarness.Org, session, run.Value, default)).Where(e => e.Type == "artifact_discovered.v1")
                 .Select(e => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At)).ToList();
             var told = new List<string>();
             foreach (var a in found)
@@ -59,7 +59,7 @@ public sealed class ArtifactSpecs : IDisposable
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nwrite_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}");
         await host.DriveOne();
-        var bundle = await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, new("s"), run, default);
         var at = bundle!.AsSpan().IndexOf("\"artifacts\":[{"u8);
         var media = at + bundle.AsSpan(at).IndexOf("text/markdown"u8);
         bundle![media] = (byte)'T';
@@ -111,7 +111,7 @@ public sealed class ArtifactSpecs : IDisposable
             foreach (var row in bench.Engine.All(RunHarness.Org, ArtifactVersions.Model.Table))
             {
                 var version = ArtifactVersions.Model.Read(row.Json.Span);
-                var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Artifacts.Model.Table, Ids.Key(version.ArtifactId, "art")!, default))!.Json.Span);
+                var of = Artifacts.Model.Read((await ((IRows)bench.Engine).Get(RunHarness.Org, Artifacts.Model.Table, version.ArtifactId.Value, default))!.Json.Span);
                 var text = System.Text.Encoding.UTF8.GetString((await blobs.Get(version.Sha256, default))!);
                 Assert.Equal(text.Length, version.Bytes);
                 told.Add($"{of.SessionId} {of.Path[".anton/output/".Length..]} {version.Version} {text}");

@@ -80,7 +80,7 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.StartsWith(expected, word, StringComparison.Ordinal);
         // Made all the same, and approved by whatever rule, it does what was said or nothing.
         var before = Everything();
-        var outcome = await toolbox.Run(work.Context with { Granted = new("appr_x", Policy.BuiltIn.Judge(tool, subject).Rule, "") }, tool, input, default);
+        var outcome = await toolbox.Run(work.Context with { Granted = new(new("x"), Policy.BuiltIn.Judge(tool, subject).Rule, "") }, tool, input, default);
         var isChange = subject.Invalid is null && subject.InsideGrants;
         Assert.Equal(isChange, !outcome.IsError);
         Assert.Equal(isChange, before != Everything());
@@ -135,13 +135,13 @@ public sealed class ChangingToolSpecs : IDisposable
     [InlineData("move_file", """{"from":"a.txt","to":"new/c.txt"}""", "move_inside", "Moved a.txt to new/c.txt.")]
     public async Task A_repeated_attempt_whose_effect_is_there_answers_as_done(string tool, string input, string rule, string expected)
     {
-        var context = work.Context with { Granted = new("appr_x", rule, "") };
+        var context = work.Context with { Granted = new(new("x"), rule, "") };
         Assert.Equal((expected, false), Told(await toolbox.Run(context, tool, input, default)));
         var after = Everything();
         Assert.Equal((expected, false), Told(await toolbox.Run(context with { Attempt = 2 }, tool, input, default)));
         Assert.Equal(after, Everything());
         // The same call at its first attempt is another matter.
-        Assert.NotEqual((expected, false), Told(await toolbox.Run(context with { Granted = new("appr_x", rule == "overwrite_inside" ? "create_inside" : rule, "") }, tool, input, default)));
+        Assert.NotEqual((expected, false), Told(await toolbox.Run(context with { Granted = new(new("x"), rule == "overwrite_inside" ? "create_inside" : rule, "") }, tool, input, default)));
     }
 
     [Fact]
@@ -196,7 +196,7 @@ public sealed class ChangingToolSpecs : IDisposable
         foreach (var (tool, input) in ((ITool, object)[])
             [(new WriteFile(Policy.BuiltIn, full), new { path = ".anton/output/r.md", content = "x" }), (new MoveFile(Policy.BuiltIn, full), new { from = "a.txt", to = ".anton/output/a.txt" })])
         {
-            var context = work.Context with { Granted = new("appr_x", "move_inside", "") };
+            var context = work.Context with { Granted = new(new("x"), "move_inside", "") };
             await Assert.ThrowsAsync<IOException>(() => tool.Run(context, JsonSerializer.SerializeToElement(input), default));
         }
         // But for the folder on the way.
@@ -255,7 +255,7 @@ public sealed class ChangingToolSpecs : IDisposable
     CallSubject Subject(string tool, object input) => toolbox.Subject(work.Context, tool, JsonSerializer.Serialize(input));
 
     Task<ToolOutcome> Make(string tool, object input, string? rule) =>
-        toolbox.Run(work.Context with { Granted = rule is null ? null : new("appr_x", rule, "") }, tool, JsonSerializer.Serialize(input), default);
+        toolbox.Run(work.Context with { Granted = rule is null ? null : new(new("x"), rule, "") }, tool, JsonSerializer.Serialize(input), default);
 
     static (string, bool) Told(ToolOutcome outcome) => (outcome.Text, outcome.IsError);
 

@@ -8,7 +8,7 @@ namespace Cowork.Application.Tests;
 /// <summary>A command answers the streams that it decided on, with the rows that they were folded into, as its commit left them.</summary>
 public sealed class CommandResultSpecs
 {
-    const string Skill = "01k9sk1110000000000000000a";
+    static readonly SkillKey Skill = new("01k9sk1110000000000000000a");
 
     static readonly SkillDefinition Definition = new("churn", "", "{}", Content.Of("/say 1"), [], null, []);
 
@@ -22,9 +22,9 @@ public sealed class CommandResultSpecs
     {
         var host = bench.AddHost("n0");
         await Do(host, new CreateSkill(Skill, Definition));
-        var after = (await Do(host, new AddSkillVersion(Skill, new(Description: "Second")))).On($"skill-{Skill}");
-        Assert.Equal((1, 2, Skill, true), (after.Before, after.Version, after.Key, after.HasChanged));
-        var stored = await bench.Engine.Get(RunHarness.Org, Skills.Model.Table, Skill, default);
+        var after = (await Do(host, new AddSkillVersion(Skill, new(Description: "Second")))).On($"skill-{Skill.Value}");
+        Assert.Equal((1, 2, Skill.Value, true), (after.Before, after.Version, after.Key, after.HasChanged));
+        var stored = await bench.Engine.Get(RunHarness.Org, Skills.Model.Table, Skill.Value, default);
         Assert.Equivalent(Skills.Model.Read(stored!.Json.Span), after.Row(Skills.Model));
         Assert.Equal("Second", after.Row(SkillVersions.Model, SkillVersions.KeyOf(Skill, 2)).Definition.Description);
     }
@@ -36,7 +36,7 @@ public sealed class CommandResultSpecs
         await first.OpenSession("s");
         var run = await first.Send("s", "hello");
         await Do(first, new CancelRun(run, null));
-        var again = (await Do(second, new CancelRun(run, null))).On($"run-{run}");
+        var again = (await Do(second, new CancelRun(run, null))).On($"run-{run.Value}");
         Assert.Equal((again.Before, false, "cancelled"), (again.Version, again.HasChanged, again.Row(Runs.Model).Status));
     }
 
@@ -45,7 +45,7 @@ public sealed class CommandResultSpecs
     {
         var host = bench.AddHost("n0");
         await Do(host, new CreateSkill(Skill, Definition));
-        var result = await Do(host, new CreateSkill("01k9sk1110000000000000000b", Definition));
+        var result = await Do(host, new CreateSkill(new("01k9sk1110000000000000000b"), Definition));
         Assert.Equal(("skill_exists", 0), (result.Refused?.Code, result.Streams.Count));
     }
 
@@ -64,10 +64,10 @@ public sealed class CommandResultSpecs
         var reader = onAnotherHost ? bench.AddHost("n1") : host;
         for (var version = 1; version <= 5; version++)
         {
-            var then = await reader.Commands.At(RunHarness.Org, new($"skill-{Skill}", version - 1, version), default);
+            var then = await reader.Commands.At(RunHarness.Org, new($"skill-{Skill.Value}", version - 1, version), default);
             Assert.Equal((version, version == 1 ? "" : $"{version}"), (then.Row(Skills.Model).LatestVersion, then.Row(Skills.Model).Definition.Description));
         }
-        var deleted = await reader.Commands.At(RunHarness.Org, new($"skill-{Skill}", 5, 6), default);
+        var deleted = await reader.Commands.At(RunHarness.Org, new($"skill-{Skill.Value}", 5, 6), default);
         Assert.Throws<InvalidOperationException>(() => deleted.Row(Skills.Model));
     }
 }

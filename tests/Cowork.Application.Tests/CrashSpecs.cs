@@ -23,7 +23,7 @@ public sealed class CrashSpecs
     {
         var (bench, run, crashes) = await RunDyingAt([]);
         Assert.Equal(0, crashes);
-        Assert.Equal(Whole, await bench.Story($"run-{run}"));
+        Assert.Equal(Whole, await bench.Story($"run-{run.Value}"));
         Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
         Assert.Empty(bench.Engine.Jobs);
     }
@@ -88,7 +88,7 @@ public sealed class CrashSpecs
                 await Task.Yield();
             }
             await driving;
-            Assert.Equal(Whole, await bench.Story($"run-{run}"));
+            Assert.Equal(Whole, await bench.Story($"run-{run.Value}"));
             Assert.Equal(2, bench.Tool.Calls.Count);
             await AssertWhole(bench, run, crashes: 0);
         }
@@ -105,7 +105,7 @@ public sealed class CrashSpecs
             RunHarness.Org, RunHarness.User,
             async work =>
             {
-                var refused = await work.Do(Session.Aggregate, "s", new SessionCommand.Enqueue("run_1", 10, work.Now), "s");
+                var refused = await work.Do(Session.Aggregate, new("s"), new SessionCommand.Enqueue(new("1"), 10, work.Now), new SessionKey("s"));
                 return ++tries == 1 ? throw new StorageUnavailableException("away") : refused;
             },
             default, patient: true).AsTask();
@@ -131,7 +131,7 @@ public sealed class CrashSpecs
             if (after && commit.Jobs is [{ } job])
             {
                 // The engine has told of the job, and the turn's own caller has heard nothing yet.
-                found.Add(host.Commands.State(RunHarness.Org, Run.Aggregate, job.Key, default).AsTask().GetAwaiter().GetResult());
+                found.Add(host.Commands.State(RunHarness.Org, Run.Aggregate, new RunKey(job.Key), default).AsTask().GetAwaiter().GetResult());
             }
         };
         await host.Send("s", Message);
@@ -163,16 +163,16 @@ public sealed class CrashSpecs
         await Assert.ThrowsAsync<HostDiedException>(other.DriveOne);
         bench.Engine.FailPoint = null;
         other.Node.Die();
-        Assert.Equal(["run_created", "run_started", "memory_retrieval"], await bench.Story($"run-{run}"));
+        Assert.Equal(["run_created", "run_started", "memory_retrieval"], await bench.Story($"run-{run.Value}"));
 
         sender.Node.ClaimDue();
         await sender.DriveOne();
         await AssertWhole(bench, run, crashes: 1);
     }
 
-    static async Task AssertWhole(RunHarness bench, string run, int crashes)
+    static async Task AssertWhole(RunHarness bench, RunKey run, int crashes)
     {
-        var story = await bench.Story($"run-{run}");
+        var story = await bench.Story($"run-{run.Value}");
         Assert.Equal(Whole, story.Where(type => type != "run_resumed"));
         Assert.True(story.Count(type => type == "run_resumed") <= crashes);
 
@@ -181,23 +181,23 @@ public sealed class CrashSpecs
         Assert.True(bench.Tool.Calls.Count <= 2 + crashes);
         Assert.True(bench.Model.Rounds.Count <= 2 + crashes);
 
-        var past = await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default);
+        var past = await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default);
         var repeated = past.Events.Select(e => e.Event).OfType<RunEvent.ToolResult>().Where(r => r.Attempt > 1).ToList();
-        Assert.All(repeated, r => Assert.Contains((Token: $"run_{run}:{r.Step}", r.Attempt), bench.Tool.Calls));
+        Assert.All(repeated, r => Assert.Contains((Token: $"{run.Id}:{r.Step}", r.Attempt), bench.Tool.Calls));
 
         Assert.Empty(bench.Engine.Jobs);
         foreach (var model in ReadModels.All)
         {
             Assert.Null(await ((IRows)bench.Engine).FindDifference(model, default));
         }
-        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, new("s"), run, default);
         var (report, fault) = TraceVerifier.Verify(bundle);
         Assert.Null(fault);
         Assert.Equal("completed", report!.Status);
     }
 
     /// <param name="deaths">Numbers of the drivers' commits, from 0, at which the host dies, and whether after or before it.</param>
-    static async Task<(RunHarness RunHarness, string Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    static async Task<(RunHarness RunHarness, RunKey Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
     {
         var bench = new RunHarness();
         var first = bench.AddHost("n0");

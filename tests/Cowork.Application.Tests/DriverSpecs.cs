@@ -39,7 +39,7 @@ public sealed class DriverSpecs : IDisposable
             }
         };
         var run = await host.Send("s", "go\nwrite_file {\"path\":\"report.md\",\"content\":\"hello\"}");
-        await Until(async () => (await bench.Story($"run-{run}"))[^1] == "run_completed", bench);
+        await Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "run_completed", bench);
         Assert.Equal("hello", await File.ReadAllTextAsync(Path.Combine(work.Root, "report.md")));
         await stopping.CancelAsync();
         await working;
@@ -55,7 +55,7 @@ public sealed class DriverSpecs : IDisposable
         await host.Drive();
         var result = (await Events(bench, run)).OfType<ToolResult>().Single();
         Assert.Equal((true, Content.Of("The tool failed.")), (result.IsError, result.Content));
-        Assert.Equal("run_completed", (await bench.Story($"run-{run}"))[^1]);
+        Assert.Equal("run_completed", (await bench.Story($"run-{run.Value}"))[^1]);
     }
 
     [Fact]
@@ -87,12 +87,12 @@ public sealed class DriverSpecs : IDisposable
             {
                 isTaken = true;
                 var taken = second.Commands.Commit(
-                    RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Begin(1_000, "n2", work.Now), "s", run), default).AsTask();
+                    RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Begin(1_000, "n2", work.Now), new SessionKey("s"), run), default).AsTask();
                 Assert.Null(taken.GetAwaiter().GetResult());
             }
         };
         await Task.Run(first.DriveOne).WaitAsync(Deadline);
-        Assert.Equal(["run_created", "run_started", "memory_retrieval", "run_resumed"], await bench.Story($"run-{run}"));
+        Assert.Equal(["run_created", "run_started", "memory_retrieval", "run_resumed"], await bench.Story($"run-{run.Value}"));
     }
 
     [Fact]
@@ -103,12 +103,12 @@ public sealed class DriverSpecs : IDisposable
         await host.OpenSession("s");
         var run = await host.Send("s", "go");
         var driving = host.DriveOne();
-        await Until(async () => (await bench.Story($"run-{run}"))[^1] == "output_delta", bench);
+        await Until(async () => (await bench.Story($"run-{run.Value}"))[^1] == "output_delta", bench);
         bench.Clock.Set(-TimeSpan.FromMinutes(1));
         // The run's time is measured out, and by the time of day a minute of it is left.
         bench.Clock.Advance(RunLimits.Default.Time + TimeSpan.FromMilliseconds(1));
         await driving.WaitAsync(Deadline);
-        Assert.Equal(["run_created", "run_started", "memory_retrieval", "output_delta", "run_failed"], await bench.Story($"run-{run}"));
+        Assert.Equal(["run_created", "run_started", "memory_retrieval", "output_delta", "run_failed"], await bench.Story($"run-{run.Value}"));
         Assert.Equal("limit_time", (await Events(bench, run)).OfType<RunFailed>().Single().Error.Code);
     }
 
@@ -122,8 +122,8 @@ public sealed class DriverSpecs : IDisposable
         }
     }
 
-    static async Task<IEnumerable<Event>> Events(RunHarness bench, string run) =>
-        (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
+    static async Task<IEnumerable<Event>> Events(RunHarness bench, RunKey run) =>
+        (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events.Select(e => e.Event);
 
     sealed class LongTool(string text) : ITool
     {

@@ -12,7 +12,7 @@ public sealed class EventTypeSpecs
     [Fact]
     public void An_event_of_an_old_shape_is_read_as_the_one_that_took_its_place()
     {
-        const string run = "run_01k9golden0000000000000000";
+        var run = new RunKey("01k9golden0000000000000000");
         var old = new EventType(
             "run_dequeued.v0", typeof(SessionEvent.RunQueued), typeof(SessionEvent.RunDequeued), static e => new SessionEvent.RunDequeued(((SessionEvent.RunQueued)e).RunId, null, e.At));
         Assert.Equal(new SessionEvent.RunDequeued(run, null, At), EventJson.Read(old, EventJson.Write(new SessionEvent.RunQueued(run, 1, At)), At));

@@ -31,23 +31,23 @@ public sealed class GoldenSpecs
 
     static readonly Event[] Samples =
     [
-        new SessionCreated($"sess_{Key}", "/data/workspaces/w", """{"b":1,"a":[1.50]}""", """{"role":"clerk"}""", At),
+        new SessionCreated(SessionKey.FromId($"sess_{Key}"), "/data/workspaces/w", """{"b":1,"a":[1.50]}""", """{"role":"clerk"}""", At),
         new SessionDeleted(At),
-        new RunQueued($"run_{Key}", 2, At),
-        new RunDequeued($"run_{Key}", "run_01k9golden0000000000000001", At),
-        new RunCreated($"run_{Key}", $"sess_{Key}", Text, "offline", "key-1", At),
+        new RunQueued(RunKey.FromId($"run_{Key}"), 2, At),
+        new RunDequeued(RunKey.FromId($"run_{Key}"), RunKey.FromId("run_01k9golden0000000000000001"), At),
+        new RunCreated(RunKey.FromId($"run_{Key}"), SessionKey.FromId($"sess_{Key}"), Text, "offline", "key-1", At),
         new RunStarted(1, "node-1", At),
         new RunResumed(2, 7, "node-2", At),
-        new MemoryRetrieval(1, [new("learning", $"mem_{Key}")], [Text], [$"run_{Key}"], At),
+        new MemoryRetrieval(1, [new("learning", MemoryKey.FromId($"mem_{Key}"))], [Text], [RunKey.FromId($"run_{Key}")], At),
         new OutputDelta("Guten ", At),
         new ModelRetried(3, 2, "model_unavailable", "The model answered 429.", 7_000, At),
         new LlmResponse(3, 1, "offline", "tool_calls", new string('b', 64), 120, 15, 1, 2_500, At),
         new ToolCall("call_1", "read_file", Content.Of("""{"path":"a.txt"}"""), At),
         new PolicyDecision("call_1", PolicyOutcome.Allow, "read-inside", "inside the grants", At),
         new ApprovalRequested(
-            $"appr_{Key}", $"sess_{Key}", "call_1", "write_file", Content.Of("""{"path":"report.md","content":"x"}"""), new string('e', 64), "A new file. (report.md)",
+            ApprovalKey.FromId($"appr_{Key}"), SessionKey.FromId($"sess_{Key}"), "call_1", "write_file", Content.Of("""{"path":"report.md","content":"x"}"""), new string('e', 64), "A new file. (report.md)",
             "create_inside", At.AddHours(24), At),
-        new ApprovalDecided($"appr_{Key}", ApprovalOutcome.Rejected, "user:bob", "not now", At),
+        new ApprovalDecided(ApprovalKey.FromId($"appr_{Key}"), ApprovalOutcome.Rejected, "user:bob", "not now", At),
         new ToolResult(4, 2, "call_1", "read_file", Blob, IsError: true, At),
         new AssistantReply(Sealed, At),
         new RunCancelRequested(At),
@@ -55,26 +55,26 @@ public sealed class GoldenSpecs
         new RunFailed(new("limit_tokens", "The run may use 100000 tokens."), At),
         new RunCancelled(At),
         new ArtifactDiscovered(
-            $"art_{Key}", $"sess_{Key}", $"run_{Key}", ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
-        new MemoryWritten($"mem_{Key}", "session_summary", Text, $"sess_{Key}", $"run_{Key}", At),
+            ArtifactKey.FromId($"art_{Key}"), SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
+        new MemoryWritten(MemoryKey.FromId($"mem_{Key}"), "session_summary", Text, SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), At),
         new SkillCreated(
-            $"skill_{Key}", new("cohort_churn", "Analyze churn", """{"team":"a"}""", Content.Of("Show churn by {dimension}."), ["dimension"], null, []), At),
+            SkillKey.FromId($"skill_{Key}"), new("cohort_churn", "Analyze churn", """{"team":"a"}""", Content.Of("Show churn by {dimension}."), ["dimension"], null, []), At),
         new SkillVersionAdded(2, new("weekly-report", "", "{}", null, [], Text, ["read_file", "recall"]), At),
         new SkillDeleted(At),
         new NameClaimed("skill", "cohort_churn", $"skill_{Key}", At),
         new NameReleased($"skill_{Key}", At),
         new ScheduleCreated(
-            $"sched_{Key}", "daily-kpi", new($"sess_{Key}", $"skill_{Key}", 2, Content.Of("""{"period":"Q1"}""")), new Timing.Interval(3_600, At), Misfire.One, Overlap.Skip,
+            ScheduleKey.FromId($"sched_{Key}"), "daily-kpi", new(SessionKey.FromId($"sess_{Key}"), SkillKey.FromId($"skill_{Key}"), 2, Content.Of("""{"period":"Q1"}""")), new Timing.Interval(3_600, At), Misfire.One, Overlap.Skip,
             "user:ann", At, At),
         new SchedulePaused(At),
         new ScheduleResumed(new Timing.Times("0 9 * * MON", "Europe/Berlin"), At.AddDays(4), At),
-        new ScheduleTriggered($"sched_{Key}", At, $"skill_{Key}", 2, $"run_{Key}", TriggerMode.Automatic, CaughtUp: true, At.AddHours(1), At),
-        new ScheduleSkipped($"sched_{Key}", At, "missed", "Nobody was there.", At.AddHours(3), At, At.AddHours(2), 3),
-        new ScheduleReplanned($"sched_{Key}", At.AddHours(2), "clock_set_back", new Timing.Interval(3_600, At.AddHours(1)), At.AddHours(1), At),
+        new ScheduleTriggered(ScheduleKey.FromId($"sched_{Key}"), At, SkillKey.FromId($"skill_{Key}"), 2, RunKey.FromId($"run_{Key}"), TriggerMode.Automatic, CaughtUp: true, At.AddHours(1), At),
+        new ScheduleSkipped(ScheduleKey.FromId($"sched_{Key}"), At, "missed", "Nobody was there.", At.AddHours(3), At, At.AddHours(2), 3),
+        new ScheduleReplanned(ScheduleKey.FromId($"sched_{Key}"), At.AddHours(2), "clock_set_back", new Timing.Interval(3_600, At.AddHours(1)), At.AddHours(1), At),
         new ScheduleDeleted(At),
         new IdempotencyKeyClaimedV1("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new IdempotencyKeyClaimed("user:ann POST /skills/versions", "key-1", new string('c', 64), null, new($"skill-{Key}", 1, 2), At),
-        new TokenIssued($"tok_{Key}", "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
+        new TokenIssued(TokenKey.FromId($"tok_{Key}"), "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
         new TokenRevoked(At),
     ];
 
@@ -117,7 +117,7 @@ public sealed class GoldenSpecs
         golden = File.ReadAllText(GoldenFile("approval_requested.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"reason", "\"paths\":[\"report.md\"],\"reason", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(asked)));
 
-        var scheduled = ((RunCreated)Sample("run_created.v1")) with { Source = new($"skill_{Key}", 3, $"sched_{Key}", At) };
+        var scheduled = ((RunCreated)Sample("run_created.v1")) with { Source = new(new SkillKey(Key), 3, new ScheduleKey(Key), At) };
         golden = File.ReadAllText(GoldenFile("run_created.v1")).TrimEnd('\n');
         var source = $$"""{"schedule_id":"sched_{{Key}}","skill_id":"skill_{{Key}}","skill_version":3,"slot":"2026-01-01T09:00:00.000Z"}""";
         var written = EventJson.Write(scheduled);
@@ -134,11 +134,11 @@ public sealed class GoldenSpecs
             Encoding.UTF8.GetString(written), StringComparison.Ordinal);
         Assert.Equal(noted, EventJson.Read("memory_written.v1", written, At));
 
-        var retrieved = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Provenance = [new("learning", $"mem_{Key}", 3, $"run_{Key}", from)] };
+        var retrieved = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Provenance = [new("learning", new(Key), 3, new RunKey(Key), from)] };
         Assert.Contains(
             $$$"""[{"event":{"stream_id":"run-{{{Key}}}","version":9},"id":"mem_{{{Key}}}","kind":"learning","run_id":"run_{{{Key}}}","version":3}]""",
             Encoding.UTF8.GetString(EventJson.Write(retrieved)), StringComparison.Ordinal);
-        var manual = new ScheduleTriggered($"sched_{Key}", null, $"skill_{Key}", 2, $"run_{Key}", TriggerMode.Manual, CaughtUp: false, null, At);
+        var manual = new ScheduleTriggered(new(Key), null, new(Key), 2, new(Key), TriggerMode.Manual, CaughtUp: false, null, At);
         Assert.Equal(
             $$"""{"caught_up":false,"mode":"manual","run_id":"run_{{Key}}","schedule_id":"sched_{{Key}}","skill_id":"skill_{{Key}}","skill_version":2}""",
             Encoding.UTF8.GetString(EventJson.Write(manual)));

@@ -24,7 +24,7 @@ public sealed class HandOverSpecs
             }
         };
         var run = await Task.Run(() => host.Send("s", "hello"));
-        Assert.Equal("run_completed", (await bench.Story($"run-{run}"))[^1]);
+        Assert.Equal("run_completed", (await bench.Story($"run-{run.Value}"))[^1]);
         Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
         await stopping.CancelAsync();
         await working;
@@ -36,14 +36,14 @@ public sealed class HandOverSpecs
         var bench = new RunHarness();
         var (first, second) = (bench.AddHost("n1"), bench.AddHost("n2"));
         await first.OpenSession("s");
-        await second.Commands.State(RunHarness.Org, Session.Aggregate, "s", default);
+        await second.Commands.State(RunHarness.Org, Session.Aggregate, new SessionKey("s"), default);
         var run = await first.Send("s", "hello");
         first.Node.Die();
         second.Node.ClaimDue();
         using var stopping = new CancellationTokenSource();
         var working = Task.Run(() => second.Work(stopping.Token));
         Assert.True(SpinWait.SpinUntil(() => bench.Engine.Jobs.Count == 0, TimeSpan.FromSeconds(20)));
-        Assert.Equal("run_completed", (await bench.Story($"run-{run}"))[^1]);
+        Assert.Equal("run_completed", (await bench.Story($"run-{run.Value}"))[^1]);
         Assert.Equal(["session_created", "run_queued", "run_dequeued"], await bench.Story("session-s"));
         await stopping.CancelAsync();
         await working;

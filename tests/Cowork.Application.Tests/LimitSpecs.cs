@@ -59,7 +59,7 @@ public sealed class LimitSpecs
         var working = host.Work(stop.Token);
         var until = Environment.TickCount64 + 20_000;
         RunRow row;
-        while (!(row = Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run, default))!.Json.Span)).HasEnded)
+        while (!(row = Runs.Model.Read((await ((Storage.IRows)bench.Engine).Get(RunHarness.Org, Runs.Model.Table, run.Value, default))!.Json.Span)).HasEnded)
         {
             Assert.True(Environment.TickCount64 < until, $"It is still {row.Status}.");
             // Leaps shorter than a lease: the host lives.

@@ -27,7 +27,7 @@ public sealed class MetricsSpecs
         Tell("r2", 5, Asked("a1"));
         Tell("r3", 6, new RunCancelled(default));
         Assert.Equal(new StatusCounts(0, 1, 1, 0, 0, 1), (await Of()).Statuses);
-        Tell("r2", 7, new ApprovalDecided("a1", ApprovalOutcome.Approved, "user:ann", null, default));
+        Tell("r2", 7, new ApprovalDecided(new("a1"), ApprovalOutcome.Approved, "user:ann", null, default));
         Tell("r1", 8, new RunFailed(new("model_failed", "no"), default));
         Assert.Equal(new StatusCounts(0, 1, 0, 0, 1, 1), (await Of()).Statuses);
         Tell("r2", 9, new RunCompleted(0, 0, 0, default));
@@ -43,9 +43,9 @@ public sealed class MetricsSpecs
         Tell("r1", 0, Created("r1"));
         Tell("r1", 10, new RunStarted(1, "n", default));
         Tell("r1", 12, Asked("a1"));
-        Tell("r1", 112, new ApprovalDecided("a1", ApprovalOutcome.Rejected, "user:ann", null, default));
+        Tell("r1", 112, new ApprovalDecided(new("a1"), ApprovalOutcome.Rejected, "user:ann", null, default));
         Tell("r1", 113, Asked("a2"));
-        Tell("r1", 133, new ApprovalDecided("a2", ApprovalOutcome.Approved, "user:ann", null, default));
+        Tell("r1", 133, new ApprovalDecided(new("a2"), ApprovalOutcome.Approved, "user:ann", null, default));
         Tell("r1", 137, new RunCompleted(0, 0, 0, default));
         // One that never started was never executed, nor did its queueing end.
         Tell("r2", 140, Created("r2"));
@@ -93,7 +93,7 @@ public sealed class MetricsSpecs
             Tell(run, i + 1, new RunStarted(1, "n", default));
             Tell(run, i + 2, Answered(i, 1, i));
             Tell(run, i + 3, Asked($"a{i}"));
-            Tell(run, i + 7, new ApprovalDecided($"a{i}", ApprovalOutcome.Approved, "user:ann", null, default));
+            Tell(run, i + 7, new ApprovalDecided(new($"a{i}"), ApprovalOutcome.Approved, "user:ann", null, default));
             Tell(run, i + 9, i % 3 == 0 ? new RunCompleted(0, 0, 0, default) : i % 3 == 1 ? new RunFailed(new("x", "y"), default) : new RunCancelled(default));
         }
         var whole = Told(await Rows());
@@ -154,10 +154,10 @@ public sealed class MetricsSpecs
         await Task.WhenAll(dying, working);
     }
 
-    static RunCreated Created(string run) => new($"run_{run}", "s", Content.Of("go"), "offline", null, default);
+    static RunCreated Created(string run) => new(new(run), new("s"), Content.Of("go"), "offline", null, default);
 
     static ApprovalRequested Asked(string approval) =>
-        new(approval, "s", "c", "delete_file", Content.Of("{}"), "00", "why", "rule", Start.AddDays(1), default);
+        new(new(approval), new("s"), "c", "delete_file", Content.Of("{}"), "00", "why", "rule", Start.AddDays(1), default);
 
     static LlmResponse Answered(long input, long output, long? cost) => new(1, 1, "m", "stop", "00", input, output, 0, cost, default);
 

@@ -57,7 +57,7 @@ sealed class ModelHarness : IAsyncDisposable
     public TestClock Clock => Harness.Clock;
 
     /// <summary>Starts a run.</summary>
-    public async Task<string> Send(string message = "hello", string session = "s")
+    public async Task<RunKey> Send(string message = "hello", string session = "s")
     {
         await Host.OpenSession(session);
         return await Host.Send(session, message);
@@ -69,7 +69,7 @@ sealed class ModelHarness : IAsyncDisposable
     /// </summary>
     public async Task<IReadOnlyList<RunEvent>> Run(string message = "hello", string session = "s") => await Ended(await Send(message, session));
 
-    public async Task<IReadOnlyList<RunEvent>> Ended(string run)
+    public async Task<IReadOnlyList<RunEvent>> Ended(RunKey run)
     {
         await Until(async () =>
         {
@@ -81,7 +81,7 @@ sealed class ModelHarness : IAsyncDisposable
             }
             return last is RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled;
         });
-        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Harness.Engine, Harness.Blobs, RunHarness.Org, "s", run, default));
+        var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(Harness.Engine, Harness.Blobs, RunHarness.Org, new("s"), run, default));
         Assert.Null(fault);
         Assert.NotNull(report);
         foreach (var model in ReadModels.All)
@@ -91,8 +91,8 @@ sealed class ModelHarness : IAsyncDisposable
         return await Events(run);
     }
 
-    public async Task<IReadOnlyList<RunEvent>> Events(string run) =>
-        [.. (await Harness.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events.Select(e => (RunEvent)e.Event)];
+    public async Task<IReadOnlyList<RunEvent>> Events(RunKey run) =>
+        [.. (await Harness.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events.Select(e => (RunEvent)e.Event)];
 
     public Task<string> Text(Content content) => Harness.Blobs.Text(content, default).AsTask();
 

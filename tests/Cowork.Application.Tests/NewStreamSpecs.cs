@@ -1,4 +1,5 @@
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 
 using Xunit;
@@ -18,7 +19,7 @@ public sealed class NewStreamSpecs
         var commands = new CommandHandler(log, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
         var turns = new Turns(commands, commands, host.Queries, bench.Blobs, bench.Options, bench.Clock);
         var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));
-        Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", null, "k", header), default)).Turn);
+        Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", null, "k", header), default)).Turn);
         Assert.Equal(["session-s"], log.Streams);
     }
 
@@ -31,8 +32,8 @@ public sealed class NewStreamSpecs
         var (first, second) = (bench.AddHost("n0"), bench.AddHost("n1"));
         await first.OpenSession("s");
         var run = await first.Send("s", "one", "k");
-        var (turn, refused) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", message, null, "k", null), default);
-        Assert.Equal((refusal, refusal is null ? run : null), (refused?.Code, turn?.Run));
+        var (turn, refused) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), message, null, "k", null), default);
+        Assert.Equal((refusal, refusal is null ? (RunKey?)run : null), (refused?.Code, turn?.Run));
         Assert.Equal(refusal is null, turn?.Reused ?? false);
         Assert.Equal(1, (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Count(e => e.Type == "run_created.v1"));
     }
@@ -46,7 +47,7 @@ public sealed class NewStreamSpecs
         var run = await first.Send("s", "one", "k");
         await first.Send("s", "two");
         // The queue is full, which would be the answer if the key were free.
-        var (turn, _) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", null, "k", null), default);
+        var (turn, _) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", null, "k", null), default);
         Assert.Equal((run, true), (turn?.Run, turn?.Reused));
     }
 

@@ -30,11 +30,11 @@ public sealed class NotesSpecs
         var events = await bench.Ended(run);
         var notes = await Written(bench, 2);
 
-        var from = new EventRef($"run-{run}", events.Count);
+        var from = new EventRef($"run-{run.Value}", events.Count);
         Assert.Equal("run_completed", EventTypes.FeedType(EventTypes.NameOf(events[^1])));
         Assert.Equal(
-            ("session_summary", Content.Of("Ann asked for the launch; it is on Friday."), $"run_{run}", from), (notes[0].Kind, notes[0].Text, notes[0].RunId, notes[0].Event));
-        Assert.Equal(("learning", Content.Of("The launch is on Friday (plan.txt)."), $"run_{run}", from), (notes[1].Kind, notes[1].Text, notes[1].RunId, notes[1].Event));
+            ("session_summary", Content.Of("Ann asked for the launch; it is on Friday."), run, from), (notes[0].Kind, notes[0].Text, notes[0].RunId, notes[0].Event));
+        Assert.Equal(("learning", Content.Of("The launch is on Friday (plan.txt)."), run, from), (notes[1].Kind, notes[1].Text, notes[1].RunId, notes[1].Event));
         // 200 input tokens at 2, 100 cached ones at 0.5, 40 output tokens at 8 millionths.
         Assert.Equal(("clever", 300, 40, 770, null), (notes[0].Notes!.Model, notes[0].Notes!.InputTokens, notes[0].Notes!.OutputTokens, notes[0].Notes!.CostMicroUsd, notes[0].Notes!.Failure));
         Assert.Equal(notes[0].Notes! with { InputTokens = 0, OutputTokens = 0, CostMicroUsd = 0 }, notes[1].Notes); // it is told once
@@ -44,7 +44,7 @@ public sealed class NotesSpecs
         Assert.Contains("When is the launch?", asked, StringComparison.Ordinal);
         Assert.Contains("On Friday.", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("\"tools\"", asked, StringComparison.Ordinal);
-        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, "s", run, default)).TakeLast(2).Select(e => e.Type));
+        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, "s", run.Value, default)).TakeLast(2).Select(e => e.Type));
     }
 
     [Theory]
@@ -123,7 +123,7 @@ public sealed class NotesSpecs
         bench.Models["notetaker"] = new Notetaker(bench.Model);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(RunHarness.Org, RunHarness.User with { Correlation = Trace }, new("s", "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User with { Correlation = Trace }, new(new("s"), "one", "notetaker", null, null), default);
         await Work(bench, host);
         var written = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
         Assert.Equal([("agent", Trace), ("agent", Trace)], written.Select(e => (e.Actor, e.Correlation)));
@@ -147,7 +147,7 @@ public sealed class NotesSpecs
         var run = await bench.Send("When?");
         var events = await bench.Ended(run);
         var note = Assert.Single(await Memories(bench.Harness));
-        Assert.Equal((Content.Of("Asked: When? Answered: On Friday."), new EventRef($"run-{run}", events.Count), null), (note.Text, note.Event, note.Notes));
+        Assert.Equal((Content.Of("Asked: When? Answered: On Friday."), new EventRef($"run-{run.Value}", events.Count), null), (note.Text, note.Event, note.Notes));
         Assert.Single(bench.Server.Asked);
         Assert.Empty(bench.Harness.Engine.Jobs);
     }
@@ -177,7 +177,7 @@ public sealed class NotesSpecs
                 bench.Models["notetaker"] = notetaker;
                 var host = bench.AddHost("n0");
                 await host.OpenSession("s");
-                await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "go", "notetaker", null, null), default);
+                await host.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "go", "notetaker", null, null), default);
                 var (commits, died) = (0, false);
                 bench.Engine.FailPoint = (_, happened) =>
                 {
@@ -215,8 +215,8 @@ public sealed class NotesSpecs
         bench.Models["notetaker"] = new Notetaker(bench.Model);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", "notetaker", null, null), default);
-        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "two", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "two", "notetaker", null, null), default);
         var claims = new Stack<Claim>();
         await Work(bench, host, claim =>
         {
@@ -239,7 +239,7 @@ public sealed class NotesSpecs
         bench.Models["notetaker"] = notetaker;
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new("s", "one", "notetaker", null, null), default);
+        await host.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", "notetaker", null, null), default);
         var deleted = false;
         await Work(bench, host, _ =>
         {
@@ -247,7 +247,7 @@ public sealed class NotesSpecs
             return false;
         });
         Assert.True(deleted);
-        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, new DeleteSession("s"), default)).Refused);
+        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, new DeleteSession(new("s")), default)).Refused);
         host.Node.Die();
         host = bench.AddHost("n1");
         host.Node.ClaimDue();
@@ -269,22 +269,22 @@ public sealed class NotesSpecs
         await Work(bench, host);
         var second = await host.Send("t", "kraken");
         await Work(bench, host);
-        var retrieval = (await bench.Engine.Load(RunHarness.Org, $"run-{second}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
+        var retrieval = (await bench.Engine.Load(RunHarness.Org, $"run-{second.Value}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
         Assert.Equal(["learning", "session_summary"], retrieval.Provenance.Select(p => p.Kind).Order());
         foreach (var from in retrieval.Provenance)
         {
-            Assert.Equal(($"run_{first}", 1), (from.RunId, from.Version));
+            Assert.Equal((first, 1), (from.RunId, from.Version));
             var e = (await bench.Engine.Load(RunHarness.Org, from.Event!.StreamId, from.Event.Version - 1, 1, default)).Events.Single();
             Assert.Equal("run_completed.v1", e.Type);
-            var memory = (await bench.Engine.Load(RunHarness.Org, $"memory-{Ids.Key(from.Id, "mem")}", from.Version!.Value - 1, 1, default)).Events.Single();
+            var memory = (await bench.Engine.Load(RunHarness.Org, $"memory-{from.Id.Value}", from.Version!.Value - 1, 1, default)).Events.Single();
             Assert.Equal((MemoryWritten)memory.Event with { At = default }, new MemoryWritten(
-                from.Id, from.Kind, retrieval.Context[retrieval.Provenance.IndexOf(from)], "s", $"run_{first}", default, from.Event, ((MemoryWritten)memory.Event).Notes));
+                from.Id, from.Kind, retrieval.Context[retrieval.Provenance.IndexOf(from)], new("s"), first, default, from.Event, ((MemoryWritten)memory.Event).Notes));
         }
         var recall = new Recall(new MemoryBook(host.Commands, host.Queries, bench.Blobs));
         var outcome = await recall.Run(
-            new(RunHarness.Org, "s", first, "/w", "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
+            new(RunHarness.Org, new("s"), first, "/w", "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         var version = retrieval.Provenance[0].Event!.Version;
-        Assert.Contains($"(learning; run_{first}, event {version}): Kraken (the source).", outcome.Text, StringComparison.Ordinal);
+        Assert.Contains($"(learning; {first.Id}, event {version}): Kraken (the source).", outcome.Text, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -298,13 +298,13 @@ public sealed class NotesSpecs
         var version = 0L;
         bench.Model.Before = async ct =>
         {
-            version = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, 100, ct)).Version;
-            await book.Remember(new(RunHarness.Org, "s", run, "/w", $"run_{run}:2", 1), "kraken", ct);
+            version = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 100, ct)).Version;
+            await book.Remember(new(RunHarness.Org, new("s"), run, "/w", $"{run.Id}:2", 1), "kraken", ct);
         };
         await Work(bench, host);
         var memory = (await Memories(bench)).Single(m => m.Kind == "memory");
         Assert.InRange(version, 1, 10);
-        Assert.Equal((new EventRef($"run-{run}", version), $"run_{run}"), (memory.Event, memory.RunId));
+        Assert.Equal((new EventRef($"run-{run.Value}", version), run), (memory.Event, memory.RunId));
     }
 
     /// <summary>The memories when there are so many and no job is left.</summary>

@@ -95,7 +95,7 @@ public sealed class PolicySpecs
     [Fact]
     public void What_was_approved_is_not_what_has_become_of_it()
     {
-        var asked = new Granted("appr_x", "create_inside", "");
+        var asked = new Granted(new("x"), "create_inside", "");
         Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", "a.txt"), asked));
         Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", ".anton/output/a.txt"), null));
         Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.JudgeAgain("write_file", new("overwrite", "a.txt"), asked)!.Text);

@@ -189,15 +189,15 @@ sealed class RunHarness
         }
 
         public async Task OpenSession(string key) =>
-            await Commands.Execute(Org, User, new OpenSession(key, key, workspace, "{}", null), CancellationToken.None);
+            await Commands.Execute(Org, User, new OpenSession(SessionKey.Own(key), workspace, "{}", null), CancellationToken.None);
 
         /// <summary>Decides, as a user; answers the refusal's code.</summary>
-        public async Task<string?> Decide(string approvalId, bool approved, string? note = null, string by = "user:bob") =>
-            (await Decisions.Decide(Org, new(by), Ids.Key(approvalId, "appr")!, approved, note, null, CancellationToken.None)).Refused?.Code;
+        public async Task<string?> Decide(ApprovalKey approval, bool approved, string? note = null, string by = "user:bob") =>
+            (await Decisions.Decide(Org, new(by), approval, approved, note, null, CancellationToken.None)).Refused?.Code;
 
-        public async Task<string> Send(string session, string message, string? key = null, Origin? by = null)
+        public async Task<RunKey> Send(string session, string message, string? key = null, Origin? by = null)
         {
-            var (turn, refused) = await Turns.Submit(Org, by ?? User, new(session, message, null, key, null), CancellationToken.None);
+            var (turn, refused) = await Turns.Submit(Org, by ?? User, new(new(session), message, null, key, null), CancellationToken.None);
             return turn?.Run ?? throw new InvalidOperationException(refused!.Code);
         }
     }

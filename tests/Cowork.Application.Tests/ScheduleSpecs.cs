@@ -14,8 +14,8 @@ namespace Cowork.Application.Tests;
 /// <summary>Slots of schedules on hosts that die, pause, are late, and have wrong clocks: each is decided once, and its run is there when it says so.</summary>
 public sealed class ScheduleSpecs
 {
-    const string Skill = "01k9sk1110000000000000000a";
-    const string Key = "01k9sched0000000000000000a";
+    static readonly SkillKey Skill = new("01k9sk1110000000000000000a");
+    static readonly ScheduleKey Key = new("01k9sched0000000000000000a");
     const string Run = "run";
 
     /// <summary>Of the bench's clock.</summary>
@@ -43,7 +43,7 @@ public sealed class ScheduleSpecs
         Assert.Equal(5, runs.Count);
         Assert.All(runs, run => Assert.Equal(("completed", "user:ann"), (run.Status, run.RequestedBy)));
         Assert.Equal(
-            new RunSource($"skill_{Skill}", 1, $"sched_{Key}", At(14_400)), runs[0].Source);
+            new RunSource(Skill, 1, Key, At(14_400)), runs[0].Source);
         Assert.Equal((At(18_000), runs[0].RunId), ((await Row()).NextRunAt, (await Row()).LastRunId));
         await Consistent();
     }
@@ -58,7 +58,7 @@ public sealed class ScheduleSpecs
         Assert.Equal(
             ["session_created", "schedule_created", "schedule_triggered", "run_created", "run_queued"], feed.Take(5).Select(e => EventTypes.FeedType(e.Type)));
         Assert.Contains("\"mode\":\"automatic\"", System.Text.Encoding.UTF8.GetString(feed[2].Data.Span));
-        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run.RunId["run_".Length..], default);
+        var bundle = await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, new("s"), run.RunId, default);
         Assert.Null(TraceVerifier.Verify(bundle).Fault);
         Assert.Contains("schedule_triggered", System.Text.Encoding.UTF8.GetString(bundle!));
     }
@@ -154,12 +154,12 @@ public sealed class ScheduleSpecs
         await Next("", new DeleteSkill(Skill));
         Assert.Equal("skipped 120 skill_not_found", (await Ledger())[^1]);
         Assert.Equal(("active", "skill_not_found", At(180)), ((await Row()).Status, (await Row()).LastSkip!.Reason, (await Row()).NextRunAt));
-        Assert.Null(await Do(host, new CreateSkill("01k9sk1110000000000000000b", Template("{a}"))));
+        Assert.Null(await Do(host, new CreateSkill(new("01k9sk1110000000000000000b"), Template("{a}"))));
         await Next("", new CreateSchedule(
-            "01k9sched0000000000000000b", "other", Target("01k9sk1110000000000000000b"), Every(60, At(180)), Misfire.One, Overlap.Skip, "user:ann", Active: true));
-        Assert.Equal(["fired 180"], await Ledger("01k9sched0000000000000000b"));
-        await Next("", new DeleteSession("s"));
-        Assert.Equal("skipped 240 session_not_found", (await Ledger("01k9sched0000000000000000b"))[^1]);
+            new("01k9sched0000000000000000b"), "other", Target(new("01k9sk1110000000000000000b")), Every(60, At(180)), Misfire.One, Overlap.Skip, "user:ann", Active: true));
+        Assert.Equal(["fired 180"], await Ledger(new ScheduleKey("01k9sched0000000000000000b")));
+        await Next("", new DeleteSession(new("s")));
+        Assert.Equal("skipped 240 session_not_found", (await Ledger(new ScheduleKey("01k9sched0000000000000000b")))[^1]);
         Assert.Equal("skipped 240 skill_not_found", (await Ledger())[^1]);
         await Consistent();
 
@@ -513,7 +513,7 @@ public sealed class ScheduleSpecs
 
     static SkillDefinition Template(string text) => new($"skill{text.Length}", "", "{}", Content.Of(text), SkillTemplate.Parse(text).Template!.RequiredParams, null, []);
 
-    static ScheduleTarget Target(string skill) => new("s", $"skill_{skill}", null, Content.Of("""{"a":"hello"}"""));
+    static ScheduleTarget Target(SkillKey skill) => new(new("s"), skill, null, Content.Of("""{"a":"hello"}"""));
 
     static async Task<string?> Do(RunHarness.Host host, ICommand command) => (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, Ann, command, default)).Refused?.Code;
 
@@ -578,15 +578,15 @@ public sealed class ScheduleSpecs
 
     double Passed() => (bench.Clock.GetUtcNow() - At(0)).TotalSeconds;
 
-    async Task<ScheduleRow> Row() => Schedules.Model.Read((await bench.Engine.Get(RunHarness.Org, Schedules.Model.Table, Key, default))!.Json.Span);
+    async Task<ScheduleRow> Row() => Schedules.Model.Read((await bench.Engine.Get(RunHarness.Org, Schedules.Model.Table, Key.Value, default))!.Json.Span);
 
     IReadOnlyList<RunRow> Runs() => [.. bench.Engine.All(RunHarness.Org, Projections.Runs.Model.Table).Select(row => Projections.Runs.Model.Read(row.Json.Span))];
 
     /// <summary>What became of the slots, oldest first, in seconds since the clock's beginning.</summary>
-    async Task<List<string>> Ledger(string key = Key)
+    async Task<List<string>> Ledger(ScheduleKey? key = null)
     {
-        var past = await bench.Engine.Load(RunHarness.Org, Schedule.Aggregate.Stream(key), 0, int.MaxValue, default);
-        return [.. (await LedgerLine.Last(bench.Engine, RunHarness.Org, key, past.Version, 1_000, default)).Reverse().Select(Words)];
+        var past = await bench.Engine.Load(RunHarness.Org, Schedule.Aggregate.Stream(key ?? Key), 0, int.MaxValue, default);
+        return [.. (await LedgerLine.Last(bench.Engine, RunHarness.Org, key ?? Key, past.Version, 1_000, default)).Reverse().Select(Words)];
     }
 
     static string Words(LedgerLine line) => line switch

@@ -22,28 +22,28 @@ public sealed class SessionHistorySpecs
             await hosts[0].OpenSession(session);
         }
         var random = new Random(Seeds.One(seed));
-        var before = sessions.ToDictionary(s => s, _ => new List<string>());
+        var before = sessions.ToDictionary(s => s, _ => new List<RunKey>());
         for (var i = 0; i < 60; i++)
         {
             var session = sessions[random.Next(2)];
             // Mostly one node, so that it remembers, and now and then another, so that what it remembers is out of date.
             var host = hosts[random.Next(4) == 0 ? random.Next(3) : 0];
             var waiting = Enumerable.Range(0, random.Next(1, 4)).ToList();
-            var runs = new List<string>();
+            var runs = new List<RunKey>();
             foreach (var _ in waiting)
             {
                 runs.Add(await host.Send(session, $"turn {i}"));
             }
-            var cancelled = runs.Count > 1 && random.Next(3) == 0 ? runs[^1] : null;
-            if (cancelled is not null)
+            RunKey? cancelled = runs.Count > 1 && random.Next(3) == 0 ? runs[^1] : null;
+            if (cancelled is { } late)
             {
-                Assert.Null((await ((ICommandExecutor)hosts[1].Commands).Execute(RunHarness.Org, RunHarness.User, new CancelRun(cancelled, null), default)).Refused);
+                Assert.Null((await ((ICommandExecutor)hosts[1].Commands).Execute(RunHarness.Org, RunHarness.User, new CancelRun(late, null), default)).Refused);
             }
             await host.Drive();
             foreach (var run in runs.Where(r => r != cancelled))
             {
                 Assert.Equal(before[session].TakeLast(Limits.HistoryTurnsMax), (await Retrieved(bench, run)).History);
-                before[session].Add($"run_{run}");
+                before[session].Add(run);
             }
         }
     }
@@ -62,9 +62,9 @@ public sealed class SessionHistorySpecs
         bench.Model.Before = _ => Task.CompletedTask;
         var third = await host.Send("s", "three");
         await host.Drive();
-        Assert.Equal([$"run_{first}"], (await Retrieved(bench, third)).History);
+        Assert.Equal([first], (await Retrieved(bench, third)).History);
     }
 
-    static async Task<RunEvent.MemoryRetrieval> Retrieved(RunHarness bench, string run) =>
-        (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
+    static async Task<RunEvent.MemoryRetrieval> Retrieved(RunHarness bench, RunKey run) =>
+        (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
 }

@@ -11,8 +11,8 @@ namespace Cowork.Application.Tests;
 /// <summary>Skills across hosts: one name, versions that stay, runs that say what they were made from.</summary>
 public sealed class SkillSpecs
 {
-    const string First = "01k9sk1110000000000000000a";
-    const string Second = "01k9sk1110000000000000000b";
+    static readonly SkillKey First = new("01k9sk1110000000000000000a");
+    static readonly SkillKey Second = new("01k9sk1110000000000000000b");
 
     readonly RunHarness bench = new();
 
@@ -33,11 +33,11 @@ public sealed class SkillSpecs
         return host;
     }
 
-    async Task<RunEvent.RunCreated> Created(string run) =>
-        (RunEvent.RunCreated)(await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, 1, default)).Events[0].Event;
+    async Task<RunEvent.RunCreated> Created(RunKey run) =>
+        (RunEvent.RunCreated)(await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 1, default)).Events[0].Event;
 
     static Task<(Turn? Turn, Refusal? Refused)> Run(RunHarness.Host host, int? version, string? given, string? key = null) =>
-        host.Skills.Submit(RunHarness.Org, RunHarness.User, "s", new(First, version, given is null ? null : Json(given)), key, null, default);
+        host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(First, version, given is null ? null : Json(given)), key, null, default);
 
     [Fact]
     public async Task A_run_says_which_version_it_was_made_from()
@@ -45,9 +45,9 @@ public sealed class SkillSpecs
         var host = await Ready();
         Assert.Null(await Do(host, new AddSkillVersion(First, Changed("Now by {dimension}, {period}."))));
         var latest = await Created((await Run(host, null, """{"dimension":"cohort","period":"Q1"}""")).Turn!.Run);
-        Assert.Equal((new RunSource($"skill_{First}", 2), Content.Of("Now by cohort, Q1.")), (latest.Source, latest.Message));
+        Assert.Equal((new RunSource(First, 2), Content.Of("Now by cohort, Q1.")), (latest.Source, latest.Message));
         var first = await Created((await Run(host, 1, """{"dimension":"cohort"}""")).Turn!.Run);
-        Assert.Equal((new RunSource($"skill_{First}", 1), Content.Of("Show churn by cohort.")), (first.Source, first.Message));
+        Assert.Equal((new RunSource(First, 1), Content.Of("Show churn by cohort.")), (first.Source, first.Message));
         await Consistent();
     }
 
@@ -78,10 +78,10 @@ public sealed class SkillSpecs
         var host = await Ready();
         Assert.Null(await Do(host, new CreateSkill(Second, new("rules", "", "{}", null, [], Content.Of("Use tables."), ["recall"]))));
         Assert.Equal("not_found", (await Run(host, 2, """{"dimension":"x"}""")).Refused!.Code);
-        var none = await host.Skills.Submit(RunHarness.Org, RunHarness.User, "s", new(Second, null, null), null, null, default);
+        var none = await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(Second, null, null), null, null, default);
         Assert.Equal("skill_without_template", none.Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit("other", RunHarness.User, "s", new(First, null, null), null, null, default)).Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit(RunHarness.Org, RunHarness.User, "t", new(First, null, Json("""{"dimension":"x"}""")), null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit("other", RunHarness.User, new("s"), new(First, null, null), null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("t"), new(First, null, Json("""{"dimension":"x"}""")), null, null, default)).Refused!.Code);
         Assert.Empty(bench.Engine.Jobs);
     }
 
@@ -109,7 +109,7 @@ public sealed class SkillSpecs
         for (var i = 0; i < 50; i++)
         {
             var name = $"n{i}";
-            string[] keys = [Ids.NewKey(bench.Clock.GetUtcNow()), Ids.NewKey(bench.Clock.GetUtcNow())];
+            SkillKey[] keys = [SkillKey.New(bench.Clock.GetUtcNow()), SkillKey.New(bench.Clock.GetUtcNow())];
             var outcomes = await Task.WhenAll(
                 Task.Run(() => Do(a, new CreateSkill(keys[0], Template("x", name)))), Task.Run(() => Do(b, new CreateSkill(keys[1], Template("x", name)))));
             Assert.Equal([null, "skill_exists"], outcomes.Order());

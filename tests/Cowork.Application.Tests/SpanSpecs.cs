@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 
 using Microsoft.Extensions.Logging.Abstractions;
@@ -39,10 +40,10 @@ public sealed class SpanSpecs : IDisposable
     {
         Listen();
         var (bench, run, trace) = await Ran();
-        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events;
         var commands = spans.Where(s => s.OperationName.StartsWith("command ", StringComparison.Ordinal)).Select(s => s.SpanId.ToHexString()).ToHashSet();
         Assert.All(events, e => Assert.True(e.Correlation == trace && commands.Contains(e.Causation!), e.ToString()));
-        var driven = Assert.Single(spans, s => s.OperationName == "run" && (string?)s.GetTagItem("cowork.run_id") == $"run_{run}");
+        var driven = Assert.Single(spans, s => s.OperationName == "run" && (string?)s.GetTagItem("cowork.run_id") == run.Id);
         Assert.Equal((trace, events[0].Causation), (driven.TraceId.ToHexString(), driven.ParentSpanId.ToHexString()));
     }
 
@@ -51,7 +52,7 @@ public sealed class SpanSpecs : IDisposable
     {
         Listen(ActivitySamplingResult.PropagationData);
         var (bench, run, trace) = await Ran();
-        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events;
         Assert.All(events, e => Assert.Equal((trace, null), (e.Correlation, e.Causation)));
         // Other specs run at the same time, and are heard here too.
         Assert.DoesNotContain(spans, s => s.Recorded && s.TraceId.ToHexString() == trace);
@@ -64,7 +65,8 @@ public sealed class SpanSpecs : IDisposable
         var bench = new RunHarness();
         var host = bench.AddHost("n");
         await host.OpenSession("s");
-        string run, began, cancelled;
+        RunKey run;
+        string began, cancelled;
         using (var request = test.StartActivity("turn"))
         {
             began = request!.TraceId.ToHexString();
@@ -75,7 +77,7 @@ public sealed class SpanSpecs : IDisposable
             Assert.Null((await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
             cancelled = request!.TraceId.ToHexString();
         }
-        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+        var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events;
         Assert.Equal([began, cancelled, cancelled], events.Select(e => e.Correlation));
         var command = Assert.Single(spans, s => s.TraceId.ToHexString() == cancelled && s.OperationName.StartsWith("command ", StringComparison.Ordinal));
         Assert.Equal((began, events[0].Causation), Assert.Single(command.Links.Select(l => (l.Context.TraceId.ToHexString(), l.Context.SpanId.ToHexString()))));
@@ -94,7 +96,7 @@ public sealed class SpanSpecs : IDisposable
         {
             using var request = test.StartActivity("turn");
             var run = await host.Send("s", "hello");
-            var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run}", 0, int.MaxValue, default)).Events;
+            var events = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, int.MaxValue, default)).Events;
             commands.Add((events[0].Correlation, events[0].Causation));
         }
         await new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
@@ -109,16 +111,16 @@ public sealed class SpanSpecs : IDisposable
     {
         Listen();
         var (bench, run, _) = await Ran("go\nno_such_tool_told_by_the_model {}");
-        Assert.Contains("tool_result", await bench.Story($"run-{run}"));
+        Assert.Contains("tool_result", await bench.Story($"run-{run.Value}"));
         Assert.DoesNotContain(spans, s => s.OperationName.Contains("told_by_the_model", StringComparison.Ordinal));
     }
 
-    async Task<(RunHarness, string, string?)> Ran(string message = "hello")
+    async Task<(RunHarness, RunKey, string?)> Ran(string message = "hello")
     {
         var bench = new RunHarness();
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        string run;
+        RunKey run;
         string? trace;
         using (var request = test.StartActivity("request"))
         {

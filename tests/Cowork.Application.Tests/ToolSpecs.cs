@@ -262,11 +262,11 @@ public sealed class ToolSpecs : IDisposable
 
     sealed class MemoriesInMemory : IMemories
     {
-        readonly Dictionary<string, (string Id, string Text)> byToken = [];
+        readonly Dictionary<string, (MemoryKey Id, string Text)> byToken = [];
 
-        public ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct)
+        public ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct)
         {
-            byToken.TryAdd(context.IdempotencyToken, ($"mem_{byToken.Count + 1}", content));
+            byToken.TryAdd(context.IdempotencyToken, (new($"{byToken.Count + 1}"), content));
             return new(byToken[context.IdempotencyToken].Id);
         }
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Testing;
 
@@ -26,7 +27,7 @@ public sealed class TraceSpecs : IDisposable
         var bundle = await Bundle(bench, run);
         var (report, fault) = TraceVerifier.Verify(bundle);
         Assert.Null(fault);
-        Assert.Equal(($"run_{run}", "completed", 0), (report!.RunId, report.Status, report.Blobs));
+        Assert.Equal((run.Id, "completed", 0), (report!.RunId, report.Status, report.Blobs));
         Assert.Equal(bundle, await Bundle(bench, run));
         Assert.Equal(bundle, CanonicalJson.Of(bundle));
     }
@@ -99,7 +100,7 @@ public sealed class TraceSpecs : IDisposable
                 (events[3], events[4]) = (b, a);
                 break;
             case "tail":
-                while (events[^1]!["stream_id"]!.GetValue<string>() != $"run-{run}")
+                while (events[^1]!["stream_id"]!.GetValue<string>() != $"run-{run.Value}")
                 {
                     events.RemoveAt(events.Count - 1);
                 }
@@ -170,7 +171,7 @@ public sealed class TraceSpecs : IDisposable
     public async Task An_artifact_whose_bytes_are_gone_does_not_keep_its_run_from_being_proved()
     {
         var (bench, run) = await Wrote("hello");
-        var bundle = await TraceBundle.Build(bench.Engine, new InMemoryBlobs(), RunHarness.Org, "s", run, default);
+        var bundle = await TraceBundle.Build(bench.Engine, new InMemoryBlobs(), RunHarness.Org, new("s"), run, default);
         Assert.Equal("missing", (string?)JsonNode.Parse(bundle)!["artifact_bytes"]![0]!["left_out"]);
         Assert.Equal((0, 1), Contents(TraceVerifier.Verify(bundle)));
     }
@@ -293,20 +294,20 @@ public sealed class TraceSpecs : IDisposable
         return (verdict.Report!.Artifacts, verdict.Report.LeftOut);
     }
 
-    static async Task<byte[]> Bundle(RunHarness bench, string run) =>
-        (await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, "s", run, default))!;
+    static async Task<byte[]> Bundle(RunHarness bench, RunKey run) =>
+        (await TraceBundle.Build(bench.Engine, bench.Blobs, RunHarness.Org, new("s"), run, default))!;
 
-    static Task<(RunHarness, string)> Ran(string message) => Ran(new RunHarness(), message);
+    static Task<(RunHarness, RunKey)> Ran(string message) => Ran(new RunHarness(), message);
 
     /// <summary>A run that wrote files with these contents below its output root.</summary>
-    async Task<(RunHarness, string)> Wrote(params string[] contents)
+    async Task<(RunHarness, RunKey)> Wrote(params string[] contents)
     {
         var blobs = new InMemoryBlobs();
         var calls = contents.Select((content, i) => $"\nwrite_file {JsonSerializer.Serialize(new { path = $".anton/output/{i}.txt", content })}");
         return await Ran(new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] }, $"go{string.Concat(calls)}");
     }
 
-    static async Task<(RunHarness, string)> Ran(RunHarness bench, string message)
+    static async Task<(RunHarness, RunKey)> Ran(RunHarness bench, string message)
     {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");

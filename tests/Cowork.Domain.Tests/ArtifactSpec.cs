@@ -7,11 +7,11 @@ namespace Cowork.Domain.Tests;
 
 public sealed class ArtifactSpec
 {
-    static readonly Spec<ArtifactCommand, ArtifactEvent, Artifact> Spec = new(Artifact.Aggregate);
+    static readonly Spec<ArtifactKey, ArtifactCommand, ArtifactEvent, Artifact> Spec = new(Artifact.Aggregate);
 
-    static Discover Discover(string run, char content) => new(A.Artifact, A.Session, run, ".anton/output/r.md", new(content, 64), 5, "text/markdown", A.Morning);
+    static Discover Discover(RunKey run, char content) => new(A.Artifact, A.Session, run, ".anton/output/r.md", new(content, 64), 5, "text/markdown", A.Morning);
 
-    static ArtifactDiscovered Discovered(string run, char content, int version) =>
+    static ArtifactDiscovered Discovered(RunKey run, char content, int version) =>
         new(A.Artifact, A.Session, run, ".anton/output/r.md", new(content, 64), 5, version, "text/markdown", A.Morning);
 
     [Fact]
@@ -32,9 +32,9 @@ public sealed class ArtifactSpec
     [Fact]
     public void Each_path_of_each_session_is_one_artifact()
     {
-        Assert.Equal(Artifact.KeyOf("s", "a"), Artifact.KeyOf("s", "a"));
-        Assert.NotEqual(Artifact.KeyOf("s", "a"), Artifact.KeyOf("s", "b"));
-        Assert.NotEqual(Artifact.KeyOf("s", "a"), Artifact.KeyOf("t", "a"));
-        Assert.True(Ids.IsKey(Artifact.KeyOf("s", "a")));
+        Assert.Equal(Artifact.KeyOf(new("s"), "a"), Artifact.KeyOf(new("s"), "a"));
+        Assert.NotEqual(Artifact.KeyOf(new("s"), "a"), Artifact.KeyOf(new("s"), "b"));
+        Assert.NotEqual(Artifact.KeyOf(new("s"), "a"), Artifact.KeyOf(new("t"), "a"));
+        Assert.True(Ids.IsKey(Artifact.KeyOf(new("s"), "a").Value));
     }
 }

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 using Xunit;
 
 namespace Cowork.Domain.Tests;
@@ -27,7 +29,7 @@ public sealed class IdsSpec
     [InlineData("", null)]
     [InlineData("ä", null)]
     [InlineData("a\0b", null)]
-    public void A_session_goes_by_any_of_its_forms(string id, string? key) => Assert.Equal(key, Ids.SessionKey(id));
+    public void A_session_goes_by_any_of_its_forms(string id, string? key) => Assert.Equal(key, SessionKey.Parse(id)?.Value);
 
     [Theory]
     [InlineData("run_" + Key, Key)]
@@ -38,7 +40,75 @@ public sealed class IdsSpec
     [InlineData("run_01KDVKJR000000000000000001", null)] // lower case only
     [InlineData("run_81kdvkjr00000000000000000i", null)]
     [InlineData("run_", null)]
-    public void A_run_goes_by_any_of_its_forms(string id, string? key) => Assert.Equal(key, Ids.Key(id, "run", "resp", "task"));
+    public void A_run_goes_by_any_of_its_forms(string id, string? key) => Assert.Equal(key, RunKey.Parse(id)?.Value);
+
+    [Fact]
+    public void A_run_has_an_id_for_each_contract()
+    {
+        var run = new RunKey(Key);
+        Assert.Equal(("run_" + Key, "resp_" + Key, "task_" + Key), (run.Id, run.ResponseId, run.TaskId));
+        Assert.All([run.Id, run.ResponseId, run.TaskId, run.Value], id => Assert.Equal(run, RunKey.Parse(id)));
+    }
+
+    [Theory]
+    [InlineData(Key, "sess_" + Key, "conv_" + Key)]
+    [InlineData("mine", "mine", "conv_mine")]
+    public void A_session_has_an_id_for_each_contract(string key, string id, string conversation)
+    {
+        var session = new SessionKey(key);
+        Assert.Equal((id, conversation), (session.Id, session.ConversationId));
+        Assert.All([id, conversation, key], form => Assert.Equal(session, SessionKey.Parse(form)));
+    }
+
+    [Fact]
+    public void A_client_that_chose_a_ULID_sees_what_it_chose_and_it_is_the_same_session()
+    {
+        Assert.Equal(Key, SessionKey.Own(Key).Id);
+        Assert.Equal(new SessionKey(Key), SessionKey.Own(Key));
+        Assert.Equal(new SessionKey(Key).GetHashCode(), SessionKey.Own(Key).GetHashCode());
+    }
+
+    /// <summary>Also what no generator of ours has made, so that old data stays as it is to the byte.</summary>
+    [Theory]
+    [InlineData("sess_" + Key)]
+    [InlineData(Key)]
+    [InlineData("mine")]
+    [InlineData("sess_01k9golden0000000000000000")]
+    public void A_sessions_id_is_written_as_it_was_read(string id)
+    {
+        Assert.Equal(id, SessionKey.FromId(id).Id);
+        Assert.Equal($"\"{id}\"", JsonSerializer.Serialize(JsonSerializer.Deserialize<SessionKey>($"\"{id}\"")));
+    }
+
+    [Theory]
+    [InlineData("run_" + Key)]
+    [InlineData("run_01k9golden0000000000000000")]
+    [InlineData("r1")]
+    public void A_runs_id_is_written_as_it_was_read(string id) =>
+        Assert.Equal($"\"{id}\"", JsonSerializer.Serialize(JsonSerializer.Deserialize<RunKey>($"\"{id}\"")));
+
+    [Theory]
+    [InlineData("null")]
+    [InlineData("5")]
+    [InlineData("{}")]
+    public void What_is_no_text_is_no_id(string json)
+    {
+        Assert.Throws<JsonException>(() => JsonSerializer.Deserialize<RunKey>(json));
+        Assert.Throws<JsonException>(() => JsonSerializer.Deserialize<SessionKey>(json));
+    }
+
+    [Fact]
+    public void The_ids_of_things_have_their_own_prefixes()
+    {
+        Assert.Equal(
+            ["appr_" + Key, "art_" + Key, "mem_" + Key, "skill_" + Key, "sched_" + Key, "token_" + Key],
+            [
+                new ApprovalKey(Key).Id, new ArtifactKey(Key).Id, new MemoryKey(Key).Id, new SkillKey(Key).Id, new ScheduleKey(Key).Id,
+                new TokenKey(Key).Id,
+            ]);
+        Assert.Null(SkillKey.Parse("sched_" + Key));
+        Assert.Equal(new SkillKey(Key), SkillKey.Parse(Key));
+    }
 
     [Fact]
     public void A_clients_id_has_a_length()

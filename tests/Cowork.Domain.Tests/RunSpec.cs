@@ -9,7 +9,7 @@ namespace Cowork.Domain.Tests;
 
 public sealed class RunSpec
 {
-    static readonly Spec<RunCommand, RunEvent, Run> Spec = new(Run.Aggregate);
+    static readonly Spec<RunKey, RunCommand, RunEvent, Run> Spec = new(Run.Aggregate);
 
     static readonly RunCreated Created = new(A.Run, A.Session, Content.Of("hello"), "offline", null, A.Morning);
     static readonly RunStarted Started = new(1, "n1", A.Morning);

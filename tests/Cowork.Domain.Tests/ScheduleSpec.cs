@@ -9,11 +9,11 @@ namespace Cowork.Domain.Tests;
 
 public sealed class ScheduleSpec
 {
-    const string Id = "sched_01kdvkjr000000000000000007";
-    const string Skill = "skill_01kdvkjr000000000000000008";
+    static readonly ScheduleKey Id = ScheduleKey.FromId("sched_01kdvkjr000000000000000007");
+    static readonly SkillKey Skill = SkillKey.FromId("skill_01kdvkjr000000000000000008");
     const string Ann = "user:ann";
 
-    static readonly Spec<ScheduleCommand, ScheduleEvent, Schedule> Spec = new(Schedule.Aggregate);
+    static readonly Spec<ScheduleKey, ScheduleCommand, ScheduleEvent, Schedule> Spec = new(Schedule.Aggregate);
     static readonly ScheduleTarget Target = new(A.Session, Skill, null, Content.Of("{}"));
     static readonly Timing.Interval Hourly = Every(3600);
     static readonly ScheduleCreated Created = Of(Hourly, A.Morning);

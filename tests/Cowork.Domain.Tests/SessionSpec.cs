@@ -7,10 +7,10 @@ namespace Cowork.Domain.Tests;
 
 public sealed class SessionSpec
 {
-    static readonly Spec<SessionCommand, SessionEvent, Session> Spec = new(Session.Aggregate);
+    static readonly Spec<SessionKey, SessionCommand, SessionEvent, Session> Spec = new(Session.Aggregate);
     static readonly SessionCreated Created = new(A.Session, "/w", "{}", null, A.Morning);
 
-    static RunQueued Queued(string run, int ahead) => new(run, ahead, A.Morning);
+    static RunQueued Queued(RunKey run, int ahead) => new(run, ahead, A.Morning);
 
     [Fact]
     public void A_session_is_created_once() =>
@@ -53,7 +53,7 @@ public sealed class SessionSpec
     [Fact]
     public void A_full_queue_refuses_the_next_turn()
     {
-        var full = Enumerable.Range(0, Limits.QueuedPerSessionMax + 1).Select(i => (SessionEvent)Queued($"run_{i}", i)).Prepend(Created).ToArray();
+        var full = Enumerable.Range(0, Limits.QueuedPerSessionMax + 1).Select(i => (SessionEvent)Queued(new($"{i}"), i)).Prepend(Created).ToArray();
         var refused = Spec.Given(full).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).ThenRefused("session_queue_full");
         Assert.Equal(429, refused.Status);
         Spec.Given(full[..^1]).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).Then(Queued(A.Run, Limits.QueuedPerSessionMax));

@@ -9,11 +9,11 @@ namespace Cowork.Domain.Tests;
 
 public sealed class SkillSpec
 {
-    const string Id = "skill_01kdvkjr000000000000000007";
-    const string OtherId = "skill_01kdvkjr000000000000000008";
+    static readonly SkillKey Id = SkillKey.FromId("skill_01kdvkjr000000000000000007");
+    static readonly SkillKey OtherId = SkillKey.FromId("skill_01kdvkjr000000000000000008");
 
-    static readonly Spec<SkillCommand, SkillEvent, Skill> Skills = new(Skill.Aggregate);
-    static readonly Spec<UniqueNameCommand, UniqueNameEvent, UniqueName> Names = new(UniqueName.Aggregate);
+    static readonly Spec<SkillKey, SkillCommand, SkillEvent, Skill> Skills = new(Skill.Aggregate);
+    static readonly Spec<DigestKey, UniqueNameCommand, UniqueNameEvent, UniqueName> Names = new(UniqueName.Aggregate);
     static readonly SkillDefinition Template = new("churn", "", "{}", Content.Of("Show churn by {dimension}."), ["dimension"], null, []);
     static readonly SkillDefinition Instructions = new("churn", "", "{}", null, [], Content.Of("Use tables."), ["read_file"]);
     static readonly SkillCreated Created = new(Id, Template, A.Morning);
@@ -93,23 +93,23 @@ public sealed class SkillSpec
     [Fact]
     public void A_name_is_had_by_one_at_a_time()
     {
-        var claimed = new NameClaimed("skill", "churn", Id, A.Morning);
-        var claim = new Claim("skill", "churn", Id, A.Morning);
+        var claimed = new NameClaimed("skill", "churn", Id.Id, A.Morning);
+        var claim = new Claim("skill", "churn", Id.Id, A.Morning);
         Names.Given().When(claim).Then(claimed);
         Names.Given(claimed).When(claim).ThenNothing();
-        var refused = Names.Given(claimed).When(claim with { Owner = OtherId }).ThenRefused("skill_exists");
-        Assert.Equal((409, Id), (refused.Status, refused.Existing));
+        var refused = Names.Given(claimed).When(claim with { Owner = OtherId.Id }).ThenRefused("skill_exists");
+        Assert.Equal((409, Id.Id), (refused.Status, refused.Existing));
     }
 
     [Fact]
     public void A_name_is_given_back_by_who_has_it()
     {
-        var claimed = new NameClaimed("skill", "churn", Id, A.Morning);
-        var released = new NameReleased(Id, A.Morning);
-        Names.Given(claimed).When(new Release(OtherId, A.Morning)).ThenNothing();
-        Names.Given(claimed).When(new Release(Id, A.Morning)).Then(released);
-        Names.Given().When(new Release(Id, A.Morning)).ThenNothing();
-        Names.Given(claimed, released).When(new Claim("skill", "churn", OtherId, A.Morning)).Then(new NameClaimed("skill", "churn", OtherId, A.Morning));
+        var claimed = new NameClaimed("skill", "churn", Id.Id, A.Morning);
+        var released = new NameReleased(Id.Id, A.Morning);
+        Names.Given(claimed).When(new Release(OtherId.Id, A.Morning)).ThenNothing();
+        Names.Given(claimed).When(new Release(Id.Id, A.Morning)).Then(released);
+        Names.Given().When(new Release(Id.Id, A.Morning)).ThenNothing();
+        Names.Given(claimed, released).When(new Claim("skill", "churn", OtherId.Id, A.Morning)).Then(new NameClaimed("skill", "churn", OtherId.Id, A.Morning));
     }
 
     [Fact]

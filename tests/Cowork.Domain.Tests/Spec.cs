@@ -3,19 +3,20 @@ using Xunit;
 namespace Cowork.Domain.Tests;
 
 /// <summary>Given what happened, when a command comes, then this happens, or nothing, or a refusal.</summary>
-sealed class Spec<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate)
+sealed class Spec<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate)
+    where TKey : struct, IStreamKey
     where TEvent : Event
 {
     public Context Given(params TEvent[] past) => new(aggregate, past.Aggregate(aggregate.Initial, aggregate.Evolve));
 
-    public sealed class Context(Aggregate<TCommand, TEvent, TState> aggregate, TState state)
+    public sealed class Context(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TState state)
     {
         public TState State => state;
 
         public Outcome When(TCommand command) => new(aggregate, state, aggregate.Decide(command, state));
     }
 
-    public sealed class Outcome(Aggregate<TCommand, TEvent, TState> aggregate, TState before, Decision<TEvent> decision)
+    public sealed class Outcome(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TState before, Decision<TEvent> decision)
     {
         public TState Then(params TEvent[] expected)
         {

@@ -95,7 +95,7 @@ public static class Ledger
             {
                 if (of is RunEvent.RunCreated created)
                 {
-                    runs.Add(created.RunId, []);
+                    runs.Add(created.RunId.Id, []);
                 }
                 runs[$"run_{e.Stream["run-".Length..]}"].Add(of);
             }
@@ -135,9 +135,9 @@ public static class Ledger
             Assert.False(slot <= last, $"{stream} decided {slot:O} after {last:O}");
             last = through ?? last;
         }
-        var id = $"sched_{stream["schedule-".Length..]}";
-        var started = events.OfType<ScheduleEvent.ScheduleTriggered>().Select(t => (t.RunId, t.Slot)).Order();
-        var created = runs.Values.Select(run => run[0]).OfType<RunEvent.RunCreated>().Where(c => c.Source?.ScheduleId == id).Select(c => (c.RunId, c.Source!.Slot)).Order();
+        var schedule = new ScheduleKey(Schedule.Aggregate.KeyOf(stream));
+        var started = events.OfType<ScheduleEvent.ScheduleTriggered>().Select(t => (t.RunId.Id, t.Slot)).Order();
+        var created = runs.Values.Select(run => run[0]).OfType<RunEvent.RunCreated>().Where(c => c.Source?.ScheduleId == schedule).Select(c => (c.RunId.Id, c.Source!.Slot)).Order();
         Assert.Equal(started, created);
     }
 

@@ -113,10 +113,10 @@ public sealed class WolverineSpecs
     {
         await using var host = await Start();
         var (known, commands) = (host.Services.GetRequiredService<CommandHandler>(), host.Services.GetRequiredService<ICommandExecutor>());
-        Assert.Null((await commands.Execute("left", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default)).Refused);
-        Assert.IsType<ApiToken.Valid>(await known.State("left", ApiToken.Aggregate, "01", default));
-        Assert.IsNotType<ApiToken.Valid>(await known.State("right", ApiToken.Aggregate, "01", default));
-        Assert.Equal(404, (await commands.Execute("right", Test, new RevokeToken("01"), default)).Refused?.Status);
+        Assert.Null((await commands.Execute("left", Test, new IssueToken(new("01"), "first", "ann", ["member"], "00"), default)).Refused);
+        Assert.IsType<ApiToken.Valid>(await known.State("left", ApiToken.Aggregate, new TokenKey("01"), default));
+        Assert.IsNotType<ApiToken.Valid>(await known.State("right", ApiToken.Aggregate, new TokenKey("01"), default));
+        Assert.Equal(404, (await commands.Execute("right", Test, new RevokeToken(new("01")), default)).Refused?.Status);
     }
 
     [Fact]
@@ -130,7 +130,7 @@ public sealed class WolverineSpecs
         };
         System.Diagnostics.ActivitySource.AddActivityListener(listener);
         var activity = new System.Diagnostics.Activity("request").Start();
-        var result = await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken("01", "first", "ann", ["member"], "00"), default);
+        var result = await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken(new("01"), "first", "ann", ["member"], "00"), default);
         activity.Stop();
         var issued = result.On("token-01");
         Assert.Equal((0, 1, "first"), (issued.Before, issued.Version, issued.Row(Tokens.Model).Name));
@@ -145,7 +145,7 @@ public sealed class WolverineSpecs
         using var off = new CancellationTokenSource();
         await off.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () =>
-            await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken("01", "first", "ann", ["member"], "00"), off.Token));
+            await host.Services.GetRequiredService<ICommandExecutor>().Execute("default", Test, new IssueToken(new("01"), "first", "ann", ["member"], "00"), off.Token));
     }
 
     static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null) => LiveHost.Start(settings =>

@@ -4,12 +4,11 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>Records a person's decision on an approval in its run and resumes the run.</summary>
-/// <param name="Run">Key of the run.</param>
-public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutcome Outcome, string By, string? Note, RequestKey? Header) : ICommand
+public sealed record DecideApproval(RunKey Run, ApprovalKey Approval, ApprovalOutcome Outcome, string By, string? Note, RequestKey? Header) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(ApprovalId, Outcome, By, Note, work.Now));
+        var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(Approval, Outcome, By, Note, work.Now));
         return Header is null ? refused : await Header.Claim(work, Domain.Run.Aggregate, Run) ?? refused;
     }
 }
@@ -18,11 +17,10 @@ public sealed record DecideApproval(string Run, string ApprovalId, ApprovalOutco
 public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries queries, ApprovalOptions options)
 {
     /// <summary>Records a decision. Refused: the approval is unknown, was decided otherwise, has expired, or the caller may not decide.</summary>
-    /// <param name="approval">Key of the approval.</param>
     /// <param name="note">Storable text of at most <see cref="Limits.NoteCharsMax"/> characters.</param>
     /// <param name="header">The idempotency key that the same commit claims.</param>
     public async ValueTask<CommandResult> Decide(
-        string org, Origin by, string approval, bool approved, string? note, RequestKey? header, CancellationToken ct)
+        string org, Origin by, ApprovalKey approval, bool approved, string? note, RequestKey? header, CancellationToken ct)
     {
         if (await queries.Approval(org, approval, ct) is not { } place)
         {
@@ -33,11 +31,11 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
             return new(new("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must."), []);
         }
         var outcome = approved ? ApprovalOutcome.Approved : ApprovalOutcome.Rejected;
-        return await commands.Execute(org, by, new DecideApproval(place.Run, $"appr_{approval}", outcome, by.Actor, note, header), ct);
+        return await commands.Execute(org, by, new DecideApproval(place.Run, approval, outcome, by.Actor, note, header), ct);
     }
 
     /// <summary>Records the decision in the run. A new decision starts the run's job.</summary>
-    internal static async ValueTask<Refusal?> Record(UnitOfWork work, string run, RunCommand.DecideApproval decision)
+    internal static async ValueTask<Refusal?> Record(UnitOfWork work, RunKey run, RunCommand.DecideApproval decision)
     {
         var before = await work.State(Run.Aggregate, run);
         if (await work.Do(Run.Aggregate, run, decision, Turns.SessionOf(before), run) is { } refused)
@@ -47,7 +45,7 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
         if (!ReferenceEquals(before, await work.State(Run.Aggregate, run)))
         {
             ApprovalExpiry.CancelExpiry(work, before);
-            work.Start(new Job(Run.Aggregate.Name, run));
+            work.Start(new Job(Run.Aggregate.Name, run.Value));
         }
         return null;
     }

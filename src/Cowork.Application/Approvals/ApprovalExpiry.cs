@@ -22,13 +22,14 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
     {
         if (before is Domain.Run.Suspended { Pending: { } pending })
         {
-            work.Cancel(JobKind, Ids.Key(pending.ApprovalId, "appr")!);
+            work.Cancel(JobKind, pending.ApprovalId.Value);
         }
     }
 
     public async Task<bool> Run(Claim claim, CancellationToken ct)
     {
-        if (await queries.Approval(claim.Org, claim.Key, ct) is not { } place)
+        var approval = new ApprovalKey(claim.Key);
+        if (await queries.Approval(claim.Org, approval, ct) is not { } place)
         {
             return false;
         }
@@ -39,12 +40,12 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
             async work =>
             {
                 (finished, early) = (false, TimeSpan.Zero);
-                var expire = new RunCommand.DecideApproval($"appr_{claim.Key}", ApprovalOutcome.Expired, Actor, null, work.Now);
+                var expire = new RunCommand.DecideApproval(approval, ApprovalOutcome.Expired, Actor, null, work.Now);
                 if (await ApprovalDecisions.Record(work, place.Run, expire) is { } decided)
                 {
                     return decided;
                 }
-                if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } pending } && pending.ApprovalId == expire.ApprovalId)
+                if (await work.State(Domain.Run.Aggregate, place.Run) is Domain.Run.Suspended { Pending: { } pending } && pending.ApprovalId == approval)
                 {
                     early = pending.ExpiresAt - work.Now;
                     work.Start(new Job(JobKind, claim.Key, pending.ExpiresAt));

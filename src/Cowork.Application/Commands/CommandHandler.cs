@@ -148,21 +148,24 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     }
 
     /// <summary>The state of a stream as far as this node knows it: never older than what this node wrote.</summary>
-    public async ValueTask<TState> State<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    public async ValueTask<TState> State<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (TState)(await Load(org, aggregate, key, ct)).State;
 
     /// <summary>The state of a stream as it is in the log now, whoever wrote it.</summary>
-    public async ValueTask<TState> Fresh<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    public async ValueTask<TState> Fresh<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (TState)(await LoadFresh(org, aggregate, key, ct)).State;
 
     /// <summary>A stream's state with its place in the log: as far as this node knows it, and when that does not do, as it is in the log now.</summary>
     /// <param name="does">Whether what this node knows is new enough.</param>
-    public async ValueTask<KnownState<TState>> Known<TCommand, TEvent, TState>(
-        string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, Func<TState, bool> does, CancellationToken ct)
+    public async ValueTask<KnownState<TState>> Known<TKey, TCommand, TEvent, TState>(
+        string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, Func<TState, bool> does, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -201,7 +204,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     }
 
     /// <summary>What began a stream; null: the stream is not there.</summary>
-    public async ValueTask<Began?> Began<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    public async ValueTask<Began?> Began<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (await Load(org, aggregate, key, ct)).Began;
@@ -293,12 +297,14 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     }
 
     /// <summary>The state of a stream that is taken not to be there yet, unless this node knows better. The append's expected version guards it.</summary>
-    internal StreamState Begin<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    internal StreamState Begin<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (cache.Get(org, aggregate.Stream(key)) ?? new(0, HashChain.Root, aggregate.Initial, StreamRows.None, null)) with { Cached = true };
 
-    async ValueTask<StreamState> LoadFresh<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    async ValueTask<StreamState> LoadFresh<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -312,7 +318,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         return now;
     }
 
-    internal async ValueTask<StreamState> Load<TCommand, TEvent, TState>(string org, Aggregate<TCommand, TEvent, TState> aggregate, string key, CancellationToken ct)
+    internal async ValueTask<StreamState> Load<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -348,7 +355,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
 
     internal IReadModel[] ModelsOf(string aggregate) => modelsOf.GetValueOrDefault(aggregate) ?? [];
 
-    StreamState Fold<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, StreamState from, StreamSlice past)
+    StreamState Fold<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, StreamState from, StreamSlice past)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {

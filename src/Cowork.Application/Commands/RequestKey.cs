@@ -12,21 +12,23 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256, 
     public const string Place = "Idempotency-Key";
 
     /// <summary>Claims the key for a request that starts a run: a repeat shows the run as it is then.</summary>
-    public ValueTask<Refusal?> Claim(UnitOfWork work, string runId) => Claim(work, runId, null);
+    public ValueTask<Refusal?> Claim(UnitOfWork work, RunKey run) => Claim(work, run, null);
 
     /// <summary>
     /// Claims the key, in the commit that has the request's effect, for what the work has done to a stream. A key that was used before speaks first,
     /// whatever became of the stream since: so a command claims its key after its decision, and lets this refusal win over its own.
     /// </summary>
-    public async ValueTask<Refusal?> Claim<TCommand, TEvent, TState>(UnitOfWork work, Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    public async ValueTask<Refusal?> Claim<TKey, TCommand, TEvent, TState>(
+        UnitOfWork work, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         await Claim(work, null, await work.Effect(aggregate, key));
 
-    async ValueTask<Refusal?> Claim(UnitOfWork work, string? runId, RequestEffect? effect) =>
+    async ValueTask<Refusal?> Claim(UnitOfWork work, RunKey? run, RequestEffect? effect) =>
         await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, runId, effect, Kept, work.Now), isNew: true) is { } refused
+            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, run, effect, Kept, work.Now), isNew: true) is { } refused
             ? refused with { Path = Place }
             : null;
 }

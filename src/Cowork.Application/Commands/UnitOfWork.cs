@@ -41,13 +41,15 @@ public sealed class UnitOfWork
     internal bool IsSilentOnCache => drafts.Values.Any(d => d is { WasSilent: true, IsCached: true, Fresh.Count: 0 });
 
     /// <summary>The state that the next decision on the stream will see.</summary>
-    public async ValueTask<TState> State<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    public async ValueTask<TState> State<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (TState)(await DraftOf(aggregate, key)).Stream.State;
 
     /// <summary>The version that the stream has with what the work puts into it so far.</summary>
-    public async ValueTask<long> Version<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    public async ValueTask<long> Version<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -56,7 +58,8 @@ public sealed class UnitOfWork
     }
 
     /// <summary>What the work does to a stream, with what has been put into it so far.</summary>
-    public async ValueTask<RequestEffect> Effect<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key)
+    public async ValueTask<RequestEffect> Effect<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -65,11 +68,12 @@ public sealed class UnitOfWork
     }
 
     /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
-    /// <param name="session">Key of the session in whose feed the events appear.</param>
-    /// <param name="run">Key of the run that they concern.</param>
+    /// <param name="session">The events appear in its feed.</param>
+    /// <param name="run">The events concern it.</param>
     /// <param name="isNew">The stream is hardly there yet. Whoever says so is spared the look, and the work is done again when it was wrong.</param>
-    public async ValueTask<Refusal?> Do<TCommand, TEvent, TState>(
-        Aggregate<TCommand, TEvent, TState> aggregate, string key, TCommand command, string? session = null, string? run = null, bool isNew = false)
+    public async ValueTask<Refusal?> Do<TKey, TCommand, TEvent, TState>(
+        Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, TCommand command, SessionKey? session = null, RunKey? run = null, bool isNew = false)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -103,7 +107,8 @@ public sealed class UnitOfWork
     /// <summary>Finishes a job with the commit.</summary>
     public void Finish(Claim claim) => done = claim;
 
-    async ValueTask<Draft> DraftOf<TCommand, TEvent, TState>(Aggregate<TCommand, TEvent, TState> aggregate, string key, bool isNew = false)
+    async ValueTask<Draft> DraftOf<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, bool isNew = false)
+        where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
     {
@@ -155,7 +160,7 @@ public sealed class UnitOfWork
                 }
             }
             draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Began ?? Began.By(draft.Events[0]));
-            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
+            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session?.Value, draft.Run?.Value, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }
@@ -235,8 +240,8 @@ public sealed class UnitOfWork
 
         public List<RecordedEvent> Events { get; } = [];
 
-        public string? Session { get; set; }
+        public SessionKey? Session { get; set; }
 
-        public string? Run { get; set; }
+        public RunKey? Run { get; set; }
     }
 }

@@ -31,16 +31,16 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     /// A session's feed after an id, or with <paramref name="session"/> null the tenant's after a position, for as long as the token allows: every
     /// entry once, in order.
     /// </summary>
-    public async IAsyncEnumerable<FeedEntry> Follow(string org, string? session, long since, [EnumeratorCancellation] CancellationToken ct)
+    public async IAsyncEnumerable<FeedEntry> Follow(string org, SessionKey? session, long since, [EnumeratorCancellation] CancellationToken ct)
     {
-        using var follower = Subscribe(session is null ? Tenant(org) : Session(org, session));
+        using var follower = Subscribe(session is { } of ? Session(org, of.Value) : Tenant(org));
         var last = since;
         while (true)
         {
             follower.TakeStale();
             while (true)
             {
-                var page = await log.Feed(org, session, last, PageMax, ct);
+                var page = await log.Feed(org, session?.Value, last, PageMax, ct);
                 foreach (var entry in page.Entries)
                 {
                     last = IdOf(entry);
@@ -71,10 +71,10 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     }
 
     /// <summary>A page of a feed; when there is none yet, waits for one.</summary>
-    public async Task<FeedPage> Page(string org, string? session, long since, int max, TimeSpan wait, TimeProvider clock, CancellationToken ct)
+    public async Task<FeedPage> Page(string org, SessionKey? session, long since, int max, TimeSpan wait, TimeProvider clock, CancellationToken ct)
     {
-        using var follower = Subscribe(session is null ? Tenant(org) : Session(org, session));
-        var page = await log.Feed(org, session, since, max, ct);
+        using var follower = Subscribe(session is { } of ? Session(org, of.Value) : Tenant(org));
+        var page = await log.Feed(org, session?.Value, since, max, ct);
         if (page.Entries.Count > 0 || page.Head < since || wait <= TimeSpan.Zero)
         {
             return page;
@@ -87,7 +87,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
             {
                 await follower.Read(either.Token);
                 follower.Drain();
-                page = await log.Feed(org, session, since, max, either.Token);
+                page = await log.Feed(org, session?.Value, since, max, either.Token);
             }
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
@@ -98,7 +98,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     }
 
     /// <summary>Hears of what may end, suspend or stop a run. Dispose it when done.</summary>
-    public FeedSubscription WatchRun(string org, string run) => Subscribe(Run(org, run));
+    public FeedSubscription WatchRun(string org, RunKey run) => Subscribe(Run(org, run.Value));
 
     /// <summary>Hears that other nodes wrote. Dispose it when done.</summary>
     public FeedSubscription WatchOthers() => Subscribe("o");

@@ -6,10 +6,10 @@ namespace Cowork.Application;
 public interface IMemories
 {
     /// <summary>
-    /// Keeps the content and answers the memory's id, <c>mem_…</c>. The same <see cref="ToolContext.IdempotencyToken"/> names the same memory, so a
+    /// Keeps the content and answers its key. The same <see cref="ToolContext.IdempotencyToken"/> names the same memory, so a
     /// repeated attempt keeps it once.
     /// </summary>
-    ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct);
+    ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct);
 
     /// <summary>Memories that share a word with the query, best first.</summary>
     ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct);

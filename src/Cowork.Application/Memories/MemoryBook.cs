@@ -4,26 +4,24 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>Keeps a memory that a call made.</summary>
-/// <param name="Key">Of the memory's stream.</param>
-/// <param name="Session">Key of the session.</param>
-/// <param name="Run">Key of the run that it comes from.</param>
-public sealed record KeepMemory(string Key, string Kind, Content Text, string Session, string Run) : ICommand
+/// <param name="Run">The run that it comes from.</param>
+public sealed record KeepMemory(MemoryKey Memory, string Kind, Content Text, SessionKey Session, RunKey Run) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(UnitOfWork work) => await MemoryBook.Write(work, Key, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
+    public async ValueTask<Refusal?> Decide(UnitOfWork work) => await MemoryBook.Write(work, Memory, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
 }
 
 /// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
 public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, IBlobs blobs) : IMemories
 {
     /// <summary>Keeps a text that the model was asked to remember; the call's token names it.</summary>
-    public async ValueTask<string> Remember(ToolContext context, string content, CancellationToken ct)
+    public async ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct)
     {
-        var key = Ids.KeyOf($"memory {context.IdempotencyToken}");
+        var key = new MemoryKey(Ids.KeyOf($"memory {context.IdempotencyToken}"));
         var text = await blobs.Store(content, ct);
         var result = await commands.Execute(
             context.Org, new Origin("agent", context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
             patient: true);
-        return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : $"mem_{key}";
+        return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : key;
     }
 
     public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
@@ -40,24 +38,24 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     /// <param name="turn">What the run was about, on one line.</param>
     /// <param name="from">The run's event that they follow from.</param>
     /// <param name="notes">What asking a model for them came to. What it used is told once, with the summary.</param>
-    internal static async ValueTask<Refusal?> WriteNotes(UnitOfWork work, string session, string run, string turn, string? learning, EventRef from, ModelNotes? notes)
+    internal static async ValueTask<Refusal?> WriteNotes(UnitOfWork work, SessionKey session, RunKey run, string turn, string? learning, EventRef from, ModelNotes? notes)
     {
         // A summary is short enough to lie in its event.
         var before = await work.State(Memory.Aggregate, SummaryKey(session)) is Memory.Kept { Text: Content.Inline text } ? text.Text : null;
         var summary = Content.Of(StorableText.Escape(SessionNotes.Summary(before, turn)));
         return await Write(work, SummaryKey(session), "session_summary", summary, session, run, from, notes)
             ?? (learning is null ? null : await Write(
-                work, Ids.KeyOf($"learning {run}"), "learning", Content.Of(StorableText.Escape(learning)), session, run, from,
+                work, new(Ids.KeyOf($"learning {run.Value}")), "learning", Content.Of(StorableText.Escape(learning)), session, run, from,
                 notes is null ? null : notes with { InputTokens = 0, OutputTokens = 0, CostMicroUsd = notes.CostMicroUsd is null ? null : 0 }));
     }
 
     /// <summary>The run's last event, as the work leaves it.</summary>
-    internal static async ValueTask<EventRef> LastOf(UnitOfWork work, string run) => new(Run.Aggregate.Stream(run), await work.Version(Run.Aggregate, run));
+    internal static async ValueTask<EventRef> LastOf(UnitOfWork work, RunKey run) => new(Run.Aggregate.Stream(run), await work.Version(Run.Aggregate, run));
 
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
-    internal static string SummaryKey(string session) => Ids.KeyOf($"session_summary {session}");
+    internal static MemoryKey SummaryKey(SessionKey session) => new(Ids.KeyOf($"session_summary {session.Value}"));
 
     internal static ValueTask<Refusal?> Write(
-        UnitOfWork work, string key, string kind, Content text, string session, string run, EventRef from, ModelNotes? notes) =>
-        work.Do(Memory.Aggregate, key, new MemoryCommand.Write($"mem_{key}", kind, text, session, $"run_{run}", work.Now, from, notes), session, run);
+        UnitOfWork work, MemoryKey memory, string kind, Content text, SessionKey session, RunKey run, EventRef from, ModelNotes? notes) =>
+        work.Do(Memory.Aggregate, memory, new MemoryCommand.Write(memory, kind, text, session, run, work.Now, from, notes), session, run);
 }

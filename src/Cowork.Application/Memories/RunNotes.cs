@@ -10,11 +10,10 @@ using Microsoft.Extensions.Logging;
 namespace Cowork.Application;
 
 /// <summary>Writes the notes of a run that has completed, and finishes the job of it.</summary>
-/// <param name="Session">Key of the session. One that was deleted is not remembered.</param>
-/// <param name="Run">Key of the run.</param>
+/// <param name="Session">One that was deleted is not remembered.</param>
 /// <param name="Turn">What the run was about, on one line.</param>
 /// <param name="From">The run's event that the notes follow from.</param>
-public sealed record WriteNotes(string Session, string Run, string Turn, string? Learning, EventRef From, ModelNotes Notes, Claim Claim) : ICommand
+public sealed record WriteNotes(SessionKey Session, RunKey Run, string Turn, string? Learning, EventRef From, ModelNotes Notes, Claim Claim) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -54,16 +53,16 @@ public sealed partial class RunNotes(
 
     public async Task<bool> Run(Claim claim, CancellationToken ct)
     {
-        var past = await log.Load(claim.Org, Domain.Run.Aggregate.Stream(claim.Key), 0, int.MaxValue, ct);
+        var run = new RunKey(claim.Key);
+        var past = await log.Load(claim.Org, Domain.Run.Aggregate.Stream(run), 0, int.MaxValue, ct);
         if (past.Events is not [{ Event: RunEvent.RunCreated created }, .., { Event: RunEvent.RunCompleted }]
-            || Ids.SessionKey(created.SessionId) is not { } session
-            || await known.Fresh(claim.Org, Session.Aggregate, session, ct) is not Session.Open)
+            || await known.Fresh(claim.Org, Session.Aggregate, created.SessionId, ct) is not Session.Open)
         {
             return false;
         }
         // What is said of a run stays in the trace of the request that asked for it.
-        var began = await known.Began(claim.Org, Domain.Run.Aggregate, claim.Key, ct);
-        using var scope = RunDriver.InRun(logger, $"run_{claim.Key}", began?.Correlation);
+        var began = await known.Began(claim.Org, Domain.Run.Aggregate, run, ct);
+        using var scope = RunDriver.InRun(logger, run.Id, began?.Correlation);
         using var span = Spans.Notes(claim, began);
         var turn = await Read(created, past.Events, ct);
         var (notes, answer) = await Ask(created, turn, ct);
@@ -72,11 +71,11 @@ public sealed partial class RunNotes(
             span.SetError(failure.Code);
         }
         var write = new WriteNotes(
-            session, claim.Key, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
+            created.SessionId, run, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
             answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim);
         if (await commands.Execute(claim.Org, new("agent", began?.Correlation), write, ct, patient: true) is { Refused: { } refused })
         {
-            LogFenced(logger, claim.Key, refused.Code);
+            LogFenced(logger, run, refused.Code);
         }
         return true;
     }
@@ -164,13 +163,13 @@ public sealed partial class RunNotes(
     sealed record FinishedTurn(string Message, string Reply, IReadOnlyList<ToolFinding> Results);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "The notes of run {Run} are no longer written here: {Code}")]
-    static partial void LogFenced(ILogger logger, string run, string code);
+    static partial void LogFenced(ILogger logger, RunKey run, string code);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} gave no notes of run {Run}: {Code} ({Cause})")]
-    static partial void LogNoAnswer(ILogger logger, string run, string model, string code, string? cause);
+    static partial void LogNoAnswer(ILogger logger, RunKey run, string model, string code, string? cause);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} failed at the notes of run {Run}")]
-    static partial void LogFailed(ILogger logger, Exception e, string run, string model);
+    static partial void LogFailed(ILogger logger, Exception e, RunKey run, string model);
 }
 
 /// <summary>A model's notes on a run.</summary>

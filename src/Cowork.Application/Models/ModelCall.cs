@@ -1,5 +1,7 @@
 using System.Diagnostics;
 
+using Cowork.Domain;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
@@ -16,7 +18,7 @@ sealed class ModelCall : IDisposable
     string? errorType = "cancelled";
     bool ended;
 
-    ModelCall(IChatClient model, string modelName, string runId, string sessionId, TimeProvider clock)
+    ModelCall(IChatClient model, string modelName, RunKey run, SessionKey session, TimeProvider clock)
     {
         this.clock = clock;
         var metadata = model.GetService(typeof(ChatClientMetadata)) as ChatClientMetadata;
@@ -30,7 +32,7 @@ sealed class ModelCall : IDisposable
         }
         if (Spans.Source.HasListeners() && Spans.Source.StartActivity($"chat {modelName}", ActivityKind.Client) is { } activity)
         {
-            span = activity.SetTag("cowork.run_id", runId).SetTag("cowork.session_id", sessionId).SetTag("gen_ai.conversation.id", sessionId);
+            span = activity.SetTag("cowork.run_id", run.Id).SetTag("cowork.session_id", session.Id).SetTag("gen_ai.conversation.id", session.Id);
             foreach (var (name, value) in tags)
             {
                 span.SetTag(name, value);
@@ -41,8 +43,8 @@ sealed class ModelCall : IDisposable
 
     /// <summary>Null: nobody listens to traces or metrics.</summary>
     /// <param name="modelName">The model's configured name.</param>
-    public static ModelCall? Start(IChatClient model, string modelName, string runId, string sessionId, TimeProvider clock) =>
-        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, modelName, runId, sessionId, clock) : null;
+    public static ModelCall? Start(IChatClient model, string modelName, RunKey run, SessionKey session, TimeProvider clock) =>
+        Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, modelName, run, session, clock) : null;
 
     /// <param name="code">The error code that the run would fail with.</param>
     public void Fail(string code)

@@ -26,15 +26,15 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
     /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
     async ValueTask<Refusal?> Ask(UnitOfWork work, DrivenRun run, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
     {
-        var (key, until) = (Ids.NewKey(work.Now), work.Now + approvals.ExpireAfter);
+        var (key, until) = (ApprovalKey.New(work.Now), work.Now + approvals.ExpireAfter);
         var ask = new RunCommand.RequestApproval(
-            run.Claim.Epoch, call.Id, $"appr_{key}", verdict.Rule, verdict.Reason, argsDigest, until, work.Now, subject.Paths.Any() ? [.. subject.Paths] : null);
+            run.Claim.Epoch, call.Id, key, verdict.Rule, verdict.Reason, argsDigest, until, work.Now, subject.Paths.Any() ? [.. subject.Paths] : null);
         if (await RunRecorder.Command(work, run, ask) is { } refused)
         {
             return refused;
         }
         work.Finish(run.Claim);
-        work.Start(new Job(ApprovalExpiry.JobKind, key, until));
+        work.Start(new Job(ApprovalExpiry.JobKind, key.Value, until));
         return null;
     }
 

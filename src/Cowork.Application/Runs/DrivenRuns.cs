@@ -12,8 +12,7 @@ sealed record DrivenRun(Claim Claim, Origin By)
 {
     public string Org => Claim.Org;
 
-    /// <summary>Key of the run.</summary>
-    public string Key => Claim.Key;
+    public RunKey Key => new(Claim.Key);
 }
 
 /// <summary>The runs that this host drives, each by one driver at a time, and how they are stopped when somebody cancels them.</summary>
@@ -22,7 +21,7 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
     /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
     static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
 
-    readonly ConcurrentDictionary<(string Org, string Run), Entry> driving = new();
+    readonly ConcurrentDictionary<(string Org, RunKey Run), Entry> driving = new();
 
     /// <summary>Looks, whenever other nodes wrote, whether one of the runs driven here is to be stopped. Runs until the token is cancelled.</summary>
     public async Task WatchOthers(CancellationToken ct)
@@ -63,15 +62,16 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
         var here = new Entry(stop);
-        while (!driving.TryAdd((claim.Org, claim.Key), here))
+        var run = (claim.Org, new RunKey(claim.Key));
+        while (!driving.TryAdd(run, here))
         {
             // The claim before this one is done or lost and its driver about to hear of it: a decision may come before the answer to the commit that asked for it.
-            if (driving.TryGetValue((claim.Org, claim.Key), out var before))
+            if (driving.TryGetValue(run, out var before))
             {
                 await before.Over.Task.WaitAsync(ct);
             }
         }
-        using var follower = hub.WatchRun(claim.Org, claim.Key);
+        using var follower = hub.WatchRun(claim.Org, new(claim.Key));
         using var ended = new CancellationTokenSource();
         var watching = WatchForCancel(follower, stop, ended.Token);
         try
@@ -80,7 +80,7 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         }
         finally
         {
-            driving.TryRemove((claim.Org, claim.Key), out _);
+            driving.TryRemove(run, out _);
             here.Over.SetResult();
             await ended.CancelAsync();
             await watching;

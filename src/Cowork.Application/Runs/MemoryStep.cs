@@ -9,7 +9,7 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
     internal async ValueTask<RunCommand.RecordMemory> Recall(DrivenRun run, RunRequest request, CancellationToken ct)
     {
         var message = await blobs.Text(request.Message, ct);
-        var past = await history.Before(run.Org, Ids.SessionKey(request.SessionId)!, request.RunId, ct);
+        var past = await history.Before(run.Org, request.SessionId, request.RunId, ct);
         var items = new List<Recalled>();
         var chars = 0;
         foreach (var item in await queries.Recall(run.Org, message, Limits.MemoriesPerRunMax, past.Since, ct))

@@ -61,7 +61,7 @@ public sealed partial class ModelStep(
                 call?.Fail(e.Code);
                 // The provider's words may hold pieces of the prompt; they stand in the run's events, where the prompt does.
                 LogNoAnswer(logger, run.Key, request.Model, e.Code, e.InnerException?.GetType().Name);
-                if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key}:{state.StepsDone}") is not { } wait)
+                if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key.Value}:{state.StepsDone}") is not { } wait)
                 {
                     return await recorder.Fail(run, e.Code, e.Message, ct);
                 }
@@ -86,10 +86,10 @@ public sealed partial class ModelStep(
     }
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} gave no whole answer in run {Run}: {Code} ({Cause})")]
-    static partial void LogNoAnswer(ILogger logger, string run, string model, string code, string? cause);
+    static partial void LogNoAnswer(ILogger logger, RunKey run, string model, string code, string? cause);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} failed in run {Run}")]
-    static partial void LogModelFailed(ILogger logger, Exception e, string run, string model);
+    static partial void LogModelFailed(ILogger logger, Exception e, RunKey run, string model);
 
     /// <summary>Carries a refusal out of the reading of a model's stream.</summary>
     sealed class RunFencedException(Refusal refused) : Exception(refused.Code)

@@ -26,7 +26,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
             var text = new StringBuilder("Memories:");
             for (var i = 0; i < context.Count; i++)
             {
-                text.Append("\n- [").Append(memory.Provenance[i].Id).Append("] ")
+                text.Append("\n- [").Append(memory.Provenance[i].Id.Id).Append("] ")
                     .Append((await blobs.Text(context[i], ct)).ReplaceLineEndings(" "));
             }
             messages.Add(new(ChatRole.System, text.ToString()));

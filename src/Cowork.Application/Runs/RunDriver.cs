@@ -26,8 +26,9 @@ public sealed partial class RunDriver(
     async Task<bool> IJobHandler.Run(Claim claim, CancellationToken ct)
     {
         // Whoever drives, wherever and after whatever crash: the run stays in the trace of the request that asked for it.
-        var began = await commands.Began(claim.Org, Run.Aggregate, claim.Key, ct);
-        using var scope = InRun(logger, $"run_{claim.Key}", began?.Correlation);
+        var key = new RunKey(claim.Key);
+        var began = await commands.Began(claim.Org, Run.Aggregate, key, ct);
+        using var scope = InRun(logger, key.Id, began?.Correlation);
         using var span = Spans.Run(claim, began, node);
         var run = new DrivenRun(claim, new Origin("agent", began?.Correlation));
         return await driven.Drive(
@@ -35,7 +36,7 @@ public sealed partial class RunDriver(
             async stop =>
             {
                 var finished = await Drive(run, stop, ct);
-                if (span is not null && await commands.State(claim.Org, Run.Aggregate, claim.Key, ct) is Run.Ended end)
+                if (span is not null && await commands.State(claim.Org, Run.Aggregate, key, ct) is Run.Ended end)
                 {
                     span.SetTag("cowork.run.outcome", end.Status);
                 }
@@ -141,8 +142,8 @@ public sealed partial class RunDriver(
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Run {Run} is no longer driven here under epoch {Epoch}: {Code}")]
-    static partial void LogFenced(ILogger logger, string run, long epoch, string code);
+    static partial void LogFenced(ILogger logger, RunKey run, long epoch, string code);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Run {Run} failed at {Step}")]
-    static partial void LogFailed(ILogger logger, Exception e, string run, string step);
+    static partial void LogFailed(ILogger logger, Exception e, RunKey run, string step);
 }

@@ -8,18 +8,17 @@ public interface IRunQueries
     /// <summary>Runs of the tenant that wait to start, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Queued(string org, long atMost, CancellationToken ct);
 
-    /// <summary>Keys of runs of the tenant that are to be stopped.</summary>
-    ValueTask<IReadOnlyList<string>> Cancelling(string org, CancellationToken ct);
+    /// <summary>Runs of the tenant that are to be stopped.</summary>
+    ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct);
 
     /// <summary>Where an approval belongs; null: there is none.</summary>
-    /// <param name="approval">Key of the approval.</param>
-    ValueTask<ApprovalPlace?> Approval(string org, string approval, CancellationToken ct);
+    ValueTask<ApprovalPlace?> Approval(string org, ApprovalKey approval, CancellationToken ct);
 
-    /// <summary>Ids of the session's last completed runs, oldest first.</summary>
-    ValueTask<IReadOnlyList<string>> Earlier(string org, string session, int max, CancellationToken ct);
+    /// <summary>The session's last completed runs, oldest first.</summary>
+    ValueTask<IReadOnlyList<RunKey>> Earlier(string org, SessionKey session, int max, CancellationToken ct);
 
     /// <summary>The turns of these runs, in this order.</summary>
-    ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<string> runIds, CancellationToken ct);
+    ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct);
 
     /// <summary>Of the tenant's newest memories those that have to do with the text, best first, at the same cost however many there are.</summary>
     /// <param name="since">Position of something in the log: what was written before it, on any node, is found.</param>
@@ -30,8 +29,8 @@ public interface IRunQueries
 }
 
 /// <summary>A run that has ended, as the model is told of it.</summary>
-public sealed record EarlierTurn(string RunId, Content Message, Content Reply);
+public sealed record EarlierTurn(RunKey RunId, Content Message, Content Reply);
 
-/// <param name="Run">Key of the run that waits for it.</param>
+/// <param name="Run">The run that waits for it.</param>
 /// <param name="RequestedBy">Who sent the turn.</param>
-public sealed record ApprovalPlace(string Run, string RequestedBy);
+public sealed record ApprovalPlace(RunKey Run, string RequestedBy);

@@ -19,12 +19,12 @@ public sealed class RunRecorder(
 
     /// <summary>The folder that the run works in; null: its session was deleted.</summary>
     internal async ValueTask<string?> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
-        (await commands.State(run.Org, Session.Aggregate, Ids.SessionKey(state.Request.SessionId)!, ct) as Session.Open)?.WorkspacePath;
+        (await commands.State(run.Org, Session.Aggregate, state.Request.SessionId, ct) as Session.Open)?.WorkspacePath;
 
     /// <summary>What a tool is told of the call; null: the run's session was deleted.</summary>
     internal async ValueTask<ToolContext?> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct) =>
         await Workspace(run, state, ct) is { } workspace
-            ? new(run.Org, Ids.SessionKey(state.Request.SessionId)!, run.Key, workspace, $"run_{run.Key}:{step}", attempt) { Correlation = run.By.Correlation }
+            ? new(run.Org, state.Request.SessionId, run.Key, workspace, $"{run.Key.Id}:{step}", attempt) { Correlation = run.By.Correlation }
             : null;
 
     /// <summary>Records that the run is driven from now on by this node, under the claim's epoch, and what it recalls.</summary>
@@ -53,7 +53,7 @@ public sealed class RunRecorder(
         run.Org, run.By,
         async work =>
         {
-            var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key))!;
+            var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key))!.Value;
             if (await Command(work, run, command(work.Now)) is { } refused)
             {
                 return refused;
@@ -109,7 +109,7 @@ public sealed class RunRecorder(
 
     async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
     {
-        var session = Ids.SessionKey(state.Request.SessionId)!;
+        var session = state.Request.SessionId;
         if (await Command(work, run, new RunCommand.Complete(run.Claim.Epoch, work.Now)) is { } refused)
         {
             return refused;
@@ -121,7 +121,7 @@ public sealed class RunRecorder(
         }
         if (memory.NotesByModel && models.TryGetValue(state.Request.Model, out var model) && model is not OfflineModel)
         {
-            work.Start(new Job(RunNotes.JobKind, run.Key));
+            work.Start(new Job(RunNotes.JobKind, run.Key.Value));
             return null;
         }
         var message = await blobs.Text(state.Request.Message, ct);

@@ -6,9 +6,9 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>What a run finds before it.</summary>
-/// <param name="Runs">Ids of the session's last completed runs, oldest first.</param>
+/// <param name="Runs">The session's last completed runs, oldest first.</param>
 /// <param name="Since">A position in the log that is not before the run was accepted, nor before the end of the turn before it.</param>
-public sealed record SessionPast(ImmutableList<string> Runs, long Since);
+public sealed record SessionPast(ImmutableList<RunKey> Runs, long Since);
 
 /// <summary>
 /// Which turns of its session a run that begins comes after. The runs of a session end one after another, and each end is an event of the session too: from
@@ -21,22 +21,20 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
     /// <summary>Sessions that are remembered: about 2 KB each.</summary>
     const int SessionsMax = 4_096;
 
-    readonly LastUsed<(string Org, string Session), Remembered> sessions = new(SessionsMax);
+    readonly LastUsed<(string Org, SessionKey Session), Remembered> sessions = new(SessionsMax);
 
     /// <summary>The session's past as a run finds it when it begins.</summary>
-    /// <param name="session">Key of the session.</param>
-    /// <param name="runId">For example <c>run_01h…</c>.</param>
-    public async ValueTask<SessionPast> Before(string org, string session, string runId, CancellationToken ct)
+    public async ValueTask<SessionPast> Before(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
-        var known = await commands.Known(org, Session.Aggregate, session, state => IsFirst(state, runId), ct);
-        var isFirst = IsFirst(known.State, runId);
+        var known = await commands.Known(org, Session.Aggregate, session, state => IsFirst(state, run), ct);
+        var isFirst = IsFirst(known.State, run);
         // That the run is the first of the queue happened no later than the session's last event. Where that lies is not known when all of it came from a snapshot.
         var since = isFirst && known.Position > 0 ? known.Position : long.MaxValue;
         if (isFirst && sessions.Get((org, session))?.AsOf(known.Version) is { } remembered)
         {
             return new(remembered, since);
         }
-        ImmutableList<string> found = [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
+        ImmutableList<RunKey> found = [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
         if (isFirst)
         {
             sessions.Put((org, session), new(known.Version, found));
@@ -50,7 +48,7 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
         {
             if (entry.Session is { } session && (entry.Is<RunEvent.RunCompleted>() || EventTypes.TypeOf(entry.Type)?.BaseType == typeof(SessionEvent)))
             {
-                sessions.Get((entry.Org, session))?.Hear(entry);
+                sessions.Get((entry.Org, new(session)))?.Hear(entry);
             }
         }
     }
@@ -60,18 +58,20 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
     {
     }
 
-    static bool IsFirst(Session session, string runId) => session is Session.Open { Queue: [var first, ..] } && first == runId;
+    static RunKey? RunOf(FeedEntry entry) => entry.Run is { } run ? new RunKey(run) : null;
+
+    static bool IsFirst(Session session, RunKey run) => session is Session.Open { Queue: [var first, ..] } && first == run;
 
     /// <summary>A session's list at a version of the session.</summary>
-    sealed class Remembered(long version, ImmutableList<string> runs)
+    sealed class Remembered(long version, ImmutableList<RunKey> runs)
     {
         readonly Lock gate = new();
         long version = version;
-        ImmutableList<string>? runs = runs;
-        string? completed;
+        ImmutableList<RunKey>? runs = runs;
+        RunKey? completed;
 
         /// <summary>Null: it has missed something, or is not as far.</summary>
-        public ImmutableList<string>? AsOf(long at)
+        public ImmutableList<RunKey>? AsOf(long at)
         {
             lock (gate)
             {
@@ -85,7 +85,7 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
             {
                 if (entry.Is<RunEvent.RunCompleted>())
                 {
-                    completed = entry.Run;
+                    completed = RunOf(entry);
                     return;
                 }
                 var isDequeued = entry.Is<SessionEvent.RunDequeued>();
@@ -98,9 +98,9 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
                     runs = null;
                 }
                 version = entry.Version;
-                if (runs is not null && isDequeued && completed is not null && completed == entry.Run)
+                if (runs is not null && isDequeued && completed is not null && completed == RunOf(entry))
                 {
-                    runs = (runs.Count < Limits.HistoryTurnsMax ? runs : runs.RemoveAt(0)).Add($"run_{completed}");
+                    runs = (runs.Count < Limits.HistoryTurnsMax ? runs : runs.RemoveAt(0)).Add(completed.Value);
                 }
                 completed = isDequeued ? null : completed;
             }

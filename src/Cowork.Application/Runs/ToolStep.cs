@@ -19,7 +19,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
         var content = await blobs.Store(outcome.Text, ct);
         return await recorder.Record(
             run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
-            also: work => Discover(work, state.Request, run.Key, outcome.WrittenFiles));
+            also: work => Discover(work, state.Request, outcome.WrittenFiles));
     }
 
     async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
@@ -47,14 +47,14 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
     }
 
     /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
-    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, string run, IReadOnlyList<WrittenFile> written)
+    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, IReadOnlyList<WrittenFile> written)
     {
         foreach (var file in written)
         {
             var key = Artifact.KeyOf(request.SessionId, file.Path);
             var discover = new ArtifactCommand.Discover(
-                $"art_{key}", request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now);
-            if (await work.Do(Artifact.Aggregate, key, discover, Ids.SessionKey(request.SessionId), run) is { } refused)
+                key, request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now);
+            if (await work.Do(Artifact.Aggregate, key, discover, request.SessionId, request.RunId) is { } refused)
             {
                 return refused;
             }
@@ -63,5 +63,5 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
     }
 
     [LoggerMessage(Level = LogLevel.Error, Message = "The tool {Tool} failed in run {Run}")]
-    static partial void LogToolFailed(ILogger logger, Exception e, string run, string tool);
+    static partial void LogToolFailed(ILogger logger, Exception e, RunKey run, string tool);
 }

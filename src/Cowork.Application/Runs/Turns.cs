@@ -8,32 +8,29 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>What a client asks of a session.</summary>
-/// <param name="Session">Key of the session.</param>
 /// <param name="Message">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
 /// <param name="Key">The body's <c>idempotency_key</c>: within the session, for ever.</param>
 /// <param name="Header">The header's key.</param>
 /// <param name="Source">What the message was made from; null: somebody's own words.</param>
 /// <param name="RequestSha256">Hex, of what a repeat under the body's key must have asked; null: the message.</param>
 public sealed record TurnRequest(
-    string Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
+    SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
 
-/// <param name="Run">Key of the run.</param>
 /// <param name="Reused">The body's key had been used: this is the run that it started.</param>
 /// <param name="Replayed">The header's key had been used.</param>
 /// <param name="Accepted">The run's stream as this request left it; null: an earlier request started the run.</param>
-public sealed record Turn(string Run, bool Reused, bool Replayed, StreamResult? Accepted = null);
+public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? Accepted = null);
 
 /// <summary>
 /// Makes a turn a run at the end of its session's queue. What starts runs for other reasons puts it into its own work: <see cref="Decide"/> adds to it.
 /// </summary>
 /// <param name="RunId">Of the new run, when it comes to be.</param>
-/// <param name="Session">Key of the session.</param>
 /// <param name="RequestSha256">Hex: what a repeat under the same key must have asked.</param>
 /// <param name="Key">The body's key, within the session.</param>
 /// <param name="WaitingMax">Runs that may wait behind the session's first.</param>
 /// <param name="Source">What the message was made from; null: somebody's own words.</param>
 public sealed record SubmitTurn(
-    string RunId, string Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
+    RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -55,26 +52,24 @@ public sealed record SubmitTurn(
                 return inBody;
             }
         }
-        var run = Ids.Key(RunId, "run")!;
         var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now, Source);
-        if (await work.Do(Run.Aggregate, run, create, Session, run, isNew: true) is { } impossible)
+        if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;
         }
         if (session.Queue.IsEmpty)
         {
-            work.Start(new Job(Run.Aggregate.Name, run));
+            work.Start(new Job(Run.Aggregate.Name, RunId.Value));
         }
-        return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, run);
+        return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, RunId);
     }
 
     /// <summary>Of a body's keys.</summary>
-    internal static string Scope(string session) => $"session {session}";
+    internal static string Scope(SessionKey session) => $"session {session.Value}";
 }
 
 /// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
-/// <param name="Run">Key of the run.</param>
-public sealed record CancelRun(string Run, RequestKey? Header) : ICommand
+public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -111,7 +106,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         var message = await blobs.Store(request.Message, ct);
         var digest = request.RequestSha256 ?? Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
         var submit = new SubmitTurn(
-            $"run_{Ids.NewKey(clock.GetUtcNow())}", request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header,
+            RunKey.New(clock.GetUtcNow()), request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header,
             options.QueuedPerSessionMax, request.Source);
         return (submit, null);
     }
@@ -120,20 +115,18 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
     internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct)
     {
         var result = await commands.Execute(org, by, command, ct);
-        var run = Ids.Key(submit.RunId, "run")!;
         return result.Refused switch
         {
-            null => (new(run, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(run))), null),
+            null => (new(submit.RunId, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(submit.RunId))), null),
             { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
-                (new(Ids.Key(existing, "run")!, Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
+                (new(RunKey.FromId(existing), Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
             { } refused => (null, refused),
         };
     }
 
     /// <summary>The run that the same request started before; null: it did not come before.</summary>
-    /// <param name="session">Key of the session.</param>
     /// <param name="requestSha256">As in <see cref="TurnRequest.RequestSha256"/>.</param>
-    internal async ValueTask<Turn?> Earlier(string org, string session, string requestSha256, string? key, RequestKey? header, CancellationToken ct)
+    internal async ValueTask<Turn?> Earlier(string org, SessionKey session, string requestSha256, string? key, RequestKey? header, CancellationToken ct)
     {
         if (header is not null && await Claimed(header.Scope, header.Key, header.RequestSha256, header.Kept) is { } replayed)
         {
@@ -141,14 +134,14 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         }
         return key is not null && await Claimed(SubmitTurn.Scope(session), key, requestSha256, null) is { } reused ? new(reused, Reused: true, Replayed: false) : null;
 
-        async ValueTask<string?> Claimed(string scope, string name, string sha256, TimeSpan? kept) =>
+        async ValueTask<RunKey?> Claimed(string scope, string name, string sha256, TimeSpan? kept) =>
             await known.Fresh(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, name), ct) is IdempotencyKey.Claimed { RunId: { } run } claimed
             && claimed.RequestSha256 == sha256 && !(clock.GetUtcNow() - claimed.At > kept)
-                ? Ids.Key(run, "run")
+                ? run
                 : null;
     }
 
-    internal static async ValueTask<Refusal?> Cancel(UnitOfWork work, string run)
+    internal static async ValueTask<Refusal?> Cancel(UnitOfWork work, RunKey run)
     {
         var before = await work.State(Run.Aggregate, run);
         var session = SessionOf(before);
@@ -157,14 +150,14 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
             return refused;
         }
         ApprovalExpiry.CancelExpiry(work, before);
-        return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!, run) : null;
+        return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!.Value, run) : null;
     }
 
     /// <summary>Takes an ended run out of its session's queue and lets the next one start.</summary>
-    internal static async ValueTask<Refusal?> LeaveQueue(UnitOfWork work, string session, string run)
+    internal static async ValueTask<Refusal?> LeaveQueue(UnitOfWork work, SessionKey session, RunKey run)
     {
         var before = await work.State(Session.Aggregate, session);
-        if (await work.Do(Session.Aggregate, session, new SessionCommand.Dequeue($"run_{run}", work.Now), session, run) is { } refused)
+        if (await work.Do(Session.Aggregate, session, new SessionCommand.Dequeue(run, work.Now), session, run) is { } refused)
         {
             return refused;
         }
@@ -174,19 +167,19 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
             Session.Deleted deleted => deleted.Queue,
             _ => [],
         };
-        if (queue is [var first, var next, ..] && first == $"run_{run}")
+        if (queue is [var first, var next, ..] && first == run)
         {
-            work.Start(new Job(Run.Aggregate.Name, Ids.Key(next, "run")!));
+            work.Start(new Job(Run.Aggregate.Name, next.Value));
         }
         return null;
     }
 
-    internal static string? SessionOf(Run run) => run switch
+    internal static SessionKey? SessionOf(Run run) => run switch
     {
-        Run.Queued q => Ids.SessionKey(q.Request.SessionId),
-        Run.Active a => Ids.SessionKey(a.Request.SessionId),
-        Run.Suspended s => Ids.SessionKey(s.Before.Request.SessionId),
-        Run.Ended e => Ids.SessionKey(e.Request.SessionId),
+        Run.Queued q => q.Request.SessionId,
+        Run.Active a => a.Request.SessionId,
+        Run.Suspended s => s.Before.Request.SessionId,
+        Run.Ended e => e.Request.SessionId,
         _ => null,
     };
 

@@ -26,7 +26,7 @@ public sealed partial class Scheduler(
         while (true)
         {
             // Reads the log, because another host may have changed the schedule and a decision to do nothing has no append that detects it.
-            var state = await handler.Fresh(claim.Org, Schedule.Aggregate, claim.Key, ct);
+            var state = await handler.Fresh(claim.Org, Schedule.Aggregate, new ScheduleKey(claim.Key), ct);
             var now = clock.GetUtcNow();
             switch (Schedule.Next(state, now, nextTime))
             {
@@ -49,59 +49,59 @@ public sealed partial class Scheduler(
     /// <summary>True: the slot is decided and the claim has ended. False: another host decided first, so the next step may differ.</summary>
     async Task<bool> Decide(Claim claim, Schedule.Active schedule, SlotStep step, CancellationToken ct)
     {
-        var by = new Origin(schedule.Plan.By);
+        var (key, by) = (new ScheduleKey(claim.Key), new Origin(schedule.Plan.By));
         var refused = step switch
         {
             SlotStep.Fire fire => await Fire(claim, by, schedule.Plan, fire, ct),
             SlotStep.Skip skip => await Execute(
-                claim, by, new SkipSlots(claim.Key, claim, skip.Slot, skip.Through, skip.Count, Schedule.Missed, "Nobody was there to start it in time."), ct),
-            SlotStep.Replan replan => await Execute(claim, by, new ReplanSchedule(claim.Key, claim, replan.Slot), ct),
+                claim, by, new SkipSlots(key, claim, skip.Slot, skip.Through, skip.Count, Schedule.Missed, "Nobody was there to start it in time."), ct),
+            SlotStep.Replan replan => await Execute(claim, by, new ReplanSchedule(key, claim, replan.Slot), ct),
             _ => throw new System.Diagnostics.UnreachableException(step.GetType().Name),
         };
         if (refused is not null)
         {
-            LogNotDecided(logger, claim.Key, refused.Code);
+            LogNotDecided(logger, key, refused.Code);
         }
         return refused is null or { Code: "run_fenced" };
     }
 
     async Task<Refusal?> Fire(Claim claim, Origin by, SchedulePlan plan, SlotStep.Fire fire, CancellationToken ct)
     {
+        var key = new ScheduleKey(claim.Key);
         var (turn, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
         if (turn is not null)
         {
-            refused = await Execute(claim, by, new FireSlot(claim.Key, claim, fire.Slot, fire.CaughtUp, turn), ct);
+            refused = await Execute(claim, by, new FireSlot(key, claim, fire.Slot, fire.CaughtUp, turn), ct);
         }
         return refused is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? refused
-            : await Execute(claim, by, new SkipSlots(claim.Key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct);
+            : await Execute(claim, by, new SkipSlots(key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct);
     }
 
     async ValueTask<Refusal?> Execute(Claim claim, Origin by, ICommand command, CancellationToken ct) =>
         (await commands.Execute(claim.Org, by, command, ct, patient: true)).Refused;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "This host did not decide a slot of the schedule {Schedule}: {Code}")]
-    static partial void LogNotDecided(ILogger logger, string schedule, string code);
+    static partial void LogNotDecided(ILogger logger, ScheduleKey schedule, string code);
 }
 
 /// <summary>Prepares and starts runs of schedules, for manual triggers and for the scheduler.</summary>
 public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turns turns, IBlobs blobs)
 {
     /// <summary>Starts a run of a schedule now, or answers the run that the same request started before.</summary>
-    /// <param name="schedule">Key of the schedule.</param>
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
-    public async Task<(Turn? Turn, Refusal? Refused)> Trigger(string org, Origin by, string schedule, string? key, RequestKey? header, CancellationToken ct)
+    public async Task<(Turn? Turn, Refusal? Refused)> Trigger(string org, Origin by, ScheduleKey schedule, string? key, RequestKey? header, CancellationToken ct)
     {
         if (Schedule.PlanOf(await handler.Fresh(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
         {
             return (null, Refusal.NotFound("scheduled run"));
         }
-        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"trigger\n{schedule}")));
+        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"trigger\n{schedule.Value}")));
         var (turn, refused) = await Prepare(org, plan, null, key, header, digest, ct);
         if (turn is not null)
         {
             return await turns.Take(org, by, turn, new TriggerSchedule(schedule, turn), ct);
         }
-        return await turns.Earlier(org, Ids.SessionKey(plan.Target.SessionId)!, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
+        return await turns.Earlier(org, plan.Target.SessionId, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
     }
 
     /// <summary>Why a schedule cannot run the skill with these parameters; null: it can.</summary>
@@ -120,13 +120,13 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
     {
         var target = plan.Target;
         var parameters = JsonElement.Parse(await blobs.Text(target.Params, ct));
-        var (rendered, refused) = await skills.Render(org, new(Ids.Key(target.SkillId, "skill")!, target.SkillVersion, parameters), ct);
+        var (rendered, refused) = await skills.Render(org, new(target.SkillId, target.SkillVersion, parameters), ct);
         if (rendered is null)
         {
             return (null, refused!.Code == "not_found" ? refused with { Code = "skill_not_found" } : refused);
         }
         var source = rendered.Source with { ScheduleId = plan.ScheduleId, Slot = slot };
-        return await turns.Prepare(org, new(Ids.SessionKey(target.SessionId)!, rendered.Prompt, null, key, header, source, digest), ct);
+        return await turns.Prepare(org, new(target.SessionId, rendered.Prompt, null, key, header, source, digest), ct);
     }
 }
 

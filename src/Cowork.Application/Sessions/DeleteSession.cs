@@ -3,8 +3,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>Deletes a session. The same commit cancels its live runs, or asks their drivers to.</summary>
-/// <param name="Session">Key of the session.</param>
-public sealed record DeleteSession(string Session) : ICommand
+public sealed record DeleteSession(SessionKey Session) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -13,9 +12,9 @@ public sealed record DeleteSession(string Session) : ICommand
             return refused;
         }
         var queue = ((Session.Deleted)await work.State(Domain.Session.Aggregate, Session)).Queue;
-        foreach (var runId in queue.Reverse())
+        foreach (var run in queue.Reverse())
         {
-            if (await Turns.Cancel(work, Ids.Key(runId, "run")!) is { } notCancelled)
+            if (await Turns.Cancel(work, run) is { } notCancelled)
             {
                 return notCancelled;
             }

@@ -5,26 +5,23 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>Creates a skill with version 1. Refused: another skill has the name.</summary>
-/// <param name="Key">Key of the skill.</param>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
-public sealed record CreateSkill(string Key, SkillDefinition Definition, RequestKey? Header = null) : ICommand
+public sealed record CreateSkill(SkillKey Skill, SkillDefinition Definition, RequestKey? Header = null) : ICommand
 {
     internal const string NameKind = "skill";
 
-    public string SkillId => $"skill_{Key}";
-
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await ClaimName(work, Definition.Name, SkillId)
-            ?? await work.Do(Skill.Aggregate, Key, new SkillCommand.Create(SkillId, Definition, work.Now));
-        return Header is null ? refused : await Header.Claim(work, Skill.Aggregate, Key) ?? refused;
+        var refused = await ClaimName(work, Definition.Name, Skill)
+            ?? await work.Do(Domain.Skill.Aggregate, Skill, new SkillCommand.Create(Skill, Definition, work.Now));
+        return Header is null ? refused : await Header.Claim(work, Domain.Skill.Aggregate, Skill) ?? refused;
     }
 
-    internal static ValueTask<Refusal?> ClaimName(UnitOfWork work, string name, string skillId) => work.Do(
-        UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Claim(NameKind, name, skillId, work.Now));
+    internal static ValueTask<Refusal?> ClaimName(UnitOfWork work, string name, SkillKey skill) => work.Do(
+        UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Claim(NameKind, name, skill.Id, work.Now));
 
-    internal static ValueTask<Refusal?> ReleaseName(UnitOfWork work, string name, string skillId) => work.Do(
-        UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Release(skillId, work.Now));
+    internal static ValueTask<Refusal?> ReleaseName(UnitOfWork work, string name, SkillKey skill) => work.Do(
+        UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Release(skill.Id, work.Now));
 }
 
 /// <summary>The members that a new version changes; null: unchanged.</summary>
@@ -39,39 +36,37 @@ public sealed record SkillChange(
 }
 
 /// <summary>Adds a version to a skill.</summary>
-/// <param name="Key">Key of the skill.</param>
-public sealed record AddSkillVersion(string Key, SkillChange Change, RequestKey? Header = null) : ICommand
+public sealed record AddSkillVersion(SkillKey Skill, SkillChange Change, RequestKey? Header = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await Add(work);
-        return Header is null ? refused : await Header.Claim(work, Skill.Aggregate, Key) ?? refused;
+        return Header is null ? refused : await Header.Claim(work, Domain.Skill.Aggregate, Skill) ?? refused;
     }
 
     async ValueTask<Refusal?> Add(UnitOfWork work)
     {
-        if (await work.State(Skill.Aggregate, Key) is not Skill.Live { SkillId: var id, Latest.Definition: var before })
+        if (await work.State(Domain.Skill.Aggregate, Skill) is not Skill.Live { Latest.Definition: var before })
         {
             return Refusal.NotFound("skill");
         }
         var after = Change.ApplyTo(before);
         if (after.Name != before.Name
-            && (await CreateSkill.ClaimName(work, after.Name, id) ?? await CreateSkill.ReleaseName(work, before.Name, id)) is { } refused)
+            && (await CreateSkill.ClaimName(work, after.Name, Skill) ?? await CreateSkill.ReleaseName(work, before.Name, Skill)) is { } refused)
         {
             return refused;
         }
-        return await work.Do(Skill.Aggregate, Key, new SkillCommand.AddVersion(after, work.Now));
+        return await work.Do(Domain.Skill.Aggregate, Skill, new SkillCommand.AddVersion(after, work.Now));
     }
 }
 
 /// <summary>Deletes a skill and frees its name. Runs that used it still record the version.</summary>
-/// <param name="Key">Key of the skill.</param>
-public sealed record DeleteSkill(string Key) : ICommand
+public sealed record DeleteSkill(SkillKey Skill) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var before = await work.State(Skill.Aggregate, Key);
-        return await work.Do(Skill.Aggregate, Key, new SkillCommand.Delete(work.Now))
-            ?? (before is Skill.Live { SkillId: var id, Latest.Definition.Name: var name } ? await CreateSkill.ReleaseName(work, name, id) : null);
+        var before = await work.State(Domain.Skill.Aggregate, Skill);
+        return await work.Do(Domain.Skill.Aggregate, Skill, new SkillCommand.Delete(work.Now))
+            ?? (before is Skill.Live { Latest.Definition.Name: var name } ? await CreateSkill.ReleaseName(work, name, Skill) : null);
     }
 }

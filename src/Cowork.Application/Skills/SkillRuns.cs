@@ -8,10 +8,9 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>A request to render a skill.</summary>
-/// <param name="Skill">Key of the skill.</param>
 /// <param name="Version">Null: the latest version.</param>
 /// <param name="Params">A JSON object; null: no parameters.</param>
-public sealed record SkillPrompt(string Skill, int? Version, JsonElement? Params);
+public sealed record SkillPrompt(SkillKey Skill, int? Version, JsonElement? Params);
 
 /// <summary>A skill's template with its parameters filled in.</summary>
 /// <param name="Source">The skill and version that the run records.</param>
@@ -32,17 +31,16 @@ public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs
         var (template, fault) = SkillTemplate.Parse(await blobs.Text(version.Definition.PromptTemplate!, ct));
         var (values, invalid) = ReadParams(template ?? throw new InvalidDataException(fault), skill.Params);
         var (prompt, cannotRender) = invalid is null ? template.Render(values) : (null, invalid);
-        return prompt is null ? (null, cannotRender) : (new(prompt, new($"skill_{skill.Skill}", version.Version)), null);
+        return prompt is null ? (null, cannotRender) : (new(prompt, new(skill.Skill, version.Version)), null);
     }
 
     /// <summary>Submits the rendered template as a turn, or answers the turn that the same request submitted before.</summary>
-    /// <param name="session">Key of the session.</param>
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(
-        string org, Origin by, string session, SkillPrompt skill, string? key, RequestKey? header, CancellationToken ct)
+        string org, Origin by, SessionKey session, SkillPrompt skill, string? key, RequestKey? header, CancellationToken ct)
     {
         // The digest covers the request, not the rendered prompt: a repeat is the same request even if the latest version has changed.
-        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{skill.Skill}\n{skill.Version}\n{SortedParams(skill.Params)}")));
+        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{skill.Skill.Value}\n{skill.Version}\n{SortedParams(skill.Params)}")));
         var (rendered, refused) = await Render(org, skill, ct);
         if (rendered is null)
         {

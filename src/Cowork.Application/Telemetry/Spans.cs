@@ -35,11 +35,11 @@ public static class Spans
         span.SetTag("cowork.event_count", commit.Writes.Sum(w => w.Events.Count));
         if (commit.Writes.FirstOrDefault(w => w.Session is not null)?.Session is { } session)
         {
-            span.SetTag("cowork.session_id", SessionId(session));
+            span.SetTag("cowork.session_id", new SessionKey(session).Id);
         }
         if (commit.Writes.FirstOrDefault(w => w.Run is not null)?.Run is { } run)
         {
-            span.SetTag("cowork.run_id", $"run_{run}");
+            span.SetTag("cowork.run_id", new RunKey(run).Id);
         }
         return span;
     }
@@ -77,11 +77,11 @@ public static class Spans
     /// <summary>A driver's work on a run under one claim. Its parent is the command that created the run, on any host and at any time.</summary>
     public static Activity? Run(Claim claim, Began? began, string node) => !Source.HasListeners() ? null : Source.StartActivity(
         "run", ActivityKind.Consumer, ParentOf(began),
-        [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
+        [new("cowork.org", claim.Org), new("cowork.run_id", new RunKey(claim.Key).Id), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
 
     /// <summary>The work on the notes of a completed run, in the run's trace.</summary>
     public static Activity? Notes(Claim claim, Began? began) => !Source.HasListeners() ? null : Source.StartActivity(
-        "notes", ActivityKind.Consumer, ParentOf(began), [new("cowork.org", claim.Org), new("cowork.run_id", $"run_{claim.Key}"), new("cowork.epoch", claim.Epoch)]);
+        "notes", ActivityKind.Consumer, ParentOf(began), [new("cowork.org", claim.Org), new("cowork.run_id", new RunKey(claim.Key).Id), new("cowork.epoch", claim.Epoch)]);
 
     /// <summary>Links the current command to the trace of a run that another request created.</summary>
     public static void LinkToRun(Began? began, Origin by)
@@ -105,7 +105,7 @@ public static class Spans
             NextStep.GiveUp => "step give_up",
             NextStep.ConfirmCancel => "step confirm_cancel",
             _ => throw new UnreachableException(step.GetType().Name),
-        })?.SetTag("cowork.org", claim.Org).SetTag("cowork.run_id", $"run_{claim.Key}");
+        })?.SetTag("cowork.org", claim.Org).SetTag("cowork.run_id", new RunKey(claim.Key).Id);
 
     public static Activity? Tool(string name, ToolContext context)
     {
@@ -115,14 +115,12 @@ public static class Spans
         }
         return Source.StartActivity($"execute_tool {name}")?
             .SetTag("gen_ai.operation.name", "execute_tool").SetTag("gen_ai.tool.name", name)
-            .SetTag("cowork.org", context.Org).SetTag("cowork.session_id", SessionId(context.Session)).SetTag("cowork.run_id", $"run_{context.Run}")
+            .SetTag("cowork.org", context.Org).SetTag("cowork.session_id", context.Session.Id).SetTag("cowork.run_id", context.Run.Id)
             .SetTag("cowork.attempt", context.Attempt);
     }
 
     /// <param name="type">A code, an SQLSTATE or the name of an exception, never a message.</param>
     public static void SetError(this Activity? span, string type) => span?.SetStatus(ActivityStatusCode.Error).SetTag("error.type", type);
-
-    public static string SessionId(string key) => Ids.IsKey(key) ? $"sess_{key}" : key;
 
     /// <summary>The span of the command that created a stream.</summary>
     static ActivityContext ParentOf(Began? began) => ContextOf(began?.Correlation, began?.Causation);

@@ -9,7 +9,7 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     /// <param name="By">The principal of the schedule's runs.</param>
     /// <param name="First">The first slot; null: the schedule starts paused.</param>
     public sealed record Create(
-        string ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now)
+        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now)
         : ScheduleCommand(Now);
 
     public sealed record Pause(DateTimeOffset Now) : ScheduleCommand(Now);
@@ -20,10 +20,10 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     public sealed record Delete(DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Starts a run now, independent of the plan.</summary>
-    public sealed record Trigger(string RunId, int SkillVersion, DateTimeOffset Now) : ScheduleCommand(Now);
+    public sealed record Trigger(RunKey RunId, int SkillVersion, DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Starts the run of a slot.</summary>
-    public sealed record Fire(DateTimeOffset Slot, string RunId, int SkillVersion, bool CaughtUp, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
+    public sealed record Fire(DateTimeOffset Slot, RunKey RunId, int SkillVersion, bool CaughtUp, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
 
     /// <summary>Skips a slot, or a series of slots.</summary>
     /// <param name="Count">Number of slots; null: too many to count.</param>
@@ -41,7 +41,7 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
     /// <param name="By">The principal of the schedule's runs.</param>
     /// <param name="Next">The next slot; null: the schedule is paused.</param>
     public sealed record ScheduleCreated(
-        string ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At)
+        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At)
         : ScheduleEvent(At);
 
     public sealed record SchedulePaused(DateTimeOffset At) : ScheduleEvent(At);
@@ -53,7 +53,7 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
     /// <param name="CaughtUp">The slot was missed and is caught up.</param>
     /// <param name="Next">The next slot; null also for a manual trigger, which does not change the plan.</param>
     public sealed record ScheduleTriggered(
-        string ScheduleId, DateTimeOffset? Slot, string SkillId, int SkillVersion, string RunId, TriggerMode Mode, bool CaughtUp, DateTimeOffset? Next, DateTimeOffset At)
+        ScheduleKey ScheduleId, DateTimeOffset? Slot, SkillKey SkillId, int SkillVersion, RunKey RunId, TriggerMode Mode, bool CaughtUp, DateTimeOffset? Next, DateTimeOffset At)
         : ScheduleEvent(At);
 
     /// <summary>A slot, or a series of slots, without a run.</summary>
@@ -61,12 +61,12 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
     /// <param name="Through">The last slot of a series; null: one slot.</param>
     /// <param name="Count">Number of slots in the series; null: one slot, or too many to count.</param>
     public sealed record ScheduleSkipped(
-        string ScheduleId, DateTimeOffset Slot, string Reason, string Detail, DateTimeOffset? Next, DateTimeOffset At, DateTimeOffset? Through = null, long? Count = null)
+        ScheduleKey ScheduleId, DateTimeOffset Slot, string Reason, string Detail, DateTimeOffset? Next, DateTimeOffset At, DateTimeOffset? Through = null, long? Count = null)
         : ScheduleEvent(At);
 
     /// <summary>The clock was set back. Times at which slots were decided by the wrong clock may come again.</summary>
     /// <param name="Slot">The slot that was next before.</param>
-    public sealed record ScheduleReplanned(string ScheduleId, DateTimeOffset Slot, string Reason, Timing Timing, DateTimeOffset? Next, DateTimeOffset At) : ScheduleEvent(At);
+    public sealed record ScheduleReplanned(ScheduleKey ScheduleId, DateTimeOffset Slot, string Reason, Timing Timing, DateTimeOffset? Next, DateTimeOffset At) : ScheduleEvent(At);
 
     public sealed record ScheduleDeleted(DateTimeOffset At) : ScheduleEvent(At);
 }
@@ -74,7 +74,7 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
 /// <summary>What a schedule runs: a skill's template with parameters, as a turn of a session.</summary>
 /// <param name="SkillVersion">Null: the latest version when a run starts.</param>
 /// <param name="Params">The client's JSON object as text, so that it returns unchanged.</param>
-public sealed record ScheduleTarget(string SessionId, string SkillId, int? SkillVersion, Content Params);
+public sealed record ScheduleTarget(SessionKey SessionId, SkillKey SkillId, int? SkillVersion, Content Params);
 
 /// <summary>The policy for missed slots.</summary>
 public enum Misfire
@@ -134,13 +134,13 @@ public abstract record Schedule
     /// <param name="Slot">The next slot; null: there is none.</param>
     /// <param name="LastRunId">Id of the last run.</param>
     /// <param name="DecidedAt">Time of the last event.</param>
-    public sealed record Active(SchedulePlan Plan, DateTimeOffset? Slot, string? LastRunId, DateTimeOffset DecidedAt) : Schedule;
+    public sealed record Active(SchedulePlan Plan, DateTimeOffset? Slot, RunKey? LastRunId, DateTimeOffset DecidedAt) : Schedule;
 
-    public sealed record Paused(SchedulePlan Plan, string? LastRunId) : Schedule;
+    public sealed record Paused(SchedulePlan Plan, RunKey? LastRunId) : Schedule;
 
     public sealed record Deleted : Schedule;
 
-    public static Aggregate<ScheduleCommand, ScheduleEvent, Schedule> Aggregate { get; } = new("schedule", new None(), Decide, Evolve);
+    public static Aggregate<ScheduleKey, ScheduleCommand, ScheduleEvent, Schedule> Aggregate { get; } = new("schedule", new None(), Decide, Evolve);
 
     /// <summary>The plan; null: the schedule does not exist.</summary>
     public static SchedulePlan? PlanOf(Schedule state) => state switch
@@ -217,4 +217,4 @@ public abstract record Schedule
 
 /// <summary>What a schedule runs, and when.</summary>
 /// <param name="By">The principal of the runs.</param>
-public sealed record SchedulePlan(string ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By);
+public sealed record SchedulePlan(ScheduleKey ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By);

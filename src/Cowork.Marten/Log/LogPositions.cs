@@ -246,7 +246,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
                 {
                     plan.Feeds.Add(key, feed);
                 }
-                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(write.Session))
+                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(new(write.Session)))
                 {
                     // A session that begins has no feed yet. Were it otherwise, the feed's key would tell.
                     plan.Feeds.Add(key, 0);

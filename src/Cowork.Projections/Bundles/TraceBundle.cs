@@ -21,11 +21,9 @@ public static class TraceBundle
     public const string FirstFormat = "cowork-trace/1";
 
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
-    /// <param name="session">Key of the run's session.</param>
-    /// <param name="run">Key of the run.</param>
-    public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, string session, string run, CancellationToken ct)
+    public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct)
     {
-        var entries = await log.OfRun(org, session, run, ct);
+        var entries = await log.OfRun(org, session.Value, run.Value, ct);
         var stream = Run.Aggregate.Stream(run);
         var own = await log.Load(org, stream, 0, int.MaxValue, ct);
         if (own.Events.Count == 0)

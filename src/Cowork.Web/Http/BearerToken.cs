@@ -7,9 +7,8 @@ using Cowork.Domain;
 namespace Cowork.Web.Http;
 
 /// <summary>The text of an API token: <c>cowork_&lt;base64url(org)&gt;.&lt;key&gt;.&lt;secret&gt;</c>. The server keeps only the secret's SHA-256.</summary>
-/// <param name="Key">Key of the token.</param>
 /// <param name="Secret">43 base64url characters: 256 random bits.</param>
-public sealed record BearerToken(string Org, string Key, string Secret)
+public sealed record BearerToken(string Org, TokenKey Key, string Secret)
 {
     const string Prefix = "cowork_";
     const int SecretBytes = 32;
@@ -18,7 +17,7 @@ public sealed record BearerToken(string Org, string Key, string Secret)
     public string SecretSha256 => Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(Secret)));
 
     public static BearerToken New(string org, DateTimeOffset now) =>
-        new(org, Ids.NewKey(now), Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)));
+        new(org, TokenKey.New(now), Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)));
 
     /// <summary>Null: the text is no API token.</summary>
     public static BearerToken? Parse(string text)
@@ -33,7 +32,7 @@ public sealed record BearerToken(string Org, string Key, string Secret)
             return null;
         }
         var name = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(org));
-        return IsOrg(name) ? new(name, key, secret) : null;
+        return IsOrg(name) ? new(name, new(key), secret) : null;
     }
 
     /// <summary>True for a valid name of a tenant: <c>[A-Za-z0-9._-]{1,128}</c>.</summary>
@@ -45,7 +44,7 @@ public sealed record BearerToken(string Org, string Key, string Secret)
         CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(SecretSha256), Encoding.ASCII.GetBytes(secretSha256));
 
     /// <summary>The whole text with the secret.</summary>
-    public string Reveal() => $"{Prefix}{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(Org))}.{Key}.{Secret}";
+    public string Reveal() => $"{Prefix}{Base64Url.EncodeToString(Encoding.UTF8.GetBytes(Org))}.{Key.Value}.{Secret}";
 
-    public override string ToString() => $"{Prefix}….{Key}";
+    public override string ToString() => $"{Prefix}….{Key.Value}";
 }

@@ -40,14 +40,21 @@ public static class OpenApiDescription
     public static void Describe(this OpenApiOptions options)
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
-        // Answers show a content as a string, wherever it is stored.
-        options.CreateSchemaReferenceId = type => type.Type == typeof(Content) ? null : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
+        // Answers show a content as a string, wherever it is stored, and a key as its id.
+        options.CreateSchemaReferenceId = type =>
+            type.Type == typeof(Content) || typeof(IStreamKey).IsAssignableFrom(Nullable.GetUnderlyingType(type.Type) ?? type.Type) ? null
+            : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
             if ((Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type) == typeof(DateTimeOffset))
             {
                 schema.Type = context.JsonTypeInfo.Type == typeof(DateTimeOffset) ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
                 schema.Format = "date-time";
+            }
+            if (typeof(IStreamKey).IsAssignableFrom(Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type))
+            {
+                // Ids are strings, whatever they name.
+                schema.Type = Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) is null ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
             }
             if (context.JsonTypeInfo.Type == typeof(Content))
             {

@@ -1,5 +1,7 @@
 using System.Globalization;
 
+using Cowork.Domain;
+
 namespace Cowork.Web.Http;
 
 /// <summary>A query parameter with a whole number. Endpoints read it, and /openapi.json describes it.</summary>
@@ -58,9 +60,9 @@ static class SessionInQuery
     public static IdQuery Parameter { get; } = new("session_id", "Only of this session.");
 
     /// <summary>The session's key; null: the request has no such parameter.</summary>
-    public static string? Read(HttpContext http) =>
+    public static SessionKey? Read(HttpContext http) =>
         !http.Request.Query.TryGetValue(Parameter.Name, out var sent) ? null
-        : PathIds.Key<PathIds.Session>(sent is [{ } id] ? id : "", Parameter.Name);
+        : PathIds.Key<SessionKey>(sent is [{ } id] ? id : "", Parameter.Name);
 }
 
 /// <summary>The query parameters of all lists.</summary>

@@ -47,7 +47,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             return settings.TokenMode || sent.Count > 1 ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace);
         }
         if (BearerToken.Parse(bearer) is not { } token
-            || await rows.Get(token.Org, Tokens.Model.Table, token.Key, http.RequestAborted) is not { } found)
+            || await rows.Get(token.Org, Tokens.Model.Table, token.Key.Value, http.RequestAborted) is not { } found)
         {
             return null;
         }

@@ -35,7 +35,7 @@ public sealed record NewDecision(bool? Approved, string? Note = null) : IRequest
 /// </param>
 /// <param name="ArgsDigest">Hex SHA-256 of the arguments' text: the decision is for this call only.</param>
 public sealed record ApprovalDetails(
-    string ApprovalId, string SessionId, string RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
+    ApprovalKey ApprovalId, SessionKey SessionId, RunKey RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
     string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote)
 {
     public static ApprovalDetails Of(ApprovalRow row) => new(
@@ -44,7 +44,7 @@ public sealed record ApprovalDetails(
 }
 
 /// <param name="SessionId">The session in the query; null: all sessions.</param>
-public sealed record ApprovalList(string? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
+public sealed record ApprovalList(SessionKey? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
 
 static class ApprovalEndpoints
 {
@@ -79,7 +79,7 @@ static class ApprovalEndpoints
         SessionRow? of = null;
         if (session is not null)
         {
-            if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session, ct) is not { } found)
+            if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Value.Value, ct) is not { } found)
             {
                 return ErrorResult.NotFound("session");
             }
@@ -87,7 +87,7 @@ static class ApprovalEndpoints
         }
         var shown = new List<ApprovalDetails>();
         var left = ListedInputBytesMax;
-        await foreach (var row in Newest(caller.Org, new(session, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
+        await foreach (var row in Newest(caller.Org, new(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
         {
             // Arguments that do not fit are shown as their digest; GET /approvals/{id} shows them whole.
             var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
@@ -97,13 +97,13 @@ static class ApprovalEndpoints
         return JsonResult.Of(200, new(of?.SessionId, shown), AgentServiceJson.Answers.ApprovalList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Approval> approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<ApprovalKey> approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await Find(caller.Org, approval.Key, rows, ct) is { } row
             ? JsonResult.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails)
             : ErrorResult.NotFound("approval");
 
     static async Task<IResult> Decide(
-        PathKey<PathIds.Approval> approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs,
+        PathKey<ApprovalKey> approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs,
         CancellationToken ct)
     {
         if (await Find(caller.Org, approval.Key, rows, ct) is not { } asked)
@@ -113,26 +113,26 @@ static class ApprovalEndpoints
         var note = string.IsNullOrWhiteSpace(body.Value.Note) ? null : body.Value.Note;
         var result = await decisions.Decide(caller.Org, caller.Origin, approval.Key, body.Value.Approved == true, note, body.Key, ct);
         return await answers.Of(
-            caller.Org, result, Run.Aggregate.Stream(Ids.Key(asked.RunId, "run")!), body.Key,
+            caller.Org, result, Run.Aggregate.Stream(asked.RunId), body.Key,
             async after => JsonResult.Of(
-                200, ApprovalDetails.Of(await WithInput(after.Row(Projections.Approvals.Model, approval.Key), blobs, ct)), AgentServiceJson.Answers.ApprovalDetails),
+                200, ApprovalDetails.Of(await WithInput(after.Row(Projections.Approvals.Model, approval.Key.Value), blobs, ct)), AgentServiceJson.Answers.ApprovalDetails),
             ct);
     }
 
     /// <summary>Newest first, without approvals of deleted sessions.</summary>
     static async IAsyncEnumerable<ApprovalRow> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
     {
-        var isThere = new Dictionary<string, bool>();
+        var isThere = new Dictionary<SessionKey, bool>();
         while (true)
         {
             var page = await rows.List(org, Projections.Approvals.Model.Table, query, ct);
             foreach (var found in page)
             {
                 var row = Projections.Approvals.Model.Read(found.Json.Span);
-                var of = Ids.SessionKey(row.SessionId)!;
+                var of = row.SessionId;
                 if (!isThere.TryGetValue(of, out var there))
                 {
-                    isThere.Add(of, there = await rows.Get(org, Projections.Sessions.Model.Table, of, ct) is not null);
+                    isThere.Add(of, there = await rows.Get(org, Projections.Sessions.Model.Table, of.Value, ct) is not null);
                 }
                 if (there)
                 {
@@ -148,8 +148,8 @@ static class ApprovalEndpoints
     }
 
     /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    static async ValueTask<ApprovalRow?> Find(string org, string key, IRows rows, CancellationToken ct) =>
-        (await rows.Find(org, Projections.Approvals.Model, key, ct))?.Row;
+    static async ValueTask<ApprovalRow?> Find(string org, ApprovalKey approval, IRows rows, CancellationToken ct) =>
+        (await rows.Find(org, Projections.Approvals.Model, approval.Value, ct))?.Row;
 
     /// <summary>The row with its arguments from the blob store.</summary>
     static async ValueTask<ApprovalRow> WithInput(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>

@@ -1,5 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -10,13 +11,13 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="RunId">The run that wrote the latest content.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
 public sealed record ArtifactSummary(
-    string ArtifactId, string SessionId, string RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
+    ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
 /// <param name="RunId">The run that wrote this content first.</param>
-public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, string RunId, DateTimeOffset CreatedAt);
+public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, RunKey RunId, DateTimeOffset CreatedAt);
 
-public sealed record ArtifactVersionList(string ArtifactId, string SessionId, string Path, IReadOnlyList<ArtifactVersionDetails> Versions);
+public sealed record ArtifactVersionList(ArtifactKey ArtifactId, SessionKey SessionId, string Path, IReadOnlyList<ArtifactVersionDetails> Versions);
 
 static class ArtifactEndpoints
 {
@@ -35,7 +36,7 @@ static class ArtifactEndpoints
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Artifact> artifact, Caller caller, IRows rows, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
         await Find(caller.Org, artifact.Key, rows, ct) is { } row
             ? JsonResult.Of(
                 200,
@@ -43,20 +44,20 @@ static class ArtifactEndpoints
                 AgentServiceJson.Answers.ArtifactSummary)
             : ErrorResult.NotFound("artifact");
 
-    static async Task<IResult> Versions(PathKey<PathIds.Artifact> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<ArtifactKey> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
         }
-        var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key, Limit: limit), ct);
+        var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key.Value, Limit: limit), ct);
         var versions = found.Select(v => ArtifactVersions.Model.Read(v.Json.Span))
             .Select(v => new ArtifactVersionDetails(v.Version, v.Sha256, v.Bytes, v.MediaType, v.RunId, v.CreatedAt));
         return JsonResult.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);
     }
 
-    static async Task<IResult> Content(PathKey<PathIds.Artifact> artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Content(PathKey<ArtifactKey> artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
         {
@@ -69,6 +70,6 @@ static class ArtifactEndpoints
     }
 
     /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    static async ValueTask<ArtifactRow?> Find(string org, string artifact, IRows rows, CancellationToken ct) =>
-        (await rows.Find(org, Artifacts.Model, artifact, ct))?.Row;
+    static async ValueTask<ArtifactRow?> Find(string org, ArtifactKey artifact, IRows rows, CancellationToken ct) =>
+        (await rows.Find(org, Artifacts.Model, artifact.Value, ct))?.Row;
 }

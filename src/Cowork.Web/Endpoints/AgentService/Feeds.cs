@@ -20,7 +20,7 @@ public sealed record FeedEvent(
     long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
     string? CorrelationId);
 
-public sealed record EventList(string SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
+public sealed record EventList(SessionKey SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
 
 public sealed record TenantEventList(IReadOnlyList<FeedEvent> Events, long NextSinceId);
 
@@ -52,10 +52,10 @@ static class FeedEndpoints
             .Produces<string>(200, "text/event-stream").Refuses(422);
     }
 
-    static async Task<IResult> SessionPage(PathKey<PathIds.Session> session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
+    static async Task<IResult> SessionPage(PathKey<SessionKey> session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
     {
         var (since, limit, wait) = Asked(http);
-        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is { } row
+        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is { } row
             ? await pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted)
             : ErrorResult.NotFound("session");
     }
@@ -66,10 +66,10 @@ static class FeedEndpoints
         return pages.Page(caller.Org, null, null, since, limit, wait, http.RequestAborted);
     }
 
-    static async Task<IResult> SessionStream(PathKey<PathIds.Session> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
+    static async Task<IResult> SessionStream(PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
     {
         var since = Cursor(http);
-        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, http.RequestAborted) is not null
+        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is not null
             ? await stream.Send(http, caller.Org, session.Key, since)
             : ErrorResult.NotFound("session");
     }
@@ -87,9 +87,9 @@ static class FeedEndpoints
 /// <summary>Pages of feeds.</summary>
 public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
-    /// <param name="session">Key of the session; null: the tenant's feed.</param>
-    /// <param name="sessionId">The session's id in the contract.</param>
-    public async Task<IResult> Page(string org, string? session, string? sessionId, long since, int limit, TimeSpan wait, CancellationToken aborted)
+    /// <param name="session">Null: the tenant's feed.</param>
+    /// <param name="shown">The session with its id as the session's row has it: a client's own may look like one of ours.</param>
+    public async Task<IResult> Page(string org, SessionKey? session, SessionKey? shown, long since, int limit, TimeSpan wait, CancellationToken aborted)
     {
         FeedPage page;
         using var over = CancellationTokenSource.CreateLinkedTokenSource(aborted, lifetime.ApplicationStopping);
@@ -106,7 +106,7 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         {
             return CursorAhead(page.Head);
         }
-        return new FeedPageResult(session is null, sessionId, page.Entries, since);
+        return new FeedPageResult(session is null, shown, page.Entries, since);
     }
 
     public static ErrorResult CursorAhead(long head) =>
@@ -117,16 +117,16 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
 /// <param name="IsTenants">True: the tenant's feed, whose ids are positions.</param>
 /// <param name="SessionId">Null in the tenant's feed.</param>
 /// <param name="Since">The cursor in the request.</param>
-sealed record FeedPageResult(bool IsTenants, string? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : IResult
+sealed record FeedPageResult(bool IsTenants, SessionKey? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : IResult
 {
     public Task ExecuteAsync(HttpContext httpContext) => httpContext.Response.WriteJson(Write, RelaxedJson.Writing);
 
     void Write(Utf8JsonWriter json)
     {
         json.WriteStartObject();
-        if (SessionId is not null)
+        if (SessionId is { } session)
         {
-            json.WriteString("session_id", SessionId);
+            json.WriteString("session_id", session.Id);
         }
         json.WriteStartArray("events");
         foreach (var entry in Entries)
@@ -147,10 +147,10 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
 
-    /// <param name="session">Key of the session; null: the tenant's feed.</param>
-    public async Task<IResult> Send(HttpContext http, string org, string? session, long since)
+    /// <param name="session">Null: the tenant's feed.</param>
+    public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since)
     {
-        var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
+        var head = (await log.Feed(org, session?.Value, since, 1, http.RequestAborted)).Head;
         if (head < since)
         {
             return FeedPages.CursorAhead(head);
@@ -179,7 +179,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         return TypedResults.Empty;
     }
 
-    async Task Follow(PipeWriter output, string org, string? session, long since, CancellationToken ct)
+    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, CancellationToken ct)
     {
         var last = since;
         var began = clock.GetUtcNow();

@@ -19,10 +19,10 @@ public sealed record ModelNotesShape(string Model, string RequestSha256, long In
 /// <param name="Event">The event of that run that the memory follows from; null: an earlier release wrote the memory.</param>
 /// <param name="Notes">The result of asking the model for notes; null: no model was asked.</param>
 public sealed record MemoryDetails(
-    string MemoryId, string Kind, string Content, long Version, string SessionId, string RunId, EventShape? Event, ModelNotesShape? Notes, DateTimeOffset CreatedAt,
+    MemoryKey MemoryId, string Kind, string Content, long Version, SessionKey SessionId, RunKey RunId, EventShape? Event, ModelNotesShape? Notes, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt);
 
-public sealed record MemoryList(string SessionId, IReadOnlyList<MemoryDetails> Memories);
+public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories);
 
 static class MemoryEndpoints
 {
@@ -37,20 +37,20 @@ static class MemoryEndpoints
             .Produces<MemoryList>().Refuses(404, 422);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Memory> memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Find(caller.Org, Memories.Model, memory.Key, ct) is { } found
+    static async Task<IResult> Get(PathKey<MemoryKey> memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Find(caller.Org, Memories.Model, memory.Key.Value, ct) is { } found
             ? JsonResult.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
             : ErrorResult.NotFound("memory");
 
-    static async Task<IResult> List(PathKey<PathIds.Session> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
+        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
         var shown = new List<MemoryDetails>();
-        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key, Limit: limit), ct))
+        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key.Value, Limit: limit), ct))
         {
             shown.Add(await Details(found.Version, Memories.Model.Read(found.Json.Span), blobs, ct));
         }
@@ -59,7 +59,7 @@ static class MemoryEndpoints
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>
         new(
-            memory.MemoryId, memory.Kind, await blobs.Text(memory.Text, ct), version, Ids.IsKey(memory.SessionId) ? $"sess_{memory.SessionId}" : memory.SessionId,
+            memory.MemoryId, memory.Kind, await blobs.Text(memory.Text, ct), version, memory.SessionId,
             memory.RunId, memory.Event is { } e ? new(e.StreamId, e.Version) : null, memory.Notes is { } notes ? Shape(notes) : null, memory.CreatedAt, memory.UpdatedAt);
 
     static ModelNotesShape Shape(ModelNotes notes) => new(

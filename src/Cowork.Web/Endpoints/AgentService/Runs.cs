@@ -15,8 +15,8 @@ public sealed record RunErrorShape(string Code, string Message)
 
 /// <summary>A run as <c>GET /runs/{id}</c> shows it.</summary>
 public sealed record RunDetails(
-    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, string? SkillId, int? SkillVersion, string? ScheduleId, DateTimeOffset? StartedAt,
+    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,
     DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage)
 {
     public static RunDetails Of(RunRow run) => new(
@@ -25,16 +25,16 @@ public sealed record RunDetails(
         Lineage: null);
 }
 
-public sealed record RunList(string SessionId, IReadOnlyList<RunDetails> Runs);
+public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);
 
-public sealed record CancelAnswer(string RunId, string Status, bool CancelRequested);
+public sealed record CancelAnswer(RunKey RunId, string Status, bool CancelRequested);
 
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
 public sealed record ArtifactDetails(
-    string ArtifactId, long Bytes, string MediaType, string Path, string RunId, string SessionId, string Sha256, int Version, DateTimeOffset CreatedAt);
+    ArtifactKey ArtifactId, long Bytes, string MediaType, string Path, RunKey RunId, SessionKey SessionId, string Sha256, int Version, DateTimeOffset CreatedAt);
 
-public sealed record ArtifactList(string RunId, IReadOnlyList<ArtifactDetails> Artifacts);
+public sealed record ArtifactList(RunKey RunId, IReadOnlyList<ArtifactDetails> Artifacts);
 
 static class RunEndpoints
 {
@@ -59,14 +59,14 @@ static class RunEndpoints
             .Produces<JsonElement>().Refuses(404, 422);
     }
 
-    static async Task<IResult> List(PathKey<PathIds.Session> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is not { } row)
+        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
-        var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key, Limit: limit), ct);
+        var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit), ct);
         var runs = new List<RunDetails>(found.Count);
         foreach (var run in found)
         {
@@ -75,13 +75,13 @@ static class RunEndpoints
         return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, runs), AgentServiceJson.Answers.RunList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Run> run, Caller caller, RunViews views, CancellationToken ct) =>
+    static async Task<IResult> Get(PathKey<RunKey> run, Caller caller, RunViews views, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is { } row
             ? JsonResult.Of(200, RunDetails.Of(await views.WithTexts(row, ct)), AgentServiceJson.Answers.RunDetails)
             : ErrorResult.NotFound("run");
 
     static async Task<IResult> Cancel(
-        PathKey<PathIds.Run> run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
+        PathKey<RunKey> run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is null)
         {
@@ -99,20 +99,20 @@ static class RunEndpoints
         return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested), AgentServiceJson.Answers.CancelAnswer);
     }
 
-    static async Task<IResult> Artifacts(PathKey<PathIds.Run> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
+    static async Task<IResult> Artifacts(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
     {
         if (await views.Find(caller.Org, run.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("run");
         }
-        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct))
+        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId.Value, run.Key.Value, ct))
             .Select(a => new ArtifactDetails(a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At));
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 
-    static async Task<IResult> Trace(PathKey<PathIds.Run> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Trace(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is { } row
-        && await TraceBundle.Build(log, blobs, caller.Org, Ids.SessionKey(row.SessionId)!, run.Key, ct) is { } bundle
+        && await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct) is { } bundle
             ? new StoredJsonResult(200, bundle)
             : ErrorResult.NotFound("run");
 }
@@ -121,11 +121,11 @@ static class RunEndpoints
 public sealed class RunViews(IRows rows, IBlobs blobs)
 {
     /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    public async ValueTask<RunRow?> Find(string org, string run, CancellationToken ct) => (await rows.Find(org, Projections.Runs.Model, run, ct))?.Row;
+    public async ValueTask<RunRow?> Find(string org, RunKey run, CancellationToken ct) => (await rows.Find(org, Projections.Runs.Model, run.Value, ct))?.Row;
 
     /// <summary>The run's row, also when its session is deleted.</summary>
-    public async ValueTask<RunRow?> Row(string org, string run, CancellationToken ct) =>
-        await rows.Get(org, Projections.Runs.Model.Table, run, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
+    public async ValueTask<RunRow?> Row(string org, RunKey run, CancellationToken ct) =>
+        await rows.Get(org, Projections.Runs.Model.Table, run.Value, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
 
     /// <summary>The row with its texts from the blob store.</summary>
     public async ValueTask<RunRow> WithTexts(RunRow row, CancellationToken ct) => row is { Reply: Content.Blob } or { Message: Content.Blob }

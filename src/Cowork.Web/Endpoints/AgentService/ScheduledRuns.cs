@@ -91,8 +91,8 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 /// <param name="NextRunAt">The next planned time; null: paused.</param>
 /// <param name="LastSkip">The last skipped slots; null: a run has started since.</param>
 public sealed record ScheduledRunDetails(
-    string ScheduleId, string Name, string SessionId, string SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
-    string Overlap, DateTimeOffset? NextRunAt, string? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    ScheduleKey ScheduleId, string Name, SessionKey SessionId, SkillKey SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
+    string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
 
@@ -103,19 +103,19 @@ public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> Schedul
 /// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c> or <c>replanned</c>.</param>
 /// <param name="Status">Status of the run.</param>
 public sealed record LedgerShape(
-    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, string? RunId, string? Status, int? SkillVersion, string? Reason,
+    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, RunKey? RunId, string? Status, int? SkillVersion, string? Reason,
     string? Detail, DateTimeOffset DecidedAt);
 
-public sealed record ScheduledRunLedger(string ScheduleId, IReadOnlyList<LedgerShape> Runs);
+public sealed record ScheduledRunLedger(ScheduleKey ScheduleId, IReadOnlyList<LedgerShape> Runs);
 
 /// <summary>A turn's answer with the triggered schedule.</summary>
 public sealed record TriggerAnswer(
-    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string ScheduleId, string SkillId, int SkillVersion)
+    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion)
 {
-    public static TriggerAnswer Of(RunRow run, bool reused, string scheduleId) => new(
+    public static TriggerAnswer Of(RunRow run, bool reused, ScheduleKey schedule) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, scheduleId, run.Source!.SkillId!, run.Source.SkillVersion!.Value);
+        run.CreatedAt, reused, schedule, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value);
 }
 
 static class ScheduledRunEndpoints
@@ -157,20 +157,20 @@ static class ScheduledRunEndpoints
         Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
-        var session = PathIds.Key<PathIds.Session>(asked.SessionId!, "$.session_id");
-        var skill = PathIds.Key<PathIds.Skill>(asked.SkillId!, "$.skill_id");
+        var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
+        var skill = PathIds.Key<SkillKey>(asked.SkillId!, "$.skill_id");
         var now = clock.GetUtcNow();
         var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
         var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
-        var target = new ScheduleTarget(Ids.IsKey(session) ? $"sess_{session}" : session, $"skill_{skill}", asked.SkillVersion, given);
+        var target = new ScheduleTarget(session, skill, asked.SkillVersion, given);
         var create = new CreateSchedule(
-            Ids.NewKey(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
+            ScheduleKey.New(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
             NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Active != false, body.Key,
             await runs.WhyNotRunnable(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
         return await answers.Of(
-            caller.Org, result, Schedule.Aggregate.Stream(create.Key), body.Key,
-            async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/sched_{after.Key}" }, ct);
+            caller.Org, result, Schedule.Aggregate.Stream(create.Schedule), body.Key,
+            async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/{create.Schedule.Id}" }, ct);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
@@ -185,33 +185,33 @@ static class ScheduledRunEndpoints
         return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Schedule> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is { } row
             ? JsonResult.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
             : ErrorResult.NotFound("scheduled run");
 
-    static async Task<IResult> Delete(PathKey<PathIds.Schedule> schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<ScheduleKey> schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
-    static async Task<IResult> Ledger(PathKey<PathIds.Schedule> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
+    static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is not { } row)
+        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is not { } row)
         {
             return ErrorResult.NotFound("scheduled run");
         }
         var shown = new List<LedgerShape>();
         foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, row.Version, limit, ct))
         {
-            var status = line.RunId is { } run ? (await views.Row(caller.Org, Ids.Key(run, "run")!, ct))?.Status : null;
+            var status = line.RunId is { } run ? (await views.Row(caller.Org, run, ct))?.Status : null;
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId, status, line.SkillVersion, line.Reason, line.Detail, line.DecidedAt));
         }
-        return JsonResult.Of(200, new($"sched_{schedule.Key}", shown), AgentServiceJson.Answers.ScheduledRunLedger);
+        return JsonResult.Of(200, new(schedule.Key, shown), AgentServiceJson.Answers.ScheduledRunLedger);
     }
 
     static async Task<IResult> Trigger(
-        PathKey<PathIds.Schedule> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiting, CancellationToken ct)
+        PathKey<ScheduleKey> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = body.Value;
         var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
@@ -220,22 +220,22 @@ static class ScheduledRunEndpoints
             return ErrorResult.Of(refused!);
         }
         var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
-        return TurnEndpoints.Answer(turn, run, TriggerAnswer.Of(run, turn.Reused, $"sched_{schedule.Key}"), AgentServiceJson.Answers.TriggerAnswer);
+        return TurnEndpoints.Answer(turn, run, TriggerAnswer.Of(run, turn.Reused, schedule.Key), AgentServiceJson.Answers.TriggerAnswer);
     }
 
     static Task<IResult> Pause(
-        PathKey<PathIds.Schedule> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        PathKey<ScheduleKey> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, new PauseSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static Task<IResult> Resume(
-        PathKey<PathIds.Schedule> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        PathKey<ScheduleKey> schedule, Body<NoBody> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs, CancellationToken ct) =>
         Change(schedule, new ResumeSchedule(schedule.Key, body.Key), body.Key, caller, commands, answers, rows, blobs, ct);
 
     static async Task<IResult> Change(
-        PathKey<PathIds.Schedule> schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
+        PathKey<ScheduleKey> schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
         CancellationToken ct)
     {
-        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key, ct) is null)
+        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is null)
         {
             return ErrorResult.NotFound("scheduled run");
         }

@@ -53,7 +53,7 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
         metadata is { ValueKind: JsonValueKind.Object } some && some.TryGetProperty("auth_context", out var context) ? context : null;
 }
 
-public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt)
+public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt)
 {
     public static SessionAnswer Of(SessionRow session) => new(session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedAt);
 }
@@ -61,7 +61,7 @@ public sealed record SessionAnswer(string SessionId, string WorkspacePath, JsonE
 /// <param name="Runs">Number of runs.</param>
 /// <param name="LiveRuns">Number of runs that have not ended.</param>
 public sealed record SessionDetails(
-    string SessionId, string WorkspacePath, JsonElement Metadata, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
 
@@ -88,20 +88,20 @@ static class SessionEndpoints
     static async Task<IResult> Create(
         Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, TimeProvider clock, CancellationToken ct)
     {
-        var (id, key) = body.Value.SessionId is { } own ? (own, Ids.SessionKey(own)!) : Generated(clock);
-        var workspace = workspaces.Prepare(caller.Org, id, body.Value.WorkspacePath);
+        var session = body.Value.SessionId is { } own ? SessionKey.Own(own) : SessionKey.New(clock.GetUtcNow());
+        var workspace = workspaces.Prepare(caller.Org, session.Id, body.Value.WorkspacePath);
         if (workspace.Refused is { } outside)
         {
             return ErrorResult.Of(outside);
         }
-        var open = new OpenSession(key, id, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key);
+        var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         return await answers.Of(
-            caller.Org, result, Session.Aggregate.Stream(key), body.Key,
+            caller.Org, result, Session.Aggregate.Stream(session), body.Key,
             after =>
             {
-                var session = after.Row(Projections.Sessions.Model);
-                return JsonResult.Of(201, SessionAnswer.Of(session), AgentServiceJson.Answers.SessionAnswer) with { Location = $"/sessions/{session.SessionId}" };
+                var opened = after.Row(Projections.Sessions.Model);
+                return JsonResult.Of(201, SessionAnswer.Of(opened), AgentServiceJson.Answers.SessionAnswer) with { Location = $"/sessions/{opened.SessionId}" };
             },
             ct);
     }
@@ -112,19 +112,13 @@ static class SessionEndpoints
         return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Session> session, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
+        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
-    static async Task<IResult> Delete(PathKey<PathIds.Session> session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
-
-    static (string Id, string Key) Generated(TimeProvider clock)
-    {
-        var key = Ids.NewKey(clock.GetUtcNow());
-        return ($"sess_{key}", key);
-    }
 
     static SessionDetails Details(Row row)
     {

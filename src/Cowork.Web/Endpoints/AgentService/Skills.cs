@@ -62,25 +62,25 @@ public sealed record NewSkillRun(
 /// <param name="PromptTemplate">Template of the latest version; null: it has instructions only.</param>
 /// <param name="RequiredParams">Sorted.</param>
 public sealed record SkillDetails(
-    string SkillId, string Name, string Description, JsonElement Metadata, int LatestVersion, string? PromptTemplate, IReadOnlyList<string> RequiredParams,
+    SkillKey SkillId, string Name, string Description, JsonElement Metadata, int LatestVersion, string? PromptTemplate, IReadOnlyList<string> RequiredParams,
     DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record SkillList(IReadOnlyList<SkillDetails> Skills);
 
 public sealed record SkillVersionDetails(
-    string SkillId, int Version, string? PromptTemplate, IReadOnlyList<string> RequiredParams, string Description, JsonElement Metadata, DateTimeOffset CreatedAt);
+    SkillKey SkillId, int Version, string? PromptTemplate, IReadOnlyList<string> RequiredParams, string Description, JsonElement Metadata, DateTimeOffset CreatedAt);
 
-public sealed record SkillVersionList(string SkillId, IReadOnlyList<SkillVersionDetails> Versions);
+public sealed record SkillVersionList(SkillKey SkillId, IReadOnlyList<SkillVersionDetails> Versions);
 
 /// <summary>A turn's answer with the skill's version and the prompt that it gave.</summary>
 public sealed record SkillRunAnswer(
-    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, string SkillId, int SkillVersion, Content RenderedPrompt)
+    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt)
 {
     /// <summary>The skill and the prompt are the run's own, so that a repeat shows those of the first request.</summary>
     public static SkillRunAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, run.Source!.SkillId!, run.Source.SkillVersion!.Value, run.Message);
+        run.CreatedAt, reused, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message);
 }
 
 static class SkillFields
@@ -147,17 +147,17 @@ static class SkillEndpoints
         Body<NewSkill> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
-        var key = Ids.NewKey(clock.GetUtcNow());
+        var skill = SkillKey.New(clock.GetUtcNow());
         var definition = new SkillDefinition(
             asked.Name!, asked.Description ?? "", CompactJson.Object(asked.Metadata, except: null), await blobs.Store(asked.PromptTemplate!, ct),
             SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams, null, []);
-        var result = await commands.Execute(caller.Org, caller.Origin, new CreateSkill(key, definition, body.Key), ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, new CreateSkill(skill, definition, body.Key), ct);
         return await answers.Of(
-            caller.Org, result, Skill.Aggregate.Stream(key), body.Key,
+            caller.Org, result, Skill.Aggregate.Stream(skill), body.Key,
             async after =>
             {
-                var skill = after.Row(Skills.Model);
-                return JsonResult.Of(201, await Details(skill, blobs, ct), AgentServiceJson.Answers.SkillDetails) with { Location = $"/skills/{skill.SkillId}" };
+                var created = after.Row(Skills.Model);
+                return JsonResult.Of(201, await Details(created, blobs, ct), AgentServiceJson.Answers.SkillDetails) with { Location = $"/skills/{created.SkillId}" };
             },
             ct);
     }
@@ -172,16 +172,16 @@ static class SkillEndpoints
         return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Skill> skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is { } row
             ? JsonResult.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
             : ErrorResult.NotFound("skill");
 
-    static async Task<IResult> Delete(PathKey<PathIds.Skill> skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Delete(PathKey<SkillKey> skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        PathKey<PathIds.Skill> skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
+        PathKey<SkillKey> skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
     {
         var asked = body.Value;
         var change = new SkillChange(
@@ -201,32 +201,32 @@ static class SkillEndpoints
             ct);
     }
 
-    static async Task<IResult> Versions(PathKey<PathIds.Skill> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null)
+        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null)
         {
             return ErrorResult.NotFound("skill");
         }
         var shown = new List<SkillVersionDetails>();
-        foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key, Limit: limit), ct))
+        foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit), ct))
         {
             shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct));
         }
-        return JsonResult.Of(200, new($"skill_{skill.Key}", shown), AgentServiceJson.Answers.SkillVersionList);
+        return JsonResult.Of(200, new(skill.Key, shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
-    static async Task<IResult> Version(PathKey<PathIds.Skill> skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key, ct) is null ? ErrorResult.NotFound("skill")
+    static async Task<IResult> Version(PathKey<SkillKey> skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null ? ErrorResult.NotFound("skill")
         : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
             ? JsonResult.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
             : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
-        PathKey<PathIds.Skill> skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, TurnWaiter waiting, CancellationToken ct)
+        PathKey<SkillKey> skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = body.Value;
-        var session = PathIds.Key<PathIds.Session>(asked.SessionId!, "$.session_id");
+        var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
         var (turn, refused) = await runs.Submit(
             caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.IdempotencyKey, body.Key, ct);
         if (turn is null)

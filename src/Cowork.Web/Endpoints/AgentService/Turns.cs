@@ -59,7 +59,7 @@ static class WaitOptions
 /// <summary>A turn's answer.</summary>
 /// <param name="Reused">True: an earlier request with the same key started the run.</param>
 public sealed record TurnAnswer(
-    string RunId, string SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<string> PendingApprovalIds, long TotalTokens, int ToolCalls,
+    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, bool Reused)
 {
     public static TurnAnswer Of(RunRow run, bool reused) => new(
@@ -74,7 +74,7 @@ static class TurnEndpoints
             .WithSummary("Say something in a session: one run, waited for unless told otherwise")
             .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
 
-    static async Task<IResult> Take(PathKey<PathIds.Session> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiting, CancellationToken ct)
+    static async Task<IResult> Take(PathKey<SessionKey> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiting, CancellationToken ct)
     {
         var asked = new TurnRequest(session.Key, body.Value.Message!, Model: null, body.Value.IdempotencyKey, body.Key);
         var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, asked, ct);
@@ -106,7 +106,7 @@ public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews vi
         RunRow? seen = null;
         Task<FeedEntry?>? heard = null;
         // A run that this request started has hardly ended. Its first event comes sooner than a read of its row.
-        var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1);
+        var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, version: 1);
         var look = known is null || wait == TimeSpan.Zero || IsSettled(known);
         known = look ? known : null;
         while (true)
@@ -134,14 +134,14 @@ public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews vi
             if (heard.IsCompleted)
             {
                 // Rows of this node's commits are cached. Other nodes' writes are only in the database.
-                known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.KnownRow(org, Projections.Runs.Model, turn.Run, entry.Version) : null;
+                known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, entry.Version) : null;
                 heard = null;
                 watch.Drain();
             }
             look = true;
         }
         // The database became unavailable after the commit: the answer is this node's last commit on the run, or else the accepted run.
-        seen ??= commands.KnownRow(org, Projections.Runs.Model, turn.Run, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
+        seen ??= commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
             ?? throw new StorageUnavailableException("The run cannot be looked at.");
         return await views.WithTexts(seen, ct);
     }
@@ -149,7 +149,7 @@ public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews vi
     static bool IsSettled(RunRow run) => run.HasEnded || run.Status == "approval_required";
 
     /// <summary>Null: there is no such run, or the database is unavailable and the wait continues.</summary>
-    async ValueTask<RunRow?> Look(string org, string run, CancellationToken ct)
+    async ValueTask<RunRow?> Look(string org, RunKey run, CancellationToken ct)
     {
         try
         {

@@ -40,9 +40,9 @@ public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<s
 
 /// <param name="Token">The token with its secret. Only this answer shows it.</param>
 public sealed record IssuedToken(
-    string TokenId, string Token, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+    TokenKey TokenId, string Token, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
 
-public sealed record TokenShape(string TokenId, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+public sealed record TokenShape(TokenKey TokenId, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
 
 public sealed record TokenList(IReadOnlyList<TokenShape> Tokens);
 
@@ -96,12 +96,12 @@ static class TokenEndpoints
         return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row))]), OperationsJson.Answers.TokenList);
     }
 
-    static async Task<IResult> Get(PathKey<PathIds.Token> token, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<TokenKey> token, Caller caller, IRows rows, CancellationToken ct) =>
+        await rows.Get(caller.Org, Projections.Tokens.Model.Table, token.Key.Value, ct) is { } row
             ? JsonResult.Of(200, Shape(caller.Org, row), OperationsJson.Answers.TokenShape)
             : ErrorResult.NotFound("token");
 
-    static async Task<IResult> Revoke(PathKey<PathIds.Token> token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+    static async Task<IResult> Revoke(PathKey<TokenKey> token, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new RevokeToken(token.Key), ct) is { Refused: { } refused }
             ? ErrorResult.Of(refused)
             : TypedResults.NoContent();

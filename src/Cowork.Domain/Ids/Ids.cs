@@ -52,8 +52,8 @@ public static class Ids
     public static bool IsKey(ReadOnlySpan<char> text) =>
         text.Length == 26 && text[0] <= '7' && text.IndexOfAnyExcept(CrockfordSet) < 0;
 
-    /// <summary>The key of a run, response or task id in any of its forms, or null when the text is none.</summary>
-    public static string? Key(string id, params ReadOnlySpan<string> prefixes)
+    /// <summary>The ULID of an id with one of the prefixes, or of a bare one; null: the text is none.</summary>
+    internal static string? Key(string id, params ReadOnlySpan<string> prefixes)
     {
         foreach (var prefix in prefixes)
         {
@@ -64,20 +64,6 @@ public static class Ids
             }
         }
         return IsKey(id) ? id : null;
-    }
-
-    /// <summary>
-    /// The key of a session id in any of its forms: <c>sess_ULID</c>, <c>conv_ULID</c>, the bare ULID, a client's own <c>x</c> or <c>conv_x</c>.
-    /// Null when no session can have it.
-    /// </summary>
-    public static string? SessionKey(string id)
-    {
-        if (Key(id, "sess", "conv") is { } generated)
-        {
-            return generated;
-        }
-        var own = id.StartsWith("conv_", StringComparison.Ordinal) ? id[5..] : id;
-        return IsClientChosen(own) ? own : null;
     }
 
     /// <summary>True for an id that a client may give a session: <c>[A-Za-z0-9._-]{1,128}</c>, not starting with a prefix of ours, and not <c>.</c> or <c>..</c>.</summary>
