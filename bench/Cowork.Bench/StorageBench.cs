@@ -104,7 +104,7 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
         var events = 0L;
         var pages = await Load.Run(readers, TimeSpan.FromSeconds(1), time, cpu, async (worker, _) =>
         {
-            var page = await engine.Log.Feed(Org, $"bench{worker}", cursors[worker], 500, CancellationToken.None);
+            var page = await engine.Log.Feed(Org, new($"bench{worker}"), cursors[worker], 500, CancellationToken.None);
             Interlocked.Add(ref events, page.Entries.Count);
             cursors[worker] = page.Entries.Count < 500 ? 0 : page.Entries[^1].FeedId;
         });

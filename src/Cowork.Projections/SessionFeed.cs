@@ -51,8 +51,8 @@ public static class SessionFeed
             var type = EventTypes.FeedType(entry.Type);
             json.WriteStartObject();
             json.WriteNumber("id", id);
-            json.WriteString("session_id", entry.Session is { } session ? new SessionKey(session).Id : null);
-            json.WriteString("run_id", entry.Run is { } run ? new RunKey(run).Id : null);
+            json.WriteString("session_id", entry.Session?.Id);
+            json.WriteString("run_id", entry.Run?.Id);
             json.WriteString("type", type);
             json.WriteString("event_type", type);
             json.WriteString("ts", HashChain.Timestamp(entry.At));

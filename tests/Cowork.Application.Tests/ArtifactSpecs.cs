@@ -37,7 +37,7 @@ public sealed class ArtifactSpecs : IDisposable
             var (report, fault) = TraceVerifier.Verify(await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, new(session), run, default));
             Assert.Null(fault);
             Assert.Equal("completed", report!.Status);
-            var found = (await bench.Engine.OfRun(RunHarness.Org, session, run.Value, default)).Where(e => e.Type == "artifact_discovered.v1")
+            var found = (await bench.Engine.OfRun(RunHarness.Org, new(session), run, default)).Where(e => e.Type == "artifact_discovered.v1")
                 .Select(e => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At)).ToList();
             var told = new List<string>();
             foreach (var a in found)

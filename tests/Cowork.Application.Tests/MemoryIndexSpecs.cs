@@ -35,7 +35,7 @@ public sealed class MemoryIndexSpecs
         await here.OpenSession("t");
         await Keep(here, "t", "m1", "The kraken sleeps.");
         Assert.Single((await Turn(here, "s", "kraken")).Provenance);
-        Assert.Null((await ((ICommandExecutor)there.Commands).Execute(Org, RunHarness.User, new DeleteSession("t"), default)).Refused);
+        Assert.Null((await ((ICommandExecutor)there.Commands).Execute(Org, RunHarness.User, new DeleteSession(new("t")), default)).Refused);
         // A tool that was still running when the session went.
         await Keep(there, "t", "m2", "The kraken wakes.");
         Assert.DoesNotContain((await Turn(here, "s", "kraken")).Provenance, p => p.Kind == "memory");
@@ -64,7 +64,7 @@ public sealed class MemoryIndexSpecs
         {
             await Keep(host, "s", key, text);
         }
-        Assert.Equal(["mem_b", "mem_d", "mem_c"], (await host.Queries.Recall(Org, "zeppelin, ferry", 3, 0, default)).Select(r => r.From.Id));
+        Assert.Equal(["mem_b", "mem_d", "mem_c"], (await host.Queries.Recall(Org, "zeppelin, ferry", 3, 0, default)).Select(r => r.From.Id.Id));
     }
 
     [Theory]
@@ -89,7 +89,7 @@ public sealed class MemoryIndexSpecs
                 case 2 when open.Count > 1:
                     var gone = open[random.Next(open.Count)];
                     open.Remove(gone);
-                    Assert.Null((await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new DeleteSession(gone), default)).Refused);
+                    Assert.Null((await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new DeleteSession(new(gone)), default)).Refused);
                     kept = kept.Where(m => m.Value.Session != gone).ToDictionary();
                     break;
                 default:
@@ -108,7 +108,7 @@ public sealed class MemoryIndexSpecs
             var since = (await bench.Engine.Progress(default)).Head;
             Assert.Equal(
                 kept.Where(m => m.Value.Text.Split(' ').Contains(word)).Select(m => $"mem_{m.Key}").Order(),
-                (await asker.Queries.Recall(Org, word, 1_000, random.Next(2) == 0 ? since : long.MaxValue, default)).Select(r => r.From.Id).Order());
+                (await asker.Queries.Recall(Org, word, 1_000, random.Next(2) == 0 ? since : long.MaxValue, default)).Select(r => r.From.Id.Id).Order());
         }
     }
 
@@ -128,14 +128,14 @@ public sealed class MemoryIndexSpecs
         foreach (var index in (MemoryIndex[])[host.Memories, bench.AddHost("n1").Memories])
         {
             Assert.Empty(await index.Newest(Org, "zeppelin", 10, long.MaxValue, default));
-            Assert.Equal(["mem_old", "mem_older"], (await index.All(Org, "zeppelin", 10, default)).Select(r => r.From.Id).Order());
+            Assert.Equal(["mem_old", "mem_older"], (await index.All(Org, "zeppelin", 10, default)).Select(r => r.From.Id.Id).Order());
             // The rare word wins although all others are newer.
-            Assert.Equal("mem_old", (await index.All(Org, "When does the zeppelin leave?", 8, default))[0].From.Id);
+            Assert.Equal("mem_old", (await index.All(Org, "When does the zeppelin leave?", 8, default))[0].From.Id.Id);
         }
         Assert.Null(await bench.Engine.FindDifference(MemoryWords.Model, default));
         await Keep(host, "s", "old", "The balloon leaves at nine.");
         await host.OpenSession("t");
-        Assert.DoesNotContain((await Turn(host, "t", "balloon")).Provenance, p => p.Id == "mem_old");
+        Assert.DoesNotContain((await Turn(host, "t", "balloon")).Provenance, p => p.Id.Id == "mem_old");
     }
 
     [Fact]
@@ -148,16 +148,16 @@ public sealed class MemoryIndexSpecs
         {
             await Keep(there, "s", $"m{i % 100}", i == 5_500 ? "kraken" : $"zebra {i}");
         }
-        Assert.Equal(["mem_m0"], (await here.Queries.RecallAll(Org, "kraken", 10, default)).Select(r => r.From.Id));
+        Assert.Equal(["mem_m0"], (await here.Queries.RecallAll(Org, "kraken", 10, default)).Select(r => r.From.Id.Id));
     }
 
     static async Task Keep(RunHarness.Host host, string session, string key, string text) =>
-        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new KeepMemory(key, "memory", Content.Of(text), session, "none"), default)).Refused);
+        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new KeepMemory(new(key), "memory", Content.Of(text), new(session), new("none")), default)).Refused);
 
     async Task<RunEvent.MemoryRetrieval> Turn(RunHarness.Host host, string session, string message)
     {
         var run = await host.Send(session, message);
         await host.Drive();
-        return (await bench.Engine.Load(Org, $"run-{run}", 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
+        return (await bench.Engine.Load(Org, Run.Aggregate.Stream(run), 0, 100, default)).Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single();
     }
 }

@@ -35,7 +35,7 @@ public sealed class NewStreamSpecs
         var (turn, refused) = await second.Turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), message, null, "k", null), default);
         Assert.Equal((refusal, refusal is null ? (RunKey?)run : null), (refused?.Code, turn?.Run));
         Assert.Equal(refusal is null, turn?.Reused ?? false);
-        Assert.Equal(1, (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Count(e => e.Type == "run_created.v1"));
+        Assert.Equal(1, (await bench.Engine.Feed(RunHarness.Org, new("s"), 0, 100, default)).Entries.Count(e => e.Type == "run_created.v1"));
     }
 
     [Fact]
@@ -64,9 +64,9 @@ public sealed class NewStreamSpecs
 
         public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
 
-        public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
+        public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => log.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => log.OfRun(org, session, run, ct);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => log.Scan(after, ct);
     }

@@ -44,7 +44,7 @@ public sealed class NotesSpecs
         Assert.Contains("When is the launch?", asked, StringComparison.Ordinal);
         Assert.Contains("On Friday.", asked, StringComparison.Ordinal);
         Assert.DoesNotContain("\"tools\"", asked, StringComparison.Ordinal);
-        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, "s", run.Value, default)).TakeLast(2).Select(e => e.Type));
+        Assert.Equal(["memory_written.v1", "memory_written.v1"], (await bench.Harness.Engine.OfRun(RunHarness.Org, new("s"), run, default)).TakeLast(2).Select(e => e.Type));
     }
 
     [Theory]
@@ -125,7 +125,7 @@ public sealed class NotesSpecs
         await host.OpenSession("s");
         await host.Turns.Submit(RunHarness.Org, RunHarness.User with { Correlation = Trace }, new(new("s"), "one", "notetaker", null, null), default);
         await Work(bench, host);
-        var written = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
+        var written = (await bench.Engine.Feed(RunHarness.Org, new("s"), 0, 100, default)).Entries.Where(e => e.Type == "memory_written.v1").ToList();
         Assert.Equal([("agent", Trace), ("agent", Trace)], written.Select(e => (e.Actor, e.Correlation)));
     }
 

@@ -54,7 +54,7 @@ public sealed class ScheduleSpecs
         var host = await Ready(Every(3600));
         await Settle(host);
         var run = Assert.Single(Runs());
-        var feed = (await bench.Engine.Feed(RunHarness.Org, "s", 0, 100, default)).Entries;
+        var feed = (await bench.Engine.Feed(RunHarness.Org, new("s"), 0, 100, default)).Entries;
         Assert.Equal(
             ["session_created", "schedule_created", "schedule_triggered", "run_created", "run_queued"], feed.Take(5).Select(e => EventTypes.FeedType(e.Type)));
         Assert.Contains("\"mode\":\"automatic\"", System.Text.Encoding.UTF8.GetString(feed[2].Data.Span));
@@ -561,9 +561,9 @@ public sealed class ScheduleSpecs
 
         public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => log.Append(commit, ct);
 
-        public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
+        public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => log.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => log.OfRun(org, session, run, ct);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct)
         {

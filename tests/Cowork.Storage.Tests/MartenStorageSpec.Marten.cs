@@ -92,7 +92,7 @@ public sealed partial class MartenStorageSpec
         await chain.Reload(engine.Log);
         Assert.Equal(new AppendResult.Ok(7), await engine.Log.Append(chain.Commit("by the port"), None));
         Assert.Equal(new AppendResult.Moved("run-3"), await engine.Log.Append(new Chain(Org, "run-3").Commit("too late"), None));
-        Assert.Equal([7], (await engine.Log.Feed(Org, "s1", 0, 10, None)).Entries.Select(e => e.Position));
+        Assert.Equal([7], (await engine.Log.Feed(Org, new("s1"), 0, 10, None)).Entries.Select(e => e.Position));
         Assert.Null(await engine.Rows.FindDifference(Chain.Tallies, None));
     }
 

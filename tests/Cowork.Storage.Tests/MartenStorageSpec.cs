@@ -168,7 +168,7 @@ public sealed partial class MartenStorageSpec : StorageContract
         Assert.Equal("3 3", await Ask("SELECT (SELECT gid FROM cowork.head) || ' ' || last_value FROM cowork.mt_events_sequence"));
         Assert.Equal(new AppendResult.Ok(4), await node.Log.Append(chain.Commit("three"), None));
         Assert.Equal([1, 2, 3, 4], (await node.Log.Feed(Org, null, 0, 10, None)).Entries.Select(e => e.Position));
-        Assert.Equal([1, 2, 3], (await node.Log.Feed(Org, "s1", 0, 10, None)).Entries.Select(e => e.FeedId));
+        Assert.Equal([1, 2, 3], (await node.Log.Feed(Org, new("s1"), 0, 10, None)).Entries.Select(e => e.FeedId));
         Assert.Equal("4", await Ask("SELECT last_value FROM cowork.mt_events_sequence"));
     }
 

@@ -1,4 +1,5 @@
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Testing;
 
 using Xunit;
@@ -17,7 +18,7 @@ public abstract partial class StorageContract
         seed = Seeds.One(seed);
         var node = await Open("a");
         using var done = new CancellationTokenSource();
-        var readers = Enumerable.Range(0, 8).Select(i => Follow(node, i % 2 == 0 ? null : $"s{i % sessions}", done.Token)).ToList();
+        var readers = Enumerable.Range(0, 8).Select(i => Follow(node, i % 2 == 0 ? null : new SessionKey($"s{i % sessions}"), done.Token)).ToList();
 
         await Task.WhenAll(Enumerable.Range(0, Writers).Select(async w =>
         {
@@ -33,9 +34,9 @@ public abstract partial class StorageContract
         var log = await AssertLedger(node);
         foreach (var (reader, i) in (await Task.WhenAll(readers)).Select((r, i) => (r, i)))
         {
-            var session = i % 2 == 0 ? null : $"s{i % sessions}";
+            SessionKey? session = i % 2 == 0 ? null : new($"s{i % sessions}");
             var feed = await node.Log.Feed(Org, session, 0, int.MaxValue, None);
-            Assert.True(feed.Entries.Select(e => e.Id).SequenceEqual(reader), $"seed {seed}: reader {i} of {session ?? "all"} saw {reader.Count} of {feed.Entries.Count}");
+            Assert.True(feed.Entries.Select(e => e.Id).SequenceEqual(reader), $"seed {seed}: reader {i} of {session?.Value ?? "all"} saw {reader.Count} of {feed.Entries.Count}");
         }
         Assert.Equal(Writers, log.Select(e => e.Stream).Distinct().Count());
     }
@@ -75,7 +76,7 @@ public abstract partial class StorageContract
         var (heardA, heardB) = (new Heard(), new Heard());
         var (a, b) = (await Open("a", heardA), await Open("b", heardB));
         using var done = new CancellationTokenSource();
-        var reader = Follow(b, "s1", done.Token);
+        var reader = Follow(b, new("s1"), done.Token);
 
         await Task.WhenAll(
             Task.WhenAll(Enumerable.Range(0, 8).Select(w => AppendWithRetries(w % 2 == 0 ? a : b, "run-hot", "s1", 10, w))),
@@ -94,7 +95,7 @@ public abstract partial class StorageContract
         Assert.Equal((8 * 10) + (16 * 25), log.Count);
         Assert.Equal(log.Count, heardA.Entries.Count + heardB.Entries.Count);
         Assert.Equal(log.Select(e => e.Position), heardA.Entries.Concat(heardB.Entries).Select(e => e.Position).Order());
-        var feed = await a.Log.Feed(Org, "s1", 0, int.MaxValue, None);
+        var feed = await a.Log.Feed(Org, new("s1"), 0, int.MaxValue, None);
         Assert.Equal(feed.Entries.Select(e => e.Id), await reader);
 
         var (toldA, toldB) = (heardA.Others, heardB.Others);
@@ -138,7 +139,7 @@ public abstract partial class StorageContract
     }
 
     /// <summary>Polls a feed until told that all is written, and a last time then.</summary>
-    static async Task<List<Guid>> Follow(Node node, string? session, CancellationToken done)
+    static async Task<List<Guid>> Follow(Node node, SessionKey? session, CancellationToken done)
     {
         var seen = new List<Guid>();
         var last = 0L;

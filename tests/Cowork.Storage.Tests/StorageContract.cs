@@ -1,6 +1,7 @@
 using System.Text;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Testing;
 
 using Xunit;
@@ -117,26 +118,26 @@ public abstract partial class StorageContract : StorageHarness
         await node.Log.Append(new Chain(Org, "token-1").Commit("in no session"), None);
         await node.Log.Append(run.Commit("d"), None);
 
-        var page = await node.Log.Feed(Org, "s1", 0, 100, None);
+        var page = await node.Log.Feed(Org, new("s1"), 0, 100, None);
         Assert.Equal(4, page.Head);
         Assert.Equal([(1, 1, "session-s1", 1, null), (2, 2, "run-1", 1, "1"), (3, 3, "run-1", 2, "1"), (4, 7, "run-1", 3, "1")],
-            page.Entries.Select(e => (e.FeedId, e.Position, e.Stream, e.Version, e.Run)));
+            page.Entries.Select(e => (e.FeedId, e.Position, e.Stream, e.Version, e.Run?.Value)));
         var last = page.Entries[^1];
-        Assert.Equal(("output_delta.v1", Org, "s1", run.Hash, "user:ann", Chain.Start.AddMilliseconds(3)), (last.Type, last.Org, last.Session, last.Hash, last.Actor, last.At));
+        Assert.Equal(("output_delta.v1", Org, "s1", run.Hash, "user:ann", Chain.Start.AddMilliseconds(3)), (last.Type, last.Org, last.Session?.Value, last.Hash, last.Actor, last.At));
         Assert.Equal("{\"text\":\"d\"}", Encoding.UTF8.GetString(last.Data.Span));
 
-        var middle = await node.Log.Feed(Org, "s1", 1, 2, None);
+        var middle = await node.Log.Feed(Org, new("s1"), 1, 2, None);
         Assert.Equal((4L, "2 3"), (middle.Head, string.Join(' ', middle.Entries.Select(e => e.FeedId))));
-        var beyond = await node.Log.Feed(Org, "s1", 9, 2, None);
+        var beyond = await node.Log.Feed(Org, new("s1"), 9, 2, None);
         Assert.Equal((4L, 0), (beyond.Head, beyond.Entries.Count));
-        var none = await node.Log.Feed(Org, "s3", 0, 2, None);
+        var none = await node.Log.Feed(Org, new("s3"), 0, 2, None);
         Assert.Equal((0L, 0), (none.Head, none.Entries.Count));
 
-        Assert.Equal([2, 3, 4], (await node.Log.OfRun(Org, "s1", "1", None)).Select(e => e.FeedId));
-        Assert.Empty(await node.Log.OfRun(Org, "s2", "1", None));
+        Assert.Equal([2, 3, 4], (await node.Log.OfRun(Org, new("s1"), new("1"), None)).Select(e => e.FeedId));
+        Assert.Empty(await node.Log.OfRun(Org, new("s2"), new("1"), None));
 
         var tenant = await node.Log.Feed(Org, null, 2, 3, None);
-        Assert.Equal([(3, "s1", "1"), (5, "s2", "2"), (6, null, null)], tenant.Entries.Select(e => (e.Position, e.Session, e.Run)));
+        Assert.Equal([(3, "s1", "1"), (5, "s2", "2"), (6, null, null)], tenant.Entries.Select(e => (e.Position, e.Session?.Value, e.Run?.Value)));
         Assert.Equal(7, tenant.Head);
     }
 
@@ -157,8 +158,8 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(Enumerable.Range(1, 200).Select(i => (long)i), entries.Select(e => e.Position));
         for (var s = 0; s < 3; s++)
         {
-            var read = await node.Log.Feed(Org, $"s{s}", 0, 1000, None);
-            var told = entries.Where(e => e.Session == $"s{s}").ToList();
+            var read = await node.Log.Feed(Org, new($"s{s}"), 0, 1000, None);
+            var told = entries.Where(e => e.Session == new SessionKey($"s{s}")).ToList();
             Assert.Equal(read.Entries.Select(e => e with { Data = default }), told.Select(e => e with { Data = default }));
             Assert.Equal(read.Entries.Select(e => Encoding.UTF8.GetString(e.Data.Span)), told.Select(e => Encoding.UTF8.GetString(e.Data.Span)));
         }
@@ -235,12 +236,12 @@ public abstract partial class StorageContract : StorageHarness
                 Assert.Null(await node.Rows.Get(Org, "tallies", odd, None));
                 Assert.Empty(await node.Rows.List(odd, "tallies", new(Scope: odd, Status: odd), None));
                 Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, None));
-                Assert.Empty((await node.Log.Feed(Org, odd, 0, 10, None)).Entries);
-                Assert.Empty(await node.Log.OfRun(Org, "s1", odd, None));
+                Assert.Empty((await node.Log.Feed(Org, new(odd), 0, 10, None)).Entries);
+                Assert.Empty(await node.Log.OfRun(Org, new("s1"), new(odd), None));
                 Assert.Equal(0, (await node.Log.Load(Org, odd, 0, 10, None)).Version);
             }
             Assert.NotNull(await node.Rows.Get(Org, "tallies", "1", None));
-            Assert.Single((await node.Log.Feed(Org, "s1", 0, 10, None)).Entries);
+            Assert.Single((await node.Log.Feed(Org, new("s1"), 0, 10, None)).Entries);
         }
     }
 

@@ -93,7 +93,7 @@ public sealed class Chain(string org, string stream, string? session = null, str
                 Fold(model, events[^1], changes);
             }
         }
-        return new(stream, expected, events, session, run, [.. changes.Values]);
+        return new(stream, expected, events, session is null ? null : new SessionKey(session), run is null ? null : new RunKey(run), [.. changes.Values]);
     }
 
     /// <summary>Folds an event into its row, and puts what becomes of the row with the write into the changes.</summary>

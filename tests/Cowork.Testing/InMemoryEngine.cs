@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Testing;
 
@@ -18,7 +19,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     readonly List<RecordedEvent> events = [];
     readonly List<FeedEntry> log = [];
     readonly Dictionary<(string Org, string Stream), List<RecordedEvent>> streams = [];
-    readonly Dictionary<(string Org, string Session), List<FeedEntry>> feeds = [];
+    readonly Dictionary<(string Org, SessionKey Session), List<FeedEntry>> feeds = [];
     readonly Dictionary<string, IRowModel> models = models.ToDictionary(m => m.Table);
     readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
     readonly Dictionary<string, Followed> followed =
@@ -125,23 +126,23 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         return appended;
     }
 
-    public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct)
+    public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
         {
             ThrowIfAway(null);
-            if (session is null)
+            if (session is not { } of)
             {
                 return new(new FeedPage(
                     [.. log.Skip((int)Math.Min(after, log.Count)).Where(e => e.Org == org).Take(max).Select(e => e with { FeedId = 0 })], log.Count));
             }
-            var feed = feeds.GetValueOrDefault((org, session)) ?? [];
+            var feed = feeds.GetValueOrDefault((org, of)) ?? [];
             return new(new FeedPage([.. feed.Skip((int)Math.Min(after, feed.Count)).Take(max)], feed.Count));
         }
     }
 
-    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct)
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
@@ -433,7 +434,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 var recorded = e with { Position = log.Count + 1 };
                 events.Add(recorded);
                 Of(streams, (commit.Org, write.Stream)).Add(recorded);
-                var feed = write.Session is null ? null : Of(feeds, (commit.Org, write.Session));
+                var feed = write.Session is { } session ? Of(feeds, (commit.Org, session)) : null;
                 var entry = new FeedEntry(
                     feed is null ? 0 : feed.Count + 1, recorded.Position, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
                     e.Correlation);
@@ -504,7 +505,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         change = new(TaskCreationOptions.RunContinuationsAsynchronously);
     }
 
-    static List<T> Of<T>(Dictionary<(string, string), List<T>> lists, (string, string) key)
+    static List<T> Of<TKey, T>(Dictionary<TKey, List<T>> lists, TKey key)
+        where TKey : notnull
     {
         if (!lists.TryGetValue(key, out var list))
         {
@@ -753,9 +755,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
         public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => engine.Append(commit, this, ct);
 
-        public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => engine.Feed(org, session, after, max, ct);
+        public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => engine.Feed(org, session, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => engine.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => engine.OfRun(org, session, run, ct);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
 

@@ -1,4 +1,5 @@
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Marten;
 
 using Xunit;
@@ -53,7 +54,7 @@ public abstract class StorageHarness : IAsyncLifetime
         {
             var tenant = await node.Log.Feed(org, null, 0, int.MaxValue, None);
             Assert.Equal(log.Where(e => e.Org == org).Select(e => e.Position), tenant.Entries.Select(e => e.Position));
-            foreach (var session in tenant.Entries.Select(e => e.Session).OfType<string>().Distinct())
+            foreach (var session in tenant.Entries.Select(e => e.Session).OfType<SessionKey>().Distinct())
             {
                 var feed = await node.Log.Feed(org, session, 0, int.MaxValue, None);
                 Assert.Equal(Enumerable.Range(1, feed.Entries.Count).Select(i => (long)i), feed.Entries.Select(e => e.FeedId));

@@ -160,7 +160,9 @@ public sealed class UnitOfWork
                 }
             }
             draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Began ?? Began.By(draft.Events[0]));
-            writes.Add(new(stream, draft.Expected, draft.Events, draft.Session?.Value, draft.Run?.Value, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
+            // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
+            SessionKey? session = draft.Session is { } of ? new(of.Value) : null;
+            writes.Add(new(stream, draft.Expected, draft.Events, session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }

@@ -33,14 +33,14 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     /// </summary>
     public async IAsyncEnumerable<FeedEntry> Follow(string org, SessionKey? session, long since, [EnumeratorCancellation] CancellationToken ct)
     {
-        using var follower = Subscribe(session is { } of ? Session(org, of.Value) : Tenant(org));
+        using var follower = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
         var last = since;
         while (true)
         {
             follower.TakeStale();
             while (true)
             {
-                var page = await log.Feed(org, session?.Value, last, PageMax, ct);
+                var page = await log.Feed(org, session, last, PageMax, ct);
                 foreach (var entry in page.Entries)
                 {
                     last = IdOf(entry);
@@ -73,8 +73,8 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     /// <summary>A page of a feed; when there is none yet, waits for one.</summary>
     public async Task<FeedPage> Page(string org, SessionKey? session, long since, int max, TimeSpan wait, TimeProvider clock, CancellationToken ct)
     {
-        using var follower = Subscribe(session is { } of ? Session(org, of.Value) : Tenant(org));
-        var page = await log.Feed(org, session?.Value, since, max, ct);
+        using var follower = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
+        var page = await log.Feed(org, session, since, max, ct);
         if (page.Entries.Count > 0 || page.Head < since || wait <= TimeSpan.Zero)
         {
             return page;
@@ -87,7 +87,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
             {
                 await follower.Read(either.Token);
                 follower.Drain();
-                page = await log.Feed(org, session?.Value, since, max, either.Token);
+                page = await log.Feed(org, session, since, max, either.Token);
             }
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
@@ -98,7 +98,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     }
 
     /// <summary>Hears of what may end, suspend or stop a run. Dispose it when done.</summary>
-    public FeedSubscription WatchRun(string org, RunKey run) => Subscribe(Run(org, run.Value));
+    public FeedSubscription WatchRun(string org, RunKey run) => Subscribe(Run(org, run));
 
     /// <summary>Hears that other nodes wrote. Dispose it when done.</summary>
     public FeedSubscription WatchOthers() => Subscribe("o");
@@ -124,14 +124,14 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         }
         foreach (var entry in entries)
         {
-            if (entry.Session is not null)
+            if (entry.Session is { } session)
             {
-                Wake(Session(entry.Org, entry.Session), entry);
+                Wake(Session(entry.Org, session), entry);
             }
             Wake(Tenant(entry.Org), entry);
-            if (entry.Run is not null && ChangesStatus(entry.Type))
+            if (entry.Run is { } run && ChangesStatus(entry.Type))
             {
-                Wake(Run(entry.Org, entry.Run), entry);
+                Wake(Run(entry.Org, run), entry);
             }
         }
     }
@@ -146,11 +146,11 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
 
     static bool ChangesStatus(string type) => EventTypes.TypeOf(type) is { } known && StatusChanges.Contains(known);
 
-    static string Session(string org, string session) => $"s\n{org}\n{session}";
+    static string Session(string org, SessionKey session) => $"s\n{org}\n{session.Value}";
 
     static string Tenant(string org) => $"t\n{org}";
 
-    static string Run(string org, string run) => $"r\n{org}\n{run}";
+    static string Run(string org, RunKey run) => $"r\n{org}\n{run.Value}";
 
     void Wake(string key, FeedEntry? entry)
     {

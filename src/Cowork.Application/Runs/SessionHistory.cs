@@ -48,7 +48,7 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
         {
             if (entry.Session is { } session && (entry.Is<RunEvent.RunCompleted>() || EventTypes.TypeOf(entry.Type)?.BaseType == typeof(SessionEvent)))
             {
-                sessions.Get((entry.Org, new(session)))?.Hear(entry);
+                sessions.Get((entry.Org, session))?.Hear(entry);
             }
         }
     }
@@ -57,8 +57,6 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
     public void OthersWrote()
     {
     }
-
-    static RunKey? RunOf(FeedEntry entry) => entry.Run is { } run ? new RunKey(run) : null;
 
     static bool IsFirst(Session session, RunKey run) => session is Session.Open { Queue: [var first, ..] } && first == run;
 
@@ -85,7 +83,7 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
             {
                 if (entry.Is<RunEvent.RunCompleted>())
                 {
-                    completed = RunOf(entry);
+                    completed = entry.Run;
                     return;
                 }
                 var isDequeued = entry.Is<SessionEvent.RunDequeued>();
@@ -98,7 +96,7 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
                     runs = null;
                 }
                 version = entry.Version;
-                if (runs is not null && isDequeued && completed is not null && completed == RunOf(entry))
+                if (runs is not null && isDequeued && completed is not null && completed == entry.Run)
                 {
                     runs = (runs.Count < Limits.HistoryTurnsMax ? runs : runs.RemoveAt(0)).Add(completed.Value);
                 }

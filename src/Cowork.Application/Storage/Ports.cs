@@ -24,10 +24,10 @@ public sealed record StreamSlice(long Version, string Hash, IReadOnlyList<Record
 
 /// <summary>Events for one stream, already named, numbered and hashed. <paramref name="Expected"/> pins the version before them, and so the hash.</summary>
 /// <param name="Events">Not empty.</param>
-/// <param name="Session">Key of the session in whose feed they appear.</param>
-/// <param name="Run">Key of the run that they concern.</param>
+/// <param name="Session">The session in whose feed they appear; null: only the tenant's has them.</param>
+/// <param name="Run">The run that they concern.</param>
 /// <param name="Rows">The read models' rows as these events leave them.</param>
-public sealed record Write(string Stream, long Expected, IReadOnlyList<RecordedEvent> Events, string? Session, string? Run, IReadOnlyList<RowChange> Rows);
+public sealed record Write(string Stream, long Expected, IReadOnlyList<RecordedEvent> Events, SessionKey? Session, RunKey? Run, IReadOnlyList<RowChange> Rows);
 
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
 /// <param name="Version">The stream's version that the row shows: of the last event that went into it.</param>
@@ -70,7 +70,7 @@ public abstract record AppendResult
 /// <param name="Position">Global, dense from 1.</param>
 /// <param name="Type">The stored name, <see cref="EventTypes"/>.</param>
 public sealed record FeedEntry(
-    long FeedId, long Position, string Org, string? Session, string? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
+    long FeedId, long Position, string Org, SessionKey? Session, RunKey? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
     string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null)
 {
     /// <summary>It is read as this type, whatever version it was stored in.</summary>
@@ -94,10 +94,10 @@ public interface IEventLog
     ValueTask<AppendResult> Append(Commit commit, CancellationToken ct);
 
     /// <summary>The feed of a session, or with <paramref name="session"/> null the tenant's by global position, after an id, oldest first.</summary>
-    ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct);
+    ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct);
 
     /// <summary>What concerns a run, whatever stream it lies in, in the order of the log.</summary>
-    ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct);
+    ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct);
 
     /// <summary>Every event of every tenant after a position, in order, in pages: for rebuilding.</summary>
     IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct);

@@ -35,11 +35,11 @@ public static class Spans
         span.SetTag("cowork.event_count", commit.Writes.Sum(w => w.Events.Count));
         if (commit.Writes.FirstOrDefault(w => w.Session is not null)?.Session is { } session)
         {
-            span.SetTag("cowork.session_id", new SessionKey(session).Id);
+            span.SetTag("cowork.session_id", session.Id);
         }
         if (commit.Writes.FirstOrDefault(w => w.Run is not null)?.Run is { } run)
         {
-            span.SetTag("cowork.run_id", new RunKey(run).Id);
+            span.SetTag("cowork.run_id", run.Id);
         }
         return span;
     }

@@ -27,5 +27,9 @@ public readonly record struct ArtifactKey(string Value) : IKey<ArtifactKey>
     public static ArtifactKey FromId(string id) =>
         id.StartsWith(IdPrefix, StringComparison.Ordinal) ? new(id[IdPrefix.Length..]) : new(id) { IsBare = true };
 
+    public bool Equals(ArtifactKey other) => Value == other.Value;
+
+    public override int GetHashCode() => Value.GetHashCode(StringComparison.Ordinal);
+
     public override string ToString() => Id;
 }

@@ -33,5 +33,9 @@ public readonly record struct RunKey(string Value) : IKey<RunKey>
     public static RunKey FromId(string id) =>
         id.StartsWith(IdPrefix, StringComparison.Ordinal) ? new(id[IdPrefix.Length..]) : new(id) { IsBare = true };
 
+    public bool Equals(RunKey other) => Value == other.Value;
+
+    public override int GetHashCode() => Value.GetHashCode(StringComparison.Ordinal);
+
     public override string ToString() => Id;
 }

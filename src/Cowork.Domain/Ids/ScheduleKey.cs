@@ -27,5 +27,9 @@ public readonly record struct ScheduleKey(string Value) : IKey<ScheduleKey>
     public static ScheduleKey FromId(string id) =>
         id.StartsWith(IdPrefix, StringComparison.Ordinal) ? new(id[IdPrefix.Length..]) : new(id) { IsBare = true };
 
+    public bool Equals(ScheduleKey other) => Value == other.Value;
+
+    public override int GetHashCode() => Value.GetHashCode(StringComparison.Ordinal);
+
     public override string ToString() => Id;
 }

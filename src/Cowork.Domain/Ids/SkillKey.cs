@@ -27,5 +27,9 @@ public readonly record struct SkillKey(string Value) : IKey<SkillKey>
     public static SkillKey FromId(string id) =>
         id.StartsWith(IdPrefix, StringComparison.Ordinal) ? new(id[IdPrefix.Length..]) : new(id) { IsBare = true };
 
+    public bool Equals(SkillKey other) => Value == other.Value;
+
+    public override int GetHashCode() => Value.GetHashCode(StringComparison.Ordinal);
+
     public override string ToString() => Id;
 }

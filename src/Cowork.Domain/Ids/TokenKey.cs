@@ -27,5 +27,9 @@ public readonly record struct TokenKey(string Value) : IKey<TokenKey>
     public static TokenKey FromId(string id) =>
         id.StartsWith(IdPrefix, StringComparison.Ordinal) ? new(id[IdPrefix.Length..]) : new(id) { IsBare = true };
 
+    public bool Equals(TokenKey other) => Value == other.Value;
+
+    public override int GetHashCode() => Value.GetHashCode(StringComparison.Ordinal);
+
     public override string ToString() => Id;
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 using Npgsql;
 
@@ -83,11 +84,11 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public ValueTask<FeedPage> Feed(string org, string? session, long after, int max, CancellationToken ct) => database.WithReconnect<FeedPage>(
+    public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => database.WithReconnect<FeedPage>(
         async connection =>
         {
             await using var batch = new NpgsqlBatch(connection);
-            if (session is null)
+            if (session is not { } of)
             {
                 batch.BatchCommands.Add(new(tenantFeed) { Parameters = { Parameter.Text(org), Parameter.Long(after), Parameter.Long(max) } });
                 batch.BatchCommands.Add(new(head));
@@ -95,8 +96,8 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
             else
             {
                 batch.BatchCommands.Add(
-                    new(sessionFeed) { Parameters = { Parameter.Text(org), Parameter.Text(session), Parameter.Long(after), Parameter.Long(max) } });
-                batch.BatchCommands.Add(new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(session) } });
+                    new(sessionFeed) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value), Parameter.Long(after), Parameter.Long(max) } });
+                batch.BatchCommands.Add(new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } });
             }
             await using var reader = await batch.ExecuteReaderAsync(ct);
             var entries = await Entries(reader, ct);
@@ -105,10 +106,10 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, string session, string run, CancellationToken ct) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
         async connection =>
         {
-            await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session), Parameter.Text(run) } };
+            await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value) } };
             await using var reader = await command.ExecuteReaderAsync(ct);
             return await Entries(reader, ct);
         },
@@ -165,8 +166,8 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         while (await reader.ReadAsync(ct))
         {
             entries.Add(new(
-                reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : reader.GetString(12),
-                reader.IsDBNull(13) ? null : reader.GetString(13), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
+                reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : new SessionKey(reader.GetString(12)),
+                reader.IsDBNull(13) ? null : new RunKey(reader.GetString(13)), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
                 reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
                 // jsonb orders members its own way; a reader gets the same bytes as one who was told while it was written.
                 CanonicalJson.Of(reader.GetFieldValue<byte[]>(9)), reader.IsDBNull(10) ? null : reader.GetString(10)));

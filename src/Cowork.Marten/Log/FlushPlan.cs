@@ -24,7 +24,7 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
     public Dictionary<(string Org, string Stream), StreamMove> Streams { get; } = [];
 
     /// <summary>Last feed id of every session that is written to, after the flush.</summary>
-    public Dictionary<(string Org, string Session), long> Feeds { get; } = [];
+    public Dictionary<(string Org, SessionKey Session), long> Feeds { get; } = [];
 
     /// <summary>Finished jobs, with the node id that holds each.</summary>
     public Dictionary<Claim, string> Done { get; } = [];
@@ -69,7 +69,7 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
             foreach (var write in commit.Writes)
             {
                 var first = head + at + 1;
-                var feed = write.Session is null ? 0 : Feeds[(commit.Org, write.Session)];
+                var feed = write.Session is { } session ? Feeds[(commit.Org, session)] : 0;
                 foreach (var e in write.Events)
                 {
                     var feedId = write.Session is null ? 0 : ++feed;
@@ -82,9 +82,9 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                         feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
                         e.Correlation);
                 }
-                if (write.Session is not null)
+                if (write.Session is { } written)
                 {
-                    Feeds[(commit.Org, write.Session)] = feed;
+                    Feeds[(commit.Org, written)] = feed;
                 }
                 foreach (var row in write.Rows)
                 {
@@ -119,19 +119,19 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
         }
     }
 
-    void WriteHeaders(string hash, string? session, string? run)
+    void WriteHeaders(string hash, SessionKey? session, RunKey? run)
     {
         headers.Write("{\"hash\":"u8);
         CanonicalJson.WriteString(headers, hash);
-        if (session is not null)
+        if (session is { } of)
         {
             headers.Write(",\"session\":"u8);
-            CanonicalJson.WriteString(headers, session);
+            CanonicalJson.WriteString(headers, of.Value);
         }
-        if (run is not null)
+        if (run is { } about)
         {
             headers.Write(",\"run\":"u8);
-            CanonicalJson.WriteString(headers, run);
+            CanonicalJson.WriteString(headers, about.Value);
         }
         headers.Write("}"u8);
     }
@@ -199,9 +199,9 @@ sealed class EventColumns(int count)
         Correlation[i] = e.Correlation;
         Causation[i] = e.Causation;
         User[i] = e.Actor;
-        Session[i] = write.Session;
+        Session[i] = write.Session?.Value;
         Feed[i] = feed;
-        Run[i] = write.Run;
+        Run[i] = write.Run?.Value;
     }
 }
 

@@ -20,7 +20,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
     const int ContendedFlushes = 32;
 
     readonly RecentCache<(string Org, string Stream)> versions = new(CacheMax);
-    readonly RecentCache<(string Org, string Session)> feeds = new(CacheMax);
+    readonly RecentCache<(string Org, SessionKey Session)> feeds = new(CacheMax);
     readonly string schema = database.Schema;
     readonly string lockHead = $"SELECT gid FROM {database.Schema}.head FOR UPDATE";
     readonly string news =
@@ -86,9 +86,9 @@ sealed class LogPositions(Database database, JobQueue jobs)
             count++;
             var org = reader.GetString(1);
             versions.Put((org, reader.GetString(2)), reader.GetInt64(3));
-            if (!reader.IsDBNull(4) && feeds.TryGet((org, reader.GetString(4)), out var feed))
+            if (!reader.IsDBNull(4) && (org, new SessionKey(reader.GetString(4))) is var key && feeds.TryGet(key, out var feed))
             {
-                feeds.Put((org, reader.GetString(4)), feed + 1);
+                feeds.Put(key, feed + 1);
             }
         }
         if (count != now - head)
@@ -116,7 +116,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
     public HashSet<Claim> Verify(IReadOnlyList<Pending> part, NpgsqlConnection connection)
     {
         var streams = part.SelectMany(p => p.Commit.Writes.Select(w => (p.Commit.Org, w.Stream))).Distinct().ToList();
-        var sessions = part.SelectMany(p => p.Commit.Writes.Where(w => w.Session is not null).Select(w => (p.Commit.Org, w.Session!))).Distinct().ToList();
+        var sessions = part.SelectMany(p => p.Commit.Writes.Select(w => w.Session).OfType<SessionKey>().Select(session => (p.Commit.Org, session))).Distinct().ToList();
         foreach (var stream in streams)
         {
             versions.Put(stream, 0);
@@ -232,21 +232,21 @@ sealed class LogPositions(Database database, JobQueue jobs)
 
     void FindFeeds(FlushPlan plan, NpgsqlConnection connection)
     {
-        List<(string, string)>? unknown = null;
+        List<(string, SessionKey)>? unknown = null;
         foreach (var pending in plan.Accepted)
         {
             foreach (var write in pending.Commit.Writes)
             {
-                if (write.Session is null || plan.Feeds.ContainsKey((pending.Commit.Org, write.Session)))
+                if (write.Session is not { } session || plan.Feeds.ContainsKey((pending.Commit.Org, session)))
                 {
                     continue;
                 }
-                var key = (pending.Commit.Org, write.Session);
+                var key = (pending.Commit.Org, session);
                 if (feeds.TryGet(key, out var feed))
                 {
                     plan.Feeds.Add(key, feed);
                 }
-                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(new(write.Session)))
+                else if (write.Expected == 0 && write.Stream == Session.Aggregate.Stream(session))
                 {
                     // A session that begins has no feed yet. Were it otherwise, the feed's key would tell.
                     plan.Feeds.Add(key, 0);
@@ -269,7 +269,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
         }
     }
 
-    void AskFeeds(List<(string Org, string Session)> sessions, NpgsqlConnection connection)
+    void AskFeeds(List<(string Org, SessionKey Session)> sessions, NpgsqlConnection connection)
     {
         using var ask = new NpgsqlCommand(
             $"""
@@ -279,12 +279,12 @@ sealed class LogPositions(Database database, JobQueue jobs)
             connection)
         {
             // As of the head that is known here: what others wrote after it is counted when it is read as news, and must not be counted twice.
-            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session)]), Parameter.Long(head) },
+            Parameters = { Parameter.Texts([.. sessions.Select(s => s.Org)]), Parameter.Texts([.. sessions.Select(s => s.Session.Value)]), Parameter.Long(head) },
         };
         using var reader = ask.ExecuteReader();
         while (reader.Read())
         {
-            feeds.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
+            feeds.Put((reader.GetString(0), new(reader.GetString(1))), reader.GetInt64(2));
         }
     }
 }

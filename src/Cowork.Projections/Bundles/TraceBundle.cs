@@ -23,7 +23,7 @@ public static class TraceBundle
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
     public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct)
     {
-        var entries = await log.OfRun(org, session.Value, run.Value, ct);
+        var entries = await log.OfRun(org, session, run, ct);
         var stream = Run.Aggregate.Stream(run);
         var own = await log.Load(org, stream, 0, int.MaxValue, ct);
         if (own.Events.Count == 0)

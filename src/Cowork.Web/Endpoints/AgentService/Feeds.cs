@@ -150,7 +150,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     /// <param name="session">Null: the tenant's feed.</param>
     public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since)
     {
-        var head = (await log.Feed(org, session?.Value, since, 1, http.RequestAborted)).Head;
+        var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
         if (head < since)
         {
             return FeedPages.CursorAhead(head);

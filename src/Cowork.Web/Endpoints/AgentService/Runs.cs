@@ -105,7 +105,7 @@ static class RunEndpoints
         {
             return ErrorResult.NotFound("run");
         }
-        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId.Value, run.Key.Value, ct))
+        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId, run.Key, ct))
             .Select(a => new ArtifactDetails(a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At));
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
