@@ -53,7 +53,7 @@ sealed class HostProcess : IAsyncDisposable
             start.Environment[name] = value;
         }
         var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 512 }) { BaseAddress = new($"http://127.0.0.1:{port}") };
-        var began = Stopwatch.GetTimestamp();
+        var started = Stopwatch.GetTimestamp();
         var process = Process.Start(start)!;
         process.OutputDataReceived += (_, _) => { };
         process.BeginOutputReadLine();
@@ -61,7 +61,7 @@ sealed class HostProcess : IAsyncDisposable
         {
             while (!await Answers(http))
             {
-                if (process.HasExited || Stopwatch.GetElapsedTime(began) > ReadyTimeout)
+                if (process.HasExited || Stopwatch.GetElapsedTime(started) > ReadyTimeout)
                 {
                     throw new InvalidOperationException(process.HasExited ? $"The host has ended with {process.ExitCode}." : "The host did not get ready.");
                 }
@@ -75,7 +75,7 @@ sealed class HostProcess : IAsyncDisposable
             process.Dispose();
             throw;
         }
-        return new(process, http, database, Stopwatch.GetElapsedTime(began));
+        return new(process, http, database, Stopwatch.GetElapsedTime(started));
     }
 
     /// <summary>Makes a session unless it is there.</summary>

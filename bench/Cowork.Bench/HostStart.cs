@@ -20,11 +20,11 @@ sealed record HostStart(TimeSpan Ready, TimeSpan FirstRun, double IdleMebibytes,
     /// <summary>Starts a host, sends it one turn, leaves it alone, and stops it.</summary>
     public static async Task<HostStart> Measure(HostBuild build, string database, string data, int postmaster, TimeSpan idle)
     {
-        var began = Stopwatch.GetTimestamp();
+        var started = Stopwatch.GetTimestamp();
         await using var host = await HostProcess.Start(build, database, data);
         await host.Session("first");
         await host.Turn("first", "/say hello");
-        var firstRun = Stopwatch.GetElapsedTime(began);
+        var firstRun = Stopwatch.GetElapsedTime(started);
         await Task.Delay(Settling);
         var cpu = new ProcessCpu(postmaster, host.Id);
         var (used, transactions) = (cpu.Now(), (double)(await host.Sql(Transactions))!);

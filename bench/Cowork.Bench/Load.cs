@@ -20,8 +20,8 @@ static class Load
     {
         var from = Stopwatch.GetTimestamp() + (long)(warmUp.TotalSeconds * Stopwatch.Frequency);
         var until = from + (long)(time.TotalSeconds * Stopwatch.Frequency);
-        var began = new TaskCompletionSource<CpuUse>();
-        using var warm = new Timer(_ => began.TrySetResult(cpu.Now()), null, warmUp, Timeout.InfiniteTimeSpan);
+        var started = new TaskCompletionSource<CpuUse>();
+        using var warm = new Timer(_ => started.TrySetResult(cpu.Now()), null, warmUp, Timeout.InfiniteTimeSpan);
         var loops = Enumerable.Range(0, workers).Select(worker => Task.Run(async () =>
         {
             var latencies = new List<double>();
@@ -41,7 +41,7 @@ static class Load
             }
         })).ToList();
         var all = (await Task.WhenAll(loops)).SelectMany(l => l).Order().ToArray();
-        var used = cpu.Now() - await began.Task;
+        var used = cpu.Now() - await started.Task;
         return new(all.Length, time.TotalSeconds, all, used);
     }
 }

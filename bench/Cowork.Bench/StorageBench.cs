@@ -53,7 +53,7 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
                     (i % PerStream) switch
                     {
                         0 => (RunCommand)new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now),
-                        1 => new RunCommand.Begin(1, "bench", work.Now),
+                        1 => new RunCommand.Start(1, "bench", work.Now),
                         _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", work.Now),
                     },
                     session),
@@ -81,7 +81,7 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
                 CancellationToken.None));
             var claim = await claimed.Task;
             claims.TryRemove(run.Value, out TaskCompletionSource<Claim>? _);
-            Require(await Do(now => new RunCommand.Begin(claim.Epoch, "bench", now)));
+            Require(await Do(now => new RunCommand.Start(claim.Epoch, "bench", now)));
             Require(await Do(now => new RunCommand.RecordMemory(claim.Epoch, [], ImmutableList<RunKey>.Empty, now)));
             Require(await commands.Commit(
                 Org, By,

@@ -15,9 +15,9 @@ public abstract record RunCommand(DateTimeOffset Now)
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
-    public sealed record Begin(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
+    public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
 
-    public sealed record RecordMemory(long Epoch, ImmutableList<Recalled> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
+    public sealed record RecordMemory(long Epoch, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
@@ -145,7 +145,7 @@ public sealed record RunError(string Code, string Message);
 public sealed record Provenance(string Kind, MemoryKey Id, long? Version = null, RunKey? RunId = null, EventRef? Event = null);
 
 /// <summary>A memory that was retrieved for a run.</summary>
-public sealed record Recalled(Provenance From, Content Text);
+public sealed record RetrievedMemory(Provenance From, Content Text);
 
 /// <summary>A tool call that the model requests.</summary>
 public sealed record RequestedCall(string Id, string Name, Content Input);
@@ -174,27 +174,27 @@ public enum ApprovalOutcome
 }
 
 /// <summary>The pending approval of a suspended run.</summary>
-public sealed record AskedApproval(ApprovalKey ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
+public sealed record PendingApproval(ApprovalKey ApprovalId, string Rule, string ArgsDigest, DateTimeOffset At, DateTimeOffset ExpiresAt, ImmutableList<string>? Paths = null);
 
 public sealed record DecidedApproval(ApprovalKey ApprovalId, ApprovalOutcome Outcome);
 
 /// <summary>An approved call: it covers this rule, these arguments and these paths only.</summary>
-public sealed record Granted(ApprovalKey ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
+public sealed record GrantedApproval(ApprovalKey ApprovalId, string Rule, string ArgsDigest, ImmutableList<string>? Paths = null);
 
 /// <summary>The next step of a run's driver. Everything else about a run follows from its events.</summary>
 public abstract record NextStep
 {
-    public sealed record Begin : NextStep;
+    public sealed record Start : NextStep;
 
     public sealed record RetrieveMemory(Content Message) : NextStep;
 
     public sealed record AskModel(int Round) : NextStep;
 
-    public sealed record JudgeCall(RequestedCall Call) : NextStep;
+    public sealed record EvaluatePolicy(RequestedCall Call) : NextStep;
 
     /// <param name="Step">With the run's id it is the tool's idempotency token, the same at each attempt.</param>
     /// <param name="Granted">The approval of the call; null: the policy allowed it.</param>
-    public sealed record CallTool(RequestedCall Call, int Step, int Attempt, Granted? Granted = null) : NextStep;
+    public sealed record CallTool(RequestedCall Call, int Step, int Attempt, GrantedApproval? Granted = null) : NextStep;
 
     /// <summary>No step until a person has decided.</summary>
     public sealed record WaitApproval(ApprovalKey ApprovalId) : NextStep;
@@ -259,7 +259,7 @@ public abstract record Run
         string Partial,
         ImmutableList<RequestedCall> Open,
         bool Allowed,
-        Granted? Granted,
+        GrantedApproval? Granted,
         Content? Reply,
         RunUsage Usage,
         TimeSpan Waited,
@@ -269,7 +269,7 @@ public abstract record Run
     /// <summary>The run has no driver: it waits for a decision, or after the decision for a driver.</summary>
     /// <param name="Before">The state that a new claim continues.</param>
     /// <param name="Pending">The pending approval; null: it was decided.</param>
-    public sealed record Suspended(Active Before, AskedApproval? Pending) : Run;
+    public sealed record Suspended(Active Before, PendingApproval? Pending) : Run;
 
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
     public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals) : Run;
@@ -282,10 +282,10 @@ public abstract record Run
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
-        (Begin c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now),
-        (Begin c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now),
-        (Begin c, Active a) when c.Epoch == a.Epoch => Decision<RunEvent>.Nothing,
-        (Begin c, Suspended { Pending: null } s) when c.Epoch > s.Before.Epoch => new RunResumed(s.Before.Attempt, c.Epoch, c.Node, c.Now),
+        (Start c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now),
+        (Start c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now),
+        (Start c, Active a) when c.Epoch == a.Epoch => Decision<RunEvent>.Nothing,
+        (Start c, Suspended { Pending: null } s) when c.Epoch > s.Before.Epoch => new RunResumed(s.Before.Attempt, c.Epoch, c.Node, c.Now),
         (RunCommand.Cancel c, Queued) => Decision<RunEvent>.Of(new RunCancelRequested(c.Now), new RunCancelled(c.Now)),
         (RunCommand.Cancel, Active { CancelRequested: true } or Ended) => Decision<RunEvent>.Nothing,
         (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
@@ -353,7 +353,7 @@ public abstract record Run
     /// <summary>The next step for the driver.</summary>
     public static NextStep Next(Run state, RunLimits limits, DateTimeOffset now) => state switch
     {
-        Queued or Suspended { Pending: null } => new NextStep.Begin(),
+        Queued or Suspended { Pending: null } => new NextStep.Start(),
         Suspended { Pending: { } pending } => new NextStep.WaitApproval(pending.ApprovalId),
         Active { CancelRequested: true } => new NextStep.ConfirmCancel(),
         Active a when a.Usage.Tokens > limits.Tokens => new NextStep.GiveUp("limit_tokens", $"The run used more than {limits.Tokens} tokens."),
@@ -362,7 +362,7 @@ public abstract record Run
         Active a when a.Usage.ToolCalls > limits.ToolCalls =>
             new NextStep.GiveUp("limit_tool_calls", $"The run asked for more than {limits.ToolCalls} tool calls."),
         Active { Memory: null } a => new NextStep.RetrieveMemory(a.Request.Message),
-        Active { Open: [var call, ..], Allowed: false } => new NextStep.JudgeCall(call),
+        Active { Open: [var call, ..], Allowed: false } => new NextStep.EvaluatePolicy(call),
         Active { Open: [var call, ..] } a => new NextStep.CallTool(call, a.StepsDone + 1, a.StepAttempt, a.Granted),
         Active a when a.Usage.Rounds >= limits.Rounds => new NextStep.GiveUp("limit_rounds", $"The run used {limits.Rounds} model rounds."),
         Active a => new NextStep.AskModel(a.Usage.Rounds + 1),
@@ -388,7 +388,7 @@ public abstract record Run
         Transcript = a.Transcript.Add(new ConversationEntry.ByTool(t.Id, t.Name, t.Content, t.IsError)),
     };
 
-    static Active WithDecision(Active a, AskedApproval pending, ApprovalDecided d)
+    static Active WithDecision(Active a, PendingApproval pending, ApprovalDecided d)
     {
         var approved = d.Outcome == ApprovalOutcome.Approved;
         return a with

@@ -43,7 +43,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     /// <summary>Newest memories that share a word with the text, by how much they share, then the newest.</summary>
     /// <param name="since">Position of something in the log: whatever was written before it, on any node, is found.</param>
-    public async ValueTask<IReadOnlyList<Recalled>> Newest(string org, string text, int max, long since, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<RetrievedMemory>> Newest(string org, string text, int max, long since, CancellationToken ct)
     {
         var question = Question(text);
         var tenant = await Ready(org, since, ct);
@@ -52,7 +52,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     }
 
     /// <summary>As <see cref="Newest"/>, of all memories, as of now. Older ones are searched in the database, a little behind the log.</summary>
-    public async ValueTask<IReadOnlyList<Recalled>> All(string org, string text, int max, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<RetrievedMemory>> All(string org, string text, int max, CancellationToken ct)
     {
         var question = Question(text);
         var tenant = await Ready(org, long.MaxValue, ct);
@@ -256,14 +256,14 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         return asked.Count == 0 ? [] : [.. (await rows.Get(org, Sessions.Model.Table, asked, ct)).Select(row => new SessionKey(row.Key))];
     }
 
-    async ValueTask<IReadOnlyList<Recalled>> Recall(string org, List<MemoryHit> hits, CancellationToken ct)
+    async ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, List<MemoryHit> hits, CancellationToken ct)
     {
         var elsewhere = hits.Where(hit => hit.Memory.Kept is null).Select(hit => hit.Memory.Key.Value).ToList();
-        Dictionary<string, Recalled> read = [];
+        Dictionary<string, RetrievedMemory> read = [];
         foreach (var row in elsewhere.Count == 0 ? [] : await rows.Get(org, Memories.Model.Table, elsewhere, ct))
         {
             read.Add(row.Key, KeptMemory.Recall(row));
         }
-        return [.. hits.Select(hit => hit.Memory.Kept ?? read.GetValueOrDefault(hit.Memory.Key.Value)).OfType<Recalled>()];
+        return [.. hits.Select(hit => hit.Memory.Kept ?? read.GetValueOrDefault(hit.Memory.Key.Value)).OfType<RetrievedMemory>()];
     }
 }

@@ -10,7 +10,7 @@ namespace Cowork.Projections;
 /// <param name="Session">The session that it came from.</param>
 /// <param name="Created">Position of its first event.</param>
 /// <param name="Kept">What is answered; null: it is long, and read when it is found.</param>
-sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long Created, Recalled? Kept)
+sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long Created, RetrievedMemory? Kept)
 {
     /// <summary>Characters of a text that is kept; a run is not reminded of a longer one.</summary>
     const int KeptCharsMax = Limits.MemoryCharsMax;
@@ -24,16 +24,16 @@ sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long C
         return Of(new(row.Key), memory.SessionId, row.Version, row.Created, Recall(row, memory), out terms);
     }
 
-    public static KeptMemory Of(MemoryKey key, SessionKey session, long version, long created, Recalled whole, out List<string> terms)
+    public static KeptMemory Of(MemoryKey key, SessionKey session, long version, long created, RetrievedMemory whole, out List<string> terms)
     {
         var text = (whole.Text as Content.Inline)?.Text ?? "";
         terms = TermIndex.Terms(text.AsSpan(0, Math.Min(text.Length, SearchedCharsMax)));
         return new(key, session, version, created, text.Length > KeptCharsMax ? null : whole);
     }
 
-    public static Recalled Recall(Row row) => Recall(row, Memories.Model.Read(row.Json.Span));
+    public static RetrievedMemory Recall(Row row) => Recall(row, Memories.Model.Read(row.Json.Span));
 
-    static Recalled Recall(Row row, MemoryRow memory) => new(new(memory.Kind, memory.MemoryId, row.Version, memory.RunId, memory.Event), memory.Text);
+    static RetrievedMemory Recall(Row row, MemoryRow memory) => new(new(memory.Kind, memory.MemoryId, row.Version, memory.RunId, memory.Event), memory.Text);
 }
 
 /// <param name="Score">Of <see cref="TermIndex"/>.</param>
@@ -231,7 +231,7 @@ sealed class MemoryWindow
         {
             return;
         }
-        var whole = new Recalled(new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
+        var whole = new RetrievedMemory(new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
         var memory = KeptMemory.Of(key, w.SessionId, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
         if (isKnown)
         {

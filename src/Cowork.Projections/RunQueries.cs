@@ -39,7 +39,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         List<string>? missing = null;
         for (var i = 0; i < turns.Length; i++)
         {
-            turns[i] = cache.Get((org, runs[i])) ?? (commands.KnownRow(org, Runs.Model, runs[i].Value, version: 1) is { } known ? Turn(org, known) : null);
+            turns[i] = cache.Get((org, runs[i])) ?? (commands.CachedRow(org, Runs.Model, runs[i].Value, version: 1) is { } known ? Turn(org, known) : null);
             if (turns[i] is null)
             {
                 (missing ??= []).Add(runs[i].Value);
@@ -57,9 +57,9 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         return [.. turns.OfType<EarlierTurn>()];
     }
 
-    public ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
+    public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
 
-    public ValueTask<IReadOnlyList<Recalled>> RecallAll(string org, string text, int max, CancellationToken ct) => memories.All(org, text, max, ct);
+    public ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct) => memories.All(org, text, max, ct);
 
     /// <summary>Keeps and answers the turn of a run; null: the run has not completed.</summary>
     EarlierTurn? Turn(string org, RunRow run)

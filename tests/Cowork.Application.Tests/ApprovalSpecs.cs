@@ -279,7 +279,7 @@ public sealed class ApprovalSpecs : IDisposable
         bench.DieAt(deaths);
         var (left, crashes) = await bench.Outlive(first, async host =>
         {
-            var state = await host.Commands.Fresh(RunHarness.Org, Run.Aggregate, run, default);
+            var state = await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default);
             if (state is Run.Suspended { Pending: { } asked })
             {
                 Assert.Null(await host.Decide(asked.ApprovalId, approved: true));

@@ -80,7 +80,7 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.StartsWith(expected, word, StringComparison.Ordinal);
         // Made all the same, and approved by whatever rule, it does what was said or nothing.
         var before = Everything();
-        var outcome = await toolbox.Run(work.Context with { Granted = new(new("x"), Policy.BuiltIn.Judge(tool, subject).Rule, "") }, tool, input, default);
+        var outcome = await toolbox.Run(work.Context with { Granted = new(new("x"), Policy.BuiltIn.Evaluate(tool, subject).Rule, "") }, tool, input, default);
         var isChange = subject.Invalid is null && subject.InsideGrants;
         Assert.Equal(isChange, !outcome.IsError);
         Assert.Equal(isChange, before != Everything());

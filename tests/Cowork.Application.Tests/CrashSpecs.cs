@@ -108,7 +108,7 @@ public sealed class CrashSpecs
                 var refused = await work.Do(Session.Aggregate, new("s"), new SessionCommand.Enqueue(new("1"), 10, work.Now), new SessionKey("s"));
                 return ++tries == 1 ? throw new StorageUnavailableException("away") : refused;
             },
-            default, patient: true).AsTask();
+            default, waitForStorage: true).AsTask();
         while (!committing.IsCompleted)
         {
             bench.Clock.Advance(TimeSpan.FromMilliseconds(100));

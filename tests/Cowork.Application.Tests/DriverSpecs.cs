@@ -87,7 +87,7 @@ public sealed class DriverSpecs : IDisposable
             {
                 isTaken = true;
                 var taken = second.Commands.Commit(
-                    RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Begin(1_000, "n2", work.Now), new SessionKey("s"), run), default).AsTask();
+                    RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Start(1_000, "n2", work.Now), new SessionKey("s"), run), default).AsTask();
                 Assert.Null(taken.GetAwaiter().GetResult());
             }
         };

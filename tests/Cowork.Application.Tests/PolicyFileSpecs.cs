@@ -74,6 +74,6 @@ public sealed class PolicyFileSpecs
             """u8);
         Assert.Equal((PolicyOutcome.Deny, "no_drafts"), Verdict("drafts/a"));
         Assert.Equal((PolicyOutcome.Allow, "tidy"), Verdict("a"));
-        (PolicyOutcome, string) Verdict(string path) => policy.Judge("delete_file", new("delete", path)) is var v ? (v.Outcome, v.Rule) : default;
+        (PolicyOutcome, string) Verdict(string path) => policy.Evaluate("delete_file", new("delete", path)) is var v ? (v.Outcome, v.Rule) : default;
     }
 }

@@ -41,7 +41,7 @@ public sealed class PolicySpecs
     [Theory]
     [MemberData(nameof(Cases))]
     public void The_first_rule_that_fits_decides(string call, string? path, string expected) =>
-        Assert.Equal(expected, Word(Policy.BuiltIn.Judge(call.Split(' ')[0], new(call.Split(' ')[1], path))));
+        Assert.Equal(expected, Word(Policy.BuiltIn.Evaluate(call.Split(' ')[0], new(call.Split(' ')[1], path))));
 
     [Theory]
     [InlineData("read")]
@@ -52,12 +52,12 @@ public sealed class PolicySpecs
     [InlineData("delete")]
     [InlineData("move")]
     public void Outside_the_grants_nothing_is_touched(string kind) =>
-        Assert.Equal("deny outside_grants", Word(Policy.BuiltIn.Judge("any", new(kind, null, InsideGrants: false))));
+        Assert.Equal("deny outside_grants", Word(Policy.BuiltIn.Evaluate("any", new(kind, null, InsideGrants: false))));
 
     [Fact]
     public void A_call_that_cannot_be_judged_is_denied_with_the_reason()
     {
-        var verdict = Policy.BuiltIn.Judge("read_file", new("read", Invalid: "The path is empty."));
+        var verdict = Policy.BuiltIn.Evaluate("read_file", new("read", Invalid: "The path is empty."));
         Assert.Equal(("deny invalid_input", "The path is empty."), (Word(verdict), verdict.Reason));
     }
 
@@ -65,15 +65,15 @@ public sealed class PolicySpecs
     public void A_call_that_cannot_be_judged_is_never_allowed()
     {
         var lax = new Policy([new("all", PolicyOutcome.Allow, "Anything goes.")]);
-        Assert.Equal("deny no_rule", Word(lax.Judge("read_file", new("read", Invalid: "The path is empty."))));
+        Assert.Equal("deny no_rule", Word(lax.Evaluate("read_file", new("read", Invalid: "The path is empty."))));
     }
 
     [Fact]
     public void A_rule_may_name_tools()
     {
         var policy = new Policy([new("mcp", PolicyOutcome.Allow, "Trusted.") { Tools = ["mcp__docs__*"] }]);
-        Assert.Equal("allow mcp", Word(policy.Judge("mcp__docs__find", new("call"))));
-        Assert.Equal("deny no_rule", Word(policy.Judge("mcp__mail__send", new("call"))));
+        Assert.Equal("allow mcp", Word(policy.Evaluate("mcp__docs__find", new("call"))));
+        Assert.Equal("deny no_rule", Word(policy.Evaluate("mcp__mail__send", new("call"))));
     }
 
     [Theory]
@@ -81,26 +81,26 @@ public sealed class PolicySpecs
     [InlineData(".env", "a.txt", "deny secret_path")]
     [InlineData("a.txt", "b.txt", "confirm move_inside")]
     public void Either_path_of_a_move_may_be_the_reason_to_deny_it(string from, string to, string expected) =>
-        Assert.Equal(expected, Word(Policy.BuiltIn.Judge("move_file", new("move", from) { Target = to })));
+        Assert.Equal(expected, Word(Policy.BuiltIn.Evaluate("move_file", new("move", from) { Target = to })));
 
     [Fact]
     public void Both_paths_of_a_move_must_be_where_moving_is_allowed()
     {
         var policy = new Policy([new("tidy", PolicyOutcome.Allow, "Tidying up.") { Kinds = ["move"], Below = ["box"] }]);
-        Assert.Equal("allow tidy", Word(policy.Judge("move_file", new("move", "box/a") { Target = "box/b" })));
-        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "box/a") { Target = "b" })));
-        Assert.Equal("deny no_rule", Word(policy.Judge("move_file", new("move", "a") { Target = "box/b" })));
+        Assert.Equal("allow tidy", Word(policy.Evaluate("move_file", new("move", "box/a") { Target = "box/b" })));
+        Assert.Equal("deny no_rule", Word(policy.Evaluate("move_file", new("move", "box/a") { Target = "b" })));
+        Assert.Equal("deny no_rule", Word(policy.Evaluate("move_file", new("move", "a") { Target = "box/b" })));
     }
 
     [Fact]
     public void What_was_approved_is_not_what_has_become_of_it()
     {
-        var asked = new Granted(new("x"), "create_inside", "");
-        Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", "a.txt"), asked));
-        Assert.Null(Policy.BuiltIn.JudgeAgain("write_file", new("create", ".anton/output/a.txt"), null));
-        Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.JudgeAgain("write_file", new("overwrite", "a.txt"), asked)!.Text);
-        Assert.Contains("has changed since it was allowed (now create_inside)", Policy.BuiltIn.JudgeAgain("write_file", new("create", "a.txt"), null)!.Text);
-        Assert.Contains("Refused by policy (secret_path)", Policy.BuiltIn.JudgeAgain("write_file", new("create", ".env"), asked)!.Text);
+        var asked = new GrantedApproval(new("x"), "create_inside", "");
+        Assert.Null(Policy.BuiltIn.Reevaluate("write_file", new("create", "a.txt"), asked));
+        Assert.Null(Policy.BuiltIn.Reevaluate("write_file", new("create", ".anton/output/a.txt"), null));
+        Assert.Contains("has changed since it was approved (now overwrite_inside)", Policy.BuiltIn.Reevaluate("write_file", new("overwrite", "a.txt"), asked)!.Text);
+        Assert.Contains("has changed since it was allowed (now create_inside)", Policy.BuiltIn.Reevaluate("write_file", new("create", "a.txt"), null)!.Text);
+        Assert.Contains("Refused by policy (secret_path)", Policy.BuiltIn.Reevaluate("write_file", new("create", ".env"), asked)!.Text);
     }
 
     static string Word(PolicyVerdict verdict) => $"{verdict.Outcome.ToString().ToLowerInvariant()} {verdict.Rule}";

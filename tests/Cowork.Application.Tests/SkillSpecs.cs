@@ -123,7 +123,7 @@ public sealed class SkillSpecs
         var a = await Ready("{a}");
         var b = bench.AddHost("n1");
         await Task.WhenAll(Enumerable.Range(0, 40).Select(i => Task.Run(() => Do(i % 2 == 0 ? a : b, new AddSkillVersion(First, Changed($"{{a}} {i}"))))));
-        var live = (Skill.Live)await a.Commands.Fresh(RunHarness.Org, Skill.Aggregate, First, default);
+        var live = (Skill.Live)await a.Commands.LatestState(RunHarness.Org, Skill.Aggregate, First, default);
         Assert.Equal(Enumerable.Range(1, 41), live.Versions.Select(v => v.Version));
         await Consistent();
     }

@@ -171,7 +171,7 @@ public sealed class ToolSpecs : IDisposable
         work.Link("innocent.txt", ".env");
         work.Link("out", work.Beside);
         var input = JsonSerializer.Serialize(new { path });
-        var verdict = Policy.BuiltIn.Judge(tool, toolbox.Subject(work.Context, tool, input));
+        var verdict = Policy.BuiltIn.Evaluate(tool, toolbox.Subject(work.Context, tool, input));
         Assert.Equal(expected, $"{(verdict.Outcome == PolicyOutcome.Allow ? "allow" : "deny")} {verdict.Rule}");
         var outcome = await toolbox.Run(work.Context, tool, input, default);
         Assert.True(outcome.IsError);

@@ -36,13 +36,13 @@ public sealed class RunSpec
         var history = new List<RunEvent>();
         Assert.IsType<NextStep.Done>(Next());
         history.Add(Created);
-        Assert.IsType<NextStep.Begin>(Next());
+        Assert.IsType<NextStep.Start>(Next());
         history.Add(Started);
         Assert.Equal(new NextStep.RetrieveMemory(Content.Of("hello")), Next());
         history.Add(Remembered);
         Assert.Equal(new NextStep.AskModel(1), Next());
         history.AddRange([Responded(2, 1), Called(Look)]);
-        Assert.Equal(new NextStep.JudgeCall(Look), Next());
+        Assert.Equal(new NextStep.EvaluatePolicy(Look), Next());
         history.Add(Allowed(Look));
         Assert.Equal(new NextStep.CallTool(Look, 3, 1), Next());
         history.Add(Result(3, Look));
@@ -62,7 +62,7 @@ public sealed class RunSpec
     public void Calls_are_answered_one_after_another_in_the_order_asked_for()
     {
         var state = Spec.Given([.. Asked, Allowed(Look), Result(3, Look)]).State;
-        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, A.Morning));
+        Assert.Equal(new NextStep.EvaluatePolicy(Read), Run.Next(state, RunLimits.Default, A.Morning));
         Spec.Given([.. Asked, Allowed(Look)]).When(new RecordResult(1, Read.Id, Content.Of("…"), false, A.Morning)).ThenRefused("run_fenced");
     }
 
@@ -72,13 +72,13 @@ public sealed class RunSpec
         var after = Spec.Given(Asked).When(new RecordPolicy(1, Look.Id, PolicyOutcome.Deny, "secrets", "no", A.Morning)).Then(
             new PolicyDecision(Look.Id, PolicyOutcome.Deny, "secrets", "no", A.Morning),
             new ToolResult(3, 1, Look.Id, Look.Name, Content.Of("Refused by policy (secrets): no"), true, A.Morning));
-        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(after, RunLimits.Default, A.Morning));
+        Assert.Equal(new NextStep.EvaluatePolicy(Read), Run.Next(after, RunLimits.Default, A.Morning));
     }
 
     [Fact]
     public void A_taken_over_run_repeats_the_step_under_way_as_its_second_attempt_and_no_other()
     {
-        var over = Spec.Given([.. Asked, Allowed(Look)]).When(new Begin(2, "n2", A.Later(9))).Then(new RunResumed(2, 2, "n2", A.Later(9)));
+        var over = Spec.Given([.. Asked, Allowed(Look)]).When(new Start(2, "n2", A.Later(9))).Then(new RunResumed(2, 2, "n2", A.Later(9)));
         Assert.Equal(new NextStep.CallTool(Look, 3, 2), Run.Next(over, RunLimits.Default, A.Morning));
         Spec.Given([.. Asked, Allowed(Look), new RunResumed(2, 2, "n2", A.Later(9))])
             .When(new RecordResult(2, Look.Id, Content.Of("…"), false, A.Morning)).Then(Result(3, Look, attempt: 2));
@@ -120,7 +120,7 @@ public sealed class RunSpec
         new Complete(1, A.Morning),
         new Fail(1, "model_failed", "x", A.Morning),
         new ConfirmCancel(1, A.Morning),
-        new Begin(1, "n1", A.Morning),
+        new Start(1, "n1", A.Morning),
     ];
 
     [Theory]
@@ -134,7 +134,7 @@ public sealed class RunSpec
         Spec.Given(Created, Started, new RunFailed(new("model_failed", "x"), A.Morning)).When(late).ThenRefused("run_fenced");
 
     [Fact]
-    public void The_same_driver_beginning_again_is_silence() => Spec.Given(Created, Started).When(new Begin(1, "n1", A.Morning)).ThenNothing();
+    public void The_same_driver_beginning_again_is_silence() => Spec.Given(Created, Started).When(new Start(1, "n1", A.Morning)).ThenNothing();
 
     [Fact]
     public void An_answer_without_calls_is_the_reply() =>
@@ -248,10 +248,10 @@ public sealed class RunSpec
     public void An_approval_resumes_the_very_call_as_its_first_attempt()
     {
         var approved = Spec.Given(Waiting).When(Decide(ApprovalOutcome.Approved, A.Later(60))).Then(Approved);
-        Assert.IsType<NextStep.Begin>(Run.Next(approved, RunLimits.Default, A.Later(60)));
-        var resumed = Spec.Given([.. Waiting, Approved]).When(new Begin(2, "n2", A.Later(61))).Then(new RunResumed(1, 2, "n2", A.Later(61)));
+        Assert.IsType<NextStep.Start>(Run.Next(approved, RunLimits.Default, A.Later(60)));
+        var resumed = Spec.Given([.. Waiting, Approved]).When(new Start(2, "n2", A.Later(61))).Then(new RunResumed(1, 2, "n2", A.Later(61)));
         Assert.Equal(
-            new NextStep.CallTool(Look, 3, 1, new Granted(A.Approval, "create_inside", Digest)), Run.Next(resumed, RunLimits.Default, A.Later(61)));
+            new NextStep.CallTool(Look, 3, 1, new GrantedApproval(A.Approval, "create_inside", Digest)), Run.Next(resumed, RunLimits.Default, A.Later(61)));
     }
 
     [Fact]
@@ -267,15 +267,15 @@ public sealed class RunSpec
     public void A_driver_lost_after_the_approval_is_followed_by_a_second_attempt_at_the_approved_call()
     {
         RunEvent[] lost = [.. Waiting, Approved, new RunResumed(1, 2, "n2", A.Later(61))];
-        var state = Spec.Given(lost).When(new Begin(3, "n3", A.Later(70))).Then(new RunResumed(2, 3, "n3", A.Later(70)));
-        Assert.Equal(new NextStep.CallTool(Look, 3, 2, new Granted(A.Approval, "create_inside", Digest)), Run.Next(state, RunLimits.Default, A.Later(70)));
+        var state = Spec.Given(lost).When(new Start(3, "n3", A.Later(70))).Then(new RunResumed(2, 3, "n3", A.Later(70)));
+        Assert.Equal(new NextStep.CallTool(Look, 3, 2, new GrantedApproval(A.Approval, "create_inside", Digest)), Run.Next(state, RunLimits.Default, A.Later(70)));
     }
 
     [Fact]
     public void An_approval_is_for_one_call()
     {
         var state = Spec.Given([.. Waiting, Approved, new RunResumed(1, 2, "n2", A.Morning), Result(3, Look)]).State;
-        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, A.Morning));
+        Assert.Equal(new NextStep.EvaluatePolicy(Read), Run.Next(state, RunLimits.Default, A.Morning));
         Assert.Null(((Run.Active)state).Granted);
     }
 
@@ -290,8 +290,8 @@ public sealed class RunSpec
             new ApprovalDecided(A.Approval, outcome, decide.By, note, decide.Now),
             new ToolResult(3, 1, Look.Id, Look.Name, Content.Of(told), true, decide.Now));
         var state = Spec.Given([.. Waiting, new ApprovalDecided(A.Approval, outcome, decide.By, note, decide.Now), Result(3, Look)])
-            .When(new Begin(2, "n2", decide.Now)).ThenSome();
-        Assert.Equal(new NextStep.JudgeCall(Read), Run.Next(state, RunLimits.Default, decide.Now));
+            .When(new Start(2, "n2", decide.Now)).ThenSome();
+        Assert.Equal(new NextStep.EvaluatePolicy(Read), Run.Next(state, RunLimits.Default, decide.Now));
     }
 
     [Fact]

@@ -237,10 +237,10 @@ public sealed class KillSpecs : DirectorySpecs
 
     static async Task Until(Func<Task<bool>> met, string what)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!await met())
         {
-            Assert.False(patience.IsCancellationRequested, $"Not within a minute: {what}.");
+            Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {what}.");
             await Task.Delay(10, CancellationToken.None);
         }
     }

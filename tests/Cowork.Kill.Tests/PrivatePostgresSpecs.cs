@@ -160,7 +160,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         {
             Ephemeral = true,
             Settings = new Dictionary<string, string> { ["shared_buffers"] = "lots" },
-            StartPatience = TimeSpan.Zero,
+            StartTimeout = TimeSpan.Zero,
         };
         var failed = await Assert.ThrowsAsync<PrivatePostgresException>(() => PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None));
         Assert.Contains("shared_buffers", failed.Message, StringComparison.Ordinal);
@@ -182,14 +182,14 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
 
     static async Task<T> Eventually<T>(Func<Task<T>> ask)
     {
-        using var patience = new CancellationTokenSource(Deadline);
+        using var timeout = new CancellationTokenSource(Deadline);
         while (true)
         {
             try
             {
                 return await ask();
             }
-            catch (NpgsqlException) when (!patience.IsCancellationRequested)
+            catch (NpgsqlException) when (!timeout.IsCancellationRequested)
             {
                 await Task.Delay(20, CancellationToken.None);
             }

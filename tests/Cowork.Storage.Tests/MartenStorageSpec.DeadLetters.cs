@@ -12,7 +12,7 @@ public sealed partial class MartenStorageSpec
     [Fact]
     public async Task A_job_that_fails_again_and_again_is_a_dead_letter_until_it_is_replayed()
     {
-        var engine = await StartImpatient("a");
+        var engine = await StartWithOneRetry("a");
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
@@ -38,7 +38,7 @@ public sealed partial class MartenStorageSpec
     [Fact]
     public async Task A_replayed_job_is_tried_as_often_as_a_new_one()
     {
-        var engine = await StartImpatient("a");
+        var engine = await StartWithOneRetry("a");
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
@@ -51,7 +51,7 @@ public sealed partial class MartenStorageSpec
     [Fact]
     public async Task A_dead_letter_that_is_discarded_takes_its_job_along()
     {
-        var engine = await StartImpatient("a");
+        var engine = await StartWithOneRetry("a");
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
@@ -66,7 +66,7 @@ public sealed partial class MartenStorageSpec
     [Fact]
     public async Task A_tenants_many_dead_letters_hide_no_other_tenants()
     {
-        var engine = await StartImpatient("a");
+        var engine = await StartWithOneRetry("a");
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
@@ -85,7 +85,7 @@ public sealed partial class MartenStorageSpec
     [Fact]
     public async Task A_job_that_was_given_up_comes_back_when_it_is_asked_for_again()
     {
-        var engine = await StartImpatient("a");
+        var engine = await StartWithOneRetry("a");
         var node = NodeOf(engine);
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
@@ -96,9 +96,9 @@ public sealed partial class MartenStorageSpec
         await node.Jobs.Complete(claim, None);
     }
 
-    Task<StorageEngine> StartImpatient(string name) => Start(ConnectionString, name, change: o => o with { JobRetries = [TimeSpan.FromMilliseconds(100)] });
+    Task<StorageEngine> StartWithOneRetry(string name) => Start(ConnectionString, name, change: o => o with { JobRetries = [TimeSpan.FromMilliseconds(100)] });
 
-    /// <summary>Fails the jobs that come, each as often as <see cref="StartImpatient"/> lets it, until there are so many dead letters.</summary>
+    /// <summary>Fails the jobs that come, each as often as <see cref="StartWithOneRetry"/> lets it, until there are so many dead letters.</summary>
     async Task GiveUp(Node node, Worker worker, int letters)
     {
         var failed = new Dictionary<string, int>();

@@ -47,9 +47,9 @@ public sealed class Clients(Func<string> url, string session)
     })));
 
     /// <summary>Waits until every acknowledged run has ended, and that as it should.</summary>
-    public async Task AllCompleted(TimeSpan patience)
+    public async Task AllCompleted(TimeSpan timeout)
     {
-        using var over = new CancellationTokenSource(patience);
+        using var over = new CancellationTokenSource(timeout);
         foreach (var run in Acknowledged)
         {
             while (true)

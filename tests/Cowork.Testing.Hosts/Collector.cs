@@ -83,10 +83,10 @@ public sealed class Collector : IAsyncDisposable
 
     public static async Task Until(Func<bool> met, Func<string> state)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!met())
         {
-            Assert.False(patience.IsCancellationRequested, $"Not within a minute: {state()}");
+            Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {state()}");
             await Task.Delay(20, CancellationToken.None);
         }
     }

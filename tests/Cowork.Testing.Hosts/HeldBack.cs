@@ -35,10 +35,10 @@ public sealed class HeldBack : IAsyncDisposable
     /// <summary>Waits until a commit is held back.</summary>
     public async Task Caught()
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         while (await Ask($"SELECT count(*) FROM {Waiting}") == 0)
         {
-            await Task.Delay(10, patience.Token);
+            await Task.Delay(10, timeout.Token);
         }
     }
 
@@ -46,10 +46,10 @@ public sealed class HeldBack : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Do($"SELECT pg_terminate_backend(pid) FROM {Waiting}");
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
         while (await Ask($"SELECT count(*) FROM {Waiting}") > 0)
         {
-            await Task.Delay(10, patience.Token);
+            await Task.Delay(10, timeout.Token);
         }
         await Do("DROP TRIGGER hold_back ON cowork.mt_events; DROP FUNCTION cowork.hold_back()");
         await connection.DisposeAsync();

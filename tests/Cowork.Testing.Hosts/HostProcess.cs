@@ -135,8 +135,8 @@ public sealed class HostProcess : IAsyncDisposable
     public async Task<int> Stop(int seconds = 30)
     {
         Signal("TERM");
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
-        await process.WaitForExitAsync(patience.Token);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        await process.WaitForExitAsync(timeout.Token);
         return process.ExitCode;
     }
 
@@ -148,8 +148,8 @@ public sealed class HostProcess : IAsyncDisposable
 
     public async Task<int> Exited(int seconds = 30)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
-        await process.WaitForExitAsync(patience.Token);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        await process.WaitForExitAsync(timeout.Token);
         return process.ExitCode;
     }
 
@@ -190,10 +190,10 @@ public sealed class HostProcess : IAsyncDisposable
 
     async Task Until(Func<Task<bool>> met, string what, int seconds)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         while (!await met())
         {
-            if (process.HasExited || patience.IsCancellationRequested)
+            if (process.HasExited || timeout.IsCancellationRequested)
             {
                 throw new InvalidOperationException($"The host {(process.HasExited ? $"ended with {process.ExitCode}" : "took too long")} before it {what}. It said:\n{Output}");
             }

@@ -155,7 +155,7 @@ public static class Calls
     /// <summary>Asks until the answer fits, or fails with the last one.</summary>
     public static async Task<Got> Until(this HttpClient http, string path, Func<Got, bool> fits, int seconds = 30)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         while (true)
         {
             var got = await http.Get(path);
@@ -163,7 +163,7 @@ public static class Calls
             {
                 return got;
             }
-            Assert.False(patience.IsCancellationRequested, $"{path} still answers {(int)got.Status}: {got.Text}");
+            Assert.False(timeout.IsCancellationRequested, $"{path} still answers {(int)got.Status}: {got.Text}");
             await Task.Delay(20, CancellationToken.None);
         }
     }
@@ -230,11 +230,11 @@ public sealed class EventReader : IAsyncDisposable
     /// <summary>Events up to an id, the time being bounded.</summary>
     public async Task<List<(long Id, string Type, JsonElement Data)>> Through(long id, int seconds = 30)
     {
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         var seen = new List<(long Id, string Type, JsonElement Data)>();
         while (seen.Count == 0 || seen[^1].Id < id)
         {
-            seen.Add(await Next(patience.Token) ?? throw new InvalidOperationException($"The stream ended before {id}."));
+            seen.Add(await Next(timeout.Token) ?? throw new InvalidOperationException($"The stream ended before {id}."));
         }
         return seen;
     }

@@ -189,9 +189,9 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         (await http.Post($"/runs/{live}/cancel")).IsProblem(404);
         (await http.Post("/sessions", """{"session_id":"short-lived"}""")).IsProblem(409, "session_exists");
         Assert.DoesNotContain("short-lived", (await http.Get("/sessions?limit=1000")).Text);
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(10));
         var last = "";
-        while (await reader.Next(patience.Token) is { } seen)
+        while (await reader.Next(timeout.Token) is { } seen)
         {
             last = seen.Type;
         }

@@ -86,11 +86,11 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var session = await http.NewSession();
         var turns = Task.WhenAll(Enumerable.Range(0, 4).Select(_ => http.Turn(session, "/say ok")));
         var (last, ids) = (0L, new List<long>());
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
         while (!turns.IsCompleted || last < (await http.Events(session)).Count)
         {
             await using var reader = await EventReader.Open(http, $"/sessions/{session}/events/stream", last);
-            last = (await reader.Next(patience.Token))!.Value.Id;
+            last = (await reader.Next(timeout.Token))!.Value.Id;
             ids.Add(last);
         }
         Assert.All(await turns, turn => turn.Is(200));
@@ -112,8 +112,8 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             sessions.Add(await http.NewSession());
         }
         var start = (await http.Get("/events?limit=1000")).Json.GetProperty("next_since_id").GetInt64();
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(120));
-        using var done = CancellationTokenSource.CreateLinkedTokenSource(patience.Token);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(120));
+        using var done = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token);
         var streams = sessions.ToDictionary(s => s, _ => new ConcurrentBag<List<string>>());
         var polls = sessions.ToDictionary(s => s, _ => new ConcurrentBag<List<string>>());
         var heads = new ConcurrentDictionary<string, long>();
@@ -125,7 +125,7 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             await using var reader = await EventReader.Open(http, $"/sessions/{session}/events/stream");
             while (!heads.TryGetValue(session, out var head) || seen.Count < head)
             {
-                if (await reader.Next(patience.Token) is not { } e)
+                if (await reader.Next(timeout.Token) is not { } e)
                 {
                     break;
                 }
@@ -142,7 +142,7 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 var page = (await http.Get($"/sessions/{session}/events?since_id={since}&limit=7&wait_seconds=1")).Is(200);
                 seen.AddRange(page.Json.GetProperty("events").EnumerateArray().Select(e => e.GetRawText()));
                 since = page.Json.GetProperty("next_since_id").GetInt64();
-                Assert.False(patience.IsCancellationRequested);
+                Assert.False(timeout.IsCancellationRequested);
             }
             polls[session].Add(seen);
         }
@@ -204,11 +204,11 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         await using var host = await LiveHost.Start(settings => settings with { HeartbeatEvery = TimeSpan.FromMilliseconds(20) });
         var session = await host.Http.NewSession();
         await using var reader = await EventReader.Open(host.Http, $"/sessions/{session}/events/stream?since_id=1");
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        var coming = reader.Next(patience.Token);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        var coming = reader.Next(timeout.Token);
         while (reader.Comments < 3)
         {
-            Assert.False(patience.IsCancellationRequested);
+            Assert.False(timeout.IsCancellationRequested);
             await Task.Delay(10);
         }
         await host.Http.Turn(session, "/say ok", wait: false);
@@ -228,14 +228,14 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         await poll;
         var second = host.Http.Get($"/sessions/{session}/events?since_id=1000000&wait_seconds=60");
         (await second).IsProblem(422, "cursor_ahead");
-        using var patience = new CancellationTokenSource(TimeSpan.FromSeconds(15));
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(15));
         var stopping = host.DisposeAsync().AsTask();
-        while (await reader.Next(patience.Token) is not null)
+        while (await reader.Next(timeout.Token) is not null)
         {
-            Assert.False(patience.IsCancellationRequested);
+            Assert.False(timeout.IsCancellationRequested);
         }
         Assert.Equal("running", (await turn).Is(202)["status"]);
-        await stopping.WaitAsync(patience.Token);
+        await stopping.WaitAsync(timeout.Token);
         Assert.Single(events);
     }
 

@@ -149,12 +149,12 @@ public sealed class TelemetrySpecs : DirectorySpecs
     [Fact]
     public void What_nobody_looks_at_allocates_nothing()
     {
-        var (claim, step, began) = (new Claim("o", "run", "k", 1), new NextStep.Finish(), new Began(default, TraceId, null));
+        var (claim, step, start) = (new Claim("o", "run", "k", 1), new NextStep.Finish(), new StreamStart(default, TraceId, null));
         var context = new ToolContext("o", new("s"), new("r"), "/w", "t", 1);
         void Once()
         {
             Spans.Command("Something", "o")?.Dispose();
-            Spans.Run(claim, began, "n")?.Dispose();
+            Spans.Run(claim, start, "n")?.Dispose();
             Spans.Step(step, claim)?.Dispose();
             Spans.Tool("t", context)?.Dispose();
             Measures.AppendDuration.Record(1, new KeyValuePair<string, object?>("cowork.append.outcome", "ok"));

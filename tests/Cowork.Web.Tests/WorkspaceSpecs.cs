@@ -38,7 +38,7 @@ public sealed class WorkspaceSpecs : IDisposable
             $"{root}/../x", $"{root}x", outside, "/", "/etc", $"{root}/link", $"{root}/link/new", $"{root}/up/x", $"{root}/round", $"{root}/round/x", $"{root}/file",
             $"{root}/file/x", "relative", "", data, $"{data}/workspaces", $"{data}/postgres", $"{data}/workspaces/@other/x", new string('/', 5000) + "x",
         ];
-        Assert.All(paths, path => Assert.Equal("workspace_refused", workspaces.Prepare("default", "s", path).Refused?.Code));
+        Assert.All(paths, path => Assert.Equal("workspace_refused", workspaces.Prepare("default", new("s"), path).Refused?.Code));
         Assert.Empty(Directory.GetFileSystemEntries(outside));
         Assert.Equal(root, Path.GetFullPath(Path.Combine(root, "link/..")));
     }
@@ -54,13 +54,13 @@ public sealed class WorkspaceSpecs : IDisposable
     [Fact]
     public void Each_tenant_has_its_own_folders()
     {
-        var ours = workspaces.Prepare("default", "s", null).Path!;
-        var theirs = workspaces.Prepare("other", "s", null).Path!;
+        var ours = workspaces.Prepare("default", new("s"), null).Path!;
+        var theirs = workspaces.Prepare("other", new("s"), null).Path!;
         Assert.NotEqual(ours, theirs);
-        Assert.Equal(ours, workspaces.Prepare("default", "again", ours).Path);
-        Assert.Equal("workspace_refused", workspaces.Prepare("default", "again", theirs).Refused?.Code);
-        Assert.Equal("workspace_refused", workspaces.Prepare("other", "again", ours).Refused?.Code);
+        Assert.Equal(ours, workspaces.Prepare("default", new("again"), ours).Path);
+        Assert.Equal("workspace_refused", workspaces.Prepare("default", new("again"), theirs).Refused?.Code);
+        Assert.Equal("workspace_refused", workspaces.Prepare("other", new("again"), ours).Refused?.Code);
     }
 
-    string? Asked(string path) => workspaces.Prepare("default", "s", path).Path;
+    string? Asked(string path) => workspaces.Prepare("default", new("s"), path).Path;
 }

@@ -55,7 +55,7 @@ public sealed class ApprovalExpiry(CommandHandler commands, IRunQueries queries,
                 finished = true;
                 return null;
             },
-            ct, patient: true);
+            ct, waitForStorage: true);
         if (early > TimeSpan.Zero)
         {
             // This host's clock is behind the clock that made the job due, so the job would be due again at once.

@@ -9,16 +9,16 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Load, fold, decide, append: written once, for every aggregate. A commit may span streams; when somebody else was first, it is decided
-/// again on what is there now.
+/// Load, fold, decide, append for every aggregate. A commit may span streams. When another writer was first, the command is decided again on the new
+/// state.
 /// </summary>
 public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime)
     : ICommandExecutor, ICommitObserver
 {
-    /// <summary>Tries at one commit before its caller is told that the stream moves too fast. In one process a gate makes a second try all but certain.</summary>
+    /// <summary>Attempts at one commit before <c>stream_busy</c>. Within a process a lock makes the second attempt nearly always succeed.</summary>
     const int TriesMax = 20;
 
-    /// <summary>Events that a stream may have before its folded state is put aside.</summary>
+    /// <summary>Number of events after which a stream's state is stored as a snapshot.</summary>
     const int SnapshotAfter = 200;
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(100);
@@ -27,34 +27,34 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     readonly StateCache cache = new(capacity: 20_000);
     readonly KeyedLock gate = new();
 
-    /// <summary>Works whose commit is under way, by the id of their first event.</summary>
+    /// <summary>Units of work with a pending commit, by the id of their first event.</summary>
     readonly ConcurrentDictionary<Guid, UnitOfWork> underway = new();
 
-    /// <summary>Changes with the code that folds, so that other code's snapshots are not read.</summary>
+    /// <summary>Version of the folding code. Snapshots of other code are not read.</summary>
     readonly string schema = string.Join(
         '.', models.Select(m => m.GetType().GetProperty(nameof(ReadModel<>.Evolve))?.GetValue(m)).OfType<Delegate>().Select(d => d.Method.Module)
             .Append(typeof(Run).Module).Append(typeof(EventJson).Module).Distinct().Select(m => m.ModuleVersionId.ToString("N")));
 
     internal NextTime NextTime { get; } = nextTime;
 
-    /// <summary>Commits what <paramref name="decide"/> puts into the work, or answers its refusal. It is called again when the streams have moved.</summary>
-    /// <param name="patient">
-    /// Wait for a database that is away instead of throwing <see cref="StorageUnavailableException"/>, for as long as <paramref name="ct"/> allows. What may
-    /// have been committed is looked up, never repeated.
+    /// <summary>Commits the events that <paramref name="decide"/> adds to the unit of work, or answers its refusal. It is called again after a lost race.</summary>
+    /// <param name="waitForStorage">
+    /// True: wait while the database is unavailable, until <paramref name="ct"/> is cancelled; false: throw <see cref="StorageUnavailableException"/>. A commit
+    /// without an answer is looked up in the log, never repeated.
     /// </param>
-    /// <param name="name">What traces call it.</param>
+    /// <param name="name">Name of the span.</param>
     public async ValueTask<Refusal?> Commit(
-        string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, CancellationToken ct, bool patient = false, [CallerMemberName] string name = "") =>
-        (await Decide(org, by, decide, patient, name, ct)).Refused;
+        string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, CancellationToken ct, bool waitForStorage = false, [CallerMemberName] string name = "") =>
+        (await Decide(org, by, decide, waitForStorage, name, ct)).Refused;
 
-    public ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false) =>
-        Decide(org, by, command.Decide, patient, command.GetType().Name, ct);
+    public ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool waitForStorage = false) =>
+        Decide(org, by, command.Decide, waitForStorage, command.GetType().Name, ct);
 
-    ValueTask<CommandResult> Decide(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct) =>
-        Spans.Source.HasListeners() ? Traced(org, by, decide, patient, name, ct) : Try(org, by, decide, patient, ct);
+    ValueTask<CommandResult> Decide(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, string name, CancellationToken ct) =>
+        Spans.Source.HasListeners() ? Traced(org, by, decide, waitForStorage, name, ct) : Try(org, by, decide, waitForStorage, ct);
 
     /// <summary>Within a span whose ids the events carry, so that the log leads to the trace.</summary>
-    async ValueTask<CommandResult> Traced(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, string name, CancellationToken ct)
+    async ValueTask<CommandResult> Traced(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, string name, CancellationToken ct)
     {
         using var span = Spans.Command(name, org);
         if (span is { Recorded: true })
@@ -63,7 +63,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
         try
         {
-            var result = await Try(org, by, decide, patient, ct);
+            var result = await Try(org, by, decide, waitForStorage, ct);
             span?.SetTag("cowork.refusal", result.Refused?.Code);
             return result;
         }
@@ -74,7 +74,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
     }
 
-    async ValueTask<CommandResult> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool patient, CancellationToken ct)
+    async ValueTask<CommandResult> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, CancellationToken ct)
     {
         IDisposable? held = null;
         try
@@ -125,7 +125,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                             break;
                     }
                 }
-                catch (StorageUnavailableException) when (patient)
+                catch (StorageUnavailableException) when (waitForStorage)
                 {
                     work.Forget(cache);
                     if (await HappenedAfterAll(work, ct))
@@ -155,11 +155,11 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         (TState)(await Load(org, aggregate, key, ct)).State;
 
     /// <summary>The state of a stream as it is in the log now, whoever wrote it.</summary>
-    public async ValueTask<TState> Fresh<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+    public async ValueTask<TState> LatestState<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
         where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
-        (TState)(await LoadFresh(org, aggregate, key, ct)).State;
+        (TState)(await LoadLatest(org, aggregate, key, ct)).State;
 
     /// <summary>A stream's state with its place in the log: as far as this node knows it, and when that does not do, as it is in the log now.</summary>
     /// <param name="does">Whether what this node knows is new enough.</param>
@@ -172,7 +172,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         var known = await Load(org, aggregate, key, ct);
         if (known.Cached && !does((TState)known.State))
         {
-            known = await LoadFresh(org, aggregate, key, ct);
+            known = await LoadLatest(org, aggregate, key, ct);
         }
         return new((TState)known.State, known.Version, known.Position);
     }
@@ -180,7 +180,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     /// <summary>A row of a stream that was used lately, never older than what this node wrote; null: there is none at hand.</summary>
     /// <param name="key">Of the row, and of the stream.</param>
     /// <param name="version">The stream's version that it must at least show.</param>
-    public TRow? KnownRow<TRow>(string org, ReadModel<TRow> model, string key, long version)
+    public TRow? CachedRow<TRow>(string org, ReadModel<TRow> model, string key, long version)
         where TRow : class =>
         cache.Get(org, $"{model.Aggregate}-{key}") is { } known && known.Version >= version ? (TRow?)known.Rows.Get(model, key) : null;
 
@@ -203,12 +203,12 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     {
     }
 
-    /// <summary>What began a stream; null: the stream is not there.</summary>
-    public async ValueTask<Began?> Began<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+    /// <summary>The start of a stream; null: the stream does not exist.</summary>
+    public async ValueTask<StreamStart?> StartOf<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
         where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
-        (await Load(org, aggregate, key, ct)).Began;
+        (await Load(org, aggregate, key, ct)).Start;
 
     /// <summary>A stream as it was at a version.</summary>
     /// <param name="effect">Of a request that was committed.</param>
@@ -249,7 +249,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     async ValueTask<AppendResult> Observed(Commit commit, CancellationToken ct)
     {
         using var span = Spans.Append(commit);
-        var began = clock.GetTimestamp();
+        var started = clock.GetTimestamp();
         var outcome = "lost";
         try
         {
@@ -275,7 +275,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         finally
         {
             span?.SetTag("cowork.append.outcome", outcome);
-            Measures.AppendDuration.Record(clock.GetElapsedTime(began).TotalSeconds, new KeyValuePair<string, object?>("cowork.append.outcome", outcome));
+            Measures.AppendDuration.Record(clock.GetElapsedTime(started).TotalSeconds, new KeyValuePair<string, object?>("cowork.append.outcome", outcome));
         }
     }
 
@@ -291,7 +291,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             }
             catch (StorageUnavailableException)
             {
-                // Still away: whoever waits has said that it is patient, and its token bounds the wait.
+                // Still unavailable. The caller chose to wait, and its token bounds the wait.
             }
         }
     }
@@ -303,7 +303,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         where TState : class =>
         (cache.Get(org, aggregate.Stream(key)) ?? new(0, HashChain.Root, aggregate.Initial, StreamRows.None, null)) with { Cached = true };
 
-    async ValueTask<StreamState> LoadFresh<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
+    async ValueTask<StreamState> LoadLatest<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
         where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class
@@ -329,13 +329,13 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             return known with { Cached = true };
         }
         var past = await log.Load(org, stream, 0, SnapshotAfter + 1, ct);
-        var begin = new StreamState(0, HashChain.Root, aggregate.Initial, StreamRows.None, past.Events is [var first, ..] ? Application.Began.By(first) : null);
+        var begin = new StreamState(0, HashChain.Root, aggregate.Initial, StreamRows.None, past.Events is [var first, ..] ? StreamStart.Of(first) : null);
         if (past.Events.Count > SnapshotAfter)
         {
             if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
-                begin = new(snapshot.Version, snapshot.Hash, state, StreamRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Began);
+                begin = new(snapshot.Version, snapshot.Hash, state, StreamRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Start);
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
@@ -367,7 +367,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             state = aggregate.Evolve(state, (TEvent)e.Event);
             rows = After(rows, e);
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Began, past.Events[^1].Position);
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position);
     }
 
     StreamRows After(StreamRows rows, RecordedEvent e)

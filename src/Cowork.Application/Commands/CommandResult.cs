@@ -3,16 +3,16 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>What became of a command.</summary>
-/// <param name="Refused">Null: it is in the log, or nothing had to be done.</param>
-/// <param name="Streams">The streams that the command decided on, as its commit left them; none of a command that was refused.</param>
+/// <summary>The outcome of a command.</summary>
+/// <param name="Refused">Null: it was committed, or it was a no-op.</param>
+/// <param name="Streams">The streams of the command's decisions after the commit; empty when refused.</param>
 public sealed record CommandResult(Refusal? Refused, IReadOnlyList<StreamResult> Streams)
 {
     /// <summary>A stream that the command decided on, by its name.</summary>
     public StreamResult On(string stream) => Streams.Single(s => s.Stream == stream);
 }
 
-/// <summary>A stream as a commit left it.</summary>
+/// <summary>A stream after a commit.</summary>
 /// <param name="Before">The version that the commit found; the same as <paramref name="Version"/> when it wrote nothing to the stream.</param>
 /// <param name="Rows">The read models' rows at <paramref name="Version"/>.</param>
 public sealed record StreamResult(string Stream, long Before, long Version, StreamRows Rows)

@@ -1,6 +1,6 @@
 namespace Cowork.Application;
 
-/// <summary>One at a time for each key, in the order of coming. A key that nobody holds or waits for takes no memory.</summary>
+/// <summary>A lock for each key, granted in the order of arrival. A key without holders takes no memory.</summary>
 sealed class KeyedLock
 {
     readonly Dictionary<string, (SemaphoreSlim Semaphore, int Users)> gates = [];

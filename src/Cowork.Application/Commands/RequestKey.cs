@@ -5,18 +5,18 @@ namespace Cowork.Application;
 /// <summary>An <c>Idempotency-Key</c> header with its scope (contracts/decisions.md, "Idempotency").</summary>
 /// <param name="Scope">Principal, method and path.</param>
 /// <param name="RequestSha256">Of the body.</param>
-/// <param name="Kept">How long it holds.</param>
+/// <param name="Kept">Time after which the key is free again.</param>
 public sealed record RequestKey(string Scope, string Key, string RequestSha256, TimeSpan Kept)
 {
-    /// <summary>Where a refusal of the header's key says that the fault lies.</summary>
+    /// <summary>The path in refusals of the header's key.</summary>
     public const string Place = "Idempotency-Key";
 
     /// <summary>Claims the key for a request that starts a run: a repeat shows the run as it is then.</summary>
     public ValueTask<Refusal?> Claim(UnitOfWork work, RunKey run) => Claim(work, run, null);
 
     /// <summary>
-    /// Claims the key, in the commit that has the request's effect, for what the work has done to a stream. A key that was used before speaks first,
-    /// whatever became of the stream since: so a command claims its key after its decision, and lets this refusal win over its own.
+    /// Claims the key for the effect of the unit of work on a stream, in the same commit. The refusal of a used key takes precedence over every other refusal,
+    /// whatever the state of the stream is now: a command claims its key after its decision and answers this refusal first.
     /// </summary>
     public async ValueTask<Refusal?> Claim<TKey, TCommand, TEvent, TState>(
         UnitOfWork work, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)

@@ -2,7 +2,7 @@ using Cowork.Application.Storage;
 
 namespace Cowork.Application;
 
-/// <summary>The folded states that were used last. An entry may be behind the log: the expected version of an append is what makes it safe.</summary>
+/// <summary>The most recently used folded states. An entry may be behind the log; the expected version of the append makes that safe.</summary>
 sealed class StateCache(int capacity)
 {
     readonly LastUsed<(string Org, string Stream), StreamState> states = new(capacity);

@@ -129,7 +129,7 @@ public sealed class UnitOfWork
         {
             if (draft.Before is Run)
             {
-                Spans.LinkToRun(draft.Stream.Began, by);
+                Spans.LinkToRun(draft.Stream.Start, by);
             }
             var models = commands.ModelsOf(draft.Aggregate);
             var (version, hash, rows) = (draft.Expected, draft.Stream.Hash, draft.Stream.Rows);
@@ -159,7 +159,7 @@ public sealed class UnitOfWork
                     }
                 }
             }
-            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Began ?? Began.By(draft.Events[0]));
+            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(draft.Events[0]));
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
             SessionKey? session = draft.Session is { } of ? new(of.Value) : null;
             writes.Add(new(stream, draft.Expected, draft.Events, session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
@@ -182,7 +182,7 @@ public sealed class UnitOfWork
             Measures.Events.Add(draft.Fresh.Count);
             foreach (var e in draft.Fresh.OfType<RunEvent>())
             {
-                Measures.RunEventAppended(e, (Run)draft.Before, draft.Stream.Began!);
+                Measures.RunEventAppended(e, (Run)draft.Before, draft.Stream.Start!);
             }
         }
     }

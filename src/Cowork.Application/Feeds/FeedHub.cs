@@ -8,12 +8,12 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Wakes who follows a feed or waits for a run. A follower gets entries straight from the writer while it keeps up and reads the log again
-/// when it does not, so that a slow one costs a bounded buffer and nobody ever misses or repeats an id.
+/// Notifies subscribers of feeds and of runs. A subscriber gets entries directly from the writer while it keeps up, and reads the log again when it does
+/// not: a slow subscriber costs a bounded buffer, and none misses or repeats an id.
 /// </summary>
 public sealed class FeedHub(IEventLog log) : ICommitObserver
 {
-    /// <summary>Entries held for one follower; beyond that it reads the log again.</summary>
+    /// <summary>Entries buffered for one subscriber; past it the subscriber reads the log again.</summary>
     const int BufferMax = 256;
 
     const int PageMax = 500;
@@ -24,20 +24,20 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         typeof(RunEvent.RunResumed),
     ];
 
-    readonly ConcurrentDictionary<string, HashSet<FeedSubscription>> followers = new();
+    readonly ConcurrentDictionary<string, HashSet<FeedSubscription>> subscriptions = new();
     long lastPosition;
 
     /// <summary>
-    /// A session's feed after an id, or with <paramref name="session"/> null the tenant's after a position, for as long as the token allows: every
-    /// entry once, in order.
+    /// A session's feed after an id, or with <paramref name="session"/> null the tenant's after a position, until the token is cancelled: every entry once, in
+    /// order.
     /// </summary>
     public async IAsyncEnumerable<FeedEntry> Follow(string org, SessionKey? session, long since, [EnumeratorCancellation] CancellationToken ct)
     {
-        using var follower = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
+        using var subscription = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
         var last = since;
         while (true)
         {
-            follower.TakeStale();
+            subscription.TakeStale();
             while (true)
             {
                 var page = await log.Feed(org, session, last, PageMax, ct);
@@ -51,7 +51,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
                     break;
                 }
             }
-            while (await follower.Read(ct) is { } entry && !follower.TakeStale())
+            while (await subscription.Read(ct) is { } entry && !subscription.TakeStale())
             {
                 var id = IdOf(entry);
                 if (id <= last)
@@ -70,10 +70,10 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         long IdOf(FeedEntry entry) => session is null ? entry.Position : entry.FeedId;
     }
 
-    /// <summary>A page of a feed; when there is none yet, waits for one.</summary>
+    /// <summary>A page of a feed. Waits for the first entry when the page is empty.</summary>
     public async Task<FeedPage> Page(string org, SessionKey? session, long since, int max, TimeSpan wait, TimeProvider clock, CancellationToken ct)
     {
-        using var follower = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
+        using var subscription = Subscribe(session is { } of ? Session(org, of) : Tenant(org));
         var page = await log.Feed(org, session, since, max, ct);
         if (page.Entries.Count > 0 || page.Head < since || wait <= TimeSpan.Zero)
         {
@@ -85,22 +85,22 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
         {
             while (page.Entries.Count == 0)
             {
-                await follower.Read(either.Token);
-                follower.Drain();
+                await subscription.Read(either.Token);
+                subscription.Drain();
                 page = await log.Feed(org, session, since, max, either.Token);
             }
         }
         catch (OperationCanceledException) when (!ct.IsCancellationRequested)
         {
-            // The wait is over; the page is what it was.
+            // Timeout: answer the empty page.
         }
         return page;
     }
 
-    /// <summary>Hears of what may end, suspend or stop a run. Dispose it when done.</summary>
+    /// <summary>Subscribes to events that change a run's status. Dispose the subscription when done.</summary>
     public FeedSubscription WatchRun(string org, RunKey run) => Subscribe(Run(org, run));
 
-    /// <summary>Hears that other nodes wrote. Dispose it when done.</summary>
+    /// <summary>Subscribes to commits of other nodes. Dispose the subscription when done.</summary>
     public FeedSubscription WatchOthers() => Subscribe("o");
 
     public void Committed(IReadOnlyList<FeedEntry> entries)
@@ -110,37 +110,37 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
             return;
         }
         var before = Interlocked.Exchange(ref lastPosition, entries[^1].Position);
-        if (followers.IsEmpty)
+        if (subscriptions.IsEmpty)
         {
             return;
         }
         if (entries[0].Position != before + 1)
         {
-            // Another node wrote in between, and its entries come only by reading. The flags are up before the entries are handed over.
-            foreach (var (key, _) in followers.Where(f => f.Key[0] == 't'))
+            // Another node wrote in between, and its entries are only in the log. Mark subscribers stale before they get the new entries.
+            foreach (var (key, _) in subscriptions.Where(f => f.Key[0] == 't'))
             {
-                Wake(key, null);
+                Notify(key, null);
             }
         }
         foreach (var entry in entries)
         {
             if (entry.Session is { } session)
             {
-                Wake(Session(entry.Org, session), entry);
+                Notify(Session(entry.Org, session), entry);
             }
-            Wake(Tenant(entry.Org), entry);
+            Notify(Tenant(entry.Org), entry);
             if (entry.Run is { } run && ChangesStatus(entry.Type))
             {
-                Wake(Run(entry.Org, run), entry);
+                Notify(Run(entry.Org, run), entry);
             }
         }
     }
 
     public void OthersWrote()
     {
-        foreach (var (key, _) in followers)
+        foreach (var (key, _) in subscriptions)
         {
-            Wake(key, null);
+            Notify(key, null);
         }
     }
 
@@ -152,15 +152,15 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
 
     static string Run(string org, RunKey run) => $"r\n{org}\n{run.Value}";
 
-    void Wake(string key, FeedEntry? entry)
+    void Notify(string key, FeedEntry? entry)
     {
-        if (followers.TryGetValue(key, out var here))
+        if (subscriptions.TryGetValue(key, out var subscribed))
         {
-            lock (here)
+            lock (subscribed)
             {
-                foreach (var follower in here)
+                foreach (var subscription in subscribed)
                 {
-                    follower.Offer(entry);
+                    subscription.Offer(entry);
                 }
             }
         }
@@ -168,32 +168,32 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
 
     FeedSubscription Subscribe(string key)
     {
-        var follower = new FeedSubscription(this, key, BufferMax);
+        var subscription = new FeedSubscription(this, key, BufferMax);
         while (true)
         {
-            var here = followers.GetOrAdd(key, _ => []);
-            lock (here)
+            var subscribed = subscriptions.GetOrAdd(key, _ => []);
+            lock (subscribed)
             {
-                // The set may have been taken out, empty, between the two lines.
-                if (followers.TryGetValue(key, out var still) && ReferenceEquals(still, here))
+                // The empty set may have been removed between the two lines.
+                if (subscriptions.TryGetValue(key, out var still) && ReferenceEquals(still, subscribed))
                 {
-                    here.Add(follower);
-                    return follower;
+                    subscribed.Add(subscription);
+                    return subscription;
                 }
             }
         }
     }
 
-    internal void Unsubscribe(FeedSubscription follower)
+    internal void Unsubscribe(FeedSubscription subscription)
     {
-        if (followers.TryGetValue(follower.Key, out var here))
+        if (subscriptions.TryGetValue(subscription.Key, out var subscribed))
         {
-            lock (here)
+            lock (subscribed)
             {
-                here.Remove(follower);
-                if (here.Count == 0)
+                subscribed.Remove(subscription);
+                if (subscribed.Count == 0)
                 {
-                    followers.TryRemove(follower.Key, out _);
+                    subscriptions.TryRemove(subscription.Key, out _);
                 }
             }
         }

@@ -4,7 +4,7 @@ using Cowork.Application.Storage;
 
 namespace Cowork.Application;
 
-/// <summary>One reader's bounded buffer.</summary>
+/// <summary>A subscriber's bounded buffer of entries.</summary>
 public sealed class FeedSubscription : IDisposable
 {
     readonly FeedHub hub;
@@ -28,7 +28,7 @@ public sealed class FeedSubscription : IDisposable
         }
         if (!buffer.Writer.TryWrite(entry))
         {
-            // Full: there is something to wake for, and this tells the reader not to trust what is there.
+            // Full: its entries wake the reader, and the mark makes it read the log instead of them.
             Volatile.Write(ref stale, 1);
         }
     }
@@ -38,7 +38,7 @@ public sealed class FeedSubscription : IDisposable
 
     internal bool TakeStale() => Interlocked.Exchange(ref stale, 0) == 1;
 
-    /// <summary>Forgets what came so far.</summary>
+    /// <summary>Discards the buffered entries.</summary>
     public void Drain()
     {
         while (buffer.Reader.TryRead(out _))

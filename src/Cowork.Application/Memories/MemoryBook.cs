@@ -20,7 +20,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
         var text = await blobs.Store(content, ct);
         var result = await commands.Execute(
             context.Org, new Origin("agent", context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
-            patient: true);
+            waitForStorage: true);
         return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : key;
     }
 

@@ -56,14 +56,14 @@ public sealed partial class RunNotes(
         var run = new RunKey(claim.Key);
         var past = await log.Load(claim.Org, Domain.Run.Aggregate.Stream(run), 0, int.MaxValue, ct);
         if (past.Events is not [{ Event: RunEvent.RunCreated created }, .., { Event: RunEvent.RunCompleted }]
-            || await known.Fresh(claim.Org, Session.Aggregate, created.SessionId, ct) is not Session.Open)
+            || await known.LatestState(claim.Org, Session.Aggregate, created.SessionId, ct) is not Session.Open)
         {
             return false;
         }
         // What is said of a run stays in the trace of the request that asked for it.
-        var began = await known.Began(claim.Org, Domain.Run.Aggregate, run, ct);
-        using var scope = RunDriver.InRun(logger, run.Id, began?.Correlation);
-        using var span = Spans.Notes(claim, began);
+        var start = await known.StartOf(claim.Org, Domain.Run.Aggregate, run, ct);
+        using var scope = RunDriver.InRun(logger, run.Id, start?.Correlation);
+        using var span = Spans.Notes(claim, start);
         var turn = await Read(created, past.Events, ct);
         var (notes, answer) = await Ask(created, turn, ct);
         if (notes.Failure is { } failure)
@@ -73,7 +73,7 @@ public sealed partial class RunNotes(
         var write = new WriteNotes(
             created.SessionId, run, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
             answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim);
-        if (await commands.Execute(claim.Org, new("agent", began?.Correlation), write, ct, patient: true) is { Refused: { } refused })
+        if (await commands.Execute(claim.Org, new("agent", start?.Correlation), write, ct, waitForStorage: true) is { Refused: { } refused })
         {
             LogFenced(logger, run, refused.Code);
         }

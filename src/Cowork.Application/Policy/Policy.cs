@@ -47,7 +47,7 @@ public sealed record PolicyRule(string Name, PolicyOutcome Outcome, string Reaso
         path.Split('/').Any(part => FileSystemName.MatchesSimpleExpression(pattern.TrimEnd('/'), part, ignoreCase: true));
 }
 
-/// <summary>Judges calls by an ordered list of rules. The first match decides; a call without a match is denied.</summary>
+/// <summary>Evaluates calls by an ordered list of rules. The first match decides; a call without a match is denied.</summary>
 public sealed class Policy(IEnumerable<PolicyRule> rules)
 {
     /// <summary>The name in the verdict when no rule matches.</summary>
@@ -74,7 +74,7 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     public ImmutableArray<PolicyRule> Rules { get; } = [.. rules];
 
     /// <summary>The verdict on a call. A call with an invalid input is never allowed, whatever the rules say.</summary>
-    public PolicyVerdict Judge(string toolName, CallSubject subject)
+    public PolicyVerdict Evaluate(string toolName, CallSubject subject)
     {
         foreach (var rule in Rules)
         {
@@ -87,10 +87,10 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     }
 
     /// <summary>
-    /// Judges a call again when the tool has opened its files, because a link or file may have changed since it was allowed or approved. Answers the error for
+    /// Evaluates the policy again when the tool has opened its files, because a link or file may have changed since it was allowed or approved. Answers the error for
     /// the model; null: the call may proceed.
     /// </summary>
-    public ToolOutcome? JudgeAgain(string toolName, CallSubject subject, Granted? granted) => Judge(toolName, subject) switch
+    public ToolOutcome? Reevaluate(string toolName, CallSubject subject, GrantedApproval? granted) => Evaluate(toolName, subject) switch
     {
         { Outcome: PolicyOutcome.Allow } => null,
         { Outcome: PolicyOutcome.Confirm } verdict when granted is not null && verdict.Rule == granted.Rule && CoversPaths(granted, subject) => null,
@@ -100,9 +100,9 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     };
 
     /// <summary>An approval covers the approved paths only, although the rule may match others.</summary>
-    static bool CoversPaths(Granted granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
+    static bool CoversPaths(GrantedApproval granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
 
     /// <summary>True: listings and searches may show the file, because <c>read_file</c> is allowed without approval.</summary>
     /// <param name="relative">The resolved path, relative to the grant.</param>
-    public bool MayShow(string relative) => Judge("read_file", new("read", relative)).Outcome == PolicyOutcome.Allow;
+    public bool MayShow(string relative) => Evaluate("read_file", new("read", relative)).Outcome == PolicyOutcome.Allow;
 }

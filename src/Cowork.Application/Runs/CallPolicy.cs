@@ -6,18 +6,18 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Judges the calls that a model asks for, and asks a person where the policy wants one.</summary>
+/// <summary>Evaluates the policy for the calls of a model, and requests approval where the policy demands it.</summary>
 public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, ApprovalOptions approvals)
 {
     /// <summary>What an approval is given for: hexadecimal SHA-256 of the arguments as they stand in the call.</summary>
     internal static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
 
     /// <summary>Puts the verdict on a call into the work, or the question to a person.</summary>
-    internal async ValueTask<Refusal?> Judge(UnitOfWork work, DrivenRun run, ToolContext context, RequestedCall call, CancellationToken ct)
+    internal async ValueTask<Refusal?> Evaluate(UnitOfWork work, DrivenRun run, ToolContext context, RequestedCall call, CancellationToken ct)
     {
         var input = await blobs.Text(call.Input, ct);
         var subject = toolbox.Subject(context, call.Name, input);
-        var verdict = policy.Judge(call.Name, subject);
+        var verdict = policy.Evaluate(call.Name, subject);
         return verdict.Outcome == PolicyOutcome.Confirm
             ? await Ask(work, run, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input), subject)
             : await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));

@@ -36,9 +36,9 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
             while (true)
             {
                 moving ??= updates.MoveNextAsync().AsTask();
-                if (since is { } began && !moving.IsCompleted)
+                if (since is { } started && !moving.IsCompleted)
                 {
-                    var left = every - clock.GetElapsedTime(began);
+                    var left = every - clock.GetElapsedTime(started);
                     if (left > TimeSpan.Zero)
                     {
                         using var timer = CancellationTokenSource.CreateLinkedTokenSource(ct);

@@ -8,14 +8,14 @@ using Microsoft.Extensions.Logging;
 namespace Cowork.Application;
 
 /// <summary>
-/// Drives runs: asks <see cref="Run.Next"/>, does it, appends the outcome, and asks again. It keeps nothing that is not in the log, so a crash at any
-/// point is only another beginning.
+/// Drives runs: asks <see cref="Run.Next"/>, executes the step, appends the outcome, and repeats. It has no state outside the log, so after a crash at any
+/// point another driver continues.
 /// </summary>
 public sealed partial class RunDriver(
     CommandHandler commands, DrivenRuns driven, RunRecorder recorder, MemoryStep memory, ModelStep model, ToolStep tool, RunOptions options, string node, TimeProvider clock,
     ILogger<RunDriver> logger) : IJobHandler
 {
-    /// <summary>What a timer can wait for; a run of more time is not stopped within a step.</summary>
+    /// <summary>The longest time of a timer. A run with a longer time limit is not stopped within a step.</summary>
     static readonly TimeSpan LongestTimer = TimeSpan.FromDays(49);
 
     internal static readonly Func<ILogger, string, string?, IDisposable?> InRun = LoggerMessage.DefineScope<string, string?>("{RunId} {TraceId}");
@@ -25,12 +25,12 @@ public sealed partial class RunDriver(
     /// <summary>Drives a run until it has ended, waits for an approval, is taken over, or the token is cancelled.</summary>
     async Task<bool> IJobHandler.Run(Claim claim, CancellationToken ct)
     {
-        // Whoever drives, wherever and after whatever crash: the run stays in the trace of the request that asked for it.
+        // On every node and after a crash the run stays in the trace of the request that asked for it.
         var key = new RunKey(claim.Key);
-        var began = await commands.Began(claim.Org, Run.Aggregate, key, ct);
-        using var scope = InRun(logger, key.Id, began?.Correlation);
-        using var span = Spans.Run(claim, began, node);
-        var run = new DrivenRun(claim, new Origin("agent", began?.Correlation));
+        var start = await commands.StartOf(claim.Org, Run.Aggregate, key, ct);
+        using var scope = InRun(logger, key.Id, start?.Correlation);
+        using var span = Spans.Run(claim, start, node);
+        var run = new DrivenRun(claim, new Origin("agent", start?.Correlation));
         return await driven.Drive(
             claim,
             async stop =>
@@ -54,23 +54,23 @@ public sealed partial class RunDriver(
         {
             ct.ThrowIfCancellationRequested();
             var state = await commands.State(run.Org, Run.Aggregate, run.Key, ct);
-            // A timer and the time of day are two clocks. Asking a model once more because they differ would say twice what it had said.
+            // The timer and the time of day are two clocks. When they differ, asking the model again would repeat its text.
             var now = isTimeUp && TimeUpAt(state) is { } end && end > clock.GetUtcNow() ? end : clock.GetUtcNow();
             var next = state is Run.Active active && active.Epoch != run.Claim.Epoch
-                ? new NextStep.Begin()
+                ? new NextStep.Start()
                 : Run.Next(state, options.Limits, now);
             if (next is NextStep.Done or NextStep.WaitApproval)
             {
-                // The claim of a new run can be here before its own submitter has put the state into the cache, that of an approved one before this node has
-                // heard of the approval, and no append guards a decision to do nothing.
+                // The claim can arrive before the cache has the new run, or the approval that another node recorded. No append guards a decision to do nothing, so
+                // read the log.
                 if (last is null
-                    && Run.Next(await commands.Fresh(run.Org, Run.Aggregate, run.Key, ct), options.Limits, clock.GetUtcNow())
+                    && Run.Next(await commands.LatestState(run.Org, Run.Aggregate, run.Key, ct), options.Limits, clock.GetUtcNow())
                         is not (NextStep.Done or NextStep.WaitApproval))
                 {
                     continue;
                 }
-                // Every step that ends or suspends a run finishes the job too. One that had ended before it could begin leaves the job over.
-                return last is not (null or NextStep.Begin);
+                // A step that ends or suspends a run also finishes the job. A run that had ended before it started leaves the job.
+                return last is not (null or NextStep.Start);
             }
             last = next;
             Refusal? refused;
@@ -83,9 +83,9 @@ public sealed partial class RunDriver(
             }
             catch (OperationCanceledException) when (either.IsCancellationRequested && !ct.IsCancellationRequested)
             {
-                // The step was stopped because cancelling was asked for, maybe through another node, or the run's time is up: go by what the log says.
+                // A cancel request, perhaps on another node, or the time limit stopped the step: continue from the log.
                 isTimeUp = timeUp.IsCancellationRequested;
-                await commands.Fresh(run.Org, Run.Aggregate, run.Key, ct);
+                await commands.LatestState(run.Org, Run.Aggregate, run.Key, ct);
                 continue;
             }
             catch (Exception e) when (e is not (OperationCanceledException or StorageUnavailableException))
@@ -102,7 +102,7 @@ public sealed partial class RunDriver(
         }
     }
 
-    /// <summary>Cancelled when the run's time is up, so that a step without end does not outlive it.</summary>
+    /// <summary>Cancelled at the run's time limit, which also stops a step that never ends.</summary>
     CancellationTokenSource TimeUp(Run state)
     {
         if (TimeUpAt(state) is not { } end)
@@ -113,32 +113,32 @@ public sealed partial class RunDriver(
         return left < LongestTimer ? new(left > TimeSpan.Zero ? left : TimeSpan.Zero, clock) : new();
     }
 
-    /// <summary>The first moment that is past a run's time.</summary>
+    /// <summary>The first millisecond after the run's time limit; null: the run is not active.</summary>
     DateTimeOffset? TimeUpAt(Run state) =>
         state is Run.Active run ? run.StartedAt + run.Waited + options.Limits.Time + TimeSpan.FromMilliseconds(1) : null;
 
     ValueTask<Refusal?> Do(NextStep next, DrivenRun run, Run state, CancellationToken stop, CancellationToken ct) => (next, state) switch
     {
-        (NextStep.Begin, _) => Begin(run, state, ct),
-        (NextStep.RetrieveMemory, Run.Active active) => Remember(run, active.Request, ct),
+        (NextStep.Start, _) => Start(run, state, ct),
+        (NextStep.RetrieveMemory, Run.Active active) => RetrieveMemory(run, active.Request, ct),
         (NextStep.AskModel, Run.Active active) => model.Ask(run, active, stop, ct),
         (NextStep.CallTool call, Run.Active active) => tool.Call(run, active, call, stop, ct),
-        (NextStep.JudgeCall or NextStep.Finish, _) => recorder.Record(run, null, ct),
+        (NextStep.EvaluatePolicy or NextStep.Finish, _) => recorder.Record(run, null, ct),
         (NextStep.GiveUp why, _) => recorder.End(run, now => new RunCommand.Fail(run.Claim.Epoch, why.Code, why.Message, now), ct),
         (NextStep.ConfirmCancel, _) => recorder.End(run, now => new RunCommand.ConfirmCancel(run.Claim.Epoch, now), ct),
         _ => throw new UnreachableException(next.GetType().Name),
     };
 
-    async ValueTask<Refusal?> Begin(DrivenRun run, Run state, CancellationToken ct)
+    async ValueTask<Refusal?> Start(DrivenRun run, Run state, CancellationToken ct)
     {
-        var recalled = state is Run.Queued queued ? await memory.Recall(run, queued.Request, ct) : null;
-        return await recorder.Begin(run, node, recalled, ct);
+        var memories = state is Run.Queued queued ? await memory.Retrieve(run, queued.Request, ct) : null;
+        return await recorder.Start(run, node, memories, ct);
     }
 
-    async ValueTask<Refusal?> Remember(DrivenRun run, RunRequest request, CancellationToken ct)
+    async ValueTask<Refusal?> RetrieveMemory(DrivenRun run, RunRequest request, CancellationToken ct)
     {
-        var recalled = await memory.Recall(run, request, ct);
-        return await recorder.Record(run, now => recalled with { Now = now }, ct);
+        var memories = await memory.Retrieve(run, request, ct);
+        return await recorder.Record(run, now => memories with { Now = now }, ct);
     }
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Run {Run} is no longer driven here under epoch {Epoch}: {Code}")]

@@ -22,10 +22,10 @@ public interface IRunQueries
 
     /// <summary>Of the tenant's newest memories those that have to do with the text, best first, at the same cost however many there are.</summary>
     /// <param name="since">Position of something in the log: what was written before it, on any node, is found.</param>
-    ValueTask<IReadOnlyList<Recalled>> Recall(string org, string text, int max, long since, CancellationToken ct);
+    ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct);
 
     /// <summary>Of all memories those that have to do with the text, best first.</summary>
-    ValueTask<IReadOnlyList<Recalled>> RecallAll(string org, string text, int max, CancellationToken ct);
+    ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct);
 }
 
 /// <summary>A run that has ended, as the model is told of it.</summary>

@@ -6,8 +6,8 @@ using Microsoft.Extensions.AI;
 namespace Cowork.Application;
 
 /// <summary>
-/// Appends what a driver did. One commit takes an outcome with all that follows from it without the world, so that a run waits for the disk once for each
-/// thing that it does, and waits for a database that is away.
+/// Records what a driver did. One commit holds an outcome and every step that needs no tool, model or person, so that a run waits for the disk once for each
+/// such call. While the database is unavailable, it waits.
 /// </summary>
 public sealed class RunRecorder(
     CommandHandler commands, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, RunOptions options, MemoryOptions memory)
@@ -21,34 +21,34 @@ public sealed class RunRecorder(
     internal async ValueTask<string?> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
         (await commands.State(run.Org, Session.Aggregate, state.Request.SessionId, ct) as Session.Open)?.WorkspacePath;
 
-    /// <summary>What a tool is told of the call; null: the run's session was deleted.</summary>
+    /// <summary>The context of a tool call; null: the run's session was deleted.</summary>
     internal async ValueTask<ToolContext?> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct) =>
         await Workspace(run, state, ct) is { } workspace
             ? new(run.Org, state.Request.SessionId, run.Key, workspace, $"{run.Key.Id}:{step}", attempt) { Correlation = run.By.Correlation }
             : null;
 
-    /// <summary>Records that the run is driven from now on by this node, under the claim's epoch, and what it recalls.</summary>
-    internal ValueTask<Refusal?> Begin(DrivenRun run, string node, RunCommand.RecordMemory? recalled, CancellationToken ct) => commands.Commit(
+    /// <summary>Starts or resumes the run on this node under the claim's epoch, and records the retrieved memories.</summary>
+    internal ValueTask<Refusal?> Start(DrivenRun run, string node, RunCommand.RecordMemory? memories, CancellationToken ct) => commands.Commit(
         run.Org, run.By,
         async work =>
         {
-            // Between the claim and now the run may have been cancelled: then there is nothing to begin.
+            // The run may have been cancelled since the claim: there is nothing to start.
             var found = await work.State(Run.Aggregate, run.Key);
             if (found is Run.Ended)
             {
                 return null;
             }
-            // Or this node knew it only as queued, and another had begun it: then what there is to be recalled may have been recorded.
-            return await Command(work, run, new RunCommand.Begin(run.Claim.Epoch, node, work.Now))
-                ?? (recalled is null || found is not Run.Queued ? null : await Command(work, run, recalled with { Now = work.Now }));
+            // Another node may have started a run that this node cached as queued, and recorded its memories.
+            return await Command(work, run, new RunCommand.Start(run.Claim.Epoch, node, work.Now))
+                ?? (memories is null || found is not Run.Queued ? null : await Command(work, run, memories with { Now = work.Now }));
         },
-        ct, patient: true);
+        ct, waitForStorage: true);
 
-    /// <summary>Ends the run as failed and gives the session's queue on.</summary>
+    /// <summary>Ends the run as failed and starts the next run of the session.</summary>
     internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct) =>
         End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now), ct);
 
-    /// <summary>Ends the run and gives the session's queue on.</summary>
+    /// <summary>Ends the run and starts the next run of the session.</summary>
     internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
         run.Org, run.By,
         async work =>
@@ -61,12 +61,12 @@ public sealed class RunRecorder(
             work.Finish(run.Claim);
             return await Turns.LeaveQueue(work, session, run.Key);
         },
-        ct, patient: true);
+        ct, waitForStorage: true);
 
     /// <summary>
-    /// Records an outcome with all that follows from it without the world: verdicts on the calls that come next, the question to a person, or the run's end.
+    /// Records an outcome and the steps after it that need no tool or model: policy decisions, an approval request, or the end of the run.
     /// </summary>
-    /// <param name="also">What else goes into the commit.</param>
+    /// <param name="also">Adds more to the commit.</param>
     internal ValueTask<Refusal?> Record(
         DrivenRun run, Func<DateTimeOffset, RunCommand>? outcome, CancellationToken ct, Func<UnitOfWork, ValueTask<Refusal?>>? also = null) => commands.Commit(
         run.Org, run.By,
@@ -85,7 +85,7 @@ public sealed class RunRecorder(
                 var state = await work.State(Run.Aggregate, run.Key);
                 var refused = (Run.Next(state, options.Limits, work.Now), state) switch
                 {
-                    (NextStep.JudgeCall judge, Run.Active active) => await Judge(work, run, active, judge.Call, ct),
+                    (NextStep.EvaluatePolicy evaluate, Run.Active active) => await EvaluatePolicy(work, run, active, evaluate.Call, ct),
                     (NextStep.Finish, Run.Active active) => await Complete(work, run, active, ct),
                     _ => null,
                 };
@@ -96,7 +96,7 @@ public sealed class RunRecorder(
                 }
             }
         },
-        ct, patient: true);
+        ct, waitForStorage: true);
 
     internal static async ValueTask<Refusal?> Command(UnitOfWork work, DrivenRun run, RunCommand command)
     {
@@ -104,8 +104,8 @@ public sealed class RunRecorder(
         return await work.Do(Run.Aggregate, run.Key, command, session, run.Key);
     }
 
-    async ValueTask<Refusal?> Judge(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
-        await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct) is { } context ? await calls.Judge(work, run, context, call, ct) : null;
+    async ValueTask<Refusal?> EvaluatePolicy(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
+        await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct) is { } context ? await calls.Evaluate(work, run, context, call, ct) : null;
 
     async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
     {

@@ -135,7 +135,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         return key is not null && await Claimed(SubmitTurn.Scope(session), key, requestSha256, null) is { } reused ? new(reused, Reused: true, Replayed: false) : null;
 
         async ValueTask<RunKey?> Claimed(string scope, string name, string sha256, TimeSpan? kept) =>
-            await known.Fresh(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, name), ct) is IdempotencyKey.Claimed { RunId: { } run } claimed
+            await known.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, name), ct) is IdempotencyKey.Claimed { RunId: { } run } claimed
             && claimed.RequestSha256 == sha256 && !(clock.GetUtcNow() - claimed.At > kept)
                 ? run
                 : null;

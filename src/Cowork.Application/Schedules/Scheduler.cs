@@ -26,7 +26,7 @@ public sealed partial class Scheduler(
         while (true)
         {
             // Reads the log, because another host may have changed the schedule and a decision to do nothing has no append that detects it.
-            var state = await handler.Fresh(claim.Org, Schedule.Aggregate, new ScheduleKey(claim.Key), ct);
+            var state = await handler.LatestState(claim.Org, Schedule.Aggregate, new ScheduleKey(claim.Key), ct);
             var now = clock.GetUtcNow();
             switch (Schedule.Next(state, now, nextTime))
             {
@@ -78,7 +78,7 @@ public sealed partial class Scheduler(
     }
 
     async ValueTask<Refusal?> Execute(Claim claim, Origin by, ICommand command, CancellationToken ct) =>
-        (await commands.Execute(claim.Org, by, command, ct, patient: true)).Refused;
+        (await commands.Execute(claim.Org, by, command, ct, waitForStorage: true)).Refused;
 
     [LoggerMessage(Level = LogLevel.Information, Message = "This host did not decide a slot of the schedule {Schedule}: {Code}")]
     static partial void LogNotDecided(ILogger logger, ScheduleKey schedule, string code);
@@ -91,7 +91,7 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
     public async Task<(Turn? Turn, Refusal? Refused)> Trigger(string org, Origin by, ScheduleKey schedule, string? key, RequestKey? header, CancellationToken ct)
     {
-        if (Schedule.PlanOf(await handler.Fresh(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
+        if (Schedule.PlanOf(await handler.LatestState(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
         {
             return (null, Refusal.NotFound("scheduled run"));
         }

@@ -23,7 +23,7 @@ public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs
     public async ValueTask<(RenderedSkill? Rendered, Refusal? Refused)> Render(string org, SkillPrompt skill, CancellationToken ct)
     {
         // The latest version is the one in the log, because another host may have written it.
-        var (version, refused) = Skill.ToRun(await commands.Fresh(org, Skill.Aggregate, skill.Skill, ct), skill.Version);
+        var (version, refused) = Skill.ToRun(await commands.LatestState(org, Skill.Aggregate, skill.Skill, ct), skill.Version);
         if (version is null)
         {
             return (null, refused);

@@ -61,12 +61,12 @@ public static class Measures
 
     /// <summary>Counts and times an appended event of a run.</summary>
     /// <param name="before">The run before the commit.</param>
-    internal static void RunEventAppended(RunEvent e, Run before, Began began)
+    internal static void RunEventAppended(RunEvent e, Run before, StreamStart start)
     {
         switch (e)
         {
             case RunEvent.RunStarted:
-                RunQueue.Record((e.At - began.At).TotalSeconds);
+                RunQueue.Record((e.At - start.At).TotalSeconds);
                 break;
             case RunEvent.RunCompleted:
                 RecordEnd("completed", null);

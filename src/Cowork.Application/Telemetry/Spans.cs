@@ -75,19 +75,19 @@ public static class Spans
     }
 
     /// <summary>A driver's work on a run under one claim. Its parent is the command that created the run, on any host and at any time.</summary>
-    public static Activity? Run(Claim claim, Began? began, string node) => !Source.HasListeners() ? null : Source.StartActivity(
-        "run", ActivityKind.Consumer, ParentOf(began),
+    public static Activity? Run(Claim claim, StreamStart? start, string node) => !Source.HasListeners() ? null : Source.StartActivity(
+        "run", ActivityKind.Consumer, ParentOf(start),
         [new("cowork.org", claim.Org), new("cowork.run_id", new RunKey(claim.Key).Id), new("cowork.epoch", claim.Epoch), new("cowork.node", node)]);
 
     /// <summary>The work on the notes of a completed run, in the run's trace.</summary>
-    public static Activity? Notes(Claim claim, Began? began) => !Source.HasListeners() ? null : Source.StartActivity(
-        "notes", ActivityKind.Consumer, ParentOf(began), [new("cowork.org", claim.Org), new("cowork.run_id", new RunKey(claim.Key).Id), new("cowork.epoch", claim.Epoch)]);
+    public static Activity? Notes(Claim claim, StreamStart? start) => !Source.HasListeners() ? null : Source.StartActivity(
+        "notes", ActivityKind.Consumer, ParentOf(start), [new("cowork.org", claim.Org), new("cowork.run_id", new RunKey(claim.Key).Id), new("cowork.epoch", claim.Epoch)]);
 
     /// <summary>Links the current command to the trace of a run that another request created.</summary>
-    public static void LinkToRun(Began? began, Origin by)
+    public static void LinkToRun(StreamStart? start, Origin by)
     {
-        if (Activity.Current is { IsAllDataRequested: true } span && span.Source == Source && began is not null && began.Correlation != by.Correlation
-            && ParentOf(began) is var context && context != default)
+        if (Activity.Current is { IsAllDataRequested: true } span && span.Source == Source && start is not null && start.Correlation != by.Correlation
+            && ParentOf(start) is var context && context != default)
         {
             span.AddLink(new(context));
         }
@@ -96,11 +96,11 @@ public static class Spans
     public static Activity? Step(NextStep step, Claim claim) => !Source.HasListeners() ? null : Source.StartActivity(
         step switch
         {
-            NextStep.Begin => "step begin",
+            NextStep.Start => "step begin",
             NextStep.RetrieveMemory => "step retrieve_memory",
             NextStep.AskModel => "step ask_model",
             NextStep.CallTool => "step call_tool",
-            NextStep.JudgeCall => "step judge_call",
+            NextStep.EvaluatePolicy => "step judge_call",
             NextStep.Finish => "step finish",
             NextStep.GiveUp => "step give_up",
             NextStep.ConfirmCancel => "step confirm_cancel",
@@ -123,7 +123,7 @@ public static class Spans
     public static void SetError(this Activity? span, string type) => span?.SetStatus(ActivityStatusCode.Error).SetTag("error.type", type);
 
     /// <summary>The span of the command that created a stream.</summary>
-    static ActivityContext ParentOf(Began? began) => ContextOf(began?.Correlation, began?.Causation);
+    static ActivityContext ParentOf(StreamStart? start) => ContextOf(start?.Correlation, start?.Causation);
 
     /// <summary>
     /// The span of the command that wrote an event. Only a recorded command has left its span id; without one the trace continues as not sampled.

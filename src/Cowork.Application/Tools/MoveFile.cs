@@ -36,7 +36,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
         {
             return moved;
         }
-        if (policy.JudgeAgain(Name, Subject(context, input), context.Granted) is { } refused)
+        if (policy.Reevaluate(Name, Subject(context, input), context.Granted) is { } refused)
         {
             return refused;
         }

@@ -31,7 +31,7 @@ static class PathArgument
             return ToolOutcome.Error(error!);
         }
         var granted = GrantedPath.Open(context.Workspace, path);
-        if (policy.JudgeAgain(tool, SubjectOf(kind, granted), context.Granted) is { } refused)
+        if (policy.Reevaluate(tool, SubjectOf(kind, granted), context.Granted) is { } refused)
         {
             granted.Dispose();
             return refused;
@@ -109,7 +109,7 @@ static class PathArgument
         {
             return (null, ToolOutcome.Error($"{Quoted(path)}: {why}"));
         }
-        if (policy.JudgeAgain(tool, subject(entry), context.Granted) is { } refused)
+        if (policy.Reevaluate(tool, subject(entry), context.Granted) is { } refused)
         {
             entry.Dispose();
             return (null, refused);

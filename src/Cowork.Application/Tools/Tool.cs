@@ -29,7 +29,7 @@ public interface ITool
 /// <param name="IdempotencyToken"><c>run:step</c>, the same at each attempt of this call.</param>
 /// <param name="Attempt">2 or more: an earlier attempt may have taken effect.</param>
 /// <param name="Granted">The approval of this call; null: the policy allowed it.</param>
-public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, string Workspace, string IdempotencyToken, int Attempt, Granted? Granted = null)
+public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, string Workspace, string IdempotencyToken, int Attempt, GrantedApproval? Granted = null)
 {
     /// <summary>The trace id of the request that created the run.</summary>
     public string? Correlation { get; init; }

@@ -44,7 +44,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
             return await Succeeded(relative, bytes, ct);
         }
         // The policy judges the call before folders are created, and again when the entry is open.
-        if (policy.JudgeAgain(Name, Subject(context, input), context.Granted) is { } refused)
+        if (policy.Reevaluate(Name, Subject(context, input), context.Granted) is { } refused)
         {
             return refused;
         }

@@ -365,7 +365,7 @@ sealed partial class EventWriter : IAsyncDisposable
         {
             span?.SetTag("db.operation.batch.size", part.Count);
         }
-        var began = clock.GetTimestamp();
+        var started = clock.GetTimestamp();
         string? failed = null;
         try
         {
@@ -387,7 +387,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 {
                     tags.Add("error.type", failed);
                 }
-                Measures.FlushDuration.Record(clock.GetElapsedTime(began).TotalSeconds, tags);
+                Measures.FlushDuration.Record(clock.GetElapsedTime(started).TotalSeconds, tags);
             }
         }
     }
@@ -400,7 +400,7 @@ sealed partial class EventWriter : IAsyncDisposable
             WriteLocked(part, verify: false);
             return;
         }
-        var plan = positions.Judge(part, certain: false, gone: null);
+        var plan = positions.Plan(part, certain: false, gone: null);
         if (plan.Behind)
         {
             WriteLocked(part, verify: false);
@@ -457,7 +457,7 @@ sealed partial class EventWriter : IAsyncDisposable
                     return;
                 }
             }
-            var plan = positions.Judge(part, certain: true, gone: verify ? positions.Verify(part, connection.Connection) : null);
+            var plan = positions.Plan(part, certain: true, gone: verify ? positions.Verify(part, connection.Connection) : null);
             if (plan.Accepted.Count == 0)
             {
                 connection.RollBack();

@@ -160,9 +160,9 @@ sealed class LogPositions(Database database, JobQueue jobs)
         return gone;
     }
 
-    /// <summary>Judges a part commit by commit, each seeing the ones before it.</summary>
+    /// <summary>Plans a part commit by commit, each seeing the ones before it.</summary>
     /// <param name="certain">What is remembered is up to date, because the head row is held.</param>
-    public FlushPlan Judge(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
+    public FlushPlan Plan(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
     {
         var plan = new FlushPlan(part);
         var undo = new List<(StreamMove Move, long Is, DateTime LastAt)>();

@@ -7,8 +7,8 @@ using Wolverine;
 namespace Cowork.Marten;
 
 /// <summary>A command on its way to the one who executes it, in this process: the tenant is the envelope's.</summary>
-/// <param name="Patient">Wait for a database that is away.</param>
-public sealed record Execute<TCommand>(TCommand Command, Origin By, bool Patient)
+/// <param name="WaitForStorage">Wait while the database is unavailable.</param>
+public sealed record Execute<TCommand>(TCommand Command, Origin By, bool WaitForStorage)
     where TCommand : ICommand
 {
     /// <summary>For logs, which are not to hold what somebody said.</summary>
@@ -29,7 +29,7 @@ public static class ExecuteHandler<TCommand>
     {
         try
         {
-            var result = await commands.Execute(envelope.TenantId!, message.By, message.Command, ct, message.Patient);
+            var result = await commands.Execute(envelope.TenantId!, message.By, message.Command, ct, message.WaitForStorage);
             return result.Refused is { Code: StreamBusyException.Code } busy ? throw new StreamBusyException(busy) : new(result, null);
         }
         catch (Exception e) when (e is StorageUnavailableException or OperationCanceledException)

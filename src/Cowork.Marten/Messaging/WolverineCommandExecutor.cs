@@ -13,12 +13,12 @@ sealed class WolverineCommandExecutor(IWolverineRuntime runtime) : ICommandExecu
 {
     static readonly ConcurrentDictionary<Type, Func<ICommand, Origin, bool, object>> Envelopes = new();
 
-    public async ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool patient = false)
+    public async ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool waitForStorage = false)
     {
         Executed executed;
         try
         {
-            var message = Envelopes.GetOrAdd(command.GetType(), EnvelopeOf)(command, by, patient);
+            var message = Envelopes.GetOrAdd(command.GetType(), EnvelopeOf)(command, by, waitForStorage);
             executed = await new MessageBus(runtime).InvokeForTenantAsync<Executed>(org, message, ct);
         }
         catch (StreamBusyException e)
@@ -36,7 +36,7 @@ sealed class WolverineCommandExecutor(IWolverineRuntime runtime) : ICommandExecu
         typeof(WolverineCommandExecutor).GetMethod(nameof(Wrap), System.Reflection.BindingFlags.NonPublic | System.Reflection.BindingFlags.Static)!
             .MakeGenericMethod(command).CreateDelegate<Func<ICommand, Origin, bool, object>>();
 
-    static Execute<TCommand> Wrap<TCommand>(ICommand command, Origin by, bool patient)
+    static Execute<TCommand> Wrap<TCommand>(ICommand command, Origin by, bool waitForStorage)
         where TCommand : ICommand =>
-        new Execute<TCommand>((TCommand)command, by, patient);
+        new Execute<TCommand>((TCommand)command, by, waitForStorage);
 }

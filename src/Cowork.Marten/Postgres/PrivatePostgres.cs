@@ -18,7 +18,7 @@ public sealed record PrivatePostgresOptions(string Directory)
     public TimeSpan StopTimeout { get; init; } = TimeSpan.FromSeconds(20);
 
     /// <summary>How long a server that dies at every start is tried again before the caller hears of it.</summary>
-    public TimeSpan StartPatience { get; init; } = TimeSpan.FromSeconds(15);
+    public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(15);
 
     /// <summary>Settings beside ours, as in postgresql.conf.</summary>
     public IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
@@ -307,7 +307,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
                 LogReady(_binaries.Version, _postmaster.Pid, _directory);
                 return;
             }
-            if (since.Elapsed > _options.StartPatience)
+            if (since.Elapsed > _options.StartTimeout)
             {
                 throw new PrivatePostgresException($"PostgreSQL {_binaries.Version} does not start on {_directory}. The end of {LogFile}:\n{Tail()}");
             }
@@ -440,10 +440,10 @@ sealed class Postmaster
         foreach (var (signal, wait, how) in ways.Where(way => way.Wait > TimeSpan.Zero))
         {
             _ = Posix.kill(Pid, signal);
-            using var patience = new CancellationTokenSource(wait);
+            using var timeout = new CancellationTokenSource(wait);
             try
             {
-                await Death(patience.Token);
+                await Death(timeout.Token);
                 return how;
             }
             catch (OperationCanceledException)

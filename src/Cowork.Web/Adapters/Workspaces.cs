@@ -12,11 +12,11 @@ public sealed class Workspaces(HostSettings settings)
     readonly string ownFolders = Path.Combine(settings.Data, "workspaces");
 
     /// <summary>The session's folder, made when missing: the one that was asked for, or its own below the data directory.</summary>
-    public (string? Path, Refusal? Refused) Prepare(string org, string sessionId, string? asked)
+    public (string? Path, Refusal? Refused) Prepare(string org, SessionKey session, string? asked)
     {
         if (asked is null)
         {
-            var own = Path.Combine(TenantFolder(org), sessionId);
+            var own = Path.Combine(TenantFolder(org), session.Id);
             Directory.CreateDirectory(own);
             return (own, null);
         }

@@ -25,7 +25,7 @@ public sealed class CommandAnswers(CommandHandler commands, IBlobs blobs)
         Of(org, result, stream, key, after => ValueTask.FromResult(answer(after)), ct, holdsSecret);
 
     async ValueTask<IResult> Replay<T>(string org, RequestKey key, Func<StreamResult, ValueTask<JsonResult<T>>> answer, bool holdsSecret, CancellationToken ct) =>
-        await commands.Fresh(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) switch
+        await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) switch
         {
             IdempotencyKey.Claimed when holdsSecret => new ErrorResult(
                 409, "secret_not_replayable", "The first answer held a secret that is shown once. Revoke what it made and ask anew, with another key."),

@@ -182,7 +182,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     async Task Follow(PipeWriter output, string org, SessionKey? session, long since, CancellationToken ct)
     {
         var last = since;
-        var began = clock.GetUtcNow();
+        var started = clock.GetUtcNow();
         // The first bytes confirm the subscription and set the reconnection time.
         output.Write("retry: 1000\n\n"u8);
         await output.FlushAsync(ct);
@@ -196,7 +196,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                     var entry = entries.Current;
                     last = session is null ? entry.Position : entry.FeedId;
                     Write(output, entry, last, tenant: session is null);
-                    if (Measures.FeedLag.Enabled && entry.At >= began)
+                    if (Measures.FeedLag.Enabled && entry.At >= started)
                     {
                         // Replayed events have no lag.
                         Measures.FeedLag.Record((clock.GetUtcNow() - entry.At).TotalSeconds);

@@ -89,7 +89,7 @@ static class SessionEndpoints
         Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, TimeProvider clock, CancellationToken ct)
     {
         var session = body.Value.SessionId is { } own ? SessionKey.Own(own) : SessionKey.New(clock.GetUtcNow());
-        var workspace = workspaces.Prepare(caller.Org, session.Id, body.Value.WorkspacePath);
+        var workspace = workspaces.Prepare(caller.Org, session, body.Value.WorkspacePath);
         if (workspace.Refused is { } outside)
         {
             return ErrorResult.Of(outside);

@@ -106,7 +106,7 @@ public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews vi
         RunRow? seen = null;
         Task<FeedEntry?>? heard = null;
         // A run that this request started has hardly ended. Its first event comes sooner than a read of its row.
-        var known = turn.Accepted is null ? null : commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, version: 1);
+        var known = turn.Accepted is null ? null : commands.CachedRow(org, Projections.Runs.Model, turn.Run.Value, version: 1);
         var look = known is null || wait == TimeSpan.Zero || IsSettled(known);
         known = look ? known : null;
         while (true)
@@ -134,14 +134,14 @@ public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews vi
             if (heard.IsCompleted)
             {
                 // Rows of this node's commits are cached. Other nodes' writes are only in the database.
-                known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, entry.Version) : null;
+                known = heard is { IsCompletedSuccessfully: true, Result: { } entry } ? commands.CachedRow(org, Projections.Runs.Model, turn.Run.Value, entry.Version) : null;
                 heard = null;
                 watch.Drain();
             }
             look = true;
         }
         // The database became unavailable after the commit: the answer is this node's last commit on the run, or else the accepted run.
-        seen ??= commands.KnownRow(org, Projections.Runs.Model, turn.Run.Value, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
+        seen ??= commands.CachedRow(org, Projections.Runs.Model, turn.Run.Value, version: 1) ?? turn.Accepted?.Row(Projections.Runs.Model)
             ?? throw new StorageUnavailableException("The run cannot be looked at.");
         return await views.WithTexts(seen, ct);
     }
