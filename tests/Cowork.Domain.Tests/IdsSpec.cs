@@ -87,6 +87,14 @@ public sealed class IdsSpec
     public void A_runs_id_is_written_as_it_was_read(string id) =>
         Assert.Equal($"\"{id}\"", JsonSerializer.Serialize(JsonSerializer.Deserialize<RunKey>($"\"{id}\"")));
 
+    [Fact]
+    public void A_key_is_equal_by_its_value_in_whatever_form_it_was_read()
+    {
+        Assert.Equal(new RunKey(Key), RunKey.FromId(Key));
+        Assert.Equal(new RunKey(Key).GetHashCode(), RunKey.FromId(Key).GetHashCode());
+        Assert.NotEqual(new RunKey(Key), RunKey.FromId("r1"));
+    }
+
     [Theory]
     [InlineData("null")]
     [InlineData("5")]

@@ -29,10 +29,17 @@ public sealed partial class SourceRules
 
     static IEnumerable<string> Tests => Others.Where(f => f.StartsWith("tests/", StringComparison.Ordinal));
 
+    /// <summary>The command line sends ids over HTTP, as any client does.</summary>
+    static bool IsInTheHost(string file) => file.StartsWith("src/", StringComparison.Ordinal) && !file.StartsWith("src/Cowork.Cli/", StringComparison.Ordinal);
+
     [Fact]
     public void Types_are_named_for_what_they_are() => Rule.Holds(
         Repository.Where(Others, line => VagueName().IsMatch(line)),
         "Manager, Helper, Service, Util and Impl name nothing. Say what it does: RunDriver, FeedHub, KeyLease:");
+
+    [Fact]
+    public void A_key_is_no_string() => Rule.Holds(
+        Repository.Where(Others.Where(IsInTheHost), line => KeyAsText().IsMatch(line)), "Take the noun's key: RunKey, SessionKey, … (src/Cowork.Domain/Ids):");
 
     [Fact]
     public void Nothing_is_left_to_do() => Rule.Holds(
@@ -110,6 +117,9 @@ public sealed partial class SourceRules
         from type in Bases[of]
         from implementation in type.IsInterface ? Implementations(type.Name) : [type.Name]
         select implementation;
+
+    [GeneratedRegex(@"\bstring\??\s+(run|session|skill|schedule|approval|artifact|memory)(Id|Key)?\s*[,)=]")]
+    private static partial Regex KeyAsText();
 
     [GeneratedRegex(@"\b(class|record|struct|interface|enum)\s+\w*(Manager|Helper|Helpers|Service|Util|Utils|Impl)\b")]
     private static partial Regex VagueName();

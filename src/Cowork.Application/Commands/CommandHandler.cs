@@ -147,22 +147,22 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
     }
 
-    /// <summary>The state of a stream as far as this node knows it: never older than what this node wrote.</summary>
+    /// <summary>The state of a stream that this node knows, never older than its own writes.</summary>
     public async ValueTask<TState> State<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
         where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (TState)(await Load(org, aggregate, key, ct)).State;
 
-    /// <summary>The state of a stream as it is in the log now, whoever wrote it.</summary>
+    /// <summary>The state of a stream in the log, including writes of other nodes.</summary>
     public async ValueTask<TState> LatestState<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, CancellationToken ct)
         where TKey : struct, IStreamKey
         where TEvent : Event
         where TState : class =>
         (TState)(await LoadLatest(org, aggregate, key, ct)).State;
 
-    /// <summary>A stream's state with its place in the log: as far as this node knows it, and when that does not do, as it is in the log now.</summary>
-    /// <param name="does">Whether what this node knows is new enough.</param>
+    /// <summary>A stream's state with its place in the log: the cached one if <paramref name="does"/> accepts it, otherwise the one in the log.</summary>
+    /// <param name="does">True: the state is new enough.</param>
     public async ValueTask<KnownState<TState>> Known<TKey, TCommand, TEvent, TState>(
         string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, Func<TState, bool> does, CancellationToken ct)
         where TKey : struct, IStreamKey
@@ -177,7 +177,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         return new((TState)known.State, known.Version, known.Position);
     }
 
-    /// <summary>A row of a stream that was used lately, never older than what this node wrote; null: there is none at hand.</summary>
+    /// <summary>A cached row, never older than this node's own writes; null: none is cached.</summary>
     /// <param name="key">Of the row, and of the stream.</param>
     /// <param name="version">The stream's version that it must at least show.</param>
     public TRow? CachedRow<TRow>(string org, ReadModel<TRow> model, string key, long version)
@@ -279,7 +279,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
     }
 
-    /// <summary>Waits until the database answers, then looks whether the work's events are there.</summary>
+    /// <summary>Waits for the database, then checks whether the log has the events.</summary>
     async Task<bool> HappenedAfterAll(UnitOfWork work, CancellationToken ct)
     {
         while (true)

@@ -3,7 +3,7 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>What one commit is going to be: decisions on several streams, each seeing the ones before it.</summary>
+/// <summary>The content of one commit: decisions on several streams, each seeing the ones before it.</summary>
 public sealed class UnitOfWork
 {
     readonly CommandHandler commands;
@@ -17,7 +17,7 @@ public sealed class UnitOfWork
     Claim? done;
     int kept;
 
-    /// <param name="trusts">Streams that are said to be new are not looked for: the append's expected version is what finds out.</param>
+    /// <param name="trusts">True: streams that are said to be new are not loaded. The expected version of the append guards that.</param>
     internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, bool trusts, CancellationToken ct)
     {
         this.trusts = trusts;
@@ -27,7 +27,7 @@ public sealed class UnitOfWork
         Now = now;
     }
 
-    /// <summary>Who finds next times of schedules.</summary>
+    /// <summary>Finds the next times of schedules.</summary>
     public NextTime NextTime => commands.NextTime;
 
     /// <summary>The commit's time, whole milliseconds.</summary>
@@ -37,7 +37,7 @@ public sealed class UnitOfWork
 
     internal bool UsedCache { get; private set; }
 
-    /// <summary>A stream that nothing is written to was asked for something, on a state that may be behind the log.</summary>
+    /// <summary>A command was a no-op on a cached state, which may be behind the log, of a stream without new events.</summary>
     internal bool IsSilentOnCache => drafts.Values.Any(d => d is { WasSilent: true, IsCached: true, Fresh.Count: 0 });
 
     /// <summary>The state that the next decision on the stream will see.</summary>
@@ -47,7 +47,7 @@ public sealed class UnitOfWork
         where TState : class =>
         (TState)(await DraftOf(aggregate, key)).Stream.State;
 
-    /// <summary>The version that the stream has with what the work puts into it so far.</summary>
+    /// <summary>The stream's version with the new events so far.</summary>
     public async ValueTask<long> Version<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
         where TKey : struct, IStreamKey
         where TEvent : Event
@@ -57,7 +57,7 @@ public sealed class UnitOfWork
         return draft.Expected + draft.Fresh.Count;
     }
 
-    /// <summary>What the work does to a stream, with what has been put into it so far.</summary>
+    /// <summary>The effect on a stream with the new events so far.</summary>
     public async ValueTask<RequestEffect> Effect<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
         where TKey : struct, IStreamKey
         where TEvent : Event
@@ -67,10 +67,10 @@ public sealed class UnitOfWork
         return new(aggregate.Stream(key), draft.Expected, draft.Expected + draft.Fresh.Count);
     }
 
-    /// <summary>Judges a command and puts its events into the work, or answers its refusal.</summary>
+    /// <summary>Decides a command and adds its events, or answers its refusal.</summary>
     /// <param name="session">The events appear in its feed.</param>
     /// <param name="run">The events concern it.</param>
-    /// <param name="isNew">The stream is hardly there yet. Whoever says so is spared the look, and the work is done again when it was wrong.</param>
+    /// <param name="isNew">True: the stream probably does not exist, so it is not loaded. If it exists, the append fails and the work is repeated.</param>
     public async ValueTask<Refusal?> Do<TKey, TCommand, TEvent, TState>(
         Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, TCommand command, SessionKey? session = null, RunKey? run = null, bool isNew = false)
         where TKey : struct, IStreamKey
@@ -98,10 +98,10 @@ public sealed class UnitOfWork
         return null;
     }
 
-    /// <summary>Has work done after the commit, because of it.</summary>
+    /// <summary>Starts a job with the commit.</summary>
     public void Start(Job job) => jobs.Add(job);
 
-    /// <summary>Takes a job back that waits for its time; one that is under way goes on.</summary>
+    /// <summary>Cancels a job that is not due yet; a running job continues.</summary>
     public void Cancel(string kind, string key) => cancelled.Add((kind, key));
 
     /// <summary>Finishes a job with the commit.</summary>
@@ -167,10 +167,10 @@ public sealed class UnitOfWork
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }
 
-    /// <summary>The streams that were decided on, as they are once the work is committed.</summary>
+    /// <summary>The streams of the decisions after the commit.</summary>
     internal CommandResult Result() => new(null, [.. drafts.Select(d => new StreamResult(d.Key, d.Value.Expected, d.Value.Stream.Version, d.Value.Stream.Rows))]);
 
-    /// <summary>Counts what has been committed.</summary>
+    /// <summary>Records metrics of the committed events.</summary>
     internal void Measure()
     {
         if (!Measures.Events.Enabled)
@@ -187,7 +187,7 @@ public sealed class UnitOfWork
         }
     }
 
-    /// <summary>Keeps what the streams have come to. It is done once, by whoever hears first that the work is in the log.</summary>
+    /// <summary>Caches the new states, once: the first caller that knows of the commit does it.</summary>
     /// <param name="first">Position of the work's first event.</param>
     internal void Keep(StateCache cache, long first)
     {
@@ -216,7 +216,7 @@ public sealed class UnitOfWork
     {
         if (written is not [var (_, draft), ..] || draft.Events.Count == 0)
         {
-            // It was never sent: the database went away while it was being decided.
+            // It was never sent: the database became unavailable while it was being decided.
             return false;
         }
         var first = draft.Events[0];

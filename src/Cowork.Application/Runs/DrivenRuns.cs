@@ -7,7 +7,7 @@ using Microsoft.Extensions.Logging;
 
 namespace Cowork.Application;
 
-/// <summary>A run under way here: under which claim, and as whom it is written.</summary>
+/// <summary>A run that this host drives, with its claim and the origin of its events.</summary>
 sealed record DrivenRun(Claim Claim, Origin By)
 {
     public string Org => Claim.Org;
@@ -15,23 +15,23 @@ sealed record DrivenRun(Claim Claim, Origin By)
     public RunKey Key => new(Claim.Key);
 }
 
-/// <summary>The runs that this host drives, each by one driver at a time, and how they are stopped when somebody cancels them.</summary>
+/// <summary>The runs that this host drives, one driver at a time for each. A cancel request stops the driver.</summary>
 public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimeProvider clock, ILogger<DrivenRuns> logger)
 {
-    /// <summary>Long enough that many writes of other nodes cost one look, short enough to stop a run within a second.</summary>
+    /// <summary>Long enough to check once for many writes of other nodes, short enough to stop a run within a second.</summary>
     static readonly TimeSpan LookForCancelEvery = TimeSpan.FromMilliseconds(100);
 
     readonly ConcurrentDictionary<(string Org, RunKey Run), Entry> driving = new();
 
-    /// <summary>Looks, whenever other nodes wrote, whether one of the runs driven here is to be stopped. Runs until the token is cancelled.</summary>
+    /// <summary>Checks after writes of other nodes for cancel requests of this host's runs, until the token is cancelled.</summary>
     public async Task WatchOthers(CancellationToken ct)
     {
-        using var follower = hub.WatchOthers();
+        using var subscription = hub.WatchOthers();
         while (true)
         {
-            await follower.Read(ct);
+            await subscription.Read(ct);
             await Task.Delay(LookForCancelEvery, clock, ct);
-            follower.Drain();
+            subscription.Drain();
             try
             {
                 foreach (var org in driving.Keys.Select(d => d.Org).Distinct().ToList())
@@ -57,7 +57,7 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         }
     }
 
-    /// <summary>Drives a run with a token that is cancelled when the run is to be stopped, once whoever drove it here before is done with it.</summary>
+    /// <summary>Drives a run with a token that a cancel request cancels. Waits for an earlier driver of the run on this host.</summary>
     internal async Task<T> Drive<T>(Claim claim, Func<CancellationToken, Task<T>> drive, CancellationToken ct)
     {
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(ct);
@@ -65,15 +65,15 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         var run = (claim.Org, new RunKey(claim.Key));
         while (!driving.TryAdd(run, here))
         {
-            // The claim before this one is done or lost and its driver about to hear of it: a decision may come before the answer to the commit that asked for it.
+            // The earlier claim is done or lost, and its driver does not know yet: a decision may arrive before the answer to the commit that requested it.
             if (driving.TryGetValue(run, out var before))
             {
                 await before.Over.Task.WaitAsync(ct);
             }
         }
-        using var follower = hub.WatchRun(claim.Org, new(claim.Key));
+        using var subscription = hub.WatchRun(claim.Org, new(claim.Key));
         using var ended = new CancellationTokenSource();
-        var watching = WatchForCancel(follower, stop, ended.Token);
+        var watching = WatchForCancel(subscription, stop, ended.Token);
         try
         {
             return await drive(stop.Token);
@@ -87,13 +87,13 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         }
     }
 
-    static async Task WatchForCancel(FeedSubscription follower, CancellationTokenSource stop, CancellationToken ended)
+    static async Task WatchForCancel(FeedSubscription subscription, CancellationTokenSource stop, CancellationToken ended)
     {
         try
         {
             while (true)
             {
-                if ((await follower.Read(ended))?.Is<RunEvent.RunCancelRequested>() == true)
+                if ((await subscription.Read(ended))?.Is<RunEvent.RunCancelRequested>() == true)
                 {
                     await Stop(stop);
                 }

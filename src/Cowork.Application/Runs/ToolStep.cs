@@ -8,7 +8,7 @@ namespace Cowork.Application;
 /// <summary>The step of a run that calls a tool.</summary>
 public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, ILogger<ToolStep> logger)
 {
-    /// <summary>Makes the call and records what came of it.</summary>
+    /// <summary>Executes the call and records its result.</summary>
     internal async ValueTask<Refusal?> Call(DrivenRun run, Run.Active state, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
     {
         if (await recorder.Context(run, state, step.Step, step.Attempt, ct) is not { } context)

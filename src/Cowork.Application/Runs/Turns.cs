@@ -7,28 +7,29 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>What a client asks of a session.</summary>
+/// <summary>A client's turn in a session.</summary>
 /// <param name="Message">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
-/// <param name="Key">The body's <c>idempotency_key</c>: within the session, for ever.</param>
+/// <param name="Key">The body's <c>idempotency_key</c>, unique within the session and kept for ever.</param>
 /// <param name="Header">The header's key.</param>
-/// <param name="Source">What the message was made from; null: somebody's own words.</param>
-/// <param name="RequestSha256">Hex, of what a repeat under the body's key must have asked; null: the message.</param>
+/// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
+/// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the body's key; null: of the message.</param>
 public sealed record TurnRequest(
     SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
 
-/// <param name="Reused">The body's key had been used: this is the run that it started.</param>
-/// <param name="Replayed">The header's key had been used.</param>
-/// <param name="Accepted">The run's stream as this request left it; null: an earlier request started the run.</param>
+/// <param name="Reused">True: the body's key was used before, and started this run.</param>
+/// <param name="Replayed">True: the header's key was used before.</param>
+/// <param name="Accepted">The run's stream after this request; null: an earlier request started the run.</param>
 public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? Accepted = null);
 
 /// <summary>
-/// Makes a turn a run at the end of its session's queue. What starts runs for other reasons puts it into its own work: <see cref="Decide"/> adds to it.
+/// Creates a run at the end of its session's queue. A command that starts runs for another reason, such as a schedule, calls <see cref="Decide"/> in its own unit
+/// of work.
 /// </summary>
-/// <param name="RunId">Of the new run, when it comes to be.</param>
-/// <param name="RequestSha256">Hex: what a repeat under the same key must have asked.</param>
+/// <param name="RunId">The new run.</param>
+/// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the same key.</param>
 /// <param name="Key">The body's key, within the session.</param>
-/// <param name="WaitingMax">Runs that may wait behind the session's first.</param>
-/// <param name="Source">What the message was made from; null: somebody's own words.</param>
+/// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
+/// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 public sealed record SubmitTurn(
     RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
     : ICommand
@@ -64,11 +65,11 @@ public sealed record SubmitTurn(
         return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, RunId);
     }
 
-    /// <summary>Of a body's keys.</summary>
+    /// <summary>The scope of the keys in bodies.</summary>
     internal static string Scope(SessionKey session) => $"session {session.Value}";
 }
 
-/// <summary>Asks for a run to be cancelled. One that nobody drives, because it waits for its turn or for an approval, ends at once and leaves the queue.</summary>
+/// <summary>Requests the cancellation of a run. A run without a driver, in the queue or waiting for an approval, ends at once and leaves the queue.</summary>
 public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -82,21 +83,21 @@ public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
     }
 }
 
-/// <summary>Takes turns: each becomes one run at the end of its session's queue.</summary>
+/// <summary>Accepts turns: each becomes one run at the end of its session's queue.</summary>
 public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
     readonly ConcurrentDictionary<string, (long Count, DateTimeOffset At)> queued = new();
 
-    /// <summary>Starts a run, or answers the one that the same request started before.</summary>
+    /// <summary>Starts a run, or answers the run of an earlier request under the same key.</summary>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
         var (submit, refused) = await Prepare(org, request, ct);
         return submit is null ? (null, refused) : await Take(org, by, submit, submit, ct);
     }
 
-    /// <summary>Puts the message where texts are kept and names the run. Nothing is started yet.</summary>
+    /// <summary>Stores the message and names the run, without starting it.</summary>
     internal async Task<(SubmitTurn? Submit, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
     {
         if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
@@ -111,7 +112,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         return (submit, null);
     }
 
-    /// <summary>Executes what starts the run: the turn itself, or a command that holds it.</summary>
+    /// <summary>Executes the command that starts the run: the turn itself, or one that contains it.</summary>
     internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct)
     {
         var result = await commands.Execute(org, by, command, ct);
@@ -124,7 +125,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         };
     }
 
-    /// <summary>The run that the same request started before; null: it did not come before.</summary>
+    /// <summary>The run of an earlier request under the same key; null: there is none.</summary>
     /// <param name="requestSha256">As in <see cref="TurnRequest.RequestSha256"/>.</param>
     internal async ValueTask<Turn?> Earlier(string org, SessionKey session, string requestSha256, string? key, RequestKey? header, CancellationToken ct)
     {
@@ -153,7 +154,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!.Value, run) : null;
     }
 
-    /// <summary>Takes an ended run out of its session's queue and lets the next one start.</summary>
+    /// <summary>Removes an ended run from its session's queue and starts the next one.</summary>
     internal static async ValueTask<Refusal?> LeaveQueue(UnitOfWork work, SessionKey session, RunKey run)
     {
         var before = await work.State(Session.Aggregate, session);
@@ -183,7 +184,7 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
         _ => null,
     };
 
-    /// <summary>How many runs wait in the tenant, as of no more than a second ago: the cap protects the host and need not be exact.</summary>
+    /// <summary>Number of the tenant's waiting runs, at most a second old: the limit protects the host and need not be exact.</summary>
     async ValueTask<long> QueuedIn(string org, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
