@@ -269,7 +269,7 @@ static partial class Schema
             ev_tenant text[], ev_stream text[], ev_version bigint[], ev_id uuid[], ev_type text[], ev_dotnet text[], ev_data jsonb[], ev_at timestamptz[],
             ev_correlation text[], ev_causation text[], ev_user text[], ev_headers jsonb[], ev_session text[], ev_feed bigint[], ev_run text[],
             done_tenant text[], done_kind text[], done_key text[], done_epoch bigint[], done_holder text[],
-            job_tenant text[], job_kind text[], job_key text[], job_due timestamptz[], job_holder text[])
+            job_tenant text[], job_kind text[], job_key text[], job_due timestamptz[], job_holder text[], job_epoch bigint[])
         RETURNS TABLE (tenant text, kind text, key text, epoch bigint, holder text)
         LANGUAGE plpgsql AS $body$
         #variable_conflict use_column
@@ -327,8 +327,9 @@ static partial class Schema
             IF cardinality(job_key) > 0 THEN
                 RETURN QUERY
                 INSERT INTO {s}.jobs AS j (tenant_id, kind, key, due, holder, epoch)
-                    SELECT n.tenant, n.kind, n.key, coalesce(n.due, now()), n.holder, CASE WHEN n.holder IS NULL THEN 0 ELSE nextval('{s}.job_epochs') END
-                    FROM unnest(job_tenant, job_kind, job_key, job_due, job_holder) n (tenant, kind, key, due, holder)
+                    SELECT n.tenant, n.kind, n.key, coalesce(n.due, now()), n.holder,
+                        CASE WHEN n.holder IS NULL THEN 0 ELSE coalesce(n.epoch, nextval('{s}.job_epochs')) END
+                    FROM unnest(job_tenant, job_kind, job_key, job_due, job_holder, job_epoch) n (tenant, kind, key, due, holder, epoch)
                     ON CONFLICT (tenant_id, kind, key) DO UPDATE SET
                         attempts = CASE WHEN j.letter IS NULL THEN j.attempts ELSE 0 END,
                         letter = NULL,

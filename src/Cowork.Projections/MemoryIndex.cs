@@ -39,6 +39,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     /// <summary>Everything up to this position has been handed to the tenants.</summary>
     long through;
+
+    /// <summary>Position of the last event that this node wrote: what was written before it is known to whoever asks, too.</summary>
+    long written;
     long asked;
 
     /// <summary>Newest memories that share a word with the text, by how much they share, then the newest.</summary>
@@ -75,6 +78,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     {
         lock (gate)
         {
+            written = entries is [.., var last] ? last.Position : written;
             foreach (var entry in entries)
             {
                 if (entry.Position != through + 1)
@@ -108,6 +112,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
             MemoryWindow? tenant;
             lock (gate)
             {
+                since = Math.Max(since, written);
                 tenant = tenants.GetValueOrDefault(org);
                 if (tenant is { IsLoaded: true, IsLost: false } && through >= since)
                 {

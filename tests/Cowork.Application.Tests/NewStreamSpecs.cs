@@ -17,7 +17,7 @@ public sealed class NewStreamSpecs
         await host.OpenSession("s");
         var log = new Asked(host.Node);
         var commands = new CommandHandler(log, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
-        var turns = new Turns(commands, commands, host.Queries, bench.Blobs, bench.Options, bench.Clock);
+        var turns = new Turns(commands, commands, host.Queries, new(host.Queries, host.History, bench.Blobs, "n0"), host.Node, bench.Blobs, bench.Options, bench.Clock);
         var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));
         Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", null, "k", header), default)).Turn);
         Assert.Equal(["session-s"], log.Streams);

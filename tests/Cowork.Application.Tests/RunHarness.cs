@@ -108,7 +108,8 @@ sealed class RunHarness
             Queries = new(bench.Engine, Commands, Memories);
             var queries = Queries;
             History = new(Commands, queries);
-            Turns = new(Commands, Commands, queries, bench.Blobs, bench.Options, bench.Clock);
+            var memory = new MemoryStep(queries, History, bench.Blobs, name);
+            Turns = new(Commands, Commands, queries, memory, Node, bench.Blobs, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
             var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
@@ -116,7 +117,7 @@ sealed class RunHarness
             var recorder = new RunRecorder(
                 Commands, new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
             Driver = new(
-                Commands, Driven, recorder, new(queries, History, bench.Blobs),
+                Commands, Driven, recorder, memory,
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Clock, NullLogger<ModelStep>.Instance),
                 new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);

@@ -486,7 +486,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             jobs.Add(key, new() { Due = due });
             if (job.Due is null && by?.Takes(job.Kind) == true)
             {
-                by.Take(key);
+                by.Take(key, job.Epoch);
             }
         }
         else if (known.Holder is null)
@@ -746,7 +746,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             {
                 var now = engine.clock.GetUtcNow();
                 var free = engine.jobs.Where(j => j.Value.Due <= now && Takes(j.Key.Kind) && j.Value.Holder is not { IsAlive: true }).OrderBy(j => j.Value.Due).Select(j => j.Key).ToList();
-                free.ForEach(Take);
+                free.ForEach(key => Take(key));
                 return free.Count;
             }
         }
@@ -768,6 +768,14 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
 
         public void StopDispatching() => dispatching?.Cancel();
+
+        public JobAdmission? Admit(string kind)
+        {
+            lock (engine.sync)
+            {
+                return dispatching is { IsCancellationRequested: false } && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: false, () => { }) : null;
+            }
+        }
 
         public CancellationToken? LeaseOf(Claim claim)
         {
@@ -896,11 +904,12 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         internal bool Holds(Claim claim) =>
             held.ContainsKey(claim) && engine.jobs.TryGetValue((claim.Org, claim.Kind, claim.Key), out var job) && job.Holder == this && job.Epoch == claim.Epoch;
 
-        internal void Take((string Org, string Kind, string Key) key)
+        /// <param name="epoch">That was given out with an admission; null: a new one.</param>
+        internal void Take((string Org, string Kind, string Key) key, long? epoch = null)
         {
             var job = engine.jobs[key];
             job.Holder = this;
-            job.Epoch = ++engine.epochs;
+            job.Epoch = epoch ?? ++engine.epochs;
             var claim = new Claim(key.Org, key.Kind, key.Key, job.Epoch);
             held.Add(claim, new());
             ready.Enqueue(claim);

@@ -11,10 +11,12 @@ public sealed class UnitOfWork
     readonly bool trusts;
     readonly CancellationToken ct;
     readonly Dictionary<string, Draft> drafts = [];
-    readonly List<(string Stream, Draft Draft)> written = [];
+    readonly List<Part> written = [];
     readonly List<Job> jobs = [];
     readonly List<(string Kind, string Key)> cancelled = [];
     Claim? done;
+    string? actor;
+    RecordedEvent? first;
     int kept;
 
     /// <param name="trusts">True: streams that are said to be new are not loaded. The expected version of the append guards that.</param>
@@ -86,17 +88,22 @@ public sealed class UnitOfWork
         draft.WasSilent |= decision.Events.Count == 0;
         foreach (var e in decision.Events)
         {
-            draft.Session = session;
-            draft.Run = run;
-            if (draft.Fresh.Count == 0)
+            if (draft.Last is not { } part || part.Actor != actor)
             {
-                written.Add((aggregate.Stream(key), draft));
+                draft.Last = part = new(aggregate.Stream(key), draft, actor);
+                written.Add(part);
             }
+            (part.Session, part.Run) = (session, run);
+            part.Count++;
             draft.Fresh.Add(e);
             draft.Stream = draft.Stream with { State = aggregate.Evolve((TState)draft.Stream.State, e) };
         }
         return null;
     }
+
+    /// <summary>Records what follows after all that came before, under another actor.</summary>
+    /// <param name="by">As in <see cref="Origin.Actor"/>.</param>
+    public void ContinueAs(string by) => actor = by;
 
     /// <summary>Starts a job with the commit.</summary>
     public void Start(Job job) => jobs.Add(job);
@@ -125,24 +132,28 @@ public sealed class UnitOfWork
     internal Commit ToCommit(Origin by)
     {
         var writes = new List<Write>();
-        foreach (var (stream, draft) in written)
+        foreach (var part in written)
         {
+            var (stream, draft) = (part.Stream, part.Draft);
             if (draft.Before is Run)
             {
                 Spans.LinkToRun(draft.Stream.Start, by);
             }
+            var who = part.Actor ?? by.Actor;
             var models = commands.ModelsOf(draft.Aggregate);
-            var (version, hash, rows) = (draft.Expected, draft.Stream.Hash, draft.Stream.Rows);
+            var expected = draft.Stream.Version;
+            var (version, hash, rows) = (expected, draft.Stream.Hash, draft.Stream.Rows);
+            var events = new List<RecordedEvent>(part.Count);
             var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
-            foreach (var e in draft.Fresh)
+            foreach (var e in draft.Fresh.GetRange(draft.Recorded, part.Count))
             {
                 var id = Ids.NewEventId(Now);
                 var type = EventTypes.NameOf(e);
                 var data = EventJson.Write(e);
                 version++;
-                hash = HashChain.Next(hash, org, stream, version, id, type, Now, by.Actor, data);
-                var recorded = new RecordedEvent(org, stream, version, id, type, e, data, Now, by.Actor, hash, Correlation: by.Correlation, Causation: by.Causation);
-                draft.Events.Add(recorded);
+                hash = HashChain.Next(hash, org, stream, version, id, type, Now, who, data);
+                var recorded = new RecordedEvent(org, stream, version, id, type, e, data, Now, who, hash, Correlation: by.Correlation, Causation: by.Causation);
+                events.Add(recorded);
                 foreach (var model in models)
                 {
                     var before = rows;
@@ -159,10 +170,12 @@ public sealed class UnitOfWork
                     }
                 }
             }
-            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(draft.Events[0]));
+            draft.Recorded += part.Count;
+            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]));
+            first ??= events[0];
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
-            SessionKey? session = draft.Session is { } of ? new(of.Value) : null;
-            writes.Add(new(stream, draft.Expected, draft.Events, session, draft.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
+            SessionKey? session = part.Session is { } of ? new(of.Value) : null;
+            writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled };
     }
@@ -177,7 +190,7 @@ public sealed class UnitOfWork
         {
             return;
         }
-        foreach (var (_, draft) in written)
+        foreach (var draft in drafts.Values.Where(d => d.Fresh.Count > 0))
         {
             Measures.Events.Add(draft.Fresh.Count);
             foreach (var e in draft.Fresh.OfType<RunEvent>())
@@ -188,18 +201,21 @@ public sealed class UnitOfWork
     }
 
     /// <summary>Caches the new states, once: the first caller that knows of the commit does it.</summary>
-    /// <param name="first">Position of the work's first event.</param>
-    internal void Keep(StateCache cache, long first)
+    /// <param name="begin">Position of the work's first event.</param>
+    internal void Keep(StateCache cache, long begin)
     {
         if (Interlocked.Exchange(ref kept, 1) == 1)
         {
             return;
         }
-        var position = first - 1;
-        foreach (var (stream, draft) in written)
+        var position = begin - 1;
+        foreach (var part in written)
         {
-            position += draft.Events.Count;
-            cache.Put(org, stream, draft.Stream with { Position = position });
+            position += part.Count;
+            if (part.Draft.Last == part)
+            {
+                cache.Put(org, part.Stream, part.Draft.Stream with { Position = position });
+            }
         }
     }
 
@@ -214,12 +230,11 @@ public sealed class UnitOfWork
     /// <summary>Whether the work's events are in the log: all of them or none.</summary>
     internal async ValueTask<bool> IsInLog(IEventLog log, CancellationToken ct)
     {
-        if (written is not [var (_, draft), ..] || draft.Events.Count == 0)
+        if (first is null)
         {
             // It was never sent: the database became unavailable while it was being decided.
             return false;
         }
-        var first = draft.Events[0];
         var past = await log.Load(org, first.Stream, first.Version - 1, 1, ct);
         return past.Events is [var there, ..] && there.Id == first.Id;
     }
@@ -240,7 +255,23 @@ public sealed class UnitOfWork
 
         public List<Event> Fresh { get; } = [];
 
-        public List<RecordedEvent> Events { get; } = [];
+        /// <summary>How many of <see cref="Fresh"/> have become part of the commit.</summary>
+        public int Recorded { get; set; }
+
+        public Part? Last { get; set; }
+    }
+
+    /// <summary>What one actor does to one stream, in a row.</summary>
+    /// <param name="actor">Null: whoever makes the commit.</param>
+    sealed class Part(string stream, Draft draft, string? actor)
+    {
+        public string Stream { get; } = stream;
+
+        public Draft Draft { get; } = draft;
+
+        public string? Actor { get; } = actor;
+
+        public int Count { get; set; }
 
         public SessionKey? Session { get; set; }
 

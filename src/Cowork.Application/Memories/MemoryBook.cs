@@ -19,7 +19,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
         var key = new MemoryKey(Ids.KeyOf($"memory {context.IdempotencyToken}"));
         var text = await blobs.Store(content, ct);
         var result = await commands.Execute(
-            context.Org, new Origin("agent", context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
+            context.Org, new Origin(RunDriver.Actor, context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
             waitForStorage: true);
         return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : key;
     }

@@ -73,7 +73,7 @@ public sealed partial class RunNotes(
         var write = new WriteNotes(
             created.SessionId, run, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
             answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim);
-        if (await commands.Execute(claim.Org, new("agent", start?.Correlation), write, ct, waitForStorage: true) is { Refused: { } refused })
+        if (await commands.Execute(claim.Org, new(RunDriver.Actor, start?.Correlation), write, ct, waitForStorage: true) is { Refused: { } refused })
         {
             LogFenced(logger, run, refused.Code);
         }

@@ -1,18 +1,39 @@
+using System.Collections.Immutable;
+
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
 
 /// <summary>The step of a run that retrieves memories and the earlier turns of its session.</summary>
-public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs)
+/// <param name="node">Id of this node.</param>
+public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs, string node)
 {
+    /// <summary>What is needed to accept and start a run in one commit; null: an earlier run of the session has not ended.</summary>
+    internal async ValueTask<RunStart?> Ahead(string org, SessionKey session, string message, JobAdmission room, CancellationToken ct)
+    {
+        if (await history.Idle(org, session, ct) is not var (version, past))
+        {
+            return null;
+        }
+        // Another node's memories may be known to the client already. A node that is alone has written, and knows, all of them.
+        var items = await Items(org, message, room.IsAlone ? past.Since : long.MaxValue, ct);
+        return new(room.Epoch, node, version, items, past.Runs);
+    }
+
     /// <summary>The memories that match the message, at most <see cref="Limits.MemoriesPerRunMax"/>, and the earlier turns of the session.</summary>
     internal async ValueTask<RunCommand.RecordMemory> Retrieve(DrivenRun run, RunRequest request, CancellationToken ct)
     {
         var message = await blobs.Text(request.Message, ct);
         var past = await history.Before(run.Org, request.SessionId, request.RunId, ct);
-        var items = new List<RetrievedMemory>();
+        return new(run.Claim.Epoch, await Items(run.Org, message, past.Since, ct), past.Runs, default);
+    }
+
+    async ValueTask<ImmutableList<RetrievedMemory>> Items(string org, string message, long since, CancellationToken ct)
+    {
+        var items = ImmutableList.CreateBuilder<RetrievedMemory>();
         var chars = 0;
-        foreach (var item in await queries.Recall(run.Org, message, Limits.MemoriesPerRunMax, past.Since, ct))
+        foreach (var item in await queries.Recall(org, message, Limits.MemoriesPerRunMax, since, ct))
         {
             var text = await blobs.Text(item.Text, ct);
             if (chars + text.Length <= Limits.MemoryCharsMax)
@@ -21,6 +42,6 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
                 items.Add(item);
             }
         }
-        return new(run.Claim.Epoch, [.. items], past.Runs, default);
+        return items.ToImmutable();
     }
 }

@@ -20,6 +20,9 @@ public sealed partial class RunDriver(
 
     internal static readonly Func<ILogger, string, string?, IDisposable?> InRun = LoggerMessage.DefineScope<string, string?>("{RunId} {TraceId}");
 
+    /// <summary>As whom a run is driven.</summary>
+    internal const string Actor = "agent";
+
     public string Kind => Run.Aggregate.Name;
 
     /// <summary>Drives a run until it has ended, waits for an approval, is taken over, or the token is cancelled.</summary>
@@ -30,7 +33,7 @@ public sealed partial class RunDriver(
         var start = await commands.StartOf(claim.Org, Run.Aggregate, key, ct);
         using var scope = InRun(logger, key.Id, start?.Correlation);
         using var span = Spans.Run(claim, start, node);
-        var run = new DrivenRun(claim, new Origin("agent", start?.Correlation));
+        var run = new DrivenRun(claim, new Origin(Actor, start?.Correlation));
         return await driven.Drive(
             claim,
             async stop =>

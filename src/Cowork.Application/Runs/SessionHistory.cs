@@ -11,10 +11,9 @@ namespace Cowork.Application;
 public sealed record SessionPast(ImmutableList<RunKey> Runs, long Since);
 
 /// <summary>
-/// Which turns of its session a run that begins comes after. The runs of a session end one after another, and each end is an event of the session too: from
-/// the version at which a run became the first of the queue to its own end, the answer is the same. So a list is right for a run when it is of a version at
-/// which the run was first, and it is kept up with what this node commits as long as the versions follow each other; where another node wrote, they do not,
-/// and the rows are asked.
+/// The earlier turns of a session that a run sees. The runs of a session end one after another, and each end is an event of the session too, so that the list
+/// stays the same from the end of one run to the end of the next. A list is remembered with the session's version and follows this node's commits as long as the
+/// versions follow each other. Where another node wrote they do not, and the read model is queried.
 /// </summary>
 public sealed class SessionHistory(CommandHandler commands, IRunQueries queries) : ICommitObserver
 {
@@ -27,19 +26,31 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
     public async ValueTask<SessionPast> Before(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
         var known = await commands.Known(org, Session.Aggregate, session, state => IsFirst(state, run), ct);
-        var isFirst = IsFirst(known.State, run);
-        // That the run is the first of the queue happened no later than the session's last event. Where that lies is not known when all of it came from a snapshot.
-        var since = isFirst && known.Position > 0 ? known.Position : long.MaxValue;
-        if (isFirst && sessions.Get((org, session))?.AsOf(known.Version) is { } remembered)
+        return IsFirst(known.State, run) ? await Past(org, session, known, ct) : new(await Earlier(org, session, ct), long.MaxValue);
+    }
+
+    /// <summary>The past as of the end of a session's last run.</summary>
+    async ValueTask<SessionPast> Past(string org, SessionKey session, KnownState<Session> known, CancellationToken ct)
+    {
+        // The session's last event is not before that. Its position is unknown when the whole state came from a snapshot.
+        var since = known.Position > 0 ? known.Position : long.MaxValue;
+        if (sessions.Get((org, session))?.AsOf(known.Version) is { } remembered)
         {
             return new(remembered, since);
         }
-        ImmutableList<RunKey> found = [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
-        if (isFirst)
-        {
-            sessions.Put((org, session), new(known.Version, found));
-        }
+        var found = await Earlier(org, session, ct);
+        sessions.Put((org, session), new(known.Version, found));
         return new(found, since);
+    }
+
+    async ValueTask<ImmutableList<RunKey>> Earlier(string org, SessionKey session, CancellationToken ct) =>
+        [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
+
+    /// <summary>The past of a session none of whose runs is under way or queued, and the session's version; null: one is, or there is no such session.</summary>
+    internal async ValueTask<(long Version, SessionPast Past)?> Idle(string org, SessionKey session, CancellationToken ct)
+    {
+        var known = await commands.Known(org, Session.Aggregate, session, _ => true, ct);
+        return known.State is Session.Open { Queue.IsEmpty: true } ? (known.Version, await Past(org, session, known, ct)) : null;
     }
 
     public void Committed(IReadOnlyList<FeedEntry> entries)

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -21,6 +22,13 @@ public sealed record TurnRequest(
 /// <param name="Accepted">The run's stream after this request; null: an earlier request started the run.</param>
 public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? Accepted = null);
 
+/// <summary>What a node needs to start a run with the commit that accepts it.</summary>
+/// <param name="Epoch">Epoch of the claim that the commit gives to the node.</param>
+/// <param name="SessionVersion">The session's version at which no run was under way. When it has another, the run is only queued.</param>
+/// <param name="Items">The memories that match its message.</param>
+/// <param name="History">The session's runs before it.</param>
+public sealed record RunStart(long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History);
+
 /// <summary>
 /// Creates a run at the end of its session's queue. A command that starts runs for another reason, such as a schedule, calls <see cref="Decide"/> in its own unit
 /// of work.
@@ -30,8 +38,10 @@ public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? 
 /// <param name="Key">The body's key, within the session.</param>
 /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
+/// <param name="Start">How this node starts the run with the same commit; null: the node that takes its job starts it.</param>
 public sealed record SubmitTurn(
-    RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null)
+    RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null,
+    RunStart? Start = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -58,11 +68,22 @@ public sealed record SubmitTurn(
         {
             return impossible;
         }
+        var starts = Start is not null && Start.SessionVersion == await work.Version(Domain.Session.Aggregate, Session) ? Start : null;
         if (session.Queue.IsEmpty)
         {
-            work.Start(new Job(Run.Aggregate.Name, RunId.Value));
+            work.Start(new Job(Run.Aggregate.Name, RunId.Value, Epoch: starts?.Epoch));
         }
-        return await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, RunId);
+        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, RunId) is { } full)
+        {
+            return full;
+        }
+        if (starts is null)
+        {
+            return null;
+        }
+        work.ContinueAs(RunDriver.Actor);
+        return await work.Do(Run.Aggregate, RunId, new RunCommand.Start(starts.Epoch, starts.Node, work.Now), Session, RunId)
+            ?? await work.Do(Run.Aggregate, RunId, new RunCommand.RecordMemory(starts.Epoch, starts.Items, starts.History, work.Now), Session, RunId);
     }
 
     /// <summary>The scope of the keys in bodies.</summary>
@@ -84,7 +105,8 @@ public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 }
 
 /// <summary>Accepts turns: each becomes one run at the end of its session's queue.</summary>
-public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock)
+public sealed class Turns(
+    CommandHandler known, ICommandExecutor commands, IRunQueries queries, MemoryStep memory, IJobQueue jobs, IBlobs blobs, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
@@ -94,7 +116,16 @@ public sealed class Turns(CommandHandler known, ICommandExecutor commands, IRunQ
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
         var (submit, refused) = await Prepare(org, request, ct);
-        return submit is null ? (null, refused) : await Take(org, by, submit, submit, ct);
+        if (submit is null)
+        {
+            return (null, refused);
+        }
+        using var room = jobs.Admit(Run.Aggregate.Name);
+        if (room is not null)
+        {
+            submit = submit with { Start = await memory.Ahead(org, submit.Session, request.Message, room, ct) };
+        }
+        return await Take(org, by, submit, submit, ct);
     }
 
     /// <summary>Stores the message and names the run, without starting it.</summary>

@@ -5,7 +5,19 @@ namespace Cowork.Application.Storage;
 /// again afterwards; while it waits, it stays one job, due at the earlier time.
 /// </summary>
 /// <param name="Due">Null: at once.</param>
-public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null);
+/// <param name="Epoch">Of the claim under which this node has the job from the commit on (<see cref="JobAdmission"/>); null: one of the database's.</param>
+public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null, long? Epoch = null);
+
+/// <summary>
+/// This node's room for a job that is about to be committed, until it is disposed. The job may be begun by the very commit that asks for it, under the epoch. When
+/// the node cannot hold it after all, whoever claims it has a higher epoch.
+/// </summary>
+/// <param name="Epoch">For one job that there has not been before.</param>
+/// <param name="IsAlone">No other node is known to live on the database.</param>
+public sealed record JobAdmission(long Epoch, bool IsAlone, Action Leave) : IDisposable
+{
+    public void Dispose() => Leave();
+}
 
 /// <summary>A node's right to do a job, until another takes it over with a higher epoch. Epochs grow over all jobs, so none comes twice.</summary>
 public sealed record Claim(string Org, string Kind, string Key, long Epoch);
@@ -34,6 +46,9 @@ public interface IJobQueue
 
     /// <summary>This node claims no more jobs. What it holds stays its own until it is completed or released.</summary>
     void StopDispatching();
+
+    /// <summary>Room for a job that is to be done at once; null: this node has none, or none that it knows an epoch for.</summary>
+    JobAdmission? Admit(string kind);
 
     /// <summary>Cancelled when the lease is lost. Null: this node does not hold the job any more.</summary>
     CancellationToken? LeaseOf(Claim claim);

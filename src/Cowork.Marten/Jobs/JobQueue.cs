@@ -19,6 +19,10 @@ sealed partial class JobQueue : IJobQueue, IDisposable
     /// <summary>Jobs beyond <see cref="StorageOptions.Parallel"/> that may wait on this node; with more, free jobs are left to other nodes.</summary>
     const int BacklogMax = 128;
 
+    /// <summary>Epochs that are kept at hand, and how few of them are a reason to fetch as many again.</summary>
+    const int EpochsKept = 256;
+    const int EpochsMin = 64;
+
     /// <summary>A timer's precision; a job is claimed so much later than its due time at the most.</summary>
     static readonly TimeSpan WaitMin = TimeSpan.FromMilliseconds(1);
 
@@ -26,6 +30,7 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     readonly ConcurrentDictionary<Claim, HeldJob> held = new();
     readonly ConcurrentQueue<(Claim Claim, string Holder, DateTimeOffset Due)> unreleased = new();
+    readonly ConcurrentQueue<long> epochs = new();
     readonly CancellationTokenSource stopping = new();
     readonly StorageOptions options;
     readonly JobTable table;
@@ -37,6 +42,7 @@ sealed partial class JobQueue : IJobQueue, IDisposable
     Task loop = Task.CompletedTask;
     volatile IJobDispatcher? dispatcher;
     volatile bool reconcile;
+    int admitted;
 
     public JobQueue(JobTable table, NodeHeartbeat heartbeat, StorageOptions options)
     {
@@ -72,6 +78,25 @@ sealed partial class JobQueue : IJobQueue, IDisposable
     }
 
     public void StopDispatching() => dispatcher = null;
+
+    public JobAdmission? Admit(string kind)
+    {
+        if (!Takes(kind) || held.Count + Volatile.Read(ref admitted) >= options.Parallel)
+        {
+            return null;
+        }
+        var has = epochs.TryDequeue(out var epoch);
+        if (epochs.Count < EpochsMin)
+        {
+            Poke();
+        }
+        if (!has)
+        {
+            return null;
+        }
+        Interlocked.Increment(ref admitted);
+        return new(epoch, !heartbeat.HasPeers, () => Interlocked.Decrement(ref admitted));
+    }
 
     public CancellationToken? LeaseOf(Claim claim) => held.TryGetValue(claim, out var job) ? job.Lost.Token : null;
 
@@ -236,6 +261,10 @@ sealed partial class JobQueue : IJobQueue, IDisposable
                     (await table.HeldBy(me, ct)).ForEach(claim => Hand(claim, me));
                 }
                 await Find(ct);
+                if (epochs.Count < EpochsMin)
+                {
+                    (await table.Epochs(EpochsKept, ct)).ForEach(epochs.Enqueue);
+                }
             }
             catch (OperationCanceledException) when (ct.IsCancellationRequested)
             {

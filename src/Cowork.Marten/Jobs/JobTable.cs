@@ -17,6 +17,7 @@ sealed class JobTable
     readonly string register;
     readonly string beat;
     readonly string claim;
+    readonly string epochs;
     readonly string nextDue;
     readonly string own;
     readonly string delete;
@@ -52,6 +53,7 @@ sealed class JobTable
                 AND EXISTS (SELECT FROM {s}.nodes n WHERE n.id = $1 AND {Alive})
             RETURNING j.tenant_id, j.kind, j.key, j.epoch
             """;
+        epochs = $"SELECT nextval('{s}.job_epochs') FROM generate_series(1, $1)";
         nextDue = $"SELECT extract(epoch FROM min(due) - now())::float8 FROM {s}.jobs WHERE due > now() AND holder IS NULL AND letter IS NULL AND kind <> ALL ($1)";
         own = $"SELECT tenant_id, kind, key, epoch FROM {s}.jobs WHERE holder = $1";
         delete = $"DELETE FROM {s}.jobs WHERE {Mine} AND again IS NULL";
@@ -111,6 +113,21 @@ sealed class JobTable
             await reader.ReadAsync(ct);
             return new(
                 reader.GetInt64(0) > 0, reader.GetInt64(1), reader.GetInt64(2), reader.IsDBNull(3) ? null : TimeSpan.FromSeconds(reader.GetDouble(3)), reader.GetBoolean(4));
+        },
+        ct);
+
+    /// <summary>Epochs that no claim has had.</summary>
+    public ValueTask<List<long>> Epochs(int count, CancellationToken ct) => database.WithReconnect(
+        async connection =>
+        {
+            await using var command = new NpgsqlCommand(epochs, connection) { Parameters = { Parameter.Long(count) } };
+            await using var reader = await command.ExecuteReaderAsync(ct);
+            var fresh = new List<long>(count);
+            while (await reader.ReadAsync(ct))
+            {
+                fresh.Add(reader.GetInt64(0));
+            }
+            return fresh;
         },
         ct);
 

@@ -16,7 +16,7 @@ namespace Cowork.Marten;
 sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStore store)
 {
     readonly Dictionary<string, RowTable> tables = models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
-    readonly string append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 37).Select(i => $"${i}"))})";
+    readonly string append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 38).Select(i => $"${i}"))})";
     readonly string cancel = $"""
         DELETE FROM {schema}.jobs j USING unnest($1, $2, $3) c (tenant_id, kind, key)
         WHERE j.tenant_id = c.tenant_id AND j.kind = c.kind AND j.key = c.key AND j.holder IS NULL
@@ -77,6 +77,7 @@ sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStor
                 Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Org)]), Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Kind)]),
                 Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Key)]), Parameter.MaybeTimes([.. plan.Jobs.Values.Select(j => j.Due?.UtcDateTime)]),
                 Parameter.Texts([.. plan.Jobs.Values.Select(j => j.Due is null && takes(j.Kind) ? node : null)]),
+                Parameter.MaybeLongs([.. plan.Jobs.Values.Select(j => j.Epoch)]),
             },
         };
     }

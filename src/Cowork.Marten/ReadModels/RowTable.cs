@@ -90,6 +90,9 @@ static class Parameter
     public static NpgsqlParameter MaybeTimes(DateTime?[] values) =>
         new NpgsqlParameter<DateTime?[]> { TypedValue = values, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.TimestampTz };
 
+    public static NpgsqlParameter MaybeLongs(long?[] values) =>
+        new NpgsqlParameter<long?[]> { TypedValue = values, NpgsqlDbType = NpgsqlDbType.Array | NpgsqlDbType.Bigint };
+
     public static NpgsqlParameter Jsons(ReadOnlyMemory<byte>[] values, NpgsqlDbType type) =>
         new NpgsqlParameter<ReadOnlyMemory<byte>[]> { TypedValue = values, NpgsqlDbType = NpgsqlDbType.Array | type };
 

@@ -101,7 +101,7 @@ static class Composition
         services.AddSingleton<CallPolicy>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();
-        services.AddSingleton<MemoryStep>();
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<MemoryStep>(all, all.GetRequiredService<StorageOptions>().Node));
         services.AddSingleton<ModelStep>();
         services.AddSingleton<ToolStep>();
         services.AddSingleton<DrivenRuns>();
