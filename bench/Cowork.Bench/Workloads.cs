@@ -123,10 +123,10 @@ sealed class Workloads
         Say($"\n| workload | host | per second | p50 ms | p99 ms | host CPU µs a turn | PostgreSQL CPU µs a turn | : beside |\n|---|---|---|---|---|---|---|---|");
         foreach (var inFlight in new[] { 1, 16, 64, 256 })
         {
-            await InTurn(hosts, $"turns with the reply (3 commits), {inFlight} in flight", (host, cpu) => host.Turns(inFlight, "/say hello", Settling, plan.Time, cpu));
+            await InTurn(hosts, $"turns with the reply (2 commits), {inFlight} in flight", (host, cpu) => host.Turns(inFlight, "/say hello", Settling, plan.Time, cpu));
         }
         await InTurn(
-            hosts, "turns with one tool call (5 commits), 64 in flight", (host, cpu) => host.Turns(64, "/tool list_files {}\n/say hello", Settling, plan.Time, cpu));
+            hosts, "turns with one tool call (4 commits), 64 in flight", (host, cpu) => host.Turns(64, "/tool list_files {}\n/say hello", Settling, plan.Time, cpu));
     }
 
     /// <summary>Measures the hosts in alternation, so that what else the machine does is shared between them.</summary>

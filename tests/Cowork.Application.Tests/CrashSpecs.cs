@@ -29,14 +29,16 @@ public sealed class CrashSpecs
     }
 
     [Theory]
-    [InlineData(false)] // the host dies before the commit
-    [InlineData(true)]  // the commit happened, and the host died before it heard of it
-    public async Task A_host_that_dies_at_any_commit_leaves_a_run_that_another_ends(bool after)
+    [InlineData(false, false, 5)] // the host dies before the commit: started, asked, first result, second result, reply with the end
+    [InlineData(true, false, 5)] // the commit happened, and the host died before it heard of it
+    [InlineData(false, true, 4)] // the run was started by the commit that accepted it
+    [InlineData(true, true, 4)]
+    public async Task A_host_that_dies_at_any_commit_leaves_a_run_that_another_ends(bool after, bool atOnce, int all)
     {
         var commits = 0;
         for (var at = 0; ; at++)
         {
-            var (bench, run, crashes) = await RunDyingAt([(at, after)]);
+            var (bench, run, crashes) = await RunDyingAt([(at, after)], atOnce);
             if (crashes == 0)
             {
                 break;
@@ -44,7 +46,7 @@ public sealed class CrashSpecs
             commits++;
             await AssertWhole(bench, run, crashes);
         }
-        Assert.Equal(5, commits); // started, asked, first result, second result, reply with the end
+        Assert.Equal(all, commits);
     }
 
     [Fact]
@@ -54,7 +56,7 @@ public sealed class CrashSpecs
         {
             var random = new Random(seed);
             var deaths = Enumerable.Range(0, 12).Where(_ => random.Next(2) == 0).Select(at => (at, random.Next(2) == 0)).ToList();
-            var (bench, run, crashes) = await RunDyingAt(deaths);
+            var (bench, run, crashes) = await RunDyingAt(deaths, atOnce: random.Next(2) == 0);
             Assert.True(crashes == 0 || deaths.Count > 0, $"seed {seed}");
             await AssertWhole(bench, run, crashes);
         }
@@ -197,10 +199,12 @@ public sealed class CrashSpecs
     }
 
     /// <param name="deaths">Numbers of the drivers' commits, from 0, at which the host dies, and whether after or before it.</param>
-    static async Task<(RunHarness RunHarness, RunKey Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths)
+    /// <param name="atOnce">The run is started by the commit that accepts it.</param>
+    static async Task<(RunHarness RunHarness, RunKey Run, int Crashes)> RunDyingAt(IReadOnlyList<(int At, bool After)> deaths, bool atOnce = false)
     {
         var bench = new RunHarness();
         var first = bench.AddHost("n0");
+        first.Node.Admits = atOnce;
         await first.OpenSession("s");
         var run = await first.Send("s", Message);
         bench.DieAt(deaths);

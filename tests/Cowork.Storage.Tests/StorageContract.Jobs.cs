@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Testing;
 
 using Xunit;
@@ -228,6 +229,45 @@ public abstract partial class StorageContract
     }
 
     [Fact]
+    public async Task A_job_that_was_admitted_is_claimed_under_the_epoch_that_it_was_given()
+    {
+        var (a, b) = (await Open("a"), await Open("b"));
+        Assert.Null(a.Jobs.Admit("run"));
+        await using var left = new Worker(a);
+        var room = await Admitted(a);
+        await Submit(a, "run-1", new Job("run", "1", Epoch: room.Epoch));
+        room.Dispose();
+        var first = await left.Next();
+        Assert.Equal(room.Epoch, first.Epoch);
+        using (var next = await Admitted(a))
+        {
+            Assert.NotEqual(room.Epoch, next.Epoch);
+        }
+        a.Jobs.StopDispatching();
+        Assert.Null(a.Jobs.Admit("run"));
+        await a.Jobs.Release(first, TimeSpan.Zero, None);
+        await using var right = new Worker(b);
+        Assert.True((await right.Next()).Epoch > first.Epoch);
+    }
+
+    [Fact]
+    public async Task A_commit_may_come_back_to_a_stream()
+    {
+        var node = await Open("a");
+        var (one, two) = (new Chain(Org, "run-1", "s", "1"), new Chain(Org, "run-2", "s", "2"));
+        await node.Log.Append(one.Commit("before"), None);
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [one.Next("a", "b"), two.Next("c"), one.Next("d")], [], null, Chain.By), None));
+        Assert.Equal(
+            [("run-1", 1L), ("run-1", 2L), ("run-1", 3L), ("run-2", 1L), ("run-1", 4L)],
+            (await node.Log.Feed(Org, new SessionKey("s"), 0, 10, None)).Entries.Select(e => (e.Stream, e.Version)));
+        // All of it or nothing, also when it is the second write to a stream that is behind the first.
+        Write[] behind = [new Chain(Org, "run-3", "s", "3").Next("x"), new Chain(Org, "run-3", "s", "3").Next("y")];
+        Assert.Equal(new AppendResult.Moved("run-3"), await node.Log.Append(new(Org, behind, [], null, Chain.By), None));
+        Assert.Equal(0, (await node.Log.Load(Org, "run-3", 0, 10, None)).Version);
+        await AssertLedger(node);
+    }
+
+    [Fact]
     public async Task Two_nodes_do_each_job_once()
     {
         var (a, b) = (await Open("a"), await Open("b"));
@@ -306,5 +346,13 @@ public abstract partial class StorageContract
         await using var right = new Worker(b);
         Assert.Equal("1", (await right.Next()).Key);
         Assert.True(TimeProvider.System.GetElapsedTime(at) < Lease, "It waited for the lease.");
+    }
+
+    /// <summary>A node that has just begun to work may not know an epoch yet.</summary>
+    static async Task<JobAdmission> Admitted(Node node)
+    {
+        JobAdmission? room = null;
+        await Eventually(() => Task.FromResult((room = node.Jobs.Admit("run")) is not null), "the node admits a job");
+        return room!;
     }
 }

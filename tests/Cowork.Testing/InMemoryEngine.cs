@@ -679,6 +679,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
         public string Id { get; }
 
+        /// <summary>It admits jobs also while a test does them itself.</summary>
+        public bool Admits { get; set; }
+
         internal ICommitObserver? Observer { get; }
 
         internal bool IsDead { get; private set; }
@@ -773,7 +776,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         {
             lock (engine.sync)
             {
-                return dispatching is { IsCancellationRequested: false } && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: false, () => { }) : null;
+                return (Admits || dispatching is { IsCancellationRequested: false }) && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: false, () => { }) : null;
             }
         }
 
