@@ -5,30 +5,30 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// The full text of each tenant's newest memories, in this process: a run that starts is reminded in the same time at any number of memories. It is kept up with
-/// this node's commits, as long as their positions follow each other; where another node wrote they do not, and what is missing is read from the log before
-/// anything is answered that must know of it. Older memories are found in the database, by <see cref="All"/> only.
+/// A full-text index over each tenant's newest memories, in this process, so that a search costs the same at any number of memories. It follows this node's commits
+/// as long as their positions are consecutive. Positions are missing where another node wrote; the index reads those events from the log before it answers a
+/// search that must know of them. Older memories are searched in the database, by <see cref="All"/> only.
 /// </summary>
 public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommitObserver, IDisposable
 {
-    /// <summary>Memories of a tenant that are kept here, the newest by when they were first written.</summary>
+    /// <summary>Memories of a tenant in the index: the newest by the time of their first version.</summary>
     public const int NewestMax = 2_000;
 
-    /// <summary>Older memories that <see cref="All"/> looks at.</summary>
+    /// <summary>Older memories that <see cref="All"/> ranks.</summary>
     const int OlderMax = 50;
 
-    /// <summary>What all tenants may take together; the one that was asked for longest ago goes first.</summary>
+    /// <summary>Bytes of all tenants together. Beyond it the least recently used tenant is dropped.</summary>
     const long BytesMax = 64 << 20;
 
-    /// <summary>Characters of a question that are looked at.</summary>
+    /// <summary>Characters of a query that are searched for.</summary>
     const int QuestionCharsMax = 4_000;
 
     const int EventsPerPage = 500;
 
-    /// <summary>Pages of rows that are read to find enough memories whose sessions are not deleted.</summary>
+    /// <summary>Pages of rows to read at most while too few of the memories belong to sessions that exist.</summary>
     const int RowPagesMax = 4;
 
-    /// <summary>Pages of the log that are worth reading to catch up; further behind, the tenants are read anew.</summary>
+    /// <summary>Pages of the log to read at most. An index that is further behind is dropped and loaded again.</summary>
     const int PagesMax = 10;
 
     static readonly IReadOnlyList<string> Types = [.. EventTypes.NamesOf(typeof(MemoryEvent.MemoryWritten)), .. EventTypes.NamesOf(typeof(SessionEvent.SessionDeleted))];
@@ -37,15 +37,15 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     readonly Dictionary<string, MemoryWindow> tenants = [];
     readonly SemaphoreSlim reading = new(1);
 
-    /// <summary>Everything up to this position has been handed to the tenants.</summary>
+    /// <summary>The tenants have received every event up to this position.</summary>
     long through;
 
-    /// <summary>Position of the last event that this node wrote: what was written before it is known to whoever asks, too.</summary>
+    /// <summary>Position of the last event that this node wrote. A client of this node may know of every event before it.</summary>
     long written;
     long asked;
 
-    /// <summary>Newest memories that share a word with the text, by how much they share, then the newest.</summary>
-    /// <param name="since">Position of something in the log: whatever was written before it, on any node, is found.</param>
+    /// <summary>The newest memories that share a word with the text, by score, then the newest first.</summary>
+    /// <param name="since">A position in the log. Memories that any node wrote before it are found.</param>
     public async ValueTask<IReadOnlyList<RetrievedMemory>> Newest(string org, string text, int max, long since, CancellationToken ct)
     {
         var question = Question(text);
@@ -54,7 +54,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         return await Recall(org, hits, ct);
     }
 
-    /// <summary>As <see cref="Newest"/>, of all memories, as of now. Older ones are searched in the database, a little behind the log.</summary>
+    /// <summary>As <see cref="Newest"/>, over all memories of now. Older ones come from a table that follows the log by some milliseconds.</summary>
     public async ValueTask<IReadOnlyList<RetrievedMemory>> All(string org, string text, int max, CancellationToken ct)
     {
         var question = Question(text);
@@ -83,7 +83,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
             {
                 if (entry.Position != through + 1)
                 {
-                    // Known already, or after something of another node that is still to be read.
+                    // The index has it already, or events of another node are missing before it.
                     continue;
                 }
                 through = entry.Position;
@@ -95,7 +95,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
     }
 
-    /// <summary>It shows by a position that is missing.</summary>
+    /// <summary>No-op: a missing position tells.</summary>
     public void OthersWrote()
     {
     }
@@ -104,7 +104,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     static List<string> Question(string text) => TermIndex.Terms(text.AsSpan(0, Math.Min(text.Length, QuestionCharsMax)));
 
-    /// <summary>The tenant with all that was written before a position.</summary>
+    /// <summary>The tenant's index with all events before a position.</summary>
     async ValueTask<MemoryWindow> Ready(string org, long since, CancellationToken ct)
     {
         while (true)
@@ -151,7 +151,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
     }
 
-    /// <summary>Reads a tenant's newest memories, while it already hears of what is committed.</summary>
+    /// <summary>Loads a tenant's newest memories. The index receives commits meanwhile.</summary>
     async ValueTask<MemoryWindow> Load(string org, CancellationToken ct)
     {
         var tenant = new MemoryWindow();
@@ -165,7 +165,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         {
             if (isFirst)
             {
-                // Nobody has listened so far.
+                // No tenant has needed the events before.
                 through = Math.Max(through, head);
             }
             tenants[org] = tenant;
@@ -203,7 +203,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         return tenant;
     }
 
-    /// <summary>Reads the log up to a position, or to its end. False: it was too much, and all tenants are to be read anew.</summary>
+    /// <summary>Reads the log up to a position, or to its end. False: the index was too far behind, and every tenant was dropped.</summary>
     async ValueTask<bool> CatchUp(long since, CancellationToken ct)
     {
         for (var pages = 0; ; pages++)
@@ -231,7 +231,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
                         tenant.Hear(new(e.Stream, e.Version, e.Position, () => e.Event));
                     }
                 }
-                // One that this version cannot read reminds nobody.
+                // A memory that this version cannot read is not indexed.
                 through = Math.Max(through, page.Unreadable?.Position ?? page.Through);
             }
             if (page.Unreadable is null && page.Through == from)
@@ -241,7 +241,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
     }
 
-    /// <summary>The best of the newest, without those of sessions that are gone.</summary>
+    /// <summary>The best of the newest memories whose sessions exist.</summary>
     async ValueTask<List<MemoryHit>> Hits(string org, MemoryWindow tenant, List<string> question, int max, CancellationToken ct)
     {
         while (true)

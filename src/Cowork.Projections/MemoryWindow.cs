@@ -6,16 +6,16 @@ using Cowork.Domain;
 
 namespace Cowork.Projections;
 
-/// <summary>A memory as it is found.</summary>
+/// <summary>A memory in the index.</summary>
 /// <param name="Session">The session that it came from.</param>
 /// <param name="Created">Position of its first event.</param>
-/// <param name="Kept">What is answered; null: it is long, and read when it is found.</param>
+/// <param name="Kept">The answer of a search; null: the text is long, and is read when a search finds it.</param>
 sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long Created, RetrievedMemory? Kept)
 {
-    /// <summary>Characters of a text that is kept; a run is not reminded of a longer one.</summary>
+    /// <summary>Characters of a text that is kept in memory. Runs never get a longer one.</summary>
     const int KeptCharsMax = Limits.MemoryCharsMax;
 
-    /// <summary>Text beyond this does not help to find a memory.</summary>
+    /// <summary>Characters of a text that are indexed.</summary>
     const int SearchedCharsMax = 100_000;
 
     public static KeptMemory Of(Row row, out List<string> terms)
@@ -39,17 +39,16 @@ sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long C
 /// <param name="Score">Of <see cref="TermIndex"/>.</param>
 readonly record struct MemoryHit(KeptMemory Memory, double Score);
 
-/// <summary>Something that concerns a tenant's memories.</summary>
-/// <param name="Read">The event; reading it may fail.</param>
+/// <summary>An event that concerns a tenant's memories.</summary>
+/// <param name="Read">Parses the event.</param>
 readonly record struct MemoryNews(string Stream, long Version, long Position, Func<Event> Read);
 
 /// <summary>
-/// A tenant's newest memories. It is told what happens by whoever writes or reads the log, which costs nothing, and takes it in when it is asked, on the time of
-/// whoever asks.
+/// A tenant's newest memories. The thread that commits only queues events here; the thread that searches applies them.
 /// </summary>
 sealed class MemoryWindow
 {
-    /// <summary>What is heard of while nobody asks; past it the window is lost, and read anew when somebody does.</summary>
+    /// <summary>Queued events between two searches. Beyond it the window is dropped, and the next search loads it again.</summary>
     const int NewsMax = 10_000;
 
     /// <summary>Rough size in memory of a memory beside its text and terms.</summary>
@@ -61,7 +60,7 @@ sealed class MemoryWindow
     readonly Dictionary<MemoryKey, (KeptMemory Memory, int Slot)> byKey = [];
     readonly Queue<MemoryKey> byAge = new();
 
-    /// <summary>Sessions that are known to be there. That a session goes is news.</summary>
+    /// <summary>Sessions that exist. An event says when one is deleted.</summary>
     readonly HashSet<SessionKey> sure = [];
     List<MemoryNews> news = [];
     KeptMemory?[] bySlot = new KeptMemory?[256];
@@ -72,16 +71,16 @@ sealed class MemoryWindow
 
     public bool IsLoaded => isLoaded;
 
-    /// <summary>More has happened than it could note.</summary>
+    /// <summary>Too many events were queued.</summary>
     public bool IsLost => isLost;
 
-    /// <summary>There are no older memories.</summary>
+    /// <summary>The tenant has no older memories.</summary>
     public bool IsWhole { get; private set; }
 
     /// <summary>Order of use.</summary>
     public long AskedAt { get; set; }
 
-    /// <summary>About how much memory it takes.</summary>
+    /// <summary>Estimated bytes in memory.</summary>
     public long Bytes
     {
         get
@@ -123,7 +122,7 @@ sealed class MemoryWindow
         }
     }
 
-    /// <summary>The best memories for a question, and what is to be known before they can be answered.</summary>
+    /// <summary>The best memories for a query, and the sessions whose existence must be checked before they are answered.</summary>
     /// <returns>Sessions that perhaps are there no more, and the mark that <see cref="Settle"/> wants.</returns>
     public (List<MemoryHit> Hits, List<SessionKey> Unsure, int Mark) Find(IReadOnlyList<string> question, int max)
     {
@@ -152,7 +151,7 @@ sealed class MemoryWindow
         }
     }
 
-    /// <summary>Takes note of which of the sessions are there, unless one was deleted since they were asked about.</summary>
+    /// <summary>Records which of the sessions exist. No-op when a session was deleted since the check began.</summary>
     public void Settle(IReadOnlyList<SessionKey> unsure, IReadOnlySet<SessionKey> alive, int mark)
     {
         lock (gate)
@@ -174,7 +173,7 @@ sealed class MemoryWindow
         }
     }
 
-    /// <summary>What a memory that is not in the window scores.</summary>
+    /// <summary>The score of a memory that is not in the window.</summary>
     public double Score(IReadOnlyList<string> question, IReadOnlyList<string> terms)
     {
         lock (gate)
@@ -217,7 +216,7 @@ sealed class MemoryWindow
             }
             catch (JsonException)
             {
-                // One that this version cannot read reminds nobody.
+                // A memory that this version cannot read is not indexed.
             }
         }
     }
@@ -226,7 +225,7 @@ sealed class MemoryWindow
     {
         var key = new MemoryKey(Memory.Aggregate.KeyOf(one.Stream));
         var isKnown = byKey.TryGetValue(key, out var known);
-        // A later version of a memory that is not here is one of those that are too old, or gone.
+        // A later version of a memory that is not here: the memory is too old, or its session was deleted.
         if (isKnown ? known.Memory.Version >= one.Version : one.Version > 1)
         {
             return;

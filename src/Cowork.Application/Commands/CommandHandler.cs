@@ -347,7 +347,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
         if (folded.Version > 0)
         {
-            // That a stream is not there is never remembered: whoever is handed a job by the commit that begins the stream must find it.
+            // A missing stream is not cached: the handler of a job must find the stream that the job's commit begins.
             cache.Put(org, stream, folded);
         }
         return folded;

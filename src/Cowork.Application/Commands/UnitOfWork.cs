@@ -262,7 +262,7 @@ public sealed class UnitOfWork
     }
 
     /// <summary>What one actor does to one stream, in a row.</summary>
-    /// <param name="actor">Null: whoever makes the commit.</param>
+    /// <param name="actor">Null: the actor of the commit.</param>
     sealed class Part(string stream, Draft draft, string? actor)
     {
         public string Stream { get; } = stream;

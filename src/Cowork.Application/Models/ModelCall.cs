@@ -41,7 +41,7 @@ sealed class ModelCall : IDisposable
         started = clock.GetTimestamp();
     }
 
-    /// <summary>Null: nobody listens to traces or metrics.</summary>
+    /// <summary>Null: neither traces nor metrics are collected.</summary>
     /// <param name="modelName">The model's configured name.</param>
     public static ModelCall? Start(IChatClient model, string modelName, RunKey run, SessionKey session, TimeProvider clock) =>
         Spans.Source.HasListeners() || Measures.ModelDuration.Enabled ? new(model, modelName, run, session, clock) : null;

@@ -71,7 +71,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
         {
             if (moving is { IsCompleted: false })
             {
-                // An enumerator must not be disposed while it moves. When a piece could not be handed on, nobody wants the next one, which may be minutes away.
+                // An enumerator must not be disposed while it moves. After a piece that could not be handed on the next one is not awaited: it may be minutes away.
                 await reading.CancelAsync();
                 await moving.ContinueWith(static t => _ = t.Exception, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
             }

@@ -8,7 +8,7 @@ public interface IRunQueries
     /// <summary>Runs of the tenant that wait to start, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Queued(string org, long atMost, CancellationToken ct);
 
-    /// <summary>Runs of the tenant that are to be stopped.</summary>
+    /// <summary>Runs of the tenant with a request to cancel them.</summary>
     ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct);
 
     /// <summary>Where an approval belongs; null: there is none.</summary>

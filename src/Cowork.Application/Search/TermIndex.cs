@@ -3,12 +3,12 @@ using System.Runtime.InteropServices;
 namespace Cowork.Application;
 
 /// <summary>
-/// Which of many short texts share words with a question. A text counts for each of the question's terms that it has: rare terms more than common ones, the
-/// second mention less than the first, and however long it is. For one thread at a time.
+/// An inverted index over many short texts, scored as BM25 without the length of a text: rare terms count for more than common ones, and the second mention for less
+/// than the first. Not thread-safe.
 /// </summary>
 public sealed class TermIndex
 {
-    /// <summary>Terms of a question that are looked at, the rarest first: it bounds what a search costs.</summary>
+    /// <summary>Terms of a query that are searched for, the rarest first.</summary>
     public const int QuestionTermsMax = 64;
 
     const double Saturation = 1.2;
@@ -22,16 +22,16 @@ public sealed class TermIndex
     double[] scores = [];
     long entries;
 
-    /// <summary>Texts that are in it.</summary>
+    /// <summary>Number of texts.</summary>
     public int Count { get; private set; }
 
-    /// <summary>About how much memory it takes.</summary>
+    /// <summary>Estimated bytes in memory.</summary>
     public long Bytes => (entries * BytesPerPosting) + ((long)postings.Count * BytesPerTerm);
 
-    /// <summary>More than half of what it holds is of texts that were taken out: <see cref="Compact"/> is worth its time.</summary>
+    /// <summary>More than half of the slots belong to removed texts: call <see cref="Compact"/>.</summary>
     public bool IsSparse => isLive.Count > (2 * Count) + 256;
 
-    /// <summary>A text's terms, or a question's: without the words that say nothing.</summary>
+    /// <summary>The terms of a text or a query, without stop words.</summary>
     public static List<string> Terms(ReadOnlySpan<char> text)
     {
         var terms = new List<string>();
@@ -39,7 +39,7 @@ public sealed class TermIndex
         return terms;
     }
 
-    /// <summary>Puts a text in and answers its slot.</summary>
+    /// <summary>Adds a text. Returns its slot.</summary>
     public int Add(IReadOnlyList<string> terms)
     {
         var slot = isLive.Count;
@@ -62,14 +62,14 @@ public sealed class TermIndex
         return slot;
     }
 
-    /// <summary>Takes a text out. Its postings stay until the next <see cref="Compact"/>.</summary>
+    /// <summary>Removes a text. Its postings stay until the next <see cref="Compact"/>.</summary>
     public void Remove(int slot)
     {
         Count -= isLive[slot] ? 1 : 0;
         isLive[slot] = false;
     }
 
-    /// <summary>Drops what was taken out. Answers the new slot of each old one; that of a text that is gone means nothing.</summary>
+    /// <summary>Drops the postings of removed texts. Returns the new slot of each old one; entries of removed texts are undefined.</summary>
     public int[] Compact()
     {
         var moved = new int[isLive.Count];
@@ -100,7 +100,7 @@ public sealed class TermIndex
         return moved;
     }
 
-    /// <summary>Every text that shares a term with the question, in no order.</summary>
+    /// <summary>Every text that shares a term with the query, unordered.</summary>
     public List<(int Slot, double Score)> Find(IReadOnlyList<string> question)
     {
         if (scores.Length < isLive.Count)
@@ -129,7 +129,7 @@ public sealed class TermIndex
         return found;
     }
 
-    /// <summary>What a text would score that is not in it.</summary>
+    /// <summary>The score of a text that is not in the index.</summary>
     public double Score(IReadOnlyList<string> question, IReadOnlyList<string> terms)
     {
         var score = 0.0;
@@ -142,7 +142,7 @@ public sealed class TermIndex
 
     static double Mentions(int times) => times * (Saturation + 1) / (times + Saturation);
 
-    /// <summary>The question's terms with their weights, the rarest first.</summary>
+    /// <summary>The query's terms with their weights, the rarest first.</summary>
     IEnumerable<(string Term, double Weight)> Weighed(IReadOnlyList<string> question) =>
         question.Distinct(StringComparer.Ordinal)
             .Select(term => (Term: term, In: postings.GetValueOrDefault(term)?.Count ?? 0))

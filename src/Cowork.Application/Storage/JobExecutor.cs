@@ -30,7 +30,7 @@ public sealed partial class JobExecutor(IJobQueue queue, TimeProvider clock, ILo
                 }
                 else
                 {
-                    // No-op when the handler's commit has finished the job. One that this node still holds would be nobody's for as long as the node lives.
+                    // No-op when the handler's commit has finished the job. A job that stayed claimed here would be done by no node while this one lives.
                     await queue.Release(claim, LeftRetry, either.Token);
                 }
                 return;

@@ -1,16 +1,16 @@
 namespace Cowork.Application.Storage;
 
 /// <summary>
-/// Work to be done after a commit, and because of it: once, by some node, as often as it takes. Asked for again while a node is at it, it is done
-/// again afterwards; while it waits, it stays one job, due at the earlier time.
+/// Work that a commit causes. One node does it, and tries again until it succeeds. A job that is asked for again while a node does it is done once more afterwards.
+/// A job that is asked for again while it waits stays one job, due at the earlier time.
 /// </summary>
 /// <param name="Due">Null: at once.</param>
 /// <param name="Epoch">Of the claim under which this node has the job from the commit on (<see cref="JobAdmission"/>); null: one of the database's.</param>
 public sealed record Job(string Kind, string Key, DateTimeOffset? Due = null, long? Epoch = null);
 
 /// <summary>
-/// This node's room for a job that is about to be committed, until it is disposed. The job may be begun by the very commit that asks for it, under the epoch. When
-/// the node cannot hold it after all, whoever claims it has a higher epoch.
+/// A reservation of this node for a job that it is about to commit, until it is disposed. The commit that asks for the job may start it under the epoch. When the node
+/// cannot hold the job after all, the node that claims it gets a higher epoch.
 /// </summary>
 /// <param name="Epoch">For one job that there has not been before.</param>
 /// <param name="IsAlone">No other node is known to live on the database.</param>
@@ -22,8 +22,8 @@ public sealed record JobAdmission(long Epoch, bool IsAlone, Action Leave) : IDis
 /// <summary>A node's right to do a job, until another takes it over with a higher epoch. Epochs grow over all jobs, so none comes twice.</summary>
 public sealed record Claim(string Org, string Kind, string Key, long Epoch);
 
-/// <param name="Waiting">Due, and no living node is at it.</param>
-/// <param name="Held">A node is at it.</param>
+/// <param name="Waiting">Due, and held by no living node.</param>
+/// <param name="Held">Held by a living node.</param>
 /// <param name="Later">Not due yet.</param>
 public sealed record Backlog(long Waiting, long Held, long Later);
 
@@ -47,7 +47,7 @@ public interface IJobQueue
     /// <summary>This node claims no more jobs. What it holds stays its own until it is completed or released.</summary>
     void StopDispatching();
 
-    /// <summary>Room for a job that is to be done at once; null: this node has none, or none that it knows an epoch for.</summary>
+    /// <summary>Reserves room for a job that is due at once; null: the node is busy, does not work, or has no epoch in stock.</summary>
     JobAdmission? Admit(string kind);
 
     /// <summary>Cancelled when the lease is lost. Null: this node does not hold the job any more.</summary>
@@ -75,7 +75,7 @@ public interface IJobHandler
     string Kind { get; }
 
     /// <summary>
-    /// True: a commit has finished the job (<see cref="Commit.Done"/>), it was given back, or another node has it. False: it is to be completed.
+    /// True: a commit has finished the job (<see cref="Commit.Done"/>), it was given back, or another node has it. False: the caller completes it.
     /// </summary>
     Task<bool> Run(Claim claim, CancellationToken ct);
 }

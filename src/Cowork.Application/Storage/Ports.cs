@@ -48,7 +48,7 @@ public sealed record Origin(string Actor, string? Correlation = null, string? Ca
 /// <param name="Done">A job that this commit finishes. A claim that was taken over refuses the whole commit.</param>
 public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyList<Job> Jobs, Claim? Done, Origin By)
 {
-    /// <summary>Jobs that nobody needs any more: one that waits is gone with the commit, one that somebody is at is his to finish. None of <see cref="Jobs"/>.</summary>
+    /// <summary>Jobs to cancel. A job that waits is deleted with the commit; a job that a node does is left to that node. None of <see cref="Jobs"/>.</summary>
     public IReadOnlyList<(string Kind, string Key)> Cancelled { get; init; } = [];
 }
 
@@ -58,7 +58,7 @@ public abstract record AppendResult
     /// <param name="First">Position of the first event; 0 when there is none.</param>
     public sealed record Ok(long First) : AppendResult;
 
-    /// <summary>Somebody else wrote to the stream first: load, decide and append again.</summary>
+    /// <summary>Another commit wrote to the stream first: load, decide and append again.</summary>
     public sealed record Moved(string Stream) : AppendResult;
 
     /// <summary>The claim in <see cref="Commit.Done"/> is another node's now.</summary>
@@ -89,7 +89,7 @@ public interface IEventLog
 
     /// <summary>
     /// All of the commit or nothing. A failure of one commit never fails another. When the call ends with
-    /// <see cref="StorageUnavailableException"/> the commit may or may not have happened: whoever needs to know loads the stream and looks for the event's id.
+    /// <see cref="StorageUnavailableException"/> the commit may or may not have happened: a caller that needs to know loads the stream and looks for the event's id.
     /// </summary>
     ValueTask<AppendResult> Append(Commit commit, CancellationToken ct);
 
@@ -178,6 +178,6 @@ public interface ICommitObserver
     /// <summary>Entries of one or more commits of this node, in the order of the log. Called after the commit and before its callers are answered.</summary>
     void Committed(IReadOnlyList<FeedEntry> entries);
 
-    /// <summary>Another node wrote, or may have: whoever waits must read again.</summary>
+    /// <summary>Another node wrote, or may have: subscribers must read again.</summary>
     void OthersWrote();
 }

@@ -133,7 +133,7 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
         return page.Through >= progress.Head ? Step.AtTheEnd : Step.Further;
     }
 
-    /// <summary>Folds a stretch of the log that begins at a checkpoint. False: somebody else was first.</summary>
+    /// <summary>Folds the events after a checkpoint. False: another host was first.</summary>
     async ValueTask<bool> Advance(IAsyncProjection model, Checkpoint from, LogPage page, CancellationToken ct)
     {
         using var span = Spans.Project(model.Table, page.Events);
@@ -170,7 +170,7 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
 
         AtTheEnd,
 
-        /// <summary>Somebody else moved the checkpoint in the meantime.</summary>
+        /// <summary>Another host moved the checkpoint in the meantime.</summary>
         Outrun,
 
         Parked,

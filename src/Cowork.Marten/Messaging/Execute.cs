@@ -11,13 +11,13 @@ namespace Cowork.Marten;
 public sealed record Execute<TCommand>(TCommand Command, Origin By, bool WaitForStorage)
     where TCommand : ICommand
 {
-    /// <summary>For logs, which are not to hold what somebody said.</summary>
+    /// <summary>For logs, which must not contain messages of users.</summary>
     public override string ToString() => $"Execute {typeof(TCommand).Name}";
 }
 
 /// <summary>What became of a command.</summary>
-/// <param name="Result">Null: nobody knows.</param>
-/// <param name="Interrupted">Why nobody knows: the database went away, or whoever asked did.</param>
+/// <param name="Result">Null: the outcome is unknown.</param>
+/// <param name="Interrupted">Why it is unknown: the database became unavailable, or the caller cancelled.</param>
 public sealed record Executed(CommandResult? Result, Exception? Interrupted);
 
 /// <summary>One handler for all commands: load, decide, append. The jobs that follow are the append's cascading messages.</summary>

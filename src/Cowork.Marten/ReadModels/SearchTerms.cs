@@ -6,25 +6,25 @@ using Cowork.Application;
 namespace Cowork.Marten;
 
 /// <summary>
-/// The words by which a searched row is found, as its table's index has them: the terms of <see cref="Stemmer"/>, each behind its tenant's mark, so that what
-/// a search costs does not grow with what other tenants keep.
+/// The terms of a searched row in its table's index: those of <see cref="Stemmer"/>, each with its tenant's prefix, so that a search does not slow down with the rows
+/// of other tenants.
 /// </summary>
 static class SearchTerms
 {
     /// <summary>The indexed expression: a row's terms.</summary>
     public const string Column = "string_to_array(search, ' ')";
 
-    /// <summary>Text beyond this does not help to find a row.</summary>
+    /// <summary>Characters of a text that are indexed.</summary>
     const int CharsMax = 200_000;
 
-    /// <summary>Terms of a row; a text of more is about everything.</summary>
+    /// <summary>Distinct terms of a row that are indexed.</summary>
     const int TermsMax = 4_000;
 
-    /// <summary>Characters and terms of a query that are looked at.</summary>
+    /// <summary>Characters and terms of a query that are searched for.</summary>
     const int AskedCharsMax = 4_000;
     const int AskedMax = 32;
 
-    /// <summary>A row's terms, each once, between spaces; null: it is not found.</summary>
+    /// <summary>A row's distinct terms, separated by spaces; null: the row is not searched.</summary>
     public static string? Of(string org, string? text) => text is null ? null : string.Join(' ', Terms(org, text, CharsMax, TermsMax));
 
     /// <summary>A query's terms.</summary>

@@ -7,19 +7,19 @@ using Npgsql;
 namespace Cowork.Marten;
 
 /// <summary>
-/// Brings the read models' tables of an earlier release to what this one needs, while the node already works: indexes are built and dropped without holding up
-/// writers, and columns that nobody reads any more go when no other node may still write them. What cannot be done now is done by a later start.
+/// Migrates the read models' tables of an earlier release while the node works: builds and drops indexes concurrently, and drops unused columns once no other node,
+/// which may be of the earlier release, is alive. A step that fails is left to the next start.
 /// </summary>
 sealed partial class TableUpkeep(Database database, StorageOptions options) : IAsyncDisposable
 {
-    /// <summary>A table is needed whole for a moment to drop a column of it; whoever reads it then must not be waited for, with all others waiting behind.</summary>
+    /// <summary>Dropping a column takes an exclusive lock. It must not wait behind a long query, with every other query queued behind it.</summary>
     const string LockTimeout = "500ms";
 
     readonly CancellationTokenSource stopping = new();
     readonly ILogger logger = options.Logs.CreateLogger<TableUpkeep>();
     Task work = Task.CompletedTask;
 
-    /// <summary>Done when the tables are as they should be, or it is left to a later start.</summary>
+    /// <summary>Ends when the tables are migrated, or the rest is left to the next start.</summary>
     public Task Done => work;
 
     /// <param name="node">Id of this node.</param>
@@ -61,7 +61,7 @@ sealed partial class TableUpkeep(Database database, StorageOptions options) : IA
         }
     }
 
-    /// <summary>What is to be done, one statement after another, none of them within a transaction.</summary>
+    /// <summary>The statements to execute in this order, each outside a transaction.</summary>
     async Task<List<string>> Wanted(NpgsqlConnection connection, string node, CancellationToken ct)
     {
         var schema = options.Schema;
