@@ -11,21 +11,21 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { DBOS } from "@dbos-inc/dbos-sdk";
 import pg from "pg";
+import { measure, plan, say } from "../load.mjs";
 
-const seconds = Number(process.argv[2] ?? 5);
-const levels = (process.argv[3] ?? "1,64").split(",").map(Number);
+const asked = plan(process.argv.slice(2), "1,64");
 const given = process.env.DBOS_SYSTEM_DATABASE_URL ?? process.env.DATABASE_URL;
-if (!(seconds > 0) || !levels.every((n) => Number.isInteger(n) && n > 0) || !given) {
+if (!asked || !given) {
   console.error(
     "usage: DBOS_SYSTEM_DATABASE_URL=postgresql://… node dbos.mjs [seconds per level] [levels, such as 1,64]");
   process.exit(2);
 }
+const { seconds, levels } = asked;
 
 // The package does not export its package.json, so that is read from where it was installed.
 const version = JSON.parse(readFileSync(
   new URL("./node_modules/@dbos-inc/dbos-sdk/package.json", import.meta.url), "utf8")).version;
 process.noDeprecation = true; // the SDK queries a connecting client in a way that pg warns of
-const say = (text) => process.stderr.write(`dbos: ${text}\n`);
 
 // ---- the database, and how it all ends -----------------------------------------------------------
 
@@ -48,13 +48,13 @@ async function onServer(statement) {
 
 function end(code, why) {
   ending ??= (async () => {
-    if (why) say(why);
+    if (why) say("dbos", why);
     setTimeout(() => process.exit(1), 20_000).unref(); // a server that is gone must not hold us
     await starting?.catch(() => {}); // what is half made could not be dropped
     try {
       await DBOS.shutdown();
     } catch (error) {
-      say(`shutting down: ${error.message}`);
+      say("dbos", `shutting down: ${error.message}`);
     }
     if (starting) await onServer(`DROP DATABASE IF EXISTS "${database}" WITH (FORCE)`);
     process.exit(code);
@@ -95,30 +95,6 @@ async function invoke() {
     throw new Error(`${run}: not its answer: ${JSON.stringify(answer)}`);
 }
 
-// Keeps `inFlight` workflows running until the time is up; each one's successor starts when it ends.
-// Only what completed within the time counts.
-async function closedLoop(inFlight, forSeconds) {
-  const from = performance.now();
-  const to = from + forSeconds * 1000;
-  const took = [];
-  await Promise.all(Array.from({ length: inFlight }, async () => {
-    for (;;) {
-      const began = performance.now();
-      if (began >= to || ending) return;
-      await invoke();
-      const ended = performance.now();
-      if (ended <= to) took.push(ended - began);
-    }
-  }));
-  return took;
-}
-
-function quantile(sorted, q) {
-  return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)];
-}
-
-const round = (value, digits) => Number(value.toFixed(digits));
-
 try {
   // Nothing of the surroundings is to set DBOS up (its cloud mode, an application version and the like).
   for (const name of Object.keys(process.env)) if (name.startsWith("DBOS__")) delete process.env[name];
@@ -132,8 +108,8 @@ try {
     logger: {
       debug: quiet,
       info: quiet,
-      warn: (entry) => ending || say(`warning: ${entry?.message ?? entry}`),
-      error: (entry) => ending || say(`error: ${entry?.stack ?? entry}`),
+      warn: (entry) => ending || say("dbos", `warning: ${entry?.message ?? entry}`),
+      error: (entry) => ending || say("dbos", `error: ${entry?.stack ?? entry}`),
     },
   });
   starting = (async () => {
@@ -142,22 +118,7 @@ try {
   })();
   await starting;
 
-  await closedLoop(Math.max(...levels), Math.min(3, seconds));
-  for (const inFlight of levels) {
-    await closedLoop(inFlight, Math.min(1, seconds / 2));
-    const took = (await closedLoop(inFlight, seconds)).sort((a, b) => a - b);
-    if (ending) break;
-    if (took.length === 0) throw new Error(`in flight ${inFlight}: nothing completed`);
-    console.log(JSON.stringify({
-      peer: "dbos",
-      version,
-      in_flight: inFlight,
-      completed: took.length,
-      per_second: round(took.length / seconds, 1),
-      p50_ms: round(quantile(took, 0.5), 3),
-      p99_ms: round(quantile(took, 0.99), 3),
-    }));
-  }
+  await measure({ peer: "dbos", version, seconds, levels, invoke, isEnding: () => ending !== undefined });
   await end(0);
 } catch (error) {
   if (!ending) console.error(error);

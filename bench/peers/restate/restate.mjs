@@ -14,16 +14,16 @@ import os from "node:os";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import { measure, plan, say } from "../load.mjs";
 
-const seconds = Number(process.argv[2] ?? 5);
-const levels = (process.argv[3] ?? "1,16,64").split(",").map(Number);
-if (!(seconds > 0) || !levels.every((n) => Number.isInteger(n) && n > 0)) {
+const asked = plan(process.argv.slice(2), "1,16,64");
+if (!asked) {
   console.error("usage: node restate.mjs [seconds per level] [levels, such as 1,16,64]");
   process.exit(2);
 }
+const { seconds, levels } = asked;
 
 const require = createRequire(import.meta.url);
-const say = (text) => process.stderr.write(`restate: ${text}\n`);
 
 // ---- what is started, and how it ends ------------------------------------------------------------
 
@@ -41,7 +41,7 @@ async function stopServer() {
 
 function end(code, why) {
   ending ??= (async () => {
-    if (why) say(why);
+    if (why) say("restate", why);
     agent?.destroy();
     await worker?.terminate(); // before the server, or its handlers would complain of being left
     await stopServer();
@@ -183,30 +183,6 @@ async function invoke(ingress) {
     throw new Error(`${run}: not its answer: ${text}`);
 }
 
-// Keeps `inFlight` invocations open until the time is up; each one's successor starts when it ends.
-// Only what completed within the time counts.
-async function closedLoop(ingress, inFlight, forSeconds) {
-  const from = performance.now();
-  const to = from + forSeconds * 1000;
-  const took = [];
-  await Promise.all(Array.from({ length: inFlight }, async () => {
-    for (;;) {
-      const began = performance.now();
-      if (began >= to || ending) return;
-      await invoke(ingress);
-      const ended = performance.now();
-      if (ended <= to) took.push(ended - began);
-    }
-  }));
-  return took;
-}
-
-function quantile(sorted, q) {
-  return sorted[Math.max(0, Math.ceil(q * sorted.length) - 1)];
-}
-
-const round = (value, digits) => Number(value.toFixed(digits));
-
 try {
   agent = new http.Agent({ keepAlive: true, noDelay: true });
   const { ingress, admin } = await startServer();
@@ -216,22 +192,7 @@ try {
   await until("a first invocation", async () => { await invoke(ingress); return true; }, 30_000);
 
   const version = require("@restatedev/restate-server/package.json").version;
-  await closedLoop(ingress, Math.max(...levels), Math.min(3, seconds));
-  for (const inFlight of levels) {
-    await closedLoop(ingress, inFlight, Math.min(1, seconds / 2));
-    const took = (await closedLoop(ingress, inFlight, seconds)).sort((a, b) => a - b);
-    if (ending) break;
-    if (took.length === 0) throw new Error(`in flight ${inFlight}: nothing completed`);
-    console.log(JSON.stringify({
-      peer: "restate",
-      version,
-      in_flight: inFlight,
-      completed: took.length,
-      per_second: round(took.length / seconds, 1),
-      p50_ms: round(quantile(took, 0.5), 3),
-      p99_ms: round(quantile(took, 0.99), 3),
-    }));
-  }
+  await measure({ peer: "restate", version, seconds, levels, invoke: () => invoke(ingress), isEnding: () => ending !== undefined });
   await end(0);
 } catch (error) {
   if (ending) await ending;
