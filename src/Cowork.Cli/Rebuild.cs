@@ -18,13 +18,14 @@ static class Rebuild
             Console.Error.WriteLine($"cowork: no private database runs in {given.Data}, and ConnectionStrings__Cowork names no other one.");
             return 1;
         }
-        await using var engine = StorageEngine.New(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables));
         try
         {
+            var probe = await DatabaseProbe.Ask(database, CancellationToken.None);
+            await using var engine = StorageEngine.New(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables) { StartupOptions = probe.StartupOptions });
             await engine.StartAsync(CancellationToken.None);
             return given.HasFlag ? await Compare(engine.Rows) : await RebuildAll(engine.Rows);
         }
-        catch (Exception e) when (e is StorageUnavailableException or FoldException)
+        catch (Exception e) when (e is StorageUnavailableException or FoldException or InvalidOperationException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 1;

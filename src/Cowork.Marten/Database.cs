@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Data;
 using System.Net.Sockets;
 using System.Text.RegularExpressions;
@@ -13,8 +14,17 @@ sealed partial class Database : IAsyncDisposable
 {
     const string IdleInTransactionTimeout = "25P03";
 
+    const string TransactionTimeout = "25P04";
+
+    /// <summary>How often work is done again that PostgreSQL undid because of other sessions.</summary>
+    const int ConflictsMax = 5;
+
+    static readonly TimeSpan ConflictPause = TimeSpan.FromMilliseconds(5);
+
+    readonly StorageOptions options;
     readonly NpgsqlDataSource pool;
-    readonly NpgsqlConnectionStringBuilder apart;
+    readonly ConnectionQueue queue;
+    readonly ConcurrentDictionary<(string Purpose, bool AutoPrepare), NpgsqlDataSource> apart = new();
 
     public Database(StorageOptions options)
     {
@@ -22,26 +32,11 @@ sealed partial class Database : IAsyncDisposable
         {
             throw new ArgumentException($"\"{options.Schema}\" is no name for a schema: lower-case letters, digits and underscores.", nameof(options));
         }
+        this.options = options;
         Schema = options.Schema;
-        var given = new NpgsqlConnectionStringBuilder(options.ConnectionString);
-        var pooled = new NpgsqlConnectionStringBuilder(options.ConnectionString)
-        {
-            // Asking for GSS encryption can look up names, for a minute where no name server answers, and none of Npgsql's time-outs ends it.
-            GssEncryptionMode = given.ShouldSerialize("GSS Encryption Mode") ? given.GssEncryptionMode : GssEncryptionMode.Disable,
-            ApplicationName = "cowork",
-            MaxAutoPrepare = 50,
-            AutoPrepareMinUsages = 2,
-            Timeout = 3,
-            CommandTimeout = (int)Math.Ceiling(options.CommandTimeout.TotalSeconds),
-            // A server that does not answer does not answer a cancel request either.
-            CancellationTimeout = -1,
-            NoResetOnClose = true,
-            // A connection that has been idle for long may have been cut by something in between.
-            ConnectionIdleLifetime = 60,
-            MaxPoolSize = 32,
-        };
-        apart = new(pooled.ConnectionString) { Pooling = false, MaxAutoPrepare = 0 };
-        pool = NpgsqlDataSource.Create(pooled);
+        var address = SessionSettings.Pooled(options);
+        pool = SessionSettings.Source(address);
+        queue = new(address.Pooling ? address.MaxPoolSize : int.MaxValue, options.Clock);
     }
 
     public string Schema { get; }
@@ -54,25 +49,40 @@ sealed partial class Database : IAsyncDisposable
     /// <summary>A connection outside the pool, not open yet.</summary>
     /// <param name="autoPrepare">For statements that nobody prepares.</param>
     public NpgsqlConnection Apart(string purpose, bool autoPrepare = false) =>
-        new(new NpgsqlConnectionStringBuilder(apart.ConnectionString) { ApplicationName = $"cowork {purpose}", MaxAutoPrepare = autoPrepare ? 50 : 0 }.ConnectionString);
+        apart.GetOrAdd((purpose, autoPrepare), _ => SessionSettings.Source(SessionSettings.Apart(options, purpose, autoPrepare))).CreateConnection();
 
-    /// <summary>Something that may safely be done twice. A pooled connection may have died unnoticed, so the first failure of that kind is not believed.</summary>
+    /// <summary>
+    /// Something that may safely be done twice. A pooled connection may have died unnoticed, or lead to a server that is no primary any more, so the first failure
+    /// of that kind is not believed. Where there are fewer connections than callers, they wait for their turn.
+    /// </summary>
     public async ValueTask<T> WithReconnect<T>(Func<NpgsqlConnection, ValueTask<T>> work, CancellationToken ct)
     {
-        for (var again = false; ; again = true)
+        var again = false;
+        for (var conflicts = 0; ;)
         {
+            var turn = await queue.Wait(ct);
             NpgsqlConnection? connection = null;
             try
             {
                 connection = await pool.OpenConnectionAsync(ct);
                 return await work(connection);
             }
+            catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.TooManyConnections && connection is null && turn.Shrink())
+            {
+                // The server has fewer connections than the pool may hold: one that is in use here comes back soon.
+            }
+            catch (Exception e) when (IsConflict(e) && conflicts < ConflictsMax)
+            {
+                await Task.Delay(ConflictPause * ++conflicts, options.Clock, ct);
+            }
             catch (Exception e) when (IsAway(e))
             {
-                if (again || connection is null || connection.State == ConnectionState.Open || e.InnerException is TimeoutException)
+                var broken = connection is not null && (connection.State != ConnectionState.Open || IsNoPrimary(e));
+                if (again || !broken || e.InnerException is TimeoutException)
                 {
                     throw Unavailable(e);
                 }
+                again = true;
                 pool.Clear();
             }
             finally
@@ -81,6 +91,7 @@ sealed partial class Database : IAsyncDisposable
                 {
                     await connection.DisposeAsync();
                 }
+                turn.Dispose();
             }
         }
     }
@@ -100,22 +111,53 @@ sealed partial class Database : IAsyncDisposable
         }
     }
 
-    /// <summary>True for failures that pass when the database is back, or has room again: nothing is wrong with what was asked.</summary>
+    /// <summary>True for failures that pass when the database is back, has room again, or gives a right back: nothing is wrong with what was asked.</summary>
     public static bool IsAway(Exception e) => e switch
     {
+        StorageUnavailableException => true,
         PostgresException p => p.SqlState is
-            PostgresErrorCodes.QueryCanceled or PostgresErrorCodes.LockNotAvailable or PostgresErrorCodes.IoError or PostgresErrorCodes.ReadOnlySqlTransaction
-            or PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected or IdleInTransactionTimeout
+            PostgresErrorCodes.QueryCanceled or PostgresErrorCodes.LockNotAvailable or PostgresErrorCodes.IoError or IdleInTransactionTimeout or TransactionTimeout
             || p.SqlState.StartsWith("08", StringComparison.Ordinal)
             || p.SqlState.StartsWith("53", StringComparison.Ordinal)
-            || p.SqlState.StartsWith("57P", StringComparison.Ordinal),
+            || p.SqlState.StartsWith("57P", StringComparison.Ordinal)
+            || IsNoPrimary(e) || IsConflict(e) || IsDenied(e),
         NpgsqlException or SocketException or IOException or TimeoutException => true,
         _ => false,
     };
 
-    public static StorageUnavailableException Unavailable(Exception e) => new($"The database is away: {e.Message}", e);
+    /// <summary>True: the server takes no writes, because it is a standby or read-only, or it is about to go or to come.</summary>
+    public static bool IsNoPrimary(Exception e) => e is PostgresException
+    {
+        SqlState: PostgresErrorCodes.ReadOnlySqlTransaction or PostgresErrorCodes.AdminShutdown or PostgresErrorCodes.CrashShutdown or PostgresErrorCodes.CannotConnectNow
+    };
 
-    public ValueTask DisposeAsync() => pool.DisposeAsync();
+    /// <summary>True: PostgreSQL undid the work because of what other sessions did at the same time. Done again, it succeeds.</summary>
+    public static bool IsConflict(Exception e) => e is PostgresException { SqlState: PostgresErrorCodes.SerializationFailure or PostgresErrorCodes.DeadlockDetected };
+
+    /// <summary>True: this host's role may not do what the host must do, may not connect any more, or the database or the schema is gone.</summary>
+    public static bool IsDenied(Exception e) => e is StorageUnavailableException { IsDenied: true }
+        || (e is PostgresException { SqlState: var state } && (state is PostgresErrorCodes.InsufficientPrivilege or PostgresErrorCodes.InvalidCatalogName
+            or PostgresErrorCodes.InvalidSchemaName || state.StartsWith("28", StringComparison.Ordinal)));
+
+    /// <summary>What callers of the storage hear of a failure that passes.</summary>
+    public static StorageUnavailableException Unavailable(Exception e) => e switch
+    {
+        StorageUnavailableException known => Again(known),
+        PostgresException denied when IsDenied(e) => new($"The database refuses: {denied.MessageText}", e) { IsDenied = true },
+        _ => new($"The database is away: {e.Message}", e),
+    };
+
+    /// <summary>The same once more, for another caller.</summary>
+    public static StorageUnavailableException Again(StorageUnavailableException e) => new(e.Message, e.InnerException ?? e) { IsDenied = e.IsDenied };
+
+    public async ValueTask DisposeAsync()
+    {
+        await pool.DisposeAsync();
+        foreach (var source in apart.Values)
+        {
+            await source.DisposeAsync();
+        }
+    }
 
     [GeneratedRegex("^[a-z_][a-z0-9_]{0,40}$")]
     private static partial Regex SchemaName();

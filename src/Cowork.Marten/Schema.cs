@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using System.Text;
 using System.Text.RegularExpressions;
 
@@ -51,6 +52,7 @@ static partial class Schema
                 throw new ArgumentException($"A read model cannot be called \"{model.Table}\".", nameof(models));
             }
         }
+        await ServerFacts.Require(connection, ct);
         // Two hosts may start at once; IF NOT EXISTS alone does not keep them apart. The lock is the session's, because Marten migrates on a connection of its own.
         await Run(connection, $"SET client_min_messages = warning; SET statement_timeout = '60s'; SELECT pg_advisory_lock(hashtextextended('cowork schema {schema}', 0))", ct);
         var there = await Tables(connection, schema, ct);
@@ -62,7 +64,7 @@ static partial class Schema
         }
         if (made.Marten != MartenVersion)
         {
-            await store.Storage.ApplyAllConfiguredChangesToDatabaseAsync(AutoCreate.CreateOrUpdate);
+            await Migrate(store);
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
@@ -132,6 +134,21 @@ static partial class Schema
         }
         return sql.ToString();
     }
+
+    /// <summary>Marten's own migration. It wraps what the server says into exceptions of its own.</summary>
+    static async Task Migrate(IDocumentStore store)
+    {
+        try
+        {
+            await store.Storage.ApplyAllConfiguredChangesToDatabaseAsync(AutoCreate.CreateOrUpdate);
+        }
+        catch (Exception e) when (e is not NpgsqlException && Inner(e) is { } said)
+        {
+            ExceptionDispatchInfo.Throw(said);
+        }
+    }
+
+    static NpgsqlException? Inner(Exception e) => e as NpgsqlException ?? (e.InnerException is { } inner ? Inner(inner) : null);
 
     /// <summary>What made the tables. Columns that a later release added are not there in those of an earlier one.</summary>
     static async Task<(int Version, string? Marten)> Made(NpgsqlConnection connection, string schema, CancellationToken ct)

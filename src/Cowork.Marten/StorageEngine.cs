@@ -86,17 +86,40 @@ public sealed class StorageEngine : IAsyncDisposable
     /// Makes the tables that are missing, folds read models that are new, and takes part in the work. It may be called again after it has failed.
     /// </summary>
     /// <exception cref="StorageUnavailableException">The database is away.</exception>
-    /// <exception cref="InvalidOperationException">The schema was made by a newer version.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The schema was made by a newer version, the role may not make or use it, or it is none that this version can work with. The message is a sentence for whoever
+    /// starts the host.
+    /// </exception>
     public async Task StartAsync(CancellationToken ct)
+    {
+        try
+        {
+            await Begin(ct);
+        }
+        catch (StorageUnavailableException e) when (e.IsDenied)
+        {
+            var role = new Npgsql.NpgsqlConnectionStringBuilder(options.ConnectionString).Username ?? Environment.UserName;
+            throw new InvalidOperationException(
+                $"{e.Message}{(e.Message.EndsWith('.') ? "" : ".")} The role \"{role}\" needs the schema \"{options.Schema}\" as its own. Somebody who may makes it: "
+                + $"CREATE SCHEMA {options.Schema} AUTHORIZATION \"{role}\" (docs/deploy.md)", e);
+        }
+        catch (Exception e) when (e is not (StorageUnavailableException or InvalidOperationException or OperationCanceledException or ArgumentException))
+        {
+            throw new InvalidOperationException($"The schema \"{options.Schema}\" cannot be prepared: {e.Message.Split('\n')[0]}", e);
+        }
+    }
+
+    async Task Begin(CancellationToken ct)
     {
         var fresh = await Database.OnOwnConnection(connection => Schema.Ensure(connection, options.Schema, options.Models, Store, ct));
         foreach (var model in fresh)
         {
             await rows.Rebuild(model, ct);
         }
+        await writer.Connect();
         await heartbeat.Start(ct);
         jobs.Start();
-        await writer.Start();
+        writer.Start();
         wakeups.Start(writer);
         upkeep.Start(Node);
         started = true;

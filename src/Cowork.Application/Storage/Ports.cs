@@ -157,6 +157,9 @@ public interface ISnapshots
 /// <summary>The database is away, or did not answer in time.</summary>
 public sealed class StorageUnavailableException : Exception
 {
+    /// <summary>True: the database answers, and denies this host's role what the host must do. It passes when somebody gives the right back.</summary>
+    public bool IsDenied { get; init; }
+
     public StorageUnavailableException()
     {
     }

@@ -11,6 +11,9 @@ public sealed record StorageOptions(string ConnectionString, string Node, IReadO
     /// <summary>Lower-case letters, digits and underscores.</summary>
     public string Schema { get; init; } = "cowork";
 
+    /// <summary>False: something between here and PostgreSQL takes no options with a connection's first message.</summary>
+    public bool StartupOptions { get; init; } = true;
+
     /// <summary>Earlier nodes that are known to be dead: their jobs can be claimed at once instead of when their lease runs out.</summary>
     public IReadOnlyList<string> DeadNodes { get; init; } = [];
 

@@ -22,6 +22,12 @@ sealed partial class EventWriter : IAsyncDisposable
     const int CommitsMax = 512;
     const int BytesMax = 4 << 20;
 
+    /// <summary>How often a batch is tried again that PostgreSQL undid because of other sessions (deadlock, serialization).</summary>
+    const int ConflictsMax = 5;
+
+    /// <summary>Connections that may be lost in a row, without a flush between them, before the commits that were under way hear of it.</summary>
+    const int SetbacksMax = 8;
+
     static readonly TimeSpan BackOffMin = TimeSpan.FromMilliseconds(10);
     static readonly TimeSpan BackOffMax = TimeSpan.FromMilliseconds(200);
 
@@ -39,7 +45,6 @@ sealed partial class EventWriter : IAsyncDisposable
 
     readonly object gate = new();
     readonly ManualResetEvent stop = new(false);
-    readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Thread thread;
     List<Pending> queue = [];
     bool asleep;
@@ -51,9 +56,11 @@ sealed partial class EventWriter : IAsyncDisposable
     FlushPlan? sent;
     FlushPlan? doubt;
     int lastFlush;
+    int setbacks;
     TimeSpan backOff = BackOffMin;
 
-    volatile bool down;
+    /// <summary>Why callers are not kept waiting any more; null: they are.</summary>
+    volatile StorageUnavailableException? down;
 
     public EventWriter(Database database, StorageOptions options, NodeHeartbeat heartbeat, JobQueue jobs, Wakeups wakeups, Flush flush)
     {
@@ -75,19 +82,37 @@ sealed partial class EventWriter : IAsyncDisposable
     /// <summary>Commits that failed and were never acknowledged leave no trace here; for tests: how many flushes went out.</summary>
     public long Flushes { get; private set; }
 
-    public Task Start()
+    /// <summary>Makes the first connection, and learns where the log ends. It may be called again after it has failed.</summary>
+    /// <exception cref="StorageUnavailableException">The database is away, or takes no writes.</exception>
+    public Task Connect() => Task.Run(() =>
     {
-        thread.Start();
-        return ready.Task;
-    }
+        connection.Close();
+        try
+        {
+            connection.Open();
+            positions.AskHead(connection.Connection);
+        }
+        catch (Exception e)
+        {
+            connection.Close();
+            if (Database.IsAway(e))
+            {
+                throw Database.Unavailable(e);
+            }
+            throw;
+        }
+    });
+
+    /// <summary>Begins to write, after <see cref="Connect"/>.</summary>
+    public void Start() => thread.Start();
 
     public async ValueTask<AppendResult> Append(Commit commit, CancellationToken ct)
     {
         CommitRules.Check(commit, isTable);
         ct.ThrowIfCancellationRequested();
-        if (down)
+        if (down is { } why)
         {
-            throw new StorageUnavailableException("The database is away.");
+            throw Database.Again(why);
         }
         var pending = new Pending(commit);
         lock (gate)
@@ -139,19 +164,6 @@ sealed partial class EventWriter : IAsyncDisposable
 
     void Run()
     {
-        try
-        {
-            connection.Open();
-            positions.AskHead(connection.Connection);
-            ready.TrySetResult();
-        }
-        catch (Exception e)
-        {
-            connection.Close();
-            stopping = true;
-            ready.TrySetException(Database.IsAway(e) ? Database.Unavailable(e) : e);
-            return;
-        }
         while (WaitForWork())
         {
             try
@@ -163,7 +175,7 @@ sealed partial class EventWriter : IAsyncDisposable
                 if (suspect)
                 {
                     suspect = false;
-                    connection.Ping();
+                    connection.Check();
                 }
                 if (connection.IsGone)
                 {
@@ -265,6 +277,7 @@ sealed partial class EventWriter : IAsyncDisposable
     void Attempt(IReadOnlyList<Pending> batch)
     {
         var parts = new Stack<IReadOnlyList<Pending>>();
+        var conflicts = 0;
         parts.Push(batch);
         while (parts.TryPop(out var part))
         {
@@ -282,24 +295,42 @@ sealed partial class EventWriter : IAsyncDisposable
                 // Whether the transaction took place is not known. The answer comes from the log, once there is a connection.
                 LogLost(e.Message);
                 doubt ??= sent;
-                if (doubt is null)
-                {
-                    carried.AddRange(part);
-                }
                 connection.Close();
+                Carry(part, e);
+            }
+            catch (Exception e) when (Database.IsConflict(e) && doubt is null && conflicts++ < ConflictsMax)
+            {
+                // Another session's locks were in the way. The transaction is undone, and nothing speaks against it a moment later.
+                connection.RollBack();
+                stop.WaitOne(BackOffMin * conflicts);
+                parts.Push(part);
+            }
+            catch (Exception e) when (Database.IsNoPrimary(e) || IsDemoted(e))
+            {
+                // Undone for certain, but for what was in doubt before. The connection leads to a server that takes no writes; another may by now.
+                LogLost(e.Message);
+                connection.Close();
+                Carry(part, e);
             }
             catch (Exception e) when (Database.IsAway(e))
             {
-                // Disk full, time-out, read-only: rolled back for certain, and no fault of the commits.
+                // Disk full, time-out, a right that is missing: rolled back for certain, and no fault of the commits.
                 connection.RollBack();
-                foreach (var pending in part)
+                if (e is PostgresException { SqlState: PostgresErrorCodes.InsufficientPrivilege })
                 {
-                    pending.Fail(Database.Unavailable(e));
+                    // Connecting anew finds out whether this node may write at all, and until it may, it is not ready.
+                    connection.Close();
                 }
+                Settle(part, Database.Unavailable(e));
             }
             catch (Exception e)
             {
-                if (sent is null || Undone(sent))
+                if (doubt is not null)
+                {
+                    connection.RollBack();
+                    Settle(part, Database.Unavailable(e));
+                }
+                else if (sent is null || Undone(sent))
                 {
                     connection.RollBack();
                     if (part.Count == 1)
@@ -326,6 +357,57 @@ sealed partial class EventWriter : IAsyncDisposable
     }
 
     /// <summary>
+    /// Keeps a part for the next connection, unless connection after connection is lost over it: what brings a server down each time must not do so for ever.
+    /// What is in doubt is a part already.
+    /// </summary>
+    void Carry(IReadOnlyList<Pending> part, Exception e)
+    {
+        if (++setbacks > SetbacksMax)
+        {
+            Settle(part, Database.Unavailable(e));
+        }
+        else if (doubt is null)
+        {
+            carried.AddRange(part);
+        }
+        if (setbacks > 1)
+        {
+            stop.WaitOne(BackOffMin * setbacks);
+        }
+    }
+
+    /// <summary>Fails a part that is not tried again, and with it what was in doubt: nobody waits for that answer any more.</summary>
+    void Settle(IReadOnlyList<Pending> part, Exception e)
+    {
+        foreach (var pending in part)
+        {
+            pending.Fail(e);
+        }
+        if (doubt is { } unsure)
+        {
+            doubt = null;
+            foreach (var pending in unsure.Part)
+            {
+                pending.Fail(e);
+            }
+            // Jobs that came with it may be held under this node's name.
+            jobs.Reconcile();
+        }
+    }
+
+    /// <summary>What a standby refuses has many codes; those that can mean other things, too, are settled by a question.</summary>
+    bool IsDemoted(Exception e)
+    {
+        if (e is not PostgresException { SqlState: PostgresErrorCodes.FeatureNotSupported or PostgresErrorCodes.ObjectNotInPrerequisiteState })
+        {
+            return false;
+        }
+        connection.RollBack();
+        connection.Check();
+        return connection.IsGone;
+    }
+
+    /// <summary>
     /// Something broke on this side while a flush was under way. Makes sure on a new connection that it did not take place; false: it did, and is
     /// answered, or will be when there is a connection.
     /// </summary>
@@ -340,8 +422,8 @@ sealed partial class EventWriter : IAsyncDisposable
         try
         {
             LockHead();
-            doubt = null;
             var landed = positions.Landed(plan, connection.Connection);
+            doubt = null;
             connection.RollBack();
             if (landed == true)
             {
@@ -351,7 +433,6 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         catch (Exception e) when (Database.IsAway(e))
         {
-            doubt = plan;
             connection.Close();
             return false;
         }
@@ -437,8 +518,8 @@ sealed partial class EventWriter : IAsyncDisposable
             LockHead();
             if (doubt is { } unsure)
             {
-                doubt = null;
                 var landed = positions.Landed(unsure, connection.Connection);
+                doubt = null;
                 if (landed != false)
                 {
                     connection.RollBack();
@@ -515,6 +596,7 @@ sealed partial class EventWriter : IAsyncDisposable
     void Succeed(FlushPlan plan, Held? held)
     {
         Flushes++;
+        setbacks = 0;
         lastFlush = plan.Part.Count;
         positions.Remember(plan);
         foreach (var done in plan.Done.Keys)
@@ -579,21 +661,25 @@ sealed partial class EventWriter : IAsyncDisposable
         }
         catch (Exception e)
         {
-            if (!down && connection.Outage >= options.OutageDeadline)
+            if (e is PostgresException { SqlState: PostgresErrorCodes.TooManyConnections })
             {
-                down = true;
-                LogAway(e.Message);
+                // This node's own readers may have taken the last one.
+                database.Pool.Clear();
             }
-            if (down)
+            if (connection.Outage >= options.OutageDeadline)
             {
-                FailAll(Database.Unavailable(e));
+                if (down is null)
+                {
+                    LogAway(e.Message);
+                }
+                FailAll(down = Database.Unavailable(e));
             }
             stop.WaitOne(backOff);
             backOff = TimeSpan.FromTicks(Math.Min(backOff.Ticks * 2, BackOffMax.Ticks));
             return false;
         }
         backOff = BackOffMin;
-        down = false;
+        down = null;
         LogBack();
         return true;
     }

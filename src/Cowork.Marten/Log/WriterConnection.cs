@@ -11,6 +11,15 @@ namespace Cowork.Marten;
 /// <summary>The writer's connection and its transaction. Used by the writer's thread alone, but for <see cref="IsUp"/>.</summary>
 sealed class WriterConnection(Database database, StorageOptions options)
 {
+    /// <summary>Whether the server is a standby, whether transactions are read-only there, and whether this role may write the log.</summary>
+    readonly string state = $"""
+        SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on',
+            coalesce(has_schema_privilege(s.oid, 'USAGE') AND has_table_privilege(h.oid, 'UPDATE') AND has_table_privilege(e.oid, 'INSERT'), false)
+        FROM (VALUES (0)) one
+        LEFT JOIN pg_catalog.pg_namespace s ON s.nspname = '{database.Schema}'
+        LEFT JOIN pg_catalog.pg_class h ON h.relnamespace = s.oid AND h.relname = 'head'
+        LEFT JOIN pg_catalog.pg_class e ON e.relnamespace = s.oid AND e.relname = 'mt_events'
+        """;
     NpgsqlConnection? connection;
     NpgsqlTransaction? transaction;
     (int Pid, DateTime Started) backend;
@@ -59,6 +68,7 @@ sealed class WriterConnection(Database database, StorageOptions options)
                         Parameters = { new() { Value = pid }, new NpgsqlParameter<DateTime> { TypedValue = started, NpgsqlDbType = NpgsqlDbType.TimestampTz } },
                     },
                     new("SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"),
+                    new(state),
                 },
             };
             using var reader = begin.ExecuteReader();
@@ -66,6 +76,9 @@ sealed class WriterConnection(Database database, StorageOptions options)
             reader.NextResult();
             reader.Read();
             backend = (reader.GetInt32(0), reader.GetDateTime(1));
+            reader.NextResult();
+            reader.Read();
+            Judge(reader);
         }
         catch
         {
@@ -102,13 +115,15 @@ sealed class WriterConnection(Database database, StorageOptions options)
         }
     }
 
-    /// <summary>Finds out whether it still lives, and closes it when it does not.</summary>
-    public void Ping()
+    /// <summary>Finds out whether it still lives, and leads to a server that takes writes; closes it when not.</summary>
+    public void Check()
     {
         try
         {
-            using var command = new NpgsqlCommand("SELECT 1", connection);
-            command.ExecuteNonQuery();
+            using var ask = new NpgsqlCommand(state, connection);
+            using var reader = ask.ExecuteReader();
+            reader.Read();
+            Judge(reader);
         }
         catch (Exception e) when (Database.IsAway(e))
         {
@@ -124,6 +139,22 @@ sealed class WriterConnection(Database database, StorageOptions options)
             lostAt = options.Clock.GetTimestamp();
             connection.Dispose();
             (connection, transaction) = (null, null);
+        }
+    }
+
+    void Judge(NpgsqlDataReader state)
+    {
+        if (state.GetBoolean(0))
+        {
+            throw new NpgsqlException("the server is a standby, which takes no writes");
+        }
+        if (state.GetBoolean(1))
+        {
+            throw new NpgsqlException("the server takes no writes: its transactions are read-only (default_transaction_read_only)");
+        }
+        if (!state.GetBoolean(2))
+        {
+            throw new StorageUnavailableException($"The role may not write into the schema \"{database.Schema}\".") { IsDenied = true };
         }
     }
 }

@@ -10,6 +10,12 @@ namespace Cowork.Marten;
 /// </summary>
 public static class PostgresAddress
 {
+    static readonly (string Name, string Setting)[] Variables =
+    [
+        ("PGPORT", "port"), ("PGUSER", "user"), ("PGPASSWORD", "password"), ("PGDATABASE", "dbname"), ("PGSSLMODE", "sslmode"), ("PGAPPNAME", "application_name"),
+        ("PGCONNECT_TIMEOUT", "connect_timeout"), ("PGOPTIONS", "options"), ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+    ];
+
     /// <summary>Npgsql's form of an address in either form.</summary>
     /// <exception cref="ArgumentException">The text is neither; the message never repeats it, because it may hold a password.</exception>
     public static string Parse(string text)
@@ -20,32 +26,18 @@ public static class PostgresAddress
                 ? FromUri(text[(text.IndexOf("//", StringComparison.Ordinal) + 2)..]).ConnectionString
                 : new NpgsqlConnectionStringBuilder(text).ConnectionString;
         }
-        catch (Exception e) when (e is FormatException or KeyNotFoundException or OverflowException)
+        catch (Exception e) when (e is FormatException or KeyNotFoundException or OverflowException or ArgumentException or InvalidCastException)
         {
-            throw new ArgumentException("The database's address cannot be read.", e);
+            throw Unreadable();
         }
     }
 
-    /// <summary>Why no connection can be made at the moment; null: one can.</summary>
-    /// <exception cref="InvalidOperationException">The server refuses the connection, and waiting would not change that.</exception>
-    public static async Task<string?> WhyNotReachable(string connectionString, CancellationToken ct)
-    {
-        try
-        {
-            var once = new NpgsqlConnectionStringBuilder(connectionString) { Pooling = false };
-            await using var connection = new NpgsqlConnection(once.ConnectionString);
-            await connection.OpenAsync(ct);
-            return null;
-        }
-        catch (Exception e) when (Database.IsAway(e))
-        {
-            return e.Message;
-        }
-        catch (PostgresException e)
-        {
-            throw new InvalidOperationException($"The database refuses the connection: {e.MessageText}", e);
-        }
-    }
+    /// <summary>
+    /// What cannot be read may be the rest of a password, so that neither the text nor what a parser says about it is repeated, not even as an inner exception.
+    /// </summary>
+    static ArgumentException Unreadable() => new(
+        "The database's address cannot be read: it has a setting that does not exist, or a value that is none. A password with a semicolon, an equals sign or a blank at its "
+        + "end needs quotation marks (Password=\"…\"), and in a postgres:// address such characters are written %3B and so on.");
 
     /// <summary>The address in libpq's variables; null when <c>PGHOST</c> and <c>PGHOSTADDR</c> name no host. Npgsql reads <c>PGPASSFILE</c> by itself.</summary>
     public static string? FromVariables(Func<string, string?> variable)
@@ -56,14 +48,20 @@ public static class PostgresAddress
             return null;
         }
         var builder = new NpgsqlConnectionStringBuilder { Host = host };
-        Take("PGPORT", "port", builder, variable);
-        Take("PGUSER", "user", builder, variable);
-        Take("PGPASSWORD", "password", builder, variable);
-        Take("PGDATABASE", "dbname", builder, variable);
-        Take("PGSSLMODE", "sslmode", builder, variable);
-        Take("PGAPPNAME", "application_name", builder, variable);
-        Take("PGCONNECT_TIMEOUT", "connect_timeout", builder, variable);
-        Take("PGOPTIONS", "options", builder, variable);
+        foreach (var (name, setting) in Variables)
+        {
+            if (variable(name) is { Length: > 0 } value)
+            {
+                try
+                {
+                    Set(builder, setting, value);
+                }
+                catch (Exception e) when (e is FormatException or OverflowException or ArgumentException)
+                {
+                    throw new ArgumentException($"The variable {name} has a value that cannot be read.");
+                }
+            }
+        }
         return builder.ConnectionString;
     }
 
@@ -113,14 +111,6 @@ public static class PostgresAddress
     {
         var colon = host.LastIndexOf(':');
         return colon > host.LastIndexOf(']') ? colon : -1;
-    }
-
-    static void Take(string name, string setting, NpgsqlConnectionStringBuilder builder, Func<string, string?> variable)
-    {
-        if (variable(name) is { Length: > 0 } value)
-        {
-            Set(builder, setting, value);
-        }
     }
 
     static void Set(NpgsqlConnectionStringBuilder builder, string setting, string value)

@@ -21,8 +21,9 @@ static class Composition
     static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, OperationsDialect.Dialect];
 
     /// <param name="database">Connection string.</param>
+    /// <param name="startupOptions">A connection's first message may have options.</param>
     /// <param name="listener">Descriptor of the socket that the host is to accept on.</param>
-    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, ulong listener)
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ulong listener)
     {
         Listen(builder.WebHost, listener);
         var services = builder.Services;
@@ -36,7 +37,7 @@ static class Composition
         services.AddSingleton<HostLifecycle>();
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         services.AddTelemetry(settings.Telemetry);
-        AddStorage(builder, settings, data, database);
+        AddStorage(builder, settings, data, database, startupOptions);
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
@@ -58,11 +59,12 @@ static class Composition
         services.AddOpenApi(options => options.Describe());
     }
 
-    static void AddStorage(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database)
+    static void AddStorage(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions)
     {
         var services = builder.Services;
         services.AddCoworkStorage(new(database, $"node_{Ids.NewKey(TimeProvider.System.GetUtcNow())}", ReadModels.Tables)
         {
+            StartupOptions = startupOptions,
             DeadNodes = data.PreviousNodes,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             Parallel = settings.Runs.Parallel,

@@ -146,8 +146,8 @@ public sealed partial class CoworkHost : IAsyncDisposable
             {
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
             }
-            var database = await Prepare(logs, logger, stopping.Token);
-            Composition.Compose(builder, settings, data, database, listener.Handle());
+            var (database, startupOptions) = await Prepare(logs, logger, stopping.Token);
+            Composition.Compose(builder, settings, data, database, startupOptions, listener.Handle());
             app = builder.Build();
             Map(app);
             var lifecycle = app.Services.GetRequiredService<HostLifecycle>();
@@ -182,19 +182,20 @@ public sealed partial class CoworkHost : IAsyncDisposable
         }
     }
 
-    /// <summary>Starts the private PostgreSQL or waits for a given database. Answers the connection string.</summary>
-    async Task<string> Prepare(ILoggerFactory logs, ILogger logger, CancellationToken ct)
+    /// <summary>Starts the private PostgreSQL or waits for a given database. Answers the connection string, and whether options can be sent with it.</summary>
+    async Task<(string Database, bool StartupOptions)> Prepare(ILoggerFactory logs, ILogger logger, CancellationToken ct)
     {
         if (settings.Database is not { } given)
         {
             postgres = await PrivatePostgres.Start(new(data.In("postgres")), logs.CreateLogger<PrivatePostgres>(), ct);
-            return postgres.ConnectionString;
+            return (postgres.ConnectionString, true);
         }
         for (var told = false; ; told = true)
         {
-            if (await PostgresAddress.WhyNotReachable(given, ct) is not { } reason)
+            var found = await DatabaseProbe.Ask(given, ct);
+            if (found.Unreachable is not { } reason)
             {
-                return given;
+                return (given, found.StartupOptions);
             }
             if (!told)
             {

@@ -103,6 +103,12 @@ public sealed partial class HostLifecycle(
         {
             // Told to stop before everything was there.
         }
+        catch (StorageUnavailableException e)
+        {
+            ExitCode = 1;
+            LogCannot(logger, e.Message);
+            lifetime.StopApplication();
+        }
 #pragma warning disable CA1031 // Whatever it is, the host cannot work; the person who started it hears why, and the process ends with an error.
         catch (Exception e)
 #pragma warning restore CA1031
@@ -149,7 +155,7 @@ public sealed partial class HostLifecycle(
                 await commands.Execute(token.Org, new Origin(Actor), new IssueToken(token.Key, "admin", "admin", ApiToken.Roles, token.SecretSha256), ct);
                 return known is null ? token : null;
             }
-            catch (StorageUnavailableException)
+            catch (StorageUnavailableException e) when (!e.IsDenied)
             {
                 await Task.Delay(RetryAfter, clock, ct);
             }
@@ -215,6 +221,9 @@ public sealed partial class HostLifecycle(
 
     [LoggerMessage(3, LogLevel.Warning, "The database does not answer ({Reason}); it is tried again until it does")]
     static partial void LogWaits(ILogger logger, string reason);
+
+    [LoggerMessage(4, LogLevel.Critical, "The host cannot work: {Reason}")]
+    static partial void LogCannot(ILogger logger, string reason);
 
     [LoggerMessage(5, LogLevel.Critical, "Cannot work")]
     static partial void LogBroken(ILogger logger, Exception e);

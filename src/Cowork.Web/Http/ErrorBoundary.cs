@@ -38,7 +38,7 @@ public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBou
         catch (StorageUnavailableException e)
         {
             LogAway(logger, http.Request.Method, TraceId.Of(http), e.Message);
-            error = ErrorResult.Unavailable("The database does not answer at the moment.");
+            error = e.IsDenied ? ErrorResult.Denied() : ErrorResult.Unavailable("The database does not answer at the moment.");
         }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException)
         {

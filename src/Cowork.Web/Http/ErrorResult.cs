@@ -46,6 +46,10 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
 
     public static ErrorResult Unavailable(string detail) => new(503, "storage_unavailable", detail) { RetryAfter = 1 };
 
+    /// <summary>The database answers, and denies this host's role what the host must do.</summary>
+    public static ErrorResult Denied() =>
+        new(503, "storage_denied", "The database denies this host what it must do. Somebody has taken a right from its role; the host's log has more.") { RetryAfter = 5 };
+
     public Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
