@@ -65,7 +65,15 @@ sealed partial class Database : IAsyncDisposable
             try
             {
                 connection = await pool.OpenConnectionAsync(ct);
-                return await work(connection);
+                try
+                {
+                    return await work(connection);
+                }
+                catch (Exception e) when ((e as PostgresException ?? e.InnerException as PostgresException) is not null)
+                {
+                    Cleanse(connection);
+                    throw;
+                }
             }
             catch (PostgresException e) when (e.SqlState == PostgresErrorCodes.TooManyConnections && connection is null && turn.Shrink())
             {
@@ -108,6 +116,26 @@ sealed partial class Database : IAsyncDisposable
         catch (Exception e) when (IsAway(e))
         {
             throw Unavailable(e);
+        }
+    }
+
+    /// <summary>
+    /// Forgets what a connection has prepared. When a statement of a batch fails while Npgsql prepares them by itself, the two sides may differ about what is
+    /// prepared; a later command was seen to end with "Received unexpected backend message".
+    /// </summary>
+    public static void Cleanse(NpgsqlConnection connection)
+    {
+        if (connection.State != ConnectionState.Open)
+        {
+            return;
+        }
+        try
+        {
+            connection.UnprepareAll();
+        }
+        catch (Exception e) when (e is NpgsqlException or InvalidOperationException)
+        {
+            NpgsqlConnection.ClearPool(connection);
         }
     }
 

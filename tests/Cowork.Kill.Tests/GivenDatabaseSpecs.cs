@@ -81,7 +81,7 @@ public sealed class GivenDatabaseSpecs : IAsyncLifetime
         (await host.Http.Turn("s1", "four")).IsProblem(503, "storage_denied");
         await Execute($"GRANT ALL ON cowork.runs TO {Role}");
         await host.Http.Until("/health/ready", got => got.Status == HttpStatusCode.OK);
-        (await host.Http.Turn("s1", "five")).Is(200);
+        (await host.Http.Turn("s1", "three")).Is(200);
     }
 
     [Fact]

@@ -74,7 +74,11 @@ public sealed class SessionSettingsSpecs : StorageHarness
     {
         var at = new NpgsqlConnectionStringBuilder(ConnectionString)
         {
-            Options = "-c work_mem=7MB -c standard_conforming_strings=off -c statement_timeout=1", Timezone = "Asia/Kolkata", SearchPath = "nowhere", ClientEncoding = "LATIN1", Encoding = "latin1",
+            Options = "-c work_mem=7MB -c standard_conforming_strings=off -c statement_timeout=1",
+            Timezone = "Asia/Kolkata",
+            SearchPath = "nowhere",
+            ClientEncoding = "LATIN1",
+            Encoding = "latin1",
         };
         await Works(NodeOf(await Start(at.ConnectionString)));
         Assert.Equal("7MB", await engines[0].Database.WithReconnect(async connection => await Ask(connection, "SHOW work_mem"), None));
@@ -123,7 +127,14 @@ public sealed class SessionSettingsSpecs : StorageHarness
     {
         var given = new NpgsqlConnectionStringBuilder(ConnectionString)
         {
-            MaxPoolSize = 7, Timeout = 11, CommandTimeout = 12, CancellationTimeout = 1300, ConnectionIdleLifetime = 140, MaxAutoPrepare = 15, AutoPrepareMinUsages = 16, ApplicationName = "mine",
+            MaxPoolSize = 7,
+            Timeout = 11,
+            CommandTimeout = 12,
+            CancellationTimeout = 1300,
+            ConnectionIdleLifetime = 140,
+            MaxAutoPrepare = 15,
+            AutoPrepareMinUsages = 16,
+            ApplicationName = "mine",
         };
         var used = SessionSettings.Pooled(new(given.ConnectionString, "a", []));
         Assert.Equal(

@@ -301,7 +301,7 @@ sealed partial class EventWriter : IAsyncDisposable
             catch (Exception e) when (Database.IsConflict(e) && doubt is null && conflicts++ < ConflictsMax)
             {
                 // Another session's locks were in the way. The transaction is undone, and nothing speaks against it a moment later.
-                connection.RollBack();
+                connection.RollBack(cleanse: true);
                 stop.WaitOne(BackOffMin * conflicts);
                 parts.Push(part);
             }
@@ -315,7 +315,7 @@ sealed partial class EventWriter : IAsyncDisposable
             catch (Exception e) when (Database.IsAway(e))
             {
                 // Disk full, time-out, a right that is missing: rolled back for certain, and no fault of the commits.
-                connection.RollBack();
+                connection.RollBack(cleanse: true);
                 if (e is PostgresException { SqlState: PostgresErrorCodes.InsufficientPrivilege })
                 {
                     // Connecting anew finds out whether this node may write at all, and until it may, it is not ready.
@@ -327,12 +327,12 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 if (doubt is not null)
                 {
-                    connection.RollBack();
+                    connection.RollBack(cleanse: true);
                     Settle(part, Database.Unavailable(e));
                 }
                 else if (sent is null || Undone(sent))
                 {
-                    connection.RollBack();
+                    connection.RollBack(cleanse: true);
                     if (part.Count == 1)
                     {
                         LogRefused(part[0].Commit.Org, part[0].Commit.Writes.Count > 0 ? part[0].Commit.Writes[0].Stream : "", e.Message);

@@ -95,7 +95,8 @@ sealed class WriterConnection(Database database, StorageOptions options)
     /// <summary>The statements that were sent have committed it.</summary>
     public void Committed() => transaction = null;
 
-    public void RollBack()
+    /// <param name="cleanse">PostgreSQL refused a statement for a reason that nobody expected: nothing of what the connection has prepared is relied on.</param>
+    public void RollBack(bool cleanse = false)
     {
         if (IsOpen && transaction is not null)
         {
@@ -109,6 +110,10 @@ sealed class WriterConnection(Database database, StorageOptions options)
             }
         }
         transaction = null;
+        if (IsOpen && cleanse)
+        {
+            Database.Cleanse(connection!);
+        }
         if (!IsOpen)
         {
             Close();

@@ -73,7 +73,10 @@ static class SessionSettings
         var pooled = Pooled(options);
         return new(pooled.ConnectionString)
         {
-            Pooling = false, MinPoolSize = 0, MaxAutoPrepare = autoPrepare ? Math.Max(pooled.MaxAutoPrepare, 50) : 0, ApplicationName = $"{pooled.ApplicationName} {purpose}",
+            Pooling = false,
+            MinPoolSize = 0,
+            MaxAutoPrepare = autoPrepare ? Math.Max(pooled.MaxAutoPrepare, 50) : 0,
+            ApplicationName = $"{pooled.ApplicationName} {purpose}",
         };
     }
 
