@@ -203,7 +203,7 @@ public sealed class EventReader : IAsyncDisposable
         var (id, type, data) = (0L, "", default(JsonElement));
         while (await lines.ReadLineAsync(ct) is { } line)
         {
-            if (line.Length == 0 && type.Length > 0)
+            if (line.Length == 0 && id > 0)
             {
                 return (id, type, data);
             }

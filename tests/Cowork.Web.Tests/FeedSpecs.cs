@@ -199,6 +199,33 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
+    public async Task A_stream_without_names_is_heard_by_a_browsers_onmessage_and_says_the_same()
+    {
+        var session = await http.NewSession();
+        await http.Turn(session, "/say ok");
+        var last = (await http.Events(session))[^1].GetProperty("id").GetInt64();
+        await using EventReader named = await EventReader.Open(http, $"/sessions/{session}/events/stream"),
+            plain = await EventReader.Open(http, $"/sessions/{session}/events/stream?named=false");
+        var (with, without) = (await named.Through(last), await plain.Through(last));
+        Assert.All(with, e => Assert.Equal(e.Data.GetProperty("type").GetString(), e.Type));
+        Assert.All(without, e => Assert.Empty(e.Type));
+        Assert.Equal(with.Select(e => (e.Id, e.Data.GetRawText())), without.Select(e => (e.Id, e.Data.GetRawText())));
+        (await http.Get($"/sessions/{session}/events/stream?named=perhaps")).Is(422);
+    }
+
+    [Fact]
+    public async Task A_proxy_is_told_to_hand_a_stream_on_as_it_comes()
+    {
+        var session = await http.NewSession();
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"/sessions/{session}/events/stream");
+        request.Headers.Add("Accept-Encoding", "gzip, br");
+        using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        Assert.Equal("no-store, no-transform", string.Join(", ", response.Headers.GetValues("Cache-Control")));
+        Assert.Equal("no", response.Headers.GetValues("X-Accel-Buffering").Single());
+        Assert.Empty(response.Content.Headers.ContentEncoding);
+    }
+
+    [Fact]
     public async Task An_idle_stream_says_that_it_is_alive()
     {
         await using var host = await LiveHost.Start(settings => settings with { HeartbeatEvery = TimeSpan.FromMilliseconds(20) });

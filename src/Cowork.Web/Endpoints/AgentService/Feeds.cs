@@ -30,6 +30,9 @@ static class FeedEndpoints
     static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 500, "At most so many.");
     static readonly WholeNumberQuery WaitSeconds = new("wait_seconds", 0, 60, 0, "When there is nothing yet, wait so long for something.");
 
+    /// <summary>A browser's <c>EventSource</c> hands events with a name to listeners of that name, and only those without one to <c>onmessage</c>.</summary>
+    static readonly ChoiceQuery Named = new("named", ["true", "false"], "true", "Whether each event has its type as name; onmessage of a browser hears only those without.");
+
     public static void MapFeeds(this IEndpointRouteBuilder routes)
     {
         var session = routes.MapGroup("/sessions/{session_id}/events").WithTags("Events");
@@ -39,7 +42,7 @@ static class FeedEndpoints
             .Produces<EventList>().Refuses(404, 422);
         session.MapGet("/stream", SessionStream)
             .WithSummary("A session's events as they happen (server-sent events, resumed with Last-Event-ID)")
-            .Takes(SinceId).TakesLastEventId()
+            .Takes(SinceId).Takes(Named).TakesLastEventId()
             .Produces<string>(200, "text/event-stream").Refuses(404, 422);
         var tenant = routes.MapGroup("/events").WithTags("Events").RequireAuditor();
         tenant.MapGet("", TenantPage)
@@ -48,7 +51,7 @@ static class FeedEndpoints
             .Produces<TenantEventList>().Refuses(422);
         tenant.MapGet("/stream", TenantStream)
             .WithSummary("All events of the tenant as they happen (server-sent events, resumed with Last-Event-ID)")
-            .Takes(SinceId).TakesLastEventId()
+            .Takes(SinceId).Takes(Named).TakesLastEventId()
             .Produces<string>(200, "text/event-stream").Refuses(422);
     }
 
@@ -68,13 +71,15 @@ static class FeedEndpoints
 
     static async Task<IResult> SessionStream(PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
     {
-        var since = Cursor(http);
+        var (since, isNamed) = (Cursor(http), IsNamed(http));
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is not null
-            ? await stream.Send(http, caller.Org, session.Key, since)
+            ? await stream.Send(http, caller.Org, session.Key, since, isNamed)
             : ErrorResult.NotFound("session");
     }
 
-    static Task<IResult> TenantStream(HttpContext http, Caller caller, EventStream stream) => stream.Send(http, caller.Org, null, Cursor(http));
+    static Task<IResult> TenantStream(HttpContext http, Caller caller, EventStream stream) => stream.Send(http, caller.Org, null, Cursor(http), IsNamed(http));
+
+    static bool IsNamed(HttpContext http) => Named.Read(http) == "true";
 
     static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http) =>
         (SinceId.Read(http), (int)Limit.Read(http), TimeSpan.FromSeconds(WaitSeconds.Read(http)));
@@ -148,7 +153,8 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
 
     /// <param name="session">Null: the tenant's feed.</param>
-    public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since)
+    /// <param name="isNamed">Every event has an <c>event:</c> line with its type.</param>
+    public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since, bool isNamed)
     {
         var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
         if (head < since)
@@ -157,7 +163,8 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         }
         http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
         http.Response.ContentType = "text/event-stream";
-        http.Response.Headers.CacheControl = "no-store";
+        // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).
+        http.Response.Headers.CacheControl = "no-store, no-transform";
         http.Response.Headers["X-Accel-Buffering"] = "no";
         if (!HeadAsGet.IsHead(http))
         {
@@ -165,7 +172,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
             Measures.Followers.Add(1);
             try
             {
-                await Follow(http.Response.BodyWriter, org, session, since, over.Token);
+                await Follow(http.Response.BodyWriter, org, session, since, isNamed, over.Token);
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
             {
@@ -179,7 +186,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         return TypedResults.Empty;
     }
 
-    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, CancellationToken ct)
+    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, bool isNamed, CancellationToken ct)
     {
         var last = since;
         var started = clock.GetUtcNow();
@@ -195,7 +202,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
                 {
                     var entry = entries.Current;
                     last = session is null ? entry.Position : entry.FeedId;
-                    Write(output, entry, last, tenant: session is null);
+                    Write(output, entry, last, session is null, isNamed);
                     if (Measures.FeedLag.Enabled && entry.At >= started)
                     {
                         // Replayed events have no lag.
@@ -257,10 +264,11 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
         return await coming;
     }
 
-    static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant)
+    static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant, bool isNamed)
     {
         var line = SessionFeed.Bytes(entry, tenant);
-        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\nevent: {EventTypes.FeedType(entry.Type)}\ndata: ")));
+        var name = isNamed ? $"event: {EventTypes.FeedType(entry.Type)}\n" : "";
+        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\n{name}data: ")));
         output.Write(line);
         output.Write("\n\n"u8);
     }
