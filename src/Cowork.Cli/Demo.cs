@@ -85,7 +85,7 @@ static class Demo
         Say($"GET /runs/{run}/trace → {bundle.Length} bytes, saved as {path}");
         Check(bundle, expectSound: true);
 
-        Title("The verifier finds and names one changed byte of the answer");
+        Title("The verifier finds and names one changed byte");
         var at = bundle.AsSpan().IndexOf("Barrow"u8);
         bundle[at] = (byte)'C';
         Say($"byte {at}: B → C");

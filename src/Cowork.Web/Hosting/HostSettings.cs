@@ -19,10 +19,11 @@ public sealed record HostSettings
     static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
 
     public static string Usage { get; } = $"""
-        usage: [--port N] [--data DIR] | --report
+        usage: dotnet Cowork.Web.dll [--port N] [--data DIR] | --report
 
           --port N        default 26866; 0: any free one
           --data DIR      private state: tokens, blobs, workspaces, the private PostgreSQL; default $XDG_DATA_HOME/cowork or ~/.local/share/cowork
+                          (./cowork up: data/ beside the script)
           --report        starts nothing: prints the models that are configured, without their keys
 
         Without ConnectionStrings__Cowork, DATABASE_URL or PGHOST the host runs a PostgreSQL of its own in the data directory.
