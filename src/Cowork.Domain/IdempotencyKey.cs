@@ -12,8 +12,10 @@ public abstract record IdempotencyKeyCommand(DateTimeOffset Now)
     /// <param name="RunId">The run that the request starts; a repeat answers with its present state. Null: it starts none.</param>
     /// <param name="Effect">What the request did, so that a repeat shows the same; null: the run's present state is the answer.</param>
     /// <param name="Kept">Time after which the key is free again; null: never.</param>
+    /// <param name="BytesSha256">Digest of the request's bytes, as earlier releases stored it; null: they stored the same digest.</param>
     public sealed record Claim(
-        string Scope, string Key, string RequestSha256, RunKey? RunId, RequestEffect? Effect, TimeSpan? Kept, DateTimeOffset Now) : IdempotencyKeyCommand(Now);
+        string Scope, string Key, string RequestSha256, RunKey? RunId, RequestEffect? Effect, TimeSpan? Kept, DateTimeOffset Now, string? BytesSha256 = null)
+        : IdempotencyKeyCommand(Now);
 }
 
 public abstract record IdempotencyKeyEvent(DateTimeOffset At) : Event(At)
@@ -58,7 +60,7 @@ public abstract record IdempotencyKey
         (Claim c, Free) => new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Effect, c.Now),
         (Claim { Kept: { } kept } c, Claimed k) when c.Now - k.At > kept =>
             new IdempotencyKeyClaimed(c.Scope, c.Key, c.RequestSha256, c.RunId, c.Effect, c.Now),
-        (Claim c, Claimed k) when k.RequestSha256 != c.RequestSha256 =>
+        (Claim c, Claimed k) when k.RequestSha256 != c.RequestSha256 && k.RequestSha256 != c.BytesSha256 =>
             Refusal.Invalid("idempotency_key_reused", "$.idempotency_key", "The key was used for another request.") with { Existing = k.RunId?.Id },
         (Claim, Claimed k) => Refusal.Conflict("idempotency_key_claimed", "The key was used for this very request.") with { Existing = k.RunId?.Id },
         _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),

@@ -31,6 +31,29 @@ public sealed class IdempotencySpecs(TestTenant tenant) : IClassFixture<TestTena
         Assert.NotEqual(first.Text, (await http.Post("/sessions", """{"metadata":{"a":1}}""", Key("s-2"))).Is(201).Text);
     }
 
+    [Theory]
+    [InlineData("""{"wait_for_completion":false,"message":"/say \u0061"}""")] // another order and spelling
+    [InlineData("""{ "message" : "/say a", "wait_for_completion" : false }""")] // white space
+    [InlineData("""{"message":"/say a","wait_for_completion":true}""")]
+    [InlineData("""{"message":"/say a","wait_timeout_seconds":7.5}""")]
+    public async Task A_repeat_may_be_written_differently_and_wait_for_another_time(string repeat)
+    {
+        var session = await http.NewSession();
+        var first = (await http.Post($"/sessions/{session}/turn", """{"message":"/say a","wait_for_completion":false}""", Key("same"))).Is(202);
+        var again = await http.Post($"/sessions/{session}/turn", repeat, Key("same"));
+        Assert.Equal((first["run_id"], true), (again["run_id"], IsReplay(again)));
+        (await http.Post($"/sessions/{session}/turn", """{"message":"/say b"}""", Key("same"))).IsProblem(422, "idempotency_key_reused");
+    }
+
+    [Fact]
+    public async Task A_body_with_a_member_twice_is_compared_by_its_bytes()
+    {
+        const string Twice = """{"metadata":{"a":1},"metadata":{"a":2}}""";
+        var first = (await http.Post("/sessions", Twice, Key("twice"))).Is(201);
+        Assert.Equal(first.Text, (await http.Post("/sessions", Twice, Key("twice"))).Is(201).Text);
+        (await http.Post("/sessions", """{"metadata":{"a":2}}""", Key("twice"))).IsProblem(422, "idempotency_key_reused");
+    }
+
     [Fact]
     public async Task A_refused_request_leaves_its_key_free()
     {

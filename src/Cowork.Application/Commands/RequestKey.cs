@@ -4,9 +4,10 @@ namespace Cowork.Application;
 
 /// <summary>An <c>Idempotency-Key</c> header with its scope (contracts/decisions.md, "Idempotency").</summary>
 /// <param name="Scope">Principal, method and path.</param>
-/// <param name="RequestSha256">Of the body.</param>
+/// <param name="RequestSha256">Hex digest of the body's canonical JSON (RFC 8785) without the fields that only say how long to wait.</param>
+/// <param name="BytesSha256">Hex digest of the body's bytes, by which earlier releases compared requests.</param>
 /// <param name="Kept">Time after which the key is free again.</param>
-public sealed record RequestKey(string Scope, string Key, string RequestSha256, TimeSpan Kept)
+public sealed record RequestKey(string Scope, string Key, string RequestSha256, TimeSpan Kept, string? BytesSha256 = null)
 {
     /// <summary>The path in refusals of the header's key.</summary>
     public const string Place = "Idempotency-Key";
@@ -28,7 +29,7 @@ public sealed record RequestKey(string Scope, string Key, string RequestSha256, 
     async ValueTask<Refusal?> Claim(UnitOfWork work, RunKey? run, RequestEffect? effect) =>
         await work.Do(
             IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(Scope, Key),
-            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, run, effect, Kept, work.Now), isNew: true) is { } refused
+            new IdempotencyKeyCommand.Claim(Scope, Key, RequestSha256, run, effect, Kept, work.Now, BytesSha256), isNew: true) is { } refused
             ? refused with { Path = Place }
             : null;
 }

@@ -160,15 +160,15 @@ public sealed class Turns(
     /// <param name="requestSha256">As in <see cref="TurnRequest.RequestSha256"/>.</param>
     internal async ValueTask<Turn?> Earlier(string org, SessionKey session, string requestSha256, string? key, RequestKey? header, CancellationToken ct)
     {
-        if (header is not null && await Claimed(header.Scope, header.Key, header.RequestSha256, header.Kept) is { } replayed)
+        if (header is not null && await Claimed(header.Scope, header.Key, [header.RequestSha256, header.BytesSha256], header.Kept) is { } replayed)
         {
             return new(replayed, Reused: false, Replayed: true);
         }
-        return key is not null && await Claimed(SubmitTurn.Scope(session), key, requestSha256, null) is { } reused ? new(reused, Reused: true, Replayed: false) : null;
+        return key is not null && await Claimed(SubmitTurn.Scope(session), key, [requestSha256], null) is { } reused ? new(reused, Reused: true, Replayed: false) : null;
 
-        async ValueTask<RunKey?> Claimed(string scope, string name, string sha256, TimeSpan? kept) =>
+        async ValueTask<RunKey?> Claimed(string scope, string name, string?[] digests, TimeSpan? kept) =>
             await known.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(scope, name), ct) is IdempotencyKey.Claimed { RunId: { } run } claimed
-            && claimed.RequestSha256 == sha256 && !(clock.GetUtcNow() - claimed.At > kept)
+            && digests.Contains(claimed.RequestSha256) && !(clock.GetUtcNow() - claimed.At > kept)
                 ? run
                 : null;
     }

@@ -5,6 +5,7 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using Microsoft.AspNetCore.Http.Metadata;
@@ -18,6 +19,9 @@ public interface IRequestBody<T>
 
     /// <summary>The value of an empty body; null: the body is required.</summary>
     static virtual T? WhenEmpty => default;
+
+    /// <summary>Fields that say how long to wait for an answer. A repeat under an idempotency key may have others.</summary>
+    static virtual IReadOnlyList<string> WaitFields => [];
 
     void Validate(ValidationErrors errors);
 }
@@ -33,6 +37,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         var errors = new ValidationErrors();
         var key = HeaderKey(http, errors);
         var bytes = await Read(http);
+        var json = bytes;
         T? value;
         if (bytes.IsEmpty)
         {
@@ -41,18 +46,49 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         else
         {
             RequireJson(http.Request);
-            var json = JsonValidator.Validate(bytes, errors);
+            json = JsonValidator.Validate(bytes, errors);
             errors.ThrowIfAny();
             value = Parse(json.Span);
         }
         value.Validate(errors);
         errors.ThrowIfAny();
         return new(value, key is null ? null : new(
-            Scope(http), key, Convert.ToHexStringLower(SHA256.HashData(bytes.Span)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept));
+            Scope(http), key, Digest(Compared(json)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept, Digest(bytes.Span)));
     }
 
     public static void PopulateMetadata(ParameterInfo parameter, EndpointBuilder builder) =>
         builder.Metadata.Add(new AcceptsMetadata(["application/json"], typeof(T), isOptional: T.WhenEmpty is not null));
+
+    /// <summary>What two requests under one key have in common: neither the order of members, white space, nor how long they wait.</summary>
+    static ReadOnlySpan<byte> Compared(ReadOnlyMemory<byte> json)
+    {
+        if (json.IsEmpty)
+        {
+            return default;
+        }
+        try
+        {
+            using var body = JsonDocument.Parse(json);
+            using var kept = new PooledBuffer(json.Length + 16);
+            using (var writer = new Utf8JsonWriter(kept))
+            {
+                writer.WriteStartObject();
+                foreach (var member in body.RootElement.EnumerateObject().Where(m => !T.WaitFields.Contains(m.Name)))
+                {
+                    member.WriteTo(writer);
+                }
+                writer.WriteEndObject();
+            }
+            return CanonicalJson.Of(kept.Written);
+        }
+        catch (JsonException)
+        {
+            // A member twice has no canonical form.
+            return json.Span;
+        }
+    }
+
+    static string Digest(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
 
     static T Parse(ReadOnlySpan<byte> json)
     {

@@ -81,6 +81,8 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 {
     public static JsonTypeInfo<NewTrigger> Json => AgentServiceJson.Default.NewTrigger;
 
+    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+
     public static NewTrigger WhenEmpty { get; } = new();
 
     public void Validate(ValidationErrors errors) => WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);

@@ -45,6 +45,8 @@ public sealed record NewSkillRun(
 {
     public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
 
+    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+
     public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrEmpty(SessionId))

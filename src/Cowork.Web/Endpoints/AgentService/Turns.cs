@@ -19,6 +19,8 @@ public sealed record NewTurn(string? Message, string? IdempotencyKey = null, boo
 {
     public static JsonTypeInfo<NewTurn> Json => AgentServiceJson.Default.NewTurn;
 
+    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+
     public void Validate(ValidationErrors errors)
     {
         if (string.IsNullOrWhiteSpace(Message))
@@ -36,6 +38,9 @@ public sealed record NewTurn(string? Message, string? IdempotencyKey = null, boo
 /// <summary>The idempotency and wait fields of requests that start a run.</summary>
 static class WaitOptions
 {
+    /// <summary>Names of the fields in JSON.</summary>
+    public static readonly IReadOnlyList<string> Fields = ["wait_for_completion", "wait_timeout_seconds"];
+
     const double SecondsMax = 3600;
     const double SecondsDefault = 300;
 
