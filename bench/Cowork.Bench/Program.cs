@@ -12,7 +12,7 @@ var directory = Directory.CreateTempSubdirectory("cowork-bench-").FullName;
 try
 {
     await using var postgres = await PrivatePostgres.Start(new(Path.Combine(directory, "postgres")), NullLogger<PrivatePostgres>.Instance, CancellationToken.None);
-    await Workloads.Run(plan, postgres.ConnectionString, postgres.ProcessId!.Value, directory);
+    await Workloads.Run(plan, postgres.AdministratorConnectionString, postgres.ProcessId!.Value, directory);
 }
 finally
 {

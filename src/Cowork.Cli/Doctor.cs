@@ -17,19 +17,26 @@ static class Doctor
 
     public static async Task<int> Run(string[] options)
     {
-        if (CommandOptions.Read("doctor", "--connection-string", options) is not { } given)
+        var reader = options.Contains("--reader");
+        if (CommandOptions.Read("doctor", reader ? "--reader" : "--connection-string", options) is not { } given)
         {
             return Usage.Error;
         }
         var postgres = Path.Combine(given.Data, "postgres");
-        return given.HasFlag ? await PrintConnectionString(postgres) : await Report(postgres);
+        return given.HasFlag ? await PrintConnectionString(postgres, reader) : await Report(postgres);
     }
 
-    static async Task<int> PrintConnectionString(string postgres)
+    /// <param name="reader">Of the role that may only read, instead of the hosts' own.</param>
+    static async Task<int> PrintConnectionString(string postgres, bool reader)
     {
+        if (reader && DatabaseVariable() is { } variable)
+        {
+            Console.Error.WriteLine($"cowork: {variable} names a database of yours; docs/marten.md shows how to make a reader there. This one is of the private database.");
+        }
         try
         {
-            if (await PrivatePostgres.FindRunning(postgres, CancellationToken.None) is { } running)
+            var found = reader ? PrivatePostgres.FindRunningForReader(postgres, CancellationToken.None) : PrivatePostgres.FindRunning(postgres, CancellationToken.None);
+            if (await found is { } running)
             {
                 Console.WriteLine(running);
                 return 0;

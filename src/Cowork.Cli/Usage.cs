@@ -12,7 +12,8 @@ static class Usage
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           verify FILE…                               checks trace bundles offline
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
-          doctor --connection-string [--data DIR]    prints the connection string of the private database that runs
+          doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
+          doctor --reader [--data DIR]               the same for programs that only read
         """;
 
     public static int Print(TextWriter output, int exitCode)

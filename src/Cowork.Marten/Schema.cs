@@ -29,6 +29,12 @@ static partial class Schema
     public const string Vacuumed =
         "autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.02, autovacuum_analyze_threshold = 500";
 
+    /// <summary>
+    /// Views over all columns of Marten's tables. PostgreSQL refuses to drop or to change a column that a view shows, so that no other program's migration can, whose
+    /// configuration knows nothing of the columns with the hashes.
+    /// </summary>
+    static readonly (string View, string Table)[] Guards = [("log_events", "mt_events"), ("log_streams", "mt_streams")];
+
     /// <summary>The head row is not where the writer thought: another node wrote.</summary>
     public const string HeadMoved = "CW001";
 
@@ -64,6 +70,8 @@ static partial class Schema
         }
         if (made.Marten != MartenVersion)
         {
+            await Run(connection, string.Concat(Guards.Select(g => $"DROP VIEW IF EXISTS {schema}.{g.View};")), ct);
+            there.ExceptWith(Guards.Select(g => g.View));
             await Migrate(store);
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
@@ -72,6 +80,10 @@ static partial class Schema
         {
             var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");
             await Run(connection, Own(schema) + string.Concat(old) + string.Concat(missing.Select(m => Table(schema, m.Table, m) + Begin(schema, m))), ct);
+        }
+        if (!Guards.All(g => there.Contains(g.View)))
+        {
+            await Run(connection, string.Concat(Guards.Select(g => $"CREATE OR REPLACE VIEW {schema}.{g.View} AS SELECT * FROM {schema}.{g.Table};")), ct);
         }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
@@ -166,11 +178,12 @@ static partial class Schema
 
         """;
 
-    static readonly string[] Ours = ["schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked"];
+    static readonly string[] Ours = [.. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked"];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
     {
-        await using var ask = new NpgsqlCommand("SELECT tablename::text FROM pg_tables WHERE schemaname = $1", connection) { Parameters = { new() { Value = schema } } };
+        const string Names = "SELECT tablename::text FROM pg_tables WHERE schemaname = $1 UNION ALL SELECT viewname::text FROM pg_views WHERE schemaname = $1";
+        await using var ask = new NpgsqlCommand(Names, connection) { Parameters = { new() { Value = schema } } };
         await using var reader = await ask.ExecuteReaderAsync(ct);
         var tables = new HashSet<string>();
         while (await reader.ReadAsync(ct))

@@ -17,7 +17,7 @@ public sealed class FailoverSpecs : StorageHarness
     readonly List<StorageEngine> engines = [];
     PrivatePostgres? postgres;
 
-    string Administrator => postgres!.ConnectionString;
+    string Administrator => postgres!.AdministratorConnectionString;
 
     public override async ValueTask InitializeAsync() => postgres = await PrivatePostgres.Start(new(directory), NullLogger.Instance, None);
 

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 
+using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Testing;
 
@@ -169,12 +170,40 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
     static Task<PrivatePostgres> Start(string directory) =>
         PrivatePostgres.Start(new(directory), NullLogger.Instance, CancellationToken.None);
 
+    [Fact]
+    public async Task What_an_earlier_release_made_as_the_superuser_belongs_to_the_hosts_after_a_start()
+    {
+        var directory = TestPostgres.NewDirectory();
+        await using (var before = await PrivatePostgres.Start(new(directory), NullLogger.Instance, default))
+        {
+            await Ask(before, "ALTER DATABASE cowork OWNER TO cowork");
+            await using var engine = StorageEngine.New(new(before.AdministratorConnectionString, "a", [Chain.Tallies, Chain.Marks]));
+            await engine.StartAsync(default);
+            await engine.Log.Append(new Chain("default", "run-1").Commit("before"), default);
+        }
+        await using (var after = await PrivatePostgres.Start(new(directory), NullLogger.Instance, default))
+        {
+            Assert.Equal("cowork_host", await Ask(after, """
+                SELECT string_agg(DISTINCT pg_get_userbyid(owner), ' ') FROM (
+                    SELECT relowner FROM pg_class WHERE relnamespace = 'cowork'::regnamespace
+                    UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = 'cowork'::regnamespace
+                    UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname = 'cowork'
+                    UNION ALL SELECT datdba FROM pg_database WHERE datname = 'cowork') o (owner)
+                """));
+            await using var engine = StorageEngine.New(new(after.ConnectionString, "b", [Chain.Tallies, Chain.Marks, Chain.Words()]));
+            await engine.StartAsync(default);
+            Assert.Equal(new AppendResult.Ok(2), await engine.Log.Append(new Chain("default", "run-2").Commit("after"), default));
+            Assert.Equal("2", await Ask(after, "SET ROLE cowork_reader; SELECT count(*)::text FROM cowork.log_events"));
+        }
+        Directory.Delete(directory, recursive: true);
+    }
+
     /// <summary>A terminal's Ctrl-C goes to a session's processes.</summary>
     static string SessionOf(string process) => File.ReadAllText($"/proc/{process}/stat").Split(") ")[^1].Split(' ')[3];
 
     static async Task<string?> Ask(PrivatePostgres postgres, string sql)
     {
-        await using var connection = new NpgsqlConnection(postgres.ConnectionString + ";Pooling=false");
+        await using var connection = new NpgsqlConnection(postgres.AdministratorConnectionString + ";Pooling=false");
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         return (string?)await command.ExecuteScalarAsync();

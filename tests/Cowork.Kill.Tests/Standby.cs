@@ -26,7 +26,7 @@ sealed class Standby : IAsyncDisposable
         var directory = TestPostgres.NewDirectory();
         var user = await ServerUser.For(directory, CancellationToken.None);
         await user.Own(directory, CancellationToken.None);
-        var standby = new Standby(directory, PostgresBinaries.Choose(null), user, primary.ConnectionString);
+        var standby = new Standby(directory, PostgresBinaries.Choose(null), user, primary.AdministratorConnectionString);
         await standby.Run("pg_basebackup", "-h", new NpgsqlConnectionStringBuilder(primary.ConnectionString).Host!, "-U", "cowork", "-D", directory, "-R", "-X", "stream", "-c", "fast");
         // The primary's own settings, and the lock of its socket, which lies in its data directory.
         foreach (var file in (string[])["cowork.conf", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"])

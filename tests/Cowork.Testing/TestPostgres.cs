@@ -25,11 +25,11 @@ public static class TestPostgres
     {
         var server = await Server.Value;
         var name = $"test_{Interlocked.Increment(ref _databases)}";
-        await using var connection = new NpgsqlConnection(server.ConnectionString + ";Pooling=false");
+        await using var connection = new NpgsqlConnection(server.AdministratorConnectionString + ";Pooling=false");
         await connection.OpenAsync();
         await using var create = new NpgsqlCommand($"create database {name} template template0", connection);
         await create.ExecuteNonQueryAsync();
-        return new NpgsqlConnectionStringBuilder(server.ConnectionString) { Database = name }.ConnectionString;
+        return new NpgsqlConnectionStringBuilder(server.AdministratorConnectionString) { Database = name }.ConnectionString;
     }
 
     /// <summary>Stops the server and removes its directory. No-op when no spec has asked for a database.</summary>

@@ -30,6 +30,7 @@ public sealed record PrivatePostgresOptions(string Directory)
 /// </summary>
 public sealed partial class PrivatePostgres : IAsyncDisposable
 {
+    /// <summary>The database, and the superuser, who makes it and the roles and does nothing else.</summary>
     const string Name = "cowork";
 
     /// <summary>sockaddr_un takes 107 bytes and a NUL; the directory has what <c>/.s.PGSQL.5432</c> leaves.</summary>
@@ -52,11 +53,14 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     PrivatePostgres(PrivatePostgresOptions options, string directory, string socket, ServerUser user, PostgresBinaries binaries, ILogger log)
     {
         (_options, _directory, _socket, _user, _binaries, _log) = (options, directory, socket, user, binaries, log);
-        ConnectionString = ConnectionStringOf(socket, Name);
+        ConnectionString = ConnectionStringOf(socket, PrivateRoles.Host);
     }
 
     /// <summary>The same as long as this object lives, whatever happens to the server.</summary>
     public string ConnectionString { get; }
+
+    /// <summary>As the superuser, who is for tests and for repairs by hand.</summary>
+    public string AdministratorConnectionString => ConnectionStringOf(_socket, Name);
 
     /// <summary>The postmaster's, while it runs.</summary>
     public int? ProcessId => _postmaster is { IsAlive: true } alive ? alive.Pid : null;
@@ -98,8 +102,10 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     }
 
     /// <summary>The connection string of the server that runs on a directory now; null: none does.</summary>
-    public static async Task<string?> FindRunning(string directory, CancellationToken ct) =>
-        await Running(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)), ct) is { } running ? ConnectionStringOf(running.Socket, Name) : null;
+    public static Task<string?> FindRunning(string directory, CancellationToken ct) => FindRunning(directory, PrivateRoles.Host, ct);
+
+    /// <summary>The same for a role that may read everything, and nothing else.</summary>
+    public static Task<string?> FindRunningForReader(string directory, CancellationToken ct) => FindRunning(directory, PrivateRoles.Reader, ct);
 
     public async ValueTask DisposeAsync()
     {
@@ -203,6 +209,9 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         return string.Concat(settings.Select(s => $"{s.Key} = '{s.Value.Replace("'", "''", StringComparison.Ordinal)}'\n"));
     }
 
+    static async Task<string?> FindRunning(string directory, string role, CancellationToken ct) =>
+        await Running(Path.TrimEndingDirectorySeparator(Path.GetFullPath(directory)), ct) is { } running ? ConnectionStringOf(running.Socket, role) : null;
+
     static bool FitsSocket(string directory) =>
         // A comma separates hosts for clients and directories for the server; a quotation mark quotes one.
         Encoding.UTF8.GetByteCount(directory) <= SocketDirectoryBytesMax && directory.AsSpan().IndexOfAny(",\"") < 0;
@@ -225,8 +234,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
 
     static string LogFileIn(string directory) => Path.Combine(directory, "postgres.log");
 
-    static string ConnectionStringOf(string socket, string database) =>
-        new NpgsqlConnectionStringBuilder { Host = socket, Port = 5432, Username = Name, Database = database }.ConnectionString;
+    static string ConnectionStringOf(string socket, string role, string database = Name) =>
+        new NpgsqlConnectionStringBuilder { Host = socket, Port = 5432, Username = role, Database = database }.ConnectionString;
 
     /// <summary>The living server of the directory, told by its lock file, and whether that process really works there.</summary>
     static async Task<(int Pid, string Socket)?> Running(string directory, CancellationToken ct)
@@ -346,7 +355,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         {
             try
             {
-                await using var connection = new NpgsqlConnection(ConnectionStringOf(_socket, "postgres") + ";Pooling=false;Timeout=5");
+                await using var connection = new NpgsqlConnection(ConnectionStringOf(_socket, Name, "postgres") + ";Pooling=false;Timeout=5");
                 await connection.OpenAsync(ct);
                 await using var exists = new NpgsqlCommand("select count(*) from pg_database where datname = $1", connection) { Parameters = { new() { Value = Name } } };
                 if ((long)(await exists.ExecuteScalarAsync(ct))! == 0)
@@ -354,6 +363,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
                     await using var create = new NpgsqlCommand($"create database {Name}", connection);
                     await create.ExecuteNonQueryAsync(ct);
                 }
+                await PrivateRoles.Ensure(AdministratorConnectionString, ct);
                 return true;
             }
             catch (PostgresException e) when (e.SqlState.StartsWith("28", StringComparison.Ordinal) || e.SqlState.StartsWith("3D", StringComparison.Ordinal))
