@@ -85,6 +85,13 @@ public sealed class GivenDatabaseSpecs : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_pooler_by_transaction_ends_the_start_with_a_sentence()
+    {
+        await using var pooler = new TransactionPooler(Path.Combine(database.Host!, ".s.PGSQL.5432"));
+        await EndsWith("pool_mode = session", new NpgsqlConnectionStringBuilder(database.ConnectionString) { Host = "127.0.0.1", Port = pooler.Port }.ConnectionString);
+    }
+
+    [Fact]
     public async Task Variables_of_libpq_in_the_hosts_environment_change_nothing()
     {
         await using var host = await HostProcess.Start(

@@ -1,0 +1,146 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
+
+namespace Cowork.Kill.Tests;
+
+/// <summary>Does what pgbouncer does with <c>pool_mode = transaction</c>: a client has a session of the server for as long as a transaction takes.</summary>
+sealed class TransactionPooler : IAsyncDisposable
+{
+    readonly Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    readonly ConcurrentStack<(Stream Server, byte[] Greeting)> idle = new();
+    readonly string target;
+    readonly Task accepting;
+
+    /// <param name="target">PostgreSQL's unix socket, which lets everybody in.</param>
+    public TransactionPooler(string target)
+    {
+        this.target = target;
+        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        listener.Listen();
+        Port = ((IPEndPoint)listener.LocalEndPoint!).Port;
+        accepting = Accept();
+    }
+
+    public int Port { get; }
+
+    public async ValueTask DisposeAsync()
+    {
+        listener.Dispose();
+        await accepting;
+        foreach (var (server, _) in idle)
+        {
+            await server.DisposeAsync();
+        }
+    }
+
+    async Task Accept()
+    {
+        try
+        {
+            while (true)
+            {
+                _ = Serve(new NetworkStream(await listener.AcceptAsync(), ownsSocket: true));
+            }
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // It ends.
+        }
+    }
+
+    async Task Serve(Stream client)
+    {
+        try
+        {
+            await using (client)
+            {
+                var startup = await Startup(client);
+                var (server, greeting) = await Take(startup);
+                await client.WriteAsync(greeting);
+                idle.Push((server, greeting));
+                while (true)
+                {
+                    var message = await Message(client);
+                    if (message[0] == 'X')
+                    {
+                        return;
+                    }
+                    (server, greeting) = await Take(startup);
+                    var done = false;
+                    while (!done)
+                    {
+                        await server.WriteAsync(message);
+                        done = message[0] is (byte)'S' or (byte)'Q' && await Answer(server, client) == 'I';
+                        message = done ? message : await Message(client);
+                    }
+                    idle.Push((server, greeting));
+                }
+            }
+        }
+        catch (Exception e) when (e is IOException or EndOfStreamException)
+        {
+            // The client has gone.
+        }
+    }
+
+    async Task<(Stream Server, byte[] Greeting)> Take(byte[] startup)
+    {
+        if (idle.TryPop(out var one))
+        {
+            return one;
+        }
+        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
+        await socket.ConnectAsync(new UnixDomainSocketEndPoint(target));
+        var server = new NetworkStream(socket, ownsSocket: true);
+        await server.WriteAsync(startup);
+        using var greeting = new MemoryStream();
+        await Answer(server, greeting);
+        return (server, greeting.ToArray());
+    }
+
+    /// <summary>Passes on what the server says until it is ready. Answers whether a transaction is under way.</summary>
+    static async Task<char> Answer(Stream server, Stream client)
+    {
+        while (true)
+        {
+            var message = await Message(server);
+            await client.WriteAsync(message);
+            if (message[0] == 'Z')
+            {
+                return (char)message[5];
+            }
+        }
+    }
+
+    static async Task<byte[]> Startup(Stream client)
+    {
+        while (true)
+        {
+            var message = await Sized(client, []);
+            if (BinaryPrimitives.ReadInt32BigEndian(message.AsSpan(4)) == 196_608)
+            {
+                return message;
+            }
+            // Neither TLS nor GSS.
+            await client.WriteAsync(new byte[] { (byte)'N' });
+        }
+    }
+
+    static async Task<byte[]> Message(Stream from)
+    {
+        var type = new byte[1];
+        await from.ReadExactlyAsync(type);
+        return await Sized(from, type);
+    }
+
+    static async Task<byte[]> Sized(Stream from, byte[] head)
+    {
+        var size = new byte[4];
+        await from.ReadExactlyAsync(size);
+        var rest = new byte[BinaryPrimitives.ReadInt32BigEndian(size) - 4];
+        await from.ReadExactlyAsync(rest);
+        return [.. head, .. size, .. rest];
+    }
+}
