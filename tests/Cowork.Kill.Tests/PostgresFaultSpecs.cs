@@ -52,8 +52,12 @@ public sealed class PostgresFaultSpecs : StorageHarness
     public async Task The_writers_backend_killed_under_load(int seed) =>
         await Survives(postgres!.ConnectionString, seed, 4, async _ =>
         {
+            await using var other = new NpgsqlConnection(postgres!.ConnectionString + ";Pooling=false");
+            await other.OpenAsync();
             var pid = await Ask<int>("SELECT pid FROM pg_stat_activity WHERE application_name = 'cowork writer' LIMIT 1");
             Process.GetProcessById(pid).Kill();
+            // PostgreSQL then ends every session, a moment later. What is written from there on is written after the fault.
+            await Eventually(async () => await Ends(other), "the server ends every session");
         });
 
     [Fact]
@@ -157,6 +161,21 @@ public sealed class PostgresFaultSpecs : StorageHarness
         await node.Jobs.Release(claim, TimeSpan.Zero, None);
         postgres = await Boot();
         Assert.Equal("1", (await worker.Next()).Key);
+    }
+
+    /// <summary>Whether the session has been ended from without.</summary>
+    static async Task<bool> Ends(NpgsqlConnection connection)
+    {
+        try
+        {
+            await using var ask = new NpgsqlCommand("SELECT 1", connection);
+            await ask.ExecuteScalarAsync();
+            return false;
+        }
+        catch (NpgsqlException)
+        {
+            return true;
+        }
     }
 
     /// <summary>
