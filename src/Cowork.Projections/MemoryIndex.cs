@@ -17,6 +17,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>Older memories that <see cref="All"/> ranks.</summary>
     const int OlderMax = 50;
 
+    /// <summary>Bytes of a tenant. Beyond it the oldest memories are left to the database.</summary>
+    public const long TenantBytesMax = 16 << 20;
+
     /// <summary>Bytes of all tenants together. Beyond it the least recently used tenant is dropped.</summary>
     const long BytesMax = 64 << 20;
 
@@ -25,8 +28,10 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     const int EventsPerPage = 500;
 
-    /// <summary>Pages of rows to read at most while too few of the memories belong to sessions that exist.</summary>
-    const int RowPagesMax = 4;
+    const int RowsPerPage = 500;
+
+    /// <summary>Searches between two checks of what all tenants take.</summary>
+    const int SearchesPerCheck = 256;
 
     /// <summary>Pages of the log to read at most. An index that is further behind is dropped and loaded again.</summary>
     const int PagesMax = 10;
@@ -43,6 +48,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>Position of the last event that this node wrote. A client of this node may know of every event before it.</summary>
     long written;
     long asked;
+
+    /// <summary>The tenants receive the events after <see cref="through"/>. False: <see cref="through"/> is of no use yet.</summary>
+    volatile bool isListening;
 
     /// <summary>The newest memories that share a word with the text, by score, then the newest first.</summary>
     /// <param name="since">A position in the log. Memories that any node wrote before it are found.</param>
@@ -73,6 +81,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
         return await Recall(org, hits, ct);
     }
+
+    /// <summary>The tenants have received every event up to this position of the log.</summary>
+    public long Through => Volatile.Read(ref through);
 
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
@@ -110,6 +121,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         while (true)
         {
             MemoryWindow? tenant;
+            var isWanted = false;
             lock (gate)
             {
                 since = Math.Max(since, written);
@@ -119,30 +131,45 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
                     tenant.AskedAt = ++asked;
                     return tenant;
                 }
+                isWanted = isListening && (tenant is null || tenant.IsLost);
+                if (isWanted)
+                {
+                    tenants[org] = tenant = new();
+                }
+            }
+            if (isWanted)
+            {
+                // Every search of the tenant waits for it, so that no single request may cancel it.
+                _ = Load(org, tenant!);
+            }
+            if (tenant is not null)
+            {
+                await tenant.Loading.WaitAsync(ct);
             }
             await reading.WaitAsync(ct);
             try
             {
-                lock (gate)
+                if (!isListening)
                 {
-                    tenant = tenants.GetValueOrDefault(org);
-                }
-                if (tenant is not { IsLoaded: true, IsLost: false })
-                {
-                    tenant = await Load(org, ct);
-                }
-                if (since == long.MaxValue || Volatile.Read(ref through) < since)
-                {
-                    if (!await CatchUp(since, ct))
+                    // The tenants receive every event from here on.
+                    var head = (await log.Progress(ct)).Head;
+                    lock (gate)
                     {
-                        continue;
+                        through = Math.Max(through, head);
+                        isListening = true;
                     }
                 }
-                lock (gate)
+                else if ((since == long.MaxValue || Through < since) && await CatchUp(since, ct) && since == long.MaxValue)
                 {
-                    tenant.AskedAt = ++asked;
+                    lock (gate)
+                    {
+                        if (tenant is { IsLoaded: true, IsLost: false } && tenants.GetValueOrDefault(org) == tenant)
+                        {
+                            tenant.AskedAt = ++asked;
+                            return tenant;
+                        }
+                    }
                 }
-                return tenant;
             }
             finally
             {
@@ -152,55 +179,51 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     }
 
     /// <summary>Loads a tenant's newest memories. The index receives commits meanwhile.</summary>
-    async ValueTask<MemoryWindow> Load(string org, CancellationToken ct)
+    async Task Load(string org, MemoryWindow tenant)
     {
-        var tenant = new MemoryWindow();
-        var isFirst = false;
-        lock (gate)
-        {
-            isFirst = tenants.Count == 0;
-        }
-        var head = isFirst ? (await log.Progress(ct)).Head : 0;
-        lock (gate)
-        {
-            if (isFirst)
-            {
-                // No tenant has needed the events before.
-                through = Math.Max(through, head);
-            }
-            tenants[org] = tenant;
-        }
         try
         {
-            var (memories, alive, before, isWhole) = (new List<Row>(), new HashSet<SessionKey>(), (long?)null, false);
-            for (var pages = 0; pages < RowPagesMax && memories.Count < NewestMax && !isWhole; pages++)
+            var (memories, alive, before, isWhole, chars) = (new List<Row>(), new HashSet<SessionKey>(), (long?)null, false, 0L);
+            while (memories.Count < NewestMax && !isWhole && chars < TenantBytesMax && (before is null || memories.Count > 0))
             {
-                var page = await rows.List(org, Memories.Model.Table, new(Limit: NewestMax, Before: before), ct);
+                var page = await rows.List(org, Memories.Model.Table, new(Limit: RowsPerPage, Before: before), CancellationToken.None);
                 var read = page.Select(row => (Row: row, Session: Memories.Model.Read(row.Json.Span).SessionId)).ToList();
-                alive.UnionWith(await Alive(org, read.Select(r => r.Session).Distinct(), ct));
+                alive.UnionWith(await Alive(org, read.Select(r => r.Session).Distinct(), CancellationToken.None));
                 memories.AddRange(read.Where(r => alive.Contains(r.Session)).Select(r => r.Row).Take(NewestMax - memories.Count));
-                (before, isWhole) = (page is [.., var last] ? last.Created : null, page.Count < NewestMax);
+                chars += page.Sum(row => (long)row.Json.Length);
+                (before, isWhole) = (page is [.., var last] ? last.Created : null, page.Count < RowsPerPage);
             }
             tenant.Load(memories, alive, isWhole);
+            Evict(tenant);
+            tenant.EndLoading(null);
         }
-        catch
+#pragma warning disable CA1031 // Every search that waits for it hears of it.
+        catch (Exception e)
+#pragma warning restore CA1031
         {
             lock (gate)
             {
-                tenants.Remove(org);
+                if (tenants.GetValueOrDefault(org) == tenant)
+                {
+                    tenants.Remove(org);
+                }
             }
-            throw;
+            tenant.EndLoading(e);
         }
+    }
+
+    /// <summary>Drops the least recently used tenants beyond the limit.</summary>
+    void Evict(MemoryWindow? but)
+    {
         lock (gate)
         {
             for (var bytes = tenants.Values.Sum(t => t.Bytes); bytes > BytesMax && tenants.Count > 1;)
             {
-                var (oldest, other) = tenants.Where(t => t.Value != tenant).MinBy(t => t.Value.AskedAt);
+                var (oldest, other) = tenants.Where(t => t.Value != but).MinBy(t => t.Value.AskedAt);
                 bytes -= other.Bytes;
                 tenants.Remove(oldest);
             }
         }
-        return tenant;
     }
 
     /// <summary>Reads the log up to a position, or to its end. False: the index was too far behind, and every tenant was dropped.</summary>
@@ -218,6 +241,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
                 lock (gate)
                 {
                     tenants.Clear();
+                    isListening = false;
                 }
                 return false;
             }
@@ -244,6 +268,10 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>The best of the newest memories whose sessions exist.</summary>
     async ValueTask<List<MemoryHit>> Hits(string org, MemoryWindow tenant, List<string> question, int max, CancellationToken ct)
     {
+        if (Volatile.Read(ref asked) % SearchesPerCheck == 0)
+        {
+            Evict(tenant);
+        }
         while (true)
         {
             var (hits, unsure, deletions) = tenant.Find(question, max);

@@ -49,11 +49,12 @@ readonly record struct MemoryNews(string Stream, long Version, long Position, Fu
 sealed class MemoryWindow
 {
     /// <summary>Queued events between two searches. Beyond it the window is dropped, and the next search loads it again.</summary>
-    const int NewsMax = 10_000;
+    const int NewsMax = 1_000;
 
     /// <summary>Rough size in memory of a memory beside its text and terms.</summary>
     const int BytesPerMemory = 500;
 
+    readonly TaskCompletionSource loading = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Lock newsGate = new();
     readonly Lock gate = new();
     readonly TermIndex index = new();
@@ -66,6 +67,7 @@ sealed class MemoryWindow
     KeptMemory?[] bySlot = new KeptMemory?[256];
     int deletions;
     long textChars;
+    long bytes;
     volatile bool isLoaded;
     volatile bool isLost;
 
@@ -77,18 +79,26 @@ sealed class MemoryWindow
     /// <summary>The tenant has no older memories.</summary>
     public bool IsWhole { get; private set; }
 
+    /// <summary>Ends when the window is loaded, or could not be.</summary>
+    public Task Loading => loading.Task;
+
     /// <summary>Order of use.</summary>
     public long AskedAt { get; set; }
 
     /// <summary>Estimated bytes in memory.</summary>
-    public long Bytes
+    public long Bytes => Volatile.Read(ref bytes);
+
+    long Size => index.Bytes + ((long)byKey.Count * BytesPerMemory) + (2 * textChars);
+
+    public void EndLoading(Exception? failure)
     {
-        get
+        if (failure is null)
         {
-            lock (gate)
-            {
-                return index.Bytes + ((long)byKey.Count * BytesPerMemory) + (2 * textChars);
-            }
+            loading.TrySetResult();
+        }
+        else
+        {
+            loading.TrySetException(failure);
         }
     }
 
@@ -99,9 +109,12 @@ sealed class MemoryWindow
             if (news.Count == NewsMax)
             {
                 isLost = true;
-                return;
+                news = [];
             }
-            news.Add(heard);
+            if (!isLost)
+            {
+                news.Add(heard);
+            }
         }
     }
 
@@ -118,7 +131,9 @@ sealed class MemoryWindow
             {
                 Put(KeptMemory.Of(newest[i], out var terms), terms);
             }
+            Trim();
             isLoaded = true;
+            Volatile.Write(ref bytes, Size);
         }
     }
 
@@ -237,10 +252,21 @@ sealed class MemoryWindow
             Remove(key);
         }
         Put(memory, terms, isNew: !isKnown);
-        while (byKey.Count > MemoryIndex.NewestMax)
+        Trim();
+        Volatile.Write(ref bytes, Size);
+    }
+
+    /// <summary>Removes the oldest memories beyond the limits.</summary>
+    void Trim()
+    {
+        while (byKey.Count > MemoryIndex.NewestMax || (Size > MemoryIndex.TenantBytesMax && byKey.Count > 1))
         {
             IsWhole = false;
             Remove(byAge.Dequeue());
+            if (index.IsSparse)
+            {
+                Compact();
+            }
         }
     }
 
@@ -261,6 +287,13 @@ sealed class MemoryWindow
         if (isNew)
         {
             byAge.Enqueue(memory.Key);
+        }
+        if (byAge.Count > (2 * byKey.Count) + MemoryIndex.NewestMax)
+        {
+            // Keys of deleted sessions' memories.
+            var rest = byAge.Where(byKey.ContainsKey).ToList();
+            byAge.Clear();
+            rest.ForEach(byAge.Enqueue);
         }
     }
 

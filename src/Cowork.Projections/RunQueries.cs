@@ -59,6 +59,8 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
 
     public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
 
+    public long KnownThrough => memories.Through;
+
     public ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct) => memories.All(org, text, max, ct);
 
     /// <summary>Keeps and answers the turn of a run; null: the run has not completed.</summary>

@@ -151,6 +151,26 @@ public sealed class MemoryIndexSpecs
         Assert.Equal(["mem_m0"], (await here.Queries.RecallAll(Org, "kraken", 10, default)).Select(r => r.From.Id.Id));
     }
 
+    [Fact]
+    public async Task A_tenant_of_long_memories_keeps_fewer_of_them_in_memory_and_loses_none()
+    {
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        await host.Queries.Recall(Org, "anything", 10, 0, default);
+        var random = new Random(1);
+        for (var i = 0; i < 150; i++)
+        {
+            await Keep(host, "s", $"m{i}", $"serial{i} " + string.Join(' ', Enumerable.Range(0, 600).Select(_ => $"w{random.Next(1_000_000)}")));
+        }
+        await new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
+        foreach (var index in (MemoryIndex[])[host.Memories, bench.AddHost("n1").Memories])
+        {
+            Assert.Empty(await index.Newest(Org, "serial0", 10, 0, default));
+            Assert.Equal(["mem_m149"], (await index.Newest(Org, "serial149", 10, 0, default)).Select(r => r.From.Id.Id));
+            Assert.Equal(["mem_m0"], (await index.All(Org, "serial0", 10, default)).Select(r => r.From.Id.Id));
+        }
+    }
+
     static async Task Keep(RunHarness.Host host, string session, string key, string text) =>
         Assert.Null((await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new KeepMemory(new(key), "memory", Content.Of(text), new(session), new("none")), default)).Refused);
 

@@ -97,6 +97,24 @@ public sealed class StartSpecs
         Assert.Contains(new MemoryKey("m1"), memory.Provenance.Select(p => p.Id));
     }
 
+    [Fact]
+    public async Task A_node_that_only_seems_to_be_alone_does_not_start_a_run_without_what_another_has_just_written()
+    {
+        var (here, there) = (await Ready("n0"), bench.AddHost("n1"));
+        here.Node.SeemsAlone = true;
+        var first = await here.Send("s", "the kraken sleeps");
+        await here.Drive();
+        Assert.Equal("run_started", (await bench.Story($"run-{(await here.Send("s", "and the squid")).Value}"))[1]);
+        await here.Drive();
+        await there.OpenSession("t");
+        await there.Commands.Execute(RunHarness.Org, RunHarness.User, new KeepMemory(new("m1"), "memory", Content.Of("The kraken wakes."), new("t"), first), default);
+        var second = await here.Send("s", "what of the kraken");
+        Assert.Equal(["run_created"], await bench.Story($"run-{second.Value}"));
+        await here.Drive();
+        var past = await bench.Engine.Load(RunHarness.Org, $"run-{second.Value}", 0, int.MaxValue, default);
+        Assert.Contains(new MemoryKey("m1"), past.Events.Select(e => e.Event).OfType<RunEvent.MemoryRetrieval>().Single().Provenance.Select(p => p.Id));
+    }
+
     async Task<RunHarness.Host> Ready(string name)
     {
         var host = bench.AddHost(name);

@@ -30,6 +30,16 @@ public sealed class TermIndexSpecs
         Assert.Equal(found[0].Score, index.Score(TermIndex.Terms("ferry"), TermIndex.Terms("a ferry elsewhere")));
     }
 
+    [Fact]
+    public void Words_that_no_text_has_do_not_crowd_out_those_that_one_has()
+    {
+        var index = new TermIndex();
+        var slot = index.Add(TermIndex.Terms("the launch password is marmalade"));
+        var question = TermIndex.Terms(string.Join(' ', Enumerable.Range(0, 200).Select(n => $"unknown{n}")) + " launch password");
+        Assert.Equal(slot, Assert.Single(index.Find(question)).Slot);
+        Assert.True(index.Score(question, TermIndex.Terms("the launch password")) > 0);
+    }
+
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

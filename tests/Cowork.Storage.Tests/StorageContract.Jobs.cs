@@ -268,6 +268,23 @@ public abstract partial class StorageContract
     }
 
     [Fact]
+    public async Task A_commit_that_knows_the_log_up_to_a_position_is_refused_when_another_node_wrote_after_it()
+    {
+        var (a, b) = (await Open("a"), await Open("b"));
+        var (mine, other) = (new Chain(Org, "run-1"), new Chain(Org, "run-2"));
+        await a.Log.Append(mine.Commit("one"), None);
+        // What it wrote itself it knows.
+        Assert.IsType<AppendResult.Ok>(await a.Log.Append(mine.Commit("two") with { Knows = 1 }, None));
+        await b.Log.Append(other.Commit("three"), None);
+        Assert.Equal(new AppendResult.Moved("run-1"), await a.Log.Append(mine.Commit("four") with { Knows = 2 }, None));
+        await mine.Reload(a.Log);
+        Assert.Equal(new AppendResult.Moved("run-1"), await a.Log.Append(mine.Commit("four") with { Knows = 2 }, None));
+        await mine.Reload(a.Log);
+        Assert.IsType<AppendResult.Ok>(await a.Log.Append(mine.Commit("four") with { Knows = 3 }, None));
+        await AssertLedger(a);
+    }
+
+    [Fact]
     public async Task Two_nodes_do_each_job_once()
     {
         var (a, b) = (await Open("a"), await Open("b"));

@@ -17,6 +17,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     readonly Lock sync = new();
     readonly TimeProvider clock = clock;
     readonly List<RecordedEvent> events = [];
+
+    /// <summary>The node that wrote each of <see cref="events"/>.</summary>
+    readonly List<Node?> writtenBy = [];
     readonly List<FeedEntry> log = [];
     readonly Dictionary<(string Org, string Stream), List<RecordedEvent>> streams = [];
     readonly Dictionary<(string Org, SessionKey Session), List<FeedEntry>> feeds = [];
@@ -409,6 +412,10 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             by?.Lose(done);
             return new AppendResult.Fenced();
         }
+        if (commit.Knows is { } knows && writtenBy.Skip((int)knows).Any(node => node != by))
+        {
+            return new AppendResult.Moved(commit.Writes[0].Stream);
+        }
         var versions = new Dictionary<string, long>();
         foreach (var write in commit.Writes)
         {
@@ -433,6 +440,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             {
                 var recorded = e with { Position = log.Count + 1 };
                 events.Add(recorded);
+                writtenBy.Add(by);
                 Of(streams, (commit.Org, write.Stream)).Add(recorded);
                 var feed = write.Session is { } session ? Of(feeds, (commit.Org, session)) : null;
                 var entry = new FeedEntry(
@@ -682,6 +690,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         /// <summary>It admits jobs also while a test does them itself.</summary>
         public bool Admits { get; set; }
 
+        /// <summary>It has not heard of the others yet.</summary>
+        public bool SeemsAlone { get; set; }
+
         internal ICommitObserver? Observer { get; }
 
         internal bool IsDead { get; private set; }
@@ -776,7 +787,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         {
             lock (engine.sync)
             {
-                return (Admits || dispatching is { IsCancellationRequested: false }) && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: false, () => { }) : null;
+                return (Admits || dispatching is { IsCancellationRequested: false }) && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: SeemsAlone, () => { }) : null;
             }
         }
 

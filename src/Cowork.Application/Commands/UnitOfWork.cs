@@ -16,6 +16,7 @@ public sealed class UnitOfWork
     readonly List<(string Kind, string Key)> cancelled = [];
     Claim? done;
     string? actor;
+    long? knows;
     RecordedEvent? first;
     int kept;
 
@@ -105,6 +106,13 @@ public sealed class UnitOfWork
     /// <param name="by">As in <see cref="Origin.Actor"/>.</param>
     public void ContinueAs(string by) => actor = by;
 
+    /// <summary>False: an earlier try of the same command lost a race.</summary>
+    public bool IsFirstTry => trusts;
+
+    /// <summary>Refuses the commit, and has it decided again, when another node wrote after a position.</summary>
+    /// <param name="position">Up to which the decision knows the log; null: it does not matter.</param>
+    public void Knows(long? position) => knows = position;
+
     /// <summary>Starts a job with the commit.</summary>
     public void Start(Job job) => jobs.Add(job);
 
@@ -177,7 +185,7 @@ public sealed class UnitOfWork
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
             writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
-        return new(org, writes, jobs, done, by) { Cancelled = cancelled };
+        return new(org, writes, jobs, done, by) { Cancelled = cancelled, Knows = knows };
     }
 
     /// <summary>The streams of the decisions after the commit.</summary>

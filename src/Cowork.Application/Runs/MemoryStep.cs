@@ -16,9 +16,10 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
         {
             return null;
         }
-        // Another node's memories may be known to the client already. A node that is alone has written, and knows, all of them.
+        // The client may know of another node's memories already. A node that seems to be alone has the commit refused if it was not.
+        long? knows = room.IsAlone ? queries.KnownThrough : null;
         var items = await Items(org, message, room.IsAlone ? past.Since : long.MaxValue, ct);
-        return new(room.Epoch, node, version, items, past.Runs);
+        return new(room.Epoch, node, version, items, past.Runs, knows);
     }
 
     /// <summary>The memories that match the message, at most <see cref="Limits.MemoriesPerRunMax"/>, and the earlier turns of the session.</summary>

@@ -24,6 +24,9 @@ public interface IRunQueries
     /// <param name="since">Position of something in the log: what was written before it, on any node, is found.</param>
     ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct);
 
+    /// <summary>Position up to which <see cref="Recall"/> knows the log already.</summary>
+    long KnownThrough { get; }
+
     /// <summary>Of all memories those that have to do with the text, best first.</summary>
     ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct);
 }

@@ -27,7 +27,9 @@ public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? 
 /// <param name="SessionVersion">The session's version at which no run was under way. When it has another, the run is only queued.</param>
 /// <param name="Items">The memories that match its message.</param>
 /// <param name="History">The session's runs before it.</param>
-public sealed record RunStart(long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History);
+/// <param name="Knows">Position up to which the memories are known. When another node wrote after it, the run is only queued. Null: they were read up to the end of the log.</param>
+public sealed record RunStart(
+    long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, long? Knows);
 
 /// <summary>
 /// Creates a run at the end of its session's queue. A command that starts runs for another reason, such as a schedule, calls <see cref="Decide"/> in its own unit
@@ -68,7 +70,7 @@ public sealed record SubmitTurn(
         {
             return impossible;
         }
-        var starts = Start is not null && Start.SessionVersion == await work.Version(Domain.Session.Aggregate, Session) ? Start : null;
+        var starts = Start is not null && work.IsFirstTry && Start.SessionVersion == await work.Version(Domain.Session.Aggregate, Session) ? Start : null;
         if (session.Queue.IsEmpty)
         {
             work.Start(new Job(Run.Aggregate.Name, RunId.Value, Epoch: starts?.Epoch));
@@ -81,6 +83,7 @@ public sealed record SubmitTurn(
         {
             return null;
         }
+        work.Knows(starts.Knows);
         work.ContinueAs(RunDriver.Actor);
         return await work.Do(Run.Aggregate, RunId, new RunCommand.Start(starts.Epoch, starts.Node, work.Now), Session, RunId)
             ?? await work.Do(Run.Aggregate, RunId, new RunCommand.RecordMemory(starts.Epoch, starts.Items, starts.History, work.Now), Session, RunId);

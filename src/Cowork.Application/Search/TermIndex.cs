@@ -15,7 +15,7 @@ public sealed class TermIndex
 
     /// <summary>Rough sizes in memory, in bytes.</summary>
     const int BytesPerPosting = 8;
-    const int BytesPerTerm = 120;
+    const int BytesPerTerm = 250;
 
     readonly Dictionary<string, List<Posting>> postings = new(StringComparer.Ordinal);
     readonly List<bool> isLive = [];
@@ -108,7 +108,7 @@ public sealed class TermIndex
             scores = new double[Math.Max(isLive.Count, scores.Length * 2)];
         }
         var found = new List<(int Slot, double Score)>();
-        foreach (var (term, weight) in Weighed(question))
+        foreach (var (term, weight) in Weighed(question.Where(postings.ContainsKey)))
         {
             foreach (var posting in postings.GetValueOrDefault(term) ?? [])
             {
@@ -133,7 +133,7 @@ public sealed class TermIndex
     public double Score(IReadOnlyList<string> question, IReadOnlyList<string> terms)
     {
         var score = 0.0;
-        foreach (var (term, weight) in Weighed(question))
+        foreach (var (term, weight) in Weighed(question.Where(terms.Contains)))
         {
             score += weight * Mentions(terms.Count(t => t == term));
         }
@@ -143,7 +143,7 @@ public sealed class TermIndex
     static double Mentions(int times) => times * (Saturation + 1) / (times + Saturation);
 
     /// <summary>The query's terms with their weights, the rarest first.</summary>
-    IEnumerable<(string Term, double Weight)> Weighed(IReadOnlyList<string> question) =>
+    IEnumerable<(string Term, double Weight)> Weighed(IEnumerable<string> question) =>
         question.Distinct(StringComparer.Ordinal)
             .Select(term => (Term: term, In: postings.GetValueOrDefault(term)?.Count ?? 0))
             .OrderBy(term => term.In).ThenBy(term => term.Term, StringComparer.Ordinal)

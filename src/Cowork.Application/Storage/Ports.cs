@@ -50,6 +50,9 @@ public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyLi
 {
     /// <summary>Jobs to cancel. A job that waits is deleted with the commit; a job that a node does is left to that node. None of <see cref="Jobs"/>.</summary>
     public IReadOnlyList<(string Kind, string Key)> Cancelled { get; init; } = [];
+
+    /// <summary>Position up to which the decision knew the log. The commit is refused as moved when another node wrote after it. Null: it does not matter.</summary>
+    public long? Knows { get; init; }
 }
 
 /// <summary>What became of a commit. A lost race is a value, never an exception.</summary>

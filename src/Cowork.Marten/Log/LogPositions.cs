@@ -28,6 +28,9 @@ sealed class LogPositions(Database database, JobQueue jobs)
     int contended;
     long head;
 
+    /// <summary>Last position that another node is known to have written.</summary>
+    long foreign;
+
     /// <summary>The log's last position as far as this node knows.</summary>
     public long Head => Volatile.Read(ref head);
 
@@ -38,7 +41,9 @@ sealed class LogPositions(Database database, JobQueue jobs)
     public void AskHead(NpgsqlConnection connection)
     {
         using var ask = new NpgsqlCommand($"SELECT gid FROM {schema}.head", connection);
-        Volatile.Write(ref head, (long)ask.ExecuteScalar()!);
+        var now = (long)ask.ExecuteScalar()!;
+        foreign = now == head ? foreign : now;
+        Volatile.Write(ref head, now);
     }
 
     /// <summary>A plan is in the log.</summary>
@@ -97,6 +102,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
             versions.Clear();
             feeds.Clear();
         }
+        foreign = now;
         Volatile.Write(ref head, now);
         database.Observer?.OthersWrote();
     }
@@ -178,8 +184,8 @@ sealed class LogPositions(Database database, JobQueue jobs)
                 }
             }
             undo.Clear();
-            string? moved = null;
-            foreach (var write in commit.Writes)
+            var moved = commit.Knows < foreign ? commit.Writes[0].Stream : null;
+            foreach (var write in moved is null ? commit.Writes : [])
             {
                 var key = (commit.Org, write.Stream);
                 if (plan.Streams.TryGetValue(key, out var move))
