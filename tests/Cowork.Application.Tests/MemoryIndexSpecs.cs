@@ -157,7 +157,7 @@ public sealed class MemoryIndexSpecs
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         await host.Queries.Recall(Org, "anything", 10, 0, default);
-        var random = new Random(1);
+        var random = new Random(Seeds.One(1));
         for (var i = 0; i < 150; i++)
         {
             await Keep(host, "s", $"m{i}", $"serial{i} " + string.Join(' ', Enumerable.Range(0, 600).Select(_ => $"w{random.Next(1_000_000)}")));

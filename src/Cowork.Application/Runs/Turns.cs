@@ -27,7 +27,7 @@ public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? 
 /// <param name="SessionVersion">The session's version at which no run was under way. When it has another, the run is only queued.</param>
 /// <param name="Items">The memories that match its message.</param>
 /// <param name="History">The session's runs before it.</param>
-/// <param name="Knows">Position up to which the memories are known. When another node wrote after it, the run is only queued. Null: they were read up to the end of the log.</param>
+/// <param name="Knows">Position up to which the memories are known. When another node wrote after it, the run is only queued. Null: they were read from the log.</param>
 public sealed record RunStart(
     long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, long? Knows);
 
