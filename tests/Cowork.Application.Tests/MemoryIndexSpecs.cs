@@ -1,5 +1,6 @@
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.Logging.Abstractions;
 
