@@ -19,7 +19,7 @@ public static class StorageServices
     /// </summary>
     public static void AddCoworkStorage(this IServiceCollection services, StorageOptions options)
     {
-        services.AddSingleton(options);
+        services.AddSingleton(all => options with { Logs = all.GetRequiredService<ILoggerFactory>() });
         // The writer says what became of a flush. Marten would log every lost race as an error, with the statement's parameters, which hold what people wrote.
         services.AddLogging(logging => logging.AddFilter("Marten.IDocumentStore", LogLevel.None));
         services.AddSingleton<Database>();
@@ -29,7 +29,7 @@ public static class StorageServices
             StoreConfiguration.Apply(store, all.GetRequiredService<Database>(), options);
             return store;
         }).UseLightweightSessions();
-        services.AddSingleton(all => new StorageEngine(all.GetRequiredService<Database>(), options, all.GetRequiredService<IDocumentStore>()));
+        services.AddSingleton(all => new StorageEngine(all.GetRequiredService<Database>(), all.GetRequiredService<StorageOptions>(), all.GetRequiredService<IDocumentStore>()));
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Log);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Rows);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Jobs);
