@@ -30,6 +30,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     const int RowsPerPage = 500;
 
+    /// <summary>Rows to read at most while too few of the memories belong to sessions that exist.</summary>
+    const int RowsMax = 4 * NewestMax;
+
     /// <summary>Searches between two checks of what all tenants take.</summary>
     const int SearchesPerCheck = 256;
 
@@ -51,6 +54,9 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
 
     /// <summary>The tenants receive the events after <see cref="through"/>. False: <see cref="through"/> is of no use yet.</summary>
     volatile bool isListening;
+
+    /// <summary>The position of the log up to which the index knows every event.</summary>
+    public long Through => Volatile.Read(ref through);
 
     /// <summary>The newest memories that share a word with the text, by score, then the newest first.</summary>
     /// <param name="since">A position in the log. Memories that any node wrote before it are found.</param>
@@ -81,9 +87,6 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
         return await Recall(org, hits, ct);
     }
-
-    /// <summary>The tenants have received every event up to this position of the log.</summary>
-    public long Through => Volatile.Read(ref through);
 
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
@@ -183,14 +186,15 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     {
         try
         {
-            var (memories, alive, before, isWhole, chars) = (new List<Row>(), new HashSet<SessionKey>(), (long?)null, false, 0L);
-            while (memories.Count < NewestMax && !isWhole && chars < TenantBytesMax && (before is null || memories.Count > 0))
+            var (memories, alive, before, isWhole, bytes) = (new List<Row>(), new HashSet<SessionKey>(), (long?)null, false, 0L);
+            for (var read = 0; memories.Count < NewestMax && !isWhole && read < RowsMax && bytes < TenantBytesMax; read += RowsPerPage)
             {
                 var page = await rows.List(org, Memories.Model.Table, new(Limit: RowsPerPage, Before: before), CancellationToken.None);
-                var read = page.Select(row => (Row: row, Session: Memories.Model.Read(row.Json.Span).SessionId)).ToList();
-                alive.UnionWith(await Alive(org, read.Select(r => r.Session).Distinct(), CancellationToken.None));
-                memories.AddRange(read.Where(r => alive.Contains(r.Session)).Select(r => r.Row).Take(NewestMax - memories.Count));
-                chars += page.Sum(row => (long)row.Json.Length);
+                var found = page.Select(row => (Row: row, Session: Memories.Model.Read(row.Json.Span).SessionId)).ToList();
+                alive.UnionWith(await Alive(org, found.Select(r => r.Session).Distinct(), CancellationToken.None));
+                var kept = found.Where(r => alive.Contains(r.Session)).Select(r => r.Row).Take(NewestMax - memories.Count).ToList();
+                memories.AddRange(kept);
+                bytes += kept.Sum(row => (long)row.Json.Length);
                 (before, isWhole) = (page is [.., var last] ? last.Created : null, page.Count < RowsPerPage);
             }
             tenant.Load(memories, alive, isWhole);
@@ -213,7 +217,8 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     }
 
     /// <summary>Drops the least recently used tenants beyond the limit.</summary>
-    void Evict(MemoryWindow? but)
+    /// <param name="but">The one that is in use.</param>
+    void Evict(MemoryWindow but)
     {
         lock (gate)
         {
@@ -231,7 +236,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     {
         for (var pages = 0; ; pages++)
         {
-            var from = Volatile.Read(ref through);
+            var from = Through;
             if (from >= since)
             {
                 return true;

@@ -90,6 +90,7 @@ sealed class MemoryWindow
 
     long Size => index.Bytes + ((long)byKey.Count * BytesPerMemory) + (2 * textChars);
 
+    /// <param name="failure">Null: it is loaded.</param>
     public void EndLoading(Exception? failure)
     {
         if (failure is null)

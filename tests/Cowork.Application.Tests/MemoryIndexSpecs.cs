@@ -153,6 +153,21 @@ public sealed class MemoryIndexSpecs
     }
 
     [Fact]
+    public async Task Memories_behind_many_of_a_deleted_session_are_found_by_a_node_that_begins()
+    {
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        await host.OpenSession("gone");
+        await Keep(host, "s", "kept", "The kraken sleeps.");
+        for (var i = 0; i < 1_100; i++)
+        {
+            await Keep(host, "gone", $"m{i}", "The kraken wakes.");
+        }
+        await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new DeleteSession(new("gone")), default);
+        Assert.Equal(["mem_kept"], (await bench.AddHost("n1").Memories.Newest(Org, "kraken", 10, 0, default)).Select(r => r.From.Id.Id));
+    }
+
+    [Fact]
     public async Task A_tenant_of_long_memories_keeps_fewer_of_them_in_memory_and_loses_none()
     {
         var host = bench.AddHost("n0");

@@ -110,7 +110,7 @@ public sealed class TermIndex
         var found = new List<(int Slot, double Score)>();
         foreach (var (term, weight) in Weighed(question.Where(postings.ContainsKey)))
         {
-            foreach (var posting in postings.GetValueOrDefault(term) ?? [])
+            foreach (var posting in postings[term])
             {
                 if (isLive[posting.Slot])
                 {
