@@ -4,34 +4,16 @@ using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Testing;
 
-using Microsoft.Extensions.Logging.Abstractions;
-
 using Npgsql;
 
 namespace Cowork.Kill.Tests;
 
 /// <summary>Servers that are reachable and take no writes, and servers that take over from others.</summary>
-public sealed class FailoverSpecs : StorageHarness
+public sealed class FailoverSpecs : OwnPostgresHarness
 {
-    readonly string directory = TestPostgres.NewDirectory();
-    readonly List<StorageEngine> engines = [];
-    PrivatePostgres? postgres;
+    string Administrator => Postgres.AdministratorConnectionString;
 
-    string Administrator => postgres!.AdministratorConnectionString;
-
-    public override async ValueTask InitializeAsync() => postgres = await PrivatePostgres.Start(new(directory), NullLogger.Instance, None);
-
-    public override async ValueTask DisposeAsync()
-    {
-        foreach (var engine in engines)
-        {
-            await engine.DisposeAsync();
-        }
-        await postgres!.DisposeAsync();
-        Directory.Delete(directory, recursive: true);
-    }
-
-    protected override async Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead) => NodeOf(await Start(Administrator, name));
+    protected override string Address => Administrator;
 
     [Fact]
     public async Task A_server_that_becomes_read_only_is_told_to_callers_and_the_node_heals_by_itself()
@@ -97,7 +79,7 @@ public sealed class FailoverSpecs : StorageHarness
     [Fact]
     public async Task A_host_goes_over_to_the_standby_that_is_promoted()
     {
-        await using var standby = await Standby.Of(postgres!);
+        await using var standby = await Standby.Of(Postgres);
         var both = new NpgsqlConnectionStringBuilder(Administrator) { Host = $"{new NpgsqlConnectionStringBuilder(Administrator).Host},{standby.Directory}", TargetSessionAttributes = "read-write" }.ConnectionString;
         var data = TestPostgres.NewDirectory();
         await using (var host = await HostProcess.Start(data, both))
@@ -108,7 +90,7 @@ public sealed class FailoverSpecs : StorageHarness
                 (await host.Http.Turn("s1", $"before {i}")).Is(200);
             }
             await standby.CaughtUp();
-            await postgres!.DisposeAsync();
+            await Postgres.DisposeAsync();
 
             (await host.Http.Turn("s1", "nobody takes it")).IsProblem(503, "storage_unavailable");
             await host.Http.Until("/health/ready", got => (int)got.Status == 503);
@@ -185,14 +167,6 @@ public sealed class FailoverSpecs : StorageHarness
             },
             sql);
         return answer;
-    }
-
-    async Task<StorageEngine> Start(string at, string name)
-    {
-        var engine = StorageEngine.New(new(at, name, [Chain.Tallies, Chain.Marks]) { Lease = Lease, Heartbeat = Lease / 6 });
-        engines.Add(engine);
-        await engine.StartAsync(None);
-        return engine;
     }
 
     /// <summary>Ends every other session of the database.</summary>

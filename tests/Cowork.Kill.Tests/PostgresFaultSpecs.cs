@@ -1,58 +1,26 @@
 using System.Diagnostics;
 
 using Cowork.Application.Storage;
-using Cowork.Marten;
 using Cowork.Testing;
-
-using Microsoft.Extensions.Logging.Abstractions;
 
 using Npgsql;
 
 namespace Cowork.Kill.Tests;
 
 /// <summary>A PostgreSQL of each test's own, that dies, hangs and comes back under load.</summary>
-public sealed class PostgresFaultSpecs : StorageHarness
+public sealed class PostgresFaultSpecs : OwnPostgresHarness
 {
-    readonly string directory = TestPostgres.NewDirectory();
-    readonly List<StorageEngine> engines = [];
-    PrivatePostgres? postgres;
+    string Socket => Path.Combine(new NpgsqlConnectionStringBuilder(Postgres.ConnectionString).Host!, ".s.PGSQL.5432");
 
-    string Socket => Path.Combine(new NpgsqlConnectionStringBuilder(postgres!.ConnectionString).Host!, ".s.PGSQL.5432");
-
-    public override async ValueTask InitializeAsync() => postgres = await Boot();
-
-    public override async ValueTask DisposeAsync()
-    {
-        foreach (var engine in engines)
-        {
-            await engine.DisposeAsync();
-        }
-        await postgres!.DisposeAsync();
-        Directory.Delete(directory, recursive: true);
-    }
-
-    protected override async Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead) =>
-        NodeOf(await Start(postgres!.ConnectionString, name, observer));
-
-    Task<PrivatePostgres> Boot() =>
-        PrivatePostgres.Start(new(directory) { Settings = new Dictionary<string, string> { ["fsync"] = "off", ["max_wal_size"] = "256MB" } }, NullLogger.Instance, None);
-
-    async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null)
-    {
-        var engine = StorageEngine.New(new(at, name, [Chain.Tallies, Chain.Marks]) { Lease = Lease, Heartbeat = Lease / 6 });
-        engine.Observer = observer;
-        await engine.StartAsync(None);
-        engines.Add(engine);
-        return engine;
-    }
+    protected override IReadOnlyDictionary<string, string> Settings { get; } = new Dictionary<string, string> { ["fsync"] = "off", ["max_wal_size"] = "256MB" };
 
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
     public async Task The_writers_backend_killed_under_load(int seed) =>
-        await Survives(postgres!.ConnectionString, seed, 4, async _ =>
+        await Survives(Postgres.ConnectionString, seed, 4, async _ =>
         {
-            await using var other = new NpgsqlConnection(postgres!.ConnectionString + ";Pooling=false");
+            await using var other = new NpgsqlConnection(Postgres.ConnectionString + ";Pooling=false");
             await other.OpenAsync();
             var pid = await Ask<int>("SELECT pid FROM pg_stat_activity WHERE application_name = 'cowork writer' LIMIT 1");
             Process.GetProcessById(pid).Kill();
@@ -62,16 +30,16 @@ public sealed class PostgresFaultSpecs : StorageHarness
 
     [Fact]
     public async Task The_server_stopped_at_once_under_load() =>
-        await Survives(postgres!.ConnectionString, 3, 3, async _ =>
+        await Survives(Postgres.ConnectionString, 3, 3, async _ =>
         {
             // SIGQUIT: what pg_ctl stop -m immediate sends.
-            using var kill = Process.Start("kill", ["-QUIT", $"{postgres!.ProcessId}"]);
+            using var kill = Process.Start("kill", ["-QUIT", $"{Postgres.ProcessId}"]);
             await kill.WaitForExitAsync();
         });
 
     [Fact]
     public async Task The_writers_session_ended_by_an_administrator_under_load() =>
-        await Survives(postgres!.ConnectionString, 4, 10, async _ =>
+        await Survives(Postgres.ConnectionString, 4, 10, async _ =>
             await Ask<bool>("SELECT coalesce(bool_or(pg_terminate_backend(pid)), false) FROM pg_stat_activity WHERE application_name = 'cowork writer'"));
 
     [Theory]
@@ -80,7 +48,7 @@ public sealed class PostgresFaultSpecs : StorageHarness
     public async Task The_network_cut_under_load(int seed, bool deaf)
     {
         await using var proxy = new CuttingProxy(Socket);
-        var through = new NpgsqlConnectionStringBuilder(postgres!.ConnectionString) { Host = "127.0.0.1", Port = proxy.Port }.ConnectionString;
+        var through = new NpgsqlConnectionStringBuilder(Postgres.ConnectionString) { Host = "127.0.0.1", Port = proxy.Port }.ConnectionString;
         await Survives(through, seed, 12, async random =>
         {
             proxy.IsDeaf = deaf;
@@ -94,7 +62,7 @@ public sealed class PostgresFaultSpecs : StorageHarness
     public async Task A_network_that_hangs_is_noticed_within_the_time_of_a_command()
     {
         await using var proxy = new CuttingProxy(Socket);
-        var through = new NpgsqlConnectionStringBuilder(postgres!.ConnectionString) { Host = "127.0.0.1", Port = proxy.Port }.ConnectionString;
+        var through = new NpgsqlConnectionStringBuilder(Postgres.ConnectionString) { Host = "127.0.0.1", Port = proxy.Port }.ConnectionString;
         var node = NodeOf(await Start(through, "a"));
         var chain = new Chain(Org, "run-1", "s1");
         await node.Log.Append(chain.Commit("before"), None);
@@ -116,10 +84,10 @@ public sealed class PostgresFaultSpecs : StorageHarness
     [Fact]
     public async Task A_server_that_stays_away_fails_callers_soon_and_then_at_once_and_heals_by_itself()
     {
-        var engine = await Start(postgres!.ConnectionString, "a");
+        var engine = await Start(Postgres.ConnectionString, "a");
         var node = NodeOf(engine);
         await node.Log.Append(new Chain(Org, "run-before").Commit("text"), None);
-        await postgres.DisposeAsync();
+        await Postgres.DisposeAsync();
 
         var at = Stopwatch.GetTimestamp();
         await Assert.ThrowsAsync<StorageUnavailableException>(async () => await node.Log.Append(new Chain(Org, "run-1").Commit("text"), None));
@@ -131,7 +99,7 @@ public sealed class PostgresFaultSpecs : StorageHarness
         Assert.InRange(Stopwatch.GetElapsedTime(at), TimeSpan.Zero, TimeSpan.FromSeconds(1));
         Assert.False(engine.IsUp);
 
-        postgres = await Boot();
+        Postgres = await Boot();
         at = Stopwatch.GetTimestamp();
         await Eventually(() => Task.FromResult(engine.IsUp), "the writer has its connection back");
         Assert.IsType<AppendResult.Ok>(await node.Log.Append(new Chain(Org, "run-3").Commit("text"), None));
@@ -142,10 +110,10 @@ public sealed class PostgresFaultSpecs : StorageHarness
     [Fact]
     public async Task An_idle_node_notices_that_the_server_went_and_came_back()
     {
-        var engine = await Start(postgres!.ConnectionString, "a");
-        await postgres.DisposeAsync();
+        var engine = await Start(Postgres.ConnectionString, "a");
+        await Postgres.DisposeAsync();
         await Eventually(() => Task.FromResult(!engine.IsUp), "it notices");
-        postgres = await Boot();
+        Postgres = await Boot();
         await Eventually(() => Task.FromResult(engine.IsUp), "it heals");
         Assert.IsType<AppendResult.Ok>(await engine.Log.Append(new Chain(Org, "run-1").Commit("text"), None));
     }
@@ -157,9 +125,9 @@ public sealed class PostgresFaultSpecs : StorageHarness
         await using var worker = new Worker(node);
         await Submit(node, "run-1", new Job("run", "1"));
         var claim = await worker.Next();
-        await postgres!.DisposeAsync();
+        await Postgres.DisposeAsync();
         await node.Jobs.Release(claim, TimeSpan.Zero, None);
-        postgres = await Boot();
+        Postgres = await Boot();
         Assert.Equal("1", (await worker.Next()).Key);
     }
 
@@ -284,7 +252,7 @@ public sealed class PostgresFaultSpecs : StorageHarness
             {
                 try
                 {
-                    await using var connection = new NpgsqlConnection(postgres!.ConnectionString + ";Pooling=false");
+                    await using var connection = new NpgsqlConnection(Postgres.ConnectionString + ";Pooling=false");
                     await connection.OpenAsync();
                     await using var command = new NpgsqlCommand(sql, connection);
                     answer = await command.ExecuteScalarAsync() is T found ? found : default;

@@ -8,7 +8,6 @@ public sealed class UnitOfWork
 {
     readonly CommandHandler commands;
     readonly string org;
-    readonly bool trusts;
     readonly CancellationToken ct;
     readonly Dictionary<string, Draft> drafts = [];
     readonly List<Part> written = [];
@@ -20,10 +19,9 @@ public sealed class UnitOfWork
     RecordedEvent? first;
     int kept;
 
-    /// <param name="trusts">True: streams that are said to be new are not loaded. The expected version of the append guards that.</param>
-    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, bool trusts, CancellationToken ct)
+    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, bool isFirstTry, CancellationToken ct)
     {
-        this.trusts = trusts;
+        IsFirstTry = isFirstTry;
         this.commands = commands;
         this.org = org;
         this.ct = ct;
@@ -35,6 +33,12 @@ public sealed class UnitOfWork
 
     /// <summary>The commit's time, whole milliseconds.</summary>
     public DateTimeOffset Now { get; }
+
+    /// <summary>
+    /// True: streams that are said to be new are not loaded, because the expected version of the append guards that. False: an earlier try lost a race, or decided on
+    /// what may be behind the log.
+    /// </summary>
+    public bool IsFirstTry { get; }
 
     internal bool IsEmpty => done is null && jobs.Count == 0 && cancelled.Count == 0 && written.Count == 0;
 
@@ -106,9 +110,6 @@ public sealed class UnitOfWork
     /// <param name="by">As in <see cref="Origin.Actor"/>.</param>
     public void ContinueAs(string by) => actor = by;
 
-    /// <summary>False: an earlier try of the same command lost a race.</summary>
-    public bool IsFirstTry => trusts;
-
     /// <summary>Refuses the commit, and has it decided again, when another node wrote after a position.</summary>
     /// <param name="position">Up to which the decision knows the log; null: it does not matter.</param>
     public void Knows(long? position) => knows = position;
@@ -130,7 +131,7 @@ public sealed class UnitOfWork
         var stream = aggregate.Stream(key);
         if (!drafts.TryGetValue(stream, out var draft))
         {
-            draft = new(aggregate.Name, isNew && trusts ? commands.Begin(org, aggregate, key) : await commands.Load(org, aggregate, key, ct));
+            draft = new(aggregate.Name, isNew && IsFirstTry ? commands.Begin(org, aggregate, key) : await commands.Load(org, aggregate, key, ct));
             UsedCache |= draft.Stream.Cached;
             drafts.Add(stream, draft);
         }

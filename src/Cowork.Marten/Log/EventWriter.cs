@@ -321,14 +321,14 @@ sealed partial class EventWriter : IAsyncDisposable
                     // Connecting anew finds out whether this node may write at all, and until it may, it is not ready.
                     connection.Close();
                 }
-                Settle(part, Database.Unavailable(e));
+                Fail(part, Database.Unavailable(e));
             }
             catch (Exception e)
             {
                 if (doubt is not null)
                 {
                     connection.RollBack(cleanse: true);
-                    Settle(part, Database.Unavailable(e));
+                    Fail(part, Database.Unavailable(e));
                 }
                 else if (sent is null || Undone(sent))
                 {
@@ -364,7 +364,7 @@ sealed partial class EventWriter : IAsyncDisposable
     {
         if (++setbacks > SetbacksMax)
         {
-            Settle(part, Database.Unavailable(e));
+            Fail(part, Database.Unavailable(e));
         }
         else if (doubt is null)
         {
@@ -377,7 +377,7 @@ sealed partial class EventWriter : IAsyncDisposable
     }
 
     /// <summary>Fails a part that is not tried again, and with it what was in doubt: nobody waits for that answer any more.</summary>
-    void Settle(IReadOnlyList<Pending> part, Exception e)
+    void Fail(IReadOnlyList<Pending> part, Exception e)
     {
         foreach (var pending in part)
         {

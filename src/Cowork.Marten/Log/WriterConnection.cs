@@ -61,7 +61,7 @@ sealed class WriterConnection(Database database, StorageOptions options)
                             ('idle_in_transaction_session_timeout', '{(int)options.CommandTimeout.TotalMilliseconds}')) s (name, value)
                         """),
                     // The function writes every stream before its events, so the foreign key looks up what is there for certain; that costs an eighth of the server's work.
-                    // Only a superuser may leave it out, as on a private PostgreSQL.
+                    // Only a superuser may leave it out, and on a private PostgreSQL the hosts' role, which was granted the setting.
                     new("DO $do$ BEGIN PERFORM set_config('session_replication_role', 'replica', false); EXCEPTION WHEN insufficient_privilege THEN NULL; END $do$"),
                     new("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2")
                     {
@@ -149,14 +149,7 @@ sealed class WriterConnection(Database database, StorageOptions options)
 
     void Judge(NpgsqlDataReader state)
     {
-        if (state.GetBoolean(0))
-        {
-            throw new NpgsqlException("the server is a standby, which takes no writes");
-        }
-        if (state.GetBoolean(1))
-        {
-            throw new NpgsqlException("the server takes no writes: its transactions are read-only (default_transaction_read_only)");
-        }
+        ServerFacts.RequirePrimary(isStandby: state.GetBoolean(0), isReadOnly: state.GetBoolean(1));
         if (!state.GetBoolean(2))
         {
             throw new StorageUnavailableException($"The role may not write into the schema \"{database.Schema}\".") { IsDenied = true };

@@ -30,11 +30,7 @@ public sealed record DatabaseProbe(string? Unreachable, bool StartupOptions)
             {
                 // Once more, with nothing in the first message.
             }
-            catch (PostgresException e) when (Database.IsDenied(e))
-            {
-                throw new InvalidOperationException($"The database refuses the connection: {e.MessageText}", e);
-            }
-            catch (Exception e) when (Database.IsAway(e))
+            catch (Exception e) when (Database.IsAway(e) && !Database.IsDenied(e))
             {
                 return new(e.Message, options);
             }

@@ -31,11 +31,17 @@ static class ServerFacts
                 $"The database \"{database}\" has the encoding {encoding}, in which most of the world's text cannot be stored. Cowork needs UTF8: "
                 + $"CREATE DATABASE {database}_utf8 ENCODING 'UTF8' TEMPLATE template0");
         }
-        if (reader.GetBoolean(3))
+        RequirePrimary(isStandby: reader.GetBoolean(3), isReadOnly: reader.GetBoolean(4));
+    }
+
+    /// <exception cref="StorageUnavailableException">The server takes no writes: a primary may be there soon.</exception>
+    public static void RequirePrimary(bool isStandby, bool isReadOnly)
+    {
+        if (isStandby)
         {
             throw new StorageUnavailableException("The server is a standby, which takes no writes.");
         }
-        if (reader.GetBoolean(4))
+        if (isReadOnly)
         {
             throw new StorageUnavailableException("The server takes no writes: its transactions are read-only (default_transaction_read_only).");
         }
