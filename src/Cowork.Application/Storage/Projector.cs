@@ -126,8 +126,8 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
         projection.Max = Math.Min(EventsMax, projection.Max * 2);
         if (projection.IsParked)
         {
-            projection.IsParked = false;
             LogResumed(model.Table, page.Through);
+            projection.IsParked = false;
         }
         // What was committed since the beginning of this step can wait for the next batch, or a busy log would be folded event by event.
         return page.Through >= progress.Head ? Step.AtTheEnd : Step.Further;
@@ -158,8 +158,8 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
         {
             return Step.Outrun;
         }
-        projection.IsParked = true;
         LogParked(e, projection.Model.Table, poison.Position, poison.Type, poison.EventId, poison.Stream, poison.Error);
+        projection.IsParked = true;
         return Step.Parked;
     }
 
