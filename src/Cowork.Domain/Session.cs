@@ -12,7 +12,9 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="WorkspacePath">Absolute path of the session's folder.</param>
     /// <param name="Metadata">The client's JSON object as text, so that it returns unchanged.</param>
     /// <param name="AuthContext">A JSON object as text for policies; no answer shows it.</param>
-    public sealed record Create(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now) : SessionCommand(Now);
+    /// <param name="Model">The model of turns that name none; null: the host's default when the turn is sent.</param>
+    public sealed record Create(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null)
+        : SessionCommand(Now);
 
     /// <summary>Adds a run to the end of the session's queue.</summary>
     /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
@@ -26,7 +28,9 @@ public abstract record SessionCommand(DateTimeOffset Now)
 
 public abstract record SessionEvent(DateTimeOffset At) : Event(At)
 {
-    public sealed record SessionCreated(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At) : SessionEvent(At);
+    /// <inheritdoc cref="SessionCommand.Create"/>
+    public sealed record SessionCreated(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null)
+        : SessionEvent(At);
 
     /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start.</summary>
     public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At) : SessionEvent(At);
@@ -43,7 +47,8 @@ public abstract record Session
     public sealed record None : Session;
 
     /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
-    public sealed record Open(SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue) : Session;
+    /// <param name="Model">The model of turns that name none; null: the host's default.</param>
+    public sealed record Open(SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null) : Session;
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
     public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;
@@ -52,7 +57,7 @@ public abstract record Session
 
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
-        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now),
+        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
@@ -66,7 +71,7 @@ public abstract record Session
 
     public static Session Evolve(Session state, SessionEvent e) => (e, state) switch
     {
-        (SessionCreated c, _) => new Open(c.SessionId, c.WorkspacePath, c.AuthContext, []),
+        (SessionCreated c, _) => new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model),
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId) },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId) },
         (RunDequeued d, Deleted s) => new Deleted(s.Queue.Remove(d.RunId)),

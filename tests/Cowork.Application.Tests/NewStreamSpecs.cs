@@ -17,7 +17,8 @@ public sealed class NewStreamSpecs
         await host.OpenSession("s");
         var log = new Asked(host.Node);
         var commands = new CommandHandler(log, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
-        var turns = new Turns(commands, commands, host.Queries, new(host.Queries, host.History, bench.Blobs, "n0"), host.Node, bench.Blobs, bench.Options, bench.Clock);
+        var memory = new MemoryStep(host.Queries, host.History, bench.Blobs, "n0");
+        var turns = new Turns(commands, commands, host.Queries, memory, host.Node, bench.Blobs, bench.Models, bench.Options, bench.Clock);
         var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));
         Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", null, "k", header), default)).Turn);
         Assert.Equal(["session-s"], log.Streams);
@@ -36,6 +37,25 @@ public sealed class NewStreamSpecs
         Assert.Equal((refusal, refusal is null ? (RunKey?)run : null), (refused?.Code, turn?.Run));
         Assert.Equal(refusal is null, turn?.Reused ?? false);
         Assert.Equal(1, (await bench.Engine.Feed(RunHarness.Org, new("s"), 0, 100, default)).Entries.Count(e => e.Type == "run_created.v1"));
+    }
+
+    [Fact]
+    public async Task A_repeat_leads_to_its_run_even_if_its_model_has_gone()
+    {
+        var bench = new RunHarness();
+        var host = bench.AddHost("n0");
+        await host.OpenSession("s");
+        var asked = new TurnRequest(new("s"), "one", "scripted", "k", null);
+        var (turn, _) = await host.Turns.Submit(RunHarness.Org, RunHarness.User, asked, default);
+        var memory = new MemoryStep(host.Queries, host.History, bench.Blobs, "n0");
+        // The same node with no model but those of the harness, which has none beside the scripted one.
+        var later = new Turns(host.Commands, host.Commands, host.Queries, memory, host.Node, bench.Blobs, bench.Models, bench.Options, bench.Clock);
+        var (again, _) = await later.Submit(RunHarness.Org, RunHarness.User, asked, default);
+        Assert.Equal((turn!.Run, true), (again!.Run, again.Reused));
+        foreach (var other in (TurnRequest[])[asked with { Key = "other" }, asked with { Message = "two" }])
+        {
+            Assert.Equal("unknown_model", (await later.Submit(RunHarness.Org, RunHarness.User, other, default)).Refused?.Code);
+        }
     }
 
     [Fact]

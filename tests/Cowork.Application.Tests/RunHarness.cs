@@ -109,9 +109,9 @@ sealed class RunHarness
             var queries = Queries;
             History = new(Commands, queries);
             var memory = new MemoryStep(queries, History, bench.Blobs, name);
-            Turns = new(Commands, Commands, queries, memory, Node, bench.Blobs, bench.Options, bench.Clock);
-            Skills = new(Commands, Turns, bench.Blobs);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
+            Turns = new(Commands, Commands, queries, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
+            Skills = new(Commands, Turns, bench.Blobs);
             var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             var recorder = new RunRecorder(

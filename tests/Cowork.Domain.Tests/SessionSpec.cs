@@ -17,6 +17,10 @@ public sealed class SessionSpec
         Spec.Given().When(new Create(A.Session, "/w", "{}", null, A.Morning)).Then(Created);
 
     [Fact]
+    public void A_session_may_have_a_model() =>
+        Spec.Given().When(new Create(A.Session, "/w", "{}", null, A.Morning, "m")).Then(Created with { Model = "m" });
+
+    [Fact]
     public void An_id_that_was_used_is_refused_even_after_deletion()
     {
         Spec.Given(Created).When(new Create(A.Session, "/w", "{}", null, A.Morning)).ThenRefused("session_exists");

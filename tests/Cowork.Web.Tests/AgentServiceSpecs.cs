@@ -109,6 +109,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
     {
         var session = await http.NewSession();
         var turn = (await http.Post($"/sessions/{session}/turn", """{"message":"/sleep 600\n/say done","wait_timeout_seconds":0.1}""")).Is(202);
+        Assert.Equal($"/runs/{turn["run_id"]}", turn.Headers.Location!.ToString());
         await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
     }
 

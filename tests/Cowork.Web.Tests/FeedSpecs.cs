@@ -228,7 +228,7 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [Fact]
     public async Task An_idle_stream_says_that_it_is_alive()
     {
-        await using var host = await LiveHost.Start(settings => settings with { HeartbeatEvery = TimeSpan.FromMilliseconds(20) });
+        await using var host = await LiveHost.Start(settings => settings with { KeepAlive = TimeSpan.FromMilliseconds(20) });
         var session = await host.Http.NewSession();
         await using var reader = await EventReader.Open(host.Http, $"/sessions/{session}/events/stream?since_id=1");
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));

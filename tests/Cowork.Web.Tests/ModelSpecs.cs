@@ -99,6 +99,51 @@ public sealed class ModelSpecs
     }
 
     [Fact]
+    public async Task A_turn_is_answered_by_its_own_model_or_its_sessions_or_the_default()
+    {
+        await using var host = await LiveHost.Start(s => s with { Models = Offline("a", "b", "c"), Runs = s.Runs with { DefaultModel = "a" } });
+        Assert.Equal("", (await host.Http.Post("/sessions", """{"session_id":"plain"}""")).Is(201)["model"]);
+        Assert.Equal("b", (await host.Http.Post("/sessions", """{"session_id":"chosen","model":"b"}""")).Is(201)["model"]);
+        Assert.Equal("b", (await host.Http.Get("/sessions/chosen")).Is(200)["model"]);
+
+        Assert.Equal("a", await Answers("plain", "null"));
+        Assert.Equal("c", await Answers("plain", "\"c\""));
+        Assert.Equal("b", await Answers("chosen", "null"));
+        Assert.Equal("c", await Answers("chosen", "\"c\""));
+        // A run of a skill is a turn that names no model.
+        var skill = (await host.Http.Post("/skills", """{"name":"s","prompt_template":"/say hi"}""")).Is(201);
+        var run = (await host.Http.Post($"/skills/{skill["skill_id"]}/run", """{"session_id":"chosen"}""")).Is(200);
+        Assert.Equal("b", (await host.Http.Get($"/runs/{run["run_id"]}")).Is(200)["model"]);
+
+        async Task<string> Answers(string session, string model)
+        {
+            var turn = (await host.Http.Post($"/sessions/{session}/turn", $$"""{"message":"/say hi","model":{{model}}}""")).Is(200);
+            Assert.Equal("completed", turn["status"]);
+            return (await host.Http.Get($"/runs/{turn["run_id"]}")).Is(200)["model"];
+        }
+    }
+
+    [Fact]
+    public async Task A_model_that_is_not_there_is_refused_and_a_key_holds_for_one_model()
+    {
+        await using var host = await LiveHost.Start(s => s with { Models = Offline("a", "b") });
+        var refused = (await host.Http.Post("/sessions", """{"session_id":"s","model":"z"}""")).IsProblem(422, "unknown_model");
+        Assert.EndsWith("there are a, b, offline.", refused.Json.GetProperty("errors").GetProperty("$.model")[0].GetString());
+        await host.Http.NewSession("s");
+        (await host.Http.Post("/sessions/s/turn", """{"message":"/say hi","model":""}""")).IsProblem(422, "unknown_model");
+        Assert.Equal("0", (await host.Http.Get("/sessions/s"))["runs"]);
+
+        const string Asked = """{"message":"/say hi","model":"a","idempotency_key":"k"}""";
+        var first = (await host.Http.Post("/sessions/s/turn", Asked)).Is(200);
+        var again = (await host.Http.Post("/sessions/s/turn", Asked)).Is(200);
+        Assert.Equal((first["run_id"], "True"), (again["run_id"], again["reused"]));
+        (await host.Http.Post("/sessions/s/turn", """{"message":"/say hi","model":"b","idempotency_key":"k"}""")).IsProblem(422, "idempotency_key_reused");
+        (await host.Http.Post("/sessions/s/turn", """{"message":"/say hi","idempotency_key":"k"}""")).IsProblem(422, "idempotency_key_reused");
+    }
+
+    static ModelSettings[] Offline(params string[] names) => [.. names.Select(name => new ModelSettings { Name = name, Provider = "offline", Model = name })];
+
+    [Fact]
     public async Task A_model_that_loops_ends_as_limit_rounds()
     {
         await using var provider = new ModelServer();

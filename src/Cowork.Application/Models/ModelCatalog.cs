@@ -1,3 +1,5 @@
+using Cowork.Domain;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
@@ -31,6 +33,11 @@ public sealed class ModelCatalog : IDisposable
 
     /// <summary>The default model when none is configured: the first that is ready, else the offline model.</summary>
     public static string Default(IEnumerable<ModelSettings> settings) => settings.FirstOrDefault(s => s.IsReady)?.Name ?? OfflineModel.Name;
+
+    /// <summary>Refuses a name that no model has; null: there is such a model, or none is named.</summary>
+    public static Refusal? Unknown(IReadOnlyDictionary<string, IChatClient> models, string? name) => name is null || models.ContainsKey(name)
+        ? null
+        : Refusal.Invalid("unknown_model", "$.model", $"There is no such model; there are {string.Join(", ", models.Keys.Order(StringComparer.Ordinal))}.");
 
     public void Dispose()
     {

@@ -3,17 +3,21 @@ using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
+
+using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
 
 /// <summary>A client's turn in a session.</summary>
 /// <param name="Message">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
+/// <param name="Model">Null: the session's, or else the host's default.</param>
 /// <param name="Key">The body's <c>idempotency_key</c>, unique within the session and kept for ever.</param>
 /// <param name="Header">The header's key.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
-/// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the body's key; null: of the message.</param>
+/// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the body's key; null: of the message and the model that it names.</param>
 public sealed record TurnRequest(
     SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
 
@@ -37,13 +41,14 @@ public sealed record RunStart(
 /// </summary>
 /// <param name="RunId">The new run.</param>
 /// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the same key.</param>
+/// <param name="Model">Null: the session's model, or else <paramref name="DefaultModel"/>.</param>
 /// <param name="Key">The body's key, within the session.</param>
 /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="Start">How this node starts the run with the same commit; null: the node that takes its job starts it.</param>
 public sealed record SubmitTurn(
-    RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string Model, string? Key, RequestKey? Header, int WaitingMax, RunSource? Source = null,
-    RunStart? Start = null)
+    RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string? Model, string DefaultModel, string? Key, RequestKey? Header, int WaitingMax,
+    RunSource? Source = null, RunStart? Start = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -65,7 +70,7 @@ public sealed record SubmitTurn(
                 return inBody;
             }
         }
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model, Key, work.Now, Source);
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model ?? session.Model ?? DefaultModel, Key, work.Now, Source);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;
@@ -109,7 +114,8 @@ public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 
 /// <summary>Accepts turns: each becomes one run at the end of its session's queue.</summary>
 public sealed class Turns(
-    CommandHandler known, ICommandExecutor commands, IRunQueries queries, MemoryStep memory, IJobQueue jobs, IBlobs blobs, RunOptions options, TimeProvider clock)
+    CommandHandler known, ICommandExecutor commands, IRunQueries queries, MemoryStep memory, IJobQueue jobs, IBlobs blobs,
+    IReadOnlyDictionary<string, IChatClient> models, RunOptions options, TimeProvider clock)
 {
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
@@ -118,6 +124,11 @@ public sealed class Turns(
     /// <summary>Starts a run, or answers the run of an earlier request under the same key.</summary>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
     {
+        if (ModelCatalog.Unknown(models, request.Model) is { } unknown)
+        {
+            // A repeat is answered like its first request, even if the model has gone since.
+            return await Earlier(org, request.Session, Digest(request), request.Key, request.Header, ct) is { } earlier ? (earlier, null) : (null, unknown);
+        }
         var (submit, refused) = await Prepare(org, request, ct);
         if (submit is null)
         {
@@ -139,9 +150,8 @@ public sealed class Turns(
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
         }
         var message = await blobs.Store(request.Message, ct);
-        var digest = request.RequestSha256 ?? Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(request.Message)));
         var submit = new SubmitTurn(
-            RunKey.New(clock.GetUtcNow()), request.Session, message, digest, request.Model ?? options.DefaultModel, request.Key, request.Header,
+            RunKey.New(clock.GetUtcNow()), request.Session, message, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
             options.QueuedPerSessionMax, request.Source);
         return (submit, null);
     }
@@ -208,6 +218,10 @@ public sealed class Turns(
         }
         return null;
     }
+
+    /// <summary>Hex digest of what the request asks for. A message alone is hashed as it is, as in all earlier releases.</summary>
+    static string Digest(TurnRequest request) => request.RequestSha256 ?? Convert.ToHexStringLower(
+        SHA256.HashData(Encoding.UTF8.GetBytes(request.Model is null ? request.Message : $"{request.Model}\0{request.Message}")));
 
     internal static SessionKey? SessionOf(Run run) => run switch
     {

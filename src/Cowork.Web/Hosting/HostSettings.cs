@@ -16,6 +16,8 @@ public sealed record HostSettings
     /// <summary>The shortest time of a setting that zero would switch off.</summary>
     static readonly TimeSpan Instant = TimeSpan.FromMilliseconds(1);
 
+    static readonly TimeSpan WaitMaxDefault = TimeSpan.FromHours(1);
+
     static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
 
     public static string Usage { get; } = $"""
@@ -79,8 +81,11 @@ public sealed record HostSettings
     /// <summary>Log lines are JSON objects.</summary>
     public bool JsonLog { get; init; }
 
-    /// <summary>Interval of the heartbeat comments on an idle event stream.</summary>
-    public TimeSpan HeartbeatEvery { get; init; } = TimeSpan.FromSeconds(15);
+    /// <summary><c>Cowork:Http:KeepAlive</c>: the longest silence of a response that is not complete. Then a stream sends a comment, and an answer white space.</summary>
+    public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);
+
+    /// <summary><c>Cowork:Http:WaitMax</c>: the longest time that a request waits for a run or an event, whatever it asks for.</summary>
+    public TimeSpan WaitMax { get; init; } = WaitMaxDefault;
 
     /// <exception cref="ArgumentException">The message is a sentence for the person at the command line: which setting, its value, and what it may be.</exception>
     public static HostSettings Read(string[] args, IConfiguration configuration)
@@ -118,6 +123,8 @@ public sealed record HostSettings
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
+            KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? TimeSpan.FromSeconds(15),
+            WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };

@@ -19,15 +19,24 @@ static class JsonBody
         }
     }
 
+    /// <summary>The headers of a JSON body. No answer may be stored: the next one to the same request may differ.</summary>
+    public static void BeginJson(this HttpResponse response, string contentType)
+    {
+        response.ContentType = contentType;
+        response.Headers.CacheControl = "no-store";
+    }
+
     /// <summary>Sends a value as the body: serialised into the response's pipe, with <c>Content-Length</c>.</summary>
     public static Task WriteJson<T>(this HttpResponse response, T value, JsonTypeInfo<T> json, string contentType = "application/json") =>
-        response.WriteJson(writer => JsonSerializer.Serialize(writer, value, json), new() { Encoder = json.Options.Encoder, SkipValidation = true }, contentType);
+        response.WriteJson(writer => JsonSerializer.Serialize(writer, value, json), json.Writing(), contentType);
+
+    /// <summary>How values of a type are written: with the escaping of their context.</summary>
+    public static JsonWriterOptions Writing(this JsonTypeInfo json) => new() { Encoder = json.Options.Encoder, SkipValidation = true };
 
     /// <summary>Sends JSON that is partly stored bytes.</summary>
     public static async Task WriteJson(this HttpResponse response, Action<Utf8JsonWriter> write, JsonWriterOptions options, string contentType = "application/json")
     {
-        response.ContentType = contentType;
-        response.Headers.CacheControl = "no-store";
+        response.BeginJson(contentType);
         await using (var writer = new Utf8JsonWriter(response.BodyWriter, options))
         {
             write(writer);

@@ -1,20 +1,25 @@
+using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 namespace Cowork.Web.Http;
 
 /// <summary>A value answered as JSON.</summary>
-public sealed record JsonResult<T>(int Status, T Value, JsonTypeInfo<T> Json) : IResult
+public sealed record JsonResult<T>(int Status, T Value, JsonTypeInfo<T> Json) : ILateAnswer
 {
     public string? Location { get; init; }
 
     /// <summary>True: it repeats the answer to an earlier request with the same <c>Idempotency-Key</c>.</summary>
     public bool Replayed { get; init; }
 
+    public JsonWriterOptions Writing => Json.Writing();
+
     public Task ExecuteAsync(HttpContext httpContext)
     {
         httpContext.Response.Begin(Status, Location, Replayed);
         return httpContext.Response.WriteJson(Value, Json);
     }
+
+    public void Write(Utf8JsonWriter json) => JsonSerializer.Serialize(json, Value, Json);
 }
 
 static class JsonResult

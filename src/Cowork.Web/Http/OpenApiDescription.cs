@@ -14,6 +14,9 @@ public sealed record RefusesWith(IReadOnlyList<int> Statuses);
 /// <summary>Endpoint metadata: the header <c>Last-Event-ID</c> can carry the cursor.</summary>
 public sealed record ResumesByHeader;
 
+/// <summary>Endpoint metadata: the header <c>Prefer</c> can say how long to wait.</summary>
+public sealed record WaitsAsPreferred;
+
 /// <summary>Endpoint metadata: the media types of text that content negotiation can choose.</summary>
 public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
 
@@ -31,6 +34,8 @@ public static class OpenApiDescription
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, IdQuery parameter) => endpoint.WithMetadata(parameter);
 
     public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
+
+    public static RouteHandlerBuilder TakesPrefer(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new WaitsAsPreferred());
 
     public static RouteHandlerBuilder AlsoAsText(this RouteHandlerBuilder endpoint, params string[] mediaTypes) =>
         endpoint.WithMetadata(new AnswersAsText(mediaTypes));
@@ -137,6 +142,11 @@ public static class OpenApiDescription
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int64", Minimum = "0" };
             operation.Parameters.Add(Parameter("Last-Event-ID", ParameterLocation.Header, schema, "The id of the last event seen; wins over since_id."));
+        }
+        if (metadata.OfType<WaitsAsPreferred>().Any())
+        {
+            const string Preferences = "wait=SECONDS or respond-async (RFC 7240): how long to wait, where the request itself does not say.";
+            operation.Parameters.Add(Parameter("Prefer", ParameterLocation.Header, new() { Type = JsonSchemaType.String }, Preferences));
         }
         if (context.Description.HttpMethod == "POST")
         {

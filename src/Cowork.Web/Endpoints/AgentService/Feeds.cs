@@ -38,7 +38,7 @@ static class FeedEndpoints
         var session = routes.MapGroup("/sessions/{session_id}/events").WithTags("Events");
         session.MapGet("", SessionPage)
             .WithSummary("A session's events in order")
-            .Takes(SinceId, Limit, WaitSeconds)
+            .Takes(SinceId, Limit, WaitSeconds).TakesPrefer()
             .Produces<EventList>().Refuses(404, 422);
         session.MapGet("/stream", SessionStream)
             .WithSummary("A session's events as they happen (server-sent events, resumed with Last-Event-ID)")
@@ -47,7 +47,7 @@ static class FeedEndpoints
         var tenant = routes.MapGroup("/events").WithTags("Events").RequireAuditor();
         tenant.MapGet("", TenantPage)
             .WithSummary("All events of the tenant in order")
-            .Takes(SinceId, Limit, WaitSeconds)
+            .Takes(SinceId, Limit, WaitSeconds).TakesPrefer()
             .Produces<TenantEventList>().Refuses(422);
         tenant.MapGet("/stream", TenantStream)
             .WithSummary("All events of the tenant as they happen (server-sent events, resumed with Last-Event-ID)")
@@ -55,18 +55,18 @@ static class FeedEndpoints
             .Produces<string>(200, "text/event-stream").Refuses(422);
     }
 
-    static async Task<IResult> SessionPage(PathKey<SessionKey> session, HttpContext http, Caller caller, FeedPages pages, IRows rows)
+    static async Task<IResult> SessionPage(PathKey<SessionKey> session, HttpContext http, Caller caller, FeedPages pages, IRows rows, HostSettings settings)
     {
-        var (since, limit, wait) = Asked(http);
+        var (since, limit, wait) = Asked(http, settings);
         return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is { } row
-            ? await pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted)
+            ? new LateResult(pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted))
             : ErrorResult.NotFound("session");
     }
 
-    static Task<IResult> TenantPage(HttpContext http, Caller caller, FeedPages pages)
+    static LateResult TenantPage(HttpContext http, Caller caller, FeedPages pages, HostSettings settings)
     {
-        var (since, limit, wait) = Asked(http);
-        return pages.Page(caller.Org, null, null, since, limit, wait, http.RequestAborted);
+        var (since, limit, wait) = Asked(http, settings);
+        return new(pages.Page(caller.Org, null, null, since, limit, wait, http.RequestAborted));
     }
 
     static async Task<IResult> SessionStream(PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
@@ -81,8 +81,8 @@ static class FeedEndpoints
 
     static bool IsNamed(HttpContext http) => Named.Read(http) == "true";
 
-    static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http) =>
-        (SinceId.Read(http), (int)Limit.Read(http), TimeSpan.FromSeconds(WaitSeconds.Read(http)));
+    static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http, HostSettings settings) =>
+        (SinceId.Read(http), (int)Limit.Read(http), Waiting.ForEvents(http, settings, WaitSeconds));
 
     /// <summary>A browser that reconnects sends the header and its first URL, so the header wins.</summary>
     static long Cursor(HttpContext http) =>
@@ -122,11 +122,13 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
 /// <param name="IsTenants">True: the tenant's feed, whose ids are positions.</param>
 /// <param name="SessionId">Null in the tenant's feed.</param>
 /// <param name="Since">The cursor in the request.</param>
-sealed record FeedPageResult(bool IsTenants, SessionKey? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : IResult
+sealed record FeedPageResult(bool IsTenants, SessionKey? SessionId, IReadOnlyList<FeedEntry> Entries, long Since) : ILateAnswer
 {
-    public Task ExecuteAsync(HttpContext httpContext) => httpContext.Response.WriteJson(Write, RelaxedJson.Writing);
+    public JsonWriterOptions Writing => RelaxedJson.Writing;
 
-    void Write(Utf8JsonWriter json)
+    public Task ExecuteAsync(HttpContext httpContext) => httpContext.Response.WriteJson(Write, Writing);
+
+    public void Write(Utf8JsonWriter json)
     {
         json.WriteStartObject();
         if (SessionId is { } session)
@@ -245,7 +247,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
             while (!coming.IsCompleted)
             {
                 using var enough = CancellationTokenSource.CreateLinkedTokenSource(ct);
-                if (await Task.WhenAny(coming, Task.Delay(settings.HeartbeatEvery, clock, enough.Token)) == coming)
+                if (await Task.WhenAny(coming, Task.Delay(settings.KeepAlive, clock, enough.Token)) == coming)
                 {
                     await enough.CancelAsync();
                     break;

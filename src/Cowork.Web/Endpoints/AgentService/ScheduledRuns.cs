@@ -81,11 +81,11 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 {
     public static JsonTypeInfo<NewTrigger> Json => AgentServiceJson.Default.NewTrigger;
 
-    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+    public static IReadOnlyList<string> WaitFields => Waiting.Fields;
 
     public static NewTrigger WhenEmpty { get; } = new();
 
-    public void Validate(ValidationErrors errors) => WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
+    public void Validate(ValidationErrors errors) => Waiting.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
 }
 
 /// <param name="SkillVersion">Null: the latest version when due.</param>
@@ -213,7 +213,7 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Trigger(
-        PathKey<ScheduleKey> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiting, CancellationToken ct)
+        PathKey<ScheduleKey> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiter, HttpContext http, CancellationToken ct)
     {
         var asked = body.Value;
         var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
@@ -221,8 +221,8 @@ static class ScheduledRunEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(asked.WaitForCompletion ?? false, asked.WaitTimeoutSeconds), ct);
-        return TurnEndpoints.Answer(turn, run, TriggerAnswer.Of(run, turn.Reused, schedule.Key), AgentServiceJson.Answers.TriggerAnswer);
+        var wait = waiter.Time(http, asked.WaitForCompletion, asked.WaitTimeoutSeconds, waitsUnasked: false);
+        return waiter.Answer(caller.Org, turn, wait, run => TriggerAnswer.Of(run, turn.Reused, schedule.Key), AgentServiceJson.Answers.TriggerAnswer, ct);
     }
 
     static Task<IResult> Pause(

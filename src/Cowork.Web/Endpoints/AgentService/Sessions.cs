@@ -4,10 +4,13 @@ using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
+
+using Microsoft.Extensions.AI;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
@@ -15,7 +18,8 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="SessionId"><c>[A-Za-z0-9._-]{1,128}</c>, unique within the tenant, also after deletion.</param>
 /// <param name="WorkspacePath">An absolute path inside a configured root. A missing folder is created.</param>
 /// <param name="Metadata">Any object. Its member <c>auth_context</c> is stored for policy and is in no answer.</param>
-public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null) : IRequestBody<NewSession>
+/// <param name="Model">Name of a configured model, for turns that name none; null: the host's default at the time of the turn.</param>
+public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null, string? Model = null) : IRequestBody<NewSession>
 {
     public static JsonTypeInfo<NewSession> Json => AgentServiceJson.Default.NewSession;
 
@@ -53,15 +57,19 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
         metadata is { ValueKind: JsonValueKind.Object } some && some.TryGetProperty("auth_context", out var context) ? context : null;
 }
 
-public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, JsonElement Metadata, DateTimeOffset CreatedAt)
+/// <param name="Model">The model of turns that name none; null: the host's default.</param>
+public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, DateTimeOffset CreatedAt)
 {
-    public static SessionAnswer Of(SessionRow session) => new(session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedAt);
+    public static SessionAnswer Of(SessionRow session) =>
+        new(session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedAt);
 }
 
+/// <param name="Model">The model of turns that name none; null: the host's default.</param>
 /// <param name="Runs">Number of runs.</param>
 /// <param name="LiveRuns">Number of runs that have not ended.</param>
 public sealed record SessionDetails(
-    SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt,
+    DateTimeOffset UpdatedAt);
 
 public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
 
@@ -86,15 +94,20 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, TimeProvider clock, CancellationToken ct)
+        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, IReadOnlyDictionary<string, IChatClient> models,
+        TimeProvider clock, CancellationToken ct)
     {
+        if (ModelCatalog.Unknown(models, body.Value.Model) is { } unknown)
+        {
+            return ErrorResult.Of(unknown);
+        }
         var session = body.Value.SessionId is { } own ? SessionKey.Own(own) : SessionKey.New(clock.GetUtcNow());
         var workspace = workspaces.Prepare(caller.Org, session, body.Value.WorkspacePath);
         if (workspace.Refused is { } outside)
         {
             return ErrorResult.Of(outside);
         }
-        var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key);
+        var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key, body.Value.Model);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         return await answers.Of(
             caller.Org, result, Session.Aggregate.Stream(session), body.Key,
@@ -124,7 +137,7 @@ static class SessionEndpoints
     {
         var session = Projections.Sessions.Model.Read(row.Json.Span);
         return new(
-            session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.CreatedBy, session.Runs, session.LiveRuns,
+            session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedBy, session.Runs, session.LiveRuns,
             session.CreatedAt, session.UpdatedAt);
     }
 }

@@ -45,7 +45,7 @@ public sealed record NewSkillRun(
 {
     public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
 
-    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+    public static IReadOnlyList<string> WaitFields => Waiting.Fields;
 
     public void Validate(ValidationErrors errors)
     {
@@ -57,7 +57,7 @@ public sealed record NewSkillRun(
         {
             errors.Add("$.params", "Must be an object.");
         }
-        WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
+        Waiting.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
     }
 }
 
@@ -225,7 +225,7 @@ static class SkillEndpoints
             : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
-        PathKey<SkillKey> skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, TurnWaiter waiting, CancellationToken ct)
+        PathKey<SkillKey> skill, Body<NewSkillRun> body, Caller caller, SkillRuns runs, TurnWaiter waiter, HttpContext http, CancellationToken ct)
     {
         var asked = body.Value;
         var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
@@ -235,8 +235,8 @@ static class SkillEndpoints
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(asked.WaitForCompletion, asked.WaitTimeoutSeconds), ct);
-        return TurnEndpoints.Answer(turn, run, SkillRunAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.SkillRunAnswer);
+        var wait = waiter.Time(http, asked.WaitForCompletion, asked.WaitTimeoutSeconds);
+        return waiter.Answer(caller.Org, turn, wait, run => SkillRunAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.SkillRunAnswer, ct);
     }
 
     static async ValueTask<SkillDetails> Details(SkillRow skill, IBlobs blobs, CancellationToken ct) => new(

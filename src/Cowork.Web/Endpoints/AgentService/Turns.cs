@@ -11,15 +11,17 @@ namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /sessions/{id}/turn</c>.</summary>
 /// <param name="Message">Not blank, at most 256 KiB.</param>
+/// <param name="Model">Name of a configured model; null: the session's, or else the host's default.</param>
 /// <param name="IdempotencyKey">Unique within the session, without expiry: the same key and message answer with the same run.</param>
 /// <param name="WaitForCompletion">Default true.</param>
 /// <param name="WaitTimeoutSeconds">0 to 3600, default 300.</param>
-public sealed record NewTurn(string? Message, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
+public sealed record NewTurn(
+    string? Message, string? Model = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewTurn>
 {
     public static JsonTypeInfo<NewTurn> Json => AgentServiceJson.Default.NewTurn;
 
-    public static IReadOnlyList<string> WaitFields => WaitOptions.Fields;
+    public static IReadOnlyList<string> WaitFields => Waiting.Fields;
 
     public void Validate(ValidationErrors errors)
     {
@@ -31,33 +33,7 @@ public sealed record NewTurn(string? Message, string? IdempotencyKey = null, boo
         {
             errors.Add("$.message", $"A message has at most {Limits.MessageBytesMax} bytes.");
         }
-        WaitOptions.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
-    }
-}
-
-/// <summary>The idempotency and wait fields of requests that start a run.</summary>
-static class WaitOptions
-{
-    /// <summary>Names of the fields in JSON.</summary>
-    public static readonly IReadOnlyList<string> Fields = ["wait_for_completion", "wait_timeout_seconds"];
-
-    const double SecondsMax = 3600;
-    const double SecondsDefault = 300;
-
-    /// <summary>The time that the request waits for the run.</summary>
-    public static TimeSpan Of(bool? waitForCompletion, double? waitTimeoutSeconds) =>
-        waitForCompletion == false ? TimeSpan.Zero : TimeSpan.FromSeconds(waitTimeoutSeconds ?? SecondsDefault);
-
-    public static void Validate(string? idempotencyKey, double? waitTimeoutSeconds, ValidationErrors errors)
-    {
-        if (idempotencyKey is { Length: 0 or > Limits.IdempotencyKeyCharsMax })
-        {
-            errors.Add("$.idempotency_key", $"A key has 1 to {Limits.IdempotencyKeyCharsMax} characters.");
-        }
-        if (waitTimeoutSeconds is < 0 or > SecondsMax)
-        {
-            errors.Add("$.wait_timeout_seconds", $"Must be from 0 to {SecondsMax}.");
-        }
+        Waiting.Validate(IdempotencyKey, WaitTimeoutSeconds, errors);
     }
 }
 
@@ -77,33 +53,48 @@ static class TurnEndpoints
     public static void MapTurns(this IEndpointRouteBuilder routes) =>
         routes.MapPost("/sessions/{session_id}/turn", Take).RequireMember().WithTags("Runs")
             .WithSummary("Say something in a session: one run, waited for unless told otherwise")
+            .TakesPrefer()
             .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
 
-    static async Task<IResult> Take(PathKey<SessionKey> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiting, CancellationToken ct)
+    static async Task<IResult> Take(PathKey<SessionKey> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiter, HttpContext http, CancellationToken ct)
     {
-        var asked = new TurnRequest(session.Key, body.Value.Message!, Model: null, body.Value.IdempotencyKey, body.Key);
+        var asked = new TurnRequest(session.Key, body.Value.Message!, body.Value.Model, body.Value.IdempotencyKey, body.Key);
         var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, asked, ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);
         }
-        var run = await waiting.Until(caller.Org, turn, WaitOptions.Of(body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds), ct);
-        return Answer(turn, run, TurnAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.TurnAnswer);
+        var wait = waiter.Time(http, body.Value.WaitForCompletion, body.Value.WaitTimeoutSeconds);
+        return waiter.Answer(caller.Org, turn, wait, run => TurnAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.TurnAnswer, ct);
     }
-
-    /// <summary>Answers a request that starts a run: 200 when the run has ended or waits for an approval, otherwise 202.</summary>
-    public static JsonResult<T> Answer<T>(Turn turn, RunRow run, T answer, JsonTypeInfo<T> json) =>
-        JsonResult.Of(run.HasEnded || run.Status == "approval_required" ? 200 : 202, answer, json) with { Replayed = turn.Replayed };
 }
 
 /// <summary>Waits for runs on behalf of clients. A run continues when its client disconnects.</summary>
-public sealed class TurnWaiter(FeedHub hub, CommandHandler commands, RunViews views, TimeProvider clock, IHostApplicationLifetime lifetime)
+public sealed class TurnWaiter(
+    FeedHub hub, CommandHandler commands, RunViews views, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <summary>Time between two reads of the row, in case a wake-up of another node is lost.</summary>
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
+    /// <inheritdoc cref="Waiting.ForRun"/>
+    public TimeSpan Time(HttpContext http, bool? waitForCompletion, double? waitTimeoutSeconds, bool waitsUnasked = true) =>
+        Waiting.ForRun(http, settings, waitForCompletion, waitTimeoutSeconds, waitsUnasked);
+
+    /// <summary>Answers a request that starts a run: 200 when the run has ended or waits for an approval, otherwise 202.</summary>
+    public LateResult Answer<T>(string org, Turn turn, TimeSpan wait, Func<RunRow, T> answer, JsonTypeInfo<T> json, CancellationToken ct)
+    {
+        var location = $"/runs/{turn.Run}";
+        return new(Answer()) { Location = location, Replayed = turn.Replayed };
+
+        async Task<IResult> Answer()
+        {
+            var run = await Until(org, turn, wait, ct);
+            return JsonResult.Of(IsSettled(run) ? 200 : 202, answer(run), json) with { Location = location, Replayed = turn.Replayed };
+        }
+    }
+
     /// <summary>Returns the run when it has ended or waits for an approval, and its present state when the time is over or the host stops.</summary>
-    public async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
+    async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
     {
         using var watch = hub.WatchRun(org, turn.Run);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);
