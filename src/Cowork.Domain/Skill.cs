@@ -55,6 +55,9 @@ public abstract record Skill
 
     public static Aggregate<SkillKey, SkillCommand, SkillEvent, Skill> Aggregate { get; } = new("skill", new None(), Decide, Evolve);
 
+    /// <summary>Code of a refusal, 400: a request names a version below 1.</summary>
+    public const string InvalidVersion = "invalid_version";
+
     /// <summary>True for <c>[A-Za-z0-9_-]{1,64}</c>.</summary>
     public static bool IsName(string text) =>
         text.Length is > 0 and <= Limits.SkillNameCharsMax && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-');
@@ -82,6 +85,7 @@ public abstract record Skill
     /// <param name="number">Null: the latest version.</param>
     public static (SkillVersion? Version, Refusal? Refused) ToRun(Skill state, int? number) => state switch
     {
+        _ when number < 1 => (null, new(InvalidVersion, 400, "A version is a whole number from 1.")),
         Live s when (number is { } n ? s.Versions.Find(v => v.Version == n) : s.Latest) is { } version => version.Definition.PromptTemplate is not null
             ? (version, null)
             : (null, Refusal.Invalid("skill_without_template", "$.version", $"Version {version.Version} of the skill has no prompt template.")),

@@ -45,8 +45,8 @@ static partial class Schema
     public const string JobMoved = "CW003";
 
     /// <summary>
-    /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new while the log is not; those
-    /// that follow the log begin at its beginning by themselves.
+    /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new, or hold rows of an earlier form,
+    /// while the log is not new; those that follow the log begin at its beginning by themselves.
     /// </summary>
     public static async Task<IReadOnlyList<IReadModel>> Ensure(
         NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, IDocumentStore store, CancellationToken ct)
@@ -87,7 +87,7 @@ static partial class Schema
         }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
-        return empty ? [] : [.. missing.OfType<IReadModel>()];
+        return empty ? [] : await OfEarlierForm(connection, schema, [.. models.OfType<IReadModel>()], [.. missing.OfType<IReadModel>()], ct);
     }
 
     /// <summary>A read model's table: the same shape for every model, with the indexes that its lists need.</summary>
@@ -105,8 +105,29 @@ static partial class Schema
             CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
         ) WITH (fillfactor = 80, {Vacuumed});
         {string.Concat(Indexes(model).Select(index => $"CREATE INDEX {table}_{index.Name} ON {schema}.{table} {index.On};"))}
+        {(model is IReadModel { Form: > 1 and var form } ? $"COMMENT ON TABLE {schema}.{table} IS '{Comment(form)}';" : "")}
 
         """;
+
+    /// <summary>Tells a table's form. The table that a rebuild swaps in brings its own, so that a rebuild which a crash cut short is done again.</summary>
+    static string Comment(int form) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"rows of form {form}");
+
+    /// <summary>The missing models, and those whose tables hold rows of an earlier form.</summary>
+    static async Task<IReadOnlyList<IReadModel>> OfEarlierForm(
+        NpgsqlConnection connection, string schema, IReadOnlyList<IReadModel> models, IReadOnlyList<IReadModel> missing, CancellationToken ct)
+    {
+        var comments = new Dictionary<string, string?>();
+        const string Comments = "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'";
+        await using var ask = new NpgsqlCommand(Comments, connection) { Parameters = { new() { Value = schema } } };
+        await using (var reader = await ask.ExecuteReaderAsync(ct))
+        {
+            while (await reader.ReadAsync(ct))
+            {
+                comments.Add(reader.GetString(0), await reader.IsDBNullAsync(1, ct) ? null : reader.GetString(1));
+            }
+        }
+        return [.. models.Where(m => missing.Contains(m) || (m.Form > 1 && comments.GetValueOrDefault(m.Table) != Comment(m.Form)))];
+    }
 
     /// <summary>The indexes of a read model's table beside its primary key, without the table's name.</summary>
     public static IEnumerable<(string Name, string On)> Indexes(IRowModel model)

@@ -34,22 +34,33 @@ public static class Artifacts
         _ => row,
     };
 
+    /// <summary>What an artifact is by the ending of its path, without the dot and as it is written: <c>csv</c>; <c>file</c>: it has none.</summary>
+    public static string KindOf(string path)
+    {
+        var name = path[(path.LastIndexOf('/') + 1)..];
+        return name.LastIndexOf('.') is > 0 and var dot && dot < name.Length - 1 ? name[(dot + 1)..] : "file";
+    }
+
     /// <summary>The artifacts that a run's events record, oldest first, each with its event's time.</summary>
     public static IEnumerable<ArtifactDiscovered> Discovered(IEnumerable<FeedEntry> runEvents) =>
         runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => (ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At));
 
-    /// <summary>The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at}</c>.</summary>
+    /// <summary>
+    /// The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at, id, kind}</c>.
+    /// </summary>
     internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => WithTime(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
+        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => Completed(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
     /// <summary>The artifact that a bundle's event records; null: the event is of another type.</summary>
     internal static JsonObject? DiscoveredIn(JsonObject e) =>
-        (string?)e["type"] is { } type && EventTypes.Is<ArtifactDiscovered>(type) && e["data"] is JsonObject data ? WithTime(data, (string)e["ts"]!) : null;
+        (string?)e["type"] is { } type && EventTypes.Is<ArtifactDiscovered>(type) && e["data"] is JsonObject data ? Completed(data, (string)e["ts"]!) : null;
 
-    static JsonObject WithTime(JsonObject data, string createdAt)
+    static JsonObject Completed(JsonObject data, string createdAt)
     {
         var artifact = data.DeepClone().AsObject();
         artifact["created_at"] = createdAt;
+        artifact["id"] = artifact["artifact_id"]?.DeepClone();
+        artifact["kind"] = artifact["path"] is JsonValue value && value.TryGetValue<string>(out var path) ? KindOf(path) : null;
         return artifact;
     }
 }

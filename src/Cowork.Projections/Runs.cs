@@ -14,6 +14,7 @@ namespace Cowork.Projections;
 /// <param name="RequestedBy">Actor who sent the turn.</param>
 /// <param name="CancelRequested">A cancel was requested; the run may not have stopped yet.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
+/// <param name="OutputTokens">Those of the total that the models wrote.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -33,8 +34,13 @@ public sealed record RunRow(
     DateTimeOffset CreatedAt,
     DateTimeOffset? StartedAt,
     DateTimeOffset? CompletedAt,
-    RunSource? Source = null)
+    RunSource? Source = null,
+    long OutputTokens = 0)
 {
+    /// <summary>Those of the total that the models read, cached ones included.</summary>
+    [JsonIgnore]
+    public long InputTokens => TotalTokens - OutputTokens;
+
     /// <summary>What the models cost, in US dollars.</summary>
     [JsonIgnore]
     public decimal CostUsd => CostMicroUsd / 1_000_000m;
@@ -60,6 +66,7 @@ public static class Runs
     {
         Lists = RowLists.ByScope | RowLists.ByStatus,
         ListedStatuses = [Queued, Cancelling],
+        Form = 2,
     };
 
     public static RunRow? Evolve(RunRow? row, RecordedEvent e) => (e.Event, row) switch
@@ -72,6 +79,7 @@ public static class Runs
         (LlmResponse l, { } r) => r with
         {
             TotalTokens = r.TotalTokens + l.InputTokens + l.OutputTokens,
+            OutputTokens = r.OutputTokens + l.OutputTokens,
             ToolCalls = r.ToolCalls + l.ToolCalls,
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
         },

@@ -182,9 +182,58 @@ public sealed class TraceSpecs : IDisposable
         var (bench, run) = await Wrote("hello");
         Assert.Equal((0, 1), Contents(Forged(await Bundle(bench, run), root =>
         {
+            AsBefore(root);
             root["format"] = "cowork-trace/1";
             root.Remove("artifact_bytes");
         })));
+    }
+
+    [Fact]
+    public async Task A_bundle_of_before_there_were_the_original_services_members_is_still_checked()
+    {
+        var (bench, run) = await Wrote("hello");
+        var bundle = await Bundle(bench, run);
+        Assert.Equal((1, 0), Contents(Forged(bundle, AsBefore)));
+        // They are no members of the format of before.
+        Assert.Equal("$.events[0].event_type", Forged(bundle, root => root["format"] = "cowork-trace/2").Fault!.Location);
+        Assert.Equal("$.events[0].event_type", Forged(bundle, root => { AsBefore(root); root["format"] = "cowork-trace/3"; }).Fault!.Location);
+    }
+
+    [Theory]
+    [InlineData("run", "id", "$.run.id")]
+    [InlineData("run", "prompt", "$.run.prompt")]
+    [InlineData("run", "response", "$.run.response")]
+    [InlineData("run", "input_tokens", "$.run.input_tokens")]
+    [InlineData("run", "output_tokens", "$.run.output_tokens")]
+    [InlineData("run", "cancel_requested", "$.run.cancel_requested")]
+    [InlineData("run", "worker_mode", "$.run.worker_mode")]
+    [InlineData("events", "event_type", "$.events[0].event_type")]
+    [InlineData("events", "payload", "$.events[0].payload")]
+    [InlineData("events", "session_id", "$.events[0].session_id")]
+    [InlineData("artifacts", "id", "$.artifacts[0].id")]
+    [InlineData("artifacts", "kind", "$.artifacts[0].kind")]
+    public async Task A_member_that_says_again_what_another_says_must_say_the_same(string part, string member, string place)
+    {
+        var (bench, run) = await Wrote("hello");
+        Assert.Equal(place, Forged(await Bundle(bench, run), root => (root[part] is JsonArray list ? list[0]! : root[part]!)[member] = "forged").Fault!.Location);
+    }
+
+    /// <summary>The bundle in the format of before.</summary>
+    static void AsBefore(JsonObject root)
+    {
+        root["format"] = "cowork-trace/2";
+        foreach (var member in RunSummary.SinceThirdFormat)
+        {
+            root["run"]!.AsObject().Remove(member);
+        }
+        foreach (var e in root["events"]!.AsArray())
+        {
+            Assert.True(e!.AsObject().Remove("event_type") && e.AsObject().Remove("payload") && e.AsObject().Remove("session_id"));
+        }
+        foreach (var artifact in root["artifacts"]!.AsArray())
+        {
+            Assert.True(artifact!.AsObject().Remove("id") && artifact.AsObject().Remove("kind"));
+        }
     }
 
     [Theory]

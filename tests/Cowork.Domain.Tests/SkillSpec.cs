@@ -57,8 +57,8 @@ public sealed class SkillSpec
     [InlineData(2, 0, "skill_without_template", 422)] // it has instructions only
     [InlineData(3, 3, null, 0)]
     [InlineData(4, 0, "not_found", 404)]
-    [InlineData(0, 0, "not_found", 404)]
-    [InlineData(-1, 0, "not_found", 404)]
+    [InlineData(0, 0, "invalid_version", 400)]
+    [InlineData(-1, 0, "invalid_version", 400)]
     public void The_version_to_run(int? asked, int version, string? code, int status)
     {
         var (found, refused) = Skill.ToRun(Skills.Given(Created, Added, new SkillVersionAdded(3, Template, A.Morning)).State, asked);

@@ -202,6 +202,26 @@ public sealed partial class MartenStorageSpec : StorageContract
         Assert.Null(await engine.Rows.FindDifference(late, None));
     }
 
+    [Fact]
+    public async Task A_model_whose_rows_take_another_form_is_folded_anew_at_the_first_start_with_it()
+    {
+        const string AsBefore = "UPDATE cowork.tallies SET row = '{\"Events\":9,\"Text\":\"one\",\"Session\":\"s\"}' WHERE id = '1'; SELECT ''";
+        var node = await Open("a");
+        await node.Log.Append(new Chain(Org, "run-1", "s1").Commit("one", "two"), None);
+        await engines[0].DisposeAsync();
+        await Ask(AsBefore);
+        var reshaped = Chain.Tallies with { Form = 2 };
+        async Task<string?> Difference(string name)
+        {
+            await using var engine = StorageEngine.New(new(ConnectionString, name, [reshaped, Chain.Marks]));
+            await engine.StartAsync(None);
+            return await engine.Rows.FindDifference(reshaped, None);
+        }
+        Assert.Null(await Difference("b"));
+        await Ask(AsBefore);
+        Assert.Equal("default 1", await Difference("c"));
+    }
+
     [Theory]
     [InlineData("UPDATE cowork.tallies SET row = '{\"Events\":9,\"Text\":\"one\",\"Session\":\"s\"}' WHERE id = '1'")]
     [InlineData("UPDATE cowork.tallies SET status = 'odd' WHERE id = '1'")]

@@ -54,7 +54,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         var session = await http.NewSession("turns");
         var turn = (await http.Turn(session, "/say Hello there")).Is(200);
         Assert.Equal(
-            ["run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at", "reused"],
+            ["run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at", "reused", "run"],
             turn.Json.EnumerateObject().Select(m => m.Name));
         Assert.Equal(("completed", "False", ""), (turn["status"], turn["reused"], turn["error"]));
         Assert.Contains("Hello there", turn["reply"]);
@@ -65,6 +65,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
             [
                 "run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at",
                 "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "lineage",
+                "id", "prompt", "response", "input_tokens", "output_tokens", "cancel_requested", "worker_mode",
             ],
             run.Json.EnumerateObject().Select(m => m.Name));
         Assert.Equal(("/say Hello there", "offline", "1"), (run["message"], run["model"], run["attempt"]));
@@ -77,7 +78,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         var listed = (await http.Get($"/sessions/{session}/runs")).Is(200);
         Assert.Equal((session, run.Text), (listed["session_id"], listed.Json.GetProperty("runs")[0].GetRawText()));
         Assert.Equal("[]", (await http.Get($"/runs/{key}/artifacts")).Is(200)["artifacts"]);
-        Assert.Equal("cowork-trace/2", (await http.Get($"/runs/{key}/trace")).Is(200)["format"]);
+        Assert.Equal("cowork-trace/3", (await http.Get($"/runs/{key}/trace")).Is(200)["format"]);
     }
 
     [Fact]

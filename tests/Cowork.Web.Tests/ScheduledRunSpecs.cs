@@ -153,7 +153,7 @@ public sealed class ScheduledRunSpecs(TestTenant tenant) : IClassFixture<TestTen
     }
 
     [Theory]
-    [InlineData("""{"name":null}""", 422, "$.name")]
+    [InlineData("""{"name":""}""", 422, "$.name")]
     [InlineData("""{"name":" "}""", 422, "$.name")]
     [InlineData("""{"name":7}""", 422, "$.name")]
     [InlineData("""{"session_id":null}""", 422, "$.session_id")]
@@ -162,7 +162,7 @@ public sealed class ScheduledRunSpecs(TestTenant tenant) : IClassFixture<TestTen
     [InlineData("""{"skill_id":null}""", 422, "$.skill_id")]
     [InlineData("""{"skill_id":"skill_01k9sk1110000000000000000z"}""", 404, null)]
     [InlineData("""{"skill_id":"churn"}""", 404, null)]
-    [InlineData("""{"skill_version":0}""", 422, "$.skill_version")]
+    [InlineData("""{"skill_version":0}""", 400, null)]
     [InlineData("""{"skill_version":2}""", 404, null)]
     [InlineData("""{"skill_version":"1"}""", 422, "$.skill_version")]
     [InlineData("""{"params":[]}""", 422, "$.params")]

@@ -59,8 +59,11 @@ public sealed class SkillSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         Assert.Equal(id, listed["skill_id"]);
         var versions = listed.Json.GetProperty("versions").EnumerateArray().ToList();
         Assert.Equal([3, 2, 1], versions.Select(v => v.GetProperty("version").GetInt32()));
-        Assert.Equal(second.Text, versions[1].GetRawText());
-        Assert.Equal(second.Text, (await http.Get($"/skills/{id}/versions/2")).Is(200).Text);
+        // Beside itself, a version says which is the latest now.
+        Assert.Equal("2", second["latest_version"]);
+        var unchanged = second.Text.Replace("\"latest_version\":2", "\"latest_version\":3", StringComparison.Ordinal);
+        Assert.Equal(unchanged, versions[1].GetRawText());
+        Assert.Equal(unchanged, (await http.Get($"/skills/{id}/versions/2")).Is(200).Text);
         var first = (await http.Get($"/skills/{id}/versions/1")).Is(200);
         Assert.Equal(("one {a}", "first", """{"b":1.50,"a":[]}"""), (first["prompt_template"], first["description"], first["metadata"]));
         (await http.Get($"/skills/{id}/versions/4")).IsProblem(404, "not_found");
@@ -126,7 +129,7 @@ public sealed class SkillSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         (await Run(""","params":{"beta":"","alpha":" ","zeta":"\n"}""")).IsProblem(400, "blank_prompt");
         (await Run(""","params":{"beta":{},"alpha":1,"zeta":1}""")).IsProblem(422, "invalid_request");
         (await Run(""","params":{"beta":1,"alpha":1,"zeta":1},"version":2""")).IsProblem(404, "not_found");
-        (await Run(""","params":{"beta":1,"alpha":1,"zeta":1},"version":-1""")).IsProblem(404, "not_found");
+        (await Run(""","params":{"beta":1,"alpha":1,"zeta":1},"version":-1""")).IsProblem(400, "invalid_version");
         (await Run(""","params":{"beta":1,"alpha":1,"zeta":1},"version":"1" """)).IsProblem(422, "invalid_request");
         (await Run(""","params":[]""")).IsProblem(422, "invalid_request");
         (await http.Post($"/skills/{id}/run", """{"params":{}}""")).IsProblem(422, "invalid_request");

@@ -104,14 +104,18 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
         return await turns.Earlier(org, plan.Target.SessionId, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
     }
 
-    /// <summary>Why a schedule cannot run the skill with these parameters; null: it can.</summary>
-    public async ValueTask<Refusal?> WhyNotRunnable(string org, SkillPrompt prompt, CancellationToken ct) => (await skills.Render(org, prompt, ct)).Refused switch
+    /// <summary>The name of the skill, or why a schedule cannot run it with these parameters.</summary>
+    public async ValueTask<(string? Name, Refusal? Unfit)> Check(string org, SkillPrompt prompt, CancellationToken ct)
     {
-        // A run answers 400 for missing parameters; a schedule with them is invalid.
-        { Status: 400 } missing => Refusal.Invalid(missing.Code, "$.params", missing.Detail),
-        { Path: "$.version" } invalid => invalid with { Path = "$.skill_version" },
-        var refused => refused,
-    };
+        var (rendered, refused) = await skills.Render(org, prompt, ct);
+        return (rendered?.Name, refused switch
+        {
+            // A run answers 400 for missing parameters; a schedule with them is invalid.
+            { Status: 400, Code: not Skill.InvalidVersion } missing => Refusal.Invalid(missing.Code, "$.params", missing.Detail),
+            { Path: "$.version" } invalid => invalid with { Path = "$.skill_version" },
+            _ => refused,
+        });
+    }
 
     /// <summary>Prepares the turn of a planned run. Refused: the skill is deleted, cannot be rendered, or too many runs wait.</summary>
     /// <param name="slot">Null: a manual trigger.</param>

@@ -14,7 +14,8 @@ public sealed record SkillPrompt(SkillKey Skill, int? Version, JsonElement? Para
 
 /// <summary>A skill's template with its parameters filled in.</summary>
 /// <param name="Source">The skill and version that the run records.</param>
-public sealed record RenderedSkill(string Prompt, RunSource Source);
+/// <param name="Name">Name of the skill.</param>
+public sealed record RenderedSkill(string Prompt, RunSource Source, string Name);
 
 /// <summary>Runs skills: renders the template into a message and submits it as a turn.</summary>
 public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs)
@@ -31,7 +32,7 @@ public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs
         var (template, fault) = SkillTemplate.Parse(await blobs.Text(version.Definition.PromptTemplate!, ct));
         var (values, invalid) = ReadParams(template ?? throw new InvalidDataException(fault), skill.Params);
         var (prompt, cannotRender) = invalid is null ? template.Render(values) : (null, invalid);
-        return prompt is null ? (null, cannotRender) : (new(prompt, new(skill.Skill, version.Version)), null);
+        return prompt is null ? (null, cannotRender) : (new(prompt, new(skill.Skill, version.Version), version.Definition.Name), null);
     }
 
     /// <summary>Submits the rendered template as a turn, or answers the turn that the same request submitted before.</summary>

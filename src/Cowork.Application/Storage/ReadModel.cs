@@ -67,6 +67,11 @@ public interface IReadModel : IRowModel
     /// <summary>True when a stream has several rows, by keys of their own.</summary>
     bool Keyed { get; }
 
+    /// <summary>
+    /// Raised when the fold writes rows of another form: a host that finds the table in an earlier form folds it anew from the log when it starts.
+    /// </summary>
+    int Form { get; }
+
     /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
     string? KeyOf(RecordedEvent e);
 
@@ -96,6 +101,8 @@ public sealed record ReadModel<TRow>(
     public bool Searched => Search is not null;
 
     public bool Keyed => Key is not null;
+
+    public int Form { get; init; } = 1;
 
     public string? KeyOf(RecordedEvent e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
 

@@ -15,9 +15,12 @@ namespace Cowork.Projections;
 /// </summary>
 public static class TraceBundle
 {
-    public const string Format = "cowork-trace/2";
+    public const string Format = "cowork-trace/3";
 
-    /// <summary>The format without <c>artifact_bytes</c>. The verifier still accepts it.</summary>
+    /// <summary>The format without the members of the original service (docs/compatibility.md). The verifier still accepts it.</summary>
+    public const string SecondFormat = "cowork-trace/2";
+
+    /// <summary>The format that has no <c>artifact_bytes</c> either. The verifier still accepts it.</summary>
     public const string FirstFormat = "cowork-trace/1";
 
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
@@ -63,9 +66,13 @@ public static class TraceBundle
                 writer.WriteNumber("version", entry.Version);
                 writer.WriteString("id", entry.Id);
                 writer.WriteString("type", entry.Type);
+                writer.WriteString("event_type", EventTypes.FeedType(entry.Type));
+                writer.WriteString("session_id", entry.Session?.Id);
                 writer.WriteString("ts", HashChain.Timestamp(entry.At));
                 writer.WriteString("actor", entry.Actor);
                 writer.WritePropertyName("data");
+                writer.WriteRawValue(data);
+                writer.WritePropertyName("payload");
                 writer.WriteRawValue(data);
                 writer.WriteString("prev_hash", hash);
                 writer.WriteString("hash", entry.Hash);

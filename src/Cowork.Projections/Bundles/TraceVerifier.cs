@@ -6,6 +6,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Projections;
 
@@ -25,8 +26,10 @@ public static class TraceVerifier
 
     static readonly string[] BundleMembers = [.. FirstFormatMembers, "artifact_bytes"];
 
-    static readonly string[] EventMembers =
+    static readonly string[] EarlierEventMembers =
         ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
+
+    static readonly string[] EventMembers = [.. EarlierEventMembers, "event_type", "payload", "session_id"];
 
     /// <summary>Optional: some events have no trace. The event's digest detects its removal or change.</summary>
     const string Correlation = "correlation_id";
@@ -59,7 +62,8 @@ public static class TraceVerifier
     static TraceReport Check(JsonObject root, ReadOnlySpan<byte> bundle, byte[] canonical)
     {
         var isFirstFormat = Text(root, "format", "$") == TraceBundle.FirstFormat;
-        Require(isFirstFormat || Text(root, "format", "$") == TraceBundle.Format, "$.format", $"The format is not {TraceBundle.Format}.");
+        var isEarlier = isFirstFormat || Text(root, "format", "$") == TraceBundle.SecondFormat;
+        Require(isEarlier || Text(root, "format", "$") == TraceBundle.Format, "$.format", $"The format is not {TraceBundle.Format}.");
         RequireMembers(root, "$", isFirstFormat ? FirstFormatMembers : BundleMembers);
         var events = Array(root, "events");
         var digests = root["digests"] as JsonObject ?? throw Fault("$.digests", "It is not an object.");
@@ -69,14 +73,19 @@ public static class TraceVerifier
 
         // Each part of a canonical document is canonical.
         var raw = JsonElement.Parse(canonical);
-        var own = CheckChain(events, [.. raw.GetProperty("events").EnumerateArray()], Text(head, "stream_id", "$.head"));
+        var rawEvents = raw.GetProperty("events").EnumerateArray().ToList();
+        var own = CheckChain(events, rawEvents, Text(head, "stream_id", "$.head"), isEarlier ? EarlierEventMembers : EventMembers);
+        if (!isEarlier)
+        {
+            CheckCopies(run, events, rawEvents);
+        }
         var last = own.Count > 0 ? own[^1] : throw Fault("$.events", "The run's own stream has no event.");
         Require(Number(head, "version", "$.head") == last.Version, "$.head.version", $"The last event of the stream is version {last.Version}.");
         Require(Text(head, "hash", "$.head") == last.Hash, "$.head.hash", "It is not the hash of the stream's last event.");
 
-        CheckSummary(run, raw.GetProperty("run"), own);
+        CheckSummary(run, raw.GetProperty("run"), own, isEarlier);
         var blobs = CheckBlobs(root, events);
-        var artifacts = CheckArtifacts(root, events);
+        var artifacts = CheckArtifacts(root, events, isEarlier);
         var included = isFirstFormat ? artifacts.DistinctBy(a => (string)a["sha256"]!).Select(_ => false).ToList() : CheckContents(root, artifacts);
         CheckDigests(raw, digests);
         if (!bundle.SequenceEqual(canonical))
@@ -89,7 +98,7 @@ public static class TraceVerifier
     }
 
     /// <summary>Checks each event's hash against its predecessor, and that positions ascend. Answers the events of the run's own stream, which has no gap.</summary>
-    static List<RecordedEvent> CheckChain(JsonArray events, List<JsonElement> raw, string ownStream)
+    static List<RecordedEvent> CheckChain(JsonArray events, List<JsonElement> raw, string ownStream, string[] members)
     {
         var own = new List<RecordedEvent>();
         var heads = new Dictionary<string, (long Version, string Hash)>();
@@ -98,7 +107,7 @@ public static class TraceVerifier
         {
             var at = $"$.events[{i}]";
             var e = events[i] as JsonObject ?? throw Fault(at, "It is not an object.");
-            RequireMembers(e, at, e.ContainsKey(Correlation) ? [.. EventMembers, Correlation] : EventMembers);
+            RequireMembers(e, at, e.ContainsKey(Correlation) ? [.. members, Correlation] : members);
             Require(!e.ContainsKey(Correlation) || Text(e, Correlation, at).Length > 0, $"{at}.{Correlation}", "It is empty.");
             var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
             var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
@@ -142,7 +151,22 @@ public static class TraceVerifier
         return own;
     }
 
-    static void CheckSummary(JsonObject run, JsonElement raw, List<RecordedEvent> own)
+    /// <summary>Checks the members that say again what others say: no hash of an event covers them.</summary>
+    static void CheckCopies(JsonObject run, JsonArray events, List<JsonElement> raw)
+    {
+        var session = Text(run, "session_id", "$.run");
+        for (var i = 0; i < events.Count; i++)
+        {
+            var (at, e) = ($"$.events[{i}]", events[i]!.AsObject());
+            var type = EventTypes.FeedType(Text(e, "type", at));
+            Require(Text(e, "event_type", at) == type, $"{at}.event_type", $"The event's type is {type}.");
+            Require(Text(e, "session_id", at) == session, $"{at}.session_id", $"The run's session is {session}.");
+            Require(Bytes(raw[i].GetProperty("payload")).SequenceEqual(Bytes(raw[i].GetProperty("data"))), $"{at}.payload", "It is not the event's data.");
+        }
+    }
+
+    /// <param name="isEarlier">The bundle's format is one without the members of the original service.</param>
+    static void CheckSummary(JsonObject run, JsonElement raw, List<RecordedEvent> own, bool isEarlier)
     {
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json))
@@ -156,7 +180,8 @@ public static class TraceVerifier
                 throw Fault("$.events", e.Message);
             }
         }
-        var folded = JsonElement.Parse(CanonicalJson.Of(json.WrittenSpan)).EnumerateObject().ToList();
+        var folded = JsonElement.Parse(CanonicalJson.Of(json.WrittenSpan)).EnumerateObject()
+            .Where(member => !isEarlier || !RunSummary.SinceThirdFormat.Contains(member.Name)).ToList();
         RequireMembers(run, "$.run", [.. folded.Select(member => member.Name)]);
         foreach (var member in folded)
         {
@@ -165,10 +190,14 @@ public static class TraceVerifier
     }
 
     /// <summary>Checks the artifacts against the events, in order and member by member. Answers the artifacts of the events.</summary>
-    static List<JsonObject> CheckArtifacts(JsonObject root, JsonArray events)
+    static List<JsonObject> CheckArtifacts(JsonObject root, JsonArray events, bool isEarlier)
     {
         var given = Array(root, "artifacts");
         var expected = events.Select(e => Artifacts.DiscoveredIn(e!.AsObject())).OfType<JsonObject>().ToList();
+        if (isEarlier)
+        {
+            expected.ForEach(artifact => _ = (artifact.Remove("id"), artifact.Remove("kind")));
+        }
         for (var i = 0; i < Math.Min(given.Count, expected.Count); i++)
         {
             var at = $"$.artifacts[{i}]";

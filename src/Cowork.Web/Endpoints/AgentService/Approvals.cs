@@ -34,13 +34,15 @@ public sealed record NewDecision(bool? Approved, string? Note = null) : IRequest
 /// The call's arguments: an object, or the model's text if it is none. A long list shows <c>{sha256, bytes}</c> instead.
 /// </param>
 /// <param name="ArgsDigest">Hex SHA-256 of the arguments' text: the decision is for this call only.</param>
+/// <param name="Id">The approval id.</param>
 public sealed record ApprovalDetails(
     ApprovalKey ApprovalId, SessionKey SessionId, RunKey RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
-    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote)
+    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote,
+    ApprovalKey Id)
 {
     public static ApprovalDetails Of(ApprovalRow row) => new(
         row.ApprovalId, row.SessionId, row.RunId, row.ToolCallId, row.ToolName, Projections.Approvals.Shown(row.ToolInput), row.ArgsDigest, row.Reason, row.Rule,
-        row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote);
+        row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote, row.ApprovalId);
 }
 
 /// <param name="SessionId">The session in the query; null: all sessions.</param>

@@ -10,9 +10,11 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="RunId">The run that wrote the latest content.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
+/// <param name="Id">The artifact id.</param>
+/// <param name="Kind">The path's ending without the dot; <c>file</c>: it has none.</param>
 public sealed record ArtifactSummary(
     ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt);
+    DateTimeOffset UpdatedAt, ArtifactKey Id, string Kind);
 
 /// <param name="RunId">The run that wrote this content first.</param>
 public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, RunKey RunId, DateTimeOffset CreatedAt);
@@ -40,7 +42,9 @@ static class ArtifactEndpoints
         await Find(caller.Org, artifact.Key, rows, ct) is { } row
             ? JsonResult.Of(
                 200,
-                new(row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt),
+                new(
+                    row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt, row.ArtifactId,
+                    Artifacts.KindOf(row.Path)),
                 AgentServiceJson.Answers.ArtifactSummary)
             : ErrorResult.NotFound("artifact");
 

@@ -39,9 +39,12 @@ public sealed record HostFigures(
 /// <param name="Since">Creation of the first run; null: there is none.</param>
 /// <param name="AsOfGid">The metrics include every event of the tenant up to this position, and no later one.</param>
 /// <param name="Host">Null: the caller is no auditor or administrator.</param>
+/// <param name="Completed">This and those up to <c>cancelled</c>: the same as in <c>status_counts</c>, for clients of the original service.</param>
+/// <param name="LatencyP50">The same as <c>latency.execution.p50</c>; 0: no run has ended.</param>
+/// <param name="LatencyP95">The same as <c>latency.execution.p95</c>; 0: no run has ended.</param>
 public sealed record MetricsAnswer(
     long RunCount, StatusCounts StatusCounts, double? SuccessRate, Latencies Latency, long TotalTokens, decimal CostUsd, DateTimeOffset? Since, long AsOfGid,
-    HostFigures? Host);
+    HostFigures? Host, long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled, double LatencyP50, double LatencyP95);
 
 static class MetricsEndpoints
 {
@@ -74,11 +77,12 @@ static class MetricsEndpoints
     static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, HostFigures? host)
     {
         var figures = known ?? Metrics.Empty(default);
-        var (completed, ended) = (figures.Statuses.Completed, figures.Statuses.Completed + figures.Statuses.Failed);
+        var (s, execution) = (figures.Statuses, Percentiles.Of(figures.Execution));
+        var ended = s.Completed + s.Failed;
         return new(
-            figures.Runs, figures.Statuses, ended == 0 ? null : (double)completed / ended,
-            new(Percentiles.Of(figures.Queue), Percentiles.Of(figures.Execution), Percentiles.Of(figures.Approval)),
-            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, host);
+            figures.Runs, s, ended == 0 ? null : (double)s.Completed / ended, new(Percentiles.Of(figures.Queue), execution, Percentiles.Of(figures.Approval)),
+            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, host, s.Queued, s.Running, s.ApprovalRequired, s.Completed,
+            s.Failed, s.Cancelled, execution.P50 ?? 0, execution.P95 ?? 0);
     }
 
     static HostFigures Host(Progress progress, Backlog backlog)

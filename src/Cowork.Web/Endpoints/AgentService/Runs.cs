@@ -13,26 +13,36 @@ public sealed record RunErrorShape(string Code, string Message)
     public static RunErrorShape? Of(RunError? error) => error is null ? null : new(error.Code, error.Message);
 }
 
-/// <summary>A run as <c>GET /runs/{id}</c> shows it.</summary>
+/// <summary>A run as <c>GET /runs/{id}</c> shows it. The members after <c>lineage</c> are those of the original service (docs/compatibility.md).</summary>
+/// <param name="Id">The run id.</param>
+/// <param name="Prompt">The message.</param>
+/// <param name="Response">The reply.</param>
+/// <param name="CancelRequested">True: somebody asked for the run to be cancelled; it may not have stopped yet.</param>
+/// <param name="WorkerMode">Always <c>queue</c>: a run is taken from the durable queue of its session, and no request carries it.</param>
 public sealed record RunDetails(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,
-    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage)
+    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage, RunKey Id, Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested,
+    string WorkerMode)
 {
     public static RunDetails Of(RunRow run) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
         run.CreatedAt, run.Message, run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt,
-        Lineage: null);
+        Lineage: null, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
 }
 
 public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);
 
-public sealed record CancelAnswer(RunKey RunId, string Status, bool CancelRequested);
+/// <param name="Message">What has come of the request, as a sentence.</param>
+public sealed record CancelAnswer(RunKey RunId, string Status, bool CancelRequested, string Message);
 
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
+/// <param name="Id">The artifact id.</param>
+/// <param name="Kind">The path's ending without the dot; <c>file</c>: it has none.</param>
 public sealed record ArtifactDetails(
-    ArtifactKey ArtifactId, long Bytes, string MediaType, string Path, RunKey RunId, SessionKey SessionId, string Sha256, int Version, DateTimeOffset CreatedAt);
+    ArtifactKey ArtifactId, long Bytes, string MediaType, string Path, RunKey RunId, SessionKey SessionId, string Sha256, int Version, DateTimeOffset CreatedAt,
+    ArtifactKey Id, string Kind);
 
 public sealed record ArtifactList(RunKey RunId, IReadOnlyList<ArtifactDetails> Artifacts);
 
@@ -96,7 +106,8 @@ static class RunEndpoints
         var run = after.Row(Projections.Runs.Model);
         // Cancelling ends a run that no driver works on at once. A run that had ended before is unchanged.
         var isRequested = after.HasChanged || !run.HasEnded;
-        return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested), AgentServiceJson.Answers.CancelAnswer);
+        var message = !isRequested ? $"The run had ended before: it is {run.Status}." : run.HasEnded ? "The run is cancelled." : "The run will be cancelled.";
+        return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested, message), AgentServiceJson.Answers.CancelAnswer);
     }
 
     static async Task<IResult> Artifacts(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
@@ -106,7 +117,8 @@ static class RunEndpoints
             return ErrorResult.NotFound("run");
         }
         var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId, run.Key, ct))
-            .Select(a => new ArtifactDetails(a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At));
+            .Select(a => new ArtifactDetails(
+                a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At, a.ArtifactId, Projections.Artifacts.KindOf(a.Path)));
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -10,24 +11,27 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /scheduled-runs</c>.</summary>
+/// <param name="Name">Null: the skill's name and the interval, <c>churn-every-60s</c>.</param>
 /// <param name="SkillVersion">Null: the latest version when a run starts.</param>
 /// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
-/// <param name="IntervalSeconds">Seconds between two planned times.</param>
+/// <param name="IntervalSeconds">Seconds between two planned times; left out: an hour.</param>
 /// <param name="StartInSeconds">Seconds until the first planned time; default 0.</param>
 /// <param name="Active">False: the schedule starts paused. Default true.</param>
 /// <param name="Misfire">Missed runs to catch up: <c>one</c> (default), <c>none</c> or <c>all</c>.</param>
 /// <param name="Overlap">What happens while the previous run is live: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
 public sealed record NewScheduledRun(
-    string? Name, string? SessionId, string? SkillId, long? IntervalSeconds, int? SkillVersion = null, JsonElement? Params = null, long? StartInSeconds = null,
-    bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
+    string? SessionId, string? SkillId, string? Name = null, long? IntervalSeconds = NewScheduledRun.IntervalSecondsDefault, int? SkillVersion = null,
+    JsonElement? Params = null, long? StartInSeconds = null, bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
 {
+    const long IntervalSecondsDefault = 3600;
+
     public static JsonTypeInfo<NewScheduledRun> Json => AgentServiceJson.Default.NewScheduledRun;
 
     public void Validate(ValidationErrors errors)
     {
-        if (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.ScheduleNameCharsMax)
+        if (Name is not null && (string.IsNullOrWhiteSpace(Name) || Name.Length > Limits.ScheduleNameCharsMax))
         {
-            errors.Add("$.name", $"A name of 1 to {Limits.ScheduleNameCharsMax} characters is required.");
+            errors.Add("$.name", $"A name has 1 to {Limits.ScheduleNameCharsMax} characters.");
         }
         if (string.IsNullOrEmpty(SessionId))
         {
@@ -36,10 +40,6 @@ public sealed record NewScheduledRun(
         if (string.IsNullOrEmpty(SkillId))
         {
             errors.Add("$.skill_id", "A skill is required.");
-        }
-        if (SkillVersion < 1)
-        {
-            errors.Add("$.skill_version", "A version is a whole number from 1.");
         }
         if (Params is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
@@ -92,9 +92,11 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 /// <param name="IntervalSeconds">Null: the schedule has a cron expression.</param>
 /// <param name="NextRunAt">The next planned time; null: paused.</param>
 /// <param name="LastSkip">The last skipped slots; null: a run has started since.</param>
+/// <param name="Id">The schedule id.</param>
 public sealed record ScheduledRunDetails(
     ScheduleKey ScheduleId, string Name, SessionKey SessionId, SkillKey SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
-    string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
+    ScheduleKey Id);
 
 public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
 
@@ -111,13 +113,16 @@ public sealed record LedgerShape(
 public sealed record ScheduledRunLedger(ScheduleKey ScheduleId, IReadOnlyList<LedgerShape> Runs);
 
 /// <summary>A turn's answer with the triggered schedule.</summary>
+/// <param name="RenderedPrompt">The run's message: the skill's template with the parameters filled in.</param>
+/// <param name="Schedule">The schedule after the trigger; null: it was deleted meanwhile, or the database is away.</param>
 public sealed record TriggerAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion)
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion,
+    Content RenderedPrompt, ScheduledRunDetails? Schedule, RunDetails Run)
 {
-    public static TriggerAnswer Of(RunRow run, bool reused, ScheduleKey schedule) => new(
+    public static TriggerAnswer Of(RunRow run, bool reused, ScheduleKey schedule, ScheduledRunDetails? shown) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, schedule, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value);
+        run.CreatedAt, reused, schedule, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, shown, RunDetails.Of(run));
 }
 
 static class ScheduledRunEndpoints
@@ -165,10 +170,12 @@ static class ScheduledRunEndpoints
         var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
         var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
         var target = new ScheduleTarget(session, skill, asked.SkillVersion, given);
+        var interval = new Timing.Interval(asked.IntervalSeconds!.Value, from);
+        var (skillName, unfit) = await runs.Check(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct);
+        var name = asked.Name ?? string.Create(CultureInfo.InvariantCulture, $"{skillName}-every-{interval.Seconds}s");
         var create = new CreateSchedule(
-            ScheduleKey.New(now), asked.Name!, target, new Timing.Interval(asked.IntervalSeconds!.Value, from), NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire),
-            NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Active != false, body.Key,
-            await runs.WhyNotRunnable(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct));
+            ScheduleKey.New(now), name, target, interval, NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor,
+            asked.Active != false, body.Key, unfit);
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
         return await answers.Of(
             caller.Org, result, Schedule.Aggregate.Stream(create.Schedule), body.Key,
@@ -213,7 +220,8 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Trigger(
-        PathKey<ScheduleKey> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiter, HttpContext http, CancellationToken ct)
+        PathKey<ScheduleKey> schedule, Body<NewTrigger> body, Caller caller, ScheduledRuns runs, TurnWaiter waiter, IRows rows, IBlobs blobs, HttpContext http,
+        CancellationToken ct)
     {
         var asked = body.Value;
         var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
@@ -221,8 +229,22 @@ static class ScheduledRunEndpoints
         {
             return ErrorResult.Of(refused!);
         }
+        var shown = await Triggered(caller.Org, schedule.Key, rows, blobs, ct);
         var wait = waiter.Time(http, asked.WaitForCompletion, asked.WaitTimeoutSeconds, waitsUnasked: false);
-        return waiter.Answer(caller.Org, turn, wait, run => TriggerAnswer.Of(run, turn.Reused, schedule.Key), AgentServiceJson.Answers.TriggerAnswer, ct);
+        return waiter.Answer(caller.Org, turn, wait, run => TriggerAnswer.Of(run, turn.Reused, schedule.Key, shown), AgentServiceJson.Answers.TriggerAnswer, ct);
+    }
+
+    /// <summary>Null: the schedule was deleted, or the database went away after the trigger was accepted, which the answer must not conceal.</summary>
+    static async ValueTask<ScheduledRunDetails?> Triggered(string org, ScheduleKey schedule, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        try
+        {
+            return await rows.Get(org, Schedules.Model.Table, schedule.Value, ct) is { } row ? await Details(Schedules.Model.Read(row.Json.Span), blobs, ct) : null;
+        }
+        catch (StorageUnavailableException)
+        {
+            return null;
+        }
     }
 
     static Task<IResult> Pause(
@@ -251,5 +273,5 @@ static class ScheduledRunEndpoints
     static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(
         schedule.ScheduleId, schedule.Name, schedule.SessionId, schedule.SkillId, schedule.SkillVersion, JsonElement.Parse(await blobs.Text(schedule.Params, ct)),
         (schedule.Timing as Timing.Interval)?.Seconds, schedule.Status, schedule.Misfire, schedule.Overlap, schedule.NextRunAt, schedule.LastRunId, schedule.LastRunAt,
-        schedule.LastSkip, schedule.CreatedAt, schedule.UpdatedAt);
+        schedule.LastSkip, schedule.CreatedAt, schedule.UpdatedAt, schedule.ScheduleId);
 }

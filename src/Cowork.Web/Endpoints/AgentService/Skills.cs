@@ -63,26 +63,35 @@ public sealed record NewSkillRun(
 
 /// <param name="PromptTemplate">Template of the latest version; null: it has instructions only.</param>
 /// <param name="RequiredParams">Sorted.</param>
+/// <param name="Id">The skill id.</param>
+/// <param name="LatestPromptTemplate">The same as <c>prompt_template</c>.</param>
+/// <param name="LatestRequiredParams">The same as <c>required_params</c>.</param>
 public sealed record SkillDetails(
     SkillKey SkillId, string Name, string Description, JsonElement Metadata, int LatestVersion, string? PromptTemplate, IReadOnlyList<string> RequiredParams,
-    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
+    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, SkillKey Id, string? LatestPromptTemplate, IReadOnlyList<string> LatestRequiredParams,
+    DateTimeOffset LatestVersionCreatedAt);
 
 public sealed record SkillList(IReadOnlyList<SkillDetails> Skills);
 
+/// <summary>A version of a skill.</summary>
+/// <param name="Id">The skill id.</param>
+/// <param name="Name">Name of the skill in this version.</param>
+/// <param name="LatestVersion">Number of the skill's latest version.</param>
 public sealed record SkillVersionDetails(
-    SkillKey SkillId, int Version, string? PromptTemplate, IReadOnlyList<string> RequiredParams, string Description, JsonElement Metadata, DateTimeOffset CreatedAt);
+    SkillKey SkillId, int Version, string? PromptTemplate, IReadOnlyList<string> RequiredParams, string Description, JsonElement Metadata, DateTimeOffset CreatedAt,
+    SkillKey Id, string Name, int LatestVersion);
 
 public sealed record SkillVersionList(SkillKey SkillId, IReadOnlyList<SkillVersionDetails> Versions);
 
 /// <summary>A turn's answer with the skill's version and the prompt that it gave.</summary>
 public sealed record SkillRunAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt)
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt, RunDetails Run)
 {
     /// <summary>The skill and the prompt are the run's own, so that a repeat shows those of the first request.</summary>
     public static SkillRunAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message);
+        run.CreatedAt, reused, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, RunDetails.Of(run));
 }
 
 static class SkillFields
@@ -194,8 +203,9 @@ static class SkillEndpoints
             caller.Org, result, Skill.Aggregate.Stream(skill.Key), body.Key,
             async after =>
             {
-                var version = after.Row(SkillVersions.Model, SkillVersions.KeyOf(skill.Key, after.Row(Skills.Model).LatestVersion));
-                return JsonResult.Of(201, await Details(version, blobs, ct), AgentServiceJson.Answers.SkillVersionDetails) with
+                var latest = after.Row(Skills.Model).LatestVersion;
+                var version = after.Row(SkillVersions.Model, SkillVersions.KeyOf(skill.Key, latest));
+                return JsonResult.Of(201, await Details(version, latest, blobs, ct), AgentServiceJson.Answers.SkillVersionDetails) with
                 {
                     Location = $"/skills/{version.SkillId}/versions/{version.Version}",
                 };
@@ -206,22 +216,25 @@ static class SkillEndpoints
     static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null)
+        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of)
         {
             return ErrorResult.NotFound("skill");
         }
+        var latest = Skills.Model.Read(of.Json.Span).LatestVersion;
         var shown = new List<SkillVersionDetails>();
         foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit), ct))
         {
-            shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct));
+            shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), latest, blobs, ct));
         }
         return JsonResult.Of(200, new(skill.Key, shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
     static async Task<IResult> Version(PathKey<SkillKey> skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null ? ErrorResult.NotFound("skill")
+        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of ? ErrorResult.NotFound("skill")
         : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
-            ? JsonResult.Of(200, await Details(SkillVersions.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillVersionDetails)
+            ? JsonResult.Of(
+                200, await Details(SkillVersions.Model.Read(row.Json.Span), Skills.Model.Read(of.Json.Span).LatestVersion, blobs, ct),
+                AgentServiceJson.Answers.SkillVersionDetails)
             : ErrorResult.NotFound("version of the skill");
 
     static async Task<IResult> Run(
@@ -239,13 +252,18 @@ static class SkillEndpoints
         return waiter.Answer(caller.Org, turn, wait, run => SkillRunAnswer.Of(run, turn.Reused), AgentServiceJson.Answers.SkillRunAnswer, ct);
     }
 
-    static async ValueTask<SkillDetails> Details(SkillRow skill, IBlobs blobs, CancellationToken ct) => new(
-        skill.SkillId, skill.Definition.Name, skill.Definition.Description, JsonElement.Parse(skill.Definition.Metadata), skill.LatestVersion,
-        await Template(skill.Definition, blobs, ct), skill.Definition.RequiredParams, skill.CreatedAt, skill.UpdatedAt);
+    static async ValueTask<SkillDetails> Details(SkillRow skill, IBlobs blobs, CancellationToken ct)
+    {
+        var template = await Template(skill.Definition, blobs, ct);
+        // Only a new version changes a skill, so that the skill's last change is the creation of its latest version.
+        return new(
+            skill.SkillId, skill.Definition.Name, skill.Definition.Description, JsonElement.Parse(skill.Definition.Metadata), skill.LatestVersion, template,
+            skill.Definition.RequiredParams, skill.CreatedAt, skill.UpdatedAt, skill.SkillId, template, skill.Definition.RequiredParams, skill.UpdatedAt);
+    }
 
-    static async ValueTask<SkillVersionDetails> Details(SkillVersionRow version, IBlobs blobs, CancellationToken ct) => new(
+    static async ValueTask<SkillVersionDetails> Details(SkillVersionRow version, int latest, IBlobs blobs, CancellationToken ct) => new(
         version.SkillId, version.Version, await Template(version.Definition, blobs, ct), version.Definition.RequiredParams, version.Definition.Description,
-        JsonElement.Parse(version.Definition.Metadata), version.CreatedAt);
+        JsonElement.Parse(version.Definition.Metadata), version.CreatedAt, version.SkillId, version.Definition.Name, latest);
 
     static async ValueTask<string?> Template(SkillDefinition definition, IBlobs blobs, CancellationToken ct) =>
         definition.PromptTemplate is { } template ? await blobs.Text(template, ct) : null;

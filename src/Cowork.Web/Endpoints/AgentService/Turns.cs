@@ -39,13 +39,14 @@ public sealed record NewTurn(
 
 /// <summary>A turn's answer.</summary>
 /// <param name="Reused">True: an earlier request with the same key started the run.</param>
+/// <param name="Run">The run as <c>GET /runs/{id}</c> shows it at this moment.</param>
 public sealed record TurnAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused)
+    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, RunDetails Run)
 {
     public static TurnAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused);
+        run.CreatedAt, reused, RunDetails.Of(run));
 }
 
 static class TurnEndpoints

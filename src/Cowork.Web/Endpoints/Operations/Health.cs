@@ -14,6 +14,9 @@ static class HealthEndpoints
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
         var health = routes.MapGroup("/health").WithTags("Operations").AllowAnonymous();
+        health.MapGet("", IResult (HostLifecycle lifecycle) => lifecycle.IsReady ? JsonResult.Of(200, new Liveness("ok"), OperationsJson.Answers.Liveness) : Waits())
+            .WithSummary("The host can do its work: the same as /health/ready, in the words of the original service")
+            .Produces<Liveness>().Refuses(503);
         health.MapGet("/live", () => JsonResult.Of(200, new Liveness("live"), OperationsJson.Answers.Liveness))
             .WithSummary("The process answers")
             .Produces<Liveness>();
@@ -25,5 +28,7 @@ static class HealthEndpoints
     static IResult Ready(HostLifecycle lifecycle, Projector projector) =>
         lifecycle.IsReady
             ? JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness)
-            : ErrorResult.Unavailable("The host waits for its database.");
+            : Waits();
+
+    static ErrorResult Waits() => ErrorResult.Unavailable("The host waits for its database.");
 }
