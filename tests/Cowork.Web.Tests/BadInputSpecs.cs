@@ -317,20 +317,36 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         }
     }
 
-    [Fact]
-    public async Task What_is_no_http_is_answered_and_the_host_lives_on()
+    [Theory]
+    [InlineData("GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]
+    [InlineData("GET /sessions/a%00b/events HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]
+    [InlineData("GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]
+    [InlineData("GET / HTTP/1.1\r\n\r\n", 400, "bad_request")]
+    [InlineData("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, "bad_request")]
+    [InlineData("NONSENSE\r\n\r\n", 400, "bad_request")]
+    [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400, "bad_request")]
+    [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n", 400, "bad_request")]
+    [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n", 400, "bad_request")]
+    [InlineData("GET /LONG HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "address_too_long")]
+    [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nX: LONG\r\n\r\n", 431, "headers_too_large")]
+    [InlineData("GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505, "http_version_unsupported")]
+    public async Task What_is_no_http_is_told_so_with_a_problem_and_the_host_lives_on(string sent, int status, string code)
     {
         var url = new Uri(tenant.Host.Url);
-        string[] all =
-        [
-            "GET /\0 HTTP/1.1\r\n\r\n", "NONSENSE\r\n\r\n", "GET / HTTP/9.9\r\nHost: x\r\n\r\n", "POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
-        ];
-        foreach (var sent in all)
+        // A request that is answered before it, on the same connection, changes nothing.
+        foreach (var before in (string[])["", "GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"])
         {
             using var socket = new TcpClient(url.Host, url.Port);
-            await socket.GetStream().WriteAsync(Encoding.Latin1.GetBytes(sent));
+            await socket.GetStream().WriteAsync(Encoding.Latin1.GetBytes(before + sent.Replace("LONG", new string('x', 40_000))));
             using var answer = new StreamReader(socket.GetStream());
-            Assert.Matches("^HTTP/1.1 [45]0[05] ", await answer.ReadLineAsync() ?? "");
+            var all = await answer.ReadToEndAsync();
+            var last = all[all.LastIndexOf($"HTTP/1.1 {status} ", StringComparison.Ordinal)..];
+            var (head, body) = (last[..last.IndexOf("\r\n\r\n", StringComparison.Ordinal)], last[(last.IndexOf("\r\n\r\n", StringComparison.Ordinal) + 4)..]);
+            Assert.StartsWith($"HTTP/1.1 {status} ", head);
+            Assert.Contains("\r\nContent-Type: application/problem+json\r\n", head);
+            Assert.Contains($"\r\nContent-Length: {body.Length}\r\n", head);
+            var problem = JsonNode.Parse(body)!;
+            Assert.Equal((status, code), ((int)problem["status"]!, (string?)problem["code"]));
         }
         (await http.Get("/health/ready")).Is(200);
     }

@@ -11,8 +11,10 @@ using Wolverine.Runtime.Handlers;
 namespace Cowork.Web.Tests;
 
 /// <summary>What Wolverine does in a host: jobs that are given up, its addresses, commands as messages.</summary>
-public sealed class WolverineSpecs
+public sealed class WolverineSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
+    readonly HttpClient shared = tenant.Http;
+
     static readonly Origin Test = new("test");
 
     [Fact]
@@ -57,15 +59,30 @@ public sealed class WolverineSpecs
     }
 
     [Theory]
-    [InlineData("""{"ids":["no id"]}""", "application/json", 400)]
-    [InlineData("""{"ids":""", "application/json", 400)]
-    [InlineData("null", "application/json", 400)]
-    [InlineData("ids", "text/plain", 415)]
-    public async Task What_is_no_list_of_ids_is_refused_with_a_problem(string body, string type, int status)
+    [InlineData("""{"ids":["00000000-0000-0000-0000-000000000001","no id"]}""", "application/json", 422, "$.ids[1]")]
+    [InlineData("""{"ids":[null]}""", "application/json", 422, "$.ids[0]")]
+    [InlineData("""{"ids":"x"}""", "application/json", 422, "$.ids")]
+    [InlineData("""{"id":"x"}""", "application/json", 422, "$.ids")]
+    [InlineData("[]", "application/json", 422, "$")]
+    [InlineData("null", "application/json", 422, "$")]
+    [InlineData("""{"ids":""", "application/json", 400, null)]
+    [InlineData("", "application/json", 400, null)]
+    [InlineData("ids", "text/plain", 415, null)]
+    public async Task What_is_no_list_of_ids_is_refused_with_a_problem(string body, string type, int status, string? place)
     {
-        await using var host = await Start();
-        (await host.Http.Send(HttpMethod.Post, "/engine/dead-letters/replay", System.Text.Encoding.UTF8.GetBytes(body), type)).IsProblem(status);
-        (await host.Http.Get("/engine/dead-letters/no-id")).IsProblem(404);
+        var refused = await shared.Send(HttpMethod.Post, "/engine/dead-letters/replay", System.Text.Encoding.UTF8.GetBytes(body), type);
+        refused.IsProblem(status, status == 422 ? "invalid_request" : null);
+        Assert.True(place is null || refused.Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
+        (await shared.Get("/engine/dead-letters/no-id")).IsProblem(404, "not_found");
+        (await shared.Delete("/engine/dead-letters/no-id")).IsProblem(404, "not_found");
+    }
+
+    [Fact]
+    public async Task Whatever_a_client_accepts_it_gets_json()
+    {
+        var replayed = await shared.Post("/engine/dead-letters/replay", """{"ids":["00000000-0000-0000-0000-000000000001"]}""", ("Accept", "text/html"));
+        Assert.Equal("0", replayed.Is(200)["count"]);
+        (await shared.Get("/engine/dead-letters", ("Accept", "text/html"))).Is(200);
     }
 
     [Fact]

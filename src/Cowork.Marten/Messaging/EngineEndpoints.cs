@@ -5,19 +5,17 @@ using Wolverine.Http;
 
 namespace Cowork.Marten;
 
-/// <summary>Whose jobs a request may see. The host puts it into the request's items before an endpoint of this project runs.</summary>
-/// <param name="Org">Null: those of all tenants.</param>
-public sealed record DeadLetterScope(string? Org)
+/// <summary>Which jobs a request is about. The host reads it from the request, and puts it into the request's items, before an endpoint of this project runs.</summary>
+/// <param name="Org">The tenant whose jobs the caller may see; null: those of all tenants.</param>
+/// <param name="Ids">Letters that are to be tried again. Ids of letters that are not there, or no longer, are passed over.</param>
+public sealed record DeadLetterRequest(string? Org, IReadOnlyList<Guid> Ids)
 {
-    internal static string? Of(HttpContext http) => ((DeadLetterScope)http.Items[typeof(DeadLetterScope)]!).Org;
+    internal static DeadLetterRequest Of(HttpContext http) => (DeadLetterRequest)http.Items[typeof(DeadLetterRequest)]!;
 
-    public void Enter(HttpContext http) => http.Items[typeof(DeadLetterScope)] = this;
+    public void Enter(HttpContext http) => http.Items[typeof(DeadLetterRequest)] = this;
 }
 
 public sealed record DeadLetterList(IReadOnlyList<DeadLetter> DeadLetters);
-
-/// <summary>Body of <c>POST /engine/dead-letters/replay</c>. Ids of letters that are not there, or no longer, are passed over.</summary>
-public sealed record ReplayDeadLetters(IReadOnlyList<Guid>? Ids);
 
 /// <param name="Count">Of those that are tried again.</param>
 public sealed record Replayed(int Count);
@@ -32,21 +30,19 @@ public static class DeadLetterEndpoints
 
     [WolverineGet(Path)]
     public static async Task<DeadLetterList> List(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        new(await letters.List(DeadLetterScope.Of(http), ListMax, ct));
+        new(await letters.List(DeadLetterRequest.Of(http).Org, ListMax, ct));
 
     [WolverineGet(Path + "/{id}")]
     public static async Task<DeadLetter?> Get(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        await letters.Find(DeadLetterScope.Of(http), id, ct);
+        await letters.Find(DeadLetterRequest.Of(http).Org, id, ct);
 
     [WolverinePost(Path + "/replay")]
-    public static async Task<Replayed> Replay(ReplayDeadLetters? body, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        body is null
-            ? throw new BadHttpRequestException("The body is null.")
-            : new(await letters.Replay(DeadLetterScope.Of(http), [.. body.Ids ?? []], ct));
+    public static async Task<Replayed> Replay(HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
+        new(await letters.Replay(DeadLetterRequest.Of(http).Org, [.. DeadLetterRequest.Of(http).Ids], ct));
 
     [WolverineDelete(Path + "/{id}")]
     public static async Task Discard(Guid id, HttpContext http, [FromServices] DeadLetters letters, CancellationToken ct) =>
-        http.Response.StatusCode = await letters.Discard(DeadLetterScope.Of(http), id, ct) ? StatusCodes.Status204NoContent : StatusCodes.Status404NotFound;
+        http.Response.StatusCode = await letters.Discard(DeadLetterRequest.Of(http).Org, id, ct) ? StatusCodes.Status204NoContent : StatusCodes.Status404NotFound;
 }
 
 /// <param name="ExpiresAt">When its lease ends if it is not heard of again.</param>

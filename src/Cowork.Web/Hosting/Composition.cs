@@ -50,6 +50,7 @@ static class Composition
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;
             options.SerializerOptions.PropertyNamingPolicy = System.Text.Json.JsonNamingPolicy.SnakeCaseLower;
+            options.SerializerOptions.Converters.Add(new TimestampConverter());
             options.SerializerOptions.TypeInfoResolverChain.Insert(0, HttpJson.Default);
             foreach (var dialect in Dialects)
             {
@@ -126,7 +127,7 @@ static class Composition
         kestrel.AddServerHeader = false;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
         kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
-        kestrel.ListenHandle(listener);
+        kestrel.ListenHandle(listener, RejectedRequests.Use);
     });
 
     public static void Log(ILoggingBuilder logging, HostSettings settings)

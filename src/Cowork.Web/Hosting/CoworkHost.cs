@@ -150,6 +150,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
             Composition.Compose(builder, settings, data, database, startupOptions, listener.Handle());
             app = builder.Build();
             Map(app);
+            using var rejected = RejectedRequests.Listen(app.Services);
             var lifecycle = app.Services.GetRequiredService<HostLifecycle>();
             lifecycle.Url = Url;
             await app.StartAsync(stopping.Token);

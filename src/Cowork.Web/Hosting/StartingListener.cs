@@ -3,6 +3,8 @@ using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Text;
 
+using Cowork.Web.Http;
+
 namespace Cowork.Web;
 
 /// <summary>
@@ -83,9 +85,6 @@ sealed class StartingListener : IAsyncDisposable
         stopping.Dispose();
     }
 
-    static byte[] Answer(string status, string type, string headers, string body) =>
-        Encoding.UTF8.GetBytes($"HTTP/1.1 {status}\r\nContent-Type: {type}\r\nContent-Length: {Encoding.UTF8.GetByteCount(body)}\r\n{headers}Connection: close\r\n\r\n{body}");
-
     async Task Accept()
     {
         await Task.Yield();
@@ -151,11 +150,11 @@ sealed class StartingListener : IAsyncDisposable
     {
         var isLive = request.StartsWith("GET /health/live "u8) || request.StartsWith("GET /health/live?"u8);
         return isLive
-            ? Answer("200 OK", "application/json", "", """{"status":"live"}""")
-            : Answer("503 Service Unavailable", "application/problem+json", "Retry-After: 1\r\n", $$"""
+            ? RawResponse.Of(200, "application/json", "", """{"status":"live"}"""u8)
+            : RawResponse.Of(503, "application/problem+json", "Retry-After: 1\r\n", Encoding.UTF8.GetBytes($$"""
                 {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"The host is starting; the database does not answer yet.",
                 "code":"starting","trace_id":"{{System.Diagnostics.ActivityTraceId.CreateRandom()}}"}
-                """);
+                """));
     }
 
     [DllImport("libc", EntryPoint = "fcntl", SetLastError = true)]

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Cowork.Domain;
 
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http.Metadata;
 using Microsoft.AspNetCore.OpenApi;
 using Microsoft.OpenApi;
 
@@ -152,6 +153,16 @@ public static class OpenApiDescription
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Limits.IdempotencyKeyCharsMax };
             operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, "Sending the request again with the same key does nothing again."));
+        }
+        if (operation.RequestBody is null && metadata.OfType<IAcceptsMetadata>().LastOrDefault() is { RequestType: { } body } accepted)
+        {
+            // Wolverine describes only bodies that it reads itself.
+            context.Document!.AddComponent(body.Name, await context.GetOrCreateSchemaAsync(body, cancellationToken: ct));
+            operation.RequestBody = new OpenApiRequestBody
+            {
+                Required = !accepted.IsOptional,
+                Content = accepted.ContentTypes.ToDictionary(type => type, _ => new OpenApiMediaType { Schema = new OpenApiSchemaReference(body.Name, context.Document) }),
+            };
         }
         var open = metadata.OfType<IAllowAnonymous>().Any();
         int[] any = open ? [] : metadata.OfType<RequiredRole>().Any() ? [401, 403, 503] : [401, 503];

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization.Metadata;
+
 using Cowork.Marten;
 using Cowork.Web.Http;
 
@@ -7,6 +9,28 @@ using Wolverine.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
 
+/// <summary>Body of <c>POST /engine/dead-letters/replay</c>.</summary>
+/// <param name="Ids">Ids of letters that are not there, or no longer, are passed over.</param>
+public sealed record DeadLettersToReplay(IReadOnlyList<string?>? Ids) : IRequestBody<DeadLettersToReplay>
+{
+    public static JsonTypeInfo<DeadLettersToReplay> Json => OperationsJson.Default.DeadLettersToReplay;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (Ids is null)
+        {
+            errors.Add("$.ids", "A list of ids is required.");
+        }
+        foreach (var (place, id) in (Ids ?? []).Index())
+        {
+            if (!Guid.TryParseExact(id, "D", out _))
+            {
+                errors.Add($"$.ids[{place}]", "Is not the id of a dead letter.");
+            }
+        }
+    }
+}
+
 /// <summary>The operations that Wolverine.Http serves, with this host's authorisation and errors.</summary>
 static class EngineEndpoints
 {
@@ -14,7 +38,7 @@ static class EngineEndpoints
     {
         [("GET", DeadLetterEndpoints.Path)] = ("List the jobs that were given up", []),
         [("GET", DeadLetterEndpoints.Path + "/{id}")] = ("Show a job that was given up", [404]),
-        [("POST", DeadLetterEndpoints.Path + "/replay")] = ("Try jobs again that were given up", [400, 415]),
+        [("POST", DeadLetterEndpoints.Path + "/replay")] = ("Try jobs again that were given up", [400, 413, 415, 422]),
         [("DELETE", DeadLetterEndpoints.Path + "/{id}")] = ("Forget a job that was given up", [404]),
         [("GET", NodeEndpoints.Path)] = ("List the hosts that work on the database", []),
     };
@@ -24,9 +48,13 @@ static class EngineEndpoints
         var (summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
         // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
         chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
+        if (chain.HttpMethods.Single() == HttpMethods.Post)
+        {
+            chain.Metadata.Accepts<DeadLettersToReplay>("application/json");
+        }
     }));
 
-    /// <summary>Middleware around those endpoints: sets the tenant whose jobs the caller sees, and answers Wolverine's errors in the contract's form.</summary>
+    /// <summary>Middleware around those endpoints: reads what the request is about as all endpoints do, and answers Wolverine's errors in the contract's form.</summary>
     public static void UseEngine(this WebApplication app) => app.Use(async (http, next) =>
     {
         if (http.GetEndpoint()?.Metadata.GetMetadata<ServedByWolverine>() is null)
@@ -35,7 +63,8 @@ static class EngineEndpoints
             return;
         }
         var caller = Caller.Of(http);
-        new DeadLetterScope(caller.IsOperator ? null : caller.Org).Enter(http);
+        var ids = HttpMethods.IsPost(http.Request.Method) ? (await Body<DeadLettersToReplay>.BindAsync(http)).Value.Ids! : [];
+        new DeadLetterRequest(caller.IsOperator ? null : caller.Org, [.. ids.Select(id => Guid.ParseExact(id!, "D"))]).Enter(http);
         var body = http.Features.GetRequiredFeature<IHttpResponseBodyFeature>();
         using var answer = new MemoryStream();
         http.Features.Set<IHttpResponseBodyFeature>(new StreamResponseBodyFeature(answer));
@@ -50,13 +79,7 @@ static class EngineEndpoints
         if (http.Response.StatusCode is >= 400 and var status)
         {
             http.Response.Headers.Remove("Content-Type");
-            var refused = status switch
-            {
-                400 => new ErrorResult(400, "malformed_json", "The body is not the JSON that is wanted; see /openapi.json."),
-                404 => ErrorResult.NotFound("dead letter"),
-                _ => ErrorResult.OfStatus(status),
-            };
-            await refused.ExecuteAsync(http);
+            await (status == 404 ? ErrorResult.NotFound("dead letter") : ErrorResult.OfStatus(status)).ExecuteAsync(http);
         }
         else if (answer.Length > 0)
         {
