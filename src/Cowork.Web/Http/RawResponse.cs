@@ -11,7 +11,8 @@ static class RawResponse
     /// <param name="isHead">The request was HEAD: the body is announced and left out (RFC 9110, section 9.3.2).</param>
     public static byte[] Of(int status, string contentType, string headers, ReadOnlySpan<byte> body, bool isHead = false)
     {
-        var head = $"HTTP/1.1 {status} {ReasonPhrases.GetReasonPhrase(status)}\r\nContent-Type: {contentType}\r\nContent-Length: {body.Length}\r\n{headers}Connection: close\r\n\r\n";
+        var line = $"HTTP/1.1 {status} {ReasonPhrases.GetReasonPhrase(status)}";
+        var head = $"{line}\r\nContent-Type: {contentType}\r\nContent-Length: {body.Length}\r\n{headers}Connection: close\r\n\r\n";
         return [.. Encoding.ASCII.GetBytes(head), .. isHead ? default : body];
     }
 }
