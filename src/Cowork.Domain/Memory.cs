@@ -34,7 +34,9 @@ public sealed record EventRef(string StreamId, long Version);
 /// <param name="RequestSha256">Digest of the canonical request; the request itself follows from the run's events.</param>
 /// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
 /// <param name="Failure">Why a rule extracted the note instead; null: the model wrote it.</param>
-public sealed record ModelNotes(string Model, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, RunError? Failure = null);
+/// <param name="UsageEstimated">True: tokens that the provider did not report are estimated from the text. Null: it reported all.</param>
+public sealed record ModelNotes(
+    string Model, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, RunError? Failure = null, bool? UsageEstimated = null);
 
 /// <summary>A memory across runs: a session summary, a learning, or a fact that the agent was told to remember.</summary>
 public abstract record Memory

@@ -21,13 +21,17 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
+    public sealed record RecordThinking(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
+
     /// <summary>Records that the model gave no complete answer and will be asked again after a delay. The text of this round is void.</summary>
     /// <param name="Code">The error code that the run would fail with after the last attempt.</param>
-    public sealed record RetryModel(long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Usage">What the provider said that the attempt used; null: it said nothing.</param>
+    public sealed record RetryModel(long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now, ModelUsage? Usage = null) : RunCommand(Now);
 
     /// <param name="Tail">The text since the last delta.</param>
     /// <param name="Reply">The complete text of an answer without tool calls; null: the answer calls tools.</param>
-    public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="ThinkingTail">The shown thinking since the last delta of it.</param>
+    public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now, string ThinkingTail = "") : RunCommand(Now);
 
     public sealed record RecordPolicy(long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now) : RunCommand(Now);
 
@@ -47,7 +51,8 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <summary>Ends the run with the model's reply.</summary>
     public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
 
-    public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Usage">What the provider said that the last attempt at an answer used; null: nothing, or the run failed for another reason.</param>
+    public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now, ModelUsage? Usage = null) : RunCommand(Now);
 
     /// <summary>Ends the run after the driver has stopped its step because of a cancel request.</summary>
     public sealed record ConfirmCancel(long Epoch, DateTimeOffset Now) : RunCommand(Now);
@@ -82,11 +87,18 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// </summary>
     public sealed record OutputDelta(string Text, DateTimeOffset At) : RunEvent(At);
 
+    /// <summary>
+    /// A piece of the model's thinking, recorded only where the policy shows thinking. It is no part of the answer's text. What voids an <see cref="OutputDelta"/>
+    /// voids it too.
+    /// </summary>
+    public sealed record ThinkingDelta(string Text, DateTimeOffset At) : RunEvent(At);
+
     /// <summary>The model gave no complete answer and will be asked again. The pieces of text of this round are void.</summary>
     /// <param name="Attempt">Number of the next attempt at the step.</param>
     /// <param name="Code">The reason: <c>model_unavailable</c> or <c>model_failed</c>.</param>
     /// <param name="WaitMs">Delay before the next attempt in milliseconds.</param>
-    public sealed record ModelRetried(int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Usage">What the provider said that the failed attempt used; null: it said nothing.</param>
+    public sealed record ModelRetried(int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null) : RunEvent(At);
 
     /// <param name="Step">Number of the step in the run, from 1. With the run's id it identifies the step permanently.</param>
     /// <param name="Attempt">2 or more: a crash or a failure of the model interrupted an earlier attempt at the step.</param>
@@ -94,9 +106,13 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="InputTokens">All input tokens, including cached ones.</param>
     /// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
     /// <param name="CachedTokens">Input tokens from the provider's cache; null: the provider does not report them.</param>
+    /// <param name="UsageEstimated">True: the provider did not report all tokens, and those that it left out are estimated from the text. Null: it did.</param>
+    /// <param name="Reasoning">
+    /// What the provider wants back with the next request of this run (thinking, signatures), as JSON in the form of its wire format. Null: the answer had none.
+    /// </param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
-        DateTimeOffset At, long? CachedTokens = null) : RunEvent(At);
+        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
@@ -122,9 +138,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 
     public sealed record RunCancelRequested(DateTimeOffset At) : RunEvent(At);
 
-    public sealed record RunCompleted(long TotalTokens, int ToolCalls, long CostMicroUsd, DateTimeOffset At) : RunEvent(At);
+    /// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
+    public sealed record RunCompleted(long TotalTokens, int ToolCalls, long CostMicroUsd, DateTimeOffset At, string? StopReason = null) : RunEvent(At);
 
-    public sealed record RunFailed(RunError Error, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Usage">What the provider said that the last attempt at an answer used; null: nothing, or the run failed for another reason.</param>
+    public sealed record RunFailed(RunError Error, DateTimeOffset At, ModelUsage? Usage = null) : RunEvent(At);
 
     public sealed record RunCancelled(DateTimeOffset At) : RunEvent(At);
 }
@@ -138,6 +156,10 @@ public sealed record RunSource(SkillKey? SkillId = null, int? SkillVersion = nul
 /// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
 public sealed record RunError(string Code, string Message);
 
+/// <summary>What an attempt without a complete answer used.</summary>
+/// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
+public sealed record ModelUsage(long InputTokens, long OutputTokens, long? CostMicroUsd);
+
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
 /// <param name="Version">Version of the memory in the prompt.</param>
 /// <param name="RunId">The run that the memory came from.</param>
@@ -150,10 +172,11 @@ public sealed record RetrievedMemory(Provenance From, Content Text);
 /// <summary>A tool call that the model requests.</summary>
 public sealed record RequestedCall(string Id, string Name, Content Input);
 
-/// <summary>The model's answer in one round, without its text.</summary>
+/// <summary>The model's answer in one round, without its text. See <see cref="LlmResponse"/>.</summary>
+/// <param name="Refused">Why none of the calls is made: the answer that asks for them was cut off. Null: they may be made.</param>
 public sealed record Answer(
     string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
-    long? CachedTokens = null);
+    long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null);
 
 public enum PolicyOutcome
 {
@@ -212,7 +235,8 @@ public abstract record NextStep
 public abstract record ConversationEntry
 {
     /// <summary>The model's text, which is its joined deltas, and then its tool calls.</summary>
-    public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls) : ConversationEntry;
+    /// <param name="Reasoning">See <see cref="LlmResponse"/>.</param>
+    public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls, Content? Reasoning = null) : ConversationEntry;
 
     public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : ConversationEntry;
 }
@@ -247,6 +271,7 @@ public abstract record Run
     /// <param name="Reply">The reply of an answer without tool calls; null: none yet.</param>
     /// <param name="Waited">Time spent waiting for approvals, which does not count towards the time limit.</param>
     /// <param name="Approvals">The decided approvals, oldest first.</param>
+    /// <param name="StopReason">Why the latest answer ends early; null: it does not.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -264,7 +289,8 @@ public abstract record Run
         RunUsage Usage,
         TimeSpan Waited,
         ImmutableList<DecidedApproval> Approvals,
-        bool CancelRequested) : Run;
+        bool CancelRequested,
+        string? StopReason = null) : Run;
 
     /// <summary>The run has no driver: it waits for a decision, or after the decision for a driver.</summary>
     /// <param name="Before">The state that a new claim continues.</param>
@@ -295,8 +321,9 @@ public abstract record Run
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
+        (RecordThinking c, Active a) when c.Epoch == a.Epoch => new ThinkingDelta(c.Text, c.Now),
         (RetryModel c, Active a) when c.Epoch == a.Epoch =>
-            new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now),
+            new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now, c.Usage),
         (RecordAnswer c, Active a) when c.Epoch == a.Epoch => SplitAnswer(c, a),
         (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => RecordVerdict(c, a, call),
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
@@ -305,10 +332,10 @@ public abstract record Run
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
             new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
-            new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now),
+            new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now, a.StopReason),
         // A failure after a cancel request counts as cancelled.
         (Fail c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
-        (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now),
+        (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now, c.Usage),
         (RunCommand.ConfirmCancel c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
 
         _ => Refusal.Conflict("run_fenced", "The run has ended, or another claim drives it."),
@@ -325,11 +352,22 @@ public abstract record Run
         (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
         (MemoryRetrieval m, Active a) => AfterStep(a) with { Memory = m },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
-        (ModelRetried r, Active a) => a with { Partial = "", StepAttempt = r.Attempt },
+        (ThinkingDelta, Active a) => a,
+        (ModelRetried r, Active a) => a with
+        {
+            Partial = "",
+            StepAttempt = r.Attempt,
+            Usage = r.Usage is not { } used ? a.Usage : a.Usage with
+            {
+                Tokens = a.Usage.Tokens + used.InputTokens + used.OutputTokens,
+                CostMicroUsd = a.Usage.CostMicroUsd + (used.CostMicroUsd ?? 0),
+            },
+        },
         (LlmResponse l, Active a) => AfterStep(a) with
         {
             Partial = "",
-            Transcript = a.Transcript.Add(new ConversationEntry.ByModel(a.Partial, [])),
+            StopReason = l.StopReason is "stop" or "tool_calls" ? null : l.StopReason,
+            Transcript = a.Transcript.Add(new ConversationEntry.ByModel(a.Partial, [], l.Reasoning)),
             Usage = new(
                 a.Usage.Tokens + l.InputTokens + l.OutputTokens, a.Usage.ToolCalls + l.ToolCalls, a.Usage.Rounds + 1,
                 a.Usage.CostMicroUsd + (l.CostMicroUsd ?? 0)),
@@ -460,27 +498,38 @@ public abstract record Run
         return Decision<RunEvent>.Of(events);
     }
 
+    /// <summary>A text in pieces that an event may hold, none of which ends within a character.</summary>
+    static IEnumerable<string> Pieces(string text)
+    {
+        for (var i = 0; i < text.Length;)
+        {
+            var length = Math.Min(Limits.DeltaCharsMax, text.Length - i);
+            if (i + length < text.Length && char.IsHighSurrogate(text[i + length - 1]))
+            {
+                length--;
+            }
+            yield return text.Substring(i, length);
+            i += length;
+        }
+    }
+
     static Decision<RunEvent> SplitAnswer(RecordAnswer c, Active a)
     {
         var events = new List<RunEvent>();
-        if (c.Tail.Length > 0)
-        {
-            for (var i = 0; i < c.Tail.Length;)
-            {
-                var length = Math.Min(Limits.DeltaCharsMax, c.Tail.Length - i);
-                if (i + length < c.Tail.Length && char.IsHighSurrogate(c.Tail[i + length - 1]))
-                {
-                    length--;
-                }
-                events.Add(new OutputDelta(c.Tail.Substring(i, length), c.Now));
-                i += length;
-            }
-        }
+        events.AddRange(Pieces(c.ThinkingTail).Select(text => new ThinkingDelta(text, c.Now)));
+        events.AddRange(Pieces(c.Tail).Select(text => new OutputDelta(text, c.Now)));
         var answer = c.Answer;
         events.Add(new LlmResponse(
             a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
-            answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens));
+            answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens,
+            answer.UsageEstimated ? true : null, answer.Reasoning));
         events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
+        if (answer.Refused is { } reason)
+        {
+            // The model's answer is step StepsDone + 1, and each result the step after the one before it.
+            events.AddRange(answer.Calls.Select((call, i) =>
+                new ToolResult(a.StepsDone + 2 + i, 1, call.Id, call.Name, Content.Of(reason), IsError: true, c.Now)));
+        }
         if (c.Reply is not null)
         {
             events.Add(new AssistantReply(c.Reply, c.Now));

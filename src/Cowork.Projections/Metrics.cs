@@ -48,8 +48,8 @@ public static class Metrics
         "metrics",
         [.. new[]
         {
-            typeof(RunCreated), typeof(RunStarted), typeof(LlmResponse), typeof(ApprovalRequested), typeof(ApprovalDecided), typeof(RunCompleted), typeof(RunFailed),
-            typeof(RunCancelled),
+            typeof(RunCreated), typeof(RunStarted), typeof(LlmResponse), typeof(ModelRetried), typeof(ApprovalRequested), typeof(ApprovalDecided), typeof(RunCompleted),
+            typeof(RunFailed), typeof(RunCancelled),
         }.SelectMany(EventTypes.NamesOf)],
         RowJson.Default.MetricsRow,
         e => [TenantRow(e), RunRow(e)],
@@ -96,6 +96,7 @@ public static class Metrics
                     CostMicroUsd = tenant.CostMicroUsd + (l.CostMicroUsd ?? 0),
                 },
                 run),
+            (ModelRetried r, { }) => (WithUsage(tenant, r.Usage), run),
             (ApprovalRequested, { AskedAt: null }) => (
                 tenant with { Statuses = counts with { Running = counts.Running - 1, ApprovalRequired = counts.ApprovalRequired + 1 } },
                 run with { AskedAt = e.At }),
@@ -107,11 +108,18 @@ public static class Metrics
                 },
                 run with { AskedAt = null, Waited = run.Waited + (e.At - askedAt) }),
             (RunCompleted, { }) => End(tenant, run, e.At, Without(run, counts) with { Completed = counts.Completed + 1 }),
-            (RunFailed, { }) => End(tenant, run, e.At, Without(run, counts) with { Failed = counts.Failed + 1 }),
+            (RunFailed f, { }) => End(WithUsage(tenant, f.Usage), run, e.At, Without(run, counts) with { Failed = counts.Failed + 1 }),
             (RunCancelled, { }) => End(tenant, run, e.At, Without(run, counts) with { Cancelled = counts.Cancelled + 1 }),
             _ => throw new UnreachableException($"{e.GetType().Name} after {run}"),
         };
     }
+
+    static MetricsRow.OfTenant WithUsage(MetricsRow.OfTenant tenant, ModelUsage? used) => used is null ? tenant : tenant with
+    {
+        InputTokens = tenant.InputTokens + used.InputTokens,
+        OutputTokens = tenant.OutputTokens + used.OutputTokens,
+        CostMicroUsd = tenant.CostMicroUsd + (used.CostMicroUsd ?? 0),
+    };
 
     static (MetricsRow.OfTenant, MetricsRow.OfRun?) End(MetricsRow.OfTenant tenant, MetricsRow.OfRun run, DateTimeOffset at, StatusCounts counts) => (
         tenant with

@@ -15,6 +15,7 @@ namespace Cowork.Projections;
 /// <param name="CancelRequested">A cancel was requested; the run may not have stopped yet.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="OutputTokens">Those of the total that the models wrote.</param>
+/// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -35,7 +36,8 @@ public sealed record RunRow(
     DateTimeOffset? StartedAt,
     DateTimeOffset? CompletedAt,
     RunSource? Source = null,
-    long OutputTokens = 0)
+    long OutputTokens = 0,
+    string? StopReason = null)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -83,13 +85,21 @@ public static class Runs
             ToolCalls = r.ToolCalls + l.ToolCalls,
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
         },
+        (ModelRetried { Usage: { } used }, { } r) => WithUsage(r, used),
         (ApprovalRequested a, { } r) => r with { Status = "approval_required", PendingApprovalIds = [a.ApprovalId] },
         (ApprovalDecided, { } r) => r with { Status = "running", PendingApprovalIds = [] },
         (AssistantReply a, { } r) => r with { Reply = a.Content },
         (RunCancelRequested, { } r) => r with { CancelRequested = true },
-        (RunCompleted, { } r) => r with { Status = "completed", CompletedAt = e.At },
-        (RunFailed f, { } r) => r with { Status = "failed", Error = f.Error, CompletedAt = e.At },
+        (RunCompleted c, { } r) => r with { Status = "completed", CompletedAt = e.At, StopReason = c.StopReason },
+        (RunFailed f, { } r) => (f.Usage is { } used ? WithUsage(r, used) : r) with { Status = "failed", Error = f.Error, CompletedAt = e.At },
         (RunCancelled, { } r) => r with { Status = "cancelled", CompletedAt = e.At },
         (_, { } r) => r,
+    };
+
+    static RunRow WithUsage(RunRow row, ModelUsage used) => row with
+    {
+        TotalTokens = row.TotalTokens + used.InputTokens + used.OutputTokens,
+        OutputTokens = row.OutputTokens + used.OutputTokens,
+        CostMicroUsd = row.CostMicroUsd + (used.CostMicroUsd ?? 0),
     };
 }

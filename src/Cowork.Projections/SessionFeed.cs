@@ -23,7 +23,9 @@ public static class SessionFeed
     static readonly FrozenDictionary<Type, Action<Utf8JsonWriter, JsonProperty>> MemberWriters = new Dictionary<Type, Action<Utf8JsonWriter, JsonProperty>>
     {
         [typeof(SessionEvent.SessionCreated)] = WriteSession,
-        [typeof(RunEvent.LlmResponse)] = WriteMoney,
+        [typeof(RunEvent.LlmResponse)] = WriteAnswer,
+        [typeof(RunEvent.ModelRetried)] = WriteUsage,
+        [typeof(RunEvent.RunFailed)] = WriteUsage,
         [typeof(RunEvent.RunCompleted)] = WriteMoney,
         [typeof(RunEvent.ToolCall)] = WriteArguments,
         [typeof(RunEvent.ApprovalRequested)] = WriteArguments,
@@ -113,9 +115,22 @@ public static class SessionFeed
         }
     }
 
-    static void WriteNotes(Utf8JsonWriter json, JsonProperty member)
+    /// <summary>What a provider wants back is for it alone: the thinking in it is shown by <c>thinking_delta</c>, where the policy shows it.</summary>
+    static void WriteAnswer(Utf8JsonWriter json, JsonProperty member)
     {
-        if (!member.NameEquals("notes"))
+        if (!member.NameEquals("reasoning"))
+        {
+            WriteMoney(json, member);
+        }
+    }
+
+    static void WriteUsage(Utf8JsonWriter json, JsonProperty member) => WriteMoneyIn(json, member, "usage");
+
+    static void WriteNotes(Utf8JsonWriter json, JsonProperty member) => WriteMoneyIn(json, member, "notes");
+
+    static void WriteMoneyIn(Utf8JsonWriter json, JsonProperty member, string name)
+    {
+        if (!member.NameEquals(name))
         {
             member.WriteTo(json);
             return;

@@ -40,6 +40,7 @@ public sealed class GoldenSpecs
         new RunResumed(2, 7, "node-2", At),
         new MemoryRetrieval(1, [new("learning", MemoryKey.FromId($"mem_{Key}"))], [Text], [RunKey.FromId($"run_{Key}")], At),
         new OutputDelta("Guten ", At),
+        new ThinkingDelta("The file first.", At),
         new ModelRetried(3, 2, "model_unavailable", "The model answered 429.", 7_000, At),
         new LlmResponse(3, 1, "offline", "tool_calls", new string('b', 64), 120, 15, 1, 2_500, At),
         new ToolCall("call_1", "read_file", Content.Of("""{"path":"a.txt"}"""), At),
@@ -112,6 +113,21 @@ public sealed class GoldenSpecs
         var cached = ((LlmResponse)Sample("llm_response.v1")) with { CachedTokens = 100 };
         var golden = File.ReadAllText(GoldenFile("llm_response.v1")).TrimEnd('\n');
         Assert.Equal(golden.Replace("\"cost_micro", "\"cached_tokens\":100,\"cost_micro", StringComparison.Ordinal), Encoding.UTF8.GetString(EventJson.Write(cached)));
+
+        var thought = ((LlmResponse)Sample("llm_response.v1")) with { UsageEstimated = true, Reasoning = Text };
+        var writtenThought = Encoding.UTF8.GetString(EventJson.Write(thought));
+        Assert.StartsWith($"{golden.Split(",\"request")[0]},\"reasoning\":\"Was kostet", writtenThought, StringComparison.Ordinal);
+        Assert.EndsWith(""","usage_estimated":true}""", writtenThought, StringComparison.Ordinal);
+        Assert.Equal(thought, EventJson.Read("llm_response.v1", EventJson.Write(thought), At));
+
+        var used = new ModelUsage(1_900, 3, 40);
+        Assert.Equal(
+            $$"""{{File.ReadAllText(GoldenFile("model_retried.v1")).Split(",\"wait")[0]}},"usage":{"cost_micro_usd":40,"input_tokens":1900,"output_tokens":3},"wait_ms":7000}""",
+            Encoding.UTF8.GetString(EventJson.Write(((ModelRetried)Sample("model_retried.v1")) with { Usage = used })));
+        Assert.EndsWith(
+            ""","usage":{"cost_micro_usd":40,"input_tokens":1900,"output_tokens":3}}""",
+            Encoding.UTF8.GetString(EventJson.Write(((RunFailed)Sample("run_failed.v1")) with { Usage = used })), StringComparison.Ordinal);
+        Assert.Contains("\"stop_reason\":\"length\"", Encoding.UTF8.GetString(EventJson.Write(((RunCompleted)Sample("run_completed.v1")) with { StopReason = "length" })));
 
         var asked = ((ApprovalRequested)Sample("approval_requested.v1")) with { Paths = ["report.md"] };
         golden = File.ReadAllText(GoldenFile("approval_requested.v1")).TrimEnd('\n');

@@ -52,8 +52,8 @@ public sealed class ModelFaultSpecs
 
     [Theory]
     [InlineData(400, ": Nonsense.")]
-    [InlineData(401, ": it rejects the key")]
-    [InlineData(403, ": it rejects the key")]
+    [InlineData(401, ": it rejects the key: Nonsense.")]
+    [InlineData(403, ": it rejects the key: Nonsense.")]
     [InlineData(404, ": Nonsense.")]
     [InlineData(413, ": Nonsense.")]
     [InlineData(422, ": Nonsense.")]
@@ -197,7 +197,7 @@ public sealed class ModelFaultSpecs
             await e.Send("<html>Log in first</html>");
             await e.End();
         });
-        Assert.Equal(new("model_refused", $"The model \"clever\" answered {type} instead of a stream of events."), Failure(await bench.Run()));
+        Assert.Equal(new("model_refused", $"The model \"clever\" answered {type} instead of a stream of events: Log in first"), Failure(await bench.Run()));
     }
 
     [Theory, MemberData(nameof(Providers))]
@@ -244,7 +244,7 @@ public sealed class ModelFaultSpecs
         bench.Server.Then(e => e.Gone());
         var asking = bench.Client.GetResponseAsync([new(ChatRole.User, "?")]);
         await bench.Server.NextRequest();
-        bench.Clock.Advance(ModelTimeouts.Default.FirstByte);
+        bench.Clock.Advance(ModelTimeouts.Default.FirstContent);
         Assert.Equal("model_unavailable", (await Assert.ThrowsAsync<ModelException>(() => asking)).Code);
     }
 
@@ -289,7 +289,7 @@ public sealed class ModelFaultSpecs
             Assert.DoesNotContain(ModelHarness.Key, Encoding.UTF8.GetString(EventJson.Write(e)));
         }
         // Nor a part of it, where a long message is cut.
-        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 262)}}}{{{ModelHarness.Key}}}"}}"""]);
+        bench.Server.ThenStream([.. bench.Wire.Begin, $$$"""{"type":"error","error":{"message":"{{{new string('x', 1_950)}}}{{{ModelHarness.Key}}}"}}"""]);
         var cut = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
         Assert.DoesNotContain(ModelHarness.Key[..4], cut.Message);
         bench.Server.ThenStatus(401, $$$"""{"error":{"message":"Incorrect API key provided: {{{ModelHarness.Key[..8]}}}***"}}""");

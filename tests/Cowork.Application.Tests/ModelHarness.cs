@@ -24,9 +24,16 @@ sealed class ModelHarness : IAsyncDisposable
     readonly Task working;
 
     /// <param name="notes">The model is asked for the notes of its runs, too.</param>
-    public ModelHarness(string provider, Func<ModelSettings, ModelSettings>? change = null, bool notes = false)
+    /// <param name="policy">Null: the built-in one.</param>
+    /// <param name="limits">Null: those of every run.</param>
+    public ModelHarness(string provider, Func<ModelSettings, ModelSettings>? change = null, bool notes = false, Policy? policy = null, RunLimits? limits = null)
     {
-        Harness = new() { Options = new() { DefaultModel = "clever" }, Memory = new() { NotesByModel = notes } };
+        Harness = new()
+        {
+            Options = new() { DefaultModel = "clever", Limits = limits ?? RunLimits.Default },
+            Memory = new() { NotesByModel = notes },
+            Policy = policy ?? Policy.BuiltIn,
+        };
         Wire = Dialect.Of(provider);
         var settings = new ModelSettings
         {

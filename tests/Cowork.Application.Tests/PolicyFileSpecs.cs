@@ -30,6 +30,8 @@ public sealed class PolicyFileSpecs
     [InlineData("[]", "$: it must be an object with rules.")]
     [InlineData("{}", "$.rules: it must be a list of rules.")]
     [InlineData("""{"rules":[]}""", "$.rules: a policy without a rule allows nothing.")]
+    [InlineData("""{"show_thinking":"yes"}""", "$.show_thinking: it must be true or false.")]
+    [InlineData("""{"show_thinking":true,"rules":[]}""", "$.rules: a policy without a rule allows nothing.")]
     [InlineData("""{"rules":[],"rule":[]}""", "$.rule: there is no such member")]
     [InlineData("""{"rules":[{"outcome":"allow","reason":"x"}]}""", "$.rules[0].name: it must be a text.")]
     [InlineData("""{"rules":[{"name":"A b","outcome":"allow","reason":"x"}]}""", "$.rules[0].name: it must be a snake_case name")]
@@ -61,6 +63,19 @@ public sealed class PolicyFileSpecs
             File.Delete(path);
         }
         Assert.StartsWith("The policy /nowhere/policy.json cannot be read", Assert.Throws<ArgumentException>(() => PolicyFile.Read("/nowhere/policy.json")).Message);
+    }
+
+    [Theory]
+    [InlineData("""{"show_thinking":true}""", true, true)]
+    [InlineData("""{"show_thinking":false}""", false, true)]
+    [InlineData("""{"show_thinking":true,"rules":[{"name":"a","outcome":"allow","reason":"x"}]}""", true, false)]
+    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x"}]}""", false, false)]
+    public void Thinking_is_shown_only_where_the_file_says_so(string json, bool shows, bool builtIn)
+    {
+        var policy = PolicyFile.Parse(Encoding.UTF8.GetBytes(json));
+        Assert.Equal(shows, policy.ShowThinking);
+        Assert.Equal(builtIn, policy.Rules.SequenceEqual(Policy.BuiltIn.Rules));
+        Assert.False(Policy.BuiltIn.ShowThinking);
     }
 
     [Fact]

@@ -118,7 +118,7 @@ sealed class RunHarness
                 Commands, new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
             Driver = new(
                 Commands, Driven, recorder, memory,
-                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Clock, NullLogger<ModelStep>.Instance),
+                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, bench.Clock, NullLogger<ModelStep>.Instance),
                 new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);

@@ -38,12 +38,7 @@ public sealed class ModelServer : IAsyncDisposable
         return this;
     }
 
-    public ModelServer ThenStatus(int status, string body, params string[] headers) => Then(async e =>
-    {
-        await e.Head(status, "application/json", headers);
-        await e.Send(body);
-        await e.End();
-    });
+    public ModelServer ThenStatus(int status, string body, params string[] headers) => ThenBody(status, "application/json", body, headers);
 
     /// <summary>A whole stream: every line one event's data.</summary>
     public ModelServer ThenStream(params string[] data) => Then(async e =>
@@ -53,6 +48,25 @@ public sealed class ModelServer : IAsyncDisposable
         {
             await e.Event(one);
         }
+        await e.End();
+    });
+
+    /// <summary>A whole stream, byte by byte as it is on the wire, in pieces of the connection.</summary>
+    public ModelServer ThenBytes(IEnumerable<byte[]> pieces, params string[] headers) => Then(async e =>
+    {
+        await e.Head(headers: headers);
+        foreach (var piece in pieces)
+        {
+            await e.Send(piece);
+        }
+        await e.End();
+    });
+
+    /// <summary>A body of any kind, whole.</summary>
+    public ModelServer ThenBody(int status, string type, string body, params string[] headers) => Then(async e =>
+    {
+        await e.Head(status, type, headers);
+        await e.Send(body);
         await e.End();
     });
 
@@ -155,9 +169,15 @@ public sealed class ModelServer : IAsyncDisposable
         public Task Event(string data) => Send(data.StartsWith("event:", StringComparison.Ordinal) ? $"{data}\n\n" : $"data: {data}\n\n");
 
         /// <summary>Bytes of the body, as they are.</summary>
-        public async Task Send(string text)
+        public Task Send(string text) => Send(Encoding.UTF8.GetBytes(text));
+
+        /// <summary>Bytes of the body; none are none, since an empty chunk would end it.</summary>
+        public async Task Send(ReadOnlyMemory<byte> bytes)
         {
-            var bytes = Encoding.UTF8.GetBytes(text);
+            if (bytes.IsEmpty)
+            {
+                return;
+            }
             await Raw($"{bytes.Length:x}\r\n");
             await wire.WriteAsync(bytes, stopping);
             await Raw("\r\n");

@@ -117,8 +117,8 @@ public sealed partial class RunNotes(
             {
                 var response = await model.GetStreamingResponseAsync(messages, new() { ModelId = name }, ct).ToChatResponseAsync(ct);
                 var (input, output, cached) = (response.Usage?.InputTokenCount ?? 0, response.Usage?.OutputTokenCount ?? 0, response.Usage?.CachedInputTokenCount ?? 0);
-                notes = notes with { InputTokens = input, OutputTokens = output, CostMicroUsd = terms.Price?.CostMicroUsd(input, output, cached) };
-                call?.Complete(response.ModelId ?? name, (response.FinishReason ?? ChatFinishReason.Stop).Value, input, output, notes.CostMicroUsd);
+                notes = Add(notes, response.Usage, terms);
+                call?.Complete(response.ModelId ?? name, (response.FinishReason ?? ChatFinishReason.Stop).Value, input, output, terms.Price?.CostMicroUsd(input, output, cached));
                 return NotesAnswer.Read(response.Text) is { } answer
                     ? (notes, answer)
                     : (notes with { Failure = new(Invalid, "The model's answer is not the JSON object that it was asked for.") }, null);
@@ -126,6 +126,7 @@ public sealed partial class RunNotes(
             catch (ModelException e)
             {
                 call?.Fail(e.Code);
+                notes = Add(notes, e.Usage, terms);
                 // The provider's words may hold pieces of what it was shown; they stand in the event, beside the memory itself.
                 LogNoAnswer(logger, run.RunId, name, e.Code, e.InnerException?.GetType().Name);
                 if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.RunId}:notes") is not { } wait)
@@ -141,6 +142,19 @@ public sealed partial class RunNotes(
                 return (notes with { Failure = new(ModelException.Failed, RunRecorder.ErrorText(e.Message)) }, null);
             }
         }
+    }
+
+    /// <summary>Adds what an attempt used, whether or not it came to an answer.</summary>
+    static ModelNotes Add(ModelNotes notes, UsageDetails? usage, ModelTerms terms)
+    {
+        var (input, output, cached) = (usage?.InputTokenCount ?? 0, usage?.OutputTokenCount ?? 0, usage?.CachedInputTokenCount ?? 0);
+        return notes with
+        {
+            InputTokens = notes.InputTokens + input,
+            OutputTokens = notes.OutputTokens + output,
+            CostMicroUsd = usage is null || terms.Price is not { } price ? notes.CostMicroUsd : (notes.CostMicroUsd ?? 0) + price.CostMicroUsd(input, output, cached),
+            UsageEstimated = TokenEstimate.IsEstimated(usage) ? true : notes.UsageEstimated,
+        };
     }
 
     static string Shown(FinishedTurn turn)

@@ -1,14 +1,57 @@
 namespace Cowork.Application.Models;
 
-/// <summary>The bytes of a model's answer, with a limit to its length.</summary>
-/// <param name="onRead">Called after each read.</param>
-sealed class AnswerStream(Stream bytes, Action onRead) : Stream
+/// <summary>
+/// The bytes of a model's answer, with a limit to its length. At their end it adds a blank line, which ends the last event where the provider left it out.
+/// </summary>
+sealed class AnswerStream(Stream bytes) : ReadOnlyStream
 {
     /// <summary>More than any model answers. A server that never stops must not fill the memory.</summary>
     public const int BytesMax = 32 * 1024 * 1024;
 
+    static readonly ReadOnlyMemory<byte> BlankLine = "\n\n"u8.ToArray();
+
+    ReadOnlyMemory<byte> rest = BlankLine;
     long total;
 
+    /// <summary>All bytes were read, so that an event which is not whole is the last one.</summary>
+    public bool HasEnded { get; private set; }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        var count = HasEnded || buffer.IsEmpty ? 0 : await bytes.ReadAsync(buffer, cancellationToken);
+        if (count == 0 && !buffer.IsEmpty)
+        {
+            HasEnded = true;
+            count = Math.Min(rest.Length, buffer.Length);
+            rest[..count].CopyTo(buffer);
+            rest = rest[count..];
+        }
+        total += count;
+        return total <= BytesMax ? count : throw new ModelException(ModelException.Failed, $"The model's answer is longer than {BytesMax} bytes.");
+    }
+}
+
+/// <summary>A stream whose first bytes were read already.</summary>
+sealed class PrefixedStream(ReadOnlyMemory<byte> prefix, Stream bytes) : ReadOnlyStream
+{
+    ReadOnlyMemory<byte> rest = prefix;
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        if (rest.IsEmpty)
+        {
+            return await bytes.ReadAsync(buffer, cancellationToken);
+        }
+        var count = Math.Min(rest.Length, buffer.Length);
+        rest[..count].CopyTo(buffer);
+        rest = rest[count..];
+        return count;
+    }
+}
+
+/// <summary>A stream that is read from its beginning to its end, and only asynchronously.</summary>
+abstract class ReadOnlyStream : Stream
+{
     public override bool CanRead => true;
 
     public override bool CanSeek => false;
@@ -23,13 +66,7 @@ sealed class AnswerStream(Stream bytes, Action onRead) : Stream
         set => throw new NotSupportedException();
     }
 
-    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-    {
-        var count = await bytes.ReadAsync(buffer, cancellationToken);
-        onRead();
-        total += count;
-        return total <= BytesMax ? count : throw new ModelException(ModelException.Failed, $"The model's answer is longer than {BytesMax} bytes.");
-    }
+    public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default);
 
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
         ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();

@@ -1,4 +1,7 @@
+using System.Text;
 using System.Text.Json;
+
+using Cowork.Domain;
 
 using Microsoft.Extensions.AI;
 
@@ -29,25 +32,23 @@ sealed class AnthropicFormat : IWireFormat
         }
     }
 
-    public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
+    public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, WirePrompt prompt)
     {
-        var all = messages.ToList();
         var configured = WireJson.BeginRequest(json, settings, "system");
         if (!configured.Contains("max_tokens"))
         {
             json.WriteNumber("max_tokens", settings.MaxOutputTokens ?? DefaultMaxTokens);
         }
-        var system = string.Join("\n\n", all.Where(m => m.Role == ChatRole.System).Select(m => m.Text));
-        if (system.Length > 0)
+        if (prompt.System.Length > 0)
         {
-            json.WriteString("system", system);
+            json.WriteString("system", prompt.System);
         }
         json.WriteStartArray("messages");
-        WriteMessages(json, all);
+        WriteMessages(json, prompt);
         json.WriteEndArray();
-        WireJson.WriteTools(json, tools, tool =>
+        WireJson.WriteTools(json, prompt.Tools, tool =>
         {
-            json.WriteString("name", tool.Name);
+            json.WriteString("name", prompt.WireName(tool.Name));
             json.WriteString("description", tool.Description);
             json.WritePropertyName("input_schema");
             tool.JsonSchema.WriteTo(json);
@@ -58,32 +59,34 @@ sealed class AnthropicFormat : IWireFormat
     public WireAnswer NewAnswer() => new Answer();
 
     /// <summary>User and assistant messages alternate, so adjacent messages of one role become one. Tool results belong to the user.</summary>
-    static void WriteMessages(Utf8JsonWriter json, List<ChatMessage> all)
+    static void WriteMessages(Utf8JsonWriter json, WirePrompt prompt)
     {
         string? open = null;
-        foreach (var message in all.Where(m => m.Role != ChatRole.System))
+        foreach (var message in prompt.Messages)
         {
             var role = message.Role == ChatRole.Assistant ? "assistant" : "user";
-            foreach (var content in message.Contents)
+            if (open != role)
             {
-                // The provider refuses text without a visible character.
-                if (content is not (FunctionCallContent or FunctionResultContent) && (content is not TextContent text || string.IsNullOrWhiteSpace(text.Text)))
+                if (open is not null)
                 {
-                    continue;
+                    json.WriteEndArray();
+                    json.WriteEndObject();
                 }
-                if (open != role)
+                json.WriteStartObject();
+                json.WriteString("role", role);
+                json.WriteStartArray("content");
+                open = role;
+            }
+            if (message.Role == ChatRole.Assistant)
+            {
+                WriteAssistant(json, message, prompt);
+            }
+            else
+            {
+                foreach (var content in message.Contents)
                 {
-                    if (open is not null)
-                    {
-                        json.WriteEndArray();
-                        json.WriteEndObject();
-                    }
-                    json.WriteStartObject();
-                    json.WriteString("role", role);
-                    json.WriteStartArray("content");
-                    open = role;
+                    WriteContent(json, content, prompt);
                 }
-                WriteContent(json, content);
             }
         }
         if (open is not null)
@@ -93,121 +96,207 @@ sealed class AnthropicFormat : IWireFormat
         }
     }
 
-    static void WriteContent(Utf8JsonWriter json, AIContent content)
+    /// <summary>The blocks as the model wrote them: the provider checks that thinking stands where it stood.</summary>
+    static void WriteAssistant(Utf8JsonWriter json, ChatMessage message, WirePrompt prompt)
     {
-        json.WriteStartObject();
+        var text = message.Text;
+        var calls = message.Contents.OfType<FunctionCallContent>().ToList();
+        var (textDone, callsDone) = (0, 0);
+        foreach (var thinking in Reasoning.Of(message, ModelSettings.Anthropic).Member("blocks").Items())
+        {
+            WriteUpTo((int)Math.Min(thinking.Member("text_before").TokenCount() ?? 0, text.Length), (int)Math.Min(thinking.Member("calls_before").TokenCount() ?? 0, calls.Count));
+            json.WriteRawValue(thinking.Member("block").GetRawText());
+        }
+        WriteUpTo(text.Length, calls.Count);
+
+        void WriteUpTo(int textEnd, int callsEnd)
+        {
+            if (textEnd > 0 && textEnd < text.Length && char.IsLowSurrogate(text[textEnd]) && char.IsHighSurrogate(text[textEnd - 1]))
+            {
+                textEnd++;
+            }
+            if (textEnd > textDone)
+            {
+                WriteContent(json, new TextContent(text[textDone..textEnd]), prompt);
+                textDone = textEnd;
+            }
+            for (; callsDone < callsEnd; callsDone++)
+            {
+                WriteContent(json, calls[callsDone], prompt);
+            }
+        }
+    }
+
+    /// <summary>Writes a block. The provider refuses text without a visible character, so that such a text is left out.</summary>
+    static void WriteContent(Utf8JsonWriter json, AIContent content, WirePrompt prompt)
+    {
         switch (content)
         {
-            case TextContent text:
+            case TextContent text when !string.IsNullOrWhiteSpace(text.Text):
+                json.WriteStartObject();
                 json.WriteString("type", "text");
                 json.WriteString("text", text.Text);
+                json.WriteEndObject();
                 break;
             case FunctionCallContent call:
+                json.WriteStartObject();
                 json.WriteString("type", "tool_use");
                 json.WriteString("id", call.CallId);
-                json.WriteString("name", WireJson.ToolName(call.Name));
+                json.WriteString("name", prompt.WireName(call.Name));
                 json.WritePropertyName("input");
                 json.WriteRawValue(WireJson.ArgumentsObject(call));
+                json.WriteEndObject();
                 break;
             case FunctionResultContent result:
+                json.WriteStartObject();
                 json.WriteString("type", "tool_result");
                 json.WriteString("tool_use_id", result.CallId);
-                json.WriteString("content", (string?)result.Result ?? "");
+                json.WriteString("content", WirePrompt.ResultText(result));
+                json.WriteEndObject();
                 break;
         }
-        json.WriteEndObject();
     }
 
     sealed class Answer : WireAnswer
     {
+        readonly StringBuilder text = new();
+        readonly List<ThinkingBlock> thinking = [];
         long input;
         long cacheWrites;
         long cacheReads;
 
-        public override string? Read(string eventType, string data)
+        public override WirePiece Read(string eventType, string data)
         {
             var e = Parse(data);
-            switch (e.Member("type").Text() ?? eventType)
+            var type = e.Member("type").Text() ?? eventType;
+            if (type == "error" || e.Member("error").ValueKind is JsonValueKind.Object or JsonValueKind.String)
+            {
+                throw ProviderError.Of(e).ToException();
+            }
+            var piece = type switch
+            {
+                "content_block_start" => ReadBlockStart(Index(e), e.Member("content_block")),
+                "content_block_delta" => ReadDelta(Index(e), e.Member("delta")),
+                _ => default,
+            };
+            switch (type)
             {
                 case "message_start":
                     var message = e.Member("message");
                     ModelId ??= message.Member("model").Text();
+                    // The output that is counted here is a beginning; it stands until the end tells the whole.
                     ReadUsage(message.Member("usage"));
-                    return null;
-                case "content_block_start":
-                    return ReadBlockStart(Index(e), e.Member("content_block"));
-                case "content_block_delta":
-                    return ReadDelta(Index(e), e.Member("delta"));
+                    break;
                 case "message_delta":
                     ReadUsage(e.Member("usage"));
-                    if (e.Member("delta").Member("stop_reason").Text() is { } reason && !string.IsNullOrWhiteSpace(reason))
-                    {
-                        FinishReason = new(reason switch
-                        {
-                            "end_turn" or "stop_sequence" => "stop",
-                            "max_tokens" or "model_context_window_exceeded" => "length",
-                            "tool_use" => "tool_calls",
-                            "refusal" => "content_filter",
-                            _ => reason,
-                        });
-                    }
-                    return null;
+                    IsOutputWhole |= e.Member("usage").Member("output_tokens").TokenCount() is > 0;
+                    SetEnd(e.Member("delta").Member("stop_reason").Text());
+                    break;
                 case "message_stop":
                     IsDone = true;
-                    return null;
-                case "error":
-                    throw HttpModel.StreamError(e.Member("error"));
-                default:
-                    // A ping, or an event that this version does not know.
-                    return null;
+                    break;
             }
+            text.Append(piece.Text);
+            AddContent(piece.Text);
+            AddContent(piece.Thinking);
+            return piece;
+        }
+
+        protected override string? WriteReasoning()
+        {
+            if (thinking.Count == 0)
+            {
+                return null;
+            }
+            var json = new StringBuilder("""{"format":"anthropic","blocks":[""");
+            for (var i = 0; i < thinking.Count; i++)
+            {
+                json.Append(i > 0 ? "," : "").Append("""{"block":""");
+                thinking[i].Block.Write(json);
+                json.Append($$""","calls_before":{{thinking[i].CallsBefore}},"text_before":{{thinking[i].TextBefore}}}""");
+            }
+            return json.Append("]}").ToString();
         }
 
         static long Index(JsonElement e) => e.Member("index").TokenCount() ?? 0;
 
-        string? ReadBlockStart(long index, JsonElement block)
+        WirePiece ReadBlockStart(long index, JsonElement block)
         {
             switch (block.Member("type").Text())
             {
                 case "text":
-                    return block.Member("text").Text();
+                    return new(block.Member("text").Text());
                 case "tool_use":
-                    var call = GetOrAddCall(index);
-                    call.Id = block.Member("id").Text();
+                    var id = block.Member("id").Text();
+                    var call = FindCall(index) is { } begun && begun.Id == id ? begun : AddCall(index);
+                    call.Id = id;
                     call.Name = block.Member("name").Text() ?? "";
                     call.DefaultArguments = block.Member("input").TextOrJson() ?? "{}";
-                    return null;
+                    AddContent(call.Name);
+                    return default;
+                case "thinking" or "redacted_thinking":
+                    // Positions are told in the text as it is recorded.
+                    var thought = new ThinkingBlock(index, StorableText.Escape(text.ToString()).Length, Calls.Count);
+                    thought.Block.Add(block);
+                    thinking.Add(thought);
+                    AddContent(block.Member("data").Text());
+                    return new(null, block.Member("thinking").Text());
                 default:
-                    return null;
+                    return default;
             }
         }
 
-        string? ReadDelta(long index, JsonElement delta)
+        WirePiece ReadDelta(long index, JsonElement delta)
         {
             switch (delta.Member("type").Text())
             {
                 case "text_delta":
-                    return delta.Member("text").Text();
+                    return new(delta.Member("text").Text());
                 case "input_json_delta":
-                    FindCall(index)?.Append(delta.Member("partial_json").Text());
-                    return null;
+                    var arguments = delta.Member("partial_json").Text();
+                    FindCall(index)?.Append(arguments);
+                    AddContent(arguments);
+                    return default;
+                case "thinking_delta" when delta.Member("thinking").Text() is { } piece:
+                    FindThinking(index)?.Block.Append("thinking", piece);
+                    return new(null, piece);
+                case "signature_delta" when delta.Member("signature").Text() is { } signature:
+                    if (FindThinking(index) is { } signed && signed.Block.TextOf("signature") != signature)
+                    {
+                        signed.Block.Append("signature", signature);
+                    }
+                    AddContent(signature);
+                    return default;
                 default:
-                    return null;
+                    return default;
             }
         }
 
-        /// <summary>Usage may come twice, the second time complete. Tokens written to and read from the cache are not part of the input count.</summary>
+        WireCall? FindCall(long index) => Calls.FindLast(c => c.Index == index);
+
+        ThinkingBlock? FindThinking(long index) => thinking.FindLast(t => t.Index == index);
+
+        /// <summary>
+        /// Usage may come twice, the second time complete, or with zeros for what was said before. Tokens written to and read from the cache are not part of the
+        /// input count.
+        /// </summary>
         void ReadUsage(JsonElement usage)
         {
-            if (usage.ValueKind != JsonValueKind.Object)
+            var (given, writes, reads) = (
+                usage.Member("input_tokens").TokenCount(), usage.Member("cache_creation_input_tokens").TokenCount(), usage.Member("cache_read_input_tokens").TokenCount());
+            if (given > 0 || writes > 0 || reads > 0)
             {
-                return;
+                (input, cacheWrites, cacheReads) = (given ?? input, writes ?? cacheWrites, reads ?? cacheReads);
+                (InputTokens, CachedTokens) = (input + cacheWrites + cacheReads, cacheReads);
             }
-            input = usage.Member("input_tokens").TokenCount() ?? input;
-            cacheWrites = usage.Member("cache_creation_input_tokens").TokenCount() ?? cacheWrites;
-            cacheReads = usage.Member("cache_read_input_tokens").TokenCount() ?? cacheReads;
-            (InputTokens, CachedTokens) = (input + cacheWrites + cacheReads, cacheReads);
-            OutputTokens = usage.Member("output_tokens").TokenCount() ?? OutputTokens;
+            OutputTokens = usage.Member("output_tokens").TokenCount() is > 0 and var output ? output : OutputTokens;
         }
+    }
+
+    /// <param name="TextBefore">Characters of the answer's text before the block.</param>
+    /// <param name="CallsBefore">Tool calls before it.</param>
+    sealed record ThinkingBlock(long Index, int TextBefore, int CallsBefore)
+    {
+        public OpaqueJson Block { get; } = new();
     }
 }

@@ -1,9 +1,11 @@
 using System.Buffers;
+using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.ServerSentEvents;
 using System.Net.Sockets;
 using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
@@ -19,8 +21,8 @@ namespace Cowork.Application.Models;
 sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageInvoker http, TimeProvider clock) : IChatClient
 {
     /// <summary>Bytes of an error response that are read, and characters of its message that are kept.</summary>
-    const int RefusalBytesMax = 16 * 1024;
-    const int ReasonCharsMax = 300;
+    const int RefusalBytesMax = 64 * 1024;
+    const int ReasonCharsMax = 2_000;
 
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -38,20 +40,32 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             throw new ModelException(ModelException.Refused, $"The model \"{settings.Name}\" has no key.");
         }
         using var deadline = new ModelDeadline(settings.Timeouts, clock, cancellationToken);
-        using var request = NewRequest(messages, options);
+        var prompt = new WirePrompt(messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
+        var body = Write(prompt);
+        using var request = NewRequest(body);
         using var response = await Send(request, deadline);
-        deadline.Renew();
-        await using var bytes = new AnswerStream(await response.Content.ReadAsStreamAsync(deadline.Token), deadline.Renew);
+        await using var bytes = new AnswerStream(await OpenAnswer(response, deadline));
         await using var events = SseParser.Create(bytes).EnumerateAsync(deadline.Token).GetAsyncEnumerator(deadline.Token);
         var answer = format.NewAnswer();
         while (!answer.IsDone && await MoveNext(events, answer, deadline))
         {
-            if (ReadEvent(answer, events.Current) is { Length: > 0 } text)
+            var contents = answer.Contents;
+            var (text, thinking) = ReadEvent(answer, events.Current, bytes);
+            if (answer.Contents > contents)
+            {
+                deadline.Renew();
+            }
+            if (thinking is { Length: > 0 })
+            {
+                yield return new(ChatRole.Assistant, [new TextReasoningContent(thinking)]) { ModelId = answer.ModelId };
+            }
+            if (text is { Length: > 0 })
             {
                 yield return new(ChatRole.Assistant, text) { ModelId = answer.ModelId };
             }
         }
-        yield return answer.ToUpdate();
+        RequireEnd(answer);
+        yield return answer.ToUpdate(prompt, body.Length);
     }
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
@@ -77,18 +91,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         ConnectCallback = (context, ct) => Connect(context.DnsEndPoint, settings.Timeouts.Connect, clock, ct),
     }), clock);
 
-    /// <summary>The exception for an error event in the middle of an answer.</summary>
-    public static ModelException StreamError(JsonElement error)
-    {
-        var kind = error.Member("type").Text() ?? error.Member("code").TextOrJson() ?? "";
-        var refused = kind is "invalid_request_error" or "authentication_error" or "permission_error" or "not_found_error" or "request_too_large"
-            or "400" or "401" or "403" or "404";
-        var busy = kind is "overloaded_error" or "rate_limit_error" or "server_error" or "503" or "529" or "429";
-        return new(
-            refused ? ModelException.Refused : busy ? ModelException.Unavailable : ModelException.Failed,
-            $"The model broke off its answer: {error.Member("message").Text() ?? error.Text() ?? kind}");
-    }
-
     static async ValueTask<Stream> Connect(DnsEndPoint endpoint, TimeSpan limit, TimeProvider clock, CancellationToken ct)
     {
         using var timeout = new CancellationTokenSource(limit, clock);
@@ -111,21 +113,28 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
     }
 
-    HttpRequestMessage NewRequest(IEnumerable<ChatMessage> messages, ChatOptions? options)
+    ReadOnlyMemory<byte> Write(WirePrompt prompt)
     {
         var json = new ArrayBufferWriter<byte>(16 * 1024);
         using (var writer = new Utf8JsonWriter(json, WriterOptions))
         {
-            format.WriteRequest(writer, settings, messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
+            format.WriteRequest(writer, settings, prompt);
         }
+        return json.WrittenMemory;
+    }
+
+    HttpRequestMessage NewRequest(ReadOnlyMemory<byte> body)
+    {
         var request = new HttpRequestMessage(HttpMethod.Post, format.Endpoint(settings.BaseUrl ?? format.DefaultBaseUrl))
         {
-            Content = new ReadOnlyMemoryContent(json.WrittenMemory),
+            Content = new ReadOnlyMemoryContent(body),
             Version = HttpVersion.Version20,
             VersionPolicy = HttpVersionPolicy.RequestVersionOrLower,
         };
         request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
         request.Headers.Accept.Add(new("text/event-stream"));
+        // A compressed stream arrives in lumps. One that is compressed all the same is read.
+        request.Headers.AcceptEncoding.Add(new("identity"));
         request.Headers.UserAgent.Add(new("cowork", null));
         format.Authorize(request, settings.Key);
         return request;
@@ -154,8 +163,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             }
             if (response.Content.Headers.ContentType?.MediaType is "text/html" or "application/json")
             {
-                throw new ModelException(
-                    ModelException.Refused, $"The model \"{settings.Name}\" answered {response.Content.Headers.ContentType.MediaType} instead of a stream of events.");
+                throw await ReadPage(response, deadline);
             }
             return response;
         }
@@ -169,58 +177,67 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     async Task<ModelException> ReadRefusal(HttpResponseMessage response, ModelDeadline deadline)
     {
         var status = (int)response.StatusCode;
-        var (reason, kind) = await ReadReason(response, deadline);
+        var error = await ReadError(response, deadline);
         // An account without credit also gets 429, and waiting does not help.
-        var mayRetry = status is 408 or 409 or 425 or 429 or >= 500 && kind != "insufficient_quota";
+        var mayRetry = status is 408 or 409 or 425 or 429 or >= 500 && !error.IsEmptyAccount;
         var detail = status switch
         {
-            // The provider's own message contains parts of the key.
             401 or 403 => settings.Key is null ? ": it requires a key" : ": it rejects the key",
             >= 300 and < 400 => ": it redirects to another address; configure that address",
-            _ => reason.Length > 0 ? $": {reason}" : "",
+            _ => "",
         };
-        return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, $"The model \"{settings.Name}\" answered {status}{detail}")
+        var reason = error.Reason.Length > 0 && status is not (>= 300 and < 400) ? $": {error.Reason}" : "";
+        return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, Redact($"The model \"{settings.Name}\" answered {status}{detail}{reason}"))
         {
-            RetryAfter = mayRetry ? RetryDelay(response.Headers.RetryAfter) : null,
+            RetryAfter = mayRetry ? ProviderError.DelayOf(name => Header(response, name), clock.GetUtcNow()) ?? error.RetryAfter : null,
         };
     }
 
-    TimeSpan? RetryDelay(RetryConditionHeaderValue? header)
+    /// <summary>The exception for an answer of status 200 that is no stream: a page to log in, or an error.</summary>
+    async Task<ModelException> ReadPage(HttpResponseMessage response, ModelDeadline deadline)
     {
-        var delay = header?.Delta ?? header?.Date - clock.GetUtcNow();
-        return delay < TimeSpan.Zero ? TimeSpan.Zero : delay;
+        var error = await ReadError(response, deadline);
+        var code = error.ToException() is { Code: ModelException.Unavailable } ? ModelException.Unavailable : ModelException.Refused;
+        var reason = error.Reason.Length > 0 ? $": {error.Reason}" : ".";
+        return new(code, Redact($"The model \"{settings.Name}\" answered {response.Content.Headers.ContentType?.MediaType} instead of a stream of events{reason}"))
+        {
+            RetryAfter = error.RetryAfter,
+        };
     }
 
-    async Task<(string Reason, string? Kind)> ReadReason(HttpResponseMessage response, ModelDeadline deadline)
+    static string? Header(HttpResponseMessage response, string name) =>
+        response.Headers.NonValidated.TryGetValues(name, out var values) ? values.FirstOrDefault() : null;
+
+    /// <summary>Reads what an error's body says, as far as it comes.</summary>
+    static async Task<ProviderError> ReadError(HttpResponseMessage response, ModelDeadline deadline)
     {
+        var buffer = new byte[RefusalBytesMax];
+        var length = 0;
         try
         {
-            var buffer = new byte[RefusalBytesMax];
-            await using var body = await response.Content.ReadAsStreamAsync(deadline.Token);
-            var length = await body.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, deadline.Token);
-            var json = JsonElement.Parse(buffer.AsSpan(0, length));
-            var error = json.Member("error");
-            var message = error.Member("message").Text() ?? error.Text() ?? json.Member("message").Text() ?? json.Member("detail").Text() ?? "";
-            return (Redact(message), error.Member("code").Text() ?? error.Member("type").Text());
+            await using var body = await OpenBody(response, deadline.Token);
+            int count;
+            while (length < buffer.Length && (count = await body.ReadAsync(buffer.AsMemory(length), deadline.Token)) > 0)
+            {
+                length += count;
+            }
         }
         catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is not null)
         {
-            return ("", null);
+            // What came until then must suffice.
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException or HttpRequestException or IOException)
+        catch (Exception e) when (e is HttpRequestException or IOException or InvalidDataException)
         {
-            // The body is a proxy's page or empty; the status must suffice.
-            return ("", null);
+            // The same.
         }
+        return ProviderError.Read(Encoding.UTF8.GetString(buffer, 0, length));
     }
 
-    /// <summary>Moves to the next event. False: the stream has ended and the answer is complete.</summary>
-    static async ValueTask<bool> MoveNext(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, ModelDeadline deadline)
+    static async Task<Stream> OpenAnswer(HttpResponseMessage response, ModelDeadline deadline)
     {
-        bool hasNext;
         try
         {
-            hasNext = await events.MoveNextAsync();
+            return await OpenBody(response, deadline.Token);
         }
         catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
         {
@@ -228,34 +245,131 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            if (answer.IsComplete)
-            {
-                return false;
-            }
             throw new ModelException(ModelException.Failed, "The model's answer was cut off.", e);
         }
-        return hasNext || answer.IsComplete ? hasNext : throw new ModelException(ModelException.Failed, "The model's answer ended before it was complete.");
     }
 
-    string? ReadEvent(WireAnswer answer, SseItem<string> item)
+    /// <summary>The body without its compression.</summary>
+    static async Task<Stream> OpenBody(HttpResponseMessage response, CancellationToken ct)
+    {
+        var body = await response.Content.ReadAsStreamAsync(ct);
+        foreach (var encoding in response.Content.Headers.ContentEncoding.Reverse())
+        {
+            body = encoding.ToLowerInvariant() switch
+            {
+                "gzip" or "x-gzip" => new GZipStream(body, CompressionMode.Decompress),
+                "deflate" => await Inflate(body, ct),
+                "br" => new BrotliStream(body, CompressionMode.Decompress),
+                _ => body,
+            };
+        }
+        return body;
+    }
+
+    /// <summary>The header <c>deflate</c> stands for zlib's form (RFC 9110), and for some servers for the bare one. The first two bytes tell (RFC 1950).</summary>
+    static async Task<Stream> Inflate(Stream body, CancellationToken ct)
+    {
+        var first = new byte[2];
+        var count = await body.ReadAtLeastAsync(first, first.Length, throwOnEndOfStream: false, ct);
+        var whole = new PrefixedStream(first.AsMemory(0, count), body);
+        return (first[0] & 0x0F) == 8 && ((first[0] << 8) + first[1]) % 31 == 0
+            ? new ZLibStream(whole, CompressionMode.Decompress)
+            : new DeflateStream(whole, CompressionMode.Decompress);
+    }
+
+    /// <summary>Moves to the next event. False: the stream has ended, or the answer is complete and nothing more comes.</summary>
+    async ValueTask<bool> MoveNext(IAsyncEnumerator<SseItem<string>> events, WireAnswer answer, ModelDeadline deadline)
     {
         try
         {
-            return answer.Read(item.EventType, item.Data);
+            return await events.MoveNextAsync();
+        }
+        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
+        {
+            return answer.IsComplete ? false : throw WithUsage(timedOut, answer);
         }
         catch (ModelException e)
         {
-            // The provider's message may repeat the key: remove it before cutting the message.
-            throw new ModelException(e.Code, Redact(e.Message));
+            throw WithUsage(e, answer);
         }
-        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        catch (Exception e) when (e is HttpRequestException or IOException or InvalidDataException)
         {
-            // An answer with a gap would be worse than none.
-            throw new ModelException(ModelException.Failed, "The model's answer contains an event that is not of its format.", e);
+            return answer.IsComplete ? false : throw WithUsage(new(ModelException.Failed, "The model's answer was cut off.", e), answer);
         }
     }
 
-    string Redact(string text) => Shorten(settings.Key is { } key ? text.Replace(key, "***", StringComparison.Ordinal) : text);
+    WirePiece ReadEvent(WireAnswer answer, SseItem<string> item, AnswerStream bytes)
+    {
+        if (string.IsNullOrWhiteSpace(item.Data))
+        {
+            return default;
+        }
+        try
+        {
+            return Read(answer, item);
+        }
+        catch (ModelException e)
+        {
+            throw WithUsage(e, answer);
+        }
+        catch (Exception e) when (e is JsonException or InvalidOperationException)
+        {
+            if (bytes.HasEnded && answer.IsComplete)
+            {
+                // The stream was cut off in what comes after the answer's end.
+                return default;
+            }
+            // An answer with a gap would be worse than none.
+            var message = bytes.HasEnded ? "The model's answer was cut off." : "The model's answer contains an event that is not of its format.";
+            throw WithUsage(new(ModelException.Failed, message, e), answer);
+        }
+    }
 
-    static string Shorten(string text) => FileText.Truncate(FileText.OneLine(text), ReasonCharsMax);
+    /// <summary>Reads an event, or several that no blank line keeps apart.</summary>
+    static WirePiece Read(WireAnswer answer, SseItem<string> item)
+    {
+        if (!item.Data.Contains('\n', StringComparison.Ordinal) || IsJson(item.Data))
+        {
+            return answer.Read(item.EventType, item.Data);
+        }
+        var all = default(WirePiece);
+        foreach (var line in item.Data.Split('\n').Where(l => !string.IsNullOrWhiteSpace(l)))
+        {
+            var piece = answer.Read(item.EventType, line);
+            all = new(all.Text + piece.Text, all.Thinking + piece.Thinking);
+        }
+        return all;
+    }
+
+    static bool IsJson(string text)
+    {
+        try
+        {
+            JsonElement.Parse(text);
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
+    void RequireEnd(WireAnswer answer)
+    {
+        try
+        {
+            answer.RequireEnd();
+        }
+        catch (ModelException e)
+        {
+            throw WithUsage(e, answer);
+        }
+    }
+
+    /// <summary>The exception without secrets, and with what the broken answer used.</summary>
+    ModelException WithUsage(ModelException e, WireAnswer answer) =>
+        new(e.Code, Redact(e.Message), e.InnerException) { RetryAfter = e.RetryAfter, Usage = answer.Reported };
+
+    /// <summary>The message without secrets, which are removed before it is cut.</summary>
+    string Redact(string text) => FileText.Truncate(FileText.OneLine(ProviderError.Redact(text, settings.Key)), ReasonCharsMax);
 }

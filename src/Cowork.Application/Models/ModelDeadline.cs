@@ -1,6 +1,9 @@
 namespace Cowork.Application.Models;
 
-/// <summary>The time-outs of one request to a model: the token is cancelled at the first, which <see cref="DescribeTimeout"/> then names.</summary>
+/// <summary>
+/// The three time-outs of one request to a model: to its first content, between contents, and for the whole. The token is cancelled at the first of them, which
+/// <see cref="DescribeTimeout"/> then names. Headers, heartbeats and empty pieces are no content.
+/// </summary>
 sealed class ModelDeadline : IDisposable
 {
     readonly ModelTimeouts timeouts;
@@ -14,14 +17,14 @@ sealed class ModelDeadline : IDisposable
     {
         this.timeouts = timeouts;
         this.caller = caller;
-        idle = new(timeouts.FirstByte, clock);
+        idle = new(timeouts.FirstContent, clock);
         total = new(timeouts.Total, clock);
         linked = CancellationTokenSource.CreateLinkedTokenSource(caller, idle.Token, total.Token);
     }
 
     public CancellationToken Token => linked.Token;
 
-    /// <summary>A part of the answer arrived: the idle time-out starts again.</summary>
+    /// <summary>A part of the answer arrived: the time-out between contents starts again.</summary>
     public void Renew()
     {
         answering = true;
@@ -34,7 +37,7 @@ sealed class ModelDeadline : IDisposable
         : total.IsCancellationRequested ? new(ModelException.Failed, $"The model's answer took longer than {timeouts.Total}.", e)
         : !idle.IsCancellationRequested ? new(ModelException.Failed, "The model's answer was cancelled by the connection.", e)
         : answering ? new(ModelException.Failed, $"The model's answer stood still for {timeouts.Idle}.", e)
-        : new(ModelException.Unavailable, $"The model did not start to answer within {timeouts.FirstByte}.", e);
+        : new(ModelException.Unavailable, $"The model did not start to answer within {timeouts.FirstContent}.", e);
 
     public void Dispose()
     {

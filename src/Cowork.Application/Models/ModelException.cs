@@ -1,7 +1,9 @@
+using Microsoft.Extensions.AI;
+
 namespace Cowork.Application.Models;
 
 /// <summary>
-/// A model gave no complete answer. The message becomes the run's error: it contains no secret and no response body.
+/// A model gave no complete answer. The message becomes the run's error: it contains no secret, and of a response's body the reason only.
 /// </summary>
 public sealed class ModelException : Exception
 {
@@ -39,4 +41,7 @@ public sealed class ModelException : Exception
 
     /// <summary>The delay that the provider asked for.</summary>
     public TimeSpan? RetryAfter { get; init; }
+
+    /// <summary>What the provider said that the broken answer used; null: it said nothing.</summary>
+    public UsageDetails? Usage { get; init; }
 }

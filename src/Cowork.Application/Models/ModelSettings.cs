@@ -46,10 +46,10 @@ public sealed record ModelSettings
 
 /// <summary>The time-outs of a request to a model.</summary>
 /// <param name="Connect">For the connection.</param>
-/// <param name="FirstByte">From the request to the response headers; reasoning models answer late.</param>
-/// <param name="Idle">Between two parts of the answer.</param>
+/// <param name="FirstContent">From the request to the answer's first content (text, thinking, or a part of a tool call); reasoning models answer late.</param>
+/// <param name="Idle">Between two contents of the answer. Heartbeats, pings and empty pieces are none.</param>
 /// <param name="Total">From the request to the answer's end.</param>
-public sealed record ModelTimeouts(TimeSpan Connect, TimeSpan FirstByte, TimeSpan Idle, TimeSpan Total)
+public sealed record ModelTimeouts(TimeSpan Connect, TimeSpan FirstContent, TimeSpan Idle, TimeSpan Total)
 {
     public static ModelTimeouts Default { get; } = new(TimeSpan.FromSeconds(10), TimeSpan.FromMinutes(3), TimeSpan.FromMinutes(2), TimeSpan.FromMinutes(15));
 }

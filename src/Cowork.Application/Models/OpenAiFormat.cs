@@ -1,4 +1,5 @@
 using System.Net.Http.Headers;
+using System.Text;
 using System.Text.Json;
 
 using Microsoft.Extensions.AI;
@@ -8,6 +9,22 @@ namespace Cowork.Application.Models;
 /// <summary>OpenAI's chat completions, which vLLM, Ollama, LM Studio, llama.cpp and most other servers also speak.</summary>
 sealed class OpenAiFormat : IWireFormat
 {
+    /// <summary>
+    /// Members of an assistant message that a server wants back with the result of a tool call: DeepSeek's, Moonshot's and vLLM's thinking, OpenRouter's, LiteLLM's and
+    /// Copilot's forms of it, and Gemini's signatures.
+    /// </summary>
+    static readonly string[] OpaqueMembers =
+    [
+        "reasoning_content", "reasoning", "reasoning_text", "reasoning_opaque", "reasoning_details", "reasoning_signature", "thinking_blocks", "thought_signature",
+        "extra_content", "provider_specific_fields",
+    ];
+
+    /// <summary>Members of a tool call of that kind.</summary>
+    static readonly string[] OpaqueCallMembers = ["extra_content", "provider_specific_fields", "thought_signature"];
+
+    /// <summary>Members with readable thinking. A server that has two of them says the same in both.</summary>
+    static readonly string[] ThinkingMembers = ["reasoning_content", "reasoning", "reasoning_text"];
+
     public Uri DefaultBaseUrl { get; } = new("https://api.openai.com/v1");
 
     public Uri Endpoint(Uri baseUrl) => new($"{baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/')}/chat/completions{baseUrl.Query}");
@@ -20,7 +37,7 @@ sealed class OpenAiFormat : IWireFormat
         }
     }
 
-    public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools)
+    public void WriteRequest(Utf8JsonWriter json, ModelSettings settings, WirePrompt prompt)
     {
         var configured = WireJson.BeginRequest(json, settings);
         if (!configured.Contains("stream_options"))
@@ -36,16 +53,23 @@ sealed class OpenAiFormat : IWireFormat
             json.WriteNumber(limit, max);
         }
         json.WriteStartArray("messages");
-        foreach (var message in messages)
+        if (prompt.System.Length > 0)
         {
-            WriteMessage(json, message);
+            json.WriteStartObject();
+            json.WriteString("role", "system");
+            json.WriteString("content", prompt.System);
+            json.WriteEndObject();
+        }
+        foreach (var message in prompt.Messages)
+        {
+            WriteMessage(json, message, prompt);
         }
         json.WriteEndArray();
-        WireJson.WriteTools(json, tools, tool =>
+        WireJson.WriteTools(json, prompt.Tools, tool =>
         {
             json.WriteString("type", "function");
             json.WriteStartObject("function");
-            json.WriteString("name", tool.Name);
+            json.WriteString("name", prompt.WireName(tool.Name));
             json.WriteString("description", tool.Description);
             json.WritePropertyName("parameters");
             tool.JsonSchema.WriteTo(json);
@@ -56,7 +80,7 @@ sealed class OpenAiFormat : IWireFormat
 
     public WireAnswer NewAnswer() => new Answer();
 
-    static void WriteMessage(Utf8JsonWriter json, ChatMessage message)
+    static void WriteMessage(Utf8JsonWriter json, ChatMessage message, WirePrompt prompt)
     {
         if (message.Role == ChatRole.Tool)
         {
@@ -65,15 +89,39 @@ sealed class OpenAiFormat : IWireFormat
                 json.WriteStartObject();
                 json.WriteString("role", "tool");
                 json.WriteString("tool_call_id", result.CallId);
-                json.WriteString("content", (string?)result.Result ?? "");
+                json.WriteString("content", WirePrompt.ResultText(result));
                 json.WriteEndObject();
             }
             return;
         }
         json.WriteStartObject();
         json.WriteString("role", message.Role.Value);
-        var calls = message.Contents.OfType<FunctionCallContent>().ToList();
-        if (calls.Count > 0 && message.Text.Length == 0)
+        var reasoning = Reasoning.Of(message, ModelSettings.OpenAi);
+        WriteContent(json, message, reasoning.Member("message").Member("content"));
+        WireJson.WriteMembers(json, reasoning.Member("message"), except: "content");
+        WriteCalls(json, [.. message.Contents.OfType<FunctionCallContent>()], [.. reasoning.Member("calls").Items()], prompt);
+        json.WriteEndObject();
+    }
+
+    static void WriteContent(Utf8JsonWriter json, ChatMessage message, JsonElement thinkingParts)
+    {
+        if (thinkingParts.ValueKind == JsonValueKind.Array)
+        {
+            json.WriteStartArray("content");
+            foreach (var part in thinkingParts.EnumerateArray())
+            {
+                json.WriteRawValue(part.GetRawText());
+            }
+            if (message.Text.Length > 0)
+            {
+                json.WriteStartObject();
+                json.WriteString("type", "text");
+                json.WriteString("text", message.Text);
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
+        }
+        else if (message.Text.Length == 0 && message.Contents.Any(c => c is FunctionCallContent))
         {
             json.WriteNull("content");
         }
@@ -81,96 +129,241 @@ sealed class OpenAiFormat : IWireFormat
         {
             json.WriteString("content", message.Text);
         }
-        if (calls.Count > 0)
+    }
+
+    static void WriteCalls(Utf8JsonWriter json, List<FunctionCallContent> calls, List<JsonElement> opaque, WirePrompt prompt)
+    {
+        if (calls.Count == 0)
         {
-            json.WriteStartArray("tool_calls");
-            foreach (var call in calls)
-            {
-                json.WriteStartObject();
-                json.WriteString("id", call.CallId);
-                json.WriteString("type", "function");
-                json.WriteStartObject("function");
-                json.WriteString("name", WireJson.ToolName(call.Name));
-                json.WriteString("arguments", WireJson.ArgumentsObject(call));
-                json.WriteEndObject();
-                json.WriteEndObject();
-            }
-            json.WriteEndArray();
+            return;
         }
-        json.WriteEndObject();
+        json.WriteStartArray("tool_calls");
+        for (var i = 0; i < calls.Count; i++)
+        {
+            json.WriteStartObject();
+            json.WriteString("id", calls[i].CallId);
+            json.WriteString("type", "function");
+            json.WriteStartObject("function");
+            json.WriteString("name", prompt.WireName(calls[i].Name));
+            json.WriteString("arguments", WireJson.ArgumentsObject(calls[i]));
+            json.WriteEndObject();
+            if (i < opaque.Count)
+            {
+                WireJson.WriteMembers(json, opaque[i]);
+            }
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
     }
 
     sealed class Answer : WireAnswer
     {
-        public override string? Read(string eventType, string data)
+        readonly OpaqueJson opaque = new();
+        bool isRefusal;
+
+        public override WirePiece Read(string eventType, string data)
         {
             if (data.AsSpan().Trim() is "[DONE]")
             {
                 IsDone = true;
-                return null;
+                return default;
             }
             var chunk = Parse(data);
-            if (chunk.Member("error") is { ValueKind: not (JsonValueKind.Undefined or JsonValueKind.Null) } error)
+            if (IsError(eventType, chunk))
             {
-                throw HttpModel.StreamError(error);
+                throw ProviderError.Of(chunk).ToException();
             }
             ModelId ??= chunk.Member("model").Text();
-            if (chunk.Member("usage") is { ValueKind: JsonValueKind.Object } usage)
-            {
-                // A server that sends usage with every chunk sends the total so far.
-                InputTokens = usage.Member("prompt_tokens").TokenCount() ?? InputTokens;
-                OutputTokens = usage.Member("completion_tokens").TokenCount() ?? OutputTokens;
-                CachedTokens = usage.Member("prompt_tokens_details").Member("cached_tokens").TokenCount() ?? CachedTokens;
-            }
+            ReadUsage(chunk.Member("usage"));
+            ReadUsage(chunk.Member("x_groq").Member("usage"));
             string? text = null;
+            string? thinking = null;
             foreach (var choice in chunk.Member("choices").Items())
             {
                 if (choice.Member("index").TokenCount() is null or 0)
                 {
-                    text += ReadDelta(choice.Member("delta"));
-                    if (choice.Member("finish_reason").Text() is { } reason && !string.IsNullOrWhiteSpace(reason))
+                    ReadUsage(choice.Member("usage"));
+                    // A server that cannot stream may send its whole message as one piece.
+                    var piece = ReadDelta(choice.Member("delta") is { ValueKind: JsonValueKind.Object } delta ? delta : choice.Member("message"));
+                    (text, thinking) = (text + piece.Text, thinking + piece.Thinking);
+                    SetEnd(choice.Member("finish_reason").Text());
+                    if (isRefusal && FinishReason == ChatFinishReason.Stop)
                     {
-                        FinishReason = new(reason == "function_call" ? "tool_calls" : reason);
+                        SetEnd("refusal");
                     }
                 }
             }
-            return text;
+            return new(text, thinking);
         }
 
-        string? ReadDelta(JsonElement delta)
+        protected override string? WriteReasoning()
+        {
+            // With calls, an empty text counts as well: a server that wants its thinking back wants to see that there was none.
+            if (!opaque.HasValue && Calls.TrueForAll(c => !c.Opaque.HasValue) && (opaque.IsAbsent || Calls.Count == 0))
+            {
+                return null;
+            }
+            var json = new StringBuilder("""{"format":"openai","message":""");
+            if (opaque.IsAbsent)
+            {
+                json.Append("{}");
+            }
+            else
+            {
+                opaque.Write(json);
+            }
+            if (Calls.Exists(c => c.Opaque.HasValue))
+            {
+                json.Append(""","calls":[""").AppendJoin(',', Calls.Select(c => c.Opaque.ToString())).Append(']');
+            }
+            return json.Append('}').ToString();
+        }
+
+        /// <summary>Servers write an error in the middle of a stream as an event of its own, as a member of a chunk, or in place of one.</summary>
+        static bool IsError(string eventType, JsonElement chunk) =>
+            eventType == "error" || chunk.Member("object").Text() == "error" || chunk.Member("type").Text() == "error"
+            || IsGiven(chunk.Member("error")) || IsGiven(chunk.Member("errors")) || chunk.Member("choices").Items().Any(choice => IsGiven(choice.Member("error")))
+            || (chunk.Member("choices").ValueKind == JsonValueKind.Undefined && chunk.Member("usage").ValueKind == JsonValueKind.Undefined
+                && (IsGiven(chunk.Member("message")) || IsGiven(chunk.Member("detail"))));
+
+        static bool IsGiven(JsonElement json) =>
+            json.ValueKind is not (JsonValueKind.Undefined or JsonValueKind.Null or JsonValueKind.False) && json.Text() is not ""
+            && !(json.ValueKind == JsonValueKind.Array && json.GetArrayLength() == 0);
+
+        /// <summary>A server that sends usage with every chunk sends the total so far. A count of 0 says nothing.</summary>
+        void ReadUsage(JsonElement usage)
+        {
+            if (usage.ValueKind != JsonValueKind.Object)
+            {
+                return;
+            }
+            var input = Count(usage, "prompt_tokens", "input_tokens");
+            var output = Count(usage, "completion_tokens", "output_tokens");
+            TotalTokens = Count(usage, "total_tokens") ?? TotalTokens;
+            InputTokens = input ?? InputTokens;
+            OutputTokens = output ?? OutputTokens;
+            IsOutputWhole |= output is not null;
+            CachedTokens = usage.Member("prompt_tokens_details").Member("cached_tokens").TokenCount() ?? usage.Member("input_tokens_details").Member("cached_tokens").TokenCount()
+                ?? usage.Member("prompt_cache_hit_tokens").TokenCount() ?? usage.Member("cached_tokens").TokenCount() ?? CachedTokens;
+        }
+
+        static long? Count(JsonElement usage, params ReadOnlySpan<string> names)
+        {
+            foreach (var name in names)
+            {
+                if (usage.Member(name).TokenCount() is > 0 and var count)
+                {
+                    return count;
+                }
+            }
+            return null;
+        }
+
+        WirePiece ReadDelta(JsonElement delta)
         {
             foreach (var piece in delta.Member("tool_calls").Items())
             {
-                ReadCall(piece);
+                ReadCall(piece, piece.Member("function"));
             }
-            var content = delta.Member("content");
-            return content.ValueKind == JsonValueKind.Array
-                ? string.Concat(content.EnumerateArray().Select(part => part.Member("type").Text() == "text" ? part.Member("text").Text() : null))
-                : content.Text() ?? delta.Member("refusal").Text();
+            if (delta.Member("function_call") is { ValueKind: JsonValueKind.Object } function)
+            {
+                // The old form has one call and no id.
+                ReadCall(default, function);
+            }
+            foreach (var name in OpaqueMembers)
+            {
+                opaque.Add(name, delta.Member(name));
+            }
+            var (text, thinking) = ReadContent(delta);
+            AddContent(text);
+            AddContent(thinking);
+            if (string.IsNullOrEmpty(thinking) && Array.Exists(OpaqueMembers, name => IsGiven(delta.Member(name))))
+            {
+                // A signature or an encrypted piece of thinking is a part of the answer too.
+                MarkContent();
+            }
+            return new(text, thinking);
         }
 
-        /// <summary>Reads a piece of a call. Its index identifies the call; servers without indexes send the id or name with the first piece.</summary>
-        void ReadCall(JsonElement piece)
+        WirePiece ReadContent(JsonElement delta)
+        {
+            var thinking = Array.Find(ThinkingMembers, name => delta.Member(name).Text() is { Length: > 0 }) is { } member ? delta.Member(member).Text()
+                : string.Concat(delta.Member("reasoning_details").Items().Select(d => d.Member("text").Text() ?? d.Member("summary").Text()));
+            var content = delta.Member("content");
+            if (content.ValueKind != JsonValueKind.Array)
+            {
+                var refusal = delta.Member("refusal").Text();
+                isRefusal |= refusal is { Length: > 0 };
+                return new(content.Text() is { Length: > 0 } said ? said : refusal, thinking);
+            }
+            var text = new StringBuilder();
+            foreach (var part in content.EnumerateArray())
+            {
+                if (part.Member("type").Text() == "thinking")
+                {
+                    opaque.Add("content", JsonElement.Parse($"[{part.GetRawText()}]"));
+                    thinking += part.Member("thinking").Text() ?? string.Concat(part.Member("thinking").Items().Select(p => p.Member("text").Text()));
+                }
+                else
+                {
+                    text.Append(part.Text() ?? (part.Member("type").Text() == "text" ? part.Member("text").Text() : null));
+                }
+            }
+            return new(text.ToString(), thinking);
+        }
+
+        void ReadCall(JsonElement piece, JsonElement function)
         {
             var id = piece.Member("id").Text() is { Length: > 0 } given ? given : null;
-            var function = piece.Member("function");
             var name = function.Member("name").Text() is { Length: > 0 } text ? text : null;
+            var arguments = function.Member("arguments").TextOrJson();
             var index = piece.Member("index").TokenCount();
-            var call = index is not null ? GetOrAddCall(index) : LastOrNewCall();
-            if (index is null && (id ?? call.Id) != call.Id)
+            var call = FindCall(index, id, name, arguments) ?? AddCall(index ?? (Calls.Count > 0 ? Calls[^1].Index + 1 : 0));
+            if (id is not null)
             {
-                call = call.Id is null && call.Name.Length == 0 ? call : GetOrAddCall(null);
+                call.Id ??= id;
+                call.Ids.Add(id);
             }
-            else if (index is null && id is null && name is not null && call.Name.Length > 0)
-            {
-                call = GetOrAddCall(null);
-            }
-            call.Id ??= id;
             if (call.Name.Length == 0)
             {
                 call.Name = name ?? "";
             }
-            call.Append(function.Member("arguments").TextOrJson());
+            call.Append(arguments);
+            foreach (var member in OpaqueCallMembers)
+            {
+                call.Opaque.Add(member, piece.Member(member));
+            }
+            AddContent(name);
+            AddContent(arguments);
+        }
+
+        /// <summary>
+        /// The call that a piece continues; null: it begins another one. Its index tells, and its id where servers give all calls one index or none. A server that
+        /// gives each piece of a call another id is found out by the missing name, or by arguments that are not whole.
+        /// </summary>
+        WireCall? FindCall(long? index, string? id, string? name, string? arguments)
+        {
+            var candidates = index is null ? Calls : Calls.FindAll(c => c.Index == index);
+            var known = id is null ? null : candidates.FindLast(c => c.Ids.Contains(id));
+            if ((known ?? candidates.LastOrDefault()) is not { } call || name is null || call.Name.Length == 0)
+            {
+                return known ?? candidates.LastOrDefault();
+            }
+            var isBlank = string.IsNullOrWhiteSpace(arguments);
+            bool isAnother;
+            if (known is not null)
+            {
+                isAnother = !isBlank && call.IsWhole;
+            }
+            else if (id is null && index is not null)
+            {
+                isAnother = name != call.Name || (!isBlank && call.IsWhole);
+            }
+            else
+            {
+                isAnother = name != call.Name || (call.HasArguments ? call.IsWhole || arguments?.TrimStart().StartsWith('{') == true : isBlank);
+            }
+            return isAnother ? null : call;
         }
     }
 }

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 using Microsoft.Extensions.AI;
@@ -15,10 +16,13 @@ interface IWireFormat
 
     void Authorize(HttpRequestMessage request, string? key);
 
-    void WriteRequest(Utf8JsonWriter json, ModelSettings settings, IEnumerable<ChatMessage> messages, IEnumerable<AIFunctionDeclaration> tools);
+    void WriteRequest(Utf8JsonWriter json, ModelSettings settings, WirePrompt prompt);
 
     WireAnswer NewAnswer();
 }
+
+/// <summary>What one event of a stream adds to what readers see.</summary>
+readonly record struct WirePiece(string? Text, string? Thinking = null);
 
 /// <summary>One streamed answer, built event by event.</summary>
 abstract class WireAnswer
@@ -26,17 +30,22 @@ abstract class WireAnswer
     /// <summary>More tool calls than any model makes in one answer; a provider that sends more is broken.</summary>
     const int CallsMax = 1_000;
 
-    readonly List<WireCall> calls = [];
+    long answeredBytes;
 
     /// <summary>The provider has marked the answer's end; later events are not read.</summary>
     public bool IsDone { get; protected set; }
 
-    /// <summary>The answer would be complete if the stream ended here.</summary>
-    public bool IsComplete => IsDone || FinishReason is not null;
+    /// <summary>The provider said how the answer ended, so that it would be complete if the stream ended here.</summary>
+    public bool IsComplete => FinishReason is not null;
 
     public string? ModelId { get; protected set; }
 
-    protected ChatFinishReason? FinishReason { get; set; }
+    /// <summary>Number of events that brought a part of the answer. Heartbeats, pings and empty pieces bring none.</summary>
+    public long Contents { get; private set; }
+
+    protected ChatFinishReason? FinishReason { get; private set; }
+
+    protected List<WireCall> Calls { get; } = [];
 
     protected long? InputTokens { get; set; }
 
@@ -44,62 +53,108 @@ abstract class WireAnswer
 
     protected long? CachedTokens { get; set; }
 
-    /// <summary>Reads one event of the stream and answers its text; null: it has none.</summary>
+    /// <summary>Input and output in one count, from a server that tells no more.</summary>
+    protected long? TotalTokens { get; set; }
+
+    /// <summary>False: the output that the provider counted is only the beginning of the answer.</summary>
+    protected bool IsOutputWhole { get; set; }
+
+    /// <summary>What the provider has said so far that the answer uses; null: nothing.</summary>
+    public UsageDetails? Reported => (InputTokens ?? 0) + (OutputTokens ?? 0) == 0 ? null : NewUsage(InputTokens ?? 0, OutputTokens ?? 0);
+
+    /// <summary>Reads one event of the stream.</summary>
     /// <exception cref="ModelException">The provider reports an error.</exception>
     /// <exception cref="JsonException">The event is not of the format.</exception>
-    public abstract string? Read(string eventType, string data);
+    public abstract WirePiece Read(string eventType, string data);
 
-    /// <summary>The last update of the answer: its tool calls, usage and finish reason.</summary>
-    public ChatResponseUpdate ToUpdate()
+    /// <summary>Throws when the provider broke the answer off: an answer counts when the provider said how it ended and that was a good end.</summary>
+    /// <exception cref="ModelException">The provider gave no end, or a bad one.</exception>
+    public void RequireEnd()
     {
-        var contents = calls.Select(AIContent (c) => CallArguments.Call(c.Id ?? "", c.Name, c.Arguments)).ToList();
-        if (InputTokens is not null || OutputTokens is not null)
+        if (FinishReason is not { } reason)
         {
-            contents.Add(new UsageContent(new()
-            {
-                InputTokenCount = InputTokens ?? 0,
-                OutputTokenCount = OutputTokens ?? 0,
-                CachedInputTokenCount = CachedTokens,
-            }));
+            throw new ModelException(ModelException.Failed, "The model's answer ended before it was complete.");
         }
-        return new(ChatRole.Assistant, contents) { ModelId = ModelId, FinishReason = FinishReason ?? ChatFinishReason.Stop };
+        if (AnswerEnd.IsFailure(reason.Value))
+        {
+            throw new ModelException(ModelException.Failed, $"The model broke off its answer: {reason.Value}");
+        }
     }
 
-    /// <summary>The call of this index, added if it is new.</summary>
-    protected WireCall GetOrAddCall(long? index)
+    /// <summary>The last update of the answer: its tool calls, reasoning, usage and finish reason.</summary>
+    /// <param name="requestBytes">Length of the request, from which input tokens are estimated that the provider did not report.</param>
+    public ChatResponseUpdate ToUpdate(WirePrompt prompt, long requestBytes)
     {
-        if (index is { } given && FindCall(given) is { } call)
+        var contents = Calls.Select(AIContent (c) => CallArguments.Call(c.Id ?? "", prompt.ToolName(c.Name), c.Arguments)).ToList();
+        if (WriteReasoning() is { } reasoning)
         {
-            return call;
+            contents.Add(Reasoning.Content(reasoning));
         }
-        if (calls.Count == CallsMax)
+        contents.Add(new UsageContent(Usage(requestBytes)));
+        return new(ChatRole.Assistant, contents) { ModelId = ModelId, FinishReason = FinishReason };
+    }
+
+    /// <summary>What the provider wants back with the next request, as JSON; null: nothing.</summary>
+    protected abstract string? WriteReasoning();
+
+    protected void SetEnd(string? reason) => FinishReason = AnswerEnd.Of(reason) ?? FinishReason;
+
+    /// <summary>Notes that a part of the answer came.</summary>
+    protected void AddContent(string? part)
+    {
+        if (part is { Length: > 0 })
+        {
+            MarkContent();
+            answeredBytes += TokenEstimate.BytesOf(part);
+        }
+    }
+
+    /// <summary>Notes that a part of the answer came that is no text.</summary>
+    protected void MarkContent() => Contents++;
+
+    protected WireCall AddCall(long index)
+    {
+        if (Calls.Count == CallsMax)
         {
             throw new ModelException(ModelException.Failed, $"The model asked for more than {CallsMax} tool calls at once.");
         }
-        calls.Add(new() { Index = index ?? long.MinValue + calls.Count });
-        return calls[^1];
+        Calls.Add(new() { Index = index });
+        return Calls[^1];
     }
-
-    protected WireCall? FindCall(long index) => calls.Find(c => c.Index == index);
-
-    /// <summary>The latest call, added if there is none.</summary>
-    protected WireCall LastOrNewCall() => calls.Count > 0 ? calls[^1] : GetOrAddCall(null);
 
     protected static JsonElement Parse(string data)
     {
         var json = JsonElement.Parse(data);
         return json.ValueKind == JsonValueKind.Object ? json : throw new JsonException("An event of the stream is not an object.");
     }
+
+    UsageDetails Usage(long requestBytes)
+    {
+        var isInputKnown = InputTokens > 0;
+        var isOutputKnown = (OutputTokens > 0 && IsOutputWhole) || answeredBytes == 0;
+        var output = isOutputKnown ? OutputTokens ?? 0 : TokenEstimate.Of(answeredBytes);
+        var usage = NewUsage(isInputKnown ? InputTokens!.Value : TotalTokens is { } total ? Math.Max(0, total - output) : TokenEstimate.Of(requestBytes), output);
+        if (!isInputKnown || !isOutputKnown)
+        {
+            TokenEstimate.SetEstimated(usage);
+        }
+        return usage;
+    }
+
+    UsageDetails NewUsage(long input, long output) => new() { InputTokenCount = input, OutputTokenCount = output, CachedInputTokenCount = CachedTokens };
 }
 
 /// <summary>A tool call of a streamed answer, built piece by piece.</summary>
 sealed class WireCall
 {
-    readonly System.Text.StringBuilder arguments = new();
+    readonly StringBuilder arguments = new();
 
     public required long Index { get; init; }
 
     public string? Id { get; set; }
+
+    /// <summary>All ids that its pieces had: some servers give each piece another one.</summary>
+    public HashSet<string> Ids { get; } = new(StringComparer.Ordinal);
 
     public string Name { get; set; } = "";
 
@@ -108,6 +163,14 @@ sealed class WireCall
 
     /// <summary>The arguments of a call that gets no pieces of them.</summary>
     public string DefaultArguments { get; set; } = "";
+
+    /// <summary>Members of the call that only its provider understands.</summary>
+    public OpaqueJson Opaque { get; } = new();
+
+    public bool HasArguments => arguments.Length > 0;
+
+    /// <summary>The arguments are a whole JSON object, to which nothing can be added.</summary>
+    public bool IsWhole => ToolInput.Read(arguments.ToString(), out _) is null && !string.IsNullOrWhiteSpace(arguments.ToString());
 
     public void Append(string? piece) => arguments.Append(piece);
 }

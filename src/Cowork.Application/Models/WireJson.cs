@@ -15,7 +15,7 @@ static class WireJson
     const long TokenCountMax = 1_000_000_000;
 
     /// <summary>Longest tool name that providers accept.</summary>
-    const int NameCharsMax = 64;
+    public const int NameCharsMax = 64;
 
     /// <summary>The member of an object. An element of kind Undefined: the value is not an object, or has no such member.</summary>
     public static JsonElement Member(this JsonElement json, string name) =>
@@ -106,6 +106,23 @@ static class WireJson
         json.WriteString("model", settings.Model);
         json.WriteBoolean("stream", true);
         return configured;
+    }
+
+    /// <summary>Writes an object's members into the object that is open; no-op when the element is no object.</summary>
+    public static void WriteMembers(Utf8JsonWriter json, JsonElement members, string? except = null)
+    {
+        if (members.ValueKind != JsonValueKind.Object)
+        {
+            return;
+        }
+        foreach (var member in members.EnumerateObject())
+        {
+            if (member.Name != except)
+            {
+                json.WritePropertyName(member.Name);
+                json.WriteRawValue(member.Value.GetRawText());
+            }
+        }
     }
 
     /// <summary>Writes the tools. Without tools it writes nothing, because some servers refuse an empty list.</summary>

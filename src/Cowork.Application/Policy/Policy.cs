@@ -73,6 +73,9 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
 
     public ImmutableArray<PolicyRule> Rules { get; } = [.. rules];
 
+    /// <summary>Readers of feeds see what a model thinks before it answers. Otherwise only the trace has it.</summary>
+    public bool ShowThinking { get; init; }
+
     /// <summary>The verdict on a call. A call with an invalid input is never allowed, whatever the rules say.</summary>
     public PolicyVerdict Evaluate(string toolName, CallSubject subject)
     {

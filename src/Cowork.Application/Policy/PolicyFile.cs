@@ -7,7 +7,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// A policy in a JSON file, <c>{"rules": […]}</c> (docs/policy.md). The reader is strict, because a misspelt rule would allow what it should stop.
+/// A policy in a JSON file, <c>{"rules": […], "show_thinking": false}</c> (docs/policy.md). The reader is strict, because a misspelt rule would allow what it should stop.
 /// </summary>
 public static partial class PolicyFile
 {
@@ -52,14 +52,19 @@ public static partial class PolicyFile
         Require(root.ValueKind == JsonValueKind.Object, "$", "it must be an object with rules");
         foreach (var member in root.EnumerateObject())
         {
-            Require(member.Name == "rules", $"$.{member.Name}", "there is no such member; a policy has only rules");
+            Require(member.Name is "rules" or "show_thinking", $"$.{member.Name}", "there is no such member; a policy has only rules and show_thinking");
+        }
+        var showThinking = Flag(root, "$", "show_thinking");
+        if (showThinking is { } shows && !root.TryGetProperty("rules", out _))
+        {
+            return new(Policy.BuiltIn.Rules) { ShowThinking = shows };
         }
         Require(root.TryGetProperty("rules", out var rules) && rules.ValueKind == JsonValueKind.Array, "$.rules", "it must be a list of rules");
         var parsed = rules.EnumerateArray().Select((rule, i) => Rule(rule, $"$.rules[{i}]")).ToList();
         Require(parsed.Count > 0, "$.rules", "a policy without a rule allows nothing");
         var duplicate = parsed.GroupBy(rule => rule.Name).FirstOrDefault(same => same.Count() > 1);
         Require(duplicate is null, "$.rules", $"two rules are named {duplicate?.Key}; an event could not tell which one decided");
-        return new(parsed);
+        return new(parsed) { ShowThinking = showThinking ?? false };
     }
 
     static PolicyRule Rule(JsonElement rule, string at)

@@ -9,23 +9,29 @@ using Microsoft.Extensions.AI;
 namespace Cowork.Application;
 
 /// <summary>Reads one answer of a model as it streams, handing text on in pieces no older than a limit.</summary>
-sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
+/// <param name="showThinking">The policy shows thinking, so that it is handed on too.</param>
+sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeProvider clock)
 {
-    readonly StringBuilder text = new();
+    readonly StreamedText text = new();
+    readonly StreamedText thinking = new();
     readonly List<FunctionCallContent> calls = [];
     UsageDetails? usage;
     string? model;
+    string? reasoning;
     ChatFinishReason? reason;
-    int handedOn;
 
     /// <summary>The whole text.</summary>
     public string Text => text.ToString();
 
-    /// <summary>What was not handed on yet.</summary>
-    public string Tail => StorableText.Escape(text.ToString(handedOn, text.Length - handedOn));
+    /// <summary>The text that was not handed on yet.</summary>
+    public string Tail => text.Tail;
+
+    /// <summary>The shown thinking that was not handed on yet.</summary>
+    public string ThinkingTail => thinking.Tail;
 
     /// <param name="commit">Takes a piece of text; the next one is not handed on before it is done.</param>
-    public async Task Read(IAsyncEnumerable<ChatResponseUpdate> answer, Func<string, Task> commit, CancellationToken ct)
+    /// <param name="commitThinking">Takes a piece of thinking.</param>
+    public async Task Read(IAsyncEnumerable<ChatResponseUpdate> answer, Func<string, Task> commit, Func<string, Task> commitThinking, CancellationToken ct)
     {
         using var reading = CancellationTokenSource.CreateLinkedTokenSource(ct);
         var updates = answer.GetAsyncEnumerator(reading.Token);
@@ -48,7 +54,8 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
                 }
                 if (since is { } first && clock.GetElapsedTime(first) >= every)
                 {
-                    await HandOn(commit);
+                    await thinking.HandOn(commitThinking);
+                    await text.HandOn(commit);
                     since = null;
                 }
                 if (!moving.IsCompleted && since is not null)
@@ -61,7 +68,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
                 }
                 moving = null;
                 Take(updates.Current);
-                if (text.Length > handedOn)
+                if (text.HasTail || thinking.HasTail)
                 {
                     since ??= clock.GetTimestamp();
                 }
@@ -95,8 +102,10 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
             }
             requested.Add(new(id, Word(call.Name), await blobs.Store(CallArguments.Text(call), ct)));
         }
+        var stop = StopReason(requested.Count);
         return new(
-            Model, StopReason(requested.Count), requestSha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount);
+            Model, stop, requestSha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount, TokenEstimate.IsEstimated(usage),
+            reasoning is null ? null : await blobs.Store(reasoning, ct), AnswerEnd.IsCut(stop) ? CutCall(stop) : null);
     }
 
     /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>
@@ -115,6 +124,9 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
         ? Word(given.Value)
         : (calls > 0 ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop).Value;
 
+    /// <summary>The result of each call of an answer that was cut off: one of them may have half of its arguments.</summary>
+    static string CutCall(string stopReason) => $"Not called: the answer that asked for this was cut off ({stopReason}).";
+
     /// <summary>A word of the model's or its provider's, whatever they put there.</summary>
     static string Word(string given) => StorableText.Escape(FileText.Truncate(given, Limits.IdCharsMax));
 
@@ -129,6 +141,10 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
                 case TextContent piece:
                     text.Append(piece.Text);
                     break;
+                case TextReasoningContent thought:
+                    reasoning = thought.ProtectedData ?? reasoning;
+                    thinking.Append(showThinking ? thought.Text : null);
+                    break;
                 case FunctionCallContent call:
                     calls.Add(call);
                     break;
@@ -140,23 +156,38 @@ sealed class ModelRound(Run.Active run, TimeSpan every, TimeProvider clock)
         }
     }
 
-    async Task HandOn(Func<string, Task> commit)
+    /// <summary>A text that grows, and that is handed on from where the last piece ended.</summary>
+    sealed class StreamedText
     {
-        while (handedOn < text.Length)
+        readonly StringBuilder text = new();
+        int handedOn;
+
+        public bool HasTail => text.Length > handedOn;
+
+        public string Tail => StorableText.Escape(text.ToString(handedOn, text.Length - handedOn));
+
+        public void Append(string? piece) => text.Append(piece);
+
+        public override string ToString() => text.ToString();
+
+        public async Task HandOn(Func<string, Task> commit)
         {
-            var length = Math.Min(Limits.DeltaCharsMax, text.Length - handedOn);
-            if (char.IsHighSurrogate(text[handedOn + length - 1]))
+            while (HasTail)
             {
-                // Its other half has not come yet, or goes into the next piece.
-                length--;
+                var length = Math.Min(Limits.DeltaCharsMax, text.Length - handedOn);
+                if (char.IsHighSurrogate(text[handedOn + length - 1]))
+                {
+                    // Its other half has not come yet, or goes into the next piece.
+                    length--;
+                }
+                if (length == 0)
+                {
+                    return;
+                }
+                var piece = text.ToString(handedOn, length);
+                await commit(StorableText.Escape(piece));
+                handedOn += length;
             }
-            if (length == 0)
-            {
-                return;
-            }
-            var piece = text.ToString(handedOn, length);
-            await commit(StorableText.Escape(piece));
-            handedOn += length;
         }
     }
 }

@@ -9,7 +9,8 @@ namespace Cowork.Application;
 
 /// <summary>The step of a run that asks its model.</summary>
 public sealed partial class ModelStep(
-    RunRecorder recorder, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, IRunQueries queries, IBlobs blobs, RunOptions options, TimeProvider clock,
+    RunRecorder recorder, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, IRunQueries queries, IBlobs blobs, RunOptions options, Policy policy,
+    TimeProvider clock,
     ILogger<ModelStep> logger)
 {
     /// <summary>Asks, again where the model's terms allow it, and records the answer with its text as it comes.</summary>
@@ -29,21 +30,17 @@ public sealed partial class ModelStep(
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = workspace } };
         var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
         ModelRound round;
+        var spent = 0L;
         for (var attempt = 1; ; attempt++)
         {
-            round = new(state, options.DeltaEvery, clock);
+            round = new(state, options.DeltaEvery, policy.ShowThinking, clock);
             using var call = ModelCall.Start(model, request.Model, request.RunId, request.SessionId, clock);
             try
             {
                 await round.Read(
                     model.GetStreamingResponseAsync(prompt.Messages, chat, stop),
-                    async text =>
-                    {
-                        if (await recorder.Record(run, now => new RunCommand.RecordText(claim.Epoch, text, now), ct) is { } refused)
-                        {
-                            throw new RunFencedException(refused);
-                        }
-                    },
+                    text => Show(now => new RunCommand.RecordText(claim.Epoch, text, now)),
+                    thinking => Show(now => new RunCommand.RecordThinking(claim.Epoch, thinking, now)),
                     stop);
                 if (call is not null)
                 {
@@ -61,15 +58,22 @@ public sealed partial class ModelStep(
                 call?.Fail(e.Code);
                 // The provider's words may hold pieces of the prompt; they stand in the run's events, where the prompt does.
                 LogNoAnswer(logger, run.Key, request.Model, e.Code, e.InnerException?.GetType().Name);
+                var used = Used(e, terms);
                 if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key.Value}:{state.StepsDone}") is not { } wait)
                 {
-                    return await recorder.Fail(run, e.Code, e.Message, ct);
+                    return await recorder.Fail(run, e.Code, e.Message, ct, used);
                 }
                 // What came so far was perhaps shown: the log says that it does not count.
-                var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now);
+                var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now, used);
                 if (await recorder.Record(run, retry, ct) is { } refused)
                 {
                     return refused;
+                }
+                spent += used is null ? 0 : used.InputTokens + used.OutputTokens;
+                if (state.Usage.Tokens + spent > options.Limits.Tokens)
+                {
+                    // The run ends at its limit instead of asking again.
+                    return null;
                 }
                 await Task.Delay(wait, clock, stop);
             }
@@ -82,8 +86,21 @@ public sealed partial class ModelStep(
         }
         var answer = await round.Answer(prompt.Sha256, terms.Price, blobs, ct);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
-        return await recorder.Record(run, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now), ct);
+        return await recorder.Record(run, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail), ct);
+
+        async Task Show(Func<DateTimeOffset, RunCommand> piece)
+        {
+            if (await recorder.Record(run, piece, ct) is { } refused)
+            {
+                throw new RunFencedException(refused);
+            }
+        }
     }
+
+    /// <summary>What the provider said that a failed attempt used; null: it said nothing.</summary>
+    static ModelUsage? Used(ModelException e, ModelTerms terms) => e.Usage is not { } usage ? null : new(
+        usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0,
+        terms.Price?.CostMicroUsd(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.CachedInputTokenCount ?? 0));
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} gave no whole answer in run {Run}: {Code} ({Cause})")]
     static partial void LogNoAnswer(ILogger logger, RunKey run, string model, string code, string? cause);

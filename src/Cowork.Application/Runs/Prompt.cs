@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -52,6 +53,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
     static async ValueTask<ChatMessage> ByModel(ConversationEntry.ByModel said, IBlobs blobs, CancellationToken ct)
     {
         var message = new ChatMessage { Role = ChatRole.Assistant };
+        if (said.Reasoning is not null)
+        {
+            message.Contents.Add(Reasoning.Content(await blobs.Text(said.Reasoning, ct)));
+        }
         if (said.Text.Length > 0)
         {
             message.Contents.Add(new TextContent(said.Text));
@@ -64,8 +69,9 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
     }
 
     /// <summary>
-    /// Hexadecimal SHA-256 of the request's RFC 8785 form: <c>{messages: [{"call ID": "NAME ARGUMENTS", "result ID": "TEXT", role, text}], model, tools: [NAME]}</c>,
-    /// written straight in its order.
+    /// Hexadecimal SHA-256 of the request's RFC 8785 form:
+    /// <c>{messages: [{"call ID": "NAME ARGUMENTS", reasoning, "result ID": "TEXT", role, text}], model, tools: [NAME]}</c>, written straight in its order.
+    /// A message without <c>reasoning</c> has no such member.
     /// </summary>
     /// <exception cref="JsonException">Two calls or results of one message have the same id.</exception>
     public static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
@@ -99,7 +105,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
         return Convert.ToHexStringLower(hash);
     }
 
-    /// <summary>The members that a message has for its calls and results. Their names come before <c>role</c>, and both sorts in the order of their ids.</summary>
+    /// <summary>The members that a message has for its calls, reasoning and results. Their names come before <c>role</c>, and both sorts in the order of their ids.</summary>
     static void WriteCalls(PooledBuffer json, ChatMessage message)
     {
         if (message.Contents is [] or [TextContent])
@@ -112,6 +118,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
             if (content is FunctionCallContent call)
             {
                 members.Add(($"call {call.CallId}", $"{call.Name} {CallArguments.Text(call)}"));
+            }
+            else if (content is TextReasoningContent { ProtectedData: { } reasoning })
+            {
+                members.Add(("reasoning", reasoning));
             }
             else if (content is FunctionResultContent result)
             {

@@ -45,8 +45,9 @@ public sealed class RunRecorder(
         ct, waitForStorage: true);
 
     /// <summary>Ends the run as failed and starts the next run of the session.</summary>
-    internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct) =>
-        End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now), ct);
+    /// <param name="used">What the model's last attempt used; null: the provider said nothing, or the run fails for another reason.</param>
+    internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct, ModelUsage? used = null) =>
+        End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now, used), ct);
 
     /// <summary>Ends the run and starts the next run of the session.</summary>
     internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(

@@ -200,6 +200,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(RunEvent.RunResumed))]
 [JsonSerializable(typeof(RunEvent.MemoryRetrieval))]
 [JsonSerializable(typeof(RunEvent.OutputDelta))]
+[JsonSerializable(typeof(RunEvent.ThinkingDelta))]
 [JsonSerializable(typeof(RunEvent.ModelRetried))]
 [JsonSerializable(typeof(RunEvent.LlmResponse))]
 [JsonSerializable(typeof(RunEvent.ToolCall))]

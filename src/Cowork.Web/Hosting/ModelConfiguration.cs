@@ -55,7 +55,7 @@ static class ModelConfiguration
             Price = Price(configuration.GetSection($"Cowork:Prices:{name}")) ?? Price(configuration.GetSection($"Cowork:Prices:{model.Key}")),
             Retries = ModelRetries.Default with { Attempts = model.Number("Attempts", 1, 20) ?? ModelRetries.Default.Attempts },
             Timeouts = new(
-                Timeout("ConnectTimeout") ?? timeouts.Connect, Timeout("FirstByteTimeout") ?? timeouts.FirstByte,
+                Timeout("ConnectTimeout") ?? timeouts.Connect, Timeout("FirstByteTimeout") ?? timeouts.FirstContent,
                 Timeout("BetweenTimeout") ?? timeouts.Idle, Timeout("AnswerTimeout") ?? timeouts.Total),
         };
 

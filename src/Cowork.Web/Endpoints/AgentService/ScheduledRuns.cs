@@ -117,12 +117,12 @@ public sealed record ScheduledRunLedger(ScheduleKey ScheduleId, IReadOnlyList<Le
 /// <param name="Schedule">The schedule after the trigger; null: it was deleted meanwhile, or the database is away.</param>
 public sealed record TriggerAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion,
+    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion,
     Content RenderedPrompt, ScheduledRunDetails? Schedule, RunDetails Run)
 {
     public static TriggerAnswer Of(RunRow run, bool reused, ScheduleKey schedule, ScheduledRunDetails? shown) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, schedule, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, shown, RunDetails.Of(run));
+        run.CreatedAt, run.StopReason, reused, schedule, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, shown, RunDetails.Of(run));
 }
 
 static class ScheduledRunEndpoints

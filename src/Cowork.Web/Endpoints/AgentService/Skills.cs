@@ -86,12 +86,12 @@ public sealed record SkillVersionList(SkillKey SkillId, IReadOnlyList<SkillVersi
 /// <summary>A turn's answer with the skill's version and the prompt that it gave.</summary>
 public sealed record SkillRunAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt, RunDetails Run)
+    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt, RunDetails Run)
 {
     /// <summary>The skill and the prompt are the run's own, so that a repeat shows those of the first request.</summary>
     public static SkillRunAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, RunDetails.Of(run));
+        run.CreatedAt, run.StopReason, reused, run.Source!.SkillId!.Value, run.Source.SkillVersion!.Value, run.Message, RunDetails.Of(run));
 }
 
 static class SkillFields

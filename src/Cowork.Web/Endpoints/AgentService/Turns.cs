@@ -38,15 +38,16 @@ public sealed record NewTurn(
 }
 
 /// <summary>A turn's answer.</summary>
+/// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
 /// <param name="Reused">True: an earlier request with the same key started the run.</param>
 /// <param name="Run">The run as <c>GET /runs/{id}</c> shows it at this moment.</param>
 public sealed record TurnAnswer(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, bool Reused, RunDetails Run)
+    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, RunDetails Run)
 {
     public static TurnAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
-        run.CreatedAt, reused, RunDetails.Of(run));
+        run.CreatedAt, run.StopReason, reused, RunDetails.Of(run));
 }
 
 static class TurnEndpoints

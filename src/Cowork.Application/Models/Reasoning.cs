@@ -1,0 +1,29 @@
+using System.Text.Json;
+
+using Microsoft.Extensions.AI;
+
+namespace Cowork.Application.Models;
+
+/// <summary>
+/// What a provider wants back with the next request (thinking, signatures), as the protected data of a <see cref="TextReasoningContent"/>: one JSON object, whose
+/// member <c>format</c> names the wire format that wrote it and is the only one that reads it.
+/// </summary>
+static class Reasoning
+{
+    /// <summary>The content that carries the JSON beside an answer's or message's other contents.</summary>
+    public static TextReasoningContent Content(string json) => new(null) { ProtectedData = json };
+
+    /// <summary>The object of a message that this format wrote. An element of kind Undefined: there is none, or another format wrote it.</summary>
+    public static JsonElement Of(ChatMessage message, string format)
+    {
+        foreach (var content in message.Contents)
+        {
+            if (content is TextReasoningContent { ProtectedData: { } json })
+            {
+                var reasoning = JsonElement.Parse(json);
+                return reasoning.Member("format").Text() == format ? reasoning : default;
+            }
+        }
+        return default;
+    }
+}
