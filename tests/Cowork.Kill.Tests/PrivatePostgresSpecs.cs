@@ -143,6 +143,93 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         Assert.Equal(UnixFileMode.None, File.GetUnixFileMode(closed) & (UnixFileMode.OtherExecute | UnixFileMode.OtherRead | UnixFileMode.OtherWrite));
     }
 
+    [Theory]
+    [InlineData("000")]
+    [InlineData("027")]
+    [InlineData("077")]
+    public async Task Whatever_the_umask_is_the_server_is_behind_its_walls_and_knows_no_keys(string umask)
+    {
+        await using var host = HostProcess.LaunchUnder(umask, _directory, null, ("OPENAI_API_KEY", "sk-of-the-host"));
+        await host.Ready();
+        var data = Path.Combine(_directory, "postgres");
+        // Some settings are shown to the superuser only.
+        var connection = (await PrivatePostgres.FindRunning(data, CancellationToken.None))!.Replace("cowork_host", "cowork", StringComparison.Ordinal);
+        Assert.Equal("", await Ask(connection, "show listen_addresses"));
+        Assert.Equal($"{data}|0700", await Ask(connection, "select current_setting('unix_socket_directories') || '|' || current_setting('unix_socket_permissions')"));
+        Assert.Equal("128MB", await Ask(connection, "show shared_buffers"));
+        var pid = (await File.ReadAllLinesAsync(Path.Combine(data, "postmaster.pid")))[0];
+        Assert.DoesNotContain("sk-of-the-host", await File.ReadAllTextAsync($"/proc/{pid}/environ"));
+        Assert.Contains("sk-of-the-host", await File.ReadAllTextAsync($"/proc/{host.Pid}/environ"));
+        var anybody = UnixFileMode.GroupRead | UnixFileMode.GroupWrite | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherWrite | UnixFileMode.OtherExecute;
+        Assert.All((string[])["postgres", "blobs", "workspaces", "postgres/cowork.conf", "postgres/postgres.log", "admin-token"], name =>
+            Assert.Equal(UnixFileMode.None, File.GetUnixFileMode(Path.Combine(_directory, name)) & anybody));
+    }
+
+    [Fact]
+    public async Task Only_the_users_of_host_and_server_get_in_whatever_files_say()
+    {
+        var data = Path.Combine(_directory, "postgres");
+        await using (var postgres = await Start(data))
+        {
+            await Ask(postgres, "alter system set listen_addresses = '*'");
+        }
+        await File.AppendAllTextAsync(Path.Combine(data, "pg_hba.conf"), "local all all trust\nhost all all 0.0.0.0/0 trust\n");
+        await using var again = await Start(data);
+        Assert.Equal("", await Ask(again, "show listen_addresses"));
+        Assert.Equal("local peer", await Ask(again, "select string_agg(type || ' ' || auth_method, ',') from pg_hba_file_rules"));
+        var refused = await Assert.ThrowsAsync<PostgresException>(() => Ask(again.ConnectionString.Replace("cowork_host", "postgres"), "select ''"));
+        Assert.Equal("28000", refused.SqlState);
+    }
+
+    /// <summary>Releases before took their settings only where the server could see them, and let in everybody who came to the socket.</summary>
+    [Fact]
+    public async Task A_server_of_an_earlier_release_gets_its_walls()
+    {
+        var data = Path.Combine(_directory, "postgres");
+        await (await Start(data)).DisposeAsync();
+        var settings = Path.Combine(data, "postgresql.conf");
+        await File.WriteAllTextAsync(settings, (await File.ReadAllTextAsync(settings)).Replace("include = 'cowork.conf'", "include_if_exists = 'cowork.conf'"));
+        await File.WriteAllTextAsync(Path.Combine(data, "pg_hba.conf"), "local all all trust\n");
+        var user = await ServerUser.For(data, CancellationToken.None);
+        await user.Write(Path.Combine(data, "cowork.conf"), $"listen_addresses = ''\nunix_socket_directories = '{data}'\nunix_socket_permissions = '0700'\n");
+        var server = user.Command("setsid", "sh", "-c", "exec \"$0\" -D \"$1\" </dev/null >/dev/null 2>&1", PostgresBinaries.Choose(null).Postgres, data);
+        using var before = Process.Start(server)!;
+        for (var waited = Stopwatch.StartNew(); await PrivatePostgres.FindRunning(data, CancellationToken.None) is null; await Task.Delay(20))
+        {
+            Assert.True(waited.Elapsed < Deadline);
+        }
+
+        await using var postgres = await Start(data);
+        Assert.NotEqual(before.Id, postgres.ProcessId);
+        Assert.Equal("local peer", await Ask(postgres, "select string_agg(type || ' ' || auth_method, ',') from pg_hba_file_rules"));
+        Assert.Contains("\ninclude = 'cowork.conf'", await File.ReadAllTextAsync(settings));
+    }
+
+    [Theory]
+    [InlineData("777", "may be changed by others (mode 777)")]
+    [InlineData("770", "may be changed by others (mode 770)")]
+    [InlineData(null, "belongs to the user with id")]
+    public async Task A_data_directory_that_is_not_the_hosts_alone_is_refused_with_a_sentence(string? mode, string words)
+    {
+        var directory = _directory;
+        Directory.CreateDirectory(directory);
+        if (mode is not null)
+        {
+            File.SetUnixFileMode(directory, (UnixFileMode)Convert.ToInt32(mode, 8));
+        }
+        else if (Environment.IsPrivilegedProcess)
+        {
+            await ServerUser.Finish(ServerUser.Program("chown", "nobody", directory), CancellationToken.None);
+        }
+        else
+        {
+            directory = "/usr/share";
+        }
+        await using var host = HostProcess.Launch(directory, null);
+        Assert.Equal(1, await host.Exited());
+        Assert.Contains($"cowork: The data directory {directory} {words}", host.Output);
+    }
+
     [Fact]
     public async Task Somebody_elses_files_are_left_alone()
     {
@@ -201,9 +288,11 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
     /// <summary>A terminal's Ctrl-C goes to a session's processes.</summary>
     static string SessionOf(string process) => File.ReadAllText($"/proc/{process}/stat").Split(") ")[^1].Split(' ')[3];
 
-    static async Task<string?> Ask(PrivatePostgres postgres, string sql)
+    static Task<string?> Ask(PrivatePostgres postgres, string sql) => Ask(postgres.AdministratorConnectionString, sql);
+
+    static async Task<string?> Ask(string connectionString, string sql)
     {
-        await using var connection = new NpgsqlConnection(postgres.AdministratorConnectionString + ";Pooling=false");
+        await using var connection = new NpgsqlConnection(connectionString + ";Pooling=false");
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);
         return (string?)await command.ExecuteScalarAsync();

@@ -55,10 +55,18 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Starts a host and returns at once.</summary>
-    public static HostProcess Launch(string data, string? database, int port = 0, params (string Name, string Value)[] environment)
+    public static HostProcess Launch(string data, string? database, int port = 0, params (string Name, string Value)[] environment) =>
+        Launch([], data, database, port, environment);
+
+    /// <summary>The same under a umask, for example <c>077</c>.</summary>
+    public static HostProcess LaunchUnder(string umask, string data, string? database, params (string Name, string Value)[] environment) =>
+        Launch(["sh", "-c", "umask $0; exec \"$@\"", umask], data, database, 0, environment);
+
+    static HostProcess Launch(string[] launcher, string data, string? database, int port, (string Name, string Value)[] environment)
     {
         var dll = Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll");
-        var start = new ProcessStartInfo("dotnet", [dll, "--port", $"{port}", "--data", data]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        string[] command = [.. launcher, "dotnet", dll, "--port", $"{port}", "--data", data];
+        var start = new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork"])
         {
             start.Environment.Remove(name);

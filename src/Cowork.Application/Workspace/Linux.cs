@@ -70,6 +70,9 @@ static class Linux
         }
     }
 
+    /// <summary>The user as whom this process acts.</summary>
+    public static uint EffectiveUser() => geteuid();
+
     /// <summary>The status of the open file; null: the system reports none.</summary>
     public static Stat? Status(SafeFileHandle handle) => statx(Fd(handle), [0], AtEmptyPath, StatxBasic, out var stat) == 0 ? stat : null;
 
@@ -153,6 +156,9 @@ static class Linux
 
     [DllImport("libc", SetLastError = true)]
     static extern int renameat2(int folder, byte[] path, int newFolder, byte[] newPath, uint flags);
+
+    [DllImport("libc")]
+    static extern uint geteuid();
 
     [DllImport("libc", SetLastError = true)]
     static extern int fchmod(int fd, int mode);

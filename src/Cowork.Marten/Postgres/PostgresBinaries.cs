@@ -63,7 +63,9 @@ public sealed partial record PostgresBinaries(string Directory, int Major, strin
 
     static PostgresBinaries? Ask(string directory)
     {
-        using var process = Process.Start(new ProcessStartInfo(Path.Combine(directory, "postgres"), ["--version"]) { RedirectStandardOutput = true });
+        var ask = ServerUser.Program(Path.Combine(directory, "postgres"), "--version");
+        ask.RedirectStandardOutput = true;
+        using var process = Process.Start(ask);
         var answer = process?.StandardOutput.ReadToEnd() ?? "";
         process?.WaitForExit();
         var version = VersionNumber().Match(answer);

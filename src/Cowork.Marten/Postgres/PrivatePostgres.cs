@@ -85,6 +85,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
             await Create(directory, binaries, user, options.Ephemeral, ct);
         }
         await user.Own(directory, ct);
+        await IncludeSettings(directory, user, ct);
         var running = await Running(directory, ct);
         var socket = running?.Socket ?? (FitsSocket(directory) ? directory : await ShortDirectory(directory, user, ct));
         var postgres = new PrivatePostgres(options, directory, socket, user, binaries, log);
@@ -159,10 +160,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         await ServerUser.Finish(
             user.Command([
                 binaries.Initdb, "-D", making, "--username", Name, "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
-                "--auth-local=trust", "--auth-host=reject", "--no-instructions", .. ephemeral ? ["--no-sync"] : Array.Empty<string>()]),
+                "--auth-local=peer", "--auth-host=reject", "--no-instructions", .. ephemeral ? ["--no-sync"] : Array.Empty<string>()]),
             ct);
-        const string include = "\ninclude_if_exists = 'cowork.conf'\t# written anew at every start; ALTER SYSTEM overrides it\n";
-        await File.AppendAllTextAsync(Path.Combine(making, "postgresql.conf"), include, ct);
         if (Directory.Exists(directory))
         {
             Directory.Delete(directory);
@@ -170,15 +169,35 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         Directory.Move(making, directory);
     }
 
+    /// <summary>Has the server read our settings, and not start without them.</summary>
+    static async Task IncludeSettings(string directory, ServerUser user, CancellationToken ct)
+    {
+        var path = Path.Combine(directory, "postgresql.conf");
+        var lines = await File.ReadAllLinesAsync(path, ct);
+        if (!lines.Any(line => line.StartsWith("include = 'cowork.conf'", StringComparison.Ordinal)))
+        {
+            // Releases before took the file only if it was there: one that the server could not see meant its defaults.
+            await user.Write(path, string.Join('\n', lines.Where(line => !line.StartsWith("include_if_exists = 'cowork.conf'", StringComparison.Ordinal)))
+                + "\ninclude = 'cowork.conf'\t# written anew at every start; ALTER SYSTEM overrides it\n");
+        }
+    }
+
+    /// <summary>Who gets in, and where. They are arguments of the server, which no file and no ALTER SYSTEM overrides.</summary>
+    SortedDictionary<string, string> Walls() => new(StringComparer.Ordinal)
+    {
+        ["hba_file"] = Path.Combine(_directory, "cowork_hba.conf"),
+        ["ident_file"] = Path.Combine(_directory, "cowork_ident.conf"),
+        ["listen_addresses"] = "",
+        ["unix_socket_directories"] = _socket,
+        ["unix_socket_permissions"] = "0700",
+        ["port"] = "5432",
+    };
+
     /// <summary>Small on a small machine: the operating system's cache does the rest.</summary>
     string Settings()
     {
         var settings = new SortedDictionary<string, string>(StringComparer.Ordinal)
         {
-            ["listen_addresses"] = "",
-            ["unix_socket_directories"] = _socket,
-            ["unix_socket_permissions"] = "0700",
-            ["port"] = "5432",
             ["max_connections"] = "100",
             ["shared_buffers"] = "128MB",
             ["huge_pages"] = "off",
@@ -260,7 +279,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     /// <summary>A server's working directory is its data directory, from before it writes its lock file.</summary>
     static async Task<bool> Works(int pid, string directory, CancellationToken ct)
     {
-        var (code, places) = await ServerUser.Run(new ProcessStartInfo("stat", ["-L", "-c", "%d:%i", directory, $"/proc/{pid}/cwd"]), ct);
+        var (code, places) = await ServerUser.Run(ServerUser.Program("stat", "-L", "-c", "%d:%i", directory, $"/proc/{pid}/cwd"), ct);
         return code == 0 && places.Split('\n') is [var ours, var its, ..] && ours == its;
     }
 
@@ -302,19 +321,29 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         var delay = TimeSpan.Zero;
         while (true)
         {
-            if (await Running(_directory, ct) is { } running && Postmaster.Of(running.Pid) is { } adopted)
+            await Admit();
+            var adopted = await Running(_directory, ct) is { } running ? Postmaster.Of(running.Pid) : null;
+            if (adopted is not null)
             {
-                LogAdopted(running.Pid, _directory);
-                _postmaster = adopted;
+                LogAdopted(adopted.Pid, _directory);
+                adopted.Reload();
             }
-            else
+            _postmaster = adopted ?? await Launch(ct);
+            if (await Answers(_postmaster, since, ct))
             {
-                _postmaster = await Launch(ct);
-            }
-            if (await Answers(_postmaster, ct))
-            {
-                LogReady(_binaries.Version, _postmaster.Pid, _directory);
-                return;
+                if (await Breach(ct) is not { } breach)
+                {
+                    LogReady(_binaries.Version, _postmaster.Pid, _directory);
+                    return;
+                }
+                if (adopted is null)
+                {
+                    throw new PrivatePostgresException($"PostgreSQL {_binaries.Version} on {_directory} has not taken its settings: {breach}.");
+                }
+                // An earlier release started it, behind other walls.
+                LogRestarted(adopted.Pid, breach);
+                await adopted.Stop(_options.StopTimeout);
+                continue;
             }
             if (since.Elapsed > _options.StartTimeout)
             {
@@ -326,9 +355,39 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
 
     static TimeSpan Longer(TimeSpan delay) => delay == TimeSpan.Zero ? TimeSpan.FromMilliseconds(50) : TimeSpan.FromTicks(Math.Min(delay.Ticks * 2, TimeSpan.TicksPerSecond * 5));
 
+    /// <summary>Admits this process's user and the server's own, by what the kernel says of who connects.</summary>
+    async Task Admit()
+    {
+        await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), "# written anew at every start\nlocal all all peer map=cowork\n");
+        var lines = from user in (string[])[Environment.UserName, _user.Name] from role in (string[])[Name, PrivateRoles.Host, PrivateRoles.Reader] select (user, role);
+        await _user.Write(
+            Path.Combine(_directory, "cowork_ident.conf"),
+            "# written anew at every start\n" + string.Concat(lines.Distinct().Select(line => $"cowork \"{line.user}\" {line.role}\n")));
+    }
+
+    /// <summary>The walls that the running server does not have, as a phrase; null: it has all.</summary>
+    async Task<string?> Breach(CancellationToken ct)
+    {
+        await using var connection = new NpgsqlConnection(ConnectionStringOf(_socket, Name) + ";Pooling=false;Timeout=5");
+        await connection.OpenAsync(ct);
+        await using var ask = new NpgsqlCommand("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", connection);
+        var walls = Walls();
+        ask.Parameters.Add(new() { Value = walls.Keys.ToArray() });
+        var breaches = new List<string>();
+        await using var reader = await ask.ExecuteReaderAsync(ct);
+        while (await reader.ReadAsync(ct))
+        {
+            if (reader.GetString(1) != walls[reader.GetString(0)])
+            {
+                breaches.Add($"{reader.GetString(0)} is \"{reader.GetString(1)}\"");
+            }
+        }
+        return breaches.Count == 0 ? null : string.Join(", ", breaches);
+    }
+
     async Task<Postmaster> Launch(CancellationToken ct)
     {
-        await File.WriteAllTextAsync(Path.Combine(_directory, "cowork.conf"), Settings(), ct);
+        await _user.Write(Path.Combine(_directory, "cowork.conf"), Settings());
         var lockFile = Path.Combine(_directory, "postmaster.pid");
         if (File.Exists(lockFile) && await File.ReadAllLinesAsync(lockFile, ct) is [var first, ..] && int.TryParse(first, out var pid)
             && Directory.Exists($"/proc/{pid}") && !await Works(pid, _directory, ct))
@@ -341,14 +400,16 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
             File.Move(LogFile, LogFile + ".1", overwrite: true);
         }
         // A session of its own: Ctrl-C at the host's terminal is the host's to handle. The log takes the place of the host's own stdio.
-        var start = _user.Command("sh", "-c", "exec \"$0\" -D \"$1\" </dev/null >>\"$2\" 2>&1", _binaries.Postgres, _directory, LogFile);
+        var walls = Walls().SelectMany(wall => (string[])["-c", $"{wall.Key}={wall.Value}"]);
+        var start = _user.Command(
+            ["sh", "-c", "umask 077; log=$1; shift; exec \"$0\" \"$@\" </dev/null >>\"$log\" 2>&1", _binaries.Postgres, LogFile, "-D", _directory, .. walls]);
         start.ArgumentList.Insert(0, start.FileName);
         start.FileName = "setsid";
         return new(Process.Start(start) ?? throw new PrivatePostgresException("PostgreSQL was not started."));
     }
 
     /// <summary>False: it died before it answered.</summary>
-    async Task<bool> Answers(Postmaster postmaster, CancellationToken ct)
+    async Task<bool> Answers(Postmaster postmaster, Stopwatch since, CancellationToken ct)
     {
         var delay = TimeSpan.FromMilliseconds(10);
         while (postmaster.IsAlive)
@@ -366,7 +427,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
                 await PrivateRoles.Ensure(AdministratorConnectionString, ct);
                 return true;
             }
-            catch (PostgresException e) when (e.SqlState.StartsWith("28", StringComparison.Ordinal) || e.SqlState.StartsWith("3D", StringComparison.Ordinal))
+            catch (PostgresException e) when (
+                (e.SqlState.StartsWith("28", StringComparison.Ordinal) && since.Elapsed > _options.StartTimeout) || e.SqlState.StartsWith("3D", StringComparison.Ordinal))
             {
                 throw new PrivatePostgresException(
                     $"The database in {_directory} lets nobody in as {Name}: {e.MessageText}. It was not made by this program; choose another data directory.", e);
@@ -397,6 +459,9 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
 
     [LoggerMessage(2, LogLevel.Information, "A PostgreSQL left by an earlier host runs on {Directory} (process {Pid}): taken over")]
     partial void LogAdopted(int pid, string directory);
+
+    [LoggerMessage(6, LogLevel.Information, "The PostgreSQL of an earlier release (process {Pid}) is started anew: {Why}")]
+    partial void LogRestarted(int pid, string why);
 
     [LoggerMessage(3, LogLevel.Warning, "PostgreSQL (process {Pid}) died and is started again. The end of its log:\n{Tail}")]
     partial void LogDied(int pid, string tail);
@@ -441,6 +506,9 @@ sealed class Postmaster
             await Task.Delay(100, ct);
         }
     }
+
+    /// <summary>Has it read its files again.</summary>
+    public void Reload() => _ = Posix.kill(Pid, Posix.SigHup);
 
     /// <summary>Cleanly within the time, then at once (the next start recovers from the log), then by force.</summary>
     public async Task<string> Stop(TimeSpan clean)

@@ -3,6 +3,8 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text;
 
+using Microsoft.Win32.SafeHandles;
+
 namespace Cowork.Marten;
 
 /// <summary>
@@ -28,9 +30,9 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
         }
         if (owner is { Uid: not 0 } other)
         {
-            return new(true, other.Uid, other.Gid, $"uid {other.Uid}");
+            return new(true, other.Uid, other.Gid, (await Users(ct)).Find(fields => fields[2] == $"{other.Uid}")?[0] ?? $"uid {other.Uid}");
         }
-        var users = (await File.ReadAllLinesAsync("/etc/passwd", ct)).Select(line => line.Split(':')).Where(fields => fields.Length >= 4).ToList();
+        var users = await Users(ct);
         var user = users.Find(fields => fields[0] == "postgres") ?? users.Find(fields => fields[0] == "nobody")
             ?? throw new PrivatePostgresException(
                 "PostgreSQL does not run as root, and there is neither a user postgres nor nobody to run it as. Add one: useradd --system postgres");
@@ -41,13 +43,35 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
     public ProcessStartInfo Command(params IEnumerable<string> command)
     {
         List<string> chain = Drops ? ["setpriv", $"--reuid={Uid}", $"--regid={Gid}", "--clear-groups", .. command] : [.. command];
-        var start = new ProcessStartInfo(chain[0], chain[1..]) { WorkingDirectory = "/" };
-        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("PG", StringComparison.Ordinal)).ToList())
-        {
-            start.Environment.Remove(name);
-        }
+        return Program(chain[0], chain[1..]);
+    }
+
+    /// <summary>A program with nothing in its environment but what every program needs: ours holds keys.</summary>
+    public static ProcessStartInfo Program(string name, params IEnumerable<string> arguments)
+    {
+        var start = new ProcessStartInfo(name, arguments) { WorkingDirectory = "/" };
+        start.Environment.Clear();
+        start.Environment["PATH"] = Environment.GetEnvironmentVariable("PATH");
         start.Environment["LC_ALL"] = "C.UTF-8";
         return start;
+    }
+
+    /// <summary>Puts a file of this user alone in the place of another, whole, whatever the umask is.</summary>
+    public async Task Write(string path, string text)
+    {
+        var making = path + ".new";
+        File.Delete(making);
+        var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite };
+        await using (var file = new FileStream(making, options))
+        {
+            if (Drops && Posix.fchown(file.SafeFileHandle, Uid, Gid) != 0)
+            {
+                throw new PrivatePostgresException($"{making} cannot be given to {Name}: {Marshal.GetLastPInvokeErrorMessage()}.");
+            }
+            await file.WriteAsync(Utf8.GetBytes(text));
+            file.Flush(flushToDisk: true);
+        }
+        File.Move(making, path, overwrite: true);
     }
 
     /// <summary>Makes a directory only this user may enter, and lets the user come to it.</summary>
@@ -58,7 +82,7 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
         {
             if ((await Owner(directory, ct)).Uid != Uid)
             {
-                await Finish(new ProcessStartInfo("chown", ["-R", $"{Uid}:{Gid}", directory]), ct);
+                await Finish(Program("chown", "-R", $"{Uid}:{Gid}", directory), ct);
             }
             await LetThrough(Path.GetDirectoryName(directory)!, ct);
         }
@@ -90,9 +114,12 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
 
     public static async Task<(int Uid, int Gid)> Owner(string path, CancellationToken ct)
     {
-        var ids = (await Finish(new ProcessStartInfo("stat", ["-c", "%u %g", path]), ct)).Trim().Split(' ');
+        var ids = (await Finish(Program("stat", "-c", "%u %g", path), ct)).Trim().Split(' ');
         return (int.Parse(ids[0]), int.Parse(ids[1]));
     }
+
+    static async Task<List<string[]>> Users(CancellationToken ct) =>
+        [.. (await File.ReadAllLinesAsync("/etc/passwd", ct)).Select(line => line.Split(':')).Where(fields => fields.Length >= 4)];
 
     /// <summary>
     /// A data directory below /root, or below a directory that only root may enter, is out of the user's reach. The user gets the right to pass
@@ -166,7 +193,7 @@ sealed record ServerUser(bool Drops, int Uid, int Gid, string Name)
 
 static class Posix
 {
-    public const int SigInt = 2, SigQuit = 3, SigKill = 9;
+    public const int SigHup = 1, SigInt = 2, SigQuit = 3, SigKill = 9;
 
 #pragma warning disable SYSLIB1054, CA5392 // The generated marshalling wants unsafe code in the whole project; these are blittable, and libc has no other place.
     [DllImport("libc")]
@@ -177,6 +204,9 @@ static class Posix
 
     [DllImport("libc", SetLastError = true)]
     public static extern int kill(int pid, int signal);
+
+    [DllImport("libc", SetLastError = true)]
+    public static extern int fchown(SafeFileHandle file, int uid, int gid);
 
     [DllImport("libc", SetLastError = true)]
     public static extern nint getxattr(byte[] path, byte[] name, byte[] value, nint size);

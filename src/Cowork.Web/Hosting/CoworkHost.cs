@@ -78,7 +78,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.StopOn);
             return await host.work;
         }
-        catch (Exception e) when (e is DataDirectoryTakenException or UnauthorizedAccessException or IOException)
+        catch (Exception e) when (e is DataDirectoryTakenException or DataDirectoryUnsafeException or UnauthorizedAccessException or IOException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 1;
@@ -97,6 +97,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
 
     /// <summary>Returns when the host listens; everything else comes later, see <see cref="FirstReady"/>.</summary>
     /// <exception cref="DataDirectoryTakenException">Another host works on the data directory.</exception>
+    /// <exception cref="DataDirectoryUnsafeException">It belongs to another user, or others may change it.</exception>
     /// <exception cref="SocketException">The port is taken.</exception>
     public static CoworkHost Start(WebApplicationBuilder builder, HostSettings settings)
     {

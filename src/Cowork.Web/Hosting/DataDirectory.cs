@@ -1,5 +1,7 @@
 using System.Text;
 
+using Cowork.Application;
+
 namespace Cowork.Web;
 
 /// <summary>A host's private state, held by one host at a time: the file <c>node</c> is locked while the host lives and keeps its node id.</summary>
@@ -23,9 +25,19 @@ public sealed class DataDirectory : IDisposable
 
     /// <summary>Takes the directory, made when missing.</summary>
     /// <exception cref="DataDirectoryTakenException">Another host has it.</exception>
+    /// <exception cref="DataDirectoryUnsafeException">It belongs to another user, or others may change it.</exception>
     public static DataDirectory Take(string path)
     {
         Directory.CreateDirectory(path, OwnerOnly);
+        if (FolderOwner.WhyNotOurs(path) is { } why)
+        {
+            throw new DataDirectoryUnsafeException(path, why);
+        }
+        foreach (var ours in (string[])["blobs", "workspaces"])
+        {
+            // Whoever may enter the directory itself finds these closed, whatever the umask is.
+            Directory.CreateDirectory(In(path, ours), OwnerOnly);
+        }
         FileStream node;
         try
         {
@@ -79,6 +91,30 @@ public sealed class DataDirectory : IDisposable
     }
 
     static string In(string path, string name) => System.IO.Path.Combine(path, name);
+}
+
+/// <summary>The data directory holds keys, and is not the host's alone.</summary>
+public sealed class DataDirectoryUnsafeException : Exception
+{
+    public DataDirectoryUnsafeException()
+    {
+    }
+
+    public DataDirectoryUnsafeException(string message)
+        : base(message)
+    {
+    }
+
+    public DataDirectoryUnsafeException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
+
+    /// <param name="why">A phrase after "it".</param>
+    public DataDirectoryUnsafeException(string path, string why)
+        : base($"The data directory {path} {why}. It holds keys: give it to the host's user and to nobody else (chown, chmod go-w), or name another one (--data DIR).")
+    {
+    }
 }
 
 /// <summary>Another host works on the data directory.</summary>
