@@ -162,7 +162,13 @@ public sealed class ModelShapeSpecs
 
     public static TheoryData<string, string[]> Calls => new()
     {
-        { "two whole calls of one index", ["""{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""", """{"index":0,"id":"b","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
+        {
+            "two whole calls of one index",
+            [
+                """{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""",
+                """{"index":0,"id":"b","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
         {
             "two calls of one index in pieces",
             [
@@ -170,12 +176,55 @@ public sealed class ModelShapeSpecs
                 """{"index":0,"id":"b","function":{"name":"read_file","arguments":""}}""", """{"index":0,"id":"","function":{"name":null,"arguments":"{\"path\":\"2\"}"}}""",
             ]
         },
-        { "two calls without an index", ["""{"id":"a","function":{"name":"read_file","arguments":"{\"path\":"}}""", """{"id":"a","function":{"arguments":"\"1\"}"}}""", """{"id":"b","function":{"name":"read_file","arguments":{"path":"2"}}}"""] },
-        { "two calls whose pieces are interleaved under one index", ["""{"index":0,"id":"a","function":{"name":"read_file"}}""", """{"index":0,"id":"b","function":{"name":"read_file"}}""", """{"index":0,"id":"a","function":{"arguments":"{\"path\":\"1\"}"}}""", """{"index":0,"id":"b","function":{"arguments":"{\"path\":\"2\"}"}}"""] },
-        { "another id with each piece", ["""{"index":0,"id":"r1","function":{"name":"read_file","arguments":""}}""", """{"index":0,"id":"r2","function":{"name":"","arguments":"{\"path\":"}}""", """{"index":0,"id":"r3","function":{"arguments":"\"1\"}"}}""", """{"index":1,"id":"r4","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
-        { "another id and the name again with each piece", ["""{"index":0,"id":"r1","function":{"name":"read_file","arguments":""}}""", """{"index":0,"id":"r2","function":{"name":"read_file","arguments":"{\"path\":"}}""", """{"index":0,"id":"r3","function":{"name":"read_file","arguments":"\"1\"}"}}""", """{"index":1,"id":"r4","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
-        { "the same id twice", ["""{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""", """{"index":1,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
-        { "the same id twice under one index", ["""{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""", """{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
+        {
+            "two calls without an index",
+            [
+                """{"id":"a","function":{"name":"read_file","arguments":"{\"path\":"}}""",
+                """{"id":"a","function":{"arguments":"\"1\"}"}}""",
+                """{"id":"b","function":{"name":"read_file","arguments":{"path":"2"}}}""",
+            ]
+        },
+        {
+            "two calls whose pieces are interleaved under one index",
+            [
+                """{"index":0,"id":"a","function":{"name":"read_file"}}""",
+                """{"index":0,"id":"b","function":{"name":"read_file"}}""",
+                """{"index":0,"id":"a","function":{"arguments":"{\"path\":\"1\"}"}}""",
+                """{"index":0,"id":"b","function":{"arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
+        {
+            "another id with each piece",
+            [
+                """{"index":0,"id":"r1","function":{"name":"read_file","arguments":""}}""",
+                """{"index":0,"id":"r2","function":{"name":"","arguments":"{\"path\":"}}""",
+                """{"index":0,"id":"r3","function":{"arguments":"\"1\"}"}}""",
+                """{"index":1,"id":"r4","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
+        {
+            "another id and the name again with each piece",
+            [
+                """{"index":0,"id":"r1","function":{"name":"read_file","arguments":""}}""",
+                """{"index":0,"id":"r2","function":{"name":"read_file","arguments":"{\"path\":"}}""",
+                """{"index":0,"id":"r3","function":{"name":"read_file","arguments":"\"1\"}"}}""",
+                """{"index":1,"id":"r4","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
+        {
+            "the same id twice",
+            [
+                """{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""",
+                """{"index":1,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
+        {
+            "the same id twice under one index",
+            [
+                """{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""",
+                """{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}""",
+            ]
+        },
         { "no ids", ["""{"index":0,"function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""", """{"index":1,"id":null,"function":{"name":"read_file","arguments":"{\"path\":\"2\"}"}}"""] },
     };
 
@@ -397,9 +446,30 @@ public sealed class ModelShapeSpecs
         { "openai", [Choice("""{"content":"abcdefghi"}""", "stop")], -1, 3, null, true },
         { "openai", [Choice("""{"reasoning_content":"abcd","content":"abcd"}""", "stop", ""","usage":null""")], -1, 2, null, true },
         { "openai", [Choice("""{"content":"x"}""", "stop", ""","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}""")], -1, 1, null, true },
-        { "anthropic", ["""{"type":"message_start","message":{"usage":{"input_tokens":1900,"output_tokens":1}}}""", """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""", """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":0,"output_tokens":2}}"""], 1_900, 2, 0, false },
-        { "anthropic", ["""{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":1800,"cache_creation_input_tokens":90,"output_tokens":1}}}""", """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""", """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"""], 1_900, 2, 1_800, false },
-        { "anthropic", ["""{"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}""", """{"type":"content_block_delta","delta":{"type":"text_delta","text":"abcdefgh"}}""", """{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"""], 5, 2, 0, true },
+        {
+            "anthropic",
+            [
+                """{"type":"message_start","message":{"usage":{"input_tokens":1900,"output_tokens":1}}}""",
+                """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""",
+                """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":0,"output_tokens":2}}""",
+            ], 1_900, 2, 0, false
+        },
+        {
+            "anthropic",
+            [
+                """{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":1800,"cache_creation_input_tokens":90,"output_tokens":1}}}""",
+                """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""",
+                """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}""",
+            ], 1_900, 2, 1_800, false
+        },
+        {
+            "anthropic",
+            [
+                """{"type":"message_start","message":{"usage":{"input_tokens":5,"output_tokens":1}}}""",
+                """{"type":"content_block_delta","delta":{"type":"text_delta","text":"abcdefgh"}}""",
+                """{"type":"message_delta","delta":{"stop_reason":"end_turn"}}""",
+            ], 5, 2, 0, true
+        },
         { "anthropic", ["""{"type":"content_block_delta","delta":{"type":"text_delta","text":"abcdefgh"}}""", """{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"""], -1, 2, null, true },
     };
 
