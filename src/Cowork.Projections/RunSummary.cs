@@ -8,10 +8,10 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// A run's summary in a bundle: the fields of contracts/decisions.md ("Runs") and, after <c>lineage</c>, those of the original service (docs/compatibility.md); money
-/// in US dollars, absent values as null, texts as they are stored.
+/// A run's summary in a bundle: money in US dollars, absent values as null, texts as they are stored (the text, or its <c>sha256</c> and <c>bytes</c>).
 /// </summary>
-/// <param name="WorkerMode">Always <see cref="WorkerModeOfAll"/>.</param>
+/// <remarks>The fields of contracts/decisions.md ("Runs") and, after <c>lineage</c>, those of the original service (docs/compatibility.md).</remarks>
+/// <param name="WorkerMode">Always <c>queue</c>.</param>
 public sealed record RunSummary(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunError? Error, ImmutableList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,

@@ -57,7 +57,7 @@ public sealed class LiveHost : IAsyncDisposable
 
     public HttpClient Client(string? token = null)
     {
-        var client = new HttpClient(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 256 }) { BaseAddress = new(Url) };
+        var client = new HttpClient(new DescribedAnswers(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 256 })) { BaseAddress = new(Url) };
         client.DefaultRequestHeaders.Authorization = token is null ? null : new AuthenticationHeaderValue("Bearer", token);
         return client;
     }

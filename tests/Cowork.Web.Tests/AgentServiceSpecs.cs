@@ -54,7 +54,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         var session = await http.NewSession("turns");
         var turn = (await http.Turn(session, "/say Hello there")).Is(200);
         Assert.Equal(
-            ["run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at", "reused", "run"],
+            ["run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at", "stop_reason", "reused", "run"],
             turn.Json.EnumerateObject().Select(m => m.Name));
         Assert.Equal(("completed", "False", ""), (turn["status"], turn["reused"], turn["error"]));
         Assert.Contains("Hello there", turn["reply"]);
@@ -64,7 +64,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         Assert.Equal(
             [
                 "run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at",
-                "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "lineage",
+                "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "stop_reason", "lineage",
                 "id", "prompt", "response", "input_tokens", "output_tokens", "cancel_requested", "worker_mode",
             ],
             run.Json.EnumerateObject().Select(m => m.Name));

@@ -73,6 +73,7 @@ public sealed class ApprovalSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         {
             provider.ThenStream(
                 $$$"""{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"write_file","arguments":"{\"path\":\"r.md\",\"content\":\"{{{content}}}\"}"}}]},"finish_reason":"tool_calls"}]}""",
+                """{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}""",
                 "[DONE]");
         }
         var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url };

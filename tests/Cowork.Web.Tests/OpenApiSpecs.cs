@@ -55,6 +55,85 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
+    public async Task Operations_have_names_that_are_methods_and_say_who_may_call_and_what_is_refused()
+    {
+        var document = await Document();
+        Assert.Equal("/", (string?)document["servers"]!.AsArray().Single()!["url"]);
+        var tags = document["tags"]!.AsArray();
+        Assert.All(tags, tag => Assert.EndsWith(".", (string?)tag!["description"], StringComparison.Ordinal));
+        var names = new List<string>();
+        foreach (var (path, operations) in document["paths"]!.AsObject())
+        {
+            foreach (var (method, operation) in operations!.AsObject())
+            {
+                var where = $"{method} {path}";
+                names.Add((string)operation!["operationId"]!);
+                Assert.Matches("^(add|cancel|create|decide|delete|discard|download|get|issue|list|pause|preview|replay|resume|revoke|run|stream|take|trigger)[A-Z][A-Za-z]+$", names[^1]);
+                Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
+                // Health is for whoever watches; everything else takes a token, which local mode does without.
+                Assert.Equal((where, path.StartsWith("/health", StringComparison.Ordinal) ? "[]" : """[{"token":[]},{}]"""), (where, operation["security"]!.ToJsonString()));
+                Assert.Equal((where, method == "post"), (where, operation["requestBody"] is not null));
+                var refused = operation["responses"]!.AsObject().Where(r => r.Key[0] is '4' or '5').ToList();
+                Assert.Contains(refused, r => r.Key == "403");
+                Assert.All(refused, r => Assert.Equal("#/components/schemas/Problem", (string?)r.Value!["content"]![ProblemDetails.ContentType]!["schema"]!["$ref"]));
+            }
+        }
+        Assert.Equal(names.Distinct().Count(), names.Count);
+    }
+
+    /// <summary>Where the schema of a member is, and what it is: null is said once, sets of words have names, times and ids have formats.</summary>
+    [Theory]
+    [InlineData("NewTurn/message", """{"type":"string"}""")]
+    [InlineData("NewTurn/model", """{"type":["null","string"]}""")]
+    [InlineData("NewDecision/approved", """{"type":"boolean"}""")]
+    [InlineData("NewSkill/prompt_template", """{"type":"string"}""")]
+    [InlineData("NewScheduledRun/name", """{"type":["null","string"]}""")]
+    [InlineData("NewScheduledRun/interval_seconds", """{"type":"integer","format":"int64","default":3600}""")]
+    [InlineData("NewScheduledRun/overlap", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/OverlapPolicy"}]}""")]
+    [InlineData("NewSession/metadata", """{"type":["null","object"]}""")]
+    [InlineData("NewToken/roles", """{"type":["null","array"],"items":{"$ref":"#/components/schemas/Role"}}""")]
+    [InlineData("RunDetails/message", """{"type":"string"}""")]
+    [InlineData("RunDetails/reply", """{"type":["null","string"]}""")]
+    [InlineData("RunDetails/lineage", """{"type":["null","object"]}""")]
+    [InlineData("RunDetails/error", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/RunErrorShape"}]}""")]
+    [InlineData("RunDetails/status", """{"$ref":"#/components/schemas/RunStatus"}""")]
+    [InlineData("RunDetails/pending_approval_ids", """{"type":"array","items":{"type":"string"}}""")]
+    [InlineData("RunDetails/started_at", """{"type":["null","string"],"format":"date-time"}""")]
+    [InlineData("LedgerShape/status", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/RunStatus"}]}""")]
+    [InlineData("LedgerShape/mode", """{"$ref":"#/components/schemas/TriggerMode"}""")]
+    [InlineData("ApprovalDetails/status", """{"$ref":"#/components/schemas/ApprovalStatus"}""")]
+    [InlineData("ApprovalDetails/tool_input", """{"type":["string","object"]}""")]
+    [InlineData("ScheduledRunDetails/status", """{"$ref":"#/components/schemas/ScheduleStatus"}""")]
+    [InlineData("ScheduledRunDetails/params", """{"type":"object"}""")]
+    [InlineData("RunSummary/status", """{"$ref":"#/components/schemas/RunStatus"}""")]
+    [InlineData("RunSummary/message", """{"type":["string","object"]}""")]
+    [InlineData("TraceEvent/id", """{"type":"string","format":"uuid"}""")]
+    [InlineData("DeadLetter/id", """{"type":"string","format":"uuid"}""")]
+    [InlineData("FeedEvent/type", """{"type":"string"}""")]
+    [InlineData("Problem/errors", """{"type":"object","additionalProperties":{"type":"array","items":{"type":"string"}}}""")]
+    public async Task Members_are_described_as_they_are(string member, string schema)
+    {
+        var described = (await Document())["components"]!["schemas"]![member.Split('/')[0]]!["properties"]![member.Split('/')[1]]!.AsObject();
+        described.Remove("description");
+        Assert.True(JsonNode.DeepEquals(JsonNode.Parse(schema), described), described.ToJsonString());
+    }
+
+    [Theory]
+    [InlineData("RunStatus", "queued running approval_required completed failed cancelled")]
+    [InlineData("ApprovalStatus", "pending approved rejected expired")]
+    [InlineData("ScheduleStatus", "active paused")]
+    [InlineData("MisfirePolicy", "one none all")]
+    [InlineData("OverlapPolicy", "skip queue parallel")]
+    [InlineData("SlotOutcome", "fired caught_up skipped replanned")]
+    [InlineData("TriggerMode", "automatic manual")]
+    [InlineData("MemoryKind", "session_summary learning memory")]
+    [InlineData("Role", "admin approver member auditor")]
+    [InlineData("WorkerMode", "queue")]
+    [InlineData("HealthStatus", "live ready ok")]
+    public async Task Closed_sets_of_words_are_enumerations(string name, string words) =>
+        Assert.Equal(words, string.Join(' ', (await Document())["components"]!["schemas"]![name]!["enum"]!.AsArray().Select(word => (string?)word)));
+
+    [Fact]
     public async Task Answers_have_exactly_the_members_that_are_described()
     {
         var session = (await http.Post("/sessions", """{"metadata":{"a":1}}""")).Is(201);

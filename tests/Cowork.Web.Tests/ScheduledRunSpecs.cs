@@ -81,7 +81,7 @@ public sealed class ScheduledRunSpecs(TestTenant tenant) : IClassFixture<TestTen
     [Fact]
     public async Task Triggered_by_hand_it_answers_like_a_turn()
     {
-        var (session, skill) = await Ready("hand", "/say {a}");
+        var (session, skill) = await Ready("hand", "/sleep 200\n/say {a}");
         var id = (await Planned(session, skill, """ "name":"by-hand","params":{"a":"hello"},"interval_seconds":3600,"active":false """))["schedule_id"];
         var accepted = (await http.Post($"/scheduled-runs/{id}/trigger")).Is(202);
         Assert.Equal((id, session, skill, "1", "False"), (accepted["schedule_id"], accepted["session_id"], accepted["skill_id"], accepted["skill_version"], accepted["reused"]));

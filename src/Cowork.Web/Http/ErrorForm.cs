@@ -13,14 +13,15 @@ public sealed record ErrorForm(string SchemaName, string ContentType, Type Shape
         new(schemaName, contentType, typeof(T), (response, error) => response.WriteJson(shape(error, TraceId.Of(response.HttpContext)), json, contentType));
 }
 
-/// <summary>RFC 9457: the form of errors in every contract but E (contracts/decisions.md, "Errors").</summary>
+/// <summary>An error, in the form of RFC 9457.</summary>
+/// <remarks>The form of every contract but E (contracts/decisions.md, "Errors").</remarks>
 /// <param name="Code">Stable, snake_case (docs/errors.md).</param>
 /// <param name="RunId">The run that causes the error; null: no run does.</param>
 /// <param name="Errors">The errors of a 422, by JSON path, query parameter or header.</param>
 public sealed record ProblemDetails(
     string Type, string Title, int Status, string Detail, string Code, string TraceId,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? RunId = null,
-    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null)
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? RunId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null)
 {
     public const string ContentType = "application/problem+json";
 

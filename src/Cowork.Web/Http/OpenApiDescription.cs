@@ -1,4 +1,7 @@
+using System.Reflection;
+using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Domain;
 
@@ -43,52 +46,149 @@ public static class OpenApiDescription
 
     public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder endpoint, params int[] statuses) => endpoint.WithMetadata(new RefusesWith(statuses));
 
+    /// <summary>What the parts of the API are about. Every operation is in one of them.</summary>
+    static readonly Dictionary<string, string> Tags = new()
+    {
+        ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
+        ["Runs"] = "A run is the durable work on one turn: rounds of a model, calls of tools, one end.",
+        ["Events"] = "The feeds of a session and of the tenant, to poll or to stream.",
+        ["Approvals"] = "What a person must allow before a run goes on.",
+        ["Artifacts"] = "Files that runs wrote below their output root, with versions.",
+        ["Skills"] = "Prompt templates with parameters, in versions that never change.",
+        ["Memories"] = "What is remembered across runs, and where it comes from.",
+        ["Schedules"] = "Skills that are run at planned times.",
+        ["Tokens"] = "API tokens of the tenant.",
+        ["Operations"] = "Health, metrics and what the host has.",
+        ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",
+    };
+
+    /// <summary>Key of a schema's metadata: the closed set that its text is of.</summary>
+    const string WordsKey = "words";
+
     public static void Describe(this OpenApiOptions options)
     {
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
-        // Answers show a content as a string, wherever it is stored, and a key as its id.
+        // Answers show a content as a string, wherever it is stored, and a key as its id. Any JSON is what its property says.
         options.CreateSchemaReferenceId = type =>
-            type.Type == typeof(Content) || typeof(IStreamKey).IsAssignableFrom(Nullable.GetUnderlyingType(type.Type) ?? type.Type) ? null
+            Plain(type.Type) is var plain && (plain == typeof(Content) || plain == typeof(JsonElement) || typeof(IStreamKey).IsAssignableFrom(plain)) ? null
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
-            if ((Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type) == typeof(DateTimeOffset))
-            {
-                schema.Type = context.JsonTypeInfo.Type == typeof(DateTimeOffset) ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
-                schema.Format = "date-time";
-            }
-            if (typeof(IStreamKey).IsAssignableFrom(Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) ?? context.JsonTypeInfo.Type))
-            {
-                // Ids are strings, whatever they name.
-                schema.Type = Nullable.GetUnderlyingType(context.JsonTypeInfo.Type) is null ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
-            }
-            if (context.JsonTypeInfo.Type == typeof(Content))
-            {
-                schema.Description = null;
-                schema.Type = context.JsonPropertyInfo is { IsGetNullable: false } ? JsonSchemaType.String : JsonSchemaType.String | JsonSchemaType.Null;
-            }
+            Complete(schema, context.JsonTypeInfo.Type, context.JsonPropertyInfo);
             return Task.CompletedTask;
         });
         options.AddOperationTransformer(Operation);
         options.AddDocumentTransformer((document, _, _) =>
         {
-            document.Info = new()
-            {
-                Title = "Cowork",
-                Version = "1",
-                Description = "Sessions, turns, runs and their events. Every refusal is application/problem+json with a stable code.",
-            };
-            document.Servers = [];
-            document.Components ??= new();
-            document.Components.SecuritySchemes ??= new Dictionary<string, IOpenApiSecurityScheme>();
-            document.Components.SecuritySchemes["token"] = new OpenApiSecurityScheme
-            {
-                Type = SecuritySchemeType.Http,
-                Scheme = "bearer",
-                Description = "An API token, cowork_…; not needed in local mode.",
-            };
+            Complete(document);
             return Task.CompletedTask;
         });
+    }
+
+    static Type Plain(Type type) => Nullable.GetUnderlyingType(type) ?? type;
+
+    static void Complete(OpenApiSchema schema, Type type, JsonPropertyInfo? property)
+    {
+        var nullable = type != Plain(type) || property is { IsGetNullable: true } ? JsonSchemaType.Null : default;
+        if (Plain(type) == typeof(DateTimeOffset))
+        {
+            (schema.Type, schema.Format) = (JsonSchemaType.String | nullable, "date-time");
+        }
+        else if (typeof(IStreamKey).IsAssignableFrom(Plain(type)))
+        {
+            // Ids are strings, whatever they name.
+            schema.Type = JsonSchemaType.String | nullable;
+        }
+        else if (type == typeof(Content))
+        {
+            schema.Description = null;
+            // A bundle has the text as it is stored.
+            schema.Type = JsonSchemaType.String | nullable | (property?.DeclaringType == typeof(Projections.RunSummary) ? JsonSchemaType.Object : default);
+        }
+        else if (Plain(type) == typeof(JsonElement) && property is not null)
+        {
+            schema.Type = JsonSchemaType.Object | nullable | (Is<ObjectOrTextAttribute>(property) is null ? default : JsonSchemaType.String);
+        }
+        else if (property is not null && ElementOf(type) is { } element && typeof(IStreamKey).IsAssignableFrom(element))
+        {
+            schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
+        }
+        if (property is not null && Is<NeverNullAttribute>(property) is not null)
+        {
+            schema.Type &= ~JsonSchemaType.Null;
+        }
+        // A bundle's run is the run.
+        var described = property is { AttributeProvider: MemberInfo member } && property.DeclaringType == typeof(Projections.RunSummary)
+            ? typeof(Endpoints.AgentService.RunDetails).GetProperty(member.Name) : property?.AttributeProvider;
+        if (described?.GetCustomAttributes(typeof(WordsAttribute), inherit: true) is [WordsAttribute words, ..])
+        {
+            (schema.Metadata ??= new Dictionary<string, object>())[WordsKey] = words;
+        }
+    }
+
+    static Type? ElementOf(Type type) => type.GetInterfaces().Append(type).FirstOrDefault(i => i.IsGenericType && i.GetGenericTypeDefinition() == typeof(IEnumerable<>))
+        ?.GetGenericArguments()[0];
+
+    static T? Is<T>(JsonPropertyInfo property)
+        where T : Attribute => (T?)property.AttributeProvider?.GetCustomAttributes(typeof(T), inherit: true).FirstOrDefault();
+
+    static void Complete(OpenApiDocument document)
+    {
+        document.Info = new()
+        {
+            Title = "Cowork",
+            Version = "1",
+            Description = "Sessions, turns, runs and their events. Every refusal is application/problem+json with a stable code.",
+            License = new() { Name = "All rights reserved", Identifier = "LicenseRef-All-Rights-Reserved" },
+        };
+        // Relative to the document: behind a proxy the host does not know by which address it was asked.
+        document.Servers = [new() { Url = "/", Description = "The host that this document comes from." }];
+        document.Components ??= new();
+        document.Components.SecuritySchemes ??= new Dictionary<string, IOpenApiSecurityScheme>();
+        document.Components.SecuritySchemes["token"] = new OpenApiSecurityScheme
+        {
+            Type = SecuritySchemeType.Http,
+            Scheme = "bearer",
+            Description = "An API token, cowork_…; not needed in local mode.",
+        };
+        document.Tags = new HashSet<OpenApiTag>(Tags.Select(tag => new OpenApiTag { Name = tag.Key, Description = tag.Value }));
+        foreach (var schema in (document.Components.Schemas ?? new Dictionary<string, IOpenApiSchema>()).Values.OfType<OpenApiSchema>().ToList())
+        {
+            NameWords(schema, document);
+        }
+    }
+
+    /// <summary>Puts the enumerations of a schema's properties into the document under their names, so that one type is generated for all properties that have one.</summary>
+    static void NameWords(OpenApiSchema of, OpenApiDocument document)
+    {
+        foreach (var (name, schema) in (of.Properties ?? new Dictionary<string, IOpenApiSchema>()).Select(p => (p.Key, p.Value as OpenApiSchema)).ToList())
+        {
+            if (schema?.Metadata?.TryGetValue(WordsKey, out var value) != true || value is not WordsAttribute words)
+            {
+                continue;
+            }
+            if (document.Components!.Schemas!.ContainsKey(words.Name) is false)
+            {
+                document.AddComponent(words.Name, new OpenApiSchema
+                {
+                    Type = JsonSchemaType.String,
+                    Enum = [.. words.Words.Select(word => (JsonNode)JsonValue.Create(word))],
+                });
+            }
+            var named = new OpenApiSchemaReference(words.Name, document);
+            if (schema.Items is not null)
+            {
+                schema.Items = named;
+            }
+            else if (schema.Type?.HasFlag(JsonSchemaType.Null) == true)
+            {
+                of.Properties![name] = new OpenApiSchema { OneOf = [new OpenApiSchema { Type = JsonSchemaType.Null }, named], Description = schema.Description };
+            }
+            else
+            {
+                of.Properties![name] = new OpenApiSchemaReference(words.Name, document) { Description = schema.Description };
+            }
+        }
     }
 
     static async Task Operation(OpenApiOperation operation, OpenApiOperationTransformerContext context, CancellationToken ct)
@@ -100,7 +200,10 @@ public static class OpenApiDescription
             var name = part.Trim('{', '}');
             if (operation.Parameters.All(p => p.Name != name))
             {
-                operation.Parameters.Add(Parameter(name, ParameterLocation.Path, new() { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax }, required: true));
+                OpenApiSchema schema = name == VersionInPath.Name
+                    ? new() { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "1" }
+                    : new() { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax };
+                operation.Parameters.Add(Parameter(name, ParameterLocation.Path, schema, required: true));
             }
         }
         foreach (var query in metadata.OfType<WholeNumberQuery>())
@@ -152,7 +255,10 @@ public static class OpenApiDescription
         if (context.Description.HttpMethod == "POST")
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Limits.IdempotencyKeyCharsMax };
-            operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, "Sending the request again with the same key does nothing again."));
+            const string Repeated =
+                "Sending the request again with the same key does nothing again. An answer with Idempotency-Replayed may be one that an earlier release stored, "
+                + "without newer members.";
+            operation.Parameters.Add(Parameter("Idempotency-Key", ParameterLocation.Header, schema, Repeated));
         }
         if (operation.RequestBody is null && metadata.OfType<IAcceptsMetadata>().LastOrDefault() is { RequestType: { } body } accepted)
         {
@@ -165,7 +271,8 @@ public static class OpenApiDescription
             };
         }
         var open = metadata.OfType<IAllowAnonymous>().Any();
-        int[] any = open ? [] : metadata.OfType<RequiredRole>().Any() ? [401, 403, 503] : [401, 503];
+        // 403: a role is missing, or a web page of another site asks.
+        int[] any = open ? [403] : [401, 403, 503];
         var errors = metadata.OfType<Dialect>().Last().Errors;
         context.Document!.AddComponent(errors.SchemaName, await context.GetOrCreateSchemaAsync(errors.Shape, cancellationToken: ct));
         operation.Responses ??= [];
@@ -186,9 +293,11 @@ public static class OpenApiDescription
         {
             operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
         }
-        if (!open)
+        operation.Security = open ? [] : [new() { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] }, new()];
+        operation.OperationId = metadata.OfType<IEndpointNameMetadata>().Last().EndpointName;
+        if (operation.RequestBody is OpenApiRequestBody taken)
         {
-            operation.Security = [new() { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] }, new()];
+            taken.Required = metadata.OfType<IAcceptsMetadata>().LastOrDefault() is not { IsOptional: true };
         }
     }
 

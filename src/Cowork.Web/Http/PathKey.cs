@@ -16,10 +16,12 @@ public sealed record PathKey<TKey>(TKey Key)
 /// <summary>The version number in a path.</summary>
 public sealed record VersionInPath(int Number)
 {
+    public const string Name = "version";
+
     public static ValueTask<VersionInPath> BindAsync(HttpContext http) =>
-        int.TryParse((string?)http.Request.RouteValues["version"], NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0
+        int.TryParse((string?)http.Request.RouteValues[Name], NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number > 0
             ? ValueTask.FromResult(new VersionInPath(number))
-            : throw new UnreadableRequestException(ErrorResult.Invalid("version", "A version is a whole number from 1."));
+            : throw new UnreadableRequestException(ErrorResult.Invalid(Name, "A version is a whole number from 1."));
 }
 
 static class PathIds

@@ -62,6 +62,7 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(EventList))]
 [JsonSerializable(typeof(TenantEventList))]
 [JsonSerializable(typeof(MetricsAnswer))]
+[JsonSerializable(typeof(RunTrace))]
 public sealed partial class AgentServiceJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

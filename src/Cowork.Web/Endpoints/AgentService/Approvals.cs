@@ -12,7 +12,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>Body of <c>POST /approvals/{id}/decision</c>.</summary>
 /// <param name="Note">The reason. The model reads it when the call is rejected.</param>
-public sealed record NewDecision(bool? Approved, string? Note = null) : IRequestBody<NewDecision>
+public sealed record NewDecision([property: NeverNull] bool? Approved, string? Note = null) : IRequestBody<NewDecision>
 {
     public static JsonTypeInfo<NewDecision> Json => AgentServiceJson.Default.NewDecision;
 
@@ -36,8 +36,9 @@ public sealed record NewDecision(bool? Approved, string? Note = null) : IRequest
 /// <param name="ArgsDigest">Hex SHA-256 of the arguments' text: the decision is for this call only.</param>
 /// <param name="Id">The approval id.</param>
 public sealed record ApprovalDetails(
-    ApprovalKey ApprovalId, SessionKey SessionId, RunKey RunId, string ToolCallId, string ToolName, JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
-    string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote,
+    ApprovalKey ApprovalId, SessionKey SessionId, RunKey RunId, string ToolCallId, string ToolName,
+    [property: ObjectOrText] JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
+    [property: ApprovalStatus] string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote,
     ApprovalKey Id)
 {
     public static ApprovalDetails Of(ApprovalRow row) => new(
@@ -61,14 +62,14 @@ static class ApprovalEndpoints
     public static void MapApprovals(this IEndpointRouteBuilder routes)
     {
         var approvals = routes.MapGroup("/approvals").WithTags("Approvals");
-        approvals.MapGet("", List)
+        approvals.MapGet("", List).WithName("listApprovals")
             .WithSummary("List approvals, newest first: what is asked for and why, and who decided what, when and why")
             .Takes(Status).Takes(SessionInQuery.Parameter).Takes(Lists.Limit)
             .Produces<ApprovalList>().Refuses(404, 422);
-        approvals.MapGet("/{approval_id}", Get)
+        approvals.MapGet("/{approval_id}", Get).WithName("getApproval")
             .WithSummary("Show an approval")
             .Produces<ApprovalDetails>().Refuses(404, 422);
-        approvals.MapPost("/{approval_id}/decision", Decide).RequireApprover()
+        approvals.MapPost("/{approval_id}/decision", Decide).WithName("decideApproval").RequireApprover()
             .WithSummary("Approve or reject the call; its run goes on")
             .Produces<ApprovalDetails>(200).Refuses(400, 404, 409, 413, 415, 422);
     }

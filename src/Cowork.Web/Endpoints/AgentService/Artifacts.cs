@@ -26,14 +26,14 @@ static class ArtifactEndpoints
     public static void MapArtifacts(this IEndpointRouteBuilder routes)
     {
         var artifact = routes.MapGroup("/artifacts/{artifact_id}").WithTags("Artifacts");
-        artifact.MapGet("", Get)
+        artifact.MapGet("", Get).WithName("getArtifact")
             .WithSummary("Show an artifact: a file that a session's runs wrote below the output root")
             .Produces<ArtifactSummary>().Refuses(404, 422);
-        artifact.MapGet("/versions", Versions)
+        artifact.MapGet("/versions", Versions).WithName("listArtifactVersions")
             .WithSummary("List an artifact's versions with their digests, newest first")
             .Takes(Lists.Limit)
             .Produces<ArtifactVersionList>().Refuses(404, 422);
-        artifact.MapGet("/versions/{version}/content", Content)
+        artifact.MapGet("/versions/{version}/content", Content).WithName("downloadArtifactVersion")
             .WithSummary("The bytes of a version, whole or a range; the entity tag is their SHA-256")
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }

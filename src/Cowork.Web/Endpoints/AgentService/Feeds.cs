@@ -14,7 +14,10 @@ using Microsoft.AspNetCore.Http.Features;
 
 namespace Cowork.Web.Endpoints.AgentService;
 
-/// <summary>An event of a feed. <see cref="SessionFeed"/> renders it once, and feeds send those bytes.</summary>
+/// <summary>An event of a feed.</summary>
+/// <remarks><see cref="SessionFeed"/> renders it once, and feeds send those bytes.</remarks>
+/// <param name="Type">What happened. A later release has more types.</param>
+/// <param name="EventType">The same as <c>type</c>.</param>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
 public sealed record FeedEvent(
     long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
@@ -36,20 +39,20 @@ static class FeedEndpoints
     public static void MapFeeds(this IEndpointRouteBuilder routes)
     {
         var session = routes.MapGroup("/sessions/{session_id}/events").WithTags("Events");
-        session.MapGet("", SessionPage)
+        session.MapGet("", SessionPage).WithName("listEvents")
             .WithSummary("A session's events in order")
             .Takes(SinceId, Limit, WaitSeconds).TakesPrefer()
             .Produces<EventList>().Refuses(404, 422);
-        session.MapGet("/stream", SessionStream)
+        session.MapGet("/stream", SessionStream).WithName("streamEvents")
             .WithSummary("A session's events as they happen (server-sent events, resumed with Last-Event-ID)")
             .Takes(SinceId).Takes(Named).TakesLastEventId()
             .Produces<string>(200, "text/event-stream").Refuses(404, 422);
         var tenant = routes.MapGroup("/events").WithTags("Events").RequireAuditor();
-        tenant.MapGet("", TenantPage)
+        tenant.MapGet("", TenantPage).WithName("listTenantEvents")
             .WithSummary("All events of the tenant in order")
             .Takes(SinceId, Limit, WaitSeconds).TakesPrefer()
             .Produces<TenantEventList>().Refuses(422);
-        tenant.MapGet("/stream", TenantStream)
+        tenant.MapGet("/stream", TenantStream).WithName("streamTenantEvents")
             .WithSummary("All events of the tenant as they happen (server-sent events, resumed with Last-Event-ID)")
             .Takes(SinceId).Takes(Named).TakesLastEventId()
             .Produces<string>(200, "text/event-stream").Refuses(422);

@@ -19,8 +19,8 @@ public sealed record ModelNotesShape(string Model, string RequestSha256, long In
 /// <param name="Event">The event of that run that the memory follows from; null: an earlier release wrote the memory.</param>
 /// <param name="Notes">The result of asking the model for notes; null: no model was asked.</param>
 public sealed record MemoryDetails(
-    MemoryKey MemoryId, string Kind, string Content, long Version, SessionKey SessionId, RunKey RunId, EventShape? Event, ModelNotesShape? Notes, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt);
+    MemoryKey MemoryId, [property: MemoryKind] string Kind, string Content, long Version, SessionKey SessionId, RunKey RunId, EventShape? Event,
+    ModelNotesShape? Notes, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories);
 
@@ -28,10 +28,10 @@ static class MemoryEndpoints
 {
     public static void MapMemories(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/memories/{memory_id}", Get).WithTags("Memories")
+        routes.MapGet("/memories/{memory_id}", Get).WithName("getMemory").WithTags("Memories")
             .WithSummary("Show a memory, and the run and event that it came from")
             .Produces<MemoryDetails>().Refuses(404, 422);
-        routes.MapGet("/sessions/{session_id}/memories", List).WithTags("Memories")
+        routes.MapGet("/sessions/{session_id}/memories", List).WithName("listMemories").WithTags("Memories")
             .WithSummary("List the memories that a session's runs left, newest first")
             .Takes(Lists.Limit)
             .Produces<MemoryList>().Refuses(404, 422);

@@ -53,7 +53,7 @@ static class MetricsEndpoints
     static readonly MediaTypeHeaderValue Prometheus = MediaTypeHeaderValue.Parse("text/plain; version=0.0.4; charset=utf-8");
 
     public static void MapMetrics(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/metrics", Get).WithTags("Operations")
+        routes.MapGet("/metrics", Get).WithName("getMetrics").WithTags("Operations")
             .WithSummary("The tenant's runs in figures: counts, success, latencies, tokens, cost; as JSON, or as text for Prometheus when the client asks for that")
             .Produces<MetricsAnswer>()
             .AlsoAsText(Prometheus.MediaType.Value!, OpenMetrics.MediaType.Value!)

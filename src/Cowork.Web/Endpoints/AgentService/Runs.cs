@@ -21,10 +21,10 @@ public sealed record RunErrorShape(string Code, string Message)
 /// <param name="CancelRequested">True: somebody asked for the run to be cancelled; it may not have stopped yet.</param>
 /// <param name="WorkerMode">Always <c>queue</c>: a run is taken from the durable queue of its session, and no request carries it.</param>
 public sealed record RunDetails(
-    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,
-    DateTimeOffset? CompletedAt, int Attempt, string? StopReason, JsonElement? Lineage, RunKey Id, Content Prompt, Content? Response, long InputTokens, long OutputTokens,
-    bool CancelRequested, string WorkerMode)
+    RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
+    long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId,
+    DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt, string? StopReason, JsonElement? Lineage, RunKey Id,
+    Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested, [property: WorkerMode] string WorkerMode)
 {
     public static RunDetails Of(RunRow run) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
@@ -35,7 +35,7 @@ public sealed record RunDetails(
 public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);
 
 /// <param name="Message">What has come of the request, as a sentence.</param>
-public sealed record CancelAnswer(RunKey RunId, string Status, bool CancelRequested, string Message);
+public sealed record CancelAnswer(RunKey RunId, [property: RunStatus] string Status, bool CancelRequested, string Message);
 
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
@@ -51,23 +51,23 @@ static class RunEndpoints
 {
     public static void MapRuns(this IEndpointRouteBuilder routes)
     {
-        routes.MapGet("/sessions/{session_id}/runs", List).WithTags("Runs")
+        routes.MapGet("/sessions/{session_id}/runs", List).WithName("listRuns").WithTags("Runs")
             .WithSummary("List a session's runs, newest first")
             .Takes(Lists.Limit)
             .Produces<RunList>().Refuses(404, 422);
         var runs = routes.MapGroup("/runs/{run_id}").WithTags("Runs");
-        runs.MapGet("", Get)
+        runs.MapGet("", Get).WithName("getRun")
             .WithSummary("Show a run")
             .Produces<RunDetails>().Refuses(404, 422);
-        runs.MapPost("/cancel", Cancel).RequireMember()
+        runs.MapPost("/cancel", Cancel).WithName("cancelRun").RequireMember()
             .WithSummary("Ask for a run to be cancelled")
             .Produces<CancelAnswer>(200).Produces<CancelAnswer>(202).Refuses(400, 404, 409, 413, 415, 422);
-        runs.MapGet("/artifacts", Artifacts)
+        runs.MapGet("/artifacts", Artifacts).WithName("listRunArtifacts")
             .WithSummary("List what a run made below its output roots")
             .Produces<ArtifactList>().Refuses(404, 422);
-        runs.MapGet("/trace", Trace)
+        runs.MapGet("/trace", Trace).WithName("getRunTrace")
             .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
-            .Produces<JsonElement>().Refuses(404, 422);
+            .Produces<RunTrace>().Refuses(404, 422);
     }
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)

@@ -20,8 +20,10 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Misfire">Missed runs to catch up: <c>one</c> (default), <c>none</c> or <c>all</c>.</param>
 /// <param name="Overlap">What happens while the previous run is live: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
 public sealed record NewScheduledRun(
-    string? SessionId, string? SkillId, string? Name = null, long? IntervalSeconds = NewScheduledRun.IntervalSecondsDefault, int? SkillVersion = null,
-    JsonElement? Params = null, long? StartInSeconds = null, bool? Active = null, string? Misfire = null, string? Overlap = null) : IRequestBody<NewScheduledRun>
+    [property: NeverNull] string? SessionId, [property: NeverNull] string? SkillId, string? Name = null,
+    [property: NeverNull] long? IntervalSeconds = NewScheduledRun.IntervalSecondsDefault, int? SkillVersion = null, JsonElement? Params = null,
+    long? StartInSeconds = null, bool? Active = null, [property: MisfirePolicy] string? Misfire = null, [property: OverlapPolicy] string? Overlap = null)
+    : IRequestBody<NewScheduledRun>
 {
     const long IntervalSecondsDefault = 3600;
 
@@ -94,9 +96,9 @@ public sealed record NewTrigger(string? IdempotencyKey = null, bool? WaitForComp
 /// <param name="LastSkip">The last skipped slots; null: a run has started since.</param>
 /// <param name="Id">The schedule id.</param>
 public sealed record ScheduledRunDetails(
-    ScheduleKey ScheduleId, string Name, SessionKey SessionId, SkillKey SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds, string Status, string Misfire,
-    string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId, DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    ScheduleKey Id);
+    ScheduleKey ScheduleId, string Name, SessionKey SessionId, SkillKey SkillId, int? SkillVersion, JsonElement Params, long? IntervalSeconds,
+    [property: ScheduleStatus] string Status, [property: MisfirePolicy] string Misfire, [property: OverlapPolicy] string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId,
+    DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, ScheduleKey Id);
 
 public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
 
@@ -107,8 +109,8 @@ public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> Schedul
 /// <param name="Outcome"><c>fired</c>, <c>caught_up</c>, <c>skipped</c> or <c>replanned</c>.</param>
 /// <param name="Status">Status of the run.</param>
 public sealed record LedgerShape(
-    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, string Outcome, string Mode, RunKey? RunId, string? Status, int? SkillVersion, string? Reason,
-    string? Detail, DateTimeOffset DecidedAt);
+    DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, [property: SlotOutcome] string Outcome, [property: TriggerMode] string Mode, RunKey? RunId,
+    [property: RunStatus] string? Status, int? SkillVersion, string? Reason, string? Detail, DateTimeOffset DecidedAt);
 
 public sealed record ScheduledRunLedger(ScheduleKey ScheduleId, IReadOnlyList<LedgerShape> Runs);
 
@@ -116,8 +118,8 @@ public sealed record ScheduledRunLedger(ScheduleKey ScheduleId, IReadOnlyList<Le
 /// <param name="RenderedPrompt">The run's message: the skill's template with the parameters filled in.</param>
 /// <param name="Schedule">The schedule after the trigger; null: it was deleted meanwhile, or the database is away.</param>
 public sealed record TriggerAnswer(
-    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion,
+    RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
+    long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, ScheduleKey ScheduleId, SkillKey SkillId, int SkillVersion,
     Content RenderedPrompt, ScheduledRunDetails? Schedule, RunDetails Run)
 {
     public static TriggerAnswer Of(RunRow run, bool reused, ScheduleKey schedule, ScheduledRunDetails? shown) => new(
@@ -132,30 +134,30 @@ static class ScheduledRunEndpoints
     public static void MapScheduledRuns(this IEndpointRouteBuilder routes)
     {
         var schedules = routes.MapGroup("/scheduled-runs").WithTags("Schedules");
-        schedules.MapPost("", Create).RequireMember()
+        schedules.MapPost("", Create).WithName("createSchedule").RequireMember()
             .WithSummary("Plan to run a skill in a session again and again")
             .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
-        schedules.MapGet("", List)
+        schedules.MapGet("", List).WithName("listSchedules")
             .WithSummary("List schedules, newest first")
             .Takes(Status).Takes(Lists.Limit)
             .Produces<ScheduledRunList>().Refuses(422);
-        schedules.MapGet("/{schedule_id}", Get)
+        schedules.MapGet("/{schedule_id}", Get).WithName("getSchedule")
             .WithSummary("Show a schedule")
             .Produces<ScheduledRunDetails>().Refuses(404, 422);
-        schedules.MapDelete("/{schedule_id}", Delete).RequireMember()
+        schedules.MapDelete("/{schedule_id}", Delete).WithName("deleteSchedule").RequireMember()
             .WithSummary("Delete a schedule; runs that it started go on")
             .Produces(204).Refuses(404, 422);
-        schedules.MapGet("/{schedule_id}/runs", Ledger)
+        schedules.MapGet("/{schedule_id}/runs", Ledger).WithName("listScheduleRuns")
             .WithSummary("What became of a schedule's planned times, newest first: runs, and why there was none")
             .Takes(Lists.Limit)
             .Produces<ScheduledRunLedger>().Refuses(404, 422);
-        schedules.MapPost("/{schedule_id}/trigger", Trigger).RequireMember()
+        schedules.MapPost("/{schedule_id}/trigger", Trigger).WithName("triggerSchedule").RequireMember()
             .WithSummary("Run a schedule's skill now, whatever is planned")
             .Produces<TriggerAnswer>(200).Produces<TriggerAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
-        schedules.MapPost("/{schedule_id}/pause", Pause).RequireMember()
+        schedules.MapPost("/{schedule_id}/pause", Pause).WithName("pauseSchedule").RequireMember()
             .WithSummary("Have a schedule wait until it is resumed")
             .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
-        schedules.MapPost("/{schedule_id}/resume", Resume).RequireMember()
+        schedules.MapPost("/{schedule_id}/resume", Resume).WithName("resumeSchedule").RequireMember()
             .WithSummary("Let a paused schedule go on, planned from now")
             .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
     }

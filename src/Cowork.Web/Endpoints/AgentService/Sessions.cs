@@ -78,17 +78,17 @@ static class SessionEndpoints
     public static void MapSessions(this IEndpointRouteBuilder routes)
     {
         var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
-        sessions.MapPost("", Create).RequireMember()
+        sessions.MapPost("", Create).WithName("createSession").RequireMember()
             .WithSummary("Create a session")
             .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422);
-        sessions.MapGet("", List)
+        sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit)
             .Produces<SessionList>().Refuses(422);
-        sessions.MapGet("/{session_id}", Get)
+        sessions.MapGet("/{session_id}", Get).WithName("getSession")
             .WithSummary("Show a session")
             .Produces<SessionDetails>().Refuses(404, 422);
-        sessions.MapDelete("/{session_id}", Delete).RequireMember()
+        sessions.MapDelete("/{session_id}", Delete).WithName("deleteSession").RequireMember()
             .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
             .Produces(204).Refuses(404, 422);
     }

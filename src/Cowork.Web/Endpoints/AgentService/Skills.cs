@@ -14,7 +14,8 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Name"><c>[A-Za-z0-9_-]{1,64}</c>, unique within the tenant.</param>
 /// <param name="PromptTemplate">Text in which <c>{name}</c> is a parameter and a brace is written twice.</param>
 /// <param name="Metadata">Any object.</param>
-public sealed record NewSkill(string? Name, string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkill>
+public sealed record NewSkill(
+    [property: NeverNull] string? Name, [property: NeverNull] string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkill>
 {
     public static JsonTypeInfo<NewSkill> Json => AgentServiceJson.Default.NewSkill;
 
@@ -29,7 +30,7 @@ public sealed record NewSkill(string? Name, string? PromptTemplate, string? Desc
 }
 
 /// <summary>Body of <c>POST /skills/{id}/versions</c>. An omitted field keeps its value.</summary>
-public sealed record NewSkillVersion(string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkillVersion>
+public sealed record NewSkillVersion([property: NeverNull] string? PromptTemplate, string? Description = null, JsonElement? Metadata = null) : IRequestBody<NewSkillVersion>
 {
     public static JsonTypeInfo<NewSkillVersion> Json => AgentServiceJson.Default.NewSkillVersion;
 
@@ -40,7 +41,8 @@ public sealed record NewSkillVersion(string? PromptTemplate, string? Description
 /// <param name="Version">Null: the latest.</param>
 /// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
 public sealed record NewSkillRun(
-    string? SessionId, int? Version = null, JsonElement? Params = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
+    [property: NeverNull] string? SessionId, int? Version = null, JsonElement? Params = null, string? IdempotencyKey = null,
+    bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewSkillRun>
 {
     public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
@@ -85,8 +87,9 @@ public sealed record SkillVersionList(SkillKey SkillId, IReadOnlyList<SkillVersi
 
 /// <summary>A turn's answer with the skill's version and the prompt that it gave.</summary>
 public sealed record SkillRunAnswer(
-    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, SkillKey SkillId, int SkillVersion, Content RenderedPrompt, RunDetails Run)
+    RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
+    long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, SkillKey SkillId, int SkillVersion,
+    Content RenderedPrompt, RunDetails Run)
 {
     /// <summary>The skill and the prompt are the run's own, so that a repeat shows those of the first request.</summary>
     public static SkillRunAnswer Of(RunRow run, bool reused) => new(
@@ -126,30 +129,30 @@ static class SkillEndpoints
     public static void MapSkills(this IEndpointRouteBuilder routes)
     {
         var skills = routes.MapGroup("/skills").WithTags("Skills");
-        skills.MapPost("", Create).RequireMember()
+        skills.MapPost("", Create).WithName("createSkill").RequireMember()
             .WithSummary("Create a skill: a prompt template with parameters")
             .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422);
-        skills.MapGet("", List)
+        skills.MapGet("", List).WithName("listSkills")
             .WithSummary("List skills by their latest versions, newest first")
             .Takes(Lists.Limit)
             .Produces<SkillList>().Refuses(422);
-        skills.MapGet("/{skill_id}", Get)
+        skills.MapGet("/{skill_id}", Get).WithName("getSkill")
             .WithSummary("Show a skill by its latest version")
             .Produces<SkillDetails>().Refuses(404, 422);
-        skills.MapDelete("/{skill_id}", Delete).RequireMember()
+        skills.MapDelete("/{skill_id}", Delete).WithName("deleteSkill").RequireMember()
             .WithSummary("Delete a skill; runs that used it still say which version it was")
             .Produces(204).Refuses(404, 422);
-        skills.MapPost("/{skill_id}/versions", AddVersion).RequireMember()
+        skills.MapPost("/{skill_id}/versions", AddVersion).WithName("addSkillVersion").RequireMember()
             .WithSummary("Add a version; those before it stay as they are")
             .Produces<SkillVersionDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
-        skills.MapGet("/{skill_id}/versions", Versions)
+        skills.MapGet("/{skill_id}/versions", Versions).WithName("listSkillVersions")
             .WithSummary("List a skill's versions, newest first")
             .Takes(Lists.Limit)
             .Produces<SkillVersionList>().Refuses(404, 422);
-        skills.MapGet("/{skill_id}/versions/{version}", Version)
+        skills.MapGet("/{skill_id}/versions/{version}", Version).WithName("getSkillVersion")
             .WithSummary("Show a version of a skill")
             .Produces<SkillVersionDetails>().Refuses(404, 422);
-        skills.MapPost("/{skill_id}/run", Run).RequireMember()
+        skills.MapPost("/{skill_id}/run", Run).WithName("runSkill").RequireMember()
             .WithSummary("Put parameters into a skill's template and take it as a session's turn")
             .Produces<SkillRunAnswer>(200).Produces<SkillRunAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
     }

@@ -16,7 +16,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="WaitForCompletion">Default true.</param>
 /// <param name="WaitTimeoutSeconds">0 to 3600, default 300.</param>
 public sealed record NewTurn(
-    string? Message, string? Model = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
+    [property: NeverNull] string? Message, string? Model = null, string? IdempotencyKey = null, bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
     : IRequestBody<NewTurn>
 {
     public static JsonTypeInfo<NewTurn> Json => AgentServiceJson.Default.NewTurn;
@@ -42,8 +42,8 @@ public sealed record NewTurn(
 /// <param name="Reused">True: an earlier request with the same key started the run.</param>
 /// <param name="Run">The run as <c>GET /runs/{id}</c> shows it at this moment.</param>
 public sealed record TurnAnswer(
-    RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
-    decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, RunDetails Run)
+    RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
+    long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, string? StopReason, bool Reused, RunDetails Run)
 {
     public static TurnAnswer Of(RunRow run, bool reused) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
@@ -53,7 +53,7 @@ public sealed record TurnAnswer(
 static class TurnEndpoints
 {
     public static void MapTurns(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/sessions/{session_id}/turn", Take).RequireMember().WithTags("Runs")
+        routes.MapPost("/sessions/{session_id}/turn", Take).WithName("takeTurn").RequireMember().WithTags("Runs")
             .WithSummary("Say something in a session: one run, waited for unless told otherwise")
             .TakesPrefer()
             .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);

@@ -34,20 +34,21 @@ public sealed record DeadLettersToReplay(IReadOnlyList<string?>? Ids) : IRequest
 /// <summary>The operations that Wolverine.Http serves, with this host's authorisation and errors.</summary>
 static class EngineEndpoints
 {
-    static readonly Dictionary<(string Method, string Pattern), (string Summary, int[] Refuses)> Descriptions = new()
+    static readonly Dictionary<(string Method, string Pattern), (string Name, string Summary, int[] Refuses)> Descriptions = new()
     {
-        [("GET", DeadLetterEndpoints.Path)] = ("List the jobs that were given up", []),
-        [("GET", DeadLetterEndpoints.Path + "/{id}")] = ("Show a job that was given up", [404]),
-        [("POST", DeadLetterEndpoints.Path + "/replay")] = ("Try jobs again that were given up", [400, 413, 415, 422]),
-        [("DELETE", DeadLetterEndpoints.Path + "/{id}")] = ("Forget a job that was given up", [404]),
-        [("GET", NodeEndpoints.Path)] = ("List the hosts that work on the database", []),
+        [("GET", DeadLetterEndpoints.Path)] = ("listDeadLetters", "List the jobs that were given up", []),
+        [("GET", DeadLetterEndpoints.Path + "/{id}")] = ("getDeadLetter", "Show a job that was given up", [404]),
+        [("POST", DeadLetterEndpoints.Path + "/replay")] = ("replayDeadLetters", "Try jobs again that were given up", [400, 413, 415, 422]),
+        [("DELETE", DeadLetterEndpoints.Path + "/{id}")] = ("discardDeadLetter", "Forget a job that was given up", [404]),
+        [("GET", NodeEndpoints.Path)] = ("listNodes", "List the hosts that work on the database", []),
     };
 
     public static void MapEngine(this IEndpointRouteBuilder routes) => routes.MapWolverineEndpoints(options => options.ConfigureEndpoints(chain =>
     {
-        var (summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
+        var (name, summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
         // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
-        chain.Metadata.WithTags("Engine").WithSummary(summary).WithMetadata(new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
+        chain.Metadata.WithTags("Engine").WithSummary(summary)
+            .WithMetadata(new EndpointNameMetadata(name), new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
         if (chain.HttpMethods.Single() == HttpMethods.Post)
         {
             chain.Metadata.Accepts<DeadLettersToReplay>("application/json");

@@ -16,7 +16,7 @@ public sealed record ProjectionList(long HeadGid, IReadOnlyList<ProjectionShape>
 static class ProjectionEndpoints
 {
     public static void MapProjections(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/projections", List).RequireAuditor().WithTags("Operations")
+        routes.MapGet("/projections", List).WithName("listProjections").RequireAuditor().WithTags("Operations")
             .WithSummary("How far the projections that follow the log have come, and what stands in the way of one that is parked")
             .Produces<ProjectionList>().Refuses();
 

@@ -12,7 +12,7 @@ namespace Cowork.Web.Endpoints.Operations;
 /// <param name="User">The user that the token acts as: <c>ann</c> is the principal <c>user:ann</c>.</param>
 /// <param name="Roles">A subset of admin, approver, member and auditor; default: member.</param>
 /// <param name="OrgId">The token's tenant; default: the caller's. Only the operator may name another one.</param>
-public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<string>? Roles = null, string? OrgId = null)
+public sealed record NewToken([property: NeverNull] string? Name, string? User = null, [property: Role] IReadOnlyList<string>? Roles = null, string? OrgId = null)
     : IRequestBody<NewToken>
 {
     public static JsonTypeInfo<NewToken> Json => OperationsJson.Default.NewToken;
@@ -40,9 +40,9 @@ public sealed record NewToken(string? Name, string? User = null, IReadOnlyList<s
 
 /// <param name="Token">The token with its secret. Only this answer shows it.</param>
 public sealed record IssuedToken(
-    TokenKey TokenId, string Token, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+    TokenKey TokenId, string Token, string Name, string User, string OrgId, [property: Role] IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
 
-public sealed record TokenShape(TokenKey TokenId, string Name, string User, string OrgId, IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
+public sealed record TokenShape(TokenKey TokenId, string Name, string User, string OrgId, [property: Role] IReadOnlyList<string> Roles, string CreatedBy, DateTimeOffset CreatedAt);
 
 public sealed record TokenList(IReadOnlyList<TokenShape> Tokens);
 
@@ -51,17 +51,17 @@ static class TokenEndpoints
     public static void MapTokens(this IEndpointRouteBuilder routes)
     {
         var tokens = routes.MapGroup("/tokens").WithTags("Tokens");
-        tokens.MapPost("", Issue).RequireAdmin()
+        tokens.MapPost("", Issue).WithName("issueToken").RequireAdmin()
             .WithSummary("Issue an API token, shown once")
             .Produces<IssuedToken>(201).Refuses(400, 409, 413, 415, 422);
-        tokens.MapGet("", List).RequireAuditor()
+        tokens.MapGet("", List).WithName("listTokens").RequireAuditor()
             .WithSummary("List the tenant's tokens, newest first, without their secrets")
             .Takes(Lists.Limit)
             .Produces<TokenList>().Refuses(422);
-        tokens.MapGet("/{token_id}", Get).RequireAuditor()
+        tokens.MapGet("/{token_id}", Get).WithName("getToken").RequireAuditor()
             .WithSummary("Show a token, without its secret")
             .Produces<TokenShape>().Refuses(404, 422);
-        tokens.MapDelete("/{token_id}", Revoke).RequireAdmin()
+        tokens.MapDelete("/{token_id}", Revoke).WithName("revokeToken").RequireAdmin()
             .WithSummary("Revoke a token")
             .Produces(204).Refuses(404, 422);
     }

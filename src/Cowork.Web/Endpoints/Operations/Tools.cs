@@ -13,7 +13,7 @@ public sealed record ToolList(IReadOnlyList<ToolShape> Tools);
 static class ToolEndpoints
 {
     public static void MapTools(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/tools", List).WithTags("Operations")
+        routes.MapGet("/tools", List).WithName("listTools").WithTags("Operations")
             .WithSummary("What models may call, with the schemas of the arguments")
             .Produces<ToolList>().Refuses();
 

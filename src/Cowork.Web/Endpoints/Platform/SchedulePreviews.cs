@@ -14,7 +14,7 @@ static class SchedulePreviews
     static readonly TimeQuery From = new("from", "Only times after this one; now when left out.");
 
     public static void MapSchedulePreview(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/schedules/preview", Preview).WithTags("Schedules")
+        routes.MapGet("/schedules/preview", Preview).WithName("previewSchedule").WithTags("Schedules")
             .WithSummary("When a cron expression comes due next")
             .Takes(Cron).Takes(Zone).Takes(Count).Takes(From)
             .Produces<SchedulePreview>().Refuses(422);

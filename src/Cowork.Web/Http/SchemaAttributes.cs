@@ -1,0 +1,49 @@
+using Cowork.Domain;
+
+namespace Cowork.Web.Http;
+
+/// <summary>
+/// The text, or each text of the list, is one of a closed set of words: /openapi.json has an enumeration that is named like the attribute. Codes and types of events are
+/// no such sets, because a later release has more of them.
+/// </summary>
+[AttributeUsage(AttributeTargets.Property)]
+public abstract class WordsAttribute(params string[] words) : Attribute
+{
+    public IReadOnlyList<string> Words { get; } = words;
+
+    /// <summary>Name of the enumeration.</summary>
+    public string Name => GetType().Name[..^nameof(Attribute).Length];
+
+    protected static string[] WordsOf<T>()
+        where T : struct, Enum => [.. Enum.GetNames<T>().Select(name => name.ToLowerInvariant())];
+}
+
+public sealed class RunStatusAttribute() : WordsAttribute("queued", "running", "approval_required", "completed", "failed", "cancelled");
+
+public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);
+
+public sealed class ApprovalStatusAttribute() : WordsAttribute("pending", "approved", "rejected", "expired");
+
+public sealed class ScheduleStatusAttribute() : WordsAttribute(Projections.Schedules.Active, Projections.Schedules.Paused);
+
+public sealed class MisfirePolicyAttribute() : WordsAttribute(WordsOf<Misfire>());
+
+public sealed class OverlapPolicyAttribute() : WordsAttribute(WordsOf<Overlap>());
+
+public sealed class SlotOutcomeAttribute() : WordsAttribute("fired", "caught_up", "skipped", "replanned");
+
+public sealed class TriggerModeAttribute() : WordsAttribute(WordsOf<TriggerMode>());
+
+public sealed class MemoryKindAttribute() : WordsAttribute("session_summary", "learning", "memory");
+
+public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "ok");
+
+public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);
+
+/// <summary>In a body: null is refused. In an answer: the member is left out when it has no value. Either way it is never null, although its type is nullable.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class NeverNullAttribute : Attribute;
+
+/// <summary>The JSON is an object or a text. Any other <c>JsonElement</c> is an object.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class ObjectOrTextAttribute : Attribute;
