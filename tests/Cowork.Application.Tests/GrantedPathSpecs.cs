@@ -75,7 +75,7 @@ public sealed class GrantedPathSpecs : IDisposable
     [InlineData("a\0.txt", "invalid")]
     public void A_path_comes_to(string path, string expected)
     {
-        using var granted = GrantedPath.Open(work.Root, path.Replace("{root}", work.Root, StringComparison.Ordinal));
+        using var granted = GrantedPath.Open(Grant.Of(work.Root), path.Replace("{root}", work.Root, StringComparison.Ordinal));
         Assert.Equal(expected, Word(granted));
     }
 
@@ -84,14 +84,14 @@ public sealed class GrantedPathSpecs : IDisposable
     [InlineData(5_000, true)]
     public void A_path_that_no_file_can_have_is_invalid(int length, bool slashes)
     {
-        using var granted = GrantedPath.Open(work.Root, slashes ? string.Concat(Enumerable.Repeat("abcdefghi/", length / 10)) : new string('x', length));
+        using var granted = GrantedPath.Open(Grant.Of(work.Root), slashes ? string.Concat(Enumerable.Repeat("abcdefghi/", length / 10)) : new string('x', length));
         Assert.IsType<GrantedPath.Invalid>(granted);
     }
 
     [Fact]
     public void A_path_with_half_a_character_is_invalid()
     {
-        using var granted = GrantedPath.Open(work.Root, "a\ud800.txt");
+        using var granted = GrantedPath.Open(Grant.Of(work.Root), "a\ud800.txt");
         Assert.IsType<GrantedPath.Invalid>(granted);
     }
 
@@ -100,15 +100,15 @@ public sealed class GrantedPathSpecs : IDisposable
     {
         var alias = Path.Combine(work.Top, "alias");
         File.CreateSymbolicLink(alias, work.Root);
-        using var relative = GrantedPath.Open(alias, "link.txt");
-        using var absolute = GrantedPath.Open(alias, Path.Combine(alias, "a.txt"));
+        using var relative = GrantedPath.Open(Grant.Of(alias), "link.txt");
+        using var absolute = GrantedPath.Open(Grant.Of(alias), Path.Combine(alias, "a.txt"));
         Assert.Equal(("found a.txt", "found a.txt"), (Word(relative), Word(absolute)));
     }
 
     [Fact]
     public void A_grant_that_is_gone_holds_nothing()
     {
-        using var granted = GrantedPath.Open(work.Root + "-gone", "a.txt");
+        using var granted = GrantedPath.Open(Grant.Of(work.Root + "-gone"), "a.txt");
         Assert.IsType<GrantedPath.Missing>(granted);
     }
 
@@ -118,7 +118,7 @@ public sealed class GrantedPathSpecs : IDisposable
         work.Command("git", "add", "a.txt");
         work.Command("git", "-c", "user.name=ann", "-c", "user.email=ann@example.org", "commit", "-q", "-m", "a");
         work.Command("git", "clone", "-q", ".", "copy");
-        using var granted = GrantedPath.Open(work.Root, "copy/a.txt");
+        using var granted = GrantedPath.Open(Grant.Of(work.Root), "copy/a.txt");
         Assert.Equal("found copy/a.txt", Word(granted));
     }
 
@@ -131,7 +131,7 @@ public sealed class GrantedPathSpecs : IDisposable
         // Both sides must have come up, or the race was never run.
         for (var i = 0; i < 2_000 || ((read == 0 || refused == 0) && i < 100_000); i++)
         {
-            using var granted = GrantedPath.Open(work.Root, "flip/outside.txt");
+            using var granted = GrantedPath.Open(Grant.Of(work.Root), "flip/outside.txt");
             if (granted is GrantedPath.Found found)
             {
                 using var reader = new StreamReader(found.OpenRead());

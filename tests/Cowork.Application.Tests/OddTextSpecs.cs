@@ -57,7 +57,7 @@ public sealed class OddTextSpecs
             {
                 var answer = await model.GetResponseAsync(
                     [new(ChatRole.System, "Memories:" + Text(random)), new(ChatRole.Assistant, Text(random)), new(ChatRole.User, message)],
-                    new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Root } });
+                    new() { AdditionalProperties = new() { [OfflineModel.Workspace] = Grant.Of(work.Root) } });
                 Assert.NotNull(answer.FinishReason);
                 SessionNotes.Learning(message, SessionNotes.Summary(Text(random), SessionNotes.Turn(message, answer.Text)), [new("x", Text(random), false)]);
             });

@@ -217,6 +217,6 @@ public sealed class OfflineModelSpecs : IDisposable
     async Task<ChatResponse> AskAt(TimeProvider time, CancellationToken ct, params ChatMessage[] messages)
     {
         using var model = new OfflineModel(files, time);
-        return await model.GetResponseAsync(messages, new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Root } }, ct);
+        return await model.GetResponseAsync(messages, new() { AdditionalProperties = new() { [OfflineModel.Workspace] = Grant.Of(work.Root) } }, ct);
     }
 }

@@ -93,6 +93,12 @@ sealed class RunHarness
     public async Task<List<string>> Story(string stream) =>
         [.. (await Engine.Load(Org, stream, 0, int.MaxValue, default)).Events.Select(e => EventTypes.FeedType(e.Type))];
 
+    /// <summary>Every tenant may use every folder.</summary>
+    sealed class AnyFolder : IWorkspaces
+    {
+        public ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct) => new(Application.Grant.Of(path));
+    }
+
     /// <summary>One host.</summary>
     public sealed class Host
     {
@@ -115,7 +121,7 @@ sealed class RunHarness
             var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             var recorder = new RunRecorder(
-                Commands, new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
+                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
             Driver = new(
                 Commands, Driven, recorder, memory,
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, bench.Clock, NullLogger<ModelStep>.Instance),

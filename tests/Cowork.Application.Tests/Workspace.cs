@@ -23,7 +23,7 @@ sealed class Workspace : IDisposable
 
     public string Beside { get; }
 
-    public ToolContext Context => new("default", new("s"), new("r"), Root, "r:1", 1);
+    public ToolContext Context => new("default", new("s"), new("r"), Grant.Of(Root), "r:1", 1);
 
     public string Write(string relative, string text)
     {

@@ -125,7 +125,7 @@ public sealed class ArtifactSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     {
         const int Rounds = 12;
         var root = TestPostgres.NewDirectory();
-        await using var host = await LiveHost.Start(s => s with { WorkspaceRoots = [root] });
+        await using var host = await LiveHost.Start(s => s with { WorkspaceRoots = [new(root)] });
         var shared = Path.Combine(root, "shared");
         string[] sessions = ["s", "t", "u"];
         foreach (var session in sessions)

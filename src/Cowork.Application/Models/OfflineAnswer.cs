@@ -22,7 +22,7 @@ static class OfflineAnswer
 
     /// <param name="before">The messages before the question: memories and earlier turns.</param>
     /// <param name="folder">The session's folder; null: none.</param>
-    public static string Compose(string question, IReadOnlyList<ChatMessage> before, string? folder, SessionFiles files, CancellationToken ct)
+    public static string Compose(string question, IReadOnlyList<ChatMessage> before, Grant? folder, SessionFiles files, CancellationToken ct)
     {
         var fileTexts = folder is null ? new SessionTexts([], []) : files.Read(folder, ct);
         var inFiles = TextSearch.Find(fileTexts.Texts, question, FilePassages, ct);

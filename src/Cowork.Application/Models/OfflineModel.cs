@@ -119,8 +119,8 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         return count;
     }
 
-    static string? Folder(ChatOptions? options) =>
-        options?.AdditionalProperties?.TryGetValue(Workspace, out var folder) == true ? folder as string : null;
+    static Grant? Folder(ChatOptions? options) =>
+        options?.AdditionalProperties?.TryGetValue(Workspace, out var folder) == true ? folder as Grant : null;
 
     static int WordsOf(ChatMessage message) => message.Contents.Sum(WordsOf);
 

@@ -21,9 +21,10 @@ public sealed partial class ModelStep(
         {
             return await recorder.Fail(run, "unknown_model", $"There is no model \"{request.Model}\".", ct);
         }
-        if (await recorder.Workspace(run, state, ct) is not { } workspace)
+        var (workspace, fault) = await recorder.Workspace(run, state, ct);
+        if (fault is not null)
         {
-            return await recorder.Fail(run, "session_deleted", "The session was deleted.", ct);
+            return await recorder.Fail(run, fault.Code, fault.Message, ct);
         }
         var tools = toolbox.Declarations;
         var prompt = await Prompt.Build(run.Org, state, tools, queries, blobs, ct);

@@ -10,22 +10,28 @@ namespace Cowork.Application;
 /// such call. While the database is unavailable, it waits.
 /// </summary>
 public sealed class RunRecorder(
-    CommandHandler commands, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, RunOptions options, MemoryOptions memory)
+    CommandHandler commands, IWorkspaces workspaces, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, RunOptions options, MemoryOptions memory)
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
 
     internal static string ErrorText(string message) => StorableText.Escape(FileText.Truncate(message, ErrorCharsMax));
 
-    /// <summary>The folder that the run works in; null: its session was deleted.</summary>
-    internal async ValueTask<string?> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
-        (await commands.State(run.Org, Session.Aggregate, state.Request.SessionId, ct) as Session.Open)?.WorkspacePath;
+    /// <summary>The folder that the run works in, or why it has none.</summary>
+    internal async ValueTask<(Grant? Folder, RunError? Fault)> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
+        await commands.State(run.Org, Session.Aggregate, state.Request.SessionId, ct) is not Session.Open session ? (null, new("session_deleted", "The session was deleted."))
+        : await workspaces.Grant(run.Org, state.Request.SessionId, session.WorkspacePath, ct) is not { } folder
+            ? (null, new("workspace_refused", "The session's folder lies in none of the folders that its tenant may use (Cowork:WorkspaceRoots)."))
+        : (folder, null);
 
-    /// <summary>The context of a tool call; null: the run's session was deleted.</summary>
-    internal async ValueTask<ToolContext?> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct) =>
-        await Workspace(run, state, ct) is { } workspace
-            ? new(run.Org, state.Request.SessionId, run.Key, workspace, $"{run.Key.Id}:{step}", attempt) { Correlation = run.By.Correlation }
-            : null;
+    /// <summary>The context of a tool call, or why there is none.</summary>
+    internal async ValueTask<(ToolContext? Context, RunError? Fault)> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct)
+    {
+        var (folder, fault) = await Workspace(run, state, ct);
+        return folder is null
+            ? (null, fault)
+            : (new(run.Org, state.Request.SessionId, run.Key, folder, $"{run.Key.Id}:{step}", attempt) { Correlation = run.By.Correlation }, null);
+    }
 
     /// <summary>Starts or resumes the run on this node under the claim's epoch, and records the retrieved memories.</summary>
     internal ValueTask<Refusal?> Start(DrivenRun run, string node, RunCommand.RecordMemory? memories, CancellationToken ct) => commands.Commit(
@@ -106,7 +112,7 @@ public sealed class RunRecorder(
     }
 
     async ValueTask<Refusal?> EvaluatePolicy(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
-        await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct) is { } context ? await calls.Evaluate(work, run, context, call, ct) : null;
+        (await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct)).Context is { } context ? await calls.Evaluate(work, run, context, call, ct) : null;
 
     async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
     {

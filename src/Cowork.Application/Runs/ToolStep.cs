@@ -11,9 +11,10 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
     /// <summary>Executes the call and records its result.</summary>
     internal async ValueTask<Refusal?> Call(DrivenRun run, Run.Active state, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
     {
-        if (await recorder.Context(run, state, step.Step, step.Attempt, ct) is not { } context)
+        var (context, fault) = await recorder.Context(run, state, step.Step, step.Attempt, ct);
+        if (context is null)
         {
-            return await recorder.Fail(run, "session_deleted", "The session was deleted.", ct);
+            return await recorder.Fail(run, fault!.Code, fault.Message, ct);
         }
         var outcome = await MakeCall(context with { Granted = step.Granted }, step.Call, stop, ct);
         var content = await blobs.Store(outcome.Text, ct);

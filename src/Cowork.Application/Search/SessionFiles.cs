@@ -31,14 +31,14 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
     sealed record CachedText(string Key, long Bytes, Lazy<TextIndex?> Text);
 
     /// <summary>The text files of a folder that the policy allows to read. Links are not followed: a target inside the folder is found there.</summary>
-    public SessionTexts Read(string workspace, CancellationToken ct)
+    public SessionTexts Read(Grant workspace, CancellationToken ct)
     {
         var texts = new List<TextIndex>();
         var notes = new List<string>();
         using var root = GrantedPath.Open(workspace, ".");
         if (root is not GrantedPath.Found { IsDirectory: true } folder)
         {
-            return new([], ["The session's folder does not exist."]);
+            return new([], ["The session's folder does not exist, or a link has taken its place."]);
         }
         var walk = FolderWalk.Run(workspace, folder, policy, new(), ct);
         var (tooLarge, notText, unreadable) = (new List<string>(), new List<string>(), new List<string>());

@@ -31,7 +31,7 @@ public sealed class ListFiles(Policy policy) : ITool
         }
     }
 
-    string List(string workspace, GrantedPath.Found folder, CancellationToken ct)
+    string List(Grant workspace, GrantedPath.Found folder, CancellationToken ct)
     {
         var walk = FolderWalk.Run(workspace, folder, policy, new WalkBounds(Entries: EntriesMax), ct);
         var text = new StringBuilder();

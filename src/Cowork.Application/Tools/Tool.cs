@@ -25,11 +25,11 @@ public interface ITool
     Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct);
 }
 
-/// <param name="Workspace">Absolute path of the session's folder, its only grant (read, write, create).</param>
+/// <param name="Workspace">The session's folder, its only grant (read, write, create).</param>
 /// <param name="IdempotencyToken"><c>run:step</c>, the same at each attempt of this call.</param>
 /// <param name="Attempt">2 or more: an earlier attempt may have taken effect.</param>
 /// <param name="Granted">The approval of this call; null: the policy allowed it.</param>
-public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, string Workspace, string IdempotencyToken, int Attempt, GrantedApproval? Granted = null)
+public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, Grant Workspace, string IdempotencyToken, int Attempt, GrantedApproval? Granted = null)
 {
     /// <summary>The trace id of the request that created the run.</summary>
     public string? Correlation { get; init; }

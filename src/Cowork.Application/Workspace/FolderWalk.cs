@@ -24,7 +24,7 @@ public static class FolderWalk
 
     /// <summary>Walks breadth-first, each folder in order of names; the result is in order of paths.</summary>
     /// <param name="from">An open folder; the caller closes it.</param>
-    public static Walk Run(string grant, GrantedPath.Found from, Policy policy, WalkBounds bounds, CancellationToken ct)
+    public static Walk Run(Grant grant, GrantedPath.Found from, Policy policy, WalkBounds bounds, CancellationToken ct)
     {
         var entries = new List<WalkEntry>();
         var (withheld, isTruncated) = (0, false);

@@ -46,10 +46,9 @@ public sealed class GrantedEntry : IDisposable
     public string? WhyProtected { get; }
 
     /// <summary>Opens a path of a call. Answers the entry, or the error.</summary>
-    /// <param name="grant">Absolute path of the granted folder.</param>
     /// <param name="path">Relative to the grant, or absolute.</param>
     /// <param name="makeFolders">Creates missing folders on the way.</param>
-    public static (GrantedEntry? Entry, string? Error) Open(string grant, string path, bool makeFolders)
+    public static (GrantedEntry? Entry, string? Error) Open(Grant grant, string path, bool makeFolders)
     {
         if (GrantedPath.OpenGrant(grant, path, out var root, out var real, out var text) is { } invalid)
         {
@@ -63,7 +62,7 @@ public sealed class GrantedEntry : IDisposable
             }
             var (parent, name) = text.LastIndexOf('/') is var slash and > 0 ? (text[..slash], text[(slash + 1)..]) : (".", text);
             string folderPath;
-            using (var granted = GrantedPath.Open(real, parent))
+            using (var granted = GrantedPath.Open(grant, parent))
             {
                 switch (granted)
                 {
@@ -79,7 +78,7 @@ public sealed class GrantedEntry : IDisposable
                         return (null, ErrorText(granted));
                 }
             }
-            var (folder, why) = OpenFolder(root, folderPath, makeFolders);
+            var (folder, why) = Grant.OpenFolder(root, folderPath, makeFolders);
             if (folder is null)
             {
                 return (null, why);
@@ -121,7 +120,7 @@ public sealed class GrantedEntry : IDisposable
         using var writing = Linux.CreateFile(folder, temporary, DefaultMode, out var error);
         if (writing is null)
         {
-            return ErrorText(error);
+            return Grant.ErrorText(error);
         }
         try
         {
@@ -141,7 +140,7 @@ public sealed class GrantedEntry : IDisposable
         if (error != 0)
         {
             _ = Linux.Remove(folder, temporary);
-            return error == Linux.Exists ? NameTaken : ErrorText(error);
+            return error == Linux.Exists ? NameTaken : Grant.ErrorText(error);
         }
         Linux.Sync(folder);
         return null;
@@ -167,7 +166,7 @@ public sealed class GrantedEntry : IDisposable
             {
                 Linux.Exists => "Something of the new name is there already.",
                 Linux.OtherDevice => "The two places lie on different disks.",
-                _ => ErrorText(error),
+                _ => Grant.ErrorText(error),
             };
         }
         Linux.Sync(target.folder);
@@ -183,7 +182,7 @@ public sealed class GrantedEntry : IDisposable
         {
             Linux.Sync(folder);
         }
-        return error == 0 ? null : ErrorText(error);
+        return error == 0 ? null : Grant.ErrorText(error);
     }
 
     public void Dispose()
@@ -191,36 +190,6 @@ public sealed class GrantedEntry : IDisposable
         folder.Dispose();
         file?.Dispose();
     }
-
-    static (SafeFileHandle? Folder, string? Error) OpenFolder(SafeFileHandle root, string path, bool makeFolders)
-    {
-        var current = Linux.OpenFolder(root, ".", out var error);
-        foreach (var step in path == "." ? [] : path.Split('/'))
-        {
-            if (current is null)
-            {
-                break;
-            }
-            var next = Linux.OpenFolder(current, step, out error);
-            if (next is null && error == Linux.NoSuchFile && makeFolders)
-            {
-                var made = Linux.CreateFolder(current, step);
-                next = made is 0 or Linux.Exists ? Linux.OpenFolder(current, step, out error) : null;
-                error = made is 0 or Linux.Exists ? error : made;
-            }
-            current.Dispose();
-            current = next;
-        }
-        return current is null ? (null, ErrorText(error)) : (current, null);
-    }
-
-    static string ErrorText(int error) => error switch
-    {
-        Linux.NoSuchFile => NotFound,
-        Linux.AccessDenied or Linux.NotPermitted => "The host may not change it.",
-        Linux.NameTooLong => "A name in the path is too long.",
-        _ => $"The system refuses (error {error}).",
-    };
 
     static string ErrorText(GrantedPath path) => path switch
     {

@@ -63,9 +63,8 @@ public abstract record GrantedPath : IDisposable
     const int PathBytesMax = 4_000;
 
     /// <summary>Opens a path of a call.</summary>
-    /// <param name="grant">Absolute path of the granted folder.</param>
     /// <param name="path">Relative to the grant, or absolute.</param>
-    public static GrantedPath Open(string grant, string path)
+    public static GrantedPath Open(Grant grant, string path)
     {
         if (OpenGrant(grant, path, out var root, out var real, out var relative) is { } invalid)
         {
@@ -89,7 +88,7 @@ public abstract record GrantedPath : IDisposable
 
     /// <summary>Opens the granted folder and makes a path relative to it by its text alone. Answers the error, or null and the open folder.</summary>
     /// <param name="real">The resolved path of the granted folder.</param>
-    internal static GrantedPath? OpenGrant(string grant, string path, out SafeFileHandle root, out string real, out string relative)
+    internal static GrantedPath? OpenGrant(Grant grant, string path, out SafeFileHandle root, out string real, out string relative)
     {
         (root, real, relative) = (null!, "", "");
         if (string.IsNullOrWhiteSpace(path))
@@ -104,14 +103,14 @@ public abstract record GrantedPath : IDisposable
         {
             return new Invalid($"The path is longer than {PathBytesMax} bytes.");
         }
-        grant = Path.TrimEndingDirectorySeparator(Path.GetFullPath(grant));
-        if (Linux.Open(grant, out _) is not { } opened)
+        var (folder, _) = grant.Open();
+        if (folder is not { } opened)
         {
-            return new Missing(".", "The session's folder does not exist.");
+            return new Missing(".", "The session's folder does not exist, or a link has taken its place.");
         }
         // Resolves dots in the text first, so that the kernel never looks up anything outside the grant.
-        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(grant, path)));
-        if (Linux.RealPath(opened) is { } realGrant && (RelativeTo(grant, full) ?? RelativeTo(realGrant, full)) is { } inside)
+        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(grant.Path, path)));
+        if (Linux.RealPath(opened) is { } realGrant && (RelativeTo(grant.Path, full) ?? RelativeTo(realGrant, full)) is { } inside)
         {
             (root, real, relative) = (opened, realGrant, inside);
             return null;

@@ -13,7 +13,9 @@ static class Linux
     public const int AccessDenied = 13;
     public const int Exists = 17;
     public const int OtherDevice = 18;
+    public const int NoFolder = 20;
     public const int NameTooLong = 36;
+    public const int TooManyLinks = 40;
 
     public enum FileType
     {
@@ -139,9 +141,12 @@ static class Linux
         /// <summary>Size in bytes.</summary>
         public readonly long Length => checked((long)Size);
 
+        /// <summary>The same under every name, and nothing else's.</summary>
+        public readonly string Identity => $"{DeviceMajor}:{DeviceMinor}:{Inode}";
+
         /// <summary>Changes with the content.</summary>
         public readonly string Version =>
-            $"{DeviceMajor}:{DeviceMinor}:{Inode}:{Size}:{Modified.Seconds}.{Modified.Nanoseconds}:{Changed.Seconds}.{Changed.Nanoseconds}";
+            $"{Identity}:{Size}:{Modified.Seconds}.{Modified.Nanoseconds}:{Changed.Seconds}.{Changed.Nanoseconds}";
     }
 
 #pragma warning disable SYSLIB1054, IDE1006 // The names are those of the system calls, and these calls need no generated marshalling.

@@ -1,62 +1,180 @@
+using System.Collections.Concurrent;
 using System.Text;
 
+using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Web.Http;
 
 namespace Cowork.Web;
 
 /// <summary>Where sessions may work. Judged by real paths, so that no link leads out; one tenant's folders are not another's.</summary>
-public sealed class Workspaces(HostSettings settings)
+public sealed class Workspaces(HostSettings settings, ICommandExecutor commands) : IWorkspaces
 {
     const int PathBytesMax = 4_000;
 
-    readonly string ownFolders = Path.Combine(settings.Data, "workspaces");
+    /// <summary>Name of the folder with the sessions' own folders, in a data directory.</summary>
+    const string Folders = "workspaces";
+
+    /// <summary>Folders that are remembered. Beyond these all are forgotten, and told anew as they are used.</summary>
+    const int KnownMax = 50_000;
+
+    static readonly Origin Actor = new("workspaces");
+
+    readonly string ownFolders = Path.Combine(settings.Data, Folders);
+    readonly ConcurrentDictionary<WorkspaceRoot, string> ownerOf = new();
+    readonly ConcurrentDictionary<(string Org, SessionKey Session, string Path), Grant> grants = new();
+    readonly ConcurrentDictionary<string, (string Org, Grant Grant)> tenantOf = new(StringComparer.Ordinal);
 
     /// <summary>The session's folder, made when missing: the one that was asked for, or its own below the data directory.</summary>
-    public (string? Path, Refusal? Refused) Prepare(string org, SessionKey session, string? asked)
+    public async ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, SessionKey session, string? asked, CancellationToken ct)
     {
-        if (asked is null)
-        {
-            var own = Path.Combine(TenantFolder(org), session.Id);
-            Directory.CreateDirectory(own);
-            return (own, null);
-        }
-        if (!Path.IsPathFullyQualified(asked) || Encoding.UTF8.GetByteCount(asked) > PathBytesMax)
+        if (asked is not null && (!Path.IsPathFullyQualified(asked) || Encoding.UTF8.GetByteCount(asked) > PathBytesMax))
         {
             return Refused($"Must be an absolute path of at most {PathBytesMax} bytes.");
         }
-        var path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(asked));
         try
         {
-            // Before anything is made: a path through a link must not make folders outside.
-            if (!IsAllowed(org, RealPath(path)))
+            if (asked is null)
             {
-                return Outside();
+                return Made(org, new(TenantFolder(org), Path.Combine(TenantFolder(org), session.Id)));
             }
-            Directory.CreateDirectory(path);
-            var real = RealPath(path);
-            return IsAllowed(org, real) ? (real, null) : Outside();
+            var (grant, shared) = await Find(org, RealPath(asked), ct);
+            return grant is not null ? Made(org, grant)
+                : shared is not null
+                    ? Refused($"The root {shared.Template} has no {WorkspaceRoot.OrgPlace} in its path, so it is one tenant's, and another one uses it (Cowork:WorkspaceRoots).")
+                : Refused("The folder lies outside the configured workspace roots (Cowork:WorkspaceRoots).");
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return Refused("The folder cannot be made or looked at: a part of the path is a file, a broken link, or closed to the host.");
         }
-
-        (string?, Refusal?) Outside() => Refused("The folder lies outside the configured workspace roots (Cowork:WorkspaceRoots).");
-        static (string?, Refusal?) Refused(string why) => (null, Refusal.Invalid("workspace_refused", "$.workspace_path", why));
     }
 
-    string TenantFolder(string org) => org == Http.RequestAuthorization.LocalOrg ? ownFolders : Path.Combine(ownFolders, $"@{org}");
-
-    bool IsAllowed(string org, string real)
+    public async ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct)
     {
-        var data = RealPath(settings.Data);
-        if (IsInside(data, real) || IsInside(real, data))
+        if (grants.TryGetValue((org, session, path), out var known))
         {
-            var folder = RealPath(TenantFolder(org));
-            // "@" begins the folders of other tenants, and no session id has one.
-            return real != folder && IsInside(folder, real) && real[folder.Length + 1] != '@';
+            return known;
         }
-        return settings.WorkspaceRoots.Any(root => IsInside(RealPath(Path.TrimEndingDirectorySeparator(root)), real));
+        try
+        {
+            // As it is written, since a link that has come since must not be followed; by its real place, as earlier releases wrote it.
+            var grant = (await Find(org, path, ct)).Grant ?? (IsOwn(org, session, path) ? new(Path.GetDirectoryName(path)!, path) : null);
+            if (grant is null || IsAnothers(org, grant))
+            {
+                return null;
+            }
+            Forget(grants);
+            return grants[(org, session, path)] = grant;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
+    }
+
+    static (string?, Refusal?) Refused(string why) => (null, Refusal.Invalid("workspace_refused", "$.workspace_path", why));
+
+    (string? Path, Refusal? Refused) Made(string org, Grant grant)
+    {
+        Directory.CreateDirectory(grant.Root, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        return grant.Make() is { } error ? Refused($"The folder cannot be made or looked at. {error}")
+            : IsAnothers(org, grant) ? Refused("The folder is another tenant's, under another name.")
+            : (grant.Path, null);
+    }
+
+    /// <summary>The session's own folder, in the data directory of whichever host made it.</summary>
+    static bool IsOwn(string org, SessionKey session, string path) =>
+        path.EndsWith(org == RequestAuthorization.LocalOrg ? $"/{Folders}/{session.Id}" : $"/{Folders}/@{org}/{session.Id}", StringComparison.Ordinal);
+
+    string TenantFolder(string org) => org == RequestAuthorization.LocalOrg ? ownFolders : Path.Combine(ownFolders, $"@{org}");
+
+    /// <summary>The grant of a folder among the tenant's own, or the root that holds it and is another tenant's.</summary>
+    async ValueTask<(Grant? Grant, WorkspaceRoot? Shared)> Find(string org, string path, CancellationToken ct)
+    {
+        var own = TenantFolder(org);
+        if (Below(own, path) is { } inOwn)
+        {
+            // "@" begins the folders of other tenants, and no session id has one.
+            return inOwn == "." || inOwn[0] == '@' ? default : (new(own, Path.Combine(own, inOwn)), null);
+        }
+        var data = RealPath(settings.Data);
+        if (IsInside(data, path) || IsInside(path, data) || IsInside(settings.Data, path) || IsInside(path, settings.Data))
+        {
+            return default;
+        }
+        Grant? grant = null;
+        foreach (var root in settings.WorkspaceRoots)
+        {
+            if (root.Of(org) is not { } folder)
+            {
+                continue;
+            }
+            var inRoot = Below(folder, path);
+            // A root may lie in another one, and both must be the tenant's then.
+            if (!root.IsPerTenant && (inRoot is not null || IsInside(path, folder)) && await Owner(root, org, ct) != org)
+            {
+                return (null, root);
+            }
+            grant ??= inRoot is null ? null : new(folder, inRoot == "." ? folder : Path.Combine(folder, inRoot));
+        }
+        return (grant, null);
+    }
+
+    /// <summary>The tenant of a root that is one tenant's: this one, when it is nobody's yet.</summary>
+    async ValueTask<string> Owner(WorkspaceRoot root, string org, CancellationToken ct)
+    {
+        if (ownerOf.TryGetValue(root, out var known))
+        {
+            return known;
+        }
+        var claimed = await commands.Execute(RequestAuthorization.LocalOrg, Actor, new ClaimWorkspaceRoot(root, org), ct);
+        return ownerOf[root] = claimed.Refused?.Existing ?? org;
+    }
+
+    /// <summary>A folder or root that another tenant has under another name: through a bind mount, or on a file system that does not tell case.</summary>
+    bool IsAnothers(string org, Grant grant)
+    {
+        if (grant.Identity() is not var (root, folder))
+        {
+            return false;
+        }
+        Forget(tenantOf);
+        // The folder of the local tenant holds those of the others; no session works in it.
+        return (grant.Root != ownFolders && IsKnown(root, Application.Grant.Of(grant.Root))) || IsKnown(folder, grant);
+
+        bool IsKnown(string identity, Grant place)
+        {
+            var known = tenantOf.GetOrAdd(identity, (org, place));
+            if (known.Org == org)
+            {
+                return false;
+            }
+            // A folder that was removed leaves its number to the next one that is made.
+            if (known.Grant.Identity()?.Folder == identity)
+            {
+                return true;
+            }
+            tenantOf[identity] = (org, place);
+            return false;
+        }
+    }
+
+    static void Forget<TKey, TValue>(ConcurrentDictionary<TKey, TValue> known)
+        where TKey : notnull
+    {
+        if (known.Count > KnownMax)
+        {
+            known.Clear();
+        }
+    }
+
+    /// <summary>The path below a folder, by the folder's name or its real place; <c>.</c>: the folder itself; null: outside.</summary>
+    static string? Below(string folder, string path)
+    {
+        var place = IsInside(folder, path) ? folder : RealPath(folder) is var real && IsInside(real, path) ? real : null;
+        return place is null ? null : path == place ? "." : path[(place.TrimEnd('/').Length + 1)..];
     }
 
     static bool IsInside(string folder, string path) =>

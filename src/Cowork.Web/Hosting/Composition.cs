@@ -42,6 +42,7 @@ static class Composition
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton<Workspaces>();
+        services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();

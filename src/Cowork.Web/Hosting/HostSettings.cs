@@ -51,8 +51,8 @@ public sealed record HostSettings
     /// <summary>Origins of other sites whose pages may call this host.</summary>
     public IReadOnlyList<string> CorsOrigins { get; init; } = [];
 
-    /// <summary>Absolute paths of the folders that a session's workspace may lie in.</summary>
-    public IReadOnlyList<string> WorkspaceRoots { get; init; } = [];
+    /// <summary>The folders that a session's workspace may lie in, beside the tenant's own.</summary>
+    public IReadOnlyList<WorkspaceRoot> WorkspaceRoots { get; init; } = [];
 
     /// <summary>Absolute path of the blob store, when it is shared between hosts.</summary>
     public string? Blobs { get; init; }
@@ -99,11 +99,6 @@ public sealed record HostSettings
         {
             throw new ArgumentException($"Cowork:Auth:Mode is local, which admits everybody who can reach {bind}. Local mode needs a loopback address; use token.");
         }
-        var roots = cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? [];
-        if (roots.FirstOrDefault(root => !Path.IsPathFullyQualified(root)) is { } relative)
-        {
-            throw new ArgumentException($"Cowork:WorkspaceRoots holds \"{relative}\", which is not an absolute path.");
-        }
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
@@ -114,7 +109,7 @@ public sealed record HostSettings
             TokenMode = mode == "token" || !loopback,
             AllowedHosts = cowork.GetSection("AllowedHosts").Get<string[]>() ?? [],
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
-            WorkspaceRoots = roots,
+            WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,

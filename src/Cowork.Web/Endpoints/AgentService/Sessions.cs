@@ -102,7 +102,7 @@ static class SessionEndpoints
             return ErrorResult.Of(unknown);
         }
         var session = body.Value.SessionId is { } own ? SessionKey.Own(own) : SessionKey.New(clock.GetUtcNow());
-        var workspace = workspaces.Prepare(caller.Org, session, body.Value.WorkspacePath);
+        var workspace = await workspaces.Prepare(caller.Org, session, body.Value.WorkspacePath, ct);
         if (workspace.Refused is { } outside)
         {
             return ErrorResult.Of(outside);
