@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Testing;
 
@@ -185,6 +186,74 @@ public sealed class ModelSpecs
             .Select(e => e.GetProperty("payload").GetProperty("text").GetString()));
         Assert.Equal("NUL \\u0000, half 😀 \\udc00\\udfff\\u0000", text);
         Assert.Null(Projections.TraceVerifier.Verify(await host.Http.GetByteArrayAsync($"/runs/{turn["run_id"]}/trace")).Fault);
+        await Ledger.Check(database, [turn["run_id"]]);
+    }
+
+    [Fact]
+    public async Task A_reply_that_ends_early_is_told_wherever_it_is_shown()
+    {
+        await using var provider = new ModelServer();
+        provider
+            .ThenStream("""{"choices":[{"index":0,"delta":{"content":"and then"},"finish_reason":"length"}]}""", "[DONE]")
+            .ThenStream("""{"choices":[{"index":0,"delta":{"content":"the end."},"finish_reason":"stop"}]}""", "[DONE]");
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url, Price = new(2, 8) };
+        await using var host = await LiveHost.Start(s => s with { Models = [model], Runs = s.Runs with { DefaultModel = "m" }, Memory = new() { NotesByModel = false } });
+        var session = await host.Http.NewSession("s");
+        var cut = (await host.Http.Turn(session, "hello")).Is(200);
+        Assert.Equal(("completed", "and then", "length"), (cut["status"], cut["reply"], cut["stop_reason"]));
+        Assert.Equal("length", (await host.Http.Get($"/runs/{cut["run_id"]}")).Is(200)["stop_reason"]);
+        var whole = (await host.Http.Turn(session, "go on")).Is(200);
+        Assert.Equal(System.Text.Json.JsonValueKind.Null, whole.Json.GetProperty("stop_reason").ValueKind);
+        var events = (await host.Http.Events("s")).ToList();
+        var completed = events.Where(e => e.GetProperty("type").GetString() == "run_completed").Select(e => e.GetProperty("payload")).ToList();
+        Assert.Equal("length", completed[0].GetProperty("stop_reason").GetString());
+        Assert.False(completed[1].TryGetProperty("stop_reason", out _));
+
+        // This provider says nothing of tokens: they are estimated, told so, and cost something.
+        var answer = events.First(e => e.GetProperty("type").GetString() == "llm_response").GetProperty("payload");
+        Assert.True(answer.GetProperty("usage_estimated").GetBoolean());
+        Assert.True(answer.GetProperty("cost_usd").GetDecimal() > 0);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Thinking_comes_back_to_its_provider_and_is_shown_where_the_policy_says_so(bool shows)
+    {
+        await using var provider = new ModelServer();
+        provider
+            .ThenStream(
+                """{"choices":[{"index":0,"delta":{"reasoning_content":"The files first."}}]}""",
+                """{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"c","function":{"name":"list_files","arguments":"{}"},"extra_content":{"google":{"thought_signature":"c2ln"}}}]}}]}""",
+                """{"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}""",
+                "[DONE]")
+            .ThenCut("""{"choices":[],"usage":{"prompt_tokens":1000,"completion_tokens":1}}""")
+            .ThenStream("""{"choices":[{"index":0,"delta":{"content":"None."},"finish_reason":"stop"}]}""", "[DONE]");
+        var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url, Price = new(2, 8) };
+        var database = await TestPostgres.NewDatabase();
+        await using var host = await LiveHost.Start(s => s with
+        {
+            Database = database,
+            Models = [model],
+            Policy = new Policy(Policy.BuiltIn.Rules) { ShowThinking = shows },
+            Runs = s.Runs with { DefaultModel = "m" },
+            Memory = new() { NotesByModel = false },
+        });
+        var turn = (await host.Http.Turn(await host.Http.NewSession("s"), "hello")).Is(200);
+        Assert.Equal(("completed", "None."), (turn["status"], turn["reply"]));
+        var sent = provider.Asked.Last().Body.GetProperty("messages").GetRawText();
+        Assert.Contains("\"reasoning_content\":\"The files first.\"", sent);
+        Assert.Contains("\"extra_content\":{\"google\":{\"thought_signature\":\"c2ln\"}}", sent);
+        var feed = (await host.Http.Get("/sessions/s/events")).Is(200).Text;
+        Assert.Equal(shows, feed.Contains("thinking_delta", StringComparison.Ordinal));
+        Assert.Equal(shows, feed.Contains("The files first.", StringComparison.Ordinal));
+        Assert.DoesNotContain("c2ln", feed);
+        Assert.Contains("""
+            "usage":{"cost_usd":0.002008,"input_tokens":1000,"output_tokens":1}
+            """, feed);
+        var trace = await host.Http.GetStringAsync($"/runs/{turn["run_id"]}/trace");
+        Assert.Contains("The files first.", trace);
+        Assert.Contains("c2ln", trace);
         await Ledger.Check(database, [turn["run_id"]]);
     }
 }
