@@ -141,7 +141,7 @@ public sealed class ModelErrorSpecs
     [InlineData(400, "text/html", "<pre>x-api-key: {0}</pre>")]
     [InlineData(401, "application/json", """{{"error":{{"message":"Incorrect API key provided: {1}***{2}. Mind it."}}}}""")]
     [InlineData(403, "application/json", """{{"detail":[{{"loc":["header"],"msg":"no rights for {1}..."}}]}}""")]
-    [InlineData(500, "application/json", """{{"errors":["{0}","{2}"]}}""")]
+    [InlineData(500, "application/json", """{{"errors":["{0}","...{2}"]}}""")]
     public async Task Nothing_of_the_key_is_told(int status, string type, string body)
     {
         await using var bench = new ModelHarness("openai", s => s with { Retries = ModelRetries.None });
@@ -152,6 +152,14 @@ public sealed class ModelErrorSpecs
             Assert.DoesNotContain(ModelHarness.Key[..4], stored);
             Assert.False(e is RunFailed && stored.Contains(ModelHarness.Key[^4..], StringComparison.Ordinal), stored);
         }
+    }
+
+    [Fact]
+    public async Task Words_that_are_like_an_end_of_the_key_stay()
+    {
+        await using var bench = new ModelHarness("openai", s => s with { Key = "test-key-0123-last" });
+        bench.Server.ThenBody(400, "text/plain", "The latest test of model 0123 is the last one.");
+        Assert.EndsWith(": The latest test of model 0123 is the last one.", Assert.IsType<RunFailed>((await bench.Run())[^1]).Error.Message);
     }
 
     [Fact]
@@ -173,6 +181,7 @@ public sealed class ModelErrorSpecs
         { "openai", "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":null,\"reasoning_content\":null,\"tool_calls\":[]}}]}\n\n" },
         { "openai", "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1}}\n\n" },
         { "openai", "event: ping\ndata: {\"choices\":[]}\n\n" },
+        { "openai", "event: heartbeat\ndata: alive\n\n" },
         { "anthropic", "event: ping\ndata: {\"type\":\"ping\"}\n\n" },
         { "anthropic", "data: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"\"}}\n\n" },
         { "anthropic", "data: {\"type\":\"message_start\",\"message\":{}}\n\n" },

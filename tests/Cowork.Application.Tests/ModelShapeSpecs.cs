@@ -97,6 +97,7 @@ public sealed class ModelShapeSpecs
     [InlineData("[DONE]")]
     [InlineData("""{"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"null"}]}""", "[DONE]")]
     [InlineData("""{"choices":[]}""", "[DONE]")]
+    [InlineData("""{"choices":[{"index":0,"delta":{"content":""},"finish_reason":"tool_calls"}]}""", "[DONE]")]
     public async Task A_stream_that_does_not_say_how_it_ended_is_no_answer(params string[] data)
     {
         await using var bench = new ModelHarness("openai", s => s with { Retries = s.Retries with { Attempts = 2 } });
@@ -123,6 +124,14 @@ public sealed class ModelShapeSpecs
         Assert.Equal(told ?? "stop", events.OfType<LlmResponse>().Single().StopReason);
         Assert.Equal(told, Assert.IsType<RunCompleted>(events[^1]).StopReason);
         Assert.Equal("and then", await Reply(bench, events));
+    }
+
+    [Fact]
+    public async Task A_gateway_may_end_any_format_with_its_own_mark()
+    {
+        await using var bench = new ModelHarness("anthropic", s => s with { Retries = ModelRetries.None });
+        bench.Server.ThenStream([.. bench.Wire.Begin, bench.Wire.Text("x"), .. bench.Wire.End()[..^1], "[DONE]"]);
+        Assert.Equal("x", await Reply(bench, await bench.Run()));
     }
 
     [Fact]

@@ -167,6 +167,12 @@ sealed class AnthropicFormat : IWireFormat
 
         public override WirePiece Read(string eventType, string data)
         {
+            if (IsDoneMark(data))
+            {
+                // Not of this format, and sent by gateways all the same.
+                IsDone = true;
+                return default;
+            }
             var e = Parse(data);
             var type = e.Member("type").Text() ?? eventType;
             if (type == "error" || e.Member("error").ValueKind is JsonValueKind.Object or JsonValueKind.String)
@@ -261,7 +267,7 @@ sealed class AnthropicFormat : IWireFormat
                     FindThinking(index)?.Block.Append("thinking", piece);
                     return new(null, piece);
                 case "signature_delta" when delta.Member("signature").Text() is { } signature:
-                    if (FindThinking(index) is { } signed && signed.Block.TextOf("signature") != signature)
+                    if (FindThinking(index) is { } signed && !signed.Block.Is("signature", signature))
                     {
                         signed.Block.Append("signature", signature);
                     }

@@ -300,7 +300,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     WirePiece ReadEvent(WireAnswer answer, SseItem<string> item, AnswerStream bytes)
     {
-        if (string.IsNullOrWhiteSpace(item.Data))
+        if (string.IsNullOrWhiteSpace(item.Data) || item.EventType is "ping" or "heartbeat" or "keepalive" or "keep-alive")
         {
             return default;
         }

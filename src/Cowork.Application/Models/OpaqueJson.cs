@@ -12,6 +12,9 @@ sealed class OpaqueJson
     /// <summary>Members whose pieces are joined. The pieces of any other text replace each other.</summary>
     static readonly HashSet<string> Joined = new(StringComparer.Ordinal) { "reasoning_content", "reasoning", "reasoning_text", "text", "summary", "thinking" };
 
+    /// <summary>More elements than any answer has in a list; a provider that sends more is broken.</summary>
+    const int ItemsMax = 10_000;
+
     StringBuilder? text;
     string? raw;
     OrderedDictionary<string, OpaqueJson>? members;
@@ -41,6 +44,9 @@ sealed class OpaqueJson
         var member = Member(name);
         (member.text ??= new()).Append(piece);
     }
+
+    /// <summary>The member is this text.</summary>
+    public bool Is(string name, string value) => members is not null && members.TryGetValue(name, out var member) && member.text?.Equals(value) == true;
 
     /// <summary>The text of a member; empty: it has none.</summary>
     public string TextOf(string name) => members is not null && members.TryGetValue(name, out var member) ? member.text?.ToString() ?? "" : "";
@@ -135,7 +141,11 @@ sealed class OpaqueJson
             : items!.LastOrDefault() is { } last && last.Raw("index") is null && last.TextOf("type") is { Length: > 0 } type && type == item.Member("type").Text() ? last : null;
         if (before is null || !before.IsContinuedBy(item))
         {
-            items!.Add(before = new());
+            if (items!.Count == ItemsMax)
+            {
+                throw new ModelException(ModelException.Failed, $"The model's answer has a list of more than {ItemsMax} elements.");
+            }
+            items.Add(before = new());
         }
         before.Add(item);
     }

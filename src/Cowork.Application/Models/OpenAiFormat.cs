@@ -163,7 +163,7 @@ sealed class OpenAiFormat : IWireFormat
 
         public override WirePiece Read(string eventType, string data)
         {
-            if (data.AsSpan().Trim() is "[DONE]")
+            if (IsDoneMark(data))
             {
                 IsDone = true;
                 return default;

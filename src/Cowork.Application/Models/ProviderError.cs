@@ -16,8 +16,9 @@ sealed partial record ProviderError(string Reason, IReadOnlySet<string> Kinds, T
     const int DepthMax = 6;
     const int ItemsMax = 20;
 
-    /// <summary>The part of a key at its ends that providers show in place of the whole.</summary>
-    const int KeyPartChars = 4;
+    /// <summary>Characters at a key's ends by which a part of it is recognised, and where stars or dots stand for its middle.</summary>
+    const int KeyPartChars = 6;
+    const int MaskedPartChars = 3;
 
     /// <summary>Keys that are shorter are words, which stand in other words.</summary>
     const int KeyCharsMin = 12;
@@ -109,11 +110,14 @@ sealed partial record ProviderError(string Reason, IReadOnlySet<string> Kinds, T
             if (key.Length >= KeyCharsMin)
             {
                 text = Word().Replace(text, word =>
-                    word.Value.Contains(key[..KeyPartChars], StringComparison.Ordinal) || word.Value.Contains(key[^KeyPartChars..], StringComparison.Ordinal) ? "***" : word.Value);
+                    HasEnd(word.Value, key, KeyPartChars) || (Mask().IsMatch(word.Value) && HasEnd(word.Value, key, MaskedPartChars)) ? "***" : word.Value);
             }
         }
         return Credential().Replace(text, "${name}***");
     }
+
+    static bool HasEnd(string word, string key, int chars) =>
+        word.Contains(key[..chars], StringComparison.Ordinal) || word.Contains(key[^chars..], StringComparison.Ordinal);
 
     static string ReasonOf(JsonElement json, int depth)
     {
@@ -261,6 +265,9 @@ sealed partial record ProviderError(string Reason, IReadOnlySet<string> Kinds, T
 
     [GeneratedRegex(@"[^\s""'<>,;()\[\]{}]+")]
     private static partial Regex Word();
+
+    [GeneratedRegex(@"\*|…|\.\.|•")]
+    private static partial Regex Mask();
 
     [GeneratedRegex(
         """(?<name>\b(bearer|basic)\s+)[^\s"',}]{12,}|(?<name>\b(authorization|[a-z-]*api[-_]?key|access[-_]token|key)["']?\s*[:=]\s*["']?)(?=[^\s"',}]*[0-9])[^\s"',}]{8,}""",

@@ -79,6 +79,10 @@ abstract class WireAnswer
         {
             throw new ModelException(ModelException.Failed, $"The model broke off its answer: {reason.Value}");
         }
+        if (reason == ChatFinishReason.ToolCalls && Calls.Count == 0 && answeredBytes == 0)
+        {
+            throw new ModelException(ModelException.Failed, "The model's answer ended with tool calls and holds none.");
+        }
     }
 
     /// <summary>The last update of the answer: its tool calls, reasoning, usage and finish reason.</summary>
@@ -121,6 +125,8 @@ abstract class WireAnswer
         Calls.Add(new() { Index = index });
         return Calls[^1];
     }
+
+    protected static bool IsDoneMark(string data) => data.AsSpan().Trim() is "[DONE]";
 
     protected static JsonElement Parse(string data)
     {
