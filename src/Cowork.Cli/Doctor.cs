@@ -58,12 +58,14 @@ static class Doctor
             FindServer(),
             await FindDatabase(postgres),
             FindTimeZones(),
-            FindCellTool("bubblewrap", "bwrap", ["--version"], "apt-get install bubblewrap"),
-            FindCellTool(
+            FindTool("bubblewrap", "bwrap", ["--version"], "only notebook cells need it", "apt-get install bubblewrap"),
+            FindTool(
                 "Jupyter",
                 "python3",
                 ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"],
+                "only notebook cells need it",
                 "apt-get install python3-ipykernel python3-jupyter-client"),
+            FindTool("Node.js", "node", ["--version"], "only ./cowork test needs it, and npm", "apt-get install --no-install-recommends nodejs npm"),
             .. AskHost(),
         ];
         foreach (var finding in findings)
@@ -148,8 +150,8 @@ static class Doctor
         return new("models", found, model.GetProperty("is_ready").GetBoolean() ? null : fix);
     }
 
-    /// <summary>A program that notebook cells need. The host runs without it.</summary>
-    static Finding FindCellTool(string component, string program, string[] arguments, string fix)
+    /// <summary>A program without which the host runs.</summary>
+    static Finding FindTool(string component, string program, string[] arguments, string use, string fix)
     {
         try
         {
@@ -163,7 +165,7 @@ static class Doctor
         {
             // The program is not installed.
         }
-        return new(component, "not installed; only notebook cells need it", fix);
+        return new(component, $"not installed; {use}", fix);
     }
 
     static (int Code, string Output, string Error) RunProgram(string program, string[] arguments)

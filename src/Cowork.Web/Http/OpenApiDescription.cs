@@ -289,6 +289,10 @@ public static class OpenApiDescription
                 Content = new Dictionary<string, OpenApiMediaType> { [errors.ContentType] = new() { Schema = new OpenApiSchemaReference(errors.SchemaName, context.Document) } },
             };
         }
+        foreach (var bytes in operation.Responses.Values.SelectMany(r => r.Content ?? new Dictionary<string, OpenApiMediaType>()).Where(c => c.Key == "application/octet-stream"))
+        {
+            bytes.Value.Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" };
+        }
         foreach (var type in metadata.OfType<AnswersAsText>().SelectMany(a => a.MediaTypes))
         {
             operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
