@@ -13,6 +13,9 @@ abstract class Dialect
 
     public abstract string Text(string text);
 
+    /// <summary>Thinking with a signature, in pieces.</summary>
+    public abstract string[] Thinking(string text);
+
     public abstract string CallBegin(int index, string id, string name);
 
     public abstract string CallPiece(int index, string arguments);
@@ -28,6 +31,12 @@ abstract class Dialect
         public override string[] Begin => [Choice("""{"role":"assistant","content":""}""")];
 
         public override string Text(string text) => Choice($$"""{"content":"{{text}}"}""");
+
+        public override string[] Thinking(string text) =>
+        [
+            Choice($$$"""{"reasoning_content":"{{{text}}}","reasoning_details":[{"type":"reasoning.text","text":"{{{text}}}","index":0}]}"""),
+            Choice("""{"reasoning_details":[{"type":"reasoning.text","signature":"c2ln","index":0}],"extra_content":{"google":{"thought_signature":"c2ln"}}}"""),
+        ];
 
         public override string CallBegin(int index, string id, string name) =>
             Choice($$$"""{"tool_calls":[{"index":{{{index}}},"id":"{{{id}}}","type":"function","function":{"name":"{{{name}}}","arguments":""}}]}""");
@@ -56,6 +65,13 @@ abstract class Dialect
         ];
 
         public override string Text(string text) => Event("content_block_delta", $$""" "index":0,"delta":{"type":"text_delta","text":"{{text}}"}""");
+
+        public override string[] Thinking(string text) =>
+        [
+            Event("content_block_start", """ "index":90,"content_block":{"type":"thinking","thinking":"","signature":""}"""),
+            Event("content_block_delta", $$""" "index":90,"delta":{"type":"thinking_delta","thinking":"{{text}}"}"""),
+            Event("content_block_delta", """ "index":90,"delta":{"type":"signature_delta","signature":"c2ln"}"""),
+        ];
 
         public override string CallBegin(int index, string id, string name) =>
             Event("content_block_start", $$$""" "index":{{{index + 1}}},"content_block":{"type":"tool_use","id":"{{{id}}}","name":"{{{name}}}","input":{}}""");

@@ -312,7 +312,7 @@ public sealed class ModelFaultSpecs
         var wire = bench.Wire;
         string[] whole =
         [
-            .. wire.Begin, wire.Text("a \\u00e4\\ud83d\\ude00"), wire.CallBegin(0, "i", "read_file"),
+            .. wire.Begin, .. wire.Thinking("h\\ud83d"), wire.Text("a \\u00e4\\ud83d\\ude00"), wire.CallBegin(0, "i", "read_file"),
             wire.CallPiece(0, "{\\\"path\\\":1}"), wire.Text("b"), .. wire.End("tool_calls", 7, 8, 1),
         ];
         var stream = string.Concat(whole.Select(data => data.StartsWith("event:", StringComparison.Ordinal) ? $"{data}\n\n" : $"data: {data}\n\n"));

@@ -226,6 +226,18 @@ public sealed class ModelReasoningSpecs
     }
 
     [Fact]
+    public async Task What_is_deep_comes_back_too()
+    {
+        await using var bench = new ModelHarness("openai");
+        var deep = $"{string.Concat(Enumerable.Repeat("{\"a\":", 55))}1{new string('}', 55)}";
+        bench.Server
+            .ThenStream([Delta($$"""{"extra_content":{{deep}}}"""), Call("""{"index":0,"id":"c","function":{"name":"read_file","arguments":"{}"}}"""), .. bench.Wire.End("tool_calls")])
+            .ThenStream(bench.Wire.Say("done"));
+        Assert.IsType<RunCompleted>((await bench.Run())[^1]);
+        Assert.Contains($"\"extra_content\":{deep}", AssistantMessage(bench.Server.Asked.Last()));
+    }
+
+    [Fact]
     public async Task What_another_format_wrote_is_not_sent()
     {
         await using var bench = new ModelHarness("anthropic");

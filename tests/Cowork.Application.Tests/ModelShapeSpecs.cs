@@ -344,6 +344,7 @@ public sealed class ModelShapeSpecs
         { "no blank line between", "{0}\n{1}\ndata: [DONE]\n\n" },
         { "white space around", "\n\n\n{0}\n\n\n\n{1}  \n\ndata:  [DONE]  \n\n\n" },
         { "a cut after the end", "{0}\n\n{1}\n\ndata: {{\"choices\":[],\"usage\":{{\"prompt_tok" },
+        { "members for errors that say nothing", "data: {{\"choices\":[],\"error\":{{}}}}\n\ndata: {{\"error\":null,\"errors\":[]}}\n\ndata: {{\"message\":\"Place 3 in the queue.\"}}\n\n{0}\n\n{1}\n\ndata: [DONE]\n\n" },
         { "null deltas and no choices", "data: {{\"choices\":[]}}\n\ndata: {{\"choices\":null}}\n\ndata: {{\"choices\":[{{\"delta\":null}}]}}\n\n{0}\n\n{1}\n\ndata: [DONE]\n\n" },
     };
 

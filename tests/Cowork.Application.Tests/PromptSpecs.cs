@@ -23,6 +23,8 @@ public sealed class PromptSpecs
             new(ChatRole.Assistant, [new TextContent("a"), Call("zz", "recall", """{"query":"a\tb"}"""), new TextContent("b"), Call("a", "remember", "no json"), Call("ö", "x", "{}")]),
             new(ChatRole.Tool, [new FunctionResultContent("zz", "\r\n")]),
             new(ChatRole.Tool, [new FunctionResultContent("b", null), new FunctionResultContent("a", "{\"k\": 1.0}"), Call("c", "y", "[]")]),
+            new(ChatRole.Assistant, [new TextReasoningContent(null) { ProtectedData = """{"format":"x","a":"\ud800"}""" }, new TextContent("c"), Call("a", "x", "{}")]),
+            new(ChatRole.Tool, [new FunctionResultContent("r", "1")]),
             new(ChatRole.Assistant, ""),
             new(ChatRole.User, []),
         ];
@@ -56,6 +58,10 @@ public sealed class PromptSpecs
                     if (content is FunctionCallContent call)
                     {
                         writer.WriteString($"call {call.CallId}", $"{call.Name} {CallArguments.Text(call)}");
+                    }
+                    else if (content is TextReasoningContent { ProtectedData: { } reasoning })
+                    {
+                        writer.WriteString("reasoning", reasoning);
                     }
                     else if (content is FunctionResultContent result)
                     {

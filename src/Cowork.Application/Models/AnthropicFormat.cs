@@ -175,7 +175,7 @@ sealed class AnthropicFormat : IWireFormat
             }
             var e = Parse(data);
             var type = e.Member("type").Text() ?? eventType;
-            if (type == "error" || e.Member("error").ValueKind is JsonValueKind.Object or JsonValueKind.String)
+            if (type == "error" || IsGiven(e.Member("error")))
             {
                 throw ProviderError.Of(e).ToException();
             }

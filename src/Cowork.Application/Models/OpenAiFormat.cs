@@ -224,11 +224,7 @@ sealed class OpenAiFormat : IWireFormat
             eventType == "error" || chunk.Member("object").Text() == "error" || chunk.Member("type").Text() == "error"
             || IsGiven(chunk.Member("error")) || IsGiven(chunk.Member("errors")) || chunk.Member("choices").Items().Any(choice => IsGiven(choice.Member("error")))
             || (chunk.Member("choices").ValueKind == JsonValueKind.Undefined && chunk.Member("usage").ValueKind == JsonValueKind.Undefined
-                && (IsGiven(chunk.Member("message")) || IsGiven(chunk.Member("detail"))));
-
-        static bool IsGiven(JsonElement json) =>
-            json.ValueKind is not (JsonValueKind.Undefined or JsonValueKind.Null or JsonValueKind.False) && json.Text() is not ""
-            && !(json.ValueKind == JsonValueKind.Array && json.GetArrayLength() == 0);
+                && (IsGiven(chunk.Member("detail")) || (IsGiven(chunk.Member("message")) && (IsGiven(chunk.Member("code")) || IsGiven(chunk.Member("type"))))));
 
         /// <summary>A server that sends usage with every chunk sends the total so far. A count of 0 says nothing.</summary>
         void ReadUsage(JsonElement usage)

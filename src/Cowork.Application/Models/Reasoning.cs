@@ -10,6 +10,9 @@ namespace Cowork.Application.Models;
 /// </summary>
 static class Reasoning
 {
+    /// <summary>What a provider sends may be as deep as the reader allows, and lies in an object of ours.</summary>
+    static readonly JsonDocumentOptions Deep = new() { MaxDepth = 256 };
+
     /// <summary>The content that carries the JSON beside an answer's or message's other contents.</summary>
     public static TextReasoningContent Content(string json) => new(null) { ProtectedData = json };
 
@@ -20,7 +23,7 @@ static class Reasoning
         {
             if (content is TextReasoningContent { ProtectedData: { } json })
             {
-                var reasoning = JsonElement.Parse(json);
+                var reasoning = JsonElement.Parse(json, Deep);
                 return reasoning.Member("format").Text() == format ? reasoning : default;
             }
         }

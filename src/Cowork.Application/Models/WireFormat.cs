@@ -128,6 +128,16 @@ abstract class WireAnswer
 
     protected static bool IsDoneMark(string data) => data.AsSpan().Trim() is "[DONE]";
 
+    /// <summary>The member is there and says something: not null, false, 0 or empty.</summary>
+    protected static bool IsGiven(JsonElement json) => json.ValueKind switch
+    {
+        JsonValueKind.Undefined or JsonValueKind.Null or JsonValueKind.False => false,
+        JsonValueKind.Object => json.EnumerateObject().Any(),
+        JsonValueKind.Array => json.GetArrayLength() > 0,
+        JsonValueKind.Number => json.GetRawText() != "0",
+        _ => json.Text() is not "",
+    };
+
     protected static JsonElement Parse(string data)
     {
         var json = JsonElement.Parse(data);
