@@ -19,6 +19,21 @@ public sealed class PolicySpecs
         read_file read        | .environment/x      | deny secret_path
         read_file read        | keys/id_rsa         | deny secret_path
         read_file read        | id_rsa.pub          | deny secret_path
+        read_file read        | .npmrc              | deny secret_path
+        read_file read        | app/.pypirc         | deny secret_path
+        read_file read        | .netrc              | deny secret_path
+        read_file read        | .pgpass             | deny secret_path
+        read_file read        | .git-credentials    | deny secret_path
+        read_file read        | tls/server.pem      | deny secret_path
+        read_file read        | tls/Server.KEY      | deny secret_path
+        read_file read        | a.pfx               | deny secret_path
+        read_file read        | .ssh/known_hosts    | deny secret_path
+        read_file read        | .aws/credentials    | deny secret_path
+        read_file read        | .azure/x            | deny secret_path
+        read_file read        | .kube/config        | deny secret_path
+        read_file read        | .docker/config.json | deny secret_path
+        read_file read        | keyboard.md         | allow read_inside
+        read_file read        | pem.txt             | allow read_inside
         read_file read        | secrets/token.txt   | deny secret_path
         list_files list       | deep/Secrets        | deny secret_path
         read_file read        | my.env              | allow read_inside | .env begins the name

@@ -114,6 +114,18 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
     }
 
+    /// <summary>A proxy before a host in local mode makes an administrator of everybody who reaches the proxy.</summary>
+    [Theory]
+    [InlineData("Forwarded", "for=192.0.2.1")]
+    [InlineData("X-Forwarded-For", "192.0.2.1")]
+    [InlineData("x-forwarded-proto", "https")]
+    [InlineData("X-Forwarded-Host", "")]
+    public async Task Local_mode_takes_nothing_from_a_proxy(string header, string value)
+    {
+        (await tenant.Host.Http.Post("/tokens", """{"name":"x"}""", (header, value))).IsProblem(403, "forwarded");
+        (await tenant.Host.Http.Get("/health/ready", (header, value))).IsProblem(403, "forwarded");
+    }
+
     [Fact]
     public async Task A_client_that_goes_away_does_not_stop_the_run()
     {

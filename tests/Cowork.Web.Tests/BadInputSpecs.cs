@@ -327,6 +327,8 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n", 400, "bad_request")]
     [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x\r\n\r\n", 400, "bad_request")]
     [InlineData("POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nno\r\n", 400, "bad_request")]
+    [InlineData(
+        "POST /sessions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n", 400, "bad_request")]
     [InlineData("GET /LONG HTTP/1.1\r\nHost: localhost\r\n\r\n", 414, "address_too_long")]
     [InlineData("GET / HTTP/1.1\r\nHost: localhost\r\nX: LONG\r\n\r\n", 431, "headers_too_large")]
     [InlineData("GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505, "http_version_unsupported")]

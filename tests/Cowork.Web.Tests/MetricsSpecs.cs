@@ -95,12 +95,13 @@ public sealed class MetricsSpecs(TestTenant first) : IClassFixture<TestTenant>, 
     {
         await Http.NewSession("mine");
         await Http.Turn("mine", "/say hello");
-        var counted = await Counted(1, completed: 1);
+        await Counted(1, completed: 1);
+        var counted = (await tenant.Host.Http.Get("/metrics")).Is(200);
         Assert.Equal("marten", counted.Json.GetProperty("host").GetProperty("engine").GetString());
         Assert.Equal(
             [("memory_words", false), ("metrics", false)],
             counted.Json.GetProperty("host").GetProperty("projections").EnumerateArray().Select(p => (p.GetProperty("name").GetString(), p.GetProperty("parked").GetBoolean())));
-        var text = ExpositionText.Read(await Text(OpenMetrics), true);
+        var text = ExpositionText.Read((await tenant.Host.Http.Get("/metrics", ("Accept", OpenMetrics))).Is(200).Text, true);
         Assert.True(text.Values["cowork_log_head_gid"] >= text.Values["cowork_metrics_as_of_gid"]);
         Assert.InRange(text.Values["process_resident_memory_bytes"], 1 << 20, 1L << 36);
         Assert.InRange(text.Values["process_start_time_seconds"], 1.7e9, 1e10);
@@ -114,7 +115,13 @@ public sealed class MetricsSpecs(TestTenant first) : IClassFixture<TestTenant>, 
         Assert.Equal(0, told.Values["cowork_runs_created_total"]);
         Assert.DoesNotContain(told.Types.Keys, name => name.StartsWith("process_", StringComparison.Ordinal) || name.Contains("log_head", StringComparison.Ordinal));
         (await member.Get("/projections")).IsProblem(403, "role_missing");
-        using var auditor = await tenant.Stranger("auditor");
+        (await member.Get("/engine/nodes")).IsProblem(403, "role_missing");
+        // What is about all tenants is for the auditors of the operator's own.
+        using var theirAuditor = await tenant.Stranger("auditor", "admin");
+        Assert.Equal(JsonValueKind.Null, (await theirAuditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
+        (await theirAuditor.Get("/projections")).IsProblem(403, "operator_only");
+        (await theirAuditor.Get("/engine/nodes")).IsProblem(403, "operator_only");
+        using var auditor = tenant.Host.Client(await tenant.Host.Token("default", "auditor"));
         Assert.Equal(JsonValueKind.Object, (await auditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
         (await auditor.Get("/projections")).Is(200);
         using var nobody = tenant.Host.Client("cowork_nonsense");

@@ -27,7 +27,7 @@ public sealed class ModelSpecs
             ("Cowork:Models:claude:Provider", "Anthropic"), ("Cowork:Models:claude:Model", "claude-x"), ("ANTHROPIC_API_KEY", " sk-ant-1 "),
             ("Cowork:Models:claude:MaxOutputTokens", "4000"), ("Cowork:Models:claude:Attempts", "2"), ("Cowork:Models:claude:BetweenTimeout", "00:00:30"),
             ("Cowork:Models:claude:Request:temperature", "0.2"), ("Cowork:Models:claude:Request:metadata:user_id", "u"), ("Cowork:Models:claude:Request:stop_sequences:0", "END"),
-            ("Cowork:Models:claude:Request:flag", "True"),
+            ("Cowork:Models:claude:Request:flag", "True"), ("Cowork:Models:claude:Proxy", "http://u:p@proxy.example:3128"), ("HTTPS_PROXY", "http://elsewhere:1"),
             ("Cowork:Prices:claude-x:Input", "3"), ("Cowork:Prices:claude-x:Output", "15"), ("Cowork:Prices:claude-x:Cached", "0.3"),
             ("Cowork:Models:absent:Provider", "openai"));
         Assert.Equal("claude", settings.Runs.DefaultModel);
@@ -38,6 +38,9 @@ public sealed class ModelSpecs
         Assert.Equal((2, TimeSpan.FromSeconds(30)), (model.Retries.Attempts, model.Timeouts.Idle));
         Assert.Equal(
             ["flag true", "metadata {\"user_id\":\"u\"}", "stop_sequences [\"END\"]", "temperature 0.2"], model.Request.Select(r => $"{r.Key} {r.Value.GetRawText()}"));
+        Assert.Equal("http://u:p@proxy.example:3128/", model.Proxy?.ToString());
+        Assert.DoesNotContain("u:p", model.ToString());
+        Assert.Null(settings.Models[0].Proxy);
         Assert.False(settings.Models[0].IsReady);
     }
 
@@ -145,6 +148,26 @@ public sealed class ModelSpecs
     static ModelSettings[] Offline(params string[] names) => [.. names.Select(name => new ModelSettings { Name = name, Provider = "offline", Model = name })];
 
     [Fact]
+    public async Task A_proxy_is_used_only_where_a_models_settings_name_it()
+    {
+        await using var provider = new ModelServer();
+        await using var proxy = new ModelServer();
+        foreach (var server in (ModelServer[])[provider, proxy])
+        {
+            server.ThenStream("""{"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}""", "[DONE]");
+        }
+        var direct = new ModelSettings { Name = "direct", Provider = "openai", Model = "m", BaseUrl = provider.Url, Key = "sk-1" };
+        var proxied = direct with { Name = "proxied", BaseUrl = new("http://models.invalid/v1"), Proxy = new(proxy.Url.GetLeftPart(UriPartial.Authority)) };
+        await using var host = await LiveHost.Start(s => s with { Models = [direct, proxied], Memory = new() { NotesByModel = false } });
+        var session = await host.Http.NewSession();
+        foreach (var model in (string[])["direct", "proxied"])
+        {
+            Assert.Equal("hi", (await host.Http.Post($"/sessions/{session}/turn", $$"""{"message":"hello","model":"{{model}}"}""")).Is(200)["reply"]);
+        }
+        Assert.Equal((1, 1), (provider.Asked.Count, proxy.Asked.Count));
+    }
+
+    [Fact]
     public async Task A_model_that_loops_ends_as_limit_rounds()
     {
         await using var provider = new ModelServer();
@@ -179,7 +202,14 @@ public sealed class ModelSpecs
             .ThenStream("""{"choices":[{"index":0,"delta":{"content":"\udfff\u0000"},"finish_reason":"stop"}]}""", "[DONE]");
         var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url };
         var database = await TestPostgres.NewDatabase();
-        await using var host = await LiveHost.Start(s => s with { Database = database, Models = [model], Runs = s.Runs with { DefaultModel = "m" } });
+        // A note that the model is asked for would be a job that is still under way when the database is checked.
+        await using var host = await LiveHost.Start(s => s with
+        {
+            Database = database,
+            Models = [model],
+            Memory = new() { NotesByModel = false },
+            Runs = s.Runs with { DefaultModel = "m" },
+        });
         var turn = (await host.Http.Turn(await host.Http.NewSession("s"), "hello")).Is(200);
         Assert.Equal(("completed", "\\udfff\\u0000"), (turn["status"], turn["reply"]));
         var text = string.Concat((await host.Http.Events("s")).Where(e => e.GetProperty("type").GetString() == "output_delta")

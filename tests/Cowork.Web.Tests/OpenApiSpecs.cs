@@ -185,9 +185,9 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             ("TokenShape", (await http.Get("/tokens")).Json.GetProperty("tokens")[0]),
             ("ToolList", (await http.Get("/tools")).Json),
             ("MetricsAnswer", (await http.Get("/metrics")).Json),
-            ("HostFigures", (await http.Get("/metrics")).Json.GetProperty("host")),
-            ("ProjectionList", (await http.Get("/projections")).Json),
-            ("ProjectionShape", (await http.Get("/projections")).Json.GetProperty("projections")[0]),
+            ("HostFigures", (await tenant.Host.Http.Get("/metrics")).Json.GetProperty("host")),
+            ("ProjectionList", (await tenant.Host.Http.Get("/projections")).Json),
+            ("ProjectionShape", (await tenant.Host.Http.Get("/projections")).Json.GetProperty("projections")[0]),
             ("Readiness", (await http.Get("/health/ready")).Json),
             ("Liveness", (await http.Get("/health/live")).Json),
         ];

@@ -83,6 +83,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         // A redirect would send the key to another server.
         AllowAutoRedirect = false,
         UseCookies = false,
+        // A proxy of the environment would get the key: one is used only when the model's settings name it.
+        UseProxy = settings.Proxy is not null,
+        Proxy = settings.Proxy is null ? null : new WebProxy(settings.Proxy) { Credentials = CredentialsOf(settings.Proxy) },
         // The provider must not see the ids of our traces.
         ActivityHeadersPropagator = null,
         PooledConnectionLifetime = TimeSpan.FromMinutes(5),
@@ -90,6 +93,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         MaxResponseDrainSize = 0,
         ConnectCallback = (context, ct) => Connect(context.DnsEndPoint, settings.Timeouts.Connect, clock, ct),
     }), clock);
+
+    static NetworkCredential? CredentialsOf(Uri proxy) =>
+        proxy.UserInfo.Split(':', 2) is [{ Length: > 0 } user, var password] ? new(Uri.UnescapeDataString(user), Uri.UnescapeDataString(password)) : null;
 
     static async ValueTask<Stream> Connect(DnsEndPoint endpoint, TimeSpan limit, TimeProvider clock, CancellationToken ct)
     {

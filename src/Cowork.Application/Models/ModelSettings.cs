@@ -22,6 +22,9 @@ public sealed record ModelSettings
     /// <summary>Null: the provider's own address.</summary>
     public Uri? BaseUrl { get; init; }
 
+    /// <summary>The HTTP proxy that requests go through; null: none, whatever the environment names.</summary>
+    public Uri? Proxy { get; init; }
+
     /// <summary>Null: requests have no key.</summary>
     public string? Key { get; init; }
 

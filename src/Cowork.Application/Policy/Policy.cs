@@ -59,7 +59,11 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
         new("invalid_input", PolicyOutcome.Deny, "The call's input cannot be judged.") { InvalidInput = true },
         new("secret_path", PolicyOutcome.Deny, "The path looks like one that holds secrets.")
         {
-            Paths = [".env*", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "secrets/"],
+            Paths =
+            [
+                ".env*", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "secrets/", ".ssh/", ".gnupg/", ".aws/", ".azure/", ".kube/", ".docker/", ".npmrc", ".pypirc",
+                ".netrc", ".pgpass", ".git-credentials", "*.pem", "*.key", "*.p12", "*.pfx",
+            ],
         },
         new("outside_grants", PolicyOutcome.Deny, "The path leads out of the folders granted to the session.") { InsideGrants = false },
         new("read_inside", PolicyOutcome.Allow, "Reading inside the grants.") { Kinds = ["list", "read", "search"], InsideGrants = true },

@@ -40,5 +40,5 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
 
     /// <summary>The reason with what it is about, as the paths resolve: what a person is to decide on.</summary>
     static string WithPaths(string reason, CallSubject subject) =>
-        subject.Paths.Any() ? $"{reason} ({string.Join(" → ", subject.Paths.Select(path => FileText.Truncate(path, 500)))})" : reason;
+        subject.Paths.Any() ? $"{reason} ({string.Join(" → ", subject.Paths.Select(path => VisibleText.Of(FileText.Truncate(path, 500))))})" : reason;
 }

@@ -62,11 +62,11 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             }
             if (file.WhyProtected is not null)
             {
-                unreadable.Add(file.Relative);
+                unreadable.Add(file.Shown);
             }
             else if (file.Size > bounds.FileBytes || bytes + file.Size > bounds.TotalBytes)
             {
-                tooLarge.Add(file.Relative);
+                tooLarge.Add(file.Shown);
             }
             else if (TryGetText(file, out var text))
             {
@@ -74,7 +74,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
                 bytes += file.Size;
                 if (text is null)
                 {
-                    notText.Add(file.Relative);
+                    notText.Add(file.Shown);
                 }
                 else
                 {
@@ -83,7 +83,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             }
             else
             {
-                unreadable.Add(file.Relative);
+                unreadable.Add(file.Shown);
             }
         }
         Note(tooLarge, "too large to search");
@@ -157,5 +157,5 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
     }
 
     TextIndex? ReadText(GrantedPath.Found file) =>
-        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Relative, text) : null;
+        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Shown, text) : null;
 }

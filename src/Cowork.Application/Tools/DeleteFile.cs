@@ -27,7 +27,7 @@ public sealed class DeleteFile(Policy policy) : ITool
             context, Name, path, makeFolders: false, policy,
             e =>
             {
-                deletedBefore = context.Attempt > 1 && !e.Exists ? e.Relative : "";
+                deletedBefore = context.Attempt > 1 && !e.Exists ? e.Shown : "";
                 return PathArgument.ChangeSubject("delete", e);
             });
         using (entry)
@@ -35,8 +35,8 @@ public sealed class DeleteFile(Policy policy) : ITool
             // An earlier attempt has deleted the file.
             return deletedBefore.Length > 0 ? ToolOutcome.Ok($"Deleted {deletedBefore}.")
                 : entry is null ? error!
-                : entry.Remove() is { } failed ? ToolOutcome.Error($"{entry.Relative} was not deleted. {failed}")
-                : ToolOutcome.Ok($"Deleted {entry.Relative}.");
+                : entry.Remove() is { } failed ? ToolOutcome.Error($"{entry.Shown} was not deleted. {failed}")
+                : ToolOutcome.Ok($"Deleted {entry.Shown}.");
         }
     }
 }

@@ -27,7 +27,7 @@ public sealed class ListFiles(Policy policy) : ITool
         }
         using (found)
         {
-            return Task.FromResult(ToolOutcome.Ok(found.IsDirectory ? List(context.Workspace, found, ct) : Line(found.Relative, found.Size)));
+            return Task.FromResult(ToolOutcome.Ok(found.IsDirectory ? List(context.Workspace, found, ct) : Line(found.Shown, found.Size)));
         }
     }
 
@@ -39,10 +39,10 @@ public sealed class ListFiles(Policy policy) : ITool
         {
             text.AppendLine(entry switch
             {
-                { IsLink: true } => $"{entry.Relative} (link)",
-                { IsNotWalked: true } => $"{entry.Relative}/ (not opened; list it by its path)",
-                { IsDirectory: true } => $"{entry.Relative}/",
-                _ => Line(entry.Relative, entry.Size),
+                { IsLink: true } => $"{entry.Shown} (link)",
+                { IsNotWalked: true } => $"{entry.Shown}/ (not opened; list it by its path)",
+                { IsDirectory: true } => $"{entry.Shown}/",
+                _ => Line(entry.Shown, entry.Size),
             });
         }
         if (walk.Entries.Count == 0)

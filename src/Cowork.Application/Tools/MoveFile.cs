@@ -57,7 +57,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
                 }
                 // Steps that may fail or be cancelled come before the move, so that a completed move is always recorded.
                 var outcome = await Succeeded(source, source.Relative, target.Relative, ct);
-                return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Relative} was not moved. {failed}") : outcome;
+                return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Shown} was not moved. {failed}") : outcome;
             }
         }
     }
@@ -65,12 +65,12 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
     static CallSubject MoveSubject(CallSubject from, CallSubject to) => new("move", from.Path, from.InsideGrants && to.InsideGrants)
     {
         Target = to.Path,
-        Invalid = from.Invalid ?? to.Invalid ?? (to.Kind == "overwrite" ? $"{to.Path} is there already." : null),
+        Invalid = from.Invalid ?? to.Invalid ?? (to.Kind == "overwrite" ? $"{VisibleText.Of(to.Path!)} is there already." : null),
     };
 
     async Task<ToolOutcome> Succeeded(GrantedEntry moved, string from, string to, CancellationToken ct)
     {
-        var outcome = ToolOutcome.Ok($"Moved {from} to {to}.");
+        var outcome = ToolOutcome.Ok($"Moved {VisibleText.Of(from)} to {VisibleText.Of(to)}.");
         if (!OutputRoot.Contains(to))
         {
             return outcome;

@@ -91,10 +91,10 @@ static class PathArgument
     public static CallSubject ChangeSubject(string kind, GrantedEntry entry)
     {
         var subject = new CallSubject(kind == "create" && entry.Exists ? "overwrite" : kind, entry.Relative);
-        var invalid = entry.IsLink ? $"{entry.Relative} is a link; name what it leads to."
-            : entry.IsDirectory ? $"{entry.Relative} is a folder."
-            : entry.WhyProtected is { } why ? $"{entry.Relative}: {why}"
-            : !entry.Exists && kind != "create" ? $"There is no file {entry.Relative}."
+        var invalid = entry.IsLink ? $"{entry.Shown} is a link; name what it leads to."
+            : entry.IsDirectory ? $"{entry.Shown} is a folder."
+            : entry.WhyProtected is { } why ? $"{entry.Shown}: {why}"
+            : !entry.Exists && kind != "create" ? $"There is no file {entry.Shown}."
             : null;
         return subject with { Invalid = invalid };
     }
@@ -117,5 +117,5 @@ static class PathArgument
         return (entry, null);
     }
 
-    static string Quoted(string path) => $"\"{FileText.Truncate(path, 200)}\"";
+    static string Quoted(string path) => $"\"{VisibleText.Of(FileText.Truncate(path, 200))}\"";
 }

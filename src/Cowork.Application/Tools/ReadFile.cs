@@ -48,11 +48,11 @@ public sealed class ReadFile(Policy policy) : ITool
         {
             if (found.IsDirectory)
             {
-                return ToolOutcome.Error($"{found.Relative} is a folder; list_files shows what is in it.");
+                return ToolOutcome.Error($"{found.Shown} is a folder; list_files shows what is in it.");
             }
             if (found.WhyProtected is { } why)
             {
-                return ToolOutcome.Error($"{found.Relative} is not read. {why}");
+                return ToolOutcome.Error($"{found.Shown} is not read. {why}");
             }
             try
             {
@@ -60,7 +60,7 @@ public sealed class ReadFile(Policy policy) : ITool
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
-                return ToolOutcome.Error($"{found.Relative} cannot be read by the host.");
+                return ToolOutcome.Error($"{found.Shown} cannot be read by the host.");
             }
         }
     }
@@ -72,7 +72,7 @@ public sealed class ReadFile(Policy policy) : ITool
         var read = await stream.ReadAtLeastAsync(probe, probe.Length, throwOnEndOfStream: false, ct);
         if (FileText.DetectEncoding(probe.AsSpan(0, read), isWhole: read < probe.Length) is not { } encoding)
         {
-            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{file.Relative} is a binary file of {file.Size} bytes; it cannot be shown as text."));
+            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{file.Shown} is a binary file of {file.Size} bytes; it cannot be shown as text."));
         }
         stream.Position = 0;
         using var reader = new StreamReader(stream, encoding, detectEncodingFromByteOrderMarks: true);
@@ -104,7 +104,7 @@ public sealed class ReadFile(Policy policy) : ITool
         if (offset > Math.Max(lines, 1))
         {
             return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture,
-                $"{file.Relative} has {lines} lines{(isPartial ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
+                $"{file.Shown} has {lines} lines{(isPartial ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
         }
         if (cut || offset > 1 || lastShown < lines || isPartial)
         {

@@ -67,7 +67,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
                 // Another session of the folder has created the file: the policy decides whether the call may overwrite it.
                 if (failed != GrantedEntry.NameTaken || attempt == AttemptsMax)
                 {
-                    return ToolOutcome.Error($"{entry.Relative} was not written. {failed}");
+                    return ToolOutcome.Error($"{entry.Shown} was not written. {failed}");
                 }
             }
         }
@@ -75,7 +75,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
 
     async Task<ToolOutcome> Succeeded(string relative, byte[] bytes, CancellationToken ct)
     {
-        var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {relative} ({bytes.Length} bytes)."));
+        var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {VisibleText.Of(relative)} ({bytes.Length} bytes)."));
         return OutputRoot.Contains(relative) ? outcome with { WrittenFiles = [new(relative, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
     }
 

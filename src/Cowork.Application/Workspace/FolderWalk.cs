@@ -10,7 +10,11 @@ public sealed record WalkBounds(int Entries = 20_000, int Depth = 16);
 /// <param name="Size">Size of a file in bytes.</param>
 /// <param name="IsLink">A symbolic link; the walk lists it and does not follow it.</param>
 /// <param name="IsNotWalked">A folder that the walk lists and does not enter: <c>.git</c> and similar, or too deep.</param>
-public sealed record WalkEntry(string Relative, bool IsDirectory, long Size, bool IsLink, bool IsNotWalked);
+public sealed record WalkEntry(string Relative, bool IsDirectory, long Size, bool IsLink, bool IsNotWalked)
+{
+    /// <summary>The path for people and models.</summary>
+    public string Shown => VisibleText.Of(Relative);
+}
 
 /// <param name="Withheld">Number of entries that the policy hides.</param>
 /// <param name="IsTruncated">There were more entries than <see cref="WalkBounds.Entries"/>.</param>

@@ -35,6 +35,9 @@ public sealed class GrantedEntry : IDisposable
     /// <summary>The path relative to the grant, with links on the way resolved.</summary>
     public string Relative { get; }
 
+    /// <summary>The path for people and models.</summary>
+    public string Shown => VisibleText.Of(Relative);
+
     /// <summary>A file, folder or link has the name.</summary>
     public bool Exists => file is not null;
 

@@ -35,6 +35,9 @@ public abstract record GrantedPath : IDisposable
     /// <param name="WhyProtected">Why the content must not be read; null: it is a regular file or a folder.</param>
     public sealed record Found(string Relative, bool IsDirectory, long Size, string Version, string? WhyProtected, SafeFileHandle Handle) : GrantedPath
     {
+        /// <summary>The path for people and models.</summary>
+        public string Shown => VisibleText.Of(Relative);
+
         /// <summary>Opens the judged file for reading.</summary>
         /// <exception cref="InvalidOperationException">It is <see cref="WhyProtected"/> or a directory.</exception>
         /// <exception cref="IOException">The system refuses.</exception>

@@ -6,6 +6,8 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
+using Cowork.Application;
+
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Logging.Console;
 
@@ -52,6 +54,8 @@ sealed class TextLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-tex
             line.Append(' ').Append(logEntry.Exception);
         }
         line.Replace("\r\n", " ").Replace('\n', ' ').Replace('\r', ' ');
+        var visible = VisibleText.Of(line.ToString());
+        line.Clear().Append(visible);
         var context = LogContext.Of(scopeProvider);
         line.Append(context.RunId is null ? "" : $" run_id={context.RunId}").Append(context.TraceId is null ? "" : $" trace_id={context.TraceId}");
         textWriter.WriteLine(line);

@@ -18,7 +18,10 @@ static class ModelConfiguration
     static readonly TimeSpan TimeoutMax = TimeSpan.FromDays(1);
 
     static readonly string[] Known =
-        ["Provider", "Model", "BaseUrl", "Key", "KeyVariable", "MaxOutputTokens", "Attempts", "Request", "ConnectTimeout", "FirstByteTimeout", "BetweenTimeout", "AnswerTimeout"];
+    [
+        "Provider", "Model", "BaseUrl", "Proxy", "Key", "KeyVariable", "MaxOutputTokens", "Attempts", "Request", "ConnectTimeout", "FirstByteTimeout", "BetweenTimeout",
+        "AnswerTimeout",
+    ];
 
     /// <summary>The configured models, in the order of their names.</summary>
     /// <exception cref="ArgumentException">The message says what is wrong, and never a key.</exception>
@@ -49,6 +52,7 @@ static class ModelConfiguration
             Provider = provider,
             Model = name,
             BaseUrl = baseUrl,
+            Proxy = Proxy(model),
             Key = Key(model, provider, baseUrl, configuration),
             MaxOutputTokens = model.Number("MaxOutputTokens", 1, 10_000_000),
             Request = Request(model.GetSection("Request")),
@@ -91,6 +95,14 @@ static class ModelConfiguration
             ? url
             : throw new ArgumentException($"{model.Path}:BaseUrl must be an absolute http or https address without a user, for example http://localhost:11434/v1.");
     }
+
+    /// <summary>Its user and password, when it has them, are sent to it alone.</summary>
+    static Uri? Proxy(IConfigurationSection model) => model.Text("Proxy") switch
+    {
+        null => null,
+        { } text when Uri.TryCreate(text, UriKind.Absolute, out var url) && url.Scheme is "http" or "https" && url.AbsolutePath == "/" => url,
+        _ => throw new ArgumentException($"{model.Path}:Proxy must be an http or https address without a path, for example http://proxy.example:3128."),
+    };
 
     /// <summary>Members of the request: a value that is JSON stays JSON, another one becomes a string; sections become objects, numbered ones arrays.</summary>
     static ImmutableSortedDictionary<string, JsonElement> Request(IConfigurationSection request) =>

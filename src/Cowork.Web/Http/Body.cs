@@ -112,6 +112,19 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)
     {
+        try
+        {
+            return await ReadToEnd(http);
+        }
+        catch (IOException e) when (e is not BadHttpRequestException && !http.RequestAborted.IsCancellationRequested)
+        {
+            // For example a chunk whose size is no number that a machine can hold.
+            throw new UnreadableRequestException(ErrorResult.OfStatus(400));
+        }
+    }
+
+    static async ValueTask<ReadOnlyMemory<byte>> ReadToEnd(HttpContext http)
+    {
         if (http.Request.ContentLength > JsonValidator.BodyBytesMax)
         {
             throw new UnreadableRequestException(ErrorResult.OfStatus(413));

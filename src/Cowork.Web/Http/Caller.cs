@@ -10,6 +10,9 @@ public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string
 {
     const string Key = "cowork.caller";
 
+    /// <summary>True for auditors and administrators of the operator's own tenant: they see the host's figures, which tell of all tenants.</summary>
+    public bool SeesHost => IsOperator || (Org == RequestAuthorization.LocalOrg && (Roles.Contains(Http.Roles.Auditor) || Roles.Contains(Http.Roles.Admin)));
+
     public Origin Origin { get; } = new(Actor, TraceId);
 
     public static Caller Of(HttpContext http) =>
@@ -22,6 +25,9 @@ public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string
 
     internal void Enter(HttpContext http) => http.Items[Key] = this;
 }
+
+/// <summary>Endpoint metadata: the caller must see what is about all tenants, <see cref="Caller.SeesHost"/>.</summary>
+public sealed record ForOperator;
 
 /// <summary>Endpoint metadata: the caller needs one of these roles.</summary>
 public sealed record RequiredRole(params IReadOnlyList<string> AnyOf);
@@ -46,6 +52,11 @@ public static class Roles
     public static TBuilder RequireAuditor<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>
         endpoint.WithMetadata(new RequiredRole(Auditor, Admin));
+
+    /// <summary>For what is about all tenants.</summary>
+    public static TBuilder RequireOperator<TBuilder>(this TBuilder endpoint)
+        where TBuilder : IEndpointConventionBuilder =>
+        endpoint.WithMetadata(new RequiredRole(Auditor, Admin), new ForOperator());
 
     public static TBuilder RequireAdmin<TBuilder>(this TBuilder endpoint)
         where TBuilder : IEndpointConventionBuilder =>

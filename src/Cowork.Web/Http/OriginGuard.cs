@@ -3,8 +3,8 @@ using System.Net;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// Protects local mode, in which every request acts as the local user, against web pages: DNS rebinding shows in <c>Host</c>, a cross-site request in
-/// <c>Origin</c>. Configured origins get CORS.
+/// Protects local mode, in which every request acts as the local user, against web pages and against proxies that let others in: DNS rebinding shows in <c>Host</c>, a
+/// cross-site request in <c>Origin</c>, a proxy in <c>Forwarded</c> (RFC 7239) or its forerunners. Configured origins get CORS.
 /// </summary>
 public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
 {
@@ -14,6 +14,12 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
     public async Task InvokeAsync(HttpContext http)
     {
         var (request, response) = (http.Request, http.Response);
+        if (!settings.TokenMode && (request.Headers.ContainsKey("Forwarded") || request.Headers.Keys.Any(name => name.StartsWith("X-Forwarded-", StringComparison.OrdinalIgnoreCase))))
+        {
+            const string Proxied = "The request came through a proxy. In local mode everybody who reaches this host is its administrator: use Cowork:Auth:Mode=token behind one.";
+            await new ErrorResult(403, "forwarded", Proxied).ExecuteAsync(http);
+            return;
+        }
         if (!settings.TokenMode && !IsOurs(request.Host.Host))
         {
             await new ErrorResult(403, "foreign_host", "This host answers to loopback names only; Cowork:AllowedHosts can name more.").ExecuteAsync(http);

@@ -33,6 +33,11 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             await new ErrorResult(403, "role_missing", $"This needs the role {string.Join(" or ", needs.AnyOf)}.").ExecuteAsync(http);
             return;
         }
+        if (!caller.SeesHost && endpoint.Metadata.GetMetadata<ForOperator>() is not null)
+        {
+            await new ErrorResult(403, "operator_only", $"This is about all tenants; auditors and administrators of the operator's own, {LocalOrg}, see it.").ExecuteAsync(http);
+            return;
+        }
         caller.Enter(http);
         await next(http);
     }

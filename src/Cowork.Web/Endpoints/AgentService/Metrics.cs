@@ -38,7 +38,7 @@ public sealed record HostFigures(
 /// <param name="SuccessRate">Completed runs divided by completed and failed runs; null: there are none.</param>
 /// <param name="Since">Creation of the first run; null: there is none.</param>
 /// <param name="AsOfGid">The metrics include every event of the tenant up to this position, and no later one.</param>
-/// <param name="Host">Null: the caller is no auditor or administrator.</param>
+/// <param name="Host">Null: the caller is no auditor or administrator of the operator's own tenant.</param>
 /// <param name="Completed">This and those up to <c>cancelled</c>: the same as in <c>status_counts</c>, for clients of the original service.</param>
 /// <param name="LatencyP50">The same as <c>latency.execution.p50</c>; 0: no run has ended.</param>
 /// <param name="LatencyP95">The same as <c>latency.execution.p95</c>; 0: no run has ended.</param>
@@ -66,7 +66,7 @@ static class MetricsEndpoints
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
-        var host = caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin) ? Host(progress, await engine.Jobs.Backlog(ct)) : null;
+        var host = caller.SeesHost ? Host(progress, await engine.Jobs.Backlog(ct)) : null;
         http.Response.Headers.Vary = HeaderNames.Accept;
         var choice = ContentNegotiation.Choose(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json

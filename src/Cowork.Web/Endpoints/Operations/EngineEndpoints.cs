@@ -13,6 +13,9 @@ namespace Cowork.Web.Endpoints.Operations;
 /// <param name="Ids">Ids of letters that are not there, or no longer, are passed over.</param>
 public sealed record DeadLettersToReplay(IReadOnlyList<string?>? Ids) : IRequestBody<DeadLettersToReplay>
 {
+    /// <summary>As many as a list shows.</summary>
+    const int IdsMax = 1_000;
+
     public static JsonTypeInfo<DeadLettersToReplay> Json => OperationsJson.Default.DeadLettersToReplay;
 
     public void Validate(ValidationErrors errors)
@@ -20,6 +23,11 @@ public sealed record DeadLettersToReplay(IReadOnlyList<string?>? Ids) : IRequest
         if (Ids is null)
         {
             errors.Add("$.ids", "A list of ids is required.");
+        }
+        if (Ids is { Count: > IdsMax })
+        {
+            errors.Add("$.ids", $"At most {IdsMax} at a time.");
+            return;
         }
         foreach (var (place, id) in (Ids ?? []).Index())
         {
@@ -49,6 +57,10 @@ static class EngineEndpoints
         // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
         chain.Metadata.WithTags("Engine").WithSummary(summary)
             .WithMetadata(new EndpointNameMetadata(name), new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
+        if (chain.RoutePattern.RawText == NodeEndpoints.Path)
+        {
+            chain.Metadata.RequireOperator();
+        }
         if (chain.HttpMethods.Single() == HttpMethods.Post)
         {
             chain.Metadata.Accepts<DeadLettersToReplay>("application/json");

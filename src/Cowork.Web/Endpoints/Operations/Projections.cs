@@ -4,8 +4,8 @@ using Cowork.Web.Http;
 namespace Cowork.Web.Endpoints.Operations;
 
 /// <summary>The event that a projection cannot fold.</summary>
-/// <param name="StreamId">The event's stream. Only the event's tenant and the operator see it and the error.</param>
-public sealed record PoisonShape(long Gid, Guid EventId, string Type, string? StreamId, string? Error, DateTimeOffset ParkedAt);
+/// <param name="StreamId">The event's stream.</param>
+public sealed record PoisonShape(long Gid, Guid EventId, string Type, string StreamId, string Error, DateTimeOffset ParkedAt);
 
 /// <param name="Position">The projection has folded every event up to this position, and no later one.</param>
 /// <param name="LagEvents">Log positions that the projection has not processed.</param>
@@ -16,23 +16,19 @@ public sealed record ProjectionList(long HeadGid, IReadOnlyList<ProjectionShape>
 static class ProjectionEndpoints
 {
     public static void MapProjections(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/projections", List).WithName("listProjections").RequireAuditor().WithTags("Operations")
+        routes.MapGet("/projections", List).WithName("listProjections").RequireOperator().WithTags("Operations")
             .WithSummary("How far the projections that follow the log have come, and what stands in the way of one that is parked")
             .Produces<ProjectionList>().Refuses();
 
-    static async Task<IResult> List(Caller caller, IAsyncProjectionStore following, CancellationToken ct)
+    static async Task<IResult> List(IAsyncProjectionStore following, CancellationToken ct)
     {
         var progress = await following.Progress(ct);
         return JsonResult.Of(
             200,
             new ProjectionList(progress.Head, [.. progress.Models.Select(m => new ProjectionShape(
-                m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Checkpoint.At, m.Parked is { } poison ? Shape(poison, caller) : null))]),
+                m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Checkpoint.At, m.Parked is { } poison ? Shape(poison) : null))]),
             OperationsJson.Answers.ProjectionList);
     }
 
-    static PoisonShape Shape(Poison poison, Caller caller)
-    {
-        var may = caller.IsOperator || caller.Org == poison.Org;
-        return new(poison.Position, poison.EventId, poison.Type, may ? poison.Stream : null, may ? poison.Error : null, poison.At);
-    }
+    static PoisonShape Shape(Poison poison) => new(poison.Position, poison.EventId, poison.Type, poison.Stream, poison.Error, poison.At);
 }
