@@ -57,10 +57,11 @@ public sealed class WaitingSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [Fact]
     public async Task An_answer_that_is_awaited_comes_through_a_proxy_that_cuts_what_is_idle()
     {
-        await using var host = await LiveHost.Start(s => s with { KeepAlive = TimeSpan.FromMilliseconds(100) });
-        var session = await host.Http.NewSession();
+        await using var host = await LiveHost.Start(s => s with { TokenMode = true, KeepAlive = TimeSpan.FromMilliseconds(100) });
         await using var proxy = await ReverseProxy(host.Url, idle: TimeSpan.FromSeconds(1));
-        using var client = new HttpClient(new SocketsHttpHandler { UseProxy = false }) { BaseAddress = new(proxy.Urls.Single()) };
+        using var client = host.Client(host.AdminToken);
+        client.BaseAddress = new(proxy.Urls.Single());
+        var session = await client.NewSession();
 
         var turn = (await client.Turn(session, "/sleep 2500\n/say done")).Is(200);
         Assert.StartsWith(" ", turn.Text);
@@ -76,10 +77,13 @@ public sealed class WaitingSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [Fact]
     public async Task The_same_answer_is_cut_by_that_proxy_when_the_host_keeps_silent()
     {
-        await using var host = await LiveHost.Start();
-        await using var proxy = await ReverseProxy(host.Url, idle: TimeSpan.FromMilliseconds(200));
+        await using var host = await LiveHost.Start(s => s with { TokenMode = true });
+        await using var proxy = await ReverseProxy(host.Url, idle: TimeSpan.FromSeconds(1));
+        using var operators = host.Client(host.AdminToken);
+        // What the proxy answers is in no description of ours.
         using var client = new HttpClient(new SocketsHttpHandler { UseProxy = false }) { BaseAddress = new(proxy.Urls.Single()) };
-        (await client.Turn(await host.Http.NewSession(), "/sleep 60000")).Is(504);
+        client.DefaultRequestHeaders.Authorization = operators.DefaultRequestHeaders.Authorization;
+        (await client.Turn(await operators.NewSession(), "/sleep 60000")).Is(504);
     }
 
     /// <summary>YARP, with a limit for connections on which nothing happens, as all proxies have one.</summary>

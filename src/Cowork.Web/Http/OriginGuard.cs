@@ -14,7 +14,7 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
     public async Task InvokeAsync(HttpContext http)
     {
         var (request, response) = (http.Request, http.Response);
-        if (!settings.TokenMode && (request.Headers.ContainsKey("Forwarded") || request.Headers.Keys.Any(name => name.StartsWith("X-Forwarded-", StringComparison.OrdinalIgnoreCase))))
+        if (!settings.TokenMode && request.Headers.Keys.Any(IsOfProxy))
         {
             const string Proxied = "The request came through a proxy. In local mode everybody who reaches this host is its administrator: use Cowork:Auth:Mode=token behind one.";
             await new ErrorResult(403, "forwarded", Proxied).ExecuteAsync(http);
@@ -54,6 +54,9 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
         }
         await next(http);
     }
+
+    static bool IsOfProxy(string header) =>
+        header.Equals("Forwarded", StringComparison.OrdinalIgnoreCase) || header.StartsWith("X-Forwarded-", StringComparison.OrdinalIgnoreCase);
 
     bool IsOurs(string host) =>
         host.Equals("localhost", StringComparison.OrdinalIgnoreCase)
