@@ -9,6 +9,9 @@ public static class Limits
     /// <summary>Longest message, input or prompt, in UTF-8 bytes.</summary>
     public const int MessageBytesMax = 256 * 1024;
 
+    /// <summary>Longest metadata of a session or skill, as it is sent, in UTF-8 bytes.</summary>
+    public const int MetadataBytesMax = 64 * 1024;
+
     /// <summary>Longest id that a client may choose or send, in characters.</summary>
     public const int IdCharsMax = 128;
 

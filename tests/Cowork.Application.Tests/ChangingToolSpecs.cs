@@ -283,6 +283,8 @@ public sealed class ChangingToolSpecs : IDisposable
     /// <summary>A blob store during whose first writing something else happens.</summary>
     sealed class Meanwhile(Action happens) : IBlobs
     {
+        public bool HasRoom() => true;
+
         readonly InMemoryBlobs blobs = new();
         int puts;
 
@@ -305,6 +307,8 @@ public sealed class ChangingToolSpecs : IDisposable
     /// <summary>A blob store whose disk is full.</summary>
     sealed class FullBlobs : IBlobs
     {
+        public bool HasRoom() => true;
+
         public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct) => throw new IOException("No space left on device");
 
         public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw new IOException("No space left on device");

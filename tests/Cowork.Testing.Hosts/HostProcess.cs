@@ -75,6 +75,7 @@ public sealed class HostProcess : IAsyncDisposable
         {
             start.Environment["ConnectionStrings__Cowork"] = database;
         }
+        start.Environment["Cowork__Scheduler__IntervalMin"] = "00:00:01";
         foreach (var (name, value) in environment)
         {
             start.Environment[name] = value;

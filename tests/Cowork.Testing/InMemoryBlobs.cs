@@ -8,6 +8,8 @@ namespace Cowork.Testing;
 /// <summary>Blobs for as long as the test takes.</summary>
 public sealed class InMemoryBlobs : IBlobs
 {
+    public bool HasRoom() => true;
+
     readonly ConcurrentDictionary<string, byte[]> bySha256 = new();
 
     public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)

@@ -114,6 +114,44 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         await http.Until($"/runs/{turn["run_id"]}", run => run["status"] == "completed");
     }
 
+    [Fact]
+    public async Task A_long_message_to_a_session_that_is_not_there_leaves_nothing_behind()
+    {
+        await using var host = await LiveHost.Start();
+        var blobs = Path.Combine(host.Data, "blobs");
+        (await host.Http.Turn("nowhere", new string('x', 100_000))).IsProblem(404, "not_found");
+        Assert.Empty(Directory.GetFiles(blobs, "*", SearchOption.AllDirectories));
+        (await host.Http.Turn(await host.Http.NewSession(), "/say " + new string('x', 100_000))).Is(200);
+        Assert.NotEmpty(Directory.GetFiles(blobs, "*", SearchOption.AllDirectories));
+    }
+
+    [Fact]
+    public async Task A_page_of_large_events_is_short_and_nothing_is_left_out_of_the_feed()
+    {
+        var session = await http.NewSession();
+        var text = new string('x', 60_000);
+        for (var i = 0; i < 160; i++)
+        {
+            await http.Post($"/sessions/{session}/turn", $$"""{"message":"/say {{text}}","wait_for_completion":false}""");
+        }
+        var seen = new List<long>();
+        var pages = 0;
+        for (long since = 0; ; pages++)
+        {
+            var page = await http.Events(session, since);
+            seen.AddRange(page.Select(e => e.GetProperty("id").GetInt64()));
+            if (page.Count == 0)
+            {
+                break;
+            }
+            since = seen[^1];
+        }
+        Assert.Equal(Enumerable.Range(1, seen.Count).Select(id => (long)id), seen);
+        Assert.True(pages > 1 && seen.Count >= 320, $"{pages} pages, {seen.Count} events");
+        await using var stream = await EventReader.Open(http, $"/sessions/{session}/events/stream");
+        Assert.Equal(seen, (await stream.Through(seen[^1])).Select(e => e.Id).Take(seen.Count));
+    }
+
     /// <summary>A proxy before a host in local mode makes an administrator of everybody who reaches the proxy.</summary>
     [Theory]
     [InlineData("Forwarded", "for=192.0.2.1")]

@@ -318,6 +318,28 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Theory]
+    [InlineData("/sessions", "\"\\u0000\",", "[", "]")]
+    [InlineData("/sessions", "1e999,", "[", "]")]
+    public async Task A_body_of_faults_is_refused_for_the_first_of_them(string path, string fault, string before, string after)
+    {
+        var faults = string.Concat(Enumerable.Repeat(fault, 4_000_000 / fault.Length)).TrimEnd(',');
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        var refused = (await http.Post(path, $$$"""{"metadata":{"a":{{{before}}}{{{faults}}}{{{after}}} } }""")).IsProblem(422, "invalid_request");
+        Assert.Equal(20, refused.Json.GetProperty("errors").EnumerateObject().Sum(e => e.Value.GetArrayLength()));
+        Assert.True(watch.Elapsed < TimeSpan.FromSeconds(10), $"{watch.Elapsed}");
+    }
+
+    [Theory]
+    [InlineData("/sessions", """{"metadata":{"a":"LONG"}}""")]
+    [InlineData("/skills", """{"name":"m","prompt_template":"x","metadata":{"a":"LONG"}}""")]
+    public async Task Metadata_has_a_limit_of_its_own(string path, string body)
+    {
+        var refused = (await http.Post(path, body.Replace("LONG", new string('x', 65_536)))).IsProblem(422, "invalid_request");
+        Assert.Contains("at most 65536 bytes", refused["detail"]);
+        (await http.Post(path, body.Replace("LONG", new string('x', 65_000)))).Is(201);
+    }
+
+    [Theory]
     [InlineData("GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]
     [InlineData("GET /sessions/a%00b/events HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]
     [InlineData("GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "bad_request")]

@@ -44,6 +44,8 @@ public sealed class HostSettingsSpecs
     [InlineData("Cowork:Approvals:FourEyes", "sometimes", "may be true or false")]
     [InlineData("Cowork:Jobs:RetryAfter:1", "-00:00:05", "Cowork:Jobs:RetryAfter:1 is \"-00:00:05\"")]
     [InlineData("Cowork:Http:KeepAlive", "0", "may be a time from 00:00:00.0010000")]
+    [InlineData("Cowork:Http:ConnectionsMax", "3", "may be 10…1000000")]
+    [InlineData("Cowork:Scheduler:IntervalMin", "0", "may be a time from 00:00:01")]
     [InlineData("Cowork:Http:WaitMax", "02:00:00", "may be a time from 00:00:00 to 01:00:00")]
     [InlineData("Cowork:Auth:Mode", "open", "may be local or token")]
     [InlineData("Cowork:Log:Format", "xml", "may be text or json")]

@@ -152,6 +152,17 @@ public sealed class ScheduledRunSpecs(TestTenant tenant) : IClassFixture<TestTen
         (await http.Delete($"/scheduled-runs/{orphan}")).Is(204);
     }
 
+    [Fact]
+    public async Task An_interval_is_no_shorter_than_the_host_allows()
+    {
+        await using var host = await LiveHost.Start(s => s with { ScheduleIntervalMin = TimeSpan.FromSeconds(10) });
+        var session = await host.Http.NewSession();
+        var skill = (await host.Http.Post("/skills", """{"name":"s","prompt_template":"/say hi"}""")).Is(201)["skill_id"];
+        var refused = await host.Http.Post("/scheduled-runs", $$"""{"session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":9}""");
+        Assert.Contains("The shortest interval here is 10 s", refused.IsProblem(422, "invalid_request")["detail"]);
+        (await host.Http.Post("/scheduled-runs", $$"""{"session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":10}""")).Is(201);
+    }
+
     [Theory]
     [InlineData("""{"name":""}""", 422, "$.name")]
     [InlineData("""{"name":" "}""", 422, "$.name")]

@@ -46,7 +46,7 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
                     last = IdOf(entry);
                     yield return entry;
                 }
-                if (page.Entries.Count < PageMax)
+                if (page.Entries.Count < PageMax && !page.IsCut)
                 {
                     break;
                 }

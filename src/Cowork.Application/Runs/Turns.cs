@@ -145,6 +145,13 @@ public sealed class Turns(
     /// <summary>Stores the message and names the run, without starting it.</summary>
     internal async Task<(SubmitTurn? Submit, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
     {
+        // A long message is stored before the commit, and would lie in the blob store for ever if no event named it.
+        if (Encoding.UTF8.GetByteCount(request.Message) > Limits.InlineBytesMax
+            && await known.State(org, Session.Aggregate, request.Session, ct) is not Session.Open
+            && await known.LatestState(org, Session.Aggregate, request.Session, ct) is not Session.Open)
+        {
+            return (null, Refusal.NotFound("session"));
+        }
         if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
         {
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));

@@ -8,6 +8,9 @@ namespace Cowork.Application;
 /// <summary>Bytes by the SHA-256 of what they are. Putting the same bytes again changes nothing.</summary>
 public interface IBlobs
 {
+    /// <summary>True when there is room for a long text.</summary>
+    bool HasRoom();
+
     /// <summary>Stores the bytes, durably, and answers their hex SHA-256.</summary>
     ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct);
 
@@ -19,6 +22,24 @@ public interface IBlobs
 
     /// <summary>The bytes to be read piece by piece, from any place; null when there are none under that digest.</summary>
     Stream? Open(string sha256);
+}
+
+/// <summary>The blob store's disk is full.</summary>
+public sealed class BlobStoreFullException : IOException
+{
+    public BlobStoreFullException()
+    {
+    }
+
+    public BlobStoreFullException(string message)
+        : base(message)
+    {
+    }
+
+    public BlobStoreFullException(string message, Exception inner)
+        : base(message, inner)
+    {
+    }
 }
 
 public static class BlobContent

@@ -82,7 +82,8 @@ public sealed record FeedEntry(
 }
 
 /// <param name="Head">The feed's last id at the time of reading (of the tenant's feed: the log's last position): a cursor beyond it is none of ours.</param>
-public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head);
+/// <param name="IsCut">The page ends before the number of entries that was asked for, because of their size: there are more.</param>
+public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head, bool IsCut = false);
 
 /// <summary>The log. Implementations throw <see cref="StorageUnavailableException"/> when the database is away, and nothing else that a caller could expect.</summary>
 public interface IEventLog

@@ -12,6 +12,9 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
 {
     const int ScanPage = 1_000;
 
+    /// <summary>Bytes of a page's events, but for the last of them: a page of large ones is short.</summary>
+    const long PageBytesMax = 8 << 20;
+
     const string FeedColumns =
         "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id";
 
@@ -100,9 +103,9 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                 batch.BatchCommands.Add(new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } });
             }
             await using var reader = await batch.ExecuteReaderAsync(ct);
-            var entries = await Entries(reader, ct);
+            var (entries, isCut) = await Entries(reader, PageBytesMax, ct);
             await reader.NextResultAsync(ct);
-            return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0);
+            return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0, isCut);
         },
         ct);
 
@@ -111,7 +114,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         {
             await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value) } };
             await using var reader = await command.ExecuteReaderAsync(ct);
-            return await Entries(reader, ct);
+            return (await Entries(reader, long.MaxValue, ct)).Entries;
         },
         ct);
 
@@ -160,18 +163,26 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
     /// <summary>An event that another program wrote has no hash: the chain begins after it.</summary>
     static string HashOrRoot(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? HashChain.Root : reader.GetString(column);
 
-    static async Task<IReadOnlyList<FeedEntry>> Entries(NpgsqlDataReader reader, CancellationToken ct)
+    /// <summary>Reads entries up to a number of bytes, and at least one.</summary>
+    static async Task<(IReadOnlyList<FeedEntry> Entries, bool IsCut)> Entries(NpgsqlDataReader reader, long bytesMax, CancellationToken ct)
     {
         var entries = new List<FeedEntry>();
+        var bytes = 0L;
         while (await reader.ReadAsync(ct))
         {
+            if (bytes > bytesMax)
+            {
+                return (entries, true);
+            }
+            // jsonb orders members its own way; a reader gets the same bytes as one who was told while it was written.
+            var data = CanonicalJson.Of(reader.GetFieldValue<byte[]>(9));
+            bytes += data.Length;
             entries.Add(new(
                 reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : new SessionKey(reader.GetString(12)),
                 reader.IsDBNull(13) ? null : new RunKey(reader.GetString(13)), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
                 reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
-                // jsonb orders members its own way; a reader gets the same bytes as one who was told while it was written.
-                CanonicalJson.Of(reader.GetFieldValue<byte[]>(9)), reader.IsDBNull(10) ? null : reader.GetString(10)));
+                data, reader.IsDBNull(10) ? null : reader.GetString(10)));
         }
-        return entries;
+        return (entries, false);
     }
 }

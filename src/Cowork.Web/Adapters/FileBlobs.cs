@@ -11,6 +11,12 @@ namespace Cowork.Web;
 /// <summary>Blobs as files <c>ab/abcd…</c> below one directory, which hosts may share. A file of the final name is always whole and on disk.</summary>
 public sealed class FileBlobs(string directory) : IBlobs
 {
+    /// <summary>As much as one long text takes.</summary>
+    const int RoomBytes = 1 << 20;
+
+    /// <summary>Errors of the system: ENOSPC and EDQUOT.</summary>
+    const int NoSpace = 28, OverQuota = 122;
+
     public async ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)
     {
         var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes.Span));
@@ -78,10 +84,33 @@ public sealed class FileBlobs(string directory) : IBlobs
             Sync(folder);
             return sha256;
         }
-        catch
+        catch (Exception e)
         {
             File.Delete(writing);
+            if (e is IOException && (e.HResult & 0xffff) is NoSpace or OverQuota)
+            {
+                throw new BlobStoreFullException($"There is no room in {directory}.", e);
+            }
             throw;
+        }
+    }
+
+    public bool HasRoom()
+    {
+        var trying = Path.Combine(directory, $".{Path.GetRandomFileName()}");
+        try
+        {
+            Directory.CreateDirectory(directory);
+            using var file = new FileStream(trying, new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write, PreallocationSize = RoomBytes });
+            return true;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false;
+        }
+        finally
+        {
+            File.Delete(trying);
         }
     }
 

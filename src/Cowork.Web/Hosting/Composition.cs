@@ -25,7 +25,7 @@ static class Composition
     /// <param name="listener">Descriptor of the socket that the host is to accept on.</param>
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ulong listener)
     {
-        Listen(builder.WebHost, listener);
+        Listen(builder.WebHost, listener, OpenFiles.ConnectionsOf(settings.ConnectionsMax));
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);
@@ -44,6 +44,7 @@ static class Composition
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();
+        services.AddSingleton<DiskRoom>();
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
@@ -123,9 +124,10 @@ static class Composition
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }
 
-    static void Listen(IWebHostBuilder web, ulong listener) => web.ConfigureKestrel(kestrel =>
+    static void Listen(IWebHostBuilder web, ulong listener, int connectionsMax) => web.ConfigureKestrel(kestrel =>
     {
         kestrel.AddServerHeader = false;
+        kestrel.Limits.MaxConcurrentConnections = connectionsMax;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
         kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
         kestrel.ListenHandle(listener, RejectedRequests.Use);

@@ -143,6 +143,10 @@ public sealed partial class CoworkHost : IAsyncDisposable
         try
         {
             LogStart(logger, Url, data.Path, settings.Database is null ? "a private PostgreSQL" : "a database of yours", settings.TokenMode ? "token" : "local");
+            if (OpenFiles.ConnectionsOf(settings.ConnectionsMax) is var connections && connections < settings.ConnectionsMax)
+            {
+                LogFewFiles(logger, connections, settings.ConnectionsMax);
+            }
             if (settings.Models.Count > 0)
             {
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
@@ -237,6 +241,9 @@ public sealed partial class CoworkHost : IAsyncDisposable
 
     [LoggerMessage(1, LogLevel.Information, "Cowork listens on {Url}; data directory {Data}, {Database}, {Mode} mode")]
     static partial void LogStart(ILogger logger, string url, string data, string database, string mode);
+
+    [LoggerMessage(9, LogLevel.Warning, "At most {Connections} connections are served, not {Configured}: the process may not open more files (ulimit -n)")]
+    static partial void LogFewFiles(ILogger logger, int connections, int configured);
 
     [LoggerMessage(2, LogLevel.Information, "Models: {Models}; the default is {Default}")]
     static partial void LogModels(ILogger logger, IReadOnlyList<ModelSettings> models, string @default);

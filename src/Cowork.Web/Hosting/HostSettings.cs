@@ -84,6 +84,12 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Http:KeepAlive</c>: the longest silence of a response that is not complete. Then a stream sends a comment, and an answer white space.</summary>
     public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary><c>Cowork:Http:ConnectionsMax</c>: connections that are served at once; what comes beyond them is closed.</summary>
+    public int ConnectionsMax { get; init; } = 5_000;
+
+    /// <summary><c>Cowork:Scheduler:IntervalMin</c>: the shortest interval of a new schedule.</summary>
+    public TimeSpan ScheduleIntervalMin { get; init; } = TimeSpan.FromSeconds(10);
+
     /// <summary><c>Cowork:Http:WaitMax</c>: the longest time that a request waits for a run or an event, whatever it asks for.</summary>
     public TimeSpan WaitMax { get; init; } = WaitMaxDefault;
 
@@ -119,6 +125,8 @@ public sealed record HostSettings
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
             KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? TimeSpan.FromSeconds(15),
+            ConnectionsMax = cowork.Number("Http:ConnectionsMax", 10, 1_000_000) ?? 5_000,
+            ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? TimeSpan.FromSeconds(10),
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,

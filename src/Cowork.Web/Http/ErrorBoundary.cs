@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 namespace Cowork.Web.Http;
@@ -40,6 +41,11 @@ public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBou
             LogAway(logger, http.Request.Method, TraceId.Of(http), e.Message);
             error = e.IsDenied ? ErrorResult.Denied() : ErrorResult.Unavailable("The database does not answer at the moment.");
         }
+        catch (BlobStoreFullException e)
+        {
+            LogFull(logger, http.Request.Method, TraceId.Of(http), e.Message);
+            error = new(507, "storage_full", "There is no room for the text or file on this host's disk. Nothing of the request was kept.");
+        }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException)
         {
             // The client closed the connection.
@@ -73,6 +79,9 @@ public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBou
 
     [LoggerMessage(1, LogLevel.Warning, "{Method} answered 503 (trace {TraceId}): {Reason}")]
     static partial void LogAway(ILogger logger, string method, string traceId, string reason);
+
+    [LoggerMessage(3, LogLevel.Error, "{Method} answered 507 (trace {TraceId}): {Reason}")]
+    static partial void LogFull(ILogger logger, string method, string traceId, string reason);
 
     [LoggerMessage(2, LogLevel.Error, "{Method} {Endpoint} failed (trace {TraceId})")]
     static partial void LogBug(ILogger logger, Exception e, string method, string endpoint, string traceId);

@@ -51,7 +51,8 @@ public static class JsonValidator
         var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = BodyBytesMax });
         var path = new Stack<Place>();
         var tooDeep = false;
-        while (reader.Read())
+        // A body of faults would cost a path for each of its bytes.
+        while (!errors.IsFull && reader.Read())
         {
             switch (reader.TokenType)
             {

@@ -11,6 +11,9 @@ public sealed class ValidationErrors
 
     public bool Any => count > 0;
 
+    /// <summary>Further errors would not be told, so nobody need look for them.</summary>
+    public bool IsFull => count >= Max;
+
     public void Add(string path, string detail)
     {
         if (count++ >= Max)

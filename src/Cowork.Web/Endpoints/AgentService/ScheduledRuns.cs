@@ -163,9 +163,14 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, HostSettings settings, TimeProvider clock,
+        CancellationToken ct)
     {
         var asked = body.Value;
+        if (asked.IntervalSeconds < settings.ScheduleIntervalMin.TotalSeconds)
+        {
+            return ErrorResult.Invalid("$.interval_seconds", $"The shortest interval here is {settings.ScheduleIntervalMin.TotalSeconds} s (Cowork:Scheduler:IntervalMin).");
+        }
         var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
         var skill = PathIds.Key<SkillKey>(asked.SkillId!, "$.skill_id");
         var now = clock.GetUtcNow();

@@ -42,6 +42,10 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
         {
             errors.Add("$.metadata", "Must be an object.");
         }
+        else if (Metadata is { } given && CompactJson.BytesOf(given) > Limits.MetadataBytesMax)
+        {
+            errors.Add("$.metadata", $"Has at most {Limits.MetadataBytesMax} bytes.");
+        }
         else if (AuthContextIn(Metadata) is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
             errors.Add("$.metadata.auth_context", "Must be an object.");
@@ -158,6 +162,9 @@ static class CompactJson
         }
         return Encoding.UTF8.GetString(output.WrittenSpan);
     }
+
+    /// <summary>Bytes of a value as it was sent.</summary>
+    public static int BytesOf(JsonElement value) => Encoding.UTF8.GetByteCount(value.GetRawText());
 
     static void Write(Utf8JsonWriter json, JsonElement value, string? except = null)
     {

@@ -121,6 +121,10 @@ static class SkillFields
         {
             errors.Add("$.metadata", "Must be an object.");
         }
+        else if (metadata is { } given && CompactJson.BytesOf(given) > Limits.MetadataBytesMax)
+        {
+            errors.Add("$.metadata", $"Has at most {Limits.MetadataBytesMax} bytes.");
+        }
     }
 }
 

@@ -9,12 +9,38 @@ public sealed record Liveness([property: HealthStatus] string Status);
 /// <param name="Parked">Projections that cannot fold their next event. Their answers are old; everything else works.</param>
 public sealed record Readiness([property: HealthStatus] string Status, string Engine, IReadOnlyList<string> Parked);
 
+/// <summary>Whether the blob store has room, looked at when somebody asks, at most once in a while.</summary>
+public sealed class DiskRoom(IBlobs blobs, TimeProvider clock)
+{
+    static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
+
+    readonly Lock gate = new();
+    DateTimeOffset lookedAt;
+    bool isThere;
+
+    public bool IsThere
+    {
+        get
+        {
+            lock (gate)
+            {
+                if (clock.GetUtcNow() - lookedAt > LookEvery)
+                {
+                    (lookedAt, isThere) = (clock.GetUtcNow(), blobs.HasRoom());
+                }
+                return isThere;
+            }
+        }
+    }
+}
+
 static class HealthEndpoints
 {
     public static void MapHealth(this IEndpointRouteBuilder routes)
     {
         var health = routes.MapGroup("/health").WithTags("Operations").AllowAnonymous();
-        health.MapGet("", IResult (HostLifecycle lifecycle) => lifecycle.IsReady ? JsonResult.Of(200, new Liveness("ok"), OperationsJson.Answers.Liveness) : Waits())
+        health.MapGet("", IResult (HostLifecycle lifecycle, DiskRoom room) =>
+                WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Liveness("ok"), OperationsJson.Answers.Liveness))
             .WithName("getHealth").WithSummary("The host can do its work: the same as /health/ready, in the words of the original service")
             .Produces<Liveness>().Refuses(503);
         health.MapGet("/live", () => JsonResult.Of(200, new Liveness("live"), OperationsJson.Answers.Liveness))
@@ -25,10 +51,11 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(HostLifecycle lifecycle, Projector projector) =>
-        lifecycle.IsReady
-            ? JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness)
-            : Waits();
+    static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room) =>
+        WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness);
 
-    static ErrorResult Waits() => ErrorResult.Unavailable("The host waits for its database.");
+    static ErrorResult? WhyNotReady(HostLifecycle lifecycle, DiskRoom room) =>
+        !lifecycle.IsReady ? ErrorResult.Unavailable("The host waits for its database.")
+        : !room.IsThere ? new(503, "storage_full", "There is no room on the disk of the blob store.") { RetryAfter = 5 }
+        : null;
 }
