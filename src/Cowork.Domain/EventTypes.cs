@@ -50,7 +50,11 @@ public static class EventTypes
         Of<IdempotencyKeyClaimedV1, IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v1", e => e.Upcast()),
         Of<IdempotencyKeyEvent.IdempotencyKeyClaimed>("idempotency_key_claimed.v2"),
         Of<ApiTokenEvent.TokenIssued>("token_issued.v1"),
+        Of<ApiTokenEvent.TokenRotated>("token_rotated.v1"),
+        Of<ApiTokenEvent.TokenRolesChanged>("token_roles_changed.v1"),
         Of<ApiTokenEvent.TokenRevoked>("token_revoked.v1"),
+        Of<OperatorsEvent.OperatorAdded>("operator_added.v1"),
+        Of<OperatorsEvent.OperatorRemoved>("operator_removed.v1"),
     }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
 
     static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);

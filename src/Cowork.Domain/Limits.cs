@@ -54,6 +54,9 @@ public static class Limits
     /// <summary>Longest name of a schedule, in characters.</summary>
     public const int ScheduleNameCharsMax = 200;
 
+    /// <summary>Networks that a token may be bound to.</summary>
+    public const int TokenAddressesMax = 64;
+
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
 

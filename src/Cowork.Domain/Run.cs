@@ -12,7 +12,8 @@ public abstract record RunCommand(DateTimeOffset Now)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     public sealed record Create(
-        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null) : RunCommand(Now);
+        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
+        ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -44,7 +45,9 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     /// <summary>Records a person's decision or the expiry of an approval. It needs no claim, because a suspended run has no driver.</summary>
     /// <param name="By">The principal who decides: <c>user:ann</c>, <c>system</c>.</param>
-    public sealed record DecideApproval(ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Issuers">The persons behind the token of who decides; null: nobody else.</param>
+    public sealed record DecideApproval(
+        ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
 
     public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
 
@@ -64,8 +67,10 @@ public abstract record RunCommand(DateTimeOffset Now)
 public abstract record RunEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
+    /// <param name="Issuers">The persons behind the token of who sent the turn; null: nobody else.</param>
     public sealed record RunCreated(
-        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null) : RunEvent(At);
+        RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
+        ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -130,7 +135,9 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
         DateTimeOffset ExpiresAt, DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
 
     /// <param name="By">The principal who decided; <c>system</c>: it expired, or the run was cancelled.</param>
-    public sealed record ApprovalDecided(ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Issuers">The persons behind the token of who decided; null: nobody else.</param>
+    public sealed record ApprovalDecided(
+        ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
 
     public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
 
@@ -304,7 +311,7 @@ public abstract record Run
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
-        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source),
+        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -461,9 +468,9 @@ public abstract record Run
             {
                 (ApprovalOutcome.Expired, false) => Decision<RunEvent>.Nothing,
                 (ApprovalOutcome.Approved or ApprovalOutcome.Rejected, true) => Refusal.Conflict("approval_decided", "The approval has expired."),
-                (ApprovalOutcome.Approved, _) => new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
+                (ApprovalOutcome.Approved, _) => new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now, c.Issuers),
                 _ => Decision<RunEvent>.Of(
-                    new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now),
+                    new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now, c.Issuers),
                     RefusedCall(
                         a, a.Open[0],
                         c.Outcome == ApprovalOutcome.Expired ? "Refused: nobody approved this call in time."

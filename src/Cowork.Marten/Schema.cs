@@ -18,7 +18,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 4;
+    public const int Version = 5;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -199,7 +199,7 @@ static partial class Schema
 
         """;
 
-    static readonly string[] Ours = [.. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked"];
+    static readonly string[] Ours = [.. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses"];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
     {
@@ -299,6 +299,14 @@ static partial class Schema
             rows bytea NOT NULL,
             PRIMARY KEY (tenant_id, stream_id)
         );
+
+        -- When a token was used last, to the minute: no fact of the log.
+        CREATE TABLE IF NOT EXISTS {s}.token_uses (
+            tenant_id text NOT NULL,
+            token_id text NOT NULL,
+            used timestamptz NOT NULL,
+            PRIMARY KEY (tenant_id, token_id)
+        ) WITH (fillfactor = 70);
 
         -- What stands in the way of a model that follows the log.
         CREATE TABLE IF NOT EXISTS {s}.parked (

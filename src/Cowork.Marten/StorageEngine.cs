@@ -37,6 +37,7 @@ public sealed class StorageEngine : IAsyncDisposable
         AsyncProjections = projections;
         Log = new EventLog(database, writer);
         Snapshots = new SnapshotStore(database);
+        TokenUses = new TokenUseStore(database);
         DeadLetters = new(database, jobs);
     }
 
@@ -58,6 +59,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public DeadLetters DeadLetters { get; }
 
     public ISnapshots Snapshots { get; }
+
+    public ITokenUses TokenUses { get; }
 
     public IAsyncProjectionStore AsyncProjections { get; }
 

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
@@ -11,6 +12,7 @@ namespace Cowork.Projections;
 /// <param name="Status"><c>pending</c>, <c>approved</c>, <c>rejected</c> or <c>expired</c>.</param>
 /// <param name="ToolInput">The arguments as the model wrote them.</param>
 /// <param name="Rule">The policy rule that requires the approval.</param>
+/// <param name="Issuers">The persons behind the token of who decided; null: nobody else.</param>
 public sealed record ApprovalRow(
     ApprovalKey ApprovalId,
     SessionKey SessionId,
@@ -26,7 +28,8 @@ public sealed record ApprovalRow(
     DateTimeOffset ExpiresAt,
     DateTimeOffset? DecidedAt,
     string? DecidedBy,
-    string? DecisionNote);
+    string? DecisionNote,
+    ImmutableList<Issuer>? Issuers = null);
 
 /// <summary>The read model of approvals: <c>GET /approvals</c>. An approval's events are in its run's stream; each approval has its own row.</summary>
 public static class Approvals
@@ -53,6 +56,7 @@ public static class Approvals
             DecidedAt = e.At,
             DecidedBy = d.By,
             DecisionNote = d.Note,
+            Issuers = d.Issuers,
         },
         (_, _) => row,
     };

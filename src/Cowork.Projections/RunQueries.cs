@@ -24,7 +24,8 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         await rows.Get(org, Approvals.Model.Table, approval.Value, ct) is { } found
         && Approvals.Model.Read(found.Json.Span).RunId is var run
         && await rows.Get(org, Runs.Model.Table, run.Value, ct) is { } row
-            ? new(run, Runs.Model.Read(row.Json.Span).RequestedBy)
+        && Runs.Model.Read(row.Json.Span) is var asked
+            ? new(run, asked.RequestedBy, asked.Issuers ?? [])
             : null;
 
     public async ValueTask<IReadOnlyList<RunKey>> Earlier(string org, SessionKey session, int max, CancellationToken ct)

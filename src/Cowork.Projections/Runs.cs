@@ -15,6 +15,7 @@ namespace Cowork.Projections;
 /// <param name="CancelRequested">A cancel was requested; the run may not have stopped yet.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="OutputTokens">Those of the total that the models wrote.</param>
+/// <param name="Issuers">The persons behind the token that the turn was sent with; null: nobody else.</param>
 /// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
 public sealed record RunRow(
     RunKey RunId,
@@ -37,7 +38,8 @@ public sealed record RunRow(
     DateTimeOffset? CompletedAt,
     RunSource? Source = null,
     long OutputTokens = 0,
-    string? StopReason = null)
+    string? StopReason = null,
+    ImmutableList<Issuer>? Issuers = null)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -74,7 +76,8 @@ public static class Runs
     public static RunRow? Evolve(RunRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
-            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source),
+            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source,
+            Issuers: c.Issuers),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt },

@@ -9,6 +9,7 @@ using static Cowork.Domain.ApiTokenEvent;
 using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
+using static Cowork.Domain.OperatorsEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.ScheduleEvent;
 using static Cowork.Domain.SessionEvent;
@@ -76,7 +77,11 @@ public sealed class GoldenSpecs
         new IdempotencyKeyClaimedV1("user:ann POST /sessions", "key-1", new string('c', 64), null, new(201, $"/sessions/sess_{Key}", Text), At),
         new IdempotencyKeyClaimed("user:ann POST /skills/versions", "key-1", new string('c', 64), null, new($"skill-{Key}", 1, 2), At),
         new TokenIssued(TokenKey.FromId($"tok_{Key}"), "laptop", "user:ann", ["member", "auditor"], new string('d', 64), At),
+        new TokenRotated(new string('e', 64), At.AddHours(1), At.AddDays(90), [new("user:ann"), new("user:root", Operator: true)], At),
+        new TokenRolesChanged(["member"], At),
         new TokenRevoked(At),
+        new OperatorAdded(TokenKey.FromId($"tok_{Key}"), At),
+        new OperatorRemoved(TokenKey.FromId($"tok_{Key}"), At),
     ];
 
     public static TheoryData<string> Names => [.. EventTypes.ByName.Keys.Order(StringComparer.Ordinal)];
@@ -139,6 +144,21 @@ public sealed class GoldenSpecs
         var written = EventJson.Write(scheduled);
         Assert.Equal($$"""{{golden[..^1]}},"source":{{source}}}""", Encoding.UTF8.GetString(written));
         Assert.Equal(scheduled, EventJson.Read("run_created.v1", written, At));
+
+        var issued = ((TokenIssued)Sample("token_issued.v1")) with { ExpiresAt = At, Addresses = ["10.0.0.0/8"], Issuers = [new("user:bob")], Operator = true };
+        golden = File.ReadAllText(GoldenFile("token_issued.v1")).TrimEnd('\n');
+        Assert.Equal(
+            golden.Replace("{\"name\"", """{"addresses":["10.0.0.0/8"],"expires_at":"2026-01-01T09:00:00.000Z","issuers":[{"actor":"user:bob"}],"name" """.TrimEnd(), StringComparison.Ordinal)
+                .Replace("\"roles", "\"operator\":true,\"roles", StringComparison.Ordinal),
+            Encoding.UTF8.GetString(EventJson.Write(issued)));
+        foreach (Event delegated in (Event[])
+        [
+            ((RunCreated)Sample("run_created.v1")) with { Issuers = [new("user:bob")] }, ((ApprovalDecided)Sample("approval_decided.v1")) with { Issuers = [new("user:bob")] },
+            ((ScheduleCreated)Sample("schedule_created.v1")) with { Issuers = [new("user:bob")] },
+        ])
+        {
+            Assert.Contains("issuers\":[{\"actor\":\"user:bob\"}],", Encoding.UTF8.GetString(EventJson.Write(delegated)), StringComparison.Ordinal);
+        }
 
         var from = new EventRef($"run-{Key}", 9);
         var noted = ((MemoryWritten)Sample("memory_written.v1")) with { Event = from, Notes = new("m", "00", 300, 40, null, new("notes_invalid", "No.")) };

@@ -17,7 +17,7 @@ public sealed class InMemoryStorageSpec : StorageContract
         Array.ForEach(dead, d => nodes[d].Die());
         var node = nodes[name] = engine.AddNode(name, observer, Lease);
         return Task.FromResult(new Node(
-            node, engine, engine, node, engine,
+            node, engine, engine, engine, node, engine,
             () =>
             {
                 node.Die();

@@ -51,6 +51,18 @@ public abstract partial class StorageContract : StorageHarness
     }
 
     [Fact]
+    public async Task The_last_use_of_a_token_only_grows_and_is_seen_by_every_node()
+    {
+        var (one, other) = (await Open("a"), await Open("b"));
+        var at = new DateTimeOffset(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
+        var (used, idle) = (new TokenKey("used"), new TokenKey("idle"));
+        await one.TokenUses.Put([new(Org, used, at), new("other", used, at.AddHours(1))], None);
+        await other.TokenUses.Put([new(Org, used, at.AddMinutes(2)), new(Org, new("more"), at)], None);
+        await one.TokenUses.Put([new(Org, used, at.AddMinutes(1))], None);
+        Assert.Equal([new(Org, used, at.AddMinutes(2))], await other.TokenUses.Get(Org, [used, idle], None));
+    }
+
+    [Fact]
     public async Task A_stream_that_is_not_there_is_empty()
     {
         var node = await Open("a");

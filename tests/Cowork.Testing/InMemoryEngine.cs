@@ -10,7 +10,7 @@ namespace Cowork.Testing;
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
 /// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
-public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, IAsyncProjectionStore
+public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, ITokenUses, IAsyncProjectionStore
 {
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
@@ -28,6 +28,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     readonly Dictionary<string, Followed> followed =
         models.OfType<IAsyncProjection>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
     readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
+    readonly Dictionary<(string Org, TokenKey Token), DateTimeOffset> tokenUses = [];
     readonly Dictionary<(string Org, string Kind, string Key), JobRow> jobs = [];
     readonly List<Node> nodes = [];
     TaskCompletionSource change = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -399,6 +400,30 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             if (snapshots.GetValueOrDefault((org, stream)) is not { } kept || kept.Schema != snapshot.Schema || kept.Version < snapshot.Version)
             {
                 snapshots[(org, stream)] = snapshot;
+            }
+            return default;
+        }
+    }
+
+    public ValueTask<IReadOnlyList<TokenUse>> Get(string org, IReadOnlyList<TokenKey> tokens, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new([.. tokens.Where(token => tokenUses.ContainsKey((org, token))).Select(token => new TokenUse(org, token, tokenUses[(org, token)]))]);
+        }
+    }
+
+    public ValueTask Put(IReadOnlyList<TokenUse> uses, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            foreach (var use in uses.Where(use => !(tokenUses.GetValueOrDefault((use.Org, use.Token)) >= use.At)))
+            {
+                tokenUses[(use.Org, use.Token)] = use.At;
             }
             return default;
         }

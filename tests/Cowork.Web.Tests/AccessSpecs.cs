@@ -164,7 +164,7 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
                     .Replace("{skill_id}", skill, StringComparison.Ordinal).Replace("{memory_id}", memory, StringComparison.Ordinal)
                     .Replace("{artifact_id}", artifact, StringComparison.Ordinal).Replace("{version}", "1", StringComparison.Ordinal)
                     .Replace("{schedule_id}", schedule, StringComparison.Ordinal);
-                var body = method == "post" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other"}""" : null;
+                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"]}""" : null;
                 (await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body)).IsProblem(404, "not_found");
                 probed++;
             }

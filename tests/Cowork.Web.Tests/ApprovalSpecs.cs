@@ -24,7 +24,7 @@ public sealed class ApprovalSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         Assert.Equal("report.md", pending.GetProperty("tool_input").GetProperty("path").GetString());
         Assert.Equal(
             ["approval_id", "session_id", "run_id", "tool_call_id", "tool_name", "tool_input", "args_digest", "reason", "rule", "status", "created_at", "expires_at",
-                "decided_at", "decided_by", "decision_note", "id"],
+                "decided_at", "decided_by", "decision_note", "id", "decided_by_issuers"],
             pending.EnumerateObject().Select(m => m.Name));
 
         var decided = (await http.Post($"/approvals/{id}/decision", """{"approved":true,"note":"fine"}""", ("Idempotency-Key", "k1"))).Is(200);

@@ -36,8 +36,8 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 Assert.True(operation!["summary"] is not null, where);
                 var parameters = operation["parameters"]?.AsArray().Select(p => (string)p!["name"]!).ToList() ?? [];
                 Assert.True(path.Split('/').Where(p => p.StartsWith('{')).All(p => parameters.Contains(p.Trim('{', '}'))), where);
-                Assert.Equal(method == "post", parameters.Contains("Idempotency-Key"));
-                Assert.Equal(method == "post", operation["requestBody"] is not null);
+                Assert.Equal(method is "post" or "patch", parameters.Contains("Idempotency-Key"));
+                Assert.Equal(method is "post" or "patch", operation["requestBody"] is not null);
                 var responses = operation["responses"]!.AsObject();
                 Assert.True(responses.Any(r => r.Key.StartsWith('2')), where);
                 foreach (var (status, response) in responses.Where(r => r.Key is not ("204" or "304")))
@@ -68,11 +68,13 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             {
                 var where = $"{method} {path}";
                 names.Add((string)operation!["operationId"]!);
-                Assert.Matches("^(add|cancel|create|decide|delete|discard|download|get|issue|list|pause|preview|replay|resume|revoke|run|stream|take|trigger)[A-Z][A-Za-z]+$", names[^1]);
+                Assert.Matches(
+                    "^(add|cancel|change|create|decide|delete|discard|download|get|issue|list|pause|preview|replay|resume|revoke|rotate|run|stream|take|trigger)[A-Z][A-Za-z]+$",
+                    names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
                 // Health is for whoever watches; everything else takes a token, which local mode does without.
                 Assert.Equal((where, path.StartsWith("/health", StringComparison.Ordinal) ? "[]" : """[{"token":[]},{}]"""), (where, operation["security"]!.ToJsonString()));
-                Assert.Equal((where, method == "post"), (where, operation["requestBody"] is not null));
+                Assert.Equal((where, method is "post" or "patch"), (where, operation["requestBody"] is not null));
                 var refused = operation["responses"]!.AsObject().Where(r => r.Key[0] is '4' or '5').ToList();
                 Assert.All((string[])["400", "403", "431"], status => Assert.Contains(refused, r => r.Key == status));
                 Assert.All(refused, r => Assert.Equal("#/components/schemas/Problem", (string?)r.Value!["content"]![ProblemDetails.ContentType]!["schema"]!["$ref"]));

@@ -8,7 +8,7 @@ public sealed record DecideApproval(RunKey Run, ApprovalKey Approval, ApprovalOu
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(Approval, Outcome, By, Note, work.Now));
+        var refused = await ApprovalDecisions.Record(work, Run, new RunCommand.DecideApproval(Approval, Outcome, By, Note, work.Now, work.By.Issuers));
         return Header is null ? refused : await Header.Claim(work, Domain.Run.Aggregate, Run) ?? refused;
     }
 }
@@ -26,9 +26,10 @@ public sealed class ApprovalDecisions(ICommandExecutor commands, IRunQueries que
         {
             return new(Refusal.NotFound("approval"), []);
         }
-        if (options.FourEyes && place.RequestedBy == by.Actor)
+        if (options.FourEyes && Issuer.MayBeOne(place.RequestedBy, place.Issuers, by.Actor, by.Issuers ?? []))
         {
-            return new(new("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must."), []);
+            return new(
+                new("four_eyes", 403, "The sender of the turn must not decide about its calls; another person must. Who issues a token counts as one with its user."), []);
         }
         var outcome = approved ? ApprovalOutcome.Approved : ApprovalOutcome.Rejected;
         return await commands.Execute(org, by, new DecideApproval(place.Run, approval, outcome, by.Actor, note, header), ct);

@@ -82,7 +82,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             var certain = false;
             for (var tries = 0; ; tries++)
             {
-                var work = new UnitOfWork(this, org, Now(), isFirstTry: tries == 0, ct);
+                var work = new UnitOfWork(this, org, by, Now(), isFirstTry: tries == 0, ct);
                 try
                 {
                     var refused = await decide(work);

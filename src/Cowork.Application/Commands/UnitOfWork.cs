@@ -19,8 +19,9 @@ public sealed class UnitOfWork
     RecordedEvent? first;
     int kept;
 
-    internal UnitOfWork(CommandHandler commands, string org, DateTimeOffset now, bool isFirstTry, CancellationToken ct)
+    internal UnitOfWork(CommandHandler commands, string org, Origin by, DateTimeOffset now, bool isFirstTry, CancellationToken ct)
     {
+        By = by;
         IsFirstTry = isFirstTry;
         this.commands = commands;
         this.org = org;
@@ -30,6 +31,9 @@ public sealed class UnitOfWork
 
     /// <summary>Finds the next times of schedules.</summary>
     public NextTime NextTime => commands.NextTime;
+
+    /// <summary>Who and what causes the commit.</summary>
+    public Origin By { get; }
 
     /// <summary>The commit's time, whole milliseconds.</summary>
     public DateTimeOffset Now { get; }

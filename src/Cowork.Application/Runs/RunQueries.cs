@@ -36,4 +36,5 @@ public sealed record EarlierTurn(RunKey RunId, Content Message, Content Reply);
 
 /// <param name="Run">The run that waits for it.</param>
 /// <param name="RequestedBy">Who sent the turn.</param>
-public sealed record ApprovalPlace(RunKey Run, string RequestedBy);
+/// <param name="Issuers">The persons behind the token that the turn was sent with.</param>
+public sealed record ApprovalPlace(RunKey Run, string RequestedBy, IReadOnlyList<Issuer> Issuers);

@@ -70,7 +70,7 @@ public sealed record SubmitTurn(
                 return inBody;
             }
         }
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model ?? session.Model ?? DefaultModel, Key, work.Now, Source);
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model ?? session.Model ?? DefaultModel, Key, work.Now, Source, work.By.Issuers);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;

@@ -49,7 +49,7 @@ public sealed partial class Scheduler(
     /// <summary>True: the slot is decided and the claim has ended. False: another host decided first, so the next step may differ.</summary>
     async Task<bool> Decide(Claim claim, Schedule.Active schedule, SlotStep step, CancellationToken ct)
     {
-        var (key, by) = (new ScheduleKey(claim.Key), new Origin(schedule.Plan.By));
+        var (key, by) = (new ScheduleKey(claim.Key), new Origin(schedule.Plan.By, Issuers: schedule.Plan.Issuers));
         var refused = step switch
         {
             SlotStep.Fire fire => await Fire(claim, by, schedule.Plan, fire, ct),

@@ -33,7 +33,8 @@ public sealed record CreateSchedule(
             work.Start(new Job(Scheduler.JobKind, Schedule.Value, due));
         }
         return await work.Do(
-            Domain.Schedule.Aggregate, Schedule, new ScheduleCommand.Create(Schedule, Name, Target, Timing, Misfire, Overlap, By, first, work.Now), Target.SessionId);
+            Domain.Schedule.Aggregate, Schedule, new ScheduleCommand.Create(Schedule, Name, Target, Timing, Misfire, Overlap, By, first, work.Now, work.By.Issuers),
+            Target.SessionId);
     }
 }
 

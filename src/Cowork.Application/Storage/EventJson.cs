@@ -230,7 +230,11 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(IdempotencyKeyClaimedV1))]
 [JsonSerializable(typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenIssued))]
+[JsonSerializable(typeof(ApiTokenEvent.TokenRotated))]
+[JsonSerializable(typeof(ApiTokenEvent.TokenRolesChanged))]
 [JsonSerializable(typeof(ApiTokenEvent.TokenRevoked))]
+[JsonSerializable(typeof(OperatorsEvent.OperatorAdded))]
+[JsonSerializable(typeof(OperatorsEvent.OperatorRemoved))]
 [JsonSerializable(typeof(Session))]
 [JsonSerializable(typeof(Session.None), TypeInfoPropertyName = "SessionNone")]
 [JsonSerializable(typeof(Session.Open))]
@@ -268,4 +272,5 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(ApiToken.None), TypeInfoPropertyName = "ApiTokenNone")]
 [JsonSerializable(typeof(ApiToken.Valid))]
 [JsonSerializable(typeof(ApiToken.Revoked))]
+[JsonSerializable(typeof(Operators))]
 sealed partial class EventJsonContext : JsonSerializerContext;

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Domain;
 
 namespace Cowork.Application.Storage;
@@ -42,7 +44,8 @@ public sealed record RowValue(string? Scope, string? Status, string? Search, Rea
 /// <param name="Actor">The principal: <c>user:ann</c>, <c>system</c>.</param>
 /// <param name="Correlation">W3C trace id, when there is one: of the request, and for a run's driver of the request that asked for the run.</param>
 /// <param name="Causation">Id of the command; when it is traced, that of its span.</param>
-public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null);
+/// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
+public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null, ImmutableList<Issuer>? Issuers = null);
 
 /// <summary>Several streams, rows and jobs, one transaction.</summary>
 /// <param name="Done">A job that this commit finishes. A claim that was taken over refuses the whole commit.</param>

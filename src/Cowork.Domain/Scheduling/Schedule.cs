@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using static Cowork.Domain.ScheduleCommand;
 using static Cowork.Domain.ScheduleEvent;
 
@@ -9,8 +11,8 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     /// <param name="By">The principal of the schedule's runs.</param>
     /// <param name="First">The first slot; null: the schedule starts paused.</param>
     public sealed record Create(
-        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now)
-        : ScheduleCommand(Now);
+        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now,
+        ImmutableList<Issuer>? Issuers = null) : ScheduleCommand(Now);
 
     public sealed record Pause(DateTimeOffset Now) : ScheduleCommand(Now);
 
@@ -39,10 +41,11 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
 public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="By">The principal of the schedule's runs.</param>
+    /// <param name="Issuers">The persons behind the token that the schedule was made with; null: nobody else.</param>
     /// <param name="Next">The next slot; null: the schedule is paused.</param>
     public sealed record ScheduleCreated(
-        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At)
-        : ScheduleEvent(At);
+        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At,
+        ImmutableList<Issuer>? Issuers = null) : ScheduleEvent(At);
 
     public sealed record SchedulePaused(DateTimeOffset At) : ScheduleEvent(At);
 
@@ -152,7 +155,7 @@ public abstract record Schedule
 
     public static Decision<ScheduleEvent> Decide(ScheduleCommand command, Schedule state) => (command, state) switch
     {
-        (Create c, None) => new ScheduleCreated(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.First, c.Now),
+        (Create c, None) => new ScheduleCreated(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.First, c.Now, c.Issuers),
         (Create c, _) when PlanOf(state)?.ScheduleId == c.ScheduleId => Decision<ScheduleEvent>.Nothing,
         (Pause c, Active) => new SchedulePaused(c.Now),
         (Pause, Paused) => Decision<ScheduleEvent>.Nothing,
@@ -201,7 +204,7 @@ public abstract record Schedule
         _ => Limits.SlotsCaughtUpMax,
     };
 
-    static SchedulePlan NewPlan(ScheduleCreated c) => new(c.ScheduleId, c.Target, c.Timing, c.Misfire, c.Overlap, c.By);
+    static SchedulePlan NewPlan(ScheduleCreated c) => new(c.ScheduleId, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Issuers);
 
     static ScheduleResumed Resumed((Timing Timing, DateTimeOffset? Next) restarted, DateTimeOffset now) => new(restarted.Timing, restarted.Next, now);
 
@@ -217,4 +220,6 @@ public abstract record Schedule
 
 /// <summary>What a schedule runs, and when.</summary>
 /// <param name="By">The principal of the runs.</param>
-public sealed record SchedulePlan(ScheduleKey ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By);
+/// <param name="Issuers">The persons behind that principal's token; null: nobody else.</param>
+public sealed record SchedulePlan(
+    ScheduleKey ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, ImmutableList<Issuer>? Issuers = null);

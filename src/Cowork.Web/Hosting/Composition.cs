@@ -34,6 +34,7 @@ static class Composition
         services.AddSingleton(settings.Memory);
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
+        services.AddSingleton<OperatorToken>();
         services.AddSingleton<HostLifecycle>();
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         services.AddTelemetry(settings.Telemetry);
@@ -41,6 +42,8 @@ static class Composition
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
+        services.AddSingleton<OpenRequests>();
+        services.AddSingleton<TokenUses>();
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();

@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Http;
@@ -15,9 +14,6 @@ public sealed partial class HostLifecycle(
     ILogger<HostLifecycle> logger)
     : BackgroundService, IHostedLifecycleService
 {
-    /// <summary>Issues the operator's token.</summary>
-    public const string Actor = "system";
-
     static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(500);
 
     /// <summary>Often enough that a node's new id is on disk long before another start could need it.</summary>
@@ -44,7 +40,7 @@ public sealed partial class HostLifecycle(
         engine.Observer = new CommitObservers(() =>
         [
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
-            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(),
+            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<OpenRequests>(),
         ]);
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);
@@ -82,7 +78,7 @@ public sealed partial class HostLifecycle(
         try
         {
             await composed.Task.WaitAsync(stoppingToken);
-            var first = await AdminToken(stoppingToken);
+            var first = await services.GetRequiredService<OperatorToken>().Ensure(stoppingToken);
             var driven = services.GetRequiredService<DrivenRuns>();
             var projector = services.GetRequiredService<Projector>();
             engine.Jobs.StartDispatching(services.GetRequiredService<IJobDispatcher>());
@@ -90,7 +86,11 @@ public sealed partial class HostLifecycle(
             LogReady(logger, Url);
             Greet(first);
             ready.TrySetResult();
-            List<Task> loops = [projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken))];
+            List<Task> loops =
+            [
+                services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
+                projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
+            ];
             if (settings.Schedules)
             {
                 loops.Add(UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)));
@@ -125,61 +125,13 @@ public sealed partial class HostLifecycle(
         }
     }
 
-    /// <summary>Makes the operator's token at the first start, and sees to it that the database knows it. Answers it when it is new.</summary>
-    async Task<BearerToken?> AdminToken(CancellationToken ct)
-    {
-        var path = data.In("admin-token");
-        var known = File.Exists(path) ? BearerToken.Parse((await File.ReadAllTextAsync(path, ct)).Trim()) : null;
-        var token = known ?? BearerToken.New(RequestAuthorization.LocalOrg, clock.GetUtcNow());
-        if (known is null)
-        {
-            var writing = path + ".new";
-            File.Delete(writing);
-            await using (var file = new FileStream(writing, new FileStreamOptions
-            {
-                Mode = FileMode.CreateNew,
-                Access = FileAccess.Write,
-                UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
-            }))
-            {
-                await file.WriteAsync(System.Text.Encoding.ASCII.GetBytes(token.Reveal() + "\n"), ct);
-                file.Flush(flushToDisk: true);
-            }
-            File.Move(writing, path, overwrite: true);
-        }
-        var commands = services.GetRequiredService<ICommandExecutor>();
-        while (true)
-        {
-            try
-            {
-                await commands.Execute(token.Org, new Origin(Actor), new IssueToken(token.Key, "admin", "admin", ApiToken.Roles, token.SecretSha256), ct);
-                return known is null ? token : null;
-            }
-            catch (StorageUnavailableException e) when (!e.IsDenied)
-            {
-                await Task.Delay(RetryAfter, clock, ct);
-            }
-        }
-    }
-
     /// <summary>For the person who started the host for the first time.</summary>
     void Greet(BearerToken? first)
     {
-        if (first is null)
+        if (first is not null)
         {
-            return;
+            Console.WriteLine(services.GetRequiredService<OperatorToken>().Greeting(first, Url, isTerminal: !Console.IsOutputRedirected));
         }
-        var header = settings.TokenMode ? " -H \"authorization: Bearer $(cat " + data.In("admin-token") + ")\"" : "";
-        Console.WriteLine($"""
-
-            The admin token, also in {data.In("admin-token")}:
-              {first.Reveal()}
-
-            Try it:
-              curl -s {Url}/sessions{header} -H 'content-type: application/json' -d '{"{"}"session_id":"first"{"}"}'
-              curl -s {Url}/sessions/first/turn{header} -H 'content-type: application/json' -d '{"{"}"message":"Hello"{"}"}'
-
-            """);
     }
 
     async Task KeepNodeWritten(CancellationToken ct)

@@ -64,6 +64,8 @@ public sealed record HostSettings
 
     public ApprovalOptions Approvals { get; init; } = new();
 
+    public TokenOptions Tokens { get; init; } = new();
+
     public MemoryOptions Memory { get; init; } = new();
 
     /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
@@ -121,6 +123,7 @@ public sealed record HostSettings
             Models = models,
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
+            Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
@@ -208,6 +211,17 @@ public sealed record HostSettings
         {
             ExpireAfter = approvals.Time("ExpireAfter", Instant, LongestTime) ?? usual.ExpireAfter,
             FourEyes = approvals.Switch("FourEyes") ?? usual.FourEyes,
+        };
+    }
+
+    static TokenOptions TokensOf(IConfiguration tokens)
+    {
+        var usual = new TokenOptions();
+        return new()
+        {
+            ExpireAfter = tokens.Time("ExpireAfter", TimeSpan.FromMinutes(1), LongestTime) ?? usual.ExpireAfter,
+            Overlap = tokens.Time("Overlap", TimeSpan.Zero, TimeSpan.FromDays(30)) ?? usual.Overlap,
+            NewOperator = tokens.Switch("NewOperator") ?? usual.NewOperator,
         };
     }
 

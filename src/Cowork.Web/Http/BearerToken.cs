@@ -16,8 +16,9 @@ public sealed record BearerToken(string Org, TokenKey Key, string Secret)
 
     public string SecretSha256 => Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(Secret)));
 
-    public static BearerToken New(string org, DateTimeOffset now) =>
-        new(org, TokenKey.New(now), Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)));
+    public static BearerToken New(string org, DateTimeOffset now) => WithNewSecret(org, TokenKey.New(now));
+
+    public static BearerToken WithNewSecret(string org, TokenKey key) => new(org, key, Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(SecretBytes)));
 
     /// <summary>Null: the text is no API token.</summary>
     public static BearerToken? Parse(string text)

@@ -1,19 +1,25 @@
+using System.Collections.Immutable;
+
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
 /// <summary>The principal of a request.</summary>
 /// <param name="Org">The tenant.</param>
 /// <param name="Actor">The principal in events: <c>user:ann</c>.</param>
-/// <param name="IsOperator">True for the local user and for the token of the host's first start: they may issue tokens for other tenants.</param>
-public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId)
+/// <param name="IsOperator">True for the local user and for operators' tokens: they may issue tokens for other tenants.</param>
+/// <param name="Token">The token that let the caller in; null: none did.</param>
+/// <param name="Issuers">The persons behind that token, beside its user; null: none.</param>
+public sealed record Caller(
+    string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId, TokenKey? Token = null, ImmutableList<Issuer>? Issuers = null)
 {
     const string Key = "cowork.caller";
 
     /// <summary>True for auditors and administrators of the operator's own tenant: they see the host's figures, which tell of all tenants.</summary>
     public bool SeesHost => IsOperator || (Org == RequestAuthorization.LocalOrg && (Roles.Contains(Http.Roles.Auditor) || Roles.Contains(Http.Roles.Admin)));
 
-    public Origin Origin { get; } = new(Actor, TraceId);
+    public Origin Origin { get; } = new(Actor, TraceId, Issuers: Issuers);
 
     public static Caller Of(HttpContext http) =>
         Find(http) ?? throw new InvalidOperationException("The endpoint allows anonymous requests and has no caller.");
@@ -30,7 +36,12 @@ public sealed record Caller(string Org, string Actor, IReadOnlyCollection<string
 public sealed record ForOperator;
 
 /// <summary>Endpoint metadata: the caller needs one of these roles.</summary>
-public sealed record RequiredRole(params IReadOnlyList<string> AnyOf);
+public sealed record RequiredRole(params IReadOnlyList<string> AnyOf)
+{
+    /// <summary>The refusal of a caller with these roles; null: one of them will do.</summary>
+    public ErrorResult? RefusalOf(IReadOnlyCollection<string> roles) =>
+        AnyOf.Any(roles.Contains) ? null : new(403, "role_missing", $"This needs the role {string.Join(" or ", AnyOf)}.");
+}
 
 public static class Roles
 {

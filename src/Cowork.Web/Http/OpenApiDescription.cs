@@ -252,7 +252,7 @@ public static class OpenApiDescription
             const string Preferences = "wait=SECONDS or respond-async (RFC 7240): how long to wait, where the request itself does not say.";
             operation.Parameters.Add(Parameter("Prefer", ParameterLocation.Header, new() { Type = JsonSchemaType.String }, Preferences));
         }
-        if (context.Description.HttpMethod == "POST")
+        if (context.Description.HttpMethod is "POST" or "PATCH")
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, MaxLength = Limits.IdempotencyKeyCharsMax };
             const string Repeated =

@@ -41,14 +41,19 @@ public sealed record TextQuery(string Name, string? Default, string Description)
 /// <summary>A query parameter with an ISO 8601 time.</summary>
 public sealed record TimeQuery(string Name, string Description)
 {
+    public const string Wanted = "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z.";
+
     static readonly string[] Forms = ["yyyy-MM-dd'T'HH:mm:ss.FFFFFFFK", "yyyy-MM-dd'T'HH:mmK", "yyyy-MM-dd"];
 
     /// <summary>Null: the request has no such parameter.</summary>
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
     public DateTimeOffset? Read(HttpContext http) =>
         !http.Request.Query.TryGetValue(Name, out var sent) ? null
-        : DateTimeOffset.TryParseExact(sent is [{ } text] ? text : "", Forms, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time
-        : throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Must be a time of ISO 8601, like 2026-01-01T09:00:00Z (a plus is written %2B)."));
+        : Parse(sent is [{ } text] ? text : "") ?? throw new UnreadableRequestException(ErrorResult.Invalid(Name, $"{Wanted} A plus is written %2B."));
+
+    /// <summary>Null: there is no text, or it has another form.</summary>
+    public static DateTimeOffset? Parse(string? text) =>
+        DateTimeOffset.TryParseExact(text, Forms, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time) ? time : null;
 }
 
 /// <summary>A query parameter with an id.</summary>

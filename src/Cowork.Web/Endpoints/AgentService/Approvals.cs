@@ -35,15 +35,16 @@ public sealed record NewDecision([property: NeverNull] bool? Approved, string? N
 /// </param>
 /// <param name="ArgsDigest">Hex SHA-256 of the arguments' text: the decision is for this call only.</param>
 /// <param name="Id">The approval id.</param>
+/// <param name="DecidedByIssuers">Who issued the token that decided, and who is behind theirs: as one person with <c>decided_by</c> they have decided.</param>
 public sealed record ApprovalDetails(
     ApprovalKey ApprovalId, SessionKey SessionId, RunKey RunId, string ToolCallId, string ToolName,
     [property: ObjectOrText] JsonElement ToolInput, string ArgsDigest, string Reason, string Rule,
     [property: ApprovalStatus] string Status, DateTimeOffset CreatedAt, DateTimeOffset ExpiresAt, DateTimeOffset? DecidedAt, string? DecidedBy, string? DecisionNote,
-    ApprovalKey Id)
+    ApprovalKey Id, IReadOnlyList<string> DecidedByIssuers)
 {
     public static ApprovalDetails Of(ApprovalRow row) => new(
         row.ApprovalId, row.SessionId, row.RunId, row.ToolCallId, row.ToolName, Projections.Approvals.Shown(row.ToolInput), row.ArgsDigest, row.Reason, row.Rule,
-        row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote, row.ApprovalId);
+        row.Status, row.CreatedAt, row.ExpiresAt, row.DecidedAt, row.DecidedBy, row.DecisionNote, row.ApprovalId, [.. (row.Issuers ?? []).Select(issuer => issuer.Actor)]);
 }
 
 /// <param name="SessionId">The session in the query; null: all sessions.</param>

@@ -23,6 +23,8 @@ static class OperationsDialect
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(NewToken))]
+[JsonSerializable(typeof(NewSecret))]
+[JsonSerializable(typeof(TokenChanges))]
 [JsonSerializable(typeof(DeadLettersToReplay))]
 [JsonSerializable(typeof(IssuedToken))]
 [JsonSerializable(typeof(TokenShape))]

@@ -1,0 +1,190 @@
+using System.Collections.Concurrent;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+
+namespace Cowork.Web.Http;
+
+/// <summary>A request that a token let in and that is not answered yet.</summary>
+public sealed class OpenRequest : IDisposable
+{
+    readonly OpenRequests all;
+    readonly HttpContext http;
+    readonly CancellationToken client;
+    readonly CancellationTokenSource over;
+
+    internal OpenRequest(OpenRequests all, HttpContext http, BearerToken token, RequiredRole? needs, DateTimeOffset? until, long seen, long began)
+    {
+        (this.all, this.http, Token, Needs, Until, Seen, Began) = (all, http, token, needs, until, seen, began);
+        client = http.RequestAborted;
+        over = CancellationTokenSource.CreateLinkedTokenSource(client);
+        http.RequestAborted = over.Token;
+    }
+
+    /// <summary>Why the request was ended; null: it was not.</summary>
+    public ErrorResult? Ended { get; private set; }
+
+    /// <summary>The client has gone by itself.</summary>
+    public bool IsLeft => client.IsCancellationRequested;
+
+    internal BearerToken Token { get; }
+
+    internal RequiredRole? Needs { get; }
+
+    internal DateTimeOffset? Until { get; set; }
+
+    /// <summary>What had been heard of when the token was last looked at.</summary>
+    internal long Seen { get; set; }
+
+    /// <summary>Timestamp of its begin.</summary>
+    internal long Began { get; }
+
+    internal System.Net.IPAddress? From => http.Connection.RemoteIpAddress;
+
+    /// <summary>The request is answered, or about to be refused.</summary>
+    public void Dispose()
+    {
+        if (all.Leave(this))
+        {
+            http.RequestAborted = client;
+            over.Dispose();
+        }
+    }
+
+    internal void End(ErrorResult why)
+    {
+        try
+        {
+            Ended = why;
+            over.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // It has just been answered.
+        }
+    }
+}
+
+/// <summary>
+/// Ends what a token let in, event streams and requests that wait, within a second of when the token is revoked, expires or loses the role that it needs, on every
+/// host: each hears of commits, its own and those of the others, and looks at the tokens of its open requests anew.
+/// </summary>
+public sealed class OpenRequests(IRows rows, TimeProvider clock) : ICommitObserver
+{
+    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
+
+    /// <summary>A request that is answered sooner is not interrupted: one that revokes its own token gets its answer, and one that commits is not left without.</summary>
+    static readonly TimeSpan Brief = TimeSpan.FromMilliseconds(250);
+
+    readonly ConcurrentDictionary<OpenRequest, bool> open = new();
+    long heard;
+
+    /// <summary>Counts what may have changed a token: read it before the token's row.</summary>
+    public long Heard => Volatile.Read(ref heard);
+
+    /// <summary>Requests that are open now.</summary>
+    public int Count => open.Count;
+
+    /// <summary>Ties the request's cancellation to its token. Dispose it when the request is answered.</summary>
+    /// <param name="needs">The role that the endpoint needs; null: any.</param>
+    /// <param name="until">When the token ends by itself; null: it does not.</param>
+    /// <param name="seen"><see cref="Heard"/> as it was before the token was looked at.</param>
+    public OpenRequest Enter(HttpContext http, BearerToken token, RequiredRole? needs, DateTimeOffset? until, long seen)
+    {
+        var request = new OpenRequest(this, http, token, needs, until, seen, clock.GetTimestamp());
+        open[request] = true;
+        return request;
+    }
+
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        foreach (var entry in entries)
+        {
+            if (entry.Is<ApiTokenEvent.TokenRevoked>() || entry.Is<ApiTokenEvent.TokenRolesChanged>() || entry.Is<ApiTokenEvent.TokenRotated>())
+            {
+                Interlocked.Increment(ref heard);
+            }
+        }
+    }
+
+    /// <summary>Tokens may be among what others wrote.</summary>
+    public void OthersWrote() => Interlocked.Increment(ref heard);
+
+    /// <summary>Ends requests until the token is cancelled.</summary>
+    public async Task Run(CancellationToken ct)
+    {
+        while (await clock.Pause(LookEvery, ct))
+        {
+            await Look(ct);
+        }
+    }
+
+    internal bool Leave(OpenRequest request) => open.TryRemove(request, out _);
+
+    async Task Look(CancellationToken ct)
+    {
+        var now = clock.GetUtcNow();
+        var known = Heard;
+        List<OpenRequest>? unsure = null;
+        foreach (var (request, _) in open)
+        {
+            if (request.Ended is not null || clock.GetElapsedTime(request.Began) < Brief)
+            {
+                continue;
+            }
+            if (request.Until <= now)
+            {
+                request.End(Expired);
+            }
+            else if (request.Seen != known)
+            {
+                (unsure ??= []).Add(request);
+            }
+        }
+        foreach (var tenants in unsure?.GroupBy(request => request.Token.Org) ?? [])
+        {
+            try
+            {
+                await Look([.. tenants], tenants.Key, known, now, ct);
+            }
+            catch (StorageUnavailableException)
+            {
+                // They are looked at again in a moment.
+            }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                return;
+            }
+        }
+    }
+
+    async Task Look(IReadOnlyList<OpenRequest> requests, string org, long known, DateTimeOffset now, CancellationToken ct)
+    {
+        var found = (await rows.Get(org, Tokens.Model.Table, [.. requests.Select(request => request.Token.Key.Value).Distinct()], ct))
+            .ToDictionary(row => row.Key, row => Tokens.Model.Read(row.Json.Span));
+        foreach (var request in requests)
+        {
+            var row = found.GetValueOrDefault(request.Token.Key.Value);
+            var admitted = Admission.Of(row, request.Token, request.From, now);
+            (request.Seen, request.Until) = (known, admitted.Until);
+            if (admitted.Fault != TokenFault.None)
+            {
+                request.End(admitted.Fault == TokenFault.Expired ? Expired : Over("The token was revoked, or has another secret by now."));
+            }
+            else if (request.Needs?.RefusalOf(row!.Roles) is { } refused)
+            {
+                request.End(refused);
+            }
+        }
+    }
+
+    static ErrorResult Expired => Over("The token has expired.");
+
+    /// <summary>The refusal of a request that had been let in: what it asked for may have been done.</summary>
+    static ErrorResult Over(string detail) => new(401, "access_ended", $"{detail} What the request asked for may have been done.")
+    {
+        Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"",
+    };
+}
