@@ -55,6 +55,10 @@ public static class EventTypes
         Of<ApiTokenEvent.TokenRevoked>("token_revoked.v1"),
         Of<OperatorsEvent.OperatorAdded>("operator_added.v1"),
         Of<OperatorsEvent.OperatorRemoved>("operator_removed.v1"),
+        Of<SecurityEvent.AccessGranted>("access_granted.v1"),
+        Of<SecurityEvent.AccessRefused>("access_refused.v1"),
+        Of<SecurityEvent.AccessDenied>("access_denied.v1"),
+        Of<SecurityEvent.DataExported>("data_exported.v1"),
     }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
 
     static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);

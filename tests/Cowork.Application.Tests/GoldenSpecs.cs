@@ -12,6 +12,7 @@ using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.OperatorsEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.ScheduleEvent;
+using static Cowork.Domain.SecurityEvent;
 using static Cowork.Domain.SessionEvent;
 using static Cowork.Domain.SkillEvent;
 using static Cowork.Domain.UniqueNameEvent;
@@ -82,6 +83,10 @@ public sealed class GoldenSpecs
         new TokenRevoked(At),
         new OperatorAdded(TokenKey.FromId($"tok_{Key}"), At),
         new OperatorRemoved(TokenKey.FromId($"tok_{Key}"), At),
+        new AccessGranted("user:ann", TokenKey.FromId($"tok_{Key}"), "10.0.0.1", ["member"], 12, At, At.AddMinutes(1), At),
+        new AccessRefused("wrong_secret", TokenKey.FromId($"tok_{Key}"), "2001:db8::1", 3, At, At.AddMinutes(1), At),
+        new AccessDenied("user:ann", null, "10.0.0.1", ["member"], "role_missing", "GET /tokens", 1, At, At, At),
+        new DataExported("user:ann", TokenKey.FromId($"tok_{Key}"), "10.0.0.1", ["auditor"], "trace", $"run_{Key}", 2, At, At.AddMinutes(1), At),
     ];
 
     public static TheoryData<string> Names => [.. EventTypes.ByName.Keys.Order(StringComparer.Ordinal)];

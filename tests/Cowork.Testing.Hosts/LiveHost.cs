@@ -46,7 +46,14 @@ public sealed class LiveHost : IAsyncDisposable
     public static async Task<LiveHost> Start(Func<HostSettings, Task<HostSettings>> prepare)
     {
         var data = TestPostgres.NewDirectory();
-        var settings = new HostSettings { Port = 0, Data = data, Database = await TestPostgres.NewDatabase(), ScheduleIntervalMin = TimeSpan.FromSeconds(1) };
+        var settings = new HostSettings
+        {
+            Port = 0,
+            Data = data,
+            Database = await TestPostgres.NewDatabase(),
+            ScheduleIntervalMin = TimeSpan.FromSeconds(1),
+            SecurityFold = TimeSpan.FromHours(1),
+        };
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
         var prepared = await prepare(settings);

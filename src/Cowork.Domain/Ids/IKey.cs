@@ -12,6 +12,12 @@ public interface IStreamKey
 /// <summary>The key of a stream that is named by what it is about: a digest (<see cref="Ids.KeyOf"/>). Clients never see it.</summary>
 public readonly record struct DigestKey(string Value) : IStreamKey;
 
+/// <summary>The key of a stream of which a tenant has one for each day (UTC): <c>20260101</c>. Clients see it in the names of streams only.</summary>
+public readonly record struct DayKey(string Value) : IStreamKey
+{
+    public static DayKey Of(DateTimeOffset at) => new(at.UtcDateTime.ToString("yyyyMMdd", System.Globalization.CultureInfo.InvariantCulture));
+}
+
 /// <summary>
 /// The key of one kind of thing, a type for each kind, so that a run's key cannot be taken for a session's. A key is the bare ULID, or the id that the client
 /// chose (sessions only); streams, rows and jobs go by it. Clients see an id: the key behind a prefix that depends on the contract.

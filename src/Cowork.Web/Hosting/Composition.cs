@@ -44,6 +44,7 @@ static class Composition
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton<OpenRequests>();
         services.AddSingleton<TokenUses>();
+        services.AddSingleton<SecurityLog>();
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();

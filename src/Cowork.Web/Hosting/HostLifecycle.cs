@@ -89,6 +89,7 @@ public sealed partial class HostLifecycle(
             List<Task> loops =
             [
                 services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
+                services.GetRequiredService<SecurityLog>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
             ];
             if (settings.Schedules)

@@ -66,6 +66,9 @@ public sealed record HostSettings
 
     public TokenOptions Tokens { get; init; } = new();
 
+    /// <summary><c>Cowork:Security:FoldEvery</c>: what is equal in that while is one security event.</summary>
+    public TimeSpan SecurityFold { get; init; } = TimeSpan.FromMinutes(1);
+
     public MemoryOptions Memory { get; init; } = new();
 
     /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
@@ -123,6 +126,7 @@ public sealed record HostSettings
             Models = models,
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
+            SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? TimeSpan.FromMinutes(1),
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Telemetry = TelemetrySettings.Read(configuration),

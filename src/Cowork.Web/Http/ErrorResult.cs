@@ -6,6 +6,8 @@ namespace Cowork.Web.Http;
 /// <param name="Errors">The errors of a 422, by JSON path, query parameter or header.</param>
 public sealed record ErrorResult(int Status, string Code, string Detail, IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null) : IResult
 {
+    const string CodeKey = "cowork.code";
+
     /// <summary>Value of the header <c>Retry-After</c>, in whole seconds.</summary>
     public int? RetryAfter { get; init; }
 
@@ -52,8 +54,12 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     public static ErrorResult Denied() =>
         new(503, "storage_denied", "The database denies this host what it must do. Somebody has taken a right from its role; the host's log has more.") { RetryAfter = 5 };
 
+    /// <summary>The code of the error that the request was answered with; null: it was not.</summary>
+    public static string? AnsweredTo(HttpContext http) => (string?)http.Items[CodeKey];
+
     public Task ExecuteAsync(HttpContext httpContext)
     {
+        httpContext.Items[CodeKey] = Code;
         var response = httpContext.Response;
         response.StatusCode = Status;
         if (RetryAfter is { } seconds)

@@ -7,7 +7,7 @@ using Microsoft.AspNetCore.Authorization;
 namespace Cowork.Web.Http;
 
 /// <summary>Authenticates the caller, checks the endpoint's role, and ends the request when either is no longer so.</summary>
-public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, TimeProvider clock)
+public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, SecurityLog security, TimeProvider clock)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -24,28 +24,50 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         var (caller, token, admitted) = await Identify(http, sent is [{ } header] ? header : null, sent.Count > 1);
         if (caller is null)
         {
+            // A token's id and tenant are what the client says they are, unless there is such a token.
+            var isKnown = admitted.Fault != TokenFault.Unknown;
+            security.Refused(isKnown ? token!.Org : null, isKnown ? token!.Key : null, sent.Count == 0 ? "no_credentials" : ReasonOf(admitted.Fault), http);
             await Refuse(http, admitted.Fault, isSent: sent.Count > 0);
             return;
         }
         var needs = endpoint.Metadata.GetMetadata<RequiredRole>();
-        if (needs?.RefusalOf(caller.Roles) is { } refused)
+        if (token is not null)
         {
+            uses.Used(token.Org, token.Key);
+            security.Granted(caller, http);
+        }
+        if ((needs?.RefusalOf(caller.Roles) ?? RefusalOfOthers(caller, endpoint)) is { } refused)
+        {
+            security.Denied(caller, refused.Code, http);
             await refused.ExecuteAsync(http);
             return;
         }
-        if (!caller.SeesHost && endpoint.Metadata.GetMetadata<ForOperator>() is not null)
-        {
-            await new ErrorResult(403, "operator_only", $"This is about all tenants; auditors and administrators of the operator's own, {LocalOrg}, see it.").ExecuteAsync(http);
-            return;
-        }
         caller.Enter(http);
+        var isAnswered = false;
+        try
+        {
+            await Go(http, token, needs, admitted.Until, heard);
+            isAnswered = true;
+        }
+        finally
+        {
+            Observe(caller, endpoint, http, isAnswered || http.Response.HasStarted);
+        }
+    }
+
+    /// <summary>The refusal of a caller of another tenant, where an endpoint is about all of them; null: the caller may.</summary>
+    static ErrorResult? RefusalOfOthers(Caller caller, Endpoint endpoint) =>
+        caller.SeesHost || endpoint.Metadata.GetMetadata<ForOperator>() is null ? null
+        : new(403, "operator_only", $"This is about all tenants; auditors and administrators of the operator's own, {LocalOrg}, see it.");
+
+    async Task Go(HttpContext http, BearerToken? token, RequiredRole? needs, DateTimeOffset? until, long heard)
+    {
         if (token is null)
         {
             await next(http);
             return;
         }
-        uses.Used(token.Org, token.Key);
-        using var request = open.Enter(http, token, needs, admitted.Until, heard);
+        using var request = open.Enter(http, token, needs, until, heard);
         try
         {
             await next(http);
@@ -55,6 +77,27 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             throw new UnreadableRequestException(request.Ended);
         }
     }
+
+    /// <summary>Writes down what the caller was denied, and what was sent of what can be taken out, also when it was sent in part.</summary>
+    void Observe(Caller caller, Endpoint endpoint, HttpContext http, bool isAnswered)
+    {
+        if (http.Response.StatusCode == 403 && ErrorResult.AnsweredTo(http) is { } code)
+        {
+            security.Denied(caller, code, http);
+        }
+        else if (isAnswered && http.Response.StatusCode is 200 or 206 && endpoint.Metadata.GetMetadata<Exports>() is { } exports && !HeadAsGet.IsHead(http))
+        {
+            security.Exported(caller, exports, http);
+        }
+    }
+
+    static string ReasonOf(TokenFault fault) => fault switch
+    {
+        TokenFault.WrongSecret => "wrong_secret",
+        TokenFault.Expired => "expired",
+        TokenFault.ForeignAddress => "foreign_address",
+        _ => "unknown",
+    };
 
     static Task Refuse(HttpContext http, TokenFault fault, bool isSent)
     {

@@ -33,7 +33,7 @@ static class ArtifactEndpoints
             .WithSummary("List an artifact's versions with their digests, newest first")
             .Takes(Lists.Limit)
             .Produces<ArtifactVersionList>().Refuses(404, 422);
-        artifact.MapGet("/versions/{version}/content", Content).WithName("downloadArtifactVersion")
+        artifact.MapGet("/versions/{version}/content", Content).WithName("downloadArtifactVersion").WithMetadata(Exports.Of<ArtifactKey>("artifact"))
             .WithSummary("The bytes of a version, whole or a range; the entity tag is their SHA-256")
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }

@@ -65,7 +65,7 @@ static class RunEndpoints
         runs.MapGet("/artifacts", Artifacts).WithName("listRunArtifacts")
             .WithSummary("List what a run made below its output roots")
             .Produces<ArtifactList>().Refuses(404, 422);
-        runs.MapGet("/trace", Trace).WithName("getRunTrace")
+        runs.MapGet("/trace", Trace).WithName("getRunTrace").WithMetadata(Exports.Of<RunKey>("trace"))
             .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
             .Produces<RunTrace>().Refuses(404, 422);
     }
