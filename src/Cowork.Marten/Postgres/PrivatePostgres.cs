@@ -11,7 +11,7 @@ namespace Cowork.Marten;
 /// <param name="Directory">PostgreSQL's own data directory; made when missing. Nobody else's files belong in it.</param>
 public sealed record PrivatePostgresOptions(string Directory)
 {
-    /// <summary>For tests: nothing is forced to disk, and the directory goes at dispose.</summary>
+    /// <summary>For tests: nothing is forced to disk, whoever reaches the socket may be any role, and the directory goes at dispose.</summary>
     public bool Ephemeral { get; init; }
 
     /// <summary>How long a clean stop may take before the server is told to stop at once.</summary>
@@ -358,7 +358,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     /// <summary>Admits this process's user and the server's own, by what the kernel says of who connects.</summary>
     async Task Admit()
     {
-        await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), "# written anew at every start\nlocal all all peer map=cowork\n");
+        var how = _options.Ephemeral ? "trust" : "peer map=cowork";
+        await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), $"# written anew at every start\nlocal all all {how}\n");
         var lines = from user in (string[])[Environment.UserName, _user.Name] from role in (string[])[Name, PrivateRoles.Host, PrivateRoles.Reader] select (user, role);
         await _user.Write(
             Path.Combine(_directory, "cowork_ident.conf"),
