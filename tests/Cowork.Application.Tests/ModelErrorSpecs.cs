@@ -155,6 +155,16 @@ public sealed class ModelErrorSpecs
     }
 
     [Fact]
+    public async Task Nor_in_the_models_id_or_the_word_for_the_end()
+    {
+        await using var bench = new ModelHarness("openai", s => s with { Retries = ModelRetries.None });
+        bench.Server.ThenStream($$"""{"model":"m-{{ModelHarness.Key}}","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"own_{{ModelHarness.Key}}"}]}""", "[DONE]");
+        var events = await bench.Run();
+        Assert.IsType<RunCompleted>(events[^1]);
+        Assert.All(events, e => Assert.DoesNotContain(ModelHarness.Key, Encoding.UTF8.GetString(EventJson.Write(e))));
+    }
+
+    [Fact]
     public async Task Words_that_are_like_an_end_of_the_key_stay()
     {
         await using var bench = new ModelHarness("openai", s => s with { Key = "test-key-0123-last" });

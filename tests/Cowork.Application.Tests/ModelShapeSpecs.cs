@@ -77,6 +77,8 @@ public sealed class ModelShapeSpecs
     [InlineData("openai", """{"error":"CUDA out of memory","choices":[]}""", "model_failed", "CUDA out of memory")]
     [InlineData("openai", """{"detail":[{"loc":["body","messages"],"msg":"Too many."}]}""", "model_failed", "body.messages: Too many.")]
     [InlineData("openai", "event: error\ndata: {\"message\":\"Boom.\"}", "model_failed", "Boom.")]
+    [InlineData("openai", """{"error_code":17,"error_msg":"Daily limit reached."}""", "model_failed", "Daily limit reached.")]
+    [InlineData("openai", """{"choices":null,"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}""", "model_failed", "insufficient balance")]
     [InlineData("openai", "[DONE]", "model_failed", "before it was complete")]
     [InlineData("anthropic", """{"error":{"message":"The proxy died."}}""", "model_failed", "The proxy died.")]
     [InlineData("anthropic", """{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}""", "model_unavailable", "Overloaded")]
@@ -124,6 +126,75 @@ public sealed class ModelShapeSpecs
         Assert.Equal(told ?? "stop", events.OfType<LlmResponse>().Single().StopReason);
         Assert.Equal(told, Assert.IsType<RunCompleted>(events[^1]).StopReason);
         Assert.Equal("and then", await Reply(bench, events));
+    }
+
+    [Theory]
+    [InlineData("openai", "network_error", "stop", null)]
+    [InlineData("openai", "length", "stop", "length")]
+    [InlineData("openai", "length", "tool_calls", "length")]
+    [InlineData("openai", "content_filter", "stop", "content_filter")]
+    [InlineData("openai", "stop", "length", "length")]
+    [InlineData("anthropic", "max_tokens", "end_turn", "length")]
+    public async Task A_good_end_that_a_gateway_adds_hides_no_bad_one(string provider, string first, string second, string? told)
+    {
+        await using var bench = new ModelHarness(provider, s => s with { Retries = ModelRetries.None });
+        bench.Server.ThenStream([.. bench.Wire.Begin, bench.Wire.Text("half a sen"), .. bench.Wire.End(first)[..^1], .. bench.Wire.End(second)]);
+        var end = (await bench.Run())[^1];
+        if (told is null)
+        {
+            Assert.Equal("model_failed", Assert.IsType<RunFailed>(end).Error.Code);
+        }
+        else
+        {
+            Assert.Equal(told, Assert.IsType<RunCompleted>(end).StopReason);
+        }
+    }
+
+    [Theory]
+    [InlineData("""{"content":{"type":"text","text":"Hello"}}""", "delta")]
+    [InlineData("""{"content":"Hello"}""", "message")]
+    [InlineData("\"Hello\"", "text")]
+    public async Task Text_is_read_in_the_places_that_servers_have_for_it(string piece, string member)
+    {
+        await using var bench = new ModelHarness("openai", s => s with { Retries = ModelRetries.None });
+        bench.Server.ThenStream([$$"""{"choices":[{"index":0,"{{member}}":{{piece}}}]}""", .. bench.Wire.End()]);
+        Assert.Equal("Hello", await Reply(bench, await bench.Run()));
+    }
+
+    [Fact]
+    public async Task A_whole_message_after_its_pieces_says_nothing_new()
+    {
+        await using var bench = new ModelHarness("openai", s => s with { Retries = ModelRetries.None });
+        const string Call = """{"index":0,"id":"a","type":"function","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}""";
+        bench.Server
+            .ThenStream(
+                Choice("""{"content":"Look"}"""), Choice("""{"content":"ing."}"""), Choice($$"""{"tool_calls":[{{Call}}]}"""),
+                $$"""{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Looking.","tool_calls":[{{Call}}]},"finish_reason":"tool_calls"}]}""", "[DONE]")
+            .ThenStream(
+                Choice("""{"content":"Ag"}"""), Choice("""{"content":"ain."}"""),
+                $$"""{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Again.","tool_calls":[{{Call}}]},"finish_reason":"tool_calls"}]}""", "[DONE]")
+            .ThenStream(
+                Choice("""{"reasoning_content":"Hm."}"""), Choice("""{"content":"Do"}"""), Choice("""{"content":"ne."}"""),
+                """{"object":"chat.completion","choices":[{"index":0,"message":{"content":"Done."},"finish_reason":"stop"}]}""", "[DONE]");
+        var events = await bench.Run();
+        Assert.Equal(2, events.OfType<ToolCall>().Count());
+        Assert.Equal("Looking.Again.Done.", string.Concat(events.OfType<OutputDelta>().Select(d => d.Text)));
+        Assert.Equal("Done.", await Reply(bench, events));
+    }
+
+    [Fact]
+    public async Task A_call_that_comes_again_as_a_whole_is_one_call()
+    {
+        await using var bench = new ModelHarness("openai", s => s with { Retries = ModelRetries.None });
+        bench.Server
+            .ThenStream([
+                Choice("""{"tool_calls":[{"index":0,"id":"a","function":{"name":"read_file","arguments":""}}]}"""),
+                Choice("""{"tool_calls":[{"index":0,"function":{"arguments":"{\"path\":\"1\"}"}}]}"""),
+                Choice("""{"tool_calls":[{"index":0,"id":"a","function":{"name":"read_file","arguments":"{\"path\":\"1\"}"}}]}"""), .. bench.Wire.End("tool_calls"),
+            ])
+            .ThenStream(bench.Wire.Say("done"));
+        Assert.Equal(Content.Of("{\"path\":\"1\"}"), Assert.Single((await bench.Run()).OfType<ToolCall>()).Input);
+        Assert.Single(bench.Harness.Tool.Calls);
     }
 
     [Fact]
@@ -453,6 +524,8 @@ public sealed class ModelShapeSpecs
         { "openai", [Choice("""{"content":"x"}""", null, ""","usage":{"prompt_tokens":5,"completion_tokens":2}"""), Choice("{}", "stop", ""","usage":{"prompt_tokens":0,"completion_tokens":0}""")], 5, 2, null, false },
         { "openai", [Choice("""{"content":"abcdefgh"}""", "stop", ""","usage":{"prompt_tokens":5}""")], 5, 2, null, true },
         { "openai", [Choice("""{"content":"abcdefgh"}""", "stop", ""","usage":{"total_tokens":7}""")], 5, 2, null, true },
+        { "openai", [Choice("""{"content":"x"}""", "stop", ""","usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":107}""")], 5, 102, null, false },
+        { "openai", [Choice("""{"content":"x"}""", "stop", ""","usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}""")], 5, 2, null, false },
         { "openai", [Choice("""{"content":"abcdefghi"}""", "stop")], -1, 3, null, true },
         { "openai", [Choice("""{"reasoning_content":"abcd","content":"abcd"}""", "stop", ""","usage":null""")], -1, 2, null, true },
         { "openai", [Choice("""{"content":"x"}""", "stop", ""","usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}""")], -1, 1, null, true },
@@ -470,6 +543,14 @@ public sealed class ModelShapeSpecs
                 """{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":1800,"cache_creation_input_tokens":90,"output_tokens":1}}}""",
                 """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""",
                 """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}""",
+            ], 1_900, 2, 1_800, false
+        },
+        {
+            "anthropic",
+            [
+                """{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":1800,"cache_creation_input_tokens":90,"output_tokens":1}}}""",
+                """{"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}""",
+                """{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":10,"cache_read_input_tokens":0,"cache_creation_input_tokens":0,"output_tokens":2}}""",
             ], 1_900, 2, 1_800, false
         },
         {

@@ -23,6 +23,9 @@ public sealed class WaitingSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData("respond-async, wait=30", "", 200, "wait=30")] // as the RFC has it: asynchronously, if it takes longer than that
     [InlineData("WAIT = 30", "", 200, "wait=30")]
     [InlineData("wait=100000", "", 200, "wait=3600")]
+    [InlineData("wait=99999999999999", "", 200, "wait=3600")]
+    [InlineData("wait=9223372036854775807", "", 200, "wait=3600")]
+    [InlineData("wait=9223372036854775808", "", 200, null)]
     [InlineData("wait=soon", "", 200, null)]
     [InlineData("await=0", "", 200, null)]
     [InlineData("respond-asynchronously", "", 200, null)]

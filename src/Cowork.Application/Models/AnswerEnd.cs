@@ -32,4 +32,7 @@ static class AnswerEnd
 
     /// <summary>The provider cut the answer off, so that its last tool call may have half of its arguments.</summary>
     public static bool IsCut(string stopReason) => stopReason == ChatFinishReason.Length.Value || stopReason == ChatFinishReason.ContentFilter.Value;
+
+    /// <summary>2: the answer broke off; 1: it was cut off; 0: neither.</summary>
+    public static int Badness(string reason) => IsFailure(reason) ? 2 : IsCut(reason) ? 1 : 0;
 }

@@ -292,10 +292,12 @@ sealed class AnthropicFormat : IWireFormat
                 usage.Member("input_tokens").TokenCount(), usage.Member("cache_creation_input_tokens").TokenCount(), usage.Member("cache_read_input_tokens").TokenCount());
             if (given > 0 || writes > 0 || reads > 0)
             {
-                (input, cacheWrites, cacheReads) = (given ?? input, writes ?? cacheWrites, reads ?? cacheReads);
+                (input, cacheWrites, cacheReads) = (Later(given, input), Later(writes, cacheWrites), Later(reads, cacheReads));
                 (InputTokens, CachedTokens) = (input + cacheWrites + cacheReads, cacheReads);
             }
             OutputTokens = usage.Member("output_tokens").TokenCount() is > 0 and var output ? output : OutputTokens;
+
+            static long Later(long? said, long before) => said is > 0 and var count ? count : before;
         }
     }
 

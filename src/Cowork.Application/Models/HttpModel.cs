@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Diagnostics.CodeAnalysis;
 using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
@@ -57,15 +58,18 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             }
             if (thinking is { Length: > 0 })
             {
-                yield return new(ChatRole.Assistant, [new TextReasoningContent(thinking)]) { ModelId = answer.ModelId };
+                yield return new(ChatRole.Assistant, [new TextReasoningContent(thinking)]);
             }
             if (text is { Length: > 0 })
             {
-                yield return new(ChatRole.Assistant, text) { ModelId = answer.ModelId };
+                yield return new(ChatRole.Assistant, text);
             }
         }
         RequireEnd(answer);
-        yield return answer.ToUpdate(prompt, body.Length);
+        var end = answer.ToUpdate(prompt, body.Length);
+        end.ModelId = WithoutSecrets(end.ModelId);
+        end.FinishReason = WithoutSecrets(end.FinishReason?.Value) is { } reason ? new(reason) : null;
+        yield return end;
     }
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
@@ -377,5 +381,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         new(e.Code, Redact(e.Message), e.InnerException) { RetryAfter = e.RetryAfter, Usage = answer.Reported };
 
     /// <summary>The message without secrets, which are removed before it is cut.</summary>
-    string Redact(string text) => FileText.Truncate(FileText.OneLine(ProviderError.Redact(text, settings.Key)), ReasonCharsMax);
+    string Redact(string text) => FileText.Truncate(FileText.OneLine(WithoutSecrets(text)), ReasonCharsMax);
+
+    [return: NotNullIfNotNull(nameof(text))]
+    string? WithoutSecrets(string? text) => text is null ? null : ProviderError.Redact(text, settings.Key);
 }

@@ -160,6 +160,8 @@ sealed class OpenAiFormat : IWireFormat
     {
         readonly OpaqueJson opaque = new();
         bool isRefusal;
+        bool hasText;
+        bool hasCalls;
 
         public override WirePiece Read(string eventType, string data)
         {
@@ -183,8 +185,7 @@ sealed class OpenAiFormat : IWireFormat
                 if (choice.Member("index").TokenCount() is null or 0)
                 {
                     ReadUsage(choice.Member("usage"));
-                    // A server that cannot stream may send its whole message as one piece.
-                    var piece = ReadDelta(choice.Member("delta") is { ValueKind: JsonValueKind.Object } delta ? delta : choice.Member("message"));
+                    var piece = ReadPiece(choice);
                     (text, thinking) = (text + piece.Text, thinking + piece.Thinking);
                     SetEnd(choice.Member("finish_reason").Text());
                     if (isRefusal && FinishReason == ChatFinishReason.Stop)
@@ -222,9 +223,13 @@ sealed class OpenAiFormat : IWireFormat
         /// <summary>Servers write an error in the middle of a stream as an event of its own, as a member of a chunk, or in place of one.</summary>
         static bool IsError(string eventType, JsonElement chunk) =>
             eventType == "error" || chunk.Member("object").Text() == "error" || chunk.Member("type").Text() == "error"
-            || IsGiven(chunk.Member("error")) || IsGiven(chunk.Member("errors")) || chunk.Member("choices").Items().Any(choice => IsGiven(choice.Member("error")))
+            || IsGiven(chunk.Member("error")) || IsGiven(chunk.Member("errors")) || IsCode(chunk.Member("error_code"))
+            || IsCode(chunk.Member("base_resp").Member("status_code")) || chunk.Member("choices").Items().Any(choice => IsGiven(choice.Member("error")))
             || (chunk.Member("choices").ValueKind == JsonValueKind.Undefined && chunk.Member("usage").ValueKind == JsonValueKind.Undefined
                 && (IsGiven(chunk.Member("detail")) || (IsGiven(chunk.Member("message")) && (IsGiven(chunk.Member("code")) || IsGiven(chunk.Member("type"))))));
+
+        /// <summary>Baidu's and MiniMax's codes; 0 stands for success.</summary>
+        static bool IsCode(JsonElement json) => json.ValueKind == JsonValueKind.Number && IsGiven(json);
 
         /// <summary>A server that sends usage with every chunk sends the total so far. A count of 0 says nothing.</summary>
         void ReadUsage(JsonElement usage)
@@ -235,7 +240,13 @@ sealed class OpenAiFormat : IWireFormat
             }
             var input = Count(usage, "prompt_tokens", "input_tokens");
             var output = Count(usage, "completion_tokens", "output_tokens");
-            TotalTokens = Count(usage, "total_tokens") ?? TotalTokens;
+            var total = Count(usage, "total_tokens");
+            if (output is not null && total > input + output)
+            {
+                // Gemini and Grok count thinking in the total alone.
+                output = total - input;
+            }
+            TotalTokens = total ?? TotalTokens;
             InputTokens = input ?? InputTokens;
             OutputTokens = output ?? OutputTokens;
             IsOutputWhole |= output is not null;
@@ -255,17 +266,44 @@ sealed class OpenAiFormat : IWireFormat
             return null;
         }
 
+        WirePiece ReadPiece(JsonElement choice)
+        {
+            if (choice.Member("delta") is { ValueKind: JsonValueKind.Object } delta)
+            {
+                var piece = ReadDelta(delta);
+                hasText |= piece.Text is { Length: > 0 };
+                hasCalls |= Calls.Count > 0;
+                return piece;
+            }
+            if (choice.Member("message") is { ValueKind: JsonValueKind.Object } message)
+            {
+                return ReadMessage(message);
+            }
+            // Servers of completions have it there.
+            var text = choice.Member("text").Text();
+            AddContent(text);
+            return new(text);
+        }
+
+        /// <summary>A server that cannot stream may send its whole message as one piece. Others, such as MiniMax's, send it after its pieces, and it repeats them.</summary>
+        WirePiece ReadMessage(JsonElement message)
+        {
+            if (!hasText && !hasCalls)
+            {
+                return ReadDelta(message);
+            }
+            if (!hasCalls)
+            {
+                ReadCalls(message);
+            }
+            var text = hasText ? null : ReadContent(message).Text;
+            AddContent(text);
+            return new(text);
+        }
+
         WirePiece ReadDelta(JsonElement delta)
         {
-            foreach (var piece in delta.Member("tool_calls").Items())
-            {
-                ReadCall(piece, piece.Member("function"));
-            }
-            if (delta.Member("function_call") is { ValueKind: JsonValueKind.Object } function)
-            {
-                // The old form has one call and no id.
-                ReadCall(default, function);
-            }
+            ReadCalls(delta);
             foreach (var name in OpaqueMembers)
             {
                 opaque.Add(name, delta.Member(name));
@@ -281,19 +319,32 @@ sealed class OpenAiFormat : IWireFormat
             return new(text, thinking);
         }
 
+        void ReadCalls(JsonElement delta)
+        {
+            foreach (var piece in delta.Member("tool_calls").Items())
+            {
+                ReadCall(piece, piece.Member("function"));
+            }
+            if (delta.Member("function_call") is { ValueKind: JsonValueKind.Object } function)
+            {
+                // The old form has one call and no id.
+                ReadCall(default, function);
+            }
+        }
+
         WirePiece ReadContent(JsonElement delta)
         {
             var thinking = Array.Find(ThinkingMembers, name => delta.Member(name).Text() is { Length: > 0 }) is { } member ? delta.Member(member).Text()
                 : string.Concat(delta.Member("reasoning_details").Items().Select(d => d.Member("text").Text() ?? d.Member("summary").Text()));
             var content = delta.Member("content");
-            if (content.ValueKind != JsonValueKind.Array)
+            if (content.ValueKind is not (JsonValueKind.Array or JsonValueKind.Object))
             {
                 var refusal = delta.Member("refusal").Text();
                 isRefusal |= refusal is { Length: > 0 };
                 return new(content.Text() is { Length: > 0 } said ? said : refusal, thinking);
             }
             var text = new StringBuilder();
-            foreach (var part in content.EnumerateArray())
+            foreach (var part in content.ValueKind == JsonValueKind.Array ? content.Items() : [content])
             {
                 if (part.Member("type").Text() == "thinking")
                 {
@@ -314,6 +365,11 @@ sealed class OpenAiFormat : IWireFormat
             var name = function.Member("name").Text() is { Length: > 0 } text ? text : null;
             var arguments = function.Member("arguments").TextOrJson();
             var index = piece.Member("index").TokenCount();
+            if (index is not null && id is not null && Calls.Exists(c => c.Index == index && c.Ids.Contains(id) && c.Name == name && c.IsWhole && c.Arguments == arguments))
+            {
+                // Some servers say a call that came in pieces once more as a whole.
+                return;
+            }
             var call = FindCall(index, id, name, arguments) ?? AddCall(index ?? (Calls.Count > 0 ? Calls[^1].Index + 1 : 0));
             if (id is not null)
             {

@@ -35,7 +35,7 @@ sealed partial record ProviderError(string Reason, IReadOnlySet<string> Kinds, T
     };
 
     /// <summary>Members with a reason, the general before the particular.</summary>
-    static readonly string[] ReasonMembers = ["title", "error", "message", "detail", "errors", "error_description", "error_message", "msg"];
+    static readonly string[] ReasonMembers = ["title", "error", "message", "detail", "errors", "error_description", "error_message", "error_msg", "msg", "base_resp", "status_msg"];
 
     /// <summary>Members with a reason where none of the others has one.</summary>
     static readonly string[] OtherMembers = ["reason", "description", "details", "cause"];
@@ -188,7 +188,7 @@ sealed partial record ProviderError(string Reason, IReadOnlySet<string> Kinds, T
         {
             switch (member.Name)
             {
-                case "code" or "type" or "status" or "error_code" when member.Value.ValueKind is JsonValueKind.String or JsonValueKind.Number:
+                case "code" or "type" or "status" or "error_code" or "status_code" when member.Value.ValueKind is JsonValueKind.String or JsonValueKind.Number:
                     kinds.Add(member.Value.TextOrJson()!);
                     break;
                 case "retryDelay" or "retry_delay" or "retryAfter" or "retry_after" or "retry-after" or "retry_after_seconds" or "estimated_time":

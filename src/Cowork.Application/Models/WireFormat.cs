@@ -53,7 +53,7 @@ abstract class WireAnswer
 
     protected long? CachedTokens { get; set; }
 
-    /// <summary>Input and output in one count, from a server that tells no more.</summary>
+    /// <summary>Input and output in one count.</summary>
     protected long? TotalTokens { get; set; }
 
     /// <summary>False: the output that the provider counted is only the beginning of the answer.</summary>
@@ -101,7 +101,14 @@ abstract class WireAnswer
     /// <summary>What the provider wants back with the next request, as JSON; null: nothing.</summary>
     protected abstract string? WriteReasoning();
 
-    protected void SetEnd(string? reason) => FinishReason = AnswerEnd.Of(reason) ?? FinishReason;
+    /// <summary>Notes how the answer ended. A later end counts unless it is a better one: gateways add a good end of their own to answers that broke off.</summary>
+    protected void SetEnd(string? reason)
+    {
+        if (AnswerEnd.Of(reason) is { } end && (FinishReason is not { } known || AnswerEnd.Badness(end.Value) >= AnswerEnd.Badness(known.Value)))
+        {
+            FinishReason = end;
+        }
+    }
 
     /// <summary>Notes that a part of the answer came.</summary>
     protected void AddContent(string? part)

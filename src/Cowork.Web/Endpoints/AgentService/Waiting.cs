@@ -3,6 +3,7 @@ using System.Globalization;
 using Cowork.Domain;
 using Cowork.Web.Http;
 
+using Microsoft.Extensions.Primitives;
 using Microsoft.Net.Http.Headers;
 
 namespace Cowork.Web.Endpoints.AgentService;
@@ -56,13 +57,26 @@ static class Waiting
     /// <summary>A preference that is not well formed is none (RFC 7240, section 2).</summary>
     static TimeSpan? PreferredTime(HttpContext http, double secondsMax = SecondsMax)
     {
-        if (!HeaderUtilities.TryParseSeconds(http.Request.Headers["Prefer"], "wait", out var asked) || asked is not { } time)
+        if (SecondsOf(http.Request.Headers["Prefer"]) is not { } asked)
         {
             return null;
         }
-        var applied = Math.Min(time.TotalSeconds, secondsMax);
+        var applied = Math.Min(asked, secondsMax);
         Applied(http, string.Create(CultureInfo.InvariantCulture, $"wait={applied}"));
         return TimeSpan.FromSeconds(applied);
+    }
+
+    static double? SecondsOf(StringValues prefer)
+    {
+        try
+        {
+            return HeaderUtilities.TryParseSeconds(prefer, "wait", out var time) ? time?.TotalSeconds : null;
+        }
+        catch (ArgumentOutOfRangeException)
+        {
+            // The framework reads more seconds than a TimeSpan holds.
+            return double.MaxValue;
+        }
     }
 
     static TimeSpan? PreferredAsync(HttpContext http)
