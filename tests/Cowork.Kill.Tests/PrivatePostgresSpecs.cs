@@ -176,7 +176,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
         await File.AppendAllTextAsync(Path.Combine(data, "pg_hba.conf"), "local all all trust\nhost all all 0.0.0.0/0 trust\n");
         await using var again = await Start(data);
         Assert.Equal("", await Ask(again, "show listen_addresses"));
-        Assert.Equal("local peer", await Ask(again, "select string_agg(type || ' ' || auth_method, ',') from pg_hba_file_rules"));
+        Assert.Equal("local peer", await Ask(again, "select string_agg(distinct type || ' ' || auth_method, ',') from pg_hba_file_rules"));
         var refused = await Assert.ThrowsAsync<PostgresException>(() => Ask(again.ConnectionString.Replace("cowork_host", "postgres"), "select ''"));
         Assert.Equal("28000", refused.SqlState);
     }
@@ -201,7 +201,7 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
 
         await using var postgres = await Start(data);
         Assert.NotEqual(before.Id, postgres.ProcessId);
-        Assert.Equal("local peer", await Ask(postgres, "select string_agg(type || ' ' || auth_method, ',') from pg_hba_file_rules"));
+        Assert.Equal("local peer", await Ask(postgres, "select string_agg(distinct type || ' ' || auth_method, ',') from pg_hba_file_rules"));
         Assert.Contains("\ninclude = 'cowork.conf'", await File.ReadAllTextAsync(settings));
     }
 

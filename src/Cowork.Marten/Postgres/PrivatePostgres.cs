@@ -359,7 +359,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     async Task Admit()
     {
         var how = _options.Ephemeral ? "trust" : "peer map=cowork";
-        await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), $"# written anew at every start\nlocal all all {how}\n");
+        await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), $"# written anew at every start\nlocal all all {how}\nlocal replication all {how}\n");
         var lines = from user in (string[])[Environment.UserName, _user.Name] from role in (string[])[Name, PrivateRoles.Host, PrivateRoles.Reader] select (user, role);
         await _user.Write(
             Path.Combine(_directory, "cowork_ident.conf"),
