@@ -249,7 +249,12 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         }
         Assert.Equal("session_deleted", last);
         // The live one is stopped all the same, which the tenant's feed shows.
-        await http.Until("/events?limit=1000", feed => feed.Text.Contains($"\"run_id\":\"{live}\",\"type\":\"run_cancelled\"", StringComparison.Ordinal));
+        for (var (since, isStopped) = ("0", false); !isStopped;)
+        {
+            var page = (await http.Get($"/events?since_id={since}&limit=1000&wait_seconds=30").WaitAsync(timeout.Token)).Is(200);
+            Assert.NotEqual(since, page["next_since_id"]);
+            (since, isStopped) = (page["next_since_id"], page.Text.Contains($"\"run_id\":\"{live}\",\"type\":\"run_cancelled\"", StringComparison.Ordinal));
+        }
     }
 
     [Fact]
