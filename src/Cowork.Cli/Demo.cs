@@ -3,6 +3,7 @@ using System.Net.Http.Json;
 using System.Text;
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Projections;
 
 namespace Cowork.Cli;
@@ -96,7 +97,7 @@ static class Demo
     static void Check(byte[] bundle, bool expectSound)
     {
         var (report, fault) = TraceVerifier.Verify(bundle);
-        Say(report is not null ? $"sound: {report.Status}, {report.Events} events, head {report.Head}" : $"NOT sound: {fault!.Location}: {fault.Message}");
+        Say(report is not null ? $"sound: {report.Status}, {report.Events} events, head {report.Head}" : $"NOT sound: {VisibleText.Of($"{fault!.Location}: {fault.Message}")}");
         if (report is not null != expectSound)
         {
             throw new InvalidOperationException("The verifier gave the wrong verdict on the bundle.");

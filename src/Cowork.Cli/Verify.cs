@@ -1,54 +1,133 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+
+using Cowork.Application;
 using Cowork.Projections;
 
 namespace Cowork.Cli;
 
-/// <summary><c>cowork verify FILE…</c> checks trace bundles offline.</summary>
+/// <summary>
+/// <c>cowork verify [--json] [--format FORMAT] FILE…</c> checks trace bundles offline. Each file gets one verdict on a line of its own, whatever it holds: what comes of a
+/// file or its name is escaped. The exit code is that of the worst file.
+/// </summary>
 static class Verify
 {
-    public static async Task<int> Run(string[] files)
+    const int Sound = 0;
+    const int NotSound = 1;
+    const int Unread = Usage.Error;
+
+    /// <summary>Bytes of a text from a bundle that a line repeats.</summary>
+    const int ShownCharsMax = 400;
+
+    public static async Task<int> Run(string[] options)
     {
-        if (files.Length == 0 || files.Any(file => file.StartsWith('-') && file != "-"))
+        var (json, format, files) = (false, (string?)null, new List<string>());
+        for (var i = 0; i < options.Length; i++)
+        {
+            switch (options[i])
+            {
+                case "--json":
+                    json = true;
+                    break;
+                case "--format" when i + 1 < options.Length && TraceBundle.Formats.Contains(options[i + 1]):
+                    format = options[++i];
+                    break;
+                case "--":
+                    files.AddRange(options[(i + 1)..]);
+                    i = options.Length;
+                    break;
+                case ['-', _, ..]:
+                    return Usage.Wrong($"verify has no option {VisibleText.Of(options[i])}, or its value is none of {string.Join(", ", TraceBundle.Formats)}");
+                default:
+                    files.Add(options[i]);
+                    break;
+            }
+        }
+        if (files.Count == 0)
         {
             return Usage.Wrong("verify needs files; - is standard input");
         }
-        var sound = true;
+        using var stop = new CancellationTokenSource();
+        using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
+        {
+            signal.Cancel = true;
+            stop.Cancel();
+        });
+        var worst = Sound;
         foreach (var file in files)
         {
-            byte[] bytes;
-            try
-            {
-                bytes = await Read(file);
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                Console.Error.WriteLine($"{file}: {e.Message}");
-                return Usage.Error;
-            }
-            var (report, fault) = TraceVerifier.Verify(bytes);
-            if (report is not null)
-            {
-                var leftOut = report.LeftOut > 0 ? $", {report.LeftOut} by digest only" : "";
-                Console.WriteLine(
-                    $"{file}: sound. {report.RunId}, {report.Status}: {report.Events} events, {report.Blobs} blobs, {report.Artifacts} artifacts{leftOut}, head {report.Head}");
-            }
-            else
-            {
-                sound = false;
-                Console.WriteLine($"{file}: NOT sound. {fault!.Location}: {fault.Message}");
-            }
+            var verdict = await Judge(file, format, stop.Token);
+            Console.Out.WriteLine(json ? JsonSerializer.Serialize(verdict, VerdictJson.Default.Verdict) : Line(verdict));
+            worst = Math.Max(worst, verdict.Word switch { "sound" => Sound, "not_sound" => NotSound, _ => Unread });
         }
-        return sound ? 0 : 1;
+        return worst;
     }
 
-    static async Task<byte[]> Read(string file)
+    static async Task<Verdict> Judge(string file, string? format, CancellationToken ct)
+    {
+        try
+        {
+            var bytes = await Read(file, ct);
+            return TraceVerifier.Verify(bytes, format, ct) switch
+            {
+                ({ } sound, _) => new(
+                    file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest),
+                (_, var fault) => new(file, "not_sound") { Location = fault!.Location, Message = fault.Message },
+            };
+        }
+        catch (OperationCanceledException)
+        {
+            return new(file, "unread") { Message = "The check was interrupted." };
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException or OutOfMemoryException)
+        {
+            return new(file, "unread") { Message = e.Message };
+        }
+    }
+
+    static async Task<byte[]> Read(string file, CancellationToken ct)
     {
         if (file != "-")
         {
-            return await File.ReadAllBytesAsync(file);
+            return await RegularFile.Read(file, TraceVerifier.BundleBytesMax, ct);
         }
-        using var bytes = new MemoryStream();
         await using var input = Console.OpenStandardInput();
-        await input.CopyToAsync(bytes);
-        return bytes.ToArray();
+        return await RegularFile.Read(input, TraceVerifier.BundleBytesMax, ct);
     }
+
+    /// <summary>The verdict stands first on the line, before anything that a file could say. What comes from a file is quoted.</summary>
+    static string Line(Verdict v)
+    {
+        var line = new StringBuilder(v.Word switch { "sound" => "SOUND      ", "not_sound" => "NOT SOUND  ", _ => "UNREAD     " }).Append(Quoted(v.File));
+        if (v.Word != "sound")
+        {
+            return line.Append(v.Location is null ? "" : $" at {Quoted(v.Location)}").Append($": {Shown(v.Message!)}").ToString();
+        }
+        line.Append($": run {Quoted(v.RunId!)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts");
+        line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append($", head {v.Head}, digest {v.Digest}, judged by {v.Format}");
+        return line.Append(v.NotCovered is { Count: > 0 } not ? $", which does not cover {string.Join(" and ", not)}" : "").ToString();
+    }
+
+    static string Quoted(string text) => $"\"{Shown(text).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
+
+    static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
 }
+
+/// <summary>What <c>verify</c> says of one file. Members that the verdict does not have are left out.</summary>
+/// <param name="Word"><c>sound</c>, <c>not_sound</c>, or <c>unread</c>: it could not be judged.</param>
+/// <param name="NotCovered">What the bundle's format does not cover and later ones do.</param>
+sealed record Verdict(
+    string File, [property: JsonPropertyName("verdict")] string Word, string? Format = null, IReadOnlyList<string>? NotCovered = null, string? RunId = null,
+    string? Status = null, int? Events = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, string? Head = null, string? Digest = null)
+{
+    /// <summary>The first fault: a JSON path or <c>byte n</c>.</summary>
+    public string? Location { get; init; }
+
+    public string? Message { get; init; }
+}
+
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
+[JsonSerializable(typeof(Verdict))]
+sealed partial class VerdictJson : JsonSerializerContext;

@@ -51,13 +51,11 @@ public static class Artifacts
     internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
         runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => Completed(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
-    /// <summary>The artifact that a bundle's event records; null: the event is of another type.</summary>
-    internal static JsonObject? DiscoveredIn(JsonObject e) =>
-        (string?)e["type"] is { } type && EventTypes.Is<ArtifactDiscovered>(type) && e["data"] is JsonObject data ? Completed(data, (string)e["ts"]!) : null;
+    /// <summary>The same of one event.</summary>
+    internal static JsonObject DiscoveredIn(JsonObject data, DateTimeOffset at) => Completed(data, HashChain.Timestamp(at));
 
-    static JsonObject Completed(JsonObject data, string createdAt)
+    static JsonObject Completed(JsonObject artifact, string createdAt)
     {
-        var artifact = data.DeepClone().AsObject();
         artifact["created_at"] = createdAt;
         artifact["id"] = artifact["artifact_id"]?.DeepClone();
         artifact["kind"] = artifact["path"] is JsonValue value && value.TryGetValue<string>(out var path) ? KindOf(path) : null;

@@ -195,8 +195,9 @@ public sealed class TraceSpecs : IDisposable
         var bundle = await Bundle(bench, run);
         Assert.Equal((1, 0), Contents(Forged(bundle, AsBefore)));
         // They are no members of the format of before.
-        Assert.Equal("$.events[0].event_type", Forged(bundle, root => root["format"] = "cowork-trace/2").Fault!.Location);
-        Assert.Equal("$.events[0].event_type", Forged(bundle, root => { AsBefore(root); root["format"] = "cowork-trace/3"; }).Fault!.Location);
+        Assert.Equal("$.head.digest", Forged(bundle, root => root["format"] = "cowork-trace/2").Fault!.Location);
+        Assert.Equal("$.events[0].event_type", Forged(bundle, root => { root["format"] = "cowork-trace/2"; root["head"]!.AsObject().Remove("digest"); }).Fault!.Location);
+        Assert.Equal("$.events[0].event_type", Forged(bundle, root => { AsBefore(root); root["format"] = "cowork-trace/3"; root["head"]!["digest"] = ""; }).Fault!.Location);
     }
 
     [Theory]
@@ -219,9 +220,10 @@ public sealed class TraceSpecs : IDisposable
     }
 
     /// <summary>The bundle in the format of before.</summary>
-    static void AsBefore(JsonObject root)
+    internal static void AsBefore(JsonObject root)
     {
         root["format"] = "cowork-trace/2";
+        Assert.True(root["head"]!.AsObject().Remove("digest"));
         foreach (var member in RunSummary.SinceThirdFormat)
         {
             root["run"]!.AsObject().Remove(member);
@@ -332,7 +334,7 @@ public sealed class TraceSpecs : IDisposable
     static (TraceReport? Report, TraceFault? Fault) Digested(JsonObject root)
     {
         root.Remove("digests");
-        root["digests"] = TraceBundle.Digests(root);
+        TraceBundle.Seal(root);
         return TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
     }
 

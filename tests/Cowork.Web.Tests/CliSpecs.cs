@@ -65,12 +65,48 @@ public sealed class CliSpecs : IDisposable
         var bundle = await host.Http.GetByteArrayAsync($"/runs/{run}/trace");
         await File.WriteAllBytesAsync(file, bundle);
         var (code, output) = await CoworkCli.Run(null, "verify", file);
-        Assert.True(code == 0 && output.Contains($"sound. {run}, completed", StringComparison.Ordinal), output);
+        Assert.True(code == 0 && output.StartsWith($"SOUND      \"{file}\": run \"{run}\" completed, ", StringComparison.Ordinal), output);
 
         bundle[bundle.AsSpan().IndexOf("hello"u8)] ^= 1;
         await File.WriteAllBytesAsync(file, bundle);
         (code, output) = await CoworkCli.Run(null, "verify", file);
-        Assert.True(code == 1 && output.Contains("NOT sound. $.events[", StringComparison.Ordinal), output);
+        Assert.True(code == 1 && output.StartsWith($"NOT SOUND  \"{file}\" at \"$.events[", StringComparison.Ordinal), output);
+    }
+
+    [Fact]
+    public async Task Every_file_gets_one_verdict_on_a_line_of_its_own_and_none_can_print_another()
+    {
+        string Named(string name, string content)
+        {
+            var path = Path.Combine(directory, name);
+            File.WriteAllText(path, content);
+            return path;
+        }
+        var fifo = Path.Combine(directory, "fifo");
+        using (var made = System.Diagnostics.Process.Start("mkfifo", [fifo]))
+        {
+            await made.WaitForExitAsync();
+        }
+        var lying = "{\"format\":\"x\\u001b[2K\\rSOUND\\n" + new string('x', 5_000) + "\"}";
+        (string File, string Verdict)[] files =
+        [
+            (Named("object", "{}"), "not_sound"), (Named("list", "[]"), "not_sound"), (Named("text", "\"text\""), "not_sound"), (Named("empty", ""), "not_sound"),
+            (Named("huge", "{\"a\":1e999}"), "not_sound"), (Named("twice", "{\"a\":1,\"a\":1}"), "not_sound"), (Named("lying", lying), "not_sound"),
+            (Named("line\nSOUND \u001b[2K\u202e\"", lying), "not_sound"), (directory, "unread"), (fifo, "unread"), ("/dev/zero", "unread"),
+            (Path.Combine(directory, "missing"), "unread"), (Named("last", "{}"), "not_sound"),
+        ];
+        var (code, output) = await CoworkCli.Run(null, ["verify", .. files.Select(file => file.File)]);
+        Assert.Equal(2, code);
+        var lines = output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(files.Select(file => file.Verdict == "unread" ? "UNREAD    " : "NOT SOUND "), lines.Select(line => line[..10]));
+        Assert.All(lines, line => Assert.True(line.Length < 1_200 && line.All(c => c is >= ' ' and < '\x7f' or '…'), line));
+
+        (code, output) = await CoworkCli.Run(null, ["verify", "--json", .. files.Select(file => file.File)]);
+        Assert.Equal(2, code);
+        Assert.Equal(
+            files, output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => System.Text.Json.Nodes.JsonNode.Parse(line)!)
+                .Select(verdict => (verdict["file"]!.GetValue<string>(), verdict["verdict"]!.GetValue<string>())));
+        Assert.Equal(1, (await CoworkCli.Run(null, "verify", files[0].File, files[1].File)).Code);
     }
 
     [Fact]
@@ -111,6 +147,8 @@ public sealed class CliSpecs : IDisposable
     [Theory]
     [InlineData("verify")]
     [InlineData("verify", "/there/is/no/such/file")]
+    [InlineData("verify", "--what", "/dev/null")]
+    [InlineData("verify", "--format", "cowork-trace/9", "/dev/null")]
     [InlineData("rebuild", "--what")]
     [InlineData("sing")]
     public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await CoworkCli.Run(null, args)).Code);

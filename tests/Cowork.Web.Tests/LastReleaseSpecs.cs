@@ -160,8 +160,9 @@ public sealed class LastReleaseSpecs
         Remove([root["run"]], RunSummary.SinceThirdFormat);
         Remove(root["events"]!.AsArray(), "event_type", "payload", "session_id");
         Remove(root["artifacts"]!.AsArray(), "id", "kind");
+        Remove([root["head"]], "digest");
         root.Remove("digests");
-        root["digests"] = TraceBundle.Digests(root);
+        TraceBundle.Seal(root);
         return Encoding.UTF8.GetString(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
     }
 

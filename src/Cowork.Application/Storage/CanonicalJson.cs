@@ -40,6 +40,107 @@ public static class CanonicalJson
         }
     }
 
+    /// <summary>
+    /// Offset of the first byte that is not what the canonical form has there; null: the text is its own canonical form. It is one pass in which nothing is sorted or copied,
+    /// so that what others wrote costs no more than it is long.
+    /// </summary>
+    /// <param name="depthMax">Objects and lists within each other.</param>
+    /// <exception cref="JsonException">As of <see cref="Of"/>, or the text is deeper.</exception>
+    public static long? FirstDeviation(ReadOnlySpan<byte> json, int depthMax, CancellationToken ct)
+    {
+        if (!Utf8.IsValid(json))
+        {
+            throw new JsonException("The text is not UTF-8.");
+        }
+        var reader = new Utf8JsonReader(json, new() { MaxDepth = depthMax });
+        // For each container around the token: whether it has an item already, and its last member's name.
+        var around = new (bool HasItem, string? Name)[depthMax + 1];
+        var (depth, next, tokens) = (0, 0L, 0);
+        var isValue = false;
+        while (reader.Read())
+        {
+            if ((++tokens & 0xfff) == 0)
+            {
+                ct.ThrowIfCancellationRequested();
+            }
+            var isEnd = reader.TokenType is JsonTokenType.EndObject or JsonTokenType.EndArray;
+            if (!isEnd && !isValue && around[depth].HasItem)
+            {
+                if (json[(int)next] != ',')
+                {
+                    return next;
+                }
+                next++;
+            }
+            if (reader.TokenStartIndex != next)
+            {
+                return next;
+            }
+            switch (reader.TokenType)
+            {
+                case JsonTokenType.StartObject or JsonTokenType.StartArray:
+                    around[depth].HasItem = true;
+                    around[++depth] = default;
+                    next++;
+                    break;
+                case JsonTokenType.EndObject or JsonTokenType.EndArray:
+                    depth--;
+                    next++;
+                    break;
+                default:
+                    if (ScalarDeviation(ref reader, json[(int)next..]) is { } within)
+                    {
+                        return next + within;
+                    }
+                    next += reader.ValueSpan.Length + (reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName ? 2 : 0);
+                    around[depth].HasItem |= reader.TokenType != JsonTokenType.PropertyName;
+                    break;
+            }
+            isValue = reader.TokenType == JsonTokenType.PropertyName;
+            if (!isValue)
+            {
+                continue;
+            }
+            var name = reader.GetString()!;
+            switch (around[depth].Name is { } before ? string.CompareOrdinal(before, name) : -1)
+            {
+                case 0:
+                    throw new JsonException($"The member \"{name}\" stands twice.");
+                case > 0:
+                    return reader.TokenStartIndex;
+            }
+            around[depth].Name = name;
+            if (json[(int)next] != ':')
+            {
+                return next;
+            }
+            next++;
+        }
+        return next == json.Length ? null : next;
+    }
+
+    /// <summary>Where a string, number or word differs from its canonical form, from its own begin; null: it does not.</summary>
+    static int? ScalarDeviation(ref Utf8JsonReader reader, ReadOnlySpan<byte> rest)
+    {
+        var isText = reader.TokenType is JsonTokenType.String or JsonTokenType.PropertyName;
+        // The reader has refused what must be escaped and is not; words have one form.
+        if ((isText && !reader.ValueIsEscaped) || reader.TokenType is JsonTokenType.True or JsonTokenType.False or JsonTokenType.Null)
+        {
+            return null;
+        }
+        var given = rest[..(reader.ValueSpan.Length + (isText ? 2 : 0))];
+        using var canonical = new PooledBuffer(given.Length + 16);
+        if (isText)
+        {
+            String(ref reader, canonical);
+        }
+        else
+        {
+            Number(ref reader, canonical);
+        }
+        return given.SequenceEqual(canonical.Written) ? null : given.CommonPrefixLength(canonical.Written);
+    }
+
     /// <summary>Writes a JSON string in its canonical form.</summary>
     public static void WriteString(IBufferWriter<byte> output, ReadOnlySpan<char> text)
     {

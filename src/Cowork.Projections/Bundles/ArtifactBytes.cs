@@ -1,6 +1,5 @@
 using System.Security.Cryptography;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 using Cowork.Application;
 
@@ -24,7 +23,7 @@ static class ArtifactBytes
     /// <summary>Reason for leaving a content out: the blob store has lost it.</summary>
     public const string Missing = "missing";
 
-    public static async ValueTask Write(Utf8JsonWriter json, IEnumerable<JsonObject> artifacts, IBlobs blobs, CancellationToken ct)
+    public static async ValueTask Write(Utf8JsonWriter json, IEnumerable<(string Sha256, long Bytes)> artifacts, IBlobs blobs, CancellationToken ct)
     {
         json.WriteStartArray();
         foreach (var (sha256, size, leftOut) in Plan(artifacts))
@@ -47,12 +46,12 @@ static class ArtifactBytes
     }
 
     /// <summary>Each content's digest, size and reason for leaving it out; null: the bundle includes it, unless it is <see cref="Missing"/>.</summary>
-    public static IEnumerable<(string Sha256, long Bytes, string? LeftOut)> Plan(IEnumerable<JsonObject> artifacts)
+    public static IEnumerable<(string Sha256, long Bytes, string? LeftOut)> Plan(IEnumerable<(string Sha256, long Bytes)> artifacts)
     {
         var total = 0L;
-        foreach (var (sha256, bytes) in artifacts.Select(a => (Sha256: (string)a["sha256"]!, Bytes: (long)a["bytes"]!)).DistinctBy(a => a.Sha256))
+        foreach (var (sha256, bytes) in artifacts.DistinctBy(a => a.Sha256))
         {
-            var leftOut = bytes > ContentBytesMax ? TooLarge : total + bytes > TotalBytesMax ? PastTotal : null;
+            var leftOut = bytes > ContentBytesMax ? TooLarge : bytes > TotalBytesMax - total ? PastTotal : null;
             total += leftOut is null ? bytes : 0;
             yield return (sha256, bytes, leftOut);
         }

@@ -23,6 +23,17 @@ public static class TraceBundle
     /// <summary>The format that has no <c>artifact_bytes</c> either. The verifier still accepts it.</summary>
     public const string FirstFormat = "cowork-trace/1";
 
+    /// <summary>The formats that the verifier reads, newest first.</summary>
+    public static readonly IReadOnlyList<string> Formats = [Format, SecondFormat, FirstFormat];
+
+    /// <summary>What a format does not cover and later ones do.</summary>
+    public static IReadOnlyList<string> NotCovered(string format) => format switch
+    {
+        FirstFormat => ["the bytes of artifacts", .. NotCovered(SecondFormat)],
+        SecondFormat => ["the head's digest of all parts"],
+        _ => [],
+    };
+
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
     public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct)
     {
@@ -47,7 +58,7 @@ public static class TraceBundle
             }
             writer.WriteEndArray();
             writer.WritePropertyName("artifact_bytes");
-            await ArtifactBytes.Write(writer, Artifacts.DiscoveredIn(entries), blobs, ct);
+            await ArtifactBytes.Write(writer, Artifacts.Discovered(entries).Select(artifact => (artifact.Sha256, artifact.Bytes)), blobs, ct);
             writer.WriteStartArray("events");
             var previous = new Dictionary<string, (long Version, string Hash)>();
             var digests = new SortedSet<string>(StringComparer.Ordinal);
@@ -59,7 +70,7 @@ public static class TraceBundle
                     : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
                 previous[entry.Stream] = (entry.Version, entry.Hash);
                 var data = CanonicalJson.Of(entry.Data.Span);
-                FindBlobs(JsonNode.Parse(data), digests);
+                FindBlobs(JsonElement.Parse(data), digests);
                 writer.WriteStartObject();
                 writer.WriteString("tenant_id", entry.Org);
                 writer.WriteString("stream_id", entry.Stream);
@@ -104,8 +115,18 @@ public static class TraceBundle
             writer.WriteEndObject();
         }
         var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
+        Seal(bundle);
+        return Canonical(bundle);
+    }
+
+    /// <summary>Puts the digests into a bundle, and the digest of the digests into its head: what covers the head covers everything.</summary>
+    public static void Seal(JsonObject bundle)
+    {
         bundle["digests"] = Digests(bundle);
-        return CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(bundle, DefaultJson));
+        if ((string?)bundle["format"] == Format)
+        {
+            bundle["head"]!["digest"] = Digest(bundle["digests"]);
+        }
     }
 
     static JsonSerializerOptions DefaultJson { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
@@ -117,13 +138,13 @@ public static class TraceBundle
         JsonSerializer.Serialize(writer, RunSummary.Of(row), BundleJson.Default.RunSummary);
     }
 
-    /// <summary>SHA-256 of each part. The digests locate a change of members that no event hash covers, for example positions.</summary>
-    public static JsonObject Digests(JsonObject bundle)
+    /// <summary>SHA-256 of each part but the head, which holds the digest of these; in the formats before, of the head too.</summary>
+    static JsonObject Digests(JsonObject bundle)
     {
         var digests = new JsonObject();
         foreach (var (name, part) in bundle)
         {
-            if (name != "digests")
+            if (name != "digests" && (name != "head" || (string?)bundle["format"] != Format))
             {
                 digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
             }
@@ -131,25 +152,27 @@ public static class TraceBundle
         return digests;
     }
 
-    internal static string Digest(JsonNode? part) =>
-        Convert.ToHexStringLower(SHA256.HashData(CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, DefaultJson))));
+    static string Digest(JsonNode? part) => Convert.ToHexStringLower(SHA256.HashData(Canonical(part)));
 
-    /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects below a node.</summary>
-    internal static void FindBlobs(JsonNode? node, ISet<string> found)
+    internal static byte[] Canonical(JsonNode? part) => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, DefaultJson));
+
+    /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects below a part.</summary>
+    internal static void FindBlobs(JsonElement part, ISet<string> found)
     {
-        switch (node)
+        switch (part.ValueKind)
         {
-            case JsonObject o when o.Count == 2 && o["sha256"] is JsonValue value && value.TryGetValue<string>(out var sha256) && o["bytes"] is JsonValue:
-                found.Add(sha256);
+            case JsonValueKind.Object when part.GetPropertyCount() == 2 && part.TryGetProperty("sha256", out var sha256) && sha256.ValueKind == JsonValueKind.String
+                && part.TryGetProperty("bytes", out var bytes) && bytes.ValueKind is not (JsonValueKind.Object or JsonValueKind.Array or JsonValueKind.Null):
+                found.Add(sha256.GetString()!);
                 break;
-            case JsonObject o:
-                foreach (var (_, member) in o)
+            case JsonValueKind.Object:
+                foreach (var member in part.EnumerateObject())
                 {
-                    FindBlobs(member, found);
+                    FindBlobs(member.Value, found);
                 }
                 break;
-            case JsonArray a:
-                foreach (var item in a)
+            case JsonValueKind.Array:
+                foreach (var item in part.EnumerateArray())
                 {
                     FindBlobs(item, found);
                 }

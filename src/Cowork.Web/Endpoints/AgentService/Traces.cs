@@ -10,7 +10,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <summary>The bundle that proves a run, in canonical form (RFC 8785).</summary>
 /// <remarks><see cref="TraceBundle"/> writes it; this is its shape in /openapi.json.</remarks>
 /// <param name="Run">Folded from the run's own stream.</param>
-/// <param name="Digests">SHA-256 of each part; of a list, of each item.</param>
+/// <param name="Digests">SHA-256 of each part but the head; of a list, of each item.</param>
 public sealed record RunTrace(
     string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<ArtifactDetails> Artifacts, IReadOnlyList<TraceContent> ArtifactBytes,
     IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests);
@@ -36,4 +36,5 @@ public sealed record TraceContent(
 public sealed record TraceBlob(string Sha256, long Bytes, byte[] Base64);
 
 /// <summary>The last event of the run's own stream.</summary>
-public sealed record TraceHead(string StreamId, long Version, string Hash);
+/// <param name="Digest">SHA-256 of <c>digests</c>: what covers the head covers the whole bundle.</param>
+public sealed record TraceHead(string StreamId, long Version, string Hash, string Digest);
