@@ -76,7 +76,7 @@ public sealed class TraceForgerySpecs : IDisposable
                 events.Remove(gone);
                 break;
             case "other content":
-                edited["data"]!["sha256"] = root["artifacts"]![0]!["sha256"] = new string('a', 64);
+                (edited["data"]!["sha256"], root["artifacts"]![0]!["sha256"]) = (new string('a', 64), new string('a', 64));
                 break;
             case "repeat":
                 var again = edited.DeepClone().AsObject();
@@ -193,7 +193,7 @@ public sealed class TraceForgerySpecs : IDisposable
                 break;
             case "artifact's time":
                 var artifact = events.First(e => (string?)e!["type"] == "artifact_discovered.v1")!.AsObject();
-                artifact["ts"] = root["artifacts"]![0]!["created_at"] = "2026-01-01T00:00:00.000Z";
+                (artifact["ts"], root["artifacts"]![0]!["created_at"]) = ("2020-01-01T00:00:00.000Z", "2020-01-01T00:00:00.000Z");
                 Rehash(artifact);
                 break;
             case "notes":

@@ -177,7 +177,8 @@ static class TraceRules
                     Require(asked is not null && asked.ToolCallId == request.ToolCallId && asked.Rule == request.Rule, at, "The policy did not ask for this approval.");
                     var waiting = open.Peek();
                     Require(
-                        waiting.Name == request.ToolName && waiting.Input == request.ToolInput && (waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
+                        waiting.Name == request.ToolName && waiting.Input == request.ToolInput
+                        && (waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
                         at, "The approval is about another call.");
                     (asked, pending) = (null, request);
                     break;
@@ -255,7 +256,9 @@ static class TraceRules
         try
         {
             var arguments = JsonElement.Parse(json);
-            return arguments.ValueKind == JsonValueKind.Object && arguments.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+            return arguments.ValueKind == JsonValueKind.Object && arguments.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String
+                ? value.GetString()
+                : null;
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException)
         {

@@ -156,7 +156,7 @@ public static class TraceVerifier
             {
                 Require(version > before.Version, $"{at}.version", $"The event before it has version {before.Version}.");
                 Require(version - 1 > before.Version || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before it.");
-                Require(stream != ownStream || version - 1 == before.Version, at, $"Version {before.Version}, and not the one before it, comes before version {version} of the run's stream.");
+                Require(stream != ownStream || version - 1 == before.Version, at, $"Version {before.Version + 1} of the run's stream is missing.");
             }
             else
             {
