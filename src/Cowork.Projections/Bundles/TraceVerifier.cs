@@ -33,7 +33,7 @@ public sealed record TraceReport(string RunId, string Status, string Format, int
 /// </summary>
 public static class TraceVerifier
 {
-    /// <summary>Largest bundle that is read, in bytes. The largest that a run within the default limits made had 60 MB.</summary>
+    /// <summary>Largest bundle that is read, in bytes: more than a run within the default limits can make.</summary>
     public const int BundleBytesMax = 256 * 1024 * 1024;
 
     /// <summary>Objects and lists within each other. The deepest event of ours has 6.</summary>
