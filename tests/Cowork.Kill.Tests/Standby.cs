@@ -28,12 +28,14 @@ sealed class Standby : IAsyncDisposable
         await user.Own(directory, CancellationToken.None);
         var standby = new Standby(directory, PostgresBinaries.Choose(null), user, primary.AdministratorConnectionString);
         await standby.Run("pg_basebackup", "-h", new NpgsqlConnectionStringBuilder(primary.ConnectionString).Host!, "-U", "cowork", "-D", directory, "-R", "-X", "stream", "-c", "fast");
-        // The primary's own settings, and the lock of its socket, which lies in its data directory.
-        foreach (var file in (string[])["cowork.conf", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"])
+        // The lock of the primary's socket, which lies in its data directory.
+        foreach (var file in (string[])[".s.PGSQL.5432", ".s.PGSQL.5432.lock"])
         {
             File.Delete(Path.Combine(directory, file));
         }
-        await standby.Run("pg_ctl", "-D", directory, "-w", "-l", Path.Combine(directory, "standby.log"), "-o", $"-c listen_addresses= -k {directory} -c max_connections=100", "start");
+        var walls = $"-c hba_file={directory}/cowork_hba.conf -c ident_file={directory}/cowork_ident.conf";
+        await standby.Run(
+            "pg_ctl", "-D", directory, "-w", "-l", Path.Combine(directory, "standby.log"), "-o", $"-c listen_addresses= -k {directory} {walls}", "start");
         return standby;
     }
 
