@@ -382,6 +382,6 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     DateTimeOffset Now()
     {
         var now = clock.GetUtcNow();
-        return new(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero);
+        return TimestampConverter.Whole(now);
     }
 }

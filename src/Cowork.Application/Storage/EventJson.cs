@@ -155,6 +155,9 @@ public sealed class ContentConverter : JsonConverter<Content>
 /// <summary>A time inside an event's data, in the one form that times have everywhere.</summary>
 public sealed class TimestampConverter : JsonConverter<DateTimeOffset>
 {
+    /// <summary>The time as precisely as it is written, in UTC.</summary>
+    public static DateTimeOffset Whole(DateTimeOffset time) => new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero);
+
     public override DateTimeOffset Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => reader.GetDateTimeOffset();
 
     public override void Write(Utf8JsonWriter writer, DateTimeOffset value, JsonSerializerOptions options) => writer.WriteStringValue(HashChain.Timestamp(value));

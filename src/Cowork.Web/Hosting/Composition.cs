@@ -23,9 +23,10 @@ static class Composition
     /// <param name="database">Connection string.</param>
     /// <param name="startupOptions">A connection's first message may have options.</param>
     /// <param name="listener">Descriptor of the socket that the host is to accept on.</param>
-    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ulong listener)
+    /// <param name="connectionsMax">Connections that are served at once.</param>
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ulong listener, int connectionsMax)
     {
-        Listen(builder.WebHost, listener, OpenFiles.ConnectionsOf(settings.ConnectionsMax));
+        Listen(builder.WebHost, listener, connectionsMax);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);

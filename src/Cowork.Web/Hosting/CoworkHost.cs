@@ -143,7 +143,8 @@ public sealed partial class CoworkHost : IAsyncDisposable
         try
         {
             LogStart(logger, Url, data.Path, settings.Database is null ? "a private PostgreSQL" : "a database of yours", settings.TokenMode ? "token" : "local");
-            if (OpenFiles.ConnectionsOf(settings.ConnectionsMax) is var connections && connections < settings.ConnectionsMax)
+            var connections = OpenFiles.ConnectionsOf(settings.ConnectionsMax);
+            if (connections < settings.ConnectionsMax)
             {
                 LogFewFiles(logger, connections, settings.ConnectionsMax);
             }
@@ -152,7 +153,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
             }
             var (database, startupOptions) = await Prepare(logs, logger, stopping.Token);
-            Composition.Compose(builder, settings, data, database, startupOptions, listener.Handle());
+            Composition.Compose(builder, settings, data, database, startupOptions, listener.Handle(), connections);
             app = builder.Build();
             Map(app);
             using var rejected = RejectedRequests.Listen(app.Services);

@@ -16,7 +16,15 @@ public sealed record HostSettings
     /// <summary>The shortest time of a setting that zero would switch off.</summary>
     static readonly TimeSpan Instant = TimeSpan.FromMilliseconds(1);
 
+    const int ConnectionsMaxDefault = 5_000;
+
+    static readonly TimeSpan KeepAliveDefault = TimeSpan.FromSeconds(15);
+
     static readonly TimeSpan WaitMaxDefault = TimeSpan.FromHours(1);
+
+    static readonly TimeSpan ScheduleIntervalDefault = TimeSpan.FromSeconds(10);
+
+    static readonly TimeSpan SecurityFoldDefault = TimeSpan.FromMinutes(1);
 
     static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
 
@@ -67,7 +75,7 @@ public sealed record HostSettings
     public TokenOptions Tokens { get; init; } = new();
 
     /// <summary><c>Cowork:Security:FoldEvery</c>: what is equal in that while is one security event.</summary>
-    public TimeSpan SecurityFold { get; init; } = TimeSpan.FromMinutes(1);
+    public TimeSpan SecurityFold { get; init; } = SecurityFoldDefault;
 
     public MemoryOptions Memory { get; init; } = new();
 
@@ -87,13 +95,13 @@ public sealed record HostSettings
     public bool JsonLog { get; init; }
 
     /// <summary><c>Cowork:Http:KeepAlive</c>: the longest silence of a response that is not complete. Then a stream sends a comment, and an answer white space.</summary>
-    public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);
+    public TimeSpan KeepAlive { get; init; } = KeepAliveDefault;
 
     /// <summary><c>Cowork:Http:ConnectionsMax</c>: connections that are served at once; what comes beyond them is closed.</summary>
-    public int ConnectionsMax { get; init; } = 5_000;
+    public int ConnectionsMax { get; init; } = ConnectionsMaxDefault;
 
     /// <summary><c>Cowork:Scheduler:IntervalMin</c>: the shortest interval of a new schedule.</summary>
-    public TimeSpan ScheduleIntervalMin { get; init; } = TimeSpan.FromSeconds(10);
+    public TimeSpan ScheduleIntervalMin { get; init; } = ScheduleIntervalDefault;
 
     /// <summary><c>Cowork:Http:WaitMax</c>: the longest time that a request waits for a run or an event, whatever it asks for.</summary>
     public TimeSpan WaitMax { get; init; } = WaitMaxDefault;
@@ -126,14 +134,14 @@ public sealed record HostSettings
             Models = models,
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
-            SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? TimeSpan.FromMinutes(1),
+            SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? SecurityFoldDefault,
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
-            KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? TimeSpan.FromSeconds(15),
-            ConnectionsMax = cowork.Number("Http:ConnectionsMax", 10, 1_000_000) ?? 5_000,
-            ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? TimeSpan.FromSeconds(10),
+            KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? KeepAliveDefault,
+            ConnectionsMax = cowork.Number("Http:ConnectionsMax", 10, 1_000_000) ?? ConnectionsMaxDefault,
+            ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? ScheduleIntervalDefault,
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,

@@ -27,11 +27,12 @@ public sealed record LateResult(Task<IResult> Coming) : IResult
         var clock = httpContext.RequestServices.GetRequiredService<TimeProvider>();
         var silence = httpContext.RequestServices.GetRequiredService<HostSettings>().KeepAlive;
         var response = httpContext.Response;
+        IResult answer;
         while (true)
         {
             try
             {
-                await Coming.WaitAsync(silence, clock);
+                answer = await Coming.WaitAsync(silence, clock);
                 break;
             }
             catch (TimeoutException) when (!Coming.IsCompleted)
@@ -47,7 +48,6 @@ public sealed record LateResult(Task<IResult> Coming) : IResult
                 await response.BodyWriter.FlushAsync(CancellationToken.None);
             }
         }
-        var answer = await Coming;
         if (!response.HasStarted)
         {
             await answer.ExecuteAsync(httpContext);

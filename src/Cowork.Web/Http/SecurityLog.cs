@@ -141,14 +141,12 @@ public sealed partial class SecurityLog(ICommandExecutor commands, HostSettings 
                 }
                 found.Add((subject.Org, new(
                     subject.Kind, subject.Actor, subject.Token, subject.Address, subject.What, subject.Of, subject.Roles is null ? null : [.. subject.Roles.Split(' ')],
-                    tally.Count, Whole(tally.FirstAt), Whole(tally.LastAt))));
+                    tally.Count, TimestampConverter.Whole(tally.FirstAt), TimestampConverter.Whole(tally.LastAt))));
                 (tally.Count, tally.Due) = (0, now == DateTimeOffset.MaxValue ? now : now + Pace(subject.Kind));
             }
         }
         return found;
     }
-
-    static DateTimeOffset Whole(DateTimeOffset time) => new(time.Ticks - (time.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero);
 
     /// <param name="Roles">Separated by spaces, so that equal ones are equal.</param>
     sealed record Subject(string Org, SecurityKind Kind, string? Actor, TokenKey? Token, string Address, string? What, string? Of, string? Roles);

@@ -75,10 +75,6 @@ public sealed class TokenUses(ITokenUses store, TimeProvider clock)
         foreach (var use in now)
         {
             unwritten.TryRemove(use);
-            if (clock.GetUtcNow() - use.Value > TimeSpan.FromHours(1))
-            {
-                used.TryRemove(use);
-            }
         }
     }
 }

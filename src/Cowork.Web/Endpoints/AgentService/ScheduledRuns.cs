@@ -174,7 +174,7 @@ static class ScheduledRunEndpoints
         var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
         var skill = PathIds.Key<SkillKey>(asked.SkillId!, "$.skill_id");
         var now = clock.GetUtcNow();
-        var from = new DateTimeOffset(now.Ticks - (now.Ticks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero).AddSeconds(asked.StartInSeconds ?? 0);
+        var from = TimestampConverter.Whole(now).AddSeconds(asked.StartInSeconds ?? 0);
         var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
         var target = new ScheduleTarget(session, skill, asked.SkillVersion, given);
         var interval = new Timing.Interval(asked.IntervalSeconds!.Value, from);

@@ -38,15 +38,7 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
         {
             errors.Add("$.workspace_path", "Must not be blank.");
         }
-        if (Metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
-        {
-            errors.Add("$.metadata", "Must be an object.");
-        }
-        else if (Metadata is { } given && CompactJson.BytesOf(given) > Limits.MetadataBytesMax)
-        {
-            errors.Add("$.metadata", $"Has at most {Limits.MetadataBytesMax} bytes.");
-        }
-        else if (AuthContextIn(Metadata) is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        if (MetadataField.IsValid(Metadata, errors) && AuthContextIn(Metadata) is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
         {
             errors.Add("$.metadata.auth_context", "Must be an object.");
         }
@@ -146,6 +138,26 @@ static class SessionEndpoints
     }
 }
 
+/// <summary>The member <c>metadata</c> of a session or skill.</summary>
+static class MetadataField
+{
+    /// <summary>False: it is no object, or too long, as <paramref name="errors"/> says now.</summary>
+    public static bool IsValid(JsonElement? metadata, ValidationErrors errors)
+    {
+        var fault = metadata switch
+        {
+            { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) } => "Must be an object.",
+            { } given when Encoding.UTF8.GetByteCount(given.GetRawText()) > Limits.MetadataBytesMax => $"Has at most {Limits.MetadataBytesMax} bytes.",
+            _ => null,
+        };
+        if (fault is not null)
+        {
+            errors.Add("$.metadata", fault);
+        }
+        return fault is null;
+    }
+}
+
 /// <summary>A client's JSON object without white space, in the order of its members. Of a duplicate member the last one counts, as in other parsers.</summary>
 static class CompactJson
 {
@@ -162,9 +174,6 @@ static class CompactJson
         }
         return Encoding.UTF8.GetString(output.WrittenSpan);
     }
-
-    /// <summary>Bytes of a value as it was sent.</summary>
-    public static int BytesOf(JsonElement value) => Encoding.UTF8.GetByteCount(value.GetRawText());
 
     static void Write(Utf8JsonWriter json, JsonElement value, string? except = null)
     {

@@ -117,14 +117,7 @@ static class SkillFields
         {
             errors.Add("$.description", $"A description has at most {Limits.DescriptionCharsMax} characters.");
         }
-        if (metadata is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
-        {
-            errors.Add("$.metadata", "Must be an object.");
-        }
-        else if (metadata is { } given && CompactJson.BytesOf(given) > Limits.MetadataBytesMax)
-        {
-            errors.Add("$.metadata", $"Has at most {Limits.MetadataBytesMax} bytes.");
-        }
+        MetadataField.IsValid(metadata, errors);
     }
 }
 

@@ -32,15 +32,17 @@ static class Waiting
             (null, { } seconds) => waitsUnasked ? TimeSpan.FromSeconds(seconds) : TimeSpan.Zero,
             (null, null) => PreferredTime(http) ?? PreferredAsync(http) ?? (waitsUnasked ? TimeSpan.FromSeconds(SecondsDefault) : TimeSpan.Zero),
         };
-        return preferred < settings.WaitMax ? preferred : settings.WaitMax;
+        return Bounded(preferred, settings);
     }
 
     /// <summary>The time to wait for an event.</summary>
     public static TimeSpan ForEvents(HttpContext http, HostSettings settings, WholeNumberQuery inQuery)
     {
         var preferred = http.Request.Query.ContainsKey(inQuery.Name) ? TimeSpan.FromSeconds(inQuery.Read(http)) : PreferredTime(http, inQuery.Max) ?? TimeSpan.Zero;
-        return preferred < settings.WaitMax ? preferred : settings.WaitMax;
+        return Bounded(preferred, settings);
     }
+
+    static TimeSpan Bounded(TimeSpan asked, HostSettings settings) => asked < settings.WaitMax ? asked : settings.WaitMax;
 
     public static void Validate(string? idempotencyKey, double? waitTimeoutSeconds, ValidationErrors errors)
     {

@@ -196,7 +196,7 @@ static class TokenEndpoints
         var expires = TimeQuery.Parse(asked.ExpiresAt) ?? now + (asked.ExpiresInDays is { } days ? TimeSpan.FromDays(days) : settings.Tokens.ExpireAfter);
         ImmutableList<string>? networks = asked.Addresses is null ? null : [.. asked.Addresses.Select(address => Networks.Normal(address)!)];
         var issue = new IssueToken(
-            token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key, Whole(expires), networks, Behind(caller, org, user), isOperator);
+            token.Key, asked.Name!, user, roles, token.SecretSha256, body.Key, TimestampConverter.Whole(expires), networks, Behind(caller, org, user), isOperator);
         var result = await commands.Execute(org, caller.Origin, issue, ct);
         return await answers.Of(
             org, result, ApiToken.Aggregate.Stream(token.Key), body.Key,
@@ -291,9 +291,6 @@ static class TokenEndpoints
             [.. (caller.Issuers ?? []).Select(issuer => issuer with { Actor = issuer.Actor.Contains('@', StringComparison.Ordinal) ? issuer.Actor : issuer.Actor + of })],
             $"user:{user}");
     }
-
-    /// <summary>As events and rows keep times.</summary>
-    static DateTimeOffset Whole(DateTimeOffset time) => new(time.UtcTicks - (time.UtcTicks % TimeSpan.TicksPerMillisecond), TimeSpan.Zero);
 
     static IssuedToken Issued(TokenRow row, BearerToken token, string org) => new(
         row.TokenId, token.Reveal(), row.Name, row.User, org, row.Roles, row.CreatedBy, row.CreatedAt, row.ExpiresAt, row.Addresses, NamesOf(row), row.Operator == true,
