@@ -18,6 +18,8 @@ public sealed class OpenRequest : IDisposable
     internal OpenRequest(OpenRequests all, HttpContext http, BearerToken token, RequiredRole? needs, DateTimeOffset? until, long seen, long began)
     {
         (this.all, this.http, Token, Needs, Until, Seen, Began) = (all, http, token, needs, until, seen, began);
+        // A request that is looked at may be answered meanwhile, and its context is another one's then.
+        From = http.Connection.RemoteIpAddress;
         client = http.RequestAborted;
         over = CancellationTokenSource.CreateLinkedTokenSource(client);
         http.RequestAborted = over.Token;
@@ -41,7 +43,7 @@ public sealed class OpenRequest : IDisposable
     /// <summary>Timestamp of its begin.</summary>
     internal long Began { get; }
 
-    internal System.Net.IPAddress? From => http.Connection.RemoteIpAddress;
+    internal System.Net.IPAddress? From { get; }
 
     /// <summary>The request is answered, or about to be refused.</summary>
     public void Dispose()
