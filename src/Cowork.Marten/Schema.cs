@@ -279,11 +279,14 @@ static partial class Schema
             PRIMARY KEY (tenant_id, kind, key)
         );
         ALTER TABLE {s}.jobs SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.02);
-        CREATE INDEX IF NOT EXISTS jobs_due ON {s}.jobs (due);
         -- Failures since the job was asked for, and the last of them. letter: the job was given up, and lies far in the future.
         ALTER TABLE {s}.jobs ADD COLUMN IF NOT EXISTS attempts integer NOT NULL DEFAULT 0, ADD COLUMN IF NOT EXISTS error_type text,
             ADD COLUMN IF NOT EXISTS error text, ADD COLUMN IF NOT EXISTS failed_at timestamptz, ADD COLUMN IF NOT EXISTS letter uuid;
         CREATE UNIQUE INDEX IF NOT EXISTS jobs_letter ON {s}.jobs (letter) WHERE letter IS NOT NULL;
+        -- What nobody is at: by time, and by tenant, so that a tenant's jobs are found behind another's thousands. A job that is held from its commit on is in neither.
+        DROP INDEX IF EXISTS {s}.jobs_due;
+        CREATE INDEX IF NOT EXISTS jobs_free ON {s}.jobs (due) WHERE holder IS NULL AND letter IS NULL;
+        CREATE INDEX IF NOT EXISTS jobs_free_of ON {s}.jobs (kind, tenant_id, due) WHERE holder IS NULL AND letter IS NULL;
         UPDATE {s}.jobs SET letter = gen_random_uuid(), failed_at = now(), error_type = '', error = 'An earlier release gave the job up.'
             WHERE due > now() + interval '182500 days' AND letter IS NULL;
         -- Epochs grow for ever, over all jobs: one that comes back never has an epoch that somebody held it under before.

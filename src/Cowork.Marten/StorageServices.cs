@@ -39,6 +39,6 @@ public static class StorageServices
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().AsyncProjections);
         services.AddSingleton<IJobDispatcher, WolverineJobDispatcher>();
         services.AddSingleton<ICommandExecutor, WolverineCommandExecutor>();
-        services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, options.Parallel));
+        services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, options));
     }
 }

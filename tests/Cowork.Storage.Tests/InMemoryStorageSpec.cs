@@ -15,6 +15,7 @@ public sealed class InMemoryStorageSpec : StorageContract
     protected override Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead)
     {
         Array.ForEach(dead, d => nodes[d].Die());
+        engine.Parallel = Parallel;
         var node = nodes[name] = engine.AddNode(name, observer, Lease);
         return Task.FromResult(new Node(
             node, engine, engine, engine, node, engine,

@@ -34,7 +34,7 @@ public sealed partial class MartenStorageSpec : StorageContract
 
     async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null, Func<StorageOptions, StorageOptions>? change = null)
     {
-        var options = new StorageOptions(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()]) { Lease = Lease, Heartbeat = Lease / 6 };
+        var options = new StorageOptions(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()]) { Lease = Lease, Heartbeat = Lease / 6, Parallel = Parallel };
         var engine = StorageEngine.New(change?.Invoke(options) ?? options);
         engine.Observer = observer;
         engines.Add(engine);

@@ -232,7 +232,7 @@ public abstract partial class StorageContract
     public async Task A_job_that_was_admitted_is_claimed_under_the_epoch_that_it_was_given()
     {
         var (a, b) = (await Open("a"), await Open("b"));
-        Assert.Null(a.Jobs.Admit("run"));
+        Assert.Null(a.Jobs.Admit(Org, "run"));
         await using var left = new Worker(a);
         var room = await Admitted(a);
         await Submit(a, "run-1", new Job("run", "1", Epoch: room.Epoch));
@@ -244,7 +244,7 @@ public abstract partial class StorageContract
             Assert.NotEqual(room.Epoch, next.Epoch);
         }
         a.Jobs.StopDispatching();
-        Assert.Null(a.Jobs.Admit("run"));
+        Assert.Null(a.Jobs.Admit(Org, "run"));
         await a.Jobs.Release(first, TimeSpan.Zero, None);
         await using var right = new Worker(b);
         Assert.True((await right.Next()).Epoch > first.Epoch);
@@ -369,7 +369,7 @@ public abstract partial class StorageContract
     static async Task<JobAdmission> Admitted(Node node)
     {
         JobAdmission? room = null;
-        await Eventually(() => Task.FromResult((room = node.Jobs.Admit("run")) is not null), "the node admits a job");
+        await Eventually(() => Task.FromResult((room = node.Jobs.Admit(Org, "run")) is not null), "the node admits a job");
         return room!;
     }
 }

@@ -78,6 +78,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         return false;
     }
 
+    /// <summary>Jobs of each kind that a node does at once, from the next node on.</summary>
+    public int Parallel { get; set; } = 1_000;
+
     /// <summary>A host with this database. It lives until it is told otherwise.</summary>
     /// <param name="observer">Told of this node's commits, and that others wrote.</param>
     /// <param name="leftToOthers">Kinds of jobs that it never claims.</param>
@@ -85,7 +88,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     {
         lock (sync)
         {
-            var node = new Node(this, id, observer, lease, leftToOthers);
+            var node = new Node(this, id, observer, lease, leftToOthers, Parallel);
             nodes.Add(node);
             return node;
         }
@@ -517,9 +520,13 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         if (!jobs.TryGetValue(key, out var known))
         {
             jobs.Add(key, new() { Due = due });
-            if (job.Due is null && by?.Takes(job.Kind) == true)
+            if (job.Due is null && by?.Takes(job.Kind) == true && (job.Epoch is not null || by.Slots.TryTake(job.Kind, org)))
             {
                 by.Take(key, job.Epoch);
+                if (job.Epoch is null)
+                {
+                    by.Slots.Leave(job.Kind, org);
+                }
             }
         }
         else if (known.Holder is null)
@@ -701,8 +708,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         CancellationTokenSource? dispatching;
         DateTimeOffset? silentSince;
 
-        internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease, string[] leftToOthers)
+        internal Node(InMemoryEngine engine, string id, ICommitObserver? observer, TimeSpan lease, string[] leftToOthers, int parallel)
         {
+            Slots = new(_ => parallel);
             this.engine = engine;
             this.lease = lease;
             this.leftToOthers = leftToOthers;
@@ -785,8 +793,26 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             {
                 var now = engine.clock.GetUtcNow();
                 var free = engine.jobs.Where(j => j.Value.Due <= now && Takes(j.Key.Kind) && j.Value.Holder is not { IsAlive: true }).OrderBy(j => j.Value.Due).Select(j => j.Key).ToList();
-                free.ForEach(key => Take(key));
-                return free.Count;
+                Slots.SetWaiting([]);
+                var (taken, _) = Slots.Now();
+                var places = taken.ToDictionary(t => (t.Kind, t.Org), t => t.Count);
+                // Who has fewest comes first, as with the real one.
+                var placed = free.Select(key => (Key: key, Place: places[(key.Kind, key.Org)] = places.GetValueOrDefault((key.Kind, key.Org)) + 1)).OrderBy(p => p.Place).ToList();
+                var waiting = new List<(string Kind, string Org, string Key)>();
+                foreach (var (key, _) in placed)
+                {
+                    if (!waiting.Exists(w => (w.Kind, w.Org) == (key.Kind, key.Org)) && Slots.TryTake(key.Kind, key.Org))
+                    {
+                        Take(key);
+                        Slots.Leave(key.Kind, key.Org);
+                    }
+                    else
+                    {
+                        waiting.Add((key.Kind, key.Org, key.Key));
+                    }
+                }
+                Slots.SetWaiting(waiting.Select(w => (w.Kind, w.Org)));
+                return free.Count - waiting.Count;
             }
         }
 
@@ -808,11 +834,15 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
         public void StopDispatching() => dispatching?.Cancel();
 
-        public JobAdmission? Admit(string kind)
+        public JobSlots Slots { get; }
+
+        public JobAdmission? Admit(string org, string kind)
         {
             lock (engine.sync)
             {
-                return (Admits || dispatching is { IsCancellationRequested: false }) && IsAlive && Takes(kind) ? new(++engine.epochs, IsAlone: SeemsAlone, () => { }) : null;
+                return (Admits || dispatching is { IsCancellationRequested: false }) && IsAlive && Takes(kind) && Slots.TryTake(kind, org)
+                    ? new(++engine.epochs, IsAlone: SeemsAlone, () => Slots.Leave(kind, org))
+                    : null;
             }
         }
 
@@ -900,7 +930,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                     var job = engine.jobs[(claim.Org, claim.Kind, claim.Key)];
                     var due = engine.clock.GetUtcNow() + after;
                     (job.Holder, job.Due, job.Again) = (null, job.Again < due ? job.Again.Value : due, null);
-                    held.Remove(claim);
+                    Drop(claim);
                     engine.Changed();
                 }
                 return default;
@@ -951,13 +981,14 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             job.Epoch = epoch ?? ++engine.epochs;
             var claim = new Claim(key.Org, key.Kind, key.Key, job.Epoch);
             held.Add(claim, new());
+            Slots.Take(key.Kind, key.Org);
             ready.Enqueue(claim);
         }
 
         internal void Finish(Claim claim)
         {
             var key = (claim.Org, claim.Kind, claim.Key);
-            held.Remove(claim);
+            Drop(claim);
             if (engine.jobs[key] is { Again: { } again } job)
             {
                 (job.Holder, job.Due, job.Again) = (null, again, null);
@@ -971,9 +1002,18 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
         internal void Lose(Claim claim)
         {
-            if (held.Remove(claim, out var lost))
+            if (held.TryGetValue(claim, out var lost))
             {
+                Drop(claim);
                 lost.Cancel();
+            }
+        }
+
+        void Drop(Claim claim)
+        {
+            if (held.Remove(claim) && Slots.Leave(claim.Kind, claim.Org))
+            {
+                engine.Changed();
             }
         }
 

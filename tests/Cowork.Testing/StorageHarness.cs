@@ -24,6 +24,9 @@ public abstract class StorageHarness : IAsyncLifetime
     /// <summary>Short enough for a test, long enough for a loaded machine.</summary>
     protected static readonly TimeSpan Lease = TimeSpan.FromSeconds(3);
 
+    /// <summary>Jobs of each kind that the nodes of this test do at once.</summary>
+    protected int Parallel { get; set; } = 1_000;
+
     /// <summary>Another node on the data of this test.</summary>
     protected abstract Task<Node> Open(string name, ICommitObserver? observer = null, params string[] dead);
 
@@ -108,8 +111,10 @@ public abstract class StorageHarness : IAsyncLifetime
         public void OthersWrote() => Interlocked.Increment(ref others);
     }
 
-    protected static async Task Submit(Node node, string stream, params Job[] jobs) =>
-        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(Org, [new Chain(Org, stream).Next("started")], jobs, null, Chain.By), None));
+    protected static Task Submit(Node node, string stream, params Job[] jobs) => SubmitAs(Org, node, stream, jobs);
+
+    protected static async Task SubmitAs(string org, Node node, string stream, params Job[] jobs) =>
+        Assert.IsType<AppendResult.Ok>(await node.Log.Append(new(org, [new Chain(org, stream).Next("started")], jobs, null, Chain.By), None));
 
     /// <summary>Takes up what a node gets, and leaves the doing to the test.</summary>
     protected sealed class Worker : IAsyncDisposable

@@ -20,8 +20,8 @@ public sealed record RunOptions
     /// <summary>How long an <c>Idempotency-Key</c> header holds.</summary>
     public TimeSpan IdempotencyKept { get; init; } = TimeSpan.FromHours(24);
 
-    /// <summary>Runs that this host drives at once; the others wait in the database.</summary>
-    public int Parallel { get; init; } = 1_000;
+    /// <summary>Runs that this host drives at once; the others wait in the database. One tenant alone has four fifths of them (<see cref="Storage.JobSlots"/>).</summary>
+    public int Parallel { get; init; } = 1_250;
 
     /// <summary>Streamed text is committed, and then shown, at least this often.</summary>
     public TimeSpan DeltaEvery { get; init; } = TimeSpan.FromMilliseconds(100);

@@ -134,7 +134,7 @@ public sealed class Turns(
         {
             return (null, refused);
         }
-        using var room = jobs.Admit(Run.Aggregate.Name);
+        using var room = jobs.Admit(org, Run.Aggregate.Name);
         if (room is not null)
         {
             submit = submit with { Start = await memory.Ahead(org, submit.Session, request.Message, room, ct) };

@@ -47,8 +47,8 @@ public interface IJobQueue
     /// <summary>This node claims no more jobs. What it holds stays its own until it is completed or released.</summary>
     void StopDispatching();
 
-    /// <summary>Reserves room for a job that is due at once; null: the node is busy, does not work, or has no epoch in stock.</summary>
-    JobAdmission? Admit(string kind);
+    /// <summary>Reserves a slot for a tenant's job that is due at once; null: the tenant has its share, or the node is busy, does not work, or has no epoch in stock.</summary>
+    JobAdmission? Admit(string org, string kind);
 
     /// <summary>Cancelled when the lease is lost. Null: this node does not hold the job any more.</summary>
     CancellationToken? LeaseOf(Claim claim);
@@ -61,6 +61,9 @@ public interface IJobQueue
 
     /// <summary>The job could not be done: it is tried again after a pause, and becomes a dead letter after the last of <see cref="StorageOptions.JobRetries"/>.</summary>
     ValueTask Fail(Claim claim, Exception why, CancellationToken ct);
+
+    /// <summary>What this node does at once, and for whom.</summary>
+    JobSlots Slots { get; }
 
     /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
     ValueTask<Backlog> Backlog(CancellationToken ct);

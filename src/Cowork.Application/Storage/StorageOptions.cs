@@ -33,8 +33,14 @@ public sealed record StorageOptions(string ConnectionString, string Node, IReadO
     /// <summary>How long callers wait for a database that went away before they hear of it.</summary>
     public TimeSpan OutageDeadline { get; init; } = TimeSpan.FromSeconds(2);
 
-    /// <summary>Jobs that this node does at once.</summary>
-    public int Parallel { get; init; } = 1_000;
+    /// <summary>Jobs of one kind that this node does at once, unless <see cref="ParallelOf"/> says otherwise.</summary>
+    public int Parallel { get; init; } = 80;
+
+    /// <summary>The kinds of jobs of which this node does more, or fewer, at once.</summary>
+    public IReadOnlyDictionary<string, int> ParallelOf { get; init; } = new Dictionary<string, int>();
+
+    /// <summary>Jobs of a kind that this node does at once.</summary>
+    public int SlotsOf(string kind) => ParallelOf.GetValueOrDefault(kind, Parallel);
 
     /// <summary>Pauses before a job that failed is tried again. After the last one it becomes a dead letter. Not empty.</summary>
     public IReadOnlyList<TimeSpan> JobRetries { get; init; } =

@@ -16,9 +16,6 @@ sealed partial class JobQueue : IJobQueue, IDisposable
     /// <summary>Jobs that one look claims.</summary>
     const int ClaimsMax = 256;
 
-    /// <summary>Jobs beyond <see cref="StorageOptions.Parallel"/> that may wait on this node; with more, free jobs are left to other nodes.</summary>
-    const int BacklogMax = 128;
-
     /// <summary>Epochs that are kept at hand, and how few of them are a reason to fetch as many again.</summary>
     const int EpochsKept = 256;
     const int EpochsMin = 64;
@@ -28,6 +25,9 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     static readonly TimeSpan RetryAfter = TimeSpan.FromMilliseconds(250);
 
+    /// <summary>So much later than a slot is given back, waiting jobs are looked for: many slots, one look.</summary>
+    static readonly TimeSpan SlotsSettle = TimeSpan.FromMilliseconds(10);
+
     readonly ConcurrentDictionary<Claim, HeldJob> held = new();
     readonly ConcurrentQueue<(Claim Claim, string Holder, DateTimeOffset Due)> unreleased = new();
     readonly ConcurrentQueue<long> epochs = new();
@@ -36,18 +36,20 @@ sealed partial class JobQueue : IJobQueue, IDisposable
     readonly JobTable table;
     readonly NodeHeartbeat heartbeat;
     readonly ILogger logger;
+    readonly JobSlots slots;
     readonly Lock gate = new();
     TaskCompletionSource woken = new(TaskCreationOptions.RunContinuationsAsynchronously);
     DateTimeOffset? nextLook;
     Task loop = Task.CompletedTask;
     volatile IJobDispatcher? dispatcher;
     volatile bool reconcile;
-    int admitted;
+    volatile bool orphans;
 
     public JobQueue(JobTable table, NodeHeartbeat heartbeat, StorageOptions options)
     {
         (this.table, this.heartbeat, this.options) = (table, heartbeat, options);
         logger = options.Logs.CreateLogger<JobQueue>();
+        slots = new(options.SlotsOf);
         heartbeat.Lapsed += () =>
         {
             foreach (var claim in held.Keys)
@@ -60,6 +62,7 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         {
             if (pulse.HasOrphans || pulse.NextDue <= TimeSpan.Zero)
             {
+                orphans |= pulse.HasOrphans;
                 Poke();
             }
             else if (pulse.NextDue is { } wait)
@@ -79,9 +82,11 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     public void StopDispatching() => dispatcher = null;
 
-    public JobAdmission? Admit(string kind)
+    public JobSlots Slots => slots;
+
+    public JobAdmission? Admit(string org, string kind)
     {
-        if (!Takes(kind) || held.Count + Volatile.Read(ref admitted) >= options.Parallel)
+        if (!Works(kind) || !slots.TryTake(kind, org))
         {
             return null;
         }
@@ -92,11 +97,14 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         }
         if (!has)
         {
+            Leave(kind, org);
             return null;
         }
-        Interlocked.Increment(ref admitted);
-        return new(epoch, !heartbeat.HasPeers, () => Interlocked.Decrement(ref admitted));
+        return new(epoch, !heartbeat.HasPeers, () => Leave(kind, org));
     }
+
+    /// <summary>Reserves slots for the jobs of a flush.</summary>
+    public JobReservation Reserve() => new(this);
 
     public CancellationToken? LeaseOf(Claim claim) => held.TryGetValue(claim, out var job) ? job.Lost.Token : null;
 
@@ -156,8 +164,19 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         heartbeat.TellPeers();
     }
 
-    /// <summary>Whether a job that is due at once may be this node's as soon as it is committed.</summary>
-    public bool Takes(string kind) => CanHold && !options.KindsLeftToOthers.Contains(kind);
+    /// <summary>Whether this node works, and does jobs of the kind.</summary>
+    internal bool Works(string kind) => dispatcher is not null && heartbeat.IsRegistered && !options.KindsLeftToOthers.Contains(kind);
+
+    /// <summary>Takes a slot for a job that is about to be committed. False: it waits in the table.</summary>
+    internal bool TakeSlot(string org, string kind) => Works(kind) && slots.TryTake(kind, org);
+
+    internal void Leave(string kind, string org)
+    {
+        if (slots.Leave(kind, org))
+        {
+            LookAt(options.Clock.GetUtcNow() + SlotsSettle);
+        }
+    }
 
     /// <summary>The name under which a claim is held here; null: it is not.</summary>
     public string? HolderOf(Claim claim) => held.TryGetValue(claim, out var job) ? job.Holder : null;
@@ -169,6 +188,7 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         {
             return;
         }
+        slots.Take(claim.Kind, claim.Org);
         Measures.JobsHeld.Add(1, new KeyValuePair<string, object?>("cowork.job.kind", claim.Kind));
         if (dispatcher is { } ready)
         {
@@ -227,14 +247,13 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     public void Dispose() => stopping.Dispose();
 
-    bool CanHold => dispatcher is not null && heartbeat.IsRegistered && held.Count < options.Parallel + BacklogMax;
-
     HeldJob? Drop(Claim claim)
     {
         if (!held.TryRemove(claim, out var job))
         {
             return null;
         }
+        Leave(claim.Kind, claim.Org);
         Measures.JobsHeld.Add(-1, new KeyValuePair<string, object?>("cowork.job.kind", claim.Kind));
         return job;
     }
@@ -338,20 +357,29 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     async Task Find(CancellationToken ct)
     {
-        var room = Math.Min(ClaimsMax, options.Parallel + BacklogMax - held.Count);
-        if (room <= 0 || !heartbeat.IsRegistered)
+        if (!heartbeat.IsRegistered)
         {
             LookAt(options.Clock.GetUtcNow() + RetryAfter);
             return;
         }
+        if (orphans)
+        {
+            orphans = false;
+            await table.FreeOrphans(ct);
+        }
         var me = heartbeat.Node;
-        var (claims, next) = await table.Take(me, room, ct);
-        claims.ForEach(claim => Hand(claim, me));
-        if (claims.Count == room)
+        var found = await table.Take(me, ClaimsMax, slots.Now(), ct);
+        found.Claims.ForEach(claim => Hand(claim, me));
+        slots.SetWaiting(found.Waiting);
+        if (found.Claims.Count == ClaimsMax)
         {
             Poke();
         }
-        else if (next is { } wait)
+        else if (found.IsMissed)
+        {
+            LookAt(options.Clock.GetUtcNow() + RetryAfter);
+        }
+        if (found.NextDue is { } wait)
         {
             LookAt(options.Clock.GetUtcNow() + wait);
         }
@@ -368,5 +396,32 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
         /// <summary>Never disposed: a handler may look at its token at any time, and it has no timer.</summary>
         public CancellationTokenSource Lost { get; } = new();
+    }
+}
+
+/// <summary>Slots for the jobs of one flush, until they are handed over or the flush has failed.</summary>
+sealed class JobReservation(JobQueue queue) : IDisposable
+{
+    readonly List<(string Kind, string Org)> taken = [];
+
+    /// <summary>Whether this node takes the job as soon as it is committed. One that was admitted has its slot.</summary>
+    public bool Takes(string org, Job job)
+    {
+        if (job.Epoch is not null)
+        {
+            return queue.Works(job.Kind);
+        }
+        if (!queue.TakeSlot(org, job.Kind))
+        {
+            return false;
+        }
+        taken.Add((job.Kind, org));
+        return true;
+    }
+
+    public void Dispose()
+    {
+        taken.ForEach(slot => queue.Leave(slot.Kind, slot.Org));
+        taken.Clear();
     }
 }

@@ -12,11 +12,16 @@ sealed class JobTable
     /// <summary>How far in the future a dead letter's job lies. Earlier releases used the same mark, so that their dead letters are found.</summary>
     public static readonly TimeSpan DeadLettered = TimeSpan.FromDays(365_000);
 
+    /// <summary>Jobs that a look judges of those that have waited longest, and of each tenant when there are more.</summary>
+    const int LookedAt = 1024;
+    const int LookedAtOfEach = 64;
+
     readonly Database database;
     readonly StorageOptions options;
     readonly string register;
     readonly string beat;
     readonly string claim;
+    readonly string freeOrphans;
     readonly string epochs;
     readonly string nextDue;
     readonly string own;
@@ -36,6 +41,7 @@ sealed class JobTable
         var s = database.Schema;
         const string Mine = "tenant_id = $1 AND kind = $2 AND key = $3 AND epoch = $4 AND holder = $5";
         const string Alive = "n.expires > now()";
+        const string Free = "f.holder IS NULL AND f.letter IS NULL";
         register = $"INSERT INTO {s}.nodes (id, expires) VALUES ($1, now() + $2) ON CONFLICT (id) DO UPDATE SET expires = excluded.expires";
         beat = $"""
             WITH mine AS (UPDATE {s}.nodes SET expires = now() + $2 WHERE id = $1 AND expires > now() RETURNING id)
@@ -43,15 +49,53 @@ sealed class JobTable
                 (SELECT extract(epoch FROM min(due) - now())::float8 FROM {s}.jobs j WHERE j.kind <> ALL ($3) AND j.holder IS NULL AND j.letter IS NULL),
                 EXISTS (SELECT FROM {s}.jobs j WHERE j.kind <> ALL ($3) AND j.holder IS NOT NULL AND NOT EXISTS (SELECT FROM {s}.nodes n WHERE n.id = j.holder AND {Alive}))
             """;
+        // Those that have waited longest are looked at first. When there may be more than that, some of each tenant's are looked at, too, so that none is behind
+        // another's thousands. Each tenant's next job has a place, counted from the jobs that the tenant has here; who has fewest comes first. As places grow and free
+        // slots become fewer, JobSlots.Lets lets a beginning of the list, and what comes after it waits.
         claim = $"""
-            UPDATE {s}.jobs j SET holder = $1, epoch = nextval('{s}.job_epochs')
+            WITH RECURSIVE oldest AS MATERIALIZED (
+                SELECT f.tenant_id, f.kind, f.key, f.due FROM {s}.jobs f WHERE {Free} AND f.due <= now() AND f.kind <> ALL ($3) ORDER BY f.due LIMIT {LookedAt}
+            ), queues AS (
+                (SELECT f.kind, f.tenant_id FROM {s}.jobs f WHERE {Free} AND (SELECT count(*) = {LookedAt} FROM oldest) ORDER BY f.kind, f.tenant_id LIMIT 1)
+                UNION ALL
+                SELECT n.kind, n.tenant_id FROM queues q CROSS JOIN LATERAL (
+                    SELECT f.kind, f.tenant_id FROM {s}.jobs f WHERE {Free} AND (f.kind, f.tenant_id) > (q.kind, q.tenant_id) ORDER BY f.kind, f.tenant_id LIMIT 1) n
+            ), candidates AS (
+                SELECT * FROM oldest
+                UNION
+                SELECT n.* FROM queues q CROSS JOIN LATERAL (
+                    SELECT f.tenant_id, f.kind, f.key, f.due FROM {s}.jobs f
+                    WHERE {Free} AND f.kind = q.kind AND f.tenant_id = q.tenant_id AND f.due <= now() ORDER BY f.due LIMIT {LookedAtOfEach}) n
+                WHERE q.kind <> ALL ($3)
+            ), placed AS (
+                SELECT c.*, coalesce(h.count, 0) + row_number() OVER (PARTITION BY c.kind, c.tenant_id ORDER BY c.due, c.key) AS place
+                FROM candidates c LEFT JOIN unnest($4, $5, $6) h (kind, tenant_id, count) ON h.kind = c.kind AND h.tenant_id = c.tenant_id
+            ), ordered AS (
+                SELECT p.*, coalesce(k.free, l.free, $11) - row_number() OVER (PARTITION BY p.kind ORDER BY p.place, p.due, p.key) AS left_free
+                FROM placed p LEFT JOIN unnest($7, $8) k (kind, free) ON k.kind = p.kind LEFT JOIN unnest($9, $10) l (kind, free) ON l.kind = p.kind
+            ), judged AS MATERIALIZED (
+                SELECT o.*, left_free >= 0 AND (place = 1 OR place <= {JobSlots.PerFreeSlot} * left_free) AS let FROM ordered o
+            ), claimed AS (
+                UPDATE {s}.jobs j SET holder = $1, epoch = nextval('{s}.job_epochs')
+                FROM (
+                    SELECT f.tenant_id, f.kind, f.key FROM (SELECT * FROM judged WHERE let ORDER BY place, due LIMIT $2) a
+                    JOIN {s}.jobs f ON f.tenant_id = a.tenant_id AND f.kind = a.kind AND f.key = a.key
+                    WHERE {Free} AND f.due <= now() FOR UPDATE OF f SKIP LOCKED) free
+                WHERE j.tenant_id = free.tenant_id AND j.kind = free.kind AND j.key = free.key
+                    AND EXISTS (SELECT FROM {s}.nodes n WHERE n.id = $1 AND {Alive})
+                RETURNING j.tenant_id, j.kind, j.key, j.epoch
+            )
+            SELECT c.tenant_id, c.kind, c.key, c.epoch, true FROM claimed c
+            UNION ALL
+            SELECT DISTINCT w.tenant_id, w.kind, '', 0::bigint, w.let FROM judged w
+                WHERE NOT EXISTS (SELECT FROM claimed c WHERE c.tenant_id = w.tenant_id AND c.kind = w.kind AND c.key = w.key)
+            """;
+        freeOrphans = $"""
+            UPDATE {s}.jobs j SET holder = NULL
             FROM (
-                SELECT f.tenant_id, f.kind, f.key FROM {s}.jobs f
-                WHERE f.due <= now() AND f.kind <> ALL ($3) AND (f.holder IS NULL OR NOT EXISTS (SELECT FROM {s}.nodes n WHERE n.id = f.holder AND {Alive}))
-                ORDER BY f.due LIMIT $2 FOR UPDATE SKIP LOCKED) free
-            WHERE j.tenant_id = free.tenant_id AND j.kind = free.kind AND j.key = free.key
-                AND EXISTS (SELECT FROM {s}.nodes n WHERE n.id = $1 AND {Alive})
-            RETURNING j.tenant_id, j.kind, j.key, j.epoch
+                SELECT o.tenant_id, o.kind, o.key FROM {s}.jobs o
+                WHERE o.holder IS NOT NULL AND NOT EXISTS (SELECT FROM {s}.nodes n WHERE n.id = o.holder AND {Alive}) FOR UPDATE SKIP LOCKED) lost
+            WHERE j.tenant_id = lost.tenant_id AND j.kind = lost.kind AND j.key = lost.key
             """;
         epochs = $"SELECT nextval('{s}.job_epochs') FROM generate_series(1, $1)";
         nextDue = $"SELECT extract(epoch FROM min(due) - now())::float8 FROM {s}.jobs WHERE due > now() AND holder IS NULL AND letter IS NULL AND kind <> ALL ($1)";
@@ -79,6 +123,12 @@ sealed class JobTable
         forgetNode = $"DELETE FROM {s}.nodes WHERE id = $1";
         freeJobs = $"UPDATE {s}.jobs SET holder = NULL WHERE holder = $1";
     }
+
+    /// <summary>What a look finds.</summary>
+    /// <param name="Waiting">The tenants whose due jobs have no slot here.</param>
+    /// <param name="IsMissed">Another node was at jobs for which there are slots here.</param>
+    /// <param name="NextDue">Until the next job is due; null: none waits.</param>
+    public sealed record Found(List<Claim> Claims, List<(string Kind, string Org)> Waiting, bool IsMissed, TimeSpan? NextDue);
 
     /// <summary>What a sign of life brings back.</summary>
     /// <param name="IsAlive">False: the lease was over already, and nothing was renewed.</param>
@@ -131,21 +181,58 @@ sealed class JobTable
         },
         ct);
 
-    /// <summary>Claims jobs that are due and free, the longest due first. Answers also how long it is until the next one is due; null: none waits.</summary>
-    public ValueTask<(List<Claim> Claims, TimeSpan? NextDue)> Take(string node, int max, CancellationToken ct) => database.WithReconnect(
-        async connection =>
-        {
-            await using var batch = new NpgsqlBatch(connection)
+    /// <summary>Frees what nodes hold that do not live.</summary>
+    public ValueTask<int> FreeOrphans(CancellationToken ct) => Batch(() => [new(freeOrphans)], ct);
+
+    /// <summary>Claims jobs that are due and free, for each tenant as many as <see cref="JobSlots.Lets"/> lets, its longest due first.</summary>
+    /// <param name="slots">What this node holds, and what is free of the kinds that it holds some of.</param>
+    public ValueTask<Found> Take(
+        string node, int max, (IReadOnlyList<(string Kind, string Org, int Count)> Taken, IReadOnlyList<(string Kind, int Free)> Free) slots, CancellationToken ct) =>
+        database.WithReconnect(
+            async connection =>
             {
-                BatchCommands = { new(claim) { Parameters = { Parameter.Text(node), Parameter.Long(max), LeftToOthers } }, new(nextDue) { Parameters = { LeftToOthers } } },
-            };
-            await using var reader = await batch.ExecuteReaderAsync(ct);
-            var claims = await Claims(reader, ct);
-            await reader.NextResultAsync(ct);
-            await reader.ReadAsync(ct);
-            return (claims, reader.IsDBNull(0) ? (TimeSpan?)null : TimeSpan.FromSeconds(reader.GetDouble(0)));
-        },
-        ct);
+                await using var batch = new NpgsqlBatch(connection)
+                {
+                    BatchCommands =
+                    {
+                        new(claim)
+                        {
+                            Parameters =
+                            {
+                                Parameter.Text(node), Parameter.Long(max), LeftToOthers,
+                                Parameter.Texts([.. slots.Taken.Select(t => t.Kind)]), Parameter.Texts([.. slots.Taken.Select(t => t.Org)]),
+                                Parameter.Longs([.. slots.Taken.Select(t => (long)t.Count)]),
+                                Parameter.Texts([.. slots.Free.Select(f => f.Kind)]), Parameter.Longs([.. slots.Free.Select(f => (long)f.Free)]),
+                                Parameter.Texts([.. options.ParallelOf.Keys]), Parameter.Longs([.. options.ParallelOf.Values.Select(n => (long)n)]),
+                                Parameter.Long(options.Parallel),
+                            },
+                        },
+                        new(nextDue) { Parameters = { LeftToOthers } },
+                    },
+                };
+                await using var reader = await batch.ExecuteReaderAsync(ct);
+                var found = new Found([], [], IsMissed: false, null);
+                while (await reader.ReadAsync(ct))
+                {
+                    var (org, kind, key, epoch, isLet) = (reader.GetString(0), reader.GetString(1), reader.GetString(2), reader.GetInt64(3), reader.GetBoolean(4));
+                    if (epoch > 0)
+                    {
+                        found.Claims.Add(new(org, kind, key, epoch));
+                    }
+                    else if (isLet)
+                    {
+                        found = found with { IsMissed = true };
+                    }
+                    else
+                    {
+                        found.Waiting.Add((kind, org));
+                    }
+                }
+                await reader.NextResultAsync(ct);
+                await reader.ReadAsync(ct);
+                return found with { NextDue = reader.IsDBNull(0) ? null : TimeSpan.FromSeconds(reader.GetDouble(0)) };
+            },
+            ct);
 
     public ValueTask<List<Claim>> HeldBy(string node, CancellationToken ct) => database.WithReconnect(
         async connection =>

@@ -577,16 +577,21 @@ sealed partial class EventWriter : IAsyncDisposable
     {
         var ours = heartbeat.Node;
         var transaction = connection.Begin();
+        var slots = jobs.Reserve();
         try
         {
-            var claims = flush.Write(transaction, plan, ours, jobs.Takes, sending: () => sent = plan);
+            var claims = flush.Write(transaction, plan, ours, slots.Takes, sending: () => sent = plan);
             sent = null;
             connection.Committed();
-            return new(claims, ours);
+            return new(claims, ours, slots);
         }
-        catch (PostgresException) when (connection.IsOpen)
+        catch (Exception e)
         {
-            sent = null;
+            slots.Dispose();
+            if (e is PostgresException && connection.IsOpen)
+            {
+                sent = null;
+            }
             throw;
         }
     }
@@ -622,6 +627,7 @@ sealed partial class EventWriter : IAsyncDisposable
             {
                 jobs.Hand(claim, held.Node!);
             }
+            held.Slots.Dispose();
             if (held.Claims.Count < plan.Jobs.Count)
             {
                 foreach (var job in plan.Jobs.Values)
@@ -705,8 +711,8 @@ sealed partial class EventWriter : IAsyncDisposable
         waiting.ForEach(pending => pending.Fail(e));
     }
 
-    /// <summary>Jobs that came with a commit, held by this node.</summary>
-    sealed record Held(List<Claim> Claims, string? Node);
+    /// <summary>Jobs that came with a commit, held by this node, and the slots that were reserved for them until they are handed over.</summary>
+    sealed record Held(List<Claim> Claims, string? Node, JobReservation Slots);
 
     [LoggerMessage(1, LogLevel.Warning, "The writer lost its connection: {Reason}")]
     partial void LogLost(string reason);

@@ -27,9 +27,9 @@ sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStor
     /// Writes the plan and commits it. It takes the head row before anything else, and raises one of <see cref="Schema"/>'s codes when something is not where
     /// the plan expects it. Answers the jobs that <paramref name="node"/> holds from now on.
     /// </summary>
-    /// <param name="takes">The kinds of jobs that the node takes when they are due at once.</param>
+    /// <param name="takes">Whether the node takes a tenant's job that is due at once.</param>
     /// <param name="sending">Called when the plan may reach the server, from where on its fate is not known until there is an answer.</param>
-    public List<Claim> Write(NpgsqlTransaction transaction, FlushPlan plan, string node, Func<string, bool> takes, Action sending)
+    public List<Claim> Write(NpgsqlTransaction transaction, FlushPlan plan, string node, Func<string, Job, bool> takes, Action sending)
     {
         var statements = new List<NpgsqlBatchCommand> { Append(plan, node, takes) };
         if (Cancel(plan) is { } cancelled)
@@ -53,7 +53,7 @@ sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStor
     }
 
     /// <summary>The call of the function that takes the head row and then writes what it is given: streams and events, finished jobs, new jobs.</summary>
-    NpgsqlBatchCommand Append(FlushPlan plan, string node, Func<string, bool> takes)
+    NpgsqlBatchCommand Append(FlushPlan plan, string node, Func<string, Job, bool> takes)
     {
         var (streams, events) = (plan.Streams.Values, plan.Events);
         var fresh = streams.Where(s => s.Was == 0).ToList();
@@ -76,7 +76,7 @@ sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStor
                 Parameter.Texts([.. plan.Done.Values]),
                 Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Org)]), Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Kind)]),
                 Parameter.Texts([.. plan.Jobs.Keys.Select(j => j.Key)]), Parameter.MaybeTimes([.. plan.Jobs.Values.Select(j => j.Due?.UtcDateTime)]),
-                Parameter.Texts([.. plan.Jobs.Values.Select(j => j.Due is null && takes(j.Kind) ? node : null)]),
+                Parameter.Texts([.. plan.Jobs.Select(j => j.Value.Due is null && takes(j.Key.Org, j.Value) ? node : null)]),
                 Parameter.MaybeLongs([.. plan.Jobs.Values.Select(j => j.Epoch)]),
             },
         };

@@ -25,7 +25,7 @@ foreach (var service in (Type[])[typeof(CommandHandler), typeof(JobExecutor), ty
     builder.Services.AddSingleton(service, _ => throw new InvalidOperationException($"{service} is not needed to write code."));
 }
 builder.Services.AddRouting();
-builder.Services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, parallel: 1, directory));
+builder.Services.AddWolverine(ExtensionDiscovery.ManualOnly, wolverine => WolverineConfiguration.Apply(wolverine, new("", "", []), directory));
 builder.Services.AddWolverineHttp();
 await using var app = builder.Build();
 app.MapWolverineEndpoints();

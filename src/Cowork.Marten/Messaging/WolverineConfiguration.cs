@@ -2,6 +2,7 @@ using System.Reflection;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 using JasperFx.CodeGeneration;
 
@@ -19,9 +20,6 @@ public static class WolverineConfiguration
     /// <summary>The assembly that the build fills with the code of the handlers.</summary>
     const string Generated = "Cowork.Marten.Generated";
 
-    /// <summary>Messages of kinds other than runs that are handled at once. Their handlers are short.</summary>
-    const int ShortJobsMax = 64;
-
     static readonly TimeSpan[] BusyRetries = [TimeSpan.FromMilliseconds(50), TimeSpan.FromMilliseconds(100), TimeSpan.FromMilliseconds(250)];
 
     /// <summary>Every kind of command that there is: a new one needs no line here.</summary>
@@ -34,9 +32,9 @@ public static class WolverineConfiguration
     public static IEnumerable<Type> MessageTypes =>
         [.. CommandTypes.Select(c => typeof(Execute<>).MakeGenericType(c)), .. JobHandlerTypes.Select(j => typeof(PerformJob<>).MakeGenericType(j))];
 
-    /// <param name="parallel">Runs that this node drives at once.</param>
+    /// <param name="options">They say how many jobs of each kind the node does at once.</param>
     /// <param name="generateInto">The directory that the handlers' code is about to be written to; null: the build has written it.</param>
-    public static void Apply(WolverineOptions wolverine, int parallel, string? generateInto = null)
+    public static void Apply(WolverineOptions wolverine, StorageOptions options, string? generateInto = null)
     {
         wolverine.ServiceName = "cowork";
         wolverine.ApplicationAssembly = generateInto is null ? Assembly.Load(Generated) : typeof(WolverineConfiguration).Assembly;
@@ -53,7 +51,8 @@ public static class WolverineConfiguration
         foreach (var handler in JobHandlerTypes)
         {
             wolverine.Discovery.IncludeType(typeof(PerformJobHandler<>).MakeGenericType(handler));
-            wolverine.LocalQueue(QueueOf(handler)).BufferedInMemory().MaximumParallelMessages(handler == typeof(RunDriver) ? parallel : ShortJobsMax);
+            var parallel = handler == typeof(RunDriver) ? options.SlotsOf(Run.Aggregate.Name) : options.Parallel;
+            wolverine.LocalQueue(QueueOf(handler)).BufferedInMemory().MaximumParallelMessages(parallel);
             wolverine.Publish(rule =>
             {
                 rule.Message(typeof(PerformJob<>).MakeGenericType(handler));

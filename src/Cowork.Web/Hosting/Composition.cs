@@ -75,7 +75,7 @@ static class Composition
             StartupOptions = startupOptions,
             DeadNodes = data.PreviousNodes,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
-            Parallel = settings.Runs.Parallel,
+            ParallelOf = new Dictionary<string, int> { [Run.Aggregate.Name] = settings.Runs.Parallel },
             JobRetries = settings.JobRetries,
         });
         services.AddWolverineHttp();
