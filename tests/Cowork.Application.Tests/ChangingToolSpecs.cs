@@ -299,6 +299,8 @@ public sealed class ChangingToolSpecs : IDisposable
 
         public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => blobs.Put(bytes, ct);
 
+        public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) => blobs.Keep(digests, ct);
+
         public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => blobs.Get(sha256, ct);
 
         public Stream? Open(string sha256) => blobs.Open(sha256);
@@ -312,6 +314,8 @@ public sealed class ChangingToolSpecs : IDisposable
         public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct) => throw new IOException("No space left on device");
 
         public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw new IOException("No space left on device");
+
+        public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) => default;
 
         public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => default;
 

@@ -16,7 +16,7 @@ public sealed class NewStreamSpecs
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var log = new Asked(host.Node);
-        var commands = new CommandHandler(log, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
+        var commands = new CommandHandler(log, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
         var memory = new MemoryStep(host.Queries, host.History, bench.Blobs, "n0");
         var turns = new Turns(commands, commands, host.Queries, memory, host.Node, bench.Blobs, bench.Models, bench.Options, bench.Clock);
         var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));

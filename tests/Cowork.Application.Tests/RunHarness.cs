@@ -109,7 +109,7 @@ sealed class RunHarness
         {
             Hub = new(bench.Engine);
             Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Memories!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
-            Commands = new(Node, bench.Engine, ReadModels.All, bench.Clock, bench.NextTime);
+            Commands = new(Node, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
             Memories = new(bench.Engine, bench.Engine);
             Queries = new(bench.Engine, Commands, Memories);
             var queries = Queries;
@@ -129,7 +129,7 @@ sealed class RunHarness
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
-            Scheduled = new(Commands, Skills, Turns, bench.Blobs);
+            Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs);
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;

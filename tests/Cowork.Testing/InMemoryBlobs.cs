@@ -26,6 +26,15 @@ public sealed class InMemoryBlobs : IBlobs
         return (await Put(all.ToArray(), ct), all.Length);
     }
 
+    public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) =>
+        digests.FirstOrDefault(d => !bySha256.ContainsKey(d)) is { } missing ? throw new InvalidDataException($"The blob {missing} is missing.") : default;
+
+    /// <summary>How many there are.</summary>
+    public int Count => bySha256.Count;
+
+    /// <summary>Loses all of them.</summary>
+    public void Forget() => bySha256.Clear();
+
     public Stream? Open(string sha256) => bySha256.TryGetValue(sha256, out var bytes) ? new MemoryStream(bytes, writable: false) : null;
 
     public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => new(bySha256.GetValueOrDefault(sha256));

@@ -126,6 +126,43 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
     }
 
     [Fact]
+    public async Task Texts_of_refused_and_repeated_requests_leave_nothing_behind()
+    {
+        await using var host = await LiveHost.Start();
+        var blobs = Directory.CreateDirectory(Path.Combine(host.Data, "blobs")).FullName;
+        var (text, session) = (new string('x', 100_000), await host.Http.NewSession());
+        (await host.Http.Post("/skills/skill_00000000000000000000000000/versions", $$"""{"prompt_template":"{{text}}"}""")).IsProblem(404, "not_found");
+        (await host.Http.Post("/skills", """{"name":"taken","prompt_template":"short"}""")).Is(201);
+        (await host.Http.Post("/skills", $$"""{"name":"taken","prompt_template":"{{text}}"}""")).Is(409);
+        (await host.Http.Post(
+            "/scheduled-runs", $$"""{"session_id":"{{session}}","skill_id":"skill_00000000000000000000000000","interval_seconds":60,"params":{"a":"{{text}}"} }""")).IsProblem(404, "not_found");
+        Assert.Empty(Directory.GetFiles(blobs, "*", SearchOption.AllDirectories));
+        (await host.Http.Post("/skills", $$"""{"name":"long","prompt_template":"{{text}}"}""")).Is(201);
+        var kept = Assert.Single(Directory.GetFiles(blobs, "*", SearchOption.AllDirectories));
+        Assert.Equal(Path.GetFileName(kept)[..2], Path.GetFileName(Path.GetDirectoryName(kept)));
+    }
+
+    [Fact]
+    public async Task An_operator_sweeps_the_blob_store()
+    {
+        await using var host = await LiveHost.Start();
+        var blobs = Microsoft.Extensions.DependencyInjection.ServiceProviderServiceExtensions.GetRequiredService<FileBlobs>(host.Services);
+        var sha256 = await blobs.Put(new byte[70_000], default);
+        var path = Path.Combine(host.Data, "blobs", "pending", sha256);
+        Assert.Equal("""{"dry_run":true,"removed":0,"removed_bytes":0,"left":1}""", (await host.Http.Post("/engine/blobs/sweep?dry_run=true", "")).Is(200).Text);
+        File.SetLastWriteTimeUtc(path, File.GetLastWriteTimeUtc(path).AddDays(-2));
+        Assert.Equal("""{"dry_run":true,"removed":1,"removed_bytes":70000,"left":0}""", (await host.Http.Post("/engine/blobs/sweep?dry_run=true", "")).Is(200).Text);
+        Assert.True(File.Exists(path));
+        Assert.Equal("""{"dry_run":false,"removed":1,"removed_bytes":70000,"left":0}""", (await host.Http.Post("/engine/blobs/sweep", "")).Is(200).Text);
+        Assert.False(File.Exists(path));
+        (await host.Http.Post("/engine/blobs/sweep?dry_run=perhaps", "")).Is(422);
+        using (new FileStream(Path.Combine(host.Data, "blobs", ".sweep"), FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None))
+        {
+            (await host.Http.Post("/engine/blobs/sweep", "")).IsProblem(409, "sweep_under_way");
+        }
+    }
+
+    [Fact]
     public async Task A_page_of_large_events_is_short_and_nothing_is_left_out_of_the_feed()
     {
         var session = await http.NewSession();

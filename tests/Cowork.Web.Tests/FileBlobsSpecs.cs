@@ -21,6 +21,8 @@ public sealed class FileBlobsSpecs : IDisposable
         var sha256 = await blobs.Put(bytes, default);
         Assert.Equal(Convert.ToHexStringLower(SHA256.HashData(bytes)), sha256);
         Assert.Equal(bytes, await blobs.Get(sha256, default));
+        await blobs.Keep([sha256], default);
+        Assert.Equal(bytes, await blobs.Get(sha256, default));
         Assert.Equal(bytes, await File.ReadAllBytesAsync(Path.Combine(directory, sha256[..2], sha256)));
     }
 
@@ -30,6 +32,7 @@ public sealed class FileBlobsSpecs : IDisposable
         var bytes = Enumerable.Range(0, 200_000).Select(i => (byte)(i % 251)).ToArray();
         var other = new FileBlobs(directory);
         var digests = await Task.WhenAll(Enumerable.Range(0, 32).Select(i => Task.Run(async () => await (i % 2 == 0 ? blobs : other).Put(bytes, default))));
+        await Task.WhenAll(Enumerable.Range(0, 32).Select(i => Task.Run(async () => await (i % 2 == 0 ? blobs : other).Keep(digests, default))));
         var sha256 = Assert.Single(digests.Distinct());
         Assert.Equal(Path.Combine(directory, sha256[..2], sha256), Assert.Single(Directory.GetFiles(directory, "*", SearchOption.AllDirectories)));
         Assert.Equal(bytes, await blobs.Get(sha256, default));
@@ -40,8 +43,10 @@ public sealed class FileBlobsSpecs : IDisposable
     {
         var bytes = "some text"u8.ToArray();
         var sha256 = await blobs.Put(bytes, default);
+        await blobs.Keep([sha256], default);
         await File.WriteAllTextAsync(Path.Combine(directory, sha256[..2], sha256), "some");
         await blobs.Put(bytes, default);
+        await blobs.Keep([sha256], default);
         Assert.Equal(bytes, await blobs.Get(sha256, default));
     }
 

@@ -12,7 +12,7 @@ namespace Cowork.Application;
 /// Load, fold, decide, append for every aggregate. A commit may span streams. When another writer was first, the command is decided again on the new
 /// state.
 /// </summary>
-public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime)
+public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs blobs, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime)
     : ICommandExecutor, ICommitObserver
 {
     /// <summary>Attempts at one commit before <c>stream_busy</c>. Within a process a lock makes the second attempt nearly always succeed.</summary>
@@ -50,6 +50,13 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
     public ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, CancellationToken ct, bool waitForStorage = false) =>
         Decide(org, by, command.Decide, waitForStorage, command.GetType().Name, ct);
 
+    /// <summary>
+    /// What the command would be refused with if it were executed now; null: it would be accepted. It commits nothing. It loads streams that are probably new, because no
+    /// append finds out that they are not.
+    /// </summary>
+    public async ValueTask<Refusal?> WhyRefused(string org, Origin by, ICommand command, CancellationToken ct) =>
+        (await Try(org, by, command.Decide, waitForStorage: false, ct, commits: false)).Refused;
+
     ValueTask<CommandResult> Decide(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, string name, CancellationToken ct) =>
         Spans.Source.HasListeners() ? Traced(org, by, decide, waitForStorage, name, ct) : Try(org, by, decide, waitForStorage, ct);
 
@@ -74,7 +81,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
         }
     }
 
-    async ValueTask<CommandResult> Try(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, CancellationToken ct)
+    async ValueTask<CommandResult> Try(
+        string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, CancellationToken ct, bool commits = true)
     {
         IDisposable? held = null;
         try
@@ -82,7 +90,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
             var certain = false;
             for (var tries = 0; ; tries++)
             {
-                var work = new UnitOfWork(this, org, by, Now(), isFirstTry: tries == 0, ct);
+                var work = new UnitOfWork(this, org, by, Now(), isFirstTry: commits && tries == 0, ct);
                 try
                 {
                     var refused = await decide(work);
@@ -102,6 +110,10 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
                         // What is appended is guarded, and what was silent beside it is not: look whether it stays silent on what is in the log.
                         work.Forget(cache);
                         continue;
+                    }
+                    if (!commits)
+                    {
+                        return work.Result();
                     }
                     switch (await Append(work, work.ToCommit(by), ct))
                     {
@@ -231,6 +243,10 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IReadOnl
 
     async ValueTask<AppendResult> Append(UnitOfWork work, Commit commit, CancellationToken ct)
     {
+        if (BlobContent.NamedBy(commit.Writes.SelectMany(w => w.Events).Select(e => e.Data)) is { Count: > 0 } named)
+        {
+            await blobs.Keep(named, ct);
+        }
         var first = commit.Writes is [var write, ..] ? write.Events[0].Id : Guid.Empty;
         if (first != Guid.Empty)
         {

@@ -85,6 +85,10 @@ public sealed partial class ModelStep(
                 return await recorder.Fail(run, ModelException.Failed, e.Message, ct);
             }
         }
+        if (await recorder.WhyFenced(run, ct) is { } over)
+        {
+            return over;
+        }
         var answer = await round.Answer(prompt.Sha256, terms.Price, blobs, ct);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
         return await recorder.Record(run, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail), ct);

@@ -105,6 +105,23 @@ public sealed class RunRecorder(
         },
         ct, waitForStorage: true);
 
+    /// <summary>
+    /// Why nothing of the driver would be recorded any more; null: as far as this host knows, it would. A driver asks before it stores a long text.
+    /// </summary>
+    internal async ValueTask<Refusal?> WhyFenced(DrivenRun run, CancellationToken ct)
+    {
+        try
+        {
+            return await commands.State(run.Org, Run.Aggregate, run.Key, ct) is Run.Active active && active.Epoch == run.Claim.Epoch
+                ? null
+                : Refusal.Conflict("run_fenced", "The run has ended, or another claim drives it.");
+        }
+        catch (StorageUnavailableException)
+        {
+            return null;
+        }
+    }
+
     internal static async ValueTask<Refusal?> Command(UnitOfWork work, DrivenRun run, RunCommand command)
     {
         var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key));

@@ -17,7 +17,12 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
             return await recorder.Fail(run, fault!.Code, fault.Message, ct);
         }
         var outcome = await MakeCall(context with { Granted = step.Granted }, step.Call, stop, ct);
-        var content = await blobs.Store(outcome.Text, ct);
+        var text = NamedText.Of(outcome.Text);
+        if (!text.Bytes.IsEmpty && await recorder.WhyFenced(run, ct) is { } fenced)
+        {
+            return fenced;
+        }
+        var content = await text.Store(blobs, ct);
         return await recorder.Record(
             run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
             also: work => Discover(work, state.Request, outcome.WrittenFiles));

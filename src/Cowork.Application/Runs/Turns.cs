@@ -98,6 +98,9 @@ public sealed record SubmitTurn(
     internal static string Scope(SessionKey session) => $"session {session.Value}";
 }
 
+/// <summary>The command that starts a run, with the message that it names, which may not be stored yet.</summary>
+public sealed record PreparedTurn(SubmitTurn Submit, NamedText Message);
+
 /// <summary>Requests the cancellation of a run. A run without a driver, in the queue or waiting for an approval, ends at once and leaves the queue.</summary>
 public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 {
@@ -120,6 +123,7 @@ public sealed class Turns(
     static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
 
     readonly ConcurrentDictionary<string, (long Count, DateTimeOffset At)> queued = new();
+    readonly TextCommands texts = new(known, commands, blobs);
 
     /// <summary>Starts a run, or answers the run of an earlier request under the same key.</summary>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(string org, Origin by, TurnRequest request, CancellationToken ct)
@@ -129,44 +133,38 @@ public sealed class Turns(
             // A repeat is answered like its first request, even if the model has gone since.
             return await Earlier(org, request.Session, Digest(request), request.Key, request.Header, ct) is { } earlier ? (earlier, null) : (null, unknown);
         }
-        var (submit, refused) = await Prepare(org, request, ct);
-        if (submit is null)
+        var (turn, refused) = await Prepare(org, request, ct);
+        if (turn is null)
         {
             return (null, refused);
         }
         using var room = jobs.Admit(org, Run.Aggregate.Name);
         if (room is not null)
         {
-            submit = submit with { Start = await memory.Ahead(org, submit.Session, request.Message, room, ct) };
+            turn = turn with { Submit = turn.Submit with { Start = await memory.Ahead(org, request.Session, request.Message, room, ct) } };
         }
-        return await Take(org, by, submit, submit, ct);
+        return await Take(org, by, turn, turn.Submit, ct);
     }
 
-    /// <summary>Stores the message and names the run, without starting it.</summary>
-    internal async Task<(SubmitTurn? Submit, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
+    /// <summary>Names the run and its message, without storing or starting anything.</summary>
+    internal async Task<(PreparedTurn? Turn, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
     {
-        // A long message is stored before the commit, and would lie in the blob store for ever if no event named it.
-        if (Encoding.UTF8.GetByteCount(request.Message) > Limits.InlineBytesMax
-            && await known.State(org, Session.Aggregate, request.Session, ct) is not Session.Open
-            && await known.LatestState(org, Session.Aggregate, request.Session, ct) is not Session.Open)
-        {
-            return (null, Refusal.NotFound("session"));
-        }
         if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
         {
             return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
         }
-        var message = await blobs.Store(request.Message, ct);
+        var message = NamedText.Of(request.Message);
         var submit = new SubmitTurn(
-            RunKey.New(clock.GetUtcNow()), request.Session, message, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
+            RunKey.New(clock.GetUtcNow()), request.Session, message.Content, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
             options.QueuedPerSessionMax, request.Source);
-        return (submit, null);
+        return (new(submit, message), null);
     }
 
     /// <summary>Executes the command that starts the run: the turn itself, or one that contains it.</summary>
-    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, SubmitTurn submit, ICommand command, CancellationToken ct)
+    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, PreparedTurn turn, ICommand command, CancellationToken ct)
     {
-        var result = await commands.Execute(org, by, command, ct);
+        var submit = turn.Submit;
+        var result = await texts.Execute(org, by, command, turn.Message, ct);
         return result.Refused switch
         {
             null => (new(submit.RunId, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(submit.RunId))), null),

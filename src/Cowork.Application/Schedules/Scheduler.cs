@@ -71,7 +71,7 @@ public sealed partial class Scheduler(
         var (turn, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
         if (turn is not null)
         {
-            refused = await Execute(claim, by, new FireSlot(key, claim, fire.Slot, fire.CaughtUp, turn), ct);
+            refused = await runs.Fire(claim.Org, by, new(key, claim, fire.Slot, fire.CaughtUp, turn.Submit), turn.Message, ct);
         }
         return refused is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? refused
             : await Execute(claim, by, new SkipSlots(key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct);
@@ -85,7 +85,7 @@ public sealed partial class Scheduler(
 }
 
 /// <summary>Prepares and starts runs of schedules, for manual triggers and for the scheduler.</summary>
-public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turns turns, IBlobs blobs)
+public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turns turns, TextCommands texts, IBlobs blobs)
 {
     /// <summary>Starts a run of a schedule now, or answers the run that the same request started before.</summary>
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
@@ -99,10 +99,14 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
         var (turn, refused) = await Prepare(org, plan, null, key, header, digest, ct);
         if (turn is not null)
         {
-            return await turns.Take(org, by, turn, new TriggerSchedule(schedule, turn), ct);
+            return await turns.Take(org, by, turn, new TriggerSchedule(schedule, turn.Submit), ct);
         }
         return await turns.Earlier(org, plan.Target.SessionId, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
     }
+
+    /// <summary>Starts the run of a slot, with a message that may not be stored yet.</summary>
+    internal async ValueTask<Refusal?> Fire(string org, Origin by, FireSlot fire, NamedText message, CancellationToken ct) =>
+        (await texts.Execute(org, by, fire, message, ct, waitForStorage: true)).Refused;
 
     /// <summary>The name of the skill, or why a schedule cannot run it with these parameters.</summary>
     public async ValueTask<(string? Name, Refusal? Unfit)> Check(string org, SkillPrompt prompt, CancellationToken ct)
@@ -119,7 +123,7 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
 
     /// <summary>Prepares the turn of a planned run. Refused: the skill is deleted, cannot be rendered, or too many runs wait.</summary>
     /// <param name="slot">Null: a manual trigger.</param>
-    internal async Task<(SubmitTurn? Turn, Refusal? Refused)> Prepare(
+    internal async Task<(PreparedTurn? Turn, Refusal? Refused)> Prepare(
         string org, SchedulePlan plan, DateTimeOffset? slot, string? key, RequestKey? header, string? digest, CancellationToken ct)
     {
         var target = plan.Target;

@@ -5,17 +5,24 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Bytes by the SHA-256 of what they are. Putting the same bytes again changes nothing.</summary>
+/// <summary>
+/// Bytes by the SHA-256 of what they are. Putting the same bytes again changes nothing. What was put may be removed after a while until <see cref="Keep"/> is called
+/// for it, and never afterwards.
+/// </summary>
 public interface IBlobs
 {
     /// <summary>True when there is room for a long text.</summary>
     bool HasRoom();
 
-    /// <summary>Stores the bytes, durably, and answers their hex SHA-256.</summary>
+    /// <summary>Stores the bytes and answers their hex SHA-256.</summary>
     ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct);
 
-    /// <summary>Stores all that a stream holds, durably, without holding it in memory.</summary>
+    /// <summary>Stores all that a stream holds, without holding it in memory.</summary>
     ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct);
+
+    /// <summary>Keeps blobs for ever, durably. It is called before the commit of events that name them.</summary>
+    /// <exception cref="InvalidDataException">There is no blob under one of the digests: the commit must not be made.</exception>
+    ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct);
 
     /// <summary>The bytes, or null when there are none under that digest.</summary>
     ValueTask<byte[]?> Get(string sha256, CancellationToken ct);
@@ -42,19 +49,61 @@ public sealed class BlobStoreFullException : IOException
     }
 }
 
-public static class BlobContent
+/// <summary>A text as the content of an event, before it is in the blob store.</summary>
+/// <param name="Bytes">What the blob store has to hold before the content can be committed; empty: the text is inline.</param>
+public sealed record NamedText(Content Content, ReadOnlyMemory<byte> Bytes)
 {
-    /// <summary>Text as a <see cref="Content"/>: inline up to <see cref="Limits.InlineBytesMax"/>, else in the blob store. What PostgreSQL cannot hold is escaped.</summary>
-    public static async ValueTask<Content> Store(this IBlobs blobs, string text, CancellationToken ct)
+    /// <summary>Inline up to <see cref="Limits.InlineBytesMax"/>, else by its digest. What PostgreSQL cannot hold is escaped.</summary>
+    public static NamedText Of(string text)
     {
         text = StorableText.Escape(text);
         if (Encoding.UTF8.GetByteCount(text) <= Limits.InlineBytesMax)
         {
-            return new Content.Inline(text);
+            return new(new Content.Inline(text), default);
         }
         var bytes = Encoding.UTF8.GetBytes(text);
-        return new Content.Blob(await blobs.Put(bytes, ct), bytes.Length);
+        return new(new Content.Blob(Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length), bytes);
     }
+
+    /// <summary>Puts a long text into the blob store and answers the content.</summary>
+    public async ValueTask<Content> Store(IBlobs blobs, CancellationToken ct)
+    {
+        if (!Bytes.IsEmpty)
+        {
+            await blobs.Put(Bytes, ct);
+        }
+        return Content;
+    }
+}
+
+public static class BlobContent
+{
+    static ReadOnlySpan<byte> Name => "\"sha256\":\""u8;
+
+    /// <summary>
+    /// The blobs that events name: the values of their members <c>sha256</c>. A quote within a text is escaped, so that a text which looks like such a member is none.
+    /// </summary>
+    /// <param name="events">In canonical form.</param>
+    public static IReadOnlyCollection<string> NamedBy(IEnumerable<ReadOnlyMemory<byte>> events)
+    {
+        HashSet<string>? digests = null;
+        foreach (var e in events)
+        {
+            var rest = e.Span;
+            while (rest.IndexOf(Name) is >= 0 and var at)
+            {
+                rest = rest[(at + Name.Length)..];
+                if (rest.IndexOf((byte)'"') is >= 0 and var end)
+                {
+                    (digests ??= []).Add(Encoding.UTF8.GetString(rest[..end]));
+                }
+            }
+        }
+        return digests ?? (IReadOnlyCollection<string>)[];
+    }
+
+    /// <summary>Text as a <see cref="Content"/>: inline up to <see cref="Limits.InlineBytesMax"/>, else in the blob store. What PostgreSQL cannot hold is escaped.</summary>
+    public static ValueTask<Content> Store(this IBlobs blobs, string text, CancellationToken ct) => NamedText.Of(text).Store(blobs, ct);
 
     /// <summary>The text of a content.</summary>
     /// <exception cref="InvalidDataException">The blob is missing, or is not what its digest says.</exception>

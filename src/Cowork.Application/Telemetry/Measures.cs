@@ -59,6 +59,10 @@ public static class Measures
     public static Histogram<double> FeedLag { get; } =
         Meter.CreateHistogram("cowork.feed.lag", "s", "From an event's time until it is handed to an open stream.", null, ShortDurations);
 
+    public static Counter<long> BlobsSwept { get; } = Meter.CreateCounter<long>("cowork.blobs.swept", "{file}", "Files of the blob store that no commit named, removed.");
+
+    public static Counter<long> BlobBytesSwept { get; } = Meter.CreateCounter<long>("cowork.blobs.swept.size", "By", "Bytes of the files that were removed.");
+
     /// <summary>Counts and times an appended event of a run.</summary>
     /// <param name="before">The run before the commit.</param>
     internal static void RunEventAppended(RunEvent e, Run before, StreamStart start)

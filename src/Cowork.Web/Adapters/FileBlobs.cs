@@ -8,8 +8,11 @@ using Microsoft.Win32.SafeHandles;
 
 namespace Cowork.Web;
 
-/// <summary>Blobs as files <c>ab/abcd…</c> below one directory, which hosts may share. A file of the final name is always whole and on disk.</summary>
-public sealed class FileBlobs(string directory) : IBlobs
+/// <summary>
+/// Blobs as files below one directory, which hosts may share: <c>pending/abcd…</c> until a commit is about to name them, then <c>ab/abcd…</c> for ever. The move is
+/// one <c>rename</c>, so that it happens, or finds nothing, whatever a sweep of another host does. A file of either name is whole, and its content is on disk.
+/// </summary>
+public sealed partial class FileBlobs(string directory) : IBlobs
 {
     /// <summary>As much as one long text takes.</summary>
     const int RoomBytes = 1 << 20;
@@ -17,15 +20,21 @@ public sealed class FileBlobs(string directory) : IBlobs
     /// <summary>Errors of the system: ENOSPC and EDQUOT.</summary>
     const int NoSpace = 28, OverQuota = 122;
 
+    /// <summary>Looks for a blob that a sweep has in hand, and puts back when it is younger than it seemed.</summary>
+    const int LooksMax = 20;
+
+    static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(50);
+
+    readonly string pending = Path.Combine(directory, "pending");
+
     public async ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct)
     {
         var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes.Span));
         if (new FileInfo(PathOf(sha256)) is { Exists: true } there && there.Length == bytes.Length)
         {
-            // Another writer may have renamed it this very moment: its name must be on disk before this call says that it is.
-            Sync(there.DirectoryName!);
             return sha256;
         }
+        // What is pending is written anew: that makes it young, by the clock of the file system.
         return await Write(async file =>
         {
             await file.WriteAsync(bytes, ct);
@@ -52,12 +61,60 @@ public sealed class FileBlobs(string directory) : IBlobs
         return (sha256, length);
     }
 
+    public async ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct)
+    {
+        try
+        {
+            foreach (var sha256 in digests)
+            {
+                for (var look = 1; !(IsDigest(sha256) && IsKept(sha256)); look++)
+                {
+                    if (look == LooksMax || !IsDigest(sha256))
+                    {
+                        throw new InvalidDataException($"The blob {sha256} is missing. It was stored and not named for too long, or was removed.");
+                    }
+                    await Task.Delay(LookEvery, TimeProvider.System, ct);
+                }
+            }
+        }
+        catch (IOException e) when (IsFull(e))
+        {
+            throw Full(e);
+        }
+    }
+
+    /// <summary>The blob has its final name, on disk: now, or already.</summary>
+    bool IsKept(string sha256)
+    {
+        var path = PathOf(sha256);
+        var folder = Path.GetDirectoryName(path)!;
+        if (!Directory.Exists(folder))
+        {
+            Directory.CreateDirectory(folder);
+            Sync(directory);
+        }
+        try
+        {
+            File.Move(PendingOf(sha256), path, overwrite: true);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            if (!File.Exists(path))
+            {
+                return false;
+            }
+        }
+        // Another host may have renamed it this very moment.
+        Sync(folder);
+        return true;
+    }
+
     /// <summary>Written beside and renamed: two writers of the same bytes each bring a whole file, and either will do.</summary>
     /// <param name="write">Writes the bytes and answers their digest.</param>
     async ValueTask<string> Write(Func<FileStream, Task<string>> write)
     {
-        Directory.CreateDirectory(directory);
-        var writing = Path.Combine(directory, $".{Path.GetRandomFileName()}");
+        Directory.CreateDirectory(pending);
+        var writing = Path.Combine(pending, $".{Path.GetRandomFileName()}");
         try
         {
             string sha256;
@@ -73,27 +130,23 @@ public sealed class FileBlobs(string directory) : IBlobs
                 sha256 = await write(file);
                 file.Flush(flushToDisk: true);
             }
-            var path = PathOf(sha256);
-            var folder = Path.GetDirectoryName(path)!;
-            if (!Directory.Exists(folder))
-            {
-                Directory.CreateDirectory(folder);
-                Sync(directory);
-            }
-            File.Move(writing, path, overwrite: true);
-            Sync(folder);
+            File.Move(writing, PendingOf(sha256), overwrite: true);
             return sha256;
         }
         catch (Exception e)
         {
             File.Delete(writing);
-            if (e is IOException && (e.HResult & 0xffff) is NoSpace or OverQuota)
+            if (e is IOException full && IsFull(full))
             {
-                throw new BlobStoreFullException($"There is no room in {directory}.", e);
+                throw Full(full);
             }
             throw;
         }
     }
+
+    static bool IsFull(IOException e) => (e.HResult & 0xffff) is NoSpace or OverQuota;
+
+    BlobStoreFullException Full(IOException e) => new($"There is no room in {directory}.", e);
 
     public bool HasRoom()
     {
@@ -116,37 +169,44 @@ public sealed class FileBlobs(string directory) : IBlobs
 
     public async ValueTask<byte[]?> Get(string sha256, CancellationToken ct)
     {
-        if (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigitLower))
+        foreach (var path in PlacesOf(sha256))
         {
-            return null;
+            try
+            {
+                return await File.ReadAllBytesAsync(path, ct);
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                // Perhaps it is in the next place.
+            }
         }
-        try
-        {
-            return await File.ReadAllBytesAsync(PathOf(sha256), ct);
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return null;
-        }
+        return null;
     }
 
     public Stream? Open(string sha256)
     {
-        if (sha256.Length != 64 || !sha256.All(char.IsAsciiHexDigitLower))
+        foreach (var path in PlacesOf(sha256))
         {
-            return null;
+            try
+            {
+                return new FileStream(path, new FileStreamOptions { Options = FileOptions.Asynchronous | FileOptions.SequentialScan });
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                // Perhaps it is in the next place.
+            }
         }
-        try
-        {
-            return new FileStream(PathOf(sha256), new FileStreamOptions { Options = FileOptions.Asynchronous | FileOptions.SequentialScan });
-        }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return null;
-        }
+        return null;
     }
 
+    /// <summary>Where a blob may be, the first place again at the end: it may be moved there between two looks.</summary>
+    string[] PlacesOf(string sha256) => IsDigest(sha256) ? [PathOf(sha256), PendingOf(sha256), PathOf(sha256)] : [];
+
+    static bool IsDigest(string sha256) => sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower);
+
     string PathOf(string sha256) => Path.Combine(directory, sha256[..2], sha256);
+
+    string PendingOf(string sha256) => Path.Combine(pending, sha256);
 
     /// <summary>Brings a folder's names to disk: without it a power cut may take back a rename whose file was flushed.</summary>
     static void Sync(string folder)

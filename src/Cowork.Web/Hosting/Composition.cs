@@ -82,9 +82,12 @@ static class Composition
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
         services.AddSingleton<IReadOnlyList<IAsyncProjection>>(ReadModels.AsyncProjections);
         services.AddSingleton<Projector>();
-        services.AddSingleton<IBlobs>(new FileBlobs(settings.Blobs ?? data.In("blobs")));
+        services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
+        services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
+        services.AddSingleton<BlobSweep>();
         services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
+        services.AddSingleton<TextCommands>();
         services.AddSingleton<FeedHub>();
         services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();

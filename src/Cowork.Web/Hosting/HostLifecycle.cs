@@ -90,6 +90,7 @@ public sealed partial class HostLifecycle(
             [
                 services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken),
+                services.GetRequiredService<BlobSweep>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
             ];
             if (settings.Schedules)

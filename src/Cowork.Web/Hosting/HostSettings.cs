@@ -65,6 +65,8 @@ public sealed record HostSettings
     /// <summary>Absolute path of the blob store, when it is shared between hosts.</summary>
     public string? Blobs { get; init; }
 
+    public BlobSweepOptions BlobSweep { get; init; } = new();
+
     public RunOptions Runs { get; init; } = new();
 
     /// <summary>The models beside the offline one.</summary>
@@ -130,6 +132,7 @@ public sealed record HostSettings
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
+            BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
@@ -223,6 +226,16 @@ public sealed record HostSettings
         {
             ExpireAfter = approvals.Time("ExpireAfter", Instant, LongestTime) ?? usual.ExpireAfter,
             FourEyes = approvals.Switch("FourEyes") ?? usual.FourEyes,
+        };
+    }
+
+    static BlobSweepOptions BlobSweepOf(IConfiguration blobs)
+    {
+        var usual = new BlobSweepOptions();
+        return new()
+        {
+            Every = blobs.Time("SweepEvery", TimeSpan.Zero, TimeSpan.FromDays(30)) ?? usual.Every,
+            After = blobs.Time("SweepAfter", TimeSpan.FromMinutes(10), LongestTime) ?? usual.After,
         };
     }
 

@@ -163,7 +163,7 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewScheduledRun> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, HostSettings settings, TimeProvider clock,
+        Body<NewScheduledRun> body, Caller caller, TextCommands commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, HostSettings settings, TimeProvider clock,
         CancellationToken ct)
     {
         var asked = body.Value;
@@ -175,15 +175,15 @@ static class ScheduledRunEndpoints
         var skill = PathIds.Key<SkillKey>(asked.SkillId!, "$.skill_id");
         var now = clock.GetUtcNow();
         var from = TimestampConverter.Whole(now).AddSeconds(asked.StartInSeconds ?? 0);
-        var given = await blobs.Store(CompactJson.Object(asked.Params, except: null), ct);
-        var target = new ScheduleTarget(session, skill, asked.SkillVersion, given);
+        var given = NamedText.Of(CompactJson.Object(asked.Params, except: null));
+        var target = new ScheduleTarget(session, skill, asked.SkillVersion, given.Content);
         var interval = new Timing.Interval(asked.IntervalSeconds!.Value, from);
         var (skillName, unfit) = await runs.Check(caller.Org, new(skill, asked.SkillVersion, asked.Params), ct);
         var name = asked.Name ?? string.Create(CultureInfo.InvariantCulture, $"{skillName}-every-{interval.Seconds}s");
         var create = new CreateSchedule(
             ScheduleKey.New(now), name, target, interval, NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor,
             asked.Active != false, body.Key, unfit);
-        var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, create, given, ct);
         return await answers.Of(
             caller.Org, result, Schedule.Aggregate.Stream(create.Schedule), body.Key,
             async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/{create.Schedule.Id}" }, ct);

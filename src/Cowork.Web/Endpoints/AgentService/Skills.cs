@@ -155,14 +155,15 @@ static class SkillEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSkill> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSkill> body, Caller caller, TextCommands commands, CommandAnswers answers, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
+        var template = NamedText.Of(asked.PromptTemplate!);
         var skill = SkillKey.New(clock.GetUtcNow());
         var definition = new SkillDefinition(
-            asked.Name!, asked.Description ?? "", CompactJson.Object(asked.Metadata, except: null), await blobs.Store(asked.PromptTemplate!, ct),
+            asked.Name!, asked.Description ?? "", CompactJson.Object(asked.Metadata, except: null), template.Content,
             SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams, null, []);
-        var result = await commands.Execute(caller.Org, caller.Origin, new CreateSkill(skill, definition, body.Key), ct);
+        var result = await commands.Execute(caller.Org, caller.Origin, new CreateSkill(skill, definition, body.Key), template, ct);
         return await answers.Of(
             caller.Org, result, Skill.Aggregate.Stream(skill), body.Key,
             async after =>
@@ -192,13 +193,14 @@ static class SkillEndpoints
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        PathKey<SkillKey> skill, Body<NewSkillVersion> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
+        PathKey<SkillKey> skill, Body<NewSkillVersion> body, Caller caller, TextCommands commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
     {
         var asked = body.Value;
+        var template = NamedText.Of(asked.PromptTemplate!);
         var change = new SkillChange(
             Description: asked.Description, Metadata: asked.Metadata is { ValueKind: JsonValueKind.Object } given ? CompactJson.Object(given, except: null) : null,
-            PromptTemplate: await blobs.Store(asked.PromptTemplate!, ct), RequiredParams: SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams);
-        var result = await commands.Execute(caller.Org, caller.Origin, new AddSkillVersion(skill.Key, change, body.Key), ct);
+            PromptTemplate: template.Content, RequiredParams: SkillTemplate.Parse(asked.PromptTemplate!).Template!.RequiredParams);
+        var result = await commands.Execute(caller.Org, caller.Origin, new AddSkillVersion(skill.Key, change, body.Key), template, ct);
         return await answers.Of(
             caller.Org, result, Skill.Aggregate.Stream(skill.Key), body.Key,
             async after =>

@@ -16,6 +16,7 @@ static class OperationsDialect
         routes.MapTools();
         routes.MapProjections();
         routes.MapHealth();
+        routes.MapBlobStore();
         routes.MapEngine();
     }
 }
@@ -31,6 +32,7 @@ static class OperationsDialect
 [JsonSerializable(typeof(TokenList))]
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
+[JsonSerializable(typeof(SweptBlobs))]
 [JsonSerializable(typeof(Liveness))]
 [JsonSerializable(typeof(Readiness))]
 public sealed partial class OperationsJson : JsonSerializerContext

@@ -1,0 +1,36 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>Executes commands that name a text. A long one is stored when nothing refuses the command: a refused or repeated request leaves nothing in the blob store.</summary>
+public sealed class TextCommands(CommandHandler handler, ICommandExecutor commands, IBlobs blobs)
+{
+    /// <param name="text">What the command names.</param>
+    /// <param name="waitForStorage">As in <see cref="ICommandExecutor.Execute"/>.</param>
+    public async ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, NamedText text, CancellationToken ct, bool waitForStorage = false)
+    {
+        if (!text.Bytes.IsEmpty)
+        {
+            if (await WhyRefused(org, by, command, waitForStorage, ct) is { } refused)
+            {
+                return new(refused, []);
+            }
+            await text.Store(blobs, ct);
+        }
+        return await commands.Execute(org, by, command, ct, waitForStorage);
+    }
+
+    async ValueTask<Refusal?> WhyRefused(string org, Origin by, ICommand command, bool waitForStorage, CancellationToken ct)
+    {
+        try
+        {
+            return await handler.WhyRefused(org, by, command, ct);
+        }
+        catch (StorageUnavailableException) when (waitForStorage)
+        {
+            // The command itself waits. If it is refused then, nothing keeps the text.
+            return null;
+        }
+    }
+}
