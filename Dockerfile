@@ -14,6 +14,6 @@ ENV Cowork__Bind=* \
 USER $APP_UID
 VOLUME /data
 EXPOSE 26866
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/26866 && printf 'GET /health/ready HTTP/1.0\\r\\nHost: localhost\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
+# Over HTTP or TLS, as the host speaks.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["dotnet", "/app/cowork.dll", "health", "--data", "/data"]
 ENTRYPOINT ["dotnet", "/app/Cowork.Web.dll"]

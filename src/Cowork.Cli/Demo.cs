@@ -173,8 +173,10 @@ static class Demo
         {
             var port = FreePort();
             var start = new ProcessStartInfo("dotnet", [dll, "--port", port.ToString(), "--data", data]) { RedirectStandardOutput = true, RedirectStandardError = true };
-            // The demo uses a private database even where the environment names another one.
-            foreach (var name in new[] { "ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST" })
+            // The demo uses a private database, loopback and plain HTTP also where the environment says otherwise.
+            var others = start.Environment.Keys.Where(name => name.StartsWith("Cowork__Tls__", StringComparison.OrdinalIgnoreCase)
+                || name.StartsWith("Cowork__TrustedProxies__", StringComparison.OrdinalIgnoreCase) || name.StartsWith("Cowork__Auth__", StringComparison.OrdinalIgnoreCase));
+            foreach (var name in (string[])["ConnectionStrings__Cowork", "DATABASE_URL", "PGHOST", "PGHOSTADDR", "Cowork__Bind", .. others])
             {
                 start.Environment.Remove(name);
             }
@@ -184,7 +186,7 @@ static class Demo
             process.ErrorDataReceived += (_, line) => AddToLog(line.Data);
             process.BeginOutputReadLine();
             process.BeginErrorReadLine();
-            var host = new Host(process, new HttpClient { BaseAddress = new($"http://127.0.0.1:{port}") });
+            var host = new Host(process, new HttpClient(new SocketsHttpHandler { UseProxy = false }) { BaseAddress = new($"http://127.0.0.1:{port}") });
             var clock = Stopwatch.StartNew();
             while (!await host.IsReady())
             {

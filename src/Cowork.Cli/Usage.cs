@@ -10,6 +10,7 @@ static class Usage
 
           demo                                       gives a guided tour on a real file
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
+          health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
           verify [--json] [--format FORMAT] FILE…      checks trace bundles offline; - is standard input, FORMAT the only one to accept
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host

@@ -99,7 +99,7 @@ public sealed class HostProcess : IAsyncDisposable
         var at = first.IndexOf(Before, StringComparison.Ordinal) + Before.Length;
         Url = first[at..first.IndexOf(';', at)];
         Http.Dispose();
-        Http = new HttpClient(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 512 }) { BaseAddress = new(Url), Timeout = TimeSpan.FromSeconds(120) };
+        Http = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url), Timeout = TimeSpan.FromSeconds(120) };
     }
 
     /// <summary>Waits until <c>/health/ready</c> says so.</summary>
@@ -128,7 +128,7 @@ public sealed class HostProcess : IAsyncDisposable
     /// <summary>Calls as the operator.</summary>
     public HttpClient Admin()
     {
-        var client = new HttpClient { BaseAddress = new(Url) };
+        var client = new HttpClient(AnyCertificate.Handler(512)) { BaseAddress = new(Url) };
         client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", File.ReadAllText(Path.Combine(Data, "admin-token")).Trim());
         return client;
     }

@@ -62,9 +62,12 @@ public sealed class LiveHost : IAsyncDisposable
         return live;
     }
 
-    public HttpClient Client(string? token = null)
+    /// <param name="version">Of HTTP, and no other; null: 1.1.</param>
+    /// <param name="handler">Null: one that takes any certificate.</param>
+    public HttpClient Client(string? token = null, Version? version = null, SocketsHttpHandler? handler = null)
     {
-        var client = new HttpClient(new DescribedAnswers(new SocketsHttpHandler { UseProxy = false, MaxConnectionsPerServer = 256 })) { BaseAddress = new(Url) };
+        HttpMessageHandler inner = new DescribedAnswers(handler ?? AnyCertificate.Handler(256));
+        var client = new HttpClient(version is null ? inner : new OneVersion(version, inner)) { BaseAddress = new(Url) };
         client.DefaultRequestHeaders.Authorization = token is null ? null : new AuthenticationHeaderValue("Bearer", token);
         return client;
     }
@@ -84,6 +87,27 @@ public sealed class LiveHost : IAsyncDisposable
         Http.Dispose();
         Directory.Delete(data, recursive: true);
     }
+}
+
+/// <summary>Sends every request in one version of HTTP; <see cref="HttpClient.DefaultRequestVersion"/> holds only for requests that the client itself makes.</summary>
+sealed class OneVersion(Version version, HttpMessageHandler inner) : DelegatingHandler(inner)
+{
+    protected override Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+    {
+        (request.Version, request.VersionPolicy) = (version, HttpVersionPolicy.RequestVersionExact);
+        return base.SendAsync(request, cancellationToken);
+    }
+}
+
+/// <summary>Connects to hosts of specs whatever their certificate is; the specs about certificates look at it themselves.</summary>
+public static class AnyCertificate
+{
+    public static SocketsHttpHandler Handler(int connectionsMax) => new()
+    {
+        UseProxy = false,
+        MaxConnectionsPerServer = connectionsMax,
+        SslOptions = new() { RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is not null },
+    };
 }
 
 /// <summary>An answer, whole.</summary>

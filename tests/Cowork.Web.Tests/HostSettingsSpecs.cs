@@ -25,7 +25,7 @@ public sealed class HostSettingsSpecs
     [InlineData("0.0.0.0", null, true)]
     [InlineData("*", "token", true)]
     public void Any_binding_but_loopback_wants_tokens(string? bind, string? mode, bool tokens) =>
-        Assert.Equal(tokens, Read(("Cowork:Bind", bind), ("Cowork:Auth:Mode", mode)).TokenMode);
+        Assert.Equal(tokens, Read(("Cowork:Bind", bind), ("Cowork:Auth:Mode", mode), ("Cowork:Tls:Mode", "none")).TokenMode);
 
     [Fact]
     public void Limits_of_runs_are_configured_one_by_one()
@@ -54,7 +54,7 @@ public sealed class HostSettingsSpecs
         Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
 
     [Fact]
-    public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local")));
+    public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local"), ("Cowork:Tls:Mode", "none")));
 
     [Theory]
     [InlineData("postgres://ann:p%40ss@db.example:6543/main?sslmode=require", "db.example", 6543, "ann", "p@ss", "main")]

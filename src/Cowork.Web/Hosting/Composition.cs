@@ -9,6 +9,9 @@ using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.Logging.Console;
 
 using Wolverine.Http;
@@ -22,11 +25,9 @@ static class Composition
 
     /// <param name="database">Connection string.</param>
     /// <param name="startupOptions">A connection's first message may have options.</param>
-    /// <param name="listener">Descriptor of the socket that the host is to accept on.</param>
-    /// <param name="connectionsMax">Connections that are served at once.</param>
-    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ulong listener, int connectionsMax)
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ListenTerms listen)
     {
-        Listen(builder.WebHost, listener, connectionsMax);
+        Listen(builder.WebHost, listen);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);
@@ -132,14 +133,39 @@ static class Composition
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }
 
-    static void Listen(IWebHostBuilder web, ulong listener, int connectionsMax) => web.ConfigureKestrel(kestrel =>
+    static void Listen(IWebHostBuilder web, ListenTerms terms) => web.ConfigureKestrel(kestrel =>
     {
         kestrel.AddServerHeader = false;
-        kestrel.Limits.MaxConcurrentConnections = connectionsMax;
+        kestrel.Limits.MaxConcurrentConnections = terms.ConnectionsMax;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
         kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
-        kestrel.ListenHandle(listener, RejectedRequests.Use);
+        kestrel.ListenHandle(terms.Socket, endpoint =>
+        {
+            if (terms.Certificate is { } certificate)
+            {
+                endpoint.Protocols = HttpProtocols.Http1AndHttp2;
+                endpoint.Use(CloseOnOldClients);
+                endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = _ => ValueTask.FromResult(certificate.Options()) });
+            }
+            RejectedRequests.Use(endpoint);
+        });
     });
+
+    /// <summary>
+    /// To a client that offers TLS 1.1 at the most, the framework does not ask for the terms and then finds no certificate: an unhandled exception, and a line with its
+    /// stack for each. The connection ends without one.
+    /// </summary>
+    static ConnectionDelegate CloseOnOldClients(ConnectionDelegate next) => async connection =>
+    {
+        try
+        {
+            await next(connection);
+        }
+        catch (NotSupportedException)
+        {
+            connection.Abort();
+        }
+    };
 
     public static void Log(ILoggingBuilder logging, HostSettings settings)
     {
@@ -157,3 +183,9 @@ static class Composition
         logging.AddConsoleFormatter<JsonLogFormatter, ConsoleFormatterOptions>();
     }
 }
+
+/// <summary>How the host takes connections.</summary>
+/// <param name="Socket">Descriptor of the socket that it accepts on.</param>
+/// <param name="ConnectionsMax">Connections that are served at once, whatever is spoken on them.</param>
+/// <param name="Certificate">Null: it speaks plain HTTP.</param>
+sealed record ListenTerms(ulong Socket, int ConnectionsMax, ServerCertificate? Certificate);

@@ -20,18 +20,19 @@ public sealed partial class CoworkHost : IAsyncDisposable
     readonly HostSettings settings;
     readonly WebApplicationBuilder builder;
     readonly StartingListener listener;
+    readonly ServerCertificate? certificate;
     readonly CancellationTokenSource stopping = new();
     readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Task<int> work;
     PrivatePostgres? postgres;
     WebApplication? app;
 
-    CoworkHost(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, StartingListener listener)
+    CoworkHost(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, StartingListener listener, ServerCertificate? certificate)
     {
-        (this.builder, this.settings, this.data, this.listener) = (builder, settings, data, listener);
+        (this.builder, this.settings, this.data, this.listener, this.certificate) = (builder, settings, data, listener, certificate);
         var address = listener.EndPoint.Address;
         var name = address.Equals(IPAddress.Any) || address.Equals(IPAddress.IPv6Any) ? IPAddress.Loopback : address;
-        Url = $"http://{new IPEndPoint(name, listener.EndPoint.Port)}";
+        Url = $"{(certificate is null ? "http" : "https")}://{new IPEndPoint(name, listener.EndPoint.Port)}";
         data.ListensAt(Url);
         work = Work();
     }
@@ -78,7 +79,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
             using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, host.StopOn);
             return await host.work;
         }
-        catch (Exception e) when (e is DataDirectoryTakenException or DataDirectoryUnsafeException or UnauthorizedAccessException or IOException)
+        catch (Exception e) when (e is DataDirectoryTakenException or DataDirectoryUnsafeException or ServerCertificateException or UnauthorizedAccessException or IOException)
         {
             Console.Error.WriteLine($"cowork: {e.Message}");
             return 1;
@@ -92,19 +93,26 @@ public sealed partial class CoworkHost : IAsyncDisposable
         }
     }
 
-    public static WebApplicationBuilder NewBuilder() =>
-        WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+    public static WebApplicationBuilder NewBuilder()
+    {
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ContentRootPath = AppContext.BaseDirectory });
+        // With ASPNETCORE_FORWARDEDHEADERS_ENABLED the framework believes everybody's X-Forwarded headers, and takes them away before OriginGuard looks.
+        builder.Configuration["ForwardedHeaders_Enabled"] = "false";
+        return builder;
+    }
 
     /// <summary>Returns when the host listens; everything else comes later, see <see cref="FirstReady"/>.</summary>
     /// <exception cref="DataDirectoryTakenException">Another host works on the data directory.</exception>
     /// <exception cref="DataDirectoryUnsafeException">It belongs to another user, or others may change it.</exception>
+    /// <exception cref="ServerCertificateException">The TLS certificate cannot be used.</exception>
     /// <exception cref="SocketException">The port is taken.</exception>
     public static CoworkHost Start(WebApplicationBuilder builder, HostSettings settings)
     {
+        var certificate = settings.Tls is { } tls ? ServerCertificate.Of(tls, TimeProvider.System) : null;
         var data = DataDirectory.Take(settings.Data);
         try
         {
-            return new(builder, settings, data, StartingListener.Start(settings.Bind, settings.Port, TimeProvider.System));
+            return new(builder, settings, data, StartingListener.Start(settings.Bind, settings.Port, certificate, TimeProvider.System), certificate);
         }
         catch
         {
@@ -140,6 +148,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
         await using var early = framework.BuildServiceProvider();
         var logs = early.GetRequiredService<ILoggerFactory>();
         var logger = logs.CreateLogger<CoworkHost>();
+        var following = certificate?.Follow(logs.CreateLogger<ServerCertificate>(), stopping.Token) ?? Task.CompletedTask;
         try
         {
             LogStart(logger, Url, data.Path, settings.Database is null ? "a private PostgreSQL" : "a database of yours", settings.TokenMode ? "token" : "local");
@@ -153,9 +162,9 @@ public sealed partial class CoworkHost : IAsyncDisposable
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
             }
             var (database, startupOptions) = await Prepare(logs, logger, stopping.Token);
-            Composition.Compose(builder, settings, data, database, startupOptions, listener.Handle(), connections);
+            Composition.Compose(builder, settings, data, database, startupOptions, new(listener.Handle(), connections, certificate));
             app = builder.Build();
-            Map(app);
+            Map(app, settings);
             using var rejected = RejectedRequests.Listen(app.Services);
             var lifecycle = app.Services.GetRequiredService<HostLifecycle>();
             lifecycle.Url = Url;
@@ -185,6 +194,8 @@ public sealed partial class CoworkHost : IAsyncDisposable
         finally
         {
             await Stop();
+            await stopping.CancelAsync();
+            await following;
             ready.TrySetResult();
         }
     }
@@ -228,8 +239,12 @@ public sealed partial class CoworkHost : IAsyncDisposable
         data.Dispose();
     }
 
-    static void Map(WebApplication app)
+    static void Map(WebApplication app, HostSettings settings)
     {
+        if (settings.TrustedProxies.Count > 0)
+        {
+            app.UseForwardedHeaders(TrustedProxies.Options(settings.TrustedProxies));
+        }
         app.UseMiddleware<ErrorBoundary>();
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();

@@ -50,7 +50,13 @@ public sealed record HostSettings
     /// <summary>Null: a private PostgreSQL in the data directory.</summary>
     public string? Database { get; init; }
 
-    /// <summary>Callers need a token. Never false when bound to anything but loopback.</summary>
+    /// <summary>The certificate that the host shows; null: it speaks plain HTTP.</summary>
+    public TlsSettings? Tls { get; init; }
+
+    /// <summary><c>Cowork:TrustedProxies</c>: networks (CIDR) of the proxies whose word about the client is taken.</summary>
+    public IReadOnlyList<IPNetwork> TrustedProxies { get; init; } = [];
+
+    /// <summary>Callers need a token. Never false when bound to anything but loopback, or behind a proxy.</summary>
     public bool TokenMode { get; init; }
 
     /// <summary>Host names that local mode accepts, beside those of loopback.</summary>
@@ -120,6 +126,20 @@ public sealed record HostSettings
         {
             throw new ArgumentException($"Cowork:Auth:Mode is local, which admits everybody who can reach {bind}. Local mode needs a loopback address; use token.");
         }
+        var tls = TlsSettings.Read(cowork.GetSection("Tls"));
+        var proxies = Web.TrustedProxies.Read(cowork.GetSection("TrustedProxies"));
+        if (mode == "local" && proxies.Count > 0)
+        {
+            throw new ArgumentException(
+                "Cowork:Auth:Mode is local, which makes everybody who reaches the host its administrator, and Cowork:TrustedProxies names a proxy that lets others in. Use token.");
+        }
+        if (!loopback && tls is null && proxies.Count == 0 && cowork.Text("Tls:Mode") is null)
+        {
+            throw new ArgumentException(
+                $"Cowork:Bind is {cowork.Text("Bind")}: other machines reach this host, and tokens would cross the network in the clear. Do one of these: give it a certificate"
+                + " (Cowork__Tls__Certificate and Cowork__Tls__Key, or Cowork__Tls__Pfx); name the proxy in front of it that has one (Cowork__TrustedProxies__0=10.0.0.0/8);"
+                + " bind it to 127.0.0.1; or, where the network is yours alone, Cowork__Tls__Mode=none.");
+        }
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
@@ -127,7 +147,9 @@ public sealed record HostSettings
             Port = PortOf(given.GetValueOrDefault("port") ?? cowork.Text("Port")),
             Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? cowork.Text("Data") ?? DefaultData())),
             Database = DatabaseOf(configuration),
-            TokenMode = mode == "token" || !loopback,
+            Tls = tls,
+            TrustedProxies = proxies,
+            TokenMode = mode == "token" || !loopback || proxies.Count > 0,
             AllowedHosts = cowork.GetSection("AllowedHosts").Get<string[]>() ?? [],
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),

@@ -1,6 +1,8 @@
 using System.Net;
+using System.Net.Security;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using System.Security.Authentication;
 using System.Text;
 
 using Cowork.Web.Http;
@@ -9,7 +11,7 @@ namespace Cowork.Web;
 
 /// <summary>
 /// Holds the port from the first moment: answers 503 <c>starting</c> (and 200 to <c>/health/live</c>) until the host is composed, which then accepts on the same
-/// socket, so that no connection is refused in between.
+/// socket, so that no connection is refused in between. With a certificate it speaks TLS, and HTTP/1.1 there.
 /// </summary>
 sealed class StartingListener : IAsyncDisposable
 {
@@ -25,22 +27,24 @@ sealed class StartingListener : IAsyncDisposable
     static readonly TimeSpan RequestDeadline = TimeSpan.FromSeconds(5);
 
     readonly Socket socket;
+    readonly ServerCertificate? certificate;
     readonly TimeProvider clock;
     readonly CancellationTokenSource stopping = new();
     readonly SemaphoreSlim connections = new(ConnectionsMax, ConnectionsMax);
     readonly Task loop;
     int disposed;
 
-    StartingListener(Socket socket, TimeProvider clock)
+    StartingListener(Socket socket, ServerCertificate? certificate, TimeProvider clock)
     {
-        (this.socket, this.clock) = (socket, clock);
+        (this.socket, this.certificate, this.clock) = (socket, certificate, clock);
         loop = Accept();
     }
 
     public IPEndPoint EndPoint => (IPEndPoint)socket.LocalEndPoint!;
 
+    /// <param name="certificate">Null: it speaks plain HTTP.</param>
     /// <exception cref="SocketException">The port is taken, or the address is not this machine's.</exception>
-    public static StartingListener Start(IPAddress address, int port, TimeProvider clock)
+    public static StartingListener Start(IPAddress address, int port, ServerCertificate? certificate, TimeProvider clock)
     {
         var socket = new Socket(address.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
@@ -51,7 +55,7 @@ sealed class StartingListener : IAsyncDisposable
             }
             socket.Bind(new IPEndPoint(address, port));
             socket.Listen(Backlog);
-            return new(socket, clock);
+            return new(socket, certificate, clock);
         }
         catch
         {
@@ -117,32 +121,57 @@ sealed class StartingListener : IAsyncDisposable
         using var deadline = new CancellationTokenSource(RequestDeadline, clock);
         try
         {
+            await using var stream = await Open(client, deadline.Token);
             var request = new byte[RequestBytesMax];
             var length = 0;
             while (length < request.Length && request.AsSpan(0, length).IndexOf("\r\n\r\n"u8) < 0)
             {
-                var read = await client.ReceiveAsync(request.AsMemory(length), deadline.Token);
+                var read = await stream.ReadAsync(request.AsMemory(length), deadline.Token);
                 if (read == 0)
                 {
                     break;
                 }
                 length += read;
             }
-            await client.SendAsync(AnswerTo(request.AsSpan(0, length)), deadline.Token);
+            await stream.WriteAsync(AnswerTo(request.AsSpan(0, length)), deadline.Token);
+            if (stream is SslStream encrypted)
+            {
+                await encrypted.ShutdownAsync();
+            }
             client.Shutdown(SocketShutdown.Send);
             // A connection that is closed over unread bytes is reset, and the client may lose the answer.
             while (await client.ReceiveAsync(request, deadline.Token) > 0)
             {
             }
         }
-        catch (Exception e) when (e is OperationCanceledException or SocketException)
+        catch (Exception e) when (e is OperationCanceledException or SocketException or IOException or AuthenticationException)
         {
-            // The client has gone or takes too long.
+            // The client has gone, takes too long, or does not agree to the terms of TLS.
         }
         finally
         {
             client.Dispose();
             connections.Release();
+        }
+    }
+
+    async Task<Stream> Open(Socket client, CancellationToken ct)
+    {
+        var plain = new NetworkStream(client, ownsSocket: false);
+        if (certificate is null)
+        {
+            return plain;
+        }
+        var encrypted = new SslStream(plain);
+        try
+        {
+            await encrypted.AuthenticateAsServerAsync(certificate.Options([SslApplicationProtocol.Http11]), ct);
+            return encrypted;
+        }
+        catch
+        {
+            await encrypted.DisposeAsync();
+            throw;
         }
     }
 

@@ -42,7 +42,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
         415 => new(415, "unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
         416 => new(416, "range_not_satisfiable", "There are no such bytes."),
         431 => new(431, "headers_too_large", "The request's headers are too large."),
-        505 => new(505, "http_version_unsupported", "This host speaks HTTP/1.1 and HTTP/1.0."),
+        505 => new(505, "http_version_unsupported", "This host speaks HTTP/1.1 and HTTP/1.0, and HTTP/2 over TLS."),
         503 => Unavailable("Not ready yet."),
         >= 500 => new(status, "internal_error", "Something went wrong here. The log has more under the trace id."),
         _ => new(status, "refused", "The request was refused."),
