@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -52,4 +53,108 @@ public sealed class CanonicalJsonSpecs
 
     [Fact]
     public void What_is_no_UTF_8_is_refused() => Assert.ThrowsAny<JsonException>(() => CanonicalJson.Of([(byte)'"', 0xB5, (byte)'"']));
+
+    /// <summary>Objects in random order within each other, compared with the plain way: sort each object, innermost first.</summary>
+    [Fact]
+    public void Any_value_is_what_a_plain_implementation_makes_of_it()
+    {
+        foreach (var seed in Seeds.Many(400, 100_000))
+        {
+            var random = new Random(seed);
+            var json = new StringBuilder();
+            Write(json, random, depth: random.Next(1, 9));
+            var expected = Plain(JsonElement.Parse(json.ToString()));
+            Assert.Equal(expected, Encoding.UTF8.GetString(CanonicalJson.Of(Encoding.UTF8.GetBytes(json.ToString()))));
+            Assert.Equal(expected, Encoding.UTF8.GetString(CanonicalJson.Of(Encoding.UTF8.GetBytes(expected))));
+        }
+    }
+
+    /// <summary>4 MB in a thousand objects within each other, each with its members in the wrong order: sorted once, not once for each level.</summary>
+    [Fact]
+    public void A_deep_body_in_the_wrong_order_is_sorted()
+    {
+        const int depth = 1_000;
+        var text = new string('x', 4_000);
+        var (given, expected) = (new StringBuilder(), new StringBuilder());
+        for (var i = 0; i < depth; i++)
+        {
+            given.Append("{\"z\":\"").Append(text).Append("\",\"a\":");
+            expected.Append("{\"a\":");
+        }
+        given.Append('1').Append('}', depth);
+        expected.Append('1');
+        for (var i = 0; i < depth; i++)
+        {
+            expected.Append(",\"z\":\"").Append(text).Append("\"}");
+        }
+        var started = TimeProvider.System.GetTimestamp();
+        var canonical = Encoding.UTF8.GetString(CanonicalJson.Of(Encoding.UTF8.GetBytes(given.ToString())));
+        TestContext.Current.TestOutputHelper?.WriteLine($"{given.Length} bytes, {depth} deep: {TimeProvider.System.GetElapsedTime(started).TotalMilliseconds:0} ms");
+        Assert.True(expected.ToString() == canonical);
+    }
+
+    [Theory]
+    [InlineData("""{"b":{"y":1,"x":2,"y":3},"a":1}""")]
+    [InlineData("""{"b":1,"a":{"c":1},"b":2}""")]
+    [InlineData("""[{"b":1,"a":2,"\u0061":3}]""")]
+    public void A_member_that_stands_twice_is_refused_wherever_it_lies(string json) =>
+        Assert.Contains("stands twice", Assert.Throws<JsonException>(() => CanonicalJson.Of(Encoding.UTF8.GetBytes(json))).Message, StringComparison.Ordinal);
+
+    static readonly string[] Names = ["a", "b", "aa", "ab", "z", "", "ö", "€", "😀", "\uffff", "\\n", "\\u0001", "\\\"", "A", "10", "9", "\\u00e9", "name", "sha256"];
+
+    static void Write(StringBuilder json, Random random, int depth)
+    {
+        switch (random.Next(depth == 0 ? 3 : 6))
+        {
+            case 0:
+                json.Append(random.Next(-1_000, 1_000));
+                break;
+            case 1:
+                json.Append('"').Append(Names[random.Next(Names.Length)]).Append('"');
+                break;
+            case 2:
+                json.Append(((string[])["true", "false", "null"])[random.Next(3)]);
+                break;
+            case 3:
+                json.Append('[');
+                for (var i = random.Next(4); i > 0; i--)
+                {
+                    Write(json, random, depth - 1);
+                    json.Append(i > 1 ? " , " : "");
+                }
+                json.Append(']');
+                break;
+            default:
+                json.Append("{ ");
+                var names = Names[..];
+                random.Shuffle(names);
+                for (var i = random.Next(6); i > 0; i--)
+                {
+                    json.Append('"').Append(names[i]).Append("\" : ");
+                    Write(json, random, depth - 1);
+                    json.Append(i > 1 ? "," : "");
+                }
+                json.Append('}');
+                break;
+        }
+    }
+
+    static string Plain(JsonElement value)
+    {
+        switch (value.ValueKind)
+        {
+            case JsonValueKind.Object:
+                return "{" + string.Join(',', value.EnumerateObject().OrderBy(m => m.Name, StringComparer.Ordinal).Select(m => $"{Quoted(m.Name)}:{Plain(m.Value)}")) + "}";
+            case JsonValueKind.Array:
+                return "[" + string.Join(',', value.EnumerateArray().Select(Plain)) + "]";
+            case JsonValueKind.String:
+                return Quoted(value.GetString()!);
+            default:
+                return value.GetRawText();
+        }
+    }
+
+    static string Quoted(string text) =>
+        "\"" + text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal)
+            .Replace("\u0001", "\\u0001", StringComparison.Ordinal) + "\"";
 }

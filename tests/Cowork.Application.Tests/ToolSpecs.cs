@@ -236,6 +236,52 @@ public sealed class ToolSpecs : IDisposable
         Assert.EndsWith("[Left out as too large to search: large.txt.]", outcome.Text, StringComparison.Ordinal);
     }
 
+    /// <summary>Only the terms of the question are indexed of a large file, and all of them of a small one: what is found is the same.</summary>
+    [Theory]
+    [InlineData("Which airport is in Barrow, Alaska?")]
+    [InlineData("county airports of Chicago and nowhere")]
+    [InlineData("iata")]
+    [InlineData("the of and")]
+    public async Task A_large_file_is_searched_as_a_small_one(string query)
+    {
+        work.Write("airports.csv", Airports.Csv);
+        work.Write("notes.md", string.Concat(Enumerable.Range(0, 500).Select(i => $"Note {i} about Barrow, Alaska and other airports.\n\n")));
+        work.Write("data.json", """[{"city":"Barrow","kind":"airport"},{"city":"Chicago","county":"Cook"}]""");
+        var input = System.Text.Json.JsonSerializer.SerializeToElement(new { query, limit = 50 });
+        var whole = await new SearchFiles(new SessionFiles(Policy.BuiltIn)).Run(work.Context, input, default);
+        var part = await new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(SmallBytes: 0))).Run(work.Context, input, default);
+        Assert.Equal(whole, part);
+    }
+
+    [Fact]
+    public async Task A_tenant_searches_once_at_a_time_and_leaves_a_place_to_others()
+    {
+        using var files = new SessionFiles(Policy.BuiltIn, new FileBounds(Parallel: 2));
+        var first = await files.Enter("acme", default);
+        var second = files.Enter("acme", default).AsTask();
+        var other = await files.Enter("globex", default);
+        var third = files.Enter("initech", default).AsTask();
+        Assert.Equal((false, false), (second.IsCompleted, third.IsCompleted));
+        other.Dispose();
+        (await third).Dispose();
+        Assert.False(second.IsCompleted);
+        first.Dispose();
+        (await second).Dispose();
+        using var cancel = new CancellationTokenSource();
+        using var again = await files.Enter("acme", default);
+        var waiting = files.Enter("acme", cancel.Token).AsTask();
+        await cancel.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => waiting);
+    }
+
+    [Fact]
+    public async Task A_search_that_is_cancelled_ends()
+    {
+        work.Write("large.txt", string.Concat(Enumerable.Repeat("needle in a haystack\n", 100_000)));
+        var search = new SearchFiles(new SessionFiles(Policy.BuiltIn));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => search.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), new(canceled: true)));
+    }
+
     [Fact]
     public async Task What_is_remembered_is_recalled_and_kept_once()
     {

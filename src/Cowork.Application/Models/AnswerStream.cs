@@ -8,10 +8,14 @@ sealed class AnswerStream(Stream bytes) : ReadOnlyStream
     /// <summary>More than any model answers. A server that never stops must not fill the memory.</summary>
     public const int BytesMax = 32 * 1024 * 1024;
 
+    /// <summary>Longer than any event of any provider: a tool call with a whole file has two.</summary>
+    public const int LineBytesMax = 8 * 1024 * 1024;
+
     static readonly ReadOnlyMemory<byte> BlankLine = "\n\n"u8.ToArray();
 
     ReadOnlyMemory<byte> rest = BlankLine;
     long total;
+    long line;
 
     /// <summary>All bytes were read, so that an event which is not whole is the last one.</summary>
     public bool HasEnded { get; private set; }
@@ -27,7 +31,23 @@ sealed class AnswerStream(Stream bytes) : ReadOnlyStream
             rest = rest[count..];
         }
         total += count;
+        MeasureLine(buffer.Span[..count]);
         return total <= BytesMax ? count : throw new ModelException(ModelException.Failed, $"The model's answer is longer than {BytesMax} bytes.");
+    }
+
+    /// <summary>Ends an answer whose line does not end, before the line is put together in memory.</summary>
+    void MeasureLine(ReadOnlySpan<byte> read)
+    {
+        var end = read.IndexOfAny("\r\n"u8);
+        line += end < 0 ? read.Length : end;
+        if (line > LineBytesMax)
+        {
+            throw new ModelException(ModelException.Failed, $"A line of the model's answer is longer than {LineBytesMax} bytes.");
+        }
+        if (end >= 0)
+        {
+            line = read.Length - 1 - read.LastIndexOfAny("\r\n"u8);
+        }
     }
 }
 

@@ -159,8 +159,13 @@ sealed class AnthropicFormat : IWireFormat
 
     sealed class Answer : WireAnswer
     {
+        /// <summary>More blocks of thinking than any model makes in one answer; a provider that sends more is broken.</summary>
+        const int BlocksMax = 1_000;
+
         readonly StringBuilder text = new();
         readonly List<ThinkingBlock> thinking = [];
+        int measured;
+        int measuredLength;
         long input;
         long cacheWrites;
         long cacheReads;
@@ -241,8 +246,11 @@ sealed class AnthropicFormat : IWireFormat
                     AddContent(call.Name);
                     return default;
                 case "thinking" or "redacted_thinking":
-                    // Positions are told in the text as it is recorded.
-                    var thought = new ThinkingBlock(index, StorableText.Escape(text.ToString()).Length, Calls.Count);
+                    if (thinking.Count == BlocksMax)
+                    {
+                        throw new ModelException(ModelException.Failed, $"The model's answer has more than {BlocksMax} blocks of thinking.");
+                    }
+                    var thought = new ThinkingBlock(index, LengthOfText(), Calls.Count, Budget);
                     thought.Block.Add(block);
                     thinking.Add(thought);
                     AddContent(block.Member("data").Text());
@@ -250,6 +258,19 @@ sealed class AnthropicFormat : IWireFormat
                 default:
                     return default;
             }
+        }
+
+        /// <summary>
+        /// Characters of the text as it is recorded, in which the halves of broken surrogate pairs are escaped. What was measured once is not measured again; a half at
+        /// the end may still become a whole.
+        /// </summary>
+        int LengthOfText()
+        {
+            var hasHalf = text.Length > 0 && char.IsHighSurrogate(text[^1]);
+            var end = text.Length - (hasHalf ? 1 : 0);
+            measuredLength += StorableText.Escape(text.ToString(measured, end - measured)).Length;
+            measured = end;
+            return measuredLength + (hasHalf ? StorableText.Escape(text[^1].ToString()).Length : 0);
         }
 
         WirePiece ReadDelta(long index, JsonElement delta)
@@ -303,8 +324,8 @@ sealed class AnthropicFormat : IWireFormat
 
     /// <param name="TextBefore">Characters of the answer's text before the block.</param>
     /// <param name="CallsBefore">Tool calls before it.</param>
-    sealed record ThinkingBlock(long Index, int TextBefore, int CallsBefore)
+    sealed record ThinkingBlock(long Index, int TextBefore, int CallsBefore, OpaqueBudget Budget)
     {
-        public OpaqueJson Block { get; } = new();
+        public OpaqueJson Block { get; } = new(Budget);
     }
 }

@@ -25,6 +25,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     const int RefusalBytesMax = 64 * 1024;
     const int ReasonCharsMax = 2_000;
 
+    /// <summary>Each compression takes memory of its own.</summary>
+    const int EncodingsMax = 2;
+
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     readonly ModelTerms terms = new(settings.Price, settings.MaxOutputTokens, settings.Retries);
@@ -51,7 +54,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         while (!answer.IsDone && await MoveNext(events, answer, deadline))
         {
             var contents = answer.Contents;
-            var (text, thinking) = ReadEvent(answer, events.Current, bytes);
+            var (text, thinking) = ReadEvent(answer, events.Current, bytes, deadline);
             if (answer.Contents > contents)
             {
                 deadline.Renew();
@@ -253,7 +256,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             throw timedOut;
         }
-        catch (Exception e) when (e is HttpRequestException or IOException)
+        catch (Exception e) when (e is HttpRequestException or IOException or InvalidDataException)
         {
             throw new ModelException(ModelException.Failed, "The model's answer was cut off.", e);
         }
@@ -263,6 +266,10 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     static async Task<Stream> OpenBody(HttpResponseMessage response, CancellationToken ct)
     {
         var body = await response.Content.ReadAsStreamAsync(ct);
+        if (response.Content.Headers.ContentEncoding.Count > EncodingsMax)
+        {
+            throw new InvalidDataException("The answer is compressed more than once.");
+        }
         foreach (var encoding in response.Content.Headers.ContentEncoding.Reverse())
         {
             body = encoding.ToLowerInvariant() switch
@@ -308,7 +315,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
     }
 
-    WirePiece ReadEvent(WireAnswer answer, SseItem<string> item, AnswerStream bytes)
+    WirePiece ReadEvent(WireAnswer answer, SseItem<string> item, AnswerStream bytes, ModelDeadline deadline)
     {
         if (string.IsNullOrWhiteSpace(item.Data) || item.EventType is "ping" or "heartbeat" or "keepalive" or "keep-alive")
         {
@@ -316,7 +323,11 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
         try
         {
-            return Read(answer, item);
+            return Read(answer, item, deadline.Token);
+        }
+        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
+        {
+            throw WithUsage(timedOut, answer);
         }
         catch (ModelException e)
         {
@@ -336,26 +347,36 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     }
 
     /// <summary>Reads an event, or several that no blank line keeps apart.</summary>
-    static WirePiece Read(WireAnswer answer, SseItem<string> item)
+    static WirePiece Read(WireAnswer answer, SseItem<string> item, CancellationToken ct)
     {
         if (!item.Data.Contains('\n', StringComparison.Ordinal) || IsJson(item.Data))
         {
             return answer.Read(item.EventType, item.Data);
         }
-        var all = default(WirePiece);
-        foreach (var line in item.Data.Split('\n').Where(l => !string.IsNullOrWhiteSpace(l)))
+        var (text, thinking) = (new StringBuilder(), new StringBuilder());
+        foreach (var range in item.Data.AsSpan().Split('\n'))
         {
-            var piece = answer.Read(item.EventType, line);
-            all = new(all.Text + piece.Text, all.Thinking + piece.Thinking);
+            ct.ThrowIfCancellationRequested();
+            var line = item.Data.AsSpan()[range];
+            if (!line.IsWhiteSpace())
+            {
+                var piece = answer.Read(item.EventType, line.ToString());
+                text.Append(piece.Text);
+                thinking.Append(piece.Thinking);
+            }
         }
-        return all;
+        return new(text.ToString(), thinking.ToString());
     }
 
     static bool IsJson(string text)
     {
         try
         {
-            JsonElement.Parse(text);
+            var reader = new Utf8JsonReader(Encoding.UTF8.GetBytes(text));
+            while (reader.Read())
+            {
+                // Only whether it can be read to its end counts.
+            }
             return true;
         }
         catch (JsonException)

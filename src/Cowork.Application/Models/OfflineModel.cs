@@ -87,13 +87,19 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         var text = directives.Say
             ?? (all.Skip(last).Any(m => m.Role == ChatRole.Tool)
                 ? SummarizeResults(all.Skip(last))
-                : OfflineAnswer.Compose(directives.Question, [.. all.Take(last)], Folder(options), files, cancellationToken));
+                : await Compose(directives.Question, [.. all.Take(last)], Folder(options), cancellationToken));
         foreach (var chunk in Chunks(text))
         {
             cancellationToken.ThrowIfCancellationRequested();
             yield return Update([new TextContent(chunk)]);
         }
         yield return End(ChatFinishReason.Stop, input, CountWords(text));
+    }
+
+    async ValueTask<string> Compose(string question, IReadOnlyList<ChatMessage> before, Grant? folder, CancellationToken ct)
+    {
+        using var place = folder is null ? null : await files.Enter(folder.Path, ct);
+        return OfflineAnswer.Compose(question, before, folder, files, ct);
     }
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>

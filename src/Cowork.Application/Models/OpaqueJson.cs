@@ -3,11 +3,29 @@ using System.Text.Json;
 
 namespace Cowork.Application.Models;
 
+/// <summary>How many members and elements of an answer are kept that only its provider understands.</summary>
+sealed class OpaqueBudget
+{
+    /// <summary>More than any answer has; a provider that sends more is broken.</summary>
+    const int ValuesMax = 50_000;
+
+    int left = ValuesMax;
+
+    /// <exception cref="ModelException">There are too many.</exception>
+    public void Take()
+    {
+        if (left-- == 0)
+        {
+            throw new ModelException(ModelException.Failed, $"The model's answer has more than {ValuesMax} members that only its provider understands.");
+        }
+    }
+}
+
 /// <summary>
 /// JSON that only its provider understands, put together from the pieces of a stream, so that it can be sent back as it came. Texts grow by their pieces, objects
 /// by their members, lists by their elements; of anything else the last piece counts. Half surrogate pairs survive as escapes.
 /// </summary>
-sealed class OpaqueJson
+sealed class OpaqueJson(OpaqueBudget budget)
 {
     /// <summary>Members whose pieces are joined. The pieces of any other text replace each other.</summary>
     static readonly HashSet<string> Joined = new(StringComparer.Ordinal) { "reasoning_content", "reasoning", "reasoning_text", "text", "summary", "thinking" };
@@ -19,6 +37,9 @@ sealed class OpaqueJson
     string? raw;
     OrderedDictionary<string, OpaqueJson>? members;
     List<OpaqueJson>? items;
+
+    /// <summary>The last element of each index and type.</summary>
+    Dictionary<(string Index, string Type), OpaqueJson>? byIndex;
 
     /// <summary>It holds a value other than an empty text.</summary>
     public bool HasValue => raw is not null || text is { Length: > 0 } || items is { Count: > 0 } || members?.Values.Any(m => m.HasValue) == true;
@@ -98,7 +119,8 @@ sealed class OpaqueJson
         members ??= [];
         if (!members.TryGetValue(name, out var member))
         {
-            members.Add(name, member = new());
+            budget.Take();
+            members.Add(name, member = new(budget));
         }
         return member;
     }
@@ -136,16 +158,23 @@ sealed class OpaqueJson
     /// <summary>An element that continues one of the same type and index is joined to it.</summary>
     void AddItem(JsonElement item)
     {
-        var before = item.Member("index").ValueKind == JsonValueKind.Number
-            ? items!.FindLast(i => i.Raw("index") == item.Member("index").GetRawText() && i.TextOf("type") == item.Member("type").Text())
-            : items!.LastOrDefault() is { } last && last.Raw("index") is null && last.TextOf("type") is { Length: > 0 } type && type == item.Member("type").Text() ? last : null;
+        var type = item.Member("type").Text();
+        var index = item.Member("index") is { ValueKind: JsonValueKind.Number } number ? number.GetRawText() : null;
+        var before = index is not null
+            ? (type is not null ? byIndex?.GetValueOrDefault((index, type)) : null)
+            : items!.LastOrDefault() is { } last && last.Raw("index") is null && last.TextOf("type") is { Length: > 0 } same && same == type ? last : null;
         if (before is null || !before.IsContinuedBy(item))
         {
             if (items!.Count == ItemsMax)
             {
                 throw new ModelException(ModelException.Failed, $"The model's answer has a list of more than {ItemsMax} elements.");
             }
-            items.Add(before = new());
+            budget.Take();
+            items.Add(before = new(budget));
+            if (index is not null)
+            {
+                (byIndex ??= [])[(index, type ?? "")] = before;
+            }
         }
         before.Add(item);
     }

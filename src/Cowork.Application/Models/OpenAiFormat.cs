@@ -158,10 +158,12 @@ sealed class OpenAiFormat : IWireFormat
 
     sealed class Answer : WireAnswer
     {
-        readonly OpaqueJson opaque = new();
+        readonly OpaqueJson opaque;
         bool isRefusal;
         bool hasText;
         bool hasCalls;
+
+        public Answer() => opaque = new(Budget);
 
         public override WirePiece Read(string eventType, string data)
         {
@@ -178,15 +180,15 @@ sealed class OpenAiFormat : IWireFormat
             ModelId ??= chunk.Member("model").Text();
             ReadUsage(chunk.Member("usage"));
             ReadUsage(chunk.Member("x_groq").Member("usage"));
-            string? text = null;
-            string? thinking = null;
+            var (text, thinking) = (new StringBuilder(), new StringBuilder());
             foreach (var choice in chunk.Member("choices").Items())
             {
                 if (choice.Member("index").TokenCount() is null or 0)
                 {
                     ReadUsage(choice.Member("usage"));
                     var piece = ReadPiece(choice);
-                    (text, thinking) = (text + piece.Text, thinking + piece.Thinking);
+                    text.Append(piece.Text);
+                    thinking.Append(piece.Thinking);
                     SetEnd(choice.Member("finish_reason").Text());
                     if (isRefusal && FinishReason == ChatFinishReason.Stop)
                     {
@@ -194,7 +196,7 @@ sealed class OpenAiFormat : IWireFormat
                     }
                 }
             }
-            return new(text, thinking);
+            return new(text.ToString(), thinking.ToString());
         }
 
         protected override string? WriteReasoning()
@@ -334,29 +336,29 @@ sealed class OpenAiFormat : IWireFormat
 
         WirePiece ReadContent(JsonElement delta)
         {
-            var thinking = Array.Find(ThinkingMembers, name => delta.Member(name).Text() is { Length: > 0 }) is { } member ? delta.Member(member).Text()
+            var shown = Array.Find(ThinkingMembers, name => delta.Member(name).Text() is { Length: > 0 }) is { } member ? delta.Member(member).Text()
                 : string.Concat(delta.Member("reasoning_details").Items().Select(d => d.Member("text").Text() ?? d.Member("summary").Text()));
             var content = delta.Member("content");
             if (content.ValueKind is not (JsonValueKind.Array or JsonValueKind.Object))
             {
                 var refusal = delta.Member("refusal").Text();
                 isRefusal |= refusal is { Length: > 0 };
-                return new(content.Text() is { Length: > 0 } said ? said : refusal, thinking);
+                return new(content.Text() is { Length: > 0 } said ? said : refusal, shown);
             }
-            var text = new StringBuilder();
+            var (text, thinking) = (new StringBuilder(), new StringBuilder(shown));
             foreach (var part in content.ValueKind == JsonValueKind.Array ? content.Items() : [content])
             {
                 if (part.Member("type").Text() == "thinking")
                 {
                     opaque.Add("content", JsonElement.Parse($"[{part.GetRawText()}]"));
-                    thinking += part.Member("thinking").Text() ?? string.Concat(part.Member("thinking").Items().Select(p => p.Member("text").Text()));
+                    thinking.Append(part.Member("thinking").Text() ?? string.Concat(part.Member("thinking").Items().Select(p => p.Member("text").Text())));
                 }
                 else
                 {
                     text.Append(part.Text() ?? (part.Member("type").Text() == "text" ? part.Member("text").Text() : null));
                 }
             }
-            return new(text.ToString(), thinking);
+            return new(text.ToString(), thinking.ToString());
         }
 
         void ReadCall(JsonElement piece, JsonElement function)
@@ -365,7 +367,7 @@ sealed class OpenAiFormat : IWireFormat
             var name = function.Member("name").Text() is { Length: > 0 } text ? text : null;
             var arguments = function.Member("arguments").TextOrJson();
             var index = piece.Member("index").TokenCount();
-            if (index is not null && id is not null && Calls.Exists(c => c.Index == index && c.Ids.Contains(id) && c.Name == name && c.IsWhole && c.Arguments == arguments))
+            if (index is not null && id is not null && Calls.Exists(c => c.Index == index && c.HasId(id) && c.Name == name && c.Says(arguments) && c.IsWhole))
             {
                 // Some servers say a call that came in pieces once more as a whole.
                 return;
@@ -373,8 +375,7 @@ sealed class OpenAiFormat : IWireFormat
             var call = FindCall(index, id, name, arguments) ?? AddCall(index ?? (Calls.Count > 0 ? Calls[^1].Index + 1 : 0));
             if (id is not null)
             {
-                call.Id ??= id;
-                call.Ids.Add(id);
+                call.AddId(id);
             }
             if (call.Name.Length == 0)
             {
@@ -396,7 +397,7 @@ sealed class OpenAiFormat : IWireFormat
         WireCall? FindCall(long? index, string? id, string? name, string? arguments)
         {
             var candidates = index is null ? Calls : Calls.FindAll(c => c.Index == index);
-            var known = id is null ? null : candidates.FindLast(c => c.Ids.Contains(id));
+            var known = id is null ? null : candidates.FindLast(c => c.HasId(id));
             if ((known ?? candidates.LastOrDefault()) is not { } call || name is null || call.Name.Length == 0)
             {
                 return known ?? candidates.LastOrDefault();

@@ -30,6 +30,14 @@ abstract class WireAnswer
     /// <summary>More tool calls than any model makes in one answer; a provider that sends more is broken.</summary>
     const int CallsMax = 1_000;
 
+    /// <summary>
+    /// More text, thinking and arguments than any model answers: a million tokens are about four of these. What a provider sends is kept in memory, and then in the log.
+    /// </summary>
+    const int ContentBytesMax = 8 * 1024 * 1024;
+
+    /// <summary>More values than an event of any provider has. With this the work on one event is bounded, whatever is in it.</summary>
+    const int TokensMax = 100_000;
+
     long answeredBytes;
 
     /// <summary>The provider has marked the answer's end; later events are not read.</summary>
@@ -46,6 +54,9 @@ abstract class WireAnswer
     protected ChatFinishReason? FinishReason { get; private set; }
 
     protected List<WireCall> Calls { get; } = [];
+
+    /// <summary>For all that is kept of the answer and only its provider understands.</summary>
+    protected OpaqueBudget Budget { get; } = new();
 
     protected long? InputTokens { get; set; }
 
@@ -117,6 +128,10 @@ abstract class WireAnswer
         {
             MarkContent();
             answeredBytes += TokenEstimate.BytesOf(part);
+            if (answeredBytes > ContentBytesMax)
+            {
+                throw new ModelException(ModelException.Failed, $"The model's answer says more than {ContentBytesMax} bytes.");
+            }
         }
     }
 
@@ -129,7 +144,7 @@ abstract class WireAnswer
         {
             throw new ModelException(ModelException.Failed, $"The model asked for more than {CallsMax} tool calls at once.");
         }
-        Calls.Add(new() { Index = index });
+        Calls.Add(new(Budget) { Index = index });
         return Calls[^1];
     }
 
@@ -147,8 +162,25 @@ abstract class WireAnswer
 
     protected static JsonElement Parse(string data)
     {
+        // A value takes two characters at least.
+        if (data.Length > 2 * TokensMax && CountTokens(data) > TokensMax)
+        {
+            throw new ModelException(ModelException.Failed, $"An event of the model's answer has more than {TokensMax} values.");
+        }
         var json = JsonElement.Parse(data);
         return json.ValueKind == JsonValueKind.Object ? json : throw new JsonException("An event of the stream is not an object.");
+    }
+
+    /// <summary>Names, values and brackets of a JSON text, counted a little further than the limit.</summary>
+    static int CountTokens(string data)
+    {
+        var reader = new Utf8JsonReader(Encoding.UTF8.GetBytes(data));
+        var tokens = 0;
+        while (tokens <= TokensMax && reader.Read())
+        {
+            tokens++;
+        }
+        return tokens;
     }
 
     UsageDetails Usage(long requestBytes)
@@ -168,16 +200,31 @@ abstract class WireAnswer
 }
 
 /// <summary>A tool call of a streamed answer, built piece by piece.</summary>
-sealed class WireCall
+sealed class WireCall(OpaqueBudget budget)
 {
+    /// <summary>Ids of a call's pieces that are remembered. Models send one, and some servers one with each piece.</summary>
+    const int IdsMax = 1_000;
+
     readonly StringBuilder arguments = new();
+    readonly HashSet<string> ids = new(StringComparer.Ordinal);
+    ObjectEnd end;
+    bool? isWhole;
 
     public required long Index { get; init; }
 
     public string? Id { get; set; }
 
-    /// <summary>All ids that its pieces had: some servers give each piece another one.</summary>
-    public HashSet<string> Ids { get; } = new(StringComparer.Ordinal);
+    /// <summary>One of its pieces had the id: some servers give each piece another one.</summary>
+    public bool HasId(string id) => ids.Contains(id);
+
+    public void AddId(string id)
+    {
+        Id ??= id;
+        if (ids.Count < IdsMax)
+        {
+            ids.Add(id);
+        }
+    }
 
     public string Name { get; set; } = "";
 
@@ -188,12 +235,73 @@ sealed class WireCall
     public string DefaultArguments { get; set; } = "";
 
     /// <summary>Members of the call that only its provider understands.</summary>
-    public OpaqueJson Opaque { get; } = new();
+    public OpaqueJson Opaque { get; } = new(budget);
 
     public bool HasArguments => arguments.Length > 0;
 
     /// <summary>The arguments are a whole JSON object, to which nothing can be added.</summary>
-    public bool IsWhole => ToolInput.Read(arguments.ToString(), out _) is null && !string.IsNullOrWhiteSpace(arguments.ToString());
+    public bool IsWhole => end.IsReached && (isWhole ??= ToolInput.Read(arguments.ToString(), out _) is null);
 
-    public void Append(string? piece) => arguments.Append(piece);
+    /// <summary>The arguments so far are this text.</summary>
+    public bool Says(string? text) => arguments.Equals(text.AsSpan());
+
+    public void Append(string? piece)
+    {
+        arguments.Append(piece);
+        end.Read(piece);
+    }
+
+    /// <summary>
+    /// Finds out, character by character, where the brackets of an object that comes in pieces are closed. Only then the text may be JSON, so that it is parsed once and
+    /// not with each piece.
+    /// </summary>
+    struct ObjectEnd
+    {
+        int depth;
+        bool hasBegun;
+        bool isInText;
+        bool isEscaped;
+        bool isNone;
+
+        /// <summary>The object has ended, and nothing but white space follows.</summary>
+        public readonly bool IsReached => hasBegun && depth == 0 && !isNone;
+
+        public void Read(ReadOnlySpan<char> piece)
+        {
+            foreach (var c in piece)
+            {
+                if (isNone)
+                {
+                    return;
+                }
+                if (isInText)
+                {
+                    isInText = isEscaped || c != '"';
+                    isEscaped = !isEscaped && c == '\\';
+                    continue;
+                }
+                switch (c)
+                {
+                    case ' ' or '\t' or '\r' or '\n':
+                        break;
+                    case '{' when !hasBegun:
+                        (hasBegun, depth) = (true, 1);
+                        break;
+                    case var _ when depth == 0:
+                        // Before the object, or behind it.
+                        isNone = true;
+                        break;
+                    case '"':
+                        isInText = true;
+                        break;
+                    case '{' or '[':
+                        depth++;
+                        break;
+                    case '}' or ']':
+                        depth--;
+                        break;
+                }
+            }
+        }
+    }
 }

@@ -7,7 +7,10 @@ namespace Cowork.Application;
 /// <param name="FileBytes">Size of a file; a larger one is left out.</param>
 /// <param name="TotalBytes">Size of all files of one search.</param>
 /// <param name="CacheBytes">Size of the cached files of all sessions. Their indexes take about eight times as much memory.</param>
-public sealed record FileBounds(int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 32 << 20, long CacheBytes = 32 << 20);
+/// <param name="SmallBytes">A search for the terms of one question keeps the whole index of a file up to this size.</param>
+/// <param name="Parallel">Number of searches at once; the others wait.</param>
+public sealed record FileBounds(
+    int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 32 << 20, long CacheBytes = 16 << 20, long SmallBytes = 256 << 10, int Parallel = 2);
 
 /// <summary>The indexed texts of a session's folder.</summary>
 /// <param name="Texts">Ordered by path.</param>
@@ -17,9 +20,11 @@ public sealed record SessionTexts(IReadOnlyList<TextIndex> Texts, IReadOnlyList<
 /// <summary>
 /// Indexes the text files of a session's folder. An LRU cache bounded by bytes keeps each index until its file changes.
 /// </summary>
-public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
+public sealed class SessionFiles(Policy policy, FileBounds? bounds = null) : IDisposable
 {
     readonly FileBounds bounds = bounds ?? new();
+    readonly KeyedLock tenants = new();
+    readonly SemaphoreSlim places = new((bounds ?? new()).Parallel);
     readonly Lock gate = new();
     readonly Dictionary<string, LinkedListNode<CachedText>> byKey = new(StringComparer.Ordinal);
     readonly LinkedList<CachedText> byUse = new();
@@ -30,8 +35,39 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
 
     sealed record CachedText(string Key, long Bytes, Lazy<TextIndex?> Text);
 
+    /// <summary>
+    /// Waits for one of the places in which searches hold texts in memory. A tenant has one of them at a time, so that its searches do not take those of others.
+    /// </summary>
+    /// <returns>Gives the place back when it is disposed.</returns>
+    public async ValueTask<IDisposable> Enter(string tenant, CancellationToken ct)
+    {
+        var mine = await tenants.Enter(tenant, ct);
+        try
+        {
+            await places.WaitAsync(ct);
+        }
+        catch
+        {
+            mine.Dispose();
+            throw;
+        }
+        return new Place(mine, places);
+    }
+
+    public void Dispose() => places.Dispose();
+
+    sealed class Place(IDisposable mine, SemaphoreSlim places) : IDisposable
+    {
+        public void Dispose()
+        {
+            places.Release();
+            mine.Dispose();
+        }
+    }
+
     /// <summary>The text files of a folder that the policy allows to read. Links are not followed: a target inside the folder is found there.</summary>
-    public SessionTexts Read(Grant workspace, CancellationToken ct)
+    /// <param name="only">The terms that are looked for; null: any.</param>
+    public SessionTexts Read(Grant workspace, CancellationToken ct, IReadOnlySet<string>? only = null)
     {
         var texts = new List<TextIndex>();
         var notes = new List<string>();
@@ -68,7 +104,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             {
                 tooLarge.Add(file.Shown);
             }
-            else if (TryGetText(file, out var text))
+            else if (TryGetText(file, only, out var text, ct))
             {
                 files++;
                 bytes += file.Size;
@@ -106,10 +142,23 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
     }
 
     /// <summary>False: the file cannot be read. A null text: the file is binary.</summary>
-    bool TryGetText(GrantedPath.Found file, out TextIndex? text)
+    bool TryGetText(GrantedPath.Found file, IReadOnlySet<string>? only, out TextIndex? text, CancellationToken ct)
     {
         var key = $"{file.Version} {file.Relative}";
         CachedText cached;
+        if (only is not null && file.Size > bounds.SmallBytes && !IsCached(key))
+        {
+            try
+            {
+                text = ReadText(file, only, ct);
+                return true;
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                text = null;
+                return false;
+            }
+        }
         lock (gate)
         {
             if (byKey.TryGetValue(key, out var node))
@@ -121,7 +170,7 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
             else
             {
                 // The first call reads the text from its own open file. The file stays open until then, because this call waits for the text.
-                cached = new(key, file.Size + EntryBytes, new(() => ReadText(file)));
+                cached = new(key, file.Size + EntryBytes, new(() => ReadText(file, only: null, CancellationToken.None)));
                 byKey[key] = byUse.AddFirst(cached);
                 cachedBytes += cached.Bytes;
                 while (cachedBytes > bounds.CacheBytes && byUse.Last is { } last && last.Value != cached)
@@ -146,6 +195,14 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         }
     }
 
+    bool IsCached(string key)
+    {
+        lock (gate)
+        {
+            return byKey.ContainsKey(key);
+        }
+    }
+
     void Evict(CachedText cached)
     {
         if (byKey.TryGetValue(cached.Key, out var node) && node.Value == cached)
@@ -156,6 +213,6 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null)
         }
     }
 
-    TextIndex? ReadText(GrantedPath.Found file) =>
-        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Shown, text) : null;
+    TextIndex? ReadText(GrantedPath.Found file, IReadOnlySet<string>? only, CancellationToken ct) =>
+        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Shown, text, only, ct) : null;
 }

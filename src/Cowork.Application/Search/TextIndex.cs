@@ -44,8 +44,12 @@ public sealed class TextIndex
     string[] columns = [];
     char delimiter = ',';
 
-    TextIndex(string source, string text)
+    readonly IReadOnlySet<string>? only;
+    readonly CancellationToken ct;
+
+    TextIndex(string source, string text, IReadOnlySet<string>? only, CancellationToken ct)
     {
+        (this.only, this.ct) = (only, ct);
         Source = source;
         this.text = text;
         var extension = Path.GetExtension(source).ToLowerInvariant();
@@ -100,7 +104,8 @@ public sealed class TextIndex
     public IReadOnlyList<string> Columns => columns;
 
     /// <param name="source">A file's path or name; its extension decides how the text is split.</param>
-    public static TextIndex Of(string source, string text) => new(source, text);
+    /// <param name="only">Terms to index: those of one question take a fraction of the memory of all. Null: all.</param>
+    public static TextIndex Of(string source, string text, IReadOnlySet<string>? only = null, CancellationToken ct = default) => new(source, text, only, ct);
 
     /// <summary>
     /// True for terms of a table's file name and column names. A query with such a term refers to the table, not to the few rows that contain it.
@@ -155,9 +160,14 @@ public sealed class TextIndex
 
     void Add(int start, int length, int firstLine, int lastLine, bool isRecord)
     {
+        ct.ThrowIfCancellationRequested();
         var passage = passages.Count;
         foreach (var term in terms)
         {
+            if (only?.Contains(term) == false)
+            {
+                continue;
+            }
             ref var list = ref CollectionsMarshal.GetValueRefOrAddDefault(postings, term, out _);
             list ??= [];
             if (list.Count > 0 && list[^1].Passage == passage)

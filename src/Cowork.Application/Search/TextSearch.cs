@@ -30,6 +30,9 @@ public static class TextSearch
     /// <summary>Number of best passages that are ranked again: a table row with a whole value of the query scores higher.</summary>
     const int RerankedMax = 50;
 
+    /// <summary>Candidates that are sorted at once; of more, only the best are kept.</summary>
+    const int CandidatesMax = 4_096;
+
     /// <summary>The best passages, best first; equal scores in the order of texts and lines.</summary>
     public static SearchResult Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
@@ -47,6 +50,7 @@ public static class TextSearch
         // A term that no passage contains has the weight of the rarest possible term.
         var totalWeight = known.Sum(t => t.Weight) + (unknown.Count * Math.Log(1 + ((passages + 0.5) / 0.5)));
 
+        var rerankedMax = Math.Max(RerankedMax, limit);
         var candidates = new List<(double Score, double Coverage, int Text, int Passage)>();
         for (var text = 0; text < texts.Count; text++)
         {
@@ -62,13 +66,21 @@ public static class TextSearch
                     sum = (sum.Score + (weight * posting.Count * (K1 + 1) / norm), sum.Weight + weight);
                 }
             }
-            candidates.AddRange(scores.Select(s =>
-                (s.Value.Score * (0.5 + (0.5 * s.Value.Weight / totalWeight)), s.Value.Weight / totalWeight, text, s.Key)));
+            foreach (var (passage, (score, weight)) in scores)
+            {
+                candidates.Add((score * (0.5 + (0.5 * weight / totalWeight)), weight / totalWeight, text, passage));
+                if (candidates.Count == Math.Max(CandidatesMax, 2 * rerankedMax))
+                {
+                    ct.ThrowIfCancellationRequested();
+                    candidates.Sort(BestFirst);
+                    candidates.RemoveRange(rerankedMax, candidates.Count - rerankedMax);
+                }
+            }
         }
         candidates.Sort(BestFirst);
 
         var terms = known.Select(t => t.Term).ToHashSet(StringComparer.Ordinal);
-        var reranked = candidates.Take(Math.Max(RerankedMax, limit))
+        var reranked = candidates.Take(rerankedMax)
             .Select(c => c with { Score = c.Score * (1 + (0.25 * Math.Min(3, CountWholeValues(texts[c.Text], c.Passage, terms)))) })
             .ToList();
         reranked.Sort(BestFirst);

@@ -20,7 +20,10 @@ public static class CanonicalJson
         return output.Written.ToArray();
     }
 
-    /// <summary>Writes the canonical form of one JSON value in one pass. Members that stand in order already cost no more than a copy.</summary>
+    /// <summary>
+    /// Writes the canonical form of one JSON value in one pass, and, when an object's members do not stand in order, copies it once more in order. Each member is sorted
+    /// once, however deep it lies, so that what others wrote costs no more than its length and the sorting of its names.
+    /// </summary>
     /// <exception cref="JsonException">As of <see cref="Of"/>.</exception>
     public static void Write(PooledBuffer output, ReadOnlySpan<byte> json)
     {
@@ -33,11 +36,14 @@ public static class CanonicalJson
         {
             throw new JsonException("Empty JSON.");
         }
-        Value(ref reader, output);
+        var start = output.Length;
+        var order = MemberOrder.Take();
+        Value(ref reader, output, order);
         if (reader.Read())
         {
             throw new JsonException("More than one JSON value.");
         }
+        order.Arrange(output, start);
     }
 
     /// <summary>
@@ -204,12 +210,12 @@ public static class CanonicalJson
         }
     }
 
-    static void Value(ref Utf8JsonReader reader, PooledBuffer output)
+    static void Value(ref Utf8JsonReader reader, PooledBuffer output, MemberOrder order)
     {
         switch (reader.TokenType)
         {
             case JsonTokenType.StartObject:
-                Object(ref reader, output);
+                Object(ref reader, output, order);
                 break;
             case JsonTokenType.StartArray:
                 output.Write("["u8);
@@ -219,7 +225,7 @@ public static class CanonicalJson
                     {
                         output.Write(","u8);
                     }
-                    Value(ref reader, output);
+                    Value(ref reader, output, order);
                 }
                 output.Write("]"u8);
                 break;
@@ -243,9 +249,9 @@ public static class CanonicalJson
         }
     }
 
-    static void Object(ref Utf8JsonReader reader, PooledBuffer output)
+    static void Object(ref Utf8JsonReader reader, PooledBuffer output, MemberOrder order)
     {
-        var start = output.Length;
+        var (start, members) = (output.Length, order.Begin());
         var isSorted = true;
         ReadOnlySpan<byte> previous = default;
         output.Write("{"u8);
@@ -258,48 +264,125 @@ public static class CanonicalJson
             // The order of bytes is that of UTF-16 only as long as names are plain.
             isSorted = isSorted && !reader.ValueIsEscaped && Ascii.IsValid(reader.ValueSpan) && (isFirst || previous.SequenceCompareTo(reader.ValueSpan) < 0);
             previous = reader.ValueSpan;
+            var name = output.Length;
             String(ref reader, output);
+            order.Add(name, output.Length);
             output.Write(":"u8);
             reader.Read();
-            Value(ref reader, output);
+            Value(ref reader, output, order);
         }
         output.Write("}"u8);
-        if (!isSorted)
-        {
-            Sort(output, start);
-        }
+        order.End(members, isSorted, output.Written, start);
     }
 
-    /// <summary>Puts the members of an object at the buffer's end, canonical but for their order, into the order of their names.</summary>
-    static void Sort(PooledBuffer output, int start)
+    /// <summary>Where the members of the objects stand in a text that is canonical but for their order. One for each thread, so that an event costs no garbage.</summary>
+    sealed class MemberOrder
     {
-        var members = new List<(string Name, int Start, int End)>();
-        var reader = new Utf8JsonReader(output.Written[start..], Reading);
-        reader.Read();
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        /// <summary>Members that a thread keeps room for.</summary>
+        const int RoomMax = 4_096;
+
+        [ThreadStatic]
+        static MemberOrder? Mine;
+
+        /// <summary>Members of the objects that are open, by the offsets of their names.</summary>
+        readonly List<(int Start, int NameEnd)> members = [];
+
+        /// <summary>Objects whose members must be moved; after <see cref="Arrange"/> began, in the order of their begins.</summary>
+        readonly List<Unordered> unordered = [];
+
+        public static MemberOrder Take()
         {
-            var (name, from) = (reader.GetString()!, (int)reader.TokenStartIndex);
-            reader.Read();
-            reader.Skip();
-            members.Add((name, from, (int)reader.BytesConsumed));
-        }
-        members.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
-        using var sorted = new PooledBuffer(output.Length - start);
-        sorted.Write("{"u8);
-        for (var i = 0; i < members.Count; i++)
-        {
-            if (i > 0)
+            var order = Mine ??= new();
+            order.members.Clear();
+            order.unordered.Clear();
+            if (order.members.Capacity > RoomMax || order.unordered.Capacity > RoomMax)
             {
-                if (members[i].Name == members[i - 1].Name)
-                {
-                    throw new JsonException($"The member \"{members[i].Name}\" stands twice.");
-                }
-                sorted.Write(","u8);
+                Mine = order = new();
             }
-            sorted.Write(output.Written[(start + members[i].Start)..(start + members[i].End)]);
+            return order;
         }
-        sorted.Write("}"u8);
-        sorted.Written.CopyTo(output.Written[start..]);
+
+        /// <summary>An object begins. Answers what its end has to be told.</summary>
+        public int Begin() => members.Count;
+
+        public void Add(int start, int nameEnd) => members.Add((start, nameEnd));
+
+        /// <summary>The object that began at an offset ends where the text ends.</summary>
+        /// <exception cref="JsonException">A member stands twice.</exception>
+        public void End(int first, bool isSorted, ReadOnlySpan<byte> text, int start)
+        {
+            if (!isSorted)
+            {
+                var ranges = new (int Start, int End)[members.Count - first];
+                var names = new string[ranges.Length];
+                for (var i = 0; i < ranges.Length; i++)
+                {
+                    var (from, nameEnd) = members[first + i];
+                    var reader = new Utf8JsonReader(text[from..nameEnd]);
+                    reader.Read();
+                    names[i] = reader.GetString()!;
+                    ranges[i] = (from, (i + 1 < ranges.Length ? members[first + i + 1].Start : text.Length) - 1);
+                }
+                Array.Sort(names, ranges, StringComparer.Ordinal);
+                for (var i = 1; i < names.Length; i++)
+                {
+                    if (names[i] == names[i - 1])
+                    {
+                        throw new JsonException($"The member \"{names[i]}\" stands twice.");
+                    }
+                }
+                unordered.Add(new(start, text.Length, ranges));
+            }
+            members.RemoveRange(first, members.Count - first);
+        }
+
+        /// <summary>Puts all members into order, in what was written from an offset on.</summary>
+        public void Arrange(PooledBuffer output, int start)
+        {
+            if (unordered.Count == 0)
+            {
+                return;
+            }
+            unordered.Sort(static (a, b) => a.Start.CompareTo(b.Start));
+            using var arranged = new PooledBuffer(output.Length - start);
+            Copy(output.Written, start, output.Length, arranged);
+            arranged.Written.CopyTo(output.Written[start..]);
+        }
+
+        void Copy(ReadOnlySpan<byte> text, int from, int to, PooledBuffer arranged)
+        {
+            for (var next = FirstFrom(from); next < unordered.Count && unordered[next].Start < to; next = FirstFrom(from))
+            {
+                var found = unordered[next];
+                arranged.Write(text[from..found.Start]);
+                arranged.Write("{"u8);
+                for (var i = 0; i < found.Members.Length; i++)
+                {
+                    if (i > 0)
+                    {
+                        arranged.Write(","u8);
+                    }
+                    Copy(text, found.Members[i].Start, found.Members[i].End, arranged);
+                }
+                arranged.Write("}"u8);
+                from = found.End;
+            }
+            arranged.Write(text[from..to]);
+        }
+
+        /// <summary>The first object that begins at an offset or behind it.</summary>
+        int FirstFrom(int offset)
+        {
+            var (low, high) = (0, unordered.Count);
+            while (low < high)
+            {
+                var middle = (low + high) / 2;
+                (low, high) = unordered[middle].Start < offset ? (middle + 1, high) : (low, middle);
+            }
+            return low;
+        }
+
+        sealed record Unordered(int Start, int End, (int Start, int End)[] Members);
     }
 
     static void String(ref Utf8JsonReader reader, PooledBuffer output)

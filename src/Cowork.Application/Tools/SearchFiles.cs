@@ -29,14 +29,15 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         return new("search", ".", Invalid: error);
     }
 
-    public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
+    public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
         var (query, limit) = Arguments(input, out var error);
         if (error is not null)
         {
-            return Task.FromResult(ToolOutcome.Error(error));
+            return ToolOutcome.Error(error);
         }
-        var fileTexts = files.Read(context.Workspace, ct);
+        using var place = await files.Enter(context.Org, ct);
+        var fileTexts = files.Read(context.Workspace, ct, Stemmer.QueryTerms(query!).ToHashSet(StringComparer.Ordinal));
         var result = TextSearch.Find(fileTexts.Texts, query!, limit, ct);
         var text = new StringBuilder();
         foreach (var hit in result.Hits)
@@ -51,7 +52,7 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         {
             text.AppendLine($"[{note}]");
         }
-        return Task.FromResult(ToolOutcome.Ok(text.ToString().TrimEnd()));
+        return ToolOutcome.Ok(text.ToString().TrimEnd());
     }
 
     static (string? Query, int Limit) Arguments(JsonElement input, out string? error)
