@@ -29,7 +29,9 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
     {
         var engine = StorageEngine.New(new(connectionString, "bench", ReadModels.Tables));
         await engine.StartAsync(CancellationToken.None);
-        var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, ReadModels.All, TimeProvider.System, CronTimes.Next));
+        // No text of the bench is long enough for it.
+        var blobs = new Cowork.Web.FileBlobs(Path.Combine(Path.GetTempPath(), "cowork-bench-blobs"));
+        var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, blobs, ReadModels.All, TimeProvider.System, CronTimes.Next));
         engine.Jobs.StartDispatching(bench);
         return bench;
     }

@@ -114,4 +114,23 @@ public sealed class ModelFloodSpecs
         }
         Assert.Equal($$"""{"a":"{{new string('x', pieces)}}"}""", CallArguments.Text(Assert.Single(calls)));
     }
+
+    /// <summary>An error of megabytes that is made for the search for credentials.</summary>
+    [Theory]
+    [InlineData("a-")]
+    [InlineData("key:")]
+    [InlineData("bearer ")]
+    public async Task An_error_of_megabytes_is_told_by_its_beginning(string repeated)
+    {
+        await using var bench = new ModelHarness("openai");
+        bench.Server.ThenBytes(Repeat(Event($$$"""{"error":{"message":"{{{string.Concat(Enumerable.Repeat(repeated, 1_000_000))}}}"}}"""), 1));
+        var e = await Assert.ThrowsAsync<ModelException>(async () =>
+        {
+            await foreach (var _ in bench.Client.GetStreamingResponseAsync([new(ChatRole.User, "?")]).WithCancellation(default))
+            {
+                // Only the end matters.
+            }
+        }).WaitAsync(Guard, TimeProvider.System);
+        Assert.InRange(e.Message.Length, 1, 2_100);
+    }
 }

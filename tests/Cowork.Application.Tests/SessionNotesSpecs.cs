@@ -1,8 +1,10 @@
+using Cowork.Testing;
+
 using Xunit;
 
 namespace Cowork.Application.Tests;
 
-public sealed class SessionNotesSpecs
+public sealed partial class SessionNotesSpecs
 {
     [Fact]
     public void A_summary_holds_the_last_turns_oldest_first()
@@ -72,4 +74,35 @@ public sealed class SessionNotesSpecs
         var reply = string.Join('\n', Enumerable.Range(1, 100).Select(i => $"- a.csv:{i}: {new string('x', 1_000)}"));
         Assert.InRange(SessionNotes.Learning("Where?", reply, [])!.Length, 200, SessionNotes.LearningChars);
     }
+
+    /// <summary>What names a source is said by one expression, which looks at a line once for each of its dots. The code that looks at it once finds the same.</summary>
+    [Fact]
+    public void A_fact_is_what_the_plain_expression_says()
+    {
+        const string letters = "a.:/ 1-(),٣\u00a0";
+        foreach (var seed in Seeds.Many(20_000, 2_000_000))
+        {
+            var random = new Random(seed);
+            var line = string.Create(random.Next(1, 14), random, (text, r) =>
+            {
+                for (var i = 0; i < text.Length; i++)
+                {
+                    text[i] = letters[r.Next(letters.Length)];
+                }
+            }).Trim();
+            Assert.Equal(Sourced().IsMatch(line), SessionNotes.Learning("q", line, []) is not null);
+        }
+    }
+
+    [Theory]
+    [InlineData(".")]
+    [InlineData("(")]
+    [InlineData("1")]
+    [InlineData("- ")]
+    [InlineData("a.b/")]
+    public void A_line_of_megabytes_is_looked_at_once(string repeated) =>
+        Assert.Null(SessionNotes.Learning("q", string.Concat(Enumerable.Repeat(repeated, 2_000_000)), []));
+
+    [System.Text.RegularExpressions.GeneratedRegex(@"^(- )?(?!\d+:)([^\s:]+|[^:]*[./][^:]*):\d+(-\d+)?: \S|\((?!\d+:)[^\s:()]+:\d+[,)]")]
+    private static partial System.Text.RegularExpressions.Regex Sourced();
 }

@@ -67,7 +67,7 @@ public static partial class SessionNotes
     [
         .. text.Split('\n')
             .Select(l => l.Trim())
-            .Where(l => Sourced().IsMatch(l))
+            .Where(l => BeginsWithSource(l) || SourceInBrackets().IsMatch(l))
             .Select(l => Short(l.StartsWith("- ", StringComparison.Ordinal) ? l[2..] : l, FactChars))
             .Distinct(StringComparer.Ordinal),
     ];
@@ -83,6 +83,60 @@ public static partial class SessionNotes
 
     static string Short(string text, int chars) => FileText.Truncate(FileText.OneLine(text.Replace(OfflineModel.Disclaimer, "", StringComparison.Ordinal)), chars);
 
-    [GeneratedRegex(@"^(- )?(?!\d+:)([^\s:]+|[^:]*[./][^:]*):\d+(-\d+)?: \S|\((?!\d+:)[^\s:()]+:\d+[,)]")]
-    private static partial Regex Sourced();
+    /// <summary>The line begins with a name or a path, a line number and a text: <c>airports.csv:42: iata</c>. A line may be megabytes long; this looks at it once.</summary>
+    static bool BeginsWithSource(string line)
+    {
+        return Begins(line) || (line.StartsWith("- ", StringComparison.Ordinal) && Begins(line.AsSpan(2)));
+
+        static bool Begins(ReadOnlySpan<char> text)
+        {
+            var colon = text.IndexOf(':');
+            if (colon <= 0)
+            {
+                return false;
+            }
+            var name = text[..colon];
+            if (CountDigits(name) == name.Length || (!name.ContainsAny('.', '/') && HasWhiteSpace(name)))
+            {
+                return false;
+            }
+            var rest = text[(colon + 1)..];
+            var first = CountDigits(rest);
+            if (first == 0)
+            {
+                return false;
+            }
+            rest = rest[first..];
+            if (rest.StartsWith("-") && CountDigits(rest[1..]) is > 0 and var last)
+            {
+                rest = rest[(1 + last)..];
+            }
+            return rest.StartsWith(": ") && rest.Length > 2 && !char.IsWhiteSpace(rest[2]);
+        }
+
+        static int CountDigits(ReadOnlySpan<char> text)
+        {
+            var count = 0;
+            while (count < text.Length && char.IsDigit(text[count]))
+            {
+                count++;
+            }
+            return count;
+        }
+
+        static bool HasWhiteSpace(ReadOnlySpan<char> text)
+        {
+            foreach (var c in text)
+            {
+                if (char.IsWhiteSpace(c))
+                {
+                    return true;
+                }
+            }
+            return false;
+        }
+    }
+
+    [GeneratedRegex(@"\((?!\d+:)[^\s:()]+:\d+[,)]")]
+    private static partial Regex SourceInBrackets();
 }

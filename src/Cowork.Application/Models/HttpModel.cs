@@ -25,6 +25,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     const int RefusalBytesMax = 64 * 1024;
     const int ReasonCharsMax = 2_000;
 
+    /// <summary>Characters of a provider's words that are searched for secrets; what is kept is the beginning of them.</summary>
+    const int SearchedCharsMax = 16_384;
+
     /// <summary>Each compression takes memory of its own.</summary>
     const int EncodingsMax = 2;
 
@@ -405,5 +408,5 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     string Redact(string text) => FileText.Truncate(FileText.OneLine(WithoutSecrets(text)), ReasonCharsMax);
 
     [return: NotNullIfNotNull(nameof(text))]
-    string? WithoutSecrets(string? text) => text is null ? null : ProviderError.Redact(text, settings.Key);
+    string? WithoutSecrets(string? text) => text is null ? null : ProviderError.Redact(text.Length > SearchedCharsMax ? text[..SearchedCharsMax] : text, settings.Key);
 }

@@ -63,9 +63,15 @@ public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs
         {
             return (values, null);
         }
+        // Both may be many: an element looks for a member from one end to the other.
+        var byName = new Dictionary<string, JsonElement>(StringComparer.Ordinal);
+        foreach (var member in parameters.EnumerateObject())
+        {
+            byName[member.Name] = member.Value;
+        }
         foreach (var name in template.RequiredParams)
         {
-            if (!parameters.TryGetProperty(name, out var value) || value.ValueKind == JsonValueKind.Null)
+            if (!byName.TryGetValue(name, out var value) || value.ValueKind == JsonValueKind.Null)
             {
                 continue;
             }
