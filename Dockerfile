@@ -1,11 +1,18 @@
 # The host. docker-compose.yml puts a PostgreSQL and a collector beside it.
-FROM mcr.microsoft.com/dotnet/sdk:10.0 AS build
+# A release is built by deploy/images, which names both images by digest.
+ARG SDK_IMAGE=mcr.microsoft.com/dotnet/sdk:10.0
+ARG ASPNET_IMAGE=mcr.microsoft.com/dotnet/aspnet:10.0
+
+FROM ${SDK_IMAGE} AS build
 WORKDIR /src
 COPY . .
+# CI: the lock files decide which packages come in; the bills of materials tell which did.
+ENV CI=true
 RUN dotnet publish src/Cowork.Web -c Release -o /app \
-    && dotnet publish src/Cowork.Cli -c Release -o /app
+    && dotnet publish src/Cowork.Cli -c Release -o /app \
+    && ./cowork sbom /app/sbom
 
-FROM mcr.microsoft.com/dotnet/aspnet:10.0
+FROM ${ASPNET_IMAGE}
 COPY --from=build /app /app
 # What hosts share is mounted below /data; the rest of it is one host's own. A new volume takes its owner from here.
 RUN mkdir -p /data/blobs /data/workspaces && chown -R "$APP_UID:$APP_UID" /data && chmod 700 /data

@@ -1,0 +1,61 @@
+using System.Text.Json;
+using System.Text.RegularExpressions;
+
+using Xunit;
+
+namespace Cowork.Tidy;
+
+/// <summary>What comes from others is named exactly: packages by lock files, tools by versions, images by what a release can pin.</summary>
+public sealed partial class SupplyRules
+{
+    [Fact]
+    public void Every_project_has_a_lock_file() => Rule.Holds(
+        Repository.Projects.Select(p => $"{Path.GetDirectoryName(p)}/packages.lock.json").Except(Repository.Files),
+        "Run `dotnet restore Cowork.sln` and commit the lock file:");
+
+    [Fact]
+    public void Every_tool_has_one_version()
+    {
+        using var tools = JsonDocument.Parse(Repository.Read(".config/dotnet-tools.json"));
+        Rule.Holds(
+            from tool in tools.RootElement.GetProperty("tools").EnumerateObject()
+            where !ExactVersion().IsMatch(tool.Value.GetProperty("version").GetString()!) || tool.Value.GetProperty("rollForward").GetBoolean()
+            select tool.Name,
+            "Name one version of the tool, and let it not roll forward:");
+    }
+
+    /// <summary>A release names each image by its digest, so each is a variable that <c>deploy/images</c> pins.</summary>
+    [Fact]
+    public void Every_image_can_be_pinned()
+    {
+        var pinned = Pinned().Matches(Repository.Read("deploy/images")).ToDictionary(m => m.Groups["name"].Value, m => m.Groups["image"].Value);
+        var used = Image().Matches(Repository.Read("docker-compose.yml")).Select(m => m.Groups["image"].Value).Concat(
+            From().Matches(Repository.Read("Dockerfile")).Select(m => m.Groups["image"].Value)).ToList();
+        Assert.Equal(4, used.Count);
+        Rule.Holds(used.Where(image => !pinned.Keys.Any(name => image.StartsWith($"${{{name}", StringComparison.Ordinal))), "Name the image by a variable of deploy/images:");
+        Rule.Holds(
+            from file in (string[])["Dockerfile", "docker-compose.yml"]
+            from given in Default().Matches(Repository.Read(file))
+            where pinned.GetValueOrDefault(given.Groups["name"].Value) != given.Groups["image"].Value
+            select $"{file}: {given.Value}",
+            "deploy/images names another image, or none:");
+    }
+
+    [Fact]
+    public void The_image_is_built_with_its_bills_of_materials() => Assert.Contains("./cowork sbom /app/sbom", Repository.Read("Dockerfile"), StringComparison.Ordinal);
+
+    [GeneratedRegex(@"^\d+\.\d+\.\d+$")]
+    private static partial Regex ExactVersion();
+
+    [GeneratedRegex(@"^    (?<name>[A-Z_]+_IMAGE)=(?<image>\S+)$", RegexOptions.Multiline)]
+    private static partial Regex Pinned();
+
+    [GeneratedRegex(@"^    image: (?<image>\S+)$", RegexOptions.Multiline)]
+    private static partial Regex Image();
+
+    [GeneratedRegex(@"^FROM (?<image>\S+)", RegexOptions.Multiline)]
+    private static partial Regex From();
+
+    [GeneratedRegex(@"(?<name>[A-Z_]+_IMAGE)(=|:-)(?<image>[^\s}]+)")]
+    private static partial Regex Default();
+}
