@@ -55,12 +55,13 @@ public sealed class OpenRequest : IDisposable
         }
     }
 
-    internal void End(ErrorResult why)
+    /// <summary>Has the request end. Whoever waits on its cancellation hears of it elsewhere: what he does then is no business of the caller's.</summary>
+    internal async Task End(ErrorResult why)
     {
         try
         {
             Ended = why;
-            over.Cancel();
+            await over.CancelAsync();
         }
         catch (ObjectDisposedException)
         {
@@ -73,7 +74,7 @@ public sealed class OpenRequest : IDisposable
 /// Ends what a token let in, event streams and requests that wait, within a second of when the token is revoked, expires or loses the role that it needs, on every
 /// host: each hears of commits, its own and those of the others, and looks at the tokens of its open requests anew.
 /// </summary>
-public sealed class OpenRequests(IRows rows, TimeProvider clock) : ICommitObserver
+public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger<OpenRequests> logger) : ICommitObserver
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
 
@@ -138,7 +139,7 @@ public sealed class OpenRequests(IRows rows, TimeProvider clock) : ICommitObserv
             }
             if (request.Until <= now)
             {
-                request.End(Expired);
+                End(request, Expired);
             }
             else if (request.Seen != known)
             {
@@ -173,14 +174,17 @@ public sealed class OpenRequests(IRows rows, TimeProvider clock) : ICommitObserv
             (request.Seen, request.Until) = (known, admitted.Until);
             if (admitted.Fault != TokenFault.None)
             {
-                request.End(admitted.Fault == TokenFault.Expired ? Expired : Over("The token was revoked, or has another secret by now."));
+                End(request, admitted.Fault == TokenFault.Expired ? Expired : Over("The token was revoked, or has another secret by now."));
             }
             else if (request.Needs?.RefusalOf(row!.Roles) is { } refused)
             {
-                request.End(refused);
+                End(request, refused);
             }
         }
     }
+
+    void End(OpenRequest request, ErrorResult why) => request.End(why).ContinueWith(
+        ending => LogEndFailed(ending.Exception!), CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
 
     static ErrorResult Expired => Over("The token has expired.");
 
@@ -189,4 +193,7 @@ public sealed class OpenRequests(IRows rows, TimeProvider clock) : ICommitObserv
     {
         Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"",
     };
+
+    [LoggerMessage(1, LogLevel.Error, "A request whose token is over did not end well")]
+    partial void LogEndFailed(Exception e);
 }
