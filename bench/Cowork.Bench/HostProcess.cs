@@ -46,7 +46,12 @@ sealed class HostProcess : IAsyncDisposable
         var start = new ProcessStartInfo("dotnet", [build.Dll, "--data", data, "--port", $"{port}"])
         {
             RedirectStandardOutput = true,
-            Environment = { ["ConnectionStrings__Cowork"] = database, ["Logging__LogLevel__Default"] = "Warning" },
+            Environment =
+            {
+                ["ConnectionStrings__Cowork"] = Roles.Host(database),
+                ["ConnectionStrings__CoworkOwner"] = database,
+                ["Logging__LogLevel__Default"] = "Warning",
+            },
         };
         foreach (var (name, value) in build.Settings)
         {

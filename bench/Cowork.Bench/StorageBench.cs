@@ -6,6 +6,7 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Projections;
+using Cowork.Web;
 
 namespace Cowork.Bench;
 
@@ -25,13 +26,12 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
 
     StorageBench(StorageEngine engine, CommandHandler commands) => (this.engine, this.commands) = (engine, commands);
 
-    public static async Task<StorageBench> Start(string connectionString)
+    /// <param name="blobs">Folder of the blob store.</param>
+    public static async Task<StorageBench> Start(string connectionString, string blobs)
     {
-        var engine = StorageEngine.New(new(connectionString, "bench", ReadModels.Tables));
+        var engine = StorageEngine.New(new(Roles.Host(connectionString), "bench", ReadModels.Tables) { OwnerConnectionString = connectionString });
         await engine.StartAsync(CancellationToken.None);
-        // No text of the bench is long enough for it.
-        var blobs = new Cowork.Web.FileBlobs(Path.Combine(Path.GetTempPath(), "cowork-bench-blobs"));
-        var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, blobs, ReadModels.All, TimeProvider.System, CronTimes.Next));
+        var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, new FileBlobs(blobs), ReadModels.All, TimeProvider.System, CronTimes.Next));
         engine.Jobs.StartDispatching(bench);
         return bench;
     }

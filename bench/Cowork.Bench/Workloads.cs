@@ -109,7 +109,7 @@ sealed class Workloads
 
     async Task OnStorage(Func<StorageBench, Task> workload)
     {
-        await using var storage = await StorageBench.Start(database);
+        await using var storage = await StorageBench.Start(database, Path.Combine(directory, "blobs"));
         await workload(storage);
     }
 
@@ -217,8 +217,11 @@ sealed class Workloads
     {
         await using var connection = new NpgsqlConnection(server + ";Pooling=false");
         await connection.OpenAsync();
-        await using var command = new NpgsqlCommand($"CREATE DATABASE {name}", connection);
-        await command.ExecuteNonQueryAsync();
+        foreach (var sql in (string[])[$"CREATE DATABASE {name}", $"GRANT CREATE ON DATABASE {name} TO cowork_host"])
+        {
+            await using var command = new NpgsqlCommand(sql, connection);
+            await command.ExecuteNonQueryAsync();
+        }
         return new NpgsqlConnectionStringBuilder(server) { Database = name }.ConnectionString;
     }
 

@@ -5,8 +5,10 @@ namespace Cowork.Cli;
 /// <param name="HasFlag">The command's flag was given.</param>
 sealed record CommandOptions(string Data, bool HasFlag)
 {
-    /// <summary>Null: an option is unknown or lacks its value; the error and the usage were printed.</summary>
-    public static CommandOptions? Read(string command, string flag, string[] options)
+    /// <summary>Reads what was given after the command's name.</summary>
+    /// <param name="flag">Null: the command has none.</param>
+    /// <returns>Null: an option is unknown or lacks its value; the error and the usage were printed.</returns>
+    public static CommandOptions? Read(string command, string? flag, string[] options)
     {
         var (data, hasFlag) = ("data", false);
         for (var i = 0; i < options.Length; i++)

@@ -1,5 +1,4 @@
 using Cowork.Application.Storage;
-using Cowork.Marten;
 using Cowork.Projections;
 
 namespace Cowork.Cli;
@@ -13,32 +12,9 @@ static class Rebuild
         {
             return Usage.Error;
         }
-        if (await FindDatabase(given.Data) is not { } database)
-        {
-            Console.Error.WriteLine($"cowork: no private database runs in {given.Data}, and ConnectionStrings__Cowork names no other one.");
-            return 1;
-        }
-        try
-        {
-            var probe = await DatabaseProbe.Ask(database, CancellationToken.None);
-            await using var engine = StorageEngine.New(new(database, $"cli_{Environment.ProcessId}", ReadModels.Tables) { StartupOptions = probe.StartupOptions });
-            await engine.StartAsync(CancellationToken.None);
-            return given.HasFlag ? await Compare(engine.Rows) : await RebuildAll(engine.Rows);
-        }
-        catch (Exception e) when (e is StorageUnavailableException or FoldException or InvalidOperationException)
-        {
-            Console.Error.WriteLine($"cowork: {e.Message}");
-            return 1;
-        }
+        return await Tables.Open(
+            given.Data, engine => given.HasFlag ? Compare(engine.Rows) : RebuildAll(engine.Rows));
     }
-
-    /// <summary>The connection string of the configured database, else of the private one that runs; null: there is neither.</summary>
-    static async Task<string?> FindDatabase(string data) =>
-        FromVariable("ConnectionStrings__Cowork") ?? FromVariable("DATABASE_URL") ?? PostgresAddress.FromVariables(Environment.GetEnvironmentVariable)
-            ?? await PrivatePostgres.FindRunning(Path.Combine(data, "postgres"), CancellationToken.None);
-
-    static string? FromVariable(string variable) =>
-        Environment.GetEnvironmentVariable(variable) is { Length: > 0 } address ? PostgresAddress.Parse(address) : null;
 
     static async Task<int> RebuildAll(IRows rows)
     {

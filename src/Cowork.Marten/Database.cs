@@ -24,7 +24,7 @@ sealed partial class Database : IAsyncDisposable
     readonly StorageOptions options;
     readonly NpgsqlDataSource pool;
     readonly ConnectionQueue queue;
-    readonly ConcurrentDictionary<(string Purpose, bool AutoPrepare), NpgsqlDataSource> apart = new();
+    readonly ConcurrentDictionary<(string Purpose, bool AutoPrepare, bool Owner), NpgsqlDataSource> apart = new();
 
     public Database(StorageOptions options)
     {
@@ -44,18 +44,25 @@ sealed partial class Database : IAsyncDisposable
     /// <summary>Hears of commits.</summary>
     public ICommitObserver? Observer { get; set; }
 
-    public NpgsqlDataSource Pool => pool;
+    /// <summary>Closes the connections that nobody uses.</summary>
+    public void ClearPool() => pool.Clear();
 
-    /// <summary>A connection outside the pool, not open yet.</summary>
+    /// <summary>Where Marten gets connections of its own: as the owner, and as one that works for all tenants.</summary>
+    public NpgsqlDataSource Unscoped => Source("marten", autoPrepare: false, owner: true);
+
+    /// <summary>A connection outside the pool, for work that is for all tenants. It is not open yet.</summary>
     /// <param name="autoPrepare">For statements that nobody prepares.</param>
-    public NpgsqlConnection Apart(string purpose, bool autoPrepare = false) =>
-        apart.GetOrAdd((purpose, autoPrepare), _ => SessionSettings.Source(SessionSettings.Apart(options, purpose, autoPrepare))).CreateConnection();
+    public NpgsqlConnection Apart(string purpose, bool autoPrepare = false) => Source(purpose, autoPrepare, owner: false).CreateConnection();
+
+    /// <summary>The same as the role that owns the schema, where that role's address is known; else as the host's.</summary>
+    public NpgsqlConnection AsOwner(string purpose) => Source(purpose, autoPrepare: false, owner: true).CreateConnection();
 
     /// <summary>
     /// Something that may safely be done twice. A pooled connection may have died unnoticed, or lead to a server that is no primary any more, so the first failure
     /// of that kind is not believed. Where there are fewer connections than callers, they wait for their turn.
     /// </summary>
-    public async ValueTask<T> WithReconnect<T>(Func<NpgsqlConnection, ValueTask<T>> work, CancellationToken ct)
+    /// <param name="scope">The tenant whose rows the statements see, or <see cref="ScopedConnection.Everyone"/>.</param>
+    public async ValueTask<T> WithReconnect<T>(string scope, Func<ScopedConnection, ValueTask<T>> work, CancellationToken ct)
     {
         var again = false;
         for (var conflicts = 0; ;)
@@ -67,7 +74,7 @@ sealed partial class Database : IAsyncDisposable
                 connection = await pool.OpenConnectionAsync(ct);
                 try
                 {
-                    return await work(connection);
+                    return await work(new(connection, scope));
                 }
                 catch (Exception e) when ((e as PostgresException ?? e.InnerException as PostgresException) is not null)
                 {
@@ -104,12 +111,12 @@ sealed partial class Database : IAsyncDisposable
         }
     }
 
-    /// <summary>Something on a connection of its own, tried once.</summary>
-    public async Task<T> OnOwnConnection<T>(Func<NpgsqlConnection, Task<T>> work)
+    /// <summary>Something that the owner of the schema does, on a connection of its own, tried once.</summary>
+    public async Task<T> OnOwnersConnection<T>(Func<NpgsqlConnection, Task<T>> work)
     {
         try
         {
-            await using var connection = Apart("once");
+            await using var connection = AsOwner("once");
             await connection.OpenAsync();
             return await work(connection);
         }
@@ -186,6 +193,11 @@ sealed partial class Database : IAsyncDisposable
             await source.DisposeAsync();
         }
     }
+
+    NpgsqlDataSource Source(string purpose, bool autoPrepare, bool owner) =>
+        apart.GetOrAdd(
+            (purpose, autoPrepare, owner),
+            _ => SessionSettings.Source(SessionSettings.Apart(owner ? options with { ConnectionString = options.Owner } : options, purpose, autoPrepare), Fence.EnterForGood));
 
     [GeneratedRegex("^[a-z_][a-z0-9_]{0,40}$")]
     private static partial Regex SchemaName();

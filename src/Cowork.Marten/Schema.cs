@@ -18,7 +18,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 5;
+    public const int Version = 6;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -48,8 +48,10 @@ static partial class Schema
     /// Makes what is missing and brings head row and sequence in step with the log. Answers the inline models whose tables are new, or hold rows of an earlier form,
     /// while the log is not new; those that follow the log begin at its beginning by themselves.
     /// </summary>
+    /// <param name="connection">Of the role that owns the schema, or may make it.</param>
+    /// <param name="hostRole">The role of the hosts, when it is another one.</param>
     public static async Task<IReadOnlyList<IReadModel>> Ensure(
-        NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, IDocumentStore store, CancellationToken ct)
+        NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, IDocumentStore store, string? hostRole, CancellationToken ct)
     {
         foreach (var model in models)
         {
@@ -76,10 +78,20 @@ static partial class Schema
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
+        var viewless = models.Where(m => m.Searched && !there.Contains(Fence.ViewOf(m.Table))).ToList();
         if (made.Version < Version || made.Marten != MartenVersion || missing.Count > 0)
         {
             var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");
-            await Run(connection, Own(schema) + string.Concat(old) + string.Concat(missing.Select(m => Table(schema, m.Table, m) + Begin(schema, m))), ct);
+            await Run(
+                connection, Own(schema) + Fence.Trigger(schema) + string.Concat(old) + string.Concat(missing.Select(m => Table(schema, m.Table, m) + Begin(schema, m))), ct);
+        }
+        if (viewless.Count > 0)
+        {
+            await Run(connection, string.Concat(viewless.Select(m => Fence.SearchView(schema, m.Table))), ct);
+        }
+        if (hostRole is not null && !await Fence.Stands(connection, schema, models, hostRole, ct))
+        {
+            await Run(connection, Fence.Around(schema, models, hostRole), ct);
         }
         if (!Guards.All(g => there.Contains(g.View)))
         {
@@ -88,6 +100,40 @@ static partial class Schema
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
         return empty ? [] : await OfEarlierForm(connection, schema, [.. models.OfType<IReadModel>()], [.. missing.OfType<IReadModel>()], ct);
+    }
+
+    /// <summary>
+    /// For a role that does not own the schema, and has no address of the owner: refuses what the owner has to do first, and brings head row and sequence in step.
+    /// </summary>
+    /// <exception cref="InvalidOperationException">The tables are not those of this release.</exception>
+    public static async Task Require(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, CancellationToken ct)
+    {
+        await ServerFacts.Require(connection, ct);
+        var there = await Tables(connection, schema, ct);
+        var made = there.Contains("schema_version") ? await Made(connection, schema, ct) : default;
+        var stale = made.Version != Version || made.Marten != MartenVersion ? "the schema is of another release"
+            : models.FirstOrDefault(m => !there.Contains(m.Table)) is { } missing ? $"the table {missing.Table} is missing"
+            : await OfEarlierForm(connection, schema, [.. models.OfType<IReadModel>()], [], ct) is [var earlier, ..] ? $"the table {earlier.Table} holds rows of an earlier form"
+            : null;
+        if (stale is not null)
+        {
+            throw new InvalidOperationException(
+                $"The tables in the schema \"{schema}\" are not those of this release ({stale}), and this host's role does not own them. Run \"cowork migrate\" with the owner's "
+                + "address in ConnectionStrings__CoworkOwner, or give it to the host (docs/deploy.md).");
+        }
+        await using var transaction = await connection.BeginTransactionAsync(ct);
+        await KeepInStep(connection, schema, ct);
+        await transaction.CommitAsync(ct);
+    }
+
+    /// <summary>True: the schema is there, and the session's role is not its owner.</summary>
+    public static async Task<bool> IsOthers(NpgsqlConnection connection, string schema, CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand("SELECT NOT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = $1", connection)
+        {
+            Parameters = { Parameter.Text(schema) },
+        };
+        return await ask.ExecuteScalarAsync(ct) is true;
     }
 
     /// <summary>A read model's table: the same shape for every model, with the indexes that its lists need.</summary>
@@ -158,14 +204,21 @@ static partial class Schema
         status.All(c => char.IsAsciiLetterLower(c) || c == '_') ? $"'{status}'" : throw new ArgumentException($"\"{status}\" is no status.", nameof(status));
 
     /// <summary>Gives a table that was built beside the live one the live one's name.</summary>
-    public static string Swap(string schema, string next, string table, IRowModel model)
+    /// <param name="hostRoles">The roles that the live table is fenced against.</param>
+    public static string Swap(string schema, string next, IRowModel model, IReadOnlyList<string> hostRoles)
     {
-        var sql = new StringBuilder($"DROP TABLE {schema}.{table}; ALTER TABLE {schema}.{next} RENAME TO {table};");
+        var table = model.Table;
+        var sql = new StringBuilder(model.Searched ? $"DROP VIEW IF EXISTS {schema}.{Fence.ViewOf(table)};" : "");
+        sql.Append($"DROP TABLE {schema}.{table}; ALTER TABLE {schema}.{next} RENAME TO {table};");
         foreach (var index in Indexes(model).Select(index => index.Name).Prepend("pkey"))
         {
             sql.Append($"ALTER INDEX {schema}.{next}_{index} RENAME TO {table}_{index};");
         }
-        return sql.ToString();
+        if (model.Searched)
+        {
+            sql.Append(Fence.SearchView(schema, table));
+        }
+        return sql.Append(string.Concat(hostRoles.Select(role => Fence.Around(schema, model, role)))).ToString();
     }
 
     /// <summary>Marten's own migration. It wraps what the server says into exceptions of its own.</summary>

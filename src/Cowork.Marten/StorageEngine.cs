@@ -13,6 +13,9 @@ public sealed class StorageEngine : IAsyncDisposable
     /// <summary>As <c>/health/ready</c> and <c>/metrics</c> name it.</summary>
     public const string Name = "marten";
 
+    /// <summary>Rights that a sentence names.</summary>
+    const int MissingMax = 5;
+
     readonly StorageOptions options;
     readonly JobTable jobTable;
     readonly JobQueue jobs;
@@ -101,7 +104,7 @@ public sealed class StorageEngine : IAsyncDisposable
         }
         catch (StorageUnavailableException e) when (e.IsDenied)
         {
-            var role = new Npgsql.NpgsqlConnectionStringBuilder(options.ConnectionString).Username ?? Environment.UserName;
+            var role = new Npgsql.NpgsqlConnectionStringBuilder(options.Owner).Username ?? Environment.UserName;
             throw new InvalidOperationException(
                 $"{e.Message}{(e.Message.EndsWith('.') ? "" : ".")} The role \"{role}\" needs the schema \"{options.Schema}\" as its own. Somebody who may makes it: "
                 + $"CREATE SCHEMA {options.Schema} AUTHORIZATION \"{role}\" (docs/deploy.md)", e);
@@ -114,10 +117,13 @@ public sealed class StorageEngine : IAsyncDisposable
 
     async Task Begin(CancellationToken ct)
     {
-        var fresh = await Database.OnOwnConnection(connection => Schema.Ensure(connection, options.Schema, options.Models, Store, ct));
-        foreach (var model in fresh)
+        try
         {
-            await rows.Rebuild(model, ct);
+            await Migrate(ct);
+        }
+        catch (Exception e) when (Database.IsAway(e))
+        {
+            throw Database.Unavailable(e);
         }
         await writer.Connect();
         await heartbeat.Start(ct);
@@ -126,6 +132,47 @@ public sealed class StorageEngine : IAsyncDisposable
         wakeups.Start(writer);
         upkeep.Start(Node);
         started = true;
+    }
+
+    /// <summary>Waits until tables of an earlier release are brought up to date in the background, or that is left to the next start.</summary>
+    public Task Upkept() => upkeep.Done;
+
+    /// <summary>Makes and migrates the tables, where this node knows a role that may, and sees to it that the host's role may do what it has to.</summary>
+    async Task Migrate(CancellationToken ct)
+    {
+        await using var host = Database.Apart("start");
+        await host.OpenAsync(ct);
+        var role = await Role(host, ct);
+        var owned = await Database.OnOwnersConnection(async owner =>
+        {
+            var owning = await Role(owner, ct);
+            if (owning == role && await Schema.IsOthers(owner, options.Schema, ct))
+            {
+                return false;
+            }
+            foreach (var model in await Schema.Ensure(owner, options.Schema, options.Models, Store, owning == role ? null : role, ct))
+            {
+                await rows.Rebuild(model, ct);
+            }
+            return true;
+        });
+        if (await Fence.Missing(host, options.Schema, options.Models, role, ct) is [_, ..] missing)
+        {
+            throw new InvalidOperationException(
+                $"The role \"{role}\" has not all the rights that a host needs. Missing: {string.Join(", ", missing.Take(MissingMax))}{(missing.Count > MissingMax ? ", …" : "")}. "
+                + $"\"cowork migrate\" grants them, with the owner's address in ConnectionStrings__CoworkOwner; or the role owns the schema: "
+                + $"CREATE SCHEMA {options.Schema} AUTHORIZATION \"{role}\" (docs/deploy.md).");
+        }
+        if (!owned)
+        {
+            await Schema.Require(host, options.Schema, options.Models, ct);
+        }
+    }
+
+    static async Task<string> Role(Npgsql.NpgsqlConnection connection, CancellationToken ct)
+    {
+        await using var ask = new Npgsql.NpgsqlCommand("SELECT current_user::text", connection);
+        return (string)(await ask.ExecuteScalarAsync(ct))!;
     }
 
     /// <summary>The nodes whose lease is not over, this one included.</summary>

@@ -19,7 +19,7 @@ static class StoreConfiguration
 {
     public static void Apply(StoreOptions store, Database database, StorageOptions options)
     {
-        store.Connection(database.Pool);
+        store.Connection(database.Unscoped);
         store.DatabaseSchemaName = options.Schema;
         // The serializer takes its naming policy from nothing but this.
         store.Serializer(new global::Marten.Services.SystemTextJsonSerializer(Json()) { Casing = Casing.SnakeCase });

@@ -15,6 +15,8 @@ public sealed class FailoverSpecs : OwnPostgresHarness
 
     protected override string Address => Administrator;
 
+    protected override string? Owner => null;
+
     [Fact]
     public async Task A_server_that_becomes_read_only_is_told_to_callers_and_the_node_heals_by_itself()
     {

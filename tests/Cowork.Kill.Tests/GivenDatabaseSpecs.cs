@@ -85,6 +85,35 @@ public sealed class GivenDatabaseSpecs : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Hosts_work_as_a_role_of_their_own_on_what_the_owner_has_migrated()
+    {
+        var owner = new NpgsqlConnectionStringBuilder(database.ConnectionString) { Username = $"{Role}_owner" }.ConnectionString;
+        await Execute($"CREATE ROLE {Role}_owner LOGIN; CREATE ROLE {Role} LOGIN; CREATE SCHEMA cowork AUTHORIZATION {Role}_owner");
+        await EndsWith("USAGE on the schema cowork", AsRole);
+
+        var (code, said) = await CoworkCli.Run(AsRole, ["migrate"], ("ConnectionStrings__CoworkOwner", owner));
+        Assert.True(code == 0, said);
+        await using (var host = await HostProcess.Start(data, AsRole))
+        {
+            await host.Http.NewSession("s1");
+            (await host.Http.Turn("s1", "one")).Is(200);
+            // The owner's work is refused to the hosts' role with a sentence, and done by the owner's while the host works.
+            var (refused, why) = await CoworkCli.Run(AsRole, ["rebuild"]);
+            Assert.Equal(1, refused);
+            Assert.Contains("permission denied", why, StringComparison.Ordinal);
+            Assert.DoesNotContain("   at ", why, StringComparison.Ordinal);
+            var (rebuilt, of) = await CoworkCli.Run(AsRole, ["rebuild"], ("ConnectionStrings__CoworkOwner", owner));
+            Assert.True(rebuilt == 0, of);
+            (await host.Http.Turn("s1", "two")).Is(200);
+        }
+        var (compared, differences) = await CoworkCli.Run(AsRole, ["rebuild", "--check"], ("ConnectionStrings__CoworkOwner", owner));
+        Assert.True(compared == 0, differences);
+
+        await Execute("UPDATE cowork.schema_version SET version = version - 1");
+        await EndsWith("cowork migrate", AsRole);
+    }
+
+    [Fact]
     public async Task A_pooler_by_transaction_ends_the_start_with_a_sentence()
     {
         await using var pooler = new TransactionPooler(Path.Combine(database.Host!, ".s.PGSQL.5432"));

@@ -96,7 +96,7 @@ public sealed class KillSpecs : DirectorySpecs
         Assert.False(host.HasExited);
         clients.SawTheSame();
         Assert.All(clients.Refusals, status => Assert.Equal(System.Net.HttpStatusCode.ServiceUnavailable, status));
-        var connection = await Cowork.Marten.PrivatePostgres.FindRunning(Path.Combine(Data, "postgres"), CancellationToken.None);
+        var connection = await Cowork.Marten.PrivatePostgres.FindRunningForOwner(Path.Combine(Data, "postgres"), CancellationToken.None);
         await Until(async () => (await host.Http.GetAsync("/health/ready")).IsSuccessStatusCode, "the host is ready");
         await Ledger.Check(connection!, clients.Acknowledged);
         Assert.Equal(0, await host.Stop());

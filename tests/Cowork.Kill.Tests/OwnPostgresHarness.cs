@@ -27,6 +27,9 @@ public abstract class OwnPostgresHarness : StorageHarness
     /// <summary>Where the nodes connect.</summary>
     protected virtual string Address => Postgres.ConnectionString;
 
+    /// <summary>Where the tables' owner connects; null: the nodes' role is the owner.</summary>
+    protected virtual string? Owner => Postgres.OwnerConnectionString;
+
     public override async ValueTask InitializeAsync() => Postgres = await Boot();
 
     public override async ValueTask DisposeAsync()
@@ -45,7 +48,7 @@ public abstract class OwnPostgresHarness : StorageHarness
 
     protected async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null)
     {
-        var engine = StorageEngine.New(new(at, name, [Chain.Tallies, Chain.Marks]) { Lease = Lease, Heartbeat = Lease / 6 });
+        var engine = StorageEngine.New(new(at, name, [Chain.Tallies, Chain.Marks]) { OwnerConnectionString = Owner, Lease = Lease, Heartbeat = Lease / 6 });
         engine.Observer = observer;
         engines.Add(engine);
         await engine.StartAsync(None);

@@ -257,27 +257,31 @@ public sealed class PrivatePostgresSpecs : IAsyncLifetime
     static Task<PrivatePostgres> Start(string directory) =>
         PrivatePostgres.Start(new(directory), NullLogger.Instance, CancellationToken.None);
 
-    [Fact]
-    public async Task What_an_earlier_release_made_as_the_superuser_belongs_to_the_hosts_after_a_start()
+    [Theory]
+    [InlineData("cowork")]
+    [InlineData("cowork_host")]
+    public async Task What_an_earlier_release_made_as_another_role_belongs_to_the_owner_after_a_start(string role)
     {
         var directory = TestPostgres.NewDirectory();
         await using (var before = await PrivatePostgres.Start(new(directory), NullLogger.Instance, default))
         {
-            await Ask(before, "ALTER DATABASE cowork OWNER TO cowork");
-            await using var engine = StorageEngine.New(new(before.AdministratorConnectionString, "a", [Chain.Tallies, Chain.Marks]));
+            await Ask(before, $"ALTER DATABASE cowork OWNER TO {role}");
+            var at = new NpgsqlConnectionStringBuilder(before.AdministratorConnectionString) { Username = role }.ConnectionString;
+            await using var engine = StorageEngine.New(new(at, "a", [Chain.Tallies, Chain.Marks]));
             await engine.StartAsync(default);
             await engine.Log.Append(new Chain("default", "run-1").Commit("before"), default);
         }
         await using (var after = await PrivatePostgres.Start(new(directory), NullLogger.Instance, default))
         {
-            Assert.Equal("cowork_host", await Ask(after, """
+            Assert.Equal("cowork_owner", await Ask(after, """
                 SELECT string_agg(DISTINCT pg_get_userbyid(owner), ' ') FROM (
                     SELECT relowner FROM pg_class WHERE relnamespace = 'cowork'::regnamespace
                     UNION ALL SELECT proowner FROM pg_proc WHERE pronamespace = 'cowork'::regnamespace
                     UNION ALL SELECT nspowner FROM pg_namespace WHERE nspname = 'cowork'
                     UNION ALL SELECT datdba FROM pg_database WHERE datname = 'cowork') o (owner)
                 """));
-            await using var engine = StorageEngine.New(new(after.ConnectionString, "b", [Chain.Tallies, Chain.Marks, Chain.Words()]));
+            await using var engine = StorageEngine.New(
+                new(after.ConnectionString, "b", [Chain.Tallies, Chain.Marks, Chain.Words()]) { OwnerConnectionString = after.OwnerConnectionString });
             await engine.StartAsync(default);
             Assert.Equal(new AppendResult.Ok(2), await engine.Log.Append(new Chain("default", "run-2").Commit("after"), default));
             Assert.Equal("2", await Ask(after, "SET ROLE cowork_reader; SELECT count(*)::text FROM cowork.log_events"));

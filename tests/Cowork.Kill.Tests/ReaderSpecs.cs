@@ -66,13 +66,17 @@ public sealed class ReaderSpecs : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Hosts_own_their_schema_and_are_no_superusers()
+    public async Task Hosts_own_nothing_the_owner_cannot_drop_a_column_and_neither_is_a_superuser()
     {
-        var role = (await PrivatePostgres.FindRunning(Postgres, default))!;
-        Assert.False(await Ask<bool>(role, "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = current_user"));
-        Assert.Equal(1, await Ask<long>(role, "SELECT count(DISTINCT usename) FROM pg_stat_activity WHERE application_name LIKE 'cowork%' AND usename = current_user"));
-        var refused = await Assert.ThrowsAsync<PostgresException>(() => Ask<string>(role, "ALTER TABLE cowork.mt_events DROP COLUMN headers"));
-        Assert.Equal("2BP01", refused.SqlState);
+        var (host, owner) = ((await PrivatePostgres.FindRunning(Postgres, default))!, (await PrivatePostgres.FindRunningForOwner(Postgres, default))!);
+        foreach (var (role, code) in (IEnumerable<(string, string)>)[(host, PostgresErrorCodes.InsufficientPrivilege), (owner, PostgresErrorCodes.DependentObjectsStillExist)])
+        {
+            Assert.False(await Ask<bool>(role, "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolbypassrls FROM pg_roles WHERE rolname = current_user"));
+            var refused = await Assert.ThrowsAsync<PostgresException>(() => Ask<string>(role, "ALTER TABLE cowork.mt_events DROP COLUMN headers"));
+            Assert.Equal(code, refused.SqlState);
+        }
+        Assert.Equal(0, await Ask<long>(host, "SELECT count(*) FROM pg_class WHERE relowner = current_user::regrole"));
+        Assert.Equal(1, await Ask<long>(host, "SELECT count(DISTINCT usename) FROM pg_stat_activity WHERE application_name = 'cowork writer' AND usename = current_user"));
     }
 
     static async Task<T> Ask<T>(string at, string sql)

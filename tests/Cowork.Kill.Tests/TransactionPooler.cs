@@ -1,7 +1,8 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Net;
 using System.Net.Sockets;
+
+using Cowork.Testing;
 
 namespace Cowork.Kill.Tests;
 
@@ -56,13 +57,13 @@ sealed class TransactionPooler : IAsyncDisposable
         {
             await using (client)
             {
-                var startup = await Startup(client);
+                var startup = await PostgresMessages.Startup(client);
                 var (server, greeting) = await Take(startup);
                 await client.WriteAsync(greeting);
                 idle.Push((server, greeting));
                 while (true)
                 {
-                    var message = await Message(client);
+                    var message = await PostgresMessages.Next(client);
                     if (message[0] == 'X')
                     {
                         return;
@@ -73,7 +74,7 @@ sealed class TransactionPooler : IAsyncDisposable
                     {
                         await server.WriteAsync(message);
                         done = message[0] is (byte)'S' or (byte)'Q' && await Answer(server, client) == 'I';
-                        message = done ? message : await Message(client);
+                        message = done ? message : await PostgresMessages.Next(client);
                     }
                     idle.Push((server, greeting));
                 }
@@ -105,42 +106,12 @@ sealed class TransactionPooler : IAsyncDisposable
     {
         while (true)
         {
-            var message = await Message(server);
+            var message = await PostgresMessages.Next(server);
             await client.WriteAsync(message);
             if (message[0] == 'Z')
             {
                 return (char)message[5];
             }
         }
-    }
-
-    static async Task<byte[]> Startup(Stream client)
-    {
-        while (true)
-        {
-            var message = await Sized(client, []);
-            if (BinaryPrimitives.ReadInt32BigEndian(message.AsSpan(4)) == 196_608)
-            {
-                return message;
-            }
-            // Neither TLS nor GSS.
-            await client.WriteAsync(new byte[] { (byte)'N' });
-        }
-    }
-
-    static async Task<byte[]> Message(Stream from)
-    {
-        var type = new byte[1];
-        await from.ReadExactlyAsync(type);
-        return await Sized(from, type);
-    }
-
-    static async Task<byte[]> Sized(Stream from, byte[] head)
-    {
-        var size = new byte[4];
-        await from.ReadExactlyAsync(size);
-        var rest = new byte[BinaryPrimitives.ReadInt32BigEndian(size) - 4];
-        await from.ReadExactlyAsync(rest);
-        return [.. head, .. size, .. rest];
     }
 }

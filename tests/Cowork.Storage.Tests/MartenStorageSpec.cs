@@ -34,7 +34,14 @@ public sealed partial class MartenStorageSpec : StorageContract
 
     async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null, Func<StorageOptions, StorageOptions>? change = null)
     {
-        var options = new StorageOptions(at, name, [Chain.Tallies, Chain.Marks, Chain.Words()]) { Lease = Lease, Heartbeat = Lease / 6, Parallel = Parallel };
+        var (role, owner) = TestPostgres.Roles(at);
+        var options = new StorageOptions(role, name, [Chain.Tallies, Chain.Marks, Chain.Words()])
+        {
+            OwnerConnectionString = owner,
+            Lease = Lease,
+            Heartbeat = Lease / 6,
+            Parallel = Parallel,
+        };
         var engine = StorageEngine.New(change?.Invoke(options) ?? options);
         engine.Observer = observer;
         engines.Add(engine);
@@ -345,9 +352,11 @@ public sealed partial class MartenStorageSpec : StorageContract
         }
     }
 
-    async Task<string> Ask(string sql)
+    Task<string> Ask(string sql) => Ask(ConnectionString, sql);
+
+    static async Task<string> Ask(string at, string sql)
     {
-        var plain = new NpgsqlConnectionStringBuilder(ConnectionString) { Pooling = false, Timezone = "UTC", SearchPath = "public" };
+        var plain = new NpgsqlConnectionStringBuilder(at) { Pooling = false, Timezone = "UTC", SearchPath = "public" };
         await using var connection = new NpgsqlConnection(plain.ConnectionString);
         await connection.OpenAsync();
         await using var command = new NpgsqlCommand(sql, connection);

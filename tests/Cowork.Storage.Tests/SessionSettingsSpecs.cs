@@ -49,7 +49,7 @@ public sealed class SessionSettingsSpecs : StorageHarness
         await Works(node);
         Assert.Equal(
             "on hex ISO, MDY postgres UTC pg_catalog 0 0 0 0 read committed off on UTF8 1 on off on off",
-            await engines[0].Database.WithReconnect(async connection => await Ask(connection, """
+            await engines[0].Database.WithReconnect(Org, async connection => await Ask(connection, """
                 SELECT concat_ws(' ', current_setting('standard_conforming_strings'), current_setting('bytea_output'), current_setting('DateStyle'), current_setting('IntervalStyle'),
                     current_setting('TimeZone'), current_setting('search_path'), current_setting('statement_timeout'), current_setting('lock_timeout'),
                     current_setting('idle_in_transaction_session_timeout'), current_setting('idle_session_timeout'), current_setting('default_transaction_isolation'),
@@ -81,7 +81,7 @@ public sealed class SessionSettingsSpecs : StorageHarness
             Encoding = "latin1",
         };
         await Works(NodeOf(await Start(at.ConnectionString)));
-        Assert.Equal("7MB", await engines[0].Database.WithReconnect(async connection => await Ask(connection, "SHOW work_mem"), None));
+        Assert.Equal("7MB", await engines[0].Database.WithReconnect(Org, async connection => await Ask(connection, "SHOW work_mem"), None));
     }
 
     [Fact]
@@ -91,7 +91,7 @@ public sealed class SessionSettingsSpecs : StorageHarness
         await Execute($"ALTER ROLE {RoleName} SET standard_conforming_strings = off");
         await Execute($"ALTER ROLE {RoleName} SET default_transaction_isolation = serializable");
         await Works(NodeOf(await Start(AsRole, o => o with { StartupOptions = false })));
-        Assert.Equal("on", await engines[0].Database.WithReconnect(async connection => await Ask(connection, "SHOW standard_conforming_strings"), None));
+        Assert.Equal("on", await engines[0].Database.WithReconnect(Org, async connection => await Ask(connection, "SHOW standard_conforming_strings"), None));
     }
 
     [Theory]
@@ -151,6 +151,7 @@ public sealed class SessionSettingsSpecs : StorageHarness
         var (now, most) = (0, 0);
         await Task.WhenAll(Enumerable.Range(0, 16).Select(_ => Task.Run(async () =>
             await engines[0].Database.WithReconnect(
+                Org,
                 async connection =>
                 {
                     InterlockedMax(ref most, Interlocked.Increment(ref now));
@@ -207,9 +208,5 @@ public sealed class SessionSettingsSpecs : StorageHarness
         await command.ExecuteNonQueryAsync();
     }
 
-    static async Task<string?> Ask(NpgsqlConnection connection, string sql)
-    {
-        await using var command = new NpgsqlCommand(sql, connection);
-        return (string?)await command.ExecuteScalarAsync();
-    }
+    static async Task<string?> Ask(ScopedConnection connection, string sql) => (string?)await connection.Ask(new(sql), None);
 }

@@ -67,13 +67,17 @@ public sealed class HostProcess : IAsyncDisposable
         var dll = Path.Combine(AppContext.BaseDirectory, "Cowork.Web.dll");
         string[] command = [.. launcher, "dotnet", dll, "--port", $"{port}", "--data", data];
         var start = new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork"])
+        foreach (var name in (string[])["DATABASE_URL", "PGHOST", "PGHOSTADDR", "ConnectionStrings__Cowork", "ConnectionStrings__CoworkOwner"])
         {
             start.Environment.Remove(name);
         }
         if (database is not null)
         {
-            start.Environment["ConnectionStrings__Cowork"] = database;
+            (start.Environment["ConnectionStrings__Cowork"], var owner) = TestPostgres.Roles(database);
+            if (owner is not null)
+            {
+                start.Environment["ConnectionStrings__CoworkOwner"] = owner;
+            }
         }
         start.Environment["Cowork__Scheduler__IntervalMin"] = "00:00:01";
         foreach (var (name, value) in environment)

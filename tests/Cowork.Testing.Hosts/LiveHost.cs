@@ -57,7 +57,13 @@ public sealed class LiveHost : IAsyncDisposable
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
         var prepared = await prepare(settings);
-        var live = new LiveHost(CoworkHost.Start(builder, prepared), data, prepared.Database!);
+        var database = prepared.Database!;
+        if (prepared.DatabaseOwner is null)
+        {
+            var (role, owner) = TestPostgres.Roles(database);
+            prepared = prepared with { Database = role, DatabaseOwner = owner };
+        }
+        var live = new LiveHost(CoworkHost.Start(builder, prepared), data, database);
         await live.host.FirstReady;
         return live;
     }

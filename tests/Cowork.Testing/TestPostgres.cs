@@ -32,6 +32,25 @@ public static class TestPostgres
         return new NpgsqlConnectionStringBuilder(server.AdministratorConnectionString) { Database = name }.ConnectionString;
     }
 
+    /// <summary>
+    /// The addresses of a host on a database of <see cref="NewDatabase"/>: the hosts' role, which row-level security fences in, and the owner's. A role that a spec has
+    /// made stands alone.
+    /// </summary>
+    public static (string Host, string? Owner) Roles(string database)
+    {
+        try
+        {
+            return new NpgsqlConnectionStringBuilder(database) is { Username: "cowork" } administrator
+                ? (new NpgsqlConnectionStringBuilder(administrator.ConnectionString) { Username = "cowork_host" }.ConnectionString, database)
+                : (database, null);
+        }
+        catch (ArgumentException)
+        {
+            // It is the host's to say what is wrong with it.
+            return (database, null);
+        }
+    }
+
     /// <summary>Stops the server and removes its directory. No-op when no spec has asked for a database.</summary>
     internal static async ValueTask Stop()
     {

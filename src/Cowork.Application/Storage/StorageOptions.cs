@@ -3,11 +3,20 @@ using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Cowork.Application.Storage;
 
-/// <param name="ConnectionString">Of a role that may make tables in the schema, or has made them.</param>
+/// <param name="ConnectionString">Of the host's role.</param>
 /// <param name="Node">Names this node among those on the database. A host takes a new one at every start.</param>
 /// <param name="Models">Every read model: those that are written in the append transaction, and those that follow the log.</param>
 public sealed record StorageOptions(string ConnectionString, string Node, IReadOnlyList<IRowModel> Models)
 {
+    /// <summary>
+    /// Connection string of the role that owns the schema, makes and migrates the tables, and rebuilds read models. Null: the host's role owns them, or another program
+    /// migrates (<c>cowork migrate</c>).
+    /// </summary>
+    public string? OwnerConnectionString { get; init; }
+
+    /// <summary>That role's address, or the host's own.</summary>
+    public string Owner => OwnerConnectionString ?? ConnectionString;
+
     /// <summary>Lower-case letters, digits and underscores.</summary>
     public string Schema { get; init; } = "cowork";
 

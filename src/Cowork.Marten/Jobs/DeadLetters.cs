@@ -35,11 +35,13 @@ public sealed class DeadLetters
 
     /// <summary>The newest first, no more than <paramref name="max"/>.</summary>
     public ValueTask<IReadOnlyList<DeadLetter>> List(string? org, int max, CancellationToken ct) =>
-        database.WithReconnect(connection => Read(new(list, connection) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
+        database.WithReconnect(
+            ScopeOf(org), connection => Read(connection, new(list) { Parameters = { Parameter.Text(org), Parameter.Long(max) } }, ct), ct);
 
     public async ValueTask<DeadLetter?> Find(string? org, Guid id, CancellationToken ct)
     {
-        var found = await database.WithReconnect(connection => Read(new(find, connection) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct), ct);
+        var found = await database.WithReconnect(
+            ScopeOf(org), connection => Read(connection, new(find) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct), ct);
         return found is [var letter] ? letter : null;
     }
 
@@ -54,27 +56,21 @@ public sealed class DeadLetters
     /// <summary>Deletes the job. False: there is no such letter.</summary>
     public async ValueTask<bool> Discard(string? org, Guid id, CancellationToken ct) => await Change(discard, org, new NpgsqlParameter { Value = id }, ct) > 0;
 
-    static async ValueTask<IReadOnlyList<DeadLetter>> Read(NpgsqlCommand command, CancellationToken ct)
+    static string ScopeOf(string? org) => org ?? ScopedConnection.Everyone;
+
+    static async ValueTask<IReadOnlyList<DeadLetter>> Read(ScopedConnection connection, NpgsqlBatchCommand statement, CancellationToken ct)
     {
-        await using (command)
+        await using var reader = await connection.Read(ct, statement);
+        var letters = new List<DeadLetter>();
+        while (await reader.ReadAsync(ct))
         {
-            await using var reader = await command.ExecuteReaderAsync(ct);
-            var letters = new List<DeadLetter>();
-            while (await reader.ReadAsync(ct))
-            {
-                letters.Add(new(
-                    reader.GetGuid(0), reader.GetString(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetInt32(6),
-                    new(reader.GetDateTime(7))));
-            }
-            return letters;
+            letters.Add(new(
+                reader.GetGuid(0), reader.GetString(1), reader.GetString(2), reader.GetString(3), reader.GetString(4), reader.GetString(5), reader.GetInt32(6),
+                new(reader.GetDateTime(7))));
         }
+        return letters;
     }
 
     ValueTask<int> Change(string sql, string? org, NpgsqlParameter which, CancellationToken ct) => database.WithReconnect(
-        async connection =>
-        {
-            await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), which.Clone() } };
-            return await command.ExecuteNonQueryAsync(ct);
-        },
-        ct);
+        ScopeOf(org), async connection => await connection.Execute([new(sql) { Parameters = { Parameter.Text(org), which.Clone() } }], ct), ct);
 }

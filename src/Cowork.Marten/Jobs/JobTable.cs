@@ -156,10 +156,10 @@ sealed class JobTable
         Batch(() => [new(register) { Parameters = { Parameter.Text(node), Interval(options.Lease) } }], ct);
 
     public ValueTask<Pulse> Beat(string node, CancellationToken ct) => database.WithReconnect<Pulse>(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(beat, connection) { Parameters = { Parameter.Text(node), Interval(options.Lease), LeftToOthers } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(beat) { Parameters = { Parameter.Text(node), Interval(options.Lease), LeftToOthers } });
             await reader.ReadAsync(ct);
             return new(
                 reader.GetInt64(0) > 0, reader.GetInt64(1), reader.GetInt64(2), reader.IsDBNull(3) ? null : TimeSpan.FromSeconds(reader.GetDouble(3)), reader.GetBoolean(4));
@@ -168,10 +168,10 @@ sealed class JobTable
 
     /// <summary>Epochs that no claim has had.</summary>
     public ValueTask<List<long>> Epochs(int count, CancellationToken ct) => database.WithReconnect(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(epochs, connection) { Parameters = { Parameter.Long(count) } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(epochs) { Parameters = { Parameter.Long(count) } });
             var fresh = new List<long>(count);
             while (await reader.ReadAsync(ct))
             {
@@ -189,28 +189,24 @@ sealed class JobTable
     public ValueTask<Found> Take(
         string node, int max, (IReadOnlyList<(string Kind, string Org, int Count)> Taken, IReadOnlyList<(string Kind, int Free)> Free) slots, CancellationToken ct) =>
         database.WithReconnect(
+            ScopedConnection.Everyone,
             async connection =>
             {
-                await using var batch = new NpgsqlBatch(connection)
-                {
-                    BatchCommands =
+                await using var reader = await connection.Read(
+                    ct,
+                    new NpgsqlBatchCommand(claim)
                     {
-                        new(claim)
+                        Parameters =
                         {
-                            Parameters =
-                            {
-                                Parameter.Text(node), Parameter.Long(max), LeftToOthers,
-                                Parameter.Texts([.. slots.Taken.Select(t => t.Kind)]), Parameter.Texts([.. slots.Taken.Select(t => t.Org)]),
-                                Parameter.Longs([.. slots.Taken.Select(t => (long)t.Count)]),
-                                Parameter.Texts([.. slots.Free.Select(f => f.Kind)]), Parameter.Longs([.. slots.Free.Select(f => (long)f.Free)]),
-                                Parameter.Texts([.. options.ParallelOf.Keys]), Parameter.Longs([.. options.ParallelOf.Values.Select(n => (long)n)]),
-                                Parameter.Long(options.Parallel),
-                            },
+                            Parameter.Text(node), Parameter.Long(max), LeftToOthers,
+                            Parameter.Texts([.. slots.Taken.Select(t => t.Kind)]), Parameter.Texts([.. slots.Taken.Select(t => t.Org)]),
+                            Parameter.Longs([.. slots.Taken.Select(t => (long)t.Count)]),
+                            Parameter.Texts([.. slots.Free.Select(f => f.Kind)]), Parameter.Longs([.. slots.Free.Select(f => (long)f.Free)]),
+                            Parameter.Texts([.. options.ParallelOf.Keys]), Parameter.Longs([.. options.ParallelOf.Values.Select(n => (long)n)]),
+                            Parameter.Long(options.Parallel),
                         },
-                        new(nextDue) { Parameters = { LeftToOthers } },
                     },
-                };
-                await using var reader = await batch.ExecuteReaderAsync(ct);
+                    new NpgsqlBatchCommand(nextDue) { Parameters = { LeftToOthers } });
                 var found = new Found([], [], IsMissed: false, null);
                 while (await reader.ReadAsync(ct))
                 {
@@ -235,10 +231,10 @@ sealed class JobTable
             ct);
 
     public ValueTask<List<Claim>> HeldBy(string node, CancellationToken ct) => database.WithReconnect(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(own, connection) { Parameters = { Parameter.Text(node) } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(own) { Parameters = { Parameter.Text(node) } });
             return await Claims(reader, ct);
         },
         ct);
@@ -259,10 +255,10 @@ sealed class JobTable
 
     /// <summary>Nodes that live.</summary>
     public ValueTask<List<(string Id, DateTimeOffset Expires)>> Nodes(CancellationToken ct) => database.WithReconnect(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand($"SELECT id, expires FROM {database.Schema}.nodes WHERE expires > now() ORDER BY id", connection);
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand($"SELECT id, expires FROM {database.Schema}.nodes WHERE expires > now() ORDER BY id"));
             var nodes = new List<(string, DateTimeOffset)>();
             while (await reader.ReadAsync(ct))
             {
@@ -273,10 +269,10 @@ sealed class JobTable
         ct);
 
     public ValueTask<Backlog> Backlog(CancellationToken ct) => database.WithReconnect<Backlog>(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(count, connection);
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(count));
             await reader.ReadAsync(ct);
             return new(reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2));
         },
@@ -298,17 +294,8 @@ sealed class JobTable
     }
 
     /// <param name="commands">Called for each attempt: Npgsql lets no parameter belong to two commands.</param>
-    ValueTask<int> Batch(Func<NpgsqlBatchCommand[]> commands, CancellationToken ct) => database.WithReconnect(
-        async connection =>
-        {
-            await using var batch = new NpgsqlBatch(connection);
-            foreach (var command in commands())
-            {
-                batch.BatchCommands.Add(command);
-            }
-            return await batch.ExecuteNonQueryAsync(ct);
-        },
-        ct);
+    ValueTask<int> Batch(Func<NpgsqlBatchCommand[]> commands, CancellationToken ct) =>
+        database.WithReconnect(ScopedConnection.Everyone, async connection => await connection.Execute(commands(), ct), ct);
 
     static async Task<List<Claim>> Claims(NpgsqlDataReader reader, CancellationToken ct)
     {

@@ -53,16 +53,17 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
     public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => writer.Append(commit, ct);
 
     public ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct) => database.WithReconnect<StreamSlice>(
+        org,
         async connection =>
         {
             var (version, hash) = (0L, HashChain.Root);
             var events = new List<RecordedEvent>();
-            await using (var command = new NpgsqlCommand(load, connection)
+            var statement = new NpgsqlBatchCommand(load)
             {
                 // The event before the first comes along for its hash.
                 Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Long(after), Parameter.Long(after > 0 ? (long)max + 1 : max) },
-            })
-            await using (var reader = await command.ExecuteReaderAsync(ct))
+            };
+            await using (var reader = await connection.Read(ct, statement))
             {
                 while (await reader.ReadAsync(ct))
                 {
@@ -76,8 +77,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
             if (version == 0 && after > 0)
             {
                 // There are fewer events than the caller thinks.
-                await using var command = new NpgsqlCommand(last, connection) { Parameters = { Parameter.Text(org), Parameter.Text(stream) } };
-                await using var reader = await command.ExecuteReaderAsync(ct);
+                await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(last) { Parameters = { Parameter.Text(org), Parameter.Text(stream) } });
                 if (await reader.ReadAsync(ct))
                 {
                     (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 1));
@@ -88,21 +88,17 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         ct);
 
     public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => database.WithReconnect<FeedPage>(
+        org,
         async connection =>
         {
-            await using var batch = new NpgsqlBatch(connection);
-            if (session is not { } of)
-            {
-                batch.BatchCommands.Add(new(tenantFeed) { Parameters = { Parameter.Text(org), Parameter.Long(after), Parameter.Long(max) } });
-                batch.BatchCommands.Add(new(head));
-            }
-            else
-            {
-                batch.BatchCommands.Add(
-                    new(sessionFeed) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value), Parameter.Long(after), Parameter.Long(max) } });
-                batch.BatchCommands.Add(new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } });
-            }
-            await using var reader = await batch.ExecuteReaderAsync(ct);
+            NpgsqlBatchCommand[] statements = session is not { } of
+                ? [new(tenantFeed) { Parameters = { Parameter.Text(org), Parameter.Long(after), Parameter.Long(max) } }, new(head)]
+                :
+                [
+                    new(sessionFeed) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value), Parameter.Long(after), Parameter.Long(max) } },
+                    new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } },
+                ];
+            await using var reader = await connection.Read(ct, statements);
             var (entries, isCut) = await Entries(reader, PageBytesMax, ct);
             await reader.NextResultAsync(ct);
             return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0, isCut);
@@ -110,10 +106,11 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         ct);
 
     public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
+        org,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(ofRun, connection) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value) } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(
+                ct, new NpgsqlBatchCommand(ofRun) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value) } });
             return (await Entries(reader, long.MaxValue, ct)).Entries;
         },
         ct);
@@ -124,10 +121,10 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         {
             var from = after;
             var page = await database.WithReconnect(
+                ScopedConnection.Everyone,
                 async connection =>
                 {
-                    await using var command = new NpgsqlCommand(scan, connection) { Parameters = { Parameter.Long(from) } };
-                    await using var reader = await command.ExecuteReaderAsync(ct);
+                    await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(scan) { Parameters = { Parameter.Long(from) } });
                     var events = new List<RecordedEvent>();
                     while (await reader.ReadAsync(ct))
                     {

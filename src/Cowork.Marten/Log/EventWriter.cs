@@ -670,7 +670,7 @@ sealed partial class EventWriter : IAsyncDisposable
             if (e is PostgresException { SqlState: PostgresErrorCodes.TooManyConnections })
             {
                 // This node's own readers may have taken the last one.
-                database.Pool.Clear();
+                database.ClearPool();
             }
             if (connection.Outage >= options.OutageDeadline)
             {

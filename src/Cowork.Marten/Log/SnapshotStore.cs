@@ -17,10 +17,11 @@ sealed class SnapshotStore(Database database) : ISnapshots
         """;
 
     public ValueTask<Snapshot?> Load(string org, string stream, string schema, CancellationToken ct) => database.WithReconnect<Snapshot?>(
+        org,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(load, connection) { Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Text(schema) } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(
+                ct, new NpgsqlBatchCommand(load) { Parameters = { Parameter.Text(org), Parameter.Text(stream), Parameter.Text(schema) } });
             return await reader.ReadAsync(ct)
                 ? new(reader.GetInt64(0), reader.GetString(1), schema, reader.GetFieldValue<byte[]>(2), reader.GetFieldValue<byte[]>(3))
                 : null;
@@ -28,17 +29,18 @@ sealed class SnapshotStore(Database database) : ISnapshots
         ct);
 
     public async ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct) => await database.WithReconnect(
-        async connection =>
-        {
-            await using var command = new NpgsqlCommand(save, connection)
-            {
-                Parameters =
+        org,
+        async connection => await connection.Execute(
+            [
+                new(save)
                 {
-                    Parameter.Text(org), Parameter.Text(stream), Parameter.Long(snapshot.Version), Parameter.Text(snapshot.Schema), Parameter.Text(snapshot.Hash),
-                    Parameter.Bytes(snapshot.State), Parameter.Bytes(snapshot.Rows),
+                    Parameters =
+                    {
+                        Parameter.Text(org), Parameter.Text(stream), Parameter.Long(snapshot.Version), Parameter.Text(snapshot.Schema), Parameter.Text(snapshot.Hash),
+                        Parameter.Bytes(snapshot.State), Parameter.Bytes(snapshot.Rows),
+                    },
                 },
-            };
-            return await command.ExecuteNonQueryAsync(ct);
-        },
+            ],
+            ct),
         ct);
 }

@@ -77,14 +77,9 @@ sealed partial class Wakeups : IAsyncDisposable
             {
                 await wrote.Reader.ReadAsync(ct);
                 await database.WithReconnect(
+                    ScopedConnection.Everyone,
                     async connection =>
-                    {
-                        await using var command = new NpgsqlCommand("SELECT pg_notify($1, $2)", connection)
-                        {
-                            Parameters = { Parameter.Text(channel), Parameter.Text(heartbeat.Node) },
-                        };
-                        return await command.ExecuteNonQueryAsync(ct);
-                    },
+                        await connection.Execute([new("SELECT pg_notify($1, $2)") { Parameters = { Parameter.Text(channel), Parameter.Text(heartbeat.Node) } }], ct),
                     ct);
                 await Task.Delay(NotifyPause, options.Clock, ct);
             }

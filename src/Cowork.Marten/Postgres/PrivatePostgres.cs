@@ -54,10 +54,14 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     {
         (_options, _directory, _socket, _user, _binaries, _log) = (options, directory, socket, user, binaries, log);
         ConnectionString = ConnectionStringOf(socket, PrivateRoles.Host);
+        OwnerConnectionString = ConnectionStringOf(socket, PrivateRoles.Owner);
     }
 
-    /// <summary>The same as long as this object lives, whatever happens to the server.</summary>
+    /// <summary>As the hosts' role. The same as long as this object lives, whatever happens to the server.</summary>
     public string ConnectionString { get; }
+
+    /// <summary>As the role that owns the schema.</summary>
+    public string OwnerConnectionString { get; }
 
     /// <summary>As the superuser, who is for tests and for repairs by hand.</summary>
     public string AdministratorConnectionString => ConnectionStringOf(_socket, Name);
@@ -104,6 +108,9 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
 
     /// <summary>The connection string of the server that runs on a directory now; null: none does.</summary>
     public static Task<string?> FindRunning(string directory, CancellationToken ct) => FindRunning(directory, PrivateRoles.Host, ct);
+
+    /// <summary>The same for the role that owns the schema.</summary>
+    public static Task<string?> FindRunningForOwner(string directory, CancellationToken ct) => FindRunning(directory, PrivateRoles.Owner, ct);
 
     /// <summary>The same for a role that may read everything, and nothing else.</summary>
     public static Task<string?> FindRunningForReader(string directory, CancellationToken ct) => FindRunning(directory, PrivateRoles.Reader, ct);
@@ -360,7 +367,8 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     {
         var how = _options.Ephemeral ? "trust" : "peer map=cowork";
         await _user.Write(Path.Combine(_directory, "cowork_hba.conf"), $"# written anew at every start\nlocal all all {how}\nlocal replication all {how}\n");
-        var lines = from user in (string[])[Environment.UserName, _user.Name] from role in (string[])[Name, PrivateRoles.Host, PrivateRoles.Reader] select (user, role);
+        string[] roles = [Name, PrivateRoles.Owner, PrivateRoles.Host, PrivateRoles.Reader];
+        var lines = from user in (string[])[Environment.UserName, _user.Name] from role in roles select (user, role);
         await _user.Write(
             Path.Combine(_directory, "cowork_ident.conf"),
             "# written anew at every start\n" + string.Concat(lines.Distinct().Select(line => $"cowork \"{line.user}\" {line.role}\n")));

@@ -89,18 +89,20 @@ static class SessionSettings
     }
 
     /// <summary>Connections that begin with the settings.</summary>
-    public static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder address)
+    /// <param name="more">A statement more to begin with.</param>
+    public static NpgsqlDataSource Source(NpgsqlConnectionStringBuilder address, string? more = null)
     {
+        var statements = more is null ? Begin : $"{Begin}; {more}";
         var builder = new NpgsqlDataSourceBuilder(address.ConnectionString);
         builder.UsePhysicalConnectionInitializer(
             connection =>
             {
-                using var begin = new NpgsqlCommand(Begin, connection);
+                using var begin = new NpgsqlCommand(statements, connection);
                 begin.ExecuteNonQuery();
             },
             async connection =>
             {
-                await using var begin = new NpgsqlCommand(Begin, connection);
+                await using var begin = new NpgsqlCommand(statements, connection);
                 await begin.ExecuteNonQueryAsync();
             });
         return builder.Build();

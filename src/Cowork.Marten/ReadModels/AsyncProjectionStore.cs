@@ -74,10 +74,10 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
     public static string NameOf(string table) => $"{table}:All";
 
     public ValueTask<Progress> Progress(CancellationToken ct) => database.WithReconnect<Progress>(
+        ScopedConnection.Everyone,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(progress, connection) { Parameters = { Parameter.Texts([.. models.Keys.Select(NameOf)]) } };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(progress) { Parameters = { Parameter.Texts([.. models.Keys.Select(NameOf)]) } });
             var head = 0L;
             var followed = new List<Followed>();
             while (await reader.ReadAsync(ct))
@@ -95,25 +95,27 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         ct);
 
     public ValueTask<LogPage> Read(IReadOnlyCollection<string> types, long after, int max, CancellationToken ct) =>
-        database.WithReconnect(async connection => await Page(connection, types, after, long.MaxValue, max, ct), ct);
+        database.WithReconnect(ScopedConnection.Everyone, async connection => await Page(connection, types, after, long.MaxValue, max, ct), ct);
 
     public ValueTask<IReadOnlyDictionary<RowKey, Row>> Load(string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct) =>
-        database.WithReconnect<IReadOnlyDictionary<RowKey, Row>>(async connection => await Rows(connection, $"{schema}.{Known(table).Table}", keys, ct), ct);
+        database.WithReconnect<IReadOnlyDictionary<RowKey, Row>>(
+            ScopedConnection.Everyone, async connection => await Rows(connection, $"{schema}.{Known(table).Table}", keys, ct), ct);
 
     public ValueTask<Checkpoint?> Advance(string table, Checkpoint from, long to, IReadOnlyList<ProjectedRow> rows, CancellationToken ct)
     {
         var name = NameOf(Known(table).Table);
         return database.WithReconnect(
+            ScopedConnection.Everyone,
             async connection =>
             {
                 try
                 {
-                    await using var transaction = await connection.BeginTransactionAsync(ct);
-                    await using var move = new NpgsqlCommand(advance, connection, transaction)
+                    await using var transaction = await connection.Begin(ct);
+                    var move = new NpgsqlBatchCommand(advance)
                     {
                         Parameters = { Parameter.Text(name), Parameter.Long(to), Parameter.Long(from.Position), Parameter.Time(from.At) },
                     };
-                    if (await move.ExecuteScalarAsync(ct) is not DateTime at)
+                    if (await connection.Ask(move, ct) is not DateTime at)
                     {
                         return null;
                     }
@@ -133,9 +135,10 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
     {
         var name = NameOf(Known(table).Table);
         return database.WithReconnect(
+            ScopedConnection.Everyone,
             async connection =>
             {
-                await using var command = new NpgsqlCommand(park, connection)
+                var statement = new NpgsqlBatchCommand(park)
                 {
                     Parameters =
                     {
@@ -143,7 +146,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
                         Parameter.Text(poison.Stream), new() { Value = poison.EventId }, Parameter.Text(poison.Type), Parameter.Text(poison.Error), Parameter.Time(poison.At),
                     },
                 };
-                return await command.ExecuteNonQueryAsync(ct) == 1;
+                return await connection.Execute([statement], ct) == 1;
             },
             ct);
     }
@@ -154,6 +157,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         var (next, name) = ($"{model.Table}_next", NameOf(model.Table));
         await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model), ct);
         var target = new RowTable(schema, next, model.Searched);
+        var scoped = new ScopedConnection(connection, ScopedConnection.Everyone);
         var (folded, position) = (0L, 0L);
         while (await Head(connection, ct) - position > LastEventsMax)
         {
@@ -169,7 +173,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
             {
                 await Further();
             }
-            await Run(connection, Schema.Swap(schema, next, model.Table, model), ct);
+            await Run(connection, Schema.Swap(schema, next, model, await Fence.Roles(connection, schema, model.Table, ct)), ct);
             await using var step = new NpgsqlBatch(connection)
             {
                 BatchCommands =
@@ -189,8 +193,8 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
 
         async Task Further()
         {
-            var page = await Page(connection, model.Types, position, long.MaxValue, EventsPerPage, ct);
-            await Fold(connection, model, $"{schema}.{next}", target, page, ct);
+            var page = await Page(scoped, model.Types, position, long.MaxValue, EventsPerPage, ct);
+            await Fold(scoped, model, $"{schema}.{next}", target, page, ct);
             (folded, position) = (folded + page.Events.Count, page.Through);
         }
     }
@@ -207,10 +211,11 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         var through = (long)(await ask.ExecuteScalarAsync(ct))!;
         await Run(connection, Schema.Table(There, check, model), ct);
         var target = new RowTable(There, check, model.Searched);
+        var scoped = new ScopedConnection(connection, ScopedConnection.Everyone);
         for (var position = 0L; position < through;)
         {
-            var page = await Page(connection, model.Types, position, through, EventsPerPage, ct);
-            await Fold(connection, model, $"{There}.{check}", target, page, ct);
+            var page = await Page(scoped, model.Types, position, through, EventsPerPage, ct);
+            await Fold(scoped, model, $"{There}.{check}", target, page, ct);
             position = page.Through;
         }
         string Columns(string of) =>
@@ -241,7 +246,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         return (long)(await command.ExecuteScalarAsync(ct))!;
     }
 
-    static async Task Fold(NpgsqlConnection connection, IAsyncProjection model, string from, RowTable into, LogPage page, CancellationToken ct)
+    static async Task Fold(ScopedConnection connection, IAsyncProjection model, string from, RowTable into, LogPage page, CancellationToken ct)
     {
         if (page.Unreadable is { } unreadable)
         {
@@ -253,33 +258,26 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
     }
 
     static async Task Write(
-        NpgsqlConnection connection, RowTable table, IReadOnlyList<ProjectedRow> rows, IReadOnlyList<NpgsqlBatchCommand> more, CancellationToken ct)
+        ScopedConnection connection, RowTable table, IReadOnlyList<ProjectedRow> rows, IReadOnlyList<NpgsqlBatchCommand> more, CancellationToken ct)
     {
         var changes = new TableChanges();
         foreach (var row in rows)
         {
             changes.Add(row.Key.Org, new("", row.Key.Key, row.Updated, row.Value), row.Created, row.Updated, again: row.IsNew);
         }
-        await using var batch = new NpgsqlBatch(connection) { Timeout = BatchTimeout };
-        table.AddTo(batch.BatchCommands, changes);
-        foreach (var command in more)
+        var statements = new List<NpgsqlBatchCommand>();
+        table.AddTo(statements, changes);
+        statements.AddRange(more);
+        if (statements.Count > 0)
         {
-            batch.BatchCommands.Add(command);
-        }
-        if (batch.BatchCommands.Count > 0)
-        {
-            await batch.ExecuteNonQueryAsync(ct);
+            await connection.Execute(statements, ct, BatchTimeout);
         }
     }
 
-    async Task<LogPage> Page(NpgsqlConnection connection, IReadOnlyCollection<string> types, long after, long through, int max, CancellationToken ct)
+    async Task<LogPage> Page(ScopedConnection connection, IReadOnlyCollection<string> types, long after, long through, int max, CancellationToken ct)
     {
-        await using var command = new NpgsqlCommand(read, connection)
-        {
-            Parameters = { Parameter.Long(after), Parameter.Texts([.. types]), Parameter.Long(max), Parameter.Long(through) },
-            CommandTimeout = BatchTimeout,
-        };
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        var statement = new NpgsqlBatchCommand(read) { Parameters = { Parameter.Long(after), Parameter.Texts([.. types]), Parameter.Long(max), Parameter.Long(through) } };
+        await using var reader = await connection.Read(statement, BatchTimeout, ct);
         var events = new List<RecordedEvent>();
         while (await reader.ReadAsync(ct))
         {
@@ -301,17 +299,16 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         return new(events, events.Count == max ? events[^1].Position : Math.Max(after, through));
     }
 
-    static async Task<Dictionary<RowKey, Row>> Rows(NpgsqlConnection connection, string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct)
+    static async Task<Dictionary<RowKey, Row>> Rows(ScopedConnection connection, string table, IReadOnlyCollection<RowKey> keys, CancellationToken ct)
     {
-        await using var command = new NpgsqlCommand(
+        var statement = new NpgsqlBatchCommand(
             $"""
             SELECT t.tenant_id, t.id, t.created, t.version, t.row FROM unnest($1, $2) u (tenant_id, id) JOIN {table} t ON t.tenant_id = u.tenant_id AND t.id = u.id
-            """,
-            connection)
+            """)
         {
             Parameters = { Parameter.Texts([.. keys.Select(k => k.Org)]), Parameter.Texts([.. keys.Select(k => k.Key)]) },
         };
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var reader = await connection.Read(ct, statement);
         var rows = new Dictionary<RowKey, Row>();
         while (await reader.ReadAsync(ct))
         {

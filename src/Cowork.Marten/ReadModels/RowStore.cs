@@ -36,11 +36,8 @@ sealed class RowStore : IRows
     {
         var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND id = $2";
         return database.WithReconnect(
-            async connection =>
-            {
-                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Text(key) } };
-                return (await Rows(command, ct)).FirstOrDefault();
-            },
+            org,
+            async connection => (await Rows(connection, new(sql) { Parameters = { Parameter.Text(org), Parameter.Text(key) } }, ct)).FirstOrDefault(),
             ct);
     }
 
@@ -48,11 +45,9 @@ sealed class RowStore : IRows
     {
         var sql = $"SELECT id, created, version, row FROM {schema}.{Known(table).Table} WHERE tenant_id = $1 AND id = ANY ($2)";
         return database.WithReconnect<IReadOnlyList<Row>>(
+            org,
             async connection =>
-            {
-                await using var command = new NpgsqlCommand(sql, connection) { Parameters = { Parameter.Text(org), Parameter.Texts([.. keys.Select(Parameter.Holdable)]) } };
-                return await Rows(command, ct);
-            },
+                await Rows(connection, new(sql) { Parameters = { Parameter.Text(org), Parameter.Texts([.. keys.Select(Parameter.Holdable)]) } }, ct),
             ct);
     }
 
@@ -84,11 +79,12 @@ sealed class RowStore : IRows
         }
         sql += " ORDER BY created DESC LIMIT $2";
         return database.WithReconnect<IReadOnlyList<Row>>(
+            org,
             async connection =>
             {
-                await using var command = new NpgsqlCommand(sql, connection);
-                parameters.ForEach(p => command.Parameters.Add(p()));
-                return await Rows(command, ct);
+                var statement = new NpgsqlBatchCommand(sql);
+                parameters.ForEach(p => statement.Parameters.Add(p()));
+                return await Rows(connection, statement, ct);
             },
             ct);
     }
@@ -100,11 +96,12 @@ sealed class RowStore : IRows
         var having = StatusIs(Known(table), status, parameters);
         var sql = $"SELECT count(*) FROM (SELECT FROM {schema}.{table} WHERE tenant_id = $1 AND {having} LIMIT $2) t";
         return database.WithReconnect(
+            org,
             async connection =>
             {
-                await using var command = new NpgsqlCommand(sql, connection);
-                parameters.ForEach(p => command.Parameters.Add(p()));
-                return (long)(await command.ExecuteScalarAsync(ct))!;
+                var statement = new NpgsqlBatchCommand(sql);
+                parameters.ForEach(p => statement.Parameters.Add(p()));
+                return (long)(await connection.Ask(statement, ct))!;
             },
             ct);
     }
@@ -121,25 +118,21 @@ sealed class RowStore : IRows
             SELECT id, created, version, row FROM (
                 SELECT DISTINCT ON (t.id) t.* FROM (SELECT ARRAY[term] AS terms FROM unnest($2) term UNION ALL SELECT $2) q
                 CROSS JOIN LATERAL (
-                    SELECT t.tenant_id, t.id, t.created, t.version, t.row, t.search FROM {schema}.{table} t
+                    SELECT t.tenant_id, t.id, t.created, t.version, t.row, t.search FROM {schema}.{Fence.ViewOf(table)} t
                     WHERE {SearchTerms.Column} @> q.terms {owned} LIMIT {CandidatesMax}) t) found
             WHERE tenant_id = $1
             ORDER BY (SELECT count(*) FROM unnest({SearchTerms.Column}) term WHERE term = ANY ($2)) DESC, created DESC LIMIT $3
             """;
         var terms = SearchTerms.Asked(org, query);
         return terms.Length == 0 ? new([]) : database.WithReconnect<IReadOnlyList<Row>>(
+            org,
             async connection =>
             {
                 // Without statistics a walk through the whole table looks cheap, because so many rows are thought to match.
-                await using var batch = new NpgsqlBatch(connection)
-                {
-                    BatchCommands =
-                    {
-                        new("SELECT set_config('enable_seqscan', 'off', true)"),
-                        new(sql) { Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit) } },
-                    },
-                };
-                await using var reader = await batch.ExecuteReaderAsync(ct);
+                await using var reader = await connection.Read(
+                    ct,
+                    new NpgsqlBatchCommand("SELECT set_config('enable_seqscan', 'off', true)"),
+                    new NpgsqlBatchCommand(sql) { Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit) } });
                 await reader.NextResultAsync(ct);
                 return await Rows(reader, ct);
             },
@@ -149,7 +142,7 @@ sealed class RowStore : IRows
     public async Task<long> Rebuild(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
-        return await database.OnOwnConnection(async connection =>
+        return await database.OnOwnersConnection(async connection =>
         {
             await Run(connection, $"SELECT pg_advisory_lock(hashtextextended('cowork rebuild {schema}.{model.Table}', 0))", ct);
             return model is IReadModel inline ? await Rebuild(connection, inline, ct) : await following.Rebuild(connection, (IAsyncProjection)model, ct);
@@ -159,7 +152,7 @@ sealed class RowStore : IRows
     public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
-        return await database.OnOwnConnection(async connection =>
+        return await database.OnOwnersConnection(async connection =>
         {
             await using var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct);
             return model is IReadModel inline ? await FindDifference(connection, inline, ct) : await following.FindDifference(connection, (IAsyncProjection)model, ct);
@@ -201,7 +194,7 @@ sealed class RowStore : IRows
         {
             await Head(connection, take: true, ct);
             folded += await Again(connection, model, target, await Changed(connection, model, position, ct), ct);
-            await Run(connection, Schema.Swap(schema, next, model.Table, model), ct);
+            await Run(connection, Schema.Swap(schema, next, model, await Fence.Roles(connection, schema, model.Table, ct)), ct);
             await transaction.CommitAsync(ct);
         }
         await Run(connection, $"ANALYZE {schema}.{model.Table}", ct);
@@ -261,9 +254,9 @@ sealed class RowStore : IRows
 
     IRowModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"There is no read model {table}.", nameof(table));
 
-    static async Task<List<Row>> Rows(NpgsqlCommand command, CancellationToken ct)
+    static async Task<List<Row>> Rows(ScopedConnection connection, NpgsqlBatchCommand statement, CancellationToken ct)
     {
-        await using var reader = await command.ExecuteReaderAsync(ct);
+        await using var reader = await connection.Read(ct, statement);
         return await Rows(reader, ct);
     }
 

@@ -36,7 +36,7 @@ sealed partial class TableUpkeep(Database database, StorageOptions options) : IA
     {
         try
         {
-            await using var connection = database.Apart("upkeep");
+            await using var connection = database.AsOwner("upkeep");
             await connection.OpenAsync(ct);
             var statements = await Wanted(connection, node, ct);
             // Of several nodes one does it; a connection that ends gives the lock back.

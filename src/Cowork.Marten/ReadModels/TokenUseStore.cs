@@ -18,13 +18,11 @@ sealed class TokenUseStore(Database database) : ITokenUses
         """;
 
     public ValueTask<IReadOnlyList<TokenUse>> Get(string org, IReadOnlyList<TokenKey> tokens, CancellationToken ct) => database.WithReconnect<IReadOnlyList<TokenUse>>(
+        org,
         async connection =>
         {
-            await using var command = new NpgsqlCommand(get, connection)
-            {
-                Parameters = { Parameter.Text(org), Parameter.Texts([.. tokens.Select(token => token.Value)]) },
-            };
-            await using var reader = await command.ExecuteReaderAsync(ct);
+            await using var reader = await connection.Read(
+                ct, new NpgsqlBatchCommand(get) { Parameters = { Parameter.Text(org), Parameter.Texts([.. tokens.Select(token => token.Value)]) } });
             var uses = new List<TokenUse>();
             while (await reader.ReadAsync(ct))
             {
@@ -35,17 +33,18 @@ sealed class TokenUseStore(Database database) : ITokenUses
         ct);
 
     public async ValueTask Put(IReadOnlyList<TokenUse> uses, CancellationToken ct) => await database.WithReconnect(
-        async connection =>
-        {
-            await using var command = new NpgsqlCommand(put, connection)
-            {
-                Parameters =
+        ScopedConnection.Everyone,
+        async connection => await connection.Execute(
+            [
+                new(put)
                 {
-                    Parameter.Texts([.. uses.Select(use => use.Org)]), Parameter.Texts([.. uses.Select(use => use.Token.Value)]),
-                    Parameter.Times([.. uses.Select(use => use.At.UtcDateTime)]),
+                    Parameters =
+                    {
+                        Parameter.Texts([.. uses.Select(use => use.Org)]), Parameter.Texts([.. uses.Select(use => use.Token.Value)]),
+                        Parameter.Times([.. uses.Select(use => use.At.UtcDateTime)]),
+                    },
                 },
-            };
-            return await command.ExecuteNonQueryAsync(ct);
-        },
+            ],
+            ct),
         ct);
 }

@@ -23,9 +23,7 @@ static class Composition
 {
     static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, OperationsDialect.Dialect];
 
-    /// <param name="database">Connection string.</param>
-    /// <param name="startupOptions">A connection's first message may have options.</param>
-    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions, ListenTerms listen)
+    public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {
         Listen(builder.WebHost, listen);
         var services = builder.Services;
@@ -40,7 +38,7 @@ static class Composition
         services.AddSingleton<HostLifecycle>();
         services.AddHostedService(all => all.GetRequiredService<HostLifecycle>());
         services.AddTelemetry(settings.Telemetry);
-        AddStorage(builder, settings, data, database, startupOptions);
+        AddStorage(builder, settings, data, database);
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
@@ -68,12 +66,13 @@ static class Composition
         services.AddOpenApi(options => options.Describe());
     }
 
-    static void AddStorage(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, string database, bool startupOptions)
+    static void AddStorage(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database)
     {
         var services = builder.Services;
-        services.AddCoworkStorage(new(database, $"node_{Ids.NewKey(TimeProvider.System.GetUtcNow())}", ReadModels.Tables)
+        services.AddCoworkStorage(new(database.Host, $"node_{Ids.NewKey(TimeProvider.System.GetUtcNow())}", ReadModels.Tables)
         {
-            StartupOptions = startupOptions,
+            OwnerConnectionString = database.Owner,
+            StartupOptions = database.StartupOptions,
             DeadNodes = data.PreviousNodes,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             ParallelOf = new Dictionary<string, int> { [Run.Aggregate.Name] = settings.Runs.Parallel },

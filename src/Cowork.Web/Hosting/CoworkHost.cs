@@ -161,8 +161,8 @@ public sealed partial class CoworkHost : IAsyncDisposable
             {
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
             }
-            var (database, startupOptions) = await Prepare(logs, logger, stopping.Token);
-            Composition.Compose(builder, settings, data, database, startupOptions, new(listener.Handle(), connections, certificate));
+            var database = await Prepare(logs, logger, stopping.Token);
+            Composition.Compose(builder, settings, data, database, new(listener.Handle(), connections, certificate));
             app = builder.Build();
             Map(app, settings);
             using var rejected = RejectedRequests.Listen(app.Services);
@@ -200,20 +200,20 @@ public sealed partial class CoworkHost : IAsyncDisposable
         }
     }
 
-    /// <summary>Starts the private PostgreSQL or waits for a given database. Answers the connection string, and whether options can be sent with it.</summary>
-    async Task<(string Database, bool StartupOptions)> Prepare(ILoggerFactory logs, ILogger logger, CancellationToken ct)
+    /// <summary>Starts the private PostgreSQL or waits for a given database.</summary>
+    async Task<DatabaseAddress> Prepare(ILoggerFactory logs, ILogger logger, CancellationToken ct)
     {
         if (settings.Database is not { } given)
         {
             postgres = await PrivatePostgres.Start(new(data.In("postgres")), logs.CreateLogger<PrivatePostgres>(), ct);
-            return (postgres.ConnectionString, true);
+            return new(postgres.ConnectionString, postgres.OwnerConnectionString, true);
         }
         for (var told = false; ; told = true)
         {
             var found = await DatabaseProbe.Ask(given, ct);
             if (found.Unreachable is not { } reason)
             {
-                return (given, found.StartupOptions);
+                return new(given, settings.DatabaseOwner, found.StartupOptions);
             }
             if (!told)
             {

@@ -50,6 +50,9 @@ public sealed record HostSettings
     /// <summary>Null: a private PostgreSQL in the data directory.</summary>
     public string? Database { get; init; }
 
+    /// <summary>Address of the role that owns the schema of that database and migrates it. Null: the host's role is the owner, or another program migrates.</summary>
+    public string? DatabaseOwner { get; init; }
+
     /// <summary>The certificate that the host shows; null: it speaks plain HTTP.</summary>
     public TlsSettings? Tls { get; init; }
 
@@ -147,6 +150,7 @@ public sealed record HostSettings
             Port = PortOf(given.GetValueOrDefault("port") ?? cowork.Text("Port")),
             Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? cowork.Text("Data") ?? DefaultData())),
             Database = DatabaseOf(configuration),
+            DatabaseOwner = configuration.Text("ConnectionStrings:CoworkOwner") is { } owner ? PostgresAddress.Parse(owner) : null,
             Tls = tls,
             TrustedProxies = proxies,
             TokenMode = mode == "token" || !loopback || proxies.Count > 0,

@@ -1,0 +1,76 @@
+using System.Text.Json.Nodes;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>What a tenant has, and whether another one can see any of it: every route of /openapi.json with the first one's ids, by every verb that the route has.</summary>
+sealed class TenantProbe
+{
+    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs"];
+
+    readonly Dictionary<string, string> ids;
+
+    TenantProbe(Dictionary<string, string> ids) => this.ids = ids;
+
+    public string Run => ids["{run_id}"];
+
+    /// <summary>Makes one of everything. Each holds the word <c>topsecret</c>.</summary>
+    /// <param name="theirs">Calls as an admin and member of the tenant that is probed.</param>
+    public static async Task<TenantProbe> Fill(HttpClient theirs)
+    {
+        await theirs.NewSession("private");
+        var run = (await theirs.Turn("private", "/say topsecret")).Is(200)["run_id"];
+        await theirs.NewSession("held");
+        var held = (await theirs.Turn("held", "/tool write_file {\"path\":\"r.md\",\"content\":\"topsecret\"}")).Is(200);
+        var skill = (await theirs.Post("/skills", """{"name":"topsecret","prompt_template":"/say topsecret"}""")).Is(201)["skill_id"];
+        var written = (await theirs.Turn("private", "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"topsecret\"}")).Is(200)["run_id"];
+        var schedule = (await theirs.Post(
+            "/scheduled-runs", $$"""{"name":"topsecret","session_id":"private","skill_id":"{{skill}}","interval_seconds":3600,"active":false}""")).Is(201)["schedule_id"];
+        async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
+        return new(new()
+        {
+            ["{session_id}"] = "private",
+            ["{run_id}"] = run,
+            ["{approval_id}"] = held.Json.GetProperty("pending_approval_ids")[0].GetString()!,
+            ["{token_id}"] = await First("/tokens", "tokens", "token_id"),
+            ["{skill_id}"] = skill,
+            ["{memory_id}"] = await First("/sessions/private/memories", "memories", "memory_id"),
+            ["{artifact_id}"] = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id"),
+            ["{version}"] = "1",
+            ["{schedule_id}"] = schedule,
+        });
+    }
+
+    /// <summary>Answers a line for each thing that can be seen, and how many routes were tried.</summary>
+    /// <param name="ours">Calls as an admin and member of another tenant.</param>
+    /// <param name="readsOnly">Nothing is changed, and no stream is followed, which would not end.</param>
+    public async Task<(List<string> Seen, int Probed)> Look(HttpClient ours, bool readsOnly = false)
+    {
+        await ours.Post("/sessions", """{"session_id":"other"}""");
+        var document = JsonNode.Parse((await ours.Get("/openapi.json")).Text)!;
+        var (seen, probed) = (new List<string>(), 0);
+        foreach (var (template, operations) in document["paths"]!.AsObject().Where(p => p.Key.Contains('{', StringComparison.Ordinal)))
+        {
+            var wanted = operations!.AsObject().Where(operation => !readsOnly || (operation.Key == "get" && !template.EndsWith("/stream", StringComparison.Ordinal)));
+            foreach (var (method, _) in wanted)
+            {
+                var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
+                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"]}""" : null;
+                var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
+                if ((int)got.Status != 404 || got.Code != "not_found")
+                {
+                    seen.Add($"{method} {template}: {(int)got.Status} {got.Text}");
+                }
+                probed++;
+            }
+        }
+        foreach (var list in Lists)
+        {
+            var got = await ours.Get(list);
+            if ((int)got.Status != 200 || ((string[])["topsecret", "\"private\"", Run, ids["{token_id}"]]).Any(word => got.Text.Contains(word, StringComparison.Ordinal)))
+            {
+                seen.Add($"{list}: {(int)got.Status} {got.Text}");
+            }
+        }
+        return (seen, probed);
+    }
+}
