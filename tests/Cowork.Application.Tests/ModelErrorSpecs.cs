@@ -280,4 +280,62 @@ public sealed class ModelErrorSpecs
             return updates.ToChatResponse();
         }
     }
+
+    /// <summary>What a provider says in place of events, under their type, is the reason of the failure.</summary>
+    [Theory]
+    [InlineData("<html><head><style>x</style></head><body><h1>Sign in</h1></body></html>", "Sign in")]
+    [InlineData("""{"error":{"message":"No such model."}}""", "No such model.")]
+    [InlineData("{\n  \"error\": {\n    \"message\": \"No such model.\"\n  }\n}", "No such model.")]
+    [InlineData("{\"message\":{\"content\":\"x\"},\"done\":false}\n{\"error\":\"The model crashed.\"}\n", "The model crashed.")]
+    [InlineData("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\nerror: {\"code\":500,\"message\":\"The slot is gone.\"}\n\n", "The slot is gone.")]
+    public async Task What_stands_in_place_of_a_stream_is_the_reason(string body, string reason)
+    {
+        await using var bench = new ModelHarness("openai");
+        bench.Server.ThenBody(200, "text/event-stream", body);
+        var e = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
+        Assert.Contains(reason, e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("openai", """{"model":"m-1","choices":[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}""")]
+    [InlineData(
+        "anthropic", """{"type":"message","model":"m-1","content":[{"type":"text","text":"Hel"},{"type":"text","text":"lo."}],"stop_reason":"end_turn","usage":{"input_tokens":7,"output_tokens":3}}""")]
+    public async Task A_whole_answer_of_a_server_that_does_not_stream_is_taken(string provider, string body)
+    {
+        await using var bench = new ModelHarness(provider);
+        bench.Server.ThenBody(200, "application/json", body);
+        var answer = await bench.Client.GetResponseAsync([new(ChatRole.User, "?")]);
+        Assert.Equal(
+            ("Hello.", "m-1", 7L, 3L, ChatFinishReason.Stop),
+            (answer.Text, answer.ModelId, answer.Usage!.InputTokenCount, answer.Usage.OutputTokenCount, answer.FinishReason));
+    }
+
+    [Fact]
+    public async Task A_tool_call_of_a_whole_answer_is_taken()
+    {
+        await using var bench = new ModelHarness("anthropic");
+        bench.Server.ThenBody(
+            200, "application/json", """{"type":"message","content":[{"type":"tool_use","id":"t","name":"read_file","input":{"path":"a"}}],"stop_reason":"tool_use","usage":{}}""");
+        var call = Assert.Single((await bench.Client.GetResponseAsync([new(ChatRole.User, "?")])).Messages.SelectMany(m => m.Contents).OfType<FunctionCallContent>());
+        Assert.Equal(("read_file", """{"path":"a"}"""), (call.Name, CallArguments.Text(call)));
+    }
+
+    [Fact]
+    public async Task What_hides_in_a_reason_is_written_out()
+    {
+        await using var bench = new ModelHarness("openai");
+        bench.Server.ThenBody(400, "application/json", """{"error":{"message":"a\u202eb\u001b[2Kc\u0007"}}""");
+        var e = await Assert.ThrowsAsync<ModelException>(() => bench.Client.GetResponseAsync([new(ChatRole.User, "?")]));
+        Assert.Contains(@"a\u202eb\u001b[2Kc\u0007", e.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("{\"a\":\"x\u202ey\"}", @"{""a"":""x\u202ey""}")]
+    [InlineData("{\"a\":\"\U000e0001\u200d\"}", "{\"a\":\"\\udb40\\udc01\u200d\"}")]
+    [InlineData("{\"a\":\"plain ö 😀\"}", "{\"a\":\"plain ö 😀\"}")]
+    public void Hidden_characters_of_a_JSON_line_are_escaped_as_JSON_does(string json, string expected)
+    {
+        Assert.Equal(expected, VisibleText.OfJson(json));
+        Assert.Equal(System.Text.Json.JsonElement.Parse(json).GetProperty("a").GetString(), System.Text.Json.JsonElement.Parse(expected).GetProperty("a").GetString());
+    }
 }

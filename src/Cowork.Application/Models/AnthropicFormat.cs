@@ -198,6 +198,14 @@ sealed class AnthropicFormat : IWireFormat
                     // The output that is counted here is a beginning; it stands until the end tells the whole.
                     ReadUsage(message.Member("usage"));
                     break;
+                case "message":
+                    // A server that does not stream sends all at once.
+                    ModelId ??= e.Member("model").Text();
+                    ReadUsage(e.Member("usage"));
+                    IsOutputWhole |= e.Member("usage").Member("output_tokens").TokenCount() is > 0;
+                    piece = ReadBlocks(e.Member("content"));
+                    SetEnd(e.Member("stop_reason").Text());
+                    return piece;
                 case "message_delta":
                     ReadUsage(e.Member("usage"));
                     IsOutputWhole |= e.Member("usage").Member("output_tokens").TokenCount() is > 0;
@@ -227,6 +235,21 @@ sealed class AnthropicFormat : IWireFormat
                 json.Append($$""","calls_before":{{thinking[i].CallsBefore}},"text_before":{{thinking[i].TextBefore}}}""");
             }
             return json.Append("]}").ToString();
+        }
+
+        WirePiece ReadBlocks(JsonElement content)
+        {
+            var (said, thought) = (new StringBuilder(), new StringBuilder());
+            foreach (var (index, block) in content.Items().Index())
+            {
+                var piece = ReadBlockStart(index, block);
+                text.Append(piece.Text);
+                said.Append(piece.Text);
+                thought.Append(piece.Thinking);
+                AddContent(piece.Text);
+                AddContent(piece.Thinking);
+            }
+            return new(said.ToString(), thought.ToString());
         }
 
         static long Index(JsonElement e) => e.Member("index").TokenCount() ?? 0;

@@ -10,6 +10,8 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
+using Cowork.Application.Storage;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
@@ -51,17 +53,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         var body = Write(prompt);
         using var request = NewRequest(body);
         using var response = await Send(request, deadline);
-        await using var bytes = new AnswerStream(await OpenAnswer(response, deadline));
-        await using var events = SseParser.Create(bytes).EnumerateAsync(deadline.Token).GetAsyncEnumerator(deadline.Token);
         var answer = format.NewAnswer();
-        while (!answer.IsDone && await MoveNext(events, answer, deadline))
+        await foreach (var (text, thinking) in IsDocument(response) ? ReadDocument(response, answer, deadline) : ReadStream(response, answer, deadline))
         {
-            var contents = answer.Contents;
-            var (text, thinking) = ReadEvent(answer, events.Current, bytes, deadline);
-            if (answer.Contents > contents)
-            {
-                deadline.Renew();
-            }
             if (thinking is { Length: > 0 })
             {
                 yield return new(ChatRole.Assistant, [new TextReasoningContent(thinking)]);
@@ -71,12 +65,56 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
                 yield return new(ChatRole.Assistant, text);
             }
         }
-        RequireEnd(answer);
         var end = answer.ToUpdate(prompt, body.Length);
         end.ModelId = WithoutSecrets(end.ModelId);
         end.FinishReason = WithoutSecrets(end.FinishReason?.Value) is { } reason ? new(reason) : null;
         yield return end;
     }
+
+    /// <summary>The pieces of a stream of events. What came instead of one is told as the reason.</summary>
+    async IAsyncEnumerable<WirePiece> ReadStream(HttpResponseMessage response, WireAnswer answer, ModelDeadline deadline)
+    {
+        await using var bytes = new AnswerStream(await OpenAnswer(response, deadline));
+        await using var events = SseParser.Create(bytes).EnumerateAsync(deadline.Token).GetAsyncEnumerator(deadline.Token);
+        while (!answer.IsDone && await MoveNext(events, answer, deadline))
+        {
+            var contents = answer.Contents;
+            var piece = ReadEvent(answer, events.Current, bytes, deadline);
+            if (answer.Contents > contents)
+            {
+                deadline.Renew();
+            }
+            yield return piece;
+        }
+        if (!answer.IsComplete && bytes.ReasonOfEnd() is { } reason)
+        {
+            throw WithUsage(reason.ToException(), answer);
+        }
+        RequireEnd(answer);
+    }
+
+    /// <summary>The whole answer of a server that does not stream.</summary>
+    async IAsyncEnumerable<WirePiece> ReadDocument(HttpResponseMessage response, WireAnswer answer, ModelDeadline deadline)
+    {
+        var text = await ReadText(response, deadline, AnswerStream.LineBytesMax);
+        var piece = default(WirePiece);
+        try
+        {
+            piece = answer.Read("", text);
+        }
+        catch (Exception e) when (e is ModelException or JsonException or InvalidOperationException)
+        {
+            throw NoStream(response, ProviderError.Read(text));
+        }
+        if (!answer.IsComplete)
+        {
+            throw NoStream(response, ProviderError.Read(text));
+        }
+        yield return piece;
+        RequireEnd(answer);
+    }
+
+    static bool IsDocument(HttpResponseMessage response) => response.Content.Headers.ContentType?.MediaType == "application/json";
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
         serviceKey is not null ? null
@@ -177,9 +215,9 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             {
                 throw await ReadRefusal(response, deadline);
             }
-            if (response.Content.Headers.ContentType?.MediaType is "text/html" or "application/json")
+            if (response.Content.Headers.ContentType?.MediaType == "text/html")
             {
-                throw await ReadPage(response, deadline);
+                throw NoStream(response, await ReadError(response, deadline));
             }
             return response;
         }
@@ -210,9 +248,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     }
 
     /// <summary>The exception for an answer of status 200 that is no stream: a page to log in, or an error.</summary>
-    async Task<ModelException> ReadPage(HttpResponseMessage response, ModelDeadline deadline)
+    ModelException NoStream(HttpResponseMessage response, ProviderError error)
     {
-        var error = await ReadError(response, deadline);
         var code = error.ToException() is { Code: ModelException.Unavailable } ? ModelException.Unavailable : ModelException.Refused;
         var reason = error.Reason.Length > 0 ? $": {error.Reason}" : ".";
         return new(code, Redact($"The model \"{settings.Name}\" answered {response.Content.Headers.ContentType?.MediaType} instead of a stream of events{reason}"))
@@ -225,17 +262,20 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         response.Headers.NonValidated.TryGetValues(name, out var values) ? values.FirstOrDefault() : null;
 
     /// <summary>Reads what an error's body says, as far as it comes.</summary>
-    static async Task<ProviderError> ReadError(HttpResponseMessage response, ModelDeadline deadline)
+    static async Task<ProviderError> ReadError(HttpResponseMessage response, ModelDeadline deadline) =>
+        ProviderError.Read(await ReadText(response, deadline, RefusalBytesMax));
+
+    /// <summary>Reads a body, as far as it comes and fits.</summary>
+    static async Task<string> ReadText(HttpResponseMessage response, ModelDeadline deadline, int bytesMax)
     {
-        var buffer = new byte[RefusalBytesMax];
-        var length = 0;
+        using var text = new PooledBuffer(RefusalBytesMax);
         try
         {
             await using var body = await OpenBody(response, deadline.Token);
             int count;
-            while (length < buffer.Length && (count = await body.ReadAsync(buffer.AsMemory(length), deadline.Token)) > 0)
+            while (text.Length < bytesMax && (count = await body.ReadAsync(text.GetMemory(4_096), deadline.Token)) > 0)
             {
-                length += count;
+                text.Advance(count);
             }
         }
         catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is not null)
@@ -246,7 +286,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             // The same.
         }
-        return ProviderError.Read(Encoding.UTF8.GetString(buffer, 0, length));
+        return Encoding.UTF8.GetString(text.Written[..Math.Min(text.Length, bytesMax)]);
     }
 
     static async Task<Stream> OpenAnswer(HttpResponseMessage response, ModelDeadline deadline)
@@ -405,7 +445,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         new(e.Code, Redact(e.Message), e.InnerException) { RetryAfter = e.RetryAfter, Usage = answer.Reported };
 
     /// <summary>The message without secrets, which are removed before it is cut.</summary>
-    string Redact(string text) => FileText.Truncate(FileText.OneLine(WithoutSecrets(text)), ReasonCharsMax);
+    string Redact(string text) => FileText.Truncate(VisibleText.Of(FileText.OneLine(WithoutSecrets(text))), ReasonCharsMax);
 
     [return: NotNullIfNotNull(nameof(text))]
     string? WithoutSecrets(string? text) => text is null ? null : ProviderError.Redact(text.Length > SearchedCharsMax ? text[..SearchedCharsMax] : text, settings.Key);

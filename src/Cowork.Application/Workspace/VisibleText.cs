@@ -30,6 +30,25 @@ public static class VisibleText
         return written.ToString();
     }
 
+    /// <summary>A JSON text with the same characters escaped, so that it means the same and shows what it is.</summary>
+    public static string OfJson(string json)
+    {
+        var written = new StringBuilder(json.Length);
+        foreach (var rune in json.EnumerateRunes())
+        {
+            if (IsVisible(rune))
+            {
+                written.Append(rune.ToString());
+                continue;
+            }
+            foreach (var unit in rune.ToString())
+            {
+                written.Append(CultureInfo.InvariantCulture, $"\\u{(int)unit:x4}");
+            }
+        }
+        return written.ToString();
+    }
+
     static bool IsVisible(Rune rune) => rune.IsAscii ? rune.Value is >= ' ' and < 0x7f : rune.Value is 0x200c or 0x200d || Rune.GetUnicodeCategory(rune) is not (
         UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator);
 }

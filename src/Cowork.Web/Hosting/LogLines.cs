@@ -108,7 +108,7 @@ sealed class JsonLogFormatter(TimeProvider clock) : ConsoleFormatter("cowork-jso
             WriteOptional(json, "exception", logEntry.Exception?.ToString());
             json.WriteEndObject();
         }
-        textWriter.WriteLine(Encoding.UTF8.GetString(output.WrittenSpan));
+        textWriter.WriteLine(VisibleText.OfJson(Encoding.UTF8.GetString(output.WrittenSpan)));
     }
 
     static void WriteOptional(Utf8JsonWriter json, string name, string? value)
