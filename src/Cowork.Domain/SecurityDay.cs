@@ -41,7 +41,10 @@ public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
         string Actor, TokenKey? TokenId, string Address, ImmutableList<string> Roles, long Count, DateTimeOffset FirstAt, DateTimeOffset LastAt, DateTimeOffset At)
         : SecurityEvent(At);
 
-    /// <param name="Reason"><c>no_credentials</c>, <c>unknown</c>, <c>wrong_secret</c>, <c>expired</c> or <c>foreign_address</c>.</param>
+    /// <param name="Reason">
+    /// <c>no_credentials</c>, <c>unknown</c>, <c>wrong_secret</c>, <c>expired</c> or <c>foreign_address</c>; of an authority's token also <c>bad_algorithm</c>,
+    /// <c>bad_signature</c>, <c>foreign_issuer</c>, <c>foreign_audience</c>, <c>unknown_user</c> or <c>unknown_org</c>.
+    /// </param>
     /// <param name="TokenId">Null: no token of the tenant was sent.</param>
     public sealed record AccessRefused(
         string Reason, TokenKey? TokenId, string Address, long Count, DateTimeOffset FirstAt, DateTimeOffset LastAt, DateTimeOffset At) : SecurityEvent(At);

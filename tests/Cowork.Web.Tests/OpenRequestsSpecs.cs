@@ -69,7 +69,7 @@ public sealed class OpenRequestsSpecs
 
     OpenRequest Enter(OpenRequests requests, HttpContext http)
     {
-        var request = requests.Enter(http, BearerToken.New("default", clock.GetUtcNow()), needs: null, until: null, seen: requests.Heard);
+        var request = requests.Enter(http, new(BearerToken.New("default", clock.GetUtcNow()), null, null, requests.Heard), needs: null);
         requests.OthersWrote();
         clock.Advance(TimeSpan.FromSeconds(1));
         return request;

@@ -1,3 +1,7 @@
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
+
 using Npgsql;
 
 namespace Cowork.Marten;
@@ -7,6 +11,11 @@ namespace Cowork.Marten;
 /// <param name="StartupOptions">False: something in between takes no options with a connection's first message, as pgbouncer does.</param>
 public sealed record DatabaseProbe(string? Unreachable, bool StartupOptions)
 {
+    /// <summary>The message SSLRequest of PostgreSQL's protocol: its length, and a code.</summary>
+    static readonly byte[] AskForTls = [0, 0, 0, 8, 4, 210, 22, 47];
+
+    static readonly TimeSpan LookMax = TimeSpan.FromSeconds(3);
+
     /// <summary>Connects, and finds out whether a session is one: whether what is set, prepared and locked stays with a connection between two transactions.</summary>
     /// <exception cref="InvalidOperationException">The server refuses the connection, or is none that Cowork can work with. Waiting would not change that.</exception>
     public static async Task<DatabaseProbe> Ask(string connectionString, CancellationToken ct)
@@ -32,13 +41,73 @@ public sealed record DatabaseProbe(string? Unreachable, bool StartupOptions)
             }
             catch (Exception e) when (Database.IsAway(e) && !Database.IsDenied(e))
             {
-                return new(e.Message, options);
+                return new(await WhyUnreachable(e, connectionString, ct), options);
             }
             catch (PostgresException e)
             {
                 throw new InvalidOperationException($"The database refuses the connection: {e.MessageText}", e);
             }
         }
+    }
+
+    /// <summary>A phrase. What goes wrong with TLS is the inner exception's to say, in words that name neither the address nor the setting.</summary>
+    static async Task<string> WhyUnreachable(Exception e, string connectionString, CancellationToken ct)
+    {
+        var address = new NpgsqlConnectionStringBuilder(connectionString);
+        var mode = address.SslMode switch { SslMode.VerifyFull => "verify-full", SslMode.VerifyCA => "verify-ca", var other => other.ToString().ToLowerInvariant() };
+        for (var cause = e; cause is not null; cause = cause.InnerException)
+        {
+            if (cause is AuthenticationException)
+            {
+                return address.SslMode == SslMode.VerifyFull && await IsMisnamed(address.Host!, address.Port, ct)
+                    ? $"its TLS certificate is not for the name {address.Host}, and sslmode={mode} wants it to be"
+                    : $"its TLS certificate is not from an authority in {address.RootCertificate ?? "the machine's own list"}, or not valid, and sslmode={mode} wants it to be";
+            }
+            if (cause is FileNotFoundException or DirectoryNotFoundException && address.RootCertificate is { } roots && !File.Exists(roots))
+            {
+                return $"the file of trusted authorities, sslrootcert={roots}, is not there";
+            }
+            if (cause.Message.Contains("No SSL enabled connection", StringComparison.Ordinal))
+            {
+                return $"it speaks no TLS, and sslmode={mode} wants it";
+            }
+        }
+        return e.Message;
+    }
+
+    /// <summary>
+    /// Whether the server shows a certificate for another name. Npgsql says only that it was refused. Nothing is sent here but what begins TLS, because whoever answers
+    /// may be anybody.
+    /// </summary>
+    static async Task<bool> IsMisnamed(string host, int port, CancellationToken ct)
+    {
+        var isMisnamed = false;
+        using var deadline = CancellationTokenSource.CreateLinkedTokenSource(ct);
+        deadline.CancelAfter(LookMax);
+        try
+        {
+            using var socket = new TcpClient();
+            await socket.ConnectAsync(host, port, deadline.Token);
+            var stream = socket.GetStream();
+            await stream.WriteAsync(AskForTls, deadline.Token);
+            var answer = new byte[1];
+            await stream.ReadExactlyAsync(answer, deadline.Token);
+            if (answer[0] != 'S')
+            {
+                return false;
+            }
+            await using var encrypted = new SslStream(stream, false, (_, _, _, errors) =>
+            {
+                isMisnamed = errors.HasFlag(SslPolicyErrors.RemoteCertificateNameMismatch);
+                return false;
+            });
+            await encrypted.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = host }, deadline.Token);
+        }
+        catch (Exception e) when (e is AuthenticationException or SocketException or IOException or OperationCanceledException && !ct.IsCancellationRequested)
+        {
+            // The handshake ends here either way.
+        }
+        return isMisnamed;
     }
 
     /// <summary>pgbouncer's words; its code means any breach of the protocol.</summary>

@@ -10,10 +10,13 @@ namespace Cowork.Marten;
 /// </summary>
 public static class PostgresAddress
 {
+    const string RootCertificate = "sslrootcert";
+
     static readonly (string Name, string Setting)[] Variables =
     [
         ("PGPORT", "port"), ("PGUSER", "user"), ("PGPASSWORD", "password"), ("PGDATABASE", "dbname"), ("PGSSLMODE", "sslmode"), ("PGAPPNAME", "application_name"),
         ("PGCONNECT_TIMEOUT", "connect_timeout"), ("PGOPTIONS", "options"), ("PGTARGETSESSIONATTRS", "target_session_attrs"),
+        ("PGSSLCERT", "sslcert"), ("PGSSLKEY", "sslkey"), ("PGSSLROOTCERT", RootCertificate),
     ];
 
     /// <summary>Npgsql's form of an address in either form.</summary>
@@ -98,7 +101,8 @@ public static class PostgresAddress
             }
             builder.Host = Uri.UnescapeDataString(authority).Trim('[', ']');
         }
-        foreach (var pair in query.Split('&', StringSplitOptions.RemoveEmptyEntries))
+        // The roots come last: "system" has a say in the mode.
+        foreach (var pair in query.Split('&', StringSplitOptions.RemoveEmptyEntries).OrderBy(pair => pair.StartsWith(RootCertificate, StringComparison.Ordinal)))
         {
             var parts = pair.Split('=', 2);
             Set(builder, Uri.UnescapeDataString(parts[0]), parts.Length == 2 ? Uri.UnescapeDataString(parts[1]) : "");
@@ -144,7 +148,11 @@ public static class PostgresAddress
             case "sslmode":
                 builder.SslMode = Enum.Parse<SslMode>(value.Replace("-", "", StringComparison.Ordinal), ignoreCase: true);
                 break;
-            case "sslrootcert":
+            case RootCertificate when value == "system":
+                // As libpq has it: the machine's own authorities, and the server's name is compared.
+                builder.SslMode = SslMode.VerifyFull;
+                break;
+            case RootCertificate:
                 builder.RootCertificate = value;
                 break;
             case "sslcert":

@@ -43,6 +43,12 @@ static class Composition
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton<OpenRequests>();
+        if (settings.Oidc is { } oidc)
+        {
+            services.AddSingleton(oidc);
+            services.AddSingleton<AuthorityKeys>();
+            services.AddSingleton<AuthorityTokens>();
+        }
         services.AddSingleton<TokenUses>();
         services.AddSingleton<SecurityLog>();
         services.AddSingleton<Workspaces>();

@@ -93,6 +93,10 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
             ];
+            if (services.GetService<AuthorityKeys>() is { } authority)
+            {
+                loops.Add(authority.Run(stoppingToken));
+            }
             if (settings.Schedules)
             {
                 loops.Add(UntilStopped(services.GetRequiredService<ClockWatch>().Run(stoppingToken)));

@@ -59,7 +59,10 @@ public sealed record HostSettings
     /// <summary><c>Cowork:TrustedProxies</c>: networks (CIDR) of the proxies whose word about the client is taken.</summary>
     public IReadOnlyList<IPNetwork> TrustedProxies { get; init; } = [];
 
-    /// <summary>Callers need a token. Never false when bound to anything but loopback, or behind a proxy.</summary>
+    /// <summary>The authority whose tokens let callers in beside API tokens; null: none.</summary>
+    public OidcSettings? Oidc { get; init; }
+
+    /// <summary>Callers need a token. Never false when bound to anything but loopback, behind a proxy, or with an authority.</summary>
     public bool TokenMode { get; init; }
 
     /// <summary>Host names that local mode accepts, beside those of loopback.</summary>
@@ -131,6 +134,11 @@ public sealed record HostSettings
         }
         var tls = TlsSettings.Read(cowork.GetSection("Tls"));
         var proxies = Web.TrustedProxies.Read(cowork.GetSection("TrustedProxies"));
+        var oidc = OidcSettings.Read(cowork.GetSection("Auth"));
+        if (mode == "local" && oidc is not null)
+        {
+            throw new ArgumentException("Cowork:Auth:Mode is local, which lets everybody in without a token, and Cowork:Auth:Authority names who issues tokens. Use token.");
+        }
         if (mode == "local" && proxies.Count > 0)
         {
             throw new ArgumentException(
@@ -153,7 +161,8 @@ public sealed record HostSettings
             DatabaseOwner = configuration.Text("ConnectionStrings:CoworkOwner") is { } owner ? PostgresAddress.Parse(owner) : null,
             Tls = tls,
             TrustedProxies = proxies,
-            TokenMode = mode == "token" || !loopback || proxies.Count > 0,
+            Oidc = oidc,
+            TokenMode = mode == "token" || !loopback || proxies.Count > 0 || oidc is not null,
             AllowedHosts = cowork.GetSection("AllowedHosts").Get<string[]>() ?? [],
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),

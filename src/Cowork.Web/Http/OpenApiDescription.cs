@@ -149,7 +149,7 @@ public static class OpenApiDescription
         {
             Type = SecuritySchemeType.Http,
             Scheme = "bearer",
-            Description = "An API token, cowork_…; not needed in local mode.",
+            Description = "An API token, cowork_…, or a JWT of the authority that the host is told of; not needed in local mode.",
         };
         document.Tags = new HashSet<OpenApiTag>(Tags.Select(tag => new OpenApiTag { Name = tag.Key, Description = tag.Value }));
         foreach (var schema in (document.Components.Schemas ?? new Dictionary<string, IOpenApiSchema>()).Values.OfType<OpenApiSchema>().ToList())

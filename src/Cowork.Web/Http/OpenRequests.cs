@@ -7,6 +7,13 @@ using Cowork.Projections;
 
 namespace Cowork.Web.Http;
 
+/// <summary>What let a request in.</summary>
+/// <param name="Token">An API token; null: a token of the authority did.</param>
+/// <param name="Key">Thumbprint of the key that signed the authority's token; null for an API token.</param>
+/// <param name="Until">When it ends by itself; null: it does not.</param>
+/// <param name="Seen"><see cref="OpenRequests.Heard"/> as it was before the token was looked at.</param>
+public sealed record OpenCredential(BearerToken? Token, string? Key, DateTimeOffset? Until, long Seen);
+
 /// <summary>A request that a token let in and that is not answered yet.</summary>
 public sealed class OpenRequest : IDisposable
 {
@@ -15,9 +22,10 @@ public sealed class OpenRequest : IDisposable
     readonly CancellationToken client;
     readonly CancellationTokenSource over;
 
-    internal OpenRequest(OpenRequests all, HttpContext http, BearerToken token, RequiredRole? needs, DateTimeOffset? until, long seen, long began)
+    internal OpenRequest(OpenRequests all, HttpContext http, OpenCredential credential, RequiredRole? needs, long began)
     {
-        (this.all, this.http, Token, Needs, Until, Seen, Began) = (all, http, token, needs, until, seen, began);
+        (this.all, this.http, Needs, Began) = (all, http, needs, began);
+        (Token, Key, Until, Seen) = credential;
         // A request that is looked at may be answered meanwhile, and its context is another one's then.
         From = http.Connection.RemoteIpAddress;
         client = http.RequestAborted;
@@ -31,7 +39,11 @@ public sealed class OpenRequest : IDisposable
     /// <summary>The client has gone by itself.</summary>
     public bool IsLeft => client.IsCancellationRequested;
 
-    internal BearerToken Token { get; }
+    /// <inheritdoc cref="OpenCredential.Token"/>
+    internal BearerToken? Token { get; }
+
+    /// <inheritdoc cref="OpenCredential.Key"/>
+    internal string? Key { get; }
 
     internal RequiredRole? Needs { get; }
 
@@ -72,9 +84,11 @@ public sealed class OpenRequest : IDisposable
 
 /// <summary>
 /// Ends what a token let in, event streams and requests that wait, within a second of when the token is revoked, expires or loses the role that it needs, on every
-/// host: each hears of commits, its own and those of the others, and looks at the tokens of its open requests anew.
+/// host: each hears of commits, its own and those of the others, and looks at the tokens of its open requests anew. A token of the authority ends with its time, or with
+/// the key that signed it.
 /// </summary>
-public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger<OpenRequests> logger) : ICommitObserver
+/// <param name="authority">Null: API tokens are the only ones.</param>
+public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger<OpenRequests> logger, AuthorityKeys? authority = null) : ICommitObserver
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
 
@@ -92,11 +106,9 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
 
     /// <summary>Ties the request's cancellation to its token. Dispose it when the request is answered.</summary>
     /// <param name="needs">The role that the endpoint needs; null: any.</param>
-    /// <param name="until">When the token ends by itself; null: it does not.</param>
-    /// <param name="seen"><see cref="Heard"/> as it was before the token was looked at.</param>
-    public OpenRequest Enter(HttpContext http, BearerToken token, RequiredRole? needs, DateTimeOffset? until, long seen)
+    public OpenRequest Enter(HttpContext http, OpenCredential credential, RequiredRole? needs)
     {
-        var request = new OpenRequest(this, http, token, needs, until, seen, clock.GetTimestamp());
+        var request = new OpenRequest(this, http, credential, needs, clock.GetTimestamp());
         open[request] = true;
         return request;
     }
@@ -141,12 +153,19 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
             {
                 End(request, Expired);
             }
+            else if (request.Key is { } key)
+            {
+                if (authority?.Has(key) == false)
+                {
+                    End(request, Over("The authority has withdrawn the key that signed the token."));
+                }
+            }
             else if (request.Seen != known)
             {
                 (unsure ??= []).Add(request);
             }
         }
-        foreach (var tenants in unsure?.GroupBy(request => request.Token.Org) ?? [])
+        foreach (var tenants in unsure?.GroupBy(request => request.Token!.Org) ?? [])
         {
             try
             {
@@ -165,11 +184,11 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
 
     async Task Look(IReadOnlyList<OpenRequest> requests, string org, long known, DateTimeOffset now, CancellationToken ct)
     {
-        var found = (await rows.Get(org, Tokens.Model.Table, [.. requests.Select(request => request.Token.Key.Value).Distinct()], ct))
+        var found = (await rows.Get(org, Tokens.Model.Table, [.. requests.Select(request => request.Token!.Key.Value).Distinct()], ct))
             .ToDictionary(row => row.Key, row => Tokens.Model.Read(row.Json.Span));
         foreach (var request in requests)
         {
-            var row = found.GetValueOrDefault(request.Token.Key.Value);
+            var row = found.GetValueOrDefault(request.Token!.Key.Value);
             var admitted = Admission.Of(row, request.Token, request.From, now);
             (request.Seen, request.Until) = (known, admitted.Until);
             if (admitted.Fault != TokenFault.None)

@@ -7,7 +7,9 @@ using Microsoft.AspNetCore.Authorization;
 namespace Cowork.Web.Http;
 
 /// <summary>Authenticates the caller, checks the endpoint's role, and ends the request when either is no longer so.</summary>
-public sealed class RequestAuthorization(RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, SecurityLog security, TimeProvider clock)
+/// <param name="authority">Null: API tokens are the only ones.</param>
+public sealed class RequestAuthorization(
+    RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, SecurityLog security, TimeProvider clock, AuthorityTokens? authority = null)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -21,6 +23,11 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         }
         var heard = open.Heard;
         var sent = http.Request.Headers.Authorization;
+        if (authority is not null && sent is [{ } only] && BearerOf(only) is { } bearer && AuthorityTokens.IsFormed(bearer))
+        {
+            await ByAuthority(http, endpoint, authority, bearer, heard);
+            return;
+        }
         var (caller, token, admitted) = await Identify(http, sent is [{ } header] ? header : null, sent.Count > 1);
         if (caller is null)
         {
@@ -30,12 +37,39 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
             await Refuse(http, admitted.Fault, isSent: sent.Count > 0);
             return;
         }
-        var needs = endpoint.Metadata.GetMetadata<RequiredRole>();
         if (token is not null)
         {
             uses.Used(token.Org, token.Key);
             security.Granted(caller, http);
         }
+        await Proceed(http, endpoint, caller, token is null ? null : new(token, null, admitted.Until, heard));
+    }
+
+    async Task ByAuthority(HttpContext http, Endpoint endpoint, AuthorityTokens tokens, string bearer, long heard)
+    {
+        var admitted = await tokens.Identify(bearer, TraceId.Of(http), http.RequestAborted);
+        if (admitted.Refused is { } refused)
+        {
+            if (admitted.Caller is { } known)
+            {
+                security.Denied(known, refused.Code, http);
+            }
+            else if (admitted.Reason is { } reason)
+            {
+                security.Refused(null, null, reason, http);
+            }
+            await refused.ExecuteAsync(http);
+            return;
+        }
+        security.Granted(admitted.Caller!, http);
+        await Proceed(http, endpoint, admitted.Caller!, new(null, admitted.Key, admitted.Until, heard));
+    }
+
+    /// <summary>Goes on with a request whose caller is known.</summary>
+    /// <param name="credential">Null: the local user needs none.</param>
+    async Task Proceed(HttpContext http, Endpoint endpoint, Caller caller, OpenCredential? credential)
+    {
+        var needs = endpoint.Metadata.GetMetadata<RequiredRole>();
         if ((needs?.RefusalOf(caller.Roles) ?? RefusalOfOthers(caller, endpoint)) is { } refused)
         {
             security.Denied(caller, refused.Code, http);
@@ -46,7 +80,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         var isAnswered = false;
         try
         {
-            await Go(http, token, needs, admitted.Until, heard);
+            await Go(http, credential, needs);
             isAnswered = true;
         }
         finally
@@ -60,14 +94,14 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         caller.SeesHost || endpoint.Metadata.GetMetadata<ForOperator>() is null ? null
         : new(403, "operator_only", $"This is about all tenants; auditors and administrators of the operator's own, {LocalOrg}, see it.");
 
-    async Task Go(HttpContext http, BearerToken? token, RequiredRole? needs, DateTimeOffset? until, long heard)
+    async Task Go(HttpContext http, OpenCredential? credential, RequiredRole? needs)
     {
-        if (token is null)
+        if (credential is null)
         {
             await next(http);
             return;
         }
-        using var request = open.Enter(http, token, needs, until, heard);
+        using var request = open.Enter(http, credential, needs);
         try
         {
             await next(http);
@@ -91,6 +125,8 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
         }
     }
 
+    static string? BearerOf(string header) => header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
+
     static string ReasonOf(TokenFault fault) => fault switch
     {
         TokenFault.WrongSecret => "wrong_secret",
@@ -109,7 +145,7 @@ public sealed class RequestAuthorization(RequestDelegate next, HostSettings sett
     async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted)> Identify(HttpContext http, string? header, bool isAmbiguous)
     {
         var trace = TraceId.Of(http);
-        var bearer = header?.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) == true ? header["Bearer ".Length..].Trim() : null;
+        var bearer = header is null ? null : BearerOf(header);
         if (bearer is null)
         {
             return (settings.TokenMode || isAmbiguous ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null));

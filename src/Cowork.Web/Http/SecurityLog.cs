@@ -140,7 +140,8 @@ public sealed partial class SecurityLog(ICommandExecutor commands, HostSettings 
                     continue;
                 }
                 found.Add((subject.Org, new(
-                    subject.Kind, subject.Actor, subject.Token, subject.Address, subject.What, subject.Of, subject.Roles is null ? null : [.. subject.Roles.Split(' ')],
+                    subject.Kind, subject.Actor, subject.Token, subject.Address, subject.What, subject.Of,
+                    subject.Roles is null ? null : [.. subject.Roles.Split(' ', StringSplitOptions.RemoveEmptyEntries)],
                     tally.Count, TimestampConverter.Whole(tally.FirstAt), TimestampConverter.Whole(tally.LastAt))));
                 (tally.Count, tally.Due) = (0, now == DateTimeOffset.MaxValue ? now : now + Pace(subject.Kind));
             }

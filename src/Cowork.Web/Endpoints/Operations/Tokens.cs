@@ -30,9 +30,11 @@ public sealed record NewToken(
         {
             errors.Add("$.name", $"A name of 1 to {Limits.IdCharsMax} characters is required.");
         }
-        if (User is not null && !BearerToken.IsOrg(User))
+        if (User is not null && !AuthorityTokens.IsUser(User))
         {
-            errors.Add("$.user", $"A user has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens.");
+            errors.Add(
+                "$.user",
+                $"A user has 1 to {AuthorityTokens.UserCharsMax} letters, digits, dots, underscores and hyphens; what else an authority's name has is written %40 and so on.");
         }
         if (OrgId is not null && !BearerToken.IsOrg(OrgId))
         {
