@@ -275,7 +275,7 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
         var first = await IdentityProvider.Start(key);
         var (port, token, settings) = (first.Port, await first.Token("ann", Roles("away", "member")), first.Settings);
         await first.DisposeAsync();
-        await using var own = await LiveHost.Start(usual => usual with { TokenMode = true, Oidc = settings with { KeysKept = TimeSpan.FromSeconds(3) } });
+        await using var own = await LiveHost.Start(usual => usual with { TokenMode = true, Oidc = settings with { KeysKept = TimeSpan.FromSeconds(1) } });
         using var ann = own.Client(token);
         using var api = own.Client(await own.Token("away", "member"));
         (await api.Get("/sessions")).Is(200);

@@ -19,7 +19,7 @@ public sealed partial class AuthorityKeys : IDisposable
     /// After a failure a request does not ask again for so long, and after a token with an unknown key the next such token does not: whoever makes up names of keys does
     /// not make this host ask.
     /// </summary>
-    static readonly TimeSpan Rest = TimeSpan.FromSeconds(5);
+    static readonly TimeSpan RestMax = TimeSpan.FromSeconds(5);
 
     static readonly TimeSpan AskMax = TimeSpan.FromSeconds(10);
 
@@ -83,6 +83,8 @@ public sealed partial class AuthorityKeys : IDisposable
     }
 
     public void Dispose() => http.Dispose();
+
+    TimeSpan Rest => settings.RefreshEvery < RestMax ? settings.RefreshEvery : RestMax;
 
     KeySet? Usable => current is { } known && clock.GetElapsedTime(known.At) < settings.KeysKept ? known : null;
 

@@ -10,7 +10,7 @@ namespace Cowork.Web.Http;
 /// <summary>
 /// Gives the refusals of Kestrel itself the body that all errors have. A request line or headers that it cannot read, or that are too long, never reach the
 /// middleware; Kestrel tells of them by a diagnostic event, answers with a head alone and closes the connection. The connection sends the whole error in its place.
-/// A connection of HTTP/2 has other requests on it: there Kestrel ends the one stream, or the connection with a code of its own (RFC 9113, section 7).
+/// A connection of HTTP/2 has other requests on it, so that nothing is put in place of what Kestrel sends there: the status alone.
 /// </summary>
 sealed class RejectedRequests(IServiceProvider services) : IObserver<KeyValuePair<string, object?>>
 {
