@@ -29,7 +29,8 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
     /// <param name="blobs">Folder of the blob store.</param>
     public static async Task<StorageBench> Start(string connectionString, string blobs)
     {
-        var engine = StorageEngine.New(new(Roles.Host(connectionString), "bench", ReadModels.Tables) { OwnerConnectionString = connectionString });
+        var engine = StorageEngine.New(
+            new(Roles.Host(connectionString), "bench", ReadModels.Tables) { OwnerConnectionString = connectionString, Parallel = 1_250 });
         await engine.StartAsync(CancellationToken.None);
         var bench = new StorageBench(engine, new(engine.Log, engine.Snapshots, new FileBlobs(blobs), ReadModels.All, TimeProvider.System, CronTimes.Next));
         engine.Jobs.StartDispatching(bench);

@@ -17,6 +17,9 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
 
     public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, ct);
 
+    public async ValueTask<TenantFigures> Figures(string org, CancellationToken ct) =>
+        await rows.Get(org, Usage.Model.Table, Usage.TenantKey, ct) is { } row ? Usage.Model.Read(row.Json.Span).Figures : TenantFigures.None;
+
     public async ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct) =>
         [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => new RunKey(row.Key))];
 

@@ -35,6 +35,8 @@ sealed class RunHarness
 
     public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
 
+    public TenantQuotas Quotas { get; init; } = TenantQuotas.Default;
+
     public ApprovalOptions Approvals { get; init; } = new();
 
     /// <summary>By rule, so that a run is all that a host has to do.</summary>
@@ -116,7 +118,8 @@ sealed class RunHarness
             History = new(Commands, queries);
             var memory = new MemoryStep(queries, History, bench.Blobs, name);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
-            Turns = new(Commands, Commands, queries, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
+            Usage = new(queries, bench.Quotas, bench.Options, bench.Clock);
+            Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
             var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
@@ -147,6 +150,8 @@ sealed class RunHarness
         public SessionHistory History { get; }
 
         public MemoryIndex Memories { get; }
+
+        public TenantUsage Usage { get; }
 
         public Turns Turns { get; }
 

@@ -53,6 +53,7 @@ public sealed class LiveHost : IAsyncDisposable
             Database = await TestPostgres.NewDatabase(),
             ScheduleIntervalMin = TimeSpan.FromSeconds(1),
             SecurityFold = TimeSpan.FromHours(1),
+            Limits = new() { FailuresPerMinute = int.MaxValue },
         };
         var builder = CoworkHost.NewBuilder();
         builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));

@@ -8,6 +8,9 @@ public interface IRunQueries
     /// <summary>Runs of the tenant that wait to start, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Queued(string org, long atMost, CancellationToken ct);
 
+    /// <summary>What the tenant has, as far as the log was followed.</summary>
+    ValueTask<TenantFigures> Figures(string org, CancellationToken ct);
+
     /// <summary>Runs of the tenant with a request to cancel them.</summary>
     ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct);
 

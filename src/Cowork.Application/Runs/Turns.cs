@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
@@ -117,12 +116,9 @@ public sealed record CancelRun(RunKey Run, RequestKey? Header) : ICommand
 
 /// <summary>Accepts turns: each becomes one run at the end of its session's queue.</summary>
 public sealed class Turns(
-    CommandHandler known, ICommandExecutor commands, IRunQueries queries, MemoryStep memory, IJobQueue jobs, IBlobs blobs,
+    CommandHandler known, ICommandExecutor commands, TenantUsage usage, MemoryStep memory, IJobQueue jobs, IBlobs blobs,
     IReadOnlyDictionary<string, IChatClient> models, RunOptions options, TimeProvider clock)
 {
-    static readonly TimeSpan CountedFor = TimeSpan.FromSeconds(1);
-
-    readonly ConcurrentDictionary<string, (long Count, DateTimeOffset At)> queued = new();
     readonly TextCommands texts = new(known, commands, blobs);
 
     /// <summary>Starts a run, or answers the run of an earlier request under the same key.</summary>
@@ -136,7 +132,7 @@ public sealed class Turns(
         var (turn, refused) = await Prepare(org, request, ct);
         if (turn is null)
         {
-            return (null, refused);
+            return await Earlier(org, request.Session, Digest(request), request.Key, request.Header, ct) is { } earlier ? (earlier, null) : (null, refused);
         }
         using var room = jobs.Admit(org, Run.Aggregate.Name);
         if (room is not null)
@@ -149,9 +145,9 @@ public sealed class Turns(
     /// <summary>Names the run and its message, without storing or starting anything.</summary>
     internal async Task<(PreparedTurn? Turn, Refusal? Refused)> Prepare(string org, TurnRequest request, CancellationToken ct)
     {
-        if (await QueuedIn(org, ct) >= options.QueuedPerTenantMax)
+        if (await usage.RunRefusal(org, ct) is { } full)
         {
-            return (null, Refusal.TooMany("tenant_queue_full", $"{options.QueuedPerTenantMax} runs already wait."));
+            return (null, full);
         }
         var message = NamedText.Of(request.Message);
         var submit = new SubmitTurn(
@@ -236,17 +232,4 @@ public sealed class Turns(
         Run.Ended e => e.Request.SessionId,
         _ => null,
     };
-
-    /// <summary>Number of the tenant's waiting runs, at most a second old: the limit protects the host and need not be exact.</summary>
-    async ValueTask<long> QueuedIn(string org, CancellationToken ct)
-    {
-        var now = clock.GetUtcNow();
-        if (queued.TryGetValue(org, out var known) && now - known.At < CountedFor)
-        {
-            return known.Count;
-        }
-        var count = await queries.Queued(org, options.QueuedPerTenantMax, ct);
-        queued[org] = (count, now);
-        return count;
-    }
 }

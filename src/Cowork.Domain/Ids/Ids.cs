@@ -91,6 +91,17 @@ public static class Ids
         return true;
     }
 
+    /// <summary>When a key was made: a ULID's first ten characters are its milliseconds.</summary>
+    public static DateTimeOffset TimeOf(string key)
+    {
+        var ms = 0L;
+        foreach (var c in key.AsSpan(0, 10))
+        {
+            ms = (ms << 5) | (long)Crockford.IndexOf(c, StringComparison.Ordinal);
+        }
+        return DateTimeOffset.FromUnixTimeMilliseconds(Math.Min(ms, DateTimeOffset.MaxValue.ToUnixTimeMilliseconds()));
+    }
+
     static string Encode(ReadOnlySpan<byte> sixteen)
     {
         var value = new UInt128(

@@ -25,7 +25,7 @@ static class Composition
 
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {
-        Listen(builder.WebHost, listen);
+        Listen(builder.WebHost, settings.Limits, listen);
         var services = builder.Services;
         services.Configure<HostOptions>(options => options.ShutdownTimeout = TimeSpan.FromSeconds(8));
         services.AddSingleton(settings);
@@ -42,6 +42,12 @@ static class Composition
         AddRuns(services);
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
+        services.AddSingleton(settings.Quotas);
+        services.AddSingleton(settings.Limits);
+        services.AddSingleton(all => new OpenConnections(settings.Limits, listen.ConnectionsMax, all.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<OpenStreams>();
+        services.AddSingleton<RequestRates>();
+        services.AddSingleton<WrongTokens>();
         services.AddSingleton<OpenRequests>();
         if (settings.Oidc is { } oidc)
         {
@@ -97,6 +103,7 @@ static class Composition
         services.AddSingleton<FeedHub>();
         services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();
+        services.AddSingleton<TenantUsage>();
     }
 
     static void AddRuns(IServiceCollection services)
@@ -138,14 +145,16 @@ static class Composition
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }
 
-    static void Listen(IWebHostBuilder web, ListenTerms terms) => web.ConfigureKestrel(kestrel =>
+    static void Listen(IWebHostBuilder web, HttpLimits limits, ListenTerms terms) => web.ConfigureKestrel(kestrel =>
     {
         kestrel.AddServerHeader = false;
         kestrel.Limits.MaxConcurrentConnections = terms.ConnectionsMax;
         // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
         kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
+        kestrel.Limits.RequestHeadersTimeout = limits.RequestTimeout;
         kestrel.ListenHandle(terms.Socket, endpoint =>
         {
+            endpoint.ApplicationServices.GetRequiredService<OpenConnections>().Use(endpoint);
             if (terms.Certificate is { } certificate)
             {
                 endpoint.Protocols = HttpProtocols.Http1AndHttp2;

@@ -114,6 +114,12 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Http:ConnectionsMax</c>: connections that are served at once; what comes beyond them is closed.</summary>
     public int ConnectionsMax { get; init; } = ConnectionsMaxDefault;
 
+    /// <summary><c>Cowork:Http</c>: what clients have at once.</summary>
+    public HttpLimits Limits { get; init; } = new();
+
+    /// <summary><c>Cowork:Quotas</c>: what tenants may have and do.</summary>
+    public TenantQuotas Quotas { get; init; } = TenantQuotas.Default;
+
     /// <summary><c>Cowork:Scheduler:IntervalMin</c>: the shortest interval of a new schedule.</summary>
     public TimeSpan ScheduleIntervalMin { get; init; } = ScheduleIntervalDefault;
 
@@ -179,6 +185,8 @@ public sealed record HostSettings
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
             KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? KeepAliveDefault,
             ConnectionsMax = cowork.Number("Http:ConnectionsMax", 10, 1_000_000) ?? ConnectionsMaxDefault,
+            Limits = HttpLimits.Read(cowork.GetSection("Http")),
+            Quotas = QuotaConfiguration.Read(cowork.GetSection("Quotas")),
             ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? ScheduleIntervalDefault,
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),

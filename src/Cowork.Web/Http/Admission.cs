@@ -66,6 +66,23 @@ public static class Networks
     /// <summary>An IPv4 address also where a socket of both families shows it as one of IPv6.</summary>
     public static IPAddress Plain(IPAddress address) => address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address;
 
+    /// <summary>What counts as one address: an IPv4 address, or the /64 of an IPv6 address, of which whoever has one has all.</summary>
+    public static string Place(IPAddress? address)
+    {
+        if (address is null)
+        {
+            return "";
+        }
+        var plain = Plain(address);
+        if (plain.AddressFamily != System.Net.Sockets.AddressFamily.InterNetworkV6)
+        {
+            return plain.ToString();
+        }
+        var bytes = plain.GetAddressBytes();
+        bytes.AsSpan(8).Clear();
+        return new IPAddress(bytes).ToString();
+    }
+
     static IPNetwork? Parse(string text)
     {
         if (text.Contains('/', StringComparison.Ordinal))

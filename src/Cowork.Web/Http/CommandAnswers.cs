@@ -24,6 +24,10 @@ public sealed class CommandAnswers(CommandHandler commands, IBlobs blobs)
         string org, CommandResult result, string stream, RequestKey? key, Func<StreamResult, JsonResult<T>> answer, CancellationToken ct, bool holdsSecret = false) =>
         Of(org, result, stream, key, after => ValueTask.FromResult(answer(after)), ct, holdsSecret);
 
+    /// <summary>True: an earlier request with this key was accepted, so that no limit refuses this one.</summary>
+    public async ValueTask<bool> IsRepeat(string org, RequestKey? key, CancellationToken ct) =>
+        key is not null && await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) is IdempotencyKey.Claimed;
+
     async ValueTask<IResult> Replay<T>(string org, RequestKey key, Func<StreamResult, ValueTask<JsonResult<T>>> answer, bool holdsSecret, CancellationToken ct) =>
         await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) switch
         {

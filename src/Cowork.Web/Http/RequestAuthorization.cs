@@ -9,7 +9,8 @@ namespace Cowork.Web.Http;
 /// <summary>Authenticates the caller, checks the endpoint's role, and ends the request when either is no longer so.</summary>
 /// <param name="authority">Null: API tokens are the only ones.</param>
 public sealed class RequestAuthorization(
-    RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, SecurityLog security, TimeProvider clock, AuthorityTokens? authority = null)
+    RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, WrongTokens wrong, RequestRates rates, SecurityLog security, TimeProvider clock,
+    AuthorityTokens? authority = null)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -28,7 +29,13 @@ public sealed class RequestAuthorization(
             await ByAuthority(http, endpoint, authority, bearer, heard);
             return;
         }
-        var (caller, token, admitted) = await Identify(http, sent is [{ } header] ? header : null, sent.Count > 1);
+        var (caller, token, admitted, slowed) = await Identify(http, sent is [{ } header] ? header : null, sent.Count > 1, heard);
+        if (slowed is not null)
+        {
+            security.Refused(null, null, slowed.Code, http);
+            await slowed.ExecuteAsync(http);
+            return;
+        }
         if (caller is null)
         {
             // A token's id and tenant are what the client says they are, unless there is such a token.
@@ -74,6 +81,11 @@ public sealed class RequestAuthorization(
         {
             security.Denied(caller, refused.Code, http);
             await refused.ExecuteAsync(http);
+            return;
+        }
+        if (rates.Take(caller.Org) is { } tooMany)
+        {
+            await tooMany.ExecuteAsync(http);
             return;
         }
         caller.Enter(http);
@@ -142,23 +154,41 @@ public sealed class RequestAuthorization(
         return (refused with { Challenge = isSent ? "Bearer realm=\"cowork\", error=\"invalid_token\"" : "Bearer realm=\"cowork\"" }).ExecuteAsync(http);
     }
 
-    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted)> Identify(HttpContext http, string? header, bool isAmbiguous)
+    /// <param name="seen"><see cref="OpenRequests.Heard"/> before the token is looked at.</param>
+    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted, ErrorResult? Slowed)> Identify(HttpContext http, string? header, bool isAmbiguous, long seen)
     {
-        var trace = TraceId.Of(http);
+        var (trace, from) = (TraceId.Of(http), http.Connection.RemoteIpAddress);
         var bearer = header is null ? null : BearerOf(header);
         if (bearer is null)
         {
-            return (settings.TokenMode || isAmbiguous ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null));
+            return (settings.TokenMode || isAmbiguous ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null), null);
         }
-        if (BearerToken.Parse(bearer) is not { } token)
+        var parsed = BearerToken.Parse(bearer);
+        if (wrong.Slowed(parsed, from) is { } slowed)
         {
-            return (null, null, new(TokenFault.Unknown, null));
+            return (null, parsed, new(TokenFault.Unknown, null), slowed);
+        }
+        if (parsed is not { } token)
+        {
+            return (null, null, new(TokenFault.Unknown, null), wrong.Failed(null, TokenFault.Unknown, from, seen));
+        }
+        if (wrong.Remembered(token) is { } known)
+        {
+            return (null, token, new(known, null), wrong.Failed(null, known, from, seen));
         }
         var found = await rows.Get(token.Org, Tokens.Model.Table, token.Key.Value, http.RequestAborted);
         var row = found is null ? null : Tokens.Model.Read(found.Json.Span);
-        var admitted = Admission.Of(row, token, http.Connection.RemoteIpAddress, clock.GetUtcNow());
+        var admitted = Admission.Of(row, token, from, clock.GetUtcNow());
+        if (admitted.Fault is TokenFault.Unknown or TokenFault.WrongSecret && wrong.Failed(token, admitted.Fault, from, seen) is { } tooMany)
+        {
+            return (null, token, admitted, tooMany);
+        }
         var caller = admitted.Fault != TokenFault.None ? null
             : new Caller(token.Org, $"user:{row!.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.Operator == true, trace, row.TokenId, row.Issuers);
-        return (caller, token, admitted);
+        if (caller is not null)
+        {
+            wrong.Worked(token, token.Matches(row!.SecretSha256) ? row.SecretSha256 : row.PreviousSha256!);
+        }
+        return (caller, token, admitted, null);
     }
 }

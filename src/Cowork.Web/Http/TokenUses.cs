@@ -13,6 +13,9 @@ public sealed class TokenUses(ITokenUses store, TimeProvider clock)
 {
     static readonly TimeSpan WriteEvery = TimeSpan.FromSeconds(10);
 
+    /// <summary>Tokens whose last use is kept in memory when it is written down and over.</summary>
+    const int KeptMax = 10_000;
+
     /// <summary>A host that stops does not wait longer for it.</summary>
     static readonly TimeSpan LastWriteMax = TimeSpan.FromSeconds(2);
 
@@ -75,6 +78,14 @@ public sealed class TokenUses(ITokenUses store, TimeProvider clock)
         foreach (var use in now)
         {
             unwritten.TryRemove(use);
+        }
+        if (used.Count > KeptMax)
+        {
+            // What is written down need not be remembered; a token that is used again in that minute is written once more.
+            foreach (var use in used.Where(use => !unwritten.ContainsKey(use.Key)).ToList())
+            {
+                used.TryRemove(use);
+            }
         }
     }
 }

@@ -150,7 +150,7 @@ sealed record FeedPageResult(bool IsTenants, SessionKey? SessionId, IReadOnlyLis
 }
 
 /// <summary>Feeds as server-sent events. A slow reader costs one bounded buffer; missed entries are read from the log.</summary>
-public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
+public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <summary>Bytes that are collected before a flush while more events are ready.</summary>
     const int SendAtBytes = 16 * 1024;
@@ -161,6 +161,12 @@ public sealed class EventStream(FeedHub hub, IEventLog log, HostSettings setting
     /// <param name="isNamed">Every event has an <c>event:</c> line with its type.</param>
     public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since, bool isNamed)
     {
+        var (stream, full) = open.Open(Caller.Of(http), http.Connection.RemoteIpAddress);
+        using var counted = stream;
+        if (full is not null)
+        {
+            return full;
+        }
         var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
         if (head < since)
         {

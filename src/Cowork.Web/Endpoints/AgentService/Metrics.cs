@@ -1,5 +1,6 @@
 using System.Diagnostics;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
@@ -29,10 +30,28 @@ public sealed record ProjectionFigures(string Name, long Position, long LagEvent
 /// <param name="Later">Not due yet.</param>
 public sealed record JobFigures(long Waiting, long Held, long Later);
 
+/// <summary>What this process has open, and the most that it may.</summary>
+/// <param name="Refused">Since the host's start.</param>
+public sealed record OpenFigures(long Open, long Max, long Refused);
+
 /// <summary>Metrics of the host and of all tenants together.</summary>
 /// <param name="LogHead">Position of the last event.</param>
+/// <param name="WrongTokensSpared">Wrong tokens that were refused without a look into the database, since the host's start.</param>
 public sealed record HostFigures(
-    string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
+    string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, OpenFigures Connections, OpenFigures Streams, long WrongTokensSpared,
+    long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
+
+/// <summary>What a tenant has of something, and may have.</summary>
+public sealed record QuotaFigures(long Used, long Limit);
+
+/// <param name="PerSecond">The most at one host, in the long run.</param>
+/// <param name="Refused">At this host since its start.</param>
+public sealed record RequestFigures(long PerSecond, long Refused);
+
+/// <summary>The tenant's quotas (docs/limits.md).</summary>
+/// <param name="Streams">Open at this host.</param>
+public sealed record TenantQuotaFigures(
+    RequestFigures Requests, QuotaFigures Streams, QuotaFigures Sessions, QuotaFigures Schedules, QuotaFigures QueuedRuns, QuotaFigures StoredBytes, QuotaFigures Blobs);
 
 /// <summary>Answer of <c>GET /metrics</c>.</summary>
 /// <param name="SuccessRate">Completed runs divided by completed and failed runs; null: there are none.</param>
@@ -44,7 +63,7 @@ public sealed record HostFigures(
 /// <param name="LatencyP95">The same as <c>latency.execution.p95</c>; 0: no run has ended.</param>
 public sealed record MetricsAnswer(
     long RunCount, StatusCounts StatusCounts, double? SuccessRate, Latencies Latency, long TotalTokens, decimal CostUsd, DateTimeOffset? Since, long AsOfGid,
-    HostFigures? Host, long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled, double LatencyP50, double LatencyP95);
+    TenantQuotaFigures Quotas, HostFigures? Host, long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled, double LatencyP50, double LatencyP95);
 
 static class MetricsEndpoints
 {
@@ -59,42 +78,52 @@ static class MetricsEndpoints
             .AlsoAsText(Prometheus.MediaType.Value!, OpenMetrics.MediaType.Value!)
             .Refuses();
 
-    static async Task<IResult> Get(HttpContext http, Caller caller, StorageEngine engine, CancellationToken ct)
+    static async Task<IResult> Get(
+        HttpContext http, Caller caller, StorageEngine engine, TenantUsage usage, RequestRates rates, OpenStreams streams, OpenConnections connections, WrongTokens wrong,
+        CancellationToken ct)
     {
         // Read the checkpoint first: rows that are read later include everything up to it.
         var progress = await engine.AsyncProjections.Progress(ct);
         var row = await engine.Rows.Get(caller.Org, Metrics.Model.Table, Metrics.TenantKey, ct);
         var figures = row is null ? null : (MetricsRow.OfTenant)Metrics.Model.Read(row.Json.Span);
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
-        var host = caller.SeesHost ? Host(progress, await engine.Jobs.Backlog(ct)) : null;
+        var open = new OpenFigures(connections.Count, connections.Max, connections.Refused);
+        var host = caller.SeesHost
+            ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared)
+            : null;
+        var quotas = Quotas(await usage.Show(caller.Org, ct), rates.Refused(caller.Org), streams.Of(caller.Org));
         http.Response.Headers.Vary = HeaderNames.Accept;
         var choice = ContentNegotiation.Choose(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
-            ? JsonResult.Of(200, Answer(figures, asOf, host), AgentServiceJson.Answers.MetricsAnswer)
-            : new TextResult(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, host), openMetrics: choice == OpenMetrics));
+            ? JsonResult.Of(200, Answer(figures, asOf, quotas, host), AgentServiceJson.Answers.MetricsAnswer)
+            : new TextResult(choice.ToString(), Exposition.Of(Families(figures ?? Metrics.Empty(default), asOf, quotas, host), openMetrics: choice == OpenMetrics));
     }
 
-    static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, HostFigures? host)
+    static TenantQuotaFigures Quotas((TenantFigures Has, long QueuedRuns, TenantQuota May) of, long refused, int streams) => new(
+        new(of.May.RequestsPerSecond, refused), new(streams, of.May.Streams), new(of.Has.Sessions, of.May.Sessions), new(of.Has.Schedules, of.May.Schedules),
+        new(of.QueuedRuns, of.May.QueuedRuns!.Value), new(of.Has.StoredBytes, of.May.StoredBytes), new(of.Has.Blobs, of.May.Blobs));
+
+    static MetricsAnswer Answer(MetricsRow.OfTenant? known, long asOf, TenantQuotaFigures quotas, HostFigures? host)
     {
         var figures = known ?? Metrics.Empty(default);
         var (s, execution) = (figures.Statuses, Percentiles.Of(figures.Execution));
         var ended = s.Completed + s.Failed;
         return new(
             figures.Runs, s, ended == 0 ? null : (double)s.Completed / ended, new(Percentiles.Of(figures.Queue), execution, Percentiles.Of(figures.Approval)),
-            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, host, s.Queued, s.Running, s.ApprovalRequired, s.Completed,
+            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, quotas, host, s.Queued, s.Running, s.ApprovalRequired, s.Completed,
             s.Failed, s.Cancelled, execution.P50 ?? 0, execution.P95 ?? 0);
     }
 
-    static HostFigures Host(Progress progress, Backlog backlog)
+    static HostFigures Host(Progress progress, Backlog backlog, OpenFigures connections, OpenFigures streams, long wrongTokensSpared)
     {
         using var process = Process.GetCurrentProcess();
         return new(
             StorageEngine.Name, progress.Head,
             [.. progress.Models.Select(m => new ProjectionFigures(m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Parked is not null))],
-            new(backlog.Waiting, backlog.Held, backlog.Later), process.WorkingSet64, process.TotalProcessorTime.TotalSeconds, process.StartTime);
+            new(backlog.Waiting, backlog.Held, backlog.Later), connections, streams, wrongTokensSpared, process.WorkingSet64, process.TotalProcessorTime.TotalSeconds, process.StartTime);
     }
 
-    static IEnumerable<MetricFamily> Families(MetricsRow.OfTenant figures, long asOf, HostFigures? host)
+    static IEnumerable<MetricFamily> Families(MetricsRow.OfTenant figures, long asOf, TenantQuotaFigures quotas, HostFigures? host)
     {
         var s = figures.Statuses;
         yield return new MetricFamily.Counter("cowork_runs_created", "Runs that were asked for.", null, new Sample(figures.Runs));
@@ -113,10 +142,31 @@ static class MetricsEndpoints
             new(figures.InputTokens, ("direction", "input")), new(figures.OutputTokens, ("direction", "output")));
         yield return new MetricFamily.Counter("cowork_cost_usd", "What models cost, as far as they have a price.", "usd", new Sample(figures.CostMicroUsd / 1e6));
         yield return new MetricFamily.Gauge("cowork_metrics_as_of_gid", "Every event of the tenant up to this position is counted, and none after it.", null, new Sample(asOf));
+        (string Name, QuotaFigures Of)[] bounded =
+        [
+            ("streams", quotas.Streams), ("sessions", quotas.Sessions), ("schedules", quotas.Schedules), ("queued_runs", quotas.QueuedRuns),
+            ("stored_bytes", quotas.StoredBytes), ("blobs", quotas.Blobs),
+        ];
+        yield return new MetricFamily.Gauge(
+            "cowork_quota_used", "What the tenant has of what is bounded.", null, [.. bounded.Select(quota => new Sample(quota.Of.Used, ("quota", quota.Name)))]);
+        yield return new MetricFamily.Gauge(
+            "cowork_quota_limit", "What the tenant may have of it.", null,
+            [.. bounded.Select(quota => new Sample(quota.Of.Limit, ("quota", quota.Name))), new Sample(quotas.Requests.PerSecond, ("quota", "requests_per_second"))]);
+        yield return new MetricFamily.Counter(
+            "cowork_requests_refused", "Requests of the tenant that this host refused because there were too many in a second.", null, new Sample(quotas.Requests.Refused));
         if (host is null)
         {
             yield break;
         }
+        yield return new MetricFamily.Gauge(
+            "cowork_open", "What is open at this host.", null, new(host.Connections.Open, ("what", "connections")), new(host.Streams.Open, ("what", "streams")));
+        yield return new MetricFamily.Gauge(
+            "cowork_open_max", "What may be open at this host.", null, new(host.Connections.Max, ("what", "connections")), new(host.Streams.Max, ("what", "streams")));
+        yield return new MetricFamily.Counter(
+            "cowork_open_refused", "Connections and streams that this host refused.", null,
+            new(host.Connections.Refused, ("what", "connections")), new(host.Streams.Refused, ("what", "streams")));
+        yield return new MetricFamily.Counter(
+            "cowork_wrong_tokens_spared", "Wrong tokens that this host refused without a look into the database.", null, new Sample(host.WrongTokensSpared));
         yield return new MetricFamily.Gauge("cowork_host_info", "The engine that stores the log.", null, new Sample(1, ("engine", host.Engine)));
         yield return new MetricFamily.Gauge("cowork_log_head_gid", "Position of the log's last event.", null, new Sample(host.LogHead));
         yield return new MetricFamily.Gauge(

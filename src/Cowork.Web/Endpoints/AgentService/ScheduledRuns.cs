@@ -136,7 +136,7 @@ static class ScheduledRunEndpoints
         var schedules = routes.MapGroup("/scheduled-runs").WithTags("Schedules");
         schedules.MapPost("", Create).WithName("createSchedule").RequireMember()
             .WithSummary("Plan to run a skill in a session again and again")
-            .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
+            .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listSchedules")
             .WithSummary("List schedules, newest first")
             .Takes(Status).Takes(Lists.Limit)
@@ -153,7 +153,7 @@ static class ScheduledRunEndpoints
             .Produces<ScheduledRunLedger>().Refuses(404, 422);
         schedules.MapPost("/{schedule_id}/trigger", Trigger).WithName("triggerSchedule").RequireMember()
             .WithSummary("Run a schedule's skill now, whatever is planned")
-            .Produces<TriggerAnswer>(200).Produces<TriggerAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
+            .Produces<TriggerAnswer>(200).Produces<TriggerAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapPost("/{schedule_id}/pause", Pause).WithName("pauseSchedule").RequireMember()
             .WithSummary("Have a schedule wait until it is resumed")
             .Produces<ScheduledRunDetails>().Refuses(400, 404, 409, 413, 415, 422);
@@ -163,13 +163,17 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewScheduledRun> body, Caller caller, TextCommands commands, CommandAnswers answers, ScheduledRuns runs, IBlobs blobs, HostSettings settings, TimeProvider clock,
-        CancellationToken ct)
+        Body<NewScheduledRun> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, ScheduledRuns runs, IBlobs blobs, HostSettings settings,
+        TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         if (asked.IntervalSeconds < settings.ScheduleIntervalMin.TotalSeconds)
         {
             return ErrorResult.Invalid("$.interval_seconds", $"The shortest interval here is {settings.ScheduleIntervalMin.TotalSeconds} s (Cowork:Scheduler:IntervalMin).");
+        }
+        if (await usage.ScheduleRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
+        {
+            return ErrorResult.Of(full);
         }
         var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
         var skill = PathIds.Key<SkillKey>(asked.SkillId!, "$.skill_id");
@@ -184,6 +188,10 @@ static class ScheduledRunEndpoints
             ScheduleKey.New(now), name, target, interval, NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor,
             asked.Active != false, body.Key, unfit);
         var result = await commands.Execute(caller.Org, caller.Origin, create, given, ct);
+        if (result.Refused is null)
+        {
+            usage.Made(caller.Org, schedules: 1);
+        }
         return await answers.Of(
             caller.Org, result, Schedule.Aggregate.Stream(create.Schedule), body.Key,
             async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/{create.Schedule.Id}" }, ct);

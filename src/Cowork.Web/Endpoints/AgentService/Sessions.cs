@@ -76,7 +76,7 @@ static class SessionEndpoints
         var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
         sessions.MapPost("", Create).WithName("createSession").RequireMember()
             .WithSummary("Create a session")
-            .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422);
+            .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit)
@@ -90,14 +90,18 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, Workspaces workspaces, IReadOnlyDictionary<string, IChatClient> models,
-        TimeProvider clock, CancellationToken ct)
+        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces,
+        IReadOnlyDictionary<string, IChatClient> models, TimeProvider clock, CancellationToken ct)
     {
         if (ModelCatalog.Unknown(models, body.Value.Model) is { } unknown)
         {
             return ErrorResult.Of(unknown);
         }
         var session = body.Value.SessionId is { } own ? SessionKey.Own(own) : SessionKey.New(clock.GetUtcNow());
+        if (await usage.SessionRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
+        {
+            return ErrorResult.Of(full);
+        }
         var workspace = await workspaces.Prepare(caller.Org, session, body.Value.WorkspacePath, ct);
         if (workspace.Refused is { } outside)
         {
@@ -105,6 +109,10 @@ static class SessionEndpoints
         }
         var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key, body.Value.Model);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
+        if (result.Refused is null)
+        {
+            usage.Made(caller.Org, sessions: 1);
+        }
         return await answers.Of(
             caller.Org, result, Session.Aggregate.Stream(session), body.Key,
             after =>

@@ -128,7 +128,7 @@ static class SkillEndpoints
         var skills = routes.MapGroup("/skills").WithTags("Skills");
         skills.MapPost("", Create).WithName("createSkill").RequireMember()
             .WithSummary("Create a skill: a prompt template with parameters")
-            .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422);
+            .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422, 507);
         skills.MapGet("", List).WithName("listSkills")
             .WithSummary("List skills by their latest versions, newest first")
             .Takes(Lists.Limit)
@@ -141,7 +141,7 @@ static class SkillEndpoints
             .Produces(204).Refuses(404, 422);
         skills.MapPost("/{skill_id}/versions", AddVersion).WithName("addSkillVersion").RequireMember()
             .WithSummary("Add a version; those before it stay as they are")
-            .Produces<SkillVersionDetails>(201).Refuses(400, 404, 409, 413, 415, 422);
+            .Produces<SkillVersionDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         skills.MapGet("/{skill_id}/versions", Versions).WithName("listSkillVersions")
             .WithSummary("List a skill's versions, newest first")
             .Takes(Lists.Limit)
@@ -151,12 +151,16 @@ static class SkillEndpoints
             .Produces<SkillVersionDetails>().Refuses(404, 422);
         skills.MapPost("/{skill_id}/run", Run).WithName("runSkill").RequireMember()
             .WithSummary("Put parameters into a skill's template and take it as a session's turn")
-            .Produces<SkillRunAnswer>(200).Produces<SkillRunAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
+            .Produces<SkillRunAnswer>(200).Produces<SkillRunAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 507);
     }
 
     static async Task<IResult> Create(
-        Body<NewSkill> body, Caller caller, TextCommands commands, CommandAnswers answers, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewSkill> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
+        if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
+        {
+            return ErrorResult.Of(full);
+        }
         var asked = body.Value;
         var template = NamedText.Of(asked.PromptTemplate!);
         var skill = SkillKey.New(clock.GetUtcNow());
@@ -193,8 +197,13 @@ static class SkillEndpoints
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> AddVersion(
-        PathKey<SkillKey> skill, Body<NewSkillVersion> body, Caller caller, TextCommands commands, CommandAnswers answers, IBlobs blobs, CancellationToken ct)
+        PathKey<SkillKey> skill, Body<NewSkillVersion> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs,
+        CancellationToken ct)
     {
+        if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
+        {
+            return ErrorResult.Of(full);
+        }
         var asked = body.Value;
         var template = NamedText.Of(asked.PromptTemplate!);
         var change = new SkillChange(

@@ -56,7 +56,7 @@ static class TurnEndpoints
         routes.MapPost("/sessions/{session_id}/turn", Take).WithName("takeTurn").RequireMember().WithTags("Runs")
             .WithSummary("Say something in a session: one run, waited for unless told otherwise")
             .TakesPrefer()
-            .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429);
+            .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 507);
 
     static async Task<IResult> Take(PathKey<SessionKey> session, Body<NewTurn> body, Caller caller, Turns turns, TurnWaiter waiter, HttpContext http, CancellationToken ct)
     {
