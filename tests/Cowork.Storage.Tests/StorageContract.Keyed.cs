@@ -21,6 +21,7 @@ public abstract partial class StorageContract
         Assert.Equal(["1.a 2 4 {2 2}", "1.b 3 5 {2 2}", "2.a 5 1 {1 9}"], await Marks(node));
         Assert.Equal(["2.a", "1.b", "1.a"], (await node.Rows.List(Org, "marks", new(), None)).Select(r => r.Key));
         Assert.Equal(["1.a"], (await node.Rows.List(Org, "marks", new(Before: 3), None)).Select(r => r.Key));
+        Assert.Equal(["2.a"], (await node.Rows.List(Org, "marks", new(Bytes: 1), None)).Select(r => r.Key)); // the first always fits
         Assert.Equal(3, await node.Rows.Count(Org, "marks", "few", 10, None));
         Assert.Null(await node.Rows.Get(Org, "marks", "1", None));
         await AssertLedger(node);

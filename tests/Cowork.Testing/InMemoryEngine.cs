@@ -219,10 +219,12 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         {
             ThrowIfAway(null);
             models.GetValueOrDefault(table)?.Check(query);
+            var bytes = 0L;
             return new([.. Table(table)
                 .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
                 .Where(r => query.Before is null || r.Value.Created < query.Before)
-                .OrderByDescending(r => r.Value.Created).Take(query.Limit).Select(r => r.Value.Shown(r.Key.Key))]);
+                .OrderByDescending(r => r.Value.Created).Take(query.Limit).Select(r => r.Value.Shown(r.Key.Key))
+                .TakeWhile(row => (bytes += row.Json.Length) - row.Json.Length <= query.Bytes)]);
         }
     }
 

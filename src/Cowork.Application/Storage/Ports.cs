@@ -115,7 +115,8 @@ public interface IEventLog
 public sealed record Row(string Key, long Created, long Version, ReadOnlyMemory<byte> Json);
 
 /// <param name="Before">Only rows made before this position.</param>
-public sealed record RowQuery(string? Scope = null, string? Status = null, int Limit = 100, long? Before = null);
+/// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
+public sealed record RowQuery(string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue);
 
 /// <summary>The read models' tables.</summary>
 public interface IRows

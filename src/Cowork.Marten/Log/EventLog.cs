@@ -12,9 +12,6 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
 {
     const int ScanPage = 1_000;
 
-    /// <summary>Bytes of a page's events, but for the last of them: a page of large ones is short.</summary>
-    const long PageBytesMax = 8 << 20;
-
     const string FeedColumns =
         "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id";
 
@@ -99,7 +96,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                     new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } },
                 ];
             await using var reader = await connection.Read(ct, statements);
-            var (entries, isCut) = await Entries(reader, PageBytesMax, ct);
+            var (entries, isCut) = await Entries(reader, PageBytes.Max, ct);
             await reader.NextResultAsync(ct);
             return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0, isCut);
         },

@@ -84,7 +84,7 @@ sealed class RowStore : IRows
             {
                 var statement = new NpgsqlBatchCommand(sql);
                 parameters.ForEach(p => statement.Parameters.Add(p()));
-                return await Rows(connection, statement, ct);
+                return await Rows(connection, statement, ct, query.Bytes);
             },
             ct);
     }
@@ -254,18 +254,21 @@ sealed class RowStore : IRows
 
     IRowModel Known(string table) => models.TryGetValue(table, out var model) ? model : throw new ArgumentException($"There is no read model {table}.", nameof(table));
 
-    static async Task<List<Row>> Rows(ScopedConnection connection, NpgsqlBatchCommand statement, CancellationToken ct)
+    static async Task<List<Row>> Rows(ScopedConnection connection, NpgsqlBatchCommand statement, CancellationToken ct, long bytesMax = long.MaxValue)
     {
         await using var reader = await connection.Read(ct, statement);
-        return await Rows(reader, ct);
+        return await Rows(reader, ct, bytesMax);
     }
 
-    static async Task<List<Row>> Rows(NpgsqlDataReader reader, CancellationToken ct)
+    /// <summary>Reads rows up to a number of bytes, and at least one.</summary>
+    static async Task<List<Row>> Rows(NpgsqlDataReader reader, CancellationToken ct, long bytesMax = long.MaxValue)
     {
         var rows = new List<Row>();
-        while (await reader.ReadAsync(ct))
+        var bytes = 0L;
+        while (bytes <= bytesMax && await reader.ReadAsync(ct))
         {
             rows.Add(new(reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetFieldValue<byte[]>(3)));
+            bytes += rows[^1].Json.Length;
         }
         return rows;
     }

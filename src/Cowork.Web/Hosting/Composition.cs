@@ -47,6 +47,7 @@ static class Composition
         services.AddSingleton(all => new OpenConnections(settings.Limits, listen.ConnectionsMax, all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<OpenStreams>();
         services.AddSingleton<RequestRates>();
+        services.AddSingleton<RequestMemory>();
         services.AddSingleton<WrongTokens>();
         services.AddSingleton<OpenRequests>();
         if (settings.Oidc is { } oidc)

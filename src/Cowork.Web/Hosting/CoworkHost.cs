@@ -249,6 +249,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
+        app.UseMiddleware<MemoryGuard>();
         app.UseMiddleware<RequestAuthorization>();
         app.UseEngine();
         app.Services.GetRequiredService<Dialects>().Map(app);

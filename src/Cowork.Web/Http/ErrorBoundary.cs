@@ -4,7 +4,7 @@ using Cowork.Application.Storage;
 namespace Cowork.Web.Http;
 
 /// <summary>The outermost middleware: turns every exception and bare error status into an error of the request's contract. No answer shows a stack trace or SQL.</summary>
-public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBoundary> logger)
+public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory memory, ILogger<ErrorBoundary> logger)
 {
     public async Task InvokeAsync(HttpContext http)
     {
@@ -46,6 +46,12 @@ public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBou
             LogFull(logger, http.Request.Method, TraceId.Of(http), e.Message);
             error = new(507, "storage_full", "There is no room for the text or file on this host's disk. Nothing of the request was kept.");
         }
+        catch (Exception e) when (e is OutOfMemoryException || e.InnerException is OutOfMemoryException)
+        {
+            memory.CountRefused();
+            LogMemory(logger, http.Request.Method, TraceId.Of(http));
+            error = MemoryGuard.Pressure() with { Detail = "This host had no memory left for the request. What it asked for may have been done." };
+        }
         catch (Exception e) when (http.RequestAborted.IsCancellationRequested && e is OperationCanceledException or IOException)
         {
             // The client closed the connection.
@@ -82,6 +88,9 @@ public sealed partial class ErrorBoundary(RequestDelegate next, ILogger<ErrorBou
 
     [LoggerMessage(3, LogLevel.Error, "{Method} answered 507 (trace {TraceId}): {Reason}")]
     static partial void LogFull(ILogger logger, string method, string traceId, string reason);
+
+    [LoggerMessage(4, LogLevel.Warning, "{Method} answered 503 (trace {TraceId}): the process has no memory left")]
+    static partial void LogMemory(ILogger logger, string method, string traceId);
 
     [LoggerMessage(2, LogLevel.Error, "{Method} {Endpoint} failed (trace {TraceId})")]
     static partial void LogBug(ILogger logger, Exception e, string method, string endpoint, string traceId);

@@ -38,7 +38,8 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
         lock (gate)
         {
             var refusal = Count >= Max ? Full("streams_full", $"This host has {Max} event streams open")
-                : ofAddress.GetValueOrDefault(address) >= limits.StreamsPerAddress ? Full("address_streams_full", $"Your address has {limits.StreamsPerAddress} event streams open here")
+                : ofAddress.GetValueOrDefault(address) >= limits.StreamsPerAddress
+                    ? Full("address_streams_full", $"Your address has {limits.StreamsPerAddress} event streams open here")
                 : caller.Token is { } sent && ofToken.GetValueOrDefault(sent) >= limits.StreamsPerToken
                     ? Full("token_streams_full", $"The token has {limits.StreamsPerToken} event streams open here")
                 : ofTenant.GetValueOrDefault(caller.Org) >= quotas.Of(caller.Org).Streams

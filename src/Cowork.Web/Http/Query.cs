@@ -73,5 +73,12 @@ static class SessionInQuery
 /// <summary>The query parameters of all lists.</summary>
 static class Lists
 {
-    public static WholeNumberQuery Limit { get; } = new("limit", 1, 1000, 100, "At most so many.");
+    const int Most = 1000;
+    const int Usual = 100;
+
+    public static WholeNumberQuery Limit { get; } = new("limit", 1, Most, Usual, "At most so many.");
+
+    /// <summary>The limit that a request asks for, as far as it can be read.</summary>
+    public static int LimitOrMost(HttpContext http) =>
+        !http.Request.Query.TryGetValue(Limit.Name, out var asked) ? Usual : int.TryParse(asked, out var limit) && limit is > 0 and < Most ? limit : Most;
 }

@@ -15,7 +15,8 @@ public sealed class RequestRates(TenantQuotas quotas) : IDisposable
     const int CoarseMin = 10;
 
     readonly ConcurrentDictionary<string, long> refused = new();
-    readonly PartitionedRateLimiter<string> limiter = PartitionedRateLimiter.Create<string, string>(org => RateLimitPartition.GetTokenBucketLimiter(org, name => Bucket(quotas.Of(name))));
+    readonly PartitionedRateLimiter<string> limiter = PartitionedRateLimiter.Create<string, string>(
+        org => RateLimitPartition.GetTokenBucketLimiter(org, name => Bucket(quotas.Of(name))));
 
     /// <summary>The refusal of a request of the tenant; null: it may go on.</summary>
     public ErrorResult? Take(string org)

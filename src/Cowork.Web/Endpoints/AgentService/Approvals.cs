@@ -90,9 +90,14 @@ static class ApprovalEndpoints
             of = Projections.Sessions.Model.Read(found.Json.Span);
         }
         var shown = new List<ApprovalDetails>();
-        var left = ListedInputBytesMax;
-        await foreach (var row in Newest(caller.Org, new(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows)), rows, ct).Take(limit).WithCancellation(ct))
+        var (left, room) = (ListedInputBytesMax, new ListRoom());
+        var query = new RowQuery(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows), Bytes: PageBytes.Max);
+        await foreach (var (found, row) in Newest(caller.Org, query, rows, ct).Take(limit).WithCancellation(ct))
         {
+            if (!room.Takes(found))
+            {
+                break;
+            }
             // Arguments that do not fit are shown as their digest; GET /approvals/{id} shows them whole.
             var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
             shown.Add(ApprovalDetails.Of(bytes <= left ? await WithInput(row, blobs, ct) : row));
@@ -124,7 +129,7 @@ static class ApprovalEndpoints
     }
 
     /// <summary>Newest first, without approvals of deleted sessions.</summary>
-    static async IAsyncEnumerable<ApprovalRow> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
+    static async IAsyncEnumerable<(Row Found, ApprovalRow Row)> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
     {
         var isThere = new Dictionary<SessionKey, bool>();
         while (true)
@@ -140,10 +145,10 @@ static class ApprovalEndpoints
                 }
                 if (there)
                 {
-                    yield return row;
+                    yield return (found, row);
                 }
             }
-            if (page.Count < query.Limit)
+            if (page.Count < query.Limit && page.Sum(found => (long)found.Json.Length) <= query.Bytes)
             {
                 yield break;
             }

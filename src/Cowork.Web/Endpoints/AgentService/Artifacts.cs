@@ -55,7 +55,7 @@ static class ArtifactEndpoints
         {
             return ErrorResult.NotFound("artifact");
         }
-        var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key.Value, Limit: limit), ct);
+        var found = await rows.List(caller.Org, ArtifactVersions.Model.Table, new(Scope: artifact.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct);
         var versions = found.Select(v => ArtifactVersions.Model.Read(v.Json.Span))
             .Select(v => new ArtifactVersionDetails(v.Version, v.Sha256, v.Bytes, v.MediaType, v.RunId, v.CreatedAt));
         return JsonResult.Of(200, new(row.ArtifactId, row.SessionId, row.Path, [.. versions]), AgentServiceJson.Answers.ArtifactVersionList);

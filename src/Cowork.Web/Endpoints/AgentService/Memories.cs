@@ -50,9 +50,15 @@ static class MemoryEndpoints
             return ErrorResult.NotFound("session");
         }
         var shown = new List<MemoryDetails>();
-        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key.Value, Limit: limit), ct))
+        var room = new ListRoom();
+        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct))
         {
-            shown.Add(await Details(found.Version, Memories.Model.Read(found.Json.Span), blobs, ct));
+            var memory = Memories.Model.Read(found.Json.Span);
+            if (!room.Takes(found, memory.Text))
+            {
+                break;
+            }
+            shown.Add(await Details(found.Version, memory, blobs, ct));
         }
         return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), AgentServiceJson.Answers.MemoryList);
     }

@@ -36,10 +36,11 @@ public sealed record OpenFigures(long Open, long Max, long Refused);
 
 /// <summary>Metrics of the host and of all tenants together.</summary>
 /// <param name="LogHead">Position of the last event.</param>
+/// <param name="MemoryRefused">Requests that this host had no memory for, since its start.</param>
 /// <param name="WrongTokensSpared">Wrong tokens that were refused without a look into the database, since the host's start.</param>
 public sealed record HostFigures(
     string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, OpenFigures Connections, OpenFigures Streams, long WrongTokensSpared,
-    long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
+    long MemoryRefused, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
 
 /// <summary>What a tenant has of something, and may have.</summary>
 public sealed record QuotaFigures(long Used, long Limit);
@@ -63,7 +64,8 @@ public sealed record TenantQuotaFigures(
 /// <param name="LatencyP95">The same as <c>latency.execution.p95</c>; 0: no run has ended.</param>
 public sealed record MetricsAnswer(
     long RunCount, StatusCounts StatusCounts, double? SuccessRate, Latencies Latency, long TotalTokens, decimal CostUsd, DateTimeOffset? Since, long AsOfGid,
-    TenantQuotaFigures Quotas, HostFigures? Host, long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled, double LatencyP50, double LatencyP95);
+    TenantQuotaFigures Quotas, HostFigures? Host, long Queued, long Running, long ApprovalRequired, long Completed, long Failed, long Cancelled, double LatencyP50,
+    double LatencyP95);
 
 static class MetricsEndpoints
 {
@@ -80,7 +82,7 @@ static class MetricsEndpoints
 
     static async Task<IResult> Get(
         HttpContext http, Caller caller, StorageEngine engine, TenantUsage usage, RequestRates rates, OpenStreams streams, OpenConnections connections, WrongTokens wrong,
-        CancellationToken ct)
+        RequestMemory memory, CancellationToken ct)
     {
         // Read the checkpoint first: rows that are read later include everything up to it.
         var progress = await engine.AsyncProjections.Progress(ct);
@@ -89,7 +91,7 @@ static class MetricsEndpoints
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
         var open = new OpenFigures(connections.Count, connections.Max, connections.Refused);
         var host = caller.SeesHost
-            ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared)
+            ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared, memory.Refused)
             : null;
         var quotas = Quotas(await usage.Show(caller.Org, ct), rates.Refused(caller.Org), streams.Of(caller.Org));
         http.Response.Headers.Vary = HeaderNames.Accept;
@@ -114,13 +116,14 @@ static class MetricsEndpoints
             s.Failed, s.Cancelled, execution.P50 ?? 0, execution.P95 ?? 0);
     }
 
-    static HostFigures Host(Progress progress, Backlog backlog, OpenFigures connections, OpenFigures streams, long wrongTokensSpared)
+    static HostFigures Host(Progress progress, Backlog backlog, OpenFigures connections, OpenFigures streams, long wrongTokensSpared, long memoryRefused)
     {
         using var process = Process.GetCurrentProcess();
         return new(
             StorageEngine.Name, progress.Head,
             [.. progress.Models.Select(m => new ProjectionFigures(m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Parked is not null))],
-            new(backlog.Waiting, backlog.Held, backlog.Later), connections, streams, wrongTokensSpared, process.WorkingSet64, process.TotalProcessorTime.TotalSeconds, process.StartTime);
+            new(backlog.Waiting, backlog.Held, backlog.Later), connections, streams, wrongTokensSpared, memoryRefused, process.WorkingSet64,
+            process.TotalProcessorTime.TotalSeconds, process.StartTime);
     }
 
     static IEnumerable<MetricFamily> Families(MetricsRow.OfTenant figures, long asOf, TenantQuotaFigures quotas, HostFigures? host)
@@ -178,6 +181,7 @@ static class MetricsEndpoints
         yield return new MetricFamily.Gauge(
             "cowork_jobs", "Jobs of all hosts, by whether they wait, are being done, or are not due yet.", null,
             new(host.Jobs.Waiting, ("state", "waiting")), new(host.Jobs.Held, ("state", "held")), new(host.Jobs.Later, ("state", "later")));
+        yield return new MetricFamily.Counter("cowork_memory_refused", "Requests that this host had no memory for.", null, new Sample(host.MemoryRefused));
         yield return new MetricFamily.Gauge("process_resident_memory_bytes", "Memory of this host's process.", "bytes", new Sample(host.MemoryBytes));
         yield return new MetricFamily.Counter("process_cpu_seconds", "Processor time of this host's process.", "seconds", new Sample(host.CpuSeconds));
         yield return new MetricFamily.Gauge(

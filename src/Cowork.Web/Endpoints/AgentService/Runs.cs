@@ -77,11 +77,17 @@ static class RunEndpoints
         {
             return ErrorResult.NotFound("session");
         }
-        var found = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit), ct);
-        var runs = new List<RunDetails>(found.Count);
-        foreach (var run in found)
+        var page = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct);
+        var runs = new List<RunDetails>(page.Count);
+        var room = new ListRoom();
+        foreach (var found in page)
         {
-            runs.Add(RunDetails.Of(await views.WithTexts(Projections.Runs.Model.Read(run.Json.Span), ct)));
+            var run = Projections.Runs.Model.Read(found.Json.Span);
+            if (!room.Takes(found, copies: 2, run.Message, run.Reply))
+            {
+                break;
+            }
+            runs.Add(RunDetails.Of(await views.WithTexts(run, ct)));
         }
         return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, runs), AgentServiceJson.Answers.RunList);
     }

@@ -200,11 +200,17 @@ static class ScheduledRunEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var status = Status.Read(http);
-        var query = new RowQuery(Status: status == "all" ? null : status, Limit: (int)Lists.Limit.Read(http));
+        var query = new RowQuery(Status: status == "all" ? null : status, Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
         var shown = new List<ScheduledRunDetails>();
-        foreach (var row in await rows.List(caller.Org, Schedules.Model.Table, query, ct))
+        var room = new ListRoom();
+        foreach (var found in await rows.List(caller.Org, Schedules.Model.Table, query, ct))
         {
-            shown.Add(await Details(Schedules.Model.Read(row.Json.Span), blobs, ct));
+            var schedule = Schedules.Model.Read(found.Json.Span);
+            if (!room.Takes(found, schedule.Params))
+            {
+                break;
+            }
+            shown.Add(await Details(schedule, blobs, ct));
         }
         return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }

@@ -181,9 +181,15 @@ static class SkillEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var shown = new List<SkillDetails>();
-        foreach (var row in await rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct))
+        var room = new ListRoom();
+        foreach (var found in await rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct))
         {
-            shown.Add(await Details(Skills.Model.Read(row.Json.Span), blobs, ct));
+            var skill = Skills.Model.Read(found.Json.Span);
+            if (!room.Takes(found, copies: 2, skill.Definition.PromptTemplate, skill.Definition.Instructions))
+            {
+                break;
+            }
+            shown.Add(await Details(skill, blobs, ct));
         }
         return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
@@ -233,9 +239,15 @@ static class SkillEndpoints
         }
         var latest = Skills.Model.Read(of.Json.Span).LatestVersion;
         var shown = new List<SkillVersionDetails>();
-        foreach (var row in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit), ct))
+        var room = new ListRoom();
+        foreach (var found in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct))
         {
-            shown.Add(await Details(SkillVersions.Model.Read(row.Json.Span), latest, blobs, ct));
+            var version = SkillVersions.Model.Read(found.Json.Span);
+            if (!room.Takes(found, version.Definition.PromptTemplate, version.Definition.Instructions))
+            {
+                break;
+            }
+            shown.Add(await Details(version, latest, blobs, ct));
         }
         return JsonResult.Of(200, new(skill.Key, shown), AgentServiceJson.Answers.SkillVersionList);
     }

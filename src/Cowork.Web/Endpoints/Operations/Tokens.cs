@@ -257,7 +257,8 @@ static class TokenEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, TokenUses uses, CancellationToken ct)
     {
-        var found = (await rows.List(caller.Org, Tokens.Model.Table, new(Limit: (int)Lists.Limit.Read(http)), ct)).Select(row => Tokens.Model.Read(row.Json.Span)).ToList();
+        var query = new RowQuery(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
+        var found = (await rows.List(caller.Org, Tokens.Model.Table, query, ct)).Select(row => Tokens.Model.Read(row.Json.Span)).ToList();
         var last = await uses.Last(caller.Org, [.. found.Select(row => row.TokenId)], ct);
         return JsonResult.Of(200, new TokenList([.. found.Select(row => Shape(caller.Org, row, last))]), OperationsJson.Answers.TokenList);
     }
