@@ -3,6 +3,7 @@ using System.Text;
 using System.Text.RegularExpressions;
 
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 using JasperFx;
 
@@ -188,9 +189,10 @@ static partial class Schema
         }
         if (model.Lists.HasFlag(RowLists.ByStatus))
         {
-            // A partial index holds only rows that are soon gone from it again, and no plan for another status can go through it.
+            // A partial index holds only rows that are soon gone from it again, and no plan for another status can go through it. Its name tells the statuses, so that
+            // it is made anew when they change.
             yield return model.ListedStatuses is { Count: > 0 } statuses
-                ? ("listed", $"(tenant_id, status, created DESC) WHERE status IN ({string.Join(", ", statuses.Select(Literal))})")
+                ? ($"listed_{Ids.KeyOf(string.Join(' ', statuses))[..6]}", $"(tenant_id, status, created DESC) WHERE status IN ({string.Join(", ", statuses.Select(Literal))})")
                 : ("status", "(tenant_id, status, created DESC)");
         }
         if (model.Searched)

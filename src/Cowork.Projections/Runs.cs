@@ -63,13 +63,16 @@ public static class Runs
     /// <summary>Counted, so that no tenant has too many.</summary>
     public const string Queued = "queued";
 
+    /// <summary>The statuses of runs that have not ended.</summary>
+    public static IReadOnlyList<string> Live { get; } = [Queued, "running", "approval_required", Cancelling];
+
     public static ReadModel<RunRow> Model { get; } = new(
         "runs", Run.Aggregate.Name, RowJson.Default.RunRow, Evolve,
         Scope: row => row.SessionId.Value,
         Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status)
     {
         Lists = RowLists.ByScope | RowLists.ByStatus,
-        ListedStatuses = [Queued, Cancelling],
+        ListedStatuses = Live,
         Form = 2,
     };
 

@@ -158,15 +158,20 @@ public static class SessionFeed
     }
 
     /// <summary>The arguments of a call: an object where the text is one, else the text that the model wrote.</summary>
-    internal static JsonElement Arguments(string input) => ParseObject(input) ?? JsonSerializer.SerializeToElement(input, RowJson.Default.String);
+    public static JsonElement Arguments(string input) => ParseObject(input) ?? JsonSerializer.SerializeToElement(input, RowJson.Default.String);
+
+    /// <summary>The beginning of a tool's result.</summary>
+    public static string Preview(string text)
+    {
+        var length = Math.Min(text.Length, PreviewCharsMax);
+        return text[..(length < text.Length && char.IsHighSurrogate(text[length - 1]) ? length - 1 : length)];
+    }
 
     static void WritePreview(Utf8JsonWriter json, JsonProperty member)
     {
         if (member.NameEquals("content") && member.Value.ValueKind == JsonValueKind.String)
         {
-            var text = member.Value.GetString()!;
-            var length = Math.Min(text.Length, PreviewCharsMax);
-            json.WriteString("content_preview", text.AsSpan(0, length < text.Length && char.IsHighSurrogate(text[length - 1]) ? length - 1 : length));
+            json.WriteString("content_preview", Preview(member.Value.GetString()!));
         }
         else if (member.NameEquals("content"))
         {

@@ -43,13 +43,20 @@ public sealed class Generators : IAsyncLifetime
     /// <summary>The client of Kiota by file, why it does not compile, and what Kiota said.</summary>
     public Task<(IReadOnlyDictionary<string, string> Files, IReadOnlyList<string> Faults, string Said)> Kiota { get; private set; } = null!;
 
+    /// <summary>The folder of what npm has installed.</summary>
+    public static async Task<string> Modules()
+    {
+        var root = RootOf(AppContext.BaseDirectory);
+        return Path.Combine((await Run("bash", [Path.Combine(root, "cowork"), "generators"], root)).Output.Trim(), "node_modules");
+    }
+
     public async ValueTask InitializeAsync()
     {
         await tenant.InitializeAsync();
         var text = (await tenant.Http.Get("/openapi.json")).Is(200).Text;
         Document = JsonNode.Parse(text)!;
         await File.WriteAllTextAsync(Path.Combine(folder, "openapi.json"), text);
-        var node = Path.Combine((await Run("bash", [Path.Combine(root, "cowork"), "generators"], root)).Output.Trim(), "node_modules");
+        var node = await Modules();
         Redocly = Lint(node);
         TypeScript = GenerateTypeScript(node);
         TypeScriptProgram = CompileTypeScript(node);

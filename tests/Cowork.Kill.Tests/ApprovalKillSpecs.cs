@@ -44,6 +44,40 @@ public sealed class ApprovalKillSpecs : DirectorySpecs
     }
 
     [Fact]
+    public async Task A_response_that_is_streamed_over_a_kill_has_the_same_numbers_and_the_same_text_before_and_after()
+    {
+        const string Responses = "/api/v1/responses";
+        var database = await TestPostgres.NewDatabase();
+        var seen = new List<(long Id, string Type, JsonElement Data)>();
+        string id;
+        await using (var first = await HostProcess.Start(Data, database))
+        {
+            await first.Http.NewSession("s");
+            await using var reader = await EventReader.Open(first.Http, Responses, json: JsonSerializer.Serialize(new { conversation_id = "conv_s", input = Message }));
+            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            while (seen.Count == 0 || seen[^1].Type != "response.approval_required")
+            {
+                seen.Add((await reader.Next(timeout.Token))!.Value);
+            }
+            id = seen[0].Data.GetProperty("response_id").GetString()!;
+            await first.Kill();
+        }
+        await using var second = await HostProcess.Start(Data, database);
+        await using (var rest = await EventReader.Open(second.Http, $"{Responses}/{id}/events", seen[^1].Id))
+        {
+            var approval = seen[^1].Data.GetProperty("approval").GetProperty("approval_id").GetString();
+            (await second.Http.Post($"/approvals/{approval}/decision", Yes)).Is(200);
+            seen.AddRange(await rest.ToEnd(60));
+        }
+        Assert.Equal("response.completed", seen[^1].Type);
+        Assert.Equal(Enumerable.Range(0, seen.Count).Select(i => (long)i), seen.Select(e => e.Id));
+        await using var whole = await EventReader.Open(second.Http, $"{Responses}/{id}/events");
+        Assert.Equal(seen.Select(e => $"{e.Id} {e.Data}"), (await whole.ToEnd()).Select(e => $"{e.Id} {e.Data}"));
+        await second.Stop();
+        await Ledger.Check(database, [id.Replace("resp_", "run_", StringComparison.Ordinal)]);
+    }
+
+    [Fact]
     public async Task Killed_between_the_effect_and_its_record_the_approved_call_is_made_once_more_under_the_same_step()
     {
         var database = await TestPostgres.NewDatabase();

@@ -219,9 +219,13 @@ public sealed class EventReader : IAsyncDisposable
         this.lines = lines;
     }
 
-    public static async Task<EventReader> Open(HttpClient http, string path, long? lastEventId = null)
+    /// <param name="json">A body to POST; null: the stream is asked for with GET.</param>
+    public static async Task<EventReader> Open(HttpClient http, string path, long? lastEventId = null, string? json = null)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Get, path);
+        using var request = new HttpRequestMessage(json is null ? HttpMethod.Get : HttpMethod.Post, path)
+        {
+            Content = json is null ? null : new StringContent(json, Encoding.UTF8, "application/json"),
+        };
         if (lastEventId is not null)
         {
             request.Headers.Add("Last-Event-ID", lastEventId.ToString());
@@ -241,7 +245,7 @@ public sealed class EventReader : IAsyncDisposable
         var (id, type, data) = (0L, "", default(JsonElement));
         while (await lines.ReadLineAsync(ct) is { } line)
         {
-            if (line.Length == 0 && id > 0)
+            if (line.Length == 0 && data.ValueKind != JsonValueKind.Undefined)
             {
                 return (id, type, data);
             }
@@ -263,6 +267,18 @@ public sealed class EventReader : IAsyncDisposable
             }
         }
         return null;
+    }
+
+    /// <summary>Events up to the end of the stream, the time being bounded.</summary>
+    public async Task<List<(long Id, string Type, JsonElement Data)>> ToEnd(int seconds = 30)
+    {
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
+        var seen = new List<(long Id, string Type, JsonElement Data)>();
+        while (await Next(timeout.Token) is { } one)
+        {
+            seen.Add(one);
+        }
+        return seen;
     }
 
     /// <summary>Events up to an id, the time being bounded.</summary>

@@ -65,6 +65,7 @@ static class Composition
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
+        services.AddSingleton<Responses>();
         services.ConfigureHttpJsonOptions(options =>
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;

@@ -49,6 +49,7 @@ public static class OpenApiDescription
     /// <summary>What the parts of the API are about. Every operation is in one of them.</summary>
     static readonly Dictionary<string, string> Tags = new()
     {
+        ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Runs"] = "A run is the durable work on one turn: rounds of a model, calls of tools, one end.",
         ["Events"] = "The feeds of a session and of the tenant, to poll or to stream.",

@@ -168,10 +168,21 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             return full;
         }
         var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
-        if (head < since)
-        {
-            return FeedPages.CursorAhead(head);
-        }
+        return head < since
+            ? FeedPages.CursorAhead(head)
+            : await Send(http, org, session, since, (output, entry) =>
+            {
+                Write(output, entry, session is null ? entry.Position : entry.FeedId, session is null, isNamed);
+                // Of a deleted session nothing more comes.
+                return session is null || !entry.Is<SessionEvent.SessionDeleted>();
+            });
+    }
+
+    /// <summary>Sends what a reader makes of the entries of a feed.</summary>
+    /// <param name="since">Id after which the feed is read.</param>
+    /// <param name="write">Writes an entry, or nothing. False: nothing more comes, and the stream ends.</param>
+    public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
+    {
         http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
         http.Response.ContentType = "text/event-stream";
         // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).
@@ -183,7 +194,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             Measures.Followers.Add(1);
             try
             {
-                await Follow(http.Response.BodyWriter, org, session, since, isNamed, over.Token);
+                await Follow(http.Response.BodyWriter, org, session, since, write, over.Token);
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
             {
@@ -197,7 +208,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         return TypedResults.Empty;
     }
 
-    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, bool isNamed, CancellationToken ct)
+    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write, CancellationToken ct)
     {
         var last = since;
         var started = clock.GetUtcNow();
@@ -213,7 +224,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
                 {
                     var entry = entries.Current;
                     last = session is null ? entry.Position : entry.FeedId;
-                    Write(output, entry, last, session is null, isNamed);
+                    var goesOn = write(output, entry);
                     if (Measures.FeedLag.Enabled && entry.At >= started)
                     {
                         // Replayed events have no lag.
@@ -223,9 +234,8 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
                     {
                         await output.FlushAsync(ct);
                     }
-                    if (session is not null && entry.Is<SessionEvent.SessionDeleted>())
+                    if (!goesOn)
                     {
-                        // The session is deleted, so the stream ends.
                         await output.FlushAsync(ct);
                         return;
                     }

@@ -96,7 +96,7 @@ public sealed class TurnWaiter(
     }
 
     /// <summary>Returns the run when it has ended or waits for an approval, and its present state when the time is over or the host stops.</summary>
-    async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
+    public async Task<RunRow> Until(string org, Turn turn, TimeSpan wait, CancellationToken ct)
     {
         using var watch = hub.WatchRun(org, turn.Run);
         using var over = CancellationTokenSource.CreateLinkedTokenSource(ct, lifetime.ApplicationStopping);

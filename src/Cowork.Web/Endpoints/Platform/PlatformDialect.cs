@@ -12,12 +12,19 @@ static class PlatformDialect
 
     static void Map(IEndpointRouteBuilder routes)
     {
+        routes.MapResponses();
         routes.MapSchedulePreview();
     }
 }
 
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
+[JsonSerializable(typeof(NewResponse))]
+[JsonSerializable(typeof(ConversationToCancel))]
+[JsonSerializable(typeof(ResponseDetails))]
+[JsonSerializable(typeof(ResponseEvent))]
+[JsonSerializable(typeof(InFlightResponse))]
+[JsonSerializable(typeof(InFlightList))]
 [JsonSerializable(typeof(SchedulePreview))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {

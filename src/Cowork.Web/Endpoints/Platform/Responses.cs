@@ -1,0 +1,370 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Platform;
+
+/// <summary>Body of <c>POST /responses</c>.</summary>
+/// <param name="ConversationId">The conversation to go on with.</param>
+/// <param name="Conversation">The same under the name that the clients of OpenAI have: an id, or an object with one.</param>
+/// <param name="Input">The user's message: a text, or a list of messages of the user, as the clients of OpenAI send it.</param>
+/// <param name="Stream">Default true.</param>
+/// <param name="Model">Name of a configured model; null: the conversation's, or else the host's default.</param>
+public sealed record NewResponse(string? ConversationId = null, JsonElement? Conversation = null, JsonElement? Input = null, bool? Stream = null, string? Model = null)
+    : IRequestBody<NewResponse>
+{
+    public static JsonTypeInfo<NewResponse> Json => PlatformJson.Default.NewResponse;
+
+    public static IReadOnlyList<string> WaitFields { get; } = ["stream"];
+
+    /// <summary>Null: the request names none.</summary>
+    public string? NamedConversation => ConversationId ?? Conversation switch
+    {
+        { ValueKind: JsonValueKind.String } id => id.GetString(),
+        { ValueKind: JsonValueKind.Object } with when with.TryGetProperty("id", out var id) && id.ValueKind == JsonValueKind.String => id.GetString(),
+        _ => null,
+    };
+
+    /// <summary>The message as one text; null: there is none, or it is not one of the user's.</summary>
+    public string? Message => Input is { } input ? ResponseInput.Text(input) : null;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (string.IsNullOrEmpty(NamedConversation))
+        {
+            errors.Add("$.conversation_id", "A conversation is required.");
+        }
+        if (Message is not { } message)
+        {
+            errors.Add("$.input", "A text is required, or a list of messages of the user with text.");
+        }
+        else if (string.IsNullOrWhiteSpace(message))
+        {
+            errors.Add("$.input", "Must not be blank.");
+        }
+        else if (Encoding.UTF8.GetByteCount(message) > Limits.MessageBytesMax)
+        {
+            errors.Add("$.input", $"Has at most {Limits.MessageBytesMax} bytes.");
+        }
+    }
+}
+
+/// <summary>Body of <c>POST /responses/cancel</c>.</summary>
+public sealed record ConversationToCancel([property: NeverNull] string? ConversationId = null) : IRequestBody<ConversationToCancel>
+{
+    public static JsonTypeInfo<ConversationToCancel> Json => PlatformJson.Default.ConversationToCancel;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (string.IsNullOrEmpty(ConversationId))
+        {
+            errors.Add("$.conversation_id", "A conversation is required.");
+        }
+    }
+}
+
+/// <summary>The input of a response in the forms that clients send it.</summary>
+static class ResponseInput
+{
+    /// <summary>Null: it is none of them.</summary>
+    public static string? Text(JsonElement input) => input.ValueKind switch
+    {
+        JsonValueKind.String => input.GetString(),
+        JsonValueKind.Array => Join(input, OfMessage),
+        _ => null,
+    };
+
+    /// <summary>What the agent said before is in the conversation already, so that messages of other roles are none of the user's.</summary>
+    static string? OfMessage(JsonElement message) =>
+        message.ValueKind == JsonValueKind.Object
+        && (!message.TryGetProperty("role", out var role) || (role.ValueKind == JsonValueKind.String && role.ValueEquals("user")))
+        && message.TryGetProperty("content", out var content)
+            ? content.ValueKind == JsonValueKind.Array ? Join(content, OfPart) : content.ValueKind == JsonValueKind.String ? content.GetString() : null
+            : null;
+
+    static string? OfPart(JsonElement part) =>
+        part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueKind == JsonValueKind.String && type.ValueEquals("input_text")
+        && part.TryGetProperty("text", out var text) && text.ValueKind == JsonValueKind.String
+            ? text.GetString()
+            : null;
+
+    static string? Join(JsonElement list, Func<JsonElement, string?> of)
+    {
+        var texts = new List<string>();
+        foreach (var item in list.EnumerateArray())
+        {
+            if (of(item) is not { } text)
+            {
+                return null;
+            }
+            texts.Add(text);
+        }
+        return texts.Count == 0 ? null : string.Join("\n\n", texts);
+    }
+}
+
+static class ResponseEndpoints
+{
+    const string BasePath = "/api/v1/responses";
+
+    static readonly WholeNumberQuery StartingAfter = new("starting_after", -1, long.MaxValue, -1, "Only events after this sequence number.");
+    static readonly WholeNumberQuery FromSeq = new("from_seq", 0, long.MaxValue, 0, "Only events from this sequence number on.");
+    static readonly ChoiceQuery Streamed = new("stream", ["true", "false"], "false", "Whether to answer with the stream of the response's events.");
+    static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 100, "At most so many.");
+    static readonly WholeNumberQuery Offset = new("offset", 0, 1_000_000, 0, "Leaves out so many.");
+    static readonly IdQuery OfConversation = new("conversation_id", "Of this conversation.");
+
+    public static void MapResponses(this IEndpointRouteBuilder routes)
+    {
+        var responses = routes.MapGroup("/responses").WithTags("Responses");
+        responses.MapPost("", Create).WithName("createResponse").RequireMember()
+            .WithSummary("Say something in a conversation: one response, streamed unless told otherwise")
+            .TakesPrefer()
+            .Produces<ResponseDetails>().AlsoAsText("text/event-stream").Refuses(400, 404, 409, 413, 415, 422, 429);
+        responses.MapGet("/in-flight", InFlight).WithName("getInFlightResponse")
+            .WithSummary("Show the response that a conversation is working on")
+            .Takes(OfConversation)
+            .Produces<InFlightResponse>().Refuses(404, 422);
+        responses.MapGet("/in-flight-list", ListInFlight).WithName("listInFlightResponses")
+            .WithSummary("List responses that have not ended, newest first")
+            .Takes(OfConversation).Takes(Limit).Takes(Offset)
+            .Produces<InFlightList>().Refuses(404, 422);
+        responses.MapGet("/tail", Tail).WithName("streamLatestResponse")
+            .WithSummary("The events of a conversation's latest response as they happen (server-sent events)")
+            .Takes(OfConversation).Takes(FromSeq)
+            .Produces<string>(200, "text/event-stream").Refuses(404, 422);
+        responses.MapPost("/cancel", CancelInConversation).WithName("cancelInFlightResponse").RequireMember()
+            .WithSummary("Ask for the response to be cancelled that a conversation is working on")
+            .Produces<ResponseDetails>().Refuses(400, 404, 409, 413, 415, 422);
+        var response = responses.MapGroup("/{run_id}");
+        response.MapGet("", Get).WithName("getResponse")
+            .WithSummary("Show a response, or follow it")
+            .Takes(Streamed).Takes(StartingAfter)
+            .Produces<ResponseDetails>().AlsoAsText("text/event-stream").Refuses(404, 422);
+        response.MapGet("/events", Events).WithName("streamResponse")
+            .WithSummary("A response's events as they happen (server-sent events, resumed with Last-Event-ID)")
+            .Takes(StartingAfter).TakesLastEventId()
+            .Produces<string>(200, "text/event-stream").Refuses(404, 422);
+        response.MapPost("/cancel", Cancel).WithName("cancelResponse").RequireMember()
+            .WithSummary("Ask for a response to be cancelled")
+            .Produces<ResponseDetails>().Refuses(400, 404, 409, 413, 415, 422);
+    }
+
+    static async Task<IResult> Create(
+        Body<NewResponse> body, Caller caller, Turns turns, TurnWaiter waiter, Responses responses, HttpContext http, CancellationToken ct)
+    {
+        var session = PathIds.Key<SessionKey>(body.Value.NamedConversation!, "$.conversation_id");
+        var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, new(session, body.Value.Message!, body.Value.Model, null, body.Key), ct);
+        if (turn is null)
+        {
+            return ErrorResult.Of(refused!);
+        }
+        var location = $"{BasePath}/{turn.Run.ResponseId}";
+        if (body.Value.Stream ?? true)
+        {
+            http.Response.Begin(200, location, turn.Replayed);
+            return await responses.Follow(http, caller.Org, turn.Run, after: -1);
+        }
+        return new LateResult(Answer()) { Location = location, Replayed = turn.Replayed };
+
+        async Task<IResult> Answer()
+        {
+            var run = await waiter.Until(caller.Org, turn, waiter.Time(http, waitForCompletion: null, waitTimeoutSeconds: null), ct);
+            return JsonResult.Of(200, await responses.Details(caller.Org, run, ct), PlatformJson.Answers.ResponseDetails) with { Location = location, Replayed = turn.Replayed };
+        }
+    }
+
+    static async Task<IResult> Get(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
+    {
+        var (isStreamed, after) = (Streamed.Read(http) == "true", StartingAfter.Read(http));
+        return await views.Find(caller.Org, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
+            : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after)
+            : JsonResult.Of(200, await responses.Details(caller.Org, row, ct), PlatformJson.Answers.ResponseDetails);
+    }
+
+    static async Task<IResult> Events(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
+    {
+        // A reader that reconnects sends the header and its first address, so the header wins.
+        var after = http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : StartingAfter.Read(http);
+        return await views.Find(caller.Org, run.Key, ct) is null ? ErrorResult.NotFound("response") : await responses.Follow(http, caller.Org, run.Key, after);
+    }
+
+    static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
+    {
+        var (session, from) = (Required(http), FromSeq.Read(http));
+        return await Latest(caller.Org, session, rows, ct) is { } run ? await responses.Follow(http, caller.Org, run.RunId, from - 1) : ErrorResult.NotFound("response");
+    }
+
+    static async Task<IResult> InFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct) =>
+        await responses.First(caller.Org, Required(http), ct) is { } run
+            ? JsonResult.Of(200, await responses.InFlight(caller.Org, run, ct), PlatformJson.Answers.InFlightResponse)
+            : ErrorResult.NotFound("response");
+
+    static async Task<IResult> ListInFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
+    {
+        var (limit, offset) = ((int)Limit.Read(http), (int)Offset.Read(http));
+        var session = Asked(http);
+        if (session is { } one && await rows.Get(caller.Org, Projections.Sessions.Model.Table, one.Value, ct) is null)
+        {
+            return ErrorResult.NotFound("conversation");
+        }
+        var live = await responses.Live(caller.Org, session, ct);
+        var page = new List<InFlightResponse>();
+        foreach (var run in live.Skip(offset).Take(limit))
+        {
+            page.Add(await responses.InFlight(caller.Org, run, ct));
+        }
+        return JsonResult.Of(200, new InFlightList("list", page, live.Count, limit, offset, offset + page.Count < live.Count), PlatformJson.Answers.InFlightList);
+    }
+
+    static async Task<IResult> Cancel(
+        PathKey<RunKey> run, Body<NoBody> body, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
+        await views.Find(caller.Org, run.Key, ct) is null
+            ? ErrorResult.NotFound("response")
+            : await CancelRun(run.Key, body.Key, caller, views, responses, commands, ct);
+
+    static async Task<IResult> CancelInConversation(
+        Body<ConversationToCancel> body, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
+        await responses.First(caller.Org, PathIds.Key<SessionKey>(body.Value.ConversationId!, "$.conversation_id"), ct) is { } run
+            ? await CancelRun(run.RunId, body.Key, caller, views, responses, commands, ct)
+            : ErrorResult.NotFound("response");
+
+    static async Task<IResult> CancelRun(
+        RunKey run, RequestKey? key, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct)
+    {
+        var result = await commands.Execute(caller.Org, caller.Origin, new Application.CancelRun(run, key), ct);
+        if (result.Refused is { Code: not "idempotency_key_claimed" } refused)
+        {
+            return ErrorResult.Of(refused);
+        }
+        return await views.Find(caller.Org, run, ct) is { } after
+            ? JsonResult.Of(200, await responses.Details(caller.Org, after, ct), PlatformJson.Answers.ResponseDetails) with { Replayed = result.Refused is not null }
+            : ErrorResult.NotFound("response");
+    }
+
+    static async ValueTask<RunRow?> Latest(string org, SessionKey session, IRows rows, CancellationToken ct) =>
+        await rows.Get(org, Projections.Sessions.Model.Table, session.Value, ct) is not null
+        && await rows.List(org, Projections.Runs.Model.Table, new(Scope: session.Value, Limit: 1), ct) is [var row]
+            ? Projections.Runs.Model.Read(row.Json.Span)
+            : null;
+
+    static SessionKey Required(HttpContext http) =>
+        Asked(http) ?? throw new UnreadableRequestException(ErrorResult.Invalid(OfConversation.Name, "Is required."));
+
+    static SessionKey? Asked(HttpContext http) =>
+        !http.Request.Query.TryGetValue(OfConversation.Name, out var sent) ? null : PathIds.Key<SessionKey>(sent is [{ } id] ? id : "", OfConversation.Name);
+}
+
+/// <summary>Reads runs as responses.</summary>
+public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventStream stream)
+{
+    /// <summary>Runs that are read of each status: more in a tenant are not in flight for a reader's purpose.</summary>
+    const int LiveMax = 1_000;
+
+    /// <summary>
+    /// Every client of OpenAI sends this header. What gathers a stream there (<c>responses.stream()</c>) fails on the first event whose type it does not know, so that
+    /// these clients are not told what they have no word for; the numbers of what they are told stay the same.
+    /// </summary>
+    const string OfOpenAi = "X-Stainless-Lang";
+
+    /// <summary>The response of a run that is there.</summary>
+    public async ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) => (await Fold(org, run, ct)).Details;
+
+    public async ValueTask<InFlightResponse> InFlight(string org, RunRow run, CancellationToken ct)
+    {
+        var fold = await Fold(org, run, ct);
+        return new(true, run.RunId.ResponseId, run.SessionId.ConversationId, fold.Next - 1, run.CreatedAt);
+    }
+
+    /// <summary>Sends the events of a response as they happen, until it has ended.</summary>
+    /// <param name="after">The sequence number of the last event that the reader has; -1: it has none.</param>
+    public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after)
+    {
+        var ct = http.RequestAborted;
+        if (await views.Row(org, run, ct) is not { } row || await log.OfRun(org, row.SessionId, run, ct) is not [var first, ..] entries)
+        {
+            return ErrorResult.NotFound("response");
+        }
+        var input = Input(await views.WithTexts(row, ct));
+        var known = new ResponseFold(run, input);
+        var ends = entries.Sum(entry => known.Add(entry).Count);
+        if (after >= ends)
+        {
+            return ErrorResult.Invalid("starting_after", $"The response's events end at {ends - 1}: this cursor is not one of its.", "cursor_ahead");
+        }
+        var fold = new ResponseFold(run, input);
+        var isOpenAis = http.Request.Headers.ContainsKey(OfOpenAi);
+        return await stream.Send(http, org, row.SessionId, first.FeedId - 1, (output, entry) =>
+        {
+            foreach (var e in fold.Add(entry).Where(e => e.SequenceNumber > after))
+            {
+                if ((isOpenAis ? InWordsOfOpenAi(e) : e) is { } told)
+                {
+                    Write(output, told);
+                }
+            }
+            return !fold.HasEnded && !entry.Is<SessionEvent.SessionDeleted>();
+        });
+    }
+
+    /// <summary>Null: those clients have no word for it.</summary>
+    static ResponseEvent? InWordsOfOpenAi(ResponseEvent e) => e.Type switch
+    {
+        ResponseFold.ToolCalled or ResponseFold.ToolAnswered or ResponseFold.ApprovalRequired => null,
+        ResponseFold.Cancelled => e with { Type = "response.incomplete" },
+        _ => e,
+    };
+
+    /// <summary>The run that a conversation is working on; null: it is working on none.</summary>
+    public async ValueTask<RunRow?> First(string org, SessionKey session, CancellationToken ct) => (await Live(org, session, ct)) is [.., var first] ? first : null;
+
+    /// <summary>The runs that have not ended, newest first.</summary>
+    public async ValueTask<IReadOnlyList<RunRow>> Live(string org, SessionKey? session, CancellationToken ct)
+    {
+        var found = new List<Row>();
+        if (session is { } one)
+        {
+            found.AddRange(await rows.List(org, Runs.Model.Table, new(Scope: one.Value, Limit: LiveMax), ct));
+        }
+        else
+        {
+            foreach (var status in Runs.Live)
+            {
+                found.AddRange(await rows.List(org, Runs.Model.Table, new(Status: status, Limit: LiveMax), ct));
+            }
+        }
+        return [.. found.OrderByDescending(row => row.Created).Select(row => Runs.Model.Read(row.Json.Span)).Where(run => !run.HasEnded)];
+    }
+
+    static string Input(RunRow run) => run.Message is Content.Inline inline ? inline.Text : "";
+
+    static void Write(PipeWriter output, ResponseEvent e)
+    {
+        output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {e.SequenceNumber}\nevent: {e.Type}\ndata: ")));
+        using (var json = new Utf8JsonWriter((IBufferWriter<byte>)output, PlatformJson.Answers.ResponseEvent.Writing()))
+        {
+            JsonSerializer.Serialize(json, e, PlatformJson.Answers.ResponseEvent);
+        }
+        output.Write("\n\n"u8);
+    }
+
+    async ValueTask<ResponseFold> Fold(string org, RunRow run, CancellationToken ct)
+    {
+        var fold = new ResponseFold(run.RunId, Input(await views.WithTexts(run, ct)));
+        foreach (var entry in await log.OfRun(org, run.SessionId, run.RunId, ct))
+        {
+            fold.Add(entry);
+        }
+        return fold;
+    }
+}
