@@ -12,7 +12,8 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long Defa
 
     /// <summary>Reads the number from another place, for example a header.</summary>
     public long Read(string place, Microsoft.Extensions.Primitives.StringValues sent) =>
-        sent is [{ } text] && long.TryParse(text, Min < 0 ? NumberStyles.AllowLeadingSign : NumberStyles.None, CultureInfo.InvariantCulture, out var number) && number >= Min && number <= Max
+        sent is [{ } text] && long.TryParse(text, Min < 0 ? NumberStyles.AllowLeadingSign : NumberStyles.None, CultureInfo.InvariantCulture, out var number)
+            && number >= Min && number <= Max
             ? number
             : throw new UnreadableRequestException(ErrorResult.Invalid(place, $"Must be a whole number from {Min} to {Max}."));
 }
