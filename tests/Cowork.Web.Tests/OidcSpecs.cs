@@ -266,6 +266,26 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
             (await client.Get("/sessions")).IsProblem(401);
         }));
         Assert.InRange(asked.KeyRequests - before, 1, 2);
+        (await right.Get("/sessions")).Is(200);
+    }
+
+    [Fact]
+    public async Task An_address_that_guesses_is_told_so_and_a_right_token_from_it_works()
+    {
+        await using var own = await LiveHost.Start(settings => settings with { TokenMode = true, Oidc = authority.Settings, Limits = new() { FailuresPerMinute = 3 } });
+        using var right = own.Client(await authority.Token("ann", Roles("guessing", "member")));
+        using var expired = own.Client(await authority.Token("ann", Roles("guessing", "member"), seconds: 1));
+        using var wrong = own.Client(await authority.Token("ann", Roles("guessing", "member"), audience: "payroll"));
+        await expired.Until("/sessions", got => got.Code == "token_expired");
+        for (var i = 0; i < 6; i++)
+        {
+            (await expired.Get("/sessions")).IsProblem(401, "token_expired");
+        }
+        for (var i = 0; i < 6; i++)
+        {
+            _ = i < 3 ? (await wrong.Get("/sessions")).IsProblem(401, "unauthorized") : (await wrong.Get("/sessions")).IsProblem(429, "too_many_failures");
+        }
+        (await right.Get("/sessions")).Is(200);
     }
 
     [Fact]

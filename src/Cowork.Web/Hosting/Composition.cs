@@ -44,7 +44,7 @@ static class Composition
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton(settings.Quotas);
         services.AddSingleton(settings.Limits);
-        services.AddSingleton(all => new OpenConnections(settings.Limits, listen.ConnectionsMax, all.GetRequiredService<TimeProvider>()));
+        services.AddSingleton(all => new OpenConnections(settings.Limits, settings.TrustedProxies, listen.ConnectionsMax, all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<OpenStreams>();
         services.AddSingleton<RequestRates>();
         services.AddSingleton<RequestMemory>();

@@ -7,9 +7,10 @@ namespace Cowork.Web.Http;
 
 /// <summary>
 /// The connections that are open, counted whole and by address. One too many from an address is closed before anything is read or negotiated on it, and so is one on
-/// which no request begins in time. The server itself closes those past the number of the whole host.
+/// which no request begins in time. A trusted proxy may have as many as it needs: its connections are its clients'. The server itself closes those past the number of the
+/// whole host.
 /// </summary>
-public sealed class OpenConnections(HttpLimits limits, int max, TimeProvider clock)
+public sealed class OpenConnections(HttpLimits limits, IReadOnlyList<IPNetwork> proxies, int max, TimeProvider clock)
 {
     readonly Lock gate = new();
     readonly Dictionary<string, int> ofAddress = [];
@@ -28,8 +29,9 @@ public sealed class OpenConnections(HttpLimits limits, int max, TimeProvider clo
 
     async Task Serve(ConnectionDelegate next, ConnectionContext connection)
     {
-        var address = Networks.Place((connection.RemoteEndPoint as IPEndPoint)?.Address);
-        if (!Enter(address))
+        var from = (connection.RemoteEndPoint as IPEndPoint)?.Address;
+        var address = Networks.Place(from);
+        if (!Enter(address, from is not null && proxies.Any(network => network.Contains(Networks.Plain(from))) ? int.MaxValue : limits.ConnectionsPerAddress))
         {
             Interlocked.Increment(ref refused);
             connection.Abort();
@@ -70,12 +72,12 @@ public sealed class OpenConnections(HttpLimits limits, int max, TimeProvider clo
         }
     }
 
-    bool Enter(string address)
+    bool Enter(string address, int most)
     {
         lock (gate)
         {
             var has = ofAddress.GetValueOrDefault(address);
-            if (has >= limits.ConnectionsPerAddress)
+            if (has >= most)
             {
                 return false;
             }

@@ -64,6 +64,11 @@ public sealed class RequestAuthorization(
             else if (admitted.Reason is { } reason)
             {
                 security.Refused(null, null, reason, http);
+                // One that has expired was right once: no sign of somebody who guesses.
+                if (refused.Code == "unauthorized")
+                {
+                    refused = wrong.Failed(null, TokenFault.Unknown, http.Connection.RemoteIpAddress, heard) ?? refused;
+                }
             }
             await refused.ExecuteAsync(http);
             return;
