@@ -15,22 +15,15 @@ readonly struct ScopedConnection(NpgsqlConnection connection, string scope)
     public ValueTask<NpgsqlTransaction> Begin(CancellationToken ct) => connection.BeginTransactionAsync(ct);
 
     /// <summary>Sends the statements in one round trip, and answers with the rows of the first.</summary>
-    public async Task<NpgsqlDataReader> Read(CancellationToken ct, params NpgsqlBatchCommand[] statements)
-    {
-        var reader = await Batch(statements).ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
-        return reader;
-    }
+    public Task<NpgsqlDataReader> Read(CancellationToken ct, params NpgsqlBatchCommand[] statements) => Read(Batch(statements), ct);
 
     /// <summary>The same for one statement that may take its time.</summary>
     /// <param name="timeout">Seconds; 0: as long as it takes.</param>
-    public async Task<NpgsqlDataReader> Read(NpgsqlBatchCommand statement, int timeout, CancellationToken ct)
+    public Task<NpgsqlDataReader> Read(NpgsqlBatchCommand statement, int timeout, CancellationToken ct)
     {
         var batch = Batch([statement]);
         batch.Timeout = timeout;
-        var reader = await batch.ExecuteReaderAsync(ct);
-        await reader.NextResultAsync(ct);
-        return reader;
+        return Read(batch, ct);
     }
 
     /// <summary>The first value of the first row; null: there is no row.</summary>
@@ -47,6 +40,22 @@ readonly struct ScopedConnection(NpgsqlConnection connection, string scope)
         await using var batch = Batch(statements);
         batch.Timeout = timeout ?? batch.Timeout;
         return await batch.ExecuteNonQueryAsync(ct);
+    }
+
+    /// <summary>Goes past the answer to the first statement, which sets the scope.</summary>
+    static async Task<NpgsqlDataReader> Read(NpgsqlBatch batch, CancellationToken ct)
+    {
+        var reader = await batch.ExecuteReaderAsync(ct);
+        try
+        {
+            await reader.NextResultAsync(ct);
+            return reader;
+        }
+        catch
+        {
+            await reader.DisposeAsync();
+            throw;
+        }
     }
 
     NpgsqlBatch Batch(IEnumerable<NpgsqlBatchCommand> statements)
