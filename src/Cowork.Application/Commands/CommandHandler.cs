@@ -24,7 +24,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(100);
 
     readonly Dictionary<string, IReadModel[]> modelsOf = models.GroupBy(m => m.Aggregate).ToDictionary(m => m.Key, m => m.ToArray());
-    readonly StateCache cache = new(capacity: 20_000);
+    readonly StateCache cache = new(StateCache.OfProcess);
     readonly KeyedLock gate = new();
 
     /// <summary>Units of work with a pending commit, by the id of their first event.</summary>
@@ -351,7 +351,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
-                begin = new(snapshot.Version, snapshot.Hash, state, StreamRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Start);
+                begin = new(
+                    snapshot.Version, snapshot.Hash, state, StreamRows.Read(snapshot.Rows.Span, ModelsOf(aggregate.Name)), begin.Start,
+                    Bytes: snapshot.State.Length + snapshot.Rows.Length);
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
@@ -377,13 +379,14 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         where TState : class
     {
         var state = (TState)from.State;
-        var rows = from.Rows;
+        var (rows, bytes) = (from.Rows, from.Bytes);
         foreach (var e in past.Events)
         {
             state = aggregate.Evolve(state, (TEvent)e.Event);
             rows = After(rows, e);
+            bytes += e.Data.Length;
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position);
+        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position, Bytes: bytes);
     }
 
     StreamRows After(StreamRows rows, RecordedEvent e)

@@ -3,9 +3,22 @@ using Cowork.Application.Storage;
 namespace Cowork.Application;
 
 /// <summary>The most recently used folded states. An entry may be behind the log; the expected version of the append makes that safe.</summary>
-sealed class StateCache(int capacity)
+/// <param name="bytesMax">What they may weigh together.</param>
+sealed class StateCache(long bytesMax)
 {
-    readonly LastUsed<(string Org, string Stream), StreamState> states = new(capacity);
+    /// <summary>Of a state beside the texts in it.</summary>
+    const int StateBytes = 2_048;
+
+    const long MostBytes = 128 << 20;
+
+    /// <summary>Parts of the process's memory, one of which is for the states.</summary>
+    const int PartsOfMemory = 32;
+
+    // A state and its row hold the texts of the events, as UTF-16, and most of them both.
+    readonly LastUsed<(string Org, string Stream), StreamState> states = new(bytesMax, state => StateBytes + (2 * state.Bytes));
+
+    /// <summary>What they may weigh in this process.</summary>
+    public static long OfProcess => Math.Min(MostBytes, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / PartsOfMemory);
 
     public StreamState? Get(string org, string stream) => states.Get((org, stream));
 

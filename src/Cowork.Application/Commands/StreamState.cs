@@ -13,7 +13,9 @@ public sealed record StreamStart(DateTimeOffset At, string? Correlation, string?
 /// <summary>A stream's state and read-model rows at a version.</summary>
 /// <param name="Position">Position of the last event; 0: unknown.</param>
 /// <param name="Cached">True: from the cache, or assumed to be new, so that it may be behind the log.</param>
-sealed record StreamState(long Version, string Hash, object State, StreamRows Rows, StreamStart? Start, long Position = 0, bool Cached = false);
+/// <param name="Bytes">Bytes of what was folded into it.</param>
+sealed record StreamState(
+    long Version, string Hash, object State, StreamRows Rows, StreamStart? Start, long Position = 0, bool Cached = false, long Bytes = 0);
 
 /// <summary>A stream's state as this node knows it.</summary>
 /// <param name="Position">Position of the stream's last event; 0: unknown.</param>

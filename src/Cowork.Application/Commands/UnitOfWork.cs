@@ -184,7 +184,8 @@ public sealed class UnitOfWork
                 }
             }
             draft.Recorded += part.Count;
-            draft.Stream = new(version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]));
+            draft.Stream = new(
+                version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]), Bytes: draft.Stream.Bytes + events.Sum(e => (long)e.Data.Length));
             first ??= events[0];
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
