@@ -12,6 +12,7 @@ public static class EventTypes
     public static FrozenDictionary<string, EventType> ByName { get; } = new[]
     {
         Of<SessionEvent.SessionCreated>("session_created.v1"),
+        Of<SessionEvent.SessionChanged>("session_changed.v1"),
         Of<SessionEvent.SessionDeleted>("session_deleted.v1"),
         Of<SessionEvent.RunQueued>("run_queued.v1"),
         Of<SessionEvent.RunDequeued>("run_dequeued.v1"),
@@ -33,6 +34,9 @@ public static class EventTypes
         Of<RunEvent.RunCompleted>("run_completed.v1"),
         Of<RunEvent.RunFailed>("run_failed.v1"),
         Of<RunEvent.RunCancelled>("run_cancelled.v1"),
+        Of<ProjectEvent.ProjectCreated>("project_created.v1"),
+        Of<ProjectEvent.ProjectChanged>("project_changed.v1"),
+        Of<ProjectEvent.ProjectDeleted>("project_deleted.v1"),
         Of<ArtifactEvent.ArtifactDiscovered>("artifact_discovered.v1"),
         Of<MemoryEvent.MemoryWritten>("memory_written.v1"),
         Of<SkillEvent.SkillCreated>("skill_created.v1"),

@@ -54,6 +54,21 @@ public static class Limits
     /// <summary>Longest name of a schedule, in characters.</summary>
     public const int ScheduleNameCharsMax = 200;
 
+    /// <summary>Longest name of a project, in characters.</summary>
+    public const int ProjectNameCharsMax = 200;
+
+    /// <summary>Connections or skills that a project names.</summary>
+    public const int ProjectIdsMax = 100;
+
+    /// <summary>Longest title of a conversation, in characters.</summary>
+    public const int TitleCharsMax = 200;
+
+    /// <summary>Longest title that is taken from a conversation's first message, in characters (contracts/decisions.md, "B, the rest").</summary>
+    public const int TakenTitleCharsMax = 60;
+
+    /// <summary>Longest goal of a conversation, in characters: every run records it, and it fits an event.</summary>
+    public const int GoalCharsMax = 16_000;
+
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 

@@ -11,9 +11,10 @@ namespace Cowork.Domain;
 public abstract record RunCommand(DateTimeOffset Now)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
+    /// <param name="Goal">What the conversation is for when the turn is sent; null: it has no goal.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -68,9 +69,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     /// <param name="Issuers">The persons behind the token of who sent the turn; null: nobody else.</param>
+    /// <param name="Goal">The goal of the conversation, as the prompt has it; null: none.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -249,7 +251,8 @@ public abstract record ConversationEntry
 }
 
 /// <summary>The request that created the run.</summary>
-public sealed record RunRequest(RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null);
+public sealed record RunRequest(
+    RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -311,7 +314,7 @@ public abstract record Run
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
-        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers),
+        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -350,7 +353,7 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false),
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },

@@ -12,13 +12,24 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="WorkspacePath">Absolute path of the session's folder.</param>
     /// <param name="Metadata">The client's JSON object as text, so that it returns unchanged.</param>
     /// <param name="AuthContext">A JSON object as text for policies; no answer shows it.</param>
-    /// <param name="Model">The model of turns that name none; null: the host's default when the turn is sent.</param>
-    public sealed record Create(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null)
+    /// <param name="Model">The model of turns that name none; null: the project's, or the host's default, when the turn is sent.</param>
+    /// <param name="Project">The project of the conversation; null: the built-in one.</param>
+    /// <param name="Title">At most <see cref="Limits.TitleCharsMax"/> characters; null: the first turn gives one.</param>
+    /// <param name="Goal">What the conversation is for: part of each turn's prompt.</param>
+    public sealed record Create(
+        SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
+        Content? Title = null, Content? Goal = null)
         : SessionCommand(Now);
+
+    /// <summary>Changes what a client may change of a conversation.</summary>
+    /// <param name="Title">Null: the next turn gives one.</param>
+    /// <param name="Goal">Null: none.</param>
+    public sealed record Change(Content? Title, Content? Goal, bool Archived, DateTimeOffset Now) : SessionCommand(Now);
 
     /// <summary>Adds a run to the end of the session's queue.</summary>
     /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
-    public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now) : SessionCommand(Now);
+    /// <param name="Title">The session's title, when it has none yet.</param>
+    public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now, Content? Title = null) : SessionCommand(Now);
 
     /// <summary>Removes an ended run from the session's queue, at any position.</summary>
     public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
@@ -29,11 +40,18 @@ public abstract record SessionCommand(DateTimeOffset Now)
 public abstract record SessionEvent(DateTimeOffset At) : Event(At)
 {
     /// <inheritdoc cref="SessionCommand.Create"/>
-    public sealed record SessionCreated(SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null)
+    public sealed record SessionCreated(
+        SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null,
+        Content? Title = null, Content? Goal = null)
         : SessionEvent(At);
 
-    /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start.</summary>
-    public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At) : SessionEvent(At);
+    /// <summary>What the session is called, is for and how it is listed, after the change.</summary>
+    /// <inheritdoc cref="SessionCommand.Change"/>
+    public sealed record SessionChanged(Content? Title, Content? Goal, bool Archived, DateTimeOffset At) : SessionEvent(At);
+
+    /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start. An archived session is active again.</summary>
+    /// <param name="Title">The session's title from now on; null: it had one.</param>
+    public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At, Content? Title = null) : SessionEvent(At);
 
     /// <summary>The run has ended and the next one, if any, may start.</summary>
     public sealed record RunDequeued(RunKey RunId, RunKey? NextRunId, DateTimeOffset At) : SessionEvent(At);
@@ -47,8 +65,11 @@ public abstract record Session
     public sealed record None : Session;
 
     /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
-    /// <param name="Model">The model of turns that name none; null: the host's default.</param>
-    public sealed record Open(SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null) : Session;
+    /// <param name="Model">The model of turns that name none; null: the project's, or the host's default.</param>
+    /// <param name="Project">Null: the built-in one.</param>
+    public sealed record Open(
+        SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
+        Content? Title = null, Content? Goal = null, bool Archived = false) : Session;
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
     public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;
@@ -57,12 +78,14 @@ public abstract record Session
 
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
-        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model),
+        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
             Refusal.TooMany("session_queue_full", $"{c.WaitingMax} turns already wait in this session."),
-        (Enqueue c, Open s) => new RunQueued(c.RunId, s.Queue.Count, c.Now),
+        (Enqueue c, Open s) => new RunQueued(c.RunId, s.Queue.Count, c.Now, s.Title is null ? c.Title : null),
+        (Change c, Open s) when (c.Title, c.Goal, c.Archived) == (s.Title, s.Goal, s.Archived) => Decision<SessionEvent>.Nothing,
+        (Change c, Open) => new SessionChanged(c.Title, c.Goal, c.Archived, c.Now),
         (Dequeue c, Open s) => Leave(c, s.Queue),
         (Dequeue c, Deleted s) => Leave(c, s.Queue),
         (Delete c, Open) => new SessionDeleted(c.Now),
@@ -71,13 +94,41 @@ public abstract record Session
 
     public static Session Evolve(Session state, SessionEvent e) => (e, state) switch
     {
-        (SessionCreated c, _) => new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model),
-        (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId) },
+        (SessionCreated c, _) => new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal),
+        (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
+        (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId) },
         (RunDequeued d, Deleted s) => new Deleted(s.Queue.Remove(d.RunId)),
         (SessionDeleted, Open s) => new Deleted(s.Queue),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
+
+    /// <summary>
+    /// A title from a message: its beginning on one line, at most <see cref="Limits.TakenTitleCharsMax"/> characters, cut at a word where there is one. Null: it has
+    /// nothing to show.
+    /// </summary>
+    public static string? TitleOf(string message)
+    {
+        Span<char> title = stackalloc char[Limits.TakenTitleCharsMax + 1];
+        var length = 0;
+        foreach (var c in message)
+        {
+            var isSpace = char.IsWhiteSpace(c) || char.IsControl(c);
+            if (isSpace && (length == 0 || title[length - 1] == ' '))
+            {
+                continue;
+            }
+            title[length++] = isSpace ? ' ' : c;
+            if (length == title.Length)
+            {
+                var word = title.LastIndexOf(' ');
+                length = word > 0 ? word : char.IsHighSurrogate(title[length - 2]) ? length - 2 : length - 1;
+                break;
+            }
+        }
+        var whole = title[..length].TrimEnd(' ');
+        return whole.IsEmpty ? null : StorableText.Escape(whole.ToString());
+    }
 
     static Decision<SessionEvent> Leave(Dequeue c, ImmutableList<RunKey> queue) => queue.IndexOf(c.RunId) switch
     {

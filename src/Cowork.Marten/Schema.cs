@@ -195,6 +195,10 @@ static partial class Schema
                 ? ($"listed_{Ids.KeyOf(string.Join(' ', statuses))[..6]}", $"(tenant_id, status, created DESC) WHERE status IN ({string.Join(", ", statuses.Select(Literal))})")
                 : ("status", "(tenant_id, status, created DESC)");
         }
+        if (model.Lists.HasFlag(RowLists.ByScopeAndStatus))
+        {
+            yield return ("both", "(tenant_id, scope, status, created DESC)");
+        }
         if (model.Searched)
         {
             yield return ("terms", $"USING gin ({SearchTerms.Column})");

@@ -61,6 +61,10 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         return [.. turns.OfType<EarlierTurn>()];
     }
 
+    public async ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct) =>
+        [.. (await rows.List(org, Sessions.Model.Table, new(Scope: project.Value, Limit: max), ct))
+            .Select(row => (new SessionKey(row.Key), Sessions.Model.Read(row.Json.Span).LiveRuns))];
+
     public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
 
     public long KnownThrough => memories.Through;

@@ -5,27 +5,39 @@ using static Cowork.Domain.SessionEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>A session as <c>GET /sessions/{id}</c> shows it.</summary>
+/// <summary>A session as <c>GET /sessions/{id}</c> shows it, and as the conversation of <c>GET /api/v1/conversations/{id}</c>.</summary>
 /// <param name="Metadata">The client's JSON object, as text.</param>
 /// <param name="LiveRuns">Number of runs that have not ended, including the one that runs.</param>
-/// <param name="Model">The model of turns that name none; null: the host's default.</param>
+/// <param name="Model">The model of turns that name none; null: the project's, or the host's default.</param>
+/// <param name="Project">Null: the built-in one.</param>
 public sealed record SessionRow(
     SessionKey SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    string? Model = null);
+    string? Model = null, ProjectKey? Project = null, Content? Title = null, Content? Goal = null, bool Archived = false);
 
-/// <summary>The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>. A deleted session has no row.</summary>
+/// <summary>
+/// The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>, and the same of <c>/api/v1/conversations</c>, by project and status. A deleted session has
+/// no row.
+/// </summary>
 public static class Sessions
 {
-    public static ReadModel<SessionRow> Model { get; } = new("sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve)
+    public const string Active = "active";
+    public const string Archived = "archived";
+
+    public static ReadModel<SessionRow> Model { get; } = new(
+        "sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve,
+        Scope: row => (row.Project ?? ProjectKey.General).Value,
+        Status: row => row.Archived ? Archived : Active)
     {
-        Lists = RowLists.OfTenant,
+        Lists = RowLists.All | RowLists.ByScopeAndStatus,
+        Form = 2,
     };
 
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
-        (SessionCreated c, _) => new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model),
+        (SessionCreated c, _) => new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal),
         (_, null) => null,
-        (RunQueued, { } r) => r with { LiveRuns = r.LiveRuns + 1, Runs = r.Runs + 1, UpdatedAt = e.At },
+        (SessionChanged c, { } r) => r with { Title = c.Title, Goal = c.Goal, Archived = c.Archived, UpdatedAt = e.At },
+        (RunQueued q, { } r) => r with { LiveRuns = r.LiveRuns + 1, Runs = r.Runs + 1, Title = q.Title ?? r.Title, Archived = false, UpdatedAt = e.At },
         (RunDequeued, { } r) => r with { LiveRuns = r.LiveRuns - 1, UpdatedAt = e.At },
         (SessionDeleted, _) => null,
         (_, { } r) => r,

@@ -10,6 +10,7 @@ using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.OperatorsEvent;
+using static Cowork.Domain.ProjectEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.ScheduleEvent;
 using static Cowork.Domain.SecurityEvent;
@@ -34,6 +35,7 @@ public sealed class GoldenSpecs
     static readonly Event[] Samples =
     [
         new SessionCreated(SessionKey.FromId($"sess_{Key}"), "/data/workspaces/w", """{"b":1,"a":[1.50]}""", """{"role":"clerk"}""", At),
+        new SessionChanged(Content.Of("Q2 analysis"), Text, Archived: true, At),
         new SessionDeleted(At),
         new RunQueued(RunKey.FromId($"run_{Key}"), 2, At),
         new RunDequeued(RunKey.FromId($"run_{Key}"), RunKey.FromId("run_01k9golden0000000000000001"), At),
@@ -57,6 +59,10 @@ public sealed class GoldenSpecs
         new RunCompleted(135, 1, 2_500, At),
         new RunFailed(new("limit_tokens", "The run may use 100000 tokens."), At),
         new RunCancelled(At),
+        new ProjectCreated(
+            ProjectKey.FromId($"proj_{Key}"), new("Sales Automation", "Weekly reporting flows", ["conn_001"], [SkillKey.FromId($"skill_{Key}")], "offline"), At),
+        new ProjectChanged(new("Sales", null, [], [], null), At),
+        new ProjectDeleted(At),
         new ArtifactDiscovered(
             ArtifactKey.FromId($"art_{Key}"), SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten(MemoryKey.FromId($"mem_{Key}"), "session_summary", Text, SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), At),
@@ -129,6 +135,17 @@ public sealed class GoldenSpecs
         Assert.StartsWith($"{golden.Split(",\"request")[0]},\"reasoning\":\"Was kostet", writtenThought, StringComparison.Ordinal);
         Assert.EndsWith(""","usage_estimated":true}""", writtenThought, StringComparison.Ordinal);
         Assert.Equal(thought, EventJson.Read("llm_response.v1", EventJson.Write(thought), At));
+
+        Assert.EndsWith(
+            $$""","project":"proj_{{Key}}","session_id":"sess_{{Key}}","title":"T","workspace_path":"/data/workspaces/w"}""",
+            Encoding.UTF8.GetString(EventJson.Write(
+                ((SessionCreated)Sample("session_created.v1")) with { Project = ProjectKey.FromId($"proj_{Key}"), Title = Content.Of("T"), Goal = Content.Of("G") })),
+            StringComparison.Ordinal);
+        Assert.Equal(
+            $$"""{"ahead":2,"run_id":"run_{{Key}}","title":"T"}""",
+            Encoding.UTF8.GetString(EventJson.Write(((RunQueued)Sample("run_queued.v1")) with { Title = Content.Of("T") })));
+        Assert.StartsWith(
+            """{"goal":"G",""", Encoding.UTF8.GetString(EventJson.Write(((RunCreated)Sample("run_created.v1")) with { Goal = Content.Of("G") })), StringComparison.Ordinal);
 
         var used = new ModelUsage(1_900, 3, 40);
         Assert.Equal(

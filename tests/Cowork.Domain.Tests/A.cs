@@ -18,5 +18,7 @@ static class A
     /// <summary>Next times straight from the library: enough for zones with ordinary rules. The host's own are in CronTimesSpecs.</summary>
     public static NextTime NextTime { get; } = static (cron, zone, after) => CronExpression.Parse(cron.Text).GetNextOccurrence(after, zone)?.ToUniversalTime();
 
+    public static ProjectKey Project { get; } = ProjectKey.FromId("proj_01kdvkjr000000000000000007");
+
     public static DateTimeOffset Later(double seconds) => Morning.AddSeconds(seconds);
 }

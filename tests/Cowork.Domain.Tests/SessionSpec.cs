@@ -73,6 +73,42 @@ public sealed class SessionSpec
     }
 
     [Fact]
+    public void The_first_turn_gives_a_session_without_a_title_its_title()
+    {
+        var (one, other) = (Content.Of("One"), Content.Of("Other"));
+        var titled = Spec.Given(Created).When(new Enqueue(A.Run, 10, A.Morning, one)).Then(Queued(A.Run, 0) with { Title = one });
+        Assert.Equal(one, ((Session.Open)titled).Title);
+        Spec.Given(Created, Queued(A.Run, 0) with { Title = one }).When(new Enqueue(A.OtherRun, 10, A.Morning, other)).Then(Queued(A.OtherRun, 1));
+        Spec.Given(Created with { Title = one }).When(new Enqueue(A.Run, 10, A.Morning, other)).Then(Queued(A.Run, 0));
+        // One that was cleared is given again.
+        Spec.Given(Created with { Title = one }, new SessionChanged(null, null, false, A.Morning))
+            .When(new Enqueue(A.Run, 10, A.Morning, other)).Then(Queued(A.Run, 0) with { Title = other });
+    }
+
+    [Fact]
+    public void Title_goal_and_archiving_change_and_a_turn_makes_an_archived_session_active()
+    {
+        var change = new Change(Content.Of("T"), Content.Of("G"), Archived: true, A.Morning);
+        var changed = new SessionChanged(change.Title, change.Goal, Archived: true, A.Morning);
+        Spec.Given(Created).When(change).Then(changed);
+        Spec.Given(Created, changed).When(change).ThenNothing();
+        Spec.Given(Created).When(new Change(null, null, Archived: false, A.Morning)).ThenNothing();
+        Assert.False(((Session.Open)Spec.Given(Created, changed, Queued(A.Run, 0)).State).Archived);
+        Spec.Given(Created, new SessionDeleted(A.Morning)).When(change).ThenRefused("not_found");
+    }
+
+    [Theory]
+    [InlineData("Hello", "Hello")]
+    [InlineData("  Two\n\t lines \u0001 here  ", "Two lines here")]
+    [InlineData("123456789 123456789 123456789 123456789 123456789 1234567890", "123456789 123456789 123456789 123456789 123456789 1234567890")] // sixty
+    [InlineData("123456789 123456789 123456789 123456789 123456789 12345678901", "123456789 123456789 123456789 123456789 123456789")]
+    [InlineData("123456789 123456789 123456789 123456789 123456789 1234567890 and more", "123456789 123456789 123456789 123456789 123456789 1234567890")]
+    [InlineData("12345678901234567890123456789012345678901234567890123456789012345", "123456789012345678901234567890123456789012345678901234567890")] // one word
+    [InlineData("12345678901234567890123456789012345678901234567890123456789😀", "12345678901234567890123456789012345678901234567890123456789")] // no half of a pair
+    [InlineData("\u0001\n", null)]
+    public void A_title_is_the_beginning_of_the_message_cut_at_a_word(string message, string? title) => Assert.Equal(title, Session.TitleOf(message));
+
+    [Fact]
     public void What_does_not_exist_is_not_found()
     {
         Spec.Given().When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).ThenRefused("not_found");

@@ -88,6 +88,32 @@ public abstract partial class StorageContract : StorageHarness
     }
 
     [Fact]
+    public async Task A_commit_holds_only_while_the_streams_that_it_is_pinned_to_stand_still()
+    {
+        var (node, other) = (await Open("a"), await Open("b"));
+        var (project, session) = (new Chain(Org, "run-project"), new Chain(Org, "run-session", "s1"));
+        Commit Pinned(long version, Write write, string stream = "run-project") => new(Org, [write], [], null, Chain.By) { Pins = [new(stream, version)] };
+        await other.Log.Append(project.Commit("one"), None);
+        // Neither node has heard of what the other wrote.
+        Assert.Equal(new AppendResult.Ok(2), await node.Log.Append(Pinned(1, session.Next("in it")), None));
+        await other.Log.Append(project.Commit("two"), None);
+        var late = session.Next("late");
+        Assert.Equal(new AppendResult.Moved("run-project"), await node.Log.Append(Pinned(1, late), None));
+        Assert.Equal(new AppendResult.Moved("run-nowhere"), await node.Log.Append(Pinned(1, late, "run-nowhere"), None));
+        Assert.Equal(new AppendResult.Moved("run-project"), await node.Log.Append(Pinned(3, late), None));
+        Assert.Equal(new AppendResult.Ok(4), await node.Log.Append(Pinned(2, late), None));
+
+        // All at once: who is pinned to what the change leaves is refused, and nobody else.
+        var change = project.Commit("three");
+        var after = new Chain(Org, "run-after");
+        var appended = await Task.WhenAll(
+            node.Log.Append(change, None).AsTask(), node.Log.Append(Pinned(2, session.Next("too late")), None).AsTask(), node.Log.Append(Pinned(3, after.Next("after")), None).AsTask());
+        Assert.Equal([new AppendResult.Ok(5), new AppendResult.Moved("run-project"), new AppendResult.Ok(6)], appended);
+        await Assert.ThrowsAsync<ArgumentException>(async () => await node.Log.Append(Pinned(0, after.Next("never")), None));
+        await AssertLedger(node);
+    }
+
+    [Fact]
     public async Task Commits_that_follow_each_other_may_be_under_way_at_once()
     {
         var node = await Open("a");
@@ -199,6 +225,9 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(["3"], await Keys(new(Status: "many")));
         Assert.Equal(["2", "1"], await Keys(new(Scope: "s", Status: "few")));
         Assert.Empty(await Keys(new(Scope: "t")));
+        Assert.Equal(["3 2 1 of 3", "2 of 3", "of 3", "2 1 of 2", "1 of 2", "of 0"],
+            [await Page(new(), 0), await Page(new(Limit: 1), 1), await Page(new(), 3), await Page(new(Scope: "s", Status: "few"), 0), await Page(new(Status: "few"), 1),
+            await Page(new(Scope: "t"), 0)]);
         Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
         Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
 
@@ -215,6 +244,8 @@ public abstract partial class StorageContract : StorageHarness
         await AssertLedger(node);
 
         async Task<IEnumerable<string>> Keys(RowQuery query) => (await node.Rows.List(Org, "tallies", query, None)).Select(r => r.Key);
+        async Task<string> Page(RowQuery query, long offset) =>
+            await node.Rows.Page(Org, "tallies", query, offset, None) is var page ? string.Join(' ', [.. page.Rows.Select(r => r.Key), $"of {page.Total}"]) : "";
     }
 
     [Fact]

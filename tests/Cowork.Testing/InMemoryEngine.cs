@@ -218,14 +218,34 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         lock (sync)
         {
             ThrowIfAway(null);
-            models.GetValueOrDefault(table)?.Check(query);
-            var bytes = 0L;
-            return new([.. Table(table)
-                .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
-                .Where(r => query.Before is null || r.Value.Created < query.Before)
-                .OrderByDescending(r => r.Value.Created).Take(query.Limit).Select(r => r.Value.Shown(r.Key.Key))
-                .TakeWhile(row => (bytes += row.Json.Length) - row.Json.Length <= query.Bytes)]);
+            return new([.. Bounded(Listed(org, table, query), query)]);
         }
+    }
+
+    public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            var all = Listed(org, table, query).ToList();
+            return new(new RowPage([.. Bounded(all.Skip((int)Math.Min(offset, all.Count)), query)], all.Count));
+        }
+    }
+
+    static IEnumerable<Row> Bounded(IEnumerable<Row> rows, RowQuery query)
+    {
+        var bytes = 0L;
+        return rows.Take(query.Limit).TakeWhile(row => (bytes += row.Json.Length) - row.Json.Length <= query.Bytes);
+    }
+
+    IEnumerable<Row> Listed(string org, string table, RowQuery query)
+    {
+        models.GetValueOrDefault(table)?.Check(query);
+        return Table(table)
+            .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
+            .Where(r => query.Before is null || r.Value.Created < query.Before)
+            .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
     }
 
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
@@ -445,6 +465,10 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         if (commit.Knows is { } knows && writtenBy.Skip((int)knows).Any(node => node != by))
         {
             return new AppendResult.Moved(commit.Writes[0].Stream);
+        }
+        if (commit.Pins.FirstOrDefault(pin => (streams.GetValueOrDefault((commit.Org, pin.Stream))?.Count ?? 0) != pin.Version) is { } unpinned)
+        {
+            return new AppendResult.Moved(unpinned.Stream);
         }
         var versions = new Dictionary<string, long>();
         foreach (var write in commit.Writes)

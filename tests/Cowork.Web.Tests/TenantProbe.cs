@@ -5,7 +5,7 @@ namespace Cowork.Web.Tests;
 /// <summary>What a tenant has, and whether another one can see any of it: every route of /openapi.json with the first one's ids, by every verb that the route has.</summary>
 sealed class TenantProbe
 {
-    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs"];
+    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200"];
 
     readonly Dictionary<string, string> ids;
 
@@ -25,6 +25,8 @@ sealed class TenantProbe
         var written = (await theirs.Turn("private", "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"topsecret\"}")).Is(200)["run_id"];
         var schedule = (await theirs.Post(
             "/scheduled-runs", $$"""{"name":"topsecret","session_id":"private","skill_id":"{{skill}}","interval_seconds":3600,"active":false}""")).Is(201)["schedule_id"];
+        var project = (await theirs.Post("/api/v1/projects", """{"name":"topsecret"}""")).Is(201)["id"];
+        (await theirs.Post("/api/v1/conversations", $$"""{"project_id":"{{project}}","title":"topsecret","goal":"topsecret"}""")).Is(201);
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         return new(new()
         {
@@ -37,6 +39,7 @@ sealed class TenantProbe
             ["{artifact_id}"] = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id"),
             ["{version}"] = "1",
             ["{schedule_id}"] = schedule,
+            ["{project_id}"] = project,
         });
     }
 

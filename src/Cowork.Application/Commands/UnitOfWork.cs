@@ -13,6 +13,7 @@ public sealed class UnitOfWork
     readonly List<Part> written = [];
     readonly List<Job> jobs = [];
     readonly List<(string Kind, string Key)> cancelled = [];
+    List<(string Stream, Draft Draft)>? pinned;
     Claim? done;
     string? actor;
     long? knows;
@@ -57,6 +58,20 @@ public sealed class UnitOfWork
         where TEvent : Event
         where TState : class =>
         (TState)(await DraftOf(aggregate, key)).Stream.State;
+
+    /// <summary>
+    /// The state that the next decision on the stream will see. When the stream has changed by the time of the commit, which may write nothing to it, the commit is
+    /// refused and decided again.
+    /// </summary>
+    public async ValueTask<TState> PinnedState<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
+        where TKey : struct, IStreamKey
+        where TEvent : Event
+        where TState : class
+    {
+        var draft = await DraftOf(aggregate, key);
+        (pinned ??= []).Add((aggregate.Stream(key), draft));
+        return (TState)draft.Stream.State;
+    }
 
     /// <summary>The stream's version with the new events so far.</summary>
     public async ValueTask<long> Version<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key)
@@ -191,8 +206,13 @@ public sealed class UnitOfWork
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
             writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
         }
-        return new(org, writes, jobs, done, by) { Cancelled = cancelled, Knows = knows };
+        return new(org, writes, jobs, done, by) { Cancelled = cancelled, Knows = knows, Pins = Pins() };
     }
+
+    /// <summary>What is written to is guarded by its write.</summary>
+    IReadOnlyList<StreamPin> Pins() => pinned is null
+        ? []
+        : [.. pinned.Where(p => p.Draft is { Fresh.Count: 0, Expected: > 0 }).Select(p => new StreamPin(p.Stream, p.Draft.Expected)).Distinct()];
 
     /// <summary>The streams of the decisions after the commit.</summary>
     internal CommandResult Result() => new(null, [.. drafts.Select(d => new StreamResult(d.Key, d.Value.Expected, d.Value.Stream.Version, d.Value.Stream.Rows))]);

@@ -22,6 +22,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
     public static async ValueTask<Prompt> Build(string org, Run.Active run, IReadOnlyList<AITool> tools, IRunQueries queries, IBlobs blobs, CancellationToken ct)
     {
         var messages = new List<ChatMessage> { new(ChatRole.System, Instructions) };
+        if (run.Request.Goal is { } goal)
+        {
+            messages.Add(new(ChatRole.System, $"What this conversation is for: {await blobs.Text(goal, ct)}"));
+        }
         if (run.Memory is { Context: { Count: > 0 } context } memory)
         {
             var text = new StringBuilder("Memories:");

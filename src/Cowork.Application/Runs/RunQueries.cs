@@ -23,6 +23,9 @@ public interface IRunQueries
     /// <summary>The turns of these runs, in this order.</summary>
     ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct);
 
+    /// <summary>Sessions of a project, with how many of their runs have not ended.</summary>
+    ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct);
+
     /// <summary>Of the tenant's newest memories those that have to do with the text, best first, at the same cost however many there are.</summary>
     /// <param name="since">Position of something in the log: what was written before it, on any node, is found.</param>
     ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct);

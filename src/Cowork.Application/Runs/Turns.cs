@@ -12,7 +12,7 @@ namespace Cowork.Application;
 
 /// <summary>A client's turn in a session.</summary>
 /// <param name="Message">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
-/// <param name="Model">Null: the session's, or else the host's default.</param>
+/// <param name="Model">Null: the session's, or else the project's, or else the host's default.</param>
 /// <param name="Key">The body's <c>idempotency_key</c>, unique within the session and kept for ever.</param>
 /// <param name="Header">The header's key.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
@@ -40,20 +40,27 @@ public sealed record RunStart(
 /// </summary>
 /// <param name="RunId">The new run.</param>
 /// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the same key.</param>
-/// <param name="Model">Null: the session's model, or else <paramref name="DefaultModel"/>.</param>
+/// <param name="Model">Null: the session's model, or else the project's, or else <paramref name="DefaultModel"/>.</param>
 /// <param name="Key">The body's key, within the session.</param>
 /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="Start">How this node starts the run with the same commit; null: the node that takes its job starts it.</param>
+/// <param name="Title">The session's title, when it has none yet.</param>
 public sealed record SubmitTurn(
     RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string? Model, string DefaultModel, string? Key, RequestKey? Header, int WaitingMax,
-    RunSource? Source = null, RunStart? Start = null)
+    RunSource? Source = null, RunStart? Start = null, Content? Title = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         if (await work.State(Domain.Session.Aggregate, Session) is not Session.Open session)
         {
+            return Refusal.NotFound("session");
+        }
+        var project = session.Project is { } of ? await work.PinnedState(Project.Aggregate, of) : null;
+        if (project is Project.Deleted)
+        {
+            // The session is about to be deleted.
             return Refusal.NotFound("session");
         }
         if (Header is not null && await Header.Claim(work, RunId) is { } header)
@@ -69,7 +76,8 @@ public sealed record SubmitTurn(
                 return inBody;
             }
         }
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, Model ?? session.Model ?? DefaultModel, Key, work.Now, Source, work.By.Issuers);
+        var model = Model ?? session.Model ?? (project as Project.Live)?.Definition.Model ?? DefaultModel;
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;
@@ -79,7 +87,7 @@ public sealed record SubmitTurn(
         {
             work.Start(new Job(Run.Aggregate.Name, RunId.Value, Epoch: starts?.Epoch));
         }
-        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now), Session, RunId) is { } full)
+        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Enqueue(RunId, WaitingMax, work.Now, Title), Session, RunId) is { } full)
         {
             return full;
         }
@@ -152,7 +160,7 @@ public sealed class Turns(
         var message = NamedText.Of(request.Message);
         var submit = new SubmitTurn(
             RunKey.New(clock.GetUtcNow()), request.Session, message.Content, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
-            options.QueuedPerSessionMax, request.Source);
+            options.QueuedPerSessionMax, request.Source, Title: Session.TitleOf(request.Message) is { } title ? Content.Of(title) : null);
         return (new(submit, message), null);
     }
 

@@ -22,3 +22,19 @@ public sealed record DeleteSession(SessionKey Session) : ICommand
         return null;
     }
 }
+
+/// <summary>Deletes sessions with one commit. Those that were deleted before are passed over.</summary>
+public sealed record DeleteSessions(IReadOnlyList<SessionKey> Sessions) : ICommand
+{
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
+    {
+        foreach (var session in Sessions)
+        {
+            if (await work.State(Session.Aggregate, session) is Session.Open && await new DeleteSession(session).Decide(work) is { } refused)
+            {
+                return refused;
+            }
+        }
+        return null;
+    }
+}

@@ -2,18 +2,32 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Creates a session. Refused: the id exists.</summary>
+/// <summary>Creates a session. Refused: the id exists, or there is no such project.</summary>
 /// <param name="WorkspacePath">Absolute path of an existing folder.</param>
 /// <param name="Metadata">A JSON object as text.</param>
 /// <param name="AuthContext">A JSON object as text; null: the request had none.</param>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
-/// <param name="Model">Name of a configured model, for turns that name none; null: the host's default.</param>
-public sealed record OpenSession(SessionKey Session, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null, string? Model = null) : ICommand
+/// <param name="Model">Name of a configured model, for turns that name none; null: the project's, or the host's default.</param>
+/// <param name="Project">Null: the built-in one.</param>
+/// <param name="Title">Null: the first turn gives one.</param>
+public sealed record OpenSession(
+    SessionKey Session, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null, string? Model = null, ProjectKey? Project = null,
+    Content? Title = null, Content? Goal = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model);
-        var refused = await work.Do(Domain.Session.Aggregate, Session, create, Session);
+        var refused = await Open(work);
         return Header is null ? refused : await Header.Claim(work, Domain.Session.Aggregate, Session) ?? refused;
+    }
+
+    async ValueTask<Refusal?> Open(UnitOfWork work)
+    {
+        // Pinned: no session begins in a project that is deleted at the same time.
+        if (Project is { } project && await work.PinnedState(Domain.Project.Aggregate, project) is not Domain.Project.Live)
+        {
+            return Refusal.NotFound("project");
+        }
+        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model, Project, Title, Goal);
+        return await work.Do(Domain.Session.Aggregate, Session, create, Session);
     }
 }

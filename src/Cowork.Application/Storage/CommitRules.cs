@@ -20,6 +20,13 @@ public static class CommitRules
                 throw new ArgumentException($"The {kind} job {key} is started and cancelled at once.", nameof(commit));
             }
         }
+        foreach (var pin in commit.Pins)
+        {
+            if (pin.Version < 1 || commit.Writes.Any(write => write.Stream == pin.Stream))
+            {
+                throw new ArgumentException($"{pin.Stream} is pinned at {pin.Version}, and written to or not there.", nameof(commit));
+            }
+        }
         foreach (var write in commit.Writes)
         {
             if (write.Events.Count == 0)

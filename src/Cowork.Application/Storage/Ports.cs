@@ -56,7 +56,14 @@ public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyLi
 
     /// <summary>Position up to which the decision knew the log. The commit is refused as moved when another node wrote after it. Null: it does not matter.</summary>
     public long? Knows { get; init; }
+
+    /// <summary>Streams that the decision rests on and writes nothing to. When one is at another version, the commit is refused as moved. None of <see cref="Writes"/>.</summary>
+    public IReadOnlyList<StreamPin> Pins { get; init; } = [];
 }
+
+/// <summary>A stream at a version.</summary>
+/// <param name="Version">From 1: the stream exists.</param>
+public sealed record StreamPin(string Stream, long Version);
 
 /// <summary>What became of a commit. A lost race is a value, never an exception.</summary>
 public abstract record AppendResult
@@ -118,6 +125,9 @@ public sealed record Row(string Key, long Created, long Version, ReadOnlyMemory<
 /// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
 public sealed record RowQuery(string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue);
 
+/// <param name="Total">Rows of the whole list.</param>
+public sealed record RowPage(IReadOnlyList<Row> Rows, long Total);
+
 /// <summary>The read models' tables.</summary>
 public interface IRows
 {
@@ -128,6 +138,10 @@ public interface IRows
 
     /// <summary>Newest first.</summary>
     ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct);
+
+    /// <summary>Rows of a list from a place in it, newest first, and how many the list has.</summary>
+    /// <param name="offset">Newer rows that are passed over.</param>
+    ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct);
 
     /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);

@@ -19,6 +19,9 @@ public enum RowLists
     ByStatus = 4,
 
     All = OfTenant | ByScope | ByStatus,
+
+    /// <summary>Those of one scope and one status, at no cost for the scope's others.</summary>
+    ByScopeAndStatus = 8,
 }
 
 /// <summary>A table of rows that are folded from the log: it can be thrown away and folded again.</summary>

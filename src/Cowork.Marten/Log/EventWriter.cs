@@ -481,6 +481,7 @@ sealed partial class EventWriter : IAsyncDisposable
             WriteLocked(part, verify: false);
             return;
         }
+        positions.FindPins(part, connection.Connection);
         var plan = positions.Plan(part, certain: false, gone: null);
         if (plan.Behind)
         {
@@ -538,6 +539,7 @@ sealed partial class EventWriter : IAsyncDisposable
                     return;
                 }
             }
+            positions.FindPins(part, connection.Connection);
             var plan = positions.Plan(part, certain: true, gone: verify ? positions.Verify(part, connection.Connection) : null);
             if (plan.Accepted.Count == 0)
             {

@@ -121,24 +121,10 @@ sealed class LogPositions(Database database, JobQueue jobs)
     /// <summary>Asks for everything that a part rests on. Answers the claims that are not this node's any more.</summary>
     public HashSet<Claim> Verify(IReadOnlyList<Pending> part, NpgsqlConnection connection)
     {
-        var streams = part.SelectMany(p => p.Commit.Writes.Select(w => (p.Commit.Org, w.Stream))).Distinct().ToList();
+        var streams = part.SelectMany(p => p.Commit.Writes.Select(w => w.Stream).Concat(p.Commit.Pins.Select(pin => pin.Stream)).Select(stream => (p.Commit.Org, stream)))
+            .Distinct().ToList();
         var sessions = part.SelectMany(p => p.Commit.Writes.Select(w => w.Session).OfType<SessionKey>().Select(session => (p.Commit.Org, session))).Distinct().ToList();
-        foreach (var stream in streams)
-        {
-            versions.Put(stream, 0);
-        }
-        using (var ask = new NpgsqlCommand(
-            $"SELECT s.tenant_id, s.id, s.version FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.mt_streams s ON s.tenant_id = u.tenant_id AND s.id = u.id", connection)
-        {
-            Parameters = { Parameter.Texts([.. streams.Select(s => s.Org)]), Parameter.Texts([.. streams.Select(s => s.Stream)]) },
-        })
-        using (var reader = ask.ExecuteReader())
-        {
-            while (reader.Read())
-            {
-                versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
-            }
-        }
+        AskVersions(streams, connection);
         AskFeeds(sessions, connection);
         var claims = part.Select(p => p.Commit.Done).OfType<Claim>().ToList();
         var gone = claims.ToHashSet();
@@ -166,6 +152,29 @@ sealed class LogPositions(Database database, JobQueue jobs)
         return gone;
     }
 
+    /// <summary>
+    /// Asks for the versions of pinned streams that are not remembered. Nothing is written to them, so that nothing in the tables guards what is remembered of them but the
+    /// head row: where it stands as it is remembered, nobody else has written since.
+    /// </summary>
+    public void FindPins(IReadOnlyList<Pending> part, NpgsqlConnection connection)
+    {
+        List<(string Org, string Stream)>? unknown = null;
+        foreach (var pending in part)
+        {
+            foreach (var pin in pending.Commit.Pins)
+            {
+                if (!versions.TryGet((pending.Commit.Org, pin.Stream), out _))
+                {
+                    (unknown ??= []).Add((pending.Commit.Org, pin.Stream));
+                }
+            }
+        }
+        if (unknown is not null)
+        {
+            AskVersions(unknown, connection);
+        }
+    }
+
     /// <summary>Plans a part commit by commit, each seeing the ones before it.</summary>
     /// <param name="certain">What is remembered is up to date, because the head row is held.</param>
     public FlushPlan Plan(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
@@ -184,7 +193,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
                 }
             }
             undo.Clear();
-            var moved = commit.Knows < foreign ? commit.Writes[0].Stream : null;
+            var moved = commit.Knows < foreign ? commit.Writes[0].Stream : Unpinned(plan, commit, certain);
             foreach (var write in moved is null ? commit.Writes : [])
             {
                 var key = (commit.Org, write.Stream);
@@ -234,6 +243,44 @@ sealed class LogPositions(Database database, JobQueue jobs)
             plan.Accepted.Add(pending);
         }
         return plan;
+    }
+
+    /// <summary>The first stream that is not where the commit pins it; null: none is.</summary>
+    string? Unpinned(FlushPlan plan, Commit commit, bool certain)
+    {
+        foreach (var pin in commit.Pins)
+        {
+            var key = (commit.Org, pin.Stream);
+            var version = plan.Streams.TryGetValue(key, out var move) ? move.Is : versions.TryGet(key, out var known) ? known : 0;
+            if (version == pin.Version)
+            {
+                continue;
+            }
+            if (certain || version > pin.Version)
+            {
+                return pin.Stream;
+            }
+            plan.Behind = true;
+        }
+        return null;
+    }
+
+    void AskVersions(List<(string Org, string Stream)> streams, NpgsqlConnection connection)
+    {
+        foreach (var stream in streams)
+        {
+            versions.Put(stream, 0);
+        }
+        using var ask = new NpgsqlCommand(
+            $"SELECT s.tenant_id, s.id, s.version FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.mt_streams s ON s.tenant_id = u.tenant_id AND s.id = u.id", connection)
+        {
+            Parameters = { Parameter.Texts([.. streams.Select(s => s.Org)]), Parameter.Texts([.. streams.Select(s => s.Stream)]) },
+        };
+        using var reader = ask.ExecuteReader();
+        while (reader.Read())
+        {
+            versions.Put((reader.GetString(0), reader.GetString(1)), reader.GetInt64(2));
+        }
     }
 
     void FindFeeds(FlushPlan plan, NpgsqlConnection connection)

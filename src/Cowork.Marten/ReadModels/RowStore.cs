@@ -53,19 +53,55 @@ sealed class RowStore : IRows
 
     public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
     {
+        var parameters = new List<Func<NpgsqlParameter>>();
+        var which = Which(org, table, query, parameters);
+        parameters.Add(() => Parameter.Long(query.Limit));
+        var sql = $"SELECT id, created, version, row FROM {schema}.{table} WHERE {which} ORDER BY created DESC LIMIT ${parameters.Count}";
+        return database.WithReconnect<IReadOnlyList<Row>>(org, async connection => await Rows(connection, Statement(sql, parameters), ct, query.Bytes), ct);
+    }
+
+    public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct)
+    {
+        var parameters = new List<Func<NpgsqlParameter>>();
+        var which = Which(org, table, query, parameters);
+        var count = $"SELECT count(*) FROM {schema}.{table} WHERE {which}";
+        parameters.Add(() => Parameter.Long(query.Limit));
+        parameters.Add(() => Parameter.Long(offset));
+        // What is passed over is counted in the index alone; only rows that are shown are read.
+        var sql = $"""
+            SELECT id, created, version, row FROM {schema}.{table}
+            WHERE {which} AND created <= (SELECT created FROM {schema}.{table} WHERE {which} ORDER BY created DESC OFFSET ${parameters.Count} LIMIT 1)
+            ORDER BY created DESC LIMIT ${parameters.Count - 1}
+            """;
+        return database.WithReconnect(
+            org,
+            async connection =>
+            {
+                await using var reader = await connection.Read(ct, Statement(count, parameters[..^2]), Statement(sql, parameters));
+                await reader.ReadAsync(ct);
+                var total = reader.GetInt64(0);
+                await reader.NextResultAsync(ct);
+                return new RowPage(await Rows(reader, ct, query.Bytes), total);
+            },
+            ct);
+    }
+
+    /// <summary>The condition on the rows of a list, with parameters from 1 on.</summary>
+    string Which(string org, string table, RowQuery query, List<Func<NpgsqlParameter>> parameters)
+    {
         var model = Known(table);
         model.Check(query);
-        var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Long(query.Limit) };
-        var sql = $"SELECT id, created, version, row FROM {schema}.{table} WHERE tenant_id = $1";
+        parameters.Add(() => Parameter.Text(org));
+        var sql = "tenant_id = $1";
         if (query.Scope is not null)
         {
             parameters.Add(() => Parameter.Text(query.Scope));
             sql += $" AND scope = ${parameters.Count}";
             if (query.Status is not null)
             {
-                // As an expression, so that no plan goes by the status, which without statistics looks as good as the scope.
                 parameters.Add(() => Parameter.Text(query.Status));
-                sql += $" AND coalesce(status, '') = ${parameters.Count}";
+                // As an expression where no index has both, so that no plan goes by the status, which without statistics looks as good as the scope.
+                sql += $" AND {(model.Lists.HasFlag(RowLists.ByScopeAndStatus) ? "status" : "coalesce(status, '')")} = ${parameters.Count}";
             }
         }
         else if (query.Status is not null)
@@ -77,16 +113,14 @@ sealed class RowStore : IRows
             parameters.Add(() => Parameter.Long(before));
             sql += $" AND created < ${parameters.Count}";
         }
-        sql += " ORDER BY created DESC LIMIT $2";
-        return database.WithReconnect<IReadOnlyList<Row>>(
-            org,
-            async connection =>
-            {
-                var statement = new NpgsqlBatchCommand(sql);
-                parameters.ForEach(p => statement.Parameters.Add(p()));
-                return await Rows(connection, statement, ct, query.Bytes);
-            },
-            ct);
+        return sql;
+    }
+
+    static NpgsqlBatchCommand Statement(string sql, List<Func<NpgsqlParameter>> parameters)
+    {
+        var statement = new NpgsqlBatchCommand(sql);
+        parameters.ForEach(p => statement.Parameters.Add(p()));
+        return statement;
     }
 
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
@@ -97,12 +131,7 @@ sealed class RowStore : IRows
         var sql = $"SELECT count(*) FROM (SELECT FROM {schema}.{table} WHERE tenant_id = $1 AND {having} LIMIT $2) t";
         return database.WithReconnect(
             org,
-            async connection =>
-            {
-                var statement = new NpgsqlBatchCommand(sql);
-                parameters.ForEach(p => statement.Parameters.Add(p()));
-                return (long)(await connection.Ask(statement, ct))!;
-            },
+            async connection => (long)(await connection.Ask(Statement(sql, parameters), ct))!,
             ct);
     }
 

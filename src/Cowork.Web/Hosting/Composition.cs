@@ -137,12 +137,14 @@ static class Composition
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<ApprovalExpiry>();
         services.AddSingleton<RunNotes>();
+        services.AddSingleton<ProjectDeletion>();
         services.AddSingleton<ScheduledRuns>();
         services.AddSingleton<Scheduler>();
         services.AddSingleton<ClockWatch>();
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunDriver>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ApprovalExpiry>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunNotes>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ProjectDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }

@@ -107,7 +107,8 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     }
 
     static string WordFor(Type type) =>
-        type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
+        type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Optional<>) ? WordFor(type.GetGenericArguments()[0])
+        : type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
         : type == typeof(double) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)

@@ -92,7 +92,7 @@ public sealed class MemoryGuard(RequestDelegate next, RequestMemory memory)
     static long BytesOf(HttpContext http, Endpoint endpoint)
     {
         var body = HttpMethods.IsGet(http.Request.Method) ? 0 : http.Request.ContentLength ?? BytesOfUnknown;
-        var isList = endpoint.Metadata.OfType<WholeNumberQuery>().Any(query => query == Lists.Limit);
+        var isList = endpoint.Metadata.OfType<WholeNumberQuery>().Any(Lists.IsLimit);
         return BytesOfRequest + (Math.Min(body, JsonValidator.BodyBytesMax) * TimesOfBody) + (isList ? PageBytesOf(http) : 0);
     }
 

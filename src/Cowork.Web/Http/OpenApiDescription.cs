@@ -51,6 +51,8 @@ public static class OpenApiDescription
     {
         ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
+        ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",
+        ["Conversations"] = "A conversation is a session as contract B shows it, with a title, a goal and a project.",
         ["Runs"] = "A run is the durable work on one turn: rounds of a model, calls of tools, one end.",
         ["Events"] = "The feeds of a session and of the tenant, to poll or to stream.",
         ["Approvals"] = "What a person must allow before a run goes on.",
@@ -71,7 +73,8 @@ public static class OpenApiDescription
         options.OpenApiVersion = OpenApiSpecVersion.OpenApi3_1;
         // Answers show a content as a string, wherever it is stored, and a key as its id. Any JSON is what its property says.
         options.CreateSchemaReferenceId = type =>
-            Plain(type.Type) is var plain && (plain == typeof(Content) || plain == typeof(JsonElement) || typeof(IStreamKey).IsAssignableFrom(plain)) ? null
+            Plain(type.Type) is var plain
+            && (plain == typeof(Content) || plain == typeof(JsonElement) || typeof(IStreamKey).IsAssignableFrom(plain) || OptionalOf(plain) is not null) ? null
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -86,6 +89,9 @@ public static class OpenApiDescription
         });
     }
 
+    /// <summary>What an optional member of a body may be; null: the type is none.</summary>
+    static Type? OptionalOf(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Application.Optional<>) ? type.GetGenericArguments()[0] : null;
+
     static Type Plain(Type type) => Nullable.GetUnderlyingType(type) ?? type;
 
     static void Complete(OpenApiSchema schema, Type type, JsonPropertyInfo? property)
@@ -99,6 +105,11 @@ public static class OpenApiDescription
         {
             // Ids are strings, whatever they name.
             schema.Type = JsonSchemaType.String | nullable;
+        }
+        else if (OptionalOf(type) is { } optional)
+        {
+            schema.Type = JsonSchemaType.Null | (optional == typeof(string) ? JsonSchemaType.String : JsonSchemaType.Array);
+            schema.Items = optional == typeof(string) ? null : new OpenApiSchema { Type = JsonSchemaType.String };
         }
         else if (type == typeof(Content))
         {

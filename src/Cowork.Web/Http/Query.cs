@@ -79,6 +79,14 @@ static class Lists
 
     public static WholeNumberQuery Limit { get; } = new("limit", 1, Most, Usual, "At most so many.");
 
+    /// <summary>The limit of contract B's lists, which have an <see cref="Offset"/> too.</summary>
+    public static WholeNumberQuery LimitOfPage { get; } = new("limit", 1, 200, 50, "At most so many.");
+
+    public static WholeNumberQuery Offset { get; } = new("offset", 0, int.MaxValue, 0, "So many of the list, from its beginning, are passed over.");
+
+    /// <summary>The parameter says how much of a list is read.</summary>
+    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage;
+
     /// <summary>The limit that a request asks for, as far as it can be read.</summary>
     public static int LimitOrMost(HttpContext http) =>
         !http.Request.Query.TryGetValue(Limit.Name, out var asked) ? Usual : int.TryParse(asked, out var limit) && limit is > 0 and < Most ? limit : Most;

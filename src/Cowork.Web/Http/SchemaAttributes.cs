@@ -28,6 +28,10 @@ public sealed class ApprovalStatusAttribute() : WordsAttribute("pending", "appro
 
 public sealed class ScheduleStatusAttribute() : WordsAttribute(Projections.Schedules.Active, Projections.Schedules.Paused);
 
+public sealed class ConversationStatusAttribute() : WordsAttribute(Projections.Sessions.Active, Projections.Sessions.Archived);
+
+public sealed class ItemRoleAttribute() : WordsAttribute("user", "assistant");
+
 public sealed class MisfirePolicyAttribute() : WordsAttribute(WordsOf<Misfire>());
 
 public sealed class OverlapPolicyAttribute() : WordsAttribute(WordsOf<Overlap>());

@@ -13,6 +13,8 @@ static class PlatformDialect
     static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapResponses();
+        routes.MapConversations();
+        routes.MapProjects();
         routes.MapSchedulePreview();
     }
 }
@@ -25,6 +27,15 @@ static class PlatformDialect
 [JsonSerializable(typeof(ResponseEvent))]
 [JsonSerializable(typeof(InFlightResponse))]
 [JsonSerializable(typeof(InFlightList))]
+[JsonSerializable(typeof(NewConversation))]
+[JsonSerializable(typeof(ConversationChanges))]
+[JsonSerializable(typeof(ConversationDetails))]
+[JsonSerializable(typeof(ConversationList))]
+[JsonSerializable(typeof(ConversationItemList))]
+[JsonSerializable(typeof(NewProject))]
+[JsonSerializable(typeof(ProjectChanges))]
+[JsonSerializable(typeof(ProjectDetails))]
+[JsonSerializable(typeof(ProjectList))]
 [JsonSerializable(typeof(SchedulePreview))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {

@@ -1,0 +1,48 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Deletes the conversations of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: no conversation begins in a
+/// deleted project, so that each commit leaves fewer.
+/// </summary>
+public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries) : IJobHandler
+{
+    /// <summary>The job's key is the project's.</summary>
+    public const string JobKind = "project_deletion";
+
+    /// <summary>Sessions of one commit.</summary>
+    const int SessionsMax = 50;
+
+    /// <summary>Live runs that one commit cancels, unless one session has more.</summary>
+    const int RunsMax = 200;
+
+    static readonly Origin System = new("system");
+
+    /// <summary>The request that deletes the project has so long to delete its conversations, too, before a job does.</summary>
+    public static TimeSpan TakenOverAfter { get; } = TimeSpan.FromSeconds(10);
+
+    public string Kind => JobKind;
+
+    public async Task<bool> Run(Claim claim, CancellationToken ct)
+    {
+        await Sweep(claim.Org, System, new(claim.Key), ct, waitForStorage: true);
+        return false;
+    }
+
+    /// <summary>Deletes what is left of a deleted project.</summary>
+    public async Task Sweep(string org, Origin by, ProjectKey project, CancellationToken ct, bool waitForStorage = false)
+    {
+        while (await queries.SessionsOf(org, project, SessionsMax, ct) is [_, ..] left)
+        {
+            var runs = 0;
+            var some = left.TakeWhile((session, i) => (runs += session.LiveRuns) <= RunsMax || i == 0).Select(session => session.Session).ToList();
+            var result = await commands.Execute(org, by, new DeleteSessions(some), ct, waitForStorage);
+            if (result.Refused is { Code: not "stream_busy" } refused)
+            {
+                throw new InvalidOperationException($"A conversation of the project {project} cannot be deleted: {refused.Code}.");
+            }
+        }
+    }
+}
