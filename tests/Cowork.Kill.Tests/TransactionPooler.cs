@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Net;
 using System.Net.Sockets;
 
 using Cowork.Testing;
@@ -9,75 +8,53 @@ namespace Cowork.Kill.Tests;
 /// <summary>Does what pgbouncer does with <c>pool_mode = transaction</c>: a client has a session of the server for as long as a transaction takes.</summary>
 sealed class TransactionPooler : IAsyncDisposable
 {
-    readonly Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    readonly LoopbackListener listener;
     readonly ConcurrentStack<(Stream Server, byte[] Greeting)> idle = new();
     readonly string target;
-    readonly Task accepting;
 
     /// <param name="target">PostgreSQL's unix socket, which lets everybody in.</param>
     public TransactionPooler(string target)
     {
         this.target = target;
-        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        listener.Listen();
-        Port = ((IPEndPoint)listener.LocalEndPoint!).Port;
-        accepting = Accept();
+        listener = new(Serve);
     }
 
-    public int Port { get; }
+    public int Port => listener.Port;
 
     public async ValueTask DisposeAsync()
     {
-        listener.Dispose();
-        await accepting;
+        await listener.DisposeAsync();
         foreach (var (server, _) in idle)
         {
             await server.DisposeAsync();
         }
     }
 
-    async Task Accept()
+    async Task Serve(Socket connection)
     {
         try
         {
+            await using var client = new NetworkStream(connection, ownsSocket: true);
+            var startup = await PostgresMessages.Startup(client);
+            var (server, greeting) = await Take(startup);
+            await client.WriteAsync(greeting);
+            idle.Push((server, greeting));
             while (true)
             {
-                _ = Serve(new NetworkStream(await listener.AcceptAsync(), ownsSocket: true));
-            }
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // It ends.
-        }
-    }
-
-    async Task Serve(Stream client)
-    {
-        try
-        {
-            await using (client)
-            {
-                var startup = await PostgresMessages.Startup(client);
-                var (server, greeting) = await Take(startup);
-                await client.WriteAsync(greeting);
-                idle.Push((server, greeting));
-                while (true)
+                var message = await PostgresMessages.Next(client);
+                if (message[0] == 'X')
                 {
-                    var message = await PostgresMessages.Next(client);
-                    if (message[0] == 'X')
-                    {
-                        return;
-                    }
-                    (server, greeting) = await Take(startup);
-                    var done = false;
-                    while (!done)
-                    {
-                        await server.WriteAsync(message);
-                        done = message[0] is (byte)'S' or (byte)'Q' && await Answer(server, client) == 'I';
-                        message = done ? message : await PostgresMessages.Next(client);
-                    }
-                    idle.Push((server, greeting));
+                    return;
                 }
+                (server, greeting) = await Take(startup);
+                var done = false;
+                while (!done)
+                {
+                    await server.WriteAsync(message);
+                    done = message[0] is (byte)'S' or (byte)'Q' && await Answer(server, client) == 'I';
+                    message = done ? message : await PostgresMessages.Next(client);
+                }
+                idle.Push((server, greeting));
             }
         }
         catch (Exception e) when (e is IOException or EndOfStreamException)
@@ -92,9 +69,7 @@ sealed class TransactionPooler : IAsyncDisposable
         {
             return one;
         }
-        var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        await socket.ConnectAsync(new UnixDomainSocketEndPoint(target));
-        var server = new NetworkStream(socket, ownsSocket: true);
+        var server = new NetworkStream(await LoopbackListener.Connect(target), ownsSocket: true);
         await server.WriteAsync(startup);
         using var greeting = new MemoryStream();
         await Answer(server, greeting);

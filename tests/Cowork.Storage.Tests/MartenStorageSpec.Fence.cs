@@ -78,8 +78,9 @@ public sealed partial class MartenStorageSpec
             Assert.Equal("0", await Ask(AsHost, $"SELECT count(*)::text FROM cowork.{table}"));
             Assert.Equal(table == "words_searched" ? "0" : "2", await Ask(ConnectionString, $"SELECT count(*)::text FROM cowork.{table}"));
         }
-        await Assert.ThrowsAsync<PostgresException>(() => database.WithReconnect(
+        var written = await Assert.ThrowsAsync<StorageUnavailableException>(() => database.WithReconnect(
             Org, async connection => await connection.Execute([new("INSERT INTO cowork.feed VALUES ('other', 's', 1, 1, null)")], None), None).AsTask());
+        Assert.True(written.IsDenied);
 
         // The tables that a rebuild makes stand behind the same fence.
         await node.Rows.Rebuild(Chain.Tallies, None);

@@ -1,4 +1,3 @@
-using System.Net;
 using System.Net.Sockets;
 
 namespace Cowork.Testing;
@@ -7,23 +6,18 @@ namespace Cowork.Testing;
 public sealed class CuttingProxy : IAsyncDisposable
 {
     readonly string target;
-    readonly Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    readonly LoopbackListener listener;
     readonly List<(Socket Client, Socket Server)> pairs = [];
-    readonly CancellationTokenSource stopping = new();
-    readonly Task accepting;
     bool deaf;
 
     /// <param name="target">PostgreSQL's unix socket.</param>
     public CuttingProxy(string target)
     {
         this.target = target;
-        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        listener.Listen();
-        Port = ((IPEndPoint)listener.LocalEndPoint!).Port;
-        accepting = Accept();
+        listener = new(Serve);
     }
 
-    public int Port { get; }
+    public int Port => listener.Port;
 
     /// <summary>The server's answers are swallowed: what is sent takes effect, and nobody hears of it.</summary>
     public bool IsDeaf
@@ -48,33 +42,26 @@ public sealed class CuttingProxy : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await stopping.CancelAsync();
-        listener.Dispose();
+        await listener.DisposeAsync();
         Cut();
-        await accepting;
-        stopping.Dispose();
     }
 
-    async Task Accept()
+    async Task Serve(Socket client)
     {
-        while (!stopping.IsCancellationRequested)
+        try
         {
-            try
+            var server = await LoopbackListener.Connect(target);
+            lock (pairs)
             {
-                var client = await listener.AcceptAsync(stopping.Token);
-                var server = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                await server.ConnectAsync(new UnixDomainSocketEndPoint(target), stopping.Token);
-                lock (pairs)
-                {
-                    pairs.Add((client, server));
-                }
-                _ = Copy(client, server, answers: false);
-                _ = Copy(server, client, answers: true);
+                pairs.Add((client, server));
             }
-            catch (Exception e) when (e is OperationCanceledException or SocketException or ObjectDisposedException)
-            {
-                // The server is away, or the test is over.
-            }
+            _ = Copy(client, server, answers: false);
+            _ = Copy(server, client, answers: true);
+        }
+        catch (Exception e) when (e is SocketException or ObjectDisposedException)
+        {
+            // The server is away.
+            client.Dispose();
         }
     }
 

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Net;
 using System.Net.Sockets;
 using System.Text;
 using System.Text.RegularExpressions;
@@ -13,62 +12,35 @@ namespace Cowork.Web.Tests;
 /// </summary>
 sealed partial class FilterRemover : IAsyncDisposable
 {
-    readonly Socket listener = new(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+    readonly LoopbackListener listener;
     readonly string target;
-    readonly Task accepting;
     int removed;
 
     /// <param name="target">PostgreSQL's unix socket.</param>
     public FilterRemover(string target)
     {
         this.target = target;
-        listener.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        listener.Listen();
-        Port = ((IPEndPoint)listener.LocalEndPoint!).Port;
-        accepting = Accept();
+        listener = new(Serve);
     }
 
-    public int Port { get; }
+    public int Port => listener.Port;
 
     /// <summary>Statements that have lost a filter.</summary>
     public int Removed => Volatile.Read(ref removed);
 
-    public async ValueTask DisposeAsync()
-    {
-        listener.Dispose();
-        await accepting;
-    }
+    public ValueTask DisposeAsync() => listener.DisposeAsync();
 
-    async Task Accept()
+    async Task Serve(Socket connection)
     {
         try
         {
+            await using var client = new NetworkStream(connection, ownsSocket: true);
+            await using var server = new NetworkStream(await LoopbackListener.Connect(target), ownsSocket: true);
+            await server.WriteAsync(await PostgresMessages.Startup(client));
+            _ = server.CopyToAsync(client);
             while (true)
             {
-                _ = Serve(new NetworkStream(await listener.AcceptAsync(), ownsSocket: true));
-            }
-        }
-        catch (Exception e) when (e is SocketException or ObjectDisposedException)
-        {
-            // It ends.
-        }
-    }
-
-    async Task Serve(Stream client)
-    {
-        try
-        {
-            await using (client)
-            {
-                var socket = new Socket(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-                await socket.ConnectAsync(new UnixDomainSocketEndPoint(target));
-                await using var server = new NetworkStream(socket, ownsSocket: true);
-                await server.WriteAsync(await PostgresMessages.Startup(client));
-                var answers = server.CopyToAsync(client);
-                while (true)
-                {
-                    await server.WriteAsync(WithoutFilter(await PostgresMessages.Next(client)));
-                }
+                await server.WriteAsync(WithoutFilter(await PostgresMessages.Next(client)));
             }
         }
         catch (Exception e) when (e is IOException or SocketException or ObjectDisposedException)
