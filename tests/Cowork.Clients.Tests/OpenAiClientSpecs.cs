@@ -1,9 +1,12 @@
+using System.ClientModel;
 using System.Diagnostics;
 using System.Text.Json;
 
+using OpenAI.Responses;
+
 namespace Cowork.Clients.Tests;
 
-/// <summary>The client of OpenAI for JavaScript, as npm has it, pointed at this host.</summary>
+/// <summary>The clients of OpenAI for JavaScript and .NET, as npm and NuGet have them, pointed at this host.</summary>
 public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
     /// <summary>What each program has before it: the client, and a way to answer.</summary>
@@ -20,20 +23,28 @@ public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTen
     {
         var told = await Run("""
             const stream = await client.responses.create({ model: "offline", conversation, input: "/say hello there", stream: true });
-            const types = [], numbers = [];
-            let text = "", last;
+            const types = [], numbers = [], items = [];
+            let text = "", last, begun;
             for await (const event of stream) {
                 types.push(event.type); numbers.push(event.sequence_number);
+                begun ??= event.response;
+                if (event.type === "response.output_item.added") items.push([event.item.id, event.output_index]);
                 if (event.type === "response.output_text.delta") text += event.delta;
                 last = event;
             }
-            answer({ types: [...new Set(types)], dense: numbers.every((n, i) => n === i), text, status: last.response.status, last: last.response.output.at(-1).content[0].text });
+            answer({ types: [...new Set(types)], dense: numbers.every((n, i) => n === i), text, status: last.response.status, last: last.response.output_text ?? last.response.output[0].content[0].text,
+                begun: begun.output.length, items, kept: last.response.output.map(item => item.id), seconds: last.response.created_at - Date.now() / 1000 });
             """);
         Assert.Equal("response.created", told.GetProperty("types")[0].GetString());
         Assert.Equal("response.completed", told.GetProperty("types").EnumerateArray().Last().GetString());
         Assert.Equal(
             (true, "hello there", "completed", "hello there"),
             (told.GetProperty("dense").GetBoolean(), Text(told, "text"), Text(told, "status"), Text(told, "last")));
+        // From version 7 on a client fails on an item without an id, and on one that is announced where one is.
+        var id = Text(told, "kept")[2..^2];
+        Assert.Equal(("0", $"[[\"{id}\",0]]"), (Text(told, "begun"), Text(told, "items")));
+        Assert.StartsWith("msg_", id, StringComparison.Ordinal);
+        Assert.InRange(told.GetProperty("seconds").GetDouble(), -60, 60);
     }
 
     [Fact]
@@ -73,7 +84,7 @@ public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTen
     public async Task A_response_comes_as_one_object_is_cancelled_and_a_refusal_is_an_error_of_the_client()
     {
         var told = await Run("""
-            const one = await client.responses.create({ model: "offline", conversation, input: "/say one", stream: false });
+            const one = await client.responses.create({ model: "offline", conversation, input: "/say one" });
             const stream = await client.responses.create({ model: "offline", conversation, input: "/sleep 60000", stream: true });
             let last, id;
             for await (const event of stream) {
@@ -82,12 +93,48 @@ public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTen
             }
             let refused;
             try { await client.responses.create({ model: "offline", conversation: "conv_nowhere", input: "x" }); } catch (e) { refused = e; }
-            answer({ text: one.output_text, end: last.type, how: last.response.status, status: refused.status, kind: refused.constructor.name });
+            answer({ text: one.output_text, end: last.type, how: last.response.status, status: refused.status, kind: refused.constructor.name,
+                said: [refused.message, refused.code, refused.type] });
             """);
         // The client has no word for what is cancelled, and would fail on ours.
         Assert.Equal(
             ("one", "response.incomplete", "cancelled", "404", "NotFoundError"),
             (Text(told, "text"), Text(told, "end"), Text(told, "how"), Text(told, "status"), Text(told, "kind")));
+        Assert.Equal("""["404 There is no such session.","not_found","invalid_request_error"]""", Text(told, "said"));
+    }
+
+    [Fact]
+    public async Task The_client_for_DotNet_reads_a_response_a_stream_and_a_refusal()
+    {
+        var conversation = (await tenant.Http.NewSession()).Replace("sess_", "conv_", StringComparison.Ordinal);
+        var client = new ResponsesClient(
+            new ApiKeyCredential(await tenant.Host.Token(tenant.Org, "member")), new ResponsesClientOptions { Endpoint = new($"{tenant.Host.Url}/api/v1") });
+        ResponseResult one = await client.CreateResponseAsync(Asking(conversation, "/say one"));
+        Assert.Equal(("one", ResponseStatus.Completed), (one.GetOutputText(), one.Status));
+        Assert.InRange(one.CreatedAt, TimeProvider.System.GetUtcNow().AddMinutes(-1), TimeProvider.System.GetUtcNow().AddMinutes(1));
+
+        var streamed = Asking(conversation, "/tool list_files {}\n/say all seen");
+        streamed.StreamingEnabled = true;
+        var (text, last) = ("", (ResponseResult?)null);
+        await foreach (var update in await client.CreateResponseStreamingAsync(streamed))
+        {
+            text += update is StreamingResponseOutputTextDeltaUpdate delta ? delta.Delta : "";
+            last = update is StreamingResponseCompletedUpdate completed ? completed.Response : last;
+        }
+        Assert.Equal(("all seen", "all seen"), (text, last?.GetOutputText()));
+        ResponseResult again = await client.GetResponseAsync(last!.Id);
+        Assert.Equal(("all seen", last.Usage.TotalTokenCount), (again.GetOutputText(), again.Usage.TotalTokenCount));
+
+        var refused = await Assert.ThrowsAsync<ClientResultException>(() => client.CreateResponseAsync(Asking("conv_nowhere", "x")));
+        Assert.Equal(404, refused.Status);
+        Assert.Contains("There is no such session.", refused.Message, StringComparison.Ordinal);
+    }
+
+    static CreateResponseOptions Asking(string conversation, string input)
+    {
+        var options = new CreateResponseOptions { Model = "offline", ConversationOptions = new(conversation) };
+        options.InputItems.Add(ResponseItem.CreateUserMessageItem(input));
+        return options;
     }
 
     static string Text(JsonElement of, string member) => of.GetProperty(member).ToString();

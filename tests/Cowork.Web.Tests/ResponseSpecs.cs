@@ -43,12 +43,23 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var id = Text(events[0].Data, "response_id");
         for (var cut = -1; cut < events.Count; cut++)
         {
-            await using var byHeader = await EventReader.Open(http, $"{Path}/{id}/events", cut < 0 ? null : cut);
-            Assert.Equal(Lines(events.Skip(cut + 1)), Lines(await byHeader.ToEnd()));
+            if (cut < events.Count - 1)
+            {
+                await using var byHeader = await EventReader.Open(http, $"{Path}/{id}/events", cut < 0 ? null : cut);
+                Assert.Equal(Lines(events.Skip(cut + 1)), Lines(await byHeader.ToEnd()));
+            }
             await using var byQuery = await EventReader.Open(http, $"{Path}/{id}?stream=true{(cut < 0 ? "" : $"&starting_after={cut}")}");
             Assert.Equal(Lines(events.Skip(cut + 1)), Lines(await byQuery.ToEnd()));
         }
         (await http.Get($"{Path}/{id}/events", ("Last-Event-ID", $"{events.Count}"))).IsProblem(422, "cursor_ahead");
+        // An EventSource reconnects to every stream that ends, and stops at 204.
+        var tail = $"{Path}/tail?conversation_id={Text(events[0].Data.GetProperty("response"), "conversation_id")}";
+        foreach (var path in (string[])[$"{Path}/{id}/events", tail])
+        {
+            Assert.Equal("", (await http.Get(path, ("Last-Event-ID", $"{events.Count - 1}"))).Is(204).Text);
+        }
+        await using var again = await EventReader.Open(http, tail, events.Count - 2);
+        Assert.Equal(Lines(events), Lines(await again.ToEnd()));
         (await http.Get($"{Path}/{id}/events?starting_after=x")).IsProblem(422);
     }
 

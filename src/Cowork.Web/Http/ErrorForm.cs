@@ -18,16 +18,16 @@ public sealed record ErrorForm(string SchemaName, string ContentType, Type Shape
 /// <param name="Code">Stable, snake_case (docs/errors.md).</param>
 /// <param name="RunId">The run that causes the error; null: no run does.</param>
 /// <param name="Errors">The errors of a 422, by JSON path, query parameter or header.</param>
-public sealed record ProblemDetails(
+public record ProblemDetails(
     string Type, string Title, int Status, string Detail, string Code, string TraceId,
     [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? RunId = null,
     [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] IReadOnlyDictionary<string, IReadOnlyList<string>>? Errors = null)
 {
     public const string ContentType = "application/problem+json";
 
-    public static ErrorForm Form { get; } = ErrorForm.Of("Problem", ContentType, HttpJson.Default.ProblemDetails, Of);
+    public static ErrorForm Form { get; } = ErrorForm.Of("Problem", ContentType, HttpJson.Answers.ProblemDetails, Of);
 
-    static ProblemDetails Of(ErrorResult error, string traceId) =>
+    public static ProblemDetails Of(ErrorResult error, string traceId) =>
         new($"urn:cowork:problem:{error.Code}", TitleOf(error.Status), error.Status, error.Detail, error.Code, traceId, error.RunId, error.Errors);
 
     static string TitleOf(int status) =>

@@ -8,7 +8,11 @@ namespace Cowork.Web.Http;
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(NoBody))]
 [JsonSerializable(typeof(ProblemDetails))]
-public sealed partial class HttpJson : JsonSerializerContext;
+public sealed partial class HttpJson : JsonSerializerContext
+{
+    /// <summary>The context for answers: with relaxed escaping.</summary>
+    public static HttpJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
+}
 
 /// <summary>JSON that people can read: only the characters that JSON requires are escaped.</summary>
 static class RelaxedJson

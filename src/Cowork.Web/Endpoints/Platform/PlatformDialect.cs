@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
@@ -8,7 +9,7 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <summary>Contract B, the platform (contracts/B-platform-v1.md).</summary>
 static class PlatformDialect
 {
-    public static Dialect Dialect { get; } = new("/api/v1", PlatformJson.Answers, ProblemDetails.Form, Map);
+    public static Dialect Dialect { get; } = new("/api/v1", PlatformJson.Answers, OpenAiClients.Errors, Map);
 
     static void Map(IEndpointRouteBuilder routes)
     {
@@ -37,8 +38,18 @@ static class PlatformDialect
 [JsonSerializable(typeof(ProjectDetails))]
 [JsonSerializable(typeof(ProjectList))]
 [JsonSerializable(typeof(SchedulePreview))]
+[JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>
     public static PlatformJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
+
+    /// <summary>The context for answers to <see cref="OpenAiClients"/>: times in seconds.</summary>
+    public static PlatformJson OpenAis => field ??= new(WithSeconds(RelaxedJson.Of(Default.Options)));
+
+    static JsonSerializerOptions WithSeconds(JsonSerializerOptions options)
+    {
+        options.Converters.Insert(0, new UnixSecondsConverter());
+        return options;
+    }
 }

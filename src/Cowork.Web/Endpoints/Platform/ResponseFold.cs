@@ -21,7 +21,7 @@ sealed class ResponseFold(RunKey run, string input)
     public const string ToolCalled = "response.tool_call", ToolAnswered = "response.tool_result", ApprovalRequired = "response.approval_required", Cancelled = "response.cancelled";
 
     /// <summary>The message follows the plain text, which is the output's first item.</summary>
-    const int FirstMessage = 1;
+    public const int FirstMessage = 1;
 
     readonly string stream = Run.Aggregate.Stream(run);
     readonly StringBuilder text = new();

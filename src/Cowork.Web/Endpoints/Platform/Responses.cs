@@ -18,7 +18,7 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="ConversationId">The conversation to go on with.</param>
 /// <param name="Conversation">The same under the name that the clients of OpenAI have: an id, or an object with one.</param>
 /// <param name="Input">The user's message: a text, or a list of messages of the user, as the clients of OpenAI send it.</param>
-/// <param name="Stream">Default true.</param>
+/// <param name="Stream">Default true; false where a client of OpenAI asks.</param>
 /// <param name="Model">Name of a configured model; null: the conversation's, or else the host's default.</param>
 public sealed record NewResponse(string? ConversationId = null, JsonElement? Conversation = null, JsonElement? Input = null, bool? Stream = null, string? Model = null)
     : IRequestBody<NewResponse>
@@ -141,8 +141,8 @@ static class ResponseEndpoints
             .Produces<InFlightList>().Refuses(404, 422);
         responses.MapGet("/tail", Tail).WithName("streamLatestResponse")
             .WithSummary("The events of a conversation's latest response as they happen (server-sent events)")
-            .Takes(OfConversation).Takes(FromSeq)
-            .Produces<string>(200, "text/event-stream").Refuses(404, 422);
+            .Takes(OfConversation).Takes(FromSeq).TakesLastEventId()
+            .Produces<string>(200, "text/event-stream").Produces(204).Refuses(404, 422);
         responses.MapPost("/cancel", CancelInConversation).WithName("cancelInFlightResponse").RequireMember()
             .WithSummary("Ask for the response to be cancelled that a conversation is working on")
             .Produces<ResponseDetails>().Refuses(400, 404, 409, 413, 415, 422);
@@ -154,7 +154,7 @@ static class ResponseEndpoints
         response.MapGet("/events", Events).WithName("streamResponse")
             .WithSummary("A response's events as they happen (server-sent events, resumed with Last-Event-ID)")
             .Takes(StartingAfter).TakesLastEventId()
-            .Produces<string>(200, "text/event-stream").Refuses(404, 422);
+            .Produces<string>(200, "text/event-stream").Produces(204).Refuses(404, 422);
         response.MapPost("/cancel", Cancel).WithName("cancelResponse").RequireMember()
             .WithSummary("Ask for a response to be cancelled")
             .Produces<ResponseDetails>().Refuses(400, 404, 409, 413, 415, 422);
@@ -170,7 +170,7 @@ static class ResponseEndpoints
             return ErrorResult.Of(refused!);
         }
         var location = $"{BasePath}/{turn.Run.ResponseId}";
-        if (body.Value.Stream ?? true)
+        if (body.Value.Stream ?? !OpenAiClients.Sent(http.Request))
         {
             http.Response.Begin(200, location, turn.Replayed);
             return await responses.Follow(http, caller.Org, turn.Run, after: -1);
@@ -180,7 +180,7 @@ static class ResponseEndpoints
         async Task<IResult> Answer()
         {
             var run = await waiter.Until(caller.Org, turn, waiter.Time(http, waitForCompletion: null, waitTimeoutSeconds: null), ct);
-            return JsonResult.Of(200, await responses.Details(caller.Org, run, ct), PlatformJson.Answers.ResponseDetails) with { Location = location, Replayed = turn.Replayed };
+            return Shown(http, await responses.Details(caller.Org, run, ct)) with { Location = location, Replayed = turn.Replayed };
         }
     }
 
@@ -189,21 +189,29 @@ static class ResponseEndpoints
         var (isStreamed, after) = (Streamed.Read(http) == "true", StartingAfter.Read(http));
         return await views.Find(caller.Org, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
             : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after)
-            : JsonResult.Of(200, await responses.Details(caller.Org, row, ct), PlatformJson.Answers.ResponseDetails);
+            : Shown(http, await responses.Details(caller.Org, row, ct));
     }
 
     static async Task<IResult> Events(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
     {
         // A reader that reconnects sends the header and its first address, so the header wins.
-        var after = http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : StartingAfter.Read(http);
-        return await views.Find(caller.Org, run.Key, ct) is null ? ErrorResult.NotFound("response") : await responses.Follow(http, caller.Org, run.Key, after);
+        var seen = Seen(http);
+        return await views.Find(caller.Org, run.Key, ct) is null
+            ? ErrorResult.NotFound("response")
+            : await responses.Follow(http, caller.Org, run.Key, seen ?? StartingAfter.Read(http), seen);
     }
 
     static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
     {
-        var (session, from) = (Required(http), FromSeq.Read(http));
-        return await Latest(caller.Org, session, rows, ct) is { } run ? await responses.Follow(http, caller.Org, run.RunId, from - 1) : ErrorResult.NotFound("response");
+        // The number in the header may be that of an earlier response, so that the stream begins where its address says.
+        var (session, from, seen) = (Required(http), FromSeq.Read(http), Seen(http));
+        return await Latest(caller.Org, session, rows, ct) is { } run
+            ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen)
+            : ErrorResult.NotFound("response");
     }
+
+    /// <summary>The number of the last event that a reader has that reconnects; null: it does not.</summary>
+    static long? Seen(HttpContext http) => http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : null;
 
     static async Task<IResult> InFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct) =>
         await responses.First(caller.Org, Required(http), ct) is { } run
@@ -228,19 +236,19 @@ static class ResponseEndpoints
     }
 
     static async Task<IResult> Cancel(
-        PathKey<RunKey> run, Body<NoBody> body, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
+        PathKey<RunKey> run, Body<NoBody> body, HttpContext http, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
         await views.Find(caller.Org, run.Key, ct) is null
             ? ErrorResult.NotFound("response")
-            : await CancelRun(run.Key, body.Key, caller, views, responses, commands, ct);
+            : await CancelRun(http, run.Key, body.Key, caller, views, responses, commands, ct);
 
     static async Task<IResult> CancelInConversation(
-        Body<ConversationToCancel> body, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
+        Body<ConversationToCancel> body, HttpContext http, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
         await responses.First(caller.Org, PathIds.Key<SessionKey>(body.Value.ConversationId!, "$.conversation_id"), ct) is { } run
-            ? await CancelRun(run.RunId, body.Key, caller, views, responses, commands, ct)
+            ? await CancelRun(http, run.RunId, body.Key, caller, views, responses, commands, ct)
             : ErrorResult.NotFound("response");
 
     static async Task<IResult> CancelRun(
-        RunKey run, RequestKey? key, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct)
+        HttpContext http, RunKey run, RequestKey? key, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct)
     {
         var result = await commands.Execute(caller.Org, caller.Origin, new Application.CancelRun(run, key), ct);
         if (result.Refused is { Code: not "idempotency_key_claimed" } refused)
@@ -248,9 +256,13 @@ static class ResponseEndpoints
             return ErrorResult.Of(refused);
         }
         return await views.Find(caller.Org, run, ct) is { } after
-            ? JsonResult.Of(200, await responses.Details(caller.Org, after, ct), PlatformJson.Answers.ResponseDetails) with { Replayed = result.Refused is not null }
+            ? Shown(http, await responses.Details(caller.Org, after, ct)) with { Replayed = result.Refused is not null }
             : ErrorResult.NotFound("response");
     }
+
+    static JsonResult<ResponseDetails> Shown(HttpContext http, ResponseDetails response) => OpenAiClients.Sent(http.Request)
+        ? JsonResult.Of(200, OpenAiClients.Adapt(response), PlatformJson.OpenAis.ResponseDetails)
+        : JsonResult.Of(200, response, PlatformJson.Answers.ResponseDetails);
 
     static async ValueTask<RunRow?> Latest(string org, SessionKey session, IRows rows, CancellationToken ct) =>
         await rows.Get(org, Projections.Sessions.Model.Table, session.Value, ct) is not null
@@ -271,12 +283,6 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
     /// <summary>Runs that are read of each status: more in a tenant are not in flight for a reader's purpose.</summary>
     const int LiveMax = 1_000;
 
-    /// <summary>
-    /// Every client of OpenAI sends this header. What gathers a stream there (<c>responses.stream()</c>) fails on the first event whose type it does not know, so that
-    /// these clients are not told what they have no word for; the numbers of what they are told stay the same.
-    /// </summary>
-    const string OfOpenAi = "X-Stainless-Lang";
-
     /// <summary>The response of a run that is there.</summary>
     public async ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) => (await Fold(org, run, ct)).Details;
 
@@ -287,8 +293,12 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
     }
 
     /// <summary>Sends the events of a response as they happen, until it has ended.</summary>
-    /// <param name="after">The sequence number of the last event that the reader has; -1: it has none.</param>
-    public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after)
+    /// <param name="after">Events after this sequence number; -1: all.</param>
+    /// <param name="seen">
+    /// The number of the last event that a reader has that reconnects. When the response has ended with it the answer is 204, which has a reader stop: an EventSource
+    /// reconnects to every stream that ends, for ever.
+    /// </param>
+    public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after, long? seen = null)
     {
         var ct = http.RequestAborted;
         if (await views.Row(org, run, ct) is not { } row || await log.OfRun(org, row.SessionId, run, ct) is not [var first, ..] entries)
@@ -298,32 +308,29 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
         var input = Input(await views.WithTexts(row, ct));
         var known = new ResponseFold(run, input);
         var ends = entries.Sum(entry => known.Add(entry).Count);
+        if (known.HasEnded && seen == ends - 1)
+        {
+            return TypedResults.NoContent();
+        }
         if (after >= ends)
         {
             return ErrorResult.Invalid("starting_after", $"The response's events end at {ends - 1}: this cursor is not one of its.", "cursor_ahead");
         }
         var fold = new ResponseFold(run, input);
-        var isOpenAis = http.Request.Headers.ContainsKey(OfOpenAi);
+        var isOpenAis = OpenAiClients.Sent(http.Request);
+        var json = (isOpenAis ? PlatformJson.OpenAis : PlatformJson.Answers).ResponseEvent;
         return await stream.Send(http, org, row.SessionId, first.FeedId - 1, (output, entry) =>
         {
             foreach (var e in fold.Add(entry).Where(e => e.SequenceNumber > after))
             {
-                if ((isOpenAis ? InWordsOfOpenAi(e) : e) is { } told)
+                if ((isOpenAis ? OpenAiClients.Adapt(e) : e) is { } told)
                 {
-                    Write(output, told);
+                    Write(output, told, json);
                 }
             }
             return !fold.HasEnded && !entry.Is<SessionEvent.SessionDeleted>();
         });
     }
-
-    /// <summary>Null: those clients have no word for it.</summary>
-    static ResponseEvent? InWordsOfOpenAi(ResponseEvent e) => e.Type switch
-    {
-        ResponseFold.ToolCalled or ResponseFold.ToolAnswered or ResponseFold.ApprovalRequired => null,
-        ResponseFold.Cancelled => e with { Type = "response.incomplete" },
-        _ => e,
-    };
 
     /// <summary>The run that a conversation is working on; null: it is working on none.</summary>
     public async ValueTask<RunRow?> First(string org, SessionKey session, CancellationToken ct) => (await Live(org, session, ct)) is [.., var first] ? first : null;
@@ -348,12 +355,12 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
 
     static string Input(RunRow run) => run.Message is Content.Inline inline ? inline.Text : "";
 
-    static void Write(PipeWriter output, ResponseEvent e)
+    static void Write(PipeWriter output, ResponseEvent e, JsonTypeInfo<ResponseEvent> form)
     {
         output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {e.SequenceNumber}\nevent: {e.Type}\ndata: ")));
-        using (var json = new Utf8JsonWriter((IBufferWriter<byte>)output, PlatformJson.Answers.ResponseEvent.Writing()))
+        using (var json = new Utf8JsonWriter((IBufferWriter<byte>)output, form.Writing()))
         {
-            JsonSerializer.Serialize(json, e, PlatformJson.Answers.ResponseEvent);
+            JsonSerializer.Serialize(json, e, form);
         }
         output.Write("\n\n"u8);
     }
