@@ -1,14 +1,16 @@
+using Cowork.Application;
 using Cowork.Cli;
 
 // Exit codes: 0 success, 1 failure, 2 wrong usage.
 return args switch
 {
+    ["help"] or [_, "--help" or "-h"] or ["--help" or "-h", ..] => Usage.Print(Console.Out, 0),
     ["doctor", .. var options] => await Doctor.Run(options),
     ["demo", .. var options] => await Demo.Run(options),
     ["health", .. var options] => await Health.Run(options),
     ["migrate", .. var options] => await Migrate.Run(options),
     ["rebuild", .. var options] => await Rebuild.Run(options),
     ["verify", .. var files] => await Verify.Run(files),
-    ["help"] or ["--help"] or ["-h"] => Usage.Print(Console.Out, 0),
-    _ => Usage.Print(Console.Error, Usage.Error),
+    [var command, ..] => Usage.Wrong($"there is no command {VisibleText.Of(command)}"),
+    [] => Usage.Print(Console.Error, Usage.Error),
 };

@@ -12,7 +12,7 @@ static class Usage
           migrate [--data DIR]                       makes and migrates the tables as the role that owns them, for hosts whose role may not
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
-          verify [--json] [--format FORMAT] FILE…      checks trace bundles offline; - is standard input, FORMAT the only one to accept
+          verify [--json] [--format FORMAT] FILE…    checks trace bundles offline; - is standard input, FORMAT the only one to accept
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
           doctor --reader [--data DIR]               the same for programs that only read

@@ -40,6 +40,18 @@ public sealed class CliSpecs : IDisposable
         Assert.Equal("completed", (await host.Http.Get($"/runs/{run}")).Is(200)["status"]);
     }
 
+    [Theory]
+    [InlineData(0, "usage: cowork COMMAND", "migrate", "--help")]
+    [InlineData(0, "usage: cowork COMMAND", "-h")]
+    [InlineData(2, "there is no command frobnicate", "frobnicate")]
+    [InlineData(2, "migrate has no option --helpp", "migrate", "--helpp")]
+    public async Task How_a_command_is_called_is_told(int exitCode, string told, params string[] arguments)
+    {
+        var (code, output) = await CoworkCli.Run(database: null, arguments);
+        Assert.Equal(exitCode, code);
+        Assert.Contains(told, output, StringComparison.Ordinal);
+    }
+
     /// <summary>A run that is completed and counted. Answers its id.</summary>
     static async Task<string> Ran(LiveHost host)
     {
