@@ -3,9 +3,11 @@ using System.Text;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Testing;
 using Cowork.Web.Http;
 
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Cowork.Web.Tests;
 
@@ -96,6 +98,70 @@ public sealed class AbuseSpecs
         Assert.StartsWith("HTTP/1.1 408", await Rest(slow), StringComparison.Ordinal);
         Assert.True(connections.Refused >= 2);
         (await host.Http.Get("/metrics")).Is(200);
+    }
+
+    [Fact]
+    public async Task A_body_that_does_not_come_is_refused_and_gives_its_memory_back()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { Limits = new() { RequestTimeout = TimeSpan.FromMilliseconds(500) } });
+        using var slow = await Connect(host);
+        var begin = $"POST /sessions HTTP/1.1\r\nHost: {new Uri(host.Url).Authority}\r\nContent-Type: application/json\r\nContent-Length: 4000000\r\n\r\n{new string(' ', 900_000)}";
+        await slow.GetStream().WriteAsync(Encoding.ASCII.GetBytes(begin));
+        Assert.StartsWith("HTTP/1.1 408", await Rest(slow), StringComparison.Ordinal);
+        (await host.Http.Get("/sessions")).Is(200);
+    }
+
+    [Fact]
+    public void A_tenant_that_has_taken_all_the_memory_that_it_may_leaves_some_for_the_others()
+    {
+        var memory = new RequestMemory(new TestClock());
+        var part = RequestMemory.Max / 100;
+        var shares = new List<RequestShare>();
+        bool Takes(string org)
+        {
+            var share = new RequestShare(memory, org);
+            shares.Add(share);
+            return share.Begin(part, body: 0);
+        }
+        while (Takes("greedy"))
+        {
+        }
+        Assert.InRange(shares.Count, 10, 85);
+        Assert.True(Takes("other"));
+        Assert.True(Takes("third"));
+        Assert.False(Takes("greedy"));
+        // One that waits needs hardly anything, and one that is answered nothing.
+        shares.Take(20).ToList().ForEach(share => share.Wait());
+        Assert.True(Takes("greedy"));
+        shares.ForEach(share => share.Dispose());
+        Assert.False(shares[0].Covers(1));
+        for (var i = 0; i < 10; i++)
+        {
+            Assert.True(Takes("greedy"));
+        }
+    }
+
+    [Fact]
+    public void A_clock_that_is_set_back_slows_nobody_for_longer()
+    {
+        var clock = new TestClock();
+        var wrong = new WrongTokens(new OpenRequests(null!, clock, NullLogger<OpenRequests>.Instance), new() { FailuresPerMinute = 1 }, clock);
+        var from = System.Net.IPAddress.Parse("192.0.2.1");
+        var token = BearerToken.New("a", clock.GetUtcNow().AddHours(-9));
+        Assert.Null(wrong.Failed(token, TokenFault.Unknown, from, 0));
+        while (wrong.Slowed(token, from) is null)
+        {
+        }
+        clock.Set(TimeSpan.FromHours(-2));
+        clock.Advance(TimeSpan.FromSeconds(2));
+        Assert.Null(wrong.Slowed(token, from));
+        Assert.NotNull(wrong.Remembered(token));
+        clock.Advance(TimeSpan.FromMinutes(1));
+        Assert.Null(wrong.Remembered(token));
+        for (var i = 0; i < 100; i++)
+        {
+            Assert.Null(wrong.Slowed(token, from));
+        }
     }
 
     /// <summary>A connection that is refused may be reset before the client hears that it was made.</summary>

@@ -153,6 +153,29 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
     }
 
     [Theory]
+    //          what the claims hold beside iss and aud                                                                      answer
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":1e300 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":253402300799 """, 200, null)]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":4e9,"nbf":-1 """, 200, null)]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":4e9,"nbf":253402300799 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":-1e300 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":4e9,"nbf":1e300 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":4e9,"nbf":-1e300 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"\ud800","org_id":"odd","exp":4e9 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"\udc00","exp":4e9 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":{"\ud800":1},"exp":4e9 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","\ud800":1,"exp":4e9 """, 401, "unauthorized")]
+    [InlineData(""" "sub":"ann","org_id":"odd","exp":4e9,"jti":"\ud800" """, 401, "unauthorized")]
+    public async Task Odd_claims_are_answered(string claims, int status, string? code)
+    {
+        var payload = $$$"""{"iss":"{{{authority.Issuer}}}","aud":"cowork","realm_access":{"roles":["member"]},{{{claims}}}}""";
+        var text = $"{Part(new JsonObject { ["alg"] = "RS256", ["typ"] = "at+jwt", ["kid"] = oidc.Key.KeyId })}.{Base64UrlEncoder.Encode(payload)}";
+        using var client = host.Client($"{text}.{Base64UrlEncoder.Encode(oidc.Key.Rsa.SignData(Encoding.ASCII.GetBytes(text), HashAlgorithmName.SHA256, RSASignaturePadding.Pkcs1))}");
+        var got = await client.Get("/sessions");
+        _ = code is null ? got.Is(status) : got.IsProblem(status, code);
+    }
+
+    [Theory]
     [InlineData("ann", "user:ann")]
     [InlineData("auth0|5f7c8ec7c33c6c004bbafe82", "user:auth0%7C5f7c8ec7c33c6c004bbafe82")]
     [InlineData("ann@example.com", "user:ann%40example.com")]

@@ -1,5 +1,10 @@
 using System.Text.Json;
 
+using Cowork.Testing;
+using Cowork.Web.Http;
+
+using Microsoft.Extensions.DependencyInjection;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Two hosts on one database whose tenants have small quotas, each of another thing.</summary>
@@ -13,6 +18,7 @@ public sealed class SmallQuotas : IAsyncLifetime
         ["few-bytes"] = new() { StoredBytes = 40_000 },
         ["few-blobs"] = new() { Blobs = 1 },
         ["few-streams"] = new() { Streams = 1 },
+        ["few-responses"] = new() { Streams = 1 },
         ["no-queue"] = new() { QueuedRuns = 1 },
     });
 
@@ -130,6 +136,66 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         {
             Assert.Contains(line, text);
         }
+    }
+
+    [Fact]
+    public async Task Streams_of_responses_are_counted_as_streams_and_a_response_that_cannot_be_streamed_is_not_begun()
+    {
+        var (http, _) = await Clients("few-responses");
+        var conversation = (await http.NewSession()).Replace("sess_", "conv_", StringComparison.Ordinal);
+        string Body(string input, bool stream = true) => JsonSerializer.Serialize(new { conversation_id = conversation, input, stream });
+        var first = await EventReader.Open(http, "/api/v1/responses", json: Body("/sleep 600000"));
+        var run = (await first.Through(1))[0].Data.GetProperty("response_id").GetString();
+        Assert.Equal("1", (await http.Get("/metrics")).Is(200).Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").ToString());
+        (await http.Post("/api/v1/responses", Body("/say never"))).IsProblem(429, "tenant_streams_full");
+        foreach (var path in (string[])[$"{run}?stream=true", $"{run}/events", $"tail?conversation_id={conversation}"])
+        {
+            Assert.NotNull((await http.Get($"/api/v1/responses/{path}")).IsProblem(429, "tenant_streams_full").Headers.RetryAfter);
+        }
+        (await http.Get($"/sessions/{conversation}/events/stream")).IsProblem(429, "tenant_streams_full");
+        Assert.Single((await http.Get($"/sessions/{conversation}/runs")).Is(200).Json.GetProperty("runs").EnumerateArray());
+        // What streams nothing is done, and the place is free again when the client goes.
+        (await http.Get($"/api/v1/responses/{run}")).Is(200);
+        await first.DisposeAsync();
+        await Until(() => http.Get("/metrics"), got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0, null);
+        await using var again = await EventReader.Open(http, $"/api/v1/responses/{run}/events");
+        (await http.Post("/api/v1/responses/cancel", JsonSerializer.Serialize(new { conversation_id = conversation }))).Is(200);
+        await again.ToEnd();
+        await Until(() => http.Get("/metrics"), got => got.Json.GetProperty("quotas").GetProperty("streams").GetProperty("used").GetInt64() == 0, null);
+    }
+
+    [Fact]
+    public async Task A_tenant_gets_no_more_by_a_clock_that_was_set_back_and_waits_no_longer()
+    {
+        var (http, _) = await Clients("clocks");
+        var session = await http.NewSession();
+        var clock = new TestClock();
+        var queries = hosts.One.Services.GetRequiredService<Application.IRunQueries>();
+        var usage = new Application.TenantUsage(queries, new(new() { Sessions = 1 }, new Dictionary<string, Application.TenantQuota>()), new(), clock);
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        while ((await usage.SessionRefusal("clocks", timeout.Token))?.Code != "tenant_sessions_full")
+        {
+            clock.Advance(TimeSpan.FromSeconds(2));
+        }
+        (await http.Delete($"/sessions/{session}")).Is(204);
+        await Until(() => http.Get("/metrics"), got => Sessions(got) == 0, null);
+        clock.Set(TimeSpan.FromHours(-2));
+        clock.Advance(TimeSpan.FromSeconds(2));
+        Assert.Null(await usage.SessionRefusal("clocks", TestContext.Current.CancellationToken));
+
+        static long Sessions(Got got) => got.Json.GetProperty("quotas").GetProperty("sessions").GetProperty("used").GetInt64();
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(9)]
+    [InlineData(19)]
+    [InlineData(5_001)]
+    public void A_tenant_gets_all_the_requests_of_its_rate(int rate)
+    {
+        var bucket = RequestRates.Bucket(new() { RequestsPerSecond = rate });
+        Assert.Equal(rate, bucket.TokensPerPeriod / bucket.ReplenishmentPeriod.TotalSeconds, 0.001 * rate);
+        Assert.Equal(2 * rate, bucket.TokenLimit);
     }
 
     [Fact]

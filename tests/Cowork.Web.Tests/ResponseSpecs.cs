@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Application.Storage;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Contract B's responses over HTTP.</summary>
@@ -185,6 +187,33 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         {
             (await other.Post($"{Path}/cancel", $$"""{"conversation_id":"{{conversation}}"}""")).Is(200);
         }
+    }
+
+    [Fact]
+    public async Task The_response_that_is_worked_on_is_found_behind_any_number_of_long_ones_that_wait()
+    {
+        var conversation = await Conversation();
+        await using var reader = await EventReader.Open(http, Path, json: Body(conversation, "/sleep 600000\n/say never"));
+        var first = Text((await reader.Through(1))[0].Data, "response_id");
+        // More than a page of a list has.
+        var message = new string('x', 60_000);
+        var waiting = (int)(PageBytes.Max / message.Length) + 10;
+        for (var i = 0; i < waiting; i++)
+        {
+            (await http.Post($"/sessions/{conversation}/turn", JsonSerializer.Serialize(new { message, wait_for_completion = false }))).Is(202);
+        }
+        Assert.Equal(first, (await http.Get($"{Path}/in-flight?conversation_id={conversation}")).Is(200)["response_id"]);
+        var newest = (await http.Get($"/sessions/{conversation}/runs?limit=1")).Is(200).Json.GetProperty("runs")[0].GetProperty("run_id").GetString()!;
+        foreach (var list in (string[])["in-flight-list?limit=1000", $"in-flight-list?limit=1000&conversation_id={conversation}"])
+        {
+            var listed = (await http.Get($"{Path}/{list}")).Is(200);
+            var ids = listed.Json.GetProperty("data").EnumerateArray().Where(e => Text(e, "conversation_id") == conversation).Select(e => Text(e, "response_id")).ToList();
+            Assert.Equal((waiting + 1, newest.Replace("run_", "resp_", StringComparison.Ordinal), first), (ids.Count, ids[0], ids[^1]));
+            Assert.Equal($"{listed.Json.GetProperty("data").GetArrayLength()}", listed["total"]);
+        }
+        (await http.Post($"{Path}/cancel", $$"""{"conversation_id":"{{conversation}}"}""")).Is(200);
+        Assert.Equal("response.cancelled", (await reader.ToEnd())[^1].Type);
+        (await http.Delete($"/sessions/{conversation}")).Is(204);
     }
 
     [Fact]

@@ -40,7 +40,7 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     {
         if (known.TryGetValue(org, out var of))
         {
-            of.Add(sessions, schedules, clock.GetUtcNow());
+            of.Add(sessions, schedules, clock.GetTimestamp());
         }
     }
 
@@ -66,11 +66,11 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     async ValueTask<Known> Of(string org, CancellationToken ct)
     {
         var of = known.GetOrAdd(org, static _ => new());
-        if (clock.GetUtcNow() - of.At >= KnownFor)
+        if (of.At is not { } at || clock.GetElapsedTime(at) >= KnownFor)
         {
-            var asked = clock.GetUtcNow();
+            var asked = clock.GetTimestamp();
             var queued = await queries.Queued(org, QueuedMax(quotas.Of(org)), ct);
-            of.Refresh(await queries.Figures(org, ct), queued, asked);
+            of.Refresh(await queries.Figures(org, ct), queued, asked, clock);
         }
         return of;
     }
@@ -79,9 +79,10 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     sealed class Known
     {
         TenantFigures figures = TenantFigures.None;
-        DateTimeOffset madeAt = DateTimeOffset.MinValue;
+        long? madeAt;
 
-        public DateTimeOffset At { get; private set; } = DateTimeOffset.MinValue;
+        /// <summary>Timestamp of the look, so that a clock that is set changes nothing; null: there was none.</summary>
+        public long? At { get; private set; }
 
         public long Queued { get; private set; }
 
@@ -96,7 +97,7 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
             }
         }
 
-        public void Add(int sessions, int schedules, DateTimeOffset now)
+        public void Add(int sessions, int schedules, long now)
         {
             lock (this)
             {
@@ -115,11 +116,11 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
         };
 
         /// <summary>What this host let be made a moment ago may not be in the figures yet.</summary>
-        public void Refresh(TenantFigures read, long queued, DateTimeOffset asked)
+        public void Refresh(TenantFigures read, long queued, long asked, TimeProvider clock)
         {
             lock (this)
             {
-                figures = asked - madeAt >= Lag ? read : read with
+                figures = madeAt is not { } made || clock.GetElapsedTime(made, asked) >= Lag ? read : read with
                 {
                     Sessions = Math.Max(read.Sessions, figures.Sessions),
                     Schedules = Math.Max(read.Schedules, figures.Schedules),

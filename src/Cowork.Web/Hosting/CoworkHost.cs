@@ -249,8 +249,8 @@ public sealed partial class CoworkHost : IAsyncDisposable
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();
         app.UseRouting();
-        app.UseMiddleware<MemoryGuard>();
         app.UseMiddleware<RequestAuthorization>();
+        app.UseMiddleware<MemoryGuard>();
         app.UseEngine();
         app.Services.GetRequiredService<Dialects>().Map(app);
         app.MapOpenApi("/openapi.json").AllowAnonymous();

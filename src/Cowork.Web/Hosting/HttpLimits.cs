@@ -25,6 +25,9 @@ public sealed record HttpLimits
     /// <summary>From a connection's begin to its first byte, and from a request's first byte to the end of its headers.</summary>
     public TimeSpan RequestTimeout { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>From the end of a request's headers to the end of its body: what has come of one is kept in memory for so long at most.</summary>
+    public TimeSpan BodyTimeout => RequestTimeout * 4;
+
     public static HttpLimits Read(IConfiguration http)
     {
         var usual = new HttpLimits();

@@ -96,7 +96,15 @@ public sealed class AuthorityTokens(OidcSettings settings, AuthorityKeys keys, T
                 _ => Unauthorized("bad_signature", "The token is not valid here."),
             };
         }
-        return Admit(token, AuthorityKeys.Thumbprint(token.SigningKey), trace);
+        try
+        {
+            return Admit(token, AuthorityKeys.Thumbprint(token.SigningKey), trace);
+        }
+        catch (InvalidOperationException)
+        {
+            // A claim holds half of a surrogate pair, which is no text.
+            return Unauthorized("unknown", "The token is not valid here.");
+        }
     }
 
     Task<TokenValidationResult> Validate(JsonWebToken token, AuthorityKeys.KeySet known) => handler.ValidateTokenAsync(token, new TokenValidationParameters
@@ -121,7 +129,7 @@ public sealed class AuthorityTokens(OidcSettings settings, AuthorityKeys keys, T
         {
             return Unauthorized("unknown", "The token has no end (exp).");
         }
-        if (until + settings.ClockSkew <= now)
+        if (until <= now - settings.ClockSkew)
         {
             return Unauthorized("expired", "The token has expired.", "token_expired");
         }

@@ -8,6 +8,7 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
+using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Cowork.Web.Http;
@@ -131,13 +132,28 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
             throw new UnreadableRequestException(ErrorResult.OfStatus(413));
         }
         var reader = http.Request.BodyReader;
+        var share = http.Features.GetRequiredFeature<RequestShare>();
+        using var late = new CancellationTokenSource(
+            http.RequestServices.GetRequiredService<HostSettings>().Limits.BodyTimeout, http.RequestServices.GetRequiredService<TimeProvider>());
+        // A read that a token cancels leaves the server a reader that it cannot close.
+        await using var ends = late.Token.Register(reader.CancelPendingRead);
         while (true)
         {
             var read = await reader.ReadAsync(http.RequestAborted);
+            if (read.IsCanceled)
+            {
+                reader.AdvanceTo(read.Buffer.End);
+                throw new UnreadableRequestException(ErrorResult.OfStatus(408));
+            }
             if (read.Buffer.Length > JsonValidator.BodyBytesMax)
             {
                 reader.AdvanceTo(read.Buffer.End);
                 throw new UnreadableRequestException(ErrorResult.OfStatus(413));
+            }
+            if (!share.Covers(read.Buffer.Length))
+            {
+                reader.AdvanceTo(read.Buffer.End);
+                throw new UnreadableRequestException(MemoryGuard.Pressure());
             }
             if (read.IsCompleted)
             {

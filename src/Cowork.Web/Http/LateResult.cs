@@ -28,6 +28,7 @@ public sealed record LateResult(Task<IResult> Coming) : IResult
         var silence = httpContext.RequestServices.GetRequiredService<HostSettings>().KeepAlive;
         var response = httpContext.Response;
         IResult answer;
+        httpContext.Features.Get<RequestShare>()?.Wait();
         while (true)
         {
             try

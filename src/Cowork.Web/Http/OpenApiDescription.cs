@@ -285,6 +285,8 @@ public static class OpenApiDescription
         var open = metadata.OfType<IAllowAnonymous>().Any();
         // 400 and 431: the request is not proper HTTP, or its headers are too large. 403: a role is missing, or a web page of another site asks.
         int[] any = open ? [400, 403, 431] : [400, 401, 403, 429, 431, 503];
+        // 408: a body that does not come.
+        any = operation.RequestBody is null ? any : [.. any, 408];
         var errors = metadata.OfType<Dialect>().Last().Errors;
         context.Document!.AddComponent(errors.SchemaName, await context.GetOrCreateSchemaAsync(errors.Shape, cancellationToken: ct));
         operation.Responses ??= [];

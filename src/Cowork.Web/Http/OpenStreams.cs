@@ -32,7 +32,7 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
     }
 
     /// <summary>Counts one more until the answer is disposed, or refuses it.</summary>
-    public (IDisposable? Stream, ErrorResult? Refused) Open(Caller caller, IPAddress? from)
+    public (Place? Stream, ErrorResult? Refused) Open(Caller caller, IPAddress? from)
     {
         var address = Networks.Place(from);
         lock (gate)
@@ -58,7 +58,7 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
                 Add(ofToken, token, 1);
             }
         }
-        return (new Stream(() => Close(caller, address)), null);
+        return (new Place(() => Close(caller, address)), null);
     }
 
     void Close(Caller caller, string address)
@@ -91,9 +91,13 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
         }
     }
 
-    sealed class Stream(Action close) : IDisposable
+    /// <summary>The place of one stream: nothing is streamed without one.</summary>
+    public sealed class Place : IDisposable
     {
+        readonly Action close;
         int isClosed;
+
+        internal Place(Action close) => this.close = close;
 
         public void Dispose()
         {

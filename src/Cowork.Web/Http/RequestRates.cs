@@ -39,10 +39,13 @@ public sealed class RequestRates(TenantQuotas quotas) : IDisposable
 
     public void Dispose() => limiter.Dispose();
 
-    static TokenBucketRateLimiterOptions Bucket(TenantQuota quota)
+    /// <summary>The bucket of a tenant with the quota.</summary>
+    public static TokenBucketRateLimiterOptions Bucket(TenantQuota quota)
     {
         var rate = quota.RequestsPerSecond;
-        var (tokens, period) = rate < CoarseMin ? (1, TimeSpan.FromSeconds(1) / rate) : (rate / CoarseMin, TimeSpan.FromSeconds(1) / CoarseMin);
+        var tokens = Math.Max(1, rate / CoarseMin);
+        // The period is what so many tokens take, so that a rate that is no multiple loses nothing.
+        var period = TimeSpan.FromSeconds(1) * tokens / rate;
         return new() { TokenLimit = (int)Math.Min(int.MaxValue, 2L * rate), TokensPerPeriod = tokens, ReplenishmentPeriod = period, QueueLimit = 0, AutoReplenishment = true };
     }
 }

@@ -35,7 +35,7 @@ public sealed class WrongTokens(OpenRequests heard, HttpLimits limits, TimeProvi
     {
         lock (gate)
         {
-            if (!refusals.TryGetValue(token.Key, out var known) || known.Heard != heard.Heard || clock.GetUtcNow() - known.At > Window
+            if (!refusals.TryGetValue(token.Key, out var known) || known.Heard != heard.Heard || clock.GetElapsedTime(known.At) > Window
                 || known.Org != token.Org || !token.Matches(known.SecretSha256))
             {
                 return null;
@@ -51,17 +51,16 @@ public sealed class WrongTokens(OpenRequests heard, HttpLimits limits, TimeProvi
     {
         lock (gate)
         {
-            var now = clock.GetUtcNow();
-            if (!addresses.TryGetValue(Networks.Place(from), out var address) || now - address.Begin >= Window || address.Failures < limits.FailuresPerMinute)
+            if (!addresses.TryGetValue(Networks.Place(from), out var address) || IsOver(address) || address.Failures < limits.FailuresPerMinute)
             {
                 return null;
             }
-            if (token is not null && ((worked.TryGetValue(token.Key, out var right) && token.Matches(right)) || address.MayLookUp(now)))
+            if (token is not null && ((worked.TryGetValue(token.Key, out var right) && token.Matches(right)) || address.MayLookUp(clock)))
             {
                 return null;
             }
             Spared++;
-            return TooMany(address, now);
+            return TooMany(address);
         }
     }
 
@@ -72,19 +71,18 @@ public sealed class WrongTokens(OpenRequests heard, HttpLimits limits, TimeProvi
     {
         lock (gate)
         {
-            var now = clock.GetUtcNow();
-            if (token is not null && now - Ids.TimeOf(token.Key.Value) > SettledAfter)
+            if (token is not null && clock.GetUtcNow() - Ids.TimeOf(token.Key.Value) > SettledAfter)
             {
-                Bound(refusals, known => now - known.At > Window);
-                refusals[token.Key] = new(token.Org, token.SecretSha256, fault, seen, now);
+                Bound(refusals, known => clock.GetElapsedTime(known.At) > Window);
+                refusals[token.Key] = new(token.Org, token.SecretSha256, fault, seen, clock.GetTimestamp());
             }
             var place = Networks.Place(from);
-            if (!addresses.TryGetValue(place, out var address) || now - address.Begin >= Window)
+            if (!addresses.TryGetValue(place, out var address) || IsOver(address))
             {
-                Bound(addresses, known => now - known.Begin >= Window);
-                addresses[place] = address = new() { Begin = now };
+                Bound(addresses, IsOver);
+                addresses[place] = address = new() { Begin = clock.GetTimestamp() };
             }
-            return ++address.Failures > limits.FailuresPerMinute ? TooMany(address, now) : null;
+            return ++address.Failures > limits.FailuresPerMinute ? TooMany(address) : null;
         }
     }
 
@@ -101,10 +99,12 @@ public sealed class WrongTokens(OpenRequests heard, HttpLimits limits, TimeProvi
         }
     }
 
-    static ErrorResult TooMany(Address address, DateTimeOffset now) =>
+    bool IsOver(Address address) => clock.GetElapsedTime(address.Begin) >= Window;
+
+    ErrorResult TooMany(Address address) =>
         new(429, "too_many_failures", "Too many wrong tokens came from your address. Tokens that it sends are looked up slowly for the rest of the minute.")
         {
-            RetryAfter = Math.Max(1, (int)Math.Ceiling((address.Begin + Window - now).TotalSeconds)),
+            RetryAfter = Math.Max(1, (int)Math.Ceiling((Window - clock.GetElapsedTime(address.Begin)).TotalSeconds)),
         };
 
     /// <summary>Makes room for one more: by what is over, or else by all of it.</summary>
@@ -125,23 +125,25 @@ public sealed class WrongTokens(OpenRequests heard, HttpLimits limits, TimeProvi
         }
     }
 
-    sealed record Refusal(string Org, string SecretSha256, TokenFault Fault, long Heard, DateTimeOffset At);
+    /// <param name="At">Timestamp, so that a clock that is set changes nothing.</param>
+    sealed record Refusal(string Org, string SecretSha256, TokenFault Fault, long Heard, long At);
 
     /// <summary>An address in one minute.</summary>
     sealed class Address
     {
-        DateTimeOffset second;
+        long second;
         int lookUps;
 
-        public required DateTimeOffset Begin { get; init; }
+        /// <summary>Timestamp.</summary>
+        public required long Begin { get; init; }
 
         public int Failures { get; set; }
 
-        public bool MayLookUp(DateTimeOffset now)
+        public bool MayLookUp(TimeProvider clock)
         {
-            if (now - second >= TimeSpan.FromSeconds(1))
+            if (lookUps == 0 || clock.GetElapsedTime(second) >= TimeSpan.FromSeconds(1))
             {
-                (second, lookUps) = (now, 0);
+                (second, lookUps) = (clock.GetTimestamp(), 0);
             }
             return lookUps++ < SlowLookUps;
         }

@@ -157,20 +157,23 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
 
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>Takes a place among the streams that may be open, until it is disposed, or refuses it.</summary>
+    public (OpenStreams.Place? Place, ErrorResult? Refused) Open(HttpContext http) => open.Open(Caller.Of(http), http.Connection.RemoteIpAddress);
+
     /// <param name="session">Null: the tenant's feed.</param>
     /// <param name="isNamed">Every event has an <c>event:</c> line with its type.</param>
     public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since, bool isNamed)
     {
-        var (stream, full) = open.Open(Caller.Of(http), http.Connection.RemoteIpAddress);
-        using var counted = stream;
-        if (full is not null)
+        var (place, full) = Open(http);
+        using var counted = place;
+        if (place is null)
         {
-            return full;
+            return full!;
         }
         var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
         return head < since
             ? FeedPages.CursorAhead(head)
-            : await Send(http, org, session, since, (output, entry) =>
+            : await Send(http, place, org, session, since, (output, entry) =>
             {
                 Write(output, entry, session is null ? entry.Position : entry.FeedId, session is null, isNamed);
                 // Of a deleted session nothing more comes.
@@ -179,10 +182,13 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     }
 
     /// <summary>Sends what a reader makes of the entries of a feed.</summary>
+    /// <param name="place">Of <see cref="Open"/>: whoever has none streams nothing, so that no stream is left out of the count.</param>
     /// <param name="since">Id after which the feed is read.</param>
     /// <param name="write">Writes an entry, or nothing. False: nothing more comes, and the stream ends.</param>
-    public async Task<IResult> Send(HttpContext http, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
+    public async Task<IResult> Send(HttpContext http, OpenStreams.Place place, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
     {
+        ArgumentNullException.ThrowIfNull(place);
+        http.Features.Get<RequestShare>()?.Wait();
         http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
         http.Response.ContentType = "text/event-stream";
         // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).

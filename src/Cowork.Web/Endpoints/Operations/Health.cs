@@ -15,7 +15,7 @@ public sealed class DiskRoom(IBlobs blobs, TimeProvider clock)
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(5);
 
     readonly Lock gate = new();
-    DateTimeOffset lookedAt;
+    long? lookedAt;
     bool isThere;
 
     public bool IsThere
@@ -24,9 +24,9 @@ public sealed class DiskRoom(IBlobs blobs, TimeProvider clock)
         {
             lock (gate)
             {
-                if (clock.GetUtcNow() - lookedAt > LookEvery)
+                if (lookedAt is not { } looked || clock.GetElapsedTime(looked) > LookEvery)
                 {
-                    (lookedAt, isThere) = (clock.GetUtcNow(), blobs.HasRoom());
+                    (lookedAt, isThere) = (clock.GetTimestamp(), blobs.HasRoom());
                 }
                 return isThere;
             }

@@ -35,6 +35,9 @@ sealed class ResponseFold(RunKey run, string input)
     /// <summary>The last event ends the stream.</summary>
     public bool HasEnded => row is { HasEnded: true };
 
+    /// <summary>Null: no event of the run was folded.</summary>
+    public DateTimeOffset? CreatedAt => row?.CreatedAt;
+
     /// <summary>The response as it is now. Before there is a reply, its text is what has been said of one.</summary>
     /// <exception cref="InvalidOperationException">No event of the run was folded.</exception>
     public ResponseDetails Details => ResponseDetails.Of(

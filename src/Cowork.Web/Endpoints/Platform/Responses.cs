@@ -120,7 +120,6 @@ static class ResponseEndpoints
     static readonly WholeNumberQuery StartingAfter = new("starting_after", -1, long.MaxValue, -1, "Only events after this sequence number.");
     static readonly WholeNumberQuery FromSeq = new("from_seq", 0, long.MaxValue, 0, "Only events from this sequence number on.");
     static readonly ChoiceQuery Streamed = new("stream", ["true", "false"], "false", "Whether to answer with the stream of the response's events.");
-    static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 100, "At most so many.");
     static readonly WholeNumberQuery Offset = new("offset", 0, 1_000_000, 0, "Leaves out so many.");
     static readonly IdQuery OfConversation = new("conversation_id", "Of this conversation.");
 
@@ -137,7 +136,7 @@ static class ResponseEndpoints
             .Produces<InFlightResponse>().Refuses(404, 422);
         responses.MapGet("/in-flight-list", ListInFlight).WithName("listInFlightResponses")
             .WithSummary("List responses that have not ended, newest first")
-            .Takes(OfConversation).Takes(Limit).Takes(Offset)
+            .Takes(OfConversation).Takes(Lists.Limit).Takes(Offset)
             .Produces<InFlightList>().Refuses(404, 422);
         responses.MapGet("/tail", Tail).WithName("streamLatestResponse")
             .WithSummary("The events of a conversation's latest response as they happen (server-sent events)")
@@ -161,19 +160,27 @@ static class ResponseEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewResponse> body, Caller caller, Turns turns, TurnWaiter waiter, Responses responses, HttpContext http, CancellationToken ct)
+        Body<NewResponse> body, Caller caller, Turns turns, TurnWaiter waiter, Responses responses, EventStream stream, HttpContext http, CancellationToken ct)
     {
         var session = PathIds.Key<SessionKey>(body.Value.NamedConversation!, "$.conversation_id");
+        // A response that cannot be streamed is not begun.
+        var isStreamed = body.Value.Stream ?? !OpenAiClients.Sent(http.Request);
+        var (place, full) = isStreamed ? stream.Open(http) : default;
+        using var counted = place;
+        if (full is not null)
+        {
+            return full;
+        }
         var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, new(session, body.Value.Message!, body.Value.Model, null, body.Key), ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);
         }
         var location = $"{BasePath}/{turn.Run.ResponseId}";
-        if (body.Value.Stream ?? !OpenAiClients.Sent(http.Request))
+        if (place is not null)
         {
             http.Response.Begin(200, location, turn.Replayed);
-            return await responses.Follow(http, caller.Org, turn.Run, after: -1);
+            return await responses.Follow(http, place, caller.Org, turn.Run, after: -1);
         }
         return new LateResult(Answer()) { Location = location, Replayed = turn.Replayed };
 
@@ -213,26 +220,29 @@ static class ResponseEndpoints
     /// <summary>The number of the last event that a reader has that reconnects; null: it does not.</summary>
     static long? Seen(HttpContext http) => http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : null;
 
-    static async Task<IResult> InFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct) =>
-        await responses.First(caller.Org, Required(http), ct) is { } run
-            ? JsonResult.Of(200, await responses.InFlight(caller.Org, run, ct), PlatformJson.Answers.InFlightResponse)
+    static async Task<IResult> InFlight(HttpContext http, Caller caller, Responses responses, CancellationToken ct) =>
+        await responses.First(caller.Org, Required(http), ct) is { } run && await responses.InFlight(caller.Org, run.SessionId, run.RunId, ct) is { } flying
+            ? JsonResult.Of(200, flying, PlatformJson.Answers.InFlightResponse)
             : ErrorResult.NotFound("response");
 
     static async Task<IResult> ListInFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
     {
-        var (limit, offset) = ((int)Limit.Read(http), (int)Offset.Read(http));
+        var (limit, offset) = ((int)Lists.Limit.Read(http), (int)Offset.Read(http));
         var session = Asked(http);
         if (session is { } one && await rows.Get(caller.Org, Projections.Sessions.Model.Table, one.Value, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }
-        var live = await responses.Live(caller.Org, session, ct);
+        var (live, total) = session is { } of ? await responses.Live(caller.Org, of, ct) : await responses.Live(caller.Org, offset + limit, ct);
         var page = new List<InFlightResponse>();
-        foreach (var run in live.Skip(offset).Take(limit))
+        foreach (var (conversation, run) in live.Skip(offset).Take(limit))
         {
-            page.Add(await responses.InFlight(caller.Org, run, ct));
+            if (await responses.InFlight(caller.Org, conversation, run, ct) is { } flying)
+            {
+                page.Add(flying);
+            }
         }
-        return JsonResult.Of(200, new InFlightList("list", page, live.Count, limit, offset, offset + page.Count < live.Count), PlatformJson.Answers.InFlightList);
+        return JsonResult.Of(200, new InFlightList("list", page, total, limit, offset, offset + page.Count < total), PlatformJson.Answers.InFlightList);
     }
 
     static async Task<IResult> Cancel(
@@ -278,18 +288,20 @@ static class ResponseEndpoints
 }
 
 /// <summary>Reads runs as responses.</summary>
-public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventStream stream)
+public sealed class Responses(IEventLog log, IRows rows, RunViews views, CommandHandler commands, EventStream stream)
 {
     /// <summary>Runs that are read of each status: more in a tenant are not in flight for a reader's purpose.</summary>
     const int LiveMax = 1_000;
 
     /// <summary>The response of a run that is there.</summary>
-    public async ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) => (await Fold(org, run, ct)).Details;
+    public async ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) =>
+        (await Fold(org, run.SessionId, run.RunId, await Input(run, ct), ct)).Details;
 
-    public async ValueTask<InFlightResponse> InFlight(string org, RunRow run, CancellationToken ct)
+    /// <summary>Null: nothing of the run is there.</summary>
+    public async ValueTask<InFlightResponse?> InFlight(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
-        var fold = await Fold(org, run, ct);
-        return new(true, run.RunId.ResponseId, run.SessionId.ConversationId, fold.Next - 1, run.CreatedAt);
+        var fold = await Fold(org, session, run, input: "", ct);
+        return fold.CreatedAt is { } created ? new(true, run.ResponseId, session.ConversationId, fold.Next - 1, created) : null;
     }
 
     /// <summary>Sends the events of a response as they happen, until it has ended.</summary>
@@ -300,15 +312,20 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
     /// </param>
     public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after, long? seen = null)
     {
-        var ct = http.RequestAborted;
-        if (await views.Row(org, run, ct) is not { } row || await log.OfRun(org, row.SessionId, run, ct) is not [var first, ..] entries)
+        var (place, full) = stream.Open(http);
+        using var counted = place;
+        return place is null ? full! : await Follow(http, place, org, run, after, seen);
+    }
+
+    /// <inheritdoc cref="Follow(HttpContext, string, RunKey, long, long?)"/>
+    /// <param name="place">Of <see cref="EventStream.Open"/>.</param>
+    public async Task<IResult> Follow(HttpContext http, OpenStreams.Place place, string org, RunKey run, long after, long? seen = null)
+    {
+        if (await Begin(org, run, http.RequestAborted) is not var (session, first, ends, hasEnded, input))
         {
             return ErrorResult.NotFound("response");
         }
-        var input = Input(await views.WithTexts(row, ct));
-        var known = new ResponseFold(run, input);
-        var ends = entries.Sum(entry => known.Add(entry).Count);
-        if (known.HasEnded && seen == ends - 1)
+        if (hasEnded && seen == ends - 1)
         {
             return TypedResults.NoContent();
         }
@@ -319,7 +336,7 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
         var fold = new ResponseFold(run, input);
         var isOpenAis = OpenAiClients.Sent(http.Request);
         var json = (isOpenAis ? PlatformJson.OpenAis : PlatformJson.Answers).ResponseEvent;
-        return await stream.Send(http, org, row.SessionId, first.FeedId - 1, (output, entry) =>
+        return await stream.Send(http, place, org, session, first - 1, (output, entry) =>
         {
             foreach (var e in fold.Add(entry).Where(e => e.SequenceNumber > after))
             {
@@ -333,27 +350,62 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
     }
 
     /// <summary>The run that a conversation is working on; null: it is working on none.</summary>
-    public async ValueTask<RunRow?> First(string org, SessionKey session, CancellationToken ct) => (await Live(org, session, ct)) is [.., var first] ? first : null;
-
-    /// <summary>The runs that have not ended, newest first.</summary>
-    public async ValueTask<IReadOnlyList<RunRow>> Live(string org, SessionKey? session, CancellationToken ct)
+    public async ValueTask<RunRow?> First(string org, SessionKey session, CancellationToken ct)
     {
-        var found = new List<Row>();
-        if (session is { } one)
+        foreach (var run in await Queue(org, session, ct))
         {
-            found.AddRange(await rows.List(org, Runs.Model.Table, new(Scope: one.Value, Limit: LiveMax), ct));
-        }
-        else
-        {
-            foreach (var status in Runs.Live)
+            if (await views.Find(org, run, ct) is { HasEnded: false } row)
             {
-                found.AddRange(await rows.List(org, Runs.Model.Table, new(Status: status, Limit: LiveMax), ct));
+                return row;
             }
         }
-        return [.. found.OrderByDescending(row => row.Created).Select(row => Runs.Model.Read(row.Json.Span)).Where(run => !run.HasEnded)];
+        return null;
     }
 
-    static string Input(RunRow run) => run.Message is Content.Inline inline ? inline.Text : "";
+    /// <summary>The runs of a conversation that have not ended, newest first, and how many there are.</summary>
+    public async ValueTask<(IReadOnlyList<(SessionKey Session, RunKey Run)> Runs, int Total)> Live(string org, SessionKey session, CancellationToken ct) =>
+        await Queue(org, session, ct) is var queue ? ([.. queue.Reverse().Select(run => (session, run))], queue.Count) : default;
+
+    /// <summary>The tenant's newest runs that have not ended, newest first, and how many there are in all.</summary>
+    public async ValueTask<(IReadOnlyList<(SessionKey Session, RunKey Run)> Runs, int Total)> Live(string org, int max, CancellationToken ct)
+    {
+        var (found, total) = (new List<(long Created, SessionKey Session, RunKey Run)>(), 0L);
+        foreach (var status in Runs.Live)
+        {
+            total += await rows.Count(org, Runs.Model.Table, status, LiveMax, ct);
+            // Rows have messages in them, so that they are read in parts and only their names are kept.
+            var (left, before) = (Math.Min(max, LiveMax), (long?)null);
+            while (left > 0 && await rows.List(org, Runs.Model.Table, new(Status: status, Limit: left, Before: before, Bytes: PageBytes.Max), ct) is [.., var last] part)
+            {
+                found.AddRange(part.Select(row => (row.Created, Run: Runs.Model.Read(row.Json.Span))).Select(row => (row.Created, row.Run.SessionId, row.Run.RunId)));
+                (left, before) = (left - part.Count, last.Created);
+            }
+        }
+        return ([.. found.OrderByDescending(run => run.Created).Select(run => (run.Session, run.Run)).DistinctBy(run => run.Run)], (int)total);
+    }
+
+    /// <summary>The runs of a conversation that have not ended, the one that it works on first, as the log has them: a list of rows may be cut.</summary>
+    async ValueTask<IReadOnlyList<RunKey>> Queue(string org, SessionKey session, CancellationToken ct) =>
+        await commands.LatestState(org, Session.Aggregate, session, ct) is Session.Open open ? open.Queue : [];
+
+    /// <summary>
+    /// What is known of a response before its stream begins: its session, the id of its first entry there, how many events it has, whether they are all, and
+    /// the message. Null: there is none.
+    /// </summary>
+    /// <remarks>By itself, so that a stream does not keep for as long as it is open what was read for its begin.</remarks>
+    async ValueTask<(SessionKey Session, long First, long Ends, bool HasEnded, string Input)?> Begin(string org, RunKey run, CancellationToken ct)
+    {
+        if (await views.Row(org, run, ct) is not { } row || await log.OfRun(org, row.SessionId, run, ct) is not [var first, ..] entries)
+        {
+            return null;
+        }
+        var input = await Input(row, ct);
+        var known = new ResponseFold(run, input);
+        var ends = entries.Sum(entry => known.Add(entry).Count);
+        return (row.SessionId, first.FeedId, ends, known.HasEnded, input);
+    }
+
+    async ValueTask<string> Input(RunRow run, CancellationToken ct) => (await views.WithTexts(run with { Reply = null }, ct)).Message is Content.Inline inline ? inline.Text : "";
 
     static void Write(PipeWriter output, ResponseEvent e, JsonTypeInfo<ResponseEvent> form)
     {
@@ -365,10 +417,10 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, EventSt
         output.Write("\n\n"u8);
     }
 
-    async ValueTask<ResponseFold> Fold(string org, RunRow run, CancellationToken ct)
+    async ValueTask<ResponseFold> Fold(string org, SessionKey session, RunKey run, string input, CancellationToken ct)
     {
-        var fold = new ResponseFold(run.RunId, Input(await views.WithTexts(run, ct)));
-        foreach (var entry in await log.OfRun(org, run.SessionId, run.RunId, ct))
+        var fold = new ResponseFold(run, input);
+        foreach (var entry in await log.OfRun(org, session, run, ct))
         {
             fold.Add(entry);
         }
