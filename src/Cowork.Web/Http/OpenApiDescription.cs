@@ -110,6 +110,9 @@ public static class OpenApiDescription
         {
             schema.Type = JsonSchemaType.Null | (optional == typeof(string) ? JsonSchemaType.String : JsonSchemaType.Array);
             schema.Items = optional == typeof(string) ? null : new OpenApiSchema { Type = JsonSchemaType.String };
+            // It is the value, or is not there: the members of the type are none of the document's, nor is what it is by itself.
+            (schema.Properties, schema.Required, schema.Default) = (null, null, null);
+            schema.Description = schema.Description?.StartsWith("A member of a change", StringComparison.Ordinal) == true ? null : schema.Description;
         }
         else if (type == typeof(Content))
         {
@@ -234,6 +237,7 @@ public static class OpenApiDescription
         {
             var schema = new OpenApiSchema
             {
+                Title = query.TypeName,
                 Type = JsonSchemaType.String,
                 Enum = [.. query.Choices.Select(choice => (JsonNode)JsonValue.Create(choice))],
                 Default = JsonValue.Create(query.Default),

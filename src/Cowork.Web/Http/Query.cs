@@ -19,7 +19,8 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long Defa
 }
 
 /// <summary>A query parameter with one of several words.</summary>
-public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, string Default, string Description)
+/// <param name="TypeName">What generated clients call the words; null: as the parameter is called, which several are.</param>
+public sealed record ChoiceQuery(string Name, IReadOnlyList<string> Choices, string Default, string Description, string? TypeName = null)
 {
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
     public string Read(HttpContext http) =>

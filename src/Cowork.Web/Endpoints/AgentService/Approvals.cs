@@ -58,7 +58,7 @@ static class ApprovalEndpoints
     /// <summary>Smallest page of rows that is read at once.</summary>
     const int PageRows = 100;
 
-    static readonly ChoiceQuery Status = new("status", ["pending", "approved", "rejected", "expired", "all"], "pending", "Only those in this state.");
+    static readonly ChoiceQuery Status = new("status", ["pending", "approved", "rejected", "expired", "all"], "pending", "Only those in this state.", "ApprovalStatusFilter");
 
     public static void MapApprovals(this IEndpointRouteBuilder routes)
     {

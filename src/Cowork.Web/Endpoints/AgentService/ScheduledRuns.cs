@@ -129,7 +129,7 @@ public sealed record TriggerAnswer(
 
 static class ScheduledRunEndpoints
 {
-    static readonly ChoiceQuery Status = new("status", [Schedules.Active, Schedules.Paused, "all"], "all", "Only those in this state.");
+    static readonly ChoiceQuery Status = new("status", [Schedules.Active, Schedules.Paused, "all"], "all", "Only those in this state.", "ScheduleStatusFilter");
 
     public static void MapScheduledRuns(this IEndpointRouteBuilder routes)
     {
