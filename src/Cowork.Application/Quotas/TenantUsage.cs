@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -69,8 +70,15 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
         if (of.At is not { } at || clock.GetElapsedTime(at) >= KnownFor)
         {
             var asked = clock.GetTimestamp();
-            var queued = await queries.Queued(org, QueuedMax(quotas.Of(org)), ct);
-            of.Refresh(await queries.Figures(org, ct), queued, asked, clock);
+            try
+            {
+                var queued = await queries.Queued(org, QueuedMax(quotas.Of(org)), ct);
+                of.Refresh(await queries.Figures(org, ct), queued, asked, clock);
+            }
+            catch (StorageUnavailableException) when (of.At is not null)
+            {
+                // The last figures do: whether there is a database to write to is found out by who writes.
+            }
         }
         return of;
     }

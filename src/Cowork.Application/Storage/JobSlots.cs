@@ -37,6 +37,22 @@ public sealed class JobSlots
         }
     }
 
+    /// <summary>
+    /// Takes a slot for a job that a look has claimed, if the tenant may have one more. What the look knew of the slots may be older than a commit that has taken some.
+    /// </summary>
+    public bool TryTakeFound(string kind, string org)
+    {
+        lock (gate)
+        {
+            if (!Lets(taken.GetValueOrDefault((kind, org)), slotsOf(kind) - used.GetValueOrDefault(kind)))
+            {
+                return false;
+            }
+            Add(kind, org);
+            return true;
+        }
+    }
+
     /// <summary>Takes a slot for a job that the node has already.</summary>
     public void Take(string kind, string org)
     {

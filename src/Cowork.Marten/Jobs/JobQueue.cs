@@ -369,7 +369,21 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         }
         var me = heartbeat.Node;
         var found = await table.Take(me, ClaimsMax, slots.Now(), ct);
-        found.Claims.ForEach(claim => Hand(claim, me));
+        foreach (var claim in found.Claims)
+        {
+            if (slots.TryTakeFound(claim.Kind, claim.Org))
+            {
+                Hand(claim, me);
+                // It has a slot of its own now.
+                slots.Leave(claim.Kind, claim.Org);
+            }
+            else
+            {
+                unreleased.Enqueue((claim, me, options.Clock.GetUtcNow()));
+                found.Waiting.Add((claim.Kind, claim.Org));
+                LookAt(options.Clock.GetUtcNow() + SlotsSettle);
+            }
+        }
         slots.SetWaiting(found.Waiting);
         if (found.Claims.Count == ClaimsMax)
         {

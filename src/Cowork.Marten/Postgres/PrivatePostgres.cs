@@ -36,6 +36,9 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     /// <summary>sockaddr_un takes 107 bytes and a NUL; the directory has what <c>/.s.PGSQL.5432</c> leaves.</summary>
     const int SocketDirectoryBytesMax = 107 - 14;
 
+    /// <summary>How long a server takes at most from its lock file's first line to the fifth.</summary>
+    static readonly TimeSpan LockFileTimeout = TimeSpan.FromSeconds(5);
+
     /// <summary>A longer log is put aside at the next start, and the one before it forgotten.</summary>
     const long LogBytesMax = 16 << 20;
 
@@ -267,20 +270,30 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
     static async Task<(int Pid, string Socket)?> Running(string directory, CancellationToken ct)
     {
         string[] lines;
-        try
+        for (var waited = Stopwatch.StartNew(); ; await Task.Delay(20, ct))
         {
-            lines = await File.ReadAllLinesAsync(Path.Combine(directory, "postmaster.pid"), ct);
+            try
+            {
+                lines = await File.ReadAllLinesAsync(Path.Combine(directory, "postmaster.pid"), ct);
+            }
+            catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+            {
+                return null;
+            }
+            if (lines.Length == 0 || !int.TryParse(lines[0], out var pid) || Postmaster.Of(pid) is null)
+            {
+                return null;
+            }
+            // A server that has just been started writes its lock file in several strokes; the socket is the fifth line.
+            if (lines is [_, _, _, _, { Length: > 0 } socket, ..])
+            {
+                return await Works(pid, directory, ct) ? (pid, socket) : null;
+            }
+            if (waited.Elapsed > LockFileTimeout || !await Works(pid, directory, ct))
+            {
+                return null;
+            }
         }
-        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
-        {
-            return null;
-        }
-        // A server that has just been started writes its lock file in several strokes; the socket is the fifth line.
-        if (lines.Length < 5 || !int.TryParse(lines[0], out var pid) || Postmaster.Of(pid) is null)
-        {
-            return null;
-        }
-        return await Works(pid, directory, ct) ? (pid, lines[4]) : null;
     }
 
     /// <summary>A server's working directory is its data directory, from before it writes its lock file.</summary>

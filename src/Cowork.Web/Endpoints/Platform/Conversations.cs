@@ -94,7 +94,8 @@ static class ConversationFields
 static class ConversationEndpoints
 {
     static readonly IdQuery OfProject = new("project_id", "Only of this project.");
-    static readonly ChoiceQuery OfStatus = new("status", [Projections.Sessions.Active, Projections.Sessions.Archived, "all"], "all", "Only of this status.", "ConversationStatusFilter");
+    static readonly ChoiceQuery OfStatus =
+        new("status", [Projections.Sessions.Active, Projections.Sessions.Archived, "all"], "all", "Only of this status.", "ConversationStatusFilter");
     static readonly IdQuery Before = new("before", "Only items before this one.");
 
     public static void MapConversations(this IEndpointRouteBuilder routes)
