@@ -17,8 +17,8 @@ public sealed class RequestMemory(TimeProvider clock)
     long refused;
     long? collectedAt;
 
-    /// <summary>Bytes that heap and requests may have together.</summary>
-    public static long Max => GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3;
+    /// <summary>Bytes that heap and requests may have together. The process learns its memory when it starts, and every request compares with it.</summary>
+    public static long Max { get; } = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes / 4 * 3;
 
     /// <summary>Requests that were refused since the host's start.</summary>
     public long Refused => Volatile.Read(ref refused);
