@@ -37,6 +37,10 @@ static class Fence
         ("snapshots", All, true),
         ("token_uses", All, true),
         ("parked", All, true),
+        ("texts", All, true),
+        ("passages", All, true),
+        ("texts_searched", "SELECT", false),
+        ("passages_searched", "SELECT", false),
     ];
 
     /// <summary>
@@ -63,6 +67,10 @@ static class Fence
         CREATE VIEW {schema}.{ViewOf(table)} AS SELECT tenant_id, id, scope, created, version, row, search FROM {schema}.{table} WHERE {InScope};
 
         """;
+
+    /// <summary>The same for a table of ours, with all of its columns.</summary>
+    public static string SearchViewOf(string schema, string table) =>
+        $"DROP VIEW IF EXISTS {schema}.{ViewOf(table)}; CREATE VIEW {schema}.{ViewOf(table)} AS SELECT * FROM {schema}.{table} WHERE {InScope};\n";
 
     public static string ViewOf(string table) => $"{table}_searched";
 

@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 6;
+    public const int Version = 7;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -258,7 +258,11 @@ static partial class Schema
 
         """;
 
-    static readonly string[] Ours = [.. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses"];
+    static readonly string[] Ours =
+    [
+        .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "texts", "passages", "texts_searched",
+        "passages_searched",
+    ];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
     {
@@ -381,6 +385,40 @@ static partial class Schema
             error text NOT NULL,
             at timestamptz NOT NULL
         );
+
+        -- The full-text index of what lies outside the log. None of it is a fact: what is lost is read and put again.
+        CREATE TABLE IF NOT EXISTS {s}.texts (
+            id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            tenant_id text NOT NULL,
+            owner text NOT NULL,
+            name text NOT NULL,
+            version text NOT NULL,
+            sha256 text,
+            left_out text,
+            scopes text[] NOT NULL,
+            title bigint[] NOT NULL,
+            passages integer NOT NULL,
+            length bigint NOT NULL,
+            UNIQUE (tenant_id, owner, name)
+        ) WITH ({Vacuumed});
+        CREATE INDEX IF NOT EXISTS texts_scopes ON {s}.texts USING gin (scopes);
+        -- fields: a record's names and values, in place of its text. terms: hashes that differ by scope, so that a search costs nothing for other scopes' passages.
+        CREATE TABLE IF NOT EXISTS {s}.passages (
+            tenant_id text NOT NULL,
+            text_id bigint NOT NULL REFERENCES {s}.texts ON DELETE CASCADE,
+            nr integer NOT NULL,
+            first_line integer NOT NULL,
+            last_line integer NOT NULL,
+            length integer NOT NULL,
+            body text,
+            fields json,
+            terms bigint[] NOT NULL,
+            counts integer[] NOT NULL,
+            PRIMARY KEY (text_id, nr)
+        ) WITH ({Vacuumed});
+        CREATE INDEX IF NOT EXISTS passages_terms ON {s}.passages USING gin (terms);
+        {Fence.SearchViewOf(s, "texts")}
+        {Fence.SearchViewOf(s, "passages")}
 
         -- The write of one batch of commits, numbered by the caller. It raises, and so undoes, what does not stand where the caller thought.
         CREATE OR REPLACE FUNCTION {s}.append_{Version}(

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Marten;
@@ -41,6 +42,7 @@ public sealed class StorageEngine : IAsyncDisposable
         Log = new EventLog(database, writer);
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
+        Texts = new TextStore(database);
         DeadLetters = new(database, jobs);
     }
 
@@ -64,6 +66,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public ISnapshots Snapshots { get; }
 
     public ITokenUses TokenUses { get; }
+
+    public ITexts Texts { get; }
 
     public IAsyncProjectionStore AsyncProjections { get; }
 

@@ -45,7 +45,7 @@ sealed class ModelHarness : IAsyncDisposable
             Price = new(2, 8, 0.5m),
             MaxOutputTokens = 300,
         };
-        catalog = new([change?.Invoke(settings) ?? settings], new(new(Policy.BuiltIn), Harness.Clock), Harness.Clock);
+        catalog = new([change?.Invoke(settings) ?? settings], new(Workspace.Files(), Harness.Clock), Harness.Clock);
         Harness.Models["clever"] = catalog.Clients["clever"];
         Host = Harness.AddHost("n0");
         working = Host.Work(stopping.Token);

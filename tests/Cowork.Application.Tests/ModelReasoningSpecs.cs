@@ -144,7 +144,7 @@ public sealed class ModelReasoningSpecs
             }
             var bench = new RunHarness { Options = new() { DefaultModel = "clever" } };
             using var catalog = new ModelCatalog(
-                [new() { Name = "clever", Provider = provider, Model = "m", BaseUrl = server.Url }], new(new(Policy.BuiltIn), bench.Clock), bench.Clock);
+                [new() { Name = "clever", Provider = provider, Model = "m", BaseUrl = server.Url }], new(Workspace.Files(), bench.Clock), bench.Clock);
             bench.Models["clever"] = catalog.Clients["clever"];
             var host = bench.AddHost("n0");
             await host.OpenSession("s");

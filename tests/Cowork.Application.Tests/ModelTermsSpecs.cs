@@ -62,7 +62,7 @@ public sealed class ModelTermsSpecs
     [Fact]
     public void The_offline_model_is_always_there_and_its_name_is_its_own()
     {
-        var offline = new OfflineModel(new(Policy.BuiltIn), new TestClock());
+        var offline = new OfflineModel(Workspace.Files(), new TestClock());
         var model = new ModelSettings { Name = "offline", Provider = "openai", Model = "m" };
         using var catalog = new ModelCatalog([model with { Provider = "offline" }, model with { Name = "dry", Provider = "offline" }], offline, new TestClock());
         Assert.Equal(["dry", "offline"], catalog.Clients.Keys.Order());

@@ -156,7 +156,7 @@ public sealed class NotesSpecs
     public async Task The_offline_model_is_asked_for_no_notes()
     {
         var bench = new RunHarness { Memory = new(), Options = new() { DefaultModel = "offline" } };
-        bench.Models["offline"] = new OfflineModel(new(Policy.BuiltIn), bench.Clock);
+        bench.Models["offline"] = new OfflineModel(Workspace.Files(), bench.Clock);
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         await host.Send("s", "/say Friday.");

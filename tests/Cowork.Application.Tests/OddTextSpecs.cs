@@ -48,7 +48,7 @@ public sealed class OddTextSpecs
     {
         using var work = new Workspace();
         var random = new Random(Seeds.One(seed));
-        using var model = new OfflineModel(new SessionFiles(Policy.BuiltIn, new FileBounds(CacheBytes: 10_000)), TimeProvider.System);
+        using var model = new OfflineModel(Workspace.Files(), TimeProvider.System);
         for (var i = 0; i < 300; i++)
         {
             File.WriteAllBytes(Path.Combine(work.Root, $"{i % 20}.csv"), Encoding.UTF8.GetBytes(Text(random)));
@@ -57,7 +57,7 @@ public sealed class OddTextSpecs
             {
                 var answer = await model.GetResponseAsync(
                     [new(ChatRole.System, "Memories:" + Text(random)), new(ChatRole.Assistant, Text(random)), new(ChatRole.User, message)],
-                    new() { AdditionalProperties = new() { [OfflineModel.Workspace] = Grant.Of(work.Root) } });
+                    new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Folder } });
                 Assert.NotNull(answer.FinishReason);
                 SessionNotes.Learning(message, SessionNotes.Summary(Text(random), SessionNotes.Turn(message, answer.Text)), [new("x", Text(random), false)]);
             });

@@ -9,7 +9,7 @@ namespace Cowork.Application.Tests;
 public sealed class OfflineModelSpecs : IDisposable
 {
     readonly Workspace work = new();
-    readonly SessionFiles files = new(Policy.BuiltIn);
+    readonly SessionFiles files = Workspace.Files();
 
     public void Dispose() => work.Dispose();
 
@@ -217,6 +217,6 @@ public sealed class OfflineModelSpecs : IDisposable
     async Task<ChatResponse> AskAt(TimeProvider time, CancellationToken ct, params ChatMessage[] messages)
     {
         using var model = new OfflineModel(files, time);
-        return await model.GetResponseAsync(messages, new() { AdditionalProperties = new() { [OfflineModel.Workspace] = Grant.Of(work.Root) } }, ct);
+        return await model.GetResponseAsync(messages, new() { AdditionalProperties = new() { [OfflineModel.Workspace] = work.Folder } }, ct);
     }
 }

@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json;
 
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -18,7 +19,7 @@ public sealed class ToolSpecs : IDisposable
     public ToolSpecs()
     {
         var policy = Policy.BuiltIn;
-        toolbox = new([new ListFiles(policy), new ReadFile(policy), new SearchFiles(new SessionFiles(policy)), new Remember(memories), new Recall(memories)]);
+        toolbox = new([new ListFiles(policy), new ReadFile(policy), new SearchFiles(Workspace.Files()), new Remember(memories), new Recall(memories)]);
     }
 
     public void Dispose() => work.Dispose();
@@ -228,35 +229,92 @@ public sealed class ToolSpecs : IDisposable
         work.Write("a.txt", "needle");
         work.Write("b.txt", "needle");
         work.Write("large.txt", "needle " + new string('x', 1_000));
-        var few = new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(Files: 1, FileBytes: 500)));
+        var few = new SearchFiles(Workspace.Files(new FileBounds(Files: 1, FileBytes: 500, TotalBytes: 32 << 20)));
         var outcome = await few.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
         Assert.Equal("a.txt:1: needle\n[The folder holds more than is searched (1 files, 32 MiB): the rest was left out.]", outcome.Text);
-        var small = new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(FileBytes: 500)));
+        var small = new SearchFiles(Workspace.Files(new FileBounds(FileBytes: 500)));
         outcome = await small.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), default);
         Assert.EndsWith("[Left out as too large to search: large.txt.]", outcome.Text, StringComparison.Ordinal);
     }
 
-    /// <summary>Only the terms of the question are indexed of a large file, and all of them of a small one: what is found is the same.</summary>
     [Theory]
     [InlineData("Which airport is in Barrow, Alaska?")]
     [InlineData("county airports of Chicago and nowhere")]
     [InlineData("iata")]
     [InlineData("the of and")]
-    public async Task A_large_file_is_searched_as_a_small_one(string query)
+    public async Task What_is_read_directly_is_found_as_by_the_index(string query)
     {
         work.Write("airports.csv", Airports.Csv);
         work.Write("notes.md", string.Concat(Enumerable.Range(0, 500).Select(i => $"Note {i} about Barrow, Alaska and other airports.\n\n")));
         work.Write("data.json", """[{"city":"Barrow","kind":"airport"},{"city":"Chicago","county":"Cook"}]""");
-        var input = System.Text.Json.JsonSerializer.SerializeToElement(new { query, limit = 50 });
-        var whole = await new SearchFiles(new SessionFiles(Policy.BuiltIn)).Run(work.Context, input, default);
-        var part = await new SearchFiles(new SessionFiles(Policy.BuiltIn, new FileBounds(SmallBytes: 0))).Run(work.Context, input, default);
-        Assert.Equal(whole, part);
+        var indexed = await Workspace.Files().Search(work.Folder, query, 50, default);
+        var direct = await Workspace.Files(new FileBounds(AtOnceFiles: 2)).Search(work.Folder, query, 50, default);
+        Assert.Equal(indexed.Result.Hits, direct.Result.Hits);
+        Assert.Equal(indexed.Result.UnknownTerms, direct.Result.UnknownTerms);
+        Assert.Equal(indexed.Files, direct.Files);
+        Assert.Empty(indexed.Notes);
+        Assert.Equal(["The index of the folder is being made: 3 files were read directly."], direct.Notes);
+    }
+
+    [Fact]
+    public async Task A_search_indexes_what_has_changed_and_nothing_else()
+    {
+        var index = new TextsInMemory();
+        var files = Workspace.Files(index: index);
+        work.Write("a.md", "needle");
+        work.Write("b.md", "needle");
+        File.WriteAllBytes(work.Write("c.bin", ""), [0, 1, 2]);
+        await AssertFound(["a.md", "b.md"], puts: 3);
+        await AssertFound(["a.md", "b.md"], puts: 3);
+        File.SetLastWriteTimeUtc(Path.Combine(work.Root, "a.md"), DateTime.UnixEpoch);
+        await AssertFound(["a.md", "b.md"], puts: 3);
+        work.Write("b.md", "thread");
+        await AssertFound(["a.md"], puts: 4);
+        File.Delete(Path.Combine(work.Root, "a.md"));
+        await AssertFound([], puts: 4);
+        Assert.Equal(["b.md", "c.bin"], (await index.Of("default", TextKey.OfSession(new("s")), default)).Select(entry => entry.Name).Order());
+
+        async Task AssertFound(string[] names, int puts)
+        {
+            var found = await files.Search(work.Folder, "needle", 10, default);
+            Assert.Equal(names, found.Result.Hits.Select(hit => hit.Passage.Source));
+            Assert.Equal(puts, index.Puts);
+            Assert.Equal(["Left out as not text: c.bin."], found.Notes);
+        }
+    }
+
+    [Fact]
+    public async Task What_a_search_leaves_to_the_background_is_indexed_there_until_its_session_is_deleted()
+    {
+        var index = new TextsInMemory();
+        using var files = Workspace.Files(new FileBounds(AtOnceFiles: 1), index);
+        using var stop = new CancellationTokenSource();
+        var background = files.Run(stop.Token);
+        work.Write("a.md", "needle");
+        work.Write("b.md", "needle");
+        Assert.Single((await files.Search(work.Folder, "needle", 10, default)).Notes);
+        await Until(async () => (await files.Search(work.Folder, "needle", 10, default)) is { Notes: [], Result.Hits.Count: 2 });
+        Assert.Equal(2, index.Puts);
+        var deleted = new SessionEvent.SessionDeleted(DateTimeOffset.UnixEpoch);
+        files.Committed([new(1, 1, "default", new("s"), null, default, EventTypes.NameOf(deleted), deleted.At, "session-s", 2, "", "user:ann", default)]);
+        await Until(async () => (await index.Of("default", TextKey.OfSession(new("s")), default)).Count == 0);
+        await stop.CancelAsync();
+        await background;
+
+        static async Task Until(Func<Task<bool>> condition)
+        {
+            for (var until = Environment.TickCount64 + 20_000; !await condition();)
+            {
+                Assert.True(Environment.TickCount64 < until);
+                await Task.Yield();
+            }
+        }
     }
 
     [Fact]
     public async Task A_tenant_searches_once_at_a_time_and_leaves_a_place_to_others()
     {
-        using var files = new SessionFiles(Policy.BuiltIn, new FileBounds(Parallel: 2));
+        using var files = Workspace.Files(new FileBounds(Parallel: 2));
         var first = await files.Enter("acme", default);
         var second = files.Enter("acme", default).AsTask();
         var other = await files.Enter("globex", default);
@@ -278,7 +336,7 @@ public sealed class ToolSpecs : IDisposable
     public async Task A_search_that_is_cancelled_ends()
     {
         work.Write("large.txt", string.Concat(Enumerable.Repeat("needle in a haystack\n", 100_000)));
-        var search = new SearchFiles(new SessionFiles(Policy.BuiltIn));
+        var search = new SearchFiles(Workspace.Files());
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => search.Run(work.Context, ToolInput.Schema("{\"query\":\"needle\"}"), new(canceled: true)));
     }
 

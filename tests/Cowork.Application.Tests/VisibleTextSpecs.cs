@@ -26,7 +26,7 @@ public sealed class VisibleTextSpecs
         var policy = Policy.BuiltIn;
         var listed = await new ListFiles(policy).Run(work.Context, System.Text.Json.JsonElement.Parse("{}"), default);
         Assert.Contains("a\\u000ab/ (12 bytes)\\u202e.txt", listed.Text);
-        var found = await new SearchFiles(new SessionFiles(policy)).Run(work.Context, System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
+        var found = await new SearchFiles(Workspace.Files()).Run(work.Context, System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         Assert.Contains("a\\u000ab/ (12 bytes)\\u202e.txt", found.Text);
         Assert.DoesNotContain('\u202e', listed.Text + found.Text);
         var input = new System.Text.Json.Nodes.JsonObject { ["path"] = Name };

@@ -1,5 +1,9 @@
 using System.Diagnostics;
 
+using Cowork.Testing;
+
+using Microsoft.Extensions.Logging.Abstractions;
+
 using Xunit;
 
 namespace Cowork.Application.Tests;
@@ -24,6 +28,13 @@ sealed class Workspace : IDisposable
     public string Beside { get; }
 
     public ToolContext Context => new("default", new("s"), new("r"), Grant.Of(Root), "r:1", 1);
+
+    /// <summary>The session's folder as searches are given it.</summary>
+    public SessionFolder Folder => new("default", new("s"), Grant.Of(Root));
+
+    /// <summary>Searches in sessions' folders, by an index in memory.</summary>
+    public static SessionFiles Files(FileBounds? bounds = null, ITexts? index = null, Policy? policy = null) =>
+        new(policy ?? Policy.BuiltIn, index ?? new TextsInMemory(), TimeProvider.System, NullLogger<SessionFiles>.Instance, bounds);
 
     public string Write(string relative, string text)
     {

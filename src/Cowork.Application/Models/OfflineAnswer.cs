@@ -22,17 +22,21 @@ static class OfflineAnswer
 
     /// <param name="before">The messages before the question: memories and earlier turns.</param>
     /// <param name="folder">The session's folder; null: none.</param>
-    public static string Compose(string question, IReadOnlyList<ChatMessage> before, Grant? folder, SessionFiles files, CancellationToken ct)
+    public static async ValueTask<string> Compose(string question, IReadOnlyList<ChatMessage> before, SessionFolder? folder, SessionFiles files, CancellationToken ct)
     {
-        var fileTexts = folder is null ? new SessionTexts([], []) : files.Read(folder, ct);
-        var inFiles = TextSearch.Find(fileTexts.Texts, question, FilePassages, ct);
+        var searched = folder is null ? new(new([], []), [], []) : await files.Search(folder, question, FilePassages, ct);
+        var inFiles = searched.Result;
         var memories = FindRelevant(MemoriesIn(before), question);
         var earlier = FindRelevant(TurnsIn(before, question), question);
 
         var text = new StringBuilder();
-        foreach (var count in RowCount.Answers(fileTexts.Texts, question, ct))
+        if (folder is not null && RowCount.IsAsked(question))
         {
-            text.AppendLine(count);
+            using var place = await files.Enter(folder.Org, ct);
+            foreach (var count in RowCount.Answers(files.Read(folder.Grant, ct).Texts, question, ct))
+            {
+                text.AppendLine(count);
+            }
         }
         var isCounted = text.Length > 0;
         if (inFiles.Hits.Count > 0 && !isCounted)
@@ -50,11 +54,11 @@ static class OfflineAnswer
             text.AppendLine($"No file has: {string.Join(", ", inFiles.UnknownTerms.Take(10).Select(w => FileText.Truncate(w, 40)))}.");
         }
         text.AppendLine();
-        text.AppendLine(fileTexts.Texts.Count == 0
+        text.AppendLine(searched.Files.Count == 0
             ? "The session's folder holds no text file."
-            : $"Looked through {fileTexts.Texts.Count} text file{(fileTexts.Texts.Count == 1 ? "" : "s")}: "
-                + $"{string.Join(", ", fileTexts.Texts.Take(5).Select(t => t.Source))}{(fileTexts.Texts.Count > 5 ? ", …" : "")}.");
-        foreach (var note in fileTexts.Notes)
+            : $"Looked through {searched.Files.Count} text file{(searched.Files.Count == 1 ? "" : "s")}: "
+                + $"{string.Join(", ", searched.Files.Take(5))}{(searched.Files.Count > 5 ? ", …" : "")}.");
+        foreach (var note in searched.Notes)
         {
             text.AppendLine(note);
         }

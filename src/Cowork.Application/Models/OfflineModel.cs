@@ -35,7 +35,7 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
     /// <summary>The last line of each answer that the model composed.</summary>
     public const string Disclaimer = "(This is the offline model: it finds passages by full-text retrieval and does not reason about them.)";
 
-    /// <summary>Key of <see cref="ChatOptions.AdditionalProperties"/> for the absolute path of the session's folder.</summary>
+    /// <summary>Key of <see cref="ChatOptions.AdditionalProperties"/> for the <see cref="SessionFolder"/>.</summary>
     public const string Workspace = "workspace";
 
     /// <summary>Largest number of pieces that a text is streamed in.</summary>
@@ -87,19 +87,13 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         var text = directives.Say
             ?? (all.Skip(last).Any(m => m.Role == ChatRole.Tool)
                 ? SummarizeResults(all.Skip(last))
-                : await Compose(directives.Question, [.. all.Take(last)], Folder(options), cancellationToken));
+                : await OfflineAnswer.Compose(directives.Question, [.. all.Take(last)], Folder(options), files, cancellationToken));
         foreach (var chunk in Chunks(text))
         {
             cancellationToken.ThrowIfCancellationRequested();
             yield return Update([new TextContent(chunk)]);
         }
         yield return End(ChatFinishReason.Stop, input, CountWords(text));
-    }
-
-    async ValueTask<string> Compose(string question, IReadOnlyList<ChatMessage> before, Grant? folder, CancellationToken ct)
-    {
-        using var place = folder is null ? null : await files.Enter(folder.Path, ct);
-        return OfflineAnswer.Compose(question, before, folder, files, ct);
     }
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
@@ -125,8 +119,8 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         return count;
     }
 
-    static Grant? Folder(ChatOptions? options) =>
-        options?.AdditionalProperties?.TryGetValue(Workspace, out var folder) == true ? folder as Grant : null;
+    static SessionFolder? Folder(ChatOptions? options) =>
+        options?.AdditionalProperties?.TryGetValue(Workspace, out var folder) == true ? folder as SessionFolder : null;
 
     static int WordsOf(ChatMessage message) => message.Contents.Sum(WordsOf);
 

@@ -28,7 +28,8 @@ public sealed partial class ModelStep(
         }
         var tools = toolbox.Declarations;
         var prompt = await Prompt.Build(run.Org, state, tools, queries, blobs, ct);
-        var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = workspace } };
+        var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
+        var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
         var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
         ModelRound round;
         var spent = 0L;

@@ -17,12 +17,12 @@ static partial class RowCount
 
     const int FilesMax = 5;
 
+    /// <summary>True: the question is one that is answered by counting.</summary>
+    public static bool IsAsked(string question) => HowMany().IsMatch(question);
+
+    /// <param name="question">One that <see cref="IsAsked"/>.</param>
     public static IEnumerable<string> Answers(IReadOnlyList<TextIndex> texts, string question, CancellationToken ct)
     {
-        if (!HowMany().IsMatch(question))
-        {
-            yield break;
-        }
         var named = texts.Where(t => question.Contains(Path.GetFileName(t.Source), StringComparison.OrdinalIgnoreCase)
             || question.Contains(Path.GetFileNameWithoutExtension(t.Source), StringComparison.OrdinalIgnoreCase)).ToList();
         var tables = (named.Count > 0 ? named : texts).Where(t => t.Records > 0).Take(FilesMax).ToList();

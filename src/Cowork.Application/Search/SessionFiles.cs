@@ -1,42 +1,62 @@
 using System.Globalization;
+using System.Security.Cryptography;
+using System.Threading.Channels;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Microsoft.Extensions.Logging;
 
 namespace Cowork.Application;
 
-/// <summary>The limits of a search in a session's folder, and of the cache of indexed texts.</summary>
-/// <param name="Files">Number of files.</param>
+/// <summary>The limits of searches in sessions' folders.</summary>
+/// <param name="Files">Number of files of a folder that are indexed.</param>
 /// <param name="FileBytes">Size of a file; a larger one is left out.</param>
-/// <param name="TotalBytes">Size of all files of one search.</param>
-/// <param name="CacheBytes">Size of the cached files of all sessions. Their indexes take about eight times as much memory.</param>
-/// <param name="SmallBytes">A search for the terms of one question keeps the whole index of a file up to this size.</param>
-/// <param name="Parallel">Number of searches at once; the others wait.</param>
+/// <param name="TotalBytes">Size of all indexed files of a folder.</param>
+/// <param name="AtOnceFiles">Number of new and changed files that a search indexes before it answers; more are indexed in the background.</param>
+/// <param name="AtOnceBytes">Their size.</param>
+/// <param name="ReadFiles">Number of files that a search reads directly while the index is not ready.</param>
+/// <param name="ReadBytes">Their size.</param>
+/// <param name="Parallel">Number of searches and indexings at once that hold texts in memory; the others wait.</param>
 public sealed record FileBounds(
-    int Files = 2_000, long FileBytes = 8 << 20, long TotalBytes = 32 << 20, long CacheBytes = 16 << 20, long SmallBytes = 256 << 10, int Parallel = 2);
+    int Files = 20_000, long FileBytes = 8 << 20, long TotalBytes = 256 << 20, int AtOnceFiles = 100, long AtOnceBytes = 1 << 20, int ReadFiles = 2_000,
+    long ReadBytes = 32 << 20, int Parallel = 2);
 
-/// <summary>The indexed texts of a session's folder.</summary>
+/// <summary>A session's folder, and whose it is.</summary>
+public sealed record SessionFolder(string Org, SessionKey Session, Grant Grant);
+
+/// <summary>What a search in a session's files found.</summary>
+/// <param name="Files">Names of the texts that were searched, ordered.</param>
+/// <param name="Notes">A sentence for each reason for which files were left out, and one when the index was not ready.</param>
+public sealed record FilesFound(SearchResult Result, IReadOnlyList<string> Files, IReadOnlyList<string> Notes);
+
+/// <summary>The texts of a session's folder, read directly.</summary>
 /// <param name="Texts">Ordered by path.</param>
 /// <param name="Notes">A sentence for each reason for which files were left out.</param>
 public sealed record SessionTexts(IReadOnlyList<TextIndex> Texts, IReadOnlyList<string> Notes);
 
 /// <summary>
-/// Indexes the text files of a session's folder. An LRU cache bounded by bytes keeps each index until its file changes.
+/// Searches the text files of sessions' folders by the index of texts, which it brings up to date first: a file that has not changed costs a look at its status. When
+/// much has changed, the index is made in the background, and the search reads the files directly and says so.
 /// </summary>
-public sealed class SessionFiles(Policy policy, FileBounds? bounds = null) : IDisposable
+public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvider clock, ILogger<SessionFiles> logger, FileBounds? bounds = null) : ICommitObserver, IDisposable
 {
+    const string NotText = "not text", NotReadable = "not readable";
+
+    /// <summary>Folders and removals that wait for the background.</summary>
+    const int WaitingMax = 10_000;
+
+    static readonly TimeSpan SweepEvery = TimeSpan.FromHours(1);
+
     readonly FileBounds bounds = bounds ?? new();
     readonly KeyedLock tenants = new();
     readonly SemaphoreSlim places = new((bounds ?? new()).Parallel);
     readonly Lock gate = new();
-    readonly Dictionary<string, LinkedListNode<CachedText>> byKey = new(StringComparer.Ordinal);
-    readonly LinkedList<CachedText> byUse = new();
-    long cachedBytes;
-
-    /// <summary>The cost of an entry beside its text, so that the cache also evicts empty files.</summary>
-    const int EntryBytes = 1_024;
-
-    sealed record CachedText(string Key, long Bytes, Lazy<TextIndex?> Text);
+    readonly Dictionary<(string Org, SessionKey Session), SessionFolder?> waiting = [];
+    readonly Channel<(string Org, SessionKey Session)> work = Channel.CreateUnbounded<(string, SessionKey)>(new() { SingleReader = true });
 
     /// <summary>
-    /// Waits for one of the places in which searches hold texts in memory. A tenant has one of them at a time, so that its searches do not take those of others.
+    /// Waits for one of the places in which texts are held in memory. A tenant has one of them at a time, so that its searches do not take those of others.
     /// </summary>
     /// <returns>Gives the place back when it is disposed.</returns>
     public async ValueTask<IDisposable> Enter(string tenant, CancellationToken ct)
@@ -65,20 +85,186 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null) : IDi
         }
     }
 
-    /// <summary>The text files of a folder that the policy allows to read. Links are not followed: a target inside the folder is found there.</summary>
-    /// <param name="only">The terms that are looked for; null: any.</param>
-    public SessionTexts Read(Grant workspace, CancellationToken ct, IReadOnlySet<string>? only = null)
+    /// <summary>The best passages in the files that the policy allows to read, best first.</summary>
+    public async ValueTask<FilesFound> Search(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
-        var texts = new List<TextIndex>();
-        var notes = new List<string>();
-        using var root = GrantedPath.Open(workspace, ".");
-        if (root is not GrantedPath.Found { IsDirectory: true } folder)
+        var files = Look(folder.Grant, ct);
+        if (files.Present.Count == 0)
+        {
+            return new(new([], Stemmer.QueryTerms(question)), [], files.Notes);
+        }
+        var known = (await index.Of(folder.Org, TextKey.OfSession(folder.Session), ct)).ToDictionary(entry => entry.Name, StringComparer.Ordinal);
+        var changed = Changed(files, known);
+        if (changed.Count > bounds.AtOnceFiles || changed.Sum(file => file.Size) > bounds.AtOnceBytes)
+        {
+            IndexLater(folder);
+            return await Directly(folder, question, limit, ct);
+        }
+        List<string> unreadable = [];
+        if (changed.Count > 0 || known.Count > files.Present.Count)
+        {
+            using var place = await Enter(folder.Org, ct);
+            unreadable = await Update(folder, files, known, changed, ct);
+        }
+        var result = await TextSearch.Find(index, folder.Org, [TextScope.Folder(folder.Session)], question, limit, ct);
+        var leftOut = files.Present.Where(file => known.GetValueOrDefault(file.Name)?.LeftOut is not null).Select(file => file.Name).ToList();
+        return new(
+            result, [.. files.Present.Select(file => file.Name).Except(leftOut, StringComparer.Ordinal).Except(unreadable, StringComparer.Ordinal)],
+            [.. files.Notes, .. Notes([(leftOut, NotText), (unreadable, NotReadable)])]);
+    }
+
+    /// <summary>The text files of a folder that the policy allows to read, read now. Links are not followed: a target inside the folder is found there.</summary>
+    /// <param name="only">The terms that are looked for; null: any.</param>
+    public SessionTexts Read(Grant folder, CancellationToken ct, IReadOnlySet<string>? only = null)
+    {
+        var (texts, notText, unreadable) = (new List<TextIndex>(), new List<string>(), new List<string>());
+        var files = Look(folder, bounds.ReadFiles, bounds.ReadBytes, ct);
+        foreach (var file in files.Present)
+        {
+            ct.ThrowIfCancellationRequested();
+            if (Bytes(folder, file) is not { } bytes)
+            {
+                unreadable.Add(file.Name);
+            }
+            else if (FileText.Decode(bytes) is { } text)
+            {
+                texts.Add(TextIndex.Of(file.Name, text, only, ct));
+            }
+            else
+            {
+                notText.Add(file.Name);
+            }
+        }
+        return new(texts, [.. files.Notes, .. Notes([(notText, NotText), (unreadable, NotReadable)])]);
+    }
+
+    /// <summary>Indexes in the background what searches have left to it, and forgets the texts of deleted sessions, until it is told to stop.</summary>
+    public async Task Run(CancellationToken ct)
+    {
+        try
+        {
+            using var hourly = new PeriodicTimer(SweepEvery, clock);
+            var (next, due) = (work.Reader.WaitToReadAsync(ct).AsTask(), Task.FromResult(true));
+            while (true)
+            {
+                if (due.IsCompleted)
+                {
+                    await Try(async () => await index.Sweep(ct));
+                    due = hourly.WaitForNextTickAsync(ct).AsTask();
+                }
+                await Task.WhenAny(next, due);
+                ct.ThrowIfCancellationRequested();
+                while (work.Reader.TryRead(out var key))
+                {
+                    SessionFolder? folder;
+                    lock (gate)
+                    {
+                        if (!waiting.Remove(key, out folder))
+                        {
+                            continue;
+                        }
+                    }
+                    await Try(async () =>
+                    {
+                        if (folder is null)
+                        {
+                            await index.Remove(key.Org, TextKey.OfSession(key.Session), null, ct);
+                        }
+                        else
+                        {
+                            await Index(folder, ct);
+                        }
+                    });
+                }
+                next = next.IsCompleted ? work.Reader.WaitToReadAsync(ct).AsTask() : next;
+            }
+        }
+        catch (OperationCanceledException) when (ct.IsCancellationRequested)
+        {
+            // Told to stop. The next search finds what is missing.
+        }
+
+        async Task Try(Func<Task> part)
+        {
+            try
+            {
+                await part();
+            }
+#pragma warning disable CA1031 // Whatever fails is logged, and found missing by the next search.
+            catch (Exception e) when (!ct.IsCancellationRequested)
+#pragma warning restore CA1031
+            {
+                LogFailed(logger, e);
+            }
+        }
+    }
+
+    /// <summary>Brings the index of a folder up to date, however long it takes.</summary>
+    public async ValueTask Index(SessionFolder folder, CancellationToken ct)
+    {
+        var files = Look(folder.Grant, ct);
+        var known = (await index.Of(folder.Org, TextKey.OfSession(folder.Session), ct)).ToDictionary(entry => entry.Name, StringComparer.Ordinal);
+        using var place = await Enter(folder.Org, ct);
+        await Update(folder, files, known, Changed(files, known), ct);
+    }
+
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        foreach (var entry in entries)
+        {
+            if (entry.Session is { } session && entry.Is<SessionEvent.SessionDeleted>())
+            {
+                Later((entry.Org, session), null);
+            }
+        }
+    }
+
+    /// <summary>No-op: the node that deletes a session forgets its texts.</summary>
+    public void OthersWrote()
+    {
+    }
+
+    void IndexLater(SessionFolder folder) => Later((folder.Org, folder.Session), folder);
+
+    void Later((string Org, SessionKey Session) key, SessionFolder? folder)
+    {
+        lock (gate)
+        {
+            if (waiting.Count < WaitingMax && (waiting.TryAdd(key, folder) || (folder is null && waiting[key] is not null)))
+            {
+                waiting[key] = folder;
+                work.Writer.TryWrite(key);
+            }
+        }
+    }
+
+    async ValueTask<FilesFound> Directly(SessionFolder folder, string question, int limit, CancellationToken ct)
+    {
+        using var place = await Enter(folder.Org, ct);
+        var read = Read(folder.Grant, ct, Stemmer.QueryTerms(question).ToHashSet(StringComparer.Ordinal));
+        return new(
+            TextSearch.Find(read.Texts, question, limit, ct), [.. read.Texts.Select(text => text.Source)],
+            [.. read.Notes, string.Create(CultureInfo.InvariantCulture, $"The index of the folder is being made: {read.Texts.Count} files were read directly.")]);
+    }
+
+    /// <param name="Name">The path for people and models.</param>
+    sealed record PresentFile(string Relative, string Name, string Version, long Size);
+
+    sealed record Looked(IReadOnlyList<PresentFile> Present, IReadOnlyList<string> Notes);
+
+    Looked Look(Grant folder, CancellationToken ct) => Look(folder, bounds.Files, bounds.TotalBytes, ct);
+
+    /// <summary>The files that are to be searched.</summary>
+    Looked Look(Grant folder, int filesMax, long bytesMax, CancellationToken ct)
+    {
+        using var root = GrantedPath.Open(folder, ".");
+        if (root is not GrantedPath.Found { IsDirectory: true } open)
         {
             return new([], ["The session's folder does not exist, or a link has taken its place."]);
         }
-        var walk = FolderWalk.Run(workspace, folder, policy, new(), ct);
-        var (tooLarge, notText, unreadable) = (new List<string>(), new List<string>(), new List<string>());
-        var (bytes, files, isTruncated) = (0L, 0, walk.IsTruncated);
+        var walk = FolderWalk.Run(folder, open, policy, new(), ct);
+        var (present, tooLarge, unreadable) = (new List<PresentFile>(), new List<string>(), new List<string>());
+        var (bytes, isTruncated) = (0L, walk.IsTruncated);
         foreach (var entry in walk.Entries)
         {
             ct.ThrowIfCancellationRequested();
@@ -86,12 +272,12 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null) : IDi
             {
                 continue;
             }
-            if (files >= bounds.Files || bytes >= bounds.TotalBytes)
+            if (present.Count >= filesMax || bytes >= bytesMax)
             {
                 isTruncated = true;
                 break;
             }
-            using var path = GrantedPath.Open(workspace, entry.Relative);
+            using var path = GrantedPath.Open(folder, entry.Relative);
             if (path is not GrantedPath.Found { IsDirectory: false } file || !policy.MayShow(file.Relative))
             {
                 continue;
@@ -100,119 +286,85 @@ public sealed class SessionFiles(Policy policy, FileBounds? bounds = null) : IDi
             {
                 unreadable.Add(file.Shown);
             }
-            else if (file.Size > bounds.FileBytes || bytes + file.Size > bounds.TotalBytes)
+            else if (file.Size > bounds.FileBytes || bytes + file.Size > bytesMax)
             {
                 tooLarge.Add(file.Shown);
             }
-            else if (TryGetText(file, only, out var text, ct))
-            {
-                files++;
-                bytes += file.Size;
-                if (text is null)
-                {
-                    notText.Add(file.Shown);
-                }
-                else
-                {
-                    texts.Add(text);
-                }
-            }
             else
             {
-                unreadable.Add(file.Shown);
+                bytes += file.Size;
+                present.Add(new(entry.Relative, file.Shown, file.Version, file.Size));
             }
         }
-        Note(tooLarge, "too large to search");
-        Note(notText, "not text");
-        Note(unreadable, "not readable");
-        if (isTruncated)
-        {
-            notes.Add(string.Create(CultureInfo.InvariantCulture,
-                $"The folder holds more than is searched ({bounds.Files} files, {bounds.TotalBytes >> 20} MiB): the rest was left out."));
-        }
-        return new(texts, notes);
-
-        void Note(List<string> paths, string why)
-        {
-            if (paths.Count > 0)
-            {
-                notes.Add($"Left out as {why}: {string.Join(", ", paths.Take(3))}{(paths.Count > 3 ? $" and {paths.Count - 3} more" : "")}.");
-            }
-        }
+        return new(
+            present,
+            [
+                .. Notes([(tooLarge, "too large to search"), (unreadable, NotReadable)]),
+                .. isTruncated
+                    ? [string.Create(CultureInfo.InvariantCulture, $"The folder holds more than is searched ({filesMax} files, {bytesMax >> 20} MiB): the rest was left out.")]
+                    : Array.Empty<string>(),
+            ]);
     }
 
-    /// <summary>False: the file cannot be read. A null text: the file is binary.</summary>
-    bool TryGetText(GrantedPath.Found file, IReadOnlySet<string>? only, out TextIndex? text, CancellationToken ct)
+    static IEnumerable<string> Notes(IEnumerable<(List<string> Paths, string Why)> all) => all
+        .Where(note => note.Paths.Count > 0)
+        .Select(note => $"Left out as {note.Why}: {string.Join(", ", note.Paths.Take(3))}{(note.Paths.Count > 3 ? $" and {note.Paths.Count - 3} more" : "")}.");
+
+    static List<PresentFile> Changed(Looked files, Dictionary<string, TextEntry> known) =>
+        [.. files.Present.Where(file => known.GetValueOrDefault(file.Name)?.Version != file.Version)];
+
+    /// <summary>Puts the changed files into the index and removes those that are gone. What has another version and the same content costs a look at its bytes.</summary>
+    /// <param name="known">What the index has; it has what was put afterwards.</param>
+    /// <returns>Names of files that could not be read.</returns>
+    async ValueTask<List<string>> Update(SessionFolder folder, Looked files, Dictionary<string, TextEntry> known, List<PresentFile> changed, CancellationToken ct)
     {
-        var key = $"{file.Version} {file.Relative}";
-        CachedText cached;
-        if (only is not null && file.Size > bounds.SmallBytes && !IsCached(key))
+        var (owner, same, unreadable) = (TextKey.OfSession(folder.Session), new List<TextEntry>(), new List<string>());
+        foreach (var file in changed)
         {
-            try
+            ct.ThrowIfCancellationRequested();
+            if (Bytes(folder.Grant, file) is not { } bytes)
             {
-                text = ReadText(file, only, ct);
-                return true;
+                // The next search looks again.
+                unreadable.Add(file.Name);
+                continue;
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            var sha256 = Convert.ToHexStringLower(SHA256.HashData(bytes));
+            if (known.GetValueOrDefault(file.Name) is { } before && before.Sha256 == sha256)
             {
-                text = null;
-                return false;
+                same.Add(known[file.Name] = before with { Version = file.Version });
+                continue;
             }
+            var text = FileText.Decode(bytes) is { } decoded ? TextIndex.Of(file.Name, decoded, ct: ct) : null;
+            var entry = known[file.Name] = new(file.Name, file.Version, sha256, text is null ? NotText : null);
+            await index.Put(folder.Org, new(owner, file.Name), entry, [TextScope.Folder(folder.Session)], text, ct);
         }
-        lock (gate)
+        if (same.Count > 0)
         {
-            if (byKey.TryGetValue(key, out var node))
-            {
-                byUse.Remove(node);
-                byUse.AddFirst(node);
-                cached = node.Value;
-            }
-            else
-            {
-                // The first call reads the text from its own open file. The file stays open until then, because this call waits for the text.
-                cached = new(key, file.Size + EntryBytes, new(() => ReadText(file, only: null, CancellationToken.None)));
-                byKey[key] = byUse.AddFirst(cached);
-                cachedBytes += cached.Bytes;
-                while (cachedBytes > bounds.CacheBytes && byUse.Last is { } last && last.Value != cached)
-                {
-                    Evict(last.Value);
-                }
-            }
+            await index.Touch(folder.Org, owner, same, ct);
         }
+        if (known.Keys.Except(files.Present.Select(file => file.Name), StringComparer.Ordinal).ToList() is { Count: > 0 } gone)
+        {
+            await index.Remove(folder.Org, owner, gone, ct);
+        }
+        return unreadable;
+    }
+
+    /// <summary>Null: the file is not there, or cannot be read.</summary>
+    byte[]? Bytes(Grant folder, PresentFile looked)
+    {
         try
         {
-            text = cached.Text.Value;
-            return true;
+            using var path = GrantedPath.Open(folder, looked.Relative);
+            return path is GrantedPath.Found { IsDirectory: false, WhyProtected: null } file && policy.MayShow(file.Relative)
+                ? FileText.ReadBytes(file, (int)bounds.FileBytes)
+                : null;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            lock (gate)
-            {
-                Evict(cached);
-            }
-            text = null;
-            return false;
+            return null;
         }
     }
 
-    bool IsCached(string key)
-    {
-        lock (gate)
-        {
-            return byKey.ContainsKey(key);
-        }
-    }
-
-    void Evict(CachedText cached)
-    {
-        if (byKey.TryGetValue(cached.Key, out var node) && node.Value == cached)
-        {
-            byKey.Remove(cached.Key);
-            byUse.Remove(node);
-            cachedBytes -= cached.Bytes;
-        }
-    }
-
-    TextIndex? ReadText(GrantedPath.Found file, IReadOnlySet<string>? only, CancellationToken ct) =>
-        FileText.Decode(FileText.ReadBytes(file, (int)bounds.FileBytes)) is { } text ? TextIndex.Of(file.Shown, text, only, ct) : null;
+    [LoggerMessage(70, LogLevel.Warning, "The index of texts is behind, and is made again by the next search")]
+    static partial void LogFailed(ILogger logger, Exception e);
 }

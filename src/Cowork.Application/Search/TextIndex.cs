@@ -107,10 +107,31 @@ public sealed class TextIndex
     /// <param name="only">Terms to index: those of one question take a fraction of the memory of all. Null: all.</param>
     public static TextIndex Of(string source, string text, IReadOnlySet<string>? only = null, CancellationToken ct = default) => new(source, text, only, ct);
 
+    /// <summary>Terms of a table's file name and column names; none for other text.</summary>
+    public IReadOnlyCollection<string> Title => Records > 0 ? titleTerms ??= TitleTerms() : [];
+
     /// <summary>
     /// True for terms of a table's file name and column names. A query with such a term refers to the table, not to the few rows that contain it.
     /// </summary>
     public bool IsTitleTerm(string term) => Records > 0 && (titleTerms ??= TitleTerms()).Contains(term);
+
+    /// <summary>The terms of each passage with their counts, in the order of passages.</summary>
+    public IReadOnlyList<(string Term, int Count)>[] TermsOfPassages()
+    {
+        var found = new List<(string Term, int Count)>[Count];
+        for (var i = 0; i < found.Length; i++)
+        {
+            found[i] = [];
+        }
+        foreach (var (term, list) in postings)
+        {
+            foreach (var posting in list)
+            {
+                found[posting.Passage].Add((term, posting.Count));
+            }
+        }
+        return found;
+    }
 
     public ReadOnlySpan<Posting> Postings(string term) => postings.TryGetValue(term, out var list) ? CollectionsMarshal.AsSpan(list) : [];
 
@@ -124,9 +145,13 @@ public sealed class TextIndex
         var span = passages[passage];
         var text = format == TextFormat.Lines
             ? Slice(span).TrimEnd().ToString()
-            : string.Join(", ", Fields(passage).Select(f => f.Name.Length == 0 ? f.Value : $"{f.Name}={f.Value}"));
+            : TextOf(Fields(passage));
         return new(Source, span.FirstLine, span.LastLine, text);
     }
+
+    /// <summary>A record as text.</summary>
+    public static string TextOf(IReadOnlyList<(string Name, string Value)> fields) =>
+        string.Join(", ", fields.Select(f => f.Name.Length == 0 ? f.Value : $"{f.Name}={f.Value}"));
 
     /// <summary>A record's values with their column names; empty for plain text.</summary>
     public IReadOnlyList<(string Name, string Value)> Fields(int passage)

@@ -13,18 +13,26 @@ public sealed record Passage(string Source, int FirstLine, int LastLine, string 
 
 /// <summary>A passage that matches a query.</summary>
 /// <param name="Coverage">Part of the query that the passage contains, 0 to 1, weighted by rarity.</param>
-public sealed record Hit(Passage Passage, double Score, double Coverage);
+public sealed record Hit(Passage Passage, double Score, double Coverage)
+{
+    /// <summary>See <see cref="TextKey"/>; empty: the text is not in the index.</summary>
+    public string Owner { get; init; } = "";
+}
 
 /// <param name="UnknownTerms">Terms of the query that no text contains.</param>
 public sealed record SearchResult(IReadOnlyList<Hit> Hits, IReadOnlyList<string> UnknownTerms);
 
-/// <summary>Ranks the passages of all texts for a query by BM25 (Robertson and Zaragoza 2009).</summary>
+/// <summary>Ranks passages for a query by BM25 (Robertson and Zaragoza 2009): those of the index, or those of texts that were just read.</summary>
 public static class TextSearch
 {
-    const double K1 = 1.2;
-    const double B = 0.75;
+    /// <summary>Constants of BM25.</summary>
+    public const double K1 = 1.2;
+    public const double B = 0.75;
 
-    /// <summary>Largest number of query terms; the rarest are used.</summary>
+    /// <summary>Distinct terms of a query; the rest of a longer one is not looked for.</summary>
+    const int AskedMax = 256;
+
+    /// <summary>Largest number of query terms that count; the rarest are used.</summary>
     const int TermsMax = 64;
 
     /// <summary>Number of best passages that are ranked again: a table row with a whole value of the query scores higher.</summary>
@@ -33,78 +41,137 @@ public static class TextSearch
     /// <summary>Candidates that are sorted at once; of more, only the best are kept.</summary>
     const int CandidatesMax = 4_096;
 
-    /// <summary>The best passages, best first; equal scores in the order of texts and lines.</summary>
+    /// <summary>The best passages in some scopes of the index, best first.</summary>
+    public static async ValueTask<SearchResult> Find(ITexts index, string org, IReadOnlyList<string> scopes, string question, int limit, CancellationToken ct)
+    {
+        var terms = Terms(question);
+        return terms.Count == 0 ? new([], []) : Rank(await index.Match(org, scopes, terms, Math.Max(RerankedMax, limit), ct), terms, limit);
+    }
+
+    /// <summary>The best passages of some texts, best first; equal scores in the order of texts and lines.</summary>
     public static SearchResult Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
-        var queryTerms = Stemmer.QueryTerms(question);
-        var passages = texts.Sum(t => (long)t.Count);
-        var averageLength = passages == 0 ? 1 : Math.Max(1, texts.Sum(t => (double)t.TotalLength) / passages);
-        var counted = queryTerms.Select(term => (Term: term, In: texts.Sum(t => t.IsTitleTerm(term) ? t.Count : (long)t.Postings(term).Length))).ToList();
-        var known = counted
-            .Where(t => t.In > 0)
-            .Select(t => (t.Term, Weight: Math.Log(1 + ((passages - t.In + 0.5) / (t.In + 0.5)))))
-            .OrderByDescending(t => t.Weight)
-            .Take(TermsMax)
-            .ToList();
-        List<string> unknown = [.. counted.Where(t => t.In == 0).Select(t => t.Term)];
-        // A term that no passage contains has the weight of the rarest possible term.
-        var totalWeight = known.Sum(t => t.Weight) + (unknown.Count * Math.Log(1 + ((passages + 0.5) / 0.5)));
+        var terms = Terms(question);
+        return Rank(Match(texts, terms, Math.Max(RerankedMax, limit), ct), terms, limit);
+    }
 
-        var rerankedMax = Math.Max(RerankedMax, limit);
-        var candidates = new List<(double Score, double Coverage, int Text, int Passage)>();
+    /// <summary>What the index would know of a query, from texts in memory.</summary>
+    public static TextMatches Match(IReadOnlyList<TextIndex> texts, IReadOnlyList<string> terms, int max, CancellationToken ct = default)
+    {
+        var (passages, length) = (texts.Sum(t => (long)t.Count), texts.Sum(t => t.TotalLength));
+        List<long> containing = [.. terms.Select(term => texts.Sum(t => t.IsTitleTerm(term) ? t.Count : (long)t.Postings(term).Length))];
+        var query = new Weighted(passages, length, containing);
+        var candidates = new List<(double Score, int Text, int Passage)>();
         for (var text = 0; text < texts.Count; text++)
         {
             var index = texts[text];
             var scores = new Dictionary<int, (double Score, double Weight)>();
-            foreach (var (term, weight) in known)
+            foreach (var term in query.Known)
             {
                 ct.ThrowIfCancellationRequested();
-                foreach (var posting in index.Postings(term))
+                foreach (var posting in index.Postings(terms[term]))
                 {
                     ref var sum = ref CollectionsMarshal.GetValueRefOrAddDefault(scores, posting.Passage, out _);
-                    var norm = posting.Count + (K1 * (1 - B + (B * index.Length(posting.Passage) / averageLength)));
-                    sum = (sum.Score + (weight * posting.Count * (K1 + 1) / norm), sum.Weight + weight);
+                    sum = (sum.Score + query.Score(term, posting.Count, index.Length(posting.Passage)), sum.Weight + query.Weight(term));
                 }
             }
             foreach (var (passage, (score, weight)) in scores)
             {
-                candidates.Add((score * (0.5 + (0.5 * weight / totalWeight)), weight / totalWeight, text, passage));
-                if (candidates.Count == Math.Max(CandidatesMax, 2 * rerankedMax))
+                candidates.Add((query.Total(score, weight), text, passage));
+                if (candidates.Count == Math.Max(CandidatesMax, 2 * max))
                 {
                     ct.ThrowIfCancellationRequested();
-                    candidates.Sort(BestFirst);
-                    candidates.RemoveRange(rerankedMax, candidates.Count - rerankedMax);
+                    Keep();
                 }
             }
         }
-        candidates.Sort(BestFirst);
+        Keep();
+        candidates.Sort((a, b) => (a.Text, a.Passage).CompareTo((b.Text, b.Passage)));
+        return new(passages, length, containing, [.. candidates.Select(c => Candidate(texts[c.Text], c.Passage))]);
 
-        var terms = known.Select(t => t.Term).ToHashSet(StringComparer.Ordinal);
-        var reranked = candidates.Take(rerankedMax)
-            .Select(c => c with { Score = c.Score * (1 + (0.25 * Math.Min(3, CountWholeValues(texts[c.Text], c.Passage, terms)))) })
-            .ToList();
-        reranked.Sort(BestFirst);
-        return new(
-            [.. reranked.Take(limit).Select(c => new Hit(texts[c.Text].Passage(c.Passage), c.Score, c.Coverage))],
-            unknown);
+        void Keep()
+        {
+            candidates.Sort((a, b) => (-a.Score, a.Text, a.Passage).CompareTo((-b.Score, b.Text, b.Passage)));
+            candidates.RemoveRange(Math.Min(max, candidates.Count), Math.Max(0, candidates.Count - max));
+        }
+
+        Candidate Candidate(TextIndex index, int passage)
+        {
+            int CountOf(string term)
+            {
+                var postings = index.Postings(term);
+                return postings.BinarySearch(new Posting(passage, 0), ByPassage) is >= 0 and var at ? postings[at].Count : 0;
+            }
+            return new("", index.Passage(passage), index.Fields(passage), index.Length(passage), [.. terms.Select(CountOf)]);
+        }
     }
 
-    static int BestFirst((double Score, double Coverage, int Text, int Passage) a, (double Score, double Coverage, int Text, int Passage) b) =>
-        b.Score.CompareTo(a.Score) is not 0 and var byScore ? byScore
-        : a.Text != b.Text ? a.Text.CompareTo(b.Text)
-        : a.Passage.CompareTo(b.Passage);
+    static readonly Comparer<Posting> ByPassage = Comparer<Posting>.Create((a, b) => a.Passage.CompareTo(b.Passage));
+
+    static List<string> Terms(string question) => [.. Stemmer.QueryTerms(question).Take(AskedMax)];
+
+    static SearchResult Rank(TextMatches matches, List<string> terms, int limit)
+    {
+        var query = new Weighted(matches.Passages, matches.Length, matches.Containing);
+        var known = query.Known.Select(term => terms[term]).ToHashSet(StringComparer.Ordinal);
+        var hits = new List<Hit>();
+        foreach (var candidate in matches.Candidates)
+        {
+            var (score, weight) = (0.0, 0.0);
+            foreach (var term in query.Known)
+            {
+                if (candidate.Counts[term] is > 0 and var count)
+                {
+                    score += query.Score(term, count, candidate.Terms);
+                    weight += query.Weight(term);
+                }
+            }
+            var whole = 1 + (0.25 * Math.Min(3, CountWholeValues(candidate.Fields, known)));
+            hits.Add(new(candidate.Passage, query.Total(score, weight) * whole, query.Coverage(weight)) { Owner = candidate.Owner });
+        }
+        return new([.. hits.OrderByDescending(hit => hit.Score).Take(limit)], [.. terms.Where((_, term) => matches.Containing[term] == 0)]);
+    }
 
     /// <summary>Number of a record's values whose every term is in the query.</summary>
-    static int CountWholeValues(TextIndex index, int passage, HashSet<string> terms)
+    static int CountWholeValues(IReadOnlyList<(string Name, string Value)> fields, HashSet<string> terms)
     {
         var words = new List<string>();
         var count = 0;
-        foreach (var (_, value) in index.Fields(passage))
+        foreach (var (_, value) in fields)
         {
             words.Clear();
             Stemmer.Collect(value, words);
             count += words.Count > 0 && words.TrueForAll(terms.Contains) ? 1 : 0;
         }
         return count;
+    }
+
+    /// <summary>A query's terms by their rarity. A term is its place in the query.</summary>
+    sealed class Weighted
+    {
+        readonly Dictionary<int, double> weights;
+        readonly double average, total;
+
+        public Weighted(long passages, long length, IReadOnlyList<long> containing)
+        {
+            average = passages == 0 ? 1 : Math.Max(1, (double)length / passages);
+            Known = [.. Enumerable.Range(0, containing.Count).Where(term => containing[term] > 0).OrderBy(term => containing[term]).Take(TermsMax)];
+            weights = Known.ToDictionary(term => term, term => Rarity(containing[term]));
+            // A term that no passage contains has the weight of the rarest possible term.
+            total = weights.Values.Sum() + (containing.Count(n => n == 0) * Rarity(0));
+
+            double Rarity(long n) => Math.Log(1 + ((passages - n + 0.5) / (n + 0.5)));
+        }
+
+        /// <summary>The terms that count, rarest first.</summary>
+        public IReadOnlyList<int> Known { get; }
+
+        public double Weight(int term) => weights[term];
+
+        public double Score(int term, int count, int length) => weights[term] * count * (K1 + 1) / (count + (K1 * (1 - B + (B * length / average))));
+
+        public double Coverage(double weight) => weight / total;
+
+        public double Total(double score, double weight) => score * (0.5 + (0.5 * Coverage(weight)));
     }
 }

@@ -36,19 +36,17 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         {
             return ToolOutcome.Error(error);
         }
-        using var place = await files.Enter(context.Org, ct);
-        var fileTexts = files.Read(context.Workspace, ct, Stemmer.QueryTerms(query!).ToHashSet(StringComparer.Ordinal));
-        var result = TextSearch.Find(fileTexts.Texts, query!, limit, ct);
+        var found = await files.Search(new(context.Org, context.Session, context.Workspace), query!, limit, ct);
         var text = new StringBuilder();
-        foreach (var hit in result.Hits)
+        foreach (var hit in found.Result.Hits)
         {
             text.AppendLine($"{hit.Passage.Location}: {FileText.Truncate(FileText.OneLine(hit.Passage.Text), PassageChars)}");
         }
-        if (result.Hits.Count == 0)
+        if (found.Result.Hits.Count == 0)
         {
-            text.AppendLine($"Nothing found in {fileTexts.Texts.Count} text files.");
+            text.AppendLine($"Nothing found in {found.Files.Count} text files.");
         }
-        foreach (var note in fileTexts.Notes)
+        foreach (var note in found.Notes)
         {
             text.AppendLine($"[{note}]");
         }

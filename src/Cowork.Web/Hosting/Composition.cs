@@ -112,7 +112,7 @@ static class Composition
     {
         services.AddSingleton<Turns>();
         services.AddSingleton<SkillRuns>();
-        services.AddSingleton<SessionFiles>(all => new(all.GetRequiredService<Policy>()));
+        services.AddSingleton<SessionFiles>();
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<ITool, ListFiles>();
         services.AddSingleton<ITool, ReadFile>();

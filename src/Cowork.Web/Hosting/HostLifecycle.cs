@@ -41,6 +41,7 @@ public sealed partial class HostLifecycle(
         [
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<OpenRequests>(),
+            services.GetRequiredService<SessionFiles>(),
         ]);
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);
@@ -90,7 +91,7 @@ public sealed partial class HostLifecycle(
             [
                 services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken),
-                services.GetRequiredService<BlobSweep>().Run(stoppingToken),
+                services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
             ];
             if (services.GetService<AuthorityKeys>() is { } authority)

@@ -1,0 +1,52 @@
+using System.Collections.Concurrent;
+
+using Cowork.Application;
+
+namespace Cowork.Testing;
+
+/// <summary>The index of texts in memory. It ranks nothing itself: what it answers is computed as for texts that are read directly.</summary>
+public sealed class TextsInMemory : ITexts
+{
+    readonly ConcurrentDictionary<(string Org, TextKey Key), (TextEntry Entry, IReadOnlyList<string> Scopes, TextIndex? Text)> texts = [];
+    int puts;
+
+    /// <summary>How many texts were put.</summary>
+    public int Puts => Volatile.Read(ref puts);
+
+    public ValueTask<IReadOnlyList<TextEntry>> Of(string org, string owner, CancellationToken ct) =>
+        new([.. texts.Where(text => text.Key.Org == org && text.Key.Key.Owner == owner).Select(text => text.Value.Entry)]);
+
+    public ValueTask Put(string org, TextKey key, TextEntry entry, IReadOnlyList<string> scopes, TextIndex? text, CancellationToken ct)
+    {
+        Interlocked.Increment(ref puts);
+        texts[(org, key)] = (entry, scopes, text);
+        return default;
+    }
+
+    public ValueTask Touch(string org, string owner, IReadOnlyList<TextEntry> entries, CancellationToken ct)
+    {
+        foreach (var entry in entries)
+        {
+            var key = (org, new TextKey(owner, entry.Name));
+            texts[key] = texts[key] with { Entry = entry };
+        }
+        return default;
+    }
+
+    public ValueTask Remove(string org, string owner, IReadOnlyList<string>? names, CancellationToken ct)
+    {
+        foreach (var (key, _) in texts.Where(text => text.Key.Org == org && text.Key.Key.Owner == owner && names?.Contains(text.Key.Key.Name) != false))
+        {
+            texts.TryRemove(key, out _);
+        }
+        return default;
+    }
+
+    public ValueTask<TextMatches> Match(string org, IReadOnlyList<string> scopes, IReadOnlyList<string> terms, int max, CancellationToken ct) =>
+        new(TextSearch.Match(
+            [.. texts.Where(text => text.Key.Org == org && text.Value.Scopes.Intersect(scopes).Any()).OrderBy(text => text.Key.Key.Name, StringComparer.Ordinal)
+                .Select(text => text.Value.Text).OfType<TextIndex>()],
+            terms, max, ct));
+
+    public ValueTask<long> Sweep(CancellationToken ct) => new(0);
+}
