@@ -39,6 +39,18 @@ public static class Limits
     /// <summary>Versions of one skill: all of them are held in memory while it is in use.</summary>
     public const int SkillVersionsMax = 1_000;
 
+    /// <summary>Longest instructions of a skill, in UTF-8 bytes: every run in which it is active records them, and they fit an event.</summary>
+    public const int InstructionsBytesMax = InlineBytesMax;
+
+    /// <summary>Instructions of all skills that are active in one run, in UTF-8 bytes: as much as its message may have.</summary>
+    public const int ActiveInstructionsBytesMax = MessageBytesMax;
+
+    /// <summary>Tools that a skill names.</summary>
+    public const int SkillToolsMax = 100;
+
+    /// <summary>Longest name of a tool, in characters.</summary>
+    public const int ToolNameCharsMax = 128;
+
     /// <summary>Longest name of a template's parameter, in characters.</summary>
     public const int ParamNameCharsMax = 64;
 

@@ -12,9 +12,10 @@ public abstract record RunCommand(DateTimeOffset Now)
 {
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     /// <param name="Goal">What the conversation is for when the turn is sent; null: it has no goal.</param>
+    /// <param name="Skills">The skills that are active; null: none.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null, Content? Goal = null) : RunCommand(Now);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -70,9 +71,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     /// <param name="Issuers">The persons behind the token of who sent the turn; null: nobody else.</param>
     /// <param name="Goal">The goal of the conversation, as the prompt has it; null: none.</param>
+    /// <param name="Skills">The active skills in the order of the prompt; null: none.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null, Content? Goal = null) : RunEvent(At);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -252,7 +254,17 @@ public abstract record ConversationEntry
 
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
-    RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null);
+    RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
+    ImmutableList<ActiveSkill>? Skills = null)
+{
+    /// <summary>True: no active skill names tools, or one names this tool. A skill that names none leaves the tools to the others.</summary>
+    public bool MayCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
+}
+
+/// <summary>A skill that is active in a run, as it was when the turn was accepted.</summary>
+/// <param name="Instructions">Part of the prompt; null: the version has none.</param>
+/// <param name="Tools">The tools that the run may call; null: the version names none.</param>
+public sealed record ActiveSkill(SkillKey Id, string Name, int Version, Content? Instructions = null, ImmutableList<string>? Tools = null);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -314,7 +326,7 @@ public abstract record Run
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
-        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal),
+        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -353,7 +365,7 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false),
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },

@@ -13,6 +13,10 @@ public abstract record SkillCommand(DateTimeOffset Now)
     /// <param name="Definition">The complete new version, including unchanged members.</param>
     public sealed record AddVersion(SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
 
+    /// <summary>Adds a version when it says something else than the latest.</summary>
+    /// <param name="Definition">The complete definition, including unchanged members.</param>
+    public sealed record Change(SkillDefinition Definition, DateTimeOffset Now) : SkillCommand(Now);
+
     public sealed record Delete(DateTimeOffset Now) : SkillCommand(Now);
 }
 
@@ -34,7 +38,15 @@ public abstract record SkillEvent(DateTimeOffset At) : Event(At)
 /// <param name="Instructions">Contract B: part of the prompt while the skill is active.</param>
 /// <param name="Tools">Contract B: the only tools of a run while the skill is active; empty: all tools.</param>
 public sealed record SkillDefinition(
-    string Name, string Description, string Metadata, Content? PromptTemplate, ImmutableList<string> RequiredParams, Content? Instructions, ImmutableList<string> Tools);
+    string Name, string Description, string Metadata, Content? PromptTemplate, ImmutableList<string> RequiredParams, Content? Instructions, ImmutableList<string> Tools)
+{
+    public bool Equals(SkillDefinition? other) =>
+        other is not null
+        && (Name, Description, Metadata, PromptTemplate, Instructions) == (other.Name, other.Description, other.Metadata, other.PromptTemplate, other.Instructions)
+        && RequiredParams.SequenceEqual(other.RequiredParams) && Tools.SequenceEqual(other.Tools);
+
+    public override int GetHashCode() => HashCode.Combine(Name, Description, Metadata, PromptTemplate, Instructions, RequiredParams.Count, Tools.Count);
+}
 
 /// <summary>A version of a skill.</summary>
 /// <param name="Version">Number, from 1.</param>
@@ -62,13 +74,31 @@ public abstract record Skill
     public static bool IsName(string text) =>
         text.Length is > 0 and <= Limits.SkillNameCharsMax && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-');
 
+    /// <summary>True for kebab case: lower-case letters and digits in words that single hyphens join, at most 64 characters. Contract B gives such names alone.</summary>
+    public static bool IsKebabCase(string text) =>
+        IsName(text) && text.Split('-').All(word => word.Length > 0 && word.All(c => char.IsAsciiLetterLower(c) || char.IsAsciiDigit(c)));
+
+    /// <summary>The name in <c>/name args…</c>, with which a message asks for a skill; null: the message does not begin like that.</summary>
+    public static string? NameAskedFor(string message)
+    {
+        if (!message.StartsWith('/'))
+        {
+            return null;
+        }
+        var end = message.AsSpan().IndexOfAny([' ', '\t', '\r', '\n']);
+        var name = end < 0 ? message[1..] : message[1..end];
+        return IsName(name) ? name : null;
+    }
+
     public static Decision<SkillEvent> Decide(SkillCommand command, Skill state) => (command, state) switch
     {
         (Create c, None) => new SkillCreated(c.SkillId, c.Definition, c.Now),
         (Create c, Live s) when s.SkillId == c.SkillId => Decision<SkillEvent>.Nothing,
-        (AddVersion, Live s) when s.Versions.Count >= Limits.SkillVersionsMax =>
+        (Change c, Live s) when s.Latest.Definition == c.Definition => Decision<SkillEvent>.Nothing,
+        (AddVersion or Change, Live s) when s.Versions.Count >= Limits.SkillVersionsMax =>
             Refusal.Conflict("skill_versions_full", $"A skill has at most {Limits.SkillVersionsMax} versions."),
         (AddVersion c, Live s) => new SkillVersionAdded(s.Latest.Version + 1, c.Definition, c.Now),
+        (Change c, Live s) => new SkillVersionAdded(s.Latest.Version + 1, c.Definition, c.Now),
         (Delete c, Live) => new SkillDeleted(c.Now),
         _ => Refusal.NotFound("skill"),
     };

@@ -17,6 +17,7 @@ namespace Cowork.Projections;
 /// <param name="OutputTokens">Those of the total that the models wrote.</param>
 /// <param name="Issuers">The persons behind the token that the turn was sent with; null: nobody else.</param>
 /// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
+/// <param name="Skills">The active skills; null: none.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -39,7 +40,8 @@ public sealed record RunRow(
     RunSource? Source = null,
     long OutputTokens = 0,
     string? StopReason = null,
-    ImmutableList<Issuer>? Issuers = null)
+    ImmutableList<Issuer>? Issuers = null,
+    ImmutableList<RunSkill>? Skills = null)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -53,6 +55,9 @@ public sealed record RunRow(
     [JsonIgnore]
     public bool HasEnded => Status is "completed" or "failed" or "cancelled";
 }
+
+/// <summary>A skill that was active in a run, with its name and version at that time.</summary>
+public sealed record RunSkill(SkillKey Id, string Name, int Version);
 
 /// <summary>The read model of runs: <c>GET /runs/{id}</c>, <c>GET /sessions/{id}/runs</c>.</summary>
 public static class Runs
@@ -80,7 +85,7 @@ public static class Runs
     {
         (RunCreated c, _) => new(
             c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source,
-            Issuers: c.Issuers),
+            Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))]),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt },

@@ -147,6 +147,14 @@ public sealed class GoldenSpecs
         Assert.StartsWith(
             """{"goal":"G",""", Encoding.UTF8.GetString(EventJson.Write(((RunCreated)Sample("run_created.v1")) with { Goal = Content.Of("G") })), StringComparison.Ordinal);
 
+        var skilled = ((RunCreated)Sample("run_created.v1")) with { Skills = [new(new(Key), "weekly-report", 2, Content.Of("Be brief."), ["recall"]), new(new(Key), "plain", 1)] };
+        Assert.EndsWith(
+            $$"""
+            ,"skills":[{"id":"skill_{{Key}}","instructions":"Be brief.","name":"weekly-report","tools":["recall"],"version":2},{"id":"skill_{{Key}}","name":"plain","version":1}]}
+            """,
+            Encoding.UTF8.GetString(EventJson.Write(skilled)), StringComparison.Ordinal);
+        Assert.Equal(EventJson.Write(skilled), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(skilled), At)));
+
         var used = new ModelUsage(1_900, 3, 40);
         Assert.Equal(
             $$"""{{File.ReadAllText(GoldenFile("model_retried.v1")).Split(",\"wait")[0]}},"usage":{"cost_micro_usd":40,"input_tokens":1900,"output_tokens":3},"wait_ms":7000}""",

@@ -160,12 +160,30 @@ public sealed class SkillSpecs
         var host = bench.AddHost("n0");
         var both = new SkillDefinition("both", "d", """{"a":1}""", Content.Of("{p}"), ["p"], Content.Of("Use tables."), ["recall"]);
         Assert.Null(await Do(host, new CreateSkill(First, both)));
-        Assert.Null(await Do(host, new AddSkillVersion(First, new(Instructions: Content.Of("Use lists.")))));
+        Assert.Null(await Do(host, new AddSkillVersion(First, new(Instructions: Optional<Content>.Of(Content.Of("Use lists."))))));
         Assert.Null(await Do(host, new AddSkillVersion(First, new(Description: "e", Tools: []))));
         var live = (Skill.Live)await host.Commands.State(RunHarness.Org, Skill.Aggregate, First, default);
         Assert.Equal(both with { Instructions = Content.Of("Use lists.") }, live.Versions[1].Definition);
         Assert.Equal(both with { Instructions = Content.Of("Use lists."), Description = "e", Tools = live.Latest.Definition.Tools }, live.Latest.Definition);
         Assert.Empty(live.Latest.Definition.Tools);
+    }
+
+    [Fact]
+    public async Task A_change_that_changes_nothing_makes_no_version_and_keeps_the_template_of_the_other_contract()
+    {
+        var host = await Ready();
+        Task<string?> Change(SkillChange change) => Do(host, new AddSkillVersion(First, change, OnlyIfDifferent: true));
+        Assert.Null(await Change(new()));
+        Assert.Null(await Change(new(Name: "churn", Tools: [])));
+        Assert.Null(await Change(new(Instructions: Optional<Content>.Of(Content.Of("Use tables.")), Tools: ["recall"])));
+        Assert.Null(await Change(new(Instructions: Optional<Content>.Of(Content.Of("Use tables.")), Tools: ["recall"])));
+        Assert.Null(await Change(new(Instructions: Optional<Content>.Of(null))));
+        var live = (Skill.Live)await host.Commands.State(RunHarness.Org, Skill.Aggregate, First, default);
+        Assert.Equal([null, Content.Of("Use tables."), null], live.Versions.Select(version => version.Definition.Instructions));
+        Assert.All(live.Versions, version => Assert.Equal(Content.Of("Show churn by {dimension}."), version.Definition.PromptTemplate));
+        Assert.Null(await Do(host, new AddSkillVersion(First, new()))); // contract A asks for a version, and gets one
+        Assert.Equal(4, ((Skill.Live)await host.Commands.State(RunHarness.Org, Skill.Aggregate, First, default)).Latest.Version);
+        await Consistent();
     }
 
     async Task Consistent()

@@ -83,6 +83,59 @@ public sealed class SkillSpec
     [InlineData("a/b", false)]
     public void A_name_has_letters_digits_underscores_and_hyphens(string name, bool valid) => Assert.Equal(valid, Skill.IsName(name));
 
+    [Theory]
+    [InlineData("weekly-report", true)]
+    [InlineData("a", true)]
+    [InlineData("7-days-2", true)]
+    [InlineData("Weekly-report", false)]
+    [InlineData("weekly_report", false)]
+    [InlineData("-weekly", false)]
+    [InlineData("weekly-", false)]
+    [InlineData("weekly--report", false)]
+    [InlineData("-", false)]
+    [InlineData("", false)]
+    public void A_name_of_contract_B_is_kebab_case(string name, bool valid) => Assert.Equal(valid, Skill.IsKebabCase(name));
+
+    [Theory]
+    [InlineData("/weekly-report for Q2", "weekly-report")]
+    [InlineData("/weekly-report", "weekly-report")]
+    [InlineData("/cohort_churn\nby region", "cohort_churn")]
+    [InlineData("/usr/bin is full", null)]
+    [InlineData("/ weekly-report", null)]
+    [InlineData("/", null)]
+    [InlineData(" /weekly-report", null)]
+    [InlineData("weekly-report", null)]
+    [InlineData("/weekly-report: now", null)]
+    public void A_message_asks_for_a_skill_by_a_slash_and_its_name(string message, string? name) => Assert.Equal(name, Skill.NameAskedFor(message));
+
+    [Fact]
+    public void A_change_adds_a_version_when_it_says_something_else()
+    {
+        var same = new SkillDefinition("churn", "", "{}", Content.Of("Show churn by {dimension}."), ["dimension"], null, []);
+        Skills.Given(Created).When(new Change(same, A.Morning)).ThenNothing();
+        Skills.Given(Created).When(new Change(Instructions, A.Morning)).Then(Added);
+        Skills.Given(Created).When(new AddVersion(same, A.Morning)).Then(new SkillVersionAdded(2, same, A.Morning));
+        Skills.Given().When(new Change(same, A.Morning)).ThenRefused("not_found");
+        SkillEvent[] many = [Created, .. Enumerable.Range(2, Limits.SkillVersionsMax - 1).Select(n => new SkillVersionAdded(n, Template, A.Morning))];
+        Skills.Given(many).When(new Change(Instructions, A.Morning)).ThenRefused("skill_versions_full");
+        Skills.Given(many).When(new Change(same, A.Morning)).ThenNothing();
+    }
+
+    [Theory]
+    [InlineData("", "", true)]
+    [InlineData("recall", "", true)]
+    [InlineData("", "read_file recall", true)]
+    [InlineData("read_file", "", false)]
+    [InlineData("read_file", "list_files", false)]
+    [InlineData("read_file recall", "list_files", true)]
+    public void A_run_may_call_what_any_of_its_skills_names_or_all_when_none_names_any(string first, string second, bool mayRecall)
+    {
+        static ActiveSkill Active(string tools) => new(Id, "x", 1, null, tools.Length == 0 ? null : [.. tools.Split(' ')]);
+        var request = new RunRequest(A.Run, A.Session, Content.Of("x"), "m", null, Skills: [Active(first), Active(second)]);
+        Assert.Equal(mayRecall, request.MayCall("recall"));
+        Assert.True((request with { Skills = null }).MayCall("recall"));
+    }
+
     [Fact]
     public void A_name_has_at_most_64_characters()
     {

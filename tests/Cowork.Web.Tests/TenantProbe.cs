@@ -5,7 +5,8 @@ namespace Cowork.Web.Tests;
 /// <summary>What a tenant has, and whether another one can see any of it: every route of /openapi.json with the first one's ids, by every verb that the route has.</summary>
 sealed class TenantProbe
 {
-    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200"];
+    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200",
+        "/api/v1/skills?limit=200"];
 
     readonly Dictionary<string, string> ids;
 

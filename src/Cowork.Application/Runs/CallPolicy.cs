@@ -9,12 +9,21 @@ namespace Cowork.Application;
 /// <summary>Evaluates the policy for the calls of a model, and requests approval where the policy demands it.</summary>
 public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, ApprovalOptions approvals)
 {
+    /// <summary>The rule in the verdict on a tool that no active skill names, while one of them names tools.</summary>
+    public const string SkillTools = "skill_tools";
+
     /// <summary>What an approval is given for: hexadecimal SHA-256 of the arguments as they stand in the call.</summary>
     internal static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
 
     /// <summary>Puts the verdict on a call into the work, or the question to a person.</summary>
-    internal async ValueTask<Refusal?> Evaluate(UnitOfWork work, DrivenRun run, ToolContext context, RequestedCall call, CancellationToken ct)
+    internal async ValueTask<Refusal?> Evaluate(
+        UnitOfWork work, DrivenRun run, RunRequest request, ToolContext context, RequestedCall call, CancellationToken ct)
     {
+        if (!request.MayCall(call.Name))
+        {
+            var reason = $"The run's skills name the tools it may call, and {FileText.Truncate(call.Name, 100)} is none of them.";
+            return await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, SkillTools, reason, work.Now));
+        }
         var input = await blobs.Text(call.Input, ct);
         var subject = toolbox.Subject(context, call.Name, input);
         var verdict = policy.Evaluate(call.Name, subject);

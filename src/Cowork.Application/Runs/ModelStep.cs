@@ -26,7 +26,7 @@ public sealed partial class ModelStep(
         {
             return await recorder.Fail(run, fault.Code, fault.Message, ct);
         }
-        var tools = toolbox.Declarations;
+        var tools = toolbox.DeclarationsFor(request);
         var prompt = await Prompt.Build(run.Org, state, tools, queries, blobs, ct);
         var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };

@@ -26,6 +26,11 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256)
         {
             messages.Add(new(ChatRole.System, $"What this conversation is for: {await blobs.Text(goal, ct)}"));
         }
+        foreach (var skill in run.Request.Skills ?? [])
+        {
+            var instructions = skill.Instructions is { } given ? await blobs.Text(given, ct) : "";
+            messages.Add(new(ChatRole.System, $"The skill {skill.Name} is active. {instructions}".TrimEnd()));
+        }
         if (run.Memory is { Context: { Count: > 0 } context } memory)
         {
             var text = new StringBuilder("Memories:");

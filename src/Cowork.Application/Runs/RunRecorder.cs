@@ -129,7 +129,7 @@ public sealed class RunRecorder(
     }
 
     async ValueTask<Refusal?> EvaluatePolicy(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
-        (await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct)).Context is { } context ? await calls.Evaluate(work, run, context, call, ct) : null;
+        (await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct)).Context is { } context ? await calls.Evaluate(work, run, state.Request, context, call, ct) : null;
 
     async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
     {

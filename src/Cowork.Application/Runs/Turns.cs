@@ -17,8 +17,10 @@ namespace Cowork.Application;
 /// <param name="Header">The header's key.</param>
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the body's key; null: of the message and the model that it names.</param>
+/// <param name="Skills">The skills that it asks for; null: those of its project alone.</param>
 public sealed record TurnRequest(
-    SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null);
+    SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null,
+    SkillSelection? Skills = null);
 
 /// <param name="Reused">True: the body's key was used before, and started this run.</param>
 /// <param name="Replayed">True: the header's key was used before.</param>
@@ -46,9 +48,10 @@ public sealed record RunStart(
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="Start">How this node starts the run with the same commit; null: the node that takes its job starts it.</param>
 /// <param name="Title">The session's title, when it has none yet.</param>
+/// <param name="Skills">The skills that the turn asks for; null: those of its project alone.</param>
 public sealed record SubmitTurn(
     RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string? Model, string DefaultModel, string? Key, RequestKey? Header, int WaitingMax,
-    RunSource? Source = null, RunStart? Start = null, Content? Title = null)
+    RunSource? Source = null, RunStart? Start = null, Content? Title = null, SkillSelection? Skills = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -76,8 +79,14 @@ public sealed record SubmitTurn(
                 return inBody;
             }
         }
-        var model = Model ?? session.Model ?? (project as Project.Live)?.Definition.Model ?? DefaultModel;
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal);
+        var definition = (project as Project.Live)?.Definition;
+        var (skills, unfit) = await ActiveSkills.Of(work, definition, Skills);
+        if (unfit is not null)
+        {
+            return unfit;
+        }
+        var model = Model ?? session.Model ?? definition?.Model ?? DefaultModel;
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;
@@ -160,7 +169,8 @@ public sealed class Turns(
         var message = NamedText.Of(request.Message);
         var submit = new SubmitTurn(
             RunKey.New(clock.GetUtcNow()), request.Session, message.Content, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
-            options.QueuedPerSessionMax, request.Source, Title: Session.TitleOf(request.Message) is { } title ? Content.Of(title) : null);
+            options.QueuedPerSessionMax, request.Source, Title: Session.TitleOf(request.Message) is { } title ? Content.Of(title) : null,
+            Skills: request.Skills);
         return (new(submit, message), null);
     }
 

@@ -24,19 +24,20 @@ public sealed record CreateSkill(SkillKey Skill, SkillDefinition Definition, Req
         UniqueName.Aggregate, UniqueName.StreamKey(NameKind, name), new UniqueNameCommand.Release(skill.Id, work.Now));
 }
 
-/// <summary>The members that a new version changes; null: unchanged.</summary>
+/// <summary>The members that a new version changes; null or left out: unchanged.</summary>
 /// <param name="RequiredParams">The parameters of <paramref name="PromptTemplate"/>.</param>
 public sealed record SkillChange(
     string? Name = null, string? Description = null, string? Metadata = null, Content? PromptTemplate = null, ImmutableList<string>? RequiredParams = null,
-    Content? Instructions = null, ImmutableList<string>? Tools = null)
+    Optional<Content> Instructions = default, ImmutableList<string>? Tools = null)
 {
     public SkillDefinition ApplyTo(SkillDefinition before) => new(
         Name ?? before.Name, Description ?? before.Description, Metadata ?? before.Metadata, PromptTemplate ?? before.PromptTemplate,
-        RequiredParams ?? before.RequiredParams, Instructions ?? before.Instructions, Tools ?? before.Tools);
+        RequiredParams ?? before.RequiredParams, Instructions.Or(before.Instructions), Tools ?? before.Tools);
 }
 
 /// <summary>Adds a version to a skill.</summary>
-public sealed record AddSkillVersion(SkillKey Skill, SkillChange Change, RequestKey? Header = null) : ICommand
+/// <param name="OnlyIfDifferent">True: a version that says the same as the latest is not added.</param>
+public sealed record AddSkillVersion(SkillKey Skill, SkillChange Change, RequestKey? Header = null, bool OnlyIfDifferent = false) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -56,7 +57,7 @@ public sealed record AddSkillVersion(SkillKey Skill, SkillChange Change, Request
         {
             return refused;
         }
-        return await work.Do(Domain.Skill.Aggregate, Skill, new SkillCommand.AddVersion(after, work.Now));
+        return await work.Do(Domain.Skill.Aggregate, Skill, OnlyIfDifferent ? new SkillCommand.Change(after, work.Now) : new SkillCommand.AddVersion(after, work.Now));
     }
 }
 

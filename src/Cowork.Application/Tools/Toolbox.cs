@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Domain;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application;
@@ -23,6 +25,9 @@ public sealed class Toolbox
 
     /// <summary>The declarations for <see cref="ChatOptions.Tools"/>. A client cannot invoke a declaration, so that no call bypasses the policy.</summary>
     public IReadOnlyList<AITool> Declarations { get; }
+
+    /// <summary>The declarations of the tools that a run may call.</summary>
+    public IReadOnlyList<AITool> DeclarationsFor(RunRequest run) => run.Skills is null ? Declarations : [.. Declarations.Where(tool => run.MayCall(tool.Name))];
 
     public bool Has(string name) => byName.ContainsKey(name);
 

@@ -15,6 +15,7 @@ public sealed record RunErrorShape(string Code, string Message)
 
 /// <summary>A run as <c>GET /runs/{id}</c> shows it. The members after <c>lineage</c> are those of the original service (docs/compatibility.md).</summary>
 /// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
+/// <param name="Skills">The skills that were active.</param>
 /// <param name="Id">The run id.</param>
 /// <param name="Prompt">The message.</param>
 /// <param name="Response">The reply.</param>
@@ -23,13 +24,13 @@ public sealed record RunErrorShape(string Code, string Message)
 public sealed record RunDetails(
     RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
     long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId,
-    DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt, string? StopReason, JsonElement? Lineage, RunKey Id,
+    DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt, string? StopReason, IReadOnlyList<RunSkill> Skills, JsonElement? Lineage, RunKey Id,
     Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested, [property: WorkerMode] string WorkerMode)
 {
     public static RunDetails Of(RunRow run) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
         run.CreatedAt, run.Message, run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt,
-        run.StopReason, Lineage: null, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
+        run.StopReason, run.Skills ?? [], Lineage: null, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
 }
 
 public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);

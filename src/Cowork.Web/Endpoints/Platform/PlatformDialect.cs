@@ -16,6 +16,7 @@ static class PlatformDialect
         routes.MapResponses();
         routes.MapConversations();
         routes.MapProjects();
+        routes.MapPlatformSkills();
         routes.MapSchedulePreview();
     }
 }
@@ -37,6 +38,11 @@ static class PlatformDialect
 [JsonSerializable(typeof(ProjectChanges))]
 [JsonSerializable(typeof(ProjectDetails))]
 [JsonSerializable(typeof(ProjectList))]
+[JsonSerializable(typeof(NewPlatformSkill))]
+[JsonSerializable(typeof(PlatformSkillChanges))]
+[JsonSerializable(typeof(PlatformSkillDetails))]
+[JsonSerializable(typeof(PlatformSkillList))]
+[JsonSerializable(typeof(PlatformSkillVersionList))]
 [JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext

@@ -19,8 +19,11 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="Conversation">The same under the name that the clients of OpenAI have: an id, or an object with one.</param>
 /// <param name="Input">The user's message: a text, or a list of messages of the user, as the clients of OpenAI send it.</param>
 /// <param name="Stream">Default true; false where a client of OpenAI asks.</param>
-/// <param name="Model">Name of a configured model; null: the conversation's, or else the host's default.</param>
-public sealed record NewResponse(string? ConversationId = null, JsonElement? Conversation = null, JsonElement? Input = null, bool? Stream = null, string? Model = null)
+/// <param name="Model">Name of a configured model; null: the conversation's, or else the project's, or else the host's default.</param>
+/// <param name="SkillIds">Skills that are active for this response, beside those of the project; each must exist.</param>
+public sealed record NewResponse(
+    string? ConversationId = null, JsonElement? Conversation = null, JsonElement? Input = null, bool? Stream = null, string? Model = null,
+    IReadOnlyList<string>? SkillIds = null)
     : IRequestBody<NewResponse>
 {
     public static JsonTypeInfo<NewResponse> Json => PlatformJson.Default.NewResponse;
@@ -56,6 +59,7 @@ public sealed record NewResponse(string? ConversationId = null, JsonElement? Con
         {
             errors.Add("$.input", $"Has at most {Limits.MessageBytesMax} bytes.");
         }
+        ProjectFields.ValidateIds(SkillIds, "$.skill_ids", errors);
     }
 }
 
@@ -171,7 +175,9 @@ static class ResponseEndpoints
         {
             return full;
         }
-        var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, new(session, body.Value.Message!, body.Value.Model, null, body.Key), ct);
+        var message = body.Value.Message!;
+        var skills = new SkillSelection(ProjectFields.Skills(body.Value.SkillIds ?? []), Skill.NameAskedFor(message));
+        var (turn, refused) = await turns.Submit(caller.Org, caller.Origin, new(session, message, body.Value.Model, null, body.Key, Skills: skills), ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);
