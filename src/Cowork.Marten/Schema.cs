@@ -98,9 +98,14 @@ static partial class Schema
         {
             await Run(connection, string.Concat(Guards.Select(g => $"CREATE OR REPLACE VIEW {schema}.{g.View} AS SELECT * FROM {schema}.{g.Table};")), ct);
         }
+        var earlier = await OfEarlierForm(connection, schema, [.. models.Except(missing)], ct);
+        foreach (var model in earlier.OfType<IAsyncProjection>())
+        {
+            await Run(connection, $"TRUNCATE {schema}.{model.Table}; COMMENT ON TABLE {schema}.{model.Table} IS '{Comment(model.Form)}'; {Begin(schema, model)}", ct);
+        }
         var empty = await KeepInStep(connection, schema, ct);
         await transaction.CommitAsync(ct);
-        return empty ? [] : await OfEarlierForm(connection, schema, [.. models.OfType<IReadModel>()], [.. missing.OfType<IReadModel>()], ct);
+        return empty ? [] : [.. missing.Concat(earlier).OfType<IReadModel>()];
     }
 
     /// <summary>
@@ -114,7 +119,7 @@ static partial class Schema
         var made = there.Contains("schema_version") ? await Made(connection, schema, ct) : default;
         var stale = made.Version != Version || made.Marten != MartenVersion ? "the schema is of another release"
             : models.FirstOrDefault(m => !there.Contains(m.Table)) is { } missing ? $"the table {missing.Table} is missing"
-            : await OfEarlierForm(connection, schema, [.. models.OfType<IReadModel>()], [], ct) is [var earlier, ..] ? $"the table {earlier.Table} holds rows of an earlier form"
+            : await OfEarlierForm(connection, schema, models, ct) is [var earlier, ..] ? $"the table {earlier.Table} holds rows of an earlier form"
             : null;
         if (stale is not null)
         {
@@ -152,16 +157,15 @@ static partial class Schema
             CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
         ) WITH (fillfactor = 80, {Vacuumed});
         {string.Concat(Indexes(model).Select(index => $"CREATE INDEX {table}_{index.Name} ON {schema}.{table} {index.On};"))}
-        {(model is IReadModel { Form: > 1 and var form } ? $"COMMENT ON TABLE {schema}.{table} IS '{Comment(form)}';" : "")}
+        {(model.Form is > 1 and var form ? $"COMMENT ON TABLE {schema}.{table} IS '{Comment(form)}';" : "")}
 
         """;
 
     /// <summary>Tells a table's form. The table that a rebuild swaps in brings its own, so that a rebuild which a crash cut short is done again.</summary>
     static string Comment(int form) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"rows of form {form}");
 
-    /// <summary>The missing models, and those whose tables hold rows of an earlier form.</summary>
-    static async Task<IReadOnlyList<IReadModel>> OfEarlierForm(
-        NpgsqlConnection connection, string schema, IReadOnlyList<IReadModel> models, IReadOnlyList<IReadModel> missing, CancellationToken ct)
+    /// <summary>The models whose tables hold rows of an earlier form.</summary>
+    static async Task<IReadOnlyList<IRowModel>> OfEarlierForm(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, CancellationToken ct)
     {
         var comments = new Dictionary<string, string?>();
         const string Comments = "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class WHERE relnamespace = $1::regnamespace AND relkind = 'r'";
@@ -173,7 +177,7 @@ static partial class Schema
                 comments.Add(reader.GetString(0), await reader.IsDBNullAsync(1, ct) ? null : reader.GetString(1));
             }
         }
-        return [.. models.Where(m => missing.Contains(m) || (m.Form > 1 && comments.GetValueOrDefault(m.Table) != Comment(m.Form)))];
+        return [.. models.Where(m => m.Form > 1 && comments.GetValueOrDefault(m.Table) != Comment(m.Form))];
     }
 
     /// <summary>The indexes of a read model's table beside its primary key, without the table's name.</summary>

@@ -9,7 +9,7 @@ namespace Cowork.Projections;
 /// <summary>What a tenant has stored: the figures that its quotas bound. The log is never shortened, so bytes and blobs only grow.</summary>
 /// <param name="Sessions">That were not deleted.</param>
 /// <param name="Schedules">That were not deleted.</param>
-/// <param name="Bytes">Of the events that hold what people, models and tools wrote, and of the blobs that they name, each as often as it is named.</param>
+/// <param name="Bytes">Of the canonical form of events that hold what people, models and tools wrote, and of the blobs that they name, each as often as it is named.</param>
 /// <param name="Blobs">Long texts and versions of files, each as often as it is named.</param>
 public sealed record UsageRow(long Sessions, long Schedules, long Bytes, long Blobs)
 {
@@ -39,6 +39,8 @@ public static class Usage
         (before, e) => [(Key(e), Evolve(before(Key(e)) ?? UsageRow.None, e))])
     {
         Lists = RowLists.None,
+        // Form 1 counted bytes as PostgreSQL writes JSON, with spaces.
+        Form = 2,
     };
 
     static RowKey Key(RecordedEvent e) => new(e.Org, TenantKey);

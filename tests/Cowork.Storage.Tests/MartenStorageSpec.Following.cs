@@ -36,6 +36,43 @@ public sealed partial class MartenStorageSpec
     }
 
     [Fact]
+    public async Task What_this_node_committed_is_folded_without_being_read_back_and_what_another_did_is_read()
+    {
+        var node = await Open("a");
+        var (projector, _) = Projector(node, Chain.Words());
+        await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two", "one"), None);
+        projector.Committed((await node.Log.Feed(Org, null, 0, 100, None)).Entries);
+        await Ask(Tamper("data = '[]'"));
+        await projector.CatchUp(None);
+        Assert.Equal((2, 1), ((await Count(node, Org, "one"))!.Times, (await Count(node, Org, "two"))!.Times));
+
+        // Event 4 is another node's, and 5 was heard of.
+        await node.Log.Append(new Chain(Org, "run-2").Commit("two"), None);
+        await node.Log.Append(new Chain(Org, "run-3").Commit("one"), None);
+        projector.Committed((await node.Log.Feed(Org, null, 4, 100, None)).Entries);
+        await projector.CatchUp(None);
+        Assert.Equal((3, 2), ((await Count(node, Org, "one"))!.Times, (await Count(node, Org, "two"))!.Times));
+    }
+
+    [Fact]
+    public async Task A_following_model_whose_rows_take_another_form_begins_at_the_logs_beginning()
+    {
+        var node = await Open("a");
+        await node.Log.Append(new Chain(Org, "run-1").Commit("one", "two"), None);
+        await Projector(node, Chain.Words()).Projector.CatchUp(None);
+        await engines[0].DisposeAsync();
+        await Ask("UPDATE cowork.words SET row = '{\"Times\":9,\"Last\":\"run-1\",\"By\":\"run-1\"}' WHERE id = 'one'; SELECT ''");
+        var reshaped = Chain.Words() with { Form = 2 };
+        var again = NodeOf(await Start(ConnectionString, "b", change: o => o with { Models = [Chain.Tallies, Chain.Marks, reshaped] }));
+        Assert.Null(await Count(again, Org, "one"));
+        await Projector(again, reshaped).Projector.CatchUp(None);
+        Assert.Equal(1, (await Count(again, Org, "one"))!.Times);
+        await AssertFollowed(again);
+        await Start(ConnectionString, "c", change: o => o with { Models = [Chain.Tallies, Chain.Marks, reshaped] });
+        Assert.Equal(1, (await Count(again, Org, "one"))!.Times);
+    }
+
+    [Fact]
     public async Task An_event_that_cannot_be_read_parks_the_models_that_want_it()
     {
         var node = await Open("a");
@@ -79,7 +116,7 @@ public sealed partial class MartenStorageSpec
         await engines[0].DisposeAsync();
         await Ask("DROP VIEW cowork.words_searched; DROP TABLE cowork.parked, cowork.words; DELETE FROM cowork.mt_event_progression; UPDATE cowork.schema_version SET version = 1; SELECT ''");
         var again = await Open("b");
-        Assert.Equal("6", await Ask("SELECT version::text FROM cowork.schema_version"));
+        Assert.Equal("7", await Ask("SELECT version::text FROM cowork.schema_version"));
         await again.Log.Append(new Chain(Org, "run-2").Commit("one"), None);
         await Projector(again, Chain.Words()).Projector.CatchUp(None);
         Assert.Equal(2, (await Count(again, Org, "one"))!.Times);

@@ -6,8 +6,8 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Compares what tenants have with their quotas. The figures follow the log of all hosts and are at most a second old; what this host has let be made since is
-/// counted at once. So a quota is exceeded by what other hosts make, and runs store, in that second.
+/// Compares what tenants have with their quotas. The figures follow the log of all hosts and are asked for once a second: the request that finds them old asks, and the
+/// others go by what was known. What this host has let be made since is counted at once. So a quota is exceeded by what other hosts make, and runs store, in that second.
 /// </summary>
 public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOptions options, TimeProvider clock)
 {
@@ -67,7 +67,7 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     async ValueTask<Known> Of(string org, CancellationToken ct)
     {
         var of = known.GetOrAdd(org, static _ => new());
-        if (of.At is not { } at || clock.GetElapsedTime(at) >= KnownFor)
+        if (of.At is not { } at || (clock.GetElapsedTime(at) >= KnownFor && of.Claim()))
         {
             var asked = clock.GetTimestamp();
             try
@@ -79,6 +79,10 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
             {
                 // The last figures do: whether there is a database to write to is found out by who writes.
             }
+            finally
+            {
+                of.Release();
+            }
         }
         return of;
     }
@@ -88,6 +92,12 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     {
         TenantFigures figures = TenantFigures.None;
         long? madeAt;
+        int claimed;
+
+        /// <summary>True: the caller asks for new figures, and nobody else does until it calls <see cref="Release"/>.</summary>
+        public bool Claim() => Interlocked.CompareExchange(ref claimed, 1, 0) == 0;
+
+        public void Release() => Volatile.Write(ref claimed, 0);
 
         /// <summary>Timestamp of the look, so that a clock that is set changes nothing; null: there was none.</summary>
         public long? At { get; private set; }

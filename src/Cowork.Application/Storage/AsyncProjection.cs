@@ -42,6 +42,8 @@ public sealed record AsyncProjection<TRow>(
 
     public IReadOnlyList<string> ListedStatuses { get; init; } = [];
 
+    public int Form { get; init; } = 1;
+
     public bool Searched => Search is not null;
 
     public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => Keys(e);

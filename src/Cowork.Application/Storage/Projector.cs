@@ -25,6 +25,7 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
     static readonly TimeSpan StorageRetry = TimeSpan.FromMilliseconds(500);
     static readonly TimeSpan FailureRetry = TimeSpan.FromSeconds(5);
 
+    readonly RecentEvents recent = new();
     readonly Progression[] projections = [.. models.Select(model => new Progression(model))];
 
     /// <summary>Tables of the models that stand before an event which cannot be folded, as this host has seen it last.</summary>
@@ -43,7 +44,11 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
         }
     }
 
-    public void Committed(IReadOnlyList<FeedEntry> entries) => OthersWrote();
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        recent.Add(entries);
+        OthersWrote();
+    }
 
     public void OthersWrote() => Array.ForEach(projections, f => f.Wake());
 
@@ -96,7 +101,9 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
             return Step.Parked;
         }
         var from = known.Checkpoint;
-        var page = await store.Read(model.Types, from.Position, projection.Max, ct);
+        projection.At = from.Position;
+        recent.Trim(projections.Min(f => f.At));
+        var page = recent.Read(projection.Types, from.Position, projection.Max) ?? await store.Read(model.Types, from.Position, projection.Max, ct);
         if (page is { Events: [], Unreadable: { } unreadable })
         {
             return await Park(projection, from, unreadable with { At = clock.GetUtcNow() }, null, ct);
@@ -183,7 +190,12 @@ public sealed partial class Projector(IAsyncProjectionStore store, IReadOnlyList
 
         public IAsyncProjection Model => model;
 
+        public IReadOnlyCollection<string> Types { get; } = model.Types.ToHashSet(StringComparer.Ordinal);
+
         public int Max { get; set; } = EventsMax;
+
+        /// <summary>Position of the checkpoint as it was seen last.</summary>
+        public long At { get; set; }
 
         /// <summary>Position of the event that this process could not fold.</summary>
         public long FailedAt { get; set; }

@@ -38,6 +38,11 @@ public interface IRowModel
     /// <summary>The only statuses by which rows are listed or counted; empty: any.</summary>
     IReadOnlyList<string> ListedStatuses => [];
 
+    /// <summary>
+    /// Raised when the fold writes rows of another form: a host that finds the table in an earlier form folds it anew from the log when it starts.
+    /// </summary>
+    int Form { get; }
+
     RowValue Value(object row);
 
     object Read(ReadOnlySpan<byte> json);
@@ -69,11 +74,6 @@ public interface IReadModel : IRowModel
 
     /// <summary>True when a stream has several rows, by keys of their own.</summary>
     bool Keyed { get; }
-
-    /// <summary>
-    /// Raised when the fold writes rows of another form: a host that finds the table in an earlier form folds it anew from the log when it starts.
-    /// </summary>
-    int Form { get; }
 
     /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
     string? KeyOf(RecordedEvent e);

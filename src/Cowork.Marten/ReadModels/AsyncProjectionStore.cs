@@ -288,7 +288,8 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
             }
             try
             {
-                events.Add(EventLog.Event(reader, reader.GetString(10), reader.GetString(11)));
+                var e = EventLog.Event(reader, reader.GetString(10), reader.GetString(11));
+                events.Add(e with { Data = CanonicalJson.Of(e.Data.Span) });
             }
             catch (Exception e) when (e is System.Text.Json.JsonException or InvalidOperationException or FormatException or ArgumentException)
             {
