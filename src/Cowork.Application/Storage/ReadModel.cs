@@ -41,7 +41,7 @@ public interface IRowModel
     /// <summary>
     /// Raised when the fold writes rows of another form: a host that finds the table in an earlier form folds it anew from the log when it starts.
     /// </summary>
-    int Form { get; }
+    int Form => 1;
 
     RowValue Value(object row);
 
