@@ -81,6 +81,15 @@ public static class Limits
     /// <summary>Longest goal of a conversation, in characters: every run records it, and it fits an event.</summary>
     public const int GoalCharsMax = 16_000;
 
+    /// <summary>Longest name of an uploaded file, in UTF-8 bytes: as long as most file systems allow.</summary>
+    public const int FileNameBytesMax = 255;
+
+    /// <summary>Longest media type that a client may declare for a file, in characters.</summary>
+    public const int MediaTypeCharsMax = 255;
+
+    /// <summary>Largest file, in bytes, unless configured otherwise (contracts/decisions.md, "Errors").</summary>
+    public const long FileBytesMax = 512L << 20;
+
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 

@@ -17,6 +17,7 @@ using static Cowork.Domain.SecurityEvent;
 using static Cowork.Domain.SessionEvent;
 using static Cowork.Domain.SkillEvent;
 using static Cowork.Domain.UniqueNameEvent;
+using static Cowork.Domain.UploadedFileEvent;
 
 namespace Cowork.Application.Tests;
 
@@ -63,6 +64,12 @@ public sealed class GoldenSpecs
             ProjectKey.FromId($"proj_{Key}"), new("Sales Automation", "Weekly reporting flows", ["conn_001"], [SkillKey.FromId($"skill_{Key}")], "offline"), At),
         new ProjectChanged(new("Sales", null, [], [], null), At),
         new ProjectDeleted(At),
+        new FileUploaded(
+            FileKey.FromId($"file_{Key}"), "Q2-Bericht \u20ac.pdf", "application/pdf", "application/pdf", new string('f', 64), 204_800, ProjectKey.FromId($"proj_{Key}"),
+            SessionKey.FromId($"sess_{Key}"), At),
+        new FileTextExtracted("application/pdf", new string('a', 64), 16_777_216, IsCut: true, At),
+        new FileExtractionFailed("application/zip", "compression_bomb", "The document unpacks to too much.", At),
+        new FileDeleted(At),
         new ArtifactDiscovered(
             ArtifactKey.FromId($"art_{Key}"), SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten(MemoryKey.FromId($"mem_{Key}"), "session_summary", Text, SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), At),

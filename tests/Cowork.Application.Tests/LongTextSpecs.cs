@@ -127,11 +127,11 @@ public sealed class LongTextSpecs
 
     /// <summary>What is named sha256 in an event is a blob's digest, and no other member is: the commit of an event asks the blob store for it.</summary>
     [Fact]
-    public void Only_contents_and_artifacts_have_a_member_sha256()
+    public void Only_contents_artifacts_and_files_have_a_member_sha256()
     {
         var types = EventTypes.ByName.Values.Select(t => t.Shape).Concat(typeof(Content).Assembly.GetTypes().Where(t => t.IsAssignableTo(typeof(Content))));
         Assert.Equal(
-            ["ArtifactDiscovered", "Blob"],
+            ["ArtifactDiscovered", "Blob", "FileTextExtracted", "FileUploaded"],
             types.Where(t => t.GetProperties().Any(p => p.Name == "Sha256")).Select(t => t.Name).Distinct().Order(StringComparer.Ordinal));
     }
 }

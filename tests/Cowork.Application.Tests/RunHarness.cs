@@ -134,10 +134,12 @@ sealed class RunHarness
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
             Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs);
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
-            Deletion = new(Commands, queries);
+            Files = new(bench.Engine);
+            FileDeletion = new(Commands, Files);
+            Deletion = new(Commands, queries, FileDeletion);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion], bench.Options.Parallel, bench.Clock);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -174,6 +176,10 @@ sealed class RunHarness
 
         public ProjectDeletion Deletion { get; }
 
+        public FileQueries Files { get; }
+
+        public FileDeletion FileDeletion { get; }
+
         public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => jobs.Run(stopping);
@@ -194,7 +200,7 @@ sealed class RunHarness
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion }.Single(h => h.Kind == claim.Kind);
+                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion }.Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

@@ -17,6 +17,7 @@ public sealed partial class SourceRules
     {
         ["IDocumentText"] = "The host's is the process that reads documents.",
         ["IReadModel"] = "ReadModel<TRow> is one for each type of row; whoever writes rows of all types needs a name for them together.",
+        ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
     };
 

@@ -70,7 +70,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 var where = $"{method} {path}";
                 names.Add((string)operation!["operationId"]!);
                 Assert.Matches(
-                    "^(add|cancel|change|create|decide|delete|discard|download|get|issue|list|pause|preview|replay|resume|revoke|rotate|run|stream|take|trigger)[A-Z][A-Za-z]+$",
+                    "^(add|cancel|change|create|decide|delete|discard|download|get|issue|list|pause|preview|replay|resume|revoke|rotate|run|search|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
                     names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
                 // Health is for whoever watches; everything else takes a token, which local mode does without.

@@ -6,7 +6,7 @@ namespace Cowork.Web.Tests;
 sealed class TenantProbe
 {
     static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200",
-        "/api/v1/skills?limit=200"];
+        "/api/v1/skills?limit=200", "/api/v1/files?limit=200"];
 
     readonly Dictionary<string, string> ids;
 
@@ -28,6 +28,7 @@ sealed class TenantProbe
             "/scheduled-runs", $$"""{"name":"topsecret","session_id":"private","skill_id":"{{skill}}","interval_seconds":3600,"active":false}""")).Is(201)["schedule_id"];
         var project = (await theirs.Post("/api/v1/projects", """{"name":"topsecret"}""")).Is(201)["id"];
         (await theirs.Post("/api/v1/conversations", $$"""{"project_id":"{{project}}","title":"topsecret","goal":"topsecret"}""")).Is(201);
+        var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         return new(new()
         {
@@ -41,6 +42,7 @@ sealed class TenantProbe
             ["{version}"] = "1",
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,
+            ["{file_id}"] = file,
         });
     }
 

@@ -4,10 +4,10 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Deletes the conversations of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: no conversation begins in a
-/// deleted project, so that each commit leaves fewer.
+/// Deletes the conversations and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: no conversation and
+/// no file begins in a deleted project, so that each commit leaves fewer.
 /// </summary>
-public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries) : IJobHandler
+public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries, FileDeletion files) : IJobHandler
 {
     /// <summary>The job's key is the project's.</summary>
     public const string JobKind = "project_deletion";
@@ -43,6 +43,11 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
             {
                 throw new InvalidOperationException($"A conversation of the project {project} cannot be deleted: {refused.Code}.");
             }
+            foreach (var session in some)
+            {
+                await files.Sweep(org, by, session, ct, waitForStorage);
+            }
         }
+        await files.Sweep(org, by, project, ct, waitForStorage);
     }
 }

@@ -37,11 +37,11 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     }
 
     /// <summary>This host has made something, which the figures will show in a moment.</summary>
-    public void Made(string org, int sessions = 0, int schedules = 0)
+    public void Made(string org, int sessions = 0, int schedules = 0, long storedBytes = 0, int blobs = 0)
     {
         if (known.TryGetValue(org, out var of))
         {
-            of.Add(sessions, schedules, clock.GetTimestamp());
+            of.Add(new(sessions, schedules, storedBytes, blobs), clock.GetTimestamp());
         }
     }
 
@@ -53,7 +53,8 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
     }
 
     /// <summary>The refusal of what stores something; null: there is room.</summary>
-    public async ValueTask<Refusal?> StorageRefusal(string org, CancellationToken ct) => (await Of(org, ct)).StorageRefusal(quotas.Of(org));
+    /// <param name="bytes">Bytes that it stores, as far as they are known.</param>
+    public async ValueTask<Refusal?> StorageRefusal(string org, CancellationToken ct, long bytes = 0) => (await Of(org, ct)).StorageRefusal(quotas.Of(org), bytes);
 
     /// <summary>What the tenant has and may have.</summary>
     public async ValueTask<(TenantFigures Has, long QueuedRuns, TenantQuota May)> Show(string org, CancellationToken ct)
@@ -115,18 +116,19 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
             }
         }
 
-        public void Add(int sessions, int schedules, long now)
+        public void Add(TenantFigures made, long now)
         {
             lock (this)
             {
-                figures = figures with { Sessions = figures.Sessions + sessions, Schedules = figures.Schedules + schedules };
+                figures = new(
+                    figures.Sessions + made.Sessions, figures.Schedules + made.Schedules, figures.StoredBytes + made.StoredBytes, figures.Blobs + made.Blobs);
                 madeAt = now;
             }
         }
 
-        public Refusal? StorageRefusal(TenantQuota quota) => Figures switch
+        public Refusal? StorageRefusal(TenantQuota quota, long bytes = 0) => Figures switch
         {
-            var has when has.StoredBytes >= quota.StoredBytes =>
+            var has when has.StoredBytes >= quota.StoredBytes || bytes > quota.StoredBytes - has.StoredBytes =>
                 new("tenant_storage_full", 507, $"The tenant has stored {quota.StoredBytes} bytes, and may not store more."),
             var has when has.Blobs >= quota.Blobs =>
                 new("tenant_blobs_full", 507, $"The tenant has stored {quota.Blobs} long texts and files, and may not store more."),
@@ -142,6 +144,8 @@ public sealed class TenantUsage(IRunQueries queries, TenantQuotas quotas, RunOpt
                 {
                     Sessions = Math.Max(read.Sessions, figures.Sessions),
                     Schedules = Math.Max(read.Schedules, figures.Schedules),
+                    StoredBytes = Math.Max(read.StoredBytes, figures.StoredBytes),
+                    Blobs = Math.Max(read.Blobs, figures.Blobs),
                 };
                 (Queued, At) = (queued, asked);
             }

@@ -1,8 +1,12 @@
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Deletes a session. The same commit cancels its live runs, or asks their drivers to.</summary>
+/// <summary>
+/// Deletes a session. The same commit cancels its live runs, or asks their drivers to. From this commit on no file is uploaded to it; <see cref="FileDeletion"/> deletes
+/// those that it has.
+/// </summary>
 public sealed record DeleteSession(SessionKey Session) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -19,6 +23,7 @@ public sealed record DeleteSession(SessionKey Session) : ICommand
                 return notCancelled;
             }
         }
+        work.Start(new Job(FileDeletion.JobKind, FileDeletion.KeyOf(Session)));
         return null;
     }
 }

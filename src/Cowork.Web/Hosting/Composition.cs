@@ -105,6 +105,7 @@ static class Composition
         services.AddSingleton<FeedHub>();
         services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();
+        services.AddSingleton<IFileQueries, FileQueries>();
         services.AddSingleton<TenantUsage>();
     }
 
@@ -137,6 +138,7 @@ static class Composition
         services.AddSingleton<ApprovalDecisions>();
         services.AddSingleton<ApprovalExpiry>();
         services.AddSingleton<RunNotes>();
+        services.AddSingleton<FileDeletion>();
         services.AddSingleton<ProjectDeletion>();
         services.AddSingleton<ScheduledRuns>();
         services.AddSingleton<Scheduler>();
@@ -145,6 +147,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ApprovalExpiry>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunNotes>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ProjectDeletion>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }

@@ -77,6 +77,9 @@ public sealed record HostSettings
     /// <summary>Absolute path of the blob store, when it is shared between hosts.</summary>
     public string? Blobs { get; init; }
 
+    /// <summary><c>Cowork:Files:BytesMax</c>: the largest file that may be uploaded.</summary>
+    public long FileBytesMax { get; init; } = Domain.Limits.FileBytesMax;
+
     public BlobSweepOptions BlobSweep { get; init; } = new();
 
     public RunOptions Runs { get; init; } = new();
@@ -173,6 +176,7 @@ public sealed record HostSettings
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
+            FileBytesMax = cowork.Number("Files:BytesMax", 0, long.MaxValue / 2) ?? Domain.Limits.FileBytesMax,
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,

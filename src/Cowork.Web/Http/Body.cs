@@ -6,7 +6,6 @@ using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Http.Metadata;
@@ -36,7 +35,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     public static async ValueTask<Body<T>> BindAsync(HttpContext http)
     {
         var errors = new ValidationErrors();
-        var key = HeaderKey(http, errors);
+        var key = IdempotencyHeader.Read(http, errors);
         var bytes = await Read(http);
         var json = bytes;
         T? value;
@@ -54,7 +53,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         value.Validate(errors);
         errors.ThrowIfAny();
         return new(value, key is null ? null : new(
-            Scope(http), key, Digest(Compared(json)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept, Digest(bytes.Span)));
+            IdempotencyHeader.Scope(http), key, Digest(Compared(json)), http.RequestServices.GetRequiredService<RunOptions>().IdempotencyKept, Digest(bytes.Span)));
     }
 
     public static void PopulateMetadata(ParameterInfo parameter, EndpointBuilder builder) =>
@@ -175,22 +174,6 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
             throw new UnreadableRequestException(ErrorResult.OfStatus(415));
         }
     }
-
-    static string? HeaderKey(HttpContext http, ValidationErrors errors)
-    {
-        if (!http.Request.Headers.TryGetValue(RequestKey.Place, out var sent))
-        {
-            return null;
-        }
-        if (sent is [{ Length: > 0 and <= Limits.IdempotencyKeyCharsMax } key] && key.All(c => c is >= ' ' and <= '~'))
-        {
-            return key;
-        }
-        errors.Add(RequestKey.Place, $"Must be 1 to {Limits.IdempotencyKeyCharsMax} printable ASCII characters, once.");
-        return null;
-    }
-
-    static string Scope(HttpContext http) => $"{Caller.Of(http).Actor} {http.Request.Method} {http.Request.Path.Value}";
 }
 
 /// <summary>The body of a POST without fields: empty, or any JSON object.</summary>

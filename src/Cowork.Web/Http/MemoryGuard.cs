@@ -152,6 +152,9 @@ public sealed class MemoryGuard(RequestDelegate next, RequestMemory memory)
     /// <summary>A body's bytes are there as they came, as JSON, as text of two bytes a character, as event and as row.</summary>
     public const long TimesOfBody = 8;
 
+    /// <summary>What the server holds of a form that is read as it comes, and the buffers that it goes through.</summary>
+    public const long BytesOfForm = 2 << 20;
+
     /// <summary>A page is there as rows, as objects and as what is sent.</summary>
     const long TimesOfPage = 3;
 
@@ -166,7 +169,10 @@ public sealed class MemoryGuard(RequestDelegate next, RequestMemory memory)
         http.Features.Set(share);
         // A list is read and sent at once. A request that waits for events or runs has hardly anything in memory while it waits.
         var isList = endpoint.Metadata.OfType<WholeNumberQuery>().Any(Lists.IsLimit);
-        var body = HttpMethods.IsGet(http.Request.Method) ? 0 : http.Request.ContentLength ?? 0;
+        // A form's file is never in memory as a whole: as much as the server holds back is, once.
+        var body = HttpMethods.IsGet(http.Request.Method) ? 0
+            : endpoint.Metadata.GetMetadata<TakesForm>() is not null ? BytesOfForm / TimesOfBody
+            : http.Request.ContentLength ?? 0;
         await (share.Begin(isList ? PageBytesOf(http) : 0, Math.Min(body, JsonValidator.BodyBytesMax)) ? next(http) : Pressure().ExecuteAsync(http));
     }
 

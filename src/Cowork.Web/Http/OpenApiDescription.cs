@@ -53,6 +53,7 @@ public static class OpenApiDescription
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",
         ["Conversations"] = "A conversation is a session as contract B shows it, with a title, a goal and a project.",
+        ["Files"] = "Files that were uploaded to a project or a conversation, with their text.",
         ["Runs"] = "A run is the durable work on one turn: rounds of a model, calls of tools, one end.",
         ["Events"] = "The feeds of a session and of the tenant, to poll or to stream.",
         ["Approvals"] = "What a person must allow before a run goes on.",
@@ -127,6 +128,10 @@ public static class OpenApiDescription
         else if (property is not null && ElementOf(type) is { } element && typeof(IStreamKey).IsAssignableFrom(element))
         {
             schema.Items = new OpenApiSchema { Type = JsonSchemaType.String };
+        }
+        if (property is not null && Is<FileBytesAttribute>(property) is not null)
+        {
+            schema.Format = "binary";
         }
         if (property is not null && Is<NeverNullAttribute>(property) is not null)
         {
@@ -284,6 +289,17 @@ public static class OpenApiDescription
             {
                 Required = !accepted.IsOptional,
                 Content = accepted.ContentTypes.ToDictionary(type => type, _ => new OpenApiMediaType { Schema = new OpenApiSchemaReference(body.Name, context.Document) }),
+            };
+        }
+        if (metadata.OfType<TakesForm>().LastOrDefault() is { Shape: var form })
+        {
+            context.Document!.AddComponent(form.Name, await context.GetOrCreateSchemaAsync(form, cancellationToken: ct));
+            operation.RequestBody = new OpenApiRequestBody
+            {
+                Content = new Dictionary<string, OpenApiMediaType>
+                {
+                    ["multipart/form-data"] = new() { Schema = new OpenApiSchemaReference(form.Name, context.Document) },
+                },
             };
         }
         var open = metadata.OfType<IAllowAnonymous>().Any();

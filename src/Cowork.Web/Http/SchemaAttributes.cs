@@ -30,6 +30,8 @@ public sealed class ScheduleStatusAttribute() : WordsAttribute(Projections.Sched
 
 public sealed class ConversationStatusAttribute() : WordsAttribute(Projections.Sessions.Active, Projections.Sessions.Archived);
 
+public sealed class FileStatusAttribute() : WordsAttribute(Projections.Files.Processing, Projections.Files.Ready, Projections.Files.Failed);
+
 public sealed class ItemRoleAttribute() : WordsAttribute("user", "assistant");
 
 public sealed class MisfirePolicyAttribute() : WordsAttribute(WordsOf<Misfire>());
@@ -49,6 +51,10 @@ public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);
 /// <summary>In a body: null is refused. In an answer: the member is left out when it has no value. Either way it is never null, although its type is nullable.</summary>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class NeverNullAttribute : Attribute;
+
+/// <summary>A part of a form with the bytes of a file.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class FileBytesAttribute : Attribute;
 
 /// <summary>The JSON is an object or a text. Any other <c>JsonElement</c> is an object.</summary>
 [AttributeUsage(AttributeTargets.Property)]

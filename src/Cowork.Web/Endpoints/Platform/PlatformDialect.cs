@@ -17,6 +17,7 @@ static class PlatformDialect
         routes.MapConversations();
         routes.MapProjects();
         routes.MapPlatformSkills();
+        routes.MapFiles();
         routes.MapSchedulePreview();
     }
 }
@@ -43,6 +44,9 @@ static class PlatformDialect
 [JsonSerializable(typeof(PlatformSkillDetails))]
 [JsonSerializable(typeof(PlatformSkillList))]
 [JsonSerializable(typeof(PlatformSkillVersionList))]
+[JsonSerializable(typeof(FileForm))]
+[JsonSerializable(typeof(FileDetails))]
+[JsonSerializable(typeof(FileList))]
 [JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext

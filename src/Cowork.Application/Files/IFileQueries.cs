@@ -1,0 +1,22 @@
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>What jobs and tools ask of the read model of uploaded files.</summary>
+public interface IFileQueries
+{
+    /// <summary>Files of a conversation that are not deleted.</summary>
+    ValueTask<IReadOnlyList<FileKey>> Of(string org, SessionKey session, int max, CancellationToken ct);
+
+    /// <summary>Files of a project that are not deleted.</summary>
+    ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct);
+
+    /// <summary>The files that the runs of a conversation see, those of the conversation and those of its project, newest first.</summary>
+    /// <param name="max">More are not looked at.</param>
+    ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct);
+}
+
+/// <summary>A file as a run sees it.</summary>
+/// <param name="Text">Its text; null: it has none, and <paramref name="WhyNoText"/> says why.</param>
+/// <param name="IsCut">The file has more text.</param>
+public sealed record VisibleFile(FileKey File, string Name, long Bytes, Content.Blob? Text, bool IsCut, string? WhyNoText);

@@ -1,0 +1,89 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using static Cowork.Domain.UploadedFileEvent;
+
+namespace Cowork.Projections;
+
+/// <summary>A file as <c>GET /api/v1/files/{id}</c> shows it.</summary>
+/// <param name="MediaType">What the content is, as far as it was looked at.</param>
+/// <param name="Status"><see cref="Files.Processing"/>, <see cref="Files.Ready"/> or <see cref="Files.Failed"/>.</param>
+/// <param name="StatusCode">Why it has no text; null: it has, or it is not known yet.</param>
+/// <param name="StatusDetail">The same as a sentence; of a file with text, what is worth knowing of it.</param>
+/// <param name="Text">The text in the blob store; null: there is none.</param>
+public sealed record FileRow(
+    FileKey FileId, string Name, string? DeclaredMediaType, string MediaType, string Sha256, long Bytes, ProjectKey? ProjectId, SessionKey? SessionId, string CreatedBy,
+    DateTimeOffset CreatedAt, string Status, string? StatusCode = null, string? StatusDetail = null, Content.Blob? Text = null, bool IsCut = false);
+
+/// <summary>
+/// The read model of uploaded files: <c>GET /api/v1/files</c>, by project, by conversation, by both, or all of the tenant. A deleted file has no row. A row's scope is
+/// its project, and its status in the table is its conversation, so that the indexes of lists serve both.
+/// </summary>
+public static class Files
+{
+    public const string Processing = "processing";
+    public const string Ready = "ready";
+    public const string Failed = "failed";
+
+    /// <summary>Tells that the file has more text.</summary>
+    const string CutDetail = "The file has more text than is kept: the beginning is read and searched.";
+
+    public static ReadModel<FileRow> Model { get; } = new(
+        "files", UploadedFile.Aggregate.Name, RowJson.Default.FileRow, Evolve,
+        Scope: row => (row.ProjectId ?? (row.SessionId is null ? ProjectKey.General : null))?.Value,
+        Status: row => row.SessionId?.Value)
+    {
+        Lists = RowLists.All | RowLists.ByScopeAndStatus,
+    };
+
+    /// <param name="project">Null: of any. The built-in one has the files that have neither project nor conversation.</param>
+    /// <param name="session">Null: of any.</param>
+    public static RowQuery Query(ProjectKey? project, SessionKey? session, int limit) => new(project?.Value, session?.Value, limit, Bytes: PageBytes.Max);
+
+    public static FileRow? Evolve(FileRow? row, RecordedEvent e) => (e.Event, row) switch
+    {
+        (FileUploaded u, _) => new(u.FileId, u.Name, u.DeclaredMediaType, u.MediaType, u.Sha256, u.Bytes, u.ProjectId, u.SessionId, e.Actor, e.At, Processing),
+        (_, null) => null,
+        (FileTextExtracted t, { } r) => r with
+        {
+            MediaType = t.MediaType,
+            Status = Ready,
+            StatusDetail = t.IsCut ? CutDetail : null,
+            Text = new(t.Sha256, t.Bytes),
+            IsCut = t.IsCut,
+        },
+        (FileExtractionFailed f, { } r) => r with { MediaType = f.MediaType, Status = Failed, StatusCode = f.Code, StatusDetail = f.Detail },
+        (FileDeleted, _) => null,
+        (_, { } r) => r,
+    };
+}
+
+/// <summary>The queries of jobs and tools on the read model of files.</summary>
+public sealed class FileQueries(IRows rows) : IFileQueries
+{
+    public ValueTask<IReadOnlyList<FileKey>> Of(string org, SessionKey session, int max, CancellationToken ct) => Keys(org, new(Status: session.Value, Limit: max), ct);
+
+    public ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct) => Keys(org, new(Scope: project.Value, Limit: max), ct);
+
+    public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct)
+    {
+        if (await rows.Get(org, Sessions.Model.Table, session.Value, ct) is not { } found)
+        {
+            return [];
+        }
+        var project = Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General;
+        var mine = await rows.List(org, Files.Model.Table, new(Status: session.Value, Limit: max), ct);
+        var projects = await rows.List(org, Files.Model.Table, new(Scope: project.Value, Limit: max), ct);
+        return
+        [
+            .. mine.Concat(projects).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max).Select(row => Files.Model.Read(row.Json.Span))
+                .Select(row => new VisibleFile(
+                    row.FileId, row.Name, row.Bytes, row.Text, row.IsCut,
+                    row.Text is not null ? null : row.StatusDetail ?? "Its text is still being extracted.")),
+        ];
+    }
+
+    async ValueTask<IReadOnlyList<FileKey>> Keys(string org, RowQuery query, CancellationToken ct) =>
+        [.. (await rows.List(org, Files.Model.Table, query, ct)).Select(row => new FileKey(row.Key))];
+}

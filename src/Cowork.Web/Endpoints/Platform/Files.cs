@@ -1,0 +1,149 @@
+using System.Security.Cryptography;
+using System.Text;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Platform;
+
+/// <summary>The form of <c>POST /api/v1/files</c>.</summary>
+/// <param name="File">The file's bytes, in a part with a file name.</param>
+/// <param name="ProjectId">The project that it belongs to.</param>
+/// <param name="ConversationId">The conversation that it belongs to, alone or beside a project.</param>
+public sealed record FileForm([property: NeverNull, FileBytes] string? File, [property: NeverNull] string? ProjectId, [property: NeverNull] string? ConversationId);
+
+/// <param name="Id">The file id.</param>
+/// <param name="MimeType">What the content is, whatever the client said.</param>
+/// <param name="Size">Bytes of the content.</param>
+/// <param name="ProjectId">Null: none, or the built-in project "General".</param>
+/// <param name="ConversationId">Null: none.</param>
+/// <param name="Status"><c>processing</c> while the text is extracted, then <c>ready</c>, or <c>failed</c>: the file is there and has no text.</param>
+/// <param name="StatusCode">Why it has no text; null: it has, or it is not known yet.</param>
+/// <param name="StatusDetail">The same as a sentence; of a file with text, what is worth knowing of it.</param>
+public sealed record FileDetails(
+    FileKey Id, string Name, string MimeType, long Size, ProjectKey? ProjectId, string? ConversationId, [property: FileStatus] string Status, string? StatusCode,
+    string? StatusDetail, DateTimeOffset CreatedAt)
+{
+    public static FileDetails Of(FileRow file) => new(
+        file.FileId, file.Name, file.MediaType, file.Bytes, file.ProjectId, file.SessionId?.ConversationId, file.Status, file.StatusCode, file.StatusDetail, file.CreatedAt);
+}
+
+/// <param name="Object"><c>list</c>.</param>
+/// <param name="Total">How many there are, on all pages.</param>
+public sealed record FileList(string Object, IReadOnlyList<FileDetails> Data, long Total, long Limit, long Offset, bool HasMore);
+
+static class FileEndpoints
+{
+    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
+    static readonly IdQuery OfConversation = new("conversation_id", "Only of this conversation.");
+
+    public static void MapFiles(this IEndpointRouteBuilder routes)
+    {
+        var files = routes.MapGroup("/files").WithTags("Files");
+        files.MapPost("", Upload).WithName("uploadFile").RequireMember().WithMetadata(new TakesForm(typeof(FileForm)))
+            .WithSummary("Upload a file to a project, a conversation, both, or the tenant")
+            .Produces<FileDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
+        files.MapGet("", List).WithName("listFiles")
+            .WithSummary("List files, newest first")
+            .Takes(OfProject).Takes(OfConversation).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Produces<FileList>().Refuses(404, 422);
+        files.MapGet("/{file_id}", Get).WithName("getFile")
+            .WithSummary("Show a file")
+            .Produces<FileDetails>().Refuses(404, 422);
+        files.MapDelete("/{file_id}", Delete).WithName("deleteFile").RequireMember()
+            .WithSummary("Delete a file; the log keeps what happened")
+            .Produces(204).Refuses(404, 422);
+        files.MapGet("/{file_id}/content", Content).WithName("downloadFile").WithMetadata(Exports.Of<FileKey>("file"))
+            .WithSummary("The bytes of a file, whole or a range; the entity tag is their SHA-256")
+            .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
+    }
+
+    static async Task<IResult> Upload(
+        HttpContext http, Caller caller, HostSettings settings, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock,
+        CancellationToken ct)
+    {
+        var (errors, options) = (new ValidationErrors(), http.RequestServices.GetRequiredService<RunOptions>());
+        var header = IdempotencyHeader.Read(http, errors);
+        errors.ThrowIfAny();
+        var isRepeat = await answers.IsRepeat(caller.Org, KeyOf(""), ct);
+        if (!isRepeat && await usage.StorageRefusal(caller.Org, ct) is { } full)
+        {
+            return ErrorResult.Of(full);
+        }
+        var form = await UploadForm.Read(http, blobs, [OfProject.Name, OfConversation.Name], settings.FileBytesMax);
+        var project = form.Fields.TryGetValue(OfProject.Name, out var projectId) ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : (ProjectKey?)null;
+        var session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name) : (SessionKey?)null;
+        var file = form.File;
+        if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
+        {
+            return ErrorResult.Of(tooMuch);
+        }
+        var upload = new FileUpload(
+            file.Name, file.DeclaredMediaType, MediaTypes.Detect(file.Name, file.Start.Span, isWhole: file.Start.Length == file.Bytes), file.Sha256, file.Bytes,
+            project is { IsGeneral: true } ? null : project, session);
+        var (key, request) = (FileKey.New(clock.GetUtcNow()), KeyOf(DigestOf(upload)));
+        var result = await commands.Execute(caller.Org, caller.Origin, new UploadFile(key, upload, request), ct);
+        if (result.Refused is null)
+        {
+            usage.Made(caller.Org, storedBytes: file.Bytes, blobs: 1);
+        }
+        return await answers.Of(
+            caller.Org, result, UploadedFile.Aggregate.Stream(key), request,
+            after => JsonResult.Of(201, FileDetails.Of(after.Row(Files.Model)), PlatformJson.Answers.FileDetails) with
+            {
+                Location = $"/api/v1/files/{after.Row(Files.Model).FileId}",
+            },
+            ct);
+
+        RequestKey? KeyOf(string digest) => header is null ? null : new(IdempotencyHeader.Scope(http), header, digest, options.IdempotencyKept);
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var (limit, offset) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http));
+        var (project, session, missing) = await Filters(http, caller, rows, ct);
+        if (missing is not null)
+        {
+            return missing;
+        }
+        var page = await rows.Page(caller.Org, Files.Model.Table, Files.Query(project, session, (int)limit), offset, ct);
+        var shown = page.Rows.Select(row => FileDetails.Of(Files.Model.Read(row.Json.Span))).ToList();
+        return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.FileList);
+    }
+
+    static async Task<IResult> Get(PathKey<FileKey> file, Caller caller, IRows rows, CancellationToken ct) =>
+        await Find(caller.Org, file.Key, rows, ct) is { } row
+            ? JsonResult.Of(200, FileDetails.Of(row), PlatformJson.Answers.FileDetails)
+            : ErrorResult.NotFound("file");
+
+    static async Task<IResult> Delete(PathKey<FileKey> file, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
+        await commands.Execute(caller.Org, caller.Origin, new DeleteUploadedFile(file.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
+
+    static async Task<IResult> Content(PathKey<FileKey> file, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await Find(caller.Org, file.Key, rows, ct) is { } row
+            ? new BlobResult(blobs, row.Sha256, row.Bytes, row.MediaType, row.Name)
+            : ErrorResult.NotFound("file");
+
+    /// <summary>What a list is narrowed to, and the answer when there is no such thing.</summary>
+    static async ValueTask<(ProjectKey? Project, SessionKey? Session, ErrorResult? Missing)> Filters(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var projects) ? PathIds.Key<ProjectKey>(projects is [{ } p] ? p : "", OfProject.Name) : null;
+        SessionKey? session = http.Request.Query.TryGetValue(OfConversation.Name, out var sessions)
+            ? PathIds.Key<SessionKey>(sessions is [{ } s] ? s : "", OfConversation.Name) : null;
+        return project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null ? (null, null, ErrorResult.NotFound("project"))
+            : session is { } within && await rows.Get(caller.Org, Projections.Sessions.Model.Table, within.Value, ct) is null ? (null, null, ErrorResult.NotFound("conversation"))
+            : (project, session, null);
+    }
+
+    /// <summary>Null: it does not exist, is deleted, or belongs to another tenant.</summary>
+    static async ValueTask<FileRow?> Find(string org, FileKey file, IRows rows, CancellationToken ct) =>
+        await rows.Get(org, Files.Model.Table, file.Value, ct) is { } row ? Files.Model.Read(row.Json.Span) : null;
+
+    /// <summary>What two uploads under one key have in common: the file and the fields, not how they lie in the form.</summary>
+    static string DigestOf(FileUpload upload) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
+        string.Join('\n', upload.Name, upload.DeclaredMediaType, upload.Sha256, upload.Bytes.ToString(System.Globalization.CultureInfo.InvariantCulture),
+            upload.ProjectId?.Value, upload.SessionId?.Value))));
+}
