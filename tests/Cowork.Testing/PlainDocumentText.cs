@@ -1,6 +1,7 @@
 using System.Text;
 
 using Cowork.Application;
+using Cowork.Domain;
 
 namespace Cowork.Testing;
 

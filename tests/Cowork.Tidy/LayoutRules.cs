@@ -9,6 +9,7 @@ public sealed class LayoutRules
     {
         ["Cowork.Domain"] = 0,
         ["Cowork.Application"] = 1,
+        ["Cowork.Documents"] = 1,
         ["Cowork.Projections"] = 2,
         ["Cowork.Marten"] = 3,
         ["Cowork.Marten.Generated"] = 4,
@@ -37,6 +38,15 @@ public sealed class LayoutRules
         where element.Name.LocalName.EndsWith("Reference", StringComparison.Ordinal)
         select element.ToString(),
         "The domain is pure C#. What needs a package belongs into Application or further out:");
+
+    /// <summary>A hostile document must find its parser in a process that has nothing else.</summary>
+    [Fact]
+    public void The_host_reads_no_document_itself() => Rule.Holds(
+        Repository.Where(
+            Repository.Sources.Where(f => f.StartsWith("src/", StringComparison.Ordinal) && !f.StartsWith("src/Cowork.Documents/", StringComparison.Ordinal)),
+            line => line.Contains("UglyToad.", StringComparison.Ordinal) || line.Contains("AngleSharp.", StringComparison.Ordinal)
+                || line.Contains("DocumentFormat.OpenXml", StringComparison.Ordinal)),
+        "Parsers of documents belong into Cowork.Documents; ask IDocumentText:");
 
     [Fact]
     public void Folders_are_one_deep() => Rule.Holds(

@@ -15,7 +15,6 @@ public sealed partial class SourceRules
     /// <summary>Interfaces that have one implementation, and why.</summary>
     static readonly Dictionary<string, string> WithOneImplementation = new()
     {
-        ["IDocumentText"] = "The host's is the process that reads documents.",
         ["IReadModel"] = "ReadModel<TRow> is one for each type of row; whoever writes rows of all types needs a name for them together.",
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",

@@ -1,3 +1,5 @@
+using Cowork.Domain;
+
 namespace Cowork.Application;
 
 /// <summary>The result of an extraction. The same document always has the same result, except for the codes of time and memory, which depend on the machine.</summary>

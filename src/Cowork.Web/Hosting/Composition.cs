@@ -99,6 +99,8 @@ static class Composition
         services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
         services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
         services.AddSingleton<BlobSweep>();
+        services.AddSingleton<IDocumentText>(all => new ConfinedDocumentText(
+            ExtractionLimits.Default, data.In("documents"), all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<ConfinedDocumentText>>()));
         services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
         services.AddSingleton<TextCommands>();

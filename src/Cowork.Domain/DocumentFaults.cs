@@ -1,6 +1,6 @@
-namespace Cowork.Application;
+namespace Cowork.Domain;
 
-/// <summary>The codes of <see cref="DocumentText.Failed"/>.</summary>
+/// <summary>The codes of a document whose text could not be extracted.</summary>
 public static class DocumentFaults
 {
     /// <summary>The document has no bytes.</summary>
