@@ -64,7 +64,8 @@ static class Fence
     /// operator keeps to itself what it sees; the owner's view filters by the same rule and is no barrier.
     /// </summary>
     public static string SearchView(string schema, string table) => $"""
-        CREATE VIEW {schema}.{ViewOf(table)} AS SELECT tenant_id, id, scope, created, version, row, search FROM {schema}.{table} WHERE {InScope};
+        DROP VIEW IF EXISTS {schema}.{ViewOf(table)};
+        CREATE VIEW {schema}.{ViewOf(table)} AS SELECT tenant_id, id, scope, status, created, version, row, search FROM {schema}.{table} WHERE {InScope};
 
         """;
 

@@ -79,7 +79,7 @@ static partial class Schema
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
-        var viewless = models.Where(m => m.Searched && !there.Contains(Fence.ViewOf(m.Table))).ToList();
+        var viewless = models.Where(m => m.Searched && (made.Version < Version || !there.Contains(Fence.ViewOf(m.Table)))).ToList();
         if (made.Version < Version || made.Marten != MartenVersion || missing.Count > 0)
         {
             var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");

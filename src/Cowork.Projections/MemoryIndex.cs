@@ -76,7 +76,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         var hits = await Hits(org, tenant, question, max, ct);
         if (!tenant.IsWhole && question.Count > 0)
         {
-            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Sessions.Model.Table, ct);
+            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Sessions.Model.Table, null, ct);
             var older = tenant.Without(found.Select(row => row.Key));
             foreach (var row in older.Count > 0 ? await rows.Get(org, Memories.Model.Table, older, ct) : [])
             {

@@ -15,7 +15,7 @@ public static class ReadModels
     ];
 
     /// <summary>The read models that follow the log.</summary>
-    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Usage.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, Usage.Model];
 
     /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
@@ -40,6 +40,7 @@ public static class ReadModels
 [JsonSerializable(typeof(TokenRow))]
 [JsonSerializable(typeof(MetricsRow))]
 [JsonSerializable(typeof(UsageRow))]
+[JsonSerializable(typeof(MessageRow))]
 [JsonSerializable(typeof(Content))]
 [JsonSerializable(typeof(string))]
 sealed partial class RowJson : JsonSerializerContext;

@@ -231,12 +231,13 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
         Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
 
-        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, None)).Select(r => r.Key));
-        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, None)).Select(r => r.Key));
-        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, null, None));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, null, None));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, None));
-        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, None));
+        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, null, None)).Select(r => r.Key));
+        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, null, None)).Select(r => r.Key));
+        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, null, null, None));
+        Assert.Equal(["1"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, "many", None)).Select(r => r.Key));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, null, null, None));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, null, None));
+        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, null, None));
 
         await node.Log.Append(two.Commit("gone"), None);
         Assert.Null(await node.Rows.Get(Org, "tallies", "2", None));
@@ -264,7 +265,7 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(["1"], await Found(owners: null));
         await Assert.ThrowsAsync<ArgumentException>(async () => await Found("no_such_table"));
 
-        async Task<IEnumerable<string>> Found(string? owners) => (await node.Rows.Search(Org, "tallies", "pear", 10, owners, None)).Select(r => r.Key);
+        async Task<IEnumerable<string>> Found(string? owners) => (await node.Rows.Search(Org, "tallies", "pear", 10, owners, null, None)).Select(r => r.Key);
     }
 
     [Fact]
@@ -278,7 +279,7 @@ public abstract partial class StorageContract : StorageHarness
             {
                 Assert.Null(await node.Rows.Get(Org, "tallies", odd, None));
                 Assert.Empty(await node.Rows.List(odd, "tallies", new(Scope: odd, Status: odd), None));
-                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, None));
+                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, null, None));
                 Assert.Empty((await node.Log.Feed(Org, new(odd), 0, 10, None)).Entries);
                 Assert.Empty(await node.Log.OfRun(Org, new("s1"), new(odd), None));
                 Assert.Equal(0, (await node.Log.Load(Org, odd, 0, 10, None)).Version);

@@ -259,7 +259,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
@@ -271,7 +271,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             }
             var wanted = Words(query).ToHashSet();
             var living = owners is null ? null : Table(owners).Keys.Where(k => k.Org == org).Select(k => k.Key).ToHashSet();
-            return new([.. Table(table).Where(r => r.Key.Org == org && (living is null || (r.Value.Value.Scope is { } scope && living.Contains(scope))))
+            return new([.. Table(table).Where(r => r.Key.Org == org && (living is null || (r.Value.Value.Scope is { } scope && living.Contains(scope)))
+                    && (status is null || r.Value.Value.Status == status))
                 .Select(r => (r.Key, Row: r.Value, Rank: Words(r.Value.Value.Search ?? "").Count(wanted.Contains)))
                 .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row.Shown(r.Key.Key))]);
         }

@@ -6,7 +6,7 @@ namespace Cowork.Web.Tests;
 sealed class TenantProbe
 {
     static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200",
-        "/api/v1/skills?limit=200", "/api/v1/files?limit=200"];
+        "/api/v1/skills?limit=200", "/api/v1/files?limit=200", "/api/v1/conversations/search?q=topsecret"];
 
     readonly Dictionary<string, string> ids;
 

@@ -150,8 +150,9 @@ public interface IRows
     /// Rows of a searched table that share a word with the query, those first that share most, then the newest. What is looked at is bounded at any number of
     /// rows: some that have all of the words, and some for each word. A word that few rows have finds them all.
     /// </summary>
+    /// <param name="status">Only rows of this status; null: any.</param>
     /// <param name="owners">Only rows whose scope is the key of a row of this table: what belongs to something that was deleted is not found. Null: all.</param>
-    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct);
+    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct);
 
     /// <summary>
     /// Makes a table anew from the log beside the live one, and swaps. One that follows the log is then at its end, and no longer parked. Answers how many

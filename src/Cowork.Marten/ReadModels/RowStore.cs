@@ -135,7 +135,7 @@ sealed class RowStore : IRows
             ct);
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct)
     {
         if (!Known(table).Searched)
         {
@@ -143,6 +143,7 @@ sealed class RowStore : IRows
         }
         // A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.
         var owned = owners is null ? "" : $"AND (SELECT true FROM {schema}.{Known(owners).Table} o WHERE o.tenant_id = t.tenant_id AND o.id = t.scope)";
+        owned += status is null ? "" : " AND t.status = $4";
         var sql = $"""
             SELECT id, created, version, row FROM (
                 SELECT DISTINCT ON (t.id) t.* FROM (SELECT ARRAY[term] AS terms FROM unnest($2) term UNION ALL SELECT $2) q
@@ -161,7 +162,7 @@ sealed class RowStore : IRows
                 await using var reader = await connection.Read(
                     ct,
                     new NpgsqlBatchCommand("SELECT set_config('enable_seqscan', 'off', true)"),
-                    new NpgsqlBatchCommand(sql) { Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit) } });
+                    new NpgsqlBatchCommand(sql) { Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit), Parameter.Text(status) } });
                 await reader.NextResultAsync(ct);
                 return await Rows(reader, ct);
             },

@@ -93,7 +93,7 @@ static class ConversationFields
 
 static class ConversationEndpoints
 {
-    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
+    public static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly ChoiceQuery OfStatus =
         new("status", [Projections.Sessions.Active, Projections.Sessions.Archived, "all"], "all", "Only of this status.", "ConversationStatusFilter");
     static readonly IdQuery Before = new("before", "Only items before this one.");
@@ -162,10 +162,10 @@ static class ConversationEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, status) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
-        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : null;
-        if (project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null)
+        var (project, missing) = await AskedProject(http, caller, rows, ct);
+        if (missing is not null)
         {
-            return ErrorResult.NotFound("project");
+            return missing;
         }
         var query = new RowQuery(project?.Value, status == OfStatus.Default ? null : status, (int)limit, Bytes: PageBytes.Max);
         var page = await rows.Page(caller.Org, Projections.Sessions.Model.Table, query, offset, ct);
@@ -175,6 +175,13 @@ static class ConversationEndpoints
             shown.Add(await Details(Projections.Sessions.Model.Read(row.Json.Span), blobs, ct));
         }
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.ConversationList);
+    }
+
+    /// <summary>The project that a list is asked for; null: any. Or the answer when there is no such project.</summary>
+    public static async ValueTask<(ProjectKey? Project, IResult? Missing)> AskedProject(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : null;
+        return project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null ? (null, ErrorResult.NotFound("project")) : (project, null);
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
@@ -266,7 +273,7 @@ static class ConversationEndpoints
     static async ValueTask<ConversationItem> Item(RunRow run, bool isReply, Content text, DateTimeOffset at, IBlobs blobs, CancellationToken ct) => new(
         new ItemId(run.RunId, isReply).ToString(), isReply ? "assistant" : "user", await blobs.Text(text, ct), run.RunId.ResponseId, at);
 
-    static async ValueTask<ConversationDetails> Details(SessionRow session, IBlobs blobs, CancellationToken ct) => new(
+    public static async ValueTask<ConversationDetails> Details(SessionRow session, IBlobs blobs, CancellationToken ct) => new(
         session.SessionId.ConversationId, session.Project, session.Title is { } title ? await blobs.Text(title, ct) : null,
         session.Goal is { } goal ? await blobs.Text(goal, ct) : null, session.Archived ? Projections.Sessions.Archived : Projections.Sessions.Active,
         session.CreatedAt, session.UpdatedAt);

@@ -15,6 +15,7 @@ static class PlatformDialect
     {
         routes.MapResponses();
         routes.MapConversations();
+        routes.MapConversationSearch();
         routes.MapProjects();
         routes.MapPlatformSkills();
         routes.MapFiles();
@@ -35,6 +36,7 @@ static class PlatformDialect
 [JsonSerializable(typeof(ConversationDetails))]
 [JsonSerializable(typeof(ConversationList))]
 [JsonSerializable(typeof(ConversationItemList))]
+[JsonSerializable(typeof(ConversationMatchList))]
 [JsonSerializable(typeof(NewProject))]
 [JsonSerializable(typeof(ProjectChanges))]
 [JsonSerializable(typeof(ProjectDetails))]
