@@ -31,11 +31,14 @@ public static class Files
 
     public static ReadModel<FileRow> Model { get; } = new(
         "files", UploadedFile.Aggregate.Name, RowJson.Default.FileRow, Evolve,
-        Scope: row => (row.ProjectId ?? (row.SessionId is null ? ProjectKey.General : null))?.Value,
+        Scope: row => ProjectOf(row)?.Value,
         Status: row => row.SessionId?.Value)
     {
         Lists = RowLists.All | RowLists.ByScopeAndStatus,
     };
+
+    /// <summary>The project whose conversations see the file; null: one conversation alone does.</summary>
+    public static ProjectKey? ProjectOf(FileRow row) => row.ProjectId ?? (row.SessionId is null ? ProjectKey.General : null);
 
     /// <param name="project">Null: of any. The built-in one has the files that have neither project nor conversation.</param>
     /// <param name="session">Null: of any.</param>
@@ -66,23 +69,34 @@ public sealed class FileQueries(IRows rows) : IFileQueries
 
     public ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct) => Keys(org, new(Scope: project.Value, Limit: max), ct);
 
+    public async ValueTask<VisibleFile?> Visible(string org, SessionKey session, FileKey file, CancellationToken ct) =>
+        await ProjectOf(org, session, ct) is { } project
+        && await rows.Get(org, Files.Model.Table, file.Value, ct) is { } found && Files.Model.Read(found.Json.Span) is var row
+        && (row.SessionId == session || Files.ProjectOf(row) == project)
+            ? Shown(row)
+            : null;
+
     public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct)
     {
-        if (await rows.Get(org, Sessions.Model.Table, session.Value, ct) is not { } found)
+        if (await ProjectOf(org, session, ct) is not { } project)
         {
             return [];
         }
-        var project = Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General;
-        var mine = await rows.List(org, Files.Model.Table, new(Status: session.Value, Limit: max), ct);
-        var projects = await rows.List(org, Files.Model.Table, new(Scope: project.Value, Limit: max), ct);
+        var ofSession = await rows.List(org, Files.Model.Table, new(Status: session.Value, Limit: max), ct);
+        var ofProject = await rows.List(org, Files.Model.Table, new(Scope: project.Value, Limit: max), ct);
         return
         [
-            .. mine.Concat(projects).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max).Select(row => Files.Model.Read(row.Json.Span))
-                .Select(row => new VisibleFile(
-                    row.FileId, row.Name, row.Bytes, row.Text, row.IsCut,
-                    row.Text is not null ? null : row.StatusDetail ?? "Its text is still being extracted.")),
+            .. ofSession.Concat(ofProject).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max)
+                .Select(row => Shown(Files.Model.Read(row.Json.Span))),
         ];
     }
+
+    /// <summary>The project of a conversation; null: there is no such conversation.</summary>
+    async ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct) =>
+        await rows.Get(org, Sessions.Model.Table, session.Value, ct) is { } found ? Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General : null;
+
+    static VisibleFile Shown(FileRow row) =>
+        new(row.FileId, row.Name, row.Bytes, row.Text, row.IsCut, row.Text is not null ? null : row.StatusDetail ?? "Its text is still being extracted.");
 
     async ValueTask<IReadOnlyList<FileKey>> Keys(string org, RowQuery query, CancellationToken ct) =>
         [.. (await rows.List(org, Files.Model.Table, query, ct)).Select(row => new FileKey(row.Key))];

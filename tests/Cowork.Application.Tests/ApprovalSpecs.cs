@@ -300,7 +300,7 @@ public sealed class ApprovalSpecs : IDisposable
     (RunHarness RunHarness, RecordingTool Tool) NewBench(ApprovalOptions options)
     {
         var blobs = new Testing.InMemoryBlobs();
-        var tool = new RecordingTool(new WriteFile(Policy.BuiltIn, blobs));
+        var tool = new RecordingTool(new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads));
         return (new() { Blobs = blobs, Workspace = work.Root, Tools = [tool], Approvals = options }, tool);
     }
 

@@ -18,7 +18,7 @@ public sealed class ArtifactSpecs : IDisposable
     public async Task Two_sessions_in_one_folder_have_each_their_own()
     {
         var blobs = new InMemoryBlobs();
-        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         await host.OpenSession("t");
@@ -54,7 +54,7 @@ public sealed class ArtifactSpecs : IDisposable
     public async Task A_bundle_whose_artifacts_were_changed_is_found_out()
     {
         var blobs = new InMemoryBlobs();
-        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nwrite_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}");
@@ -76,7 +76,7 @@ public sealed class ArtifactSpecs : IDisposable
             Blobs = blobs,
             Workspace = work.Root,
             Policy = allowed,
-            Tools = [new WriteFile(allowed, blobs), new MoveFile(allowed, blobs), new DeleteFile(allowed)],
+            Tools = [new WriteFile(allowed, blobs, Workspace.NoUploads), new MoveFile(allowed, blobs, Workspace.NoUploads), new DeleteFile(allowed)],
         };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");

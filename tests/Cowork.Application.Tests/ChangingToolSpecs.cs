@@ -16,7 +16,7 @@ public sealed class ChangingToolSpecs : IDisposable
 
     public ChangingToolSpecs()
     {
-        toolbox = new([new WriteFile(Policy.BuiltIn, blobs), new DeleteFile(Policy.BuiltIn), new MoveFile(Policy.BuiltIn, blobs)]);
+        toolbox = new([new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads), new DeleteFile(Policy.BuiltIn), new MoveFile(Policy.BuiltIn, blobs, Workspace.NoUploads)]);
         work.Write("a.txt", "a");
         work.Write("data/b.txt", "b");
         work.Link("link.txt", "a.txt");
@@ -194,7 +194,7 @@ public sealed class ChangingToolSpecs : IDisposable
         var full = new FullBlobs();
         var before = Everything();
         foreach (var (tool, input) in ((ITool, object)[])
-            [(new WriteFile(Policy.BuiltIn, full), new { path = ".anton/output/r.md", content = "x" }), (new MoveFile(Policy.BuiltIn, full), new { from = "a.txt", to = ".anton/output/a.txt" })])
+            [(new WriteFile(Policy.BuiltIn, full, Workspace.NoUploads), new { path = ".anton/output/r.md", content = "x" }), (new MoveFile(Policy.BuiltIn, full, Workspace.NoUploads), new { from = "a.txt", to = ".anton/output/a.txt" })])
         {
             var context = work.Context with { Granted = new(new("x"), "move_inside", "") };
             await Assert.ThrowsAsync<IOException>(() => tool.Run(context, JsonSerializer.SerializeToElement(input), default));
@@ -232,7 +232,7 @@ public sealed class ChangingToolSpecs : IDisposable
     public async Task A_file_that_another_session_makes_meanwhile_is_overwritten_where_that_is_allowed()
     {
         var meanwhile = new Meanwhile(() => work.Write(".anton/output/r.md", "of another"));
-        var outcome = await new Toolbox([new WriteFile(Policy.BuiltIn, meanwhile)]).Run(
+        var outcome = await new Toolbox([new WriteFile(Policy.BuiltIn, meanwhile, Workspace.NoUploads)]).Run(
             work.Context, "write_file", JsonSerializer.Serialize(new { path = ".anton/output/r.md", content = "of ours" }), default);
         Assert.Equal(("Wrote .anton/output/r.md (7 bytes).", false), Told(outcome));
         Assert.Equal("of ours", await File.ReadAllTextAsync(Path.Combine(work.Root, ".anton/output/r.md")));
@@ -244,7 +244,7 @@ public sealed class ChangingToolSpecs : IDisposable
     {
         var creating = new Policy([new("create", Cowork.Domain.PolicyOutcome.Allow, "New files.") { Kinds = ["create"] }]);
         var meanwhile = new Meanwhile(() => work.Write(".anton/output/r.md", "of another"));
-        var outcome = await new Toolbox([new WriteFile(creating, meanwhile)]).Run(
+        var outcome = await new Toolbox([new WriteFile(creating, meanwhile, Workspace.NoUploads)]).Run(
             work.Context, "write_file", JsonSerializer.Serialize(new { path = ".anton/output/r.md", content = "of ours" }), default);
         Assert.True(outcome.IsError);
         Assert.Contains("Refused by policy (no_rule)", outcome.Text, StringComparison.Ordinal);
@@ -303,7 +303,7 @@ public sealed class ChangingToolSpecs : IDisposable
 
         public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => blobs.Get(sha256, ct);
 
-        public Stream? Open(string sha256) => blobs.Open(sha256);
+        public ValueTask<Stream?> Open(string sha256, CancellationToken ct) => blobs.Open(sha256, ct);
     }
 
     /// <summary>A blob store whose disk is full.</summary>
@@ -319,7 +319,7 @@ public sealed class ChangingToolSpecs : IDisposable
 
         public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => default;
 
-        public Stream? Open(string sha256) => null;
+        public ValueTask<Stream?> Open(string sha256, CancellationToken ct) => default;
     }
 
     static TheoryData<string, string, string> Cases(string rows)

@@ -24,7 +24,7 @@ public sealed class DriverSpecs : IDisposable
     public async Task A_decision_that_comes_before_the_answer_to_the_commit_that_asked_is_acted_on_at_once()
     {
         var blobs = new Testing.InMemoryBlobs();
-        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads)] };
         var host = bench.AddHost("n1");
         await host.OpenSession("s");
         using var stopping = new CancellationTokenSource();

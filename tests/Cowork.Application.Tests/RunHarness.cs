@@ -26,6 +26,10 @@ sealed class RunHarness
 
     public InMemoryBlobs Blobs { get; init; } = new();
 
+    public TextsInMemory Texts { get; } = new();
+
+    public IDocumentText Documents { get; init; } = new PlainDocumentText();
+
     public ScriptedModel Model { get; init; } = new();
 
     /// <summary>Models beside the scripted one.</summary>
@@ -135,11 +139,12 @@ sealed class RunHarness
             Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs);
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
-            FileDeletion = new(Commands, Files);
+            FileDeletion = new(Commands, Files, bench.Texts);
+            Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, bench.Texts, Tests.Workspace.Files(index: bench.Texts));
             Deletion = new(Commands, queries, FileDeletion);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion], bench.Options.Parallel, bench.Clock);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -180,6 +185,8 @@ sealed class RunHarness
 
         public FileDeletion FileDeletion { get; }
 
+        public FileExtraction Extraction { get; }
+
         public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => jobs.Run(stopping);
@@ -200,7 +207,7 @@ sealed class RunHarness
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion }.Single(h => h.Kind == claim.Kind);
+                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction }.Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

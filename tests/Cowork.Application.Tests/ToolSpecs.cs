@@ -19,7 +19,7 @@ public sealed class ToolSpecs : IDisposable
     public ToolSpecs()
     {
         var policy = Policy.BuiltIn;
-        toolbox = new([new ListFiles(policy), new ReadFile(policy), new SearchFiles(Workspace.Files()), new Remember(memories), new Recall(memories)]);
+        toolbox = new([new ListFiles(policy, Workspace.NoUploads), new ReadFile(policy, Workspace.NoUploads, new InMemoryBlobs()), new SearchFiles(Workspace.Files()), new Remember(memories), new Recall(memories)]);
     }
 
     public void Dispose() => work.Dispose();

@@ -452,7 +452,7 @@ public sealed class TraceForgerySpecs : IDisposable
     {
         var blobs = new InMemoryBlobs();
         var memories = new LateMemories();
-        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs), new MoveFile(Policy.BuiltIn, blobs), new Remember(memories)] };
+        var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads), new MoveFile(Policy.BuiltIn, blobs, Workspace.NoUploads), new Remember(memories)] };
         var host = bench.AddHost("n0");
         memories.Book = new MemoryBook(host.Commands, host.Queries, blobs);
         await host.OpenSession("s");

@@ -355,7 +355,7 @@ public sealed class TraceSpecs : IDisposable
     {
         var blobs = new InMemoryBlobs();
         var calls = contents.Select((content, i) => $"\nwrite_file {JsonSerializer.Serialize(new { path = $".anton/output/{i}.txt", content })}");
-        return await Ran(new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs)] }, $"go{string.Concat(calls)}");
+        return await Ran(new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads)] }, $"go{string.Concat(calls)}");
     }
 
     static async Task<(RunHarness, RunKey)> Ran(RunHarness bench, string message)

@@ -1,3 +1,5 @@
+using Cowork.Testing;
+
 using Xunit;
 
 namespace Cowork.Application.Tests;
@@ -24,12 +26,12 @@ public sealed class VisibleTextSpecs
         Directory.CreateDirectory(Path.Combine(work.Root, "a\nb"));
         File.WriteAllText(Path.Combine(work.Root, Name), "hello kraken");
         var policy = Policy.BuiltIn;
-        var listed = await new ListFiles(policy).Run(work.Context, System.Text.Json.JsonElement.Parse("{}"), default);
+        var listed = await new ListFiles(policy, Workspace.NoUploads).Run(work.Context, System.Text.Json.JsonElement.Parse("{}"), default);
         Assert.Contains("a\\u000ab/ (12 bytes)\\u202e.txt", listed.Text);
         var found = await new SearchFiles(Workspace.Files()).Run(work.Context, System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         Assert.Contains("a\\u000ab/ (12 bytes)\\u202e.txt", found.Text);
         Assert.DoesNotContain('\u202e', listed.Text + found.Text);
         var input = new System.Text.Json.Nodes.JsonObject { ["path"] = Name };
-        Assert.Equal("hello kraken", (await new ReadFile(policy).Run(work.Context, System.Text.Json.JsonElement.Parse(input.ToJsonString()), default)).Text);
+        Assert.Equal("hello kraken", (await new ReadFile(policy, Workspace.NoUploads, new InMemoryBlobs()).Run(work.Context, System.Text.Json.JsonElement.Parse(input.ToJsonString()), default)).Text);
     }
 }

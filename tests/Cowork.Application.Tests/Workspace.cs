@@ -1,5 +1,6 @@
 using System.Diagnostics;
 
+using Cowork.Projections;
 using Cowork.Testing;
 
 using Microsoft.Extensions.Logging.Abstractions;
@@ -31,6 +32,9 @@ sealed class Workspace : IDisposable
 
     /// <summary>The session's folder as searches are given it.</summary>
     public SessionFolder Folder => new("default", new("s"), Grant.Of(Root));
+
+    /// <summary>The uploaded files of a conversation that has none.</summary>
+    public static RunFiles NoUploads { get; } = new(new FileQueries(new InMemoryEngine(ReadModels.Tables, new TestClock())));
 
     /// <summary>Searches in sessions' folders, by an index in memory.</summary>
     public static SessionFiles Files(FileBounds? bounds = null, ITexts? index = null, Policy? policy = null) =>

@@ -35,7 +35,7 @@ public sealed class InMemoryBlobs : IBlobs
     /// <summary>Loses all of them.</summary>
     public void Forget() => bySha256.Clear();
 
-    public Stream? Open(string sha256) => bySha256.TryGetValue(sha256, out var bytes) ? new MemoryStream(bytes, writable: false) : null;
+    public ValueTask<Stream?> Open(string sha256, CancellationToken ct) => new(bySha256.TryGetValue(sha256, out var bytes) ? new MemoryStream(bytes, writable: false) : null);
 
     public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => new(bySha256.GetValueOrDefault(sha256));
 }

@@ -278,6 +278,62 @@ public sealed class FileSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
+    public async Task A_files_text_is_extracted_and_searched_in_its_project_and_conversation()
+    {
+        await using var other = await tenant.Another();
+        var here = other.Http;
+        var project = (await here.Post("/api/v1/projects", """{"name":"x"}""")).Is(201)["id"];
+        var conversation = (await here.Post("/api/v1/conversations", "{}")).Is(201)["id"];
+        var csv = (await here.Upload("name,town\nAda,London\nGrace,Arlington\n", "people.csv", ("project_id", project), ("conversation_id", conversation))).Is(201)["id"];
+        var notes = (await here.Upload(new string('x', 900) + " lorem ipsum " + new string('y', 900) + "\nThe kraken of London sleeps.\n", "notes.txt", ("conversation_id", conversation))).Is(201)["id"];
+        var html = (await here.Upload("<p>London <script>kraken()</script>bridge</p>", "page.html")).Is(201)["id"];
+        var pdf = (await here.Upload("%PDF-1.7 and nothing else", "broken.pdf")).Is(201)["id"];
+        var empty = (await here.Upload("", "empty.txt")).Is(201)["id"];
+        foreach (var id in (string[])[csv, notes, html])
+        {
+            var ready = await here.Until($"{Files}/{id}", got => got["status"] != "processing");
+            Assert.Equal(("ready", ""), (ready["status"], ready["status_code"]));
+        }
+        var broken = await here.Until($"{Files}/{pdf}", got => got["status"] != "processing");
+        Assert.Equal(("failed", "broken_document"), (broken["status"], broken["status_code"]));
+        Assert.EndsWith(".", broken["status_detail"], StringComparison.Ordinal);
+        Assert.Equal("empty_file", (await here.Until($"{Files}/{empty}", got => got["status"] != "processing"))["status_code"]);
+
+        async Task<string> Found(string query) => string.Join(' ', (await here.Get($"{Files}/search?{query}")).Is(200).Json.GetProperty("data").EnumerateArray()
+            .Select(hit => hit.GetProperty("file_id").GetString()).Distinct().Order());
+        string Of(params string[] ids) => string.Join(' ', ids.Order());
+        Assert.Equal(Of(csv, notes, html), await Found("q=london"));
+        Assert.Equal(Of(csv), await Found($"q=london&project_id={project}"));
+        Assert.Equal(Of(csv, notes), await Found($"q=london&conversation_id={conversation}"));
+        Assert.Equal(Of(csv), await Found($"q=london&conversation_id={conversation}&project_id={project}"));
+        Assert.Equal(Of(html), await Found("q=london&project_id=proj_00000000000000000000000000"));
+        Assert.Equal("", await Found("q=nowhere"));
+        var hit = (await here.Get($"{Files}/search?q=kraken&limit=1")).Is(200).Json.GetProperty("data")[0];
+        Assert.Equal(["file_id", "name", "project_id", "conversation_id", "first_line", "last_line", "snippet", "score"], Members(hit));
+        Assert.Equal(("notes.txt", conversation), (hit.GetProperty("name").GetString(), hit.GetProperty("conversation_id").GetString()));
+        Assert.Contains("kraken", hit.GetProperty("snippet").GetString(), StringComparison.Ordinal);
+        Assert.InRange(hit.GetProperty("snippet").GetString()!.Length, 1, 600);
+        foreach (var query in (string[])["", "q=", "q=x&limit=0", "q=x&limit=101", $"q={new string('x', 1001)}", "q=a%00b", "q=x&project_id="])
+        {
+            (await here.Get($"{Files}/search?{query}")).IsProblem(422, "invalid_request");
+        }
+        (await here.Get($"{Files}/search?q=x&conversation_id=nobody")).IsProblem(404, "not_found");
+        Assert.Equal("", string.Join(' ', (await http.Get($"{Files}/search?q=kraken")).Is(200).Json.GetProperty("data").EnumerateArray()));
+
+        // The agent sees what the conversation has.
+        var turn = (await here.Turn(conversation, "/tool list_files {}\n/tool read_file {\"path\":\"files/people.csv\"}")).Is(200);
+        var results = (await here.Events(conversation)).Where(e => e.GetProperty("type").GetString() == "tool_result")
+            .Select(e => e.GetProperty("payload").GetProperty("content_preview").GetString()!).ToList();
+        Assert.Contains("files/people.csv (uploaded, ", results[0], StringComparison.Ordinal);
+        Assert.Contains("Grace", results[1], StringComparison.Ordinal);
+
+        (await here.Delete($"{Files}/{notes}")).Is(204);
+        Assert.Equal(Of(csv), await Found($"q=london&conversation_id={conversation}"));
+        (await here.Delete($"/api/v1/conversations/{conversation}")).Is(204);
+        Assert.Equal(Of(html), await Found("q=london"));
+    }
+
+    [Fact]
     public async Task Who_only_reads_uploads_and_deletes_nothing()
     {
         var id = (await http.Upload("x")).Is(201)["id"];

@@ -1,3 +1,4 @@
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -23,17 +24,27 @@ public sealed record UploadFile(FileKey File, FileUpload Upload, RequestKey? Hea
         {
             return Refusal.NotFound("conversation");
         }
-        return await work.Do(UploadedFile.Aggregate, File, new UploadedFileCommand.Upload(File, Upload, work.Now), Upload.SessionId, isNew: true);
+        if (await work.Do(UploadedFile.Aggregate, File, new UploadedFileCommand.Upload(File, Upload, work.Now), Upload.SessionId, isNew: true) is { } refused)
+        {
+            return refused;
+        }
+        work.Start(new Job(FileExtraction.JobKind, File.Value));
+        return null;
     }
 }
 
-/// <summary>Deletes a file.</summary>
+/// <summary>Deletes a file. A job removes its text from the index; no search shows it from this commit on.</summary>
 public sealed record DeleteUploadedFile(FileKey File) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var session = (await work.State(UploadedFile.Aggregate, File)).Upload?.SessionId;
-        return await work.Do(UploadedFile.Aggregate, File, new UploadedFileCommand.Delete(work.Now), session);
+        if (await work.Do(UploadedFile.Aggregate, File, new UploadedFileCommand.Delete(work.Now), session) is { } refused)
+        {
+            return refused;
+        }
+        work.Start(new Job(FileDeletion.JobKind, FileDeletion.KeyOf(File)));
+        return null;
     }
 }
 
@@ -51,5 +62,26 @@ public sealed record DeleteUploadedFiles(IReadOnlyList<FileKey> Files) : IComman
             }
         }
         return null;
+    }
+}
+
+/// <summary>Records the result of a file's extraction, and finishes its job. No-op for a file that was deleted meanwhile.</summary>
+/// <param name="TextSha256">Hex SHA-256 of the text in the blob store; null: the document has none.</param>
+public sealed record RecordExtraction(FileKey File, DocumentText Document, string? TextSha256, Claim Claim) : ICommand
+{
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
+    {
+        work.Finish(Claim);
+        if ((await work.State(UploadedFile.Aggregate, File)).Upload is not { } upload)
+        {
+            return null;
+        }
+        UploadedFileCommand record = Document switch
+        {
+            DocumentText.Extracted text => new UploadedFileCommand.RecordText(text.MediaType, TextSha256!, text.Utf8.Length, text.IsCut, work.Now),
+            DocumentText.Failed failed => new UploadedFileCommand.RecordFailure(failed.MediaType, failed.Code, failed.Detail, work.Now),
+            _ => throw new System.Diagnostics.UnreachableException(Document.GetType().Name),
+        };
+        return await work.Do(UploadedFile.Aggregate, File, record, upload.SessionId);
     }
 }

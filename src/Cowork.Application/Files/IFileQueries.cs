@@ -11,6 +11,9 @@ public interface IFileQueries
     /// <summary>Files of a project that are not deleted.</summary>
     ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct);
 
+    /// <summary>A file that the runs of a conversation see; null: there is none of this key.</summary>
+    ValueTask<VisibleFile?> Visible(string org, SessionKey session, FileKey file, CancellationToken ct);
+
     /// <summary>The files that the runs of a conversation see, those of the conversation and those of its project, newest first.</summary>
     /// <param name="max">More are not looked at.</param>
     ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct);

@@ -27,8 +27,8 @@ public interface IBlobs
     /// <summary>The bytes, or null when there are none under that digest.</summary>
     ValueTask<byte[]?> Get(string sha256, CancellationToken ct);
 
-    /// <summary>The bytes to be read piece by piece, from any place; null when there are none under that digest.</summary>
-    Stream? Open(string sha256);
+    /// <summary>The bytes to be read piece by piece, from any place: the stream has a length and seeks; null when there are none under that digest.</summary>
+    ValueTask<Stream?> Open(string sha256, CancellationToken ct);
 }
 
 /// <summary>The blob store's disk is full.</summary>

@@ -3,7 +3,7 @@ using System.Text.Json;
 namespace Cowork.Application;
 
 /// <summary><c>move_file {from, to}</c>: moves one file to a name that must be free.</summary>
-public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
+public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : ITool
 {
     public string Name => "move_file";
 
@@ -31,6 +31,10 @@ public sealed class MoveFile(Policy policy, IBlobs blobs) : ITool
         if ((fromError ?? toError) is { } invalid)
         {
             return ToolOutcome.Error(invalid);
+        }
+        if (await uploads.ReadOnlyAt(context, to!, ct) is { } uploaded)
+        {
+            return uploaded;
         }
         if (context.Attempt > 1 && await WasMoved(context, from!, to!, ct) is { } moved)
         {

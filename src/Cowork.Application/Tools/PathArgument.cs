@@ -83,7 +83,7 @@ static class PathArgument
             // A write may create missing folders.
             return entry is not null ? ChangeSubject(kind, entry)
                 : kind == "create" && why == GrantedEntry.NotFound ? resolved
-                : resolved with { Invalid = $"{Quoted(path!)}: {why}" };
+                : resolved with { Invalid = $"{Quoted(path!)}: {why}{NoteOnUploads(resolved.Path)}" };
         }
     }
 
@@ -94,7 +94,7 @@ static class PathArgument
         var invalid = entry.IsLink ? $"{entry.Shown} is a link; name what it leads to."
             : entry.IsDirectory ? $"{entry.Shown} is a folder."
             : entry.WhyProtected is { } why ? $"{entry.Shown}: {why}"
-            : !entry.Exists && kind != "create" ? $"There is no file {entry.Shown}."
+            : !entry.Exists && kind != "create" ? $"There is no file {entry.Shown}.{NoteOnUploads(entry.Relative)}"
             : null;
         return subject with { Invalid = invalid };
     }
@@ -116,6 +116,11 @@ static class PathArgument
         }
         return (entry, null);
     }
+
+    /// <summary>Where uploaded files seem to lie, there is nothing that a call could change.</summary>
+    static string NoteOnUploads(string? relative) => relative?.StartsWith(RunFiles.Folder + "/", StringComparison.Ordinal) == true
+        ? " What was uploaded is read, and not changed, moved or deleted."
+        : "";
 
     static string Quoted(string path) => $"\"{VisibleText.Of(FileText.Truncate(path, 200))}\"";
 }

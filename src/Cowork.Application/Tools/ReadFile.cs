@@ -5,7 +5,7 @@ using System.Text.Json;
 namespace Cowork.Application;
 
 /// <summary><c>read_file {path, offset?, limit?}</c>: the text of a file, or a range of its lines.</summary>
-public sealed class ReadFile(Policy policy) : ITool
+public sealed class ReadFile(Policy policy, RunFiles uploads, IBlobs blobs) : ITool
 {
     /// <summary>Characters of one answer: about 8 000 tokens, so that several files fit a run's limit of 100 000.</summary>
     public const int CharsMax = 32 * 1024;
@@ -16,7 +16,8 @@ public sealed class ReadFile(Policy policy) : ITool
     public string Name => "read_file";
 
     public string Description =>
-        $"Reads a text file of the session's folder, at most {CharsMax} characters at a time; give offset and limit to read on, in lines.";
+        $"Reads a text file of the session's folder, or the text of an uploaded file below {RunFiles.Folder}/, at most {CharsMax} characters at a time; "
+        + "give offset and limit to read on, in lines.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
@@ -40,6 +41,10 @@ public sealed class ReadFile(Policy policy) : ITool
         {
             return ToolOutcome.Error(invalid);
         }
+        if (ToolInput.Text(input, "path", required: true, out _) is { } path && await uploads.Find(context, path, ct) is { } uploaded)
+        {
+            return policy.Reevaluate(Name, Subject(context, input), context.Granted) ?? await Read(uploaded, offset, limit, ct);
+        }
         if (PathArgument.Open(context, "read", Name, input, null, policy, out var found) is { } error)
         {
             return error;
@@ -56,7 +61,8 @@ public sealed class ReadFile(Policy policy) : ITool
             }
             try
             {
-                return await Read(found, offset, limit, ct);
+                await using var stream = found.OpenRead();
+                return await Read(found.Shown, found.Size, stream, offset, limit, ct);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {
@@ -65,14 +71,26 @@ public sealed class ReadFile(Policy policy) : ITool
         }
     }
 
-    static async Task<ToolOutcome> Read(GrantedPath.Found file, long offset, long limit, CancellationToken ct)
+    /// <summary>The text that was extracted from an uploaded file.</summary>
+    async Task<ToolOutcome> Read(RunFile file, long offset, long limit, CancellationToken ct)
     {
-        await using var stream = file.OpenRead();
+        if (file.File.Text is not { } text)
+        {
+            return ToolOutcome.Error($"{file.Shown} has no text that can be read: {file.File.WhyNoText}");
+        }
+        await using var stream = await blobs.Open(text.Sha256, ct) ?? throw new InvalidDataException($"The blob {text.Sha256} is missing.");
+        var outcome = await Read(file.Shown, text.Bytes, stream, offset, limit, ct);
+        return file.File.IsCut && !outcome.IsError ? outcome with { Text = $"{outcome.Text}\n[The file has more text than was kept when it was uploaded.]" } : outcome;
+    }
+
+    /// <param name="shown">The path for the model.</param>
+    static async Task<ToolOutcome> Read(string shown, long size, Stream stream, long offset, long limit, CancellationToken ct)
+    {
         var probe = new byte[64 * 1024];
         var read = await stream.ReadAtLeastAsync(probe, probe.Length, throwOnEndOfStream: false, ct);
         if (FileText.DetectEncoding(probe.AsSpan(0, read), isWhole: read < probe.Length) is not { } encoding)
         {
-            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{file.Shown} is a binary file of {file.Size} bytes; it cannot be shown as text."));
+            return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture, $"{shown} is a binary file of {size} bytes; it cannot be shown as text."));
         }
         stream.Position = 0;
         using var reader = new StreamReader(stream, encoding, detectEncodingFromByteOrderMarks: true);
@@ -104,7 +122,7 @@ public sealed class ReadFile(Policy policy) : ITool
         if (offset > Math.Max(lines, 1))
         {
             return ToolOutcome.Error(string.Create(CultureInfo.InvariantCulture,
-                $"{file.Shown} has {lines} lines{(isPartial ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
+                $"{shown} has {lines} lines{(isPartial ? $" in its first {BytesMax >> 20} MiB" : "")}; there is no line {offset}."));
         }
         if (cut || offset > 1 || lastShown < lines || isPartial)
         {

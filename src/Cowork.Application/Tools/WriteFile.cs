@@ -5,7 +5,7 @@ using System.Text.Json;
 namespace Cowork.Application;
 
 /// <summary><c>write_file {path, content}</c>: creates or overwrites a text file.</summary>
-public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
+public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : ITool
 {
     /// <summary>Other programs may create and delete the file between a look and the write.</summary>
     const int AttemptsMax = 3;
@@ -37,6 +37,10 @@ public sealed class WriteFile(Policy policy, IBlobs blobs) : ITool
         if ((pathError ?? error) is { } invalid)
         {
             return ToolOutcome.Error(invalid);
+        }
+        if (await uploads.ReadOnlyAt(context, path!, ct) is { } uploaded)
+        {
+            return uploaded;
         }
         var bytes = Encoding.UTF8.GetBytes(content!);
         if (context.Attempt > 1 && IsWritten(context, path!, bytes) is { } relative)

@@ -183,7 +183,9 @@ public sealed partial class FileBlobs(string directory) : IBlobs
         return null;
     }
 
-    public Stream? Open(string sha256)
+    public ValueTask<Stream?> Open(string sha256, CancellationToken ct) => new(OpenFile(sha256));
+
+    FileStream? OpenFile(string sha256)
     {
         foreach (var path in PlacesOf(sha256))
         {

@@ -89,7 +89,7 @@ static class Composition
             StartupOptions = database.StartupOptions,
             DeadNodes = data.PreviousNodes,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
-            ParallelOf = new Dictionary<string, int> { [Run.Aggregate.Name] = settings.Runs.Parallel },
+            ParallelOf = new Dictionary<string, int> { [Run.Aggregate.Name] = settings.Runs.Parallel, [FileExtraction.JobKind] = settings.Extractions },
             JobRetries = settings.JobRetries,
         });
         services.AddWolverineHttp();
@@ -117,6 +117,7 @@ static class Composition
         services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>();
         services.AddSingleton<IMemories, MemoryBook>();
+        services.AddSingleton<RunFiles>();
         services.AddSingleton<ITool, ListFiles>();
         services.AddSingleton<ITool, ReadFile>();
         services.AddSingleton<ITool, SearchFiles>();
@@ -141,6 +142,7 @@ static class Composition
         services.AddSingleton<ApprovalExpiry>();
         services.AddSingleton<RunNotes>();
         services.AddSingleton<FileDeletion>();
+        services.AddSingleton<FileExtraction>();
         services.AddSingleton<ProjectDeletion>();
         services.AddSingleton<ScheduledRuns>();
         services.AddSingleton<Scheduler>();
@@ -150,6 +152,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunNotes>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ProjectDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileDeletion>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileExtraction>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
     }

@@ -24,6 +24,9 @@ public sealed record HostSettings
 
     static readonly TimeSpan ScheduleIntervalDefault = TimeSpan.FromSeconds(10);
 
+    /// <summary>Each takes up to 256 MiB in a process of its own. With one alone, a tenant's large file would stop those of all others.</summary>
+    const int ExtractionsDefault = 2;
+
     static readonly TimeSpan SecurityFoldDefault = TimeSpan.FromMinutes(1);
 
     static readonly TimeSpan LongestTime = TimeSpan.FromDays(3_660);
@@ -79,6 +82,9 @@ public sealed record HostSettings
 
     /// <summary><c>Cowork:Files:BytesMax</c>: the largest file that may be uploaded.</summary>
     public long FileBytesMax { get; init; } = Domain.Limits.FileBytesMax;
+
+    /// <summary><c>Cowork:Files:Extractions</c>: files whose text this host extracts at once.</summary>
+    public int Extractions { get; init; } = ExtractionsDefault;
 
     public BlobSweepOptions BlobSweep { get; init; } = new();
 
@@ -177,6 +183,7 @@ public sealed record HostSettings
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
             FileBytesMax = cowork.Number("Files:BytesMax", 0, long.MaxValue / 2) ?? Domain.Limits.FileBytesMax,
+            Extractions = cowork.Number("Files:Extractions", 1, 100) ?? ExtractionsDefault,
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,

@@ -12,7 +12,7 @@ public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string 
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
-        await using var bytes = Blobs.Open(Sha256) ?? throw new InvalidDataException($"The blob {Sha256} is missing.");
+        await using var bytes = await Blobs.Open(Sha256, httpContext.RequestAborted) ?? throw new InvalidDataException($"The blob {Sha256} is missing.");
         if (bytes.Length != Bytes)
         {
             throw new InvalidDataException($"The blob {Sha256} was changed.");

@@ -35,8 +35,32 @@ public sealed record FileDetails(
 /// <param name="Total">How many there are, on all pages.</param>
 public sealed record FileList(string Object, IReadOnlyList<FileDetails> Data, long Total, long Limit, long Offset, bool HasMore);
 
+/// <summary>A place in a file's text.</summary>
+/// <param name="FirstLine">Of the extracted text, from 1.</param>
+/// <param name="Snippet">The place's text on one line, shortened.</param>
+/// <param name="Score">How well it fits, to be compared with those of the same answer.</param>
+public sealed record FileHit(
+    FileKey FileId, string Name, ProjectKey? ProjectId, string? ConversationId, int FirstLine, int LastLine, string Snippet, double Score);
+
+/// <param name="Object"><c>list</c>.</param>
+/// <param name="Data">Best first; a file may have several places.</param>
+public sealed record FileHitList(string Object, IReadOnlyList<FileHit> Data, long Limit);
+
 static class FileEndpoints
 {
+    /// <summary>Longest query, in characters.</summary>
+    const int QueryCharsMax = 1_000;
+
+    /// <summary>Characters of a snippet, and of what stands in it before the first word of the query.</summary>
+    const int SnippetChars = 600;
+    const int SnippetBeforeChars = 200;
+
+    /// <summary>Places that are looked for beyond those that are shown, because some may be in files that are deleted or of another project.</summary>
+    const int HitsBeyond = 100;
+
+    static readonly TextQuery Words = new("q", null, "Words to look for.");
+    static readonly WholeNumberQuery HitsMax = new("limit", 1, 100, 20, "At most so many places.");
+
     static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly IdQuery OfConversation = new("conversation_id", "Only of this conversation.");
 
@@ -50,6 +74,10 @@ static class FileEndpoints
             .WithSummary("List files, newest first")
             .Takes(OfProject).Takes(OfConversation).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
             .Produces<FileList>().Refuses(404, 422);
+        files.MapGet("/search", Search).WithName("searchFiles")
+            .WithSummary("Find places in the text of files, best first")
+            .Takes(Words).Takes(OfProject).Takes(OfConversation).Takes(HitsMax)
+            .Produces<FileHitList>().Refuses(404, 422);
         files.MapGet("/{file_id}", Get).WithName("getFile")
             .WithSummary("Show a file")
             .Produces<FileDetails>().Refuses(404, 422);
@@ -112,6 +140,45 @@ static class FileEndpoints
         var page = await rows.Page(caller.Org, Files.Model.Table, Files.Query(project, session, (int)limit), offset, ct);
         var shown = page.Rows.Select(row => FileDetails.Of(Files.Model.Read(row.Json.Span))).ToList();
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.FileList);
+    }
+
+    static async Task<IResult> Search(HttpContext http, Caller caller, IRows rows, ITexts texts, CancellationToken ct)
+    {
+        var (query, limit) = (Words.Read(http), (int)HitsMax.Read(http));
+        if (query.Length > QueryCharsMax || !StorableText.IsStorable(query))
+        {
+            return ErrorResult.Invalid(Words.Name, $"Must be text of at most {QueryCharsMax} characters.");
+        }
+        var (project, session, missing) = await Filters(http, caller, rows, ct);
+        if (missing is not null)
+        {
+            return missing;
+        }
+        var scope = session is { } of ? TextScope.Conversation(of) : project is { } within ? TextScope.Project(within) : TextScope.Uploads;
+        var found = await TextSearch.Find(texts, caller.Org, [scope], query, limit + HitsBeyond, ct);
+        var keys = found.Hits.Select(hit => hit.Owner).Distinct().ToDictionary(owner => owner, owner => owner[(owner.IndexOf(':', StringComparison.Ordinal) + 1)..]);
+        // The index may know of a file for a moment longer than the read model.
+        var there = (await rows.Get(caller.Org, Files.Model.Table, [.. keys.Values], ct)).ToDictionary(row => row.Key, row => Files.Model.Read(row.Json.Span));
+        var hits = found.Hits
+            .Select(hit => (Hit: hit, File: there.GetValueOrDefault(keys[hit.Owner])))
+            .Where(found => found.File is not null && (project is null || Files.ProjectOf(found.File) == project)).Take(limit)
+            .Select(found => new FileHit(
+                found.File!.FileId, found.File.Name, found.File.ProjectId, found.File.SessionId?.ConversationId, found.Hit.Passage.FirstLine, found.Hit.Passage.LastLine,
+                SnippetOf(found.Hit.Passage.Text, query), found.Hit.Score));
+        return JsonResult.Of(200, new("list", [.. hits], limit), PlatformJson.Answers.FileHitList);
+    }
+
+    /// <summary>The part of a passage that begins shortly before the first word of the query.</summary>
+    static string SnippetOf(string passage, string query)
+    {
+        var text = FileText.OneLine(passage);
+        if (text.Length > SnippetChars)
+        {
+            var first = Stemmer.QueryTerms(query).Select(term => text.IndexOf(term, StringComparison.OrdinalIgnoreCase)).Where(at => at >= 0).DefaultIfEmpty().Min();
+            var begin = first <= SnippetBeforeChars ? 0 : text.IndexOf(' ', first - SnippetBeforeChars) is var space && space >= 0 && space < first ? space + 1 : first;
+            text = (begin > 0 ? "…" : "") + text[begin..];
+        }
+        return FileText.Truncate(text, SnippetChars);
     }
 
     static async Task<IResult> Get(PathKey<FileKey> file, Caller caller, IRows rows, CancellationToken ct) =>

@@ -49,6 +49,7 @@ static class PlatformDialect
 [JsonSerializable(typeof(FileForm))]
 [JsonSerializable(typeof(FileDetails))]
 [JsonSerializable(typeof(FileList))]
+[JsonSerializable(typeof(FileHitList))]
 [JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext
