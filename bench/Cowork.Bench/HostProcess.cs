@@ -40,6 +40,8 @@ sealed class HostProcess : IAsyncDisposable
 
     public int Id => process.Id;
 
+    public HttpClient Http => http;
+
     public static async Task<HostProcess> Start(HostBuild build, string database, string data)
     {
         var port = FreePort();

@@ -41,6 +41,10 @@ sealed class Workloads
         {
             await workloads.OverHttp(server);
         }
+        if (plan.Has("platform"))
+        {
+            await workloads.Platform(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -147,6 +151,40 @@ sealed class Workloads
             var ratio = n == 0 && medians.Count > 1 ? FormattableString.Invariant($"{m.PerSecond / medians[1].PerSecond:0.00}") : "";
             Say($"| {what} | {plan.Hosts[n].Name} | {m.PerSecond:0} | {m.Percentile(.5):0.00} | {m.Percentile(.99):0.00} | {host:0} | {postgres:0} | {ratio} |");
         }
+    }
+
+    async Task Platform(string server)
+    {
+        const int Listed = 100_000;
+        const int Files = 10_000;
+        const int Mebibytes = 256;
+        await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_platform"), Path.Combine(directory, "platform"));
+        await host.WarmUp(postmaster);
+        var own = new ProcessCpu(postmaster, host.Id);
+        var bench = new PlatformBench(host, own, plan.Time, directory);
+        Say($"\n| contract B | p50 ms | p99 ms |\n|---|---|---|");
+        foreach (var inFlight in new[] { 1, 64 })
+        {
+            var turns = await host.Turns(inFlight, "/say hello", Settling, plan.Time, own);
+            var deltas = await bench.FirstDelta(inFlight);
+            Say($"| a turn of contract A, {inFlight} in flight | {turns.Percentile(.5):0.00} | {turns.Percentile(.99):0.00} |");
+            Say($"| first text delta of a response, {inFlight} in flight | {At(deltas, .5):0.00} | {At(deltas, .99):0.00} |");
+        }
+        var (upload, copy) = await bench.UploadAndCopy(Mebibytes);
+        await bench.Files(Files);
+        foreach (var inFlight in new[] { 1, 16 })
+        {
+            var found = await bench.Search(inFlight, Files);
+            Say($"| search in {Files} files, {inFlight} in flight | {found.Percentile(.5):0.00} | {found.Percentile(.99):0.00} |");
+        }
+        await bench.Conversations(Listed);
+        await host.Sql("VACUUM ANALYZE");
+        foreach (var number in new[] { 1, 100 })
+        {
+            var page = await bench.Page(number);
+            Say($"| page {number} of {Listed} conversations | {page.Percentile(.5):0.00} | {page.Percentile(.99):0.00} |");
+        }
+        Say($"\nupload {upload / 1e6:0} MB/s, cp with sync {copy / 1e6:0} MB/s: {upload / copy:0.00}");
     }
 
     async Task Growing(string server)
