@@ -59,8 +59,7 @@ sealed class PlatformBench(HostProcess host, ProcessCpu cpu, TimeSpan time, stri
     {
         await Each(count, async n => await Upload($"note-{n}.md", new StringContent(Text(n))), Makers);
         var until = Stopwatch.GetTimestamp() + (5 * 60 * Stopwatch.Frequency);
-        while ((await host.Http.GetFromJsonAsync<JsonElement>($"/api/v1/files?limit=1&offset=0")).GetProperty("data")[0].GetProperty("status").GetString() == "processing"
-            || (await host.Sql("SELECT count(*) FROM cowork.jobs WHERE kind LIKE '%file%' OR kind LIKE '%extract%'")) is not 0L)
+        while (await host.Sql("SELECT count(*) FROM cowork.files WHERE row->>'status' = 'processing'") is not 0L)
         {
             if (Stopwatch.GetTimestamp() > until)
             {
