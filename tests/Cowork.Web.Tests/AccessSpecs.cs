@@ -139,9 +139,13 @@ public sealed class AccessSpecs(TokenHost tokens) : IClassFixture<TokenHost>
         using var theirs = host.Client(await host.Token("them", "admin", "member"));
         using var ours = host.Client(await host.Token("us", "admin", "member"));
         var probe = await TenantProbe.Fill(theirs);
-        var (seen, probed) = await probe.Look(ours);
-        Assert.Empty(seen);
-        Assert.True(probed >= 12, $"{probed} routes");
+        foreach (var roles in (string[][])[["admin"], ["approver"], ["auditor"], ["member"], ["admin", "approver", "auditor", "member"]])
+        {
+            using var looking = host.Client(await host.Token("us", roles));
+            var (seen, probed) = await probe.Look(looking);
+            Assert.Empty(seen);
+            Assert.True(probed >= 60, $"{probed} routes");
+        }
         // The same id is free in another tenant, and is another session in another folder.
         var same = (await ours.Post("/sessions", """{"session_id":"private"}""")).Is(201);
         Assert.NotEqual((await theirs.Get("/sessions/private"))["workspace_path"], same["workspace_path"]);

@@ -5,8 +5,13 @@ namespace Cowork.Web.Tests;
 /// <summary>What a tenant has, and whether another one can see any of it: every route of /openapi.json with the first one's ids, by every verb that the route has.</summary>
 sealed class TenantProbe
 {
-    static readonly string[] Lists = ["/sessions?limit=1000", "/tokens?limit=1000", "/events?limit=1000", "/approvals", "/skills", "/scheduled-runs", "/api/v1/conversations?limit=200", "/api/v1/projects?limit=200",
-        "/api/v1/skills?limit=200", "/api/v1/files?limit=200", "/api/v1/conversations/search?q=topsecret"];
+    /// <summary>What required parameters of queries are given that are no ids.</summary>
+    static readonly Dictionary<string, string> Asked = new()
+    {
+        ["q"] = "topsecret",
+        ["cron"] = "0 9 * * 1",
+        ["path"] = ".anton/output/r.md",
+    };
 
     readonly Dictionary<string, string> ids;
 
@@ -62,21 +67,54 @@ sealed class TenantProbe
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
                 var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"]}""" : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
-                if ((int)got.Status != 404 || got.Code != "not_found")
+                if (!IsHidden(got))
                 {
                     seen.Add($"{method} {template}: {(int)got.Status} {got.Text}");
                 }
                 probed++;
             }
         }
-        foreach (var list in Lists)
+        foreach (var (path, operations) in document["paths"]!.AsObject().Where(p => !p.Key.Contains('{', StringComparison.Ordinal) && p.Value!["get"] is not null))
         {
-            var got = await ours.Get(list);
-            if ((int)got.Status != 200 || ((string[])["topsecret", "\"private\"", Run, ids["{token_id}"]]).Any(word => got.Text.Contains(word, StringComparison.Ordinal)))
+            if (path.EndsWith("/stream", StringComparison.Ordinal) || path.EndsWith("/shell/events", StringComparison.Ordinal))
             {
-                seen.Add($"{list}: {(int)got.Status} {got.Text}");
+                continue;
+            }
+            var parameters = (operations!["get"]!["parameters"]?.AsArray() ?? []).Where(parameter => (string?)parameter!["in"] == "query").ToList();
+            var always = parameters.Where(parameter => (bool?)parameter!["required"] == true || (string?)parameter["name"] == "limit").Select(Query).ToList();
+            // Whole, and by each id of theirs.
+            foreach (var more in parameters.Where(IsId).Select(Query).Except(always).Prepend(null))
+            {
+                var query = $"{path}?{string.Join('&', always.Append(more).OfType<string>())}";
+                var got = await ours.Get(query);
+                if (!(IsHidden(got) || ((int)got.Status == 200 && !Words().Any(word => got.Text.Contains(word, StringComparison.Ordinal)))))
+                {
+                    seen.Add($"{query}: {(int)got.Status} {got.Text}");
+                }
+                probed++;
             }
         }
         return (seen, probed);
+    }
+
+    /// <summary>It is as if it were not there, or the caller may not ask.</summary>
+    static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, _);
+
+    IEnumerable<string> Words() => ids.Values.Where(id => id.Length > 20).Append("topsecret").Append("\"private\"");
+
+    static bool IsId(JsonNode? parameter) =>
+        ((string)parameter!["name"]!).EndsWith("_id", StringComparison.Ordinal) && (string?)parameter["schema"]?["type"] == "string";
+
+    string Query(JsonNode? parameter)
+    {
+        var name = (string)parameter!["name"]!;
+        var value = name switch
+        {
+            "limit" => parameter["schema"]?["maximum"]?.ToString() ?? "100",
+            "conversation_id" => "private",
+            _ when ids.TryGetValue($"{{{name}}}", out var id) => id,
+            _ => Asked.GetValueOrDefault(name, "x"),
+        };
+        return $"{name}={Uri.EscapeDataString(value)}";
     }
 }

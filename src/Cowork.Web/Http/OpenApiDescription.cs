@@ -252,7 +252,7 @@ public static class OpenApiDescription
         foreach (var query in metadata.OfType<IdQuery>())
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax };
-            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, query.IsRequired));
         }
         foreach (var query in metadata.OfType<TextQuery>())
         {

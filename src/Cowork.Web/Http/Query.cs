@@ -59,7 +59,7 @@ public sealed record TimeQuery(string Name, string Description)
 }
 
 /// <summary>A query parameter with an id.</summary>
-public sealed record IdQuery(string Name, string Description);
+public sealed record IdQuery(string Name, string Description, bool IsRequired = false);
 
 /// <summary>The query parameter with the id of a session.</summary>
 static class SessionInQuery

@@ -125,7 +125,8 @@ static class ResponseEndpoints
     static readonly WholeNumberQuery FromSeq = new("from_seq", 0, long.MaxValue, 0, "Only events from this sequence number on.");
     static readonly ChoiceQuery Streamed = new("stream", ["true", "false"], "false", "Whether to answer with the stream of the response's events.");
     static readonly WholeNumberQuery Offset = new("offset", 0, 1_000_000, 0, "Leaves out so many.");
-    static readonly IdQuery OfConversation = new("conversation_id", "Of this conversation.");
+    static readonly IdQuery OfConversation = new("conversation_id", "Of this conversation.", IsRequired: true);
+    static readonly IdQuery OnlyOfConversation = OfConversation with { IsRequired = false };
 
     public static void MapResponses(this IEndpointRouteBuilder routes)
     {
@@ -140,7 +141,7 @@ static class ResponseEndpoints
             .Produces<InFlightResponse>().Refuses(404, 422);
         responses.MapGet("/in-flight-list", ListInFlight).WithName("listInFlightResponses")
             .WithSummary("List responses that have not ended, newest first")
-            .Takes(OfConversation).Takes(Lists.Limit).Takes(Offset)
+            .Takes(OnlyOfConversation).Takes(Lists.Limit).Takes(Offset)
             .Produces<InFlightList>().Refuses(404, 422);
         responses.MapGet("/tail", Tail).WithName("streamLatestResponse")
             .WithSummary("The events of a conversation's latest response as they happen (server-sent events)")
