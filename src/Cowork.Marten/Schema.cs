@@ -209,9 +209,9 @@ static partial class Schema
         }
     }
 
-    /// <summary>A status as it stands in a statement: it is a word of ours.</summary>
-    public static string Literal(string status) =>
-        status.All(c => char.IsAsciiLetterLower(c) || c == '_') ? $"'{status}'" : throw new ArgumentException($"\"{status}\" is no status.", nameof(status));
+    /// <summary>A status, or a member of rows, as it stands in a statement: it is a word of ours.</summary>
+    public static string Literal(string word) =>
+        word.All(c => char.IsAsciiLetter(c) || c == '_') ? $"'{word}'" : throw new ArgumentException($"\"{word}\" is no word of ours.", nameof(word));
 
     /// <summary>Gives a table that was built beside the live one the live one's name.</summary>
     /// <param name="hostRoles">The roles that the live table is fenced against.</param>

@@ -39,7 +39,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>Pages of the log to read at most. An index that is further behind is dropped and loaded again.</summary>
     const int PagesMax = 10;
 
-    static readonly IReadOnlyList<string> Types = [.. EventTypes.NamesOf(typeof(MemoryEvent.MemoryWritten)), .. EventTypes.NamesOf(typeof(SessionEvent.SessionDeleted))];
+    static readonly IReadOnlyList<string> Types = [.. Memories.EventNames, .. EventTypes.NamesOf(typeof(SessionEvent.SessionDeleted))];
 
     readonly Lock gate = new();
     readonly Dictionary<string, MemoryWindow> tenants = [];
@@ -58,25 +58,26 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>The position of the log up to which the index knows every event.</summary>
     public long Through => Volatile.Read(ref through);
 
-    /// <summary>The newest memories that share a word with the text, by score, then the newest first.</summary>
+    /// <summary>The newest memories of a project, and of none, that share a word with the text, by score, then the newest first.</summary>
+    /// <param name="project">Null: the built-in one.</param>
     /// <param name="since">A position in the log. Memories that any node wrote before it are found.</param>
-    public async ValueTask<IReadOnlyList<RetrievedMemory>> Newest(string org, string text, int max, long since, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<RetrievedMemory>> Newest(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct)
     {
         var question = Question(text);
         var tenant = await Ready(org, since, ct);
-        var hits = await Hits(org, tenant, question, max, ct);
+        var hits = await Hits(org, tenant, project, question, max, ct);
         return await Recall(org, hits, ct);
     }
 
     /// <summary>As <see cref="Newest"/>, over all memories of now. Older ones come from a table that follows the log by some milliseconds.</summary>
-    public async ValueTask<IReadOnlyList<RetrievedMemory>> All(string org, string text, int max, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<RetrievedMemory>> All(string org, ProjectKey? project, string text, int max, CancellationToken ct)
     {
         var question = Question(text);
         var tenant = await Ready(org, long.MaxValue, ct);
-        var hits = await Hits(org, tenant, question, max, ct);
+        var hits = await Hits(org, tenant, project, question, max, ct);
         if (!tenant.IsWhole && question.Count > 0)
         {
-            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Sessions.Model.Table, null, ct);
+            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Memories.Owner, null, MemoryWords.For(project), ct);
             var older = tenant.Without(found.Select(row => row.Key));
             foreach (var row in older.Count > 0 ? await rows.Get(org, Memories.Model.Table, older, ct) : [])
             {
@@ -191,8 +192,8 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
             {
                 var page = await rows.List(org, Memories.Model.Table, new(Limit: RowsPerPage, Before: before), CancellationToken.None);
                 var found = page.Select(row => (Row: row, Session: Memories.Model.Read(row.Json.Span).SessionId)).ToList();
-                alive.UnionWith(await Alive(org, found.Select(r => r.Session).Distinct(), CancellationToken.None));
-                var kept = found.Where(r => alive.Contains(r.Session)).Select(r => r.Row).Take(NewestMax - memories.Count).ToList();
+                alive.UnionWith(await Alive(org, found.Select(r => r.Session).OfType<SessionKey>().Distinct(), CancellationToken.None));
+                var kept = found.Where(r => r.Session is not { } session || alive.Contains(session)).Select(r => r.Row).Take(NewestMax - memories.Count).ToList();
                 memories.AddRange(kept);
                 bytes += kept.Sum(row => (long)row.Json.Length);
                 (before, isWhole) = (page is [.., var last] ? last.Created : null, page.Count < RowsPerPage);
@@ -271,7 +272,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     }
 
     /// <summary>The best of the newest memories whose sessions exist.</summary>
-    async ValueTask<List<MemoryHit>> Hits(string org, MemoryWindow tenant, List<string> question, int max, CancellationToken ct)
+    async ValueTask<List<MemoryHit>> Hits(string org, MemoryWindow tenant, ProjectKey? project, List<string> question, int max, CancellationToken ct)
     {
         if (Volatile.Read(ref asked) % SearchesPerCheck == 0)
         {
@@ -279,7 +280,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         }
         while (true)
         {
-            var (hits, unsure, deletions) = tenant.Find(question, max);
+            var (hits, unsure, deletions) = tenant.Find(project, question, max);
             if (unsure.Count == 0)
             {
                 return hits;

@@ -7,10 +7,12 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>A memory in the index.</summary>
-/// <param name="Session">The session that it came from.</param>
+/// <param name="Session">The session that it came from; null: a user stated it.</param>
+/// <param name="Project">The project whose runs alone retrieve it; null: every run may.</param>
 /// <param name="Created">Position of its first event.</param>
+/// <param name="From">Its origin.</param>
 /// <param name="Kept">The answer of a search; null: the text is long, and is read when a search finds it.</param>
-sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long Created, RetrievedMemory? Kept)
+sealed record KeptMemory(MemoryKey Key, SessionKey? Session, ProjectKey? Project, long Version, long Created, Provenance From, RetrievedMemory? Kept)
 {
     /// <summary>Characters of a text that is kept in memory. Runs never get a longer one.</summary>
     const int KeptCharsMax = Limits.MemoryCharsMax;
@@ -21,14 +23,15 @@ sealed record KeptMemory(MemoryKey Key, SessionKey Session, long Version, long C
     public static KeptMemory Of(Row row, out List<string> terms)
     {
         var memory = Memories.Model.Read(row.Json.Span);
-        return Of(new(row.Key), memory.SessionId, row.Version, row.Created, Recall(row, memory), out terms);
+        return Of(new(row.Key), memory.SessionId, memory.Project, row.Version, row.Created, Recall(row, memory), out terms);
     }
 
-    public static KeptMemory Of(MemoryKey key, SessionKey session, long version, long created, RetrievedMemory whole, out List<string> terms)
+    public static KeptMemory Of(
+        MemoryKey key, SessionKey? session, ProjectKey? project, long version, long created, RetrievedMemory whole, out List<string> terms)
     {
         var text = (whole.Text as Content.Inline)?.Text ?? "";
         terms = TermIndex.Terms(text.AsSpan(0, Math.Min(text.Length, SearchedCharsMax)));
-        return new(key, session, version, created, text.Length > KeptCharsMax ? null : whole);
+        return new(key, session, project, version, created, whole.From, text.Length > KeptCharsMax ? null : whole);
     }
 
     public static RetrievedMemory Recall(Row row) => Recall(row, Memories.Model.Read(row.Json.Span));
@@ -138,9 +141,9 @@ sealed class MemoryWindow
         }
     }
 
-    /// <summary>The best memories for a query, and the sessions whose existence must be checked before they are answered.</summary>
+    /// <summary>The best memories of a project, and of none, for a query, and the sessions whose existence must be checked before they are answered.</summary>
     /// <returns>Sessions that perhaps are there no more, and the mark that <see cref="Settle"/> wants.</returns>
-    public (List<MemoryHit> Hits, List<SessionKey> Unsure, int Mark) Find(IReadOnlyList<string> question, int max)
+    public (List<MemoryHit> Hits, List<SessionKey> Unsure, int Mark) Find(ProjectKey? project, IReadOnlyList<string> question, int max)
     {
         lock (gate)
         {
@@ -149,6 +152,10 @@ sealed class MemoryWindow
             foreach (var (slot, score) in index.Find(question))
             {
                 var hit = new MemoryHit(bySlot[slot]!, score);
+                if (hit.Memory.Project is { } of && of != project)
+                {
+                    continue;
+                }
                 var at = best.Count;
                 while (at > 0 && (score > best[at - 1].Score || (score == best[at - 1].Score && hit.Memory.Created > best[at - 1].Memory.Created)))
                 {
@@ -163,7 +170,7 @@ sealed class MemoryWindow
                     }
                 }
             }
-            return (best, [.. best.Select(hit => hit.Memory.Session).Distinct().Where(session => !sure.Contains(session))], deletions);
+            return (best, [.. best.Select(hit => hit.Memory.Session).OfType<SessionKey>().Distinct().Where(session => !sure.Contains(session))], deletions);
         }
     }
 
@@ -226,7 +233,16 @@ sealed class MemoryWindow
                         Forget(new(Session.Aggregate.KeyOf(one.Stream)));
                         break;
                     case MemoryEvent.MemoryWritten w:
-                        Written(one, w);
+                        Written(one, w.SessionId, w.Project, new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
+                        break;
+                    case MemoryEvent.MemoryCreated c:
+                        Written(one, null, c.Project, new(Memory.Fact, c.MemoryId, one.Version), c.Text);
+                        break;
+                    case MemoryEvent.MemoryChanged c:
+                        Changed(one, c.Text);
+                        break;
+                    case MemoryEvent.MemoryDeleted:
+                        Remove(new(Memory.Aggregate.KeyOf(one.Stream)));
                         break;
                 }
             }
@@ -237,7 +253,17 @@ sealed class MemoryWindow
         }
     }
 
-    void Written(MemoryNews one, MemoryEvent.MemoryWritten w)
+    /// <summary>A changed text of a memory that is here. Any other is too old, or its session was deleted.</summary>
+    void Changed(MemoryNews one, Content text)
+    {
+        if (byKey.TryGetValue(new(Memory.Aggregate.KeyOf(one.Stream)), out var known))
+        {
+            var memory = known.Memory;
+            Written(one, memory.Session, memory.Project, memory.From with { Version = one.Version }, text);
+        }
+    }
+
+    void Written(MemoryNews one, SessionKey? session, ProjectKey? project, Provenance from, Content text)
     {
         var key = new MemoryKey(Memory.Aggregate.KeyOf(one.Stream));
         var isKnown = byKey.TryGetValue(key, out var known);
@@ -246,8 +272,8 @@ sealed class MemoryWindow
         {
             return;
         }
-        var whole = new RetrievedMemory(new(w.Kind, w.MemoryId, one.Version, w.RunId, w.Event), w.Text);
-        var memory = KeptMemory.Of(key, w.SessionId, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
+        var whole = new RetrievedMemory(from, text);
+        var memory = KeptMemory.Of(key, session, project, one.Version, isKnown ? known.Memory.Created : one.Position, whole, out var terms);
         if (isKnown)
         {
             Remove(key);

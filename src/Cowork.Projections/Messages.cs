@@ -24,9 +24,15 @@ public static class Messages
     /// <summary>Characters of a text that are searched.</summary>
     public const int CharsMax = 16_000;
 
+    /// <summary>What is found: messages of a session that was deleted are not.</summary>
+    public static RowOwner Owner { get; } = new("session", Sessions.Model.Table);
+
     public static AsyncProjection<MessageRow> Model { get; } = new(
         "messages",
-        [.. new[] { typeof(SessionCreated), typeof(SessionChanged), typeof(RunQueued), typeof(SessionDeleted), typeof(RunCreated), typeof(AssistantReply) }.SelectMany(EventTypes.NamesOf)],
+        [
+            .. new[] { typeof(SessionCreated), typeof(SessionChanged), typeof(RunQueued), typeof(SessionDeleted), typeof(RunCreated), typeof(AssistantReply) }
+                .SelectMany(EventTypes.NamesOf),
+        ],
         RowJson.Default.MessageRow, KeysOf, Evolve,
         Scope: row => row.Session.Value,
         Status: row => (row.Project ?? ProjectKey.General).Value,

@@ -10,8 +10,8 @@ public static class ReadModels
     /// <summary>The inline read models: the append transaction writes their rows.</summary>
     public static IReadOnlyList<IReadModel> All { get; } =
     [
-        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, Skills.Model, SkillVersions.Model, Schedules.Model,
-        Tokens.Model, Projects.Model, Files.Model,
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model, SkillVersions.Model,
+        Schedules.Model, Tokens.Model, Projects.Model, Files.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>
@@ -33,6 +33,7 @@ public static class ReadModels
 [JsonSerializable(typeof(ArtifactRow))]
 [JsonSerializable(typeof(ArtifactVersionRow))]
 [JsonSerializable(typeof(MemoryRow))]
+[JsonSerializable(typeof(MemoryPlaceRow))]
 [JsonSerializable(typeof(MemoryWordsRow))]
 [JsonSerializable(typeof(SkillRow))]
 [JsonSerializable(typeof(SkillVersionRow))]

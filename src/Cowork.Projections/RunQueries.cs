@@ -65,11 +65,19 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         [.. (await rows.List(org, Sessions.Model.Table, new(Scope: project.Value, Limit: max), ct))
             .Select(row => (new SessionKey(row.Key), Sessions.Model.Read(row.Json.Span).LiveRuns))];
 
-    public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct) => memories.Newest(org, text, max, since, ct);
+    public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct) =>
+        memories.Newest(org, project, text, max, since, ct);
+
+    public async ValueTask<IReadOnlyList<MemoryKey>> MemoriesOf(string org, ProjectKey project, int max, CancellationToken ct) =>
+        [.. (await rows.List(org, MemoryPlaces.Model.Table, new(Scope: project.Value, Limit: max), ct)).Select(row => new MemoryKey(row.Key))];
+
+    public async ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct) =>
+        (await commands.State(org, Session.Aggregate, session, ct) as Session.Open)?.Project;
 
     public long KnownThrough => memories.Through;
 
-    public ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct) => memories.All(org, text, max, ct);
+    public ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, ProjectKey? project, string text, int max, CancellationToken ct) =>
+        memories.All(org, project, text, max, ct);
 
     /// <summary>Keeps and answers the turn of a run; null: the run has not completed.</summary>
     EarlierTurn? Turn(string org, RunRow run)

@@ -32,9 +32,9 @@ public static class Usage
         {
             typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleDeleted),
             typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.OutputDelta), typeof(RunEvent.ThinkingDelta),
-            typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered), typeof(MemoryEvent.MemoryWritten),
+            typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
             typeof(UploadedFileEvent.FileUploaded), typeof(UploadedFileEvent.FileTextExtracted),
-        }.SelectMany(EventTypes.NamesOf)],
+        }.SelectMany(EventTypes.NamesOf), .. Memories.EventNames],
         RowJson.Default.UsageRow,
         e => [Key(e)],
         (before, e) => [(Key(e), Evolve(before(Key(e)) ?? UsageRow.None, e))])

@@ -73,6 +73,9 @@ public sealed class GoldenSpecs
         new ArtifactDiscovered(
             ArtifactKey.FromId($"art_{Key}"), SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
         new MemoryWritten(MemoryKey.FromId($"mem_{Key}"), "session_summary", Text, SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), At),
+        new MemoryCreated(MemoryKey.FromId($"mem_{Key}"), Text, ProjectKey.FromId($"proj_{Key}"), At),
+        new MemoryChanged(Text, At),
+        new MemoryDeleted(At),
         new SkillCreated(
             SkillKey.FromId($"skill_{Key}"), new("cohort_churn", "Analyze churn", """{"team":"a"}""", Content.Of("Show churn by {dimension}."), ["dimension"], null, []), At),
         new SkillVersionAdded(2, new("weekly-report", "", "{}", null, [], Text, ["read_file", "recall"]), At),
@@ -206,6 +209,13 @@ public sealed class GoldenSpecs
             """{"failure":{"code":"notes_invalid","message":"No."},"input_tokens":300,"model":"m","output_tokens":40,"request_sha256":"00"}""",
             Encoding.UTF8.GetString(written), StringComparison.Ordinal);
         Assert.Equal(noted, EventJson.Read("memory_written.v1", written, At));
+
+        Assert.Contains(
+            $$""","project":"proj_{{Key}}","run_id":""",
+            Encoding.UTF8.GetString(EventJson.Write(((MemoryWritten)Sample("memory_written.v1")) with { Project = ProjectKey.FromId($"proj_{Key}") })), StringComparison.Ordinal);
+        Assert.StartsWith(
+            $$"""{"memory_id":"mem_{{Key}}","text":""",
+            Encoding.UTF8.GetString(EventJson.Write(((MemoryCreated)Sample("memory_created.v1")) with { Project = null })), StringComparison.Ordinal);
 
         var retrieved = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Provenance = [new("learning", new(Key), 3, new RunKey(Key), from)] };
         Assert.Contains(

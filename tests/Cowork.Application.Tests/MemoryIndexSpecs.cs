@@ -40,7 +40,7 @@ public sealed class MemoryIndexSpecs
         // A tool that was still running when the session went.
         await Keep(there, "t", "m2", "The kraken wakes.");
         Assert.DoesNotContain((await Turn(here, "s", "kraken")).Provenance, p => p.Kind == "memory");
-        Assert.DoesNotContain(await here.Queries.RecallAll(Org, "kraken", 10, default), r => r.From.Kind == "memory");
+        Assert.DoesNotContain(await here.Queries.RecallAll(Org, null, "kraken", 10, default), r => r.From.Kind == "memory");
     }
 
     [Fact]
@@ -49,10 +49,10 @@ public sealed class MemoryIndexSpecs
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         await Keep(host, "s", "m1", "The kraken sleeps.");
-        Assert.Single(await host.Queries.RecallAll(Org, "kraken", 10, default));
+        Assert.Single(await host.Queries.RecallAll(Org, null, "kraken", 10, default));
         await Keep(host, "s", "m1", "The zebra sleeps.");
-        Assert.Empty(await host.Queries.RecallAll(Org, "kraken", 10, default));
-        var found = Assert.Single(await host.Queries.RecallAll(Org, "zebra", 10, default));
+        Assert.Empty(await host.Queries.RecallAll(Org, null, "kraken", 10, default));
+        var found = Assert.Single(await host.Queries.RecallAll(Org, null, "zebra", 10, default));
         Assert.Equal((2L, Content.Of("The zebra sleeps.")), (found.From.Version, found.Text));
     }
 
@@ -65,7 +65,7 @@ public sealed class MemoryIndexSpecs
         {
             await Keep(host, "s", key, text);
         }
-        Assert.Equal(["mem_b", "mem_d", "mem_c"], (await host.Queries.Recall(Org, "zeppelin, ferry", 3, 0, default)).Select(r => r.From.Id.Id));
+        Assert.Equal(["mem_b", "mem_d", "mem_c"], (await host.Queries.Recall(Org, null, "zeppelin, ferry", 3, 0, default)).Select(r => r.From.Id.Id));
     }
 
     [Theory]
@@ -109,7 +109,7 @@ public sealed class MemoryIndexSpecs
             var since = (await bench.Engine.Progress(default)).Head;
             Assert.Equal(
                 kept.Where(m => m.Value.Text.Split(' ').Contains(word)).Select(m => $"mem_{m.Key}").Order(),
-                (await asker.Queries.Recall(Org, word, 1_000, random.Next(2) == 0 ? since : long.MaxValue, default)).Select(r => r.From.Id.Id).Order());
+                (await asker.Queries.Recall(Org, null, word, 1_000, random.Next(2) == 0 ? since : long.MaxValue, default)).Select(r => r.From.Id.Id).Order());
         }
     }
 
@@ -120,7 +120,7 @@ public sealed class MemoryIndexSpecs
         await host.OpenSession("s");
         await Keep(host, "s", "old", "The zeppelin leaves at nine.");
         await Keep(host, "s", "older", new string('x', 5_000) + " zeppelin");
-        Assert.Equal(2, (await host.Queries.Recall(Org, "zeppelin", 10, long.MaxValue, default)).Count);
+        Assert.Equal(2, (await host.Queries.Recall(Org, null, "zeppelin", 10, long.MaxValue, default)).Count);
         for (var i = 0; i < MemoryIndex.NewestMax; i++)
         {
             await Keep(host, "s", $"m{i}", $"It leaves at {i}.");
@@ -128,10 +128,10 @@ public sealed class MemoryIndexSpecs
         await new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
         foreach (var index in (MemoryIndex[])[host.Memories, bench.AddHost("n1").Memories])
         {
-            Assert.Empty(await index.Newest(Org, "zeppelin", 10, long.MaxValue, default));
-            Assert.Equal(["mem_old", "mem_older"], (await index.All(Org, "zeppelin", 10, default)).Select(r => r.From.Id.Id).Order());
+            Assert.Empty(await index.Newest(Org, null, "zeppelin", 10, long.MaxValue, default));
+            Assert.Equal(["mem_old", "mem_older"], (await index.All(Org, null, "zeppelin", 10, default)).Select(r => r.From.Id.Id).Order());
             // The rare word wins although all others are newer.
-            Assert.Equal("mem_old", (await index.All(Org, "When does the zeppelin leave?", 8, default))[0].From.Id.Id);
+            Assert.Equal("mem_old", (await index.All(Org, null, "When does the zeppelin leave?", 8, default))[0].From.Id.Id);
         }
         Assert.Null(await bench.Engine.FindDifference(MemoryWords.Model, default));
         await Keep(host, "s", "old", "The balloon leaves at nine.");
@@ -144,12 +144,12 @@ public sealed class MemoryIndexSpecs
     {
         var (here, there) = (bench.AddHost("n0"), bench.AddHost("n1"));
         await there.OpenSession("s");
-        Assert.Empty(await here.Queries.RecallAll(Org, "kraken", 10, default));
+        Assert.Empty(await here.Queries.RecallAll(Org, null, "kraken", 10, default));
         for (var i = 0; i < 5_600; i++)
         {
             await Keep(there, "s", $"m{i % 100}", i == 5_500 ? "kraken" : $"zebra {i}");
         }
-        Assert.Equal(["mem_m0"], (await here.Queries.RecallAll(Org, "kraken", 10, default)).Select(r => r.From.Id.Id));
+        Assert.Equal(["mem_m0"], (await here.Queries.RecallAll(Org, null, "kraken", 10, default)).Select(r => r.From.Id.Id));
     }
 
     [Fact]
@@ -164,7 +164,7 @@ public sealed class MemoryIndexSpecs
             await Keep(host, "gone", $"m{i}", "The kraken wakes.");
         }
         await ((ICommandExecutor)host.Commands).Execute(Org, RunHarness.User, new DeleteSession(new("gone")), default);
-        Assert.Equal(["mem_kept"], (await bench.AddHost("n1").Memories.Newest(Org, "kraken", 10, 0, default)).Select(r => r.From.Id.Id));
+        Assert.Equal(["mem_kept"], (await bench.AddHost("n1").Memories.Newest(Org, null, "kraken", 10, 0, default)).Select(r => r.From.Id.Id));
     }
 
     [Fact]
@@ -172,7 +172,7 @@ public sealed class MemoryIndexSpecs
     {
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
-        await host.Queries.Recall(Org, "anything", 10, 0, default);
+        await host.Queries.Recall(Org, null, "anything", 10, 0, default);
         var random = new Random(Seeds.One(1));
         for (var i = 0; i < 150; i++)
         {
@@ -181,9 +181,9 @@ public sealed class MemoryIndexSpecs
         await new Projector(bench.Engine, ReadModels.AsyncProjections, bench.Clock, NullLogger<Projector>.Instance).CatchUp(default);
         foreach (var index in (MemoryIndex[])[host.Memories, bench.AddHost("n1").Memories])
         {
-            Assert.Empty(await index.Newest(Org, "serial0", 10, 0, default));
-            Assert.Equal(["mem_m149"], (await index.Newest(Org, "serial149", 10, 0, default)).Select(r => r.From.Id.Id));
-            Assert.Equal(["mem_m0"], (await index.All(Org, "serial0", 10, default)).Select(r => r.From.Id.Id));
+            Assert.Empty(await index.Newest(Org, null, "serial0", 10, 0, default));
+            Assert.Equal(["mem_m149"], (await index.Newest(Org, null, "serial149", 10, 0, default)).Select(r => r.From.Id.Id));
+            Assert.Equal(["mem_m0"], (await index.All(Org, null, "serial0", 10, default)).Select(r => r.From.Id.Id));
         }
     }
 

@@ -368,13 +368,13 @@ public sealed class ToolSpecs : IDisposable
     {
         readonly Dictionary<string, (MemoryKey Id, string Text)> byToken = [];
 
-        public ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct)
+        public ValueTask<MemoryKey?> Remember(ToolContext context, string content, CancellationToken ct)
         {
             byToken.TryAdd(context.IdempotencyToken, (new($"{byToken.Count + 1}"), content));
             return new(byToken[context.IdempotencyToken].Id);
         }
 
-        public ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct) =>
+        public ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(ToolContext context, string query, int limit, CancellationToken ct) =>
             new([.. byToken.Values.Where(m => m.Text.Contains(query, StringComparison.Ordinal)).Take(limit).Select(m => (new Provenance("memory", m.Id), m.Text))]);
     }
 }

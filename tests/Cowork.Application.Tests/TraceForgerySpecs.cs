@@ -487,8 +487,8 @@ public sealed class TraceForgerySpecs : IDisposable
     {
         public MemoryBook? Book { get; set; }
 
-        public ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct) => Book!.Remember(context, content, ct);
+        public ValueTask<MemoryKey?> Remember(ToolContext context, string content, CancellationToken ct) => Book!.Remember(context, content, ct);
 
-        public ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct) => Book!.Recall(org, query, limit, ct);
+        public ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(ToolContext context, string query, int limit, CancellationToken ct) => Book!.Recall(context, query, limit, ct);
     }
 }

@@ -90,7 +90,7 @@ public sealed partial class MartenStorageSpec
             Assert.Equal("0", await Ask(AsHost, $"SELECT count(*)::text FROM cowork.{table}"));
         }
         Assert.NotNull(await node.Rows.Get(Other, "tallies", "1", None));
-        Assert.Single(await node.Rows.Search(Org, "words", "run-1", 10, null, null, None));
+        Assert.Single(await node.Rows.Search(Org, "words", "run-1", 10, null, null, null, None));
         await AssertLedger(node);
     }
 

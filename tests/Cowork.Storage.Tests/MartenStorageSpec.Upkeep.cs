@@ -35,7 +35,7 @@ public sealed partial class MartenStorageSpec
         await engines[1].Upkeep.Done;
         Assert.Equal(shape, await Ask(Shape));
         await again.Rows.Rebuild(Chain.Tallies, None);
-        Assert.Equal(["2", "1"], (await again.Rows.Search(Org, "tallies", "pears", 10, null, null, None)).Select(r => r.Key));
+        Assert.Equal(["2", "1"], (await again.Rows.Search(Org, "tallies", "pears", 10, null, null, null, None)).Select(r => r.Key));
         Assert.Equal(shape, await Ask(Shape));
         await AssertLedger(again);
     }
@@ -75,8 +75,8 @@ public sealed partial class MartenStorageSpec
                 SELECT tenant_id, 'x' || n, scope, status, n + 1000, n + 1000, 1, row, search FROM cowork.tallies, generate_series(1, 20000) n WHERE id = 'p'; SELECT ''
             """);
         await node.Log.Append(new Chain(Org, "run-r").Commit("a zeppelin and a pear"), None);
-        Assert.Equal("r", (await node.Rows.Search(Org, "tallies", "pears, zeppelins", 3, null, null, None))[0].Key);
-        Assert.Equal(3, (await node.Rows.Search(Org, "tallies", "pears", 3, null, null, None)).Count);
-        Assert.Equal(["r"], (await node.Rows.Search(Org, "tallies", "zeppelins", 3, null, null, None)).Select(row => row.Key));
+        Assert.Equal("r", (await node.Rows.Search(Org, "tallies", "pears, zeppelins", 3, null, null, null, None))[0].Key);
+        Assert.Equal(3, (await node.Rows.Search(Org, "tallies", "pears", 3, null, null, null, None)).Count);
+        Assert.Equal(["r"], (await node.Rows.Search(Org, "tallies", "zeppelins", 3, null, null, null, None)).Select(row => row.Key));
     }
 }

@@ -231,13 +231,14 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
         Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
 
-        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, null, None)).Select(r => r.Key));
-        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, null, None)).Select(r => r.Key));
-        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, null, null, None));
-        Assert.Equal(["1"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, "many", None)).Select(r => r.Key));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, null, null, None));
-        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, null, None));
-        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, null, None));
+        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, null, null, None)).Select(r => r.Key));
+        Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, null, null, None)).Select(r => r.Key));
+        Assert.Single(await node.Rows.Search(Org, "tallies", "pears", 1, null, null, null, None));
+        Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, "few", null, None)).Select(r => r.Key));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, "many", null, None));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "the", 10, null, null, null, None));
+        Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, null, null, None));
+        Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, null, null, None));
 
         await node.Log.Append(two.Commit("gone"), None);
         Assert.Null(await node.Rows.Get(Org, "tallies", "2", None));
@@ -253,19 +254,44 @@ public abstract partial class StorageContract : StorageHarness
     public async Task What_belongs_to_something_that_is_gone_is_not_found()
     {
         var node = await Open("a");
-        // Every tally lists under "s", which another tenant has too.
+        // Every tally belongs to "s", which another tenant has too.
         var owner = new Chain(Org, "run-s");
         await node.Log.Append(new Chain("other", "run-s").Commit("another tenant's"), None);
         await node.Log.Append(new Chain(Org, "run-1").Commit("a pear"), None);
-        Assert.Empty(await Found(owners: "tallies"));
+        var (session, none) = (new RowOwner("Session", "tallies"), new RowOwner("no_such_member", "tallies"));
+        Assert.Empty(await Found(session));
         await node.Log.Append(owner.Commit("here"), None);
-        Assert.Equal(["1"], await Found(owners: "tallies"));
+        Assert.Equal(["1"], await Found(session));
+        Assert.Equal("s 1 of 2", await Listed(session));
         await node.Log.Append(owner.Commit("gone"), None);
-        Assert.Empty(await Found(owners: "tallies"));
-        Assert.Equal(["1"], await Found(owners: null));
-        await Assert.ThrowsAsync<ArgumentException>(async () => await Found("no_such_table"));
+        Assert.Empty(await Found(session));
+        Assert.Equal("of 0", await Listed(session));
+        Assert.Equal(["1"], await Found(null));
+        // What has no owner is not asked for one.
+        Assert.Equal(["1"], await Found(none));
+        Assert.Equal("1 of 1", await Listed(none));
+        await Assert.ThrowsAsync<ArgumentException>(async () => await Found(session with { Table = "no_such_table" }));
 
-        async Task<IEnumerable<string>> Found(string? owners) => (await node.Rows.Search(Org, "tallies", "pear", 10, owners, null, None)).Select(r => r.Key);
+        async Task<IEnumerable<string>> Found(RowOwner? owner) => (await node.Rows.Search(Org, "tallies", "pear", 10, owner, null, null, None)).Select(r => r.Key);
+        async Task<string> Listed(RowOwner owner) => await node.Rows.Page(Org, "tallies", new(Owner: owner), 0, None) is var page
+            ? string.Join(' ', [.. page.Rows.Select(r => r.Key), $"of {page.Total}"])
+            : "";
+    }
+
+    [Fact]
+    public async Task A_search_keeps_to_the_rows_of_one_share_and_to_those_of_none()
+    {
+        var node = await Open("a");
+        foreach (var (run, text) in ((string, string)[])[("run-1", "a pear"), ("run-2", "two pears")])
+        {
+            await node.Log.Append(new Chain(Org, run).Commit(text), None);
+        }
+        Assert.Equal(["1"], await Found(new("Text", "a pear")));
+        Assert.Empty(await Found(new("Text", null)));
+        Assert.Equal(["1", "2"], await Found(new("no_such_member", "x")));
+        Assert.Equal(["1", "2"], await Found(new("no_such_member", null)));
+
+        async Task<IEnumerable<string>> Found(RowShare share) => (await node.Rows.Search(Org, "tallies", "pear", 10, null, null, share, None)).Select(r => r.Key).Order();
     }
 
     [Fact]
@@ -279,7 +305,7 @@ public abstract partial class StorageContract : StorageHarness
             {
                 Assert.Null(await node.Rows.Get(Org, "tallies", odd, None));
                 Assert.Empty(await node.Rows.List(odd, "tallies", new(Scope: odd, Status: odd), None));
-                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, null, None));
+                Assert.Empty(await node.Rows.Search(Org, "tallies", odd, 10, null, null, null, None));
                 Assert.Empty((await node.Log.Feed(Org, new(odd), 0, 10, None)).Entries);
                 Assert.Empty(await node.Log.OfRun(Org, new("s1"), new(odd), None));
                 Assert.Equal(0, (await node.Log.Load(Org, odd, 0, 10, None)).Version);

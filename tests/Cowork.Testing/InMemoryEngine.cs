@@ -245,7 +245,16 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         return Table(table)
             .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
             .Where(r => query.Before is null || r.Value.Created < query.Before)
+            .Where(r => query.Owner is null || IsOwned(org, r.Value.Value, query.Owner))
             .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
+    }
+
+    bool IsOwned(string org, RowValue row, RowOwner owner) => Member(row, owner.Member) is not { } key || Table(owner.Table).ContainsKey((org, key));
+
+    static string? Member(RowValue row, string name)
+    {
+        using var json = System.Text.Json.JsonDocument.Parse(row.Json);
+        return json.RootElement.TryGetProperty(name, out var member) ? member.GetString() : null;
     }
 
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
@@ -259,7 +268,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
@@ -270,9 +279,9 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 throw new ArgumentException($"{table} is not searched.", nameof(table));
             }
             var wanted = Words(query).ToHashSet();
-            var living = owners is null ? null : Table(owners).Keys.Where(k => k.Org == org).Select(k => k.Key).ToHashSet();
-            return new([.. Table(table).Where(r => r.Key.Org == org && (living is null || (r.Value.Value.Scope is { } scope && living.Contains(scope)))
-                    && (status is null || r.Value.Value.Status == status))
+            return new([.. Table(table).Where(r => r.Key.Org == org && (owner is null || IsOwned(org, r.Value.Value, owner)))
+                .Where(r => status is null || r.Value.Value.Status == status)
+                .Where(r => share is null || (Member(r.Value.Value, share.Member) is var value && (value is null || value == share.Value)))
                 .Select(r => (r.Key, Row: r.Value, Rank: Words(r.Value.Value.Search ?? "").Count(wanted.Contains)))
                 .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row.Shown(r.Key.Key))]);
         }

@@ -91,7 +91,8 @@ public sealed class OpenRequestsSpecs
 
         public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct) => throw new NotSupportedException();
 
-        public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct) => throw new NotSupportedException();
+        public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct) =>
+            throw new NotSupportedException();
 
         public Task<long> Rebuild(IRowModel model, CancellationToken ct) => throw new NotSupportedException();
 

@@ -3,31 +3,40 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Keeps a memory that a call made.</summary>
+/// <summary>Keeps a memory that a call made. Refused: the session's project was deleted.</summary>
 /// <param name="Run">The run that it comes from.</param>
 public sealed record KeepMemory(MemoryKey Memory, string Kind, Content Text, SessionKey Session, RunKey Run) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(UnitOfWork work) => await MemoryBook.Write(work, Memory, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
+    public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
+        // Pinned: no memory begins in a project that is deleted at the same time.
+        await MemoryBook.ProjectOf(work, Session) is { } project && await work.PinnedState(Project.Aggregate, project) is not Project.Live
+            ? Refusal.NotFound("project")
+            : await MemoryBook.Write(work, Memory, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
 }
 
 /// <summary>What the agent keeps across runs. Memories are named by what they come from, so writing one again changes nothing.</summary>
 public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, IBlobs blobs) : IMemories
 {
     /// <summary>Keeps a text that the model was asked to remember; the call's token names it.</summary>
-    public async ValueTask<MemoryKey> Remember(ToolContext context, string content, CancellationToken ct)
+    public async ValueTask<MemoryKey?> Remember(ToolContext context, string content, CancellationToken ct)
     {
         var key = new MemoryKey(Ids.KeyOf($"memory {context.IdempotencyToken}"));
         var text = await blobs.Store(content, ct);
         var result = await commands.Execute(
-            context.Org, new Origin(RunDriver.Actor, context.Correlation, context.IdempotencyToken), new KeepMemory(key, "memory", text, context.Session, context.Run), ct,
+            context.Org, new Origin(RunDriver.Actor, context.Correlation, context.IdempotencyToken), new KeepMemory(key, Memory.Fact, text, context.Session, context.Run), ct,
             waitForStorage: true);
-        return result.Refused is { } refused ? throw new InvalidOperationException($"A memory was refused: {refused.Code}.") : key;
+        return result.Refused switch
+        {
+            null => key,
+            { Code: "not_found" } => null,
+            { } refused => throw new InvalidOperationException($"A memory was refused: {refused.Code}."),
+        };
     }
 
-    public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(string org, string query, int limit, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<(Provenance From, string Text)>> Recall(ToolContext context, string query, int limit, CancellationToken ct)
     {
         var found = new List<(Provenance, string)>();
-        foreach (var memory in await queries.RecallAll(org, query, limit, ct))
+        foreach (var memory in await queries.RecallAll(context.Org, await queries.ProjectOf(context.Org, context.Session, ct), query, limit, ct))
         {
             found.Add((memory.From, await blobs.Text(memory.Text, ct)));
         }
@@ -55,7 +64,12 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     /// <summary>The memory that sums a session up: one for each session, written anew after each of its runs.</summary>
     internal static MemoryKey SummaryKey(SessionKey session) => new(Ids.KeyOf($"session_summary {session.Value}"));
 
-    internal static ValueTask<Refusal?> Write(
+    internal static async ValueTask<Refusal?> Write(
         UnitOfWork work, MemoryKey memory, string kind, Content text, SessionKey session, RunKey run, EventRef from, ModelNotes? notes) =>
-        work.Do(Memory.Aggregate, memory, new MemoryCommand.Write(memory, kind, text, session, run, work.Now, from, notes), session, run);
+        await work.Do(
+            Memory.Aggregate, memory, new MemoryCommand.Write(memory, kind, text, session, run, work.Now, from, notes, await ProjectOf(work, session)), session, run);
+
+    /// <summary>The session's project; null: the built-in one, or the session was deleted and nothing of it is retrieved.</summary>
+    internal static async ValueTask<ProjectKey?> ProjectOf(UnitOfWork work, SessionKey session) =>
+        (await work.State(Session.Aggregate, session) as Session.Open)?.Project;
 }

@@ -4,8 +4,8 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Deletes the conversations and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: no conversation and
-/// no file begins in a deleted project, so that each commit leaves fewer.
+/// Deletes the conversations, memories and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: nothing
+/// begins in a deleted project, so that each commit leaves fewer.
 /// </summary>
 public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries, FileDeletion files) : IJobHandler
 {
@@ -14,6 +14,9 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
 
     /// <summary>Sessions of one commit.</summary>
     const int SessionsMax = 50;
+
+    /// <summary>Memories of one commit.</summary>
+    const int MemoriesMax = 200;
 
     /// <summary>Live runs that one commit cancels, unless one session has more.</summary>
     const int RunsMax = 200;
@@ -38,16 +41,25 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
         {
             var runs = 0;
             var some = left.TakeWhile((session, i) => (runs += session.LiveRuns) <= RunsMax || i == 0).Select(session => session.Session).ToList();
-            var result = await commands.Execute(org, by, new DeleteSessions(some), ct, waitForStorage);
-            if (result.Refused is { Code: not "stream_busy" } refused)
-            {
-                throw new InvalidOperationException($"A conversation of the project {project} cannot be deleted: {refused.Code}.");
-            }
+            await Execute(new DeleteSessions(some));
             foreach (var session in some)
             {
                 await files.Sweep(org, by, session, ct, waitForStorage);
             }
         }
+        while (await queries.MemoriesOf(org, project, MemoriesMax, ct) is [_, ..] memories)
+        {
+            await Execute(new DeleteMemories(memories));
+        }
         await files.Sweep(org, by, project, ct, waitForStorage);
+
+        async Task Execute(ICommand command)
+        {
+            var result = await commands.Execute(org, by, command, ct, waitForStorage);
+            if (result.Refused is { Code: not "stream_busy" } refused)
+            {
+                throw new InvalidOperationException($"What the project {project} holds cannot be deleted: {refused.Code}.");
+            }
+        }
     }
 }

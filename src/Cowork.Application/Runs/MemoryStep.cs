@@ -18,7 +18,7 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
         }
         // The client may know of another node's memories already. A node that seems to be alone has the commit refused if it was not.
         long? knows = room.IsAlone ? queries.KnownThrough : null;
-        var items = await Items(org, message, room.IsAlone ? past.Since : long.MaxValue, ct);
+        var items = await Items(org, session, message, room.IsAlone ? past.Since : long.MaxValue, ct);
         return new(room.Epoch, node, version, items, past.Runs, knows);
     }
 
@@ -27,14 +27,15 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
     {
         var message = await blobs.Text(request.Message, ct);
         var past = await history.Before(run.Org, request.SessionId, request.RunId, ct);
-        return new(run.Claim.Epoch, await Items(run.Org, message, past.Since, ct), past.Runs, default);
+        return new(run.Claim.Epoch, await Items(run.Org, request.SessionId, message, past.Since, ct), past.Runs, default);
     }
 
-    async ValueTask<ImmutableList<RetrievedMemory>> Items(string org, string message, long since, CancellationToken ct)
+    async ValueTask<ImmutableList<RetrievedMemory>> Items(string org, SessionKey session, string message, long since, CancellationToken ct)
     {
         var items = ImmutableList.CreateBuilder<RetrievedMemory>();
         var chars = 0;
-        foreach (var item in await queries.Recall(org, message, Limits.MemoriesPerRunMax, since, ct))
+        var project = await queries.ProjectOf(org, session, ct);
+        foreach (var item in await queries.Recall(org, project, message, Limits.MemoriesPerRunMax, since, ct))
         {
             var text = await blobs.Text(item.Text, ct);
             if (chars + text.Length <= Limits.MemoryCharsMax)

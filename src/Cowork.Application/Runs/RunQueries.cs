@@ -26,15 +26,22 @@ public interface IRunQueries
     /// <summary>Sessions of a project, with how many of their runs have not ended.</summary>
     ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct);
 
-    /// <summary>Of the tenant's newest memories those that have to do with the text, best first, at the same cost however many there are.</summary>
+    /// <summary>Facts of a project, also of sessions that were deleted.</summary>
+    ValueTask<IReadOnlyList<MemoryKey>> MemoriesOf(string org, ProjectKey project, int max, CancellationToken ct);
+
+    /// <summary>The project of a session, which never changes; null: the built-in one, or there is no such session.</summary>
+    ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct);
+
+    /// <summary>Of the tenant's newest memories of a project, and of none, those that have to do with the text, best first, at the same cost however many there are.</summary>
+    /// <param name="project">Null: the built-in one.</param>
     /// <param name="since">Position of something in the log: what was written before it, on any node, is found.</param>
-    ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, string text, int max, long since, CancellationToken ct);
+    ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct);
 
     /// <summary>Position up to which <see cref="Recall"/> knows the log already.</summary>
     long KnownThrough { get; }
 
-    /// <summary>Of all memories those that have to do with the text, best first.</summary>
-    ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, string text, int max, CancellationToken ct);
+    /// <summary>Of all memories of a project, and of none, those that have to do with the text, best first.</summary>
+    ValueTask<IReadOnlyList<RetrievedMemory>> RecallAll(string org, ProjectKey? project, string text, int max, CancellationToken ct);
 }
 
 /// <summary>A run that has ended, as the model is told of it.</summary>

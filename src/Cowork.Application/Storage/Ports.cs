@@ -123,7 +123,17 @@ public sealed record Row(string Key, long Created, long Version, ReadOnlyMemory<
 
 /// <param name="Before">Only rows made before this position.</param>
 /// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
-public sealed record RowQuery(string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue);
+/// <param name="Owner">Only rows whose owner is there.</param>
+public sealed record RowQuery(
+    string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue, RowOwner? Owner = null);
+
+/// <summary>What rows belong to: what belongs to something that was deleted is not found. A row whose JSON has no such member belongs to nothing, and is found.</summary>
+/// <param name="Member">Of the row's JSON, with the key of a row of the table.</param>
+public sealed record RowOwner(string Member, string Table);
+
+/// <summary>Rows whose JSON has this member with this value, or no such member.</summary>
+/// <param name="Value">Null: only those that have no such member.</param>
+public sealed record RowShare(string Member, string? Value);
 
 /// <param name="Total">Rows of the whole list.</param>
 public sealed record RowPage(IReadOnlyList<Row> Rows, long Total);
@@ -150,9 +160,10 @@ public interface IRows
     /// Rows of a searched table that share a word with the query, those first that share most, then the newest. What is looked at is bounded at any number of
     /// rows: some that have all of the words, and some for each word. A word that few rows have finds them all.
     /// </summary>
+    /// <param name="owner">Only rows whose owner is there; null: all.</param>
     /// <param name="status">Only rows of this status; null: any.</param>
-    /// <param name="owners">Only rows whose scope is the key of a row of this table: what belongs to something that was deleted is not found. Null: all.</param>
-    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct);
+    /// <param name="share">Only these rows; null: all.</param>
+    ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct);
 
     /// <summary>
     /// Makes a table anew from the log beside the live one, and swaps. One that follows the log is then at its end, and no longer parked. Answers how many

@@ -27,7 +27,7 @@ public sealed class Recall(IMemories memories) : ITool
         {
             return ToolOutcome.Error(error);
         }
-        var found = await memories.Recall(context.Org, query!, Limits.MemoriesPerRunMax, ct);
+        var found = await memories.Recall(context, query!, Limits.MemoriesPerRunMax, ct);
         return ToolOutcome.Ok(found.Count == 0
             ? "Nothing is remembered about this."
             : string.Join('\n', found.Select(m => $"{m.From.Id} ({m.From.Kind}{Origin(m.From)}): {FileText.OneLine(m.Text)}")));

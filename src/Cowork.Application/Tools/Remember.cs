@@ -25,7 +25,9 @@ public sealed class Remember(IMemories memories) : ITool
         var content = Content(input, out var error);
         return error is not null
             ? ToolOutcome.Error(error)
-            : ToolOutcome.Ok($"Remembered as {await memories.Remember(context, content!, ct)}.");
+            : await memories.Remember(context, content!, ct) is { } memory
+                ? ToolOutcome.Ok($"Remembered as {memory}.")
+                : ToolOutcome.Error("The session's project was deleted.");
     }
 
     // A longer memory would never fit a prompt.

@@ -113,7 +113,14 @@ sealed class RowStore : IRows
             parameters.Add(() => Parameter.Long(before));
             sql += $" AND created < ${parameters.Count}";
         }
-        return sql;
+        return query.Owner is { } owner ? sql + OwnedBy(owner, table) : sql;
+    }
+
+    /// <summary>A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.</summary>
+    string OwnedBy(RowOwner owner, string row)
+    {
+        var key = $"{row}.row ->> {Schema.Literal(owner.Member)}";
+        return $" AND ({key} IS NULL OR (SELECT true FROM {schema}.{Known(owner.Table).Table} o WHERE o.tenant_id = {row}.tenant_id AND o.id = {key}))";
     }
 
     static NpgsqlBatchCommand Statement(string sql, List<Func<NpgsqlParameter>> parameters)
@@ -135,21 +142,21 @@ sealed class RowStore : IRows
             ct);
     }
 
-    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, string? owners, string? status, CancellationToken ct)
+    public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct)
     {
         if (!Known(table).Searched)
         {
             throw new ArgumentException($"{table} is not searched.", nameof(table));
         }
-        // A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.
-        var owned = owners is null ? "" : $"AND (SELECT true FROM {schema}.{Known(owners).Table} o WHERE o.tenant_id = t.tenant_id AND o.id = t.scope)";
-        owned += status is null ? "" : " AND t.status = $4";
+        var wanted = (owner is null ? "" : OwnedBy(owner, "t"))
+            + (status is null ? "" : " AND t.status = $4")
+            + (share is null ? "" : $" AND coalesce(t.row ->> {Schema.Literal(share.Member)}, $5) = $5");
         var sql = $"""
             SELECT id, created, version, row FROM (
                 SELECT DISTINCT ON (t.id) t.* FROM (SELECT ARRAY[term] AS terms FROM unnest($2) term UNION ALL SELECT $2) q
                 CROSS JOIN LATERAL (
                     SELECT t.tenant_id, t.id, t.created, t.version, t.row, t.search FROM {schema}.{Fence.ViewOf(table)} t
-                    WHERE {SearchTerms.Column} @> q.terms {owned} LIMIT {CandidatesMax}) t) found
+                    WHERE {SearchTerms.Column} @> q.terms{wanted} LIMIT {CandidatesMax}) t) found
             WHERE tenant_id = $1
             ORDER BY (SELECT count(*) FROM unnest({SearchTerms.Column}) term WHERE term = ANY ($2)) DESC, created DESC LIMIT $3
             """;
@@ -159,10 +166,11 @@ sealed class RowStore : IRows
             async connection =>
             {
                 // Without statistics a walk through the whole table looks cheap, because so many rows are thought to match.
-                await using var reader = await connection.Read(
-                    ct,
-                    new NpgsqlBatchCommand("SELECT set_config('enable_seqscan', 'off', true)"),
-                    new NpgsqlBatchCommand(sql) { Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit), Parameter.Text(status) } });
+                var search = new NpgsqlBatchCommand(sql)
+                {
+                    Parameters = { Parameter.Text(org), Parameter.Texts(terms), Parameter.Long(limit), Parameter.Text(status), Parameter.Text(share?.Value ?? "") },
+                };
+                await using var reader = await connection.Read(ct, new NpgsqlBatchCommand("SELECT set_config('enable_seqscan', 'off', true)"), search);
                 await reader.NextResultAsync(ct);
                 return await Rows(reader, ct);
             },

@@ -44,6 +44,8 @@ public sealed class TriggerModeAttribute() : WordsAttribute(WordsOf<TriggerMode>
 
 public sealed class MemoryKindAttribute() : WordsAttribute("session_summary", "learning", "memory");
 
+public sealed class MemorySourceAttribute() : WordsAttribute(Projections.Memories.OfUser, Projections.Memories.OfAgent);
+
 public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "ok");
 
 public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);

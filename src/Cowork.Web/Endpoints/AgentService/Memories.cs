@@ -15,11 +15,12 @@ public sealed record ModelNotesShape(string Model, string RequestSha256, long In
 /// <summary>A memory. <c>memory_retrieval</c> and <c>recall</c> name it by its id.</summary>
 /// <param name="Kind"><c>session_summary</c>, <c>learning</c> or <c>memory</c>.</param>
 /// <param name="Version">Number of writes; <c>memory_retrieval</c> names the version that it found.</param>
-/// <param name="RunId">The run that the memory comes from.</param>
-/// <param name="Event">The event of that run that the memory follows from; null: an earlier release wrote the memory.</param>
+/// <param name="SessionId">The session of that run; null: a user stated the memory.</param>
+/// <param name="RunId">The run that the memory comes from; null: a user stated the memory.</param>
+/// <param name="Event">The event of that run that the memory follows from; null: an earlier release wrote the memory, or a user stated it.</param>
 /// <param name="Notes">The result of asking the model for notes; null: no model was asked.</param>
 public sealed record MemoryDetails(
-    MemoryKey MemoryId, [property: MemoryKind] string Kind, string Content, long Version, SessionKey SessionId, RunKey RunId, EventShape? Event,
+    MemoryKey MemoryId, [property: MemoryKind] string Kind, string Content, long Version, SessionKey? SessionId, RunKey? RunId, EventShape? Event,
     ModelNotesShape? Notes, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
 public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories);

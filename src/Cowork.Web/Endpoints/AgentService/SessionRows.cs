@@ -10,7 +10,7 @@ static class SessionRows
         where TRow : class =>
         await rows.Get(org, model.Table, key, ct) is { } stored
         && model.Read(stored.Json.Span) is var row
-        && await rows.Get(org, Projections.Sessions.Model.Table, model.Scope!(row)!, ct) is not null
+        && (model.Scope!(row) is not { } session || await rows.Get(org, Projections.Sessions.Model.Table, session, ct) is not null)
             ? (stored, row)
             : null;
 }

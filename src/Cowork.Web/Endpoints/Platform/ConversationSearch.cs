@@ -43,7 +43,7 @@ static class ConversationSearch
             return missing;
         }
         var found = (await rows.Search(
-            caller.Org, Messages.Model.Table, question, limit * RowsPerConversation, Projections.Sessions.Model.Table, project?.Value, ct))
+            caller.Org, Messages.Model.Table, question, limit * RowsPerConversation, Messages.Owner, project?.Value, null, ct))
             .Select(row => Messages.Model.Read(row.Json.Span)).ToList();
         var asked = found.Select(row => row.Session).Distinct().Take(limit).ToList();
         var conversations = (await rows.Get(caller.Org, Projections.Sessions.Model.Table, [.. asked.Select(session => session.Value)], ct))

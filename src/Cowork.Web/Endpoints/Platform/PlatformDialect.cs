@@ -19,6 +19,7 @@ static class PlatformDialect
         routes.MapProjects();
         routes.MapPlatformSkills();
         routes.MapFiles();
+        routes.MapPlatformMemories();
         routes.MapSchedulePreview();
     }
 }
@@ -41,6 +42,10 @@ static class PlatformDialect
 [JsonSerializable(typeof(ProjectChanges))]
 [JsonSerializable(typeof(ProjectDetails))]
 [JsonSerializable(typeof(ProjectList))]
+[JsonSerializable(typeof(NewMemory))]
+[JsonSerializable(typeof(MemoryChanges))]
+[JsonSerializable(typeof(PlatformMemory))]
+[JsonSerializable(typeof(PlatformMemoryList))]
 [JsonSerializable(typeof(NewPlatformSkill))]
 [JsonSerializable(typeof(PlatformSkillChanges))]
 [JsonSerializable(typeof(PlatformSkillDetails))]
