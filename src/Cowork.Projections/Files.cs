@@ -96,7 +96,9 @@ public sealed class FileQueries(IRows rows) : IFileQueries
         await rows.Get(org, Sessions.Model.Table, session.Value, ct) is { } found ? Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General : null;
 
     static VisibleFile Shown(FileRow row) =>
-        new(row.FileId, row.Name, row.Bytes, row.Text, row.IsCut, row.Text is not null ? null : row.StatusDetail ?? "Its text is still being extracted.");
+        new(
+            row.FileId, row.Name, row.Bytes, row.Text, row.IsCut, row.Text is not null ? null : row.StatusDetail ?? "Its text is still being extracted.", Files.ProjectOf(row),
+            row.Status == Files.Processing);
 
     async ValueTask<IReadOnlyList<FileKey>> Keys(string org, RowQuery query, CancellationToken ct) =>
         [.. (await rows.List(org, Files.Model.Table, query, ct)).Select(row => new FileKey(row.Key))];

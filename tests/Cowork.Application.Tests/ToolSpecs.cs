@@ -249,7 +249,7 @@ public sealed class ToolSpecs : IDisposable
         work.Write("data.json", """[{"city":"Barrow","kind":"airport"},{"city":"Chicago","county":"Cook"}]""");
         var indexed = await Workspace.Files().Search(work.Folder, query, 50, default);
         var direct = await Workspace.Files(new FileBounds(AtOnceFiles: 2)).Search(work.Folder, query, 50, default);
-        Assert.Equal(indexed.Result.Hits, direct.Result.Hits);
+        Assert.Equal(indexed.Result.Hits.Select(hit => hit with { Owner = "" }), direct.Result.Hits);
         Assert.Equal(indexed.Result.UnknownTerms, direct.Result.UnknownTerms);
         Assert.Equal(indexed.Files, direct.Files);
         Assert.Empty(indexed.Notes);

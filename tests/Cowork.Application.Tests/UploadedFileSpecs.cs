@@ -196,6 +196,34 @@ public sealed class UploadedFileSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_run_finds_passages_of_the_files_that_it_sees_and_of_no_others()
+    {
+        var host = await NewHost();
+        Assert.Null(await Do(host, new OpenSession(new("other"), work.Root, "{}", null)));
+        await Upload(host, "needle of the project", "a.txt", Sales);
+        await Upload(host, "needle of the conversation", "b.txt", session: Session);
+        await Upload(host, "needle that is hidden", "c.txt", session: new("other"));
+        await Upload(host, "needle that is secret", ".env", Sales);
+        await host.Drive();
+        await Upload(host, "needle that comes", "late.txt", Sales);
+        work.Write("here.md", "needle of the folder");
+        var search = new SearchFiles(Workspace.Files(index: harness.Texts, uploads: new(host.Files)));
+        Assert.Equal(
+            """
+            here.md:1: needle of the folder
+            files/a.txt:1: needle of the project
+            files/b.txt:1: needle of the conversation
+            [The text of 1 uploaded files is still being extracted.]
+            """.Split('\n').Order(),
+            (await Call(search, Context, new { query = "needle" })).Text.Split('\n').Order());
+        // The same while the folder is read directly.
+        var direct = new SearchFiles(Workspace.Files(new(AtOnceFiles: -1), harness.Texts, uploads: new(host.Files)));
+        var found = (await Call(direct, Context, new { query = "needle" })).Text;
+        Assert.All((string[])["here.md:1: ", "files/a.txt:1: ", "files/b.txt:1: ", "files were read directly."], part => Assert.Contains(part, found, StringComparison.Ordinal));
+        Assert.DoesNotContain("c.txt", found, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task An_uploaded_file_is_read_in_pages_and_changed_by_no_tool()
     {
         var host = await NewHost();

@@ -37,8 +37,8 @@ sealed class Workspace : IDisposable
     public static RunFiles NoUploads { get; } = new(new FileQueries(new InMemoryEngine(ReadModels.Tables, new TestClock())));
 
     /// <summary>Searches in sessions' folders, by an index in memory.</summary>
-    public static SessionFiles Files(FileBounds? bounds = null, ITexts? index = null, Policy? policy = null) =>
-        new(policy ?? Policy.BuiltIn, index ?? new TextsInMemory(), TimeProvider.System, NullLogger<SessionFiles>.Instance, bounds);
+    public static SessionFiles Files(FileBounds? bounds = null, ITexts? index = null, Policy? policy = null, RunFiles? uploads = null) =>
+        new(policy ?? Policy.BuiltIn, index ?? new TextsInMemory(), uploads ?? NoUploads, TimeProvider.System, NullLogger<SessionFiles>.Instance, bounds);
 
     public string Write(string relative, string text)
     {

@@ -43,10 +43,10 @@ public sealed class TextsInMemory : ITexts
     }
 
     public ValueTask<TextMatches> Match(string org, IReadOnlyList<string> scopes, IReadOnlyList<string> terms, int max, CancellationToken ct) =>
-        new(TextSearch.Match(
-            [.. texts.Where(text => text.Key.Org == org && text.Value.Scopes.Intersect(scopes).Any()).OrderBy(text => text.Key.Key.Name, StringComparer.Ordinal)
-                .Select(text => text.Value.Text).OfType<TextIndex>()],
-            terms, max, ct));
+        texts.Where(text => text.Key.Org == org && text.Value.Text is not null && text.Value.Scopes.Intersect(scopes).Any())
+            .OrderBy(text => text.Key.Key.Name, StringComparer.Ordinal).ToList() is var searched
+            ? new(TextSearch.Match([.. searched.Select(text => text.Value.Text!)], [.. searched.Select(text => text.Key.Key.Owner)], terms, max, ct))
+            : default;
 
     public ValueTask<long> Sweep(CancellationToken ct) => new(0);
 }

@@ -22,4 +22,7 @@ public interface IFileQueries
 /// <summary>A file as a run sees it.</summary>
 /// <param name="Text">Its text; null: it has none, and <paramref name="WhyNoText"/> says why.</param>
 /// <param name="IsCut">The file has more text.</param>
-public sealed record VisibleFile(FileKey File, string Name, long Bytes, Content.Blob? Text, bool IsCut, string? WhyNoText);
+/// <param name="Project">The project whose runs see it; null: those of its conversation alone do.</param>
+/// <param name="IsProcessing">Its text is still being extracted.</param>
+public sealed record VisibleFile(
+    FileKey File, string Name, long Bytes, Content.Blob? Text, bool IsCut, string? WhyNoText, ProjectKey? Project = null, bool IsProcessing = false);

@@ -28,12 +28,21 @@ public sealed class RunFiles(IFileQueries queries)
         {
             return [];
         }
+        return
+        [
+            .. (await All(context.Org, context.Session, ct))
+                .Where(file => relative is "." or Folder || Matches(file.Path, relative) || Matches(PathById(file.File), relative)),
+        ];
+    }
+
+    /// <summary>The files that are listed and found by name, newest first.</summary>
+    public async ValueTask<IReadOnlyList<RunFile>> All(string org, SessionKey session, CancellationToken ct)
+    {
         var names = new HashSet<string>(StringComparer.Ordinal);
         return
         [
-            .. (await queries.VisibleTo(context.Org, context.Session, FilesMax, ct))
-                .Select(file => new RunFile(names.Add(file.Name) ? $"{Folder}/{file.Name}" : PathById(file), file))
-                .Where(file => relative is "." or Folder || Matches(file.Path, relative) || Matches(PathById(file.File), relative)),
+            .. (await queries.VisibleTo(org, session, FilesMax, ct))
+                .Select(file => new RunFile(names.Add(file.Name) ? $"{Folder}/{file.Name}" : PathById(file), file)),
         ];
     }
 

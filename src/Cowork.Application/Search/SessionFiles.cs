@@ -36,11 +36,15 @@ public sealed record FilesFound(SearchResult Result, IReadOnlyList<string> Files
 public sealed record SessionTexts(IReadOnlyList<TextIndex> Texts, IReadOnlyList<string> Notes);
 
 /// <summary>
-/// Searches the text files of sessions' folders by the index of texts, which it brings up to date first: a file that has not changed costs a look at its status. When
-/// much has changed, the index is made in the background, and the search reads the files directly and says so.
+/// Searches the text files of sessions' folders, and the uploaded files that their runs see, by the index of texts. It brings the index of the folder up to date first: a
+/// file that has not changed costs a look at its status. When much has changed, the index is made in the background, and the search reads the files directly and says so.
 /// </summary>
-public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvider clock, ILogger<SessionFiles> logger, FileBounds? bounds = null) : ICommitObserver, IDisposable
+public sealed partial class SessionFiles(
+    Policy policy, ITexts index, RunFiles uploads, TimeProvider clock, ILogger<SessionFiles> logger, FileBounds? bounds = null) : ICommitObserver, IDisposable
 {
+    /// <summary>Hits beyond those that are asked for, because some may be of uploaded files that are deleted or not the run's.</summary>
+    const int HitsBeyond = 20;
+
     const string NotText = "not text", NotReadable = "not readable";
 
     /// <summary>Folders and removals that wait for the background.</summary>
@@ -88,16 +92,58 @@ public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvid
     /// <summary>The best passages in the files that the policy allows to read, best first.</summary>
     public async ValueTask<FilesFound> Search(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
+        var visible = (await uploads.All(folder.Org, folder.Session, ct)).Where(file => policy.MayShow(file.Path)).ToDictionary(file => TextKey.OfFile(file.File.File.Value), StringComparer.Ordinal);
+        List<string> scopes =
+        [
+            .. visible.Count > 0 ? [TextScope.Conversation(folder.Session)] : Array.Empty<string>(),
+            .. visible.Values.Select(file => file.File.Project).OfType<ProjectKey>().Distinct().Select(TextScope.Project),
+        ];
+        var inFolder = await Prepare(folder, question, limit, ct);
+        if (inFolder.Direct is null && inFolder.Files.Count > 0)
+        {
+            scopes.Add(TextScope.Folder(folder.Session));
+        }
+        var result = scopes.Count == 0
+            ? new([], Stemmer.QueryTerms(question))
+            : await TextSearch.Find(index, folder.Org, scopes, question, limit + (visible.Count > 0 ? HitsBeyond : 0), ct);
+        IEnumerable<Hit> hits = result.Hits.Select(Named).OfType<Hit>();
+        if (inFolder.Direct is { } direct)
+        {
+            hits = hits.Concat(direct.Hits).OrderByDescending(hit => hit.Score);
+            result = result with { UnknownTerms = scopes.Count == 0 ? direct.UnknownTerms : [.. result.UnknownTerms.Intersect(direct.UnknownTerms)] };
+        }
+        var processing = visible.Values.Count(file => file.File.IsProcessing);
+        return new(
+            result with { Hits = [.. hits.Take(limit)] },
+            [.. visible.Values.Where(file => file.File.Text is not null).Select(file => file.Shown).Concat(inFolder.Files).Order(StringComparer.Ordinal)],
+            [
+                .. inFolder.Notes,
+                .. processing == 0 ? Array.Empty<string>() : [string.Create(CultureInfo.InvariantCulture, $"The text of {processing} uploaded files is still being extracted.")],
+            ]);
+
+        // The index calls an uploaded file by its name, and may know of one that was deleted this moment.
+        Hit? Named(Hit hit) => hit.Owner == TextKey.OfSession(folder.Session) ? hit
+            : visible.GetValueOrDefault(hit.Owner) is { } file ? hit with { Passage = hit.Passage with { Source = file.Shown } }
+            : null;
+    }
+
+    /// <summary>The folder is indexed, or read.</summary>
+    /// <param name="Files">Names of the texts in the folder.</param>
+    /// <param name="Direct">What was found by reading; null: the index is up to date.</param>
+    sealed record Prepared(IReadOnlyList<string> Files, IReadOnlyList<string> Notes, SearchResult? Direct);
+
+    async ValueTask<Prepared> Prepare(SessionFolder folder, string question, int limit, CancellationToken ct)
+    {
         var files = Look(folder.Grant, ct);
         if (files.Present.Count == 0)
         {
-            return new(new([], Stemmer.QueryTerms(question)), [], files.Notes);
+            return new([], files.Notes, null);
         }
         var known = (await index.Of(folder.Org, TextKey.OfSession(folder.Session), ct)).ToDictionary(entry => entry.Name, StringComparer.Ordinal);
         var changed = Changed(files, known);
         if (changed.Count > bounds.AtOnceFiles || changed.Sum(file => file.Size) > bounds.AtOnceBytes)
         {
-            IndexLater(folder);
+            Later((folder.Org, folder.Session), folder);
             return await Directly(folder, question, limit, ct);
         }
         List<string> unreadable = [];
@@ -106,11 +152,10 @@ public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvid
             using var place = await Enter(folder.Org, ct);
             unreadable = await Update(folder, files, known, changed, ct);
         }
-        var result = await TextSearch.Find(index, folder.Org, [TextScope.Folder(folder.Session)], question, limit, ct);
         var leftOut = files.Present.Where(file => known.GetValueOrDefault(file.Name)?.LeftOut is not null).Select(file => file.Name).ToList();
         return new(
-            result, [.. files.Present.Select(file => file.Name).Except(leftOut, StringComparer.Ordinal).Except(unreadable, StringComparer.Ordinal)],
-            [.. files.Notes, .. Notes([(leftOut, NotText), (unreadable, NotReadable)])]);
+            [.. files.Present.Select(file => file.Name).Except(leftOut, StringComparer.Ordinal).Except(unreadable, StringComparer.Ordinal)],
+            [.. files.Notes, .. Notes([(leftOut, NotText), (unreadable, NotReadable)])], null);
     }
 
     /// <summary>The text files of a folder that the policy allows to read, read now. Links are not followed: a target inside the folder is found there.</summary>
@@ -224,8 +269,6 @@ public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvid
     {
     }
 
-    void IndexLater(SessionFolder folder) => Later((folder.Org, folder.Session), folder);
-
     void Later((string Org, SessionKey Session) key, SessionFolder? folder)
     {
         lock (gate)
@@ -238,13 +281,14 @@ public sealed partial class SessionFiles(Policy policy, ITexts index, TimeProvid
         }
     }
 
-    async ValueTask<FilesFound> Directly(SessionFolder folder, string question, int limit, CancellationToken ct)
+    async ValueTask<Prepared> Directly(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
         using var place = await Enter(folder.Org, ct);
         var read = Read(folder.Grant, ct, Stemmer.QueryTerms(question).ToHashSet(StringComparer.Ordinal));
         return new(
-            TextSearch.Find(read.Texts, question, limit, ct), [.. read.Texts.Select(text => text.Source)],
-            [.. read.Notes, string.Create(CultureInfo.InvariantCulture, $"The index of the folder is being made: {read.Texts.Count} files were read directly.")]);
+            [.. read.Texts.Select(text => text.Source)],
+            [.. read.Notes, string.Create(CultureInfo.InvariantCulture, $"The index of the folder is being made: {read.Texts.Count} files were read directly.")],
+            TextSearch.Find(read.Texts, question, limit, ct));
     }
 
     /// <param name="Name">The path for people and models.</param>

@@ -52,11 +52,13 @@ public static class TextSearch
     public static SearchResult Find(IReadOnlyList<TextIndex> texts, string question, int limit, CancellationToken ct = default)
     {
         var terms = Terms(question);
-        return Rank(Match(texts, terms, Math.Max(RerankedMax, limit), ct), terms, limit);
+        return Rank(Match(texts, null, terms, Math.Max(RerankedMax, limit), ct), terms, limit);
     }
 
     /// <summary>What the index would know of a query, from texts in memory.</summary>
-    public static TextMatches Match(IReadOnlyList<TextIndex> texts, IReadOnlyList<string> terms, int max, CancellationToken ct = default)
+    /// <param name="owners">Owners of the texts, in their order; null: they have none.</param>
+    public static TextMatches Match(
+        IReadOnlyList<TextIndex> texts, IReadOnlyList<string>? owners, IReadOnlyList<string> terms, int max, CancellationToken ct)
     {
         var (passages, length) = (texts.Sum(t => (long)t.Count), texts.Sum(t => t.TotalLength));
         List<long> containing = [.. terms.Select(term => texts.Sum(t => t.IsTitleTerm(term) ? t.Count : (long)t.Postings(term).Length))];
@@ -87,7 +89,7 @@ public static class TextSearch
         }
         Keep();
         candidates.Sort((a, b) => (a.Text, a.Passage).CompareTo((b.Text, b.Passage)));
-        return new(passages, length, containing, [.. candidates.Select(c => Candidate(texts[c.Text], c.Passage))]);
+        return new(passages, length, containing, [.. candidates.Select(c => Candidate(texts[c.Text], owners?[c.Text] ?? "", c.Passage))]);
 
         void Keep()
         {
@@ -95,14 +97,14 @@ public static class TextSearch
             candidates.RemoveRange(Math.Min(max, candidates.Count), Math.Max(0, candidates.Count - max));
         }
 
-        Candidate Candidate(TextIndex index, int passage)
+        Candidate Candidate(TextIndex index, string owner, int passage)
         {
             int CountOf(string term)
             {
                 var postings = index.Postings(term);
                 return postings.BinarySearch(new Posting(passage, 0), ByPassage) is >= 0 and var at ? postings[at].Count : 0;
             }
-            return new("", index.Passage(passage), index.Fields(passage), index.Length(passage), [.. terms.Select(CountOf)]);
+            return new(owner, index.Passage(passage), index.Fields(passage), index.Length(passage), [.. terms.Select(CountOf)]);
         }
     }
 

@@ -14,7 +14,7 @@ public sealed class SearchFiles(SessionFiles files) : ITool
 
     public string Name => "search_files";
 
-    public string Description => "Finds passages and table rows in the session's text files by full-text rank, best first, each with its file and lines.";
+    public string Description => "Finds passages and table rows in the session's text files and in uploaded files by full-text rank, best first, each with its file and lines.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
