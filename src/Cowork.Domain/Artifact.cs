@@ -8,15 +8,23 @@ public abstract record ArtifactCommand(DateTimeOffset Now)
     /// <summary>Records that a run has written the file.</summary>
     /// <param name="Path">Path relative to the session's folder.</param>
     /// <param name="Sha256">Hex SHA-256 of the content in the blob store.</param>
+    /// <param name="Type">One of <see cref="ArtifactTypes"/>; null: as the path says.</param>
+    /// <param name="Title">What the content calls itself; null: nothing.</param>
+    /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record Discover(
-        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now) : ArtifactCommand(Now);
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now, string? Type = null,
+        string? Title = null, ProjectKey? Project = null) : ArtifactCommand(Now);
 }
 
 public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
 {
     /// <param name="Version">Version of the content at this path in this session, from 1. The same content written by a later run keeps the version.</param>
+    /// <param name="Type">One of <see cref="ArtifactTypes"/>; null in events of earlier releases: as the path says.</param>
+    /// <param name="Title">What the content calls itself; null: nothing, or the event is of an earlier release.</param>
+    /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record ArtifactDiscovered(
-        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At) : ArtifactEvent(At);
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At,
+        string? Type = null, string? Title = null, ProjectKey? Project = null) : ArtifactEvent(At);
 }
 
 /// <summary>A file that a session's runs write below its output root. Each path is one artifact; each change of its content is a version.</summary>
@@ -46,5 +54,5 @@ public abstract record Artifact
     };
 
     static ArtifactDiscovered Discovered(Discover c, int version) =>
-        new(c.ArtifactId, c.SessionId, c.RunId, c.Path, c.Sha256, c.Bytes, version, c.MediaType, c.Now);
+        new(c.ArtifactId, c.SessionId, c.RunId, c.Path, c.Sha256, c.Bytes, version, c.MediaType, c.Now, c.Type, c.Title, c.Project);
 }

@@ -7,37 +7,64 @@ using static Cowork.Domain.ArtifactEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>An artifact as <c>GET /artifacts/{id}</c> shows it: its latest version.</summary>
+/// <summary>An artifact as <c>GET /artifacts/{id}</c> and <c>GET /api/v1/artifacts/{id}</c> show it: its latest version.</summary>
 /// <param name="RunId">The run that wrote it last.</param>
 /// <param name="CreatedAt">Time of the first version.</param>
 /// <param name="UpdatedAt">Time of the last write.</param>
+/// <param name="Type">One of <see cref="ArtifactTypes"/>.</param>
+/// <param name="Title">What the content calls itself, else the file's name.</param>
+/// <param name="Owner">Key of the session: a row of a deleted one is not shown.</param>
+/// <param name="Project">Null: the built-in one.</param>
 public sealed record ArtifactRow(
     ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt);
+    DateTimeOffset UpdatedAt, string Type, string Title, string Owner, ProjectKey? Project = null);
 
 /// <summary>
-/// The read model of artifacts. Beside it, the artifacts of one run, folded from that run's events only: <c>GET /runs/{id}/artifacts</c> and a bundle's
-/// <c>artifacts</c>.
+/// The read model of artifacts: of the tenant, of a project, and those at one path of a project, which is a row's status in the table. Beside it, the artifacts of one
+/// run, folded from that run's events only: <c>GET /runs/{id}/artifacts</c> and a bundle's <c>artifacts</c>.
 /// </summary>
 public static class Artifacts
 {
     public static ReadModel<ArtifactRow> Model { get; } = new(
-        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => row.SessionId.Value)
+        "artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Evolve, Scope: row => (row.Project ?? ProjectKey.General).Value, Status: row => PlaceOf(row.Path))
     {
-        Lists = RowLists.ByScope,
+        Lists = RowLists.OfTenant | RowLists.ByScope | RowLists.ByScopeAndStatus,
+        Form = 2,
     };
+
+    /// <summary>The artifacts of sessions that were not deleted, newest first.</summary>
+    /// <param name="project">Null: of any project.</param>
+    /// <param name="type">One of <see cref="ArtifactTypes"/>; null: any.</param>
+    public static RowQuery Query(ProjectKey? project, string? type, int limit) => new(project?.Value, Limit: limit, Bytes: PageBytes.Max)
+    {
+        Owner = Living,
+        Having = type is null ? null : ("type", type),
+    };
+
+    /// <summary>The artifacts at a path of a project: each session that wrote there has one.</summary>
+    /// <param name="path">Relative to the session's folder.</param>
+    public static RowQuery At(ProjectKey project, string path, int limit) => new(project.Value, PlaceOf(path), limit) { Owner = Living };
+
+    static RowOwner Living => new("owner", Sessions.Model.Table);
+
+    /// <summary>A path as an index holds it, however long it is.</summary>
+    static string PlaceOf(string path) => Ids.KeyOf($"path {path}");
 
     public static ArtifactRow? Evolve(ArtifactRow? row, RecordedEvent e) => e.Event switch
     {
         ArtifactDiscovered d => new(
-            d.ArtifactId, d.SessionId, d.RunId, d.Path, d.Sha256, d.Bytes, d.Version, d.MediaType, row?.CreatedAt ?? e.At, e.At),
+            d.ArtifactId, d.SessionId, d.RunId, d.Path, d.Sha256, d.Bytes, d.Version, d.MediaType, row?.CreatedAt ?? e.At, e.At,
+            d.Type ?? ArtifactTypes.OfPath(d.Path), d.Title ?? NameOf(d.Path), d.SessionId.Value, d.Project),
         _ => row,
     };
+
+    /// <summary>The last part of a path.</summary>
+    public static string NameOf(string path) => path[(path.LastIndexOf('/') + 1)..];
 
     /// <summary>What an artifact is by the ending of its path, without the dot and as it is written: <c>csv</c>; <c>file</c>: it has none.</summary>
     public static string KindOf(string path)
     {
-        var name = path[(path.LastIndexOf('/') + 1)..];
+        var name = NameOf(path);
         return name.LastIndexOf('.') is > 0 and var dot && dot < name.Length - 1 ? name[(dot + 1)..] : "file";
     }
 

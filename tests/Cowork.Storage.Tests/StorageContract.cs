@@ -228,6 +228,9 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(["3 2 1 of 3", "2 of 3", "of 3", "2 1 of 2", "1 of 2", "of 0"],
             [await Page(new(), 0), await Page(new(Limit: 1), 1), await Page(new(), 3), await Page(new(Scope: "s", Status: "few"), 0), await Page(new(Status: "few"), 1),
             await Page(new(Scope: "t"), 0)]);
+        Assert.Equal(["1"], await Keys(new() { Having = ("Text", "apples, pears and plums") }));
+        Assert.Equal("2 of 1", await Page(new(Scope: "s", Status: "few") { Having = ("Text", "a pear tree") }, 0));
+        Assert.Empty(await Keys(new() { Having = ("Other", "x") }));
         Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
         Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
 

@@ -246,6 +246,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             .Where(r => r.Key.Org == org && (query.Scope ?? r.Value.Value.Scope) == r.Value.Value.Scope && (query.Status ?? r.Value.Value.Status) == r.Value.Value.Status)
             .Where(r => query.Before is null || r.Value.Created < query.Before)
             .Where(r => query.Owner is null || IsOwned(org, r.Value.Value, query.Owner))
+            .Where(r => query.Having is not { } having || Member(r.Value.Value, having.Member) == having.Text)
             .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
     }
 

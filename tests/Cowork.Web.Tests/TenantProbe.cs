@@ -10,7 +10,7 @@ sealed class TenantProbe
     {
         ["q"] = "topsecret",
         ["cron"] = "0 9 * * 1",
-        ["path"] = ".anton/output/r.md",
+        ["path"] = "r.md",
     };
 
     readonly Dictionary<string, string> ids;
@@ -48,6 +48,7 @@ sealed class TenantProbe
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,
             ["{file_id}"] = file,
+            ["{path}"] = "r.md",
         });
     }
 

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -23,9 +25,14 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
             return fenced;
         }
         var content = await text.Store(blobs, ct);
+        var facts = new List<ArtifactFacts>();
+        foreach (var file in outcome.WrittenFiles)
+        {
+            facts.Add(await ArtifactFacts.Of(blobs, file.Path, file.Sha256, ct));
+        }
         return await recorder.Record(
             run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
-            also: work => Discover(work, state.Request, outcome.WrittenFiles));
+            also: work => Discover(work, state.Request, outcome.WrittenFiles, facts));
     }
 
     async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
@@ -53,13 +60,15 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
     }
 
     /// <summary>What the call wrote becomes part of the session's artifacts with its result.</summary>
-    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, IReadOnlyList<WrittenFile> written)
+    static async ValueTask<Refusal?> Discover(UnitOfWork work, RunRequest request, ImmutableList<WrittenFile> written, List<ArtifactFacts> facts)
     {
-        foreach (var file in written)
+        // A session's project never changes.
+        var project = written.Count > 0 && await work.State(Session.Aggregate, request.SessionId) is Session.Open session ? session.Project : null;
+        foreach (var (file, fact) in written.Zip(facts))
         {
             var key = Artifact.KeyOf(request.SessionId, file.Path);
             var discover = new ArtifactCommand.Discover(
-                key, request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now);
+                key, request.SessionId, request.RunId, file.Path, file.Sha256, file.Bytes, OutputRoot.MediaType(file.Path), work.Now, fact.Type, fact.Title, project);
             if (await work.Do(Artifact.Aggregate, key, discover, request.SessionId, request.RunId) is { } refused)
             {
                 return refused;

@@ -125,7 +125,11 @@ public sealed record Row(string Key, long Created, long Version, ReadOnlyMemory<
 /// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
 /// <param name="Owner">Only rows whose owner is there.</param>
 public sealed record RowQuery(
-    string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue, RowOwner? Owner = null);
+    string? Scope = null, string? Status = null, int Limit = 100, long? Before = null, long Bytes = long.MaxValue, RowOwner? Owner = null)
+{
+    /// <summary>Only rows with this text as a member of their JSON. No index helps: the rows of the list are read. Null: all.</summary>
+    public (string Member, string Text)? Having { get; init; }
+}
 
 /// <summary>What rows belong to: what belongs to something that was deleted is not found. A row whose JSON has no such member belongs to nothing, and is found.</summary>
 /// <param name="Member">Of the row's JSON, with the key of a row of the table.</param>

@@ -113,6 +113,11 @@ sealed class RowStore : IRows
             parameters.Add(() => Parameter.Long(before));
             sql += $" AND created < ${parameters.Count}";
         }
+        if (query.Having is { } having)
+        {
+            parameters.Add(() => Parameter.Text(having.Text));
+            sql += $" AND row ->> {Schema.Literal(having.Member)} = ${parameters.Count}";
+        }
         return query.Owner is { } owner ? sql + OwnedBy(owner, table) : sql;
     }
 

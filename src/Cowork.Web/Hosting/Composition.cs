@@ -66,6 +66,7 @@ static class Composition
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
         services.AddSingleton<Responses>();
+        services.AddSingleton<Shells>();
         services.ConfigureHttpJsonOptions(options =>
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;

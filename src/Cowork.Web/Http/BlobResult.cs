@@ -3,12 +3,27 @@ using Cowork.Application;
 namespace Cowork.Web.Http;
 
 /// <summary>
-/// An artifact's bytes as a download. Headers keep a browser from showing them as a page of this host. The digest is the entity tag and is in
-/// <c>Repr-Digest</c> (RFC 9530), so a client can check what it received.
+/// Bytes that somebody else made, as a download or as a page in a sandbox. Headers keep a browser from showing them as a page of this host. The digest is the entity tag
+/// and is in <c>Repr-Digest</c> (RFC 9530), so a client can check what it received.
 /// </summary>
 /// <param name="Name">The file name for the download.</param>
 public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string MediaType, string Name) : IResult
 {
+    /// <summary>
+    /// Of a page in a sandbox. Its origin is none, so that it reads nothing of this host: no API, no storage, no other page. It runs scripts, and loads scripts, styles,
+    /// pictures and fonts from this host alone; it sends nothing anywhere, opens no window and submits no form.
+    /// </summary>
+    const string PagePolicy =
+        "sandbox allow-scripts; default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+        + "font-src 'self' data:; media-src 'self' data: blob:; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+    /// <summary>True: the bytes are shown and not downloaded.</summary>
+    public bool IsPage { get; init; }
+
+    /// <summary>What a page loads comes from an origin that is none, and so from another one than this host's.</summary>
+    bool IsPartOfPage => IsPage && (MediaType.StartsWith("text/javascript", StringComparison.Ordinal) || MediaType.StartsWith("text/css", StringComparison.Ordinal)
+        || MediaType.StartsWith("image/", StringComparison.Ordinal) || MediaType.StartsWith("font/", StringComparison.Ordinal));
+
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
@@ -17,12 +32,16 @@ public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string 
         {
             throw new InvalidDataException($"The blob {Sha256} was changed.");
         }
-        response.Headers.ContentSecurityPolicy = "sandbox; default-src 'none'";
-        response.Headers["Cross-Origin-Resource-Policy"] = "same-origin";
+        response.Headers.ContentSecurityPolicy = IsPage ? PagePolicy : "sandbox; default-src 'none'";
+        response.Headers["Cross-Origin-Resource-Policy"] = IsPartOfPage ? "cross-origin" : "same-origin";
+        if (IsPage)
+        {
+            response.Headers["Referrer-Policy"] = "no-referrer";
+        }
         // The bytes never change, but the right to read them can.
         response.Headers.CacheControl = "private, no-cache";
         response.Headers["Repr-Digest"] = $"sha-256=:{Convert.ToBase64String(Convert.FromHexString(Sha256))}:";
-        await TypedResults.Stream(bytes, MediaType, Name, entityTag: new($"\"{Sha256}\""), enableRangeProcessing: true).ExecuteAsync(httpContext);
+        await TypedResults.Stream(bytes, MediaType, IsPage ? null : Name, entityTag: new($"\"{Sha256}\""), enableRangeProcessing: true).ExecuteAsync(httpContext);
         if (response is { StatusCode: >= 400, HasStarted: false })
         {
             // ErrorBoundary writes the error of a bare status.

@@ -57,7 +57,7 @@ public static class OpenApiDescription
         ["Runs"] = "A run is the durable work on one turn: rounds of a model, calls of tools, one end.",
         ["Events"] = "The feeds of a session and of the tenant, to poll or to stream.",
         ["Approvals"] = "What a person must allow before a run goes on.",
-        ["Artifacts"] = "Files that runs wrote below their output root, with versions.",
+        ["Artifacts"] = "Files that runs wrote below their output root, with versions: apps, dashboards, reports and documents.",
         ["Skills"] = "Prompt templates with parameters, in versions that never change.",
         ["Memories"] = "What is remembered across runs, and where it comes from.",
         ["Schedules"] = "Skills that are run at planned times.",

@@ -32,6 +32,8 @@ public sealed class ConversationStatusAttribute() : WordsAttribute(Projections.S
 
 public sealed class FileStatusAttribute() : WordsAttribute(Projections.Files.Processing, Projections.Files.Ready, Projections.Files.Failed);
 
+public sealed class ArtifactTypeAttribute() : WordsAttribute([.. Domain.ArtifactTypes.All]);
+
 public sealed class ItemRoleAttribute() : WordsAttribute("user", "assistant");
 
 public sealed class MisfirePolicyAttribute() : WordsAttribute(WordsOf<Misfire>());

@@ -39,7 +39,7 @@ static class ArtifactEndpoints
     }
 
     static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
-        await Find(caller.Org, artifact.Key, rows, ct) is { } row
+        await rows.FindArtifact(caller.Org, artifact.Key, ct) is { } row
             ? JsonResult.Of(
                 200,
                 new(
@@ -51,7 +51,7 @@ static class ArtifactEndpoints
     static async Task<IResult> Versions(PathKey<ArtifactKey> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
+        if (await rows.FindArtifact(caller.Org, artifact.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
         }
@@ -63,7 +63,7 @@ static class ArtifactEndpoints
 
     static async Task<IResult> Content(PathKey<ArtifactKey> artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        if (await Find(caller.Org, artifact.Key, rows, ct) is not { } row)
+        if (await rows.FindArtifact(caller.Org, artifact.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
         }
@@ -72,8 +72,4 @@ static class ArtifactEndpoints
             ? new BlobResult(blobs, version.Sha256, version.Bytes, version.MediaType, row.Path[(row.Path.LastIndexOf('/') + 1)..])
             : ErrorResult.NotFound("version of the artifact");
     }
-
-    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    static async ValueTask<ArtifactRow?> Find(string org, ArtifactKey artifact, IRows rows, CancellationToken ct) =>
-        (await rows.Find(org, Artifacts.Model, artifact.Value, ct))?.Row;
 }

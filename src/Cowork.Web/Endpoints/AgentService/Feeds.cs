@@ -188,12 +188,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     public async Task<IResult> Send(HttpContext http, OpenStreams.Place place, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
     {
         ArgumentNullException.ThrowIfNull(place);
-        http.Features.Get<RequestShare>()?.Wait();
-        http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
-        http.Response.ContentType = "text/event-stream";
-        // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).
-        http.Response.Headers.CacheControl = "no-store, no-transform";
-        http.Response.Headers["X-Accel-Buffering"] = "no";
+        Begin(http);
         if (!HeadAsGet.IsHead(http))
         {
             using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
@@ -212,6 +207,17 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             }
         }
         return TypedResults.Empty;
+    }
+
+    /// <summary>Makes the answer a stream of events that goes out as it is written.</summary>
+    public static void Begin(HttpContext http)
+    {
+        http.Features.Get<RequestShare>()?.Wait();
+        http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
+        http.Response.ContentType = "text/event-stream";
+        // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).
+        http.Response.Headers.CacheControl = "no-store, no-transform";
+        http.Response.Headers["X-Accel-Buffering"] = "no";
     }
 
     async Task Follow(PipeWriter output, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write, CancellationToken ct)

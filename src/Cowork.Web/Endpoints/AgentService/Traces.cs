@@ -12,7 +12,7 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Run">Folded from the run's own stream.</param>
 /// <param name="Digests">SHA-256 of each part but the head; of a list, of each item.</param>
 public sealed record RunTrace(
-    string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<ArtifactDetails> Artifacts, IReadOnlyList<TraceContent> ArtifactBytes,
+    string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<TraceArtifact> Artifacts, IReadOnlyList<TraceContent> ArtifactBytes,
     IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests);
 
 /// <summary>A stored event.</summary>
@@ -25,6 +25,20 @@ public sealed record TraceEvent(
     string TenantId, string StreamId, long Version, Guid Id, string Type, string EventType, SessionKey SessionId, DateTimeOffset Ts, string Actor, JsonElement Data,
     JsonElement Payload, string PrevHash, string Hash, long Gid, long FeedId,
     [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null);
+
+/// <summary>An artifact as the run wrote it.</summary>
+/// <param name="Path">Relative to the session's folder.</param>
+/// <param name="Version">Version of the content at this path in this session, from 1.</param>
+/// <param name="Id">The artifact id.</param>
+/// <param name="Kind">The path's ending without the dot; <c>file</c>: it has none.</param>
+/// <param name="Type">What it is to contract B; left out by earlier releases.</param>
+/// <param name="Title">What its content calls itself, if anything.</param>
+/// <param name="Project">The session's project, unless that is the built-in one.</param>
+public sealed record TraceArtifact(
+    ArtifactKey ArtifactId, long Bytes, string MediaType, string Path, RunKey RunId, SessionKey SessionId, string Sha256, int Version, DateTimeOffset CreatedAt,
+    ArtifactKey Id, string Kind, [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Type = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Title = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ProjectKey? Project = null);
 
 /// <summary>The content of an artifact: its bytes, or why they are left out.</summary>
 /// <param name="LeftOut"><c>too_large</c>, <c>past_all</c> or <c>missing</c>.</param>

@@ -19,6 +19,8 @@ static class PlatformDialect
         routes.MapProjects();
         routes.MapPlatformSkills();
         routes.MapFiles();
+        routes.MapPlatformArtifacts();
+        routes.MapShells();
         routes.MapPlatformMemories();
         routes.MapSchedulePreview();
     }
@@ -55,6 +57,12 @@ static class PlatformDialect
 [JsonSerializable(typeof(FileDetails))]
 [JsonSerializable(typeof(FileList))]
 [JsonSerializable(typeof(FileHitList))]
+[JsonSerializable(typeof(PlatformArtifactDetails))]
+[JsonSerializable(typeof(PlatformArtifactList))]
+[JsonSerializable(typeof(ArtifactPreview))]
+[JsonSerializable(typeof(ArtifactToOpen))]
+[JsonSerializable(typeof(ArtifactOpened))]
+[JsonSerializable(typeof(ShellEvent))]
 [JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext

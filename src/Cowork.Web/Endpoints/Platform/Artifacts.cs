@@ -1,0 +1,165 @@
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Projections;
+using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Platform;
+
+/// <param name="Id">The artifact id.</param>
+/// <param name="ProjectId">Null: the built-in project "General".</param>
+/// <param name="Title">What a web page or a Markdown file calls itself, else the file's name.</param>
+/// <param name="Path">Relative to the project.</param>
+/// <param name="UpdatedAt">When a run wrote it last.</param>
+public sealed record PlatformArtifactDetails(
+    ArtifactKey Id, ProjectKey? ProjectId, string Title, [property: ArtifactType] string Type, string Path, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt)
+{
+    public static PlatformArtifactDetails Of(ArtifactRow artifact) => new(
+        artifact.ArtifactId, artifact.Project, artifact.Title, artifact.Type, ArtifactPaths.InProject(artifact.Path), artifact.CreatedAt, artifact.UpdatedAt);
+}
+
+/// <param name="Object"><c>list</c>.</param>
+/// <param name="Total">How many there are, on all pages.</param>
+public sealed record PlatformArtifactList(string Object, IReadOnlyList<PlatformArtifactDetails> Data, long Total, long Limit, long Offset, bool HasMore);
+
+/// <param name="Url">Where the file is served, relative to this host.</param>
+/// <param name="Size">Bytes of the file.</param>
+/// <param name="Etag">The entity tag, as the file is served with it.</param>
+/// <param name="Content">The text of a file of at most 256 KiB; null: it is larger, or no text.</param>
+public sealed record ArtifactPreview(PlatformArtifactDetails Artifact, string Url, string ContentType, long Size, string Etag, string? Content);
+
+/// <summary>Body of <c>POST /api/v1/artifacts/open</c>.</summary>
+public sealed record ArtifactToOpen([property: NeverNull] string? ArtifactId = null) : IRequestBody<ArtifactToOpen>
+{
+    public static JsonTypeInfo<ArtifactToOpen> Json => PlatformJson.Default.ArtifactToOpen;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (string.IsNullOrEmpty(ArtifactId))
+        {
+            errors.Add("$.artifact_id", "An artifact is required.");
+        }
+    }
+}
+
+/// <param name="DeliveredTo">Shells of the tenant that are connected to this host and were told; 0: none is.</param>
+public sealed record ArtifactOpened(int DeliveredTo);
+
+/// <summary>Paths of artifacts as contract B has them.</summary>
+static class ArtifactPaths
+{
+    /// <summary>The path relative to the project: below the output root.</summary>
+    public static string InProject(string path) => OutputRoot.Contains(path) ? path[(OutputRoot.Path.Length + 1)..] : path;
+
+    public static string InSession(string path) => $"{OutputRoot.Path}/{path}";
+
+    /// <summary>Where an artifact is served.</summary>
+    public static string Url(ArtifactRow artifact) =>
+        $"/api/v1/artifacts/serve/{artifact.Project ?? ProjectKey.General}/{string.Join('/', InProject(artifact.Path).Split('/').Select(Uri.EscapeDataString))}";
+
+    /// <summary>The media type with the encoding of text: runs write UTF-8.</summary>
+    public static string ContentType(ArtifactRow artifact) =>
+        artifact.MediaType.StartsWith("text/", StringComparison.Ordinal) || artifact.MediaType == "application/json" ? $"{artifact.MediaType}; charset=utf-8" : artifact.MediaType;
+
+    public static bool IsText(string mediaType) =>
+        mediaType.StartsWith("text/", StringComparison.Ordinal)
+        || mediaType is "application/json" or "application/x-ipynb+json" or "application/xml" or "application/yaml" or "image/svg+xml";
+}
+
+static class PlatformArtifactEndpoints
+{
+    /// <summary>Largest file whose text a preview holds, in bytes.</summary>
+    const int PreviewBytesMax = 256 * 1024;
+
+    /// <summary>Conversations that are looked at for who wrote a path last: those that wrote it first most recently.</summary>
+    const int WritersMax = 200;
+
+    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
+    static readonly TextQuery Project = new("project_id", null, "The project of the artifact.");
+    static readonly TextQuery Path = new("path", null, "Path of the artifact, relative to the project.");
+    static readonly ChoiceQuery OfType = new("type", [.. ArtifactTypes.All, "all"], "all", "Only of this type.", "ArtifactTypeFilter");
+
+    public static void MapPlatformArtifacts(this IEndpointRouteBuilder routes)
+    {
+        var artifacts = routes.MapGroup("/artifacts").WithTags("Artifacts");
+        artifacts.MapGet("", List).WithName("listProjectArtifacts")
+            .WithSummary("List artifacts, newest first")
+            .Takes(OfProject).Takes(OfType).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Produces<PlatformArtifactList>().Refuses(404, 422);
+        artifacts.MapGet("/{artifact_id}", Get).WithName("getProjectArtifact")
+            .WithSummary("Show an artifact")
+            .Produces<PlatformArtifactDetails>().Refuses(404, 422);
+        artifacts.MapGet("/preview", Preview).WithName("previewArtifact").WithMetadata(Exports.Of<ArtifactKey>("artifact"))
+            .WithSummary("Show what lies at a path of a project, with the text of a small file")
+            .Takes(Path).Takes(Project)
+            .Produces<ArtifactPreview>().Refuses(404, 422);
+        artifacts.MapGet("/serve/{project_id}/{**path}", Serve).WithName("downloadArtifactFile").WithMetadata(Exports.Of<ArtifactKey>("artifact"))
+            .WithSummary("The bytes at a path of a project as a page in a sandbox, whole or a range")
+            .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
+        artifacts.MapPost("/open", Open).WithName("openArtifact").RequireMember()
+            .WithSummary("Ask the shells that are connected to show an artifact")
+            .Produces<ArtifactOpened>(202).Refuses(400, 404, 413, 415, 422);
+    }
+
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var (limit, offset, type) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfType.Read(http));
+        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : null;
+        if (project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null)
+        {
+            return ErrorResult.NotFound("project");
+        }
+        var page = await rows.Page(caller.Org, Artifacts.Model.Table, Artifacts.Query(project, type == OfType.Default ? null : type, (int)limit), offset, ct);
+        var shown = page.Rows.Select(row => PlatformArtifactDetails.Of(Artifacts.Model.Read(row.Json.Span))).ToList();
+        return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.PlatformArtifactList);
+    }
+
+    static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
+        await rows.FindArtifact(caller.Org, artifact.Key, ct) is { } row
+            ? JsonResult.Of(200, PlatformArtifactDetails.Of(row), PlatformJson.Answers.PlatformArtifactDetails)
+            : ErrorResult.NotFound("artifact");
+
+    static async Task<IResult> Preview(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var path = Path.Read(http);
+        var project = PathIds.Key<ProjectKey>(Project.Read(http), Project.Name);
+        if (await At(http, caller.Org, project, path, rows, ct) is not { } row)
+        {
+            return ErrorResult.NotFound("artifact");
+        }
+        var content = ArtifactPaths.IsText(row.MediaType) && row.Bytes <= PreviewBytesMax
+            ? FileText.Decode(await blobs.Get(row.Sha256, ct) ?? throw new InvalidDataException($"The blob {row.Sha256} is missing."))
+            : null;
+        return JsonResult.Of(
+            200,
+            new(PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row), ArtifactPaths.ContentType(row), row.Bytes, $"\"{row.Sha256}\"", content),
+            PlatformJson.Answers.ArtifactPreview);
+    }
+
+    static async Task<IResult> Serve(PathKey<ProjectKey> project, string? path, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
+        await At(http, caller.Org, project.Key, path ?? "", rows, ct) is { } row
+            ? new BlobResult(blobs, row.Sha256, row.Bytes, ArtifactPaths.ContentType(row), Artifacts.NameOf(row.Path)) { IsPage = true }
+            : ErrorResult.NotFound("artifact");
+
+    static async Task<IResult> Open(Body<ArtifactToOpen> body, Caller caller, IRows rows, Shells shells, CancellationToken ct) =>
+        await rows.FindArtifact(caller.Org, PathIds.Key<ArtifactKey>(body.Value.ArtifactId!, "$.artifact_id"), ct) is { } row
+            ? JsonResult.Of(
+                202, new(shells.Tell(caller.Org, new(ShellEvent.Open, PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row)))), PlatformJson.Answers.ArtifactOpened)
+            : ErrorResult.NotFound("artifact");
+
+    /// <summary>
+    /// What lies at a path of a project: of several conversations that wrote it, the file of the one that wrote last. No path reaches a folder of the host: it is compared
+    /// with those that runs have written.
+    /// </summary>
+    static async ValueTask<ArtifactRow?> At(HttpContext http, string org, ProjectKey project, string path, IRows rows, CancellationToken ct)
+    {
+        var found = (await rows.List(org, Artifacts.Model.Table, Artifacts.At(project, ArtifactPaths.InSession(path), WritersMax), ct))
+            .Select(row => Artifacts.Model.Read(row.Json.Span)).MaxBy(row => row.UpdatedAt);
+        // The audit names the artifact, whatever the address was.
+        http.Request.RouteValues[ArtifactKey.FieldName] = found?.ArtifactId.Id;
+        return found;
+    }
+}
