@@ -49,9 +49,28 @@ public sealed class HostSettingsSpecs
     [InlineData("Cowork:Http:WaitMax", "02:00:00", "may be a time from 00:00:00 to 01:00:00")]
     [InlineData("Cowork:Auth:Mode", "open", "may be local or token")]
     [InlineData("Cowork:Log:Format", "xml", "may be text or json")]
+    [InlineData("Cowork:Files:BytesMax", "512 MiB", "Cowork:Files:BytesMax is \"512 MiB\"")]
+    [InlineData("Cowork:Files:Extractions", "0", "may be 1…100")]
+    [InlineData("Cowork:Blobs:S3:Region", "eu-central-1", "Cowork:Blobs:S3:Bucket is missing")]
     [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
     public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
         Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
+
+    [Fact]
+    public void A_bucket_is_read_with_its_server_and_never_shows_its_secret()
+    {
+        var s3 = Read(
+            ("Cowork:Blobs:S3:Bucket", "b"), ("Cowork:Blobs:S3:Endpoint", "https://minio.example:9000"), ("Cowork:Blobs:S3:AccessKey", "a"), ("Cowork:Blobs:S3:SecretKey", "hush"),
+            ("Cowork:Blobs:S3:Prefix", "/cowork/"), ("Cowork:Blobs:SweepEvery", "0")).S3!;
+        Assert.Equal(new("b", new("https://minio.example:9000"), null, "a", "hush", PathStyle: true, "cowork/"), s3);
+        Assert.Equal("s3://b/cowork/ at https://minio.example:9000/", s3.ToString());
+        Assert.Equal(new("b", null, "eu-central-1", null, null, PathStyle: false, ""), Read(("Cowork:Blobs:S3:Bucket", "b"), ("Cowork:Blobs:S3:Region", "eu-central-1")).S3);
+        Assert.Null(Read(("Cowork:Blobs", "/blobs")).S3);
+        foreach (var (name, value) in ((string, string)[])[("Cowork:Blobs:S3:Endpoint", "minio:9000"), ("Cowork:Blobs:S3:AccessKey", "a"), ("Cowork:Blobs", "/blobs")])
+        {
+            Assert.Throws<ArgumentException>(() => Read(("Cowork:Blobs:S3:Bucket", "b"), (name, value)));
+        }
+    }
 
     [Fact]
     public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local"), ("Cowork:Tls:Mode", "none")));

@@ -192,11 +192,14 @@ public interface ISnapshots
     ValueTask Save(string org, string stream, Snapshot snapshot, CancellationToken ct);
 }
 
-/// <summary>The database is away, or did not answer in time.</summary>
+/// <summary>The database, or the server of the blobs, is away, or did not answer in time.</summary>
 public sealed class StorageUnavailableException : Exception
 {
     /// <summary>True: the database answers, and denies this host's role what the host must do. It passes when somebody gives the right back.</summary>
     public bool IsDenied { get; init; }
+
+    /// <summary>True: it is the blob store that is away, where blobs lie on a server of their own.</summary>
+    public bool OfBlobs { get; init; }
 
     public StorageUnavailableException()
     {

@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Application.Storage;
 
 namespace Cowork.Web;
 
@@ -13,7 +14,7 @@ public sealed record BlobSweepOptions
 }
 
 /// <summary>Sweeps the blob store now and then, and when an operator asks.</summary>
-public sealed partial class BlobSweep(FileBlobs blobs, HostSettings settings, TimeProvider clock, ILogger<BlobSweep> logger)
+public sealed partial class BlobSweep(IBlobSweeper blobs, HostSettings settings, TimeProvider clock, ILogger<BlobSweep> logger)
 {
     /// <summary>Runs until the token is cancelled.</summary>
     public async Task Run(CancellationToken stopping)
@@ -29,7 +30,7 @@ public sealed partial class BlobSweep(FileBlobs blobs, HostSettings settings, Ti
             {
                 return;
             }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException or StorageUnavailableException)
             {
                 LogFailed(logger, e.Message);
             }

@@ -6,6 +6,16 @@ namespace Cowork.Web;
 /// <param name="Left">Files that are too young.</param>
 public sealed record SweepResult(long Removed, long RemovedBytes, long Left);
 
+/// <summary>A blob store that removes what no commit has named.</summary>
+public interface IBlobSweeper
+{
+    /// <summary>Removes what was put and not kept for a while.</summary>
+    /// <param name="after">The age from which it is removed.</param>
+    /// <param name="dryRun">Counts and removes nothing.</param>
+    /// <returns>Null: another host, or another call, sweeps at the moment.</returns>
+    ValueTask<SweepResult?> Sweep(TimeSpan after, bool dryRun, TimeProvider clock, CancellationToken ct);
+}
+
 public sealed partial class FileBlobs
 {
     /// <summary>Files between two pauses. With the pause it bounds a sweep to 1 000 files a second; it holds one name at a time.</summary>

@@ -12,7 +12,7 @@ namespace Cowork.Web;
 /// Blobs as files below one directory, which hosts may share: <c>pending/abcd…</c> until a commit is about to name them, then <c>ab/abcd…</c> for ever. The move is
 /// one <c>rename</c>, so that it happens, or finds nothing, whatever a sweep of another host does. A file of either name is whole, and its content is on disk (decision 45).
 /// </summary>
-public sealed partial class FileBlobs(string directory) : IBlobs
+public sealed partial class FileBlobs(string directory) : IBlobs, IBlobSweeper
 {
     /// <summary>As much as one long text takes.</summary>
     const int RoomBytes = 1 << 20;
@@ -204,7 +204,7 @@ public sealed partial class FileBlobs(string directory) : IBlobs
     /// <summary>Where a blob may be, the first place again at the end: it may be moved there between two looks.</summary>
     string[] PlacesOf(string sha256) => IsDigest(sha256) ? [PathOf(sha256), PendingOf(sha256), PathOf(sha256)] : [];
 
-    static bool IsDigest(string sha256) => sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower);
+    internal static bool IsDigest(string sha256) => sha256.Length == 64 && sha256.All(char.IsAsciiHexDigitLower);
 
     string PathOf(string sha256) => Path.Combine(directory, sha256[..2], sha256);
 

@@ -97,8 +97,18 @@ static class Composition
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
         services.AddSingleton<IReadOnlyList<IAsyncProjection>>(ReadModels.AsyncProjections);
         services.AddSingleton<Projector>();
-        services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
-        services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
+        if (settings.S3 is { } s3)
+        {
+            services.AddSingleton(_ => new S3Blobs(s3));
+            services.AddSingleton<IBlobs>(all => all.GetRequiredService<S3Blobs>());
+            services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<S3Blobs>());
+        }
+        else
+        {
+            services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
+            services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
+            services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<FileBlobs>());
+        }
         services.AddSingleton<BlobSweep>();
         services.AddSingleton<IDocumentText>(all => new ConfinedDocumentText(
             ExtractionLimits.Default, data.In("documents"), all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<ConfinedDocumentText>>()));

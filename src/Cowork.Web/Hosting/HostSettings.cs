@@ -80,6 +80,9 @@ public sealed record HostSettings
     /// <summary>Absolute path of the blob store, when it is shared between hosts.</summary>
     public string? Blobs { get; init; }
 
+    /// <summary><c>Cowork:Blobs:S3</c>: the bucket of the blob store; null: it is a folder.</summary>
+    public S3Settings? S3 { get; init; }
+
     /// <summary><c>Cowork:Files:BytesMax</c>: the largest file that may be uploaded.</summary>
     public long FileBytesMax { get; init; } = Domain.Limits.FileBytesMax;
 
@@ -166,6 +169,11 @@ public sealed record HostSettings
                 + " (Cowork__Tls__Certificate and Cowork__Tls__Key, or Cowork__Tls__Pfx); name the proxy in front of it that has one (Cowork__TrustedProxies__0=10.0.0.0/8);"
                 + " bind it to 127.0.0.1; or, where the network is yours alone, Cowork__Tls__Mode=none.");
         }
+        var s3 = S3Settings.Read(cowork.GetSection("Blobs:S3"));
+        if (s3 is not null && cowork.Text("Blobs") is { } folder)
+        {
+            throw new ArgumentException($"Cowork:Blobs is the folder {folder}, and Cowork:Blobs:S3 names the bucket {s3.Bucket}. Blobs lie in one of them: leave the other out.");
+        }
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
@@ -182,6 +190,7 @@ public sealed record HostSettings
             CorsOrigins = cowork.GetSection("Cors:Origins").Get<string[]>() ?? [],
             WorkspaceRoots = WorkspaceRoot.Read(cowork.GetSection("WorkspaceRoots").Get<string[]>() ?? []),
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
+            S3 = s3,
             FileBytesMax = cowork.Number("Files:BytesMax", 0, long.MaxValue / 2) ?? Domain.Limits.FileBytesMax,
             Extractions = cowork.Number("Files:Extractions", 1, 100) ?? ExtractionsDefault,
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),

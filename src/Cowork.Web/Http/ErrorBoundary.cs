@@ -39,7 +39,8 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
         catch (StorageUnavailableException e)
         {
             LogAway(logger, http.Request.Method, TraceId.Of(http), e.Message);
-            error = e.IsDenied ? ErrorResult.Denied() : ErrorResult.Unavailable("The database does not answer at the moment.");
+            error = e.IsDenied ? ErrorResult.Denied(e.OfBlobs)
+                : ErrorResult.Unavailable(e.OfBlobs ? "The blob store does not answer at the moment." : "The database does not answer at the moment.");
         }
         catch (BlobStoreFullException e)
         {

@@ -50,9 +50,13 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
 
     public static ErrorResult Unavailable(string detail) => new(503, "storage_unavailable", detail) { RetryAfter = 1 };
 
-    /// <summary>The database answers, and denies this host's role what the host must do.</summary>
-    public static ErrorResult Denied() =>
-        new(503, "storage_denied", "The database denies this host what it must do. Somebody has taken a right from its role; the host's log has more.") { RetryAfter = 5 };
+    /// <summary>The database, or the server of the blobs, answers, and denies this host what it must do.</summary>
+    public static ErrorResult Denied(bool byBlobs = false) => new(503, "storage_denied", byBlobs
+        ? "The blob store denies this host what it must do. Its bucket or credentials are not as they should be; the host's log has more."
+        : "The database denies this host what it must do. Somebody has taken a right from its role; the host's log has more.")
+    {
+        RetryAfter = 5,
+    };
 
     /// <summary>The code of the error that the request was answered with; null: it was not.</summary>
     public static string? AnsweredTo(HttpContext http) => (string?)http.Items[CodeKey];
