@@ -258,9 +258,30 @@ public sealed class ConfinementSpecs : IDisposable
     {
         var secret = Path.Combine(folder, "admin-token");
         await File.WriteAllTextAsync(secret, "secret");
-        var said = await Run("check", secret, Environment.ProcessId, secret, "/etc/passwd", Path.Combine(AppContext.BaseDirectory, "Cowork.Documents.Tests.runtimeconfig.json"));
+        var said = await Run(Program, "check", secret, Environment.ProcessId, secret, "/etc/passwd", Path.Combine(AppContext.BaseDirectory, "Cowork.Documents.Tests.runtimeconfig.json"));
         Assert.Equal("landlock\nseccomp", said);
         Assert.Equal("secret", await File.ReadAllTextAsync(secret));
+    }
+
+    /// <summary>As <c>dotnet publish</c> leaves it beside the host: without its list of files.</summary>
+    [Fact]
+    public async Task A_published_program_finds_its_parsers()
+    {
+        var published = Directory.CreateDirectory(Path.Combine(folder, "published")).FullName;
+        foreach (var file in Directory.GetFiles(AppContext.BaseDirectory, "*.dll").Append(Path.ChangeExtension(Program, ".runtimeconfig.json")))
+        {
+            File.Copy(file, Path.Combine(published, Path.GetFileName(file)));
+        }
+        await File.WriteAllTextAsync(Path.Combine(published, "appsettings.json"), "secret");
+        foreach (var (name, document) in ((string, byte[])[])[("a.pdf", Sample.Pdf("Hello")), ("a.docx", Sample.Docx("Hello")), ("a.html", "<p>Hello"u8.ToArray())])
+        {
+            var path = Path.Combine(folder, name);
+            await File.WriteAllBytesAsync(path, document);
+            Assert.Contains("Hello", await Run(Path.Combine(published, "Cowork.Documents.dll"), "read", path, Environment.ProcessId, Path.GetExtension(name)), StringComparison.Ordinal);
+        }
+        Assert.Equal(
+            "landlock\nseccomp",
+            await Run(Path.Combine(published, "Cowork.Documents.dll"), "check", Path.Combine(folder, "a.pdf"), Environment.ProcessId, Path.Combine(published, "appsettings.json")));
     }
 
     /// <summary>A shell is the host of a reader, and is killed.</summary>
@@ -278,9 +299,9 @@ public sealed class ConfinementSpecs : IDisposable
 
     static readonly string Dotnet = Path.GetFullPath(Path.Combine(System.Runtime.InteropServices.RuntimeEnvironment.GetRuntimeDirectory(), "../../../dotnet"));
 
-    static async Task<string> Run(string mode, string document, int host, params IEnumerable<string> about)
+    static async Task<string> Run(string program, string mode, string document, int host, params IEnumerable<string> about)
     {
-        var start = new ProcessStartInfo(Dotnet, ["exec", Program, mode, $"{host}", $"{256 * MiB}", "60", "1000", document, .. about]) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(Dotnet, ["exec", program, mode, $"{host}", $"{256 * MiB}", "60", "1000", document, .. about]) { RedirectStandardOutput = true };
         using var process = Process.Start(start)!;
         var said = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();

@@ -54,7 +54,8 @@ static class Confinement
         var dotnet = Environment.ProcessPath!;
         if (Landlock.Version() > 0)
         {
-            Landlock.Restrict(Programs(dotnet), Data());
+            // A program that was published has no list of its files, so that the runtime looks for them in its folder.
+            Landlock.Restrict(Programs(dotnet), Data(), [AppContext.BaseDirectory]);
         }
         SystemCalls.CloseOthersOnExec();
         SystemCalls.Execute(

@@ -23,7 +23,8 @@ static class Landlock
     /// <summary>Restricts the thread. Needs that it can gain no privileges.</summary>
     /// <param name="programs">Files and folders that may be read and executed.</param>
     /// <param name="data">Files and folders that may be read.</param>
-    public static void Restrict(IEnumerable<string> programs, IEnumerable<string> data)
+    /// <param name="names">Folders whose files may be listed, and not read.</param>
+    public static void Restrict(IEnumerable<string> programs, IEnumerable<string> data, IEnumerable<string> names)
     {
         var version = Version();
         // Each version knows more rights, and refuses those that it does not know.
@@ -43,7 +44,7 @@ static class Landlock
         {
             throw new ConfinementException("Landlock makes no ruleset.");
         }
-        foreach (var (path, rights) in programs.Select(p => (p, Execute | ReadFile)).Concat(data.Select(p => (p, ReadFile))))
+        foreach (var (path, rights) in programs.Select(p => (p, Execute | ReadFile)).Concat(data.Select(p => (p, ReadFile))).Concat(names.Select(p => (p, 0ul))))
         {
             Allow(ruleset, path, rights);
         }
