@@ -92,7 +92,8 @@ public sealed partial class SessionFiles(
     /// <summary>The best passages in the files that the policy allows to read, best first.</summary>
     public async ValueTask<FilesFound> Search(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
-        var visible = (await uploads.All(folder.Org, folder.Session, ct)).Where(file => policy.MayShow(file.Path)).ToDictionary(file => TextKey.OfFile(file.File.File.Value), StringComparer.Ordinal);
+        var visible = (await uploads.All(folder.Org, folder.Session, ct)).Where(file => policy.MayShow(file.Path))
+            .ToDictionary(file => TextKey.OfFile(file.File.File.Value), StringComparer.Ordinal);
         List<string> scopes =
         [
             .. visible.Count > 0 ? [TextScope.Conversation(folder.Session)] : Array.Empty<string>(),
