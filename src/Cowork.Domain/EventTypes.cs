@@ -52,6 +52,7 @@ public static class EventTypes
         Of<UniqueNameEvent.NameClaimed>("name_claimed.v1"),
         Of<UniqueNameEvent.NameReleased>("name_released.v1"),
         Of<ScheduleEvent.ScheduleCreated>("schedule_created.v1"),
+        Of<ScheduleEvent.ScheduleChanged>("schedule_changed.v1"),
         Of<ScheduleEvent.SchedulePaused>("schedule_paused.v1"),
         Of<ScheduleEvent.ScheduleResumed>("schedule_resumed.v1"),
         Of<ScheduleEvent.ScheduleTriggered>("schedule_triggered.v1"),

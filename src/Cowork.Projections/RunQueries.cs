@@ -68,6 +68,10 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
     public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct) =>
         memories.Newest(org, project, text, max, since, ct);
 
+    public async ValueTask<IReadOnlyList<ScheduleKey>> SchedulesOf(string org, ProjectKey project, int max, CancellationToken ct) =>
+        [.. (await rows.List(org, Schedules.Model.Table, new(Schedules.WithPrompt, Limit: max) { Having = Schedules.Of(project) }, ct))
+            .Select(row => new ScheduleKey(row.Key))];
+
     public async ValueTask<IReadOnlyList<MemoryKey>> MemoriesOf(string org, ProjectKey project, int max, CancellationToken ct) =>
         [.. (await rows.List(org, MemoryPlaces.Model.Table, new(Scope: project.Value, Limit: max), ct)).Select(row => new MemoryKey(row.Key))];
 

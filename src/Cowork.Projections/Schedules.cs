@@ -5,18 +5,22 @@ using static Cowork.Domain.ScheduleEvent;
 
 namespace Cowork.Projections;
 
-/// <summary>A schedule as <c>GET /scheduled-runs/{id}</c> shows it.</summary>
+/// <summary>A schedule: with a skill as <c>GET /scheduled-runs/{id}</c> shows it, with a prompt as <c>GET /api/v1/schedules/{id}</c> does.</summary>
+/// <param name="SessionId">Null: a new session for each run.</param>
+/// <param name="SkillId">Null: the schedule has a prompt.</param>
 /// <param name="SkillVersion">Null: the latest version when the run starts.</param>
 /// <param name="Params">A JSON object, as text.</param>
 /// <param name="Status"><c>active</c> or <c>paused</c>.</param>
 /// <param name="LastSkip">The last skipped slot; null: none was skipped since the last run.</param>
+/// <param name="Prompt">Null: the schedule has a skill.</param>
+/// <param name="Project">Of a schedule with a prompt.</param>
 public sealed record ScheduleRow(
     ScheduleKey ScheduleId,
     string Name,
-    SessionKey SessionId,
-    SkillKey SkillId,
+    SessionKey? SessionId,
+    SkillKey? SkillId,
     int? SkillVersion,
-    Content Params,
+    Content? Params,
     Timing Timing,
     string Status,
     string Misfire,
@@ -27,33 +31,61 @@ public sealed record ScheduleRow(
     SkippedSlot? LastSkip,
     string CreatedBy,
     DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt);
+    DateTimeOffset UpdatedAt,
+    Content? Prompt = null,
+    ProjectKey? Project = null);
 
 /// <summary>A skipped slot, or a series of skipped slots.</summary>
 /// <param name="Through">The last slot of a series; null: one slot.</param>
 /// <param name="Count">Number of slots in the series; null: one slot, or too many to count.</param>
 public sealed record SkippedSlot(DateTimeOffset Slot, DateTimeOffset? Through, long? Count, string Reason, string Detail);
 
-/// <summary>The read model of schedules: <c>GET /scheduled-runs</c>, <c>GET /scheduled-runs/{id}</c>. A deleted schedule has no row.</summary>
+/// <summary>
+/// The read model of schedules: those with a skill for <c>GET /scheduled-runs</c>, those with a prompt for <c>GET /api/v1/schedules</c>. A deleted schedule has no row.
+/// </summary>
 public static class Schedules
 {
     public const string Active = "active";
     public const string Paused = "paused";
 
+    /// <summary>The list of the schedules that have a skill.</summary>
+    public const string WithSkill = "skill";
+
+    /// <summary>The list of the schedules that have a prompt.</summary>
+    public const string WithPrompt = "prompt";
+
     public static ReadModel<ScheduleRow> Model { get; } = new(
         "schedules", Schedule.Aggregate.Name, RowJson.Default.ScheduleRow, Evolve,
-        Scope: row => row.SessionId.Value,
+        Scope: row => row.Prompt is null ? WithSkill : WithPrompt,
         Status: row => row.Status)
     {
-        Lists = RowLists.OfTenant | RowLists.ByStatus,
+        Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
+        Form = 2,
     };
+
+    /// <summary>The schedules of a project.</summary>
+    public static (string Member, string Text) Of(ProjectKey project) => ("project", project.Id);
 
     public static ScheduleRow? Evolve(ScheduleRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (ScheduleCreated c, _) => new(
             c.ScheduleId, c.Name, c.Target.SessionId, c.Target.SkillId, c.Target.SkillVersion, c.Target.Params, c.Timing, c.Next is null ? Paused : Active,
-            Word(c.Misfire), Word(c.Overlap), c.Next, null, null, null, c.By, e.At, e.At),
+            Word(c.Misfire), Word(c.Overlap), c.Next, null, null, null, c.By, e.At, e.At, c.Target.Prompt, c.Target.Project),
         (_, null) => null,
+        (ScheduleChanged c, { } r) => r with
+        {
+            SessionId = c.Target.SessionId,
+            SkillId = c.Target.SkillId,
+            SkillVersion = c.Target.SkillVersion,
+            Params = c.Target.Params,
+            Prompt = c.Target.Prompt,
+            Project = c.Target.Project,
+            Timing = c.Timing,
+            Misfire = Word(c.Misfire),
+            Overlap = Word(c.Overlap),
+            NextRunAt = c.Next,
+            UpdatedAt = e.At,
+        },
         (SchedulePaused, { } r) => r with { Status = Paused, NextRunAt = null, UpdatedAt = e.At },
         (ScheduleResumed c, { } r) => r with { Status = Active, Timing = c.Timing, NextRunAt = c.Next, UpdatedAt = e.At },
         (ScheduleTriggered t, { } r) => r with

@@ -30,7 +30,8 @@ public static class Usage
         "usage",
         [.. new[]
         {
-            typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleDeleted),
+            typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleChanged),
+            typeof(ScheduleEvent.ScheduleDeleted),
             typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.OutputDelta), typeof(RunEvent.ThinkingDelta),
             typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
             typeof(UploadedFileEvent.FileUploaded), typeof(UploadedFileEvent.FileTextExtracted),

@@ -85,6 +85,8 @@ public sealed class GoldenSpecs
         new ScheduleCreated(
             ScheduleKey.FromId($"sched_{Key}"), "daily-kpi", new(SessionKey.FromId($"sess_{Key}"), SkillKey.FromId($"skill_{Key}"), 2, Content.Of("""{"period":"Q1"}""")), new Timing.Interval(3_600, At), Misfire.One, Overlap.Skip,
             "user:ann", At, At),
+        new ScheduleChanged(
+            new(null, null, null, null, Text, ProjectKey.FromId($"proj_{Key}")), new Timing.Times("0 9 * * MON", "Europe/Berlin"), Misfire.None, Overlap.Queue, At.AddDays(4), At),
         new SchedulePaused(At),
         new ScheduleResumed(new Timing.Times("0 9 * * MON", "Europe/Berlin"), At.AddDays(4), At),
         new ScheduleTriggered(ScheduleKey.FromId($"sched_{Key}"), At, SkillKey.FromId($"skill_{Key}"), 2, RunKey.FromId($"run_{Key}"), TriggerMode.Automatic, CaughtUp: true, At.AddHours(1), At),

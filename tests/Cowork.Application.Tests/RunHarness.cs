@@ -103,6 +103,8 @@ sealed class RunHarness
     sealed class AnyFolder : IWorkspaces
     {
         public ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct) => new(Application.Grant.Of(path));
+
+        public ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, SessionKey session, string? asked, CancellationToken ct) => new((asked ?? "/w", null));
     }
 
     /// <summary>One host.</summary>
@@ -136,7 +138,7 @@ sealed class RunHarness
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
-            Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs);
+            Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs, new AnyFolder(), Usage, bench.Clock);
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
             FileDeletion = new(Commands, Files, bench.Texts);

@@ -98,7 +98,7 @@ public sealed class ScheduleSpecs
         await Settle(planner);
         bench.Clock.Advance(TimeSpan.FromSeconds(60));
         await Settle(planner);
-        Assert.NotNull((await planner.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Turn);
+        Assert.NotNull((await planner.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, null, null, default)).Turn);
         Assert.Equal(["fired 0", "skipped 60 overlap", "manual"], await Ledger());
         Assert.Null((await Row()).LastSkip);
 
@@ -202,7 +202,7 @@ public sealed class ScheduleSpecs
         Assert.Empty(bench.Engine.Jobs);
 
         // By hand it runs nevertheless.
-        Assert.NotNull((await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Turn);
+        Assert.NotNull((await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, null, null, default)).Turn);
         Assert.Null(await Do(host, new ResumeSchedule(Key)));
         Assert.Null(await Do(host, new ResumeSchedule(Key)));
         Assert.Equal(("active", At(670)), ((await Row()).Status, (await Row()).NextRunAt));
@@ -231,7 +231,7 @@ public sealed class ScheduleSpecs
         var host = await Ready(Every(60));
         Assert.Null(await Do(host, new DeleteSchedule(Key)));
         Assert.Empty(bench.Engine.Jobs);
-        Assert.Equal("not_found", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, null, null, default)).Refused?.Code);
+        Assert.Equal("not_found", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, null, null, default)).Refused?.Code);
         Assert.Equal("not_found", await Do(host, new ResumeSchedule(Key)));
         Assert.Empty(Runs());
         await Consistent();
@@ -241,12 +241,12 @@ public sealed class ScheduleSpecs
     public async Task The_same_wish_twice_is_one_run()
     {
         var host = await Ready(Every(3600));
-        var (first, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "once", null, default);
+        var (first, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, "once", null, default);
         Assert.Null(await Do(host, new AddSkillVersion(Skill, new(PromptTemplate: Content.Of("{b}"), RequiredParams: ["b"]))));
-        var (again, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "once", null, default);
+        var (again, _) = await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, "once", null, default);
         Assert.Equal((first!.Run, true), (again!.Run, again.Reused));
         Assert.Equal(["manual"], await Ledger());
-        Assert.Equal("missing_params", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, "twice", null, default)).Refused?.Code);
+        Assert.Equal("missing_params", (await host.Scheduled.Trigger(RunHarness.Org, RunHarness.User, Key, hasPrompt: false, "twice", null, default)).Refused?.Code);
         Assert.Null(Runs()[0].Source!.Slot);
     }
 

@@ -45,6 +45,34 @@ public sealed class ScheduleSpec
     }
 
     [Fact]
+    public void Another_timing_is_planned_from_now_and_another_prompt_moves_no_slot()
+    {
+        var (daily, later) = (Cron("0 12 * * *"), A.Later(60));
+        var prompt = new ScheduleTarget(null, null, null, null, Content.Of("Report."), A.Project);
+        var created = Created with { Target = prompt, Timing = daily, Next = A.Later(3 * 3600) };
+        var other = prompt with { Prompt = Content.Of("Report more.") };
+        Spec.Given(created).When(new Change(prompt, daily, Misfire.One, Overlap.Skip, later, A.NextTime)).ThenNothing();
+        Spec.Given(created).When(new Change(other, daily, Misfire.One, Overlap.Skip, later, A.NextTime))
+            .Then(new ScheduleChanged(other, daily, Misfire.One, Overlap.Skip, A.Later(3 * 3600), later));
+        var hourly = Cron("0 * * * *");
+        var changed = new ScheduleChanged(prompt, hourly, Misfire.All, Overlap.Queue, A.Later(3600), later);
+        var active = (Schedule.Active)Spec.Given(created).When(new Change(prompt, hourly, Misfire.All, Overlap.Queue, later, A.NextTime)).Then(changed);
+        Assert.Equal((A.Later(3600), hourly, Misfire.All, Overlap.Queue), (active.Slot, active.Plan.Timing, active.Plan.Misfire, active.Plan.Overlap));
+        Spec.Given(created, new SchedulePaused(A.Morning)).When(new Change(prompt, hourly, Misfire.All, Overlap.Queue, later, A.NextTime)).Then(changed with { Next = null });
+        Spec.Given(created, new ScheduleDeleted(A.Morning)).When(new Change(prompt, hourly, Misfire.All, Overlap.Queue, later, A.NextTime)).ThenRefused("not_found");
+    }
+
+    [Fact]
+    public void A_schedule_with_a_prompt_fires_without_a_skill()
+    {
+        var created = Created with { Target = new(null, null, null, null, Content.Of("Report."), A.Project) };
+        Spec.Given(created).When(new Fire(A.Morning, A.Run, null, CaughtUp: false, A.Morning, A.NextTime))
+            .Then(new ScheduleTriggered(Id, A.Morning, null, null, A.Run, TriggerMode.Automatic, CaughtUp: false, A.Later(3600), A.Morning));
+        Spec.Given(created).When(new Trigger(A.Run, null, A.Morning))
+            .Then(new ScheduleTriggered(Id, null, null, null, A.Run, TriggerMode.Manual, CaughtUp: false, null, A.Morning));
+    }
+
+    [Fact]
     public void A_slot_is_decided_once()
     {
         var decided = Spec.Given(Created, Triggered(A.Morning, A.Later(3600), A.Morning));

@@ -252,6 +252,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
 
     bool IsOwned(string org, RowValue row, RowOwner owner) => Member(row, owner.Member) is not { } key || Table(owner.Table).ContainsKey((org, key));
 
+    static bool IsShared(RowValue row, RowShare share) => Member(row, share.Member) is not { } value || value == share.Value;
+
     static string? Member(RowValue row, string name)
     {
         using var json = System.Text.Json.JsonDocument.Parse(row.Json);
@@ -282,7 +284,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             var wanted = Words(query).ToHashSet();
             return new([.. Table(table).Where(r => r.Key.Org == org && (owner is null || IsOwned(org, r.Value.Value, owner)))
                 .Where(r => status is null || r.Value.Value.Status == status)
-                .Where(r => share is null || (Member(r.Value.Value, share.Member) is var value && (value is null || value == share.Value)))
+                .Where(r => share is null || IsShared(r.Value.Value, share))
                 .Select(r => (r.Key, Row: r.Value, Rank: Words(r.Value.Value.Search ?? "").Count(wanted.Contains)))
                 .Where(r => r.Rank > 0).OrderByDescending(r => r.Rank).ThenByDescending(r => r.Row.Created).Take(limit).Select(r => r.Row.Shown(r.Key.Key))]);
         }

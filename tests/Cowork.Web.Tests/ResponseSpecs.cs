@@ -231,7 +231,7 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     static void AssertWhole(JsonElement response, string id, string conversation, string status, string text)
     {
         Assert.Equal(
-            ["id", "object", "conversation_id", "input", "output", "status", "model", "usage", "created_at", "error", "pending_approval_ids", "skills"],
+            ["id", "object", "conversation_id", "input", "output", "status", "model", "usage", "created_at", "error", "pending_approval_ids", "skills", "schedule_id"],
             response.EnumerateObject().Select(member => member.Name));
         Assert.Equal(
             (id, "response", conversation, status, "offline"),

@@ -18,6 +18,7 @@ public sealed class UnitOfWork
     string? actor;
     long? knows;
     RecordedEvent? first;
+    int order;
     int kept;
 
     internal UnitOfWork(CommandHandler commands, string org, Origin by, DateTimeOffset now, bool isFirstTry, CancellationToken ct)
@@ -112,9 +113,9 @@ public sealed class UnitOfWork
         draft.WasSilent |= decision.Events.Count == 0;
         foreach (var e in decision.Events)
         {
-            if (draft.Last is not { } part || part.Actor != actor)
+            if (draft.Last is not { } part || part.Actor != actor || part.Order != order)
             {
-                draft.Last = part = new(aggregate.Stream(key), draft, actor);
+                draft.Last = part = new(aggregate.Stream(key), draft, actor, order);
                 written.Add(part);
             }
             (part.Session, part.Run) = (session, run);
@@ -128,6 +129,9 @@ public sealed class UnitOfWork
     /// <summary>Records what follows after all that came before, under another actor.</summary>
     /// <param name="by">As in <see cref="Origin.Actor"/>.</param>
     public void ContinueAs(string by) => actor = by;
+
+    /// <summary>Records what follows after all that came before, also what goes into a stream that was written to.</summary>
+    public void ContinueAfter() => order++;
 
     /// <summary>Refuses the commit, and has it decided again, when another node wrote after a position.</summary>
     /// <param name="position">Up to which the decision knows the log; null: it does not matter.</param>
@@ -297,8 +301,11 @@ public sealed class UnitOfWork
 
     /// <summary>What one actor does to one stream, in a row.</summary>
     /// <param name="actor">Null: the actor of the commit.</param>
-    sealed class Part(string stream, Draft draft, string? actor)
+    /// <param name="order">Of <see cref="ContinueAfter"/>.</param>
+    sealed class Part(string stream, Draft draft, string? actor, int order)
     {
+        public int Order { get; } = order;
+
         public string Stream { get; } = stream;
 
         public Draft Draft { get; } = draft;

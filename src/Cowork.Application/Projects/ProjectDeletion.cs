@@ -4,7 +4,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Deletes the conversations, memories and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: nothing
+/// Deletes the schedules, conversations, memories and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: nothing
 /// begins in a deleted project, so that each commit leaves fewer.
 /// </summary>
 public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries, FileDeletion files) : IJobHandler
@@ -15,7 +15,7 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
     /// <summary>Sessions of one commit.</summary>
     const int SessionsMax = 50;
 
-    /// <summary>Memories of one commit.</summary>
+    /// <summary>Memories, or schedules, of one commit.</summary>
     const int MemoriesMax = 200;
 
     /// <summary>Live runs that one commit cancels, unless one session has more.</summary>
@@ -37,6 +37,10 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
     /// <summary>Deletes what is left of a deleted project.</summary>
     public async Task Sweep(string org, Origin by, ProjectKey project, CancellationToken ct, bool waitForStorage = false)
     {
+        while (await queries.SchedulesOf(org, project, MemoriesMax, ct) is [_, ..] schedules)
+        {
+            await Execute(new DeleteSchedules(schedules));
+        }
         while (await queries.SessionsOf(org, project, SessionsMax, ct) is [_, ..] left)
         {
             var runs = 0;

@@ -26,6 +26,9 @@ public interface IRunQueries
     /// <summary>Sessions of a project, with how many of their runs have not ended.</summary>
     ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct);
 
+    /// <summary>Schedules of a project.</summary>
+    ValueTask<IReadOnlyList<ScheduleKey>> SchedulesOf(string org, ProjectKey project, int max, CancellationToken ct);
+
     /// <summary>Facts of a project, also of sessions that were deleted.</summary>
     ValueTask<IReadOnlyList<MemoryKey>> MemoriesOf(string org, ProjectKey project, int max, CancellationToken ct);
 

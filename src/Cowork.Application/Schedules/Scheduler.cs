@@ -68,10 +68,10 @@ public sealed partial class Scheduler(
     async Task<Refusal?> Fire(Claim claim, Origin by, SchedulePlan plan, SlotStep.Fire fire, CancellationToken ct)
     {
         var key = new ScheduleKey(claim.Key);
-        var (turn, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
+        var (turn, opens, refused) = await runs.Prepare(claim.Org, plan, fire.Slot, null, null, null, ct);
         if (turn is not null)
         {
-            refused = await runs.Fire(claim.Org, by, new(key, claim, fire.Slot, fire.CaughtUp, turn.Submit), turn.Message, ct);
+            refused = await runs.Fire(claim.Org, by, new(key, claim, fire.Slot, fire.CaughtUp, turn.Submit, opens), turn.Message, ct);
         }
         return refused is null or { Code: "slot_decided" or "run_fenced" or "stream_busy" or "not_found" } ? refused
             : await Execute(claim, by, new SkipSlots(key, claim, fire.Slot, fire.Slot, 1, refused.Code, refused.Detail), ct);
@@ -85,28 +85,50 @@ public sealed partial class Scheduler(
 }
 
 /// <summary>Prepares and starts runs of schedules, for manual triggers and for the scheduler.</summary>
-public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turns turns, TextCommands texts, IBlobs blobs)
+public sealed class ScheduledRuns(
+    CommandHandler handler, SkillRuns skills, Turns turns, TextCommands texts, IBlobs blobs, IWorkspaces workspaces, TenantUsage usage, TimeProvider clock)
 {
     /// <summary>Starts a run of a schedule now, or answers the run that the same request started before.</summary>
+    /// <param name="hasPrompt">The kind of schedule that the caller's contract has; one of the other kind is not found.</param>
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
-    public async Task<(Turn? Turn, Refusal? Refused)> Trigger(string org, Origin by, ScheduleKey schedule, string? key, RequestKey? header, CancellationToken ct)
+    public async Task<(Turn? Turn, Refusal? Refused)> Trigger(
+        string org, Origin by, ScheduleKey schedule, bool hasPrompt, string? key, RequestKey? header, CancellationToken ct)
     {
-        if (Schedule.PlanOf(await handler.LatestState(org, Schedule.Aggregate, schedule, ct)) is not { } plan)
+        if (Schedule.PlanOf(await handler.LatestState(org, Schedule.Aggregate, schedule, ct)) is not { } plan || plan.Target.Prompt is not null != hasPrompt)
         {
-            return (null, Refusal.NotFound("scheduled run"));
+            return (null, Refusal.NotFound("schedule"));
         }
         var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"trigger\n{schedule.Value}")));
-        var (turn, refused) = await Prepare(org, plan, null, key, header, digest, ct);
-        if (turn is not null)
+        if (plan.Target.SessionId is null && await Earlier(default) is { } known)
         {
-            return await turns.Take(org, by, turn, new TriggerSchedule(schedule, turn.Submit), ct);
+            // No session is prepared for a repeat.
+            return (known, null);
         }
-        return await turns.Earlier(org, plan.Target.SessionId, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
+        var (turn, opens, refused) = await Prepare(org, plan, null, key, header, digest, ct);
+        if (turn is null)
+        {
+            return await Earlier(plan.Target.SessionId ?? default) is { } earlier ? (earlier, null) : (null, refused);
+        }
+        var taken = await turns.Take(org, by, turn, new TriggerSchedule(schedule, turn.Submit, opens), ct);
+        if (opens is not null && taken is { Turn.Accepted: not null })
+        {
+            usage.Made(org, sessions: 1);
+        }
+        return taken;
+
+        ValueTask<Turn?> Earlier(SessionKey session) => turns.Earlier(org, session, digest, key, header, ct);
     }
 
     /// <summary>Starts the run of a slot, with a message that may not be stored yet.</summary>
-    internal async ValueTask<Refusal?> Fire(string org, Origin by, FireSlot fire, NamedText message, CancellationToken ct) =>
-        (await texts.Execute(org, by, fire, message, ct, waitForStorage: true)).Refused;
+    internal async ValueTask<Refusal?> Fire(string org, Origin by, FireSlot fire, NamedText message, CancellationToken ct)
+    {
+        var result = await texts.Execute(org, by, fire, message, ct, waitForStorage: true);
+        if (result.Refused is null && fire.Opens is not null)
+        {
+            usage.Made(org, sessions: 1);
+        }
+        return result.Refused;
+    }
 
     /// <summary>The name of the skill, or why a schedule cannot run it with these parameters.</summary>
     public async ValueTask<(string? Name, Refusal? Unfit)> Check(string org, SkillPrompt prompt, CancellationToken ct)
@@ -121,20 +143,46 @@ public sealed class ScheduledRuns(CommandHandler handler, SkillRuns skills, Turn
         });
     }
 
-    /// <summary>Prepares the turn of a planned run. Refused: the skill is deleted, cannot be rendered, or too many runs wait.</summary>
+    /// <summary>
+    /// Prepares the turn of a planned run, and the session that begins with it. Refused: the skill is deleted, cannot be rendered, too many runs wait, or the tenant may
+    /// have no more sessions.
+    /// </summary>
     /// <param name="slot">Null: a manual trigger.</param>
-    internal async Task<(PreparedTurn? Turn, Refusal? Refused)> Prepare(
+    internal async Task<(PreparedTurn? Turn, OpenSession? Opens, Refusal? Refused)> Prepare(
         string org, SchedulePlan plan, DateTimeOffset? slot, string? key, RequestKey? header, string? digest, CancellationToken ct)
     {
         var target = plan.Target;
-        var parameters = JsonElement.Parse(await blobs.Text(target.Params, ct));
-        var (rendered, refused) = await skills.Render(org, new(target.SkillId, target.SkillVersion, parameters), ct);
-        if (rendered is null)
+        if (target is { SkillId: { } skill, Params: { } given, SessionId: { } session })
         {
-            return (null, refused!.Code == "not_found" ? refused with { Code = "skill_not_found" } : refused);
+            var parameters = JsonElement.Parse(await blobs.Text(given, ct));
+            var (rendered, refused) = await skills.Render(org, new(skill, target.SkillVersion, parameters), ct);
+            return rendered is null
+                ? (null, null, refused!.Code == "not_found" ? refused with { Code = "skill_not_found" } : refused)
+                : await Turn(session, rendered.Prompt, rendered.Source with { ScheduleId = plan.ScheduleId, Slot = slot }, null, null);
         }
-        var source = rendered.Source with { ScheduleId = plan.ScheduleId, Slot = slot };
-        return await turns.Prepare(org, new(target.SessionId, rendered.Prompt, null, key, header, source, digest), ct);
+        var prompt = await blobs.Text(target.Prompt!, ct);
+        var (opens, full) = target.SessionId is null ? await Open(org, target.ProjectOfSessions(), ct) : (null, null);
+        return full is not null ? (null, null, full)
+            : await Turn(
+                target.SessionId ?? opens!.Session, prompt, new(ScheduleId: plan.ScheduleId, Slot: slot), new SkillSelection([], Skill.NameAskedFor(prompt)), opens);
+
+        async Task<(PreparedTurn?, OpenSession?, Refusal?)> Turn(SessionKey session, string message, RunSource source, SkillSelection? named, OpenSession? opens)
+        {
+            var (turn, refused) = await turns.Prepare(org, new(session, message, null, key, header, source, digest, named), ct);
+            return (turn, opens, refused);
+        }
+    }
+
+    /// <summary>Prepares a session with a folder of its own.</summary>
+    async ValueTask<(OpenSession? Opens, Refusal? Refused)> Open(string org, ProjectKey? project, CancellationToken ct)
+    {
+        if (await usage.SessionRefusal(org, ct) is { } full)
+        {
+            return (null, full);
+        }
+        var session = SessionKey.New(clock.GetUtcNow());
+        var (path, refused) = await workspaces.Prepare(org, session, null, ct);
+        return path is null ? (null, refused) : (new(session, path, "{}", null, Project: project), null);
     }
 }
 

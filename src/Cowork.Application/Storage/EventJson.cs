@@ -235,6 +235,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(UniqueNameEvent.NameClaimed))]
 [JsonSerializable(typeof(UniqueNameEvent.NameReleased))]
 [JsonSerializable(typeof(ScheduleEvent.ScheduleCreated))]
+[JsonSerializable(typeof(ScheduleEvent.ScheduleChanged))]
 [JsonSerializable(typeof(ScheduleEvent.SchedulePaused))]
 [JsonSerializable(typeof(ScheduleEvent.ScheduleResumed))]
 [JsonSerializable(typeof(ScheduleEvent.ScheduleTriggered))]

@@ -83,4 +83,7 @@ public interface IWorkspaces
     /// <summary>The grant of a session's recorded folder; null: it lies in none of the folders that the tenant may use now.</summary>
     /// <param name="path">As the session's creation recorded it.</param>
     ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct);
+
+    /// <summary>Makes a session's folder: the one that is asked for, or with null its own. Refused: the tenant may not use it, or it cannot be made.</summary>
+    ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, SessionKey session, string? asked, CancellationToken ct);
 }

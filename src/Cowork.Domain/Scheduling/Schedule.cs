@@ -14,6 +14,9 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
         ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now,
         ImmutableList<Issuer>? Issuers = null) : ScheduleCommand(Now);
 
+    /// <summary>Changes what is run, and when. Another timing is planned from now.</summary>
+    public sealed record Change(ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
+
     public sealed record Pause(DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Resumes from now. Slots during the pause do not count as missed.</summary>
@@ -22,10 +25,12 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
     public sealed record Delete(DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Starts a run now, independent of the plan.</summary>
-    public sealed record Trigger(RunKey RunId, int SkillVersion, DateTimeOffset Now) : ScheduleCommand(Now);
+    /// <param name="SkillVersion">Null: the schedule has a prompt.</param>
+    public sealed record Trigger(RunKey RunId, int? SkillVersion, DateTimeOffset Now) : ScheduleCommand(Now);
 
     /// <summary>Starts the run of a slot.</summary>
-    public sealed record Fire(DateTimeOffset Slot, RunKey RunId, int SkillVersion, bool CaughtUp, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
+    /// <param name="SkillVersion">Null: the schedule has a prompt.</param>
+    public sealed record Fire(DateTimeOffset Slot, RunKey RunId, int? SkillVersion, bool CaughtUp, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
 
     /// <summary>Skips a slot, or a series of slots.</summary>
     /// <param name="Count">Number of slots; null: too many to count.</param>
@@ -47,16 +52,20 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
         ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At,
         ImmutableList<Issuer>? Issuers = null) : ScheduleEvent(At);
 
+    /// <param name="Next">The next slot; null: there is none, or the schedule is paused.</param>
+    public sealed record ScheduleChanged(ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, DateTimeOffset? Next, DateTimeOffset At) : ScheduleEvent(At);
+
     public sealed record SchedulePaused(DateTimeOffset At) : ScheduleEvent(At);
 
     public sealed record ScheduleResumed(Timing Timing, DateTimeOffset? Next, DateTimeOffset At) : ScheduleEvent(At);
 
     /// <summary>The same commit started a run.</summary>
     /// <param name="Slot">The planned time; null: a manual trigger.</param>
+    /// <param name="SkillId">Null: the schedule has a prompt.</param>
     /// <param name="CaughtUp">The slot was missed and is caught up.</param>
     /// <param name="Next">The next slot; null also for a manual trigger, which does not change the plan.</param>
     public sealed record ScheduleTriggered(
-        ScheduleKey ScheduleId, DateTimeOffset? Slot, SkillKey SkillId, int SkillVersion, RunKey RunId, TriggerMode Mode, bool CaughtUp, DateTimeOffset? Next, DateTimeOffset At)
+        ScheduleKey ScheduleId, DateTimeOffset? Slot, SkillKey? SkillId, int? SkillVersion, RunKey RunId, TriggerMode Mode, bool CaughtUp, DateTimeOffset? Next, DateTimeOffset At)
         : ScheduleEvent(At);
 
     /// <summary>A slot, or a series of slots, without a run.</summary>
@@ -74,10 +83,21 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
     public sealed record ScheduleDeleted(DateTimeOffset At) : ScheduleEvent(At);
 }
 
-/// <summary>What a schedule runs: a skill's template with parameters, as a turn of a session.</summary>
+/// <summary>
+/// What a schedule runs as a turn: in contract A a skill's template with parameters, in contract B a prompt in a project.
+/// </summary>
+/// <param name="SessionId">Null: a new session for each run.</param>
+/// <param name="SkillId">Null: the schedule has a prompt.</param>
 /// <param name="SkillVersion">Null: the latest version when a run starts.</param>
 /// <param name="Params">The client's JSON object as text, so that it returns unchanged.</param>
-public sealed record ScheduleTarget(SessionKey SessionId, SkillKey SkillId, int? SkillVersion, Content Params);
+/// <param name="Prompt">Null: the schedule has a skill.</param>
+/// <param name="Project">Of a schedule with a prompt: the project of its sessions, which may be the built-in one.</param>
+public sealed record ScheduleTarget(
+    SessionKey? SessionId, SkillKey? SkillId, int? SkillVersion, Content? Params, Content? Prompt = null, ProjectKey? Project = null)
+{
+    /// <summary>The project of the schedule's new sessions; null: the built-in one.</summary>
+    public ProjectKey? ProjectOfSessions() => Project is { IsGeneral: true } ? null : Project;
+}
 
 /// <summary>The policy for missed slots.</summary>
 public enum Misfire
@@ -157,6 +177,7 @@ public abstract record Schedule
     {
         (Create c, None) => new ScheduleCreated(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.First, c.Now, c.Issuers),
         (Create c, _) when PlanOf(state)?.ScheduleId == c.ScheduleId => Decision<ScheduleEvent>.Nothing,
+        (Change c, Active or Paused) => Changed(c, state, PlanOf(state)!),
         (Pause c, Active) => new SchedulePaused(c.Now),
         (Pause, Paused) => Decision<ScheduleEvent>.Nothing,
         (Resume c, Paused p) => Resumed(p.Plan.Timing.Restart(c.Now, c.NextTime), c.Now),
@@ -176,6 +197,8 @@ public abstract record Schedule
     {
         (ScheduleCreated { Next: { } first } c, _) => new Active(NewPlan(c), first, null, c.At),
         (ScheduleCreated c, _) => new Paused(NewPlan(c), null),
+        (ScheduleChanged c, Active a) => a with { Plan = Changed(a.Plan, c), Slot = c.Next, DecidedAt = c.At },
+        (ScheduleChanged c, Paused p) => p with { Plan = Changed(p.Plan, c) },
         (SchedulePaused, Active a) => new Paused(a.Plan, a.LastRunId),
         (ScheduleResumed r, Paused p) => new Active(p.Plan with { Timing = r.Timing }, r.Next, p.LastRunId, r.At),
         (ScheduleTriggered { Mode: TriggerMode.Automatic } t, Active a) => a with { Slot = t.Next, LastRunId = t.RunId, DecidedAt = t.At },
@@ -205,6 +228,18 @@ public abstract record Schedule
     };
 
     static SchedulePlan NewPlan(ScheduleCreated c) => new(c.ScheduleId, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Issuers);
+
+    static SchedulePlan Changed(SchedulePlan plan, ScheduleChanged c) =>
+        plan with { Target = c.Target, Timing = c.Timing, Misfire = c.Misfire, Overlap = c.Overlap };
+
+    static Decision<ScheduleEvent> Changed(Change c, Schedule state, SchedulePlan plan)
+    {
+        var isReplanned = c.Timing != plan.Timing;
+        return !isReplanned && (c.Target, c.Misfire, c.Overlap) == (plan.Target, plan.Misfire, plan.Overlap)
+            ? Decision<ScheduleEvent>.Nothing
+            : new ScheduleChanged(
+                c.Target, c.Timing, c.Misfire, c.Overlap, state is not Active active ? null : isReplanned ? c.Timing.First(c.Now, c.NextTime) : active.Slot, c.Now);
+    }
 
     static ScheduleResumed Resumed((Timing Timing, DateTimeOffset? Next) restarted, DateTimeOffset now) => new(restarted.Timing, restarted.Next, now);
 

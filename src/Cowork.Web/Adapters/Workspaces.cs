@@ -26,7 +26,7 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
     readonly ConcurrentDictionary<(string Org, SessionKey Session, string Path), Grant> grants = new();
     readonly ConcurrentDictionary<string, (string Org, Grant Grant)> tenantOf = new(StringComparer.Ordinal);
 
-    /// <summary>The session's folder, made when missing: the one that was asked for, or its own below the data directory.</summary>
+    /// <inheritdoc/>
     public async ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, SessionKey session, string? asked, CancellationToken ct)
     {
         if (asked is not null && (!Path.IsPathFullyQualified(asked) || Encoding.UTF8.GetByteCount(asked) > PathBytesMax))

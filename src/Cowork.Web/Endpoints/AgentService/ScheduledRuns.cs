@@ -64,7 +64,7 @@ public sealed record NewScheduledRun(
         where T : struct, Enum =>
         word is null ? default : Enum.GetValues<T>().Single(choice => Word(choice) == word);
 
-    static void Choice<T>(string path, string? word, ValidationErrors errors)
+    public static void Choice<T>(string path, string? word, ValidationErrors errors)
         where T : struct, Enum
     {
         if (word is not null && !Enum.GetValues<T>().Select(Word).Contains(word))
@@ -200,7 +200,7 @@ static class ScheduledRunEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var status = Status.Read(http);
-        var query = new RowQuery(Status: status == "all" ? null : status, Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
+        var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
         var shown = new List<ScheduledRunDetails>();
         var room = new ListRoom();
         foreach (var found in await rows.List(caller.Org, Schedules.Model.Table, query, ct))
@@ -216,22 +216,29 @@ static class ScheduledRunEndpoints
     }
 
     static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is { } row
-            ? JsonResult.Of(200, await Details(Schedules.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
+        await Find(caller.Org, schedule.Key, rows, ct) is { } found
+            ? JsonResult.Of(200, await Details(found.Schedule, blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
             : ErrorResult.NotFound("scheduled run");
 
-    static async Task<IResult> Delete(PathKey<ScheduleKey> schedule, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
+    /// <summary>A schedule with its stream's version. Null: there is none, or it has a prompt, which contract B alone can show.</summary>
+    static async ValueTask<(ScheduleRow Schedule, long Version)?> Find(string org, ScheduleKey schedule, IRows rows, CancellationToken ct) =>
+        await rows.Get(org, Schedules.Model.Table, schedule.Value, ct) is { } row && Schedules.Model.Read(row.Json.Span) is { Prompt: null } found
+            ? (found, row.Version)
+            : null;
+
+    static async Task<IResult> Delete(PathKey<ScheduleKey> schedule, Caller caller, IRows rows, ICommandExecutor commands, CancellationToken ct) =>
+        await Find(caller.Org, schedule.Key, rows, ct) is null ? ErrorResult.NotFound("scheduled run")
+        : await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
     static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is not { } row)
+        if (await Find(caller.Org, schedule.Key, rows, ct) is not { } found)
         {
             return ErrorResult.NotFound("scheduled run");
         }
         var shown = new List<LedgerShape>();
-        foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, row.Version, limit, ct))
+        foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, found.Version, limit, ct))
         {
             var status = line.RunId is { } run ? (await views.Row(caller.Org, run, ct))?.Status : null;
             shown.Add(new(
@@ -245,7 +252,7 @@ static class ScheduledRunEndpoints
         CancellationToken ct)
     {
         var asked = body.Value;
-        var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, asked.IdempotencyKey, body.Key, ct);
+        var (turn, refused) = await runs.Trigger(caller.Org, caller.Origin, schedule.Key, hasPrompt: false, asked.IdempotencyKey, body.Key, ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);
@@ -260,7 +267,7 @@ static class ScheduledRunEndpoints
     {
         try
         {
-            return await rows.Get(org, Schedules.Model.Table, schedule.Value, ct) is { } row ? await Details(Schedules.Model.Read(row.Json.Span), blobs, ct) : null;
+            return await Find(org, schedule, rows, ct) is { } found ? await Details(found.Schedule, blobs, ct) : null;
         }
         catch (StorageUnavailableException)
         {
@@ -280,7 +287,7 @@ static class ScheduledRunEndpoints
         PathKey<ScheduleKey> schedule, ICommand change, RequestKey? key, Caller caller, ICommandExecutor commands, CommandAnswers answers, IRows rows, IBlobs blobs,
         CancellationToken ct)
     {
-        if (await rows.Get(caller.Org, Schedules.Model.Table, schedule.Key.Value, ct) is null)
+        if (await Find(caller.Org, schedule.Key, rows, ct) is null)
         {
             return ErrorResult.NotFound("scheduled run");
         }
@@ -292,7 +299,8 @@ static class ScheduledRunEndpoints
         JsonResult.Of(status, await Details(after.Row(Schedules.Model), blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails);
 
     static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(
-        schedule.ScheduleId, schedule.Name, schedule.SessionId, schedule.SkillId, schedule.SkillVersion, JsonElement.Parse(await blobs.Text(schedule.Params, ct)),
+        schedule.ScheduleId, schedule.Name, schedule.SessionId!.Value, schedule.SkillId!.Value, schedule.SkillVersion,
+        JsonElement.Parse(await blobs.Text(schedule.Params!, ct)),
         (schedule.Timing as Timing.Interval)?.Seconds, schedule.Status, schedule.Misfire, schedule.Overlap, schedule.NextRunAt, schedule.LastRunId, schedule.LastRunAt,
         schedule.LastSkip, schedule.CreatedAt, schedule.UpdatedAt, schedule.ScheduleId);
 }

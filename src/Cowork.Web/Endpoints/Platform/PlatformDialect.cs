@@ -22,6 +22,7 @@ static class PlatformDialect
         routes.MapPlatformArtifacts();
         routes.MapShells();
         routes.MapPlatformMemories();
+        routes.MapPlatformSchedules();
         routes.MapSchedulePreview();
     }
 }
@@ -63,6 +64,11 @@ static class PlatformDialect
 [JsonSerializable(typeof(ArtifactToOpen))]
 [JsonSerializable(typeof(ArtifactOpened))]
 [JsonSerializable(typeof(ShellEvent))]
+[JsonSerializable(typeof(NewPlatformSchedule))]
+[JsonSerializable(typeof(PlatformScheduleChanges))]
+[JsonSerializable(typeof(PlatformSchedule))]
+[JsonSerializable(typeof(PlatformScheduleList))]
+[JsonSerializable(typeof(PlatformScheduleLedger))]
 [JsonSerializable(typeof(SchedulePreview))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext

@@ -12,11 +12,12 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="Output">The reply, first as the contract has it (<c>text</c>), then as the clients of OpenAI read it (<c>message</c>).</param>
 /// <param name="Status"><c>in_progress</c>, also while it waits in the queue or for an approval; <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
 /// <param name="PendingApprovalIds">Approvals that it waits for.</param>
+/// <param name="ScheduleId">The schedule that started it; null: a person did.</param>
 /// <param name="Skills">The skills that are active in it, in the order of the prompt.</param>
 public sealed record ResponseDetails(
     string Id, string Object, string ConversationId, string Input, IReadOnlyList<OutputItem> Output, [property: ResponseStatus] string Status, string Model,
     ResponseUsage Usage, DateTimeOffset CreatedAt, ResponseError? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
-    IReadOnlyList<RunSkill> Skills)
+    IReadOnlyList<RunSkill> Skills, ScheduleKey? ScheduleId)
 {
     const string Word = "response";
 
@@ -29,12 +30,12 @@ public sealed record ResponseDetails(
             run.RunId.ResponseId, Word, run.SessionId.ConversationId, TextOf(run.Message),
             [OutputItem.PlainText(text), OutputItem.Message(messageId, run.HasEnded ? "completed" : "in_progress", [ContentPart.Of(text)])], status, run.Model,
             new(run.InputTokens, run.OutputTokens, run.TotalTokens), run.CreatedAt, run.Error is { } error ? new(error.Code, error.Message) : null, run.PendingApprovalIds,
-            run.Skills ?? []);
+            run.Skills ?? [], run.Source?.ScheduleId);
     }
 
     static string TextOf(Content? content) => content is Content.Inline inline ? inline.Text : "";
 
-    static string StatusOf(RunRow run) => run.HasEnded ? run.Status : "in_progress";
+    public static string StatusOf(RunRow run) => run.HasEnded ? run.Status : "in_progress";
 }
 
 /// <summary>An item of a response's output.</summary>
