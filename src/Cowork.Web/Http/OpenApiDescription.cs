@@ -217,7 +217,8 @@ public static class OpenApiDescription
         operation.Parameters ??= [];
         foreach (var part in (context.Description.RelativePath ?? "").Split('/').Where(p => p.StartsWith('{')))
         {
-            var name = part.Trim('{', '}');
+            // The rest of an address may have slashes: `{**path}`.
+            var name = part.Trim('{', '}').TrimStart('*');
             if (operation.Parameters.All(p => p.Name != name))
             {
                 OpenApiSchema schema = name == VersionInPath.Name
