@@ -64,7 +64,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         Assert.Equal(
             [
                 "run_id", "session_id", "status", "reply", "error", "pending_approval_ids", "total_tokens", "tool_calls", "cost_usd", "created_at",
-                "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "stop_reason", "lineage",
+                "message", "model", "skill_id", "skill_version", "schedule_id", "started_at", "completed_at", "attempt", "stop_reason", "skills", "lineage",
                 "id", "prompt", "response", "input_tokens", "output_tokens", "cancel_requested", "worker_mode",
             ],
             run.Json.EnumerateObject().Select(m => m.Name));

@@ -229,6 +229,11 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var document = JsonNode.Parse((await http.Get("/openapi.json")).Is(200).Text)!;
         foreach (var (template, operations) in document["paths"]!.AsObject())
         {
+            if (template.EndsWith("/shell/events", StringComparison.Ordinal))
+            {
+                // A stream without a cursor always begins, and is endless.
+                continue;
+            }
             foreach (var (method, _) in operations!.AsObject())
             {
                 for (var i = 0; i < 40; i++)

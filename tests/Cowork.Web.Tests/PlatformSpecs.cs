@@ -11,6 +11,7 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 {
     const string Projects = "/api/v1/projects";
     const string Conversations = "/api/v1/conversations";
+    const string Schedules = "/api/v1/schedules";
     const string General = "proj_00000000000000000000000000";
 
     readonly HttpClient http = tenant.Http;
@@ -332,7 +333,7 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
-    public async Task Deleting_a_project_while_conversations_begin_and_turns_are_sent_leaves_nothing_half_there()
+    public async Task Deleting_a_project_while_conversations_begin_turns_are_sent_files_are_uploaded_and_schedules_fire_leaves_nothing_half_there()
     {
         var project = await NewProject();
         var first = new List<string>();
@@ -340,14 +341,39 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         {
             first.Add(await NewConversation(project));
         }
+        var schedules = new List<string>();
+        for (var i = 0; i < 2; i++)
+        {
+            schedules.Add((await http.Post(Schedules, $$"""{"project_id":"{{project}}","cron":"0 9 * * 1","prompt":"/say hello"}""")).Is(201)["id"]);
+        }
         using var over = new CancellationTokenSource();
         var made = new System.Collections.Concurrent.ConcurrentBag<string>();
         var runs = new System.Collections.Concurrent.ConcurrentBag<string>();
-        var clients = Enumerable.Range(0, 8).Select(client => Task.Run(async () =>
+        var files = new System.Collections.Concurrent.ConcurrentBag<string>();
+        var fired = 0;
+        var clients = Enumerable.Range(0, 12).Select(client => Task.Run(async () =>
         {
             while (!over.IsCancellationRequested)
             {
-                if (client % 2 == 0)
+                if (client >= 10)
+                {
+                    var got = await http.Post($"{Schedules}/{schedules[client - 10]}/run");
+                    Assert.True((int)got.Status is 200 or 202 or 404 or 409 or 429, got.Text);
+                    if ((int)got.Status is 200 or 202)
+                    {
+                        Interlocked.Increment(ref fired);
+                    }
+                }
+                else if (client >= 8)
+                {
+                    var got = await http.Upload("kraken", "a.txt", ("project_id", project));
+                    Assert.True((int)got.Status is 201 or 404, got.Text);
+                    if ((int)got.Status == 201)
+                    {
+                        files.Add(got["id"]);
+                    }
+                }
+                else if (client % 2 == 0)
                 {
                     var got = await http.Post(Conversations, $$"""{"project_id":"{{project}}"}""");
                     Assert.True((int)got.Status is 201 or 404, got.Text);
@@ -367,7 +393,7 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 }
             }
         })).ToList();
-        while (made.Count < 20 || runs.Count < 20)
+        while (made.Count < 20 || runs.Count < 20 || files.Count < 10 || Volatile.Read(ref fired) < 5)
         {
             await Task.Delay(5);
         }
@@ -388,8 +414,17 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         {
             (await http.Get($"/runs/{run}")).IsProblem(404, "not_found");
         }
+        foreach (var gone in files.Select(file => $"/api/v1/files/{file}").Concat(schedules.Select(schedule => $"{Schedules}/{schedule}")))
+        {
+            (await http.Get(gone)).IsProblem(404, "not_found");
+        }
+        Assert.Equal("[]", (await http.Get("/api/v1/files/search?q=kraken")).Is(200)["data"]);
         Assert.DoesNotContain(project, (await http.Get($"{Projects}?limit=200")).Text, StringComparison.Ordinal);
         var rows = tenant.Host.Services.GetRequiredService<Application.Storage.IRows>();
+        foreach (var table in (string[])[Sessions.Model.Table, Files.Model.Table])
+        {
+            Assert.Empty(await rows.List(tenant.Org, table, new(Scope: project["proj_".Length..]), default));
+        }
         foreach (var run in runs)
         {
             // Its end is recorded although nobody sees it any more.

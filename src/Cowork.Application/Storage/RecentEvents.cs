@@ -22,7 +22,7 @@ sealed class RecentEvents
 
         public RecordedEvent Recorded => recorded ??= new(
             entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), entry.Data, entry.At, entry.Actor, entry.Hash,
-            entry.Position, entry.Correlation);
+            entry.Position, entry.Correlation, entry.Causation);
     }
 
     public void Add(IReadOnlyList<FeedEntry> entries)

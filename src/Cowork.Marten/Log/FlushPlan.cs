@@ -80,7 +80,10 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     at++;
                     Entries[at - 1] = new(
                         feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
-                        e.Correlation);
+                        e.Correlation)
+                    {
+                        Causation = e.Causation,
+                    };
                 }
                 if (write.Session is { } written)
                 {
