@@ -512,10 +512,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
                 var feed = write.Session is { } session ? Of(feeds, (commit.Org, session)) : null;
                 var entry = new FeedEntry(
                     feed is null ? 0 : feed.Count + 1, recorded.Position, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
-                    e.Correlation)
-                {
-                    Causation = e.Causation,
-                };
+                    e.Correlation, e.Causation);
                 log.Add(entry);
                 feed?.Add(entry);
                 entries.Add(entry);

@@ -52,8 +52,8 @@ public sealed record Candidate(string Owner, Passage Passage, IReadOnlyList<(str
 public sealed record TextMatches(long Passages, long Length, IReadOnlyList<long> Containing, IReadOnlyList<Candidate> Candidates);
 
 /// <summary>
-/// The full-text index: the one way in which texts outside the log are searched, those in folders of sessions and those of uploaded files. It is no fact: what is lost
-/// is read and put again. <see cref="TextSearch"/> asks it and ranks.
+/// The full-text index: the one way in which texts outside the log are searched, those in folders of sessions and those of uploaded files. It is no fact of
+/// the log: what it holds was read from files, and can be read and put again. <see cref="TextSearch"/> asks it and ranks.
 /// </summary>
 public interface ITexts
 {

@@ -84,11 +84,8 @@ public abstract record AppendResult
 /// <param name="Type">The stored name, <see cref="EventTypes"/>.</param>
 public sealed record FeedEntry(
     long FeedId, long Position, string Org, SessionKey? Session, RunKey? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
-    string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null)
+    string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null, string? Causation = null)
 {
-    /// <summary>See <see cref="Origin"/>; null: the entry was read from the feed, which does not show it.</summary>
-    public string? Causation { get; init; }
-
     /// <summary>It is read as this type, whatever version it was stored in.</summary>
     public bool Is<TEvent>()
         where TEvent : Event => EventTypes.Is<TEvent>(Type);

@@ -13,7 +13,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
     const int ScanPage = 1_000;
 
     const string FeedColumns =
-        "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id";
+        "e.seq_id, e.tenant_id, e.id, e.type, e.timestamp, e.stream_id, e.version, e.headers->>'hash', e.user_name, e.data, e.correlation_id, e.causation_id";
 
     readonly string load = $"""
         SELECT version, id, type, CASE WHEN version > $3 THEN data END, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id
@@ -172,10 +172,10 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
             var data = CanonicalJson.Of(reader.GetFieldValue<byte[]>(9));
             bytes += data.Length;
             entries.Add(new(
-                reader.GetInt64(11), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(12) ? null : new SessionKey(reader.GetString(12)),
-                reader.IsDBNull(13) ? null : new RunKey(reader.GetString(13)), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
+                reader.GetInt64(12), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(13) ? null : new SessionKey(reader.GetString(13)),
+                reader.IsDBNull(14) ? null : new RunKey(reader.GetString(14)), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
                 reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
-                data, reader.IsDBNull(10) ? null : reader.GetString(10)));
+                data, reader.IsDBNull(10) ? null : reader.GetString(10), reader.IsDBNull(11) ? null : reader.GetString(11)));
         }
         return (entries, false);
     }

@@ -80,10 +80,7 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     at++;
                     Entries[at - 1] = new(
                         feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
-                        e.Correlation)
-                    {
-                        Causation = e.Causation,
-                    };
+                        e.Correlation, e.Causation);
                 }
                 if (write.Session is { } written)
                 {
