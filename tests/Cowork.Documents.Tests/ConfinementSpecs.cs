@@ -291,7 +291,8 @@ public sealed class ConfinementSpecs : IDisposable
         var document = Path.Combine(folder, "slow.html");
         await File.WriteAllBytesAsync(document, Slow);
         using var host = Process.Start(new ProcessStartInfo(
-            "bash", ["-c", $"{Dotnet} exec {Program} read $$ {256 * MiB} 60 1000 {document} .html > >(cat) & wait"]) { WorkingDirectory = "/", RedirectStandardOutput = true })!;
+            "bash", ["-c", $"{Dotnet} exec {Program} read $$ {256 * MiB} 60 1000 {document} .html > >(cat) & wait"])
+        { WorkingDirectory = "/", RedirectStandardOutput = true })!;
         await Until(() => Readers(host.Id).Any(IsConfined));
         host.Kill();
         await Until(() => Readers(host.Id).Count == 0);

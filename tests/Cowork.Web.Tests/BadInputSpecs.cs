@@ -144,12 +144,15 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [Fact]
     public async Task Ids_beyond_128_characters_are_refused()
     {
-        foreach (var path in (string[])[$"/sessions/{Long}", $"/sessions/{Long}/runs", $"/sessions/{Long}/events", $"/runs/{Long}", $"/runs/{Long}/trace", $"/tokens/{Long}"])
+        foreach (var path in (string[])[$"/sessions/{Long}{Long}", $"/sessions/{Long}{Long}/runs", $"/sessions/{Long}{Long}/events", $"/runs/{Long}{Long}", $"/runs/{Long}{Long}/trace", $"/tokens/{Long}{Long}"])
         {
             (await http.Get(path)).IsProblem(422);
         }
         (await http.Post("/sessions", $$"""{"session_id":"{{Long}}"}""")).IsProblem(422);
         (await http.Post("/sessions", $$"""{"session_id":"{{Long[..128]}}"}""")).Is(201);
+        (await http.Get($"/sessions/{Long}")).IsProblem(404, "not_found");
+        // The prefix of contract B comes on top.
+        Assert.Equal($"conv_{Long[..128]}", (await http.Get($"/api/v1/conversations/conv_{Long[..128]}")).Is(200)["id"]);
     }
 
     [Fact]

@@ -102,7 +102,7 @@ public sealed class FileSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         }
         (await here.Get($"{Files}?project_id=proj_01k9nobody0000000000000000")).IsProblem(404, "not_found");
         (await here.Get($"{Files}?conversation_id=nobody")).IsProblem(404, "not_found");
-        foreach (var query in (string[])["limit=0", "limit=201", "offset=-1", "project_id=", "conversation_id=no%20id"])
+        foreach (var query in (string[])["limit=0", "limit=1001", "offset=-1", "project_id=", "conversation_id=no%20id"])
         {
             (await here.Get($"{Files}?{query}")).IsProblem(422, "invalid_request");
         }
@@ -313,7 +313,7 @@ public sealed class FileSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         Assert.Equal(("notes.txt", conversation), (hit.GetProperty("name").GetString(), hit.GetProperty("conversation_id").GetString()));
         Assert.Contains("kraken", hit.GetProperty("snippet").GetString(), StringComparison.Ordinal);
         Assert.InRange(hit.GetProperty("snippet").GetString()!.Length, 1, 600);
-        foreach (var query in (string[])["", "q=", "q=x&limit=0", "q=x&limit=101", $"q={new string('x', 1001)}", "q=a%00b", "q=x&project_id="])
+        foreach (var query in (string[])["", "q=", "q=x&limit=0", "q=x&limit=1001", "q=x&offset=1001", $"q={new string('x', 1001)}", "q=a%00b", "q=x&project_id="])
         {
             (await here.Get($"{Files}/search?{query}")).IsProblem(422, "invalid_request");
         }

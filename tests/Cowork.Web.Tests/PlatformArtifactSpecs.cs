@@ -72,7 +72,7 @@ public sealed class PlatformArtifactSpecs(TestTenant tenant) : IClassFixture<Tes
         Assert.Equal("sales/index.html", Paths(await http.Get($"{Artifacts}?project_id={project}&type=app")));
         var page = (await http.Get($"{Artifacts}?project_id={project}&type=report&limit=1&offset=1")).Is(200);
         Assert.Equal(("plain/index.html", "2", "1", "1", "False"), (Paths(page), page["total"], page["limit"], page["offset"], page["has_more"]));
-        foreach (var wrong in (string[])["type=game", "limit=0", "limit=201", "offset=-1", "project_id=%20"])
+        foreach (var wrong in (string[])["type=game", "limit=0", "limit=1001", "offset=-1", "project_id=%20"])
         {
             (await http.Get($"{Artifacts}?{wrong}")).IsProblem(422);
         }

@@ -126,7 +126,7 @@ public sealed class PlatformMemorySpecs(TestTenant tenant) : IClassFixture<TestT
         await NewMemory(new('x', 4_000));
         (await http.Post(Memories, Body("x", "proj_01k9golden0000000000000000"))).IsProblem(404, "not_found");
         (await http.Get($"{Memories}?project_id=proj_01k9golden0000000000000000")).IsProblem(404, "not_found");
-        foreach (var query in (string[])["source=robot", "source=", "limit=0", "limit=201", "offset=-1", "project_id=", "project_id=no%20project"])
+        foreach (var query in (string[])["source=robot", "source=", "limit=0", "limit=1001", "offset=-1", "project_id=", "project_id=no%20project"])
         {
             (await http.Get($"{Memories}?{query}")).IsProblem(422);
         }

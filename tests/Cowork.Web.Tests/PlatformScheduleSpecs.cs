@@ -85,7 +85,9 @@ public sealed class PlatformScheduleSpecs(TestTenant tenant) : IClassFixture<Tes
         Assert.Equal("2", (await http.Get($"/api/v1/conversations?project_id={project}")).Is(200)["total"]);
 
         var ledger = (await http.Get($"{Schedules}/{id}/runs")).Is(200);
-        Assert.Equal(["object", "data", "limit", "has_more"], Members(ledger.Json));
+        Assert.Equal(["object", "data", "limit", "offset", "has_more"], Members(ledger.Json));
+        var older = (await http.Get($"{Schedules}/{id}/runs?offset=1&limit=1")).Is(200);
+        Assert.Equal((ledger.Json.GetProperty("data")[1].GetRawText(), "False"), (older.Json.GetProperty("data")[0].GetRawText(), older["has_more"]));
         Assert.Equal(2, ledger.Json.GetProperty("data").GetArrayLength());
         var line = ledger.Json.GetProperty("data")[1];
         Assert.Equal(
@@ -156,7 +158,7 @@ public sealed class PlatformScheduleSpecs(TestTenant tenant) : IClassFixture<Tes
         (await http.Post(Schedules, Body("proj_01k9golden0000000000000000"))).IsProblem(404, "not_found");
         (await http.Post(Schedules, Body(await NewProject(), more: ""","conversation_id":"conv_01k9golden0000000000000000" """))).IsProblem(404, "not_found");
         (await http.Get($"{Schedules}?project_id=proj_01k9golden0000000000000000")).IsProblem(404, "not_found");
-        foreach (var query in (string[])["status=asleep", "limit=0", "limit=201", "offset=-1", "project_id=no%20project"])
+        foreach (var query in (string[])["status=asleep", "limit=0", "limit=1001", "offset=-1", "project_id=no%20project"])
         {
             (await http.Get($"{Schedules}?{query}")).IsProblem(422);
         }

@@ -111,7 +111,7 @@ public sealed class PlatformSkillSpecs(TestTenant tenant) : IClassFixture<TestTe
         (await http.Post(Skills, Body("long-b", $",\"instructions\":\"{new string('x', 64 * 1024)}\""))).Is(201);
         (await http.Post(Skills, Body("long-c", $",\"tools\":[{string.Join(',', Enumerable.Range(0, 101).Select(i => $"\"t{i}\""))}]"))).IsProblem(422);
         (await Patch(await NewSkill("long-d"), """{"tools":null}""")).IsProblem(422);
-        foreach (var query in (string[])["limit=0", "limit=201", "limit=x", "offset=-1", "offset=x", "limit=1&limit=2"])
+        foreach (var query in (string[])["limit=0", "limit=1001", "limit=x", "offset=-1", "offset=x", "limit=1&limit=2"])
         {
             (await http.Get($"{Skills}?{query}")).IsProblem(422);
         }

@@ -32,7 +32,7 @@ public sealed class FileExtraction(
         if (document is DocumentText.Extracted text)
         {
             sha256 = await blobs.Put(text.Utf8, ct);
-            using var place = await searches.Enter(claim.Org, ct);
+            using var place = await searches.EnterBackground(claim.Org, ct);
             var index = TextIndex.Of(upload.Name, Encoding.UTF8.GetString(text.Utf8.Span), ct: ct);
             await texts.Put(claim.Org, new(TextKey.OfFile(file.Value), upload.Name), new(upload.Name, sha256, sha256, null), ScopesOf(upload), index, ct);
         }

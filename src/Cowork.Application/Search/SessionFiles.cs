@@ -53,32 +53,41 @@ public sealed partial class SessionFiles(
     static readonly TimeSpan SweepEvery = TimeSpan.FromHours(1);
 
     readonly FileBounds bounds = bounds ?? new();
-    readonly KeyedLock tenants = new();
-    readonly SemaphoreSlim places = new((bounds ?? new()).Parallel);
+    readonly (KeyedLock Tenants, SemaphoreSlim All) asking = (new(), new((bounds ?? new()).Parallel));
+    readonly (KeyedLock Tenants, SemaphoreSlim All) indexing = (new(), new((bounds ?? new()).Parallel));
     readonly Lock gate = new();
     readonly Dictionary<(string Org, SessionKey Session), SessionFolder?> waiting = [];
     readonly Channel<(string Org, SessionKey Session)> work = Channel.CreateUnbounded<(string, SessionKey)>(new() { SingleReader = true });
 
     /// <summary>
-    /// Waits for one of the places in which texts are held in memory. A tenant has one of them at a time, so that its searches do not take those of others.
+    /// Waits for one of the places in which searches hold texts in memory. A tenant has one of them at a time, so that its searches do not take those of others.
     /// </summary>
     /// <returns>Gives the place back when it is disposed.</returns>
-    public async ValueTask<IDisposable> Enter(string tenant, CancellationToken ct)
+    public ValueTask<IDisposable> Enter(string tenant, CancellationToken ct) => Enter(asking, tenant, ct);
+
+    /// <summary>The same for one text that the background indexes: no search waits for it.</summary>
+    public ValueTask<IDisposable> EnterBackground(string tenant, CancellationToken ct) => Enter(indexing, tenant, ct);
+
+    static async ValueTask<IDisposable> Enter((KeyedLock Tenants, SemaphoreSlim All) places, string tenant, CancellationToken ct)
     {
-        var mine = await tenants.Enter(tenant, ct);
+        var mine = await places.Tenants.Enter(tenant, ct);
         try
         {
-            await places.WaitAsync(ct);
+            await places.All.WaitAsync(ct);
         }
         catch
         {
             mine.Dispose();
             throw;
         }
-        return new Place(mine, places);
+        return new Place(mine, places.All);
     }
 
-    public void Dispose() => places.Dispose();
+    public void Dispose()
+    {
+        asking.All.Dispose();
+        indexing.All.Dispose();
+    }
 
     sealed class Place(IDisposable mine, SemaphoreSlim places) : IDisposable
     {
@@ -151,7 +160,7 @@ public sealed partial class SessionFiles(
         if (changed.Count > 0 || known.Count > files.Present.Count)
         {
             using var place = await Enter(folder.Org, ct);
-            unreadable = await Update(folder, files, known, changed, ct);
+            unreadable = await Update(folder, files, known, changed, static () => default, ct);
         }
         var leftOut = files.Present.Where(file => known.GetValueOrDefault(file.Name)?.LeftOut is not null).Select(file => file.Name).ToList();
         return new(
@@ -250,8 +259,7 @@ public sealed partial class SessionFiles(
     {
         var files = Look(folder.Grant, ct);
         var known = (await index.Of(folder.Org, TextKey.OfSession(folder.Session), ct)).ToDictionary(entry => entry.Name, StringComparer.Ordinal);
-        using var place = await Enter(folder.Org, ct);
-        await Update(folder, files, known, Changed(files, known), ct);
+        await Update(folder, files, known, Changed(files, known), async () => await EnterBackground(folder.Org, ct), ct);
     }
 
     public void Committed(IReadOnlyList<FeedEntry> entries)
@@ -360,13 +368,16 @@ public sealed partial class SessionFiles(
 
     /// <summary>Puts the changed files into the index and removes those that are gone. What has another version and the same content costs a look at its bytes.</summary>
     /// <param name="known">What the index has; it has what was put afterwards.</param>
+    /// <param name="enter">Waits for the place of one file; null: the caller has one.</param>
     /// <returns>Names of files that could not be read.</returns>
-    async ValueTask<List<string>> Update(SessionFolder folder, Looked files, Dictionary<string, TextEntry> known, List<PresentFile> changed, CancellationToken ct)
+    async ValueTask<List<string>> Update(
+        SessionFolder folder, Looked files, Dictionary<string, TextEntry> known, List<PresentFile> changed, Func<ValueTask<IDisposable?>> enter, CancellationToken ct)
     {
         var (owner, same, unreadable) = (TextKey.OfSession(folder.Session), new List<TextEntry>(), new List<string>());
         foreach (var file in changed)
         {
             ct.ThrowIfCancellationRequested();
+            using var place = await enter();
             if (Bytes(folder.Grant, file) is not { } bytes)
             {
                 // The next search looks again.

@@ -52,21 +52,45 @@ sealed record DocumentKind(string MediaType, DocumentForm? Form, string Name)
     /// <summary>Endings of names and media types that promise a kind with a signature.</summary>
     static readonly Dictionary<string, string> Promised = new(StringComparer.OrdinalIgnoreCase)
     {
-        [".pdf"] = "application/pdf", [".docx"] = Docx, [".xlsx"] = Xlsx, [".pptx"] = Pptx,
-        [".png"] = "image/png", [".jpg"] = "image/jpeg", [".jpeg"] = "image/jpeg", [".gif"] = "image/gif",
-        ["application/pdf"] = "application/pdf", [Docx] = Docx, [Xlsx] = Xlsx, [Pptx] = Pptx,
-        ["image/png"] = "image/png", ["image/jpeg"] = "image/jpeg", ["image/gif"] = "image/gif",
+        [".pdf"] = "application/pdf",
+        [".docx"] = Docx,
+        [".xlsx"] = Xlsx,
+        [".pptx"] = Pptx,
+        [".png"] = "image/png",
+        [".jpg"] = "image/jpeg",
+        [".jpeg"] = "image/jpeg",
+        [".gif"] = "image/gif",
+        ["application/pdf"] = "application/pdf",
+        [Docx] = Docx,
+        [Xlsx] = Xlsx,
+        [Pptx] = Pptx,
+        ["image/png"] = "image/png",
+        ["image/jpeg"] = "image/jpeg",
+        ["image/gif"] = "image/gif",
     };
 
     /// <summary>Media types of text by the ending of its name.</summary>
     static readonly Dictionary<string, string> TextTypes = new(StringComparer.OrdinalIgnoreCase)
     {
-        [".csv"] = "text/csv", [".tsv"] = "text/tab-separated-values", [".tab"] = "text/tab-separated-values",
-        [".md"] = "text/markdown", [".markdown"] = "text/markdown",
-        [".json"] = "application/json", [".ipynb"] = "application/json", [".geojson"] = "application/geo+json",
-        [".jsonl"] = "application/jsonl", [".ndjson"] = "application/jsonl",
-        [".xml"] = "application/xml", [".svg"] = "image/svg+xml", [".css"] = "text/css", [".js"] = "text/javascript", [".mjs"] = "text/javascript",
-        [".html"] = "text/html", [".htm"] = "text/html", [".xhtml"] = "text/html", [".rtf"] = "application/rtf",
+        [".csv"] = "text/csv",
+        [".tsv"] = "text/tab-separated-values",
+        [".tab"] = "text/tab-separated-values",
+        [".md"] = "text/markdown",
+        [".markdown"] = "text/markdown",
+        [".json"] = "application/json",
+        [".ipynb"] = "application/json",
+        [".geojson"] = "application/geo+json",
+        [".jsonl"] = "application/jsonl",
+        [".ndjson"] = "application/jsonl",
+        [".xml"] = "application/xml",
+        [".svg"] = "image/svg+xml",
+        [".css"] = "text/css",
+        [".js"] = "text/javascript",
+        [".mjs"] = "text/javascript",
+        [".html"] = "text/html",
+        [".htm"] = "text/html",
+        [".xhtml"] = "text/html",
+        [".rtf"] = "application/rtf",
     };
 
     /// <summary>Finds out what a document is, and whether its name or declared type lies about it.</summary>

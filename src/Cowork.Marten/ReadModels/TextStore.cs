@@ -22,7 +22,10 @@ sealed class TextStore(Database database) : ITexts
     /// <summary>Passages that one statement inserts.</summary>
     const int InsertedAtOnce = 500;
 
-    /// <summary>Seconds for writing one text.</summary>
+    /// <summary>Passages of one text: what a large table, or one that a small file unfolds into, may take of the database.</summary>
+    const int PassagesMax = 100_000;
+
+    /// <summary>Seconds for writing a batch of passages, or for removing an owner's.</summary>
     const int WriteTimeout = 60;
 
     readonly string schema = database.Schema;
@@ -52,7 +55,26 @@ sealed class TextStore(Database database) : ITexts
     {
         var hashes = new TermHashes(org, scopes);
         var passages = text is null ? [] : text.TermsOfPassages();
-        List<NpgsqlBatchCommand> statements =
+        var count = Math.Min(passages.Length, PassagesMax);
+        await database.WithReconnect(
+            org,
+            async connection =>
+            {
+                // Batch by batch: all at once would be the text several times in memory.
+                await using var transaction = await connection.Begin(ct);
+                await connection.Execute(Row(org, key, entry, scopes, text, count, hashes), ct, WriteTimeout);
+                for (var from = 0; from < count; from += InsertedAtOnce)
+                {
+                    await connection.Execute([Insert(org, key, text!, passages, from, Math.Min(InsertedAtOnce, count - from), hashes)], ct, WriteTimeout);
+                }
+                await transaction.CommitAsync(ct);
+                return count;
+            },
+            ct);
+    }
+
+    /// <summary>The row of a text, and no passages.</summary>
+    IEnumerable<NpgsqlBatchCommand> Row(string org, TextKey key, TextEntry entry, IReadOnlyList<string> scopes, TextIndex? text, int count, TermHashes hashes) =>
         [
             new($"""
                 INSERT INTO {schema}.texts AS t (tenant_id, owner, name, version, sha256, left_out, scopes, title, passages, length)
@@ -66,32 +88,15 @@ sealed class TextStore(Database database) : ITexts
                     Parameter.Text(org), Parameter.Text(key.Owner), Parameter.Text(key.Name), Parameter.Text(entry.Version), Parameter.Text(entry.Sha256),
                     Parameter.Text(entry.LeftOut),
                     Parameter.Texts([.. scopes.Select(scope => Scope(org, scope))]), Parameter.Longs([.. (text?.Title ?? []).SelectMany(hashes.Of)]),
-                    new NpgsqlParameter<int> { TypedValue = passages.Length }, Parameter.Long(text?.TotalLength ?? 0),
+                    new NpgsqlParameter<int> { TypedValue = count }, Parameter.Long(text?.TotalLength ?? 0),
                 },
             },
             new($"DELETE FROM {schema}.passages WHERE text_id = {IdOf}") { Parameters = { Parameter.Text(org), Parameter.Text(key.Owner), Parameter.Text(key.Name) } },
         ];
-        for (var from = 0; from < passages.Length; from += InsertedAtOnce)
-        {
-            statements.Add(Insert(org, key, text!, passages, from, Math.Min(InsertedAtOnce, passages.Length - from), hashes));
-        }
-        await database.WithReconnect(org, async connection => await connection.Execute(statements.Select(Again), ct, WriteTimeout), ct);
-    }
 
     const string Key = "tenant_id = $1 AND owner = $2 AND name = $3";
 
     string IdOf => $"(SELECT id FROM {schema}.texts WHERE {Key})";
-
-    /// <summary>A statement can be in one batch only, and a batch may be tried again.</summary>
-    static NpgsqlBatchCommand Again(NpgsqlBatchCommand statement)
-    {
-        var again = new NpgsqlBatchCommand(statement.CommandText);
-        foreach (NpgsqlParameter parameter in statement.Parameters)
-        {
-            again.Parameters.Add(parameter.Clone());
-        }
-        return again;
-    }
 
     NpgsqlBatchCommand Insert(string org, TextKey key, TextIndex text, IReadOnlyList<(string Term, int Count)>[] passages, int from, int n, TermHashes hashes)
     {

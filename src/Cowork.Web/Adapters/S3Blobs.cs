@@ -317,7 +317,9 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
                 answer ??= await blobs.s3.GetObjectAsync(
                     new GetObjectRequest
                     {
-                        BucketName = blobs.settings.Bucket, Key = key, ByteRange = position == 0 ? null : new ByteRange(position, length - 1),
+                        BucketName = blobs.settings.Bucket,
+                        Key = key,
+                        ByteRange = position == 0 ? null : new ByteRange(position, length - 1),
                     },
                     cancellationToken);
                 return await answer.ResponseStream.ReadAsync(buffer, cancellationToken);

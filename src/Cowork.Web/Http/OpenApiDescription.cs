@@ -123,7 +123,9 @@ public static class OpenApiDescription
         }
         else if (Plain(type) == typeof(JsonElement) && property is not null)
         {
-            schema.Type = JsonSchemaType.Object | nullable | (Is<ObjectOrTextAttribute>(property) is null ? default : JsonSchemaType.String);
+            schema.Type = Is<TextOrListAttribute>(property) is not null ? JsonSchemaType.String | JsonSchemaType.Array | nullable
+                : JsonSchemaType.Object | nullable | (Is<ObjectOrTextAttribute>(property) is null ? default : JsonSchemaType.String);
+            schema.Items = schema.Type.Value.HasFlag(JsonSchemaType.Array) ? new OpenApiSchema { Type = JsonSchemaType.Object } : schema.Items;
         }
         else if (property is not null && ElementOf(type) is { } element && typeof(IStreamKey).IsAssignableFrom(element))
         {
@@ -223,7 +225,7 @@ public static class OpenApiDescription
             {
                 OpenApiSchema schema = name == VersionInPath.Name
                     ? new() { Type = JsonSchemaType.Integer, Format = "int32", Minimum = "1" }
-                    : new() { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax };
+                    : new() { Type = JsonSchemaType.String, MaxLength = PathIds.CharsMax };
                 operation.Parameters.Add(Parameter(name, ParameterLocation.Path, schema, required: true));
             }
         }
@@ -252,7 +254,7 @@ public static class OpenApiDescription
         }
         foreach (var query in metadata.OfType<IdQuery>())
         {
-            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = Limits.IdCharsMax };
+            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MaxLength = PathIds.CharsMax };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, query.IsRequired));
         }
         foreach (var query in metadata.OfType<TextQuery>())

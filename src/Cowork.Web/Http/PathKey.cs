@@ -26,15 +26,18 @@ public sealed record VersionInPath(int Number)
 
 static class PathIds
 {
+    /// <summary>Characters of an id with its prefix: a client's own may have as many as <see cref="Limits.IdCharsMax"/> without it.</summary>
+    public const int CharsMax = Limits.IdCharsMax + 6;
+
     /// <summary>The key of an id from a path, a query or a body.</summary>
     /// <param name="place">The parameter, or the JSON path of the field.</param>
     /// <exception cref="UnreadableRequestException">422: no id has this form. 404: nothing of this kind has this id.</exception>
     public static TKey Key<TKey>(string id, string place)
         where TKey : struct, IKey<TKey>
     {
-        if (id.Length is 0 or > Limits.IdCharsMax || !id.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-'))
+        if (id.Length is 0 or > CharsMax || !id.All(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-'))
         {
-            throw new UnreadableRequestException(ErrorResult.Invalid(place, $"An id has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens."));
+            throw new UnreadableRequestException(ErrorResult.Invalid(place, $"An id has 1 to {CharsMax} letters, digits, dots, underscores and hyphens."));
         }
         return TKey.Parse(id) ?? throw new UnreadableRequestException(ErrorResult.NotFound(TKey.Noun));
     }

@@ -80,13 +80,16 @@ static class Lists
 
     public static WholeNumberQuery Limit { get; } = new("limit", 1, Most, Usual, "At most so many.");
 
-    /// <summary>The limit of contract B's lists, which have an <see cref="Offset"/> too.</summary>
-    public static WholeNumberQuery LimitOfPage { get; } = new("limit", 1, 200, 50, "At most so many.");
+    /// <summary>The limit of conversations, as contract B has it.</summary>
+    public static WholeNumberQuery LimitOfConversations { get; } = new("limit", 1, 200, 50, "At most so many.");
+
+    /// <summary>The limit of projects and artifacts, for which contract B has a default alone.</summary>
+    public static WholeNumberQuery LimitOfPage { get; } = new("limit", 1, Most, 50, "At most so many.");
 
     public static WholeNumberQuery Offset { get; } = new("offset", 0, int.MaxValue, 0, "So many of the list, from its beginning, are passed over.");
 
     /// <summary>The parameter says how much of a list is read.</summary>
-    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage;
+    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage || query == LimitOfConversations;
 
     /// <summary>The limit that a request asks for, as far as it can be read.</summary>
     public static int LimitOrMost(HttpContext http) =>

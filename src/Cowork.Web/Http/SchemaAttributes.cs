@@ -60,6 +60,10 @@ public sealed class NeverNullAttribute : Attribute;
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class FileBytesAttribute : Attribute;
 
+/// <summary>The JSON is a text or a list of objects.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+public sealed class TextOrListAttribute : Attribute;
+
 /// <summary>The JSON is an object or a text. Any other <c>JsonElement</c> is an object.</summary>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class ObjectOrTextAttribute : Attribute;

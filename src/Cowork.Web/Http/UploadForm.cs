@@ -90,6 +90,10 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
                     throw Invalid(name, "Is given twice.");
                 }
             }
+            else
+            {
+                await Text(name, content, ct);
+            }
         }
         return file is null ? throw Invalid(FileField, "Is required: a part with a file name and the file's bytes.") : new(file, fields);
     }

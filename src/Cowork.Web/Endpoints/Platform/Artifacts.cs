@@ -32,7 +32,7 @@ public sealed record PlatformArtifactList(string Object, IReadOnlyList<PlatformA
 public sealed record ArtifactPreview(PlatformArtifactDetails Artifact, string Url, string ContentType, long Size, string Etag, string? Content);
 
 /// <summary>Body of <c>POST /api/v1/artifacts/open</c>.</summary>
-public sealed record ArtifactToOpen([property: NeverNull] string? ArtifactId = null) : IRequestBody<ArtifactToOpen>
+public sealed record ArtifactToOpen([property: NeverNull] string? ArtifactId) : IRequestBody<ArtifactToOpen>
 {
     public static JsonTypeInfo<ArtifactToOpen> Json => PlatformJson.Default.ArtifactToOpen;
 

@@ -1,5 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -16,7 +17,7 @@ public sealed record ConversationMatch(ConversationDetails Conversation, IReadOn
 
 /// <summary>Conversations that were found.</summary>
 /// <param name="Object"><c>list</c>.</param>
-public sealed record ConversationMatchList(string Object, IReadOnlyList<ConversationMatch> Data, long Limit);
+public sealed record ConversationMatchList(string Object, IReadOnlyList<ConversationMatch> Data, long Limit, long Offset, bool HasMore);
 
 static class ConversationSearch
 {
@@ -26,26 +27,34 @@ static class ConversationSearch
     /// <summary>Titles and turns that are looked at for each conversation that is asked for.</summary>
     const int RowsPerConversation = 4;
 
+    /// <summary>A search that goes further back asks for other words.</summary>
+    static readonly WholeNumberQuery Places = new("offset", 0, 1_000, 0, "So many of the list, from its beginning, are passed over.");
+
     static readonly TextQuery Question = new("q", null, "Words to look for.");
 
     public static void MapConversationSearch(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/conversations/search", Search).WithTags("Conversations").WithName("searchConversations")
             .WithSummary("Find conversations by words of their titles and messages, best first")
-            .Takes(Question).Takes(ConversationEndpoints.OfProject).Takes(Lists.LimitOfPage)
+            .Takes(Question).Takes(ConversationEndpoints.OfProject).Takes(Lists.LimitOfConversations).Takes(Places)
             .Produces<ConversationMatchList>().Refuses(404, 422);
 
     static async Task<IResult> Search(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (question, limit) = (Question.Read(http), (int)Lists.LimitOfPage.Read(http));
+        var (question, limit, offset) = (Question.Read(http), (int)Lists.LimitOfConversations.Read(http), (int)Places.Read(http));
+        if (!StorableText.IsStorable(question))
+        {
+            return ErrorResult.Invalid(Question.Name, "Must be text without NUL and half characters.");
+        }
         var (project, missing) = await ConversationEndpoints.AskedProject(http, caller, rows, ct);
         if (missing is not null)
         {
             return missing;
         }
         var found = (await rows.Search(
-            caller.Org, Messages.Model.Table, question, limit * RowsPerConversation, Messages.Owner, project?.Value, null, ct))
+            caller.Org, Messages.Model.Table, question, (offset + limit + 1) * RowsPerConversation, Messages.Owner, project?.Value, null, ct))
             .Select(row => Messages.Model.Read(row.Json.Span)).ToList();
-        var asked = found.Select(row => row.Session).Distinct().Take(limit).ToList();
+        var sessions = found.Select(row => row.Session).Distinct().Skip(offset).ToList();
+        var asked = sessions.Take(limit).ToList();
         var conversations = (await rows.Get(caller.Org, Projections.Sessions.Model.Table, [.. asked.Select(session => session.Value)], ct))
             .ToDictionary(row => row.Key, row => Projections.Sessions.Model.Read(row.Json.Span), StringComparer.Ordinal);
         var shown = new List<ConversationMatch>();
@@ -58,7 +67,7 @@ static class ConversationSearch
                 shown.Add(new(await ConversationEndpoints.Details(conversation, blobs, ct), [.. matches.Select(match => match.Match)]));
             }
         }
-        return JsonResult.Of(200, new("list", shown, limit), PlatformJson.Answers.ConversationMatchList);
+        return JsonResult.Of(200, new("list", shown, limit, offset, sessions.Count > limit), PlatformJson.Answers.ConversationMatchList);
     }
 
     static IEnumerable<(double Score, MessageMatch Match)> Matches(MessageRow row, string question)

@@ -106,7 +106,7 @@ static class ConversationEndpoints
             .Produces<ConversationDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         conversations.MapGet("", List).WithName("listConversations")
             .WithSummary("List conversations, newest first")
-            .Takes(OfProject).Takes(OfStatus).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(OfProject).Takes(OfStatus).Takes(Lists.LimitOfConversations).Takes(Lists.Offset)
             .Produces<ConversationList>().Refuses(404, 422);
         conversations.MapGet("/{session_id}", Get).WithName("getConversation")
             .WithSummary("Show a conversation")
@@ -161,7 +161,7 @@ static class ConversationEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (limit, offset, status) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
+        var (limit, offset, status) = (Lists.LimitOfConversations.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
         var (project, missing) = await AskedProject(http, caller, rows, ct);
         if (missing is not null)
         {

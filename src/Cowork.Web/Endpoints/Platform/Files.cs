@@ -13,7 +13,7 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="File">The file's bytes, in a part with a file name.</param>
 /// <param name="ProjectId">The project that it belongs to.</param>
 /// <param name="ConversationId">The conversation that it belongs to, alone or beside a project.</param>
-public sealed record FileForm([property: NeverNull, FileBytes] string? File, [property: NeverNull] string? ProjectId, [property: NeverNull] string? ConversationId);
+public sealed record FileForm([property: NeverNull, FileBytes] string? File, [property: NeverNull] string? ProjectId = null, [property: NeverNull] string? ConversationId = null);
 
 /// <param name="Id">The file id.</param>
 /// <param name="MimeType">What the content is, whatever the client said.</param>
@@ -44,7 +44,7 @@ public sealed record FileHit(
 
 /// <param name="Object"><c>list</c>.</param>
 /// <param name="Data">Best first; a file may have several places.</param>
-public sealed record FileHitList(string Object, IReadOnlyList<FileHit> Data, long Limit);
+public sealed record FileHitList(string Object, IReadOnlyList<FileHit> Data, long Limit, long Offset, bool HasMore);
 
 static class FileEndpoints
 {
@@ -59,7 +59,8 @@ static class FileEndpoints
     const int HitsBeyond = 100;
 
     static readonly TextQuery Words = new("q", null, "Words to look for.");
-    static readonly WholeNumberQuery HitsMax = new("limit", 1, 100, 20, "At most so many places.");
+    static readonly WholeNumberQuery HitsMax = new("limit", 1, 1_000, 100, "At most so many places.");
+    static readonly WholeNumberQuery HitsPassed = new("offset", 0, 1_000, 0, "So many places, from the beginning, are passed over.");
 
     static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly IdQuery OfConversation = new("conversation_id", "Only of this conversation.");
@@ -72,11 +73,11 @@ static class FileEndpoints
             .Produces<FileDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         files.MapGet("", List).WithName("listFiles")
             .WithSummary("List files, newest first")
-            .Takes(OfProject).Takes(OfConversation).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(OfProject).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<FileList>().Refuses(404, 422);
         files.MapGet("/search", Search).WithName("searchFiles")
             .WithSummary("Find places in the text of files, best first")
-            .Takes(Words).Takes(OfProject).Takes(OfConversation).Takes(HitsMax)
+            .Takes(Words).Takes(OfProject).Takes(OfConversation).Takes(HitsMax).Takes(HitsPassed)
             .Produces<FileHitList>().Refuses(404, 422);
         files.MapGet("/{file_id}", Get).WithName("getFile")
             .WithSummary("Show a file")
@@ -102,8 +103,9 @@ static class FileEndpoints
             return ErrorResult.Of(full);
         }
         var form = await UploadForm.Read(http, blobs, [OfProject.Name, OfConversation.Name], settings.FileBytesMax);
-        var project = form.Fields.TryGetValue(OfProject.Name, out var projectId) ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : (ProjectKey?)null;
-        var session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name) : (SessionKey?)null;
+        // A page's form sends a field that was left empty.
+        var project = form.Fields.TryGetValue(OfProject.Name, out var projectId) && projectId.Length > 0 ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : (ProjectKey?)null;
+        var session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) && sessionId.Length > 0 ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name) : (SessionKey?)null;
         var file = form.File;
         if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
         {
@@ -131,7 +133,7 @@ static class FileEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
-        var (limit, offset) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http));
+        var (limit, offset) = (Lists.Limit.Read(http), Lists.Offset.Read(http));
         var (project, session, missing) = await Filters(http, caller, rows, ct);
         if (missing is not null)
         {
@@ -144,7 +146,7 @@ static class FileEndpoints
 
     static async Task<IResult> Search(HttpContext http, Caller caller, IRows rows, ITexts texts, CancellationToken ct)
     {
-        var (query, limit) = (Words.Read(http), (int)HitsMax.Read(http));
+        var (query, limit, offset) = (Words.Read(http), (int)HitsMax.Read(http), (int)HitsPassed.Read(http));
         if (query.Length > QueryCharsMax || !StorableText.IsStorable(query))
         {
             return ErrorResult.Invalid(Words.Name, $"Must be text of at most {QueryCharsMax} characters.");
@@ -155,17 +157,17 @@ static class FileEndpoints
             return missing;
         }
         var scope = session is { } of ? TextScope.Conversation(of) : project is { } within ? TextScope.Project(within) : TextScope.Uploads;
-        var found = await TextSearch.Find(texts, caller.Org, [scope], query, limit + HitsBeyond, ct);
+        var found = await TextSearch.Find(texts, caller.Org, [scope], query, offset + limit + 1 + HitsBeyond, ct);
         var keys = found.Hits.Select(hit => hit.Owner).Distinct().ToDictionary(owner => owner, owner => owner[(owner.IndexOf(':', StringComparison.Ordinal) + 1)..]);
         // The index may know of a file for a moment longer than the read model.
         var there = (await rows.Get(caller.Org, Files.Model.Table, [.. keys.Values], ct)).ToDictionary(row => row.Key, row => Files.Model.Read(row.Json.Span));
         var hits = found.Hits
             .Select(hit => (Hit: hit, File: there.GetValueOrDefault(keys[hit.Owner])))
-            .Where(found => found.File is not null && (project is null || Files.ProjectOf(found.File) == project)).Take(limit)
+            .Where(found => found.File is not null && (project is null || Files.ProjectOf(found.File) == project)).Skip(offset).Take(limit + 1)
             .Select(found => new FileHit(
                 found.File!.FileId, found.File.Name, found.File.ProjectId, found.File.SessionId?.ConversationId, found.Hit.Passage.FirstLine, found.Hit.Passage.LastLine,
-                SnippetOf(found.Hit.Passage.Text, query), found.Hit.Score));
-        return JsonResult.Of(200, new("list", [.. hits], limit), PlatformJson.Answers.FileHitList);
+                SnippetOf(found.Hit.Passage.Text, query), found.Hit.Score)).ToList();
+        return JsonResult.Of(200, new("list", [.. hits.Take(limit)], limit, offset, hits.Count > limit), PlatformJson.Answers.FileHitList);
     }
 
     /// <summary>The part of a passage that begins shortly before the first word of the query.</summary>

@@ -70,7 +70,7 @@ static class PlatformMemoryEndpoints
             .Produces<PlatformMemory>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         memories.MapGet("", List).WithName("listFacts")
             .WithSummary("List the global facts, or those of a project, newest first")
-            .Takes(OfProject).Takes(OfSource).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(OfProject).Takes(OfSource).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformMemoryList>().Refuses(404, 422);
         memories.MapGet("/{memory_id}", Get).WithName("getFact")
             .WithSummary("Show a fact")
@@ -99,7 +99,7 @@ static class PlatformMemoryEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (limit, offset, source) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfSource.Read(http));
+        var (limit, offset, source) = (Lists.Limit.Read(http), Lists.Offset.Read(http), OfSource.Read(http));
         var project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : ProjectKey.General;
         if (await ProjectEndpoints.Find(caller.Org, project, rows, ct) is null)
         {

@@ -105,6 +105,27 @@ sealed class ResponseFold(RunKey run, string input)
                 events.Add(Event($"response.{row!.Status}") with { Response = Details });
                 break;
         }
+        return Numbered(events);
+    }
+
+    /// <summary>
+    /// The end of a response whose conversation was deleted: its run is being cancelled, and nobody can read it any more. Nothing when it has ended before.
+    /// </summary>
+    public IReadOnlyList<ResponseEvent> Cancel(DateTimeOffset at)
+    {
+        if (row is null || HasEnded)
+        {
+            return [];
+        }
+        row = row with { Status = "cancelled", CompletedAt = at };
+        var events = new List<ResponseEvent>();
+        Close(events, "incomplete");
+        events.Add(Event(Cancelled) with { Response = Details });
+        return Numbered(events);
+    }
+
+    List<ResponseEvent> Numbered(List<ResponseEvent> events)
+    {
         for (var i = 0; i < events.Count; i++)
         {
             events[i] = events[i] with { SequenceNumber = Next++ };

@@ -9,7 +9,9 @@ namespace Cowork.Web.Endpoints.Platform;
 
 /// <summary>A run as contract B shows it.</summary>
 /// <param name="Input">The user's message.</param>
-/// <param name="Output">The reply, first as the contract has it (<c>text</c>), then as the clients of OpenAI read it (<c>message</c>).</param>
+/// <param name="Output">
+/// The reply, first as the contract has it (<c>text</c>), then as the clients of OpenAI read it (<c>message</c>). Empty: it failed or was cancelled, and nothing was said.
+/// </param>
 /// <param name="Status"><c>in_progress</c>, also while it waits in the queue or for an approval; <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
 /// <param name="PendingApprovalIds">Approvals that it waits for.</param>
 /// <param name="ScheduleId">The schedule that started it; null: a person did.</param>
@@ -28,7 +30,9 @@ public sealed record ResponseDetails(
         var (text, status) = (TextOf(run.Reply), StatusOf(run));
         return new(
             run.RunId.ResponseId, Word, run.SessionId.ConversationId, TextOf(run.Message),
-            [OutputItem.PlainText(text), OutputItem.Message(messageId, run.HasEnded ? "completed" : "in_progress", [ContentPart.Of(text)])], status, run.Model,
+            run is { HasEnded: true, Status: not "completed" } && text.Length == 0 ? []
+                : [OutputItem.PlainText(text), OutputItem.Message(messageId, !run.HasEnded ? "in_progress" : status == "completed" ? status : "incomplete", [ContentPart.Of(text)])],
+            status, run.Model,
             new(run.InputTokens, run.OutputTokens, run.TotalTokens), run.CreatedAt, run.Error is { } error ? new(error.Code, error.Message) : null, run.PendingApprovalIds,
             run.Skills ?? [], run.Source?.ScheduleId);
     }

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO.Pipelines;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -22,8 +23,8 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="Model">Name of a configured model; null: the conversation's, or else the project's, or else the host's default.</param>
 /// <param name="SkillIds">Skills that are active for this response, beside those of the project; each must exist.</param>
 public sealed record NewResponse(
-    string? ConversationId = null, JsonElement? Conversation = null, JsonElement? Input = null, bool? Stream = null, string? Model = null,
-    IReadOnlyList<string>? SkillIds = null)
+    [property: NeverNull, TextOrList] JsonElement? Input, string? ConversationId = null, [property: ObjectOrText] JsonElement? Conversation = null, bool? Stream = null,
+    string? Model = null, IReadOnlyList<string>? SkillIds = null)
     : IRequestBody<NewResponse>
 {
     public static JsonTypeInfo<NewResponse> Json => PlatformJson.Default.NewResponse;
@@ -31,7 +32,10 @@ public sealed record NewResponse(
     public static IReadOnlyList<string> WaitFields { get; } = ["stream"];
 
     /// <summary>Null: the request names none.</summary>
-    public string? NamedConversation => ConversationId ?? Conversation switch
+    [JsonIgnore]
+    public string? NamedConversation => ConversationId ?? OtherConversation;
+
+    string? OtherConversation => Conversation switch
     {
         { ValueKind: JsonValueKind.String } id => id.GetString(),
         { ValueKind: JsonValueKind.Object } with when with.TryGetProperty("id", out var id) && id.ValueKind == JsonValueKind.String => id.GetString(),
@@ -39,6 +43,7 @@ public sealed record NewResponse(
     };
 
     /// <summary>The message as one text; null: there is none, or it is not one of the user's.</summary>
+    [JsonIgnore]
     public string? Message => Input is { } input ? ResponseInput.Text(input) : null;
 
     public void Validate(ValidationErrors errors)
@@ -46,6 +51,10 @@ public sealed record NewResponse(
         if (string.IsNullOrEmpty(NamedConversation))
         {
             errors.Add("$.conversation_id", "A conversation is required.");
+        }
+        else if (OtherConversation is { } other && SessionKey.Parse(other) != SessionKey.Parse(NamedConversation))
+        {
+            errors.Add("$.conversation", "Names another conversation than conversation_id.");
         }
         if (Message is not { } message)
         {
@@ -64,7 +73,7 @@ public sealed record NewResponse(
 }
 
 /// <summary>Body of <c>POST /responses/cancel</c>.</summary>
-public sealed record ConversationToCancel([property: NeverNull] string? ConversationId = null) : IRequestBody<ConversationToCancel>
+public sealed record ConversationToCancel([property: NeverNull] string? ConversationId) : IRequestBody<ConversationToCancel>
 {
     public static JsonTypeInfo<ConversationToCancel> Json => PlatformJson.Default.ConversationToCancel;
 
@@ -212,7 +221,7 @@ static class ResponseEndpoints
         var seen = Seen(http);
         return await views.Find(caller.Org, run.Key, ct) is null
             ? ErrorResult.NotFound("response")
-            : await responses.Follow(http, caller.Org, run.Key, seen ?? StartingAfter.Read(http), seen);
+            : await responses.Follow(http, caller.Org, run.Key, seen ?? StartingAfter.Read(http), seen ?? StartingAfter.Read(http));
     }
 
     static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
@@ -220,7 +229,7 @@ static class ResponseEndpoints
         // The number in the header may be that of an earlier response, so that the stream begins where its address says.
         var (session, from, seen) = (Required(http), FromSeq.Read(http), Seen(http));
         return await Latest(caller.Org, session, rows, ct) is { } run
-            ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen)
+            ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen ?? from - 1)
             : ErrorResult.NotFound("response");
     }
 
@@ -314,7 +323,7 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
     /// <summary>Sends the events of a response as they happen, until it has ended.</summary>
     /// <param name="after">Events after this sequence number; -1: all.</param>
     /// <param name="seen">
-    /// The number of the last event that a reader has that reconnects. When the response has ended with it the answer is 204, which has a reader stop: an EventSource
+    /// The number of the last event that a reader has. When the response has ended with it the answer is 204, which has a reader stop: an EventSource
     /// reconnects to every stream that ends, for ever.
     /// </param>
     public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after, long? seen = null)
@@ -345,7 +354,8 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
         var json = (isOpenAis ? PlatformJson.OpenAis : PlatformJson.Answers).ResponseEvent;
         return await stream.Send(http, place, org, session, first - 1, (output, entry) =>
         {
-            foreach (var e in fold.Add(entry).Where(e => e.SequenceNumber > after))
+            var events = entry.Is<SessionEvent.SessionDeleted>() ? fold.Cancel(entry.At) : fold.Add(entry);
+            foreach (var e in events.Where(e => e.SequenceNumber > after))
             {
                 if ((isOpenAis ? OpenAiClients.Adapt(e) : e) is { } told)
                 {

@@ -19,9 +19,10 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="ConversationId">The conversation that each run goes on with, of the same project; null: a new one for each run.</param>
 /// <param name="Misfire">Missed runs to catch up: <c>one</c> (default), <c>none</c> or <c>all</c>.</param>
 /// <param name="Overlap">What happens while the previous run is live: <c>skip</c> (default), <c>queue</c> or <c>parallel</c>.</param>
+/// <param name="Status"><c>active</c> (default), or <c>paused</c>: it starts paused.</param>
 public sealed record NewPlatformSchedule(
     [property: NeverNull] string? ProjectId, [property: NeverNull] string? Cron, [property: NeverNull] string? Prompt, string? Timezone = null, string? ConversationId = null,
-    [property: MisfirePolicy] string? Misfire = null, [property: OverlapPolicy] string? Overlap = null)
+    [property: MisfirePolicy] string? Misfire = null, [property: OverlapPolicy] string? Overlap = null, [property: ScheduleStatus] string? Status = null)
     : IRequestBody<NewPlatformSchedule>
 {
     public static JsonTypeInfo<NewPlatformSchedule> Json => PlatformJson.Default.NewPlatformSchedule;
@@ -36,6 +37,10 @@ public sealed record NewPlatformSchedule(
         PlatformScheduleFields.ValidatePrompt(Prompt, errors);
         NewScheduledRun.Choice<Misfire>("$.misfire", Misfire, errors);
         NewScheduledRun.Choice<Overlap>("$.overlap", Overlap, errors);
+        if (Status is not (null or Schedules.Active or Schedules.Paused))
+        {
+            errors.Add("$.status", $"Must be {Schedules.Active} or {Schedules.Paused}.");
+        }
     }
 }
 
@@ -109,7 +114,7 @@ public sealed record PlatformScheduleRun(
 
 /// <param name="Object"><c>list</c>.</param>
 /// <param name="HasMore">There are older ones.</param>
-public sealed record PlatformScheduleLedger(string Object, IReadOnlyList<PlatformScheduleRun> Data, long Limit, bool HasMore);
+public sealed record PlatformScheduleLedger(string Object, IReadOnlyList<PlatformScheduleRun> Data, long Limit, long Offset, bool HasMore);
 
 /// <summary>The members that both bodies have.</summary>
 static class PlatformScheduleFields
@@ -134,6 +139,9 @@ static class PlatformScheduleFields
 
 static class PlatformScheduleEndpoints
 {
+    /// <summary>So far back a ledger is read; the tenant's feed has all of it.</summary>
+    const int OffsetMax = 100_000;
+
     static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly ChoiceQuery OfStatus = new("status", [Schedules.Active, Schedules.Paused, "all"], "all", "Only those in this state.", "ScheduleStatusFilter");
 
@@ -145,7 +153,7 @@ static class PlatformScheduleEndpoints
             .Produces<PlatformSchedule>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listPromptSchedules")
             .WithSummary("List schedules, newest first")
-            .Takes(OfProject).Takes(OfStatus).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(OfProject).Takes(OfStatus).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformScheduleList>().Refuses(404, 422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getPromptSchedule")
             .WithSummary("Show a schedule")
@@ -162,7 +170,7 @@ static class PlatformScheduleEndpoints
             .Produces<ResponseDetails>(200).Produces<ResponseDetails>(202).Refuses(400, 404, 409, 413, 415, 422, 429, 507);
         schedules.MapGet("/{schedule_id}/runs", Ledger).WithName("listPromptScheduleRuns")
             .WithSummary("What became of a schedule's planned times, newest first: responses, and why there was none")
-            .Takes(Lists.Limit)
+            .Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformScheduleLedger>().Refuses(404, 422);
     }
 
@@ -185,7 +193,7 @@ static class PlatformScheduleEndpoints
         var prompt = NamedText.Of(asked.Prompt!);
         var create = new CreateSchedule(
             ScheduleKey.New(clock.GetUtcNow()), Session.TitleOf(asked.Prompt!) ?? "schedule", new(conversation, null, null, null, prompt.Content, project), times,
-            NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, Active: true, body.Key);
+            NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Status != Schedules.Paused, body.Key);
         var result = await commands.Execute(caller.Org, caller.Origin, create, prompt, ct);
         if (result.Refused is null)
         {
@@ -196,7 +204,7 @@ static class PlatformScheduleEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (limit, offset, status) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
+        var (limit, offset, status) = (Lists.Limit.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
         var (project, missing) = await ConversationEndpoints.AskedProject(http, caller, rows, ct);
         if (missing is not null)
         {
@@ -274,21 +282,21 @@ static class PlatformScheduleEndpoints
 
     static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
-        var limit = (int)Lists.Limit.Read(http);
+        var (limit, offset) = ((int)Lists.Limit.Read(http), (int)Math.Min(Lists.Offset.Read(http), OffsetMax));
         if (await Find(caller.Org, schedule.Key, rows, ct) is not { } found)
         {
             return ErrorResult.NotFound("schedule");
         }
-        var lines = await LedgerLine.Last(log, caller.Org, schedule.Key, found.Version, limit + 1, ct);
+        var lines = await LedgerLine.Last(log, caller.Org, schedule.Key, found.Version, offset + limit + 1, ct);
         var shown = new List<PlatformScheduleRun>();
-        foreach (var line in lines.Take(limit))
+        foreach (var line in lines.Skip(offset).Take(limit))
         {
             var run = line.RunId is { } key ? await views.Find(caller.Org, key, ct) : null;
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId?.ResponseId, run?.SessionId.ConversationId,
                 run is null ? null : ResponseDetails.StatusOf(run), line.Reason, line.Detail, line.DecidedAt));
         }
-        return JsonResult.Of(200, new("list", shown, limit, lines.Count > limit), PlatformJson.Answers.PlatformScheduleLedger);
+        return JsonResult.Of(200, new("list", shown, limit, offset, lines.Count > offset + limit), PlatformJson.Answers.PlatformScheduleLedger);
     }
 
     /// <summary>A schedule with its stream's version. Null: there is none, or it has a skill, which contract A alone can show.</summary>

@@ -145,7 +145,7 @@ static class PlatformSkillEndpoints
             .Produces<PlatformSkillDetails>(201).Refuses(400, 409, 413, 415, 422, 507);
         skills.MapGet("", List).WithName("listRegisteredSkills")
             .WithSummary("List skills by their latest versions, newest first")
-            .Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformSkillList>().Refuses(422);
         skills.MapGet("/{skill_id}", Get).WithName("getRegisteredSkill")
             .WithSummary("Show a skill by its latest version")
@@ -155,7 +155,7 @@ static class PlatformSkillEndpoints
             .Produces<PlatformSkillDetails>().Refuses(400, 404, 409, 413, 415, 422, 507);
         skills.MapGet("/{skill_id}/versions", Versions).WithName("listVersionsOfRegisteredSkill")
             .WithSummary("List a skill's versions, newest first")
-            .Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformSkillVersionList>().Refuses(404, 422);
         skills.MapDelete("/{skill_id}", Delete).WithName("deleteRegisteredSkill").RequireMember()
             .WithSummary("Delete a skill; runs that used it still say which version it was")
@@ -177,7 +177,7 @@ static class PlatformSkillEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (limit, offset) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http));
+        var (limit, offset) = (Lists.Limit.Read(http), Lists.Offset.Read(http));
         var page = await rows.Page(caller.Org, Skills.Model.Table, new(Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
         var shown = new List<PlatformSkillDetails>();
         foreach (var row in page.Rows)
@@ -210,7 +210,7 @@ static class PlatformSkillEndpoints
 
     static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (limit, offset) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http));
+        var (limit, offset) = (Lists.Limit.Read(http), Lists.Offset.Read(http));
         if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null)
         {
             return ErrorResult.NotFound("skill");
