@@ -104,8 +104,10 @@ static class FileEndpoints
         }
         var form = await UploadForm.Read(http, blobs, [OfProject.Name, OfConversation.Name], settings.FileBytesMax);
         // A page's form sends a field that was left empty.
-        var project = form.Fields.TryGetValue(OfProject.Name, out var projectId) && projectId.Length > 0 ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : (ProjectKey?)null;
-        var session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) && sessionId.Length > 0 ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name) : (SessionKey?)null;
+        ProjectKey? project = form.Fields.TryGetValue(OfProject.Name, out var projectId) && projectId.Length > 0 ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : null;
+        SessionKey? session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) && sessionId.Length > 0
+            ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name)
+            : null;
         var file = form.File;
         if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
         {

@@ -31,7 +31,7 @@ public sealed record ResponseDetails(
         return new(
             run.RunId.ResponseId, Word, run.SessionId.ConversationId, TextOf(run.Message),
             run is { HasEnded: true, Status: not "completed" } && text.Length == 0 ? []
-                : [OutputItem.PlainText(text), OutputItem.Message(messageId, !run.HasEnded ? "in_progress" : status == "completed" ? status : "incomplete", [ContentPart.Of(text)])],
+                : [OutputItem.PlainText(text), OutputItem.Message(messageId, status is "in_progress" or "completed" ? status : "incomplete", [ContentPart.Of(text)])],
             status, run.Model,
             new(run.InputTokens, run.OutputTokens, run.TotalTokens), run.CreatedAt, run.Error is { } error ? new(error.Code, error.Message) : null, run.PendingApprovalIds,
             run.Skills ?? [], run.Source?.ScheduleId);

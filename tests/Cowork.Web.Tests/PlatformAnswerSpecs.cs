@@ -1,0 +1,79 @@
+using System.Text.Json;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>What clients of contract B trip over: the ends of responses, ranges, forms, and what /openapi.json says of them.</summary>
+public sealed class PlatformAnswerSpecs(TestTenant tenant) : IClassFixture<TestTenant>
+{
+    const string Responses = "/api/v1/responses";
+
+    readonly HttpClient http = tenant.Http;
+
+    [Theory]
+    [InlineData("conversation")]
+    [InlineData("project")]
+    public async Task A_response_whose_conversation_is_deleted_ends_as_cancelled(string deleted)
+    {
+        var project = (await http.Post("/api/v1/projects", """{"name":"x"}""")).Is(201)["id"];
+        var conversation = (await http.Post("/api/v1/conversations", $$"""{"project_id":"{{project}}"}""")).Is(201)["id"];
+        await using var reader = await EventReader.Open(http, Responses, json: $$"""{"conversation_id":"{{conversation}}","input":"/sleep 600000"}""");
+        await reader.Through(1);
+        (await http.Delete(deleted == "project" ? $"/api/v1/projects/{project}" : $"/api/v1/conversations/{conversation}")).Is(204);
+        var last = (await reader.ToEnd())[^1];
+        Assert.Equal(("response.cancelled", "cancelled"), (last.Type, last.Data.GetProperty("response").GetProperty("status").GetString()));
+    }
+
+    [Fact]
+    public async Task A_response_that_failed_before_it_said_anything_has_no_output_and_a_reader_at_its_end_is_told_to_stop()
+    {
+        var conversation = (await http.Post("/api/v1/conversations", "{}")).Is(201)["id"];
+        var failed = (await http.Post(Responses, $$"""{"conversation_id":"{{conversation}}","input":"/fail broken","stream":false}""")).Is(200);
+        Assert.Equal(("failed", "[]"), (failed["status"], failed["output"]));
+        await using var reader = await EventReader.Open(http, $"{Responses}/{failed["id"]}/events");
+        var end = (await reader.ToEnd())[^1].Id;
+        Assert.Equal(204, (int)(await http.Get($"{Responses}/{failed["id"]}/events?starting_after={end}")).Status);
+        Assert.Equal(204, (int)(await http.Get($"{Responses}/tail?conversation_id={conversation}&from_seq={end + 1}")).Status);
+        var two = (await http.Post(Responses, $$"""{"conversation_id":"{{conversation}}","conversation":"conv_other","input":"/say x","stream":false}""")).IsProblem(422);
+        Assert.True(two.Json.GetProperty("errors").TryGetProperty("$.conversation", out _), two.Text);
+    }
+
+    [Fact]
+    public async Task A_range_is_of_bytes_of_the_content_that_is_meant()
+    {
+        var file = (await http.Upload("0123456789", "digits.txt", ("project_id", ""), ("conversation_id", ""))).Is(201)["id"];
+        var path = $"/api/v1/files/{file}/content";
+        var tag = (await http.Get(path)).Is(200).Headers.ETag!.ToString();
+        Assert.Equal("01", (await http.Get(path, ("Range", "bytes=0-1"))).Is(206).Text);
+        Assert.Equal("01", (await http.Get(path, ("Range", "bytes=0-1"), ("If-Range", tag))).Is(206).Text);
+        foreach (var (range, ifRange) in (IEnumerable<(string, string)>)[("lines=0-1", tag), ("bytes=0-1", "Thu, 01 Jan 1970 00:00:00 GMT"), ("bytes=0-1", "\"other\"")])
+        {
+            Assert.Equal("0123456789", (await http.Get(path, ("Range", range), ("If-Range", ifRange))).Is(200).Text);
+        }
+        Assert.Equal(416, (int)(await http.Get(path, ("Range", "bytes=99-"))).Status);
+    }
+
+    [Fact]
+    public async Task The_description_says_what_a_response_and_an_upload_need()
+    {
+        var schemas = (await http.Get("/openapi.json")).Is(200).Json.GetProperty("components").GetProperty("schemas");
+        var response = schemas.GetProperty("NewResponse");
+        Assert.Equal(["input"], Words(response.GetProperty("required")));
+        var members = response.GetProperty("properties");
+        Assert.Equal(["array", "string"], Words(members.GetProperty("input").GetProperty("type")).Order());
+        Assert.Equal(["null", "object", "string"], Words(members.GetProperty("conversation").GetProperty("type")).Order());
+        Assert.False(members.TryGetProperty("message", out _) || members.TryGetProperty("named_conversation", out _));
+        Assert.Equal(["file"], Words(schemas.GetProperty("FileForm").GetProperty("required")));
+        Assert.Equal(["artifact_id"], Words(schemas.GetProperty("ArtifactToOpen").GetProperty("required")));
+    }
+
+    [Fact]
+    public async Task A_schedule_may_begin_paused()
+    {
+        var project = (await http.Post("/api/v1/projects", """{"name":"x"}""")).Is(201)["id"];
+        var made = (await http.Post("/api/v1/schedules", $$"""{"project_id":"{{project}}","cron":"* * * * *","prompt":"/say x","status":"paused"}""")).Is(201);
+        Assert.Equal(("paused", ""), (made["status"], made["next_run_at"]));
+        (await http.Post("/api/v1/schedules", $$"""{"project_id":"{{project}}","cron":"* * * * *","prompt":"/say x","status":"asleep"}""")).IsProblem(422);
+    }
+
+    static IEnumerable<string> Words(JsonElement list) => list.EnumerateArray().Select(word => word.GetString()!);
+}
