@@ -156,7 +156,7 @@ sealed class Workloads
     async Task Platform(string server)
     {
         const int Listed = 100_000;
-        const int Files = 10_000;
+        const int Files = 1_000;
         const int Mebibytes = 256;
         await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_platform"), Path.Combine(directory, "platform"));
         await host.WarmUp(postmaster);

@@ -67,6 +67,20 @@ public sealed class PlatformAnswerSpecs(TestTenant tenant) : IClassFixture<TestT
     }
 
     [Fact]
+    public async Task An_artifact_is_opened_once_under_a_key()
+    {
+        var session = await http.NewSession();
+        (await http.Turn(session, "/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"x\"}")).Is(200);
+        var artifact = (await http.Get("/api/v1/artifacts")).Is(200).Json.GetProperty("data")[0].GetProperty("id").GetString();
+        await using var shell = await EventReader.Open(http, "/api/v1/shell/events");
+        var (body, key) = ($$"""{"artifact_id":"{{artifact}}"}""", ("Idempotency-Key", "open-1"));
+        var first = (await http.Post("/api/v1/artifacts/open", body, key)).Is(202);
+        var again = (await http.Post("/api/v1/artifacts/open", body, key)).Is(202);
+        Assert.Equal(("1", "0", "true"), (first["delivered_to"], again["delivered_to"], again.Headers.GetValues("Idempotency-Replayed").Single()));
+        (await http.Post("/api/v1/artifacts/open", $$"""{"artifact_id":"{{artifact}}","more":1}""", key)).IsProblem(422, "idempotency_key_reused");
+    }
+
+    [Fact]
     public async Task A_schedule_may_begin_paused()
     {
         var project = (await http.Post("/api/v1/projects", """{"name":"x"}""")).Is(201)["id"];

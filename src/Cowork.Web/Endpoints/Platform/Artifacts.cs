@@ -101,7 +101,7 @@ static class PlatformArtifactEndpoints
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
         artifacts.MapPost("/open", Open).WithName("openArtifact").RequireMember()
             .WithSummary("Ask the shells that are connected to show an artifact")
-            .Produces<ArtifactOpened>(202).Refuses(400, 404, 413, 415, 422);
+            .Produces<ArtifactOpened>(202).Refuses(400, 404, 409, 413, 415, 422);
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
@@ -144,11 +144,22 @@ static class PlatformArtifactEndpoints
             ? new BlobResult(blobs, row.Sha256, row.Bytes, ArtifactPaths.ContentType(row), Artifacts.NameOf(row.Path)) { IsPage = true }
             : ErrorResult.NotFound("artifact");
 
-    static async Task<IResult> Open(Body<ArtifactToOpen> body, Caller caller, IRows rows, Shells shells, CancellationToken ct) =>
-        await rows.FindArtifact(caller.Org, PathIds.Key<ArtifactKey>(body.Value.ArtifactId!, "$.artifact_id"), ct) is { } row
-            ? JsonResult.Of(
-                202, new(shells.Tell(caller.Org, new(ShellEvent.Open, PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row)))), PlatformJson.Answers.ArtifactOpened)
-            : ErrorResult.NotFound("artifact");
+    static async Task<IResult> Open(Body<ArtifactToOpen> body, Caller caller, IRows rows, Shells shells, ICommandExecutor commands, CancellationToken ct)
+    {
+        var artifact = PathIds.Key<ArtifactKey>(body.Value.ArtifactId!, "$.artifact_id");
+        if (await rows.FindArtifact(caller.Org, artifact, ct) is not { } row)
+        {
+            return ErrorResult.NotFound("artifact");
+        }
+        var claimed = body.Key is { } key ? (await commands.Execute(caller.Org, caller.Origin, new OpenArtifact(artifact, key), ct)).Refused : null;
+        if (claimed is { Code: not "idempotency_key_claimed" })
+        {
+            return ErrorResult.Of(claimed);
+        }
+        // A repeat opens nothing again.
+        var told = claimed is null ? shells.Tell(caller.Org, new(ShellEvent.Open, PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row))) : 0;
+        return JsonResult.Of(202, new(told), PlatformJson.Answers.ArtifactOpened) with { Replayed = claimed is not null };
+    }
 
     /// <summary>
     /// What lies at a path of a project: of several conversations that wrote it, the file of the one that wrote last. No path reaches a folder of the host: it is compared
