@@ -123,9 +123,8 @@ public static class OpenApiDescription
         }
         else if (Plain(type) == typeof(JsonElement) && property is not null)
         {
-            schema.Type = Is<TextOrListAttribute>(property) is not null ? JsonSchemaType.String | JsonSchemaType.Array | nullable
+            schema.Type = Is<TextOrListAttribute>(property) is not null ? JsonSchemaType.String | nullable
                 : JsonSchemaType.Object | nullable | (Is<ObjectOrTextAttribute>(property) is null ? default : JsonSchemaType.String);
-            schema.Items = schema.Type.Value.HasFlag(JsonSchemaType.Array) ? new OpenApiSchema { Type = JsonSchemaType.Object } : schema.Items;
         }
         else if (property is not null && ElementOf(type) is { } element && typeof(IStreamKey).IsAssignableFrom(element))
         {

@@ -60,7 +60,7 @@ public sealed class NeverNullAttribute : Attribute;
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class FileBytesAttribute : Attribute;
 
-/// <summary>The JSON is a text or a list of objects.</summary>
+/// <summary>The JSON is a text, or a list of objects. /openapi.json has the text alone, because generators make one type of a member.</summary>
 [AttributeUsage(AttributeTargets.Property)]
 public sealed class TextOrListAttribute : Attribute;
 
