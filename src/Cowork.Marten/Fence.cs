@@ -65,13 +65,9 @@ static class Fence
     /// </summary>
     public static string SearchView(string schema, string table) => $"""
         DROP VIEW IF EXISTS {schema}.{ViewOf(table)};
-        CREATE VIEW {schema}.{ViewOf(table)} AS SELECT tenant_id, id, scope, status, created, version, row, search FROM {schema}.{table} WHERE {InScope};
+        CREATE VIEW {schema}.{ViewOf(table)} AS SELECT * FROM {schema}.{table} WHERE {InScope};
 
         """;
-
-    /// <summary>The same for a table of ours, with all of its columns.</summary>
-    public static string SearchViewOf(string schema, string table) =>
-        $"DROP VIEW IF EXISTS {schema}.{ViewOf(table)}; CREATE VIEW {schema}.{ViewOf(table)} AS SELECT * FROM {schema}.{table} WHERE {InScope};\n";
 
     public static string ViewOf(string table) => $"{table}_searched";
 

@@ -421,8 +421,8 @@ static partial class Schema
             PRIMARY KEY (text_id, nr)
         ) WITH ({Vacuumed});
         CREATE INDEX IF NOT EXISTS passages_terms ON {s}.passages USING gin (terms);
-        {Fence.SearchViewOf(s, "texts")}
-        {Fence.SearchViewOf(s, "passages")}
+        {Fence.SearchView(s, "texts")}
+        {Fence.SearchView(s, "passages")}
 
         -- The write of one batch of commits, numbered by the caller. It raises, and so undoes, what does not stand where the caller thought.
         CREATE OR REPLACE FUNCTION {s}.append_{Version}(

@@ -53,6 +53,18 @@ public sealed class PlatformAnswerSpecs(TestTenant tenant) : IClassFixture<TestT
     }
 
     [Fact]
+    public async Task A_field_of_another_name_is_passed_over_whatever_its_bytes_are_and_not_when_it_is_large()
+    {
+        Task<Got> Send(string other) => http.Send(
+            HttpMethod.Post, "/api/v1/files",
+            System.Text.Encoding.Latin1.GetBytes(
+                UploadedForm.Part("name=\"other\"", other) + UploadedForm.Part("name=\"file\"; filename=\"a.txt\"", "text") + UploadedForm.End),
+            UploadedForm.ContentType);
+        (await Send("\u00ff\u00fe")).Is(201);
+        (await Send(new('x', 5_000))).IsProblem(422, "invalid_request");
+    }
+
+    [Fact]
     public async Task The_description_says_what_a_response_and_an_upload_need()
     {
         var schemas = (await http.Get("/openapi.json")).Is(200).Json.GetProperty("components").GetProperty("schemas");

@@ -34,7 +34,7 @@ public sealed class FileDeletion(ICommandExecutor commands, IFileQueries queries
         }
         else
         {
-            await texts.Remove(claim.Org, TextKey.OfFile(claim.Key[OfFile.Length..]), null, ct);
+            await texts.Remove(claim.Org, TextKey.OfFile(new FileKey(claim.Key[OfFile.Length..])), null, ct);
         }
         return false;
     }
@@ -54,7 +54,7 @@ public sealed class FileDeletion(ICommandExecutor commands, IFileQueries queries
             // First the texts: what is cut short here is found again by the files that are left.
             foreach (var file in left)
             {
-                await texts.Remove(org, TextKey.OfFile(file.Value), null, ct);
+                await texts.Remove(org, TextKey.OfFile(file), null, ct);
             }
             var result = await commands.Execute(org, by, new DeleteUploadedFiles(left), ct, waitForStorage);
             if (result.Refused is { Code: not "stream_busy" } refused)

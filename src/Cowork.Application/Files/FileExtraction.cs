@@ -34,7 +34,7 @@ public sealed class FileExtraction(
             sha256 = await blobs.Put(text.Utf8, ct);
             using var place = await searches.EnterBackground(claim.Org, ct);
             var index = TextIndex.Of(upload.Name, Encoding.UTF8.GetString(text.Utf8.Span), ct: ct);
-            await texts.Put(claim.Org, new(TextKey.OfFile(file.Value), upload.Name), new(upload.Name, sha256, sha256, null), ScopesOf(upload), index, ct);
+            await texts.Put(claim.Org, new(TextKey.OfFile(file), upload.Name), new(upload.Name, sha256, sha256, null), ScopesOf(upload), index, ct);
         }
         var record = new RecordExtraction(file, document, sha256, claim);
         if (await commands.Execute(claim.Org, System, record, ct, waitForStorage: true) is not { Refused.Code: "not_found" })
@@ -42,7 +42,7 @@ public sealed class FileExtraction(
             return true;
         }
         // It was deleted meanwhile, and the index has its text again.
-        await texts.Remove(claim.Org, TextKey.OfFile(file.Value), null, ct);
+        await texts.Remove(claim.Org, TextKey.OfFile(file), null, ct);
         return false;
     }
 

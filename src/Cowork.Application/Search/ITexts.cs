@@ -10,9 +10,13 @@ public sealed record TextKey(string Owner, string Name)
     /// <summary>Owner of the texts in a session's folder.</summary>
     public static string OfSession(SessionKey session) => $"session:{session.Value}";
 
+    const string FilePrefix = "file:";
+
     /// <summary>Owner of an uploaded file's text.</summary>
-    /// <param name="file">The key's value.</param>
-    public static string OfFile(string file) => $"file:{file}";
+    public static string OfFile(FileKey file) => $"{FilePrefix}{file.Value}";
+
+    /// <summary>The uploaded file that an owner of <see cref="OfFile"/> is.</summary>
+    public static FileKey FileOf(string owner) => new(owner[FilePrefix.Length..]);
 }
 
 /// <summary>What a search looks through. A text is in one scope or in several.</summary>

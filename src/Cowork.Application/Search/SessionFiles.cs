@@ -102,7 +102,7 @@ public sealed partial class SessionFiles(
     public async ValueTask<FilesFound> Search(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
         var visible = (await uploads.All(folder.Org, folder.Session, ct)).Where(file => policy.MayShow(file.Path))
-            .ToDictionary(file => TextKey.OfFile(file.File.File.Value), StringComparer.Ordinal);
+            .ToDictionary(file => TextKey.OfFile(file.File.File), StringComparer.Ordinal);
         List<string> scopes =
         [
             .. visible.Count > 0 ? [TextScope.Conversation(folder.Session)] : Array.Empty<string>(),

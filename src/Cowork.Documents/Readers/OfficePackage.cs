@@ -43,6 +43,48 @@ sealed class OfficePackage
 
     public XmlReader Read(OpenXmlPart part) => XmlReader.Create(new CountedStream(part.GetStream(FileMode.Open, FileAccess.Read), this), Settings);
 
+    /// <summary>The text of a part: its runs, with a line for each paragraph and row, and a tab after each cell.</summary>
+    /// <param name="markOf">The character that an element stands for; null: none.</param>
+    /// <returns>True: the time is over, and there is more.</returns>
+    public bool WriteText(OpenXmlPart part, TextSink sink, Func<string, char?> markOf, ReadingTime time)
+    {
+        using var xml = Read(part);
+        var isText = false;
+        for (var nodes = 0L; xml.Read(); nodes++)
+        {
+            if (nodes % 4096 == 0 && time.IsOver)
+            {
+                return true;
+            }
+            switch (xml.NodeType)
+            {
+                case XmlNodeType.Element:
+                    isText = xml.LocalName == "t" && !xml.IsEmptyElement;
+                    if (markOf(xml.LocalName) is { } mark)
+                    {
+                        sink.Write(mark);
+                    }
+                    break;
+                case XmlNodeType.EndElement:
+                    isText = false;
+                    switch (xml.LocalName)
+                    {
+                        case "p" or "tr":
+                            sink.EndLine();
+                            break;
+                        case "tc":
+                            sink.Write('\t');
+                            break;
+                    }
+                    break;
+                case XmlNodeType.Text or XmlNodeType.CDATA or XmlNodeType.SignificantWhitespace or XmlNodeType.Whitespace when isText:
+                    sink.Write(xml.Value);
+                    break;
+            }
+        }
+        return false;
+    }
+
     /// <summary>The part of a relationship; null: there is none, or it lies outside of the document.</summary>
     public static T? Part<T>(OpenXmlPartContainer of, string? relationship)
         where T : OpenXmlPart =>

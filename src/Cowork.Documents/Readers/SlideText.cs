@@ -28,10 +28,9 @@ static class SlideText
             }
             if (OfficePackage.Part<SlidePart>(presentation, id) is { } slide)
             {
-                Write(package, slide, sink);
-                if (slide.NotesSlidePart is { } notes)
+                if (package.WriteText(slide, sink, MarkOf, time) || (slide.NotesSlidePart is { } notes && package.WriteText(notes, sink, MarkOf, time)))
                 {
-                    Write(package, notes, sink);
+                    return true;
                 }
                 sink.EndPage();
             }
@@ -53,37 +52,5 @@ static class SlideText
         return ids;
     }
 
-    static void Write(OfficePackage package, OpenXmlPart part, TextSink sink)
-    {
-        using var xml = package.Read(part);
-        var isText = false;
-        while (xml.Read())
-        {
-            switch (xml.NodeType)
-            {
-                case XmlNodeType.Element:
-                    isText = xml.LocalName == "t" && !xml.IsEmptyElement;
-                    if (xml.LocalName == "br")
-                    {
-                        sink.Write('\n');
-                    }
-                    break;
-                case XmlNodeType.EndElement:
-                    isText = false;
-                    switch (xml.LocalName)
-                    {
-                        case "p" or "tr":
-                            sink.EndLine();
-                            break;
-                        case "tc":
-                            sink.Write('\t');
-                            break;
-                    }
-                    break;
-                case XmlNodeType.Text or XmlNodeType.CDATA or XmlNodeType.SignificantWhitespace or XmlNodeType.Whitespace when isText:
-                    sink.Write(xml.Value);
-                    break;
-            }
-        }
-    }
+    static char? MarkOf(string element) => element == "br" ? '\n' : null;
 }

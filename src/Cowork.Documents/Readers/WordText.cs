@@ -1,5 +1,3 @@
-using System.Xml;
-
 using DocumentFormat.OpenXml.Packaging;
 
 namespace Cowork.Documents;
@@ -21,7 +19,7 @@ static class WordText
             [main, .. main.HeaderParts, .. main.FooterParts, main.FootnotesPart, main.EndnotesPart, main.WordprocessingCommentsPart];
         foreach (var part in parts.OfType<OpenXmlPart>())
         {
-            if (Write(package, part, sink, time))
+            if (package.WriteText(part, sink, MarkOf, time))
             {
                 return true;
             }
@@ -30,50 +28,12 @@ static class WordText
         return false;
     }
 
-    static bool Write(OfficePackage package, OpenXmlPart part, TextSink sink, ReadingTime time)
+    /// <summary>What an element stands for in the text; null: nothing.</summary>
+    static char? MarkOf(string element) => element switch
     {
-        using var xml = package.Read(part);
-        var isText = false;
-        for (var nodes = 0L; xml.Read(); nodes++)
-        {
-            if (nodes % 4096 == 0 && time.IsOver)
-            {
-                return true;
-            }
-            switch (xml.NodeType)
-            {
-                case XmlNodeType.Element:
-                    isText = xml.LocalName == "t" && !xml.IsEmptyElement;
-                    switch (xml.LocalName)
-                    {
-                        case "tab":
-                            sink.Write('\t');
-                            break;
-                        case "br" or "cr":
-                            sink.Write('\n');
-                            break;
-                        case "noBreakHyphen":
-                            sink.Write('-');
-                            break;
-                    }
-                    break;
-                case XmlNodeType.EndElement:
-                    isText = false;
-                    switch (xml.LocalName)
-                    {
-                        case "p" or "tr":
-                            sink.EndLine();
-                            break;
-                        case "tc":
-                            sink.Write('\t');
-                            break;
-                    }
-                    break;
-                case XmlNodeType.Text or XmlNodeType.CDATA or XmlNodeType.SignificantWhitespace or XmlNodeType.Whitespace when isText:
-                    sink.Write(xml.Value);
-                    break;
-            }
-        }
-        return false;
-    }
+        "tab" => '\t',
+        "br" or "cr" => '\n',
+        "noBreakHyphen" => '-',
+        _ => null,
+    };
 }

@@ -59,7 +59,33 @@ public sealed record TimeQuery(string Name, string Description)
 }
 
 /// <summary>A query parameter with an id.</summary>
-public sealed record IdQuery(string Name, string Description, bool IsRequired = false);
+public sealed record IdQuery(string Name, string Description, bool IsRequired = false)
+{
+    /// <summary>Null: the request has no such parameter, and need not have it.</summary>
+    /// <exception cref="UnreadableRequestException">It is missing, no id has this form, or nothing of this kind has this id.</exception>
+    public TKey? Read<TKey>(HttpContext http)
+        where TKey : struct, IKey<TKey> =>
+        http.Request.Query.TryGetValue(Name, out var sent) ? PathIds.Key<TKey>(sent is [{ } id] ? id : "", Name)
+        : IsRequired ? throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Is required."))
+        : null;
+}
+
+/// <summary>The query parameters of searches by words.</summary>
+static class SearchQuery
+{
+    const int CharsMax = 1_000;
+
+    public static TextQuery Words { get; } = new("q", null, "Words to look for.");
+
+    /// <summary>Whoever would go further back asks for other words.</summary>
+    public static WholeNumberQuery Offset { get; } = new("offset", 0, 1_000, 0, "So many of the list, from its beginning, are passed over.");
+
+    /// <exception cref="UnreadableRequestException">There are no words, or none that can be looked for.</exception>
+    public static string Read(HttpContext http) =>
+        Words.Read(http) is var words && words.Length <= CharsMax && StorableText.IsStorable(words)
+            ? words
+            : throw new UnreadableRequestException(ErrorResult.Invalid(Words.Name, $"Must be text of at most {CharsMax} characters."));
+}
 
 /// <summary>The query parameter with the id of a session.</summary>
 static class SessionInQuery
@@ -67,9 +93,7 @@ static class SessionInQuery
     public static IdQuery Parameter { get; } = new("session_id", "Only of this session.");
 
     /// <summary>The session's key; null: the request has no such parameter.</summary>
-    public static SessionKey? Read(HttpContext http) =>
-        !http.Request.Query.TryGetValue(Parameter.Name, out var sent) ? null
-        : PathIds.Key<SessionKey>(sent is [{ } id] ? id : "", Parameter.Name);
+    public static SessionKey? Read(HttpContext http) => Parameter.Read<SessionKey>(http);
 }
 
 /// <summary>The query parameters of all lists.</summary>

@@ -92,7 +92,7 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
             }
             else
             {
-                await Text(name, content, ct);
+                await Bytes(name, content, ct);
             }
         }
         return file is null ? throw Invalid(FileField, "Is required: a part with a file name and the file's bytes.") : new(file, fields);
@@ -128,17 +128,19 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
         return new(name, declared, sha256, bytes, content.Start);
     }
 
-    static async ValueTask<string> Text(string name, PartBody content, CancellationToken ct)
+    /// <summary>The bytes of a field, whatever they are.</summary>
+    static async ValueTask<ReadOnlyMemory<byte>> Bytes(string name, PartBody content, CancellationToken ct)
     {
         using var bytes = new MemoryStream();
         await content.CopyToAsync(bytes, ct);
-        if (content.IsCut)
-        {
-            throw Invalid(name, $"Has more than {FieldBytesMax} bytes.");
-        }
+        return content.IsCut ? throw Invalid(name, $"Has more than {FieldBytesMax} bytes.") : bytes.GetBuffer().AsMemory(0, (int)bytes.Length);
+    }
+
+    static async ValueTask<string> Text(string name, PartBody content, CancellationToken ct)
+    {
         try
         {
-            return Utf8.GetString(bytes.GetBuffer(), 0, (int)bytes.Length);
+            return Utf8.GetString((await Bytes(name, content, ct)).Span);
         }
         catch (DecoderFallbackException)
         {

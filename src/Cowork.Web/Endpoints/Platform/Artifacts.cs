@@ -77,7 +77,6 @@ static class PlatformArtifactEndpoints
     /// <summary>Conversations that are looked at for who wrote a path last: those that wrote it first most recently.</summary>
     const int WritersMax = 200;
 
-    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly TextQuery Project = new("project_id", null, "The project of the artifact.");
     static readonly TextQuery Path = new("path", null, "Path of the artifact, relative to the project.");
     static readonly ChoiceQuery OfType = new("type", [.. ArtifactTypes.All, "all"], "all", "Only of this type.", "ArtifactTypeFilter");
@@ -87,7 +86,7 @@ static class PlatformArtifactEndpoints
         var artifacts = routes.MapGroup("/artifacts").WithTags("Artifacts");
         artifacts.MapGet("", List).WithName("listProjectArtifacts")
             .WithSummary("List artifacts, newest first")
-            .Takes(OfProject).Takes(OfType).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfType).Takes(Lists.LimitOfPage).Takes(Lists.Offset)
             .Produces<PlatformArtifactList>().Refuses(404, 422);
         artifacts.MapGet("/{artifact_id}", Get).WithName("getProjectArtifact")
             .WithSummary("Show an artifact")
@@ -107,10 +106,10 @@ static class PlatformArtifactEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var (limit, offset, type) = (Lists.LimitOfPage.Read(http), Lists.Offset.Read(http), OfType.Read(http));
-        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : null;
-        if (project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null)
+        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
+        if (missing is not null)
         {
-            return ErrorResult.NotFound("project");
+            return missing;
         }
         var page = await rows.Page(caller.Org, Artifacts.Model.Table, Artifacts.Query(project, type == OfType.Default ? null : type, (int)limit), offset, ct);
         var shown = page.Rows.Select(row => PlatformArtifactDetails.Of(Artifacts.Model.Read(row.Json.Span))).ToList();

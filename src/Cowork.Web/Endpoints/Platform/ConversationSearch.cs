@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
@@ -27,25 +26,16 @@ static class ConversationSearch
     /// <summary>Titles and turns that are looked at for each conversation that is asked for.</summary>
     const int RowsPerConversation = 4;
 
-    /// <summary>A search that goes further back asks for other words.</summary>
-    static readonly WholeNumberQuery Places = new("offset", 0, 1_000, 0, "So many of the list, from its beginning, are passed over.");
-
-    static readonly TextQuery Question = new("q", null, "Words to look for.");
-
     public static void MapConversationSearch(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/conversations/search", Search).WithTags("Conversations").WithName("searchConversations")
             .WithSummary("Find conversations by words of their titles and messages, best first")
-            .Takes(Question).Takes(ConversationEndpoints.OfProject).Takes(Lists.LimitOfConversations).Takes(Places)
+            .Takes(SearchQuery.Words).Takes(ProjectInQuery.Parameter).Takes(Lists.LimitOfConversations).Takes(SearchQuery.Offset)
             .Produces<ConversationMatchList>().Refuses(404, 422);
 
     static async Task<IResult> Search(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        var (question, limit, offset) = (Question.Read(http), (int)Lists.LimitOfConversations.Read(http), (int)Places.Read(http));
-        if (!StorableText.IsStorable(question))
-        {
-            return ErrorResult.Invalid(Question.Name, "Must be text without NUL and half characters.");
-        }
-        var (project, missing) = await ConversationEndpoints.AskedProject(http, caller, rows, ct);
+        var (question, limit, offset) = (SearchQuery.Read(http), (int)Lists.LimitOfConversations.Read(http), (int)SearchQuery.Offset.Read(http));
+        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
         if (missing is not null)
         {
             return missing;

@@ -93,7 +93,6 @@ static class ConversationFields
 
 static class ConversationEndpoints
 {
-    public static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly ChoiceQuery OfStatus =
         new("status", [Projections.Sessions.Active, Projections.Sessions.Archived, "all"], "all", "Only of this status.", "ConversationStatusFilter");
     static readonly IdQuery Before = new("before", "Only items before this one.");
@@ -106,7 +105,7 @@ static class ConversationEndpoints
             .Produces<ConversationDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         conversations.MapGet("", List).WithName("listConversations")
             .WithSummary("List conversations, newest first")
-            .Takes(OfProject).Takes(OfStatus).Takes(Lists.LimitOfConversations).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(Lists.LimitOfConversations).Takes(Lists.Offset)
             .Produces<ConversationList>().Refuses(404, 422);
         conversations.MapGet("/{session_id}", Get).WithName("getConversation")
             .WithSummary("Show a conversation")
@@ -162,7 +161,7 @@ static class ConversationEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, status) = (Lists.LimitOfConversations.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
-        var (project, missing) = await AskedProject(http, caller, rows, ct);
+        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
         if (missing is not null)
         {
             return missing;
@@ -175,13 +174,6 @@ static class ConversationEndpoints
             shown.Add(await Details(Projections.Sessions.Model.Read(row.Json.Span), blobs, ct));
         }
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.ConversationList);
-    }
-
-    /// <summary>The project that a list is asked for; null: any. Or the answer when there is no such project.</summary>
-    public static async ValueTask<(ProjectKey? Project, IResult? Missing)> AskedProject(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
-    {
-        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : null;
-        return project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null ? (null, ErrorResult.NotFound("project")) : (project, null);
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>

@@ -49,7 +49,6 @@ public sealed record FileHitList(string Object, IReadOnlyList<FileHit> Data, lon
 static class FileEndpoints
 {
     /// <summary>Longest query, in characters.</summary>
-    const int QueryCharsMax = 1_000;
 
     /// <summary>Characters of a snippet, and of what stands in it before the first word of the query.</summary>
     const int SnippetChars = 600;
@@ -58,11 +57,7 @@ static class FileEndpoints
     /// <summary>Places that are looked for beyond those that are shown, because some may be in files that are deleted or of another project.</summary>
     const int HitsBeyond = 100;
 
-    static readonly TextQuery Words = new("q", null, "Words to look for.");
-    static readonly WholeNumberQuery HitsMax = new("limit", 1, 1_000, 100, "At most so many places.");
-    static readonly WholeNumberQuery HitsPassed = new("offset", 0, 1_000, 0, "So many places, from the beginning, are passed over.");
 
-    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly IdQuery OfConversation = new("conversation_id", "Only of this conversation.");
 
     public static void MapFiles(this IEndpointRouteBuilder routes)
@@ -73,11 +68,11 @@ static class FileEndpoints
             .Produces<FileDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         files.MapGet("", List).WithName("listFiles")
             .WithSummary("List files, newest first")
-            .Takes(OfProject).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<FileList>().Refuses(404, 422);
         files.MapGet("/search", Search).WithName("searchFiles")
             .WithSummary("Find places in the text of files, best first")
-            .Takes(Words).Takes(OfProject).Takes(OfConversation).Takes(HitsMax).Takes(HitsPassed)
+            .Takes(SearchQuery.Words).Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(Lists.Limit).Takes(SearchQuery.Offset)
             .Produces<FileHitList>().Refuses(404, 422);
         files.MapGet("/{file_id}", Get).WithName("getFile")
             .WithSummary("Show a file")
@@ -102,12 +97,8 @@ static class FileEndpoints
         {
             return ErrorResult.Of(full);
         }
-        var form = await UploadForm.Read(http, blobs, [OfProject.Name, OfConversation.Name], settings.FileBytesMax);
-        // A page's form sends a field that was left empty.
-        ProjectKey? project = form.Fields.TryGetValue(OfProject.Name, out var projectId) && projectId.Length > 0 ? PathIds.Key<ProjectKey>(projectId, OfProject.Name) : null;
-        SessionKey? session = form.Fields.TryGetValue(OfConversation.Name, out var sessionId) && sessionId.Length > 0
-            ? PathIds.Key<SessionKey>(sessionId, OfConversation.Name)
-            : null;
+        var form = await UploadForm.Read(http, blobs, [ProjectInQuery.Parameter.Name, OfConversation.Name], settings.FileBytesMax);
+        var (project, session) = (Named<ProjectKey>(ProjectInQuery.Parameter.Name), Named<SessionKey>(OfConversation.Name));
         var file = form.File;
         if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
         {
@@ -130,6 +121,11 @@ static class FileEndpoints
             },
             ct);
 
+        // A page's form sends a field that was left empty.
+        TKey? Named<TKey>(string field)
+            where TKey : struct, IKey<TKey> =>
+            form.Fields.TryGetValue(field, out var id) && id.Length > 0 ? PathIds.Key<TKey>(id, field) : null;
+
         RequestKey? KeyOf(string digest) => header is null ? null : new(IdempotencyHeader.Scope(http), header, digest, options.IdempotencyKept);
     }
 
@@ -148,11 +144,7 @@ static class FileEndpoints
 
     static async Task<IResult> Search(HttpContext http, Caller caller, IRows rows, ITexts texts, CancellationToken ct)
     {
-        var (query, limit, offset) = (Words.Read(http), (int)HitsMax.Read(http), (int)HitsPassed.Read(http));
-        if (query.Length > QueryCharsMax || !StorableText.IsStorable(query))
-        {
-            return ErrorResult.Invalid(Words.Name, $"Must be text of at most {QueryCharsMax} characters.");
-        }
+        var (query, limit, offset) = (SearchQuery.Read(http), (int)Lists.Limit.Read(http), (int)SearchQuery.Offset.Read(http));
         var (project, session, missing) = await Filters(http, caller, rows, ct);
         if (missing is not null)
         {
@@ -160,11 +152,11 @@ static class FileEndpoints
         }
         var scope = session is { } of ? TextScope.Conversation(of) : project is { } within ? TextScope.Project(within) : TextScope.Uploads;
         var found = await TextSearch.Find(texts, caller.Org, [scope], query, offset + limit + 1 + HitsBeyond, ct);
-        var keys = found.Hits.Select(hit => hit.Owner).Distinct().ToDictionary(owner => owner, owner => owner[(owner.IndexOf(':', StringComparison.Ordinal) + 1)..]);
+        var keys = found.Hits.Select(hit => TextKey.FileOf(hit.Owner).Value).Distinct();
         // The index may know of a file for a moment longer than the read model.
-        var there = (await rows.Get(caller.Org, Files.Model.Table, [.. keys.Values], ct)).ToDictionary(row => row.Key, row => Files.Model.Read(row.Json.Span));
+        var there = (await rows.Get(caller.Org, Files.Model.Table, [.. keys], ct)).ToDictionary(row => row.Key, row => Files.Model.Read(row.Json.Span));
         var hits = found.Hits
-            .Select(hit => (Hit: hit, File: there.GetValueOrDefault(keys[hit.Owner])))
+            .Select(hit => (Hit: hit, File: there.GetValueOrDefault(TextKey.FileOf(hit.Owner).Value)))
             .Where(found => found.File is not null && (project is null || Files.ProjectOf(found.File) == project)).Skip(offset).Take(limit + 1)
             .Select(found => new FileHit(
                 found.File!.FileId, found.File.Name, found.File.ProjectId, found.File.SessionId?.ConversationId, found.Hit.Passage.FirstLine, found.Hit.Passage.LastLine,
@@ -201,10 +193,9 @@ static class FileEndpoints
     /// <summary>What a list is narrowed to, and the answer when there is no such thing.</summary>
     static async ValueTask<(ProjectKey? Project, SessionKey? Session, ErrorResult? Missing)> Filters(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
-        ProjectKey? project = http.Request.Query.TryGetValue(OfProject.Name, out var projects) ? PathIds.Key<ProjectKey>(projects is [{ } p] ? p : "", OfProject.Name) : null;
-        SessionKey? session = http.Request.Query.TryGetValue(OfConversation.Name, out var sessions)
-            ? PathIds.Key<SessionKey>(sessions is [{ } s] ? s : "", OfConversation.Name) : null;
-        return project is { } of && await ProjectEndpoints.Find(caller.Org, of, rows, ct) is null ? (null, null, ErrorResult.NotFound("project"))
+        var session = OfConversation.Read<SessionKey>(http);
+        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
+        return missing is not null ? (null, null, missing)
             : session is { } within && await rows.Get(caller.Org, Projections.Sessions.Model.Table, within.Value, ct) is null ? (null, null, ErrorResult.NotFound("conversation"))
             : (project, session, null);
     }

@@ -100,7 +100,7 @@ static class PlatformMemoryEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, source) = (Lists.Limit.Read(http), Lists.Offset.Read(http), OfSource.Read(http));
-        var project = http.Request.Query.TryGetValue(OfProject.Name, out var sent) ? PathIds.Key<ProjectKey>(sent is [{ } id] ? id : "", OfProject.Name) : ProjectKey.General;
+        var project = OfProject.Read<ProjectKey>(http) ?? ProjectKey.General;
         if (await ProjectEndpoints.Find(caller.Org, project, rows, ct) is null)
         {
             return ErrorResult.NotFound("project");

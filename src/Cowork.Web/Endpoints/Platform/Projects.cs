@@ -129,6 +129,18 @@ static class ProjectFields
         SkillKey.Parse(id) ?? throw new UnreadableRequestException(ErrorResult.Invalid($"$.skill_ids[{place}]", "There is no such skill.", "unknown_skill")))];
 }
 
+/// <summary>The query parameter by which lists are narrowed to a project.</summary>
+static class ProjectInQuery
+{
+    public static IdQuery Parameter { get; } = new("project_id", "Only of this project.");
+
+    /// <summary>The project; null: any. Or the answer when there is no such project.</summary>
+    public static async ValueTask<(ProjectKey? Project, ErrorResult? Missing)> Find(HttpContext http, Caller caller, IRows rows, CancellationToken ct) =>
+        Parameter.Read<ProjectKey>(http) is not { } project ? (null, null)
+        : await ProjectEndpoints.Find(caller.Org, project, rows, ct) is null ? (null, ErrorResult.NotFound("project"))
+        : (project, null);
+}
+
 static class ProjectEndpoints
 {
     public static void MapProjects(this IEndpointRouteBuilder routes)

@@ -218,16 +218,14 @@ static class ResponseEndpoints
     static async Task<IResult> Events(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
     {
         // A reader that reconnects sends the header and its first address, so the header wins.
-        var seen = Seen(http);
-        return await views.Find(caller.Org, run.Key, ct) is null
-            ? ErrorResult.NotFound("response")
-            : await responses.Follow(http, caller.Org, run.Key, seen ?? StartingAfter.Read(http), seen ?? StartingAfter.Read(http));
+        var after = Seen(http) ?? StartingAfter.Read(http);
+        return await views.Find(caller.Org, run.Key, ct) is null ? ErrorResult.NotFound("response") : await responses.Follow(http, caller.Org, run.Key, after, seen: after);
     }
 
     static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
     {
         // The number in the header may be that of an earlier response, so that the stream begins where its address says.
-        var (session, from, seen) = (Required(http), FromSeq.Read(http), Seen(http));
+        var (session, from, seen) = (OfConversation.Read<SessionKey>(http)!.Value, FromSeq.Read(http), Seen(http));
         return await Latest(caller.Org, session, rows, ct) is { } run
             ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen ?? from - 1)
             : ErrorResult.NotFound("response");
@@ -237,14 +235,15 @@ static class ResponseEndpoints
     static long? Seen(HttpContext http) => http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : null;
 
     static async Task<IResult> InFlight(HttpContext http, Caller caller, Responses responses, CancellationToken ct) =>
-        await responses.First(caller.Org, Required(http), ct) is { } run && await responses.InFlight(caller.Org, run.SessionId, run.RunId, ct) is { } flying
+        await responses.First(caller.Org, OfConversation.Read<SessionKey>(http)!.Value, ct) is { } run
+        && await responses.InFlight(caller.Org, run.SessionId, run.RunId, ct) is { } flying
             ? JsonResult.Of(200, flying, PlatformJson.Answers.InFlightResponse)
             : ErrorResult.NotFound("response");
 
     static async Task<IResult> ListInFlight(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
     {
         var (limit, offset) = ((int)Lists.Limit.Read(http), (int)Offset.Read(http));
-        var session = Asked(http);
+        var session = OnlyOfConversation.Read<SessionKey>(http);
         if (session is { } one && await rows.Get(caller.Org, Projections.Sessions.Model.Table, one.Value, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
@@ -295,12 +294,6 @@ static class ResponseEndpoints
         && await rows.List(org, Projections.Runs.Model.Table, new(Scope: session.Value, Limit: 1), ct) is [var row]
             ? Projections.Runs.Model.Read(row.Json.Span)
             : null;
-
-    static SessionKey Required(HttpContext http) =>
-        Asked(http) ?? throw new UnreadableRequestException(ErrorResult.Invalid(OfConversation.Name, "Is required."));
-
-    static SessionKey? Asked(HttpContext http) =>
-        !http.Request.Query.TryGetValue(OfConversation.Name, out var sent) ? null : PathIds.Key<SessionKey>(sent is [{ } id] ? id : "", OfConversation.Name);
 }
 
 /// <summary>Reads runs as responses.</summary>

@@ -140,9 +140,8 @@ static class PlatformScheduleFields
 static class PlatformScheduleEndpoints
 {
     /// <summary>So far back a ledger is read; the tenant's feed has all of it.</summary>
-    const int OffsetMax = 100_000;
+    static readonly WholeNumberQuery LedgerOffset = Lists.Offset with { Max = 100_000 };
 
-    static readonly IdQuery OfProject = new("project_id", "Only of this project.");
     static readonly ChoiceQuery OfStatus = new("status", [Schedules.Active, Schedules.Paused, "all"], "all", "Only those in this state.", "ScheduleStatusFilter");
 
     public static void MapPlatformSchedules(this IEndpointRouteBuilder routes)
@@ -153,7 +152,7 @@ static class PlatformScheduleEndpoints
             .Produces<PlatformSchedule>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listPromptSchedules")
             .WithSummary("List schedules, newest first")
-            .Takes(OfProject).Takes(OfStatus).Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<PlatformScheduleList>().Refuses(404, 422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getPromptSchedule")
             .WithSummary("Show a schedule")
@@ -170,7 +169,7 @@ static class PlatformScheduleEndpoints
             .Produces<ResponseDetails>(200).Produces<ResponseDetails>(202).Refuses(400, 404, 409, 413, 415, 422, 429, 507);
         schedules.MapGet("/{schedule_id}/runs", Ledger).WithName("listPromptScheduleRuns")
             .WithSummary("What became of a schedule's planned times, newest first: responses, and why there was none")
-            .Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(Lists.Limit).Takes(LedgerOffset)
             .Produces<PlatformScheduleLedger>().Refuses(404, 422);
     }
 
@@ -205,7 +204,7 @@ static class PlatformScheduleEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, status) = (Lists.Limit.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
-        var (project, missing) = await ConversationEndpoints.AskedProject(http, caller, rows, ct);
+        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
         if (missing is not null)
         {
             return missing;
@@ -282,7 +281,7 @@ static class PlatformScheduleEndpoints
 
     static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
     {
-        var (limit, offset) = ((int)Lists.Limit.Read(http), (int)Math.Min(Lists.Offset.Read(http), OffsetMax));
+        var (limit, offset) = ((int)Lists.Limit.Read(http), (int)LedgerOffset.Read(http));
         if (await Find(caller.Org, schedule.Key, rows, ct) is not { } found)
         {
             return ErrorResult.NotFound("schedule");
