@@ -73,8 +73,8 @@ sealed partial class EventWriter : IAsyncDisposable
         thread = new(Run) { IsBackground = true, Name = "cowork writer" };
     }
 
-    /// <summary>True while it has its connection.</summary>
-    public bool IsUp => connection.IsUp;
+    /// <summary>True while it takes commits: it has its connection, and refuses no more what came while it had none.</summary>
+    public bool IsUp => connection.IsUp && down is null;
 
     /// <summary>The log's last position as far as this node knows.</summary>
     public long Head => positions.Head;
