@@ -10,6 +10,7 @@ public sealed class LayoutRules
         ["Cowork.Domain"] = 0,
         ["Cowork.Application"] = 1,
         ["Cowork.Documents"] = 1,
+        ["Cowork.Connectors"] = 2,
         ["Cowork.Projections"] = 2,
         ["Cowork.Marten"] = 3,
         ["Cowork.Marten.Generated"] = 4,

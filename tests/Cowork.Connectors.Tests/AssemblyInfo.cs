@@ -1,0 +1,5 @@
+using Cowork.Testing;
+
+using Xunit.v3;
+
+[assembly: TestPipelineStartup(typeof(TestPostgresPipeline))]
