@@ -20,6 +20,8 @@ public sealed partial class SourceRules
         ["IConnectionSecrets"] = "The port of connections is there before what uses it.",
         ["IEgress"] = "The port of connections is there before what uses it.",
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
+        ["IKernel"] = "Cowork.Kernels has the other one.",
+        ["IKernels"] = "Cowork.Kernels has the other one.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
     };
 
