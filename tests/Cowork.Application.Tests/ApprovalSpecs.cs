@@ -349,7 +349,7 @@ public sealed class ApprovalSpecs : IDisposable
 
         public JsonElement Schema => tool.Schema;
 
-        public CallSubject Subject(ToolContext context, JsonElement input) => tool.Subject(context, input);
+        public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => tool.Subject(context, input, ct);
 
         public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
         {

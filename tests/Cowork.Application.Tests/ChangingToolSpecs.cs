@@ -75,7 +75,7 @@ public sealed class ChangingToolSpecs : IDisposable
     public async Task What_a_change_would_touch_is_known_before_and_held_to(string tool, string path, string expected)
     {
         var input = JsonSerializer.Serialize(new { path = path.Replace("{root}", work.Root, StringComparison.Ordinal), content = "new" });
-        var subject = toolbox.Subject(work.Context, tool, input);
+        var subject = await toolbox.Subject(work.Context, tool, input, default);
         var word = subject.Invalid is not null ? $"invalid {subject.Invalid}" : !subject.InsideGrants ? "outside" : $"{subject.Kind} {subject.Path}";
         Assert.StartsWith(expected, word, StringComparison.Ordinal);
         // Made all the same, and approved by whatever rule, it does what was said or nothing.
@@ -117,13 +117,14 @@ public sealed class ChangingToolSpecs : IDisposable
     [Fact]
     public async Task A_move_never_replaces_a_file()
     {
-        Assert.Equal("data/b.txt is there already.", Subject("move_file", new { from = "a.txt", to = "folder/b.txt" }).Invalid);
+        Assert.Equal("data/b.txt is there already.", (await Subject("move_file", new { from = "a.txt", to = "folder/b.txt" })).Invalid);
         Assert.True((await Make("move_file", new { from = "a.txt", to = "data/b.txt" }, "move_inside")).IsError);
-        Assert.Equal(("a.txt", "deep/er/c.txt"), (Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).Path, Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" }).Target));
+        var subject = await Subject("move_file", new { from = "a.txt", to = "deep/er/c.txt" });
+        Assert.Equal(("a.txt", "deep/er/c.txt"), (subject.Path, subject.Target));
         Assert.Equal("Moved a.txt to deep/er/c.txt.", (await Make("move_file", new { from = "a.txt", to = "deep/er/c.txt" }, "move_inside")).Text);
         Assert.Equal("a", await File.ReadAllTextAsync(Path.Combine(work.Root, "deep/er/c.txt")));
-        Assert.False(Subject("move_file", new { from = "data/b.txt", to = "out/b.txt" }).InsideGrants);
-        Assert.False(Subject("move_file", new { from = "out.txt", to = "b.txt" }).InsideGrants);
+        Assert.False((await Subject("move_file", new { from = "data/b.txt", to = "out/b.txt" })).InsideGrants);
+        Assert.False((await Subject("move_file", new { from = "out.txt", to = "b.txt" })).InsideGrants);
         Assert.True((await Make("move_file", new { from = "hard.txt", to = "soft.txt" }, "move_inside")).IsError);
         Assert.True((await Make("move_file", new { from = "data", to = "data2" }, "move_inside")).IsError);
     }
@@ -252,7 +253,7 @@ public sealed class ChangingToolSpecs : IDisposable
         Assert.Empty(outcome.WrittenFiles);
     }
 
-    CallSubject Subject(string tool, object input) => toolbox.Subject(work.Context, tool, JsonSerializer.Serialize(input));
+    ValueTask<CallSubject> Subject(string tool, object input) => toolbox.Subject(work.Context, tool, JsonSerializer.Serialize(input), default);
 
     Task<ToolOutcome> Make(string tool, object input, string? rule) =>
         toolbox.Run(work.Context with { Granted = rule is null ? null : new(new("x"), rule, "") }, tool, JsonSerializer.Serialize(input), default);

@@ -13,7 +13,7 @@ sealed class CountingTool : ITool
 
     public List<(string Token, int Attempt)> Calls { get; } = [];
 
-    public CallSubject Subject(ToolContext context, JsonElement input) => new("read", "x");
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(new CallSubject("read", "x"));
 
     public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {

@@ -133,7 +133,7 @@ public sealed class DriverSpecs : IDisposable
 
         public JsonElement Schema { get; } = ToolInput.Schema("""{"type":"object"}""");
 
-        public CallSubject Subject(ToolContext context, JsonElement input) => new("read", "x");
+        public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(new CallSubject("read", "x"));
 
         public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct) => Task.FromResult(ToolOutcome.Ok(text));
     }
@@ -147,7 +147,7 @@ public sealed class DriverSpecs : IDisposable
 
         public JsonElement Schema { get; } = ToolInput.Schema("""{"type":"object"}""");
 
-        public CallSubject Subject(ToolContext context, JsonElement input) => new("read", "x");
+        public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(new CallSubject("read", "x"));
 
         public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct) => throw new TaskCanceledException("Nobody answered in time.");
     }

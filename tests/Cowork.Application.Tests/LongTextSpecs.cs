@@ -107,7 +107,7 @@ public sealed class LongTextSpecs
 
         public JsonElement Schema { get; } = JsonElement.Parse("""{"type":"object"}""");
 
-        public CallSubject Subject(ToolContext context, JsonElement input) => new("read", "x");
+        public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(new CallSubject("read", "x"));
 
         public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
         {

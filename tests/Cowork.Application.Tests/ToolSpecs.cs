@@ -62,7 +62,7 @@ public sealed class ToolSpecs : IDisposable
     public async Task Input_is_checked_before_the_call(string tool, string input, string? wrong)
     {
         work.Write("a.txt", "a");
-        var subject = toolbox.Subject(work.Context, tool, input);
+        var subject = await toolbox.Subject(work.Context, tool, input, default);
         if (wrong is null)
         {
             Assert.Null(subject.Invalid);
@@ -75,8 +75,11 @@ public sealed class ToolSpecs : IDisposable
     }
 
     [Fact]
-    public void Input_nested_without_end_is_checked_too() =>
-        Assert.StartsWith("The input is not JSON", toolbox.Subject(work.Context, "read_file", "{\"path\":" + new string('[', 100_000)).Invalid, StringComparison.Ordinal);
+    public async Task Input_nested_without_end_is_checked_too()
+    {
+        var subject = await toolbox.Subject(work.Context, "read_file", "{\"path\":" + new string('[', 100_000), default);
+        Assert.StartsWith("The input is not JSON", subject.Invalid, StringComparison.Ordinal);
+    }
 
     [Fact]
     public async Task A_file_is_read_whole_and_unchanged()
@@ -172,7 +175,7 @@ public sealed class ToolSpecs : IDisposable
         work.Link("innocent.txt", ".env");
         work.Link("out", work.Beside);
         var input = JsonSerializer.Serialize(new { path });
-        var verdict = Policy.BuiltIn.Evaluate(tool, toolbox.Subject(work.Context, tool, input));
+        var verdict = Policy.BuiltIn.Evaluate(tool, await toolbox.Subject(work.Context, tool, input, default));
         Assert.Equal(expected, $"{(verdict.Outcome == PolicyOutcome.Allow ? "allow" : "deny")} {verdict.Rule}");
         var outcome = await toolbox.Run(work.Context, tool, input, default);
         Assert.True(outcome.IsError);

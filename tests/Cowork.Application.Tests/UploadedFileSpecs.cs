@@ -241,8 +241,8 @@ public sealed class UploadedFileSpecs : IDisposable
         Assert.Contains("is an uploaded file", (await Call(move, Context, new { from = "b.txt", to = "files/long.txt" })).Text);
         foreach (var subject in (CallSubject[])
         [
-            delete.Subject(Context, JsonSerializer.SerializeToElement(new { path = "files/long.txt" })),
-            move.Subject(Context, JsonSerializer.SerializeToElement(new { from = "files/long.txt", to = "c.txt" })),
+            await delete.Subject(Context, JsonSerializer.SerializeToElement(new { path = "files/long.txt" }), default),
+            await move.Subject(Context, JsonSerializer.SerializeToElement(new { from = "files/long.txt", to = "c.txt" }), default),
         ])
         {
             Assert.EndsWith("What was uploaded is read, and not changed, moved or deleted.", subject.Invalid);

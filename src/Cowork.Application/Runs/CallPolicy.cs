@@ -25,7 +25,7 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
             return await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, SkillTools, reason, work.Now));
         }
         var input = await blobs.Text(call.Input, ct);
-        var subject = toolbox.Subject(context, call.Name, input);
+        var subject = await toolbox.Subject(context, call.Name, input, ct);
         var verdict = policy.Evaluate(call.Name, subject);
         return verdict.Outcome == PolicyOutcome.Confirm
             ? await Ask(work, run, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input), subject)

@@ -12,7 +12,9 @@ public sealed class DeleteFile(Policy policy) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","required":["path"],"properties":{"path":{"type":"string","description":"The file, relative to the session's folder."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.ChangeSubject(context, "delete", input, "path");
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input) => PathArgument.ChangeSubject(context, "delete", input, "path");
 
     public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {

@@ -19,7 +19,9 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","properties":{"path":{"type":"string","description":"A folder or file, relative to the session's folder. Default: all of it."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input) => PathArgument.SubjectOf(context, "list", input, defaultPath: ".");
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input) => PathArgument.SubjectOf(context, "list", input, defaultPath: ".");
 
     public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
@@ -28,7 +30,7 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
         if (uploaded.Count > 0 && !RunFiles.IsInFolder(context, path))
         {
             // The policy judges the path as it judged the call.
-            return policy.Reevaluate(Name, Subject(context, input), context.Granted) ?? ToolOutcome.Ok(List(uploaded, EntriesMax));
+            return policy.Reevaluate(Name, SubjectOf(context, input), context.Granted) ?? ToolOutcome.Ok(List(uploaded, EntriesMax));
         }
         if (PathArgument.Open(context, "list", Name, input, ".", policy, out var found) is { } error)
         {

@@ -16,7 +16,9 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
           "to":{"type":"string","description":"Its new name and place, relative to the session's folder."}}}
         """);
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         var from = PathArgument.ChangeSubject(context, "move", input, "from");
         // The policy judges the new name like a new file.
@@ -40,7 +42,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
         {
             return moved;
         }
-        if (policy.Reevaluate(Name, Subject(context, input), context.Granted) is { } refused)
+        if (policy.Reevaluate(Name, SubjectOf(context, input), context.Granted) is { } refused)
         {
             return refused;
         }

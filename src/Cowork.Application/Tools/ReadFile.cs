@@ -27,7 +27,9 @@ public sealed class ReadFile(Policy policy, RunFiles uploads, IBlobs blobs) : IT
           "limit":{"type":"integer","minimum":1,"description":"How many lines to read."}}}
         """);
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         var subject = PathArgument.SubjectOf(context, "read", input, defaultPath: null);
         Range(input, out var error);
@@ -43,7 +45,7 @@ public sealed class ReadFile(Policy policy, RunFiles uploads, IBlobs blobs) : IT
         }
         if (ToolInput.Text(input, "path", required: true, out _) is { } path && await uploads.Find(context, path, ct) is { } uploaded)
         {
-            return policy.Reevaluate(Name, Subject(context, input), context.Granted) ?? await Read(uploaded, offset, limit, ct);
+            return policy.Reevaluate(Name, SubjectOf(context, input), context.Granted) ?? await Read(uploaded, offset, limit, ct);
         }
         if (PathArgument.Open(context, "read", Name, input, null, policy, out var found) is { } error)
         {

@@ -14,7 +14,9 @@ public sealed class Recall(IMemories memories) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","required":["query"],"properties":{"query":{"type":"string","description":"Words to look for."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         ToolInput.Text(input, "query", required: true, out var error);
         return new("recall", Invalid: error);

@@ -14,7 +14,9 @@ public sealed class Remember(IMemories memories) : ITool
     public JsonElement Schema { get; } = ToolInput.Schema(
         """{"type":"object","required":["content"],"properties":{"content":{"type":"string","description":"What to keep, in words that make sense by themselves."}}}""");
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         Content(input, out var error);
         return new("remember", Invalid: error);

@@ -23,7 +23,9 @@ public sealed class SearchFiles(SessionFiles files) : ITool
           "limit":{"type":"integer","minimum":1,"maximum":50,"description":"How many places, 10 by default."}}}
         """);
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         Arguments(input, out var error);
         return new("search", ".", Invalid: error);

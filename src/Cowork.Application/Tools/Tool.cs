@@ -17,7 +17,7 @@ public interface ITool
     JsonElement Schema { get; }
 
     /// <summary>What the call would touch. The policy judges it before the call.</summary>
-    CallSubject Subject(ToolContext context, JsonElement input);
+    ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct);
 
     /// <summary>
     /// Executes the call. A wrong input or an expected failure (no such file, not text) is an outcome with <c>IsError</c>, not an exception.

@@ -32,8 +32,8 @@ public sealed class Toolbox
     public bool Has(string name) => byName.ContainsKey(name);
 
     /// <summary>What the call would touch. An unknown tool or an invalid input sets <see cref="CallSubject.Invalid"/>.</summary>
-    public CallSubject Subject(ToolContext context, string name, string input) =>
-        Resolve(name, input, out var tool, out var arguments) is { } error ? new("invalid", Invalid: error) : tool.Subject(context, arguments);
+    public ValueTask<CallSubject> Subject(ToolContext context, string name, string input, CancellationToken ct) =>
+        Resolve(name, input, out var tool, out var arguments) is { } error ? new(new CallSubject("invalid", Invalid: error)) : tool.Subject(context, arguments, ct);
 
     /// <summary>Executes a call that the policy allowed. The tool lets the policy judge again what it opened.</summary>
     public Task<ToolOutcome> Run(ToolContext context, string name, string input, CancellationToken ct) =>

@@ -23,7 +23,9 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
           "content":{"type":"string","description":"The whole new content."}}}
         """);
 
-    public CallSubject Subject(ToolContext context, JsonElement input)
+    public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
+
+    static CallSubject SubjectOf(ToolContext context, JsonElement input)
     {
         var subject = PathArgument.ChangeSubject(context, "create", input, "path");
         Content(input, out var error);
@@ -48,7 +50,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
             return await Succeeded(relative, bytes, ct);
         }
         // The policy judges the call before folders are created, and again when the entry is open.
-        if (policy.Reevaluate(Name, Subject(context, input), context.Granted) is { } refused)
+        if (policy.Reevaluate(Name, SubjectOf(context, input), context.Granted) is { } refused)
         {
             return refused;
         }
