@@ -52,6 +52,8 @@ public sealed class HostSettingsSpecs
     [InlineData("Cowork:Files:BytesMax", "512 MiB", "Cowork:Files:BytesMax is \"512 MiB\"")]
     [InlineData("Cowork:Files:Extractions", "0", "may be 1…100")]
     [InlineData("Cowork:Blobs:S3:Region", "eu-central-1", "Cowork:Blobs:S3:Bucket is missing")]
+    [InlineData("Cowork:Egress:Allow:0", "db.corp.example", "Cowork:Egress:Allow:0 is \"db.corp.example\"; it may be host:port, or a network")]
+    [InlineData("Cowork:Egress:Allow:0", "0.0.0.0/0", "it may be host:port, or a network")]
     [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
     public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
         Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
@@ -71,6 +73,16 @@ public sealed class HostSettingsSpecs
             Assert.Throws<ArgumentException>(() => Read(("Cowork:Blobs:S3:Bucket", "b"), (name, value)));
         }
     }
+
+    [Theory]
+    [InlineData("Host=db.example", "db.example:5432")]
+    [InlineData("Host=db.example;Port=6543", "db.example:6543")]
+    [InlineData("Host=a.example:5433,b.example;Port=6543", "a.example:5433 b.example:6543")]
+    [InlineData("Host=::1", "::1:5432")]
+    [InlineData("Host=[::1]:5433,[::2]", "::1:5433 ::2:5432")]
+    [InlineData("Host=/run/postgresql", "")]
+    public void The_servers_of_the_hosts_own_database_are_known_to_the_fence(string address, string servers) =>
+        Assert.Equal(servers, string.Join(' ', Cowork.Marten.PostgresAddress.Servers(address).Select(server => $"{server.Host}:{server.Port}")));
 
     [Fact]
     public void Local_mode_is_refused_beyond_loopback() => Assert.Throws<ArgumentException>(() => Read(("Cowork:Bind", "0.0.0.0"), ("Cowork:Auth:Mode", "local"), ("Cowork:Tls:Mode", "none")));

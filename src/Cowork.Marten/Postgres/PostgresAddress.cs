@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net;
 
 using Npgsql;
 
@@ -67,6 +68,21 @@ public static class PostgresAddress
         }
         return builder.ConnectionString;
     }
+
+    /// <summary>The servers of an address in Npgsql's form that are reached over TCP.</summary>
+    public static IReadOnlyList<DnsEndPoint> Servers(string connectionString)
+    {
+        var address = new NpgsqlConnectionStringBuilder(connectionString);
+        return [.. (address.Host ?? "").Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries)
+            .Where(host => host[0] is not ('/' or '@'))
+            .Select(host => Server(host, address.Port))];
+    }
+
+    /// <param name="host"><c>name</c>, <c>name:port</c>, an address, or one of IPv6 in brackets with a port.</param>
+    static DnsEndPoint Server(string host, int port) =>
+        IPAddress.TryParse(host, out _) || PortAt(host) is not (var colon and >= 0)
+            ? new(host.Trim('[', ']'), port)
+            : new(host[..colon].Trim('[', ']'), int.Parse(host[(colon + 1)..], NumberStyles.None, CultureInfo.InvariantCulture));
 
     static NpgsqlConnectionStringBuilder FromUri(string rest)
     {

@@ -1,6 +1,7 @@
 using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
+using Cowork.Connectors;
 using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Projections;
@@ -40,6 +41,8 @@ static class Composition
         services.AddTelemetry(settings.Telemetry);
         AddStorage(builder, settings, data, database);
         AddRuns(services);
+        services.AddSingleton(all => new EgressFence(settings.Egress, PostgresAddress.Servers(database.Host), all.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<IEgress>(all => all.GetRequiredService<EgressFence>());
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton(settings.Quotas);

@@ -4,6 +4,7 @@ using System.Net;
 using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
+using Cowork.Connectors;
 using Cowork.Marten;
 
 namespace Cowork.Web;
@@ -111,6 +112,9 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Jobs:RetryAfter</c>: pauses before a job that failed is tried again.</summary>
     public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new StorageOptions("", "", []).JobRetries;
 
+    /// <summary><c>Cowork:Egress:Allow</c>: targets inside that connections may reach.</summary>
+    public IReadOnlyList<EgressTarget> Egress { get; init; } = [];
+
     /// <summary>What agents may do: the rules of the file that <c>Cowork:Policy</c> names, else the built-in ones.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
@@ -210,6 +214,7 @@ public sealed record HostSettings
             ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? ScheduleIntervalDefault,
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
+            Egress = EgressOf(cowork.GetSection("Egress:Allow")),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
     }
@@ -281,6 +286,9 @@ public sealed record HostSettings
             _ => throw new ArgumentException($"{pauses.Path} lists {given.Length} pauses; it may list 1…{JobRetriesMax}."),
         };
     }
+
+    static IReadOnlyList<EgressTarget> EgressOf(IConfigurationSection allow) => [.. allow.GetChildren().Where(entry => entry.Value is not null).Select(entry =>
+        EgressTarget.Parse(entry.Value!.Trim()) ?? throw allow.InvalidValue(entry.Key, "host:port, or a network such as 10.1.0.0/16 with nothing beyond its length"))];
 
     static ApprovalOptions ApprovalsOf(IConfiguration approvals)
     {
