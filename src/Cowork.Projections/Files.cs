@@ -65,6 +65,14 @@ public static class Files
 /// <summary>The queries of jobs and tools on the read model of files.</summary>
 public sealed class FileQueries(IRows rows) : IFileQueries
 {
+    /// <summary>Number of conversations whose project is remembered.</summary>
+    const int ProjectsMax = 10_000;
+
+    // A conversation's project never changes. Of one that is deleted no run asks.
+    readonly LastUsed<(string Org, SessionKey Session), OfProject> projects = new(ProjectsMax);
+
+    sealed record OfProject(ProjectKey Project);
+
     public ValueTask<IReadOnlyList<FileKey>> Of(string org, SessionKey session, int max, CancellationToken ct) => Keys(org, new(Status: session.Value, Limit: max), ct);
 
     public ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct) => Keys(org, new(Scope: project.Value, Limit: max), ct);
@@ -82,18 +90,29 @@ public sealed class FileQueries(IRows rows) : IFileQueries
         {
             return [];
         }
-        var ofSession = await rows.List(org, Files.Model.Table, new(Status: session.Value, Limit: max), ct);
-        var ofProject = await rows.List(org, Files.Model.Table, new(Scope: project.Value, Limit: max), ct);
+        var lists = await rows.Lists(org, Files.Model.Table, [new(Status: session.Value, Limit: max), new(Scope: project.Value, Limit: max)], ct);
         return
         [
-            .. ofSession.Concat(ofProject).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max)
+            .. lists.SelectMany(list => list).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max)
                 .Select(row => Shown(Files.Model.Read(row.Json.Span))),
         ];
     }
 
     /// <summary>The project of a conversation; null: there is no such conversation.</summary>
-    async ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct) =>
-        await rows.Get(org, Sessions.Model.Table, session.Value, ct) is { } found ? Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General : null;
+    async ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct)
+    {
+        if (projects.Get((org, session)) is { } known)
+        {
+            return known.Project;
+        }
+        if (await rows.Get(org, Sessions.Model.Table, session.Value, ct) is not { } found)
+        {
+            return null;
+        }
+        var project = Sessions.Model.Read(found.Json.Span).Project ?? ProjectKey.General;
+        projects.Put((org, session), new(project));
+        return project;
+    }
 
     static VisibleFile Shown(FileRow row) =>
         new(

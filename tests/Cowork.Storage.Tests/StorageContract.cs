@@ -243,6 +243,10 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Empty(await node.Rows.Search(Org, "tallies", "", 10, null, null, null, None));
         Assert.Empty(await node.Rows.Search("other", "tallies", "pears", 10, null, null, null, None));
 
+        var lists = await node.Rows.Lists(Org, "tallies", [new(Status: "few"), new(Status: "many", Limit: 1), new()], None);
+        Assert.Equal([await Keys(new(Status: "few")), await Keys(new(Status: "many", Limit: 1)), await Keys(new())], lists.Select(list => list.Select(row => row.Key)));
+        Assert.Empty(await node.Rows.Lists(Org, "tallies", [], None));
+
         await node.Log.Append(two.Commit("gone"), None);
         Assert.Null(await node.Rows.Get(Org, "tallies", "2", None));
         await Assert.ThrowsAsync<ArgumentException>(async () => await node.Rows.Get(Org, "no_such_table", "1", None));

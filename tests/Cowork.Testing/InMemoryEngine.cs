@@ -222,6 +222,16 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         }
     }
 
+    public async ValueTask<IReadOnlyList<IReadOnlyList<Row>>> Lists(string org, string table, IReadOnlyList<RowQuery> queries, CancellationToken ct)
+    {
+        var lists = new List<IReadOnlyList<Row>>();
+        foreach (var query in queries)
+        {
+            lists.Add(await List(org, table, query, ct));
+        }
+        return lists;
+    }
+
     public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();

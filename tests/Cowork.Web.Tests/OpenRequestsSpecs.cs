@@ -87,6 +87,9 @@ public sealed class OpenRequestsSpecs
 
         public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct) => throw new NotSupportedException();
 
+        public ValueTask<IReadOnlyList<IReadOnlyList<Row>>> Lists(string org, string table, IReadOnlyList<RowQuery> queries, CancellationToken ct) =>
+            throw new NotSupportedException();
+
         public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct) => throw new NotSupportedException();
 
         public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct) => throw new NotSupportedException();

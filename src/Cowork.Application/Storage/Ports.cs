@@ -153,6 +153,9 @@ public interface IRows
     /// <summary>Newest first.</summary>
     ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct);
 
+    /// <summary>Several lists of a table, asked for at once.</summary>
+    ValueTask<IReadOnlyList<IReadOnlyList<Row>>> Lists(string org, string table, IReadOnlyList<RowQuery> queries, CancellationToken ct);
+
     /// <summary>Rows of a list from a place in it, newest first, and how many the list has.</summary>
     /// <param name="offset">Newer rows that are passed over.</param>
     ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct);

@@ -51,13 +51,38 @@ sealed class RowStore : IRows
             ct);
     }
 
-    public ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<Row>> List(string org, string table, RowQuery query, CancellationToken ct) => (await Lists(org, table, [query], ct))[0];
+
+    public ValueTask<IReadOnlyList<IReadOnlyList<Row>>> Lists(string org, string table, IReadOnlyList<RowQuery> queries, CancellationToken ct)
     {
-        var parameters = new List<Func<NpgsqlParameter>>();
-        var which = Which(org, table, query, parameters);
-        parameters.Add(() => Parameter.Long(query.Limit));
-        var sql = $"SELECT id, created, version, row FROM {schema}.{table} WHERE {which} ORDER BY created DESC LIMIT ${parameters.Count}";
-        return database.WithReconnect<IReadOnlyList<Row>>(org, async connection => await Rows(connection, Statement(sql, parameters), ct, query.Bytes), ct);
+        if (queries.Count == 0)
+        {
+            return new([]);
+        }
+        var lists = queries.Select(query =>
+        {
+            var parameters = new List<Func<NpgsqlParameter>>();
+            var which = Which(org, table, query, parameters);
+            parameters.Add(() => Parameter.Long(query.Limit));
+            return (Sql: $"SELECT id, created, version, row FROM {schema}.{table} WHERE {which} ORDER BY created DESC LIMIT ${parameters.Count}", parameters);
+        }).ToList();
+        return database.WithReconnect<IReadOnlyList<IReadOnlyList<Row>>>(
+            org,
+            async connection =>
+            {
+                await using var reader = await connection.Read(ct, [.. lists.Select(list => Statement(list.Sql, list.parameters))]);
+                var found = new List<IReadOnlyList<Row>>(queries.Count);
+                foreach (var query in queries)
+                {
+                    if (found.Count > 0)
+                    {
+                        await reader.NextResultAsync(ct);
+                    }
+                    found.Add(await Rows(reader, ct, query.Bytes));
+                }
+                return found;
+            },
+            ct);
     }
 
     public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct)
