@@ -84,6 +84,11 @@ public sealed class FileQueries(IRows rows) : IFileQueries
             ? Shown(row)
             : null;
 
+    public async ValueTask<(FileUpload Upload, Content.Blob Text)?> TextOf(string org, FileKey file, CancellationToken ct) =>
+        await rows.Get(org, Files.Model.Table, file.Value, ct) is { } found && Files.Model.Read(found.Json.Span) is { Text: { } text } row
+            ? (new(row.Name, row.DeclaredMediaType, row.MediaType, row.Sha256, row.Bytes, row.ProjectId, row.SessionId), text)
+            : null;
+
     public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct)
     {
         if (await ProjectOf(org, session, ct) is not { } project)

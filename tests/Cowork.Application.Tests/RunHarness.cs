@@ -142,7 +142,8 @@ sealed class RunHarness
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
             FileDeletion = new(Commands, Files, bench.Texts);
-            Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, bench.Texts, Tests.Workspace.Files(index: bench.Texts));
+            FileTexts = new(bench.Texts, bench.Blobs, Files, Tests.Workspace.Files(index: bench.Texts), bench.Clock, NullLogger<FileTexts>.Instance);
+            Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, FileTexts);
             Deletion = new(Commands, queries, FileDeletion);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
@@ -186,6 +187,8 @@ sealed class RunHarness
         public FileQueries Files { get; }
 
         public FileDeletion FileDeletion { get; }
+
+        public FileTexts FileTexts { get; }
 
         public FileExtraction Extraction { get; }
 

@@ -77,6 +77,21 @@ public sealed class UploadedFileSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_text_that_the_index_has_lost_is_put_back_and_nothing_of_a_deleted_file()
+    {
+        var host = await NewHost();
+        var (file, deleted) = (await Upload(host, "The kraken sleeps.\n", session: Session), await Upload(host, "The kraken wakes.\n"));
+        await host.Drive();
+        Assert.Null(await Do(host, new DeleteUploadedFile(deleted)));
+        await harness.Texts.Remove(RunHarness.Org, TextKey.OfFile(file), null, default);
+        await harness.Texts.Remove(RunHarness.Org, TextKey.OfFile(deleted), null, default);
+        harness.Texts.Lost.AddRange([new(RunHarness.Org, file), new(RunHarness.Org, deleted)]);
+        await host.FileTexts.Restore(default);
+        Assert.Equal(1, await Found("kraken", TextScope.Uploads));
+        Assert.Equal(1, await Found("kraken", TextScope.Conversation(Session)));
+    }
+
+    [Fact]
     public async Task An_extraction_that_dies_anywhere_is_done_by_another_host_and_recorded_once()
     {
         for (var death = 0; death < 4; death++)

@@ -87,6 +87,26 @@ public sealed partial class MartenStorageSpec
     }
 
     [Fact]
+    public async Task Files_whose_text_the_index_has_lost_are_found_in_their_order()
+    {
+        var texts = (await Start(ConnectionString, "a")).Texts;
+        await Execute(ConnectionString, $"""
+            CREATE TABLE cowork.files (tenant_id text, id text, row jsonb); GRANT SELECT ON cowork.files TO PUBLIC;
+            INSERT INTO cowork.files VALUES ('{Org}', '3', '{TextOf("c")}'), ('{Org}', '1', '{TextOf("a")}'), ('{Org}', '2', '{TextOf("b")}'), ('{Org}', '4', '[]'), ('{Other}', '2', '{TextOf("d")}')
+            """);
+        await texts.Put(Org, new("file:2", "b.md"), new("b.md", "1", "1", null), ["s"], TextIndex.Of("b.md", "needle"), None);
+        var (lost, last) = (new List<MissingText>(), (MissingText?)null);
+        while (await texts.Missing(last, 1, None) is [var one])
+        {
+            lost.Add(last = one);
+        }
+        Assert.Equal(new[] { (Org, "1"), (Org, "3"), (Other, "2") }.Order(), lost.Select(text => (text.Org, text.File.Value)).Order());
+        Assert.Empty(await texts.Missing(last, 1, None));
+
+        static string TextOf(string digest) => $$"""{ "Text": { "Sha256": "{{digest}}" } }""";
+    }
+
+    [Fact]
     public async Task Hosts_that_put_the_same_text_at_once_leave_one_of_them_whole()
     {
         ITexts[] hosts = [(await Start(ConnectionString, "a")).Texts, (await Start(ConnectionString, "b")).Texts];

@@ -49,4 +49,11 @@ public sealed class TextsInMemory : ITexts
             : default;
 
     public ValueTask<long> Sweep(CancellationToken ct) => new(0);
+
+    /// <summary>The index in memory does not know the files: a spec says which ones lost their text.</summary>
+    public List<MissingText> Lost { get; } = [];
+
+    public ValueTask<IReadOnlyList<MissingText>> Missing(MissingText? after, int max, CancellationToken ct) =>
+        new([.. Lost.Where(lost => !texts.Keys.Any(key => key.Org == lost.Org && key.Key.Owner == TextKey.OfFile(lost.File)))
+            .SkipWhile(lost => after is not null && string.CompareOrdinal(lost.File.Value, after.File.Value) <= 0).Take(max)]);
 }

@@ -1,5 +1,3 @@
-using System.Text;
-
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -9,9 +7,8 @@ namespace Cowork.Application;
 /// Extracts the text of an uploaded file, keeps it in the blob store, puts it into the index and records what became of it. A host that dies in the middle leaves the
 /// job to another one, which does all of it again: what is put twice is there once.
 /// </summary>
-/// <param name="searches">Gives places in which texts are held in memory.</param>
 public sealed class FileExtraction(
-    ICommandExecutor commands, CommandHandler known, IDocumentText documents, IBlobs blobs, ITexts texts, SessionFiles searches) : IJobHandler
+    ICommandExecutor commands, CommandHandler known, IDocumentText documents, IBlobs blobs, FileTexts texts) : IJobHandler
 {
     /// <summary>The job's key is the file's.</summary>
     public const string JobKind = "file_extraction";
@@ -32,9 +29,7 @@ public sealed class FileExtraction(
         if (document is DocumentText.Extracted text)
         {
             sha256 = await blobs.Put(text.Utf8, ct);
-            using var place = await searches.EnterBackground(claim.Org, ct);
-            var index = TextIndex.Of(upload.Name, Encoding.UTF8.GetString(text.Utf8.Span), ct: ct);
-            await texts.Put(claim.Org, new(TextKey.OfFile(file), upload.Name), new(upload.Name, sha256, sha256, null), ScopesOf(upload), index, ct);
+            await texts.Put(claim.Org, file, upload, sha256, text.Utf8, ct);
         }
         var record = new RecordExtraction(file, document, sha256, claim);
         if (await commands.Execute(claim.Org, System, record, ct, waitForStorage: true) is not { Refused.Code: "not_found" })
@@ -42,7 +37,7 @@ public sealed class FileExtraction(
             return true;
         }
         // It was deleted meanwhile, and the index has its text again.
-        await texts.Remove(claim.Org, TextKey.OfFile(file), null, ct);
+        await texts.Remove(claim.Org, file, ct);
         return false;
     }
 
@@ -51,12 +46,4 @@ public sealed class FileExtraction(
         await using var content = await blobs.Open(upload.Sha256, ct) ?? throw new InvalidDataException($"The blob {upload.Sha256} is missing.");
         return await documents.Extract(content, upload.Name, upload.DeclaredMediaType, ct);
     }
-
-    /// <summary>Where the file's text is searched.</summary>
-    static IReadOnlyList<string> ScopesOf(FileUpload upload) =>
-    [
-        TextScope.Uploads,
-        .. upload.ProjectId is { } project ? [TextScope.Project(project)] : upload.SessionId is null ? [TextScope.Project(ProjectKey.General)] : Array.Empty<string>(),
-        .. upload.SessionId is { } session ? [TextScope.Conversation(session)] : Array.Empty<string>(),
-    ];
 }

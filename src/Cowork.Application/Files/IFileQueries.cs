@@ -14,6 +14,9 @@ public interface IFileQueries
     /// <summary>A file that the runs of a conversation see; null: there is none of this key.</summary>
     ValueTask<VisibleFile?> Visible(string org, SessionKey session, FileKey file, CancellationToken ct);
 
+    /// <summary>A file's upload and its text; null: there is no such file, or it has no text.</summary>
+    ValueTask<(FileUpload Upload, Content.Blob Text)?> TextOf(string org, FileKey file, CancellationToken ct);
+
     /// <summary>The files that the runs of a conversation see, those of the conversation and those of its project, newest first.</summary>
     /// <param name="max">More are not looked at.</param>
     ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct);

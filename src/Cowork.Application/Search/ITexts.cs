@@ -55,6 +55,9 @@ public sealed record Candidate(string Owner, Passage Passage, IReadOnlyList<(str
 /// <param name="Candidates">Passages with the rarest terms of the query.</param>
 public sealed record TextMatches(long Passages, long Length, IReadOnlyList<long> Containing, IReadOnlyList<Candidate> Candidates);
 
+/// <summary>An uploaded file whose text is not in the index.</summary>
+public sealed record MissingText(string Org, FileKey File);
+
 /// <summary>
 /// The full-text index: the one way in which texts outside the log are searched, those in folders of sessions and those of uploaded files. It is no fact of
 /// the log: what it holds was read from files, and can be read and put again. <see cref="TextSearch"/> asks it and ranks.
@@ -83,4 +86,8 @@ public interface ITexts
     /// <summary>Removes the texts of sessions that are gone. A removal may have been missed when a host was killed.</summary>
     /// <returns>How many texts were removed.</returns>
     ValueTask<long> Sweep(CancellationToken ct);
+
+    /// <summary>Uploaded files that have a text which is not in the index: it was lost with the tables, which hold no fact.</summary>
+    /// <param name="after">The last file that was looked at; null: from the first on.</param>
+    ValueTask<IReadOnlyList<MissingText>> Missing(MissingText? after, int max, CancellationToken ct);
 }

@@ -177,6 +177,29 @@ sealed class TextStore(Database database) : ITexts
             WriteTimeout),
         ct);
 
+    public async ValueTask<IReadOnlyList<MissingText>> Missing(MissingText? after, int max, CancellationToken ct) => await database.WithReconnect(
+        ScopedConnection.Everyone,
+        async connection =>
+        {
+            var missing = new List<MissingText>();
+            await using var reader = await connection.Read(
+                new($"""
+                    SELECT tenant_id, id FROM {schema}.files f WHERE (tenant_id, id) > ($1, $2) AND row ->> 'Text' IS NOT NULL
+                    AND NOT EXISTS (SELECT FROM {schema}.texts t WHERE t.tenant_id = f.tenant_id AND t.owner = 'file:' || f.id)
+                    ORDER BY tenant_id, id LIMIT $3
+                    """)
+                {
+                    Parameters = { Parameter.Text(after?.Org ?? ""), Parameter.Text(after?.File.Value ?? ""), Parameter.Long(max) },
+                },
+                WriteTimeout, ct);
+            while (await reader.ReadAsync(ct))
+            {
+                missing.Add(new(reader.GetString(0), new(reader.GetString(1))));
+            }
+            return missing;
+        },
+        ct);
+
     public ValueTask<TextMatches> Match(string org, IReadOnlyList<string> scopes, IReadOnlyList<string> terms, int max, CancellationToken ct)
     {
         var hashes = new TermHashes(org, scopes);

@@ -130,6 +130,7 @@ static class Composition
         services.AddSingleton<Turns>();
         services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>();
+        services.AddSingleton<FileTexts>();
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<RunFiles>();
         services.AddSingleton<ITool, ListFiles>();
