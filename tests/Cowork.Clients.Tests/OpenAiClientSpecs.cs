@@ -48,6 +48,19 @@ public sealed class OpenAiClientSpecs(TestTenant tenant) : IClassFixture<TestTen
     }
 
     [Fact]
+    public async Task Uploaded_files_are_listed_to_their_end_page_by_page()
+    {
+        var told = await Run("""
+            const made = [];
+            for (let i = 0; i < 5; i++) made.push((await client.files.create({ file: await require("openai").toFile(Buffer.from("text " + i), i + ".txt"), purpose: "assistants" })).id);
+            const listed = [];
+            for await (const file of client.files.list({ limit: 2 })) { if (listed.push(file.id) > 1000) break; }
+            answer({ inOrder: JSON.stringify(listed.filter(id => made.includes(id))) === JSON.stringify(made.reverse()), once: new Set(listed).size === listed.length });
+            """);
+        Assert.Equal((true, true), (told.GetProperty("inOrder").GetBoolean(), told.GetProperty("once").GetBoolean()));
+    }
+
+    [Fact]
     public async Task The_helper_that_gathers_a_stream_ends_with_the_reply()
     {
         var told = await Run("""

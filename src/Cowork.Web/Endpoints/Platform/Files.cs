@@ -57,8 +57,9 @@ static class FileEndpoints
     /// <summary>Places that are looked for beyond those that are shown, because some may be in files that are deleted or of another project.</summary>
     const int HitsBeyond = 100;
 
-
     static readonly IdQuery OfConversation = new("conversation_id", "Only of this conversation.");
+
+    static readonly IdQuery After = new("after", "Only what stands behind this file in the list, as OpenAI's clients turn pages; `total` counts from there.");
 
     public static void MapFiles(this IEndpointRouteBuilder routes)
     {
@@ -68,7 +69,7 @@ static class FileEndpoints
             .Produces<FileDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         files.MapGet("", List).WithName("listFiles")
             .WithSummary("List files, newest first")
-            .Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
+            .Takes(ProjectInQuery.Parameter).Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset).Takes(After)
             .Produces<FileList>().Refuses(404, 422);
         files.MapGet("/search", Search).WithName("searchFiles")
             .WithSummary("Find places in the text of files, best first")
@@ -137,7 +138,16 @@ static class FileEndpoints
         {
             return missing;
         }
-        var page = await rows.Page(caller.Org, Files.Model.Table, Files.Query(project, session, (int)limit), offset, ct);
+        var query = Files.Query(project, session, (int)limit);
+        if (After.Read<FileKey>(http) is { } after)
+        {
+            if (await rows.Get(caller.Org, Files.Model.Table, after.Value, ct) is not { } last)
+            {
+                return ErrorResult.NotFound("file");
+            }
+            query = query with { Before = last.Created };
+        }
+        var page = await rows.Page(caller.Org, Files.Model.Table, query, offset, ct);
         var shown = page.Rows.Select(row => FileDetails.Of(Files.Model.Read(row.Json.Span))).ToList();
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.FileList);
     }
