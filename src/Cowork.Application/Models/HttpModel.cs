@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Diagnostics.CodeAnalysis;
-using System.IO.Compression;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Net.ServerSentEvents;
@@ -29,9 +28,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     /// <summary>Characters of a provider's words that are searched for secrets; what is kept is the beginning of them.</summary>
     const int SearchedCharsMax = 16_384;
-
-    /// <summary>Each compression takes memory of its own.</summary>
-    const int EncodingsMax = 2;
 
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -271,7 +267,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         using var text = new PooledBuffer(RefusalBytesMax);
         try
         {
-            await using var body = await OpenBody(response, deadline.Token);
+            await using var body = await ContentCoding.Open(response.Content, deadline.Token);
             int count;
             while (text.Length < bytesMax && (count = await body.ReadAsync(text.GetMemory(4_096), deadline.Token)) > 0)
             {
@@ -293,7 +289,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     {
         try
         {
-            return await OpenBody(response, deadline.Token);
+            return await ContentCoding.Open(response.Content, deadline.Token);
         }
         catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
         {
@@ -303,38 +299,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             throw new ModelException(ModelException.Failed, "The model's answer was cut off.", e);
         }
-    }
-
-    /// <summary>The body without its compression.</summary>
-    static async Task<Stream> OpenBody(HttpResponseMessage response, CancellationToken ct)
-    {
-        var body = await response.Content.ReadAsStreamAsync(ct);
-        if (response.Content.Headers.ContentEncoding.Count > EncodingsMax)
-        {
-            throw new InvalidDataException("The answer is compressed more than once.");
-        }
-        foreach (var encoding in response.Content.Headers.ContentEncoding.Reverse())
-        {
-            body = encoding.ToLowerInvariant() switch
-            {
-                "gzip" or "x-gzip" => new GZipStream(body, CompressionMode.Decompress),
-                "deflate" => await Inflate(body, ct),
-                "br" => new BrotliStream(body, CompressionMode.Decompress),
-                _ => body,
-            };
-        }
-        return body;
-    }
-
-    /// <summary>The header <c>deflate</c> stands for zlib's form (RFC 9110), and for some servers for the bare one. The first two bytes tell (RFC 1950).</summary>
-    static async Task<Stream> Inflate(Stream body, CancellationToken ct)
-    {
-        var first = new byte[2];
-        var count = await body.ReadAtLeastAsync(first, first.Length, throwOnEndOfStream: false, ct);
-        var whole = new PrefixedStream(first.AsMemory(0, count), body);
-        return (first[0] & 0x0F) == 8 && ((first[0] << 8) + first[1]) % 31 == 0
-            ? new ZLibStream(whole, CompressionMode.Decompress)
-            : new DeflateStream(whole, CompressionMode.Decompress);
     }
 
     /// <summary>Moves to the next event. False: the stream has ended, or the answer is complete and nothing more comes.</summary>

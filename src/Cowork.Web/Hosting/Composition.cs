@@ -43,6 +43,7 @@ static class Composition
         AddRuns(services);
         services.AddSingleton(all => new EgressFence(settings.Egress, PostgresAddress.Servers(database.Host), all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IEgress>(all => all.GetRequiredService<EgressFence>());
+        services.AddSingleton<IConnector, HttpConnector>();
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton(settings.Quotas);
