@@ -5,34 +5,36 @@ namespace Cowork.Domain;
 
 public abstract record ArtifactCommand(DateTimeOffset Now)
 {
-    /// <summary>Records that a run has written the file.</summary>
+    /// <summary>Records that a run, or a cell of a scratchpad, has written the file.</summary>
+    /// <param name="RunId">Null: no run did.</param>
     /// <param name="Path">Path relative to the session's folder.</param>
     /// <param name="Sha256">Hex SHA-256 of the content in the blob store.</param>
     /// <param name="Type">One of <see cref="ArtifactTypes"/>; null: as the path says.</param>
     /// <param name="Title">What the content calls itself; null: nothing.</param>
     /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record Discover(
-        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now, string? Type = null,
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, string MediaType, DateTimeOffset Now, string? Type = null,
         string? Title = null, ProjectKey? Project = null) : ArtifactCommand(Now);
 }
 
 public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
 {
+    /// <param name="RunId">Null: a cell of a scratchpad wrote it for a client, or the scratchpad itself was kept.</param>
     /// <param name="Version">Version of the content at this path in this session, from 1. The same content written by a later run keeps the version.</param>
     /// <param name="Type">One of <see cref="ArtifactTypes"/>; null in events of earlier releases: as the path says.</param>
     /// <param name="Title">What the content calls itself; null: nothing, or the event is of an earlier release.</param>
     /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record ArtifactDiscovered(
-        ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At,
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At,
         string? Type = null, string? Title = null, ProjectKey? Project = null) : ArtifactEvent(At);
 }
 
-/// <summary>A file that a session's runs write below its output root. Each path is one artifact; each change of its content is a version.</summary>
+/// <summary>A file that a session's runs and cells write below its output root. Each path is one artifact; each change of its content is a version.</summary>
 public abstract record Artifact
 {
     public sealed record None : Artifact;
 
-    public sealed record Kept(RunKey RunId, string Sha256, int Version) : Artifact;
+    public sealed record Kept(RunKey? RunId, string Sha256, int Version) : Artifact;
 
     public static Aggregate<ArtifactKey, ArtifactCommand, ArtifactEvent, Artifact> Aggregate { get; } = new("artifact", new None(), Decide, Evolve);
 

@@ -90,6 +90,33 @@ public static class Limits
     /// <summary>Largest file, in bytes, unless configured otherwise (contracts/decisions.md, "Errors").</summary>
     public const long FileBytesMax = 512L << 20;
 
+    /// <summary>Scratchpads of one conversation.</summary>
+    public const int ScratchpadsPerSessionMax = 100;
+
+    /// <summary>Cells of one scratchpad: all of them are held in memory while it is in use.</summary>
+    public const int ScratchpadCellsMax = 500;
+
+    /// <summary>Longest content of a cell, in UTF-8 bytes.</summary>
+    public const int CellContentBytesMax = 256 * 1024;
+
+    /// <summary>Contents of all cells of one scratchpad, in UTF-8 bytes.</summary>
+    public const int ScratchpadContentBytesMax = 4 << 20;
+
+    /// <summary>Output of one execution, in UTF-8 bytes; what follows is cut (contracts/decisions.md, "B, the rest").</summary>
+    public const int CellOutputBytesMax = 1 << 20;
+
+    /// <summary>Outputs of all cells of one scratchpad, in UTF-8 bytes, before another one may be executed.</summary>
+    public const int ScratchpadOutputBytesMax = 16 << 20;
+
+    /// <summary>Executions that wait in one scratchpad.</summary>
+    public const int CellsQueuedMax = 100;
+
+    /// <summary>Attempts at an execution whose kernel is lost with its host.</summary>
+    public const int CellAttemptsMax = 3;
+
+    /// <summary>Longest name of a cell's language, in characters.</summary>
+    public const int LanguageCharsMax = 32;
+
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 

@@ -8,7 +8,7 @@ using static Cowork.Domain.ArtifactEvent;
 namespace Cowork.Projections;
 
 /// <summary>An artifact as <c>GET /artifacts/{id}</c> and <c>GET /api/v1/artifacts/{id}</c> show it: its latest version.</summary>
-/// <param name="RunId">The run that wrote it last.</param>
+/// <param name="RunId">The run that wrote it last; null: a cell of a scratchpad did.</param>
 /// <param name="CreatedAt">Time of the first version.</param>
 /// <param name="UpdatedAt">Time of the last write.</param>
 /// <param name="Type">One of <see cref="ArtifactTypes"/>.</param>
@@ -16,7 +16,7 @@ namespace Cowork.Projections;
 /// <param name="Owner">Key of the session: a row of a deleted one is not shown.</param>
 /// <param name="Project">Null: the built-in one.</param>
 public sealed record ArtifactRow(
-    ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
+    ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt, string Type, string Title, string Owner, ProjectKey? Project = null);
 
 /// <summary>
@@ -91,8 +91,8 @@ public static class Artifacts
 }
 
 /// <summary>A version of an artifact as <c>GET /artifacts/{id}/versions</c> shows it. It never changes.</summary>
-/// <param name="RunId">The run that wrote it first.</param>
-public sealed record ArtifactVersionRow(ArtifactKey ArtifactId, int Version, string Sha256, long Bytes, string MediaType, RunKey RunId, DateTimeOffset CreatedAt);
+/// <param name="RunId">The run that wrote it first; null: a cell of a scratchpad did.</param>
+public sealed record ArtifactVersionRow(ArtifactKey ArtifactId, int Version, string Sha256, long Bytes, string MediaType, RunKey? RunId, DateTimeOffset CreatedAt);
 
 /// <summary>The read model of artifact versions. Writing the same content twice in a row makes one version.</summary>
 public static class ArtifactVersions

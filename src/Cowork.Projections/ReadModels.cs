@@ -11,7 +11,7 @@ public static class ReadModels
     public static IReadOnlyList<IReadModel> All { get; } =
     [
         Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model, SkillVersions.Model,
-        Schedules.Model, Tokens.Model, Projects.Model, Files.Model,
+        Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>
@@ -28,6 +28,7 @@ public static class ReadModels
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(ProjectRow))]
 [JsonSerializable(typeof(FileRow))]
+[JsonSerializable(typeof(ScratchpadRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
 [JsonSerializable(typeof(ArtifactRow))]

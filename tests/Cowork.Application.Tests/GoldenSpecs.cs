@@ -13,6 +13,7 @@ using static Cowork.Domain.OperatorsEvent;
 using static Cowork.Domain.ProjectEvent;
 using static Cowork.Domain.RunEvent;
 using static Cowork.Domain.ScheduleEvent;
+using static Cowork.Domain.ScratchpadEvent;
 using static Cowork.Domain.SecurityEvent;
 using static Cowork.Domain.SessionEvent;
 using static Cowork.Domain.SkillEvent;
@@ -28,6 +29,7 @@ namespace Cowork.Application.Tests;
 public sealed class GoldenSpecs
 {
     const string Key = "01k9golden0000000000000000";
+    static readonly CellKey Cell = CellKey.FromId($"cell_{Key}");
     static readonly DateTimeOffset At = new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero);
     static readonly Content Text = Content.Of("Was kostet \"das\"? <5 € & mehr\n");
     static readonly Content Blob = new Content.Blob(new string('a', 64), 70_000);
@@ -72,6 +74,31 @@ public sealed class GoldenSpecs
         new FileDeleted(At),
         new ArtifactDiscovered(
             ArtifactKey.FromId($"art_{Key}"), SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), ".anton/output/report.md", new string('f', 64), 70_000, 2, "text/markdown", At),
+        new ScratchpadCreated(
+            ScratchpadKey.FromId($"sp_{Key}"), SessionKey.FromId($"sess_{Key}"), Content.Of("Sales"),
+            [new(Cell, "markdown", Text, null), new(Cell, "code", Blob, "python", new(null, 5, Outputs: Text, ExecutionCount: 2))], At, ScratchpadKey.FromId($"sp_{Key}")),
+        new ScratchpadRenamed(Text, At),
+        new ScratchpadSaved(new(".anton/output/scratchpads/a.ipynb", new string('a', 64), ".anton/output/scratchpads/a.html", new string('b', 64)), At),
+        new ScratchpadDeleted(At),
+        new CellAppended(new(Cell, "code", Text, "python"), 3, At),
+        new CellEdited(Cell, Text, At),
+        new CellMoved(Cell, 2, At),
+        new CellDeleted(Cell, At),
+        new CellQueued(Cell, 7, Text, "python", 1, At, RunKey.FromId($"run_{Key}")),
+        new CellStarted(Cell, 7, 2, 41, "python3", At),
+        new CellOutput(Cell, 7, Content.Of("""[{"output_type":"stream","name":"stdout","text":"2\n"}]"""), At),
+        new CellCompleted(
+            Cell, 7,
+            new(
+                new("limit_time", "It took more than 120 s."), 120_004, Truncated: true, Blob, 3, new("python3", "python", "3.11.2", ["numpy==1.24.2", "pandas==1.5.3"]),
+                [new(".anton/output/a.png", new string('c', 64), 12_345)]),
+            IsStateLost: true, At),
+        new CellInterruptRequested(Cell, 7, At),
+        new KernelStarted(41, "node-1", "python3", "python", At),
+        new KernelRestartRequested(At),
+        new KernelRestarted(At),
+        new KernelLost("host_gone", 42, At),
+        new KernelStopped("idle", At),
         new MemoryWritten(MemoryKey.FromId($"mem_{Key}"), "session_summary", Text, SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), At),
         new MemoryCreated(MemoryKey.FromId($"mem_{Key}"), Text, ProjectKey.FromId($"proj_{Key}"), At),
         new MemoryChanged(Text, At),

@@ -32,6 +32,10 @@ sealed class RunHarness
 
     public ScriptedModel Model { get; init; } = new();
 
+    public IKernels Kernels { get; init; } = ScriptedKernels.Echoing();
+
+    public ScratchpadOptions ScratchpadOptions { get; init; } = new() { OutputEvery = TimeSpan.Zero };
+
     /// <summary>Models beside the scripted one.</summary>
     public Dictionary<string, IChatClient> Models { get; } = [];
 
@@ -142,12 +146,16 @@ sealed class RunHarness
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
             FileDeletion = new(Commands, Files, bench.Texts);
+            Scratchpads = new(bench.Engine);
+            ScratchpadDeletion = new(Commands, Scratchpads);
+            Holder = new(
+                Commands, bench.Kernels, new AnyFolder(), bench.Blobs, Hub, Node, new(), bench.ScratchpadOptions, name, bench.Clock, NullLogger<ScratchpadHolder>.Instance);
             FileTexts = new(bench.Texts, bench.Blobs, Files, Tests.Workspace.Files(index: bench.Texts), bench.Clock, NullLogger<FileTexts>.Instance);
             Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, FileTexts);
-            Deletion = new(Commands, queries, FileDeletion);
+            Deletion = new(Commands, queries, FileDeletion, ScratchpadDeletion);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction], bench.Options.Parallel, bench.Clock);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -190,6 +198,12 @@ sealed class RunHarness
 
         public FileTexts FileTexts { get; }
 
+        public ScratchpadQueries Scratchpads { get; }
+
+        public ScratchpadDeletion ScratchpadDeletion { get; }
+
+        public ScratchpadHolder Holder { get; }
+
         public FileExtraction Extraction { get; }
 
         public ClockWatch Watch { get; }
@@ -212,7 +226,7 @@ sealed class RunHarness
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction }.Single(h => h.Kind == claim.Kind);
+                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder }.Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

@@ -22,6 +22,7 @@ public sealed partial class SourceRules
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IKernel"] = "Cowork.Kernels has the other one.",
         ["IKernels"] = "Cowork.Kernels has the other one.",
+        ["IScratchpadQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
     };
 

@@ -239,6 +239,19 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         return new(stream, before, version, rows);
     }
 
+    /// <summary>The state of a stream as it was at a version.</summary>
+    public async ValueTask<TState> StateAt<TKey, TCommand, TEvent, TState>(
+        string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, long version, CancellationToken ct)
+        where TKey : struct, IStreamKey
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        return cache.Get(org, stream) is { } known && known.Version == version
+            ? (TState)known.State
+            : (await log.Load(org, stream, 0, checked((int)version), ct)).Events.Aggregate(aggregate.Initial, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
+    }
+
     static CommandResult Refused(Refusal refused) => new(refused, []);
 
     async ValueTask<AppendResult> Append(UnitOfWork work, Commit commit, CancellationToken ct)

@@ -100,6 +100,49 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
     /// <summary>Subscribes to events that change a run's status. Dispose the subscription when done.</summary>
     public FeedSubscription WatchRun(string org, RunKey run) => Subscribe(Run(org, run));
 
+    /// <summary>
+    /// A stream's events after a version, until the token is cancelled: every one once, in order. They are those of a stream whose events are in a session's feed, and have
+    /// no ids of that.
+    /// </summary>
+    public async IAsyncEnumerable<FeedEntry> FollowStream(
+        string org, SessionKey session, string stream, long since, [EnumeratorCancellation] CancellationToken ct)
+    {
+        using var subscription = Subscribe(Session(org, session));
+        var last = since;
+        while (true)
+        {
+            subscription.TakeStale();
+            while (await log.Load(org, stream, last, PageMax, ct) is { Events: [_, ..] events })
+            {
+                foreach (var e in events)
+                {
+                    last = e.Version;
+                    yield return new(0, e.Position, org, session, null, e.Id, e.Type, e.At, stream, e.Version, e.Hash, e.Actor, e.Data, e.Correlation, e.Causation);
+                }
+                if (events.Count < PageMax)
+                {
+                    break;
+                }
+            }
+            while (await subscription.Read(ct) is { } entry && !subscription.TakeStale())
+            {
+                if (entry.Stream != stream || entry.Version <= last)
+                {
+                    continue;
+                }
+                if (entry.Version != last + 1)
+                {
+                    break;
+                }
+                last = entry.Version;
+                yield return entry;
+            }
+        }
+    }
+
+    /// <summary>Subscribes to the events of a session. Dispose the subscription when done.</summary>
+    public FeedSubscription WatchSession(string org, SessionKey session) => Subscribe(Session(org, session));
+
     /// <summary>Subscribes to commits of other nodes. Dispose the subscription when done.</summary>
     public FeedSubscription WatchOthers() => Subscribe("o");
 

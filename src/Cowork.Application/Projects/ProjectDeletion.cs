@@ -4,10 +4,10 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Deletes the schedules, conversations, memories and files of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere and repeated: nothing
-/// begins in a deleted project, so that each commit leaves fewer.
+/// Deletes the schedules, conversations, memories, files and scratchpads of a deleted project, some with each commit. Whoever begins it, it may be interrupted anywhere
+/// and repeated: nothing begins in a deleted project, so that each commit leaves fewer.
 /// </summary>
-public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries, FileDeletion files) : IJobHandler
+public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queries, FileDeletion files, ScratchpadDeletion scratchpads) : IJobHandler
 {
     /// <summary>The job's key is the project's.</summary>
     public const string JobKind = "project_deletion";
@@ -49,6 +49,7 @@ public sealed class ProjectDeletion(ICommandExecutor commands, IRunQueries queri
             foreach (var session in some)
             {
                 await files.Sweep(org, by, session, ct, waitForStorage);
+                await scratchpads.Sweep(org, by, session, ct, waitForStorage);
             }
         }
         while (await queries.MemoriesOf(org, project, MemoriesMax, ct) is [_, ..] memories)

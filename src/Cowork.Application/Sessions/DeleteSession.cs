@@ -4,8 +4,8 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Deletes a session. The same commit cancels its live runs, or asks their drivers to. From this commit on no file is uploaded to it; <see cref="FileDeletion"/> deletes
-/// those that it has.
+/// Deletes a session. The same commit cancels its live runs, or asks their drivers to. From this commit on nothing begins in it; <see cref="FileDeletion"/>
+/// and <see cref="ScratchpadDeletion"/> delete what it has.
 /// </summary>
 public sealed record DeleteSession(SessionKey Session) : ICommand
 {
@@ -24,6 +24,7 @@ public sealed record DeleteSession(SessionKey Session) : ICommand
             }
         }
         work.Start(new Job(FileDeletion.JobKind, FileDeletion.KeyOf(Session)));
+        work.Start(new Job(ScratchpadDeletion.JobKind, Session.Value));
         return null;
     }
 }

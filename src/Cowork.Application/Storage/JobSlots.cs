@@ -85,6 +85,17 @@ public sealed class JobSlots
         }
     }
 
+    /// <summary>
+    /// Jobs of the kind wait for a slot that this tenant may give up: its own wait, or those of a tenant that has none.
+    /// </summary>
+    public bool WantsRoom(string kind, string org)
+    {
+        lock (gate)
+        {
+            return waiting.Any(w => w.Kind == kind && (w.Org == org || taken.GetValueOrDefault(w) == 0));
+        }
+    }
+
     /// <summary>What the tenants have of each kind, and what is free of the kinds that are in use.</summary>
     public (IReadOnlyList<(string Kind, string Org, int Count)> Taken, IReadOnlyList<(string Kind, int Free)> Free) Now()
     {

@@ -77,7 +77,7 @@ static class TraceRules
             Require(isOwn == e.Event is RunEvent, at, "The event does not belong into its stream.");
             var (stream, ofRun, session) = e.Event switch
             {
-                RunEvent => (e.Stream, run.RunId, run.SessionId),
+                RunEvent => (e.Stream, (RunKey?)run.RunId, run.SessionId),
                 SessionEvent.RunQueued q => (Session.Aggregate.Stream(run.SessionId), q.RunId, run.SessionId),
                 SessionEvent.RunDequeued d => (Session.Aggregate.Stream(run.SessionId), d.RunId, run.SessionId),
                 ArtifactEvent.ArtifactDiscovered a => (Artifact.Aggregate.Stream(Artifact.KeyOf(run.SessionId, a.Path)), a.RunId, a.SessionId),
@@ -93,10 +93,12 @@ static class TraceRules
                 case ArtifactEvent.ArtifactDiscovered a:
                     Require(Artifact.Aggregate.Stream(a.ArtifactId) == e.Stream, $"{at}.data", "The artifact's id is not that of its path.");
                     Require(a.Bytes >= 0 && a.Version >= 1, $"{at}.data", "An artifact has a size and a version.");
-                    // One run writes at a time in a session, so that no other run's artifact is between two of this one.
+                    // One run writes at a time in a session, so that only what a client's cell wrote can be between two of this one.
                     Require(
                         !artifacts.TryGetValue(e.Stream, out var before)
-                        || (e.Version - 1 == before.Last.Version && a.Version - 1 == before.Content.Version && a.Sha256 != before.Content.Sha256),
+                        || (e.Version - 1 == before.Last.Version
+                            ? a.Version - 1 == before.Content.Version && a.Sha256 != before.Content.Sha256
+                            : e.Version > before.Last.Version && a.Version > before.Content.Version),
                         at, "The artifact's version before it is missing, or it is there twice.");
                     artifacts[e.Stream] = (e, a);
                     break;

@@ -123,6 +123,7 @@ static class Composition
         services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();
         services.AddSingleton<IFileQueries, FileQueries>();
+        services.AddSingleton<IScratchpadQueries, ScratchpadQueries>();
         services.AddSingleton<TenantUsage>();
     }
 
@@ -158,6 +159,7 @@ static class Composition
         services.AddSingleton<ApprovalExpiry>();
         services.AddSingleton<RunNotes>();
         services.AddSingleton<FileDeletion>();
+        services.AddSingleton<ScratchpadDeletion>();
         services.AddSingleton<FileExtraction>();
         services.AddSingleton<ProjectDeletion>();
         services.AddSingleton<ScheduledRuns>();
@@ -168,6 +170,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RunNotes>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ProjectDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileDeletion>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ScratchpadDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileExtraction>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));

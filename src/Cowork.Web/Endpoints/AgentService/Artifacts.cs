@@ -8,16 +8,16 @@ namespace Cowork.Web.Endpoints.AgentService;
 
 /// <summary>An artifact with its latest content.</summary>
 /// <param name="Path">Relative to the session's folder.</param>
-/// <param name="RunId">The run that wrote the latest content.</param>
+/// <param name="RunId">The run that wrote the latest content; null: a cell of a scratchpad did.</param>
 /// <param name="Version">Version of the content at this path in this session, from 1.</param>
 /// <param name="Id">The artifact id.</param>
 /// <param name="Kind">The path's ending without the dot; <c>file</c>: it has none.</param>
 public sealed record ArtifactSummary(
-    ArtifactKey ArtifactId, SessionKey SessionId, RunKey RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
+    ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt, ArtifactKey Id, string Kind);
 
-/// <param name="RunId">The run that wrote this content first.</param>
-public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, RunKey RunId, DateTimeOffset CreatedAt);
+/// <param name="RunId">The run that wrote this content first; null: a cell of a scratchpad did.</param>
+public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, RunKey? RunId, DateTimeOffset CreatedAt);
 
 public sealed record ArtifactVersionList(ArtifactKey ArtifactId, SessionKey SessionId, string Path, IReadOnlyList<ArtifactVersionDetails> Versions);
 

@@ -126,7 +126,7 @@ static class RunEndpoints
         }
         var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId, run.Key, ct))
             .Select(a => new ArtifactDetails(
-                a.ArtifactId, a.Bytes, a.MediaType, a.Path, a.RunId, a.SessionId, a.Sha256, a.Version, a.At, a.ArtifactId, Projections.Artifacts.KindOf(a.Path)));
+                a.ArtifactId, a.Bytes, a.MediaType, a.Path, run.Key, a.SessionId, a.Sha256, a.Version, a.At, a.ArtifactId, Projections.Artifacts.KindOf(a.Path)));
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 

@@ -134,13 +134,15 @@ static class SessionEndpoints
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
-    static async Task<IResult> Delete(PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, CancellationToken ct)
+    static async Task<IResult> Delete(
+        PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
     {
         if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })
         {
             return ErrorResult.Of(refused);
         }
         await files.Sweep(caller.Org, caller.Origin, session.Key, ct);
+        await scratchpads.Sweep(caller.Org, caller.Origin, session.Key, ct);
         return TypedResults.NoContent();
     }
 

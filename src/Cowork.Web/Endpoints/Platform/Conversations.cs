@@ -199,13 +199,15 @@ static class ConversationEndpoints
             async after => JsonResult.Of(200, await Details(after.Row(Projections.Sessions.Model), blobs, ct), PlatformJson.Answers.ConversationDetails), ct);
     }
 
-    static async Task<IResult> Delete(PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, CancellationToken ct)
+    static async Task<IResult> Delete(
+        PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
     {
         if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })
         {
             return ErrorResult.Of(refused);
         }
         await files.Sweep(caller.Org, caller.Origin, session.Key, ct);
+        await scratchpads.Sweep(caller.Org, caller.Origin, session.Key, ct);
         return TypedResults.NoContent();
     }
 
