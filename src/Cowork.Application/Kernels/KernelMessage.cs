@@ -3,8 +3,8 @@ using System.Text.Json;
 namespace Cowork.Application;
 
 /// <summary>
-/// What a kernel says while it executes a cell, in order. A cell can forge each of these except <see cref="Truncated"/> and <see cref="Done"/>: texts and MIME bundles
-/// are untrusted, and HTML among them is for a page that sanitises or isolates it.
+/// What a kernel says while it executes a cell, in order. Texts and MIME bundles are untrusted: a cell
+/// can forge them, and HTML among them is for a page that sanitises or isolates it.
 /// </summary>
 public abstract record KernelMessage
 {
@@ -36,6 +36,12 @@ public abstract record KernelMessage
     /// <summary>The output that follows is cut, once for each cell.</summary>
     /// <param name="Why">Sentence for people.</param>
     public sealed record Truncated(string Why) : KernelMessage;
+
+    /// <summary>
+    /// The first message of a cell when the kernel ended or was replaced since the cell before, and no Done told it: variables of earlier cells do not exist any more.
+    /// </summary>
+    /// <param name="Why">Sentence for people.</param>
+    public sealed record Restarted(string Why) : KernelMessage;
 
     /// <summary>The cell has ended.</summary>
     /// <param name="Limit">The limit that ended it: <c>limit_time</c> and so on (<see cref="KernelLimitCodes"/>); null: none did.</param>

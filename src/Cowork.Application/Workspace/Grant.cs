@@ -60,6 +60,10 @@ public sealed record Grant(string Root, string Path)
                 var made = Linux.CreateFolder(current, step);
                 next = made is 0 or Linux.Exists ? Linux.OpenFolder(current, step, out error) : null;
                 error = made is 0 or Linux.Exists ? error : made;
+                if (made == 0 && next is not null)
+                {
+                    Linux.GiveToOwnerOf(current, next);
+                }
             }
             current.Dispose();
             current = next;

@@ -135,6 +135,7 @@ public sealed class GrantedEntry : IDisposable
             _ = Linux.Remove(folder, temporary);
             return "The host cannot write it: the disk may be full.";
         }
+        Linux.GiveToOwnerOf(folder, writing);
         if (Exists)
         {
             _ = Linux.SetMode(writing, mode);

@@ -62,6 +62,19 @@ static class Linux
     /// <summary>Changes the permissions of an open file. Answers 0 or the error.</summary>
     public static int SetMode(SafeFileHandle file, int mode) => Error(fchmod(Fd(file), mode & 0x1ff));
 
+    /// <summary>Gives an open file, or a link itself, to a user and a group. Only root can. Answers 0 or the error.</summary>
+    public static int Give(SafeFileHandle file, uint user, uint group) => Error(fchownat(Fd(file), [0], user, group, AtEmptyPath));
+
+    /// <summary>What root makes in the folder of another user becomes that user's, as if the user had made it: programs of the user go on with it.</summary>
+    /// <param name="made">What this process has just made in the folder.</param>
+    public static void GiveToOwnerOf(SafeFileHandle folder, SafeFileHandle made)
+    {
+        if (EffectiveUser() == 0 && Status(folder) is { User: not 0 } owner)
+        {
+            _ = Give(made, owner.User, owner.Group);
+        }
+    }
+
     /// <summary>Syncs the names in an open folder to the disk, if the file system can.</summary>
     public static void Sync(SafeFileHandle folder)
     {
@@ -167,6 +180,9 @@ static class Linux
 
     [DllImport("libc", SetLastError = true)]
     static extern int fchmod(int fd, int mode);
+
+    [DllImport("libc", SetLastError = true)]
+    static extern int fchownat(int folder, byte[] path, uint user, uint group, int flags);
 
     [DllImport("libc", SetLastError = true)]
     static extern int fsync(int fd);

@@ -12,22 +12,6 @@ static class SystemCallFilter
     const int SetModeFilter = 1;
     const int AllThreads = 1;
 
-    const int NotPermitted = 1;
-    const int AccessDenied = 13;
-    const int NoSuchCall = 38;
-
-    // Classic BPF over struct seccomp_data: the number of the call, the architecture, six arguments. See seccomp(2).
-    const ushort LoadWord = 0x20;
-    const ushort JumpIfEqual = 0x15;
-    const ushort JumpIfAtLeast = 0x35;
-    const ushort JumpIfAnyBit = 0x45;
-    const ushort Return = 0x06;
-    const uint CallNumber = 0;
-    const uint CallArchitecture = 4;
-    const uint Allow = 0x7fff0000;
-    const uint Fail = 0x00050000;
-    const uint KillProcess = 0x80000000;
-
     /// <summary>Numbers of calls on one architecture.</summary>
     /// <param name="Denied">They fail with EPERM.</param>
     /// <param name="Open">The argument that has the flags of each call that opens a file: to write or to create fails.</param>
@@ -46,7 +30,7 @@ static class SystemCallFilter
     static readonly uint[] Missing = [435, 437];
 
     static readonly CallTable X64 = new(
-        0xc000003e, 317, 56, 302,
+        SeccompProgram.X64, 317, 56, 302,
         [
             41, 53, 42, 49, 50, 43, 288, // socket, socketpair, connect, bind, listen, accept, accept4
             57, 58, 59, 322, // fork, vfork, execve, execveat
@@ -62,7 +46,7 @@ static class SystemCallFilter
         [(2, 1), (257, 2)]);
 
     static readonly CallTable Arm64 = new(
-        0xc00000b7, 277, 220, 261,
+        SeccompProgram.Arm64, 277, 220, 261,
         [
             198, 199, 203, 200, 201, 202, 242,
             221, 281,
@@ -102,52 +86,22 @@ static class SystemCallFilter
 
     static byte[] Filter(CallTable table)
     {
-        var code = new List<(ushort Operation, byte IfTrue, byte IfFalse, uint Value)>
-        {
-            (LoadWord, 0, 0, CallArchitecture),
-            (JumpIfEqual, 1, 0, table.Id),
-            (Return, 0, 0, KillProcess),
-            (LoadWord, 0, 0, CallNumber),
-            // Calls of the x32 form have this bit, and other numbers.
-            (JumpIfAtLeast, 0, 1, 0x40000000),
-            (Return, 0, 0, Fail | NoSuchCall),
-        };
+        var program = new SeccompProgram(table.Id);
         foreach (var call in table.Denied.Concat(Everywhere))
         {
-            Refuse(call, NotPermitted);
+            program.Refuse(call, SeccompProgram.NotPermitted);
         }
         foreach (var call in Missing)
         {
-            Refuse(call, NoSuchCall);
+            program.Refuse(call, SeccompProgram.NoSuchCall);
         }
         foreach (var (call, argument) in table.Open)
         {
-            RefuseBits(call, argument, 0x1 | 0x2 | 0x40 | 0x200 | 0x400, AccessDenied, isRefusedWithBits: true); // to write, create, truncate or append
+            program.RefuseWithAny(call, argument, 0x1 | 0x2 | 0x40 | 0x200 | 0x400, SeccompProgram.AccessDenied); // to write, create, truncate or append
         }
-        RefuseBits(table.NewTask, 0, 0x10000, NotPermitted, isRefusedWithBits: false); // CLONE_THREAD
+        program.RefuseWithNone(table.NewTask, 0, 0x10000, SeccompProgram.NotPermitted); // CLONE_THREAD
         // To ask for a limit is to give no new one.
-        RefuseBits(table.Prlimit, 2, uint.MaxValue, NotPermitted, isRefusedWithBits: true);
-        code.Add((Return, 0, 0, Allow));
-
-        var bytes = new byte[code.Count * 8];
-        foreach (var (i, (operation, ifTrue, ifFalse, value)) in code.Index())
-        {
-            var at = bytes.AsSpan(i * 8);
-            BinaryPrimitives.WriteUInt16LittleEndian(at, operation);
-            (at[2], at[3]) = (ifTrue, ifFalse);
-            BinaryPrimitives.WriteUInt32LittleEndian(at[4..], value);
-        }
-        return bytes;
-
-        void Refuse(uint call, uint error) => code.AddRange([(JumpIfEqual, 0, 1, call), (Return, 0, 0, Fail | error)]);
-
-        void RefuseBits(uint call, uint argument, uint bits, uint error, bool isRefusedWithBits) => code.AddRange(
-        [
-            (JumpIfEqual, 0, 4, call),
-            (LoadWord, 0, 0, 16 + (8 * argument)),
-            (JumpIfAnyBit, (byte)(isRefusedWithBits ? 0 : 1), (byte)(isRefusedWithBits ? 1 : 0), bits),
-            (Return, 0, 0, Fail | error),
-            (Return, 0, 0, Allow),
-        ]);
+        program.RefuseWithAny(table.Prlimit, 2, uint.MaxValue, SeccompProgram.NotPermitted);
+        return program.ToBytes();
     }
 }
