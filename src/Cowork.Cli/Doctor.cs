@@ -4,7 +4,10 @@ using System.Runtime.InteropServices;
 using System.Text.Json;
 
 using Cowork.Domain;
+using Cowork.Kernels;
 using Cowork.Marten;
+
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace Cowork.Cli;
 
@@ -58,13 +61,7 @@ static class Doctor
             FindServer(),
             await FindDatabase(postgres),
             FindTimeZones(),
-            FindTool("bubblewrap", "bwrap", ["--version"], "only notebook cells need it", "apt-get install bubblewrap"),
-            FindTool(
-                "Jupyter",
-                "python3",
-                ["-c", "import ipykernel, jupyter_client; print('ipykernel', ipykernel.__version__)"],
-                "only notebook cells need it",
-                "apt-get install python3-ipykernel python3-jupyter-client"),
+            await FindKernels(),
             FindTool("Node.js", "node", ["--version"], "only ./cowork test needs it, and npm", "apt-get install --no-install-recommends nodejs npm"),
             .. AskHost(),
         ];
@@ -112,6 +109,15 @@ static class Doctor
     static Finding FindTimeZones() => TimeZones.Find("Europe/Berlin") is not null
         ? new("time zones", $"{TimeZoneInfo.GetSystemTimeZones().Count} zones")
         : new("time zones", "only UTC; the host refuses schedules in other zones", "apt-get install tzdata");
+
+    /// <summary>Starts a kernel in a sandbox, as the host does before the first cell.</summary>
+    static async Task<Finding> FindKernels()
+    {
+        using var kernels = new SandboxedKernels([], TimeProvider.System, NullLogger<SandboxedKernels>.Instance);
+        return await kernels.WhyUnavailable(CancellationToken.None) is { } why
+            ? new("cells", "cannot run; the rest of the host does without them", why)
+            : new("cells", $"run in sandboxes: {string.Join(", ", kernels.Specs.Select(s => s.DisplayName))}");
+    }
 
     /// <summary>The variable that names a database; null: the host uses a private one.</summary>
     static string? DatabaseVariable() =>

@@ -33,7 +33,8 @@ static class SandboxCommand
     /// As root: binds the folder where the sandbox's user finds it, in mounts that only this process sees, and becomes that user. Parents of the folder may be closed to it.
     /// </summary>
     const string UserChange =
-        "mount --rbind \"$1\" /mnt && u=$2 g=$3 && shift 3 && exec setpriv --reuid \"$u\" --regid \"$g\" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs -- \"$@\"";
+        "mount --rbind \"$1\" /mnt && u=$2 g=$3 && shift 3 && "
+        + "exec setpriv --reuid \"$u\" --regid \"$g\" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs -- \"$@\"";
 
     /// <summary>What a kernel may read of <c>/etc</c>, where it is there.</summary>
     static IEnumerable<string> Configuration =>
@@ -60,7 +61,11 @@ static class SandboxCommand
         IEnumerable<string> arguments = ["-c", Launcher, "sh", files.Filter.Place, files.Bridge.Place, files.Users.Place];
         if (user is { } other)
         {
-            arguments = [.. arguments, "unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-c", UserChange, "sh", place ?? "/mnt", Number(other.User), Number(other.Group)];
+            arguments =
+            [
+                .. arguments, "unshare", "--mount", "--propagation", "private", "--",
+                "/bin/sh", "-c", UserChange, "sh", place ?? "/mnt", Number(other.User), Number(other.Group),
+            ];
             place = folder is null ? null : "/mnt";
         }
         foreach (var argument in arguments.Concat(Arguments(place, hidden)).Concat(["--", Python, "-I", "/bridge.py", Settings(kernel, limits)]))

@@ -183,7 +183,11 @@ sealed class SandboxedKernel : IKernel
             case "environment":
                 environment.TrySetResult(new(
                     kernel.Spec.Name, kernel.Spec.Language, said.GetProperty("version").GetString()!,
-                    [.. said.GetProperty("packages").EnumerateArray().Select(p => new KernelPackage(p[0].GetString()!, p[1].GetString()!)).OrderBy(p => p.Name, StringComparer.Ordinal)]));
+                    [
+                        .. said.GetProperty("packages").EnumerateArray()
+                            .Select(p => new KernelPackage(p[0].GetString()!, p[1].GetString()!))
+                            .OrderBy(p => p.Name, StringComparer.Ordinal),
+                    ]));
                 break;
             case "fatal":
                 fatal = said.GetProperty("why").GetString();

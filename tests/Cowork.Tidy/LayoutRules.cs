@@ -11,6 +11,7 @@ public sealed class LayoutRules
         ["Cowork.Application"] = 1,
         ["Cowork.Documents"] = 1,
         ["Cowork.Connectors"] = 2,
+        ["Cowork.Kernels"] = 2,
         ["Cowork.Projections"] = 2,
         ["Cowork.Marten"] = 3,
         ["Cowork.Marten.Generated"] = 4,

@@ -20,8 +20,6 @@ public sealed partial class SourceRules
         ["IConnectionSecrets"] = "The port of connections is there before what uses it.",
         ["IEgress"] = "The port of connections is there before what uses it.",
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
-        ["IKernel"] = "Cowork.Kernels has the other one.",
-        ["IKernels"] = "Cowork.Kernels has the other one.",
         ["IScratchpadQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
     };

@@ -3,6 +3,7 @@ using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Connectors;
 using Cowork.Domain;
+using Cowork.Kernels;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
@@ -116,6 +117,8 @@ static class Composition
         services.AddSingleton<BlobSweep>();
         services.AddSingleton<IDocumentText>(all => new ConfinedDocumentText(
             ExtractionLimits.Default, data.In("documents"), all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<ConfinedDocumentText>>()));
+        services.AddSingleton<IKernels>(all => new SandboxedKernels(
+            [settings.Data, AppContext.BaseDirectory], all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<SandboxedKernels>>()));
         services.AddSingleton<NextTime>(CronTimes.Next);
         services.AddSingleton<CommandHandler>();
         services.AddSingleton<TextCommands>();
