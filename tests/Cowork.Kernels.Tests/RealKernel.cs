@@ -12,7 +12,7 @@ public sealed class RealKernel : IAsyncLifetime
     /// <summary>All sandboxes of this process.</summary>
     public static readonly SandboxedKernels Kernels = new([AppContext.BaseDirectory], TimeProvider.System, NullLogger<SandboxedKernels>.Instance);
 
-    public KernelLimits Limits { get; private init; } = KernelLimits.Default;
+    public KernelLimits Limits { get; init; } = KernelLimits.Default;
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("cowork-kernels-").FullName;
 

@@ -29,6 +29,7 @@ public static class OutputJson
         KernelMessage.Error e => new OutputMessage.Error(
             StorableText.Escape(e.Name), StorableText.Escape(e.Value), [.. e.Traceback.Select(StorableText.Escape)]),
         KernelMessage.Truncated t => new OutputMessage.Stream("stderr", $"\n[{StorableText.Escape(t.Why)}]\n"),
+        KernelMessage.Restarted r => new OutputMessage.Stream("stderr", $"[{StorableText.Escape(r.Why)}]\n"),
         _ => null,
     };
 

@@ -1,0 +1,225 @@
+using System.Diagnostics;
+
+using Cowork.Application;
+
+namespace Cowork.Kernels.Tests;
+
+/// <summary>Kernels that start, die, are killed and disposed of.</summary>
+public sealed class LifeSpecs
+{
+    [Theory]
+    [InlineData("import os; os._exit(3)", "code 3")]
+    [InlineData("import os; os.kill(os.getpid(), 9)", "signal 9")]
+    [InlineData("import ctypes; ctypes.string_at(0)", "signal 11")]
+    public async Task A_kernel_that_dies_is_replaced(string code, string how)
+    {
+        await using var kernel = await RealKernel.Start();
+        (await kernel.Run("gone = 1")).Succeeded();
+        var run = await kernel.Run($"print('before', flush=True)\n{code}");
+        Assert.True(run.Done is { Outcome: KernelOutcome.Died, Limit: null, IsStateLost: true }, run.Done.ToString());
+        Assert.Contains(how, run.Done.Why, StringComparison.Ordinal);
+        Assert.Equal("False", (await kernel.Run("'gone' in globals()")).Result);
+    }
+
+    [Fact]
+    public async Task A_kernel_that_dies_between_cells_is_replaced_and_the_next_cell_says_so()
+    {
+        await using var kernel = await RealKernel.Start();
+        (await kernel.Run("import os, threading\ndef end():\n    while not os.path.exists('go'): pass\n    os._exit(1)\nthreading.Thread(target=end).start()")).Succeeded();
+        var first = Assert.Single(Children(Assert.Single(Children(kernel.ProcessId))));
+        await File.WriteAllTextAsync(kernel.In("go"), "");
+        await Until(() => !Directory.Exists($"/proc/{first}"));
+        var run = (await kernel.Run("1 + 1")).Succeeded();
+        Assert.Contains("code 1", Assert.IsType<KernelMessage.Restarted>(run.Messages[0]).Why, StringComparison.Ordinal);
+        Assert.DoesNotContain((await kernel.Run("1 + 1")).Messages, m => m is KernelMessage.Restarted);
+    }
+
+    [Fact]
+    public async Task A_cell_that_hears_no_interrupt_loses_its_kernel()
+    {
+        await using var kernel = await RealKernel.Start();
+        using var interrupt = new CancellationTokenSource();
+        KernelMessage? last = null;
+        await foreach (var message in kernel.Kernel.Execute(
+            "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('started', flush=True)\nwhile True: pass", interrupt.Token))
+        {
+            last = message;
+            await interrupt.CancelAsync();
+        }
+        Assert.True(last is KernelMessage.Done { Outcome: KernelOutcome.Interrupted, IsStateLost: true, Why: not null });
+        Assert.Equal("2", (await kernel.Run("1 + 1")).Result);
+    }
+
+    [Fact]
+    public async Task A_restart_forgets_variables_files_in_scratch_and_processes()
+    {
+        await using var kernel = await RealKernel.Start();
+        (await kernel.Run("kept = 1\nopen('/tmp/kept', 'w').close()\nimport subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)")).Succeeded();
+        await kernel.Kernel.Restart(CancellationToken.None);
+        var run = await kernel.Run("import os\n'kept' in globals(), os.path.exists('/tmp/kept'), len([p for p in os.listdir('/proc') if p.isdigit()])");
+        Assert.Equal("(False, False, 2)", run.Result);
+        Assert.Equal(1, run.Done.ExecutionCount);
+    }
+
+    [Fact]
+    public async Task A_restart_ends_the_cell_that_runs()
+    {
+        await using var kernel = await RealKernel.Start();
+        KernelMessage? last = null;
+        var restart = default(ValueTask);
+        await foreach (var message in kernel.Kernel.Execute("print('started', flush=True)\nwhile True: pass", CancellationToken.None))
+        {
+            if (last is null)
+            {
+                restart = kernel.Kernel.Restart(CancellationToken.None);
+            }
+            last = message;
+        }
+        await restart;
+        Assert.True(last is KernelMessage.Done { Outcome: KernelOutcome.Died, IsStateLost: true });
+        Assert.Equal("2", (await kernel.Run("1 + 1")).Result);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task A_sandbox_that_is_killed_from_outside_ends_its_cell_and_all_its_processes(bool isBridge)
+    {
+        await using var kernel = await RealKernel.Start();
+        var all = Tree(kernel.ProcessId);
+        Assert.True(all.Count >= 3, $"{all.Count} processes");
+        KernelMessage? last = null;
+        await foreach (var message in kernel.Kernel.Execute("print('started', flush=True)\nwhile True: pass", CancellationToken.None))
+        {
+            if (last is null)
+            {
+                using var victim = Process.GetProcessById(isBridge ? Assert.Single(Children(kernel.ProcessId)) : kernel.ProcessId);
+                victim.Kill();
+            }
+            last = message;
+        }
+        Assert.True(last is KernelMessage.Done { Outcome: KernelOutcome.Died, IsStateLost: true }, last?.ToString());
+        Assert.Equal("The sandbox of the kernel has ended.", await kernel.Kernel.Ended);
+        await Assert.ThrowsAsync<KernelUnavailableException>(() => kernel.Run("1"));
+        await Assert.ThrowsAsync<KernelUnavailableException>(async () => await kernel.Kernel.Restart(CancellationToken.None));
+        await Until(() => !all.Exists(IsThere));
+    }
+
+    [Fact]
+    public async Task A_kernel_that_is_disposed_of_leaves_nothing()
+    {
+        var kernel = await RealKernel.Start();
+        (await kernel.Run("import subprocess\nsubprocess.Popen(['sleep', '1000'], start_new_session=True)\nimport matplotlib.pyplot")).Succeeded();
+        var all = Tree(kernel.ProcessId);
+        Assert.Empty(Directory.GetFileSystemEntries(kernel.Folder));
+        await kernel.DisposeAsync();
+        Assert.DoesNotContain(all, IsThere);
+        Assert.False(Directory.Exists(kernel.Folder));
+        await Assert.ThrowsAsync<KernelUnavailableException>(() => kernel.Run("1"));
+    }
+
+    [Fact]
+    public async Task A_kernel_that_is_disposed_of_ends_its_cell()
+    {
+        var kernel = await RealKernel.Start();
+        KernelMessage? last = null;
+        await foreach (var message in kernel.Kernel.Execute("print('started', flush=True)\nwhile True: pass", CancellationToken.None))
+        {
+            last = message;
+            _ = kernel.Kernel.DisposeAsync().AsTask();
+        }
+        Assert.True(last is KernelMessage.Done { Outcome: KernelOutcome.Died });
+        await kernel.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task A_reader_that_waits_loses_nothing()
+    {
+        await using var kernel = await RealKernel.Start();
+        var seen = new List<string>();
+        var isFirst = true;
+        await foreach (var message in kernel.Kernel.Execute("for i in range(4000): display(i)\nopen('done', 'w').close()", CancellationToken.None))
+        {
+            if (message is KernelMessage.Display display)
+            {
+                seen.Add(display.Data.GetProperty("text/plain").GetString()!);
+            }
+            if (isFirst)
+            {
+                isFirst = false;
+                await Until(() => File.Exists(kernel.In("done"))); // all is on its way, and nobody has read it
+            }
+        }
+        Assert.Equal(Enumerable.Range(0, 4000).Select(i => $"{i}"), seen);
+    }
+
+    [Fact]
+    public async Task An_unknown_kernel_is_refused() => await Assert.ThrowsAsync<ArgumentException>(
+        async () => await RealKernel.Kernels.Start(new(Grant.Of(Path.GetTempPath()), KernelLimits.Default, "cobol"), CancellationToken.None));
+
+    [Fact]
+    public async Task Kernels_are_available_here_and_python_is_the_default()
+    {
+        Assert.Null(await RealKernel.Kernels.WhyUnavailable(CancellationToken.None));
+        Assert.Equal(("python3", "python"), (RealKernel.Kernels.Specs[0].Name, RealKernel.Kernels.Specs[0].Language));
+    }
+
+    [Theory]
+    [InlineData("bwrap: No permissions to create new namespace, likely because the kernel does not allow non-privileged user namespaces.")]
+    [InlineData("bwrap: setting up uid map: Permission denied")]
+    [InlineData("bwrap: Can't mount proc on /newroot/proc: Operation not permitted")]
+    [InlineData("unshare: unshare failed: Operation not permitted")]
+    public async Task A_system_without_namespaces_is_told_what_to_allow(string errors) =>
+        Assert.Contains("--security-opt seccomp=unconfined", await Prerequisites.Explain(errors, CancellationToken.None), StringComparison.Ordinal);
+
+    internal static List<int> Children(int process)
+    {
+        try
+        {
+            return [.. Directory.GetDirectories($"/proc/{process}/task").SelectMany(t => File.ReadAllText($"{t}/children").Split(' ', StringSplitOptions.RemoveEmptyEntries)).Select(int.Parse)];
+        }
+        catch (IOException)
+        {
+            return [];
+        }
+    }
+
+    static List<int> Tree(int process) => [process, .. Children(process).SelectMany(Tree)];
+
+    static bool IsThere(int process) => Directory.Exists($"/proc/{process}");
+
+    static async Task Until(Func<bool> holds)
+    {
+        for (var clock = Stopwatch.StartNew(); !holds(); await Task.Delay(10))
+        {
+            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20), "It does not become true.");
+        }
+    }
+}
+
+/// <summary>Eight kernels that run at once.</summary>
+public sealed class ManyKernelSpecs(ManyKernelSpecs.Eight eight) : IClassFixture<ManyKernelSpecs.Eight>
+{
+    [Fact]
+    public async Task Eight_kernels_work_beside_each_other_and_know_nothing_of_each_other()
+    {
+        await Task.WhenAll(eight.All.Select((kernel, i) => kernel.Run($"mine = {i}\nopen('/tmp/mine', 'w').write(str(mine))\nopen('mine', 'w').write(str(mine))")));
+        var results = await Task.WhenAll(eight.All.Select(kernel => kernel.Run("mine, open('/tmp/mine').read(), open('mine').read(), sum(range(100_000))")));
+        Assert.Equal(Enumerable.Range(0, 8).Select(i => $"({i}, '{i}', '{i}', 4999950000)"), results.Select(r => r.Result));
+    }
+
+    public sealed class Eight : IAsyncLifetime
+    {
+        public IReadOnlyList<RealKernel> All { get; private set; } = [];
+
+        public async ValueTask InitializeAsync() => All = await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => RealKernel.Start()));
+
+        public async ValueTask DisposeAsync()
+        {
+            foreach (var kernel in All)
+            {
+                await kernel.DisposeAsync();
+            }
+        }
+    }
+}
