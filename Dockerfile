@@ -13,6 +13,11 @@ RUN dotnet publish src/Cowork.Web -c Release -o /app \
     && ./cowork sbom /app/sbom
 
 FROM ${ASPNET_IMAGE}
+# What cells run with. The container needs leave to make namespaces, or refuses cells: docs/kernels.md.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        bubblewrap python3-ipykernel python3-jupyter-client python3-matplotlib python3-nbformat python3-pandas \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=build /app /app
 # What hosts share is mounted below /data; the rest of it is one host's own. A new volume takes its owner from here.
 RUN mkdir -p /data/blobs /data/workspaces && chown -R "$APP_UID:$APP_UID" /data && chmod 700 /data

@@ -26,8 +26,11 @@ static class SandboxCommand
     /// <summary>Users in the sandbox: the names of the host's own are not its business.</summary>
     public const string Users = "cowork:x:1000:1000:cowork:/tmp:/bin/sh\n";
 
-    /// <summary>Numbers 7 to 9 are the users, the bridge and the filter.</summary>
-    const string Launcher = "exec 9<\"$1\" 8<\"$2\" 7<\"$3\" && shift 3 && exec \"$@\"";
+    /// <summary>
+    /// Numbers 7 to 9 are the users, the bridge and the filter. The working directory is the workspace, which bubblewrap finds as <c>.</c>: it cannot look into another
+    /// process's descriptors, and an open folder of its own would lead a cell out.
+    /// </summary>
+    const string Launcher = "exec 9<\"$1\" 8<\"$2\" 7<\"$3\" && cd \"$4\" && shift 4 && exec \"$@\"";
 
     /// <summary>
     /// As root: binds the folder where the sandbox's user finds it, in mounts that only this process sees, and becomes that user. Parents of the folder may be closed to it.
@@ -57,18 +60,17 @@ static class SandboxCommand
         // Nothing of the host's environment: it holds keys, and others can read that of a process.
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin";
-        var place = folder?.Place;
-        IEnumerable<string> arguments = ["-c", Launcher, "sh", files.Filter.Place, files.Bridge.Place, files.Users.Place];
+        IEnumerable<string> arguments = ["-c", Launcher, "sh", files.Filter.Place, files.Bridge.Place, files.Users.Place, folder?.Place ?? "/"];
         if (user is { } other)
         {
             arguments =
             [
                 .. arguments, "unshare", "--mount", "--propagation", "private", "--",
-                "/bin/sh", "-c", UserChange, "sh", place ?? "/mnt", Number(other.User), Number(other.Group),
+                "/bin/sh", "-c", UserChange, "sh", folder?.Place ?? "/mnt", Number(other.User), Number(other.Group),
             ];
-            place = folder is null ? null : "/mnt";
         }
-        foreach (var argument in arguments.Concat(Arguments(place, hidden)).Concat(["--", Python, "-I", "/bridge.py", Settings(kernel, limits)]))
+        var workspace = folder is null ? null : user is null ? "." : "/mnt";
+        foreach (var argument in (IEnumerable<string>)[.. arguments, .. Arguments(workspace, hidden), "--", Python, "-I", "/bridge.py", Settings(kernel, limits)])
         {
             start.ArgumentList.Add(argument);
         }

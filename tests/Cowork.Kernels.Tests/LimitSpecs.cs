@@ -18,6 +18,14 @@ public sealed class LimitSpecs(LimitSpecs.SmallKernel kernel) : IClassFixture<Li
     }
 
     [Fact]
+    public async Task Of_a_text_that_is_too_long_to_be_read_the_beginning_is_passed_on()
+    {
+        var run = (await Run("print('€' * 30_000_000)")).EndedFor(KernelLimitCodes.Output);
+        Assert.Equal(new string('€', (int)Small.OutputBytes / 3), run.Output);
+        await ItWorksAgain();
+    }
+
+    [Fact]
     public async Task A_cell_that_asks_for_100_gigabytes_gets_none()
     {
         var run = (await Run("hoard = bytearray(100 << 30)")).EndedFor(KernelLimitCodes.Memory);

@@ -40,7 +40,12 @@ public sealed class SandboxSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     [Fact]
     public async Task A_cell_cannot_become_another_user()
     {
-        var run = await kernel.Run("import os, subprocess\n(os.getuid(), subprocess.run(['su', '-c', 'id'], capture_output=True).returncode != 0, open('/proc/self/status').read().split('CapEff:')[1].split()[0], open('/proc/self/status').read().split('NoNewPrivs:')[1].split()[0])");
+        var run = await kernel.Run(
+            """
+            import os, subprocess
+            status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+            os.getuid(), subprocess.run(["su", "-c", "id"], capture_output=True).returncode != 0, status["CapEff"].strip(), status["NoNewPrivs"].strip()
+            """);
         Assert.Equal("(1000, True, '0000000000000000', '1')", run.Result);
     }
 
@@ -195,5 +200,10 @@ public sealed class SandboxSpecs(RealKernel kernel) : IClassFixture<RealKernel>
 
     [Fact]
     public async Task Descriptors_of_the_host_are_closed() =>
-        Assert.Equal("[]", (await kernel.Run("import os\n[l for l in (os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.lexists(f'/proc/self/fd/{n}')) if l.startswith('/') and not l.startswith(('/dev/null', '/proc', '/dev/urandom'))]")).Succeeded().Result);
+        Assert.Equal("[]", (await kernel.Run(
+            """
+            import os
+            links = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{n}")]
+            [link for link in links if link.startswith("/") and not link.startswith(("/dev/null", "/dev/urandom", "/proc"))]
+            """)).Succeeded().Result);
 }
