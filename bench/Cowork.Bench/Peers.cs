@@ -38,7 +38,7 @@ static class Peers
     }
 
     /// <summary>The folder of a peer's program, in the sources that this was built from.</summary>
-    static string Folder(string peer)
+    public static string Folder(string peer)
     {
         for (var directory = AppContext.BaseDirectory; directory is not null; directory = Path.GetDirectoryName(directory))
         {
@@ -51,7 +51,7 @@ static class Peers
         throw new DirectoryNotFoundException($"There is no bench/peers/{peer} above {AppContext.BaseDirectory}.");
     }
 
-    static async Task Output(string program, string[] arguments, string directory, IReadOnlyDictionary<string, string> settings, Action<string> line)
+    public static async Task Output(string program, string[] arguments, string directory, IReadOnlyDictionary<string, string> settings, Action<string> line)
     {
         var start = new ProcessStartInfo(program, arguments) { WorkingDirectory = directory, RedirectStandardOutput = true };
         foreach (var (name, value) in settings)

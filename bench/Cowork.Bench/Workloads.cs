@@ -53,6 +53,10 @@ sealed class Workloads
         {
             await workloads.Feed();
         }
+        if (plan.Has("kernels"))
+        {
+            await workloads.Kernels();
+        }
         if (plan.Has("peers"))
         {
             await workloads.Peer(server);
@@ -230,6 +234,16 @@ sealed class Workloads
                 Say($"| {level.Peer} {level.Version} | durable runs of three steps, {level.InFlight} in flight | {level.PerSecond:0} | {level.P50Ms:0.00} | {level.P99Ms:0.00} |");
             }
         }
+    }
+
+    async Task Kernels()
+    {
+        Say($"\n| kernels | first cell cold s | warm s | 1 + 1 p50 ms | p99 ms | MiB a kernel | cells/s over {KernelFigures.Count} |\n|---|---|---|---|---|---|---|");
+        Print("in sandboxes", await KernelFigures.Measure(plan.Time, directory));
+        Print("(peer) jupyter_client, no sandbox", await KernelFigures.MeasurePeer(plan.Time));
+
+        static void Print(string what, KernelFigures f) =>
+            Say($"| {what} | {f.ColdS:0.0} | {f.WarmS:0.0} | {f.P50Ms:0.0} | {f.P99Ms:0.0} | {f.Mebibytes:0} | {f.CellsPerSecond:0} |");
     }
 
     async Task<HostSet> Hosts(string server, string name)

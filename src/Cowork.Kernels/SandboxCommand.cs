@@ -105,7 +105,7 @@ static class SandboxCommand
     [
         ("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("USER", "cowork"), ("LOGNAME", "cowork"), ("LANG", "C.UTF-8"), ("TZ", "UTC"),
         // Nothing but results belongs into the workspace.
-        ("PYTHONPYCACHEPREFIX", "/tmp/.pycache"), ("IPYTHONDIR", "/tmp/.ipython"), ("MPLCONFIGDIR", "/tmp/.matplotlib"), ("JUPYTER_RUNTIME_DIR", "/run"),
+        ("PYTHONDONTWRITEBYTECODE", "1"), ("IPYTHONDIR", "/tmp/.ipython"), ("MPLCONFIGDIR", "/tmp/.matplotlib"), ("JUPYTER_RUNTIME_DIR", "/run"),
         // Threads and arenas reserve address space, which is limited.
         ("OPENBLAS_NUM_THREADS", "1"), ("MALLOC_ARENA_MAX", "2"), ("PYDEVD_DISABLE_FILE_VALIDATION", "1"),
     ];

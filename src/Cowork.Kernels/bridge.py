@@ -100,6 +100,8 @@ class Cell:
         self.limit = None
         self.why = None
         self.is_interrupted = False
+        self.is_begun = False
+        self.is_interrupt_due = False
         self.reply = None
         self.is_idle = False
         self.has_error = False
@@ -157,7 +159,7 @@ class Bridge:
             limits.append(f"--as={SETTINGS['address_bytes']}")
         argv = [part.replace("{connection_file}", path) for part in SETTINGS["argv"]]
         self.process = subprocess.Popen(
-            ["/usr/bin/prlimit", *limits, "--", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            ["/usr/bin/nice", "-n", "5", "/usr/bin/prlimit", *limits, "--", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             cwd=WORKSPACE, env={**os.environ, **SETTINGS["env"]})
         os.set_blocking(self.process.stdout.fileno(), False)
         self.start_by = time.monotonic() + START_SECONDS
@@ -329,9 +331,11 @@ class Bridge:
         self.cell.kill_at = time.monotonic() + INTERRUPT_SECONDS
         if SETTINGS["interrupt_mode"] == "message":
             self.session.send(self.control, self.session.msg("interrupt_request", {}))
-        else:
+        elif self.cell.is_begun:
             self.resume()
             signal_group(self.process.pid, signal.SIGINT)
+        else:
+            self.cell.is_interrupt_due = True  # between two cells the kernel ignores the signal
 
     def limit(self, code, why):
         """The cell is past a limit. It may end by itself, so that its traceback tells where it was."""
@@ -395,7 +399,12 @@ class Bridge:
             return
         if cell is None or parent != cell.message:
             return
-        if kind == "stream":
+        if kind == "execute_input":
+            cell.is_begun = True
+            if cell.is_interrupt_due:
+                cell.is_interrupt_due = False
+                signal_group(self.process.pid, signal.SIGINT)
+        elif kind == "stream":
             self.on_stream(text(content.get("name")), text(content.get("text")))
         elif kind in ("display_data", "execute_result", "update_display_data"):
             self.on_display(kind, content)
@@ -888,6 +897,9 @@ def leave():
 
 
 def main():
+    # When the machine runs out of memory, cells go first.
+    with open("/proc/self/oom_score_adj", "w") as file:
+        file.write("800")
     # Nobody in the sandbox may look into this process: not at its descriptors, not at its memory.
     if ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) != 0:
         raise OSError("prctl")

@@ -208,6 +208,17 @@ public sealed class CellSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     }
 
     [Fact]
+    public async Task An_interrupt_that_comes_before_the_cell_has_begun_is_kept_for_it()
+    {
+        (await kernel.Run("kept_3 = 1")).Succeeded();
+        using var interrupt = new CancellationTokenSource();
+        await interrupt.CancelAsync();
+        var run = await kernel.Run("while True: pass", interrupt.Token);
+        Assert.True(run.Done is { Outcome: KernelOutcome.Interrupted, IsStateLost: false }, run.Done.ToString());
+        Assert.Equal("1", (await kernel.Run("kept_3")).Result);
+    }
+
+    [Fact]
     public async Task Forged_messages_are_texts_of_the_cell_and_no_more()
     {
         var run = await kernel.Run(
