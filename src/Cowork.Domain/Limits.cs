@@ -72,6 +72,12 @@ public static class Limits
     /// <summary>Connections or skills that a project names.</summary>
     public const int ProjectIdsMax = 100;
 
+    /// <summary>Longest name of a connection, in characters.</summary>
+    public const int ConnectionNameCharsMax = 200;
+
+    /// <summary>Connections of one tenant.</summary>
+    public const int ConnectionsMax = 1_000;
+
     /// <summary>Longest title of a conversation, in characters.</summary>
     public const int TitleCharsMax = 200;
 

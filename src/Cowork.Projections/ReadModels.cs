@@ -11,7 +11,7 @@ public static class ReadModels
     public static IReadOnlyList<IReadModel> All { get; } =
     [
         Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model, SkillVersions.Model,
-        Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model,
+        Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>
@@ -29,6 +29,7 @@ public static class ReadModels
 [JsonSerializable(typeof(ProjectRow))]
 [JsonSerializable(typeof(FileRow))]
 [JsonSerializable(typeof(ScratchpadRow))]
+[JsonSerializable(typeof(ConnectionRow))]
 [JsonSerializable(typeof(RunRow))]
 [JsonSerializable(typeof(ApprovalRow))]
 [JsonSerializable(typeof(ArtifactRow))]

@@ -7,7 +7,10 @@ using Xunit;
 
 using static Cowork.Domain.ApiTokenEvent;
 using static Cowork.Domain.ArtifactEvent;
+using static Cowork.Domain.ConnectionEvent;
+using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
+using static Cowork.Domain.MasterKeysEvent;
 using static Cowork.Domain.MemoryEvent;
 using static Cowork.Domain.OperatorsEvent;
 using static Cowork.Domain.ProjectEvent;
@@ -66,6 +69,16 @@ public sealed class GoldenSpecs
             ProjectKey.FromId($"proj_{Key}"), new("Sales Automation", "Weekly reporting flows", ["conn_001"], [SkillKey.FromId($"skill_{Key}")], "offline"), At),
         new ProjectChanged(new("Sales", null, [], [], null), At),
         new ProjectDeleted(At),
+        new ConnectionCreated(ConnectionKey.FromId($"conn_{Key}"), "postgres", "prod-db", At, new(Key, "AAECAw==")),
+        new ConnectionRenamed("warehouse", At),
+        new ConnectionSecretReplaced(new(Key, "AAECAw=="), At),
+        new ConnectionProbed(new("The server refused the user or the password."), At),
+        new ConnectionReencrypted(new(Key, "BAUGBw=="), At),
+        new ConnectionDeleted(At),
+        new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
+        new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),
+        new MasterKeyAdopted("0123456789abcdef", At),
+        new KeyTenantRegistered("acme", At),
         new FileUploaded(
             FileKey.FromId($"file_{Key}"), "Q2-Bericht \u20ac.pdf", "application/pdf", "application/pdf", new string('f', 64), 204_800, ProjectKey.FromId($"proj_{Key}"),
             SessionKey.FromId($"sess_{Key}"), At),

@@ -25,9 +25,9 @@ public sealed class TlsPostgresSpecs : IDisposable
         var (roots, others) = (Path.Combine(folder, "root.crt"), Path.Combine(folder, "other.crt"));
         await File.WriteAllTextAsync(roots, authority.Pem);
         await File.WriteAllTextAsync(others, stranger.Pem);
-        await using var good = await TlsPostgres.Start(authority.Issue("localhost"));
-        await using var misnamed = await TlsPostgres.Start(authority.Issue("db.example"));
-        await using var plain = await TlsPostgres.Start(null);
+        await using var good = await TcpPostgres.Start(authority.Issue("localhost"));
+        await using var misnamed = await TcpPostgres.Start(authority.Issue("db.example"));
+        await using var plain = await TcpPostgres.Start(null);
 
         await using (var host = await HostProcess.Start(Data("good"), $"postgres://cowork@localhost:{good.Port}/postgres?sslmode=verify-full&sslrootcert={roots}"))
         {

@@ -16,9 +16,7 @@ public sealed partial class SourceRules
     static readonly Dictionary<string, string> WithOneImplementation = new()
     {
         ["IReadModel"] = "ReadModel<TRow> is one for each type of row; whoever writes rows of all types needs a name for them together.",
-        ["IConnector"] = "The port of connections is there before what uses it.",
-        ["IConnectionSecrets"] = "The port of connections is there before what uses it.",
-        ["IEgress"] = "The port of connections is there before what uses it.",
+        ["IConnectionSecrets"] = "The specs of OAuth have the other one.",
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IScratchpadQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",

@@ -33,6 +33,9 @@ sealed class TenantProbe
             "/scheduled-runs", $$"""{"name":"topsecret","session_id":"private","skill_id":"{{skill}}","interval_seconds":3600,"active":false}""")).Is(201)["schedule_id"];
         var project = (await theirs.Post("/api/v1/projects", """{"name":"topsecret"}""")).Is(201)["id"];
         (await theirs.Post("/api/v1/conversations", $$"""{"project_id":"{{project}}","title":"topsecret","goal":"topsecret"}""")).Is(201);
+        var connection = (await theirs.Post(
+            "/api/v1/connectors/connections",
+            """{"spec_id":"postgres","name":"topsecret","credentials":{"host":"127.0.0.1","port":1,"database":"topsecret","user":"topsecret","password":"topsecret"}}""")).Is(201)["id"];
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         return new(new()
@@ -48,6 +51,7 @@ sealed class TenantProbe
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,
             ["{file_id}"] = file,
+            ["{connection_id}"] = connection,
             ["{path}"] = "r.md",
         });
     }

@@ -30,7 +30,7 @@ public sealed class ConnectionSettings(string org, ConnectionKey connection, str
 /// <summary>Keeps what connections know: encrypted in the log, opened for one use.</summary>
 public interface IConnectionSecrets
 {
-    /// <summary>The connection's settings; null: there is no such connection, or it waits for its user's agreement.</summary>
+    /// <summary>The connection's settings, without a field while it waits for its user's agreement; null: there is no such connection.</summary>
     /// <exception cref="SecretUnreadableException">This host has not the master key that the secrets are under.</exception>
     ValueTask<ConnectionSettings?> Open(string org, ConnectionKey connection, CancellationToken ct);
 

@@ -10,6 +10,9 @@ public interface IConnector
 {
     ConnectorSpec Spec { get; }
 
+    /// <summary>True: a write with the same idempotency token takes effect once. False: one that was interrupted is not repeated.</summary>
+    bool CanRepeatWrites => false;
+
     /// <summary>What is wrong with fields that no source needs to be asked for; empty: nothing. Required fields are there when it is called.</summary>
     IEnumerable<FieldFault> Check(ConnectionSettings settings) => [];
 

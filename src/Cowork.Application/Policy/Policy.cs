@@ -72,6 +72,11 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
         new("overwrite_inside", PolicyOutcome.Confirm, "A file outside the output root would get another content.") { Kinds = ["overwrite"], InsideGrants = true },
         new("delete_inside", PolicyOutcome.Confirm, "A file would be deleted.") { Kinds = ["delete"], InsideGrants = true },
         new("move_inside", PolicyOutcome.Confirm, "A file would be moved.") { Kinds = ["move"], InsideGrants = true },
+        new("connector_alter", PolicyOutcome.Deny, "Structures of an outside source, or several statements in one.") { Kinds = [CallSubject.ConnectorAlter] },
+        new("connector_bulk", PolicyOutcome.Deny, "More than 10000 rows of an outside source.") { Kinds = [CallSubject.ConnectorBulk] },
+        new("connector_write", PolicyOutcome.Confirm, "An outside source may be changed.") { Kinds = [CallSubject.ConnectorWrite] },
+        new("connector_scan", PolicyOutcome.Confirm, "Everything would be read: the query has neither WHERE nor LIMIT.") { Kinds = [CallSubject.ConnectorScan] },
+        new("connector_read", PolicyOutcome.Allow, "Reading an outside source.") { Kinds = [CallSubject.ConnectorRead] },
         new("memory", PolicyOutcome.Allow, "Remembering and recalling.") { Kinds = ["remember", "recall"] },
     ]);
 

@@ -13,7 +13,11 @@ public static partial class PolicyFile
 {
     static readonly string[] RuleMembers = ["name", "outcome", "reason", "kinds", "tools", "paths", "below", "inside_grants", "unjudgeable"];
 
-    static readonly string[] Kinds = ["list", "read", "search", "create", "overwrite", "delete", "move", "remember", "recall"];
+    static readonly string[] Kinds =
+    [
+        "list", "read", "search", "create", "overwrite", "delete", "move", "remember", "recall", CallSubject.ConnectorRead, CallSubject.ConnectorScan, CallSubject.ConnectorBulk,
+        CallSubject.ConnectorWrite, CallSubject.ConnectorAlter,
+    ];
 
     /// <exception cref="ArgumentException">The file is missing or not a valid policy; the message is a sentence that says what is wrong and where.</exception>
     public static Policy Read(string path)

@@ -32,6 +32,9 @@ public interface IRunQueries
     /// <summary>Facts of a project, also of sessions that were deleted.</summary>
     ValueTask<IReadOnlyList<MemoryKey>> MemoriesOf(string org, ProjectKey project, int max, CancellationToken ct);
 
+    /// <summary>The tenant's connections, newest first.</summary>
+    ValueTask<IReadOnlyList<ListedConnection>> Connections(string org, int max, CancellationToken ct);
+
     /// <summary>The project of a session, which never changes; null: the built-in one, or there is no such session.</summary>
     ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct);
 

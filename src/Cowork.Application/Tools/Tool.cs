@@ -56,18 +56,36 @@ public sealed record ToolOutcome(string Text, bool IsError)
 /// <summary>What a call would touch.</summary>
 /// <param name="Kind">
 /// The kind of access that policy rules name: <c>list</c>, <c>read</c>, <c>search</c>, <c>create</c>, <c>overwrite</c>, <c>delete</c>, <c>move</c>, <c>remember</c>,
-/// <c>recall</c>, <c>invalid</c>.
+/// <c>recall</c>, <c>invalid</c>, and those of connections (<see cref="ConnectorRead"/> and the following).
 /// </param>
 /// <param name="Path">The resolved path (symlinks followed) relative to the grant; null: the call has no path.</param>
 /// <param name="InsideGrants">False: the path leads out of the grants.</param>
 /// <param name="Invalid">Why the input is invalid: broken JSON, a missing argument. The call is not executed; the model gets this message.</param>
 public sealed record CallSubject(string Kind, string? Path = null, bool InsideGrants = true, string? Invalid = null)
 {
+    /// <summary>A bounded read of an outside source.</summary>
+    public const string ConnectorRead = "connector_read";
+
+    /// <summary>A read of everything that an outside source has in one place.</summary>
+    public const string ConnectorScan = "connector_scan";
+
+    /// <summary>A read of more rows than a model should have.</summary>
+    public const string ConnectorBulk = "connector_bulk";
+
+    /// <summary>A change at an outside source, or what is not known to be none.</summary>
+    public const string ConnectorWrite = "connector_write";
+
+    /// <summary>A change of structures at an outside source, or several statements in one.</summary>
+    public const string ConnectorAlter = "connector_alter";
+
     /// <summary>The target of a move, resolved like <see cref="Path"/>.</summary>
     public string? Target { get; init; }
 
-    /// <summary>The paths that the call touches.</summary>
-    public IEnumerable<string> Paths => new[] { Path, Target }.OfType<string>();
+    /// <summary>The outside source that the call asks, for people; null: none. It is no path: rules about paths do not look at it.</summary>
+    public string? Source { get; init; }
+
+    /// <summary>The paths that the call touches, and the source that it asks: what an approval covers.</summary>
+    public IEnumerable<string> Paths => new[] { Path, Target, Source }.OfType<string>();
 }
 
 /// <summary>The policy's verdict on a call, with the rule that decided.</summary>

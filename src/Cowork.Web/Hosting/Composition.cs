@@ -146,6 +146,8 @@ static class Composition
         services.AddSingleton<ITool, MoveFile>();
         services.AddSingleton<ITool, Remember>();
         services.AddSingleton<ITool, Recall>();
+        services.AddSingleton<ITool, QueryConnector>();
+        AddConnectors(services);
         services.AddSingleton<Toolbox>();
         services.AddSingleton(all => new ModelCatalog(
             all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
@@ -177,6 +179,19 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileExtraction>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));
+    }
+
+    static void AddConnectors(IServiceCollection services)
+    {
+        services.AddSingleton(all => all.GetRequiredService<HostSettings>().MasterKeys(all.GetRequiredService<DataDirectory>().Path));
+        services.AddSingleton(new OperatorsTenant(RequestAuthorization.LocalOrg));
+        services.AddSingleton<TenantSecrets>();
+        services.AddSingleton<ConnectionSecrets>();
+        services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());
+        services.AddSingleton<IConnector, PostgresConnector>();
+        services.AddSingleton<IConnector>(all => new SqliteConnector(all.GetRequiredService<HostSettings>().SqliteRoots, all.GetRequiredService<TimeProvider>()));
+        services.AddSingleton<ConnectorCatalog>();
+        services.AddSingleton<ConnectorCalls>();
     }
 
     static void Listen(IWebHostBuilder web, HttpLimits limits, ListenTerms terms) => web.ConfigureKestrel(kestrel =>

@@ -54,6 +54,9 @@ public sealed record HostSettings
     /// <summary>Null: a private PostgreSQL in the data directory.</summary>
     public string? Database { get; init; }
 
+    /// <summary>Reads the master keys of the host whose data directory is given.</summary>
+    public Func<string, MasterKeyring> MasterKeys { get; init; } = data => MasterKeySource.Read(_ => null, data);
+
     /// <summary>Address of the role that owns the schema of that database and migrates it. Null: the host's role is the owner, or another program migrates.</summary>
     public string? DatabaseOwner { get; init; }
 
@@ -111,6 +114,9 @@ public sealed record HostSettings
 
     /// <summary><c>Cowork:Jobs:RetryAfter</c>: pauses before a job that failed is tried again.</summary>
     public IReadOnlyList<TimeSpan> JobRetries { get; init; } = new StorageOptions("", "", []).JobRetries;
+
+    /// <summary><c>Cowork:Connectors:SqliteRoots</c>: folders (absolute) in which SQLite files may be opened; none: no such file is.</summary>
+    public IReadOnlyList<string> SqliteRoots { get; init; } = [];
 
     /// <summary><c>Cowork:Egress:Allow</c>: targets inside that connections may reach.</summary>
     public IReadOnlyList<EgressTarget> Egress { get; init; } = [];
@@ -185,6 +191,7 @@ public sealed record HostSettings
             Port = PortOf(given.GetValueOrDefault("port") ?? cowork.Text("Port")),
             Data = Path.TrimEndingDirectorySeparator(Path.GetFullPath(given.GetValueOrDefault("data") ?? cowork.Text("Data") ?? DefaultData())),
             Database = DatabaseOf(configuration),
+            MasterKeys = data => MasterKeySource.Read(name => configuration[name], data),
             DatabaseOwner = configuration.Text("ConnectionStrings:CoworkOwner") is { } owner ? PostgresAddress.Parse(owner) : null,
             Tls = tls,
             TrustedProxies = proxies,
@@ -214,6 +221,7 @@ public sealed record HostSettings
             ScheduleIntervalMin = cowork.Time("Scheduler:IntervalMin", TimeSpan.FromSeconds(1), LongestTime) ?? ScheduleIntervalDefault,
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
+            SqliteRoots = SqliteRootsOf(cowork.GetSection("Connectors:SqliteRoots")),
             Egress = EgressOf(cowork.GetSection("Egress:Allow")),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };
@@ -286,6 +294,9 @@ public sealed record HostSettings
             _ => throw new ArgumentException($"{pauses.Path} lists {given.Length} pauses; it may list 1…{JobRetriesMax}."),
         };
     }
+
+    static IReadOnlyList<string> SqliteRootsOf(IConfiguration roots) => [.. roots.GetChildren().Where(entry => entry.Value is not null).Select(entry =>
+        Path.IsPathFullyQualified(entry.Value!.Trim()) ? Path.GetFullPath(entry.Value.Trim()) : throw roots.InvalidValue(entry.Key, "the absolute path of a folder"))];
 
     static IReadOnlyList<EgressTarget> EgressOf(IConfigurationSection allow) => [.. allow.GetChildren().Where(entry => entry.Value is not null).Select(entry =>
         EgressTarget.Parse(entry.Value!.Trim()) ?? throw allow.InvalidValue(entry.Key, "host:port, or a network such as 10.1.0.0/16 with nothing beyond its length"))];

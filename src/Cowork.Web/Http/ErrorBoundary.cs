@@ -42,6 +42,14 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
             error = e.IsDenied ? ErrorResult.Denied(e.OfBlobs)
                 : ErrorResult.Unavailable(e.OfBlobs ? "The blob store does not answer at the moment." : "The database does not answer at the moment.");
         }
+        catch (SecretUnreadableException e)
+        {
+            LogSealed(logger, http.Request.Method, TraceId.Of(http), e.Message);
+            error = new(503, "secrets_unreadable", "This host cannot open the tenant's secrets, because it has another master key. Its log and /health/ready have more.")
+            {
+                RetryAfter = 5,
+            };
+        }
         catch (BlobStoreFullException e)
         {
             LogFull(logger, http.Request.Method, TraceId.Of(http), e.Message);
@@ -86,6 +94,9 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
 
     [LoggerMessage(1, LogLevel.Warning, "{Method} answered 503 (trace {TraceId}): {Reason}")]
     static partial void LogAway(ILogger logger, string method, string traceId, string reason);
+
+    [LoggerMessage(5, LogLevel.Error, "{Method} answered 503 (trace {TraceId}): {Reason}")]
+    static partial void LogSealed(ILogger logger, string method, string traceId, string reason);
 
     [LoggerMessage(3, LogLevel.Error, "{Method} answered 507 (trace {TraceId}): {Reason}")]
     static partial void LogFull(ILogger logger, string method, string traceId, string reason);

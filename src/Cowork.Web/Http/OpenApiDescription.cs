@@ -61,6 +61,7 @@ public static class OpenApiDescription
         ["Skills"] = "Prompt templates with parameters, in versions that never change.",
         ["Memories"] = "What is remembered across runs, and where it comes from.",
         ["Schedules"] = "Skills that are run at planned times.",
+        ["Connectors"] = "Connections to outside sources, with encrypted credentials that are never answered.",
         ["Tokens"] = "API tokens of the tenant.",
         ["Operations"] = "Health, metrics and what the host has.",
         ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",

@@ -20,6 +20,26 @@ public sealed class OptionalTextConverter : JsonConverter<Optional<string>>
     public override void Write(Utf8JsonWriter writer, Optional<string> value, JsonSerializerOptions options) => writer.WriteStringValue(value.Value);
 }
 
+/// <summary>Any JSON in the body of a PATCH: null when it was left out; a null that was given is an element.</summary>
+public sealed class GivenElementConverter : JsonConverter<JsonElement?>
+{
+    public override bool HandleNull => true;
+
+    public override JsonElement? Read(ref Utf8JsonReader reader, Type typeToConvert, JsonSerializerOptions options) => JsonElement.ParseValue(ref reader);
+
+    public override void Write(Utf8JsonWriter writer, JsonElement? value, JsonSerializerOptions options)
+    {
+        if (value is { } given)
+        {
+            given.WriteTo(writer);
+        }
+        else
+        {
+            writer.WriteNullValue();
+        }
+    }
+}
+
 /// <summary>A list of texts in the body of a PATCH: left out, null, or given.</summary>
 public sealed class OptionalTextsConverter : JsonConverter<Optional<IReadOnlyList<string>>>
 {

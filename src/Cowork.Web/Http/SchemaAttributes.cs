@@ -32,6 +32,10 @@ public sealed class ConversationStatusAttribute() : WordsAttribute(Projections.S
 
 public sealed class FileStatusAttribute() : WordsAttribute(Projections.Files.Processing, Projections.Files.Ready, Projections.Files.Failed);
 
+public sealed class ConnectionStatusAttribute() : WordsAttribute(Projections.Connections.Connected, Projections.Connections.Error, Projections.Connections.Pending);
+
+public sealed class ConnectorAuthTypeAttribute() : WordsAttribute("credentials", "oauth2");
+
 public sealed class ArtifactTypeAttribute() : WordsAttribute([.. Domain.ArtifactTypes.All]);
 
 public sealed class ItemRoleAttribute() : WordsAttribute("user", "assistant");

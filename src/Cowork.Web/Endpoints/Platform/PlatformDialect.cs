@@ -24,6 +24,7 @@ static class PlatformDialect
         routes.MapPlatformMemories();
         routes.MapPlatformSchedules();
         routes.MapSchedulePreview();
+        routes.MapConnectors();
     }
 }
 
@@ -70,6 +71,11 @@ static class PlatformDialect
 [JsonSerializable(typeof(PlatformScheduleList))]
 [JsonSerializable(typeof(PlatformScheduleLedger))]
 [JsonSerializable(typeof(SchedulePreview))]
+[JsonSerializable(typeof(NewConnection))]
+[JsonSerializable(typeof(ConnectionChanges))]
+[JsonSerializable(typeof(ConnectionDetails))]
+[JsonSerializable(typeof(ConnectionList))]
+[JsonSerializable(typeof(ConnectorSpecList))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {
