@@ -8,6 +8,7 @@ return args switch
     ["doctor", .. var options] => await Doctor.Run(options),
     ["demo", .. var options] => await Demo.Run(options),
     ["health", .. var options] => await Health.Run(options),
+    ["keys", .. var options] => await Keys.Run(options),
     ["migrate", .. var options] => await Migrate.Run(options),
     ["rebuild", .. var options] => await Rebuild.Run(options),
     ["verify", .. var files] => await Verify.Run(files),

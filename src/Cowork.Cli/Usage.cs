@@ -10,6 +10,7 @@ static class Usage
 
           demo                                       gives a guided tour on a real file
           migrate [--data DIR]                       makes and migrates the tables as the role that owns them, for hosts whose role may not
+          keys rotate [--data-keys] [--data DIR]     puts secrets under a new master key, and under new data keys, while hosts run
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
           verify [--json] [--format FORMAT] FILE…    checks trace bundles offline; - is standard input, FORMAT the only one to accept

@@ -431,7 +431,8 @@ public sealed class PostgresConnector(IEgress egress, TimeProvider clock) : ICon
         NotSupportedException => new("One statement at a time."),
         NpgsqlException when e.Message.Contains("SSL", StringComparison.Ordinal) => new("The server does not speak TLS, which the connection asks for.", IsUnreachable: true),
         NpgsqlException when e.Message.Contains("authentication method", StringComparison.OrdinalIgnoreCase)
-            || e.Message.Contains("RequireAuth", StringComparison.OrdinalIgnoreCase) => new("The server wants the password in the clear, and the connection is not over TLS. Set the TLS mode to require or stricter.", IsUnreachable: true),
+            || e.Message.Contains("RequireAuth", StringComparison.OrdinalIgnoreCase) => new(
+                "The server wants the password in the clear, and the connection is not over TLS. Set the TLS mode to require or stricter.", IsUnreachable: true),
         OutOfMemoryException or OverflowException => new("The server sent something of an impossible size.", IsUnreachable: true),
         _ => new("The server does not speak PostgreSQL's protocol as expected.", IsUnreachable: true),
     };

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -25,6 +26,13 @@ public static class Connections
         {
             Lists = RowLists.OfTenant | RowLists.ByScope,
         };
+
+    /// <summary>The tenant's connections, newest first.</summary>
+    public static async ValueTask<IReadOnlyList<ListedConnection>> List(IRows rows, string org, int max, CancellationToken ct) =>
+    [
+        .. (await rows.List(org, Model.Table, new(Limit: max), ct)).Select(row => Model.Read(row.Json.Span))
+            .Select(row => new ListedConnection(row.ConnectionId, row.Name, row.SpecId, row.Status)),
+    ];
 
     public static ConnectionRow? Evolve(ConnectionRow? row, RecordedEvent e) => (e.Event, row) switch
     {

@@ -23,11 +23,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
     public async ValueTask<IReadOnlyList<RunKey>> Cancelling(string org, CancellationToken ct) =>
         [.. (await rows.List(org, Runs.Model.Table, new(Status: Runs.Cancelling, Limit: 1_000), ct)).Select(row => new RunKey(row.Key))];
 
-    public async ValueTask<IReadOnlyList<ListedConnection>> Connections(string org, int max, CancellationToken ct) =>
-    [
-        .. (await rows.List(org, Projections.Connections.Model.Table, new(Limit: max), ct)).Select(row => Projections.Connections.Model.Read(row.Json.Span))
-            .Select(row => new ListedConnection(row.ConnectionId, row.Name, row.SpecId, row.Status)),
-    ];
+    public ValueTask<IReadOnlyList<ListedConnection>> Connections(string org, int max, CancellationToken ct) => Projections.Connections.List(rows, org, max, ct);
 
     public async ValueTask<ApprovalPlace?> Approval(string org, ApprovalKey approval, CancellationToken ct) =>
         await rows.Get(org, Approvals.Model.Table, approval.Value, ct) is { } found

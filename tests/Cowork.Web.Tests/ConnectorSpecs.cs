@@ -1,5 +1,6 @@
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Connectors;
 using Cowork.Testing;
 
@@ -235,4 +236,58 @@ public sealed class ConnectorSpecs(ConnectorHost fixture) : IClassFixture<Connec
             .Last(e => e.GetProperty("event_type").GetString() == "tool_result");
         return result.GetProperty("data").GetProperty("content").GetString()!;
     }
+}
+
+/// <summary>Hosts of one database with the same and with other master keys, and the command that rotates them.</summary>
+public sealed class MasterKeySpecs
+{
+    const string Connections = "/api/v1/connectors/connections";
+
+    [Fact]
+    public async Task A_host_with_another_master_key_is_not_ready_and_says_why()
+    {
+        await using var first = await LiveHost.Start();
+        var id = (await first.Http.Post(Connections, Unreachable)).Is(201)["id"];
+        await using var other = await LiveHost.Start(settings => settings with { Database = first.Database });
+        var refused = (await other.Http.Get("/health/ready")).IsProblem(503, "secrets_unreadable");
+        Assert.Contains(MasterKeyFile.Read(MasterKeyFile.In(first.Data))[0].Id, refused["detail"]);
+        (await other.Http.Post(Connections, Unreachable)).IsProblem(503, "secrets_unreadable");
+        (await other.Http.Post($"{Connections}/{id}/test")).IsProblem(503, "secrets_unreadable");
+        // With the key it is as good as the first.
+        MasterKeyFile.Write(MasterKeyFile.In(other.Data), MasterKeyFile.Read(MasterKeyFile.In(first.Data)));
+        await other.Http.Until("/health/ready", got => (int)got.Status == 200);
+        Assert.Equal("error", (await other.Http.Post($"{Connections}/{id}/test")).Is(200)["status"]);
+    }
+
+    [Fact]
+    public async Task Keys_are_rotated_while_the_host_runs()
+    {
+        await using var host = await LiveHost.Start();
+        var (code, output) = await CoworkCli.Run(host.Database, "keys", "rotate", "--data", host.Data);
+        Assert.True(code == 0 && output.Contains("No secret is kept", StringComparison.Ordinal), output);
+        var id = (await host.Http.Post(Connections, Unreachable, ("Idempotency-Key", "k"))).Is(201)["id"];
+        var before = MasterKeyFile.Read(MasterKeyFile.In(host.Data))[0].Id;
+        (code, output) = await CoworkCli.Run(host.Database, "keys", "rotate", "--data-keys", "--data", host.Data);
+        Assert.True(code == 0, output);
+        var keys = MasterKeyFile.Read(MasterKeyFile.In(host.Data));
+        Assert.Equal((2, before), (keys.Count, keys[1].Id));
+        Assert.Contains($"under the master key {keys[0].Id} now, no longer under {before}: 2 data keys of 1 tenants.", output);
+        Assert.Contains("1 connections of 1 tenants", output);
+        Assert.Equal("error", (await host.Http.Post($"{Connections}/{id}/test")).Is(200)["status"]);
+        Assert.Equal(id, (await host.Http.Post(Connections, Unreachable, ("Idempotency-Key", "k"))).Is(201)["id"]);
+        (await host.Http.Get("/health/ready")).Is(200);
+        // Without the old key, too.
+        MasterKeyFile.Write(MasterKeyFile.In(host.Data), [keys[0]]);
+        await using var second = await LiveHost.Start(async settings =>
+        {
+            Directory.CreateDirectory(settings.Data, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+            MasterKeyFile.Write(MasterKeyFile.In(settings.Data), [keys[0]]);
+            return await Task.FromResult(settings with { Database = host.Database });
+        });
+        Assert.Equal("error", (await second.Http.Post($"{Connections}/{id}/test")).Is(200)["status"]);
+    }
+
+    static string Unreachable => """
+        {"spec_id":"postgres","name":"x","credentials":{"host":"127.0.0.1","port":5432,"database":"d","user":"u","password":"Pa55-word-of-the-spec"}}
+        """;
 }

@@ -34,7 +34,8 @@ public sealed class QueryConnector(
 
     public string Description =>
         "Asks an outside source, such as a database, over a connection that a user has made. list: the connections. schema: what a source has. "
-        + $"sample: some rows of the table named by query. query: a read in the source's language, at most {ConnectorLimits.RowsMax} rows. write: a change; a person is asked first.";
+        + $"sample: some rows of the table named by query. query: a read in the source's language, at most {ConnectorLimits.RowsMax} rows. "
+        + "write: a change; a person is asked first.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
         """

@@ -186,6 +186,7 @@ static class Composition
         services.AddSingleton(all => all.GetRequiredService<HostSettings>().MasterKeys(all.GetRequiredService<DataDirectory>().Path));
         services.AddSingleton(new OperatorsTenant(RequestAuthorization.LocalOrg));
         services.AddSingleton<TenantSecrets>();
+        services.AddSingleton<MasterKeyCheck>();
         services.AddSingleton<ConnectionSecrets>();
         services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());
         services.AddSingleton<IConnector, PostgresConnector>();

@@ -23,10 +23,13 @@ public sealed partial class HostLifecycle(
     readonly TaskCompletionSource ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     volatile bool working;
 
-    /// <summary>Jobs are done here, and the database is there.</summary>
-    public bool IsReady => working && engine.IsUp;
+    /// <summary>Jobs are done here, the database is there, and its master key is.</summary>
+    public bool IsReady => working && engine.IsUp && WhyNoKey is null;
 
-    /// <summary>Done when the host is ready for the first time, or has given up.</summary>
+    /// <summary>Why the secrets of the database cannot be opened here; null: they can.</summary>
+    public string? WhyNoKey => composed.Task.IsCompleted ? services.GetRequiredService<MasterKeyCheck>().WhyNot : null;
+
+    /// <summary>Done when the host is ready for the first time, waits for a master key, or has given up.</summary>
     public Task FirstReady => ready.Task;
 
     /// <summary>Where this host listens.</summary>
@@ -80,6 +83,9 @@ public sealed partial class HostLifecycle(
         {
             await composed.Task.WaitAsync(stoppingToken);
             var first = await services.GetRequiredService<OperatorToken>().Ensure(stoppingToken);
+            var keys = services.GetRequiredService<MasterKeyCheck>();
+            // Another host has the key and does the jobs meanwhile.
+            await keys.UntilUsable(() => ready.TrySetResult(), stoppingToken);
             var driven = services.GetRequiredService<DrivenRuns>();
             var projector = services.GetRequiredService<Projector>();
             engine.Jobs.StartDispatching(services.GetRequiredService<IJobDispatcher>());
@@ -94,6 +100,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
+                UntilStopped(keys.Run(stoppingToken)),
             ];
             if (services.GetService<AuthorityKeys>() is { } authority)
             {

@@ -55,7 +55,8 @@ static class HealthEndpoints
         WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness);
 
     static ErrorResult? WhyNotReady(HostLifecycle lifecycle, DiskRoom room) =>
-        !lifecycle.IsReady ? ErrorResult.Unavailable("The host waits for its database.")
+        lifecycle.WhyNoKey is { } why ? new(503, "secrets_unreadable", why) { RetryAfter = 5 }
+        : !lifecycle.IsReady ? ErrorResult.Unavailable("The host waits for its database.")
         : !room.IsThere ? new(503, "storage_full", "There is no room on the disk of the blob store.") { RetryAfter = 5 }
         : null;
 }

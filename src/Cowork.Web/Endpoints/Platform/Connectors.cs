@@ -154,7 +154,7 @@ static class ConnectorEndpoints
         connectors.MapPatch("/connections/{connection_id}", Change).WithName("changeConnection").RequireMember()
             .WithSummary("Change a connection; other credentials are tried at once")
             .Produces<ConnectionDetails>().Refuses(400, 404, 409, 413, 415, 422, 507);
-        connectors.MapPost("/connections/{connection_id}/test", Test).WithName("testConnection").RequireMember()
+        connectors.MapPost("/connections/{connection_id}/test", Test).WithName("runConnectionTest").RequireMember()
             .WithSummary("Connect again: the status says whether the source was reached")
             .Produces<ConnectionDetails>().Refuses(400, 404, 409, 413, 415, 422);
         connectors.MapDelete("/connections/{connection_id}", Delete).WithName("deleteConnection").RequireMember()
