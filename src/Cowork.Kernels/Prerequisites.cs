@@ -1,12 +1,13 @@
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Text.RegularExpressions;
 
 using Cowork.Application;
 
 namespace Cowork.Kernels;
 
 /// <summary>What kernels need of the machine, and what to do where it is missing.</summary>
-static class Prerequisites
+static partial class Prerequisites
 {
     public const string NoKernel = "No kernel of Jupyter is installed for all users (below /usr). Install one: apt-get install --no-install-recommends python3-ipykernel";
 
@@ -25,17 +26,35 @@ static class Prerequisites
         [
             .. File.Exists(SandboxCommand.Bubblewrap) ? (string[])[] : ["bubblewrap"],
             .. await MissingModules(ct),
+            .. MissingModule().Matches(errors).Select(m => m.Groups["module"].Value).Where(Modules.Contains).Select(PackageOf),
         ];
         var missing = ((string[])["unshare", "setpriv", "mount"]).Where(p => GrantedFolder.IsRoot && !File.Exists($"/usr/bin/{p}") && !File.Exists($"/bin/{p}"));
         packages.AddRange(missing.Any() || !File.Exists("/usr/bin/prlimit") ? ["util-linux", "mount"] : []);
         if (packages.Count > 0)
         {
-            return $"Cells need programs that are not installed. Install them: apt-get install --no-install-recommends {string.Join(' ', packages)}";
+            return $"Cells need programs that are not installed. Install them: apt-get install --no-install-recommends {string.Join(' ', packages.Distinct())}";
         }
         return NamespaceErrors.Any(word => errors.Contains(word, StringComparison.Ordinal))
             ? $"Cells need namespaces, and the system refuses to make them ({FirstLine(errors)}). {WhatToAllow()}"
             : null;
     }
+
+    /// <summary>What a sandbox said, on one line: its beginning, and its end, where a stack trace has its reason.</summary>
+    public static string Shorten(string errors)
+    {
+        const int Begin = 120;
+        const int End = 280;
+        var line = FileText.OneLine(errors);
+        return line.Length <= Begin + End ? line : $"{line[..Begin]} … {line[^End..]}";
+    }
+
+    [GeneratedRegex("No module named '?(?<module>[a-z_]+?)(_launcher)?(?![a-z_])")]
+    private static partial Regex MissingModule();
+
+    /// <summary>Modules whose packages of Debian are named after them.</summary>
+    static readonly string[] Modules = ["ipykernel", "jupyter_client", "zmq", "traitlets", "tornado"];
+
+    static string PackageOf(string module) => $"python3-{module.Replace('_', '-')}";
 
     static string WhatToAllow() =>
         IsOff("/proc/sys/kernel/unprivileged_userns_clone", "0") ? "Allow user namespaces: sysctl -w kernel.unprivileged_userns_clone=1"
@@ -63,7 +82,7 @@ static class Prerequisites
             using var python = Process.Start(start)!;
             var found = await python.StandardOutput.ReadToEndAsync(ct);
             await python.WaitForExitAsync(ct);
-            return [.. found.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries).Select(m => $"python3-{m.Replace('_', '-')}")];
+            return [.. found.Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries).Select(PackageOf)];
         }
         catch (Win32Exception)
         {

@@ -124,7 +124,7 @@ public sealed partial class SandboxedKernels(IEnumerable<string> hidden, TimePro
             await started.DisposeAsync();
             var why = e switch
             {
-                KernelUnavailableException => await Prerequisites.Explain(e.Message, ct) ?? $"The kernel did not start: {e.Message}",
+                KernelUnavailableException => await Prerequisites.Explain(e.Message, ct) ?? $"The kernel did not start: {Prerequisites.Shorten(e.Message)}",
                 TimeoutException => $"The kernel did not start within {StartTime.TotalSeconds} s.",
                 _ => null,
             };

@@ -172,6 +172,13 @@ public sealed class LifeSpecs
     public async Task A_system_without_namespaces_is_told_what_to_allow(string errors) =>
         Assert.Contains("--security-opt seccomp=unconfined", await Prerequisites.Explain(errors, CancellationToken.None), StringComparison.Ordinal);
 
+    [Theory]
+    [InlineData("ModuleNotFoundError: No module named 'jupyter_client'", "python3-jupyter-client")]
+    [InlineData("The kernel ended with code 1 before it took code. /usr/bin/python3: No module named ipykernel_launcher", "python3-ipykernel")]
+    public async Task A_system_without_a_module_is_told_what_to_install(string errors, string package) => Assert.Equal(
+        $"Cells need programs that are not installed. Install them: apt-get install --no-install-recommends {package}",
+        await Prerequisites.Explain(errors, CancellationToken.None));
+
     internal static List<int> Children(int process)
     {
         try
