@@ -36,7 +36,8 @@ public abstract record ConnectionEvent(DateTimeOffset At) : Event(At)
     public sealed record ConnectionRenamed(string Name, DateTimeOffset At) : ConnectionEvent(At);
 
     /// <summary>The connection has other credentials: a user's, or tokens that the source gave.</summary>
-    public sealed record ConnectionSecretReplaced(SealedSecret Secret, DateTimeOffset At) : ConnectionEvent(At);
+    /// <param name="IsRefresh">True: the source gave them for the ones before, so that they open the same; null: a user gave them, or agreed anew.</param>
+    public sealed record ConnectionSecretReplaced(SealedSecret Secret, DateTimeOffset At, bool? IsRefresh = null) : ConnectionEvent(At);
 
     /// <summary>The source was reached with the present credentials, or not.</summary>
     public sealed record ConnectionProbed(ProbeOutcome Outcome, DateTimeOffset At) : ConnectionEvent(At);
@@ -64,9 +65,11 @@ public abstract record Connection
     /// <param name="Secret">Null: the user has to agree at the source first.</param>
     /// <param name="Revision">How often the credentials were set: an outcome with older ones says nothing of these.</param>
     /// <param name="Probed">The last outcome; null: there is none yet.</param>
-    public sealed record Live(ConnectionKey ConnectionId, string SpecId, string Name, SealedSecret? Secret, long Revision, ProbeOutcome? Probed) : Connection;
+    /// <param name="Given">The revision at which a user gave the credentials; those that a refresh brought since are as good.</param>
+    public sealed record Live(ConnectionKey ConnectionId, string SpecId, string Name, SealedSecret? Secret, long Revision, ProbeOutcome? Probed, long Given) : Connection;
 
-    public sealed record Deleted : Connection;
+    /// <param name="Secret">The last credentials, for giving them back to the source; null: there were none.</param>
+    public sealed record Deleted(string SpecId, SealedSecret? Secret) : Connection;
 
     public static Aggregate<ConnectionKey, ConnectionCommand, ConnectionEvent, Connection> Aggregate { get; } = new("connection", new None(), Decide, Evolve);
 
@@ -76,8 +79,8 @@ public abstract record Connection
         (Create c, Live s) when s.ConnectionId == c.ConnectionId => Decision<ConnectionEvent>.Nothing,
         (Rename c, Live s) => s.Name == c.Name ? Decision<ConnectionEvent>.Nothing : new ConnectionRenamed(c.Name, c.Now),
         (ReplaceSecret { Revision: { } revision }, Live s) when revision != s.Revision => Decision<ConnectionEvent>.Nothing,
-        (ReplaceSecret c, Live) => WithProbe(new ConnectionSecretReplaced(c.Secret, c.Now), c.Reached),
-        (RecordProbe c, Live s) when c.Revision != s.Revision || s.Secret is null => Decision<ConnectionEvent>.Nothing,
+        (ReplaceSecret c, Live) => WithProbe(new ConnectionSecretReplaced(c.Secret, c.Now, c.Revision is null ? null : true), c.Reached),
+        (RecordProbe c, Live s) when c.Revision < s.Given || c.Revision > s.Revision || s.Secret is null => Decision<ConnectionEvent>.Nothing,
         (RecordProbe c, Live) => new ConnectionProbed(c.Reached, c.Now),
         (Reencrypt c, Live s) when c.Revision != s.Revision || s.Secret is null || s.Secret.KeyId == c.Secret.KeyId => Decision<ConnectionEvent>.Nothing,
         (Reencrypt c, Live) => new ConnectionReencrypted(c.Secret, c.Now),
@@ -87,12 +90,12 @@ public abstract record Connection
 
     public static Connection Evolve(Connection state, ConnectionEvent e) => (e, state) switch
     {
-        (ConnectionCreated c, _) => new Live(c.ConnectionId, c.SpecId, c.Name, c.Secret, c.Secret is null ? 0 : 1, null),
+        (ConnectionCreated c, _) => new Live(c.ConnectionId, c.SpecId, c.Name, c.Secret, c.Secret is null ? 0 : 1, null, c.Secret is null ? 0 : 1),
         (ConnectionRenamed c, Live s) => s with { Name = c.Name },
-        (ConnectionSecretReplaced c, Live s) => s with { Secret = c.Secret, Revision = s.Revision + 1 },
+        (ConnectionSecretReplaced c, Live s) => s with { Secret = c.Secret, Revision = s.Revision + 1, Given = c.IsRefresh == true ? s.Given : s.Revision + 1 },
         (ConnectionProbed c, Live s) => s with { Probed = c.Outcome },
         (ConnectionReencrypted c, Live s) => s with { Secret = c.Secret },
-        (ConnectionDeleted, Live) => new Deleted(),
+        (ConnectionDeleted, Live s) => new Deleted(s.SpecId, s.Secret),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 

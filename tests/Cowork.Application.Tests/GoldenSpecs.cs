@@ -7,7 +7,9 @@ using Xunit;
 
 using static Cowork.Domain.ApiTokenEvent;
 using static Cowork.Domain.ArtifactEvent;
+using static Cowork.Domain.AuthorizationRequestEvent;
 using static Cowork.Domain.ConnectionEvent;
+using static Cowork.Domain.ConnectionRefreshEvent;
 using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MasterKeysEvent;
@@ -75,6 +77,14 @@ public sealed class GoldenSpecs
         new ConnectionProbed(new("The server refused the user or the password."), At),
         new ConnectionReencrypted(new(Key, "BAUGBw=="), At),
         new ConnectionDeleted(At),
+        new AuthorizationRequested(
+            new(
+                ConnectionKey.FromId($"conn_{Key}"), "github", "GitHub", new(Key, "AAECAw=="), "https://cowork.example/api/v1/connectors/oauth/callback", "user:ann",
+                At.AddMinutes(10)),
+            At),
+        new AuthorizationAnswered("access_denied", At),
+        new ConnectionRefreshStarted(3, Key, At.AddSeconds(45), At),
+        new ConnectionRefreshFailed(3, true, At),
         new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
         new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),
         new MasterKeyAdopted("0123456789abcdef", At),

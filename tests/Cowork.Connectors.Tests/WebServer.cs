@@ -91,9 +91,36 @@ sealed class WebServer : IAsyncDisposable
             }
             var lines = head.ToString().Split("\r\n", StringSplitOptions.RemoveEmptyEntries);
             var headers = lines[1..].Select(line => line.Split(':', 2)).ToDictionary(pair => pair[0], pair => pair[1].Trim(), StringComparer.OrdinalIgnoreCase);
-            var body = new byte[headers.TryGetValue("Content-Length", out var length) ? int.Parse(length, CultureInfo.InvariantCulture) : 0];
-            await wire.ReadExactlyAsync(body, stopping);
+            var body = headers.ContainsKey("Transfer-Encoding") ? await ReadChunks(wire, stopping)
+                : await ReadBytes(wire, headers.TryGetValue("Content-Length", out var length) ? int.Parse(length, CultureInfo.InvariantCulture) : 0, stopping);
             return new(string.Join(' ', lines[0].Split(' ')[..2]), headers, Encoding.UTF8.GetString(body), wire, stopping);
+        }
+
+        static async Task<byte[]> ReadBytes(NetworkStream wire, int count, CancellationToken stopping)
+        {
+            var bytes = new byte[count];
+            await wire.ReadExactlyAsync(bytes, stopping);
+            return bytes;
+        }
+
+        static async Task<byte[]> ReadChunks(NetworkStream wire, CancellationToken stopping)
+        {
+            using var all = new MemoryStream();
+            while (true)
+            {
+                var line = new StringBuilder();
+                while (line is not { Length: >= 2 } || line[^1] != '\n')
+                {
+                    line.Append((char)(await ReadBytes(wire, 1, stopping))[0]);
+                }
+                var size = int.Parse(line.ToString().Trim(), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+                all.Write(await ReadBytes(wire, size, stopping));
+                await ReadBytes(wire, 2, stopping);
+                if (size == 0)
+                {
+                    return all.ToArray();
+                }
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ public sealed class ConnectionSpec
     [Fact]
     public void Other_credentials_are_for_the_revision_that_was_read()
     {
-        Spec.Given(Created).When(new ReplaceSecret(1, Second, Reached, A.Morning)).Then(new ConnectionSecretReplaced(Second, A.Morning), Connected);
+        Spec.Given(Created).When(new ReplaceSecret(1, Second, Reached, A.Morning)).Then(new ConnectionSecretReplaced(Second, A.Morning, IsRefresh: true), Connected);
         Spec.Given(Created).When(new ReplaceSecret(null, Second, null, A.Morning)).Then(new ConnectionSecretReplaced(Second, A.Morning));
         Spec.Given(Created, new ConnectionSecretReplaced(Second, A.Morning)).When(new ReplaceSecret(1, First, Reached, A.Morning)).ThenNothing();
     }
@@ -39,6 +39,20 @@ public sealed class ConnectionSpec
         Spec.Given(Created, new ConnectionSecretReplaced(Second, A.Morning)).When(new RecordProbe(1, Unreached, A.Morning)).ThenNothing();
         Spec.Given(new ConnectionCreated(Key, "notion", "docs", A.Morning)).When(new RecordProbe(0, Reached, A.Morning)).ThenNothing();
     }
+
+    [Fact]
+    public void What_a_refresh_brought_opens_the_same_and_an_outcome_for_what_was_before_holds()
+    {
+        var refreshed = new ConnectionSecretReplaced(Second, A.Morning, IsRefresh: true);
+        Spec.Given(Created, refreshed).When(new RecordProbe(1, Unreached, A.Morning)).Then(new ConnectionProbed(Unreached, A.Morning));
+        Spec.Given(Created, refreshed).When(new RecordProbe(2, Unreached, A.Morning)).Then(new ConnectionProbed(Unreached, A.Morning));
+        Spec.Given(Created, refreshed).When(new RecordProbe(3, Unreached, A.Morning)).ThenNothing();
+        Spec.Given(Created, new ConnectionSecretReplaced(Second, A.Morning), refreshed).When(new RecordProbe(1, Unreached, A.Morning)).ThenNothing();
+    }
+
+    [Fact]
+    public void A_deleted_connection_keeps_what_its_source_is_to_take_back() =>
+        Assert.Equal(new Connection.Deleted("postgres", First), Spec.Given(Created, new ConnectionDeleted(A.Morning)).State);
 
     [Fact]
     public void Encrypting_anew_keeps_the_revision_and_never_brings_old_credentials_back()

@@ -54,6 +54,11 @@ public sealed class HostSettingsSpecs
     [InlineData("Cowork:Blobs:S3:Region", "eu-central-1", "Cowork:Blobs:S3:Bucket is missing")]
     [InlineData("Cowork:Egress:Allow:0", "db.corp.example", "Cowork:Egress:Allow:0 is \"db.corp.example\"; it may be host:port, or a network")]
     [InlineData("Cowork:Egress:Allow:0", "0.0.0.0/0", "it may be host:port, or a network")]
+    [InlineData("Cowork:Connectors:OAuth:GitLab:ClientId", "x", "is about no service with OAuth that is known here; there are google-sheets, notion, github, slack.")]
+    [InlineData("Cowork:Connectors:OAuth:GitHub:ClientSecret", "x", "Cowork:Connectors:OAuth:GitHub:ClientId is missing")]
+    [InlineData("Cowork:Connectors:PublicUrl", "http://cowork.example.com", "may be an address that begins with https://")]
+    [InlineData("Cowork:Connectors:McpCommands:orders:Arguments:0", "x", "Cowork:Connectors:McpCommands:orders:Command is missing")]
+    [InlineData("Cowork:Connectors:McpCommands:orders:Command", "bin/orders", "may be an absolute path")]
     [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
     public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
         Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
@@ -72,6 +77,25 @@ public sealed class HostSettingsSpecs
         {
             Assert.Throws<ArgumentException>(() => Read(("Cowork:Blobs:S3:Bucket", "b"), (name, value)));
         }
+    }
+
+    [Fact]
+    public void A_registration_takes_the_services_own_addresses_unless_it_names_others()
+    {
+        var settings = Read(
+            ("Cowork:Connectors:OAuth:GoogleSheets:ClientId", "id"), ("Cowork:Connectors:OAuth:GoogleSheets:ClientSecret", "hush"),
+            ("Cowork:Connectors:OAuth:GoogleSheets:Scopes", "a, b c"), ("Cowork:Connectors:OAuth:GoogleSheets:Token", "https://login.corp.example/token"),
+            ("Cowork:Connectors:PublicUrl", "https://cowork.example.com/"), ("Cowork:Connectors:McpCommands:orders:Command", "orders-mcp"),
+            ("Cowork:Connectors:McpCommands:orders:Arguments:0", "--stdio"), ("Cowork:Connectors:McpCommands:orders:Environment:URL", "https://orders"),
+            ("Cowork:Connectors:McpCommands:orders:Variables:0", "TOKEN"));
+        var provider = settings.OAuth.BySpec["google-sheets"];
+        Assert.Equal(
+            ("id", "hush", "https://accounts.google.com/o/oauth2/v2/auth", "https://login.corp.example/token", "https://sheets.googleapis.com/v4", "a b c"),
+            (provider.ClientId, provider.ClientSecret, provider.Authorize.AbsoluteUri, provider.Token.AbsoluteUri, provider.Api, string.Join(' ', provider.Scopes)));
+        Assert.DoesNotContain("hush", $"{provider}", StringComparison.Ordinal);
+        Assert.Equal("https://cowork.example.com", settings.PublicUrl);
+        var command = settings.McpCommands["orders"];
+        Assert.Equal(("orders-mcp", "--stdio", "https://orders", "TOKEN"), (command.Program, command.Arguments.Single(), command.Environment["URL"], command.Variables.Single()));
     }
 
     [Theory]

@@ -53,6 +53,8 @@ sealed class TenantProbe
             ["{file_id}"] = file,
             ["{connection_id}"] = connection,
             ["{path}"] = "r.md",
+            // What services there are is no tenant's secret; there is none of this name.
+            ["{spec}"] = "topsecret",
         });
     }
 
@@ -81,7 +83,8 @@ sealed class TenantProbe
         }
         foreach (var (path, operations) in document["paths"]!.AsObject().Where(p => !p.Key.Contains('{', StringComparison.Ordinal) && p.Value!["get"] is not null))
         {
-            if (path.EndsWith("/stream", StringComparison.Ordinal) || path.EndsWith("/shell/events", StringComparison.Ordinal))
+            // A page for browsers answers whoever comes with a state, and says nothing without one.
+            if (path.EndsWith("/stream", StringComparison.Ordinal) || path.EndsWith("/shell/events", StringComparison.Ordinal) || path.EndsWith("/oauth/callback", StringComparison.Ordinal))
             {
                 continue;
             }

@@ -58,7 +58,16 @@ public sealed record RecordConnectionProbe(ConnectionKey Connection, long Revisi
 }
 
 /// <summary>Deletes a connection. The log keeps its credentials, encrypted.</summary>
-public sealed record DeleteConnection(ConnectionKey Connection) : ICommand
+/// <param name="Revokes">Its source takes credentials back: a job asks it to.</param>
+public sealed record DeleteConnection(ConnectionKey Connection, bool Revokes = false) : ICommand
 {
-    public ValueTask<Refusal?> Decide(UnitOfWork work) => work.Do(Domain.Connection.Aggregate, Connection, new ConnectionCommand.Delete(work.Now));
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
+    {
+        var refused = await work.Do(Domain.Connection.Aggregate, Connection, new ConnectionCommand.Delete(work.Now));
+        if (refused is null && Revokes)
+        {
+            work.Start(new Storage.Job(ConnectionRevocation.JobKind, Connection.Value));
+        }
+        return refused;
+    }
 }

@@ -30,6 +30,10 @@ public interface IConnector
     /// <see cref="ConnectorRequest.Query"/> cannot change anything there. An expected failure (unreachable, refused, too slow) is a <see cref="ConnectorAnswer.Failed"/>.
     /// </summary>
     ValueTask<ConnectorAnswer> Ask(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct);
+
+    /// <summary>Gives the credentials of a deleted connection back, where the source gave them.</summary>
+    /// <returns>Why it did not take them and may when it is asked again, as a sentence without secrets; null: it did, or there is nothing to give back.</returns>
+    ValueTask<string?> Revoke(ConnectionSettings settings, CancellationToken ct) => ValueTask.FromResult<string?>(null);
 }
 
 /// <summary>A kind of source as <c>GET /api/v1/connectors/specs</c> shows it.</summary>

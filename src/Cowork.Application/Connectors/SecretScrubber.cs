@@ -61,19 +61,21 @@ public sealed class SecretScrubber
     static IEnumerable<string> Forms(string secret)
     {
         var bytes = Encoding.UTF8.GetBytes(secret);
-        yield return secret;
-        yield return JsonEncodedText(secret, JavaScriptEncoder.Default);
-        yield return JsonEncodedText(secret, JavaScriptEncoder.UnsafeRelaxedJsonEscaping);
-        yield return Uri.EscapeDataString(secret);
-        yield return System.Net.WebUtility.UrlEncode(secret);
+        // A form's text or an address may stand in JSON.
+        foreach (var form in (string[])[secret, Uri.EscapeDataString(secret), System.Net.WebUtility.UrlEncode(secret)])
+        {
+            yield return form;
+            yield return JsonEncodedText(form, JavaScriptEncoder.Default);
+            yield return JsonEncodedText(form, JavaScriptEncoder.UnsafeRelaxedJsonEscaping);
+        }
+        yield return System.Net.WebUtility.HtmlEncode(secret);
         yield return Convert.ToHexString(bytes);
         for (var offset = 0; offset < 3; offset++)
         {
-            // Only whole groups of three bytes are the same whatever stands before and after them.
+            // Only the characters whose six bits are all the secret's are the same whatever stands before and after it.
             var padded = new byte[offset + bytes.Length];
             bytes.CopyTo(padded, offset);
-            var first = offset == 0 ? 0 : 4;
-            var last = padded.Length / 3 * 4;
+            var (first, last) = (((offset * 8) + 5) / 6, padded.Length * 8 / 6);
             if (last - first >= EncodedCharsMin)
             {
                 yield return Convert.ToBase64String(padded)[first..last];

@@ -3,6 +3,16 @@ namespace Cowork.Application;
 /// <summary>Whose a folder is.</summary>
 public static class FolderOwner
 {
+    /// <summary>Gives a folder to a user and a group. Only root can: what another user's process asks for is no more than a wish.</summary>
+    public static void Give(string path, uint user, uint group)
+    {
+        using var folder = Linux.Open(path, out _);
+        if (folder is not null)
+        {
+            _ = Linux.Give(folder, user, group);
+        }
+    }
+
     /// <summary>Why a folder, as it is or where its link leads, is not this process's alone to change: a phrase after "it"; null: it is.</summary>
     public static string? WhyNotOurs(string path)
     {

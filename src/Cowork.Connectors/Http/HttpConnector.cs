@@ -9,8 +9,6 @@ public sealed class HttpConnector : IConnector, IDisposable
 {
     const string BaseField = "base_url";
 
-    const string NotARead = "A request that may change something is a write: ask for it with the action \"write\".";
-
     /// <summary>Documents of large services have some megabytes.</summary>
     const int OpenApiBytesMax = 16 << 20;
 
@@ -90,7 +88,7 @@ public sealed class HttpConnector : IConnector, IDisposable
         }
         catch (Exception e) when (PlainReason.IsKnown(e) && !ct.IsCancellationRequested)
         {
-            return Application.Probe.Failed(target.Mask.Apply(PlainReason.Of(e, target.Base.Host)));
+            return Application.Probe.Failed(PlainReason.Of(e, target.Base.Host));
         }
     }
 
@@ -104,33 +102,16 @@ public sealed class HttpConnector : IConnector, IDisposable
 
     public async ValueTask<ConnectorAnswer> Ask(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct)
     {
-        var target = Target(settings);
         using var time = new CancellationTokenSource(ConnectorLimits.AskTime, clock);
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(ct, time.Token);
-        var answer = request is ConnectorRequest.Schema
-            ? await Schema(target, settings["openapi_url"], linked.Token)
-            : (await Ask(source, target, request, null, linked.Token)).Answer;
+        var answer = request is ConnectorRequest.Schema ? await Schema(Target(settings), settings["openapi_url"], linked.Token)
+            : WebRequest.Of(request, null, out var fault) is { } asked ? (await source.Ask(Target(settings), asked, linked.Token)).Answer
+            : new ConnectorAnswer.Failed(fault!);
         ct.ThrowIfCancellationRequested();
         return answer;
     }
 
     public void Dispose() => http.Dispose();
-
-    /// <param name="isRead">Null: as HTTP has it.</param>
-    internal static async ValueTask<(ConnectorAnswer Answer, int Status)> Ask(
-        WebSource source, WebTarget target, ConnectorRequest request, Func<HttpCall, bool>? isRead, CancellationToken ct)
-    {
-        var (text, limit, token) = request switch
-        {
-            ConnectorRequest.Sample sample => (sample.Name, sample.Limit, null),
-            ConnectorRequest.Query query => (query.Text, query.Limit, null),
-            ConnectorRequest.Write write => (write.Text, write.Limit, write.IdempotencyToken),
-            _ => throw new System.Diagnostics.UnreachableException(request.GetType().Name),
-        };
-        return HttpCall.Read(text, out var fault) is not { } call ? (new ConnectorAnswer.Failed(fault!), 0)
-            : token is null && !(isRead?.Invoke(call) ?? call.IsRead) ? (new ConnectorAnswer.Failed(NotARead), 0)
-            : await source.Ask(target, call, limit, token, ct);
-    }
 
     async ValueTask<ConnectorAnswer> Schema(WebTarget target, string? document, CancellationToken ct)
     {
@@ -145,12 +126,12 @@ public sealed class HttpConnector : IConnector, IDisposable
             // Elsewhere it is a document like any other, and no business of the connection's credentials.
             var (status, body) = await source.Fetch(address, target.Base.Contains(address) ? target.Headers : [], OpenApiBytesMax, ct);
             return status != 200 ? new ConnectorAnswer.Failed($"{address.Authority} answers {status} instead of the OpenAPI document.", IsUnreachable: true)
-                : !body.IsCut && body.Text is { } text && OpenApiSummary.Of(target.Mask.Apply(text)) is { } table ? table
+                : !body.IsCut && body.Text is { } text && OpenApiSummary.Of(text) is { } table ? table
                 : new ConnectorAnswer.Failed($"What {address.Authority} answers is no OpenAPI document in JSON of at most {OpenApiBytesMax >> 20} MiB.", IsUnreachable: true);
         }
         catch (Exception e) when (PlainReason.IsKnown(e))
         {
-            return new ConnectorAnswer.Failed(target.Mask.Apply(PlainReason.Of(e, address.Authority)), IsUnreachable: true);
+            return new ConnectorAnswer.Failed(PlainReason.Of(e, address.Authority), IsUnreachable: true);
         }
     }
 
@@ -161,18 +142,14 @@ public sealed class HttpConnector : IConnector, IDisposable
     static WebTarget Target(ConnectionSettings settings)
     {
         var headers = HttpHeaders.Lines(settings["headers"] ?? "", out _)!.ToList();
-        string? basic = null;
         if (settings["bearer"] is { } bearer)
         {
             headers.Add(new("Authorization", $"Bearer {bearer}"));
         }
         else if (settings["user"] is { } user)
         {
-            basic = Convert.ToBase64String(Encoding.UTF8.GetBytes($"{user}:{settings["password"]}"));
-            headers.Add(new("Authorization", $"Basic {basic}"));
+            headers.Add(new("Authorization", $"Basic {Convert.ToBase64String(Encoding.UTF8.GetBytes($"{user}:{settings["password"]}"))}"));
         }
-        return new(
-            BaseUrl.Parse(settings[BaseField], out _)!, headers,
-            new([settings["bearer"], settings["password"], basic, .. HttpHeaders.Lines(settings["headers"] ?? "", out _)!.Select(header => header.Value)]));
+        return new(BaseUrl.Parse(settings[BaseField], out _)!, headers);
     }
 }

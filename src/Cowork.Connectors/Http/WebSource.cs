@@ -18,31 +18,29 @@ sealed class WebSource(HttpMessageInvoker http)
     /// <summary>The headers that a model is shown: how to go on, and what the body is.</summary>
     static readonly string[] Shown = ["Content-Type", "ETag", "Last-Modified", "Link", "Location", "Retry-After"];
 
-    /// <summary>Sends a call. The time is the caller's.</summary>
-    /// <param name="limit">Elements of a JSON list that are shown.</param>
-    /// <param name="idempotencyToken">The same at each attempt of a write; null: it is a read.</param>
+    /// <summary>Sends a request. The time is the caller's.</summary>
     /// <returns>The answer, and its status; 0: there is none.</returns>
-    public async ValueTask<(ConnectorAnswer Answer, int Status)> Ask(WebTarget target, HttpCall call, int limit, string? idempotencyToken, CancellationToken ct)
+    public async ValueTask<(ConnectorAnswer Answer, int Status)> Ask(WebTarget target, WebRequest asked, CancellationToken ct)
     {
-        if (target.Base.Below(call.Path, out var fault) is not { } address)
+        if (target.Base.Below(asked.Call.Path, out var fault) is not { } address)
         {
             return (new ConnectorAnswer.Failed(fault!), 0);
         }
         try
         {
-            var (response, refused) = await Send(target, call, address, idempotencyToken, ct);
+            var (response, refused) = await Send(target, asked.Call, address, asked.IdempotencyToken, ct);
             if (response is null)
             {
                 return (new ConnectorAnswer.Failed(refused!), 0);
             }
             using (response)
             {
-                return (await Answer(target, response, limit, ct), (int)response.StatusCode);
+                return (await Answer(target, response, asked.Limit, ct), (int)response.StatusCode);
             }
         }
         catch (Exception e) when (PlainReason.IsKnown(e))
         {
-            return (new ConnectorAnswer.Failed(target.Mask.Apply(PlainReason.Of(e, target.Base.Host)), IsUnreachable: true), 0);
+            return (new ConnectorAnswer.Failed(PlainReason.Of(e, target.Base.Host), IsUnreachable: true), 0);
         }
     }
 
@@ -129,11 +127,11 @@ sealed class WebSource(HttpMessageInvoker http)
         {
             if (response.Headers.NonValidated.TryGetValues(name, out var values) || response.Content.Headers.NonValidated.TryGetValues(name, out values))
             {
-                head.Append(CultureInfo.InvariantCulture, $"{name}: {PlainReason.Quoted(target.Mask.Apply(values.ToString()), HeaderCharsMax)}\n");
+                head.Append(CultureInfo.InvariantCulture, $"{name}: {PlainReason.Quoted(values.ToString(), HeaderCharsMax)}\n");
             }
         }
         var body = await BodyText.Read(response.Content, ConnectorLimits.BytesMax - (Shown.Length * HeaderCharsMax * 4), ct);
-        var text = body.Text is null ? null : target.Mask.Apply(body.Text);
+        var text = body.Text;
         var cut = body.IsCut ? "The answer is longer: this is its beginning." : null;
         if (text is not null && !body.IsCut && FirstElements(text, limit) is { } first)
         {

@@ -80,7 +80,8 @@ public static class PostgresAddress
 
     /// <param name="host"><c>name</c>, <c>name:port</c>, an address, or one of IPv6 in brackets with a port.</param>
     static DnsEndPoint Server(string host, int port) =>
-        IPAddress.TryParse(host, out _) || PortAt(host) is not (var colon and >= 0)
+        // The parser of addresses would take the port of one in brackets with it.
+        (host[0] != '[' && IPAddress.TryParse(host, out _)) || PortAt(host) is not (var colon and >= 0)
             ? new(host.Trim('[', ']'), port)
             : new(host[..colon].Trim('[', ']'), int.Parse(host[(colon + 1)..], NumberStyles.None, CultureInfo.InvariantCulture));
 

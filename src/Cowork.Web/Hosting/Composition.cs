@@ -44,7 +44,6 @@ static class Composition
         AddRuns(services);
         services.AddSingleton(all => new EgressFence(settings.Egress, PostgresAddress.Servers(database.Host), all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<IEgress>(all => all.GetRequiredService<EgressFence>());
-        services.AddSingleton<IConnector, HttpConnector>();
         services.AddSingleton(new Dialects(Dialects));
         services.AddSingleton<CommandAnswers>();
         services.AddSingleton(settings.Quotas);
@@ -193,6 +192,19 @@ static class Composition
         services.AddSingleton<IConnector>(all => new SqliteConnector(all.GetRequiredService<HostSettings>().SqliteRoots, all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<ConnectorCatalog>();
         services.AddSingleton<ConnectorCalls>();
+        services.AddSingleton<IConnector, HttpConnector>();
+        services.AddSingleton(all => new McpCommands(all.GetRequiredService<HostSettings>().McpCommands, Path.GetTempPath()));
+        services.AddSingleton<IConnector, McpConnector>();
+        services.AddSingleton(all => all.GetRequiredService<HostSettings>().OAuth);
+        services.AddSingleton<OAuthClient>();
+        services.AddSingleton<ConnectionTokens>();
+        services.AddSingleton<Authorizations>();
+        services.AddSingleton<ConnectionRevocation>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ConnectionRevocation>());
+        foreach (var spec in OAuthSpec.All)
+        {
+            services.AddSingleton<IConnector>(all => ActivatorUtilities.CreateInstance<OAuthConnector>(all, spec));
+        }
     }
 
     static void Listen(IWebHostBuilder web, HttpLimits limits, ListenTerms terms) => web.ConfigureKestrel(kestrel =>

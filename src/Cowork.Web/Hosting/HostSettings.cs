@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Globalization;
 using System.Net;
 
@@ -121,6 +122,15 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Egress:Allow</c>: targets inside that connections may reach.</summary>
     public IReadOnlyList<EgressTarget> Egress { get; init; } = [];
 
+    /// <summary><c>Cowork:Connectors:OAuth</c>: where this host is registered as an OAuth client.</summary>
+    public OAuthRegistrations OAuth { get; init; } = new(ImmutableDictionary<string, OAuthProvider>.Empty);
+
+    /// <summary><c>Cowork:Connectors:PublicUrl</c>: under which users' browsers reach this host; null: as it is asked.</summary>
+    public string? PublicUrl { get; init; }
+
+    /// <summary><c>Cowork:Connectors:McpCommands</c>: the programs that connections to MCP servers may start.</summary>
+    public ImmutableDictionary<string, McpCommand> McpCommands { get; init; } = ImmutableDictionary<string, McpCommand>.Empty;
+
     /// <summary>What agents may do: the rules of the file that <c>Cowork:Policy</c> names, else the built-in ones.</summary>
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
@@ -222,6 +232,9 @@ public sealed record HostSettings
             WaitMax = cowork.Time("Http:WaitMax", TimeSpan.Zero, WaitMaxDefault) ?? WaitMaxDefault,
             Schedules = (cowork.Switch("Scheduler:Enabled") ?? true) && (configuration.Switch("ANTON_SERVICE_SCHEDULER_ENABLED") ?? true),
             SqliteRoots = SqliteRootsOf(cowork.GetSection("Connectors:SqliteRoots")),
+            OAuth = OAuthConfiguration.Read(cowork.GetSection("Connectors:OAuth")),
+            McpCommands = McpConfiguration.Read(cowork.GetSection("Connectors:McpCommands")),
+            PublicUrl = OAuthConfiguration.PublicUrl(cowork.GetSection("Connectors")),
             Egress = EgressOf(cowork.GetSection("Egress:Allow")),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,
         };

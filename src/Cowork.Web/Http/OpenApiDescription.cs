@@ -24,6 +24,9 @@ public sealed record WaitsAsPreferred;
 /// <summary>Endpoint metadata: the media types of text that content negotiation can choose.</summary>
 public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
 
+/// <summary>Endpoint metadata: these error statuses may come with a page for a browser.</summary>
+public sealed record AnswersPages(params IReadOnlyList<int> Statuses);
+
 /// <summary>Endpoint metadata and transformers for /openapi.json.</summary>
 public static class OpenApiDescription
 {
@@ -329,6 +332,11 @@ public static class OpenApiDescription
         foreach (var bytes in operation.Responses.Values.SelectMany(r => r.Content ?? new Dictionary<string, OpenApiMediaType>()).Where(c => c.Key == "application/octet-stream"))
         {
             bytes.Value.Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" };
+        }
+        foreach (var status in metadata.OfType<AnswersPages>().SelectMany(pages => pages.Statuses))
+        {
+            operation.Responses[status.ToString(System.Globalization.CultureInfo.InvariantCulture)].Content!["text/html"] =
+                new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
         }
         foreach (var type in metadata.OfType<AnswersAsText>().SelectMany(a => a.MediaTypes))
         {

@@ -269,10 +269,18 @@ static class ConnectorEndpoints
         return await answers.Of(caller.Org, result, Connection.Aggregate.Stream(connection.Key), body.Key, after => Shown(200, after), ct);
     }
 
-    static async Task<IResult> Delete(PathKey<ConnectionKey> connection, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
-        await commands.Execute(caller.Org, caller.Origin, new DeleteConnection(connection.Key), ct) is { Refused: { } refused }
+    static async Task<IResult> Delete(
+        PathKey<ConnectionKey> connection, Caller caller, ConnectorCatalog catalog, IRows rows, ICommandExecutor commands, CancellationToken ct)
+    {
+        if (await rows.Get(caller.Org, Connections.Model.Table, connection.Key.Value, ct) is not { } row)
+        {
+            return ErrorResult.NotFound("connection");
+        }
+        var revokes = catalog.Find(Connections.Model.Read(row.Json.Span).SpecId) is { Spec.Auth: ConnectorAuth.OAuth2 };
+        return await commands.Execute(caller.Org, caller.Origin, new DeleteConnection(connection.Key, revokes), ct) is { Refused: { } refused }
             ? ErrorResult.Of(refused)
             : TypedResults.NoContent();
+    }
 
     static JsonResult<ConnectionDetails> Shown(int status, StreamResult after)
     {

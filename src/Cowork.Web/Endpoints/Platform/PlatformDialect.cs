@@ -25,6 +25,7 @@ static class PlatformDialect
         routes.MapPlatformSchedules();
         routes.MapSchedulePreview();
         routes.MapConnectors();
+        routes.MapConnectorAuthorizations();
     }
 }
 
@@ -75,6 +76,7 @@ static class PlatformDialect
 [JsonSerializable(typeof(ConnectionChanges))]
 [JsonSerializable(typeof(ConnectionDetails))]
 [JsonSerializable(typeof(ConnectionList))]
+[JsonSerializable(typeof(AuthorizationStart))]
 [JsonSerializable(typeof(ConnectorSpecList))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext

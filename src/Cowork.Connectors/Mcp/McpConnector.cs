@@ -1,0 +1,272 @@
+using System.Collections.Immutable;
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Application;
+
+using ModelContextProtocol.Protocol;
+
+namespace Cowork.Connectors;
+
+/// <summary>The tools of an MCP server: at an address, through the fence, or of a program that the administrator configured.</summary>
+public sealed class McpConnector(EgressFence fence, McpCommands commands, TimeProvider clock) : IConnector, IAsyncDisposable
+{
+    const int DescriptionCharsMax = 1_000;
+
+    const int SchemaCharsMax = 16 * 1024;
+
+    const string Usage = """A call is a JSON object: {"tool":"name","arguments":{…}}.""";
+
+    readonly McpSessions sessions = new(clock);
+
+    public ConnectorSpec Spec { get; } = new(
+        "mcp", "MCP server", "The tools of a server that speaks the Model Context Protocol. A tool that its server calls read-only reads; others need an approval.",
+        ConnectorAuth.Credentials,
+        [
+            new("url", "Address of a server over streamable HTTP", IsRequired: false),
+            new("headers", "Headers, one \"Name: value\" a line", IsSecret: true, IsRequired: false),
+            new("bearer", "Bearer token", IsSecret: true, IsRequired: false),
+            new("command", "Instead of an address: a command that the administrator configured", IsRequired: false),
+            new("variables", "Variables of the command, one NAME=value a line", IsSecret: true, IsRequired: false),
+        ]);
+
+    public IEnumerable<FieldFault> Check(ConnectionSettings settings)
+    {
+        var (url, command) = (settings["url"], settings["command"]);
+        if (url is null == command is null)
+        {
+            yield return new("url", "Give an address or a command.");
+            yield break;
+        }
+        if (url is not null && AddressOf(url) is null)
+        {
+            yield return new("url", "Must be an address that begins with https:// or http://, without a user and a fragment (#).");
+        }
+        if (command is not null && !commands.ByName.ContainsKey(command))
+        {
+            var names = commands.ByName.IsEmpty ? "has configured none" : $"has configured {string.Join(", ", commands.ByName.Keys.Order(StringComparer.Ordinal))}";
+            yield return new("command", $"Must be a command of Cowork:Connectors:McpCommands; the administrator {names}.");
+        }
+        string? fault = null;
+        if (settings["headers"] is { } headers && (url is null ? fault = "Headers go with an address." : HttpHeaders.Lines(headers, out fault) is null ? fault : null) is not null)
+        {
+            yield return new("headers", fault!);
+        }
+        if (settings["bearer"] is { } bearer && (url is null || bearer.Contains(' ', StringComparison.Ordinal) || HttpHeaders.FaultOf("authorization", bearer) is not null))
+        {
+            yield return new("bearer", "Must be a token, without \"Bearer\" and blanks, for an address.");
+        }
+        if (settings["variables"] is { } variables)
+        {
+            var allowed = command is null ? null : commands.ByName.GetValueOrDefault(command)?.Variables;
+            if (allowed is null || Variables(variables) is not { } given || given.Exists(variable => !allowed.Contains(variable.Key)))
+            {
+                yield return new("variables", $"Must be lines of NAME=value, for the variables that the command takes from connections: {string.Join(", ", allowed ?? ["none"])}.");
+            }
+        }
+    }
+
+    public async ValueTask<Probe> Probe(ConnectionSettings settings, CancellationToken ct)
+    {
+        using var time = new CancellationTokenSource(ConnectorLimits.ProbeTime, clock);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(ct, time.Token);
+        try
+        {
+            await using var session = await Open(settings, linked.Token);
+            await session.Tools(linked.Token);
+            return Application.Probe.Connected;
+        }
+        catch (McpFailureException e)
+        {
+            return Application.Probe.Failed(Reason(settings, e));
+        }
+        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+        {
+            return Application.Probe.Failed($"{NameOf(settings)}: it did not answer in time.");
+        }
+    }
+
+    public async ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct)
+    {
+        if (request is not ConnectorRequest.Query query)
+        {
+            return request is ConnectorRequest.Write ? ConnectorEffect.Write : ConnectorEffect.Read;
+        }
+        // What is no call is answered and never sent.
+        if (McpCall.Read(query.Text, out _) is not { } call)
+        {
+            return ConnectorEffect.Read;
+        }
+        try
+        {
+            return (await Tools(settings, ct)).FirstOrDefault(tool => tool.Name == call.Tool) is { } known && !IsRead(known) ? ConnectorEffect.Write : ConnectorEffect.Read;
+        }
+        catch (McpFailureException)
+        {
+            // The call asks once more before it is sent, and is sent when the tool is a read.
+            return ConnectorEffect.Read;
+        }
+    }
+
+    public async ValueTask<ConnectorAnswer> Ask(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct)
+    {
+        using var time = new CancellationTokenSource(ConnectorLimits.AskTime, clock);
+        using var linked = CancellationTokenSource.CreateLinkedTokenSource(ct, time.Token);
+        try
+        {
+            return request switch
+            {
+                ConnectorRequest.Schema => Table(await Tools(settings, linked.Token)),
+                ConnectorRequest.Sample sample => Described(await Tools(settings, linked.Token), sample.Name),
+                ConnectorRequest.Query query => await Call(settings, query.Text, isWrite: false, linked.Token),
+                ConnectorRequest.Write write => await Call(settings, write.Text, isWrite: true, linked.Token),
+                _ => throw new System.Diagnostics.UnreachableException(request.GetType().Name),
+            };
+        }
+        catch (McpFailureException e)
+        {
+            return new ConnectorAnswer.Failed(Reason(settings, e), e.IsBroken);
+        }
+        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+        {
+            return new ConnectorAnswer.Failed($"{NameOf(settings)}: it did not answer in time.", IsUnreachable: true);
+        }
+    }
+
+    public ValueTask DisposeAsync() => sessions.DisposeAsync();
+
+    async ValueTask<ConnectorAnswer> Call(ConnectionSettings settings, string text, bool isWrite, CancellationToken ct)
+    {
+        if (McpCall.Read(text, out var fault) is not { } call)
+        {
+            return new ConnectorAnswer.Failed($"{fault} {Usage}");
+        }
+        // A server may change its tools at any time. So they are asked for before each call, which also finds a session that has ended before anything is done in it.
+        var tools = await Tools(settings, ct);
+        if (tools.FirstOrDefault(tool => tool.Name == call.Tool) is not { } known)
+        {
+            return new ConnectorAnswer.Failed($"The server has no such tool. It has {PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400)}.");
+        }
+        if (!isWrite && !IsRead(known))
+        {
+            return new ConnectorAnswer.Failed($"The tool {call.Tool} may change something: call it with the action \"write\".");
+        }
+        var result = await sessions.Use(settings, token => Open(settings, token), session => session.Call(call.Tool, call.Arguments, ct), mayRepeat: !isWrite, ct);
+        var (answer, isCut) = McpText.Of(result, ConnectorLimits.BytesMax);
+        return result.IsError == true
+            ? new ConnectorAnswer.Failed($"The tool failed: {PlainReason.Quoted(answer, ConnectorLimits.ReasonCharsMax - 20)}")
+            : new ConnectorAnswer.Text(answer, isCut ? "The answer is longer: this is its beginning." : null);
+    }
+
+    ValueTask<IReadOnlyList<Tool>> Tools(ConnectionSettings settings, CancellationToken ct) =>
+        sessions.Use(settings, token => Open(settings, token), session => session.Tools(ct), mayRepeat: true, ct);
+
+    ValueTask<McpSession> Open(ConnectionSettings settings, CancellationToken ct)
+    {
+        if (settings["command"] is { } name)
+        {
+            return commands.ByName.TryGetValue(name, out var command)
+                ? McpSession.Open(commands, command, Variables(settings["variables"] ?? "") ?? [], clock, ct)
+                : throw new McpFailureException("the administrator has not configured it on this host (Cowork:Connectors:McpCommands)", false);
+        }
+        var headers = HttpHeaders.Lines(settings["headers"] ?? "", out _)!.ToList();
+        if (settings["bearer"] is { } bearer)
+        {
+            headers.Add(new("Authorization", $"Bearer {bearer}"));
+        }
+        return McpSession.Open(fence, AddressOf(settings["url"]!)!, headers, ct);
+    }
+
+    static ConnectorAnswer.Table Table(IReadOnlyList<Tool> tools) => new(
+        ["tool", "effect", "description", "input"],
+        [.. tools.Select(tool => (IReadOnlyList<string?>)
+            [tool.Name, EffectOf(tool), PlainReason.Quoted(tool.Description ?? tool.Title ?? "", DescriptionCharsMax), Schema(tool, ConnectorLimits.CellCharsMax)])],
+        tools.Count == McpSession.ToolsMax ? $"The server has more tools: these are the first {McpSession.ToolsMax}." : null);
+
+    static ConnectorAnswer Described(IReadOnlyList<Tool> tools, string name) => tools.FirstOrDefault(tool => tool.Name == name) is { } tool
+        ? new ConnectorAnswer.Text(
+            $"{tool.Name} ({EffectOf(tool)}): {PlainReason.Quoted(tool.Description ?? "", DescriptionCharsMax)}\n{Schema(tool, SchemaCharsMax)}\n{Usage}")
+        : new ConnectorAnswer.Failed("The server has no such tool.");
+
+    static string Schema(Tool tool, int charsMax)
+    {
+        var text = tool.InputSchema.ValueKind == JsonValueKind.Undefined ? "{}" : VisibleText.OfJson(tool.InputSchema.GetRawText());
+        return text.Length <= charsMax ? text : FileText.Truncate(text, charsMax);
+    }
+
+    static string EffectOf(Tool tool) => IsRead(tool) ? "read" : "write";
+
+    static bool IsRead(Tool tool) => tool.Annotations is { ReadOnlyHint: true };
+
+    /// <summary>Null: it is no address of an MCP server.</summary>
+    static Uri? AddressOf(string url) =>
+        Uri.TryCreate(url.Trim(), UriKind.Absolute, out var address) && address is { Scheme: "http" or "https", UserInfo.Length: 0, Fragment.Length: 0 } ? address : null;
+
+    /// <summary>Lines of <c>NAME=value</c>; null: the text is none.</summary>
+    static List<KeyValuePair<string, string>>? Variables(string text)
+    {
+        var pairs = text.Split('\n', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Select(line => line.Split('=', 2)).ToList();
+        return pairs.TrueForAll(pair => pair.Length == 2 && !pair[1].Contains('\0', StringComparison.Ordinal))
+            ? [.. pairs.Select(pair => KeyValuePair.Create(pair[0], pair[1]))]
+            : null;
+    }
+
+    static string NameOf(ConnectionSettings settings) => settings["command"] is { } command ? $"The command {command}" : AddressOf(settings["url"]!)!.Authority;
+
+    static string Reason(ConnectionSettings settings, McpFailureException e) => PlainReason.Quoted($"{NameOf(settings)}: {e.Message.TrimEnd('.')}.");
+}
+
+/// <summary>The call of a tool as a model writes it.</summary>
+sealed record McpCall(string Tool, JsonElement Arguments)
+{
+    /// <param name="fault">What is wrong with the text, as a sentence for the model; null: nothing.</param>
+    public static McpCall? Read(string text, out string? fault)
+    {
+        fault = ToolInput.Read(text, out var call);
+        if (fault is not null)
+        {
+            return null;
+        }
+        var tool = ToolInput.Text(call, "tool", required: true, out fault);
+        var arguments = call.TryGetProperty("arguments", out var given) && given.ValueKind != JsonValueKind.Null ? given : JsonElement.Parse("{}");
+        fault ??= arguments.ValueKind != JsonValueKind.Object ? "\"arguments\" must be a JSON object."
+            : call.EnumerateObject().Any(member => member.Name is not ("tool" or "arguments")) ? "A call has a \"tool\" and \"arguments\" alone."
+            : null;
+        return fault is null ? new(tool!, arguments) : null;
+    }
+}
+
+/// <summary>What a tool answers, as text.</summary>
+static class McpText
+{
+    public static (string Text, bool IsCut) Of(CallToolResult result, int bytesMax)
+    {
+        var text = new StringBuilder();
+        foreach (var block in result.Content)
+        {
+            text.Append(text.Length > 0 ? "\n" : "").Append(Of(block));
+            if (text.Length > bytesMax)
+            {
+                break;
+            }
+        }
+        if (text.Length == 0 && result.StructuredContent is { ValueKind: not JsonValueKind.Undefined } structured)
+        {
+            text.Append(structured.GetRawText());
+        }
+        var whole = text.ToString();
+        var fit = BodyText.Fit(whole, bytesMax);
+        return (fit, fit.Length < whole.Length);
+    }
+
+    static string Of(ContentBlock block) => block switch
+    {
+        TextContentBlock text => text.Text,
+        ImageContentBlock image => $"({PlainReason.Quoted(image.MimeType ?? "image", 100)}, which is no text)",
+        AudioContentBlock audio => $"({PlainReason.Quoted(audio.MimeType ?? "audio", 100)}, which is no text)",
+        EmbeddedResourceBlock { Resource: TextResourceContents resource } => resource.Text,
+        EmbeddedResourceBlock resource => $"({PlainReason.Quoted(resource.Resource.Uri ?? "resource", 300)}, which is no text)",
+        ResourceLinkBlock link => $"{PlainReason.Quoted(link.Name ?? "", 200)}: {PlainReason.Quoted(link.Uri ?? "", 2_000)}",
+        _ => "(content of an unknown kind)",
+    };
+}

@@ -1,0 +1,186 @@
+using System.Text.Json;
+
+using Cowork.Application;
+
+using ModelContextProtocol;
+using ModelContextProtocol.Client;
+using ModelContextProtocol.Protocol;
+
+namespace Cowork.Connectors;
+
+/// <summary>A session with an MCP server. It offers the server nothing: no sampling, no elicitation, no roots.</summary>
+sealed class McpSession : IAsyncDisposable
+{
+    /// <summary>A message of a server. Answers for a model are shorter by far.</summary>
+    internal const int MessageBytesMax = 4 << 20;
+
+    internal const int ToolsMax = 500;
+
+    const int PagesMax = 50;
+
+    readonly McpClient client;
+    readonly McpProcess? process;
+    readonly FaultOf fault;
+
+    McpSession(McpClient client, McpProcess? process, FaultOf fault) => (this.client, this.process, this.fault) = (client, process, fault);
+
+    /// <summary>The server has gone, or sent what ends the session.</summary>
+    public bool IsOver => client.Completion.IsCompleted || fault.Message is not null;
+
+    /// <summary>Connects over streamable HTTP.</summary>
+    /// <exception cref="McpFailureException">There is no session.</exception>
+    public static async ValueTask<McpSession> Open(EgressFence fence, Uri address, IEnumerable<KeyValuePair<string, string>> headers, CancellationToken ct)
+    {
+        var fault = new FaultOf();
+        var http = new HttpClient(new BoundedAnswers(fence.NewHandler(ConnectorLimits.ProbeTime), MessageBytesMax, fault.Set)) { Timeout = Timeout.InfiniteTimeSpan };
+        var transport = new HttpClientTransport(
+            new()
+            {
+                Endpoint = address,
+                TransportMode = HttpTransportMode.StreamableHttp,
+                ConnectionTimeout = ConnectorLimits.AskTime,
+                AdditionalHeaders = headers.ToDictionary(header => header.Key, header => header.Value, StringComparer.OrdinalIgnoreCase),
+                // Tools are asked for when they are needed, so that nothing has to be told in between.
+                EnableStandaloneGetStream = false,
+                MaxReconnectionAttempts = 1,
+            },
+            http, ownsHttpClient: true);
+        try
+        {
+            return new(await McpClient.CreateAsync(transport, Options, cancellationToken: ct), null, fault);
+        }
+        catch (Exception e)
+        {
+            await transport.DisposeAsync();
+            http.Dispose();
+            throw Failure(e, fault, null, ct) ?? e;
+        }
+    }
+
+    /// <summary>Starts a process and connects to it.</summary>
+    /// <exception cref="McpFailureException">There is no session.</exception>
+    public static async ValueTask<McpSession> Open(
+        McpCommands commands, McpCommand command, IEnumerable<KeyValuePair<string, string>> variables, TimeProvider clock, CancellationToken ct)
+    {
+        var fault = new FaultOf();
+        McpProcess? process = null;
+        try
+        {
+            process = McpProcess.Start(commands, command, variables, clock);
+            var output = new BoundedStream(process.Output, MessageEnd.Line, MessageBytesMax, fault.Set);
+            return new(await McpClient.CreateAsync(new StreamClientTransport(process.Input, output), Options, cancellationToken: ct), process, fault);
+        }
+        catch (Exception e)
+        {
+            var why = process is null ? e.Message : IsTransport(e) ? await process.WhyEnded() : null;
+            if (process is not null)
+            {
+                await process.DisposeAsync();
+            }
+            throw Failure(e, fault, why, ct) ?? e;
+        }
+    }
+
+    /// <summary>The tools that the server has now, without those that no name can call.</summary>
+    /// <exception cref="McpFailureException">They cannot be had.</exception>
+    public ValueTask<IReadOnlyList<Tool>> Tools(CancellationToken ct) => Guarded<IReadOnlyList<Tool>>(
+        async () =>
+        {
+            var tools = new Dictionary<string, Tool>(StringComparer.Ordinal);
+            string? cursor = null;
+            for (var page = 0; page < PagesMax && tools.Count < ToolsMax; page++)
+            {
+                var listed = await client.ListToolsAsync(new ListToolsRequestParams { Cursor = cursor }, ct);
+                foreach (var tool in listed.Tools.Where(tool => IsName(tool.Name)).Take(ToolsMax - tools.Count))
+                {
+                    tools.TryAdd(tool.Name, tool);
+                }
+                if ((cursor = listed.NextCursor) is null)
+                {
+                    break;
+                }
+            }
+            return [.. tools.Values];
+        },
+        ct);
+
+    /// <summary>Calls a tool.</summary>
+    /// <exception cref="McpFailureException">There is no answer.</exception>
+    public ValueTask<CallToolResult> Call(string tool, JsonElement arguments, CancellationToken ct) => Guarded(
+        async () => await client.CallToolAsync(
+            new CallToolRequestParams { Name = tool, Arguments = arguments.EnumerateObject().ToDictionary(argument => argument.Name, argument => argument.Value) }, ct),
+        ct);
+
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await client.DisposeAsync();
+        }
+        catch (Exception e) when (PlainReason.IsKnown(e) || e is McpException or ObjectDisposedException)
+        {
+            // The server is told that the session ends, and does not want to know.
+        }
+        if (process is not null)
+        {
+            await process.DisposeAsync();
+        }
+    }
+
+    static McpClientOptions Options => new()
+    {
+        ClientInfo = new() { Name = "cowork", Version = "1" },
+        InitializationTimeout = ConnectorLimits.AskTime,
+    };
+
+    async ValueTask<T> Guarded<T>(Func<Task<T>> ask, CancellationToken ct)
+    {
+        try
+        {
+            return await ask();
+        }
+        catch (Exception e)
+        {
+            var why = process is not null && (IsTransport(e) || IsOver) ? await process.WhyEnded() : null;
+            throw Failure(e, fault, why, ct) ?? e;
+        }
+    }
+
+    /// <summary>The same for every way in which a server can fail; null: the caller cancelled, or it is a bug.</summary>
+    static McpFailureException? Failure(Exception e, FaultOf fault, string? why, CancellationToken ct) => e switch
+    {
+        _ when ct.IsCancellationRequested && e is OperationCanceledException => null,
+        _ when fault.Message is { } tooLong => new(tooLong, IsBroken: true),
+        _ when why is not null => new(why, IsBroken: true),
+        McpProtocolException refused => new($"it answers: {PlainReason.Quoted(refused.Message, 300)}", IsBroken: false),
+        // The message says which member of the answer has which form, in words of the parser.
+        JsonException or InvalidOperationException or FormatException => new("it answers what is no message of MCP", IsBroken: true),
+        OperationCanceledException or TimeoutException => new("it did not answer in time", IsBroken: true),
+        HttpRequestException { StatusCode: { } status } => new($"it answers {(int)status}", IsBroken: true),
+        _ when Egress(e) is { } refused => new(refused.Message, IsBroken: true),
+        _ when IsTransport(e) => new("the connection to it broke off", IsBroken: true),
+        McpException => new("it answers what is no message of MCP", IsBroken: true),
+        _ => null,
+    };
+
+    static EgressException? Egress(Exception? e) => e is null or EgressException ? (EgressException?)e : Egress(e.InnerException);
+
+    static bool IsTransport(Exception e) => e is IOException or HttpRequestException or ObjectDisposedException or McpException and not McpProtocolException;
+
+    static bool IsName(string? name) => name is { Length: > 0 and <= 128 } && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/');
+
+    /// <summary>What ended the reading of a session's messages.</summary>
+    sealed class FaultOf
+    {
+        public string? Message { get; private set; }
+
+        public void Set(MessageTooLongException tooLong) => Message = tooLong.Message;
+    }
+}
+
+/// <summary>An MCP server did not do what it was asked.</summary>
+/// <param name="IsBroken">The session is over: another one may do better.</param>
+sealed class McpFailureException(string reason, bool IsBroken) : Exception(reason)
+{
+    public bool IsBroken { get; } = IsBroken;
+}
