@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Domain;
 using Cowork.Kernels;
 using Cowork.Marten;
@@ -60,6 +61,7 @@ static class Doctor
             new(".NET", RuntimeInformation.FrameworkDescription),
             FindServer(),
             await FindDatabase(postgres),
+            await FindMasterKey(Path.GetDirectoryName(postgres)!),
             FindTimeZones(),
             await FindKernels(),
             FindTool("Node.js", "node", ["--version"], "only ./cowork test needs it, and npm", "apt-get install --no-install-recommends nodejs npm"),
@@ -102,6 +104,28 @@ static class Doctor
         catch (UnauthorizedAccessException)
         {
             return new("database", $"private, belongs to another user: {postgres}");
+        }
+    }
+
+    /// <summary>Where the key is from, by its id; and what a host says that runs and has another one than its database.</summary>
+    static async Task<Finding> FindMasterKey(string data)
+    {
+        const string Component = "master key";
+        try
+        {
+            var isGiven = !string.IsNullOrWhiteSpace(Environment.GetEnvironmentVariable(MasterKeySource.Variable));
+            if (!isGiven && !File.Exists(MasterKeyFile.In(data)))
+            {
+                return new(Component, $"not made yet: the first start makes it in {MasterKeyFile.In(data)}");
+            }
+            var keys = MasterKeySource.Read(Environment.GetEnvironmentVariable, data);
+            return await Health.WhyNotReady(data, "secrets_unreadable") is { } why
+                ? new(Component, why, "docs/connectors.md#keys", Required: true)
+                : new(Component, $"{keys.Newest} ({keys.Source})");
+        }
+        catch (ArgumentException e)
+        {
+            return new(Component, e.Message, "docs/connectors.md#keys", Required: true);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Cowork.Cli;
 
 /// <summary><c>cowork health</c> asks the host that works on a data directory whether it is ready, over HTTP or TLS, as the host speaks.</summary>
@@ -22,9 +24,7 @@ static class Health
             Console.Error.WriteLine($"cowork: no host works on {given.Data}. Start it: ./cowork up --data {given.Data}");
             return 1;
         }
-        // The address is this machine's, and the certificate is for another name. Nothing secret is sent, and the answer is a word.
-        var handler = new SocketsHttpHandler { UseProxy = false, SslOptions = new() { RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is not null } };
-        using var http = new HttpClient(handler) { Timeout = Deadline };
+        using var http = Client();
         try
         {
             using var answer = await http.GetAsync($"{url}/health/ready");
@@ -36,5 +36,33 @@ static class Health
             Console.Error.WriteLine($"cowork: the host at {url} does not answer: {e.Message}");
             return 1;
         }
+    }
+
+    /// <summary>The reason of a host that runs and is not ready, when it is of this code; null: none runs, it is ready, or it is not for this reason.</summary>
+    public static async Task<string?> WhyNotReady(string data, string code)
+    {
+        try
+        {
+            using var http = Client();
+            using var answer = await http.GetAsync($"{(await File.ReadAllTextAsync(Path.Combine(data, "url"))).Trim()}/health/ready");
+            if (answer.IsSuccessStatusCode)
+            {
+                return null;
+            }
+            var problem = JsonElement.Parse(await answer.Content.ReadAsStringAsync());
+            return problem.GetProperty("code").GetString() == code ? problem.GetProperty("detail").GetString() : null;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or HttpRequestException or OperationCanceledException or JsonException
+            or KeyNotFoundException or InvalidOperationException or UriFormatException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The address is this machine's, and the certificate is for another name. Nothing secret is sent, and the answer is a word.</summary>
+    static HttpClient Client()
+    {
+        var handler = new SocketsHttpHandler { UseProxy = false, SslOptions = new() { RemoteCertificateValidationCallback = (_, certificate, _, _) => certificate is not null } };
+        return new(handler) { Timeout = Deadline };
     }
 }

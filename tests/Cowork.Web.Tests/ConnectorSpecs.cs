@@ -251,6 +251,8 @@ public sealed class MasterKeySpecs
         await using var other = await LiveHost.Start(settings => settings with { Database = first.Database });
         var refused = (await other.Http.Get("/health/ready")).IsProblem(503, "secrets_unreadable");
         Assert.Contains(MasterKeyFile.Read(MasterKeyFile.In(first.Data))[0].Id, refused["detail"]);
+        var (code, doctor) = await CoworkCli.Run(first.Database, "doctor", "--data", other.Data);
+        Assert.True(code == 1 && doctor.Contains(refused["detail"], StringComparison.Ordinal), doctor);
         (await other.Http.Post(Connections, Unreachable)).IsProblem(503, "secrets_unreadable");
         (await other.Http.Post($"{Connections}/{id}/test")).IsProblem(503, "secrets_unreadable");
         // With the key it is as good as the first.

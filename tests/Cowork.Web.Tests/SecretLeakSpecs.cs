@@ -128,6 +128,9 @@ public sealed class SecretLeakSpecs : DirectorySpecs
             }
             Assert.Contains("a\\n1\\n[1 rows.]", string.Concat(answers), StringComparison.Ordinal);
             Assert.True(echo.Asked > 0, "Nobody asked the echo.");
+            // The services repeated secrets, which were taken out.
+            Assert.Contains(answers, answer => answer.Contains("***", StringComparison.Ordinal) || answer.Contains("•••", StringComparison.Ordinal)
+                || answer.Contains("\\u2022\\u2022\\u2022", StringComparison.Ordinal));
             answers.Add((await CoworkCli.Run(own, ["keys", "rotate", "--data-keys", "--data", Data])).Output);
             foreach (var path in (string[])
             [
