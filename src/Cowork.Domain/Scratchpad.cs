@@ -156,6 +156,9 @@ public static class KernelStopReasons
     /// <summary>The host that held it died, or gave it up.</summary>
     public const string HostGone = "host_gone";
 
+    /// <summary>The host was told to stop while nothing was executed.</summary>
+    public const string HostStopped = "host_stopped";
+
     /// <summary>It ended by itself.</summary>
     public const string Died = "died";
 }

@@ -35,6 +35,8 @@ public static class Usage
             typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.OutputDelta), typeof(RunEvent.ThinkingDelta),
             typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
             typeof(UploadedFileEvent.FileUploaded), typeof(UploadedFileEvent.FileTextExtracted),
+            typeof(ScratchpadEvent.ScratchpadCreated), typeof(ScratchpadEvent.ScratchpadRenamed), typeof(ScratchpadEvent.CellAppended), typeof(ScratchpadEvent.CellEdited),
+            typeof(ScratchpadEvent.CellQueued), typeof(ScratchpadEvent.CellOutput), typeof(ScratchpadEvent.CellCompleted),
         }.SelectMany(EventTypes.NamesOf), .. Memories.EventNames],
         RowJson.Default.UsageRow,
         e => [Key(e)],

@@ -39,6 +39,7 @@ public sealed class PolicyFileSpecs
     [InlineData("""{"rules":[{"name":"a","outcome":"perhaps","reason":"x"}]}""", "$.rules[0].outcome: it must be allow, confirm or deny.")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","path":["b"]}]}""", "$.rules[0].path: there is no such member")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","paths":"b"}]}""", "$.rules[0].paths: it must be a list of texts")]
+    [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","estimate_over":"90"}]}""", "$.rules[0].estimate_over: it must be a whole number of seconds.")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","kinds":["write"]}]}""", "$.rules[0].kinds: there is no kind \"write\"")]
     [InlineData("""{"rules":[{"name":"a","outcome":"allow","reason":"x","inside_grants":"yes"}]}""", "$.rules[0].inside_grants: it must be true or false.")]
     [InlineData("""{"rules":[{"name":"a","outcome":"deny","reason":"x","paths":["secrets/keys"]}]}""", "$.rules[0].paths: \"secrets/keys\" is not one part of a path")]

@@ -49,9 +49,23 @@ public sealed class PolicySpecs
         delete_file delete    | .anton/output/a.txt | confirm delete_inside
         move_file move        | a.txt               | confirm move_inside
         delete_file delete    | .env                | deny secret_path
+        scratchpad execute    | -                   | allow cell
+        scratchpad execute    | a.csv               | allow cell
+        scratchpad execute    | .env                | deny secret_path
         x cell                | -                   | deny no_rule
         x invalid             | -                   | deny no_rule
         """);
+
+    [Theory]
+    [InlineData(0, "allow cell")]
+    [InlineData(90, "allow cell")]
+    [InlineData(91, "confirm long_cell")]
+    public void Code_that_says_it_takes_long_is_confirmed(int seconds, string expected) =>
+        Assert.Equal(expected, Word(Policy.BuiltIn.Evaluate("scratchpad", new("execute") { EstimateSeconds = seconds })));
+
+    [Fact]
+    public void Code_that_touches_one_secret_among_other_files_is_denied() =>
+        Assert.Equal("deny secret_path", Word(Policy.BuiltIn.Evaluate("scratchpad", new("execute", "a.csv") { More = ["b.csv", ".env"] })));
 
     [Theory]
     [MemberData(nameof(Cases))]

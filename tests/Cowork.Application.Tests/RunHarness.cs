@@ -56,6 +56,9 @@ sealed class RunHarness
     /// <summary>The tools, in place of the counting one.</summary>
     public IReadOnlyList<ITool>? Tools { get; init; }
 
+    /// <summary>Tools of each host, in place of the others.</summary>
+    public Func<Host, IReadOnlyList<ITool>>? ToolsOf { get; init; }
+
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
     public NextTime NextTime { get; init; } = CronTimes.Next;
@@ -131,7 +134,8 @@ sealed class RunHarness
             Usage = new(queries, bench.Quotas, bench.Options, bench.Clock);
             Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
-            var toolbox = new Toolbox(bench.Tools ?? [bench.Tool]);
+            Scratchpads = new(bench.Engine);
+            var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool]);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             var recorder = new RunRecorder(
                 Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
@@ -146,7 +150,6 @@ sealed class RunHarness
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
             FileDeletion = new(Commands, Files, bench.Texts);
-            Scratchpads = new(bench.Engine);
             ScratchpadDeletion = new(Commands, Scratchpads);
             Holder = new(
                 Commands, bench.Kernels, new AnyFolder(), bench.Blobs, Hub, Node, new(), bench.ScratchpadOptions, name, bench.Clock, NullLogger<ScratchpadHolder>.Instance);

@@ -26,7 +26,13 @@ public sealed class ScratchpadSpecs : IDisposable
     public ScratchpadSpecs()
     {
         kernels = new(Execute);
-        harness = new() { Workspace = work.Root, Kernels = kernels };
+        harness = new()
+        {
+            Workspace = work.Root,
+            Kernels = kernels,
+            ToolsOf = host => [new UseScratchpad(host.Commands, new(host.Commands, host.Commands, harness!.Blobs), host.Commands, host.Scratchpads, kernels, host.Hub, harness.Blobs)],
+            Models = { ["offline"] = new OfflineModel(Tests.Workspace.Files(), new TestClock()) },
+        };
     }
 
     public void Dispose() => work.Dispose();
@@ -400,5 +406,122 @@ public sealed class ScratchpadSpecs : IDisposable
         var reasons = (await few.Engine.Feed(RunHarness.Org, Session, 0, 10_000, default)).Entries.Where(e => e.Is<KernelStopped>())
             .Select(e => JsonElement.Parse(e.Data.Span).GetProperty("reason").GetString()!).ToList();
         Assert.True(reasons.Count(r => r == KernelStopReasons.Room) >= 10, string.Join(' ', reasons));
+    }
+
+    async Task<RunKey> Turn(RunHarness.Host host, string message)
+    {
+        var (turn, refused) = await host.Turns.Submit(RunHarness.Org, RunHarness.User, new(Session, message, "offline", null, null), default);
+        Assert.Null(refused);
+        return turn!.Run;
+    }
+
+    async Task<Run.Ended> End(RunHarness.Host host, RunKey run)
+    {
+        await Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default) is Run.Ended);
+        return (Run.Ended)await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, run, default);
+    }
+
+    async Task<string> Result(RunKey run)
+    {
+        var result = (await harness.Engine.OfRun(RunHarness.Org, Session, run, default)).Last(e => e.Is<RunEvent.ToolResult>());
+        return JsonElement.Parse(result.Data.Span).GetProperty("content").GetString()!;
+    }
+
+    [Fact]
+    public async Task An_agent_executes_code_in_the_newest_scratchpad_and_makes_one_when_there_is_none()
+    {
+        var host = harness.AddHost("a");
+        Assert.Null(await Do(host, new OpenSession(Session, work.Root, "{}", null)));
+        await While(host, async () =>
+        {
+            await End(host, await Turn(host, "```python\nx=7\n```\n```python\nx\n```"));
+            var made = Assert.Single(await host.Scratchpads.Of(RunHarness.Org, Session, 10, default));
+            var second = await Turn(host, "```python\nx\n```");
+            await End(host, second);
+            Assert.StartsWith($"7\n[{made}, cell_", await Result(second));
+            var failing = await Turn(host, "```python\nraise\n```");
+            await End(host, failing);
+            Assert.StartsWith("Traceback\n[", await Result(failing));
+            Assert.Equal(4, ((Scratchpad.Live)await host.Commands.LatestState(RunHarness.Org, Scratchpad.Aggregate, made, default)).Cells.Count);
+            var view = await Turn(host, "/tool scratchpad {\"action\":\"view\"}");
+            await End(host, view);
+            Assert.Contains("[1] code\nx\n->\n7\n", await Result(view));
+            var reset = await Turn(host, "/tool scratchpad {\"action\":\"reset\"}\n```python\nx\n```");
+            await End(host, reset);
+            Assert.StartsWith("nothing\n", await Result(reset));
+        });
+    }
+
+    [Fact]
+    public async Task What_an_agents_cell_writes_is_the_runs_artifact()
+    {
+        var host = await NewHost();
+        RunKey run = default;
+        await While(host, async () =>
+        {
+            run = await Turn(host, "```python\nfile report.md\n```");
+            await End(host, run);
+        });
+        var found = Assert.Single(await harness.Engine.OfRun(RunHarness.Org, Session, run, default), e => e.Is<ArtifactEvent.ArtifactDiscovered>());
+        Assert.Equal(run, ((ArtifactEvent.ArtifactDiscovered)EventTypesRead(found)).RunId);
+        Assert.Contains("Wrote .anton/output/report.md (8 bytes).", await Result(run));
+    }
+
+    static Event EventTypesRead(Storage.FeedEntry entry) => Storage.EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+
+    [Fact]
+    public async Task Code_that_says_it_takes_long_waits_for_a_person_and_code_that_touches_secrets_is_refused()
+    {
+        var host = await NewHost("x=1");
+        await While(host, async () =>
+        {
+            var asked = await Turn(host, "/tool scratchpad {\"action\":\"exec\",\"code\":\"x\",\"estimate_seconds\":91}");
+            await Until(async () => await host.Commands.LatestState(RunHarness.Org, Run.Aggregate, asked, default) is Run.Suspended);
+            Assert.Empty(kernels.Started);
+            Assert.Null(await Do(host, new InterruptCell(Pad, Cells[0])));
+            Assert.Null(await Do(host, new CancelRun(asked, null)));
+            var denied = await Turn(host, "/tool scratchpad {\"action\":\"exec\",\"code\":\"x\",\"touches\":[\"a.csv\",\".env\"]}");
+            await End(host, denied);
+            Assert.Contains("secret_path", await Result(denied));
+        });
+    }
+
+    [Fact]
+    public async Task Cancelling_the_run_interrupts_its_cell()
+    {
+        var host = await NewHost();
+        await While(host, async () =>
+        {
+            var run = await Turn(host, "```python\nwait\n```");
+            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            Assert.Null(await Do(host, new CancelRun(run, null)));
+            await End(host, run);
+            await Until(async () => await Shown(host, 0) == "interrupted");
+        });
+    }
+
+    /// <summary>The host stops in the middle of a cell: the next one executes it again, for the same call.</summary>
+    [Fact]
+    public async Task A_call_whose_host_is_gone_finds_its_cell_and_waits_for_its_second_attempt()
+    {
+        var host = await NewHost();
+        RunKey run;
+        using (var stopping = new CancellationTokenSource())
+        {
+            var working = host.Work(stopping.Token);
+            run = await Turn(host, "```python\nwait\n```");
+            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            await stopping.CancelAsync();
+            await working;
+        }
+        var other = harness.AddHost("b");
+        await While(other, async () =>
+        {
+            await Until(async () => ((Scratchpad.Live)await State(other)).Running?.Of.Attempt == 2 && (await Story())[^1] == "cell_output");
+            Assert.Null(await Do(other, new InterruptCell(Pad, ((Scratchpad.Live)await State(other)).Cells.Single().CellId)));
+            await End(other, run);
+        });
+        Assert.Contains("this is attempt 2", await Result(run));
+        Assert.Equal(["cell_queued"], (await Story()).Where(e => e == "cell_queued"));
     }
 }

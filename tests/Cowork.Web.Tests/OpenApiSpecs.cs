@@ -47,7 +47,8 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     var contents = response!["content"]!.AsObject();
                     // A browser that comes back from a service gets a page, whatever it brings.
                     var hasPage = where == Callback && status is "400" or "409" or "410" or "502";
-                    var forms = hasPage ? 2 : status != "200" ? 1 : path == "/metrics" ? 3 : where is "post /api/v1/responses" or "get /api/v1/responses/{run_id}" ? 2 : 1;
+                    var isStreamed = where is "post /api/v1/responses" or "get /api/v1/responses/{run_id}" or "post /api/v1/scratchpads/{scratchpad_id}/cells/{cell_id}/run";
+                    var forms = hasPage ? 2 : status != "200" ? 1 : path == "/metrics" ? 3 : isStreamed ? 2 : 1;
                     Assert.Equal((where, forms), (where, contents.Count));
                     foreach (var content in contents)
                     {
@@ -74,7 +75,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 var where = $"{method} {path}";
                 names.Add((string)operation!["operationId"]!);
                 Assert.Matches(
-                    "^(add|cancel|change|create|decide|delete|discard|download|get|issue|list|open|pause|preview|replay|resume|revoke|rotate|run|search|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
+                    "^(add|append|cancel|change|create|decide|delete|discard|download|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
                     names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
                 // Health is for whoever watches, and a browser that comes back has a state; everything else takes a token, which local mode does without.

@@ -37,6 +37,8 @@ sealed class TenantProbe
             "/api/v1/connectors/connections",
             """{"spec_id":"postgres","name":"topsecret","credentials":{"host":"127.0.0.1","port":1,"database":"topsecret","user":"topsecret","password":"topsecret"}}""")).Is(201)["id"];
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
+        var pad = (await theirs.Post(
+            "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         return new(new()
         {
@@ -55,6 +57,8 @@ sealed class TenantProbe
             ["{path}"] = "r.md",
             // What services there are is no tenant's secret; there is none of this name.
             ["{spec}"] = "topsecret",
+            ["{scratchpad_id}"] = pad["id"],
+            ["{cell_id}"] = pad.Json.GetProperty("cells")[0].GetProperty("id").GetString()!,
         });
     }
 
@@ -72,7 +76,7 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
-                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"]}""" : null;
+                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code"}""" : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
                 {

@@ -31,10 +31,14 @@ public sealed record PolicyRule(string Name, PolicyOutcome Outcome, string Reaso
     /// <summary>Matches only calls with an invalid input.</summary>
     public bool InvalidInput { get; init; }
 
+    /// <summary>Matches only calls that say they may take more seconds; null: any.</summary>
+    public int? EstimateOver { get; init; }
+
     public bool Matches(string tool, CallSubject subject) =>
         (!InvalidInput || subject.Invalid is not null)
         && (Kinds.IsEmpty || Kinds.Contains(subject.Kind))
         && (Tools.IsEmpty || Tools.Any(t => FileSystemName.MatchesSimpleExpression(t, tool, ignoreCase: false)))
+        && (EstimateOver is not { } seconds || subject.EstimateSeconds > seconds)
         && (InsideGrants is not { } inside || inside == subject.InsideGrants)
         && (Paths.IsEmpty || MatchesPaths(subject, path => Paths.Any(p => HasPart(path, p))))
         && (Below.IsEmpty || MatchesPaths(subject, path => Below.Any(b => path.StartsWith(b.TrimEnd('/') + "/", StringComparison.Ordinal))));
@@ -77,6 +81,8 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
         new("connector_write", PolicyOutcome.Confirm, "An outside source may be changed.") { Kinds = [CallSubject.ConnectorWrite] },
         new("connector_scan", PolicyOutcome.Confirm, "Everything would be read: the query has neither WHERE nor LIMIT.") { Kinds = [CallSubject.ConnectorScan] },
         new("connector_read", PolicyOutcome.Allow, "Reading an outside source.") { Kinds = [CallSubject.ConnectorRead] },
+        new("long_cell", PolicyOutcome.Confirm, "The code may take more than 90 seconds.") { Kinds = ["execute"], EstimateOver = 90 },
+        new("cell", PolicyOutcome.Allow, "Code in the sandbox of the scratchpad.") { Kinds = ["execute"] },
         new("memory", PolicyOutcome.Allow, "Remembering and recalling.") { Kinds = ["remember", "recall"] },
     ]);
 

@@ -11,12 +11,12 @@ namespace Cowork.Application;
 /// </summary>
 public static partial class PolicyFile
 {
-    static readonly string[] RuleMembers = ["name", "outcome", "reason", "kinds", "tools", "paths", "below", "inside_grants", "unjudgeable"];
+    static readonly string[] RuleMembers = ["name", "outcome", "reason", "kinds", "tools", "paths", "below", "inside_grants", "estimate_over", "unjudgeable"];
 
     static readonly string[] Kinds =
     [
-        "list", "read", "search", "create", "overwrite", "delete", "move", "remember", "recall", CallSubject.ConnectorRead, CallSubject.ConnectorScan, CallSubject.ConnectorBulk,
-        CallSubject.ConnectorWrite, CallSubject.ConnectorAlter,
+        "list", "read", "search", "create", "overwrite", "delete", "move", "remember", "recall", "execute",
+        CallSubject.ConnectorRead, CallSubject.ConnectorScan, CallSubject.ConnectorBulk, CallSubject.ConnectorWrite, CallSubject.ConnectorAlter,
     ];
 
     /// <exception cref="ArgumentException">The file is missing or not a valid policy; the message is a sentence that says what is wrong and where.</exception>
@@ -103,6 +103,7 @@ public static partial class PolicyFile
             Paths = paths,
             Below = below,
             InsideGrants = Flag(rule, at, "inside_grants"),
+            EstimateOver = Seconds(rule, at, "estimate_over"),
             InvalidInput = Flag(rule, at, "unjudgeable") ?? false,
         };
     }
@@ -133,6 +134,11 @@ public static partial class PolicyFile
         !rule.TryGetProperty(name, out var value) ? null
         : value.ValueKind is JsonValueKind.True or JsonValueKind.False ? value.GetBoolean()
         : throw Fault($"{at}.{name}", "it must be true or false");
+
+    static int? Seconds(JsonElement rule, string at, string name) =>
+        !rule.TryGetProperty(name, out var value) ? null
+        : value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var seconds) && seconds >= 0 ? seconds
+        : throw Fault($"{at}.{name}", "it must be a whole number of seconds");
 
     static void Require(bool holds, string at, string message)
     {

@@ -86,7 +86,7 @@ public sealed record DeleteCell(ScratchpadKey Scratchpad, CellKey Cell) : Change
     protected override ValueTask<Refusal?> Apply(UnitOfWork work, Scratchpad.Live before) => Do(work, before, new ScratchpadCommand.DeleteCell(Cell, work.Now));
 }
 
-/// <summary>Queues a cell, and starts the job that holds the kernel.</summary>
+/// <summary>Queues a cell, and starts the job that holds the kernel where there is none.</summary>
 /// <param name="Run">The run whose tool asks for it; null: a client does.</param>
 public sealed record RunCell(ScratchpadKey Scratchpad, CellKey Cell, RunKey? Run = null, RequestKey? Header = null) : ChangeOfScratchpad(Scratchpad, Header)
 {
@@ -96,7 +96,11 @@ public sealed record RunCell(ScratchpadKey Scratchpad, CellKey Cell, RunKey? Run
         {
             return refused;
         }
-        work.Start(new Job(ScratchpadHolder.JobKind, Scratchpad.Value));
+        // Whoever has the kernel, or is about to start one, hears of the cell from the log.
+        if (before is { Kernel: null, Running: null, Queue.Count: 0 })
+        {
+            work.Start(new Job(ScratchpadHolder.JobKind, Scratchpad.Value));
+        }
         return null;
     }
 }
@@ -126,7 +130,19 @@ public sealed record InterruptCell(ScratchpadKey Scratchpad, CellKey Cell, Reque
 
 public sealed record RestartKernel(ScratchpadKey Scratchpad, RequestKey? Header = null) : ChangeOfScratchpad(Scratchpad, Header)
 {
-    protected override ValueTask<Refusal?> Apply(UnitOfWork work, Scratchpad.Live before) => Do(work, before, new ScratchpadCommand.Restart(work.Now));
+    protected override async ValueTask<Refusal?> Apply(UnitOfWork work, Scratchpad.Live before)
+    {
+        if (await Do(work, before, new ScratchpadCommand.Restart(work.Now)) is { } refused)
+        {
+            return refused;
+        }
+        if (before.Kernel is not null)
+        {
+            // A job that became a dead letter is there again.
+            work.Start(new Job(ScratchpadHolder.JobKind, Scratchpad.Value));
+        }
+        return null;
+    }
 }
 
 /// <summary>

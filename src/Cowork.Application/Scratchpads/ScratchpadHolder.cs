@@ -47,6 +47,11 @@ public sealed partial class ScratchpadHolder(
             {
                 return await holding.Run(ct);
             }
+            catch (OperationCanceledException) when (ct.IsCancellationRequested)
+            {
+                await holding.GiveUp();
+                throw;
+            }
             catch (FencedException)
             {
                 LogFenced(logger, holding.Scratchpad, claim.Epoch);
@@ -72,6 +77,9 @@ public sealed partial class ScratchpadHolder(
 
         /// <summary>A kernel has told its packages by then, or does not.</summary>
         static readonly TimeSpan EnvironmentTime = TimeSpan.FromSeconds(5);
+
+        /// <summary>A host that stops has little time.</summary>
+        static readonly TimeSpan GiveUpTime = TimeSpan.FromSeconds(2);
 
         readonly SemaphoreSlim changed = new(0, 1);
         readonly CancellationTokenSource over = new();
@@ -122,6 +130,23 @@ public sealed partial class ScratchpadHolder(
                 {
                     return true;
                 }
+            }
+        }
+
+        /// <summary>The host stops: an idle kernel is said to have ended. What is executed is left to the next holder.</summary>
+        public async ValueTask GiveUp()
+        {
+            using var late = new CancellationTokenSource(GiveUpTime, of.clock);
+            try
+            {
+                if (kernel is not null)
+                {
+                    await Do(now => new ScratchpadCommand.StopKernel(claim.Epoch, KernelStopReasons.HostStopped, now), late.Token, finishes: true);
+                }
+            }
+            catch (Exception e) when (e is FencedException or OperationCanceledException or StorageUnavailableException)
+            {
+                // The next holder finds out by itself.
             }
         }
 
@@ -335,12 +360,18 @@ public sealed partial class ScratchpadHolder(
                 foreach (var message in batch)
                 {
                     (isCut, error, done) = (isCut || message is KernelMessage.Truncated, message as KernelMessage.Error ?? error, message as KernelMessage.Done);
-                    if (OutputJson.Of(message) is { } output)
+                    // Code may print thousands of short texts at once.
+                    switch (OutputJson.Of(message))
                     {
-                        said.Add(output);
-                        outputs = outputs.Add(output).After;
+                        case OutputMessage.Stream more when said is [.., OutputMessage.Stream last] && last.Name == more.Name:
+                            said[^1] = last with { Text = last.Text + more.Text };
+                            break;
+                        case { } output:
+                            said.Add(output);
+                            break;
                     }
                 }
+                outputs = said.Aggregate(outputs, (before, output) => before.Add(output).After);
                 if (said.Count > 0)
                 {
                     var content = await of.blobs.Store(OutputJson.Write(said), ct);

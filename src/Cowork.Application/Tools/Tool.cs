@@ -56,7 +56,7 @@ public sealed record ToolOutcome(string Text, bool IsError)
 /// <summary>What a call would touch.</summary>
 /// <param name="Kind">
 /// The kind of access that policy rules name: <c>list</c>, <c>read</c>, <c>search</c>, <c>create</c>, <c>overwrite</c>, <c>delete</c>, <c>move</c>, <c>remember</c>,
-/// <c>recall</c>, <c>invalid</c>, and those of connections (<see cref="ConnectorRead"/> and the following).
+/// <c>recall</c>, <c>execute</c>, <c>invalid</c>, and those of connections (<see cref="ConnectorRead"/> and the following).
 /// </param>
 /// <param name="Path">The resolved path (symlinks followed) relative to the grant; null: the call has no path.</param>
 /// <param name="InsideGrants">False: the path leads out of the grants.</param>
@@ -85,7 +85,13 @@ public sealed record CallSubject(string Kind, string? Path = null, bool InsideGr
     public string? Source { get; init; }
 
     /// <summary>The paths that the call touches, and the source that it asks: what an approval covers.</summary>
-    public IEnumerable<string> Paths => new[] { Path, Target, Source }.OfType<string>();
+    public IEnumerable<string> Paths => new[] { Path, Target, Source }.OfType<string>().Concat(More);
+
+    /// <summary>Further paths that the call says it touches, resolved like <see cref="Path"/>.</summary>
+    public ImmutableArray<string> More { get; init; } = [];
+
+    /// <summary>How long the call says it may take; 0: it says nothing.</summary>
+    public int EstimateSeconds { get; init; }
 }
 
 /// <summary>The policy's verdict on a call, with the rule that decided.</summary>

@@ -34,6 +34,7 @@ static class Composition
         services.AddSingleton(settings.Runs);
         services.AddSingleton(settings.Approvals);
         services.AddSingleton(settings.Memory);
+        services.AddSingleton(settings.Scratchpads);
         services.AddSingleton(settings.Policy);
         services.AddSingleton(data);
         services.AddSingleton<OperatorToken>();
@@ -71,6 +72,9 @@ static class Composition
         services.AddSingleton<EventStream>();
         services.AddSingleton<Responses>();
         services.AddSingleton<Shells>();
+        services.AddSingleton<CellStreams>();
+        services.AddSingleton<ScratchpadViews>();
+        services.AddSingleton<ReplayViews>();
         services.ConfigureHttpJsonOptions(options =>
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;
@@ -94,7 +98,12 @@ static class Composition
             StartupOptions = database.StartupOptions,
             DeadNodes = data.PreviousNodes,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
-            ParallelOf = new Dictionary<string, int> { [Run.Aggregate.Name] = settings.Runs.Parallel, [FileExtraction.JobKind] = settings.Extractions },
+            ParallelOf = new Dictionary<string, int>
+            {
+                [Run.Aggregate.Name] = settings.Runs.Parallel,
+                [FileExtraction.JobKind] = settings.Extractions,
+                [ScratchpadHolder.JobKind] = settings.Scratchpads.Max,
+            },
             JobRetries = settings.JobRetries,
         });
         services.AddWolverineHttp();
@@ -147,6 +156,7 @@ static class Composition
         services.AddSingleton<ITool, Recall>();
         services.AddSingleton<ITool, QueryConnector>();
         AddConnectors(services);
+        services.AddSingleton<ITool, UseScratchpad>();
         services.AddSingleton<Toolbox>();
         services.AddSingleton(all => new ModelCatalog(
             all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
@@ -164,6 +174,9 @@ static class Composition
         services.AddSingleton<RunNotes>();
         services.AddSingleton<FileDeletion>();
         services.AddSingleton<ScratchpadDeletion>();
+        services.AddSingleton<IdleKernels>();
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<ScratchpadHolder>(all, all.GetRequiredService<StorageOptions>().Node));
+        services.AddSingleton<NotebookCopies>();
         services.AddSingleton<FileExtraction>();
         services.AddSingleton<ProjectDeletion>();
         services.AddSingleton<ScheduledRuns>();
@@ -175,6 +188,7 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ProjectDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileDeletion>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ScratchpadDeletion>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ScratchpadHolder>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<FileExtraction>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<Scheduler>());
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<JobExecutor>(all, all.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping));

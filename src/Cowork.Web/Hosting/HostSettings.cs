@@ -110,6 +110,8 @@ public sealed record HostSettings
 
     public MemoryOptions Memory { get; init; } = new();
 
+    public ScratchpadOptions Scratchpads { get; init; } = new();
+
     /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
     public bool Schedules { get; init; } = true;
 
@@ -222,6 +224,7 @@ public sealed record HostSettings
             SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? SecurityFoldDefault,
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
+            Scratchpads = ScratchpadsOf(cowork.GetSection("Kernels")),
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
             KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? KeepAliveDefault,
@@ -294,6 +297,24 @@ public sealed record HostSettings
             IdempotencyKept = runs.Time("IdempotencyKept", Instant, LongestTime) ?? usual.IdempotencyKept,
             Parallel = runs.Number("Parallel", 1, 100_000) ?? usual.Parallel,
             DeltaEvery = runs.Time("DeltaEvery", TimeSpan.Zero, TimeSpan.FromDays(1)) ?? usual.DeltaEvery,
+        };
+    }
+
+    static ScratchpadOptions ScratchpadsOf(IConfiguration kernels)
+    {
+        var usual = new ScratchpadOptions();
+        var limits = usual.Limits;
+        return new()
+        {
+            Max = kernels.Number("Max", 1, 1_000) ?? usual.Max,
+            IdleTime = kernels.Time("IdleTime", TimeSpan.FromSeconds(1), LongestTime) ?? usual.IdleTime,
+            OutputEvery = kernels.Time("OutputEvery", TimeSpan.Zero, TimeSpan.FromMinutes(1)) ?? usual.OutputEvery,
+            Limits = new(
+                kernels.Time("Limits:Time", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? limits.Time,
+                kernels.Number("Limits:OutputBytes", 1_024, Domain.Limits.CellOutputBytesMax) ?? limits.OutputBytes,
+                kernels.Number("Limits:MemoryBytes", 256L << 20, 1L << 40) ?? limits.MemoryBytes,
+                kernels.Number("Limits:Processes", 24, 4_096) ?? limits.Processes,
+                kernels.Number("Limits:DiskBytes", 1L << 20, 1L << 40) ?? limits.DiskBytes),
         };
     }
 

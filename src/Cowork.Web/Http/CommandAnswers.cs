@@ -28,6 +28,12 @@ public sealed class CommandAnswers(CommandHandler commands, IBlobs blobs)
     public async ValueTask<bool> IsRepeat(string org, RequestKey? key, CancellationToken ct) =>
         key is not null && await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) is IdempotencyKey.Claimed;
 
+    /// <summary>What the first request with the key did; null: there was none, or its effect is not kept.</summary>
+    public async ValueTask<RequestEffect?> EffectOf(string org, RequestKey key, CancellationToken ct) =>
+        await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) is IdempotencyKey.Claimed { Effect: { } effect }
+            ? effect
+            : null;
+
     async ValueTask<IResult> Replay<T>(string org, RequestKey key, Func<StreamResult, ValueTask<JsonResult<T>>> answer, bool holdsSecret, CancellationToken ct) =>
         await commands.LatestState(org, IdempotencyKey.Aggregate, IdempotencyKey.StreamKey(key.Scope, key.Key), ct) switch
         {

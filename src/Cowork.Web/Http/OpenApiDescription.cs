@@ -52,6 +52,7 @@ public static class OpenApiDescription
     /// <summary>What the parts of the API are about. Every operation is in one of them.</summary>
     static readonly Dictionary<string, string> Tags = new()
     {
+        ["Scratchpads"] = "A scratchpad is a notebook of a conversation: cells that a kernel of Jupyter executes in a sandbox.",
         ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",

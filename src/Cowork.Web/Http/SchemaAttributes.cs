@@ -38,6 +38,18 @@ public sealed class ConnectorAuthTypeAttribute() : WordsAttribute("credentials",
 
 public sealed class ArtifactTypeAttribute() : WordsAttribute([.. Domain.ArtifactTypes.All]);
 
+public sealed class CellTypeAttribute() : WordsAttribute(CellTypes.Markdown, CellTypes.Code, CellTypes.Output);
+
+public sealed class NewCellTypeAttribute() : WordsAttribute(CellTypes.Markdown, CellTypes.Code);
+
+public sealed class CellStatusAttribute() : WordsAttribute("pending", "running", "success", "error");
+
+public sealed class KernelStatusAttribute() : WordsAttribute("none", "waiting", "idle", "busy");
+
+public sealed class ReplayStatusAttribute() : WordsAttribute("in_progress", "completed");
+
+public sealed class ReplayResultAttribute() : WordsAttribute("equal", "different", "failed", "pending");
+
 public sealed class ItemRoleAttribute() : WordsAttribute("user", "assistant");
 
 public sealed class MisfirePolicyAttribute() : WordsAttribute(WordsOf<Misfire>());

@@ -185,7 +185,26 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     /// <param name="place">Of <see cref="Open"/>: whoever has none streams nothing, so that no stream is left out of the count.</param>
     /// <param name="since">Id after which the feed is read.</param>
     /// <param name="write">Writes an entry, or nothing. False: nothing more comes, and the stream ends.</param>
-    public async Task<IResult> Send(HttpContext http, OpenStreams.Place place, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
+    public Task<IResult> Send(HttpContext http, OpenStreams.Place place, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write)
+    {
+        var last = since;
+        return Send(
+            http, place, ct => hub.Follow(org, session, last, ct),
+            (output, entry) =>
+            {
+                last = session is null ? entry.Position : entry.FeedId;
+                return write(output, entry);
+            },
+            entry => entry.At);
+    }
+
+    /// <summary>Sends events as they come.</summary>
+    /// <param name="place">Of <see cref="Open"/>: whoever has none streams nothing, so that no stream is left out of the count.</param>
+    /// <param name="open">Begins, and begins anew after an outage of the database: behind what was written.</param>
+    /// <param name="write">Writes an event, or nothing. False: nothing more comes, and the stream ends.</param>
+    /// <param name="at">When an event happened.</param>
+    public async Task<IResult> Send<T>(
+        HttpContext http, OpenStreams.Place place, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at)
     {
         ArgumentNullException.ThrowIfNull(place);
         Begin(http);
@@ -195,7 +214,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             Measures.Followers.Add(1);
             try
             {
-                await Follow(http.Response.BodyWriter, org, session, since, write, over.Token);
+                await Follow(http.Response.BodyWriter, open, write, at, over.Token);
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
             {
@@ -220,9 +239,9 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         http.Response.Headers["X-Accel-Buffering"] = "no";
     }
 
-    async Task Follow(PipeWriter output, string org, SessionKey? session, long since, Func<PipeWriter, FeedEntry, bool> write, CancellationToken ct)
+    async Task Follow<T>(
+        PipeWriter output, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at, CancellationToken ct)
     {
-        var last = since;
         var started = clock.GetUtcNow();
         // The first bytes confirm the subscription and set the reconnection time.
         output.Write("retry: 1000\n\n"u8);
@@ -231,16 +250,15 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         {
             try
             {
-                await using var entries = hub.Follow(org, session, last, ct).GetAsyncEnumerator(ct);
+                await using var entries = open(ct).GetAsyncEnumerator(ct);
                 while (await Next(entries, output, ct))
                 {
                     var entry = entries.Current;
-                    last = session is null ? entry.Position : entry.FeedId;
                     var goesOn = write(output, entry);
-                    if (Measures.FeedLag.Enabled && entry.At >= started)
+                    if (Measures.FeedLag.Enabled && at(entry) >= started)
                     {
                         // Replayed events have no lag.
-                        Measures.FeedLag.Record((clock.GetUtcNow() - entry.At).TotalSeconds);
+                        Measures.FeedLag.Record((clock.GetUtcNow() - at(entry)).TotalSeconds);
                     }
                     if (output.UnflushedBytes > SendAtBytes)
                     {
@@ -264,7 +282,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     }
 
     /// <summary>Moves to the next entry. Flushes before it waits, and sends heartbeats while it waits.</summary>
-    async ValueTask<bool> Next(IAsyncEnumerator<FeedEntry> entries, PipeWriter output, CancellationToken ct)
+    async ValueTask<bool> Next<T>(IAsyncEnumerator<T> entries, PipeWriter output, CancellationToken ct)
     {
         var next = entries.MoveNextAsync();
         if (next.IsCompleted)

@@ -21,6 +21,8 @@ static class PlatformDialect
         routes.MapFiles();
         routes.MapPlatformArtifacts();
         routes.MapShells();
+        routes.MapScratchpads();
+        routes.MapReplays();
         routes.MapPlatformMemories();
         routes.MapPlatformSchedules();
         routes.MapSchedulePreview();
@@ -78,6 +80,20 @@ static class PlatformDialect
 [JsonSerializable(typeof(ConnectionList))]
 [JsonSerializable(typeof(AuthorizationStart))]
 [JsonSerializable(typeof(ConnectorSpecList))]
+[JsonSerializable(typeof(NewScratchpad))]
+[JsonSerializable(typeof(ScratchpadChanges))]
+[JsonSerializable(typeof(NewCellBody))]
+[JsonSerializable(typeof(CellChanges))]
+[JsonSerializable(typeof(CellRun))]
+[JsonSerializable(typeof(NotebookImport))]
+[JsonSerializable(typeof(ReplayRequest))]
+[JsonSerializable(typeof(ScratchpadDetails))]
+[JsonSerializable(typeof(ScratchpadList))]
+[JsonSerializable(typeof(CellDetails))]
+[JsonSerializable(typeof(CellEvent))]
+[JsonSerializable(typeof(CellInterrupted))]
+[JsonSerializable(typeof(ReplayDetails))]
+[JsonSerializable(typeof(ReplayList))]
 [JsonSerializable(typeof(OpenAiProblem))]
 public sealed partial class PlatformJson : JsonSerializerContext
 {
