@@ -73,6 +73,8 @@ static class Demo
         Say($"report.md: {(await File.ReadAllTextAsync(Path.Combine(workspace, "report.md"))).ReplaceLineEndings(" ")}");
         await Get(http, $"/runs/{reportRun}/artifacts");
 
+        await Compute(http, data);
+
         Title("The same request again returns the same run and does nothing twice");
         await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message = question, idempotency_key = "barrow" });
         await feedEnd.CancelAsync();
@@ -93,6 +95,44 @@ static class Demo
         Check(bundle, expectSound: false);
         Say($"\nTry it: ./cowork verify {path}");
     }
+
+    /// <summary>The agent computes what no text says, in a cell of a notebook.</summary>
+    static async Task Compute(HttpClient http, string data)
+    {
+        Title("The agent computes an answer in a cell of a notebook, in a sandbox, and draws a chart");
+        var message = $"How far is it from Barrow to Key West, and which states have most airports?\n```python\n{Cell}\n```\n/say The cell has computed it.";
+        var turn = await Send(http, HttpMethod.Post, "/sessions/demo/turn", new { message });
+        var pads = (await Get(http, "/api/v1/scratchpads?conversation_id=demo")).GetProperty("data");
+        if (pads.GetArrayLength() == 0)
+        {
+            Say("No cell ran: ./cowork doctor says what is missing for kernels.");
+            return;
+        }
+        await Get(http, $"/runs/{turn.GetProperty("run_id").GetString()}/artifacts");
+        var copy = Path.Combine(Path.GetTempPath(), "cowork-demo-airports.svg");
+        File.Copy(Path.Combine(data, "workspaces", "demo", ".anton/output/airports.svg"), copy, overwrite: true);
+        Say($"The chart: {copy}");
+
+        Title("The notebook is run again from the top in a clean kernel, and the outputs are compared");
+        await Send(http, HttpMethod.Post, $"/api/v1/scratchpads/{pads[0].GetProperty("id").GetString()}/replay", new { wait_for_completion = true });
+    }
+
+    /// <summary>Needs the standard library alone.</summary>
+    const string Cell = """"
+        import collections, csv, math
+        from IPython.display import SVG, display
+        airports = {a["iata"]: a for a in csv.DictReader(open("airports.csv"))}
+        def place(code): return [math.radians(float(airports[code][at])) for at in ("latitude", "longitude")]
+        (a, b), (c, d) = place("BRW"), place("EYW")
+        h = math.sin((c - a) / 2) ** 2 + math.cos(a) * math.cos(c) * math.sin((d - b) / 2) ** 2
+        print(f"Barrow to Key West: {2 * 6371.0088 * math.asin(math.sqrt(h)):.0f} km")
+        most = collections.Counter(a["state"] for a in airports.values()).most_common(8)
+        bars = "".join(f'<rect x="40" y="{24 * i}" width="{n}" height="20" fill="#36c"/><text x="4" y="{24 * i + 15}">{s}</text>'
+                       f'<text x="{n + 46}" y="{24 * i + 15}">{n}</text>' for i, (s, n) in enumerate(most))
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="360" height="192" font-family="sans-serif" font-size="13">{bars}</svg>'
+        open(".anton/output/airports.svg", "w").write(svg)
+        display(SVG(svg))
+        """";
 
     static void Check(byte[] bundle, bool expectSound)
     {
