@@ -25,6 +25,7 @@ sealed class SandboxedKernel : IKernel
     readonly TaskCompletionSource<KernelEnvironment> environment = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Lock gate = new();
     readonly Dictionary<long, TaskCompletionSource> restarts = [];
+    TaskCompletionSource<string> lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
     string? fatal;
     bool isDisposed;
     Cell? current;
@@ -43,6 +44,17 @@ sealed class SandboxedKernel : IKernel
     public Task<KernelEnvironment> Environment => environment.Task;
 
     public Task<string> Ended => ended.Task;
+
+    public Task<string> Lost
+    {
+        get
+        {
+            lock (gate)
+            {
+                return lost.Task;
+            }
+        }
+    }
 
     /// <summary>Completes with the identity of the folder that the sandbox has as its workspace, or fails with <see cref="KernelUnavailableException"/>.</summary>
     public Task<string> Ready => ready.Task;
@@ -175,6 +187,7 @@ sealed class SandboxedKernel : IKernel
                     {
                         if (restarts.Remove(id.GetInt64(), out var waiting))
                         {
+                            ForgetLoss();
                             waiting.TrySetResult();
                         }
                     }
@@ -188,6 +201,12 @@ sealed class SandboxedKernel : IKernel
                             .Select(p => new KernelPackage(p[0].GetString()!, p[1].GetString()!))
                             .OrderBy(p => p.Name, StringComparer.Ordinal),
                     ]));
+                break;
+            case "lost":
+                lock (gate)
+                {
+                    lost.TrySetResult(Text(said, "why"));
+                }
                 break;
             case "fatal":
                 fatal = said.GetProperty("why").GetString();
@@ -220,7 +239,23 @@ sealed class SandboxedKernel : IKernel
         }
         else
         {
+            if (message is KernelMessage.Restarted)
+            {
+                lock (gate)
+                {
+                    ForgetLoss();
+                }
+            }
             cell.Put(message);
+        }
+    }
+
+    /// <summary>A loss is told, or nothing was there to be lost. The caller has the gate.</summary>
+    void ForgetLoss()
+    {
+        if (lost.Task.IsCompleted)
+        {
+            lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
         }
     }
 

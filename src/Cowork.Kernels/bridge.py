@@ -259,8 +259,13 @@ class Bridge:
                 cell.limit, cell.why = "limit_memory", f"The kernel ended {how}: it got no more memory."
             self.end_cell("died" if cell.limit is None else "error", cell.why or f"The kernel ended {how}.", is_lost=True)
         elif was_ready:
-            self.lost = f"The kernel ended {how} after the cell before."
+            self.tell_loss(f"The kernel ended {how} after the cell before.")
         self.restart()
+
+    def tell_loss(self, why):
+        """Variables are gone while no cell runs: the host hears of it now, and the next cell says so."""
+        self.lost = why
+        self.out.put({"event": "lost", "why": why})
 
     def give_up(self, why):
         self.out.put({"event": "fatal", "why": why})
@@ -353,7 +358,7 @@ class Bridge:
                 cell.limit, cell.why = code, why
             self.end_cell("error", cell.why, is_lost=True)
         else:
-            self.lost = why.replace("The cell was ended", "The kernel was restarted")
+            self.tell_loss(why.replace("The cell was ended", "The kernel was restarted"))
         self.restart()
 
     # What the kernel says

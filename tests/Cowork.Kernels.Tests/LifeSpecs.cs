@@ -35,6 +35,24 @@ public sealed class LifeSpecs
     }
 
     [Fact]
+    public async Task A_kernel_that_dies_while_no_cell_runs_is_told_at_once_and_once()
+    {
+        await using var kernel = await RealKernel.Start();
+        (await kernel.Run("kept = 1\nimport os, threading\nthreading.Timer(1, lambda: os._exit(5)).start()")).Succeeded();
+        var lost = kernel.Kernel.Lost;
+        var why = await lost.WaitAsync(TimeSpan.FromSeconds(20));
+        Assert.Contains("code 5", why, StringComparison.Ordinal);
+        Assert.Same(lost, kernel.Kernel.Lost);
+        var run = (await kernel.Run("'kept' in globals()")).Succeeded();
+        Assert.Equal(("False", new KernelMessage.Restarted(why)), (run.Result, run.Messages[0]));
+        Assert.False(kernel.Kernel.Lost.IsCompleted);
+        // Nor is it a loss to be told that a cell told with its end, or that somebody asked for.
+        Assert.Equal(KernelOutcome.Died, (await kernel.Run("import os\nos._exit(3)")).Done.Outcome);
+        await kernel.Kernel.Restart(CancellationToken.None);
+        Assert.False(kernel.Kernel.Lost.IsCompleted);
+    }
+
+    [Fact]
     public async Task A_cell_that_hears_no_interrupt_loses_its_kernel()
     {
         await using var kernel = await RealKernel.Start();

@@ -44,6 +44,7 @@ public sealed class ScriptedKernels(Func<string, Dictionary<string, string>, Can
 public sealed class ScriptedKernel(KernelRequest request, Func<string, Dictionary<string, string>, CancellationToken, IAsyncEnumerable<KernelMessage>> execute) : IKernel
 {
     readonly TaskCompletionSource<string> ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    TaskCompletionSource<string> lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
     Dictionary<string, string> variables = [];
     CancellationTokenSource life = new();
     int count;
@@ -54,11 +55,19 @@ public sealed class ScriptedKernel(KernelRequest request, Func<string, Dictionar
 
     public Task<string> Ended => ended.Task;
 
+    public Task<string> Lost => lost.Task;
+
     public async IAsyncEnumerable<KernelMessage> Execute(string code, [EnumeratorCancellation] CancellationToken interrupt)
     {
         if (Ended.IsCompleted)
         {
             throw new KernelUnavailableException(await Ended);
+        }
+        if (lost.Task.IsCompletedSuccessfully)
+        {
+            var why = await lost.Task;
+            lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            yield return new KernelMessage.Restarted(why);
         }
         var (now, number) = (life, ++count);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(interrupt, now.Token);
@@ -110,7 +119,18 @@ public sealed class ScriptedKernel(KernelRequest request, Func<string, Dictionar
         }
         var before = life;
         (life, variables, count) = (new(), [], 0);
+        if (lost.Task.IsCompleted)
+        {
+            lost = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        }
         await before.CancelAsync();
+    }
+
+    /// <summary>Replaces the kernel as one that dies by itself while no cell runs.</summary>
+    public void Lose(string why)
+    {
+        (variables, count) = ([], 0);
+        lost.TrySetResult(why);
     }
 
     /// <summary>Ends the kernel as one whose sandbox is killed from outside.</summary>

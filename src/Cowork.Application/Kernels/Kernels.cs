@@ -33,6 +33,12 @@ public interface IKernel : IAsyncDisposable
     Task<string> Ended { get; }
 
     /// <summary>
+    /// Completes with the reason, a sentence, at once when the kernel died or was replaced while no cell ran: variables of earlier cells do not exist any more, and the
+    /// kernel that takes its place is starting. The next cell begins with <see cref="KernelMessage.Restarted"/>, and from then on another task is here.
+    /// </summary>
+    Task<string> Lost { get; }
+
+    /// <summary>
     /// Executes one cell. The last message is <see cref="KernelMessage.Done"/>, also when the kernel or its sandbox dies. A caller that leaves early interrupts the cell.
     /// </summary>
     /// <param name="interrupt">Interrupts the cell, as Jupyter does; one that goes on for 3 s loses its kernel. The messages still end with Done.</param>
