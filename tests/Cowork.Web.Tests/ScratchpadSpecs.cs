@@ -178,7 +178,10 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
             int At() => entries.FindIndex(o => o.GetProperty("group").GetInt32() == output.GetProperty("group").GetInt32() && o.GetProperty("mime").GetString() == output.GetProperty("mime").GetString());
             JsonElement With(string data) => JsonSerializer.SerializeToElement(new
             {
-                mime = output.GetProperty("mime").GetString(), data, group = output.GetProperty("group").GetInt32(), name = output.GetProperty("name").GetString(),
+                mime = output.GetProperty("mime").GetString(),
+                data,
+                group = output.GetProperty("group").GetInt32(),
+                name = output.GetProperty("name").GetString(),
             });
             switch (e.Data.GetProperty("action").GetString())
             {
