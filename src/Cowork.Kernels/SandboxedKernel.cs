@@ -34,7 +34,7 @@ sealed class SandboxedKernel : IKernel
     public SandboxedKernel(InstalledKernel kernel, KernelLimits limits, System.Diagnostics.ProcessStartInfo start, TimeProvider clock)
     {
         (this.kernel, this.clock) = (kernel, clock);
-        process = new(start, checked((int)Math.Min(int.MaxValue / 2, (4 * limits.OutputBytes) + (4L << 20))), Read);
+        process = new(start, checked((int)Math.Min(int.MaxValue / 2, (6 * limits.OutputBytes) + (4L << 20))), Read);
         // Who asks for it hears of it; that nobody does is no fault.
         _ = environment.Task.ContinueWith(t => t.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
         process.Start();

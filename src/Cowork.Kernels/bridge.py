@@ -32,10 +32,14 @@ OUTPUT_FACTOR = 16
 # What an interrupted cell has to end.
 INTERRUPT_SECONDS = 3.0
 # The reply and the idle status come on two sockets. When one is there, the other follows, or was lost.
-PAIR_SECONDS = 2.0
+PAIR_SECONDS = 10.0
+# A reply that only repeats the exception that was shown.
+ERROR_SECONDS = 2.0
 START_SECONDS = 60.0
 WATCH_SECONDS = 0.1
 IDLE_WATCH_SECONDS = 1.0
+# A kernel that has as many processes as there may be for so long is past the limit: one that was refused a process is not.
+FULL_SECONDS = 2.0
 # The kernel is stopped while more than this waits for the host, and goes on when less than that does.
 PENDING_HIGH = 1 << 20
 PENDING_LOW = 1 << 18
@@ -43,11 +47,18 @@ PENDING_LOW = 1 << 18
 NAMES_MAX = 100_000
 # A name without content takes room, too.
 NAME_BYTES = 4096
+# What the value of a cell may take when other output has filled the room, and what an exception may.
+RESULT_BYTES = min(OUTPUT_MAX // 16, 64 << 10)
+VALUE_MAX = 20_000
+# Characters that threads may print between two cells.
+LATE_MAX = 16 << 10
+TRACEBACK_MAX = 100_000
 # A larger message is not worth the memory of parsing it.
 MESSAGE_MAX = 64 << 20
 # Deeper values are dropped: those who read the events parse to a depth of 64.
 DEPTH_MAX = 40
 RESERVE_MAX = 1 << 30
+NICE = 10
 
 PAIR_STATUSES = ("ok", "error", "aborted")
 
@@ -105,9 +116,12 @@ class Cell:
         self.reply = None
         self.is_idle = False
         self.has_error = False
-        self.output = 0
+        self.output = 0  # bytes that the kernel wrote
+        self.passed = 0  # and those of them that the host was given
+        self.result_room = RESULT_BYTES
         self.is_cut = False
         self.disk = None
+        self.was_full = False  # there were as many processes as there may be already when it began
 
 
 class Bridge:
@@ -133,7 +147,11 @@ class Bridge:
         self.waiting = None  # a cell that comes while the kernel starts
         self.restarts = []  # who waits for one
         self.lost = None  # why variables are gone, for the next cell
-        self.full = 0  # measurements with as many processes as there may be
+        self.before = None  # message of the cell before
+        self.late, self.late_size = [], 0  # what threads printed since then
+        self.halted = set()  # processes that wait for the next cell
+        self.full = 0.0  # seconds with as many processes as there may be, less those with fewer
+        self.looked_at = 0.0
         self.wake, self.waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -143,7 +161,7 @@ class Bridge:
     def start(self):
         self.generation += 1
         self.is_ready = self.is_stopped = False
-        self.full = 0
+        self.full = 0.0
         self.tail = b""
         self.folder = f"/run/{self.generation}"
         os.mkdir(self.folder, 0o700)
@@ -154,7 +172,7 @@ class Bridge:
         path = f"{self.folder}/connection.json"
         with open(path, "w") as file:
             json.dump(self.connection, file)
-        limits = [f"--nproc={SETTINGS['processes']}", "--core=0", f"--fsize={DISK_MAX}", "--nofile=1024", "--memlock=0"]
+        limits = [f"--nproc={SETTINGS['processes']}", "--core=0", f"--fsize={DISK_MAX - DISK_MAX // 16}", "--nofile=1024", "--memlock=0"]
         if SETTINGS["address_bytes"]:
             limits.append(f"--as={SETTINGS['address_bytes']}")
         argv = [part.replace("{connection_file}", path) for part in SETTINGS["argv"]]
@@ -207,6 +225,7 @@ class Bridge:
     def kill_all(self):
         """Ends every process in the sandbox but this one, and waits for each."""
         self.close()
+        self.halted.clear()
         try:
             os.kill(-1, signal.SIGKILL)
         except ProcessLookupError:
@@ -253,7 +272,7 @@ class Bridge:
             self.failed_starts += 1
             if self.generation == 1 or self.failed_starts == 2:
                 self.give_up(f"The kernel ended {how} before it took code. {tail[-600:]}".strip())
-        is_memory = any(word in tail for word in ("bad_alloc", "MemoryError", "annot allocate memory"))
+        is_memory = code < 0 and any(word in tail for word in ("bad_alloc", "MemoryError", "annot allocate memory"))
         if cell is not None:
             if is_memory and cell.limit is None:
                 cell.limit, cell.why = "limit_memory", f"The kernel ended {how}: it got no more memory."
@@ -312,6 +331,7 @@ class Bridge:
                 self.end_cell("died", "The kernel was restarted.", is_lost=True)
             self.restarts.append(command["id"])
             self.lost = None
+            self.late, self.late_size = [], 0
             self.restart()
         elif name == "quit":
             leave()
@@ -325,9 +345,16 @@ class Bridge:
             "code": command["code"], "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False})
         self.cell = Cell(command["id"], message["header"]["msg_id"])
         self.cell.disk = self.disk.used
+        self.cell.was_full = is_full()
+        self.full, self.looked_at = 0.0, time.monotonic()
         if self.lost is not None:
             self.out.put({"event": "restarted", "id": self.cell.number, "why": self.lost})
             self.lost = None
+        late, self.late, self.late_size = self.late, [], 0
+        for name, said in late:
+            self.on_stream(name, said)
+        self.before = self.cell.message
+        self.wake_halted()
         self.session.send(self.shell, message)
         self.next_watch = time.monotonic() + WATCH_SECONDS
 
@@ -369,9 +396,8 @@ class Bridge:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.ZMQError:
                 return
-            if (size := sum(map(len, frames))) > MESSAGE_MAX:
-                self.on_flood(frames)
-                self.count(size)
+            if sum(map(len, frames)) > MESSAGE_MAX:
+                self.on_flood(frames, handle)
                 continue
             try:
                 _, parts = self.session.feed_identities(frames)
@@ -399,9 +425,11 @@ class Bridge:
                 self.check_ready()
             elif cell is not None and parent == cell.message:
                 cell.is_idle = True
-                cell.pair_at = cell.pair_at or time.monotonic() + PAIR_SECONDS
+                cell.pair_at = cell.pair_at or time.monotonic() + (ERROR_SECONDS if cell.has_error else PAIR_SECONDS)
                 self.check_done()
             return
+        if cell is None and kind == "stream" and parent == self.before:
+            self.on_late(content)
         if cell is None or parent != cell.message:
             return
         if kind == "execute_input":
@@ -418,30 +446,46 @@ class Bridge:
         elif kind == "error":
             self.on_error(content)
 
-    def on_stream(self, name, said):
-        name = "stderr" if name == "stderr" else "stdout"
-        size = len(said.encode("utf-8", "surrogatepass"))
-        room = OUTPUT_MAX - self.cell.output
-        if size > room:
-            kept = said.encode("utf-8", "surrogatepass")[: max(room, 0)].decode("utf-8", "ignore") if room > 0 and not self.cell.is_cut else ""
-            if kept:
-                self.out.put({"event": "stream", "id": self.cell.number, "name": name, "text": kept})
-        elif not self.cell.is_cut:
-            self.out.put({"event": "stream", "id": self.cell.number, "name": name, "text": said})
-        self.count(size)
+    def on_stream(self, name, said, size=None):
+        data = said.encode("utf-8", "surrogatepass")
+        room = OUTPUT_MAX - self.cell.passed
+        if len(data) > room:
+            said = data[:room].decode("utf-8", "ignore")
+            # A smaller text that would still fit is not the next one.
+            self.cell.passed = OUTPUT_MAX
+        else:
+            self.cell.passed += len(data)
+        if said:
+            self.out.put({"event": "stream", "id": self.cell.number, "name": "stderr" if name == "stderr" else "stdout", "text": said})
+        if len(data) > room:
+            self.cut(f"The output is cut after {OUTPUT_MAX} bytes.")
+        self.count(len(data) if size is None else size)
 
-    def on_flood(self, frames):
-        """Passes the beginning of a text on that is too long to be parsed: a loop that prints can write so much before the kernel sends it."""
+    def on_late(self, content):
+        """What a thread prints while no cell runs: the next cell begins with it."""
+        said = text(content.get("text"))[: LATE_MAX - self.late_size]
+        if said:
+            self.late.append(("stderr" if content.get("name") == "stderr" else "stdout", said))
+            self.late_size += len(said)
+
+    def on_flood(self, frames, handle):
+        """What is needed of a message that is too long to be parsed: a loop that prints can write so much before the kernel sends it."""
         try:
             at = frames.index(b"<IDS|MSG>")
-            header, parent, content = json.loads(frames[at + 2]), json.loads(frames[at + 3]), frames[at + 5]
-            if self.cell is not None and header["msg_type"] == "stream" and parent["msg_id"] == self.cell.message and not self.cell.is_cut:
-                begin = re.search(rb'"text":\s*"', content[:200])
-                piece = content[begin.end() : begin.end() + 6 * OUTPUT_MAX]
-                # The cut may have gone through a character.
-                whole = next(said for cut in range(16) if (said := unquoted(piece[: len(piece) - cut])) is not None)
-                self.on_stream("stderr" if b'"stderr"' in content[:200] else "stdout", whole)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration):
+            kind, parent, content = json.loads(frames[at + 2])["msg_type"], json.loads(frames[at + 3])["msg_id"], frames[at + 5]
+            if self.cell is None or parent != self.cell.message:
+                return
+            if kind == "stream":
+                self.on_stream("stderr" if b'"stderr"' in content[:200] else "stdout", beginning(content, b"text", 6 * OUTPUT_MAX), len(content))
+            elif kind in ("error", "execute_reply"):
+                if kind == "error":
+                    self.cut(f"The exception is cut: it takes {len(content)} bytes.")
+                name, value = beginning(content, b"ename", 1_000), beginning(content, b"evalue", VALUE_MAX + 1)
+                handle(kind, {"status": "error" if name else "ok", "ename": name, "evalue": value, "traceback": [f"{name}: {value}"]} if name else {"status": "ok"}, parent)
+            else:
+                self.cut(f"The output is cut: something to show takes {len(content)} bytes, and a cell may have {OUTPUT_MAX}.")
+                self.count(len(content))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
             pass  # forged
 
     def on_display(self, kind, content):
@@ -451,36 +495,68 @@ class Bridge:
         display_id = display_id[:200] if isinstance(display_id, str) else None
         if not data or (kind == "update_display_data" and display_id is None):
             return
-        event = {"event": kind, "id": self.cell.number, "data": data, "metadata": bundle(content.get("metadata")), "display_id": display_id}
-        size = len(json.dumps(event, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-        if not self.cell.is_cut and self.cell.output + size <= OUTPUT_MAX:
-            self.out.put(event)
-        self.count(size)
+        cell = self.cell
+        room = OUTPUT_MAX - cell.passed
+        is_reserve = kind == "execute_result" and room < cell.result_room
+        room = cell.result_room if is_reserve else room
+        kept, taken, written, left = {}, 0, 0, []
+        # Everybody can show text, and it is the smallest.
+        for mime in sorted(data, key=lambda name: name != "text/plain"):
+            part = data[mime]
+            size = size_of(part)
+            written += size
+            if size <= room - taken:
+                kept[mime] = part
+                taken += size
+                continue
+            left.append(mime)
+            if mime == "text/plain" and isinstance(part, str):
+                if said := part.encode("utf-8", "surrogatepass")[: room - taken].decode("utf-8", "ignore"):
+                    kept[mime] = said
+                taken = room
+                break
+        metadata = bundle(content.get("metadata"))
+        written += (size := size_of(metadata))
+        if size > max(room - taken, RESULT_BYTES):
+            metadata, size = {}, 0
+        if is_reserve:
+            cell.result_room -= min(cell.result_room, taken + size)
+        else:
+            cell.passed = min(OUTPUT_MAX, cell.passed + taken + size)
+        if kept:
+            self.out.put({"event": kind, "id": cell.number, "data": kept, "metadata": metadata, "display_id": display_id})
+        if left:
+            self.cut(f"The output is cut: {left[0]} takes {size_of(data[left[0]])} bytes, more than is left of the {OUTPUT_MAX} that a cell may have.")
+        self.count(written)
 
     def on_error(self, content):
         if self.cell.has_error:
             return
         self.cell.has_error = True
         lines = content.get("traceback")
-        lines = [text(line) for line in lines] if isinstance(lines, list) else []
-        event = {"event": "error", "id": self.cell.number, "name": text(content.get("ename"))[:1_000], "value": text(content.get("evalue")), "traceback": lines}
-        # What went wrong is told also when the output is full.
-        event["value"] = event["value"][:20_000]
+        whole = [text(line) for line in lines] if isinstance(lines, list) else []
+        value = text(content.get("evalue"))
+        event = {"event": "error", "id": self.cell.number, "name": text(content.get("ename"))[:1_000], "value": value[:VALUE_MAX]}
         if event["name"] == "StdinNotImplementedError":
             event["value"] = "Nobody can answer input() here: cells run without a keyboard. Write the value into the code."
-        while lines and sum(map(len, lines)) > 100_000:
+        # What went wrong is told also when the output is full: where it began, and what it came to.
+        lines = [shortened(line, VALUE_MAX) for line in whole]
+        while sum(map(len, lines)) > TRACEBACK_MAX:
             lines.pop(len(lines) // 2)
+        event["traceback"] = lines
+        if lines != whole or len(value) > VALUE_MAX:
+            self.cut(f"The exception is cut: its message or its trace is longer than {VALUE_MAX} characters.")
         self.out.put(event)
 
+    def cut(self, why):
+        """Says, once for a cell, that some of its output is left out."""
+        if not self.cell.is_cut:
+            self.cell.is_cut = True
+            self.out.put({"event": "truncated", "id": self.cell.number, "why": why})
+
     def count(self, size):
-        cell = self.cell
-        if cell is None:
-            return
-        cell.output += size
-        if cell.output > OUTPUT_MAX and not cell.is_cut:
-            cell.is_cut = True
-            self.out.put({"event": "truncated", "id": cell.number, "why": f"The output is cut after {OUTPUT_MAX} bytes."})
-        if cell.output > OUTPUT_FACTOR * OUTPUT_MAX:
+        self.cell.output += size
+        if self.cell.output > OUTPUT_FACTOR * OUTPUT_MAX:
             self.limit("limit_output", f"The cell was ended: it went on to write {OUTPUT_FACTOR} times the {OUTPUT_MAX} bytes that a cell may.")
 
     def check_ready(self):
@@ -488,6 +564,7 @@ class Bridge:
             return
         self.is_ready = True
         self.failed_starts = 0
+        lower(self.process.pid)
         self.out.put({"event": "ready", "workspace": self.disk.identity, "restarts": self.restarts})
         self.restarts = []
         if not self.environment_sent:
@@ -505,6 +582,10 @@ class Bridge:
         cell = self.cell
         reply = cell.reply or {}
         status = reply.get("status") if reply.get("status") in PAIR_STATUSES else "error"
+        if status == "error" and cell.limit is None and not cell.is_interrupted and not cell.was_full and is_full():
+            # A bomb's first process is refused one more, and the others are there: whether they stay is seen while the cell waits.
+            cell.pair_at = time.monotonic() + WATCH_SECONDS
+            return
         if status == "error" and not cell.has_error and reply.get("ename"):
             self.on_error(reply)
         payloads = reply.get("payload")
@@ -512,7 +593,7 @@ class Bridge:
             if isinstance(payload, dict) and payload.get("source") == "page":
                 self.on_display("display_data", {"data": payload.get("data"), "metadata": {}})
         if status == "error" and cell.limit is None and not cell.is_interrupted:
-            cell.limit, cell.why = limit_of(text(reply.get("ename")), text(reply.get("evalue")))
+            cell.why = hint(text(reply.get("ename")), text(reply.get("evalue")))
         if cell.is_interrupted and status != "ok" and cell.limit is None:
             status = "interrupted"
         elif cell.limit is not None or status == "aborted":
@@ -543,7 +624,7 @@ class Bridge:
                 self.restart()
                 return
             if cell.pair_at is not None and now > cell.pair_at:
-                if cell.reply is not None:
+                if cell.reply is not None or cell.has_error:
                     self.finish()
                 else:
                     self.end_cell("died", "The kernel did not answer the cell.", is_lost=True)
@@ -556,14 +637,20 @@ class Bridge:
 
     def measure(self, now):
         self.next_watch = now + (WATCH_SECONDS if self.cell is not None else IDLE_WATCH_SECONDS)
+        if self.is_ready:
+            lower_sessions()
+            if self.cell is None:
+                self.halt()
         scratch = names = 0
         for folder in SCRATCH:
             told = os.statvfs(folder)
             scratch += (told.f_blocks - told.f_bfree) * told.f_frsize
             names += told.f_files - told.f_ffree
-        # A bomb stays at its limit, where its cell may never get to hear of it. bubblewrap counts, too, and cannot be seen.
-        self.full = self.full + 1 if tasks() >= SETTINGS["processes"] - 2 else 0
-        if self.full >= 3:
+        # A bomb stays at its limit, where its cell may never get to hear of it, though for moments some of its processes end. One late look is not a long time.
+        passed, self.looked_at = min(now - self.looked_at, 5 * WATCH_SECONDS), now
+        if self.cell is not None and not self.cell.was_full:
+            self.full = max(0.0, self.full + passed if is_full() else self.full - passed / 2)
+        if self.full > FULL_SECONDS:
             self.kill_for("limit_processes", f"The cell was ended: it went on with as many processes as there may be, {SETTINGS['processes']} with threads.")
             return
         used = memory_in_use()
@@ -581,6 +668,21 @@ class Bridge:
             # What it wrote since the walk is no fault of the next cell.
             self.disk.begin()
             self.disk.step(2.0)
+
+    def halt(self):
+        """Stops what cells have left running, until the next cell: all processes but the kernel, whose threads may go on."""
+        for _ in range(5):
+            running = [pid for pid in processes() if pid != self.process.pid and state_of(pid) not in "TtZXx"]
+            for pid in running:
+                signal_process(pid, signal.SIGSTOP)
+            self.halted.update(running)
+            if not running:
+                break  # nor has one of them started another meanwhile
+
+    def wake_halted(self):
+        for pid in self.halted:
+            signal_process(pid, signal.SIGCONT)
+        self.halted.clear()
 
     def balance(self):
         """Stops the kernel while the host does not read, and lets it go on when it does. The cell's clock stands still meanwhile."""
@@ -770,6 +872,43 @@ def processes():
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
+def state_of(pid):
+    """Letter of a process's state, as /proc has it; X: it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1].decode()
+    except OSError:
+        return "X"
+
+
+def lower(pid):
+    """Gives a process the priority of cells, which all that it starts inherits and cannot raise. A kernel starts with a higher one."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return
+    for thread in threads:
+        try:
+            os.setpriority(os.PRIO_PROCESS, int(thread), NICE)
+            os.sched_setscheduler(int(thread), os.SCHED_BATCH, os.sched_param(0))
+        except OSError:
+            continue  # it has ended
+
+
+def lower_sessions():
+    """Where Linux shares processors among sessions first, each session of the sandbox gets a small share. It takes one such change in a tenth of a second."""
+    for pid in processes():
+        try:
+            with open(f"/proc/{pid}/autogroup", "r+") as file:
+                if int(file.read().rpartition("nice ")[2]) >= NICE:
+                    continue
+                file.write(str(NICE))
+        except BlockingIOError:
+            break
+        except (OSError, ValueError):
+            continue
+
+
 def tasks():
     """Threads of all processes."""
     count = 0
@@ -802,15 +941,40 @@ def memory_in_use(is_exact=False):
     return total
 
 
-def limit_of(name, value):
-    """The limit that an exception speaks of, and a sentence about it."""
+def is_full():
+    """As many processes as there may be. bubblewrap counts, too, and cannot be seen."""
+    return tasks() >= SETTINGS["processes"] - 2
+
+
+def hint(name, value):
+    """What is said of an exception that Linux's limits may have raised, with the figures of this kernel; None: it speaks for itself."""
     if name.endswith("MemoryError"):
-        return "limit_memory", f"The cell asked for more memory than there is: a kernel may use {MEMORY_MAX} bytes."
-    if (name == "BlockingIOError" and "[Errno 11]" in value) or "can't start new thread" in value:
-        return "limit_processes", f"The cell started more processes than there may be: a kernel may have {SETTINGS['processes']}, threads included."
-    if name == "OSError" and ("[Errno 28]" in value or "[Errno 27]" in value):
-        return "limit_disk", f"The cell wrote more than there is room for: {DISK_MAX} bytes in the workspace, {SETTINGS['scratch_bytes']} in /tmp."
-    return None, None
+        figures = f"A kernel may use {MEMORY_MAX} bytes of memory."
+    elif (name == "BlockingIOError" and "[Errno 11]" in value) or "can't start new thread" in value:
+        figures = f"A kernel may have {SETTINGS['processes']} processes, threads included."
+    elif name == "OSError" and ("[Errno 28]" in value or "[Errno 27]" in value):
+        figures = f"A kernel may add {DISK_MAX} bytes to its workspace, and write {SETTINGS['scratch_bytes']} to /tmp."
+    else:
+        return None
+    return f"{name}: {value[:1_000]} ({figures})" if value else f"{name} ({figures})"
+
+
+def beginning(content, name, size):
+    """The first bytes of a member's text in JSON that is too long to be parsed; empty: it has none."""
+    begin = re.search(rb'"' + name + rb'":\s*"', content)
+    if begin is None:
+        return ""
+    piece = content[begin.end() : begin.end() + size]
+    end = -1
+    while (end := piece.find(b'"', end + 1)) >= 0:
+        slash = end
+        while slash > 0 and piece[slash - 1] == 0x5C:
+            slash -= 1
+        if (end - slash) % 2 == 0:
+            piece = piece[:end]
+            break
+    # The cut may have gone through a character.
+    return next((said for cut in range(16) if (said := unquoted(piece[: len(piece) - cut])) is not None), "")
 
 
 def unquoted(data):
@@ -820,6 +984,17 @@ def unquoted(data):
     except ValueError:
         return None
     return said if isinstance(said, str) else None
+
+
+def shortened(line, size):
+    """A long text without its middle."""
+    return line if len(line) <= size else f"{line[: size // 2]} … {line[-size // 2 :]}"
+
+
+def size_of(value):
+    """Bytes of a text, or of JSON."""
+    said = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return len(said.encode("utf-8", "surrogatepass"))
 
 
 def text(value):

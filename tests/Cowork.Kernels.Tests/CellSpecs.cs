@@ -167,6 +167,59 @@ public sealed class CellSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     }
 
     [Fact]
+    public async Task After_the_cut_of_a_stream_the_value_and_the_exception_still_come()
+    {
+        var run = (await kernel.Run("print('y' * 10_000_000)\n5")).Succeeded();
+        Assert.Equal(("5", KernelLimits.Default.OutputBytes), (run.Result, run.Output.Length));
+        Assert.Single(run.Messages.OfType<KernelMessage.Truncated>());
+        run = await kernel.Run("print('y' * 10_000_000)\n1 / 0");
+        Assert.Equal(("ZeroDivisionError", KernelLimits.Default.OutputBytes), (run.Error.Name, run.Output.Length));
+        Assert.Null(run.Done.Limit);
+    }
+
+    [Fact]
+    public async Task A_value_that_is_too_long_is_cut()
+    {
+        var run = (await kernel.Run("'x' * 2_000_000")).Succeeded();
+        Assert.Equal("'" + new string('x', (int)KernelLimits.Default.OutputBytes - 1), run.Result);
+        Assert.Contains("text/plain takes 2000002 bytes", Assert.Single(run.Messages.OfType<KernelMessage.Truncated>()).Why, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Of_a_display_comes_what_fits_and_what_follows_comes_too()
+    {
+        var run = (await kernel.Run("display({'image/png': 'A' * 2_000_000, 'text/plain': '<Figure>', 'text/html': '<b>'}, metadata={'image/png': {'width': 7}}, raw=True)\nprint('after')\n7")).Succeeded();
+        var shown = run.Messages.OfType<KernelMessage.Display>().First().Data;
+        Assert.Equal(["text/plain", "text/html"], shown.EnumerateObject().Select(p => p.Name));
+        Assert.Equal(("after\n", "7"), (run.Output, run.Result));
+        Assert.Contains("image/png takes 2000000 bytes", Assert.Single(run.Messages.OfType<KernelMessage.Truncated>()).Why, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("raise ValueError('x' * 3_000_000)", 20_000)]
+    [InlineData("raise ValueError('x' * 40_000_000)", 20_000)] // its messages are too long to be parsed
+    public async Task An_exception_with_a_long_message_is_cut_and_the_kernel_keeps_its_variables(string code, int length)
+    {
+        (await kernel.Run("kept_4 = 1")).Succeeded();
+        var run = await kernel.Run(code);
+        Assert.Equal(("ValueError", new string('x', length)), (run.Error.Name, run.Error.Value));
+        Assert.Contains("ValueError", string.Concat(run.Error.Traceback), StringComparison.Ordinal);
+        Assert.Single(run.Messages.OfType<KernelMessage.Truncated>());
+        Assert.True(run.Done is { Outcome: KernelOutcome.Failed, Limit: null, IsStateLost: false }, run.Done.ToString());
+        Assert.Equal("1", (await kernel.Run("kept_4")).Result);
+    }
+
+    [Fact]
+    public async Task What_a_thread_prints_while_no_cell_runs_is_the_beginning_of_the_next()
+    {
+        (await kernel.Run("import os, threading\ndef late():\n    while not os.path.exists('late'): pass\n    print('printed late', flush=True)\n    open('printed', 'w').close()\nthreading.Thread(target=late).start()")).Succeeded();
+        await File.WriteAllTextAsync(kernel.In("late"), "");
+        await LifeSpecs.Until(() => File.Exists(kernel.In("printed")));
+        var run = (await kernel.Run("print('and this')")).Succeeded();
+        Assert.Equal("printed late\nand this\n", run.Output);
+    }
+
+    [Fact]
     public async Task A_large_display_is_left_out_whole()
     {
         var run = (await kernel.Run("from IPython.display import HTML\ndisplay(HTML('<i>' + 'x' * 30_000_000))\nprint('after')")).Done;

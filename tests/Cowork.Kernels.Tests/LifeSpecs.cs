@@ -80,6 +80,28 @@ public sealed class LifeSpecs
     }
 
     [Fact]
+    public async Task What_a_cell_leaves_running_stands_still_until_the_next_cell_and_has_a_low_priority()
+    {
+        await using var kernel = await RealKernel.Start();
+        (await kernel.Run(
+            """
+            import subprocess
+            busy = [subprocess.Popen(['sh', '-c', 'while :; do :; done'], start_new_session=True) for _ in range(5)]
+            subprocess.Popen(['sh', '-c', '(while :; do :; done) &'], start_new_session=True).wait()
+            echo = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            """)).Succeeded();
+        var bridge = Assert.Single(Children(kernel.ProcessId));
+        var jupyter = Children(bridge).Min();
+        var others = Tree(bridge).Where(p => p != bridge && p != jupyter).ToList();
+        Assert.Equal(7, others.Count);
+        await Until(() => States(others).TrueForAll(s => s.State == 'T'));
+        Assert.All(States([jupyter, .. others]), s => Assert.True(s.Nice >= 10, $"{s}"));
+        Assert.NotEqual('T', States([jupyter])[0].State);
+        Assert.Equal("b'used again\\n'", (await kernel.Run("echo.stdin.write(b'used again\\n')\necho.stdin.flush()\necho.stdout.readline()")).Result);
+        Assert.Equal("[-9, -9, -9, -9, -9]", (await kernel.Run("for b in busy: b.kill()\n[b.wait() for b in busy]")).Result);
+    }
+
+    [Fact]
     public async Task A_restart_ends_the_cell_that_runs()
     {
         await using var kernel = await RealKernel.Start();
@@ -209,11 +231,17 @@ public sealed class LifeSpecs
         }
     }
 
+    /// <summary>Processes, the oldest first, with their states and nice values.</summary>
+    static List<(char State, int Nice)> States(IEnumerable<int> processes) =>
+    [
+        .. processes.Select(p => File.ReadAllText($"/proc/{p}/stat")).Select(s => s[(s.LastIndexOf(')') + 2)..].Split(' ')).Select(s => (s[0][0], int.Parse(s[16]))),
+    ];
+
     static List<int> Tree(int process) => [process, .. Children(process).SelectMany(Tree)];
 
     static bool IsThere(int process) => Directory.Exists($"/proc/{process}");
 
-    static async Task Until(Func<bool> holds)
+    internal static async Task Until(Func<bool> holds)
     {
         for (var clock = Stopwatch.StartNew(); !holds(); await Task.Delay(10))
         {

@@ -33,7 +33,7 @@ public abstract record KernelMessage
     /// <param name="Traceback">Lines or paragraphs, with ANSI colours.</param>
     public sealed record Error(string Name, string Value, IReadOnlyList<string> Traceback) : KernelMessage;
 
-    /// <summary>The output that follows is cut, once for each cell.</summary>
+    /// <summary>Some of the cell's output is left out, here or from here on. It comes once for each cell; what is small may follow.</summary>
     /// <param name="Why">Sentence for people.</param>
     public sealed record Truncated(string Why) : KernelMessage;
 
@@ -45,7 +45,9 @@ public abstract record KernelMessage
 
     /// <summary>The cell has ended.</summary>
     /// <param name="Limit">The limit that ended it: <c>limit_time</c> and so on (<see cref="KernelLimitCodes"/>); null: none did.</param>
-    /// <param name="Why">Sentence for people when no <see cref="Error"/> of the code's own explains the end; else null.</param>
+    /// <param name="Why">
+    /// Sentence for people when no <see cref="Error"/> of the code's own explains the end, or the error with the kernel's limits when Linux may have refused something; else null.
+    /// </param>
     /// <param name="Took">From the kernel's taking the code.</param>
     /// <param name="ExecutionCount">Number of the execution since the kernel's start; null: the kernel gave none.</param>
     /// <param name="IsStateLost">The kernel was restarted, or is gone: variables of this cell and of those before it do not exist any more.</param>
