@@ -291,6 +291,22 @@ public sealed class SecretSpecs
         Assert.Equal("db.example answered", scrubber.Scrub("db.example answered"));
     }
 
+    [Theory]
+    [InlineData("AAAABBBB+CCCC/DDDD\"E", """{"k":"AAAABBBB+CCCC\/DDDD\"E"}""", """{"k":"***"}""")]
+    [InlineData("AAAABBBB+CCCC/DDDD\"E", """{"k":"AAAABBBB\u002bCCCC\u002FDDDD\u0022E","n":1}""", """{"k":"***","n":1}""")]
+    [InlineData("Secret77", """\u0053\u0065\u0063\u0072\u0065\u0074\u0037\u0037 and Secret77""", "*** and ***")]
+    [InlineData("Secret/77", "\"{\\\"k\\\":\\\"Secret\\\\\\/77\\\"}\"", "\"{\\\"k\\\":\\\"***\\\"}\"")]
+    [InlineData("TOK=dieSTDIO777", "it ended with code 4: cannot log in with dieSTDIO777.", "it ended with code 4: cannot log in with ***.")]
+    [InlineData("A=1\nTOK=dieSTDIO777\nB=p=word", "dieSTDIO777 p=word 1", "*** *** 1")]
+    [InlineData("X-Key:abcd1234", "the key abcd1234", "the key ***")]
+    [InlineData("Secret77", """a\ path \u12 \""", """a\ path \u12 \""")]
+    public void A_secret_is_taken_out_however_JSON_escapes_it_and_whatever_its_field_has_before_it(string secret, string text, string plain)
+    {
+        var spec = new ConnectorSpec("x", "X", "", ConnectorAuth.Credentials, [new("variables", "Variables", IsSecret: true)]);
+        var scrubber = SecretScrubber.Of(new(Org, First, "x", ImmutableDictionary<string, string>.Empty.Add("variables", secret)), spec);
+        Assert.Equal(plain, scrubber.Scrub(text));
+    }
+
     static IEnumerable<string> Forms(string secret) =>
     [
         secret, Uri.EscapeDataString(secret), System.Net.WebUtility.UrlEncode(secret), System.Text.Json.JsonSerializer.Serialize(secret)[1..^1],
