@@ -9,7 +9,7 @@ using Cowork.Testing;
 
 using Npgsql;
 
-namespace Cowork.Web.Tests;
+namespace Cowork.Kill.Tests;
 
 /// <summary>Marked secrets are put everywhere they can go, and looked for everywhere, in every form in which they could appear.</summary>
 public sealed class SecretLeakSpecs : DirectorySpecs
