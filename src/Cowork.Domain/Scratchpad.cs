@@ -110,7 +110,8 @@ public abstract record ScratchpadEvent(DateTimeOffset At) : Event(At)
 
     /// <param name="Attempt">2 or more: an earlier attempt was lost with its kernel, and may have taken effect.</param>
     /// <param name="Epoch">Of the claim that executes it.</param>
-    public sealed record CellStarted(CellKey CellId, int Execution, int Attempt, long Epoch, string Kernel, DateTimeOffset At) : ScratchpadEvent(At);
+    /// <param name="IsStateLost">True: the variables of earlier executions are gone, and no execution since has said so. Null: they are there, or there were none.</param>
+    public sealed record CellStarted(CellKey CellId, int Execution, int Attempt, long Epoch, string Kernel, DateTimeOffset At, bool? IsStateLost = null) : ScratchpadEvent(At);
 
     /// <inheritdoc cref="ScratchpadCommand.RecordOutput"/>
     public sealed record CellOutput(CellKey CellId, int Execution, Content Messages, DateTimeOffset At) : ScratchpadEvent(At);
@@ -252,6 +253,19 @@ public sealed record QueuedExecution(
 /// <param name="IsInterrupted">Its interruption was asked for.</param>
 public sealed record RunningExecution(QueuedExecution Of, bool IsInterrupted = false);
 
+/// <summary>What the next execution finds of the variables of earlier ones.</summary>
+public enum KernelVariables
+{
+    /// <summary>Nothing was executed yet.</summary>
+    None,
+
+    /// <summary>Those of the executions since the kernel began.</summary>
+    Kept,
+
+    /// <summary>There were some, and they went with their kernel.</summary>
+    Lost,
+}
+
 /// <summary>A kernel that is held.</summary>
 public sealed record HeldKernel(long Epoch, string Node, string Kernel, string Language);
 
@@ -269,9 +283,11 @@ public abstract record Scratchpad
     /// <param name="Kernel">Null: none is held.</param>
     /// <param name="IsRestartRequested">The kernel is to be replaced by one without variables.</param>
     /// <param name="Saved">Null: it is not kept.</param>
+    /// <param name="Variables">Of the kernel that is held, or of the next one.</param>
     public sealed record Live(
         ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<Cell> Cells, ImmutableList<QueuedExecution> Queue, long Version, int Executions = 0,
-        RunningExecution? Running = null, HeldKernel? Kernel = null, bool IsRestartRequested = false, SavedCopy? Saved = null, ScratchpadKey? ReplayOf = null) : Scratchpad
+        RunningExecution? Running = null, HeldKernel? Kernel = null, bool IsRestartRequested = false, SavedCopy? Saved = null, ScratchpadKey? ReplayOf = null,
+        KernelVariables Variables = KernelVariables.None) : Scratchpad
     {
         public Cell? Find(CellKey cell) => Cells.Find(c => c.CellId == cell);
 
@@ -339,24 +355,28 @@ public abstract record Scratchpad
             Queue = s.Queue.RemoveAt(0),
             Running = new(s.Queue[0] with { Attempt = c.Attempt, StartedAt = s.Queue[0].StartedAt ?? c.At }),
             Cells = s.Cells.Replace(s.Find(c.CellId)!, s.Find(c.CellId)! with { Result = null }),
+            Variables = KernelVariables.Kept,
         },
         CellOutput => s,
         CellCompleted c => Completed(s, c),
         CellInterruptRequested => s with { Running = s.Running! with { IsInterrupted = true } },
-        KernelStarted k => s with { Kernel = new(k.Epoch, k.Node, k.Kernel, k.Language), IsRestartRequested = false },
+        KernelStarted k => s with { Kernel = new(k.Epoch, k.Node, k.Kernel, k.Language), IsRestartRequested = false, Variables = AfterLoss(s) },
         KernelRestartRequested => s with { IsRestartRequested = true },
-        KernelRestarted => s with { IsRestartRequested = false },
+        KernelRestarted => s with { IsRestartRequested = false, Variables = AfterLoss(s) },
         KernelLost => s with
         {
             Kernel = null,
+            Variables = AfterLoss(s),
             IsRestartRequested = false,
             // What it was doing comes first, once more.
             Queue = s.Running is { } lost ? s.Queue.Insert(0, lost.Of with { Attempt = lost.Of.Attempt + 1 }) : s.Queue,
             Running = null,
         },
-        KernelStopped => s with { Kernel = null, IsRestartRequested = false },
+        KernelStopped => s with { Kernel = null, IsRestartRequested = false, Variables = AfterLoss(s) },
         _ => throw new UnreachableException(e.GetType().Name),
     };
+
+    static KernelVariables AfterLoss(Live s) => s.Variables == KernelVariables.None ? KernelVariables.None : KernelVariables.Lost;
 
     static Live Completed(Live s, CellCompleted c) => s with
     {
@@ -366,6 +386,7 @@ public abstract record Scratchpad
         Cells = s.Find(c.CellId) is { } cell && (s.Running?.Of.Execution == c.Execution || c.Result.Error?.Code == CellErrorCodes.KernelUnavailable)
             ? s.Cells.Replace(cell, cell with { Result = c.Result })
             : s.Cells,
+        Variables = c.IsStateLost ? AfterLoss(s) : s.Variables,
     };
 
     static Cell Begin(NewCell cell, bool isReplay) =>
@@ -461,7 +482,8 @@ public abstract record Scratchpad
         StopKernel c => new KernelStopped(c.Reason, c.Now),
         LoseKernel c => Decision<ScratchpadEvent>.Of(Lost(s, KernelStopReasons.Died, c.Epoch, c.Now)),
         Start c when s.Running is null && s.Queue is [var first, ..] && first.Execution == c.Execution =>
-            new CellStarted(first.CellId, first.Execution, first.Attempt, c.Epoch, s.Kernel!.Kernel, c.Now),
+            new CellStarted(
+                first.CellId, first.Execution, first.Attempt, c.Epoch, s.Kernel!.Kernel, c.Now, s.Variables == KernelVariables.Lost ? true : null),
         RecordOutput c when s.Running?.Of.Execution == c.Execution => new CellOutput(s.Running.Of.CellId, c.Execution, c.Messages, c.Now),
         Complete c => Ended(c, s),
         // It was withdrawn meanwhile.
@@ -487,6 +509,9 @@ public abstract record Scratchpad
     [
         .. s.Running?.Of.Execution == c.Execution
             ? [new CellCompleted(s.Running.Of.CellId, c.Execution, c.Result, c.IsStateLost, c.Now)]
+            // The log has no end of it that could say that its kernel was replaced.
+            : c is { IsStateLost: true, IsKernelGone: false } && !s.IsRestartRequested
+                ? [new KernelLost(KernelStopReasons.Died, c.Epoch, c.Now), new KernelStarted(c.Epoch, s.Kernel!.Node, s.Kernel.Kernel, s.Kernel.Language, c.Now)]
             : Array.Empty<ScratchpadEvent>(),
         .. c.IsKernelGone ? [new KernelLost(KernelStopReasons.Died, c.Epoch, c.Now)] : Array.Empty<ScratchpadEvent>(),
     ]);

@@ -151,7 +151,7 @@ public sealed class ScratchpadSpec
         Assert.Equal([(1, 2), (2, 1)], state.Queue.Select(q => (q.Execution, q.Attempt)));
         Assert.Equal(A.Morning, state.Queue[0].StartedAt);
         Spec.Given(Created, Queued, Kernel, Started, lost, Kernel with { Epoch = 9 }).When(new Start(9, 1, A.Later(9)))
-            .Then(Started with { Attempt = 2, Epoch = 9, At = A.Later(9) });
+            .Then(Started with { Attempt = 2, Epoch = 9, At = A.Later(9), IsStateLost = true });
         Spec.Given(Created, Kernel).When(new TakeOver(7, A.Morning)).ThenNothing();
         Spec.Given(Created, Kernel).When(new TakeOver(6, A.Morning)).ThenRefused("scratchpad_fenced");
     }
@@ -187,6 +187,40 @@ public sealed class ScratchpadSpec
         Spec.Given(Created, Kernel, Queued).When(new StopKernel(7, KernelStopReasons.Idle, A.Morning)).ThenNothing();
         Spec.Given(Created, Queued, Kernel, Started).When(new StopKernel(7, KernelStopReasons.Idle, A.Morning)).ThenNothing();
         Spec.Given(Created, Kernel).When(new LoseKernel(7, A.Morning)).Then(new KernelLost(KernelStopReasons.Died, 7, A.Morning));
+    }
+
+    /// <summary>Whatever took the variables, the next execution says it, and no later one does.</summary>
+    [Fact]
+    public void The_first_execution_without_the_variables_of_earlier_ones_says_so()
+    {
+        var again = new CellQueued(More, 2, MoreCell.Content, "python", 0, A.Morning);
+        var third = again with { Execution = 3 };
+        bool? IsLost(params ScratchpadEvent[] past) =>
+            Assert.IsType<CellStarted>(Assert.Single(Scratchpad.Decide(new Start(7, Live(past).Queue[0].Execution, A.Morning), Live(past)).Events)).IsStateLost;
+        ScratchpadEvent[] past = [Queued, Kernel, Started, Done];
+        Assert.Null(IsLost(Queued, Kernel));
+        Assert.Null(IsLost(Queued, Kernel, new KernelStopped(KernelStopReasons.Idle, A.Morning), Kernel));
+        Assert.Null(IsLost([.. past, again]));
+        foreach (var loss in (ScratchpadEvent[][])[
+            [new KernelLost(KernelStopReasons.Died, 7, A.Morning), Kernel],
+            [new KernelLost(KernelStopReasons.HostGone, 7, A.Morning), Kernel],
+            [new KernelStopped(KernelStopReasons.Idle, A.Morning), Kernel],
+            [new KernelRestartRequested(A.Morning), new KernelRestarted(A.Morning)],
+            [Kernel with { Kernel = "ir", Language = "r" }]])
+        {
+            Assert.True(IsLost([.. past, .. loss, again]));
+            Assert.Null(IsLost([.. past, .. loss, again, new CellStarted(More, 2, 1, 7, "python3", A.Morning, true), Done with { CellId = More, Execution = 2 }, third]));
+        }
+        Assert.True(IsLost(Queued, Kernel, Started, Done with { IsStateLost = true }, again));
+    }
+
+    [Fact]
+    public void A_withdrawn_execution_that_took_the_kernel_with_it_is_a_loss_of_the_log()
+    {
+        var gone = new CellCompleted(Code, 1, Withdrawn(CellErrorCodes.CellDeleted, "The cell was deleted."), false, A.Morning);
+        Spec.Given(Created, Queued, Kernel, Started, gone, new CellDeleted(Code, A.Morning))
+            .When(new Complete(7, 1, Two, IsStateLost: true, IsKernelGone: false, A.Morning))
+            .Then(new KernelLost(KernelStopReasons.Died, 7, A.Morning), Kernel);
     }
 
     [Fact]

@@ -186,7 +186,7 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
             switch (e.Data.GetProperty("action").GetString())
             {
                 case "add":
-                    entries.Add(output);
+                    entries.Insert(entries.FindLastIndex(o => o.GetProperty("group").GetInt32() <= output.GetProperty("group").GetInt32()) + 1, output);
                     break;
                 case "append":
                     entries[^1] = With(entries[^1].GetProperty("data").GetString() + output.GetProperty("data").GetString());
@@ -285,6 +285,38 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
         Assert.Equal("False", (await http.Post($"{Pads}/{pad}/cells/{cells[1]}/interrupt")).Is(200)["interrupt_requested"]);
         (await http.Post($"{Pads}/{pad}/restart")).Is(202);
         Assert.Equal("NameError: name 'x' is not defined", (await Run(pad, cells[2])).Is(200)["error"]);
+    }
+
+    [Fact]
+    public async Task An_awaited_answer_has_the_results_of_its_own_execution_also_when_that_was_withdrawn()
+    {
+        var (pad, cells) = await NewPad(await NewConversation(), "n = globals().get('n', 0) + 1\nprint(n)", "print('on', flush=True)\nimport time\ntime.sleep(100)");
+        var answers = await Task.WhenAll(Enumerable.Range(0, 3).Select(_ => Run(pad, cells[0])));
+        Assert.All(answers, answer => Assert.Equal("success", answer.Is(200)["status"]));
+        Assert.Equal(["1\n", "2\n", "3\n"], answers.Select(answer => Text(answer.Json)).Order(StringComparer.Ordinal));
+
+        await using var running = await Stream(pad, cells[1]);
+        while ((await running.Next(new CancellationTokenSource(TimeSpan.FromSeconds(Seconds)).Token))?.Type != "cell.output")
+        {
+        }
+        var withdrawn = await Waiting(pad, cells[0]);
+        (await http.Post($"{Pads}/{pad}/cells/{cells[0]}/interrupt")).Is(202);
+        Assert.Equal(("error", "interrupted", ""), ((await withdrawn).Is(200)["status"], (await withdrawn)["error_code"], Text((await withdrawn).Json)));
+        var deleted = await Waiting(pad, cells[0]);
+        (await http.Delete($"{Pads}/{pad}/cells/{cells[0]}")).Is(204);
+        Assert.Equal(("error", "cell_deleted", "0"), ((await deleted).Is(200)["status"], (await deleted)["error_code"], (await deleted)["queued"]));
+        (await http.Post($"{Pads}/{pad}/cells/{cells[1]}/interrupt")).Is(202);
+        Assert.Equal("interrupted", (await running.ToEnd(Seconds))[^1].Data.GetProperty("error_code").GetString());
+    }
+
+    /// <summary>The answer to a run that waits by now.</summary>
+    async Task<Task<Got>> Waiting(string pad, string cell)
+    {
+        var answer = Run(pad, cell);
+        while ((await http.Get($"{Pads}/{pad}/cells/{cell}")).Is(200)["queued"] != "1")
+        {
+        }
+        return answer;
     }
 
     [Fact]

@@ -105,10 +105,9 @@ public sealed partial class ScratchpadHolder(
                 {
                     return false;
                 }
-                if (kernel is { Ended.IsCompleted: true })
+                if (HasLostVariables)
                 {
-                    await Drop();
-                    await Do(now => new ScratchpadCommand.LoseKernel(claim.Epoch, now), ct);
+                    await Lose(ct);
                 }
                 else if (state.IsRestartRequested)
                 {
@@ -157,6 +156,16 @@ public sealed partial class ScratchpadHolder(
             await Drop();
             over.Dispose();
             changed.Dispose();
+        }
+
+        /// <summary>The kernel that is held, if any, ended or was replaced while nothing was executed.</summary>
+        bool HasLostVariables => kernel is { Ended.IsCompleted: true } or { Lost.IsCompleted: true };
+
+        /// <summary>Says that the kernel is lost. The next execution gets another one, whose log begins with that.</summary>
+        async ValueTask Lose(CancellationToken ct)
+        {
+            await Drop();
+            await Do(now => new ScratchpadCommand.LoseKernel(claim.Epoch, now), ct);
         }
 
         /// <summary>Null: the scratchpad was deleted.</summary>
@@ -214,12 +223,12 @@ public sealed partial class ScratchpadHolder(
             {
                 using var enough = CancellationTokenSource.CreateLinkedTokenSource(ct);
                 var change = changed.WaitAsync(enough.Token);
-                await Task.WhenAny(change, kernel!.Ended, Task.Delay(LookForWaiting, of.clock, enough.Token));
+                await Task.WhenAny(change, kernel!.Ended, kernel.Lost, Task.Delay(LookForWaiting, of.clock, enough.Token));
                 await enough.CancelAsync();
                 ct.ThrowIfCancellationRequested();
                 // Cancelled or done: a change that came at the last moment is not lost.
                 await ((Task)change).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                if (change.IsCompletedSuccessfully || kernel.Ended.IsCompleted)
+                if (change.IsCompletedSuccessfully || HasLostVariables)
                 {
                     return null;
                 }
@@ -258,8 +267,7 @@ public sealed partial class ScratchpadHolder(
             catch (KernelUnavailableException e)
             {
                 LogRestart(of.logger, Scratchpad, e.Message);
-                await Drop();
-                await Do(now => new ScratchpadCommand.LoseKernel(claim.Epoch, now), ct);
+                await Lose(ct);
                 return;
             }
             await Do(now => new ScratchpadCommand.RecordRestart(claim.Epoch, now), ct);
@@ -279,6 +287,11 @@ public sealed partial class ScratchpadHolder(
             }
             var code = await of.blobs.Text(queued.Code, ct);
             var before = CellFiles.Look(workspace, queued.StartedAt, ct);
+            if (HasLostVariables)
+            {
+                // The next turn says so, and gets a kernel for the cell.
+                return;
+            }
             await Do(now => new ScratchpadCommand.Start(claim.Epoch, queued.Execution, now), ct);
             using var interrupt = CancellationTokenSource.CreateLinkedTokenSource(ct);
             lock (changed)
@@ -352,7 +365,7 @@ public sealed partial class ScratchpadHolder(
             QueuedExecution queued, string code, Grant workspace, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, CancellationTokenSource interrupt,
             CancellationToken ct)
         {
-            var (outputs, isCut, error) = (CellOutputs.None, false, (KernelMessage.Error?)null);
+            var (outputs, isCut, isReplaced, error) = (CellOutputs.None, false, false, (KernelMessage.Error?)null);
             KernelMessage.Done? done = null;
             await foreach (var batch in Batches(kernel!.Execute(code, interrupt.Token), interrupt, ct))
             {
@@ -360,6 +373,8 @@ public sealed partial class ScratchpadHolder(
                 foreach (var message in batch)
                 {
                     (isCut, error, done) = (isCut || message is KernelMessage.Truncated, message as KernelMessage.Error ?? error, message as KernelMessage.Done);
+                    // It was lost in the moment after it was looked at: the execution's end tells it.
+                    isReplaced |= message is KernelMessage.Restarted;
                     // Code may print thousands of short texts at once.
                     switch (OutputJson.Of(message))
                     {
@@ -386,7 +401,7 @@ public sealed partial class ScratchpadHolder(
                 files.Count == 0 ? null : [.. files.Select(file => new CellFile(file.Path, file.Sha256, file.Bytes))]);
             var isGone = kernel.Ended.IsCompleted;
             await Do(
-                now => new ScratchpadCommand.Complete(claim.Epoch, queued.Execution, result, end.IsStateLost || isGone, isGone, now), ct,
+                now => new ScratchpadCommand.Complete(claim.Epoch, queued.Execution, result, end.IsStateLost || isReplaced || isGone, isGone, now), ct,
                 // What a run's tool had written is the run's, and recorded with the tool's result.
                 also: work => queued.RunId is null ? CellFiles.Discover(work, session, files) : default);
             if (isGone)

@@ -81,23 +81,28 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
         return fold.Outputs.Items;
     }
 
-    /// <summary>The last event of an execution, which is awaited.</summary>
-    public async Task<CellEvent> Completed(CellExecution execution, CancellationToken ct)
+    /// <summary>What became of an execution, which is awaited, and its outputs.</summary>
+    public async Task<(CellResult Result, ImmutableList<NotebookOutput> Outputs)> Completed(CellExecution execution, CancellationToken ct)
     {
-        await foreach (var (e, _) in After(execution, -1, ct))
+        var fold = new Fold(execution);
+        await foreach (var entry in Following(execution, ct))
         {
-            if (e.Type == CellEventTypes.Completed)
+            await fold.Add(entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), blobs, ct);
+            if (fold.Result is { } result)
             {
-                return e;
+                return (result, fold.Outputs.Items);
             }
         }
         throw new OperationCanceledException(ct);
     }
 
+    IAsyncEnumerable<FeedEntry> Following(CellExecution execution, CancellationToken ct) =>
+        hub.FollowStream(execution.Org, execution.Session, Scratchpad.Aggregate.Stream(execution.Scratchpad), execution.Since - 1, ct);
+
     async IAsyncEnumerable<(CellEvent Event, DateTimeOffset At)> After(CellExecution execution, long after, [EnumeratorCancellation] CancellationToken ct)
     {
         var fold = new Fold(execution);
-        await foreach (var entry in hub.FollowStream(execution.Org, execution.Session, Scratchpad.Aggregate.Stream(execution.Scratchpad), execution.Since - 1, ct))
+        await foreach (var entry in Following(execution, ct))
         {
             foreach (var e in await fold.Add(entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), blobs, ct))
             {
@@ -143,6 +148,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
     sealed class Fold(CellExecution of)
     {
         int execution;
+        bool isStateLost;
 
         public CellOutputs Outputs { get; private set; } = CellOutputs.None;
 
@@ -150,7 +156,10 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
 
         public bool HasBegun => execution > 0;
 
-        public bool HasEnded { get; private set; }
+        /// <summary>Null: it has not ended.</summary>
+        public CellResult? Result { get; private set; }
+
+        public bool HasEnded => Result is not null;
 
         public ValueTask<IReadOnlyList<CellEvent>> Add(RecordedEvent e, IBlobs blobs, CancellationToken ct) => Add(e.Type, e.Event, blobs, ct);
 
@@ -169,8 +178,13 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
                     events.Add(Of(CellEventTypes.Queued) with { Ahead = q.Ahead });
                     break;
                 case CellStarted s when s.Execution == execution:
+                    isStateLost = s.Attempt > 1 || s.IsStateLost == true;
+                    events.Add(Of(CellEventTypes.Started) with { Attempt = s.Attempt, StateLost = isStateLost });
+                    if (!Outputs.Items.IsEmpty)
+                    {
+                        events.AddRange(Of(new OutputChange.Cleared()));
+                    }
                     Outputs = CellOutputs.None;
-                    events.Add(Of(CellEventTypes.Started) with { Attempt = s.Attempt, StateLost = s.Attempt > 1 });
                     break;
                 case CellOutput o when o.Execution == execution:
                     foreach (var message in OutputJson.ReadMessages(await blobs.Text(o.Messages, ct)))
@@ -180,7 +194,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
                     }
                     break;
                 case CellCompleted c when c.Execution == execution:
-                    HasEnded = true;
+                    Result = c.Result;
                     events.Add(Of(CellEventTypes.Completed) with
                     {
                         Status = c.Result.Error is null ? "success" : "error",
@@ -188,7 +202,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
                         ErrorCode = c.Result.Error?.Code,
                         DurationMs = c.Result.DurationMs ?? 0,
                         Truncated = c.Result.Truncated,
-                        StateLost = c.IsStateLost,
+                        StateLost = isStateLost || c.IsStateLost,
                         Outputs = OutputEntry.Of(Outputs.Items),
                     });
                     break;
@@ -204,17 +218,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
 
         CellEvent Of(string type) => new(type, 0, of.Scratchpad, of.Cell, execution);
 
-        IEnumerable<CellEvent> Of(OutputChange change) => change switch
-        {
-            OutputChange.Added a => OutputEntry.Of(a.Output).Select(entry => Of("add", entry)),
-            OutputChange.Appended a => [Of("append", OutputEntry.Text(a.Output, a.Text))],
-            OutputChange.LineReplaced l => [Of("replace_line", OutputEntry.Text(l.Output, l.Text))],
-            OutputChange.Replaced r => OutputEntry.Of(r.Output).Select(entry => Of("replace", entry)).Concat(
-                OutputEntry.Of(r.Before).ExceptBy(OutputEntry.Of(r.Output).Select(entry => entry.Mime), entry => entry.Mime)
-                    .Select(entry => Of("remove", entry with { Data = "" }))),
-            OutputChange.Cleared => [Of("clear", null)],
-            _ => throw new System.Diagnostics.UnreachableException(change.GetType().Name),
-        };
+        IEnumerable<CellEvent> Of(OutputChange change) => OutputAction.Of(change).Select(action => Of(action.Name, action.Entry));
 
         CellEvent Of(string action, OutputEntry? entry) => Of(CellEventTypes.Output) with { Action = action, Output = entry };
     }

@@ -50,18 +50,27 @@ public sealed record CellDetails(
     /// <param name="outputs">The results as they are now.</param>
     public static IEnumerable<CellDetails> Of(Scratchpad.Live pad, Cell cell, string content, IReadOnlyList<NotebookOutput> outputs)
     {
-        var (result, queued) = (cell.Result, pad.Queue.Count(q => q.CellId == cell.CellId));
-        var status = !cell.IsCode ? null : pad.IsRunning(cell.CellId) ? "running" : queued > 0 || result is null ? "pending" : result.Error is null ? "success" : "error";
-        var isShown = status is "success" or "error";
-        var entries = OutputEntry.Of(outputs);
-        var shown = new CellDetails(
-            cell.CellId, cell.Type, content, cell.Language, status, entries, isShown ? result!.Error?.Message : null, isShown ? result!.Error?.Code : null,
-            pad.Cells.IndexOf(cell), result?.ExecutionCount, result?.DurationMs, result?.Truncated ?? false, queued);
+        var isWaiting = cell.Result is null || pad.IsQueued(cell.CellId);
+        var shown = With(pad, cell, content, !cell.IsCode ? null : pad.IsRunning(cell.CellId) ? "running" : isWaiting ? "pending" : StatusOf(cell.Result!), cell.Result, outputs);
         yield return shown;
-        if (entries.Count > 0)
+        if (shown.Outputs.Count > 0)
         {
             yield return shown with { Id = new(Ids.KeyOf($"output of {cell.CellId.Id}")), Type = CellTypes.Output, Content = "", Language = null };
         }
+    }
+
+    /// <summary>A cell with what became of one execution of it, also when others wait, or came after it.</summary>
+    public static CellDetails Of(Scratchpad.Live pad, Cell cell, string content, CellResult result, IReadOnlyList<NotebookOutput> outputs) =>
+        With(pad, cell, content, StatusOf(result), result, outputs);
+
+    static string StatusOf(CellResult result) => result.Error is null ? "success" : "error";
+
+    static CellDetails With(Scratchpad.Live pad, Cell cell, string content, string? status, CellResult? result, IReadOnlyList<NotebookOutput> outputs)
+    {
+        var error = status is "success" or "error" ? result?.Error : null;
+        return new(
+            cell.CellId, cell.Type, content, cell.Language, status, OutputEntry.Of(outputs), error?.Message, error?.Code, pad.Cells.IndexOf(cell), result?.ExecutionCount,
+            result?.DurationMs, result?.Truncated ?? false, pad.Queue.Count(q => q.CellId == cell.CellId));
     }
 }
 
@@ -95,17 +104,47 @@ public sealed partial record OutputEntry(string Mime, string Data, int Group, st
     private static partial Regex Colours();
 }
 
+/// <summary>One step of who follows the outputs as entries.</summary>
+/// <param name="Name">As of <see cref="CellEvent"/>'s action.</param>
+/// <param name="Entry">Null: the action is about all.</param>
+public sealed record OutputAction(string Name, OutputEntry? Entry)
+{
+    /// <summary>The steps that make of the entries before a change those after it, in their order.</summary>
+    public static IEnumerable<OutputAction> Of(OutputChange change) => change switch
+    {
+        OutputChange.Added a => OutputEntry.Of(a.Output).Select(entry => new OutputAction("add", entry)),
+        OutputChange.Appended a => [new("append", OutputEntry.Text(a.Output, a.Text))],
+        OutputChange.LineReplaced l => [new("replace_line", OutputEntry.Text(l.Output, l.Text))],
+        OutputChange.Replaced r => Replacing([.. OutputEntry.Of(r.Before)], [.. OutputEntry.Of(r.Output)]),
+        OutputChange.Cleared => [new("clear", null)],
+        _ => throw new System.Diagnostics.UnreachableException(change.GetType().Name),
+    };
+
+    /// <summary>Forms that are there before and after are replaced where they stand. From the first one on that would stand elsewhere, they go and come again.</summary>
+    static IEnumerable<OutputAction> Replacing(List<OutputEntry> before, List<OutputEntry> after)
+    {
+        var left = before.Where(entry => after.Exists(other => other.Mime == entry.Mime)).ToList();
+        var kept = left.Zip(after).TakeWhile(pair => pair.First.Mime == pair.Second.Mime).Count();
+        return
+        [
+            .. before.Except(left.Take(kept)).Select(entry => new OutputAction("remove", entry with { Data = "" })),
+            .. after.Take(kept).Select(entry => new OutputAction("replace", entry)),
+            .. after.Skip(kept).Select(entry => new OutputAction("add", entry)),
+        ];
+    }
+}
+
 /// <summary>An event of a cell's execution, with the members that its type has.</summary>
 /// <param name="Type"><c>cell.queued</c>, <c>cell.started</c>, <c>cell.output</c>, and at the end exactly one <c>cell.completed</c>.</param>
 /// <param name="SequenceNumber">From 0, without a gap; the same in every reading of the execution.</param>
 /// <param name="Execution">Numbers the executions of the scratchpad from 1.</param>
 /// <param name="Ahead">Executions of the scratchpad that wait before this one.</param>
 /// <param name="Attempt">2 or more: an earlier attempt was lost with its kernel. Its outputs are void.</param>
-/// <param name="StateLost">The kernel's variables are gone.</param>
+/// <param name="StateLost">Variables are gone: those of earlier executions when this one began, or all at its end.</param>
 /// <param name="Action">
-/// What becomes of the outputs: <c>add</c>, an entry behind the others; <c>append</c>, text behind that of the last entry; <c>replace_line</c>, text in the place of what
-/// stands behind its last line break; <c>replace</c>, an entry in the place of that of its group and type, or behind those of its group; <c>remove</c>, that entry goes;
-/// <c>clear</c>, all go.
+/// What becomes of the outputs: <c>add</c>, an entry behind all whose group is not greater; <c>append</c>, text behind that of the last entry; <c>replace_line</c>,
+/// text in the place of what stands behind its last line break; <c>replace</c>, an entry in the place of that of its group and type; <c>remove</c>, the entry of that
+/// group and type goes; <c>clear</c>, all go.
 /// </param>
 /// <param name="Output">The entry, or the text, that the action is about; null: it is about all.</param>
 /// <param name="Status"><c>success</c> or <c>error</c>.</param>

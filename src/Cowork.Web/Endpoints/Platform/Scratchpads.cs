@@ -111,7 +111,7 @@ public sealed record CellChanges(
 }
 
 /// <summary>Body of <c>POST …/cells/{id}/run</c>.</summary>
-/// <param name="Stream">Default true: the answer is the stream of the execution's events. False: the cell, when it was executed.</param>
+/// <param name="Stream">Default true: the answer is the stream of the execution's events. False: the cell with that execution's results, when it has ended.</param>
 public sealed record CellRun(bool? Stream = null) : IRequestBody<CellRun>
 {
     public static JsonTypeInfo<CellRun> Json => PlatformJson.Default.CellRun;
@@ -401,7 +401,8 @@ static class ScratchpadEndpoints
             using var either = CancellationTokenSource.CreateLinkedTokenSource(ct, late.Token);
             try
             {
-                await streams.Completed(execution, either.Token);
+                var (ended, outputs) = await streams.Completed(execution, either.Token);
+                return JsonResult.Of(200, await views.Executed(execution, ended, outputs, ct), PlatformJson.Answers.CellDetails) with { Location = location, Replayed = isRepeat };
             }
             catch (OperationCanceledException) when (!ct.IsCancellationRequested)
             {
@@ -550,6 +551,18 @@ public sealed class ScratchpadViews(CommandHandler commands, CellStreams streams
             ? await streams.Outputs(new(org, pad.SessionId, pad.ScratchpadId, cell.CellId, running.Of.Since), ct)
             : await blobs.Outputs(cell.Result?.Outputs, ct);
         return [.. CellDetails.Of(pad, cell, await blobs.Text(cell.Content, ct), outputs)];
+    }
+
+    /// <summary>A cell with what became of one execution of it. One that was deleted meanwhile is shown as it was when it was queued.</summary>
+    public async ValueTask<CellDetails> Executed(CellExecution execution, CellResult result, ImmutableList<NotebookOutput> outputs, CancellationToken ct)
+    {
+        var pad = await commands.LatestState(execution.Org, Scratchpad.Aggregate, execution.Scratchpad, ct) as Scratchpad.Live;
+        if (pad?.Find(execution.Cell) is null)
+        {
+            pad = (Scratchpad.Live)await commands.StateAt(execution.Org, Scratchpad.Aggregate, execution.Scratchpad, execution.Since, ct) with { Queue = [] };
+        }
+        var cell = pad.Find(execution.Cell)!;
+        return CellDetails.Of(pad, cell, await blobs.Text(cell.Content, ct), result, outputs);
     }
 
     async ValueTask<ScratchpadDetails> Details(string org, Scratchpad.Live pad, ScratchpadRow row, CancellationToken ct)
