@@ -7,6 +7,7 @@ using System.Net.Sockets;
 using System.Security.Authentication;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
+using System.Text.RegularExpressions;
 
 using Cowork.Application;
 
@@ -18,7 +19,7 @@ namespace Cowork.Connectors;
 /// Any database that speaks PostgreSQL's protocol. Each use has a connection of its own, to the address that the fence judged. Reads are executed in a read-only transaction
 /// through a cursor, so that a million rows are never sent.
 /// </summary>
-public sealed class PostgresConnector(IEgress egress, TimeProvider clock) : IConnector
+public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock) : IConnector
 {
     /// <summary>Rows that are fetched at once.</summary>
     const int FetchRows = 100;
@@ -106,15 +107,57 @@ public sealed class PostgresConnector(IEgress egress, TimeProvider clock) : ICon
 
     static async Task<ConnectorAnswer> Sample(NpgsqlConnection connection, ConnectorRequest.Sample sample, AbandonReader abandon, CancellationToken ct)
     {
-        var parts = sample.Name.Split('.');
-        if (parts.Length > 2 || parts.Any(part => part.Length == 0))
-        {
-            return new ConnectorAnswer.Failed("A table is named as the schema has it: schema.name.");
-        }
+        var spelt = TableName().Match(sample.Name);
         await BeginRead(connection, ct);
-        var name = string.Join('.', parts.Select(part => $"\"{part.Replace("\"", "\"\"", StringComparison.Ordinal)}\""));
+        if (await Find(connection, sample.Name, spelt, ct) is not { } name)
+        {
+            if (!spelt.Success)
+            {
+                return new ConnectorAnswer.Failed("A table is named as the schema has it: schema.name.");
+            }
+            // The server says what it has not.
+            name = $"{(spelt.Groups["schema"].Success ? Identifier(spelt.Groups["schema"].Value) + "." : "")}{Identifier(spelt.Groups["name"].Value)}";
+        }
         return await Cursor(connection, $"SELECT * FROM {name}", sample.Limit, abandon, ct);
     }
+
+    /// <summary>
+    /// The table that is meant, quoted for SQL; null: there is none. Schemas and tables may have dots and quotes in their names, so the server is asked which table has the text
+    /// as its schema and name, or as its name alone, or the names that the text has as SQL quotes them.
+    /// </summary>
+    static async Task<string?> Find(NpgsqlConnection connection, string text, Match spelt, CancellationToken ct)
+    {
+        if (text.Contains('\0', StringComparison.Ordinal))
+        {
+            return null;
+        }
+        var quoted = !spelt.Success ? "false" : spelt.Groups["schema"].Success
+            ? $"n.nspname = {Literal(Plain(spelt.Groups["schema"].Value))} AND c.relname = {Literal(Plain(spelt.Groups["name"].Value))}"
+            : $"c.relname = {Literal(Plain(spelt.Groups["name"].Value))} AND pg_catalog.pg_table_is_visible(c.oid)";
+        await using var find = new NpgsqlCommand(
+            $"""
+            SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+               AND (n.nspname || '.' || c.relname = {Literal(text)} OR (c.relname = {Literal(text)} AND pg_catalog.pg_table_is_visible(c.oid)) OR ({quoted}))
+             ORDER BY n.nspname || '.' || c.relname = {Literal(text)} DESC, c.relname = {Literal(text)} DESC, pg_catalog.length(n.nspname) LIMIT 1
+            """,
+            connection)
+        { AllResultTypesAreUnknown = true };
+        return await find.ExecuteScalarAsync(ct) as string;
+    }
+
+    /// <summary>A name, or a schema and a name; each may be quoted as in SQL.</summary>
+    [GeneratedRegex("""^(?:(?<schema>"(?:[^"]|"")+"|[^".]+)\.)?(?<name>"(?:[^"]|"")+"|[^".]+)$""", RegexOptions.ExplicitCapture)]
+    private static partial Regex TableName();
+
+    /// <summary>The name that is spelt, without its quotes.</summary>
+    static string Plain(string spelt) => spelt is ['"', .., '"'] ? spelt[1..^1].Replace("\"\"", "\"", StringComparison.Ordinal) : spelt;
+
+    static string Identifier(string spelt) => $"\"{Plain(spelt).Replace("\"", "\"\"", StringComparison.Ordinal)}\"";
+
+    /// <summary>A text in SQL, whose strings have no escapes but a doubled quote in these transactions.</summary>
+    static string Literal(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 
     static async Task<ConnectorAnswer> Read(NpgsqlConnection connection, SqlText sql, int limit, AbandonReader abandon, CancellationToken ct)
     {

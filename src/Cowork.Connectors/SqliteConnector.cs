@@ -37,6 +37,9 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
     /// <summary>Pragmas that tell about a database and change nothing.</summary>
     static readonly ImmutableHashSet<string> ReadingPragmas = ["table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo", "foreign_key_list"];
 
+    /// <summary>How the names of files end that SQLite keeps beside a database.</summary>
+    static readonly ImmutableList<string> Companions = ["-wal", "-shm", "-journal"];
+
     static SqliteConnector()
     {
         Batteries_V2.Init();
@@ -68,19 +71,57 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
         _ => throw new System.Diagnostics.UnreachableException(request.GetType().Name),
     };
 
-    static ConnectorAnswer Schema(sqlite3 connection) => Rows(
-        connection,
-        """
-        SELECT m.name, m.type AS kind, (SELECT group_concat(c.name || ' ' || c.type, ', ') FROM pragma_table_info(m.name) c) AS columns
-          FROM sqlite_master m WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY m.name
-        """,
-        ConnectorLimits.RowsMax);
+    static ConnectorAnswer Schema(sqlite3 connection)
+    {
+        var names = Rows(
+            connection,
+            """SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name""",
+            ConnectorLimits.RowsMax);
+        if (names is not ConnectorAnswer.Table listed)
+        {
+            return names;
+        }
+        var table = new BoundedTable(["name", "kind", "columns"], ConnectorLimits.RowsMax);
+        foreach (var row in listed.Rows)
+        {
+            if (!table.IsFull)
+            {
+                table.Add([row[0], row[1], Columns(connection, row[0] ?? "")]);
+            }
+        }
+        var answer = table.Answer();
+        return answer with { Cut = answer.Cut ?? listed.Cut };
+    }
 
+    /// <summary>The columns of a table or view, those that are computed among them; of a broken one, why it is broken.</summary>
+    static string? Columns(sqlite3 connection, string name)
+    {
+        // Of the hidden columns, 1 is one of a virtual table that is no content; 2 and 3 are generated.
+        var columns = Rows(
+            connection,
+            $"""
+            SELECT group_concat(c.name || ' ' || c.type || iif(c.hidden > 1, ' (generated)', ''), ', ') FROM pragma_table_xinfo({Literal(name)}) c WHERE c.hidden <> 1
+            """,
+            1);
+        return columns switch
+        {
+            ConnectorAnswer.Table { Rows: [var row] } => row[0],
+            ConnectorAnswer.Failed failed => BoundedTable.Cell($"(broken: {failed.Reason})"),
+            _ => null,
+        };
+    }
+
+    /// <summary>The rows of a table, which is named as the schema has it, with <c>main.</c> before it or not, or as SQL quotes it.</summary>
     static ConnectorAnswer Sample(sqlite3 connection, ConnectorRequest.Sample sample)
     {
-        var name = sample.Name.StartsWith("main.", StringComparison.OrdinalIgnoreCase) ? sample.Name[5..] : sample.Name;
+        var named = sample.Name.StartsWith("main.", StringComparison.OrdinalIgnoreCase) ? sample.Name[5..] : sample.Name;
+        var plain = named is ['"', .., '"'] and { Length: > 2 } ? named[1..^1].Replace("\"\"", "\"", StringComparison.Ordinal) : named;
+        var name = ((string[])[sample.Name, named]).FirstOrDefault(
+            candidate => Rows(connection, $"SELECT 1 FROM sqlite_master WHERE name = {Literal(candidate)}", 1) is ConnectorAnswer.Table { Rows.Count: 1 }) ?? plain;
         return Rows(connection, $"SELECT * FROM \"{name.Replace("\"", "\"\"", StringComparison.Ordinal)}\"", sample.Limit);
     }
+
+    static string Literal(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 
     static ConnectorAnswer Write(sqlite3 connection, ConnectorRequest.Write write)
     {
@@ -90,7 +131,7 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
         }
         Execute(connection, "BEGIN IMMEDIATE");
         var before = raw.sqlite3_total_changes(connection);
-        var answer = Rows(connection, write.Text, write.Limit, toTheEnd: true);
+        var answer = Rows(connection, write.Text, write.Limit, isWrite: true);
         var changed = raw.sqlite3_total_changes(connection) - before;
         if (answer is ConnectorAnswer.Failed)
         {
@@ -102,15 +143,15 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
     }
 
     /// <summary>The rows of one statement.</summary>
-    /// <param name="toTheEnd">It changes something, and is executed to its end even when no further row is kept.</param>
-    static ConnectorAnswer Rows(sqlite3 connection, string sql, int limit, bool toTheEnd = false)
+    /// <param name="isWrite">It may change something, and is executed to its end even when no further row is kept.</param>
+    static ConnectorAnswer Rows(sqlite3 connection, string sql, int limit, bool isWrite = false)
     {
         var prepared = raw.sqlite3_prepare_v2(connection, sql, out var statement, out var rest);
         using (statement)
         {
             if (prepared != raw.SQLITE_OK)
             {
-                return new ConnectorAnswer.Failed(Reason(connection, prepared));
+                return new ConnectorAnswer.Failed(Reason(connection, prepared, isWrite));
             }
             if (statement.IsInvalid || SqlWords.Of(rest, SqlDialect.Sqlite).Exists(word => word.Text != ";"))
             {
@@ -121,13 +162,13 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
             while (true)
             {
                 var step = raw.sqlite3_step(statement);
-                if (step == raw.SQLITE_DONE || (step == raw.SQLITE_ROW && table.IsFull && !toTheEnd))
+                if (step == raw.SQLITE_DONE || (step == raw.SQLITE_ROW && table.IsFull && !isWrite))
                 {
                     return table.Answer();
                 }
                 if (step != raw.SQLITE_ROW)
                 {
-                    return new ConnectorAnswer.Failed(Reason(connection, step));
+                    return new ConnectorAnswer.Failed(Reason(connection, step, isWrite));
                 }
                 if (!table.IsFull)
                 {
@@ -168,12 +209,14 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
         var code = raw.sqlite3_exec(connection, sql);
         if (code != raw.SQLITE_OK)
         {
-            throw new SqliteFault(Reason(connection, code));
+            throw new SqliteFault(Reason(connection, code, isWrite: true));
         }
     }
 
-    static string Reason(sqlite3 connection, int code) => (code & 0xff) switch
+    static string Reason(sqlite3 connection, int code, bool isWrite) => (code & 0xff) switch
     {
+        raw.SQLITE_AUTH when isWrite => "The statement does what no connection does: it attaches a database, loads an extension or sets a pragma.",
+        raw.SQLITE_READONLY when isWrite => "The host may read that file, and not write it.",
         raw.SQLITE_AUTH => "The statement does what this connection does not allow: a read changes nothing, and neither attaches databases nor loads extensions.",
         raw.SQLITE_READONLY => "A read changes nothing, and this would. Ask for it with the action write.",
         raw.SQLITE_BUSY or raw.SQLITE_LOCKED => "Another program holds a lock on the database.",
@@ -202,6 +245,11 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
         }
         // The kernel's own word for where the judged file lies, which has no link in it.
         var real = new FileInfo($"/proc/self/fd/{file.Handle.DangerousGetHandle()}").LinkTarget!;
+        // SQLite's own files beside a database are no databases; opening one as such could destroy what it holds.
+        if (Companions.Exists(ending => real.EndsWith(ending, StringComparison.OrdinalIgnoreCase)))
+        {
+            return new ConnectorAnswer.Failed("The path leads to a file that SQLite keeps beside a database. Give the path of the database.", IsUnreachable: true);
+        }
         var flags = OpenNoFollow | raw.SQLITE_OPEN_FULLMUTEX | (isRead ? raw.SQLITE_OPEN_READONLY : raw.SQLITE_OPEN_READWRITE);
         var opened = raw.sqlite3_open_v2(real, out var connection, flags, null);
         using (connection)
@@ -257,6 +305,9 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
             Execute(connection, "PRAGMA query_only = ON");
         }
         raw.sqlite3_progress_handler(connection, InstructionsBetweenLooks, _ => ct.IsCancellationRequested ? 1 : 0, null);
+        // Full-text and R-Tree tables prepare statements on their own tables when they are first used, also such as a read never executes. They do so here, before statements
+        // of others are judged, and the file is open for reading alone all the same. What fails here fails again, with its reason, when it is asked for.
+        _ = raw.sqlite3_exec(connection, "PRAGMA table_list");
         raw.sqlite3_set_authorizer(
             connection,
             (object _, int action, string first, string second, string _, string _) => IsAllowed(action, first, second, isRead) ? raw.SQLITE_OK : raw.SQLITE_DENY,
@@ -267,6 +318,7 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
     {
         raw.SQLITE_SELECT or raw.SQLITE_READ or raw.SQLITE_RECURSIVE => true,
         raw.SQLITE_FUNCTION => !string.Equals(second, "load_extension", StringComparison.OrdinalIgnoreCase),
+        raw.SQLITE_PRAGMA when second is null && string.Equals(first, "data_version", StringComparison.OrdinalIgnoreCase) => true,
         raw.SQLITE_PRAGMA => ReadingPragmas.Contains((first ?? "").ToLowerInvariant()),
         raw.SQLITE_ATTACH or raw.SQLITE_DETACH => false,
         raw.SQLITE_TRANSACTION => !isRead,

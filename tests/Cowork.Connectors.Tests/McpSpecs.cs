@@ -175,6 +175,54 @@ public sealed class McpSpecs
     }
 
     [Fact]
+    public async Task One_malformed_tool_takes_nothing_from_the_others()
+    {
+        await using var server = new HostileServer((method, id) => method == "tools/list"
+            ? """
+              {"tools":[null,7,{"name":7},{"inputSchema":{}},{"name":"bare"},{"name":"seven","inputSchema":7,"annotations":7,"description":[]},
+              {"name":"half","description":"\ud800"},{"name":"fine","inputSchema":{"type":"object"},"description":"Fine."}],"nextCursor":7}
+              """
+            : HostileServer.Usual(method));
+        await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
+        var table = Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Schema()));
+        Assert.Equal(["bare write  {}", "seven write  {}", """fine write Fine. {"type":"object"}"""], table.Rows.Select(row => string.Join(' ', row)));
+    }
+
+    [Theory]
+    [InlineData("\"readOnlyHint\":true", ConnectorEffect.Read)]
+    [InlineData("\"readOnlyHint\":true,\"destructiveHint\":false", ConnectorEffect.Read)]
+    [InlineData("\"readOnlyHint\":true,\"destructiveHint\":true", ConnectorEffect.Write)]
+    [InlineData("\"readOnlyHint\":true,\"destructiveHint\":\"yes\"", ConnectorEffect.Write)]
+    [InlineData("\"readOnlyHint\":\"true\"", ConnectorEffect.Write)]
+    [InlineData("", ConnectorEffect.Write)]
+    public async Task A_tool_that_is_called_destructive_is_no_read_whatever_else_it_is_called(string annotations, ConnectorEffect effect)
+    {
+        await using var server = new HostileServer((method, _) =>
+            method == "tools/list" ? $$"""{"tools":[{"name":"t","annotations":{ {{annotations}} } }]}""" : HostileServer.Usual(method));
+        await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
+        Assert.Equal(effect, await mcp.Judge(Settings(("url", server.Url)), new ConnectorRequest.Query("""{"tool":"t"}""", 1), CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task A_server_that_speaks_something_else_is_told_as_what_it_is()
+    {
+        async Task<string?> WhyNot(Func<WebServer.Request, Task> answer)
+        {
+            await using var server = new WebServer(answer);
+            await using var mcp = new McpConnector(server.Fence(), NoCommands, TimeProvider.System);
+            return (await mcp.Probe(Settings(("url", server.Url)), CancellationToken.None)).WhyNot?.Split(": ", 2)[1];
+        }
+        Assert.Equal("it answers text/html, which is no MCP: is the address right?", await WhyNot(
+            request => request.Answer(200, "<html>Hello</html>", "text/html; charset=utf-8")));
+        await using var future = new HostileServer((method, _) =>
+            method == "initialize" ? HostileServer.Usual(method).Replace("2025-06-18", "1999-01-01", StringComparison.Ordinal) : "");
+        await using var connector = new McpConnector(future.Fence, NoCommands, TimeProvider.System);
+        var whyNot = (await connector.Probe(Settings(("url", future.Url)), CancellationToken.None)).WhyNot;
+        Assert.EndsWith(": it speaks a version of MCP that is not known here.", whyNot, StringComparison.Ordinal);
+        Assert.Equal("its answer has no reply to what it was asked.", await WhyNot(request => request.Answer(200, """{"jsonrpc":"2.0","id":4711,"result":{}}""")));
+    }
+
+    [Fact]
     public async Task Tools_with_odd_names_are_left_out_and_lists_without_end_are_cut()
     {
         await using var server = new HostileServer((method, id) => method == "tools/list"
@@ -198,6 +246,8 @@ public sealed class McpSpecs
     [InlineData("""{"content":[{"type":"image","data":"iVBORw0KGgo=","mimeType":"image/png"}]}""", "(image/png, which is no text)")]
     [InlineData("""{"content":[{"type":"resource","resource":{"uri":"file:///a","text":"inside"}}]}""", "inside")]
     [InlineData("""{"content":[{"type":"resource_link","uri":"https://example.com/a","name":"A"}]}""", "A: https://example.com/a")]
+    [InlineData("""{"content":[{"type":"hologram","data":"x"},{"type":"text","text":"second"},null,7,{"type":"resource","resource":null}]}""",
+        "(content of an unknown kind)\nsecond\n(content of an unknown kind)\n(content of an unknown kind)\n(content of an unknown kind)")]
     public async Task What_a_tool_answers_is_text(string result, string text)
     {
         await using var server = HostileServer.WithTool(result);

@@ -49,6 +49,30 @@ public sealed class PostgresSpecs(PostgresSpecs.Server server) : IClassFixture<P
         Assert.NotEmpty(Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "EXPLAIN SELECT * FROM orders")).Rows);
     }
 
+    [Fact]
+    public async Task A_table_is_sampled_by_the_spelling_of_the_schema_and_by_that_of_SQL()
+    {
+        var settings = await Database(
+            """"
+            CREATE TABLE "we.ird" AS SELECT 'dot' AS a; CREATE TABLE "say ""hi""" AS SELECT 'quote' AS a; CREATE TABLE "it's" AS SELECT 'tick' AS a;
+            CREATE SCHEMA "s.t"; CREATE TABLE "s.t"."u.v" AS SELECT 'both' AS a; CREATE TABLE "Case" AS SELECT 'case' AS a
+            """");
+        foreach (var (name, value) in ((string, string)[])
+        [
+            ("public.we.ird", "dot"), ("we.ird", "dot"), ("public.\"we.ird\"", "dot"), ("\"we.ird\"", "dot"), ("\"public\".\"we.ird\"", "dot"),
+            ("public.say \"hi\"", "quote"), ("public.\"say \"\"hi\"\"\"", "quote"), ("public.it's", "tick"), ("s.t.u.v", "both"), ("\"s.t\".\"u.v\"", "both"), ("Case", "case"),
+        ])
+        {
+            Assert.Equal([value], Assert.Single(Assert.IsType<ConnectorAnswer.Table>(await Ask(settings, new ConnectorRequest.Sample(name, 5))).Rows));
+        }
+        foreach (var name in (string[])["no.such.table", "a\"b", "", ".", "public."])
+        {
+            var none = Assert.IsType<ConnectorAnswer.Failed>(await Ask(settings, new ConnectorRequest.Sample(name, 5)));
+            Assert.Equal("A table is named as the schema has it: schema.name.", none.Reason);
+        }
+        Assert.Contains("42P01", Assert.IsType<ConnectorAnswer.Failed>(await Ask(settings, new ConnectorRequest.Sample("public.none", 5))).Reason, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("INSERT INTO t VALUES (9)")]
     [InlineData("SELECT 1; INSERT INTO t VALUES (9)")]

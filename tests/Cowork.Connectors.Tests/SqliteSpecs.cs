@@ -36,6 +36,82 @@ public sealed class SqliteSpecs : IDisposable
         Assert.Equal([null], Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SELECT what FROM orders WHERE id = 2; -- done")).Rows[0]);
     }
 
+    [Fact]
+    public async Task The_schema_has_generated_columns_and_tells_what_is_broken()
+    {
+        var settings = Make(root, "a.db", """
+            CREATE TABLE g (a INTEGER, b INTEGER GENERATED ALWAYS AS (a + 1), c TEXT AS (a) STORED); CREATE VIEW broken AS SELECT * FROM missing
+            """);
+        var schema = Assert.IsType<ConnectorAnswer.Table>(await connector.Ask(settings, new ConnectorRequest.Schema(), default));
+        Assert.Equal(["broken", "g"], schema.Rows.Select(row => row[0]));
+        Assert.Equal("(broken: SQLite answered: no such table: main.missing)", schema.Rows[0][2]);
+        Assert.Equal("a INTEGER, b INTEGER (generated), c TEXT (generated)", schema.Rows[1][2]);
+    }
+
+    [Fact]
+    public async Task Full_text_and_spatial_tables_are_read_and_not_changed_by_a_read()
+    {
+        var settings = Make(root, "a.db", """
+            CREATE VIRTUAL TABLE notes USING fts5(title, body); INSERT INTO notes VALUES ('tea', 'green and black');
+            CREATE VIRTUAL TABLE places USING rtree(id, low, high, +label TEXT); INSERT INTO places VALUES (1, 2, 3, 'here')
+            """);
+        var before = await File.ReadAllBytesAsync(settings["path"]!);
+        var schema = Assert.IsType<ConnectorAnswer.Table>(await connector.Ask(settings, new ConnectorRequest.Schema(), default));
+        Assert.Equal("title , body ", schema.Rows.Single(row => row[0] == "notes")[2]);
+        Assert.Equal(["tea"], Assert.Single(Assert.IsType<ConnectorAnswer.Table>(
+            await Query(settings, "SELECT title FROM notes WHERE notes MATCH 'black' ORDER BY rank")).Rows));
+        Assert.Equal(["1", "2.0", "3.0", "here"], Assert.Single(Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SELECT * FROM places WHERE low > 1")).Rows));
+        Assert.Single(Assert.IsType<ConnectorAnswer.Table>(await connector.Ask(settings, new ConnectorRequest.Sample("places", 5), default)).Rows);
+        foreach (var sql in (string[])
+        [
+            "INSERT INTO notes VALUES ('a', 'b')", "INSERT INTO notes(notes) VALUES ('optimize')", "DELETE FROM places",
+            "DELETE FROM places_node", "UPDATE sqlite_master SET sql = ''",
+        ])
+        {
+            Assert.IsType<ConnectorAnswer.Failed>(await Query(settings, sql));
+        }
+        Assert.Equal(before, await File.ReadAllBytesAsync(settings["path"]!));
+        Assert.IsType<ConnectorAnswer.Text>(await Write(settings, "UPDATE places SET label = 'there' WHERE id = 1"));
+        Assert.Equal(["there"], Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SELECT label FROM places")).Rows[0]);
+    }
+
+    [Theory]
+    [InlineData("we.ird", "we.ird")]
+    [InlineData("main.we.ird", "we.ird")]
+    [InlineData("\"we.ird\"", "we.ird")]
+    [InlineData("main.\"say \"\"hi\"\"\"", "say \"hi\"")]
+    [InlineData("say \"hi\"", "say \"hi\"")]
+    [InlineData("main.dot", "main.dot")]
+    public async Task A_table_is_sampled_by_the_spelling_of_the_schema_and_by_that_of_SQL(string name, string value)
+    {
+        var settings = Make(root, "a.db", string.Join(';', ((string[])["we.ird", "say \"hi\"", "main.dot"]).Select(
+            table => $"CREATE TABLE \"{table.Replace("\"", "\"\"", StringComparison.Ordinal)}\" AS SELECT '{table}' AS a")));
+        Assert.Equal([value], Assert.Single(Assert.IsType<ConnectorAnswer.Table>(await connector.Ask(settings, new ConnectorRequest.Sample(name, 5), default)).Rows));
+    }
+
+    [Theory]
+    [InlineData("a.db-wal")]
+    [InlineData("a.db-shm")]
+    [InlineData("a.db-journal")]
+    public async Task A_file_that_SQLite_keeps_beside_a_database_is_none(string name)
+    {
+        var settings = Make(root, name, "CREATE TABLE t (a INTEGER)");
+        File.CreateSymbolicLink(Path.Combine(root, "link.db"), settings["path"]!);
+        foreach (var path in (string[])[settings["path"]!, "link.db"])
+        {
+            Assert.StartsWith("The path leads to a file that SQLite keeps", (await connector.Probe(At(path), default)).WhyNot, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("ATTACH '/tmp/other.db' AS other")]
+    [InlineData("PRAGMA trusted_schema = ON")]
+    public async Task A_write_that_is_refused_is_not_told_what_reads_do(string sql)
+    {
+        var failed = Assert.IsType<ConnectorAnswer.Failed>(await Write(Make(root, "a.db", "CREATE TABLE t (a INTEGER)"), sql));
+        Assert.Equal("The statement does what no connection does: it attaches a database, loads an extension or sets a pragma.", failed.Reason);
+    }
+
     [Theory]
     [InlineData("INSERT INTO t VALUES (9)")]
     [InlineData("DELETE FROM t")]

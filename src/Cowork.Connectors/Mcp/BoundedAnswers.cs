@@ -3,12 +3,18 @@ using System.Net;
 namespace Cowork.Connectors;
 
 /// <summary>Bounds what a server answers: a body that is no stream of events is one message.</summary>
-sealed class BoundedAnswers(HttpMessageHandler inner, int bytesMax, Action<MessageTooLongException> onTooLong) : DelegatingHandler(inner)
+/// <param name="onStrange">Is told of an answer that is no message, in words that follow the server's name.</param>
+sealed class BoundedAnswers(HttpMessageHandler inner, int bytesMax, Action<MessageTooLongException> onTooLong, Action<string> onStrange) : DelegatingHandler(inner)
 {
     protected override async Task<HttpResponseMessage> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
         var response = await base.SendAsync(request, cancellationToken);
-        var end = response.Content.Headers.ContentType?.MediaType == "text/event-stream" ? MessageEnd.BlankLine : MessageEnd.Stream;
+        var type = response.Content.Headers.ContentType?.MediaType;
+        if (response.IsSuccessStatusCode && type is not (null or "application/json" or "text/event-stream"))
+        {
+            onStrange($"it answers {PlainReason.Quoted(type, 100)}, which is no MCP: is the address right?");
+        }
+        var end = type == "text/event-stream" ? MessageEnd.BlankLine : MessageEnd.Stream;
         var content = new BoundedContent(response.Content, end, bytesMax, onTooLong);
         foreach (var (name, values) in response.Content.Headers.NonValidated)
         {

@@ -1,10 +1,7 @@
 using System.Collections.Immutable;
-using System.Text;
 using System.Text.Json;
 
 using Cowork.Application;
-
-using ModelContextProtocol.Protocol;
 
 namespace Cowork.Connectors;
 
@@ -99,7 +96,7 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         }
         try
         {
-            return (await Tools(settings, ct)).FirstOrDefault(tool => tool.Name == call.Tool) is { } known && !IsRead(known) ? ConnectorEffect.Write : ConnectorEffect.Read;
+            return (await Tools(settings, ct)).FirstOrDefault(tool => tool.Name == call.Tool) is { } known && !known.IsRead ? ConnectorEffect.Write : ConnectorEffect.Read;
         }
         catch (McpFailureException)
         {
@@ -147,18 +144,18 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         {
             return new ConnectorAnswer.Failed($"The server has no such tool. It has {PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400)}.");
         }
-        if (!isWrite && !IsRead(known))
+        if (!isWrite && !known.IsRead)
         {
             return new ConnectorAnswer.Failed($"The tool {call.Tool} may change something: call it with the action \"write\".");
         }
-        var result = await sessions.Use(settings, token => Open(settings, token), session => session.Call(call.Tool, call.Arguments, ct), mayRepeat: !isWrite, ct);
-        var (answer, isCut) = McpText.Of(result, ConnectorLimits.BytesMax);
-        return result.IsError == true
+        var (answer, isCut, isError) = await sessions.Use(
+            settings, token => Open(settings, token), session => session.Call(call.Tool, call.Arguments, ct), mayRepeat: !isWrite, ct);
+        return isError
             ? new ConnectorAnswer.Failed($"The tool failed: {PlainReason.Quoted(answer, ConnectorLimits.ReasonCharsMax - 20)}")
             : new ConnectorAnswer.Text(answer, isCut ? "The answer is longer: this is its beginning." : null);
     }
 
-    ValueTask<IReadOnlyList<Tool>> Tools(ConnectionSettings settings, CancellationToken ct) =>
+    ValueTask<IReadOnlyList<McpTool>> Tools(ConnectionSettings settings, CancellationToken ct) =>
         sessions.Use(settings, token => Open(settings, token), session => session.Tools(ct), mayRepeat: true, ct);
 
     ValueTask<McpSession> Open(ConnectionSettings settings, CancellationToken ct)
@@ -177,26 +174,24 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         return McpSession.Open(fence, AddressOf(settings["url"]!)!, headers, ct);
     }
 
-    static ConnectorAnswer.Table Table(IReadOnlyList<Tool> tools) => new(
+    static ConnectorAnswer.Table Table(IReadOnlyList<McpTool> tools) => new(
         ["tool", "effect", "description", "input"],
         [.. tools.Select(tool => (IReadOnlyList<string?>)
             [tool.Name, EffectOf(tool), PlainReason.Quoted(tool.Description ?? tool.Title ?? "", DescriptionCharsMax), Schema(tool, ConnectorLimits.CellCharsMax)])],
         tools.Count == McpSession.ToolsMax ? $"The server has more tools: these are the first {McpSession.ToolsMax}." : null);
 
-    static ConnectorAnswer Described(IReadOnlyList<Tool> tools, string name) => tools.FirstOrDefault(tool => tool.Name == name) is { } tool
+    static ConnectorAnswer Described(IReadOnlyList<McpTool> tools, string name) => tools.FirstOrDefault(tool => tool.Name == name) is { } tool
         ? new ConnectorAnswer.Text(
             $"{tool.Name} ({EffectOf(tool)}): {PlainReason.Quoted(tool.Description ?? "", DescriptionCharsMax)}\n{Schema(tool, SchemaCharsMax)}\n{Usage}")
         : new ConnectorAnswer.Failed("The server has no such tool.");
 
-    static string Schema(Tool tool, int charsMax)
+    static string Schema(McpTool tool, int charsMax)
     {
-        var text = tool.InputSchema.ValueKind == JsonValueKind.Undefined ? "{}" : VisibleText.OfJson(tool.InputSchema.GetRawText());
+        var text = VisibleText.OfJson(tool.InputSchema);
         return text.Length <= charsMax ? text : FileText.Truncate(text, charsMax);
     }
 
-    static string EffectOf(Tool tool) => IsRead(tool) ? "read" : "write";
-
-    static bool IsRead(Tool tool) => tool.Annotations is { ReadOnlyHint: true };
+    static string EffectOf(McpTool tool) => tool.IsRead ? "read" : "write";
 
     /// <summary>Null: it is no address of an MCP server.</summary>
     static Uri? AddressOf(string url) =>
@@ -213,7 +208,8 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
 
     static string NameOf(ConnectionSettings settings) => settings["command"] is { } command ? $"The command {command}" : AddressOf(settings["url"]!)!.Authority;
 
-    static string Reason(ConnectionSettings settings, McpFailureException e) => PlainReason.Quoted($"{NameOf(settings)}: {e.Message.TrimEnd('.')}.");
+    static string Reason(ConnectionSettings settings, McpFailureException e) =>
+        PlainReason.Quoted($"{NameOf(settings)}: {(e.Message.EndsWith('?') ? e.Message : e.Message.TrimEnd('.') + ".")}");
 }
 
 /// <summary>The call of a tool as a model writes it.</summary>
@@ -234,39 +230,4 @@ sealed record McpCall(string Tool, JsonElement Arguments)
             : null;
         return fault is null ? new(tool!, arguments) : null;
     }
-}
-
-/// <summary>What a tool answers, as text.</summary>
-static class McpText
-{
-    public static (string Text, bool IsCut) Of(CallToolResult result, int bytesMax)
-    {
-        var text = new StringBuilder();
-        foreach (var block in result.Content)
-        {
-            text.Append(text.Length > 0 ? "\n" : "").Append(Of(block));
-            if (text.Length > bytesMax)
-            {
-                break;
-            }
-        }
-        if (text.Length == 0 && result.StructuredContent is { ValueKind: not JsonValueKind.Undefined } structured)
-        {
-            text.Append(structured.GetRawText());
-        }
-        var whole = text.ToString();
-        var fit = BodyText.Fit(whole, bytesMax);
-        return (fit, fit.Length < whole.Length);
-    }
-
-    static string Of(ContentBlock block) => block switch
-    {
-        TextContentBlock text => text.Text,
-        ImageContentBlock image => $"({PlainReason.Quoted(image.MimeType ?? "image", 100)}, which is no text)",
-        AudioContentBlock audio => $"({PlainReason.Quoted(audio.MimeType ?? "audio", 100)}, which is no text)",
-        EmbeddedResourceBlock { Resource: TextResourceContents resource } => resource.Text,
-        EmbeddedResourceBlock resource => $"({PlainReason.Quoted(resource.Resource.Uri ?? "resource", 300)}, which is no text)",
-        ResourceLinkBlock link => $"{PlainReason.Quoted(link.Name ?? "", 200)}: {PlainReason.Quoted(link.Uri ?? "", 2_000)}",
-        _ => "(content of an unknown kind)",
-    };
 }

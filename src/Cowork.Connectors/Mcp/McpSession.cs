@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 using Cowork.Application;
 
@@ -32,7 +33,7 @@ sealed class McpSession : IAsyncDisposable
     public static async ValueTask<McpSession> Open(EgressFence fence, Uri address, IEnumerable<KeyValuePair<string, string>> headers, CancellationToken ct)
     {
         var fault = new FaultOf();
-        var http = new HttpClient(new BoundedAnswers(fence.NewHandler(ConnectorLimits.ProbeTime), MessageBytesMax, fault.Set)) { Timeout = Timeout.InfiniteTimeSpan };
+        var http = new HttpClient(new BoundedAnswers(fence.NewHandler(ConnectorLimits.ProbeTime), MessageBytesMax, fault.Set, fault.Note)) { Timeout = Timeout.InfiniteTimeSpan };
         var transport = new HttpClientTransport(
             new()
             {
@@ -83,19 +84,19 @@ sealed class McpSession : IAsyncDisposable
 
     /// <summary>The tools that the server has now, without those that no name can call.</summary>
     /// <exception cref="McpFailureException">They cannot be had.</exception>
-    public ValueTask<IReadOnlyList<Tool>> Tools(CancellationToken ct) => Guarded<IReadOnlyList<Tool>>(
+    public ValueTask<IReadOnlyList<McpTool>> Tools(CancellationToken ct) => Guarded<IReadOnlyList<McpTool>>(
         async () =>
         {
-            var tools = new Dictionary<string, Tool>(StringComparer.Ordinal);
+            var tools = new Dictionary<string, McpTool>(StringComparer.Ordinal);
             string? cursor = null;
             for (var page = 0; page < PagesMax && tools.Count < ToolsMax; page++)
             {
-                var listed = await client.ListToolsAsync(new ListToolsRequestParams { Cursor = cursor }, ct);
-                foreach (var tool in listed.Tools.Where(tool => IsName(tool.Name)).Take(ToolsMax - tools.Count))
+                var (listed, next) = McpTool.Page(await Ask("tools/list", cursor is null ? [] : new() { ["cursor"] = cursor }, ct));
+                foreach (var tool in listed.Take(ToolsMax - tools.Count))
                 {
                     tools.TryAdd(tool.Name, tool);
                 }
-                if ((cursor = listed.NextCursor) is null)
+                if ((cursor = next) is null)
                 {
                     break;
                 }
@@ -104,11 +105,10 @@ sealed class McpSession : IAsyncDisposable
         },
         ct);
 
-    /// <summary>Calls a tool.</summary>
+    /// <summary>Calls a tool, and answers what it says as text.</summary>
     /// <exception cref="McpFailureException">There is no answer.</exception>
-    public ValueTask<CallToolResult> Call(string tool, JsonElement arguments, CancellationToken ct) => Guarded(
-        async () => await client.CallToolAsync(
-            new CallToolRequestParams { Name = tool, Arguments = arguments.EnumerateObject().ToDictionary(argument => argument.Name, argument => argument.Value) }, ct),
+    public ValueTask<(string Text, bool IsCut, bool IsError)> Call(string tool, JsonElement arguments, CancellationToken ct) => Guarded(
+        async () => McpText.Of(await Ask("tools/call", new() { ["name"] = tool, ["arguments"] = JsonObject.Create(arguments) }, ct), ConnectorLimits.BytesMax),
         ct);
 
     public async ValueTask DisposeAsync()
@@ -133,6 +133,10 @@ sealed class McpSession : IAsyncDisposable
         InitializationTimeout = ConnectorLimits.AskTime,
     };
 
+    /// <summary>The result as the server sent it: one thing that is malformed in it does not spoil the others.</summary>
+    async Task<JsonNode?> Ask(string method, JsonObject parameters, CancellationToken ct) =>
+        (await client.SendRequestAsync(new JsonRpcRequest { Method = method, Params = parameters }, ct)).Result;
+
     async ValueTask<T> Guarded<T>(Func<Task<T>> ask, CancellationToken ct)
     {
         try
@@ -153,11 +157,15 @@ sealed class McpSession : IAsyncDisposable
         _ when fault.Message is { } tooLong => new(tooLong, IsBroken: true),
         _ when why is not null => new(why, IsBroken: true),
         McpProtocolException refused => new($"it answers: {PlainReason.Quoted(refused.Message, 300)}", IsBroken: false),
+        // The client's exceptions for these are those of other faults: its words tell them apart.
+        _ when e.Message.Contains("protocol version", StringComparison.OrdinalIgnoreCase) => new("it speaks a version of MCP that is not known here", IsBroken: true),
         // The message says which member of the answer has which form, in words of the parser.
-        JsonException or InvalidOperationException or FormatException => new("it answers what is no message of MCP", IsBroken: true),
+        JsonException or InvalidOperationException or FormatException or ArgumentException => new("it answers what is no message of MCP", IsBroken: true),
         OperationCanceledException or TimeoutException => new("it did not answer in time", IsBroken: true),
         HttpRequestException { StatusCode: { } status } => new($"it answers {(int)status}", IsBroken: true),
         _ when Egress(e) is { } refused => new(refused.Message, IsBroken: true),
+        McpException when fault.Strange is { } strange => new(strange, IsBroken: true),
+        McpException when e.Message.Contains("without a reply", StringComparison.OrdinalIgnoreCase) => new("its answer has no reply to what it was asked", IsBroken: true),
         _ when IsTransport(e) => new("the connection to it broke off", IsBroken: true),
         McpException => new("it answers what is no message of MCP", IsBroken: true),
         _ => null,
@@ -167,12 +175,16 @@ sealed class McpSession : IAsyncDisposable
 
     static bool IsTransport(Exception e) => e is IOException or HttpRequestException or ObjectDisposedException or McpException and not McpProtocolException;
 
-    static bool IsName(string? name) => name is { Length: > 0 and <= 128 } && name.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/');
-
-    /// <summary>What ended the reading of a session's messages.</summary>
+    /// <summary>What was seen of a session below its messages.</summary>
     sealed class FaultOf
     {
+        /// <summary>What ended the reading.</summary>
         public string? Message { get; private set; }
+
+        /// <summary>What came in place of a message, and explains a failure.</summary>
+        public string? Strange { get; private set; }
+
+        public void Note(string strange) => Strange = strange;
 
         public void Set(MessageTooLongException tooLong) => Message = tooLong.Message;
     }
