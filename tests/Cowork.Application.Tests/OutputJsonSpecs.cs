@@ -12,7 +12,7 @@ namespace Cowork.Application.Tests;
 /// <summary>What kernels say, and the outputs that come of it, in the form that the log and notebooks have them in.</summary>
 public sealed class OutputJsonSpecs
 {
-    static string Written(KernelMessage message) => OutputJson.Write([OutputJson.Of(message)!]);
+    static string Written(KernelMessage message) => OutputJson.Write(OutputJson.Of(message));
 
     static JsonElement Json(string json) => JsonElement.Parse(json);
 
@@ -26,7 +26,7 @@ public sealed class OutputJsonSpecs
         Assert.Equal(
             """[{"output_type":"error","ename":"E","evalue":"v","traceback":["t"]}]""", Written(new KernelMessage.Error("E", "v", ["t"])));
         Assert.Equal("""[{"output_type":"stream","name":"stderr","text":"\n[Cut.]\n"}]""", Written(new KernelMessage.Truncated("Cut.")));
-        Assert.Null(OutputJson.Of(new KernelMessage.Done(KernelOutcome.Succeeded, null, null, TimeSpan.Zero, 1, false)));
+        Assert.Empty(OutputJson.Of(new KernelMessage.Done(KernelOutcome.Succeeded, null, null, TimeSpan.Zero, 1, false)));
     }
 
     [Fact]
@@ -40,6 +40,35 @@ public sealed class OutputJsonSpecs
         Assert.Equal(
             """[{"output_type":"display_data","data":{"text/plain":"\\ud83d"},"metadata":{}}]""",
             Written(new KernelMessage.Display(false, Json("""{"text/plain":"\ud83d"}"""), Json("{}"), null)));
+    }
+
+    [Theory]
+    [InlineData("""{"image/png\"><script>alert(2)</script>":"x"}""", "image/png\"><script>alert(2)</script> is not the name of a MIME type.")]
+    [InlineData("""{"image/png":"\"><script>"}""", "image/png is not Base64.")]
+    [InlineData("""{"Image/PNG":"a"}""", "Image/PNG is not Base64.")]
+    [InlineData("""{"text":"x"}""", "text is not the name of a MIME type.")]
+    [InlineData("""{"text/a b":"x"}""", "text/a b is not the name of a MIME type.")]
+    [InlineData("""{"text/html\n":"x"}""", "text/html\n is not the name of a MIME type.")]
+    public void A_form_that_cannot_be_shown_is_left_out_and_told(string data, string why)
+    {
+        var bundle = data[..^1] + ""","text/plain":"p"}""";
+        OutputMessage note = new OutputMessage.Stream("stderr", $"[Left out: {why}]\n");
+        var shown = OutputJson.Of(new KernelMessage.Display(false, Json(bundle), Json("{}"), null));
+        Assert.Equal([new("text/plain", "p")], Assert.IsType<Display>(shown[0]).Data);
+        Assert.Equal([note], shown.Skip(1));
+        var updated = OutputJson.Of(new KernelMessage.UpdateDisplay(Json(bundle), Json("{}"), "id"));
+        Assert.Equal([new("text/plain", "p")], Assert.IsType<UpdateDisplay>(updated[0]).Data);
+        Assert.Equal([note], updated.Skip(1));
+        // What a log of an earlier release holds is not shown either.
+        var stored = Assert.Single(OutputJson.ReadMessages("[{\"output_type\":\"display_data\",\"data\":" + bundle + ",\"metadata\":{}}]"));
+        Assert.Equal([new("text/plain", "p")], Assert.IsType<Display>(stored).Data);
+    }
+
+    [Fact]
+    public void Images_in_Base64_SVG_and_types_of_JSON_are_shown()
+    {
+        var data = """{"image/png":"aVZC\nT1I=","image/svg+xml":"<svg/>","application/vnd.vega.v5+json":{"a":1}}""";
+        Assert.Equal(3, Assert.IsType<Display>(Assert.Single(OutputJson.Of(new KernelMessage.Display(false, Json(data), Json("{}"), null)))).Data.Count);
     }
 
     /// <summary>Who is told the changes alone has the same outputs as who is told the messages.</summary>

@@ -173,7 +173,7 @@ public static class Notebook
         {
             bytes += output.GetRawText().Length;
             isCut |= bytes > Limits.CellOutputBytesMax;
-            if (!isCut && Message(output) is { } message && OutputJson.Of(message) is { } said)
+            foreach (var said in !isCut && Message(output) is { } message ? OutputJson.Of(message) : [])
             {
                 error = said is OutputMessage.Error e ? new(CellErrorCodes.Exception, RunRecorder.ErrorText($"{e.Name}: {e.Value}")) : error;
                 outputs = outputs.Add(said).After;

@@ -1,7 +1,9 @@
+using System.Buffers.Text;
 using System.Collections.Immutable;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -12,15 +14,30 @@ namespace Cowork.Application;
 /// What a kernel said, and the outputs that come of it, as JSON: in the form that notebooks have them in (nbformat 4, "output"), with <c>group</c> and
 /// <c>display_id</c> beside it. A kernel's text is escaped where a log could not hold it.
 /// </summary>
-public static class OutputJson
+public static partial class OutputJson
 {
     static readonly JsonWriterOptions Writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>JSON in a kernel's message is nested no deeper than this.</summary>
     const int DepthMax = 64;
 
-    /// <summary>A message as the fold of outputs takes it; null: it says nothing of the outputs.</summary>
-    public static OutputMessage? Of(KernelMessage message) => message switch
+    /// <summary>So much of a name that is left out is told.</summary>
+    const int NameShownMax = 80;
+
+    /// <summary>A message as the fold of outputs takes it, and behind it what was left out of it; empty: it says nothing of the outputs.</summary>
+    public static IReadOnlyList<OutputMessage> Of(KernelMessage message)
+    {
+        var leftOut = message switch
+        {
+            KernelMessage.Display d => WhyLeftOut(d.Data),
+            KernelMessage.UpdateDisplay u => WhyLeftOut(u.Data),
+            _ => [],
+        };
+        IEnumerable<OutputMessage> said = Said(message) is { } output ? [output] : [];
+        return [.. said, .. leftOut.Select(why => new OutputMessage.Stream("stderr", $"[Left out: {why}]\n"))];
+    }
+
+    static OutputMessage? Said(KernelMessage message) => message switch
     {
         KernelMessage.Stream s => new OutputMessage.Stream(s.Name == "stderr" ? "stderr" : "stdout", StorableText.Escape(s.Text)),
         KernelMessage.Display d => new OutputMessage.Display(d.IsResult, Bundle(d.Data), Object(d.Metadata), d.DisplayId is { } id ? StorableText.Escape(id) : null),
@@ -119,7 +136,26 @@ public static class OutputJson
 
     static ImmutableList<string> Traceback(JsonElement of) => [.. of.GetProperty("traceback").EnumerateArray().Select(line => line.GetString()!)];
 
-    /// <summary>The forms of a bundle: strings as text, of types of JSON anything as JSON. Anything else is no form of it.</summary>
+    /// <summary>
+    /// Why a form cannot be shown; null: it can. Its name must be a type and a subtype of RFC 6838, section 4.2, so that it may stand in a URL and in HTML; an image
+    /// becomes a data URL, and must be Base64, but for SVG, which is text.
+    /// </summary>
+    static string? WhyNot(JsonProperty form) =>
+        !MimeName().IsMatch(form.Name) ? $"{StorableText.Escape(form.Name[..Math.Min(form.Name.Length, NameShownMax)])} is not the name of a MIME type."
+        : form.Name.StartsWith("image/", StringComparison.OrdinalIgnoreCase) && !IsJson(form.Name) && form.Value.ValueKind == JsonValueKind.String
+            && !form.Name.Equals("image/svg+xml", StringComparison.OrdinalIgnoreCase) && !Base64.IsValid(TextOf(form.Value)) ? $"{form.Name} is not Base64."
+        : null;
+
+    static IEnumerable<string> WhyLeftOut(JsonElement data) =>
+        data.ValueKind == JsonValueKind.Object ? data.EnumerateObject().Select(WhyNot).OfType<string>() : [];
+
+    [GeneratedRegex("^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}\\z")]
+    private static partial Regex MimeName();
+
+    /// <summary>
+    /// The forms of a bundle: strings as text, of types of JSON anything as JSON. Anything else is no form of it. A log of an earlier release may hold forms that
+    /// cannot be shown.
+    /// </summary>
     static ImmutableList<MimeData> Bundle(JsonElement data)
     {
         if (data.ValueKind != JsonValueKind.Object)
@@ -127,9 +163,9 @@ public static class OutputJson
             return [];
         }
         var bundle = ImmutableList.CreateBuilder<MimeData>();
-        foreach (var form in data.EnumerateObject())
+        foreach (var form in data.EnumerateObject().Where(form => WhyNot(form) is null))
         {
-            var mime = StorableText.Escape(form.Name);
+            var mime = form.Name;
             if (IsJson(mime))
             {
                 bundle.Add(new(mime, StorableText.Escape(form.Value.GetRawText()), IsJson: true));

@@ -375,15 +375,17 @@ public sealed partial class ScratchpadHolder(
                     (isCut, error, done) = (isCut || message is KernelMessage.Truncated, message as KernelMessage.Error ?? error, message as KernelMessage.Done);
                     // It was lost in the moment after it was looked at: the execution's end tells it.
                     isReplaced |= message is KernelMessage.Restarted;
-                    // Code may print thousands of short texts at once.
-                    switch (OutputJson.Of(message))
+                    foreach (var output in OutputJson.Of(message))
                     {
-                        case OutputMessage.Stream more when said is [.., OutputMessage.Stream last] && last.Name == more.Name:
+                        // Code may print thousands of short texts at once.
+                        if (output is OutputMessage.Stream more && said is [.., OutputMessage.Stream last] && last.Name == more.Name)
+                        {
                             said[^1] = last with { Text = last.Text + more.Text };
-                            break;
-                        case { } output:
+                        }
+                        else
+                        {
                             said.Add(output);
-                            break;
+                        }
                     }
                 }
                 outputs = said.Aggregate(outputs, (before, output) => before.Add(output).After);

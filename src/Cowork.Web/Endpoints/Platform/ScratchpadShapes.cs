@@ -95,7 +95,8 @@ public sealed partial record OutputEntry(string Mime, string Data, int Group, st
 
     /// <summary>What a form is shown as: a kernel sends images in Base64, and SVG as text.</summary>
     static string DataOf(MimeData form) =>
-        form.Mime == "image/svg+xml" ? $"data:{form.Mime};base64,{Convert.ToBase64String(Encoding.UTF8.GetBytes(form.Data))}"
+        form.IsJson ? form.Data
+        : form.Mime == "image/svg+xml" ? $"data:{form.Mime};base64,{Convert.ToBase64String(Encoding.UTF8.GetBytes(form.Data))}"
         : form.Mime.StartsWith("image/", StringComparison.Ordinal) ? $"data:{form.Mime};base64,{form.Data.ReplaceLineEndings("")}"
         : form.Data;
 
