@@ -168,7 +168,8 @@ public sealed class SecretScrubber
             }
             return Text[at + 1] switch
             {
-                'u' when at + 6 <= Text.Length && ushort.TryParse(Text.AsSpan(at + 2, 4), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) => ((char)code, 6),
+                'u' when at + 6 <= Text.Length && ushort.TryParse(Text.AsSpan(at + 2, 4), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) =>
+                    ((char)code, 6),
                 'n' => ('\n', 2),
                 't' => ('\t', 2),
                 'r' => ('\r', 2),
