@@ -321,13 +321,15 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
                 var source = Source(settings, host, verdict.Addresses[i], port, time);
                 var connection = source.CreateConnection();
                 var abandoned = false;
+                var opening = connection.OpenAsync(linked.Token);
                 try
                 {
-                    await connection.OpenAsync(linked.Token);
+                    // Npgsql hears of a cancellation only after the server's first answer.
+                    await opening.WaitAsync(linked.Token);
                     return await work(connection, reader =>
                     {
                         abandoned = true;
-                        _ = Task.Run(() => Close(connection, source, reader), CancellationToken.None);
+                        _ = Task.Run(() => Close(connection, source, opening, reader), CancellationToken.None);
                     }, linked.Token);
                 }
                 catch (NpgsqlException e) when (i + 1 < verdict.Addresses.Count && e.InnerException is SocketException)
@@ -339,7 +341,7 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
                     if (!abandoned)
                     {
                         // Closing says good-bye to the server, which may not listen any more.
-                        _ = Task.Run(() => Close(connection, source, null), CancellationToken.None);
+                        _ = Task.Run(() => Close(connection, source, opening, null), CancellationToken.None);
                     }
                 }
             }
@@ -357,10 +359,11 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
         }
     }
 
-    static async Task Close(NpgsqlConnection connection, NpgsqlDataSource source, DbDataReader? reader)
+    static async Task Close(NpgsqlConnection connection, NpgsqlDataSource source, Task opening, DbDataReader? reader)
     {
         try
         {
+            await opening;
             if (reader is not null)
             {
                 using var now = new CancellationTokenSource();
@@ -369,7 +372,9 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
                 await reader.ReadAsync(now.Token);
             }
         }
-        catch (Exception e) when (e is DbException or OperationCanceledException or IOException or SocketException or InvalidOperationException)
+#pragma warning disable CA1031 // What became of it was told, or nobody waits for it any more.
+        catch (Exception)
+#pragma warning restore CA1031
         {
             // That is how it breaks.
         }

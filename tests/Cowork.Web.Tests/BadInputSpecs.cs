@@ -223,6 +223,9 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
     public async Task No_broken_body_gives_a_5xx(int seed)
     {
         seed = Seeds.One(seed);
@@ -239,7 +242,7 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             }
             foreach (var (method, _) in operations!.AsObject())
             {
-                for (var i = 0; i < 40; i++)
+                for (var i = 0; i < 20; i++)
                 {
                     var path = template.Replace("{session_id}", Id(random, "fuzz"), StringComparison.Ordinal).Replace("{run_id}", Id(random, run), StringComparison.Ordinal)
                         .Replace("{token_id}", Id(random, "token_x"), StringComparison.Ordinal) + Query(random);
@@ -255,6 +258,11 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     var body = method is "post" ? Broken(random) : null;
                     var got = await http.Send(new HttpMethod(method.ToUpperInvariant()), path, body, "application/json", Header(random));
                     Assert.True((int)got.Status < 500, $"seed {seed}: {method} {path} {(body is null ? "" : Encoding.UTF8.GetString(body))}: {(int)got.Status} {got.Text}");
+                    if ((int)got.Status >= 400 && template.EndsWith("/oauth/callback", StringComparison.Ordinal) && got.ContentType == "text/html")
+                    {
+                        // A browser comes here from the service, and shows its user a page.
+                        continue;
+                    }
                     if ((int)got.Status >= 400)
                     {
                         got.IsProblem((int)got.Status);

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Testing;
 
 using Npgsql;
@@ -11,9 +12,12 @@ public sealed class FenceSpecs
     public async Task Tenants_never_see_each_other_even_where_the_hosts_own_filters_are_gone()
     {
         var database = await TestPostgres.NewDatabase();
+        // All hosts on a database have one master key.
+        MasterKeyring? keys = null;
+        HostSettings Settings(HostSettings settings) => settings with { TokenMode = true, MasterKeys = data => keys ??= MasterKeySource.Read(_ => null, data) };
         string theirs, ours;
         TenantProbe probe;
-        await using (var plain = await LiveHost.Start(settings => settings with { Database = database, TokenMode = true }))
+        await using (var plain = await LiveHost.Start(settings => Settings(settings) with { Database = database }))
         {
             (theirs, ours) = (await plain.Token("them", "admin", "member"), await plain.Token("us", "admin", "member"));
             using var filling = plain.Client(theirs);
@@ -23,7 +27,7 @@ public sealed class FenceSpecs
         var unfiltered = new NpgsqlConnectionStringBuilder(TestPostgres.Roles(database).Host) { Host = "127.0.0.1", Port = remover.Port }.ConnectionString;
 
         // Whatever a statement asks for, the fence holds it to its tenant. The host has just started, so that nothing comes from what it remembers.
-        await using (var open = await LiveHost.Start(settings => settings with { Database = unfiltered, DatabaseOwner = database, TokenMode = true }))
+        await using (var open = await LiveHost.Start(settings => Settings(settings) with { Database = unfiltered, DatabaseOwner = database }))
         {
             using var looking = open.Client(ours);
             var (seen, probed) = await probe.Look(looking);
@@ -49,7 +53,7 @@ public sealed class FenceSpecs
                 connection);
             await unfence.ExecuteNonQueryAsync();
         }
-        await using var unfenced = await LiveHost.Start(settings => settings with { Database = unfiltered, DatabaseOwner = unfiltered, TokenMode = true });
+        await using var unfenced = await LiveHost.Start(settings => Settings(settings) with { Database = unfiltered, DatabaseOwner = unfiltered });
         // A client that does not compare answers with the description: this host may answer anything.
         using var prying = new HttpClient { BaseAddress = new(unfenced.Url), DefaultRequestHeaders = { Authorization = new("Bearer", ours) } };
         Assert.True((await probe.Look(prying, readsOnly: true)).Seen.Count >= 5);
