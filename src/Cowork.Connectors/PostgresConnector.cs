@@ -66,15 +66,10 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
             await Execute(connection, "SELECT 1", token);
             return new ConnectorAnswer.Text("");
         }, ct);
-        return answer is ConnectorAnswer.Failed failed ? Application.Probe.Failed(failed.Reason) : Application.Probe.Connected;
+        return Application.Probe.Of(answer);
     }
 
-    public ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => new(request switch
-    {
-        ConnectorRequest.Query query => SqlText.Judge(query.Text, SqlDialect.Postgres).Effect,
-        ConnectorRequest.Write write => SqlText.Judge(write.Text, SqlDialect.Postgres).Effect,
-        _ => ConnectorEffect.Read,
-    });
+    public ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => new(SqlText.EffectOf(request, SqlDialect.Postgres));
 
     public ValueTask<ConnectorAnswer> Ask(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => request switch
     {

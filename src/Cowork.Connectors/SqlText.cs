@@ -64,6 +64,14 @@ sealed record SqlText(ConnectorEffect Effect, string Statement, string FirstWord
 
     static FrozenSet<string> Set(string words) => words.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).ToFrozenSet(StringComparer.Ordinal);
 
+    /// <summary>What a request to a database may do there.</summary>
+    public static ConnectorEffect EffectOf(ConnectorRequest request, SqlDialect dialect) => request switch
+    {
+        ConnectorRequest.Query query => Judge(query.Text, dialect).Effect,
+        ConnectorRequest.Write write => Judge(write.Text, dialect).Effect,
+        _ => ConnectorEffect.Read,
+    };
+
     public static SqlText Judge(string sql, SqlDialect dialect)
     {
         var words = SqlWords.Of(sql, dialect);

@@ -52,15 +52,10 @@ public sealed class SqliteConnector(IReadOnlyList<string> roots, TimeProvider cl
     public async ValueTask<Probe> Probe(ConnectionSettings settings, CancellationToken ct)
     {
         var answer = await Use(settings, ConnectorLimits.ProbeTime, isRead: true, connection => Rows(connection, "SELECT count(*) FROM sqlite_master", 1), ct);
-        return answer is ConnectorAnswer.Failed failed ? Application.Probe.Failed(failed.Reason) : Application.Probe.Connected;
+        return Application.Probe.Of(answer);
     }
 
-    public ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => new(request switch
-    {
-        ConnectorRequest.Query query => SqlText.Judge(query.Text, SqlDialect.Sqlite).Effect,
-        ConnectorRequest.Write write => SqlText.Judge(write.Text, SqlDialect.Sqlite).Effect,
-        _ => ConnectorEffect.Read,
-    });
+    public ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => new(SqlText.EffectOf(request, SqlDialect.Sqlite));
 
     public ValueTask<ConnectorAnswer> Ask(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct) => request switch
     {

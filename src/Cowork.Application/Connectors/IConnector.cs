@@ -68,4 +68,7 @@ public sealed record Probe(string? WhyNot)
     public static Probe Connected { get; } = new((string?)null);
 
     public static Probe Failed(string whyNot) => new(whyNot);
+
+    /// <summary>Of a question that was asked to try: failed when its answer is a failure.</summary>
+    public static Probe Of(ConnectorAnswer answer) => answer is ConnectorAnswer.Failed failed ? Failed(failed.Reason) : Connected;
 }

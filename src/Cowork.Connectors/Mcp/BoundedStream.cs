@@ -1,3 +1,5 @@
+using Cowork.Application.Storage;
+
 namespace Cowork.Connectors;
 
 /// <summary>What ends a message in a stream.</summary>
@@ -18,24 +20,10 @@ sealed class MessageTooLongException(int bytesMax) : IOException($"it sent a mes
 
 /// <summary>Reads a stream of messages, each up to a length. Whoever puts a message together from it needs no limit of his own.</summary>
 /// <param name="onTooLong">Called once, before the exception.</param>
-sealed class BoundedStream(Stream inner, MessageEnd end, int bytesMax, Action<MessageTooLongException> onTooLong) : Stream
+sealed class BoundedStream(Stream inner, MessageEnd end, int bytesMax, Action<MessageTooLongException> onTooLong) : ReadOnlyStream
 {
     int message;
     int line;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override int Read(byte[] buffer, int offset, int count) => Count(buffer.AsSpan(offset, inner.Read(buffer, offset, count)));
 
@@ -46,19 +34,6 @@ sealed class BoundedStream(Stream inner, MessageEnd end, int bytesMax, Action<Me
         var read = await inner.ReadAsync(buffer, cancellationToken);
         return Count(buffer.Span[..read]);
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -7,8 +7,14 @@ namespace Cowork.Web.Http;
 /// <summary>A query parameter with a whole number. Endpoints read it, and /openapi.json describes it.</summary>
 public sealed record WholeNumberQuery(string Name, long Min, long Max, long Default, string Description)
 {
+    const string LastEventId = "Last-Event-ID";
+
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
     public long Read(HttpContext http) => http.Request.Query.TryGetValue(Name, out var sent) ? Read(Name, sent) : Default;
+
+    /// <summary>The number in the header <c>Last-Event-ID</c> of a reader that reconnects; null: it has none.</summary>
+    /// <exception cref="UnreadableRequestException">The value has another form.</exception>
+    public long? ReadLastEventId(HttpContext http) => http.Request.Headers.TryGetValue(LastEventId, out var last) ? Read(LastEventId, last) : null;
 
     /// <summary>Reads the number from another place, for example a header.</summary>
     public long Read(string place, Microsoft.Extensions.Primitives.StringValues sent) =>

@@ -1,6 +1,8 @@
 using System.Buffers;
 using System.IO.Pipelines;
 
+using Cowork.Application.Storage;
+
 namespace Cowork.Web.Http;
 
 /// <summary>
@@ -9,7 +11,7 @@ namespace Cowork.Web.Http;
 /// </summary>
 /// <param name="bytesMax">Most bytes of the body.</param>
 /// <param name="tooLarge">The error of a larger one.</param>
-sealed class UploadBody(HttpContext http, long bytesMax, ErrorResult tooLarge) : Stream
+sealed class UploadBody(HttpContext http, long bytesMax, ErrorResult tooLarge) : ReadOnlyStream
 {
     /// <summary>The slowest average: a mobile telephone in a bad place sends more.</summary>
     public const int BytesPerSecondMin = 8 * 1024;
@@ -19,20 +21,6 @@ sealed class UploadBody(HttpContext http, long bytesMax, ErrorResult tooLarge) :
     readonly TimeSpan grace = http.RequestServices.GetRequiredService<HttpLimits>().BodyTimeout;
     long received;
     TimeSpan waited;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     /// <exception cref="UnreadableRequestException">408: the sender is too slow. 413: it sends too much.</exception>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
@@ -49,9 +37,6 @@ sealed class UploadBody(HttpContext http, long bytesMax, ErrorResult tooLarge) :
         received += count;
         return received <= bytesMax ? count : throw new UnreadableRequestException(tooLarge);
     }
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     async ValueTask<ReadResult> Wait(CancellationToken ct)
     {
@@ -77,16 +62,4 @@ sealed class UploadBody(HttpContext http, long bytesMax, ErrorResult tooLarge) :
             reader.AdvanceTo(read.Buffer.Start);
         }
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

@@ -1,6 +1,7 @@
 using System.Text;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using Microsoft.AspNetCore.Http.Features;
@@ -173,7 +174,7 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
     /// <summary>The body of a part.</summary>
     /// <param name="bytesMax">Most bytes of it.</param>
     /// <param name="tooLarge">The error of a larger one; null: it is cut.</param>
-    sealed class PartBody(Stream inner, long bytesMax, ErrorResult? tooLarge) : Stream
+    sealed class PartBody(Stream inner, long bytesMax, ErrorResult? tooLarge) : ReadOnlyStream
     {
         /// <summary>As much as tells what a file is.</summary>
         const int StartBytes = 4 * 1024;
@@ -186,20 +187,6 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
 
         /// <summary>The part is larger than it may be.</summary>
         public bool IsCut { get; private set; }
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -217,20 +204,5 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
             IsCut = tooLarge is null ? true : throw new UnreadableRequestException(tooLarge);
             return 0;
         }
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

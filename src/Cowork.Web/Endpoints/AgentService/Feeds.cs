@@ -88,8 +88,7 @@ static class FeedEndpoints
         (SinceId.Read(http), (int)Limit.Read(http), Waiting.ForEvents(http, settings, WaitSeconds));
 
     /// <summary>A browser that reconnects sends the header and its first URL, so the header wins.</summary>
-    static long Cursor(HttpContext http) =>
-        http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? SinceId.Read("Last-Event-ID", last) : SinceId.Read(http);
+    static long Cursor(HttpContext http) => SinceId.ReadLastEventId(http) ?? SinceId.Read(http);
 }
 
 /// <summary>Pages of feeds.</summary>

@@ -218,21 +218,18 @@ static class ResponseEndpoints
     static async Task<IResult> Events(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
     {
         // A reader that reconnects sends the header and its first address, so the header wins.
-        var after = Seen(http) ?? StartingAfter.Read(http);
+        var after = StartingAfter.ReadLastEventId(http) ?? StartingAfter.Read(http);
         return await views.Find(caller.Org, run.Key, ct) is null ? ErrorResult.NotFound("response") : await responses.Follow(http, caller.Org, run.Key, after, seen: after);
     }
 
     static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
     {
         // The number in the header may be that of an earlier response, so that the stream begins where its address says.
-        var (session, from, seen) = (OfConversation.Read<SessionKey>(http)!.Value, FromSeq.Read(http), Seen(http));
+        var (session, from, seen) = (OfConversation.Read<SessionKey>(http)!.Value, FromSeq.Read(http), StartingAfter.ReadLastEventId(http));
         return await Latest(caller.Org, session, rows, ct) is { } run
             ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen ?? from - 1)
             : ErrorResult.NotFound("response");
     }
-
-    /// <summary>The number of the last event that a reader has that reconnects; null: it does not.</summary>
-    static long? Seen(HttpContext http) => http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? StartingAfter.Read("Last-Event-ID", last) : null;
 
     static async Task<IResult> InFlight(HttpContext http, Caller caller, Responses responses, CancellationToken ct) =>
         await responses.First(caller.Org, OfConversation.Read<SessionKey>(http)!.Value, ct) is { } run

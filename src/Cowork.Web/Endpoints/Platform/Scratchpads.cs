@@ -321,7 +321,7 @@ static class ScratchpadEndpoints
         PathKey<ScratchpadKey> pad, Body<NewCellBody> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, ScratchpadViews views,
         TimeProvider clock, CancellationToken ct)
     {
-        if (!await answers.IsRepeat(caller.Org, body.Key, ct) && await usage.StorageRefusal(caller.Org, ct) is { } full)
+        if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
         {
             return ErrorResult.Of(full);
         }
@@ -343,7 +343,7 @@ static class ScratchpadEndpoints
         PathKey<ScratchpadKey> pad, PathKey<CellKey> cell, Body<CellChanges> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage,
         ScratchpadViews views, CancellationToken ct)
     {
-        if (!await answers.IsRepeat(caller.Org, body.Key, ct) && await usage.StorageRefusal(caller.Org, ct) is { } full)
+        if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
         {
             return ErrorResult.Of(full);
         }
@@ -450,7 +450,7 @@ static class ScratchpadEndpoints
     static async Task<IResult> Events(
         PathKey<ScratchpadKey> pad, PathKey<CellKey> cell, HttpContext http, Caller caller, CommandHandler handler, EventStream stream, CellStreams streams, CancellationToken ct)
     {
-        var seen = http.Request.Headers.TryGetValue("Last-Event-ID", out var last) ? LastEventId.Read("Last-Event-ID", last) : (long?)null;
+        var seen = LastEventId.ReadLastEventId(http);
         if (await handler.LatestState(caller.Org, Scratchpad.Aggregate, pad.Key, ct) is not Scratchpad.Live live || live.Find(cell.Key) is not { } found)
         {
             return ErrorResult.NotFound("cell");
