@@ -16,9 +16,11 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="Project">The project of the conversation; null: the built-in one.</param>
     /// <param name="Title">At most <see cref="Limits.TitleCharsMax"/> characters; null: the first turn gives one.</param>
     /// <param name="Goal">What the conversation is for: part of each turn's prompt.</param>
+    /// <param name="Grants">The folders that the session may use, the first of which is <paramref name="WorkspacePath"/>; null: <see cref="FolderGrant.Implicit"/>.</param>
+    /// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
     public sealed record Create(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
         : SessionCommand(Now);
 
     /// <summary>Changes what a client may change of a conversation.</summary>
@@ -42,7 +44,7 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <inheritdoc cref="SessionCommand.Create"/>
     public sealed record SessionCreated(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
         : SessionEvent(At);
 
     /// <summary>What the session is called, is for and how it is listed, after the change.</summary>
@@ -67,9 +69,12 @@ public abstract record Session
     /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
     /// <param name="Model">The model of turns that name none; null: the project's, or the host's default.</param>
     /// <param name="Project">Null: the built-in one.</param>
+    /// <param name="Grants">Null: <see cref="FolderGrant.Implicit"/>.</param>
+    /// <param name="Connectors">Null: the connections of its project.</param>
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, bool Archived = false) : Session;
+        Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
+        : Session;
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
     public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;
@@ -78,7 +83,7 @@ public abstract record Session
 
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
-        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal),
+        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
@@ -94,7 +99,8 @@ public abstract record Session
 
     public static Session Evolve(Session state, SessionEvent e) => (e, state) switch
     {
-        (SessionCreated c, _) => new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal),
+        (SessionCreated c, _) =>
+            new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors),
         (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId) },

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -10,9 +12,12 @@ namespace Cowork.Projections;
 /// <param name="LiveRuns">Number of runs that have not ended, including the one that runs.</param>
 /// <param name="Model">The model of turns that name none; null: the project's, or the host's default.</param>
 /// <param name="Project">Null: the built-in one.</param>
+/// <param name="Grants">The folders that the session may use; null: <see cref="FolderGrant.Implicit"/>.</param>
+/// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
 public sealed record SessionRow(
     SessionKey SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
-    string? Model = null, ProjectKey? Project = null, Content? Title = null, Content? Goal = null, bool Archived = false);
+    string? Model = null, ProjectKey? Project = null, Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null,
+    ImmutableList<ConnectorGrant>? Connectors = null);
 
 /// <summary>
 /// The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>, and the same of <c>/api/v1/conversations</c>, by project and status. A deleted session has
@@ -34,7 +39,8 @@ public static class Sessions
 
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
-        (SessionCreated c, _) => new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal),
+        (SessionCreated c, _) =>
+            new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors),
         (_, null) => null,
         (SessionChanged c, { } r) => r with { Title = c.Title, Goal = c.Goal, Archived = c.Archived, UpdatedAt = e.At },
         (RunQueued q, { } r) => r with { LiveRuns = r.LiveRuns + 1, Runs = r.Runs + 1, Title = q.Title ?? r.Title, Archived = false, UpdatedAt = e.At },

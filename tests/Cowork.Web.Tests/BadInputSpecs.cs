@@ -245,6 +245,7 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 for (var i = 0; i < 20; i++)
                 {
                     var path = template.Replace("{session_id}", Id(random, "fuzz"), StringComparison.Ordinal).Replace("{run_id}", Id(random, run), StringComparison.Ordinal)
+                        .Replace("{sessionId}", Id(random, "fuzz"), StringComparison.Ordinal).Replace("{taskId}", Id(random, run), StringComparison.Ordinal)
                         .Replace("{token_id}", Id(random, "token_x"), StringComparison.Ordinal) + Query(random);
                     if (method == "get" && template.EndsWith("/stream", StringComparison.Ordinal))
                     {

@@ -40,15 +40,19 @@ sealed class TenantProbe
         var pad = (await theirs.Post(
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
+        var artifact = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id");
         return new(new()
         {
             ["{session_id}"] = "private",
+            ["{sessionId}"] = "private",
             ["{run_id}"] = run,
+            ["{taskId}"] = run,
             ["{approval_id}"] = held.Json.GetProperty("pending_approval_ids")[0].GetString()!,
             ["{token_id}"] = await First("/tokens", "tokens", "token_id"),
             ["{skill_id}"] = skill,
             ["{memory_id}"] = await First("/sessions/private/memories", "memories", "memory_id"),
-            ["{artifact_id}"] = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id"),
+            ["{artifact_id}"] = artifact,
+            ["{artifactId}"] = artifact,
             ["{version}"] = "1",
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,

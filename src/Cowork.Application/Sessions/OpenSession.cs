@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -10,9 +12,11 @@ namespace Cowork.Application;
 /// <param name="Model">Name of a configured model, for turns that name none; null: the project's, or the host's default.</param>
 /// <param name="Project">Null: the built-in one.</param>
 /// <param name="Title">Null: the first turn gives one.</param>
+/// <param name="Grants">Null: the folder is the only one, as <see cref="FolderGrant.Implicit"/> has it.</param>
+/// <param name="Connectors">Null: the connections of its project.</param>
 public sealed record OpenSession(
     SessionKey Session, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null, string? Model = null, ProjectKey? Project = null,
-    Content? Title = null, Content? Goal = null) : ICommand
+    Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -27,7 +31,7 @@ public sealed record OpenSession(
         {
             return Refusal.NotFound("project");
         }
-        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model, Project, Title, Goal);
+        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model, Project, Title, Goal, Grants, Connectors);
         return await work.Do(Domain.Session.Aggregate, Session, create, Session);
     }
 }

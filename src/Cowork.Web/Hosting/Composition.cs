@@ -7,6 +7,7 @@ using Cowork.Kernels;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Endpoints.Desktop;
 using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
@@ -23,7 +24,7 @@ namespace Cowork.Web;
 /// <summary>Puts the host together, over a database that was there a moment ago.</summary>
 static class Composition
 {
-    static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, OperationsDialect.Dialect];
+    static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, OperationsDialect.Dialect];
 
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {

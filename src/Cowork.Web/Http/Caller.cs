@@ -32,6 +32,9 @@ public sealed record Caller(
     internal void Enter(HttpContext http) => http.Items[Key] = this;
 }
 
+/// <summary>Endpoint metadata: the caller needs a token, also in local mode (contracts/decisions.md, "Who may call").</summary>
+public sealed record RequiresToken;
+
 /// <summary>Endpoint metadata: the caller must see what is about all tenants, <see cref="Caller.SeesHost"/>.</summary>
 public sealed record ForOperator;
 

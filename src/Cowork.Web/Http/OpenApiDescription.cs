@@ -54,6 +54,7 @@ public static class OpenApiDescription
     {
         ["Scratchpads"] = "A scratchpad is a notebook of a conversation: cells that a kernel of Jupyter executes in a sandbox.",
         ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
+        ["Desktop sessions"] = "A session as contract C shows it: the folders and connections that an agent may use.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",
         ["Conversations"] = "A conversation is a session as contract B shows it, with a title, a goal and a project.",
@@ -343,7 +344,8 @@ public static class OpenApiDescription
         {
             operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
         }
-        operation.Security = open ? [] : [new() { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] }, new()];
+        var byToken = new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] };
+        operation.Security = open ? [] : metadata.OfType<RequiresToken>().Any() ? [byToken] : [byToken, new()];
         operation.OperationId = metadata.OfType<IEndpointNameMetadata>().Last().EndpointName;
         if (operation.RequestBody is OpenApiRequestBody taken)
         {

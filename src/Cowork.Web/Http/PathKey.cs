@@ -9,8 +9,11 @@ public sealed record PathKey<TKey>(TKey Key)
     where TKey : struct, IKey<TKey>
 {
     /// <exception cref="UnreadableRequestException">422: no id has this form. 404: nothing of this kind has this id.</exception>
-    public static ValueTask<PathKey<TKey>> BindAsync(HttpContext http) =>
-        ValueTask.FromResult(new PathKey<TKey>(PathIds.Key<TKey>((string?)http.Request.RouteValues[TKey.FieldName] ?? "", TKey.FieldName)));
+    public static ValueTask<PathKey<TKey>> BindAsync(HttpContext http)
+    {
+        var name = PathIds.ParameterOf(TKey.FieldName, http.Request.RouteValues);
+        return ValueTask.FromResult(new PathKey<TKey>(PathIds.Key<TKey>((string?)http.Request.RouteValues[name] ?? "", name)));
+    }
 }
 
 /// <summary>The version number in a path.</summary>
@@ -28,6 +31,14 @@ static class PathIds
 {
     /// <summary>Characters of an id with its prefix: a client's own may have as many as <see cref="Limits.IdCharsMax"/> without it.</summary>
     public const int CharsMax = Limits.IdCharsMax + 6;
+
+    /// <summary>The path parameter that holds an id: named like its field, or as contract C calls it, in camelCase, where a run is a task.</summary>
+    /// <param name="fieldName"><c>session_id</c>.</param>
+    public static string ParameterOf(string fieldName, RouteValueDictionary values) => values.ContainsKey(fieldName) ? fieldName : fieldName switch
+    {
+        "run_id" => "taskId",
+        _ => fieldName.Replace("_id", "Id", StringComparison.Ordinal),
+    };
 
     /// <summary>The key of an id from a path, a query or a body.</summary>
     /// <param name="place">The parameter, or the JSON path of the field.</param>

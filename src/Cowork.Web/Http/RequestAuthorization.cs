@@ -29,7 +29,8 @@ public sealed class RequestAuthorization(
             await ByAuthority(http, endpoint, authority, bearer, heard);
             return;
         }
-        var (caller, token, admitted, slowed) = await Identify(http, sent is [{ } header] ? header : null, sent.Count > 1, heard);
+        var (caller, token, admitted, slowed) = await Identify(
+            http, sent is [{ } header] ? header : null, needsToken: sent.Count > 1 || endpoint.Metadata.GetMetadata<RequiresToken>() is not null, heard);
         if (slowed is not null)
         {
             security.Refused(null, null, slowed.Code, http);
@@ -159,14 +160,15 @@ public sealed class RequestAuthorization(
         return (refused with { Challenge = isSent ? "Bearer realm=\"cowork\", error=\"invalid_token\"" : "Bearer realm=\"cowork\"" }).ExecuteAsync(http);
     }
 
+    /// <param name="needsToken">Nobody is the local user without one.</param>
     /// <param name="seen"><see cref="OpenRequests.Heard"/> before the token is looked at.</param>
-    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted, ErrorResult? Slowed)> Identify(HttpContext http, string? header, bool isAmbiguous, long seen)
+    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted, ErrorResult? Slowed)> Identify(HttpContext http, string? header, bool needsToken, long seen)
     {
         var (trace, from) = (TraceId.Of(http), http.Connection.RemoteIpAddress);
         var bearer = header is null ? null : BearerOf(header);
         if (bearer is null)
         {
-            return (settings.TokenMode || isAmbiguous ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null), null);
+            return (settings.TokenMode || needsToken ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null), null);
         }
         var parsed = BearerToken.Parse(bearer);
         if (wrong.Slowed(parsed, from) is { } slowed)

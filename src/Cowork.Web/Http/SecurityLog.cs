@@ -55,7 +55,9 @@ public sealed partial class SecurityLog(ICommandExecutor commands, HostSettings 
 
     /// <summary>Something goes out.</summary>
     public void Exported(Caller caller, Exports exports, HttpContext http) =>
-        Note(SubjectOf(SecurityKind.Exported, caller, http, exports.What, exports.IdOf((string?)http.Request.RouteValues[exports.RouteValue] ?? "")));
+        Note(SubjectOf(
+            SecurityKind.Exported, caller, http, exports.What,
+            exports.IdOf((string?)http.Request.RouteValues[PathIds.ParameterOf(exports.RouteValue, http.Request.RouteValues)] ?? "")));
 
     /// <summary>Writes until the token is cancelled, and then what is left.</summary>
     public async Task Run(CancellationToken ct)

@@ -1,0 +1,30 @@
+using System.Text.Json.Serialization;
+
+using Cowork.Application.Storage;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Desktop;
+
+/// <summary>Contract C, the desktop (contracts/C-desktop.md). Every endpoint wants a token, also in local mode.</summary>
+static class DesktopDialect
+{
+    public const string BasePath = "/api/cowork";
+
+    public static Dialect Dialect { get; } = new(BasePath, DesktopJson.Answers, ProblemDetails.Form, Map);
+
+    static void Map(IEndpointRouteBuilder routes)
+    {
+        var group = routes.MapGroup("").WithMetadata(new RequiresToken());
+        group.MapDesktopSessions();
+    }
+}
+
+/// <summary>Bodies and answers: camelCase, lists as bare arrays, nulls shown, times in milliseconds with <c>Z</c>.</summary>
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, Converters = [typeof(TimestampConverter)])]
+[JsonSerializable(typeof(DesktopSession))]
+[JsonSerializable(typeof(IReadOnlyList<DesktopSession>))]
+public sealed partial class DesktopJson : JsonSerializerContext
+{
+    /// <summary>The context for answers: with relaxed escaping.</summary>
+    public static DesktopJson Answers => field ??= new(RelaxedJson.Of(Default.Options));
+}
