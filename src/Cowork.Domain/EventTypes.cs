@@ -67,6 +67,7 @@ public static class EventTypes
         Of<ScratchpadEvent.CellQueued>("cell_queued.v1"),
         Of<ScratchpadEvent.CellStarted>("cell_started.v1"),
         Of<ScratchpadEvent.CellOutput>("cell_output.v1"),
+        Of<ScratchpadEvent.CellDisplaysUpdated>("cell_displays_updated.v1"),
         Of<ScratchpadEvent.CellCompleted>("cell_completed.v1"),
         Of<ScratchpadEvent.CellInterruptRequested>("cell_interrupt_requested.v1"),
         Of<ScratchpadEvent.KernelStarted>("kernel_started.v1"),

@@ -312,7 +312,11 @@ public abstract record Run
         TimeSpan Waited,
         ImmutableList<DecidedApproval> Approvals,
         bool CancelRequested,
-        string? StopReason = null) : Run;
+        string? StopReason = null) : Run
+    {
+        /// <summary>The first millisecond after the run's time limit.</summary>
+        public DateTimeOffset TimeUpAt(RunLimits limits) => StartedAt + Waited + limits.Time + TimeSpan.FromMilliseconds(1);
+    }
 
     /// <summary>The run has no driver: it waits for a decision, or after the decision for a driver.</summary>
     /// <param name="Before">The state that a new claim continues.</param>

@@ -66,6 +66,9 @@ public abstract record ScratchpadCommand(DateTimeOffset Now)
     /// <param name="Messages">A JSON list of what the kernel said, in order.</param>
     public sealed record RecordOutput(long Epoch, int Execution, Content Messages, DateTimeOffset Now) : ScratchpadCommand(Now);
 
+    /// <inheritdoc cref="CellDisplaysUpdated"/>
+    public sealed record UpdateDisplays(long Epoch, int Execution, CellKey CellId, Content Outputs, DateTimeOffset Now) : ScratchpadCommand(Now);
+
     /// <inheritdoc cref="CellCompleted"/>
     /// <param name="IsStateLost">The kernel has no variables any more.</param>
     /// <param name="IsKernelGone">The kernel is gone and takes no more code.</param>
@@ -115,6 +118,12 @@ public abstract record ScratchpadEvent(DateTimeOffset At) : Event(At)
 
     /// <inheritdoc cref="ScratchpadCommand.RecordOutput"/>
     public sealed record CellOutput(CellKey CellId, int Execution, Content Messages, DateTimeOffset At) : ScratchpadEvent(At);
+
+    /// <summary>An execution put something else in the place of what an earlier cell displays.</summary>
+    /// <param name="CellId">The earlier cell.</param>
+    /// <param name="Execution">The execution that did it.</param>
+    /// <param name="Outputs">All outputs of the earlier cell from now on, as <see cref="CellResult.Outputs"/>.</param>
+    public sealed record CellDisplaysUpdated(CellKey CellId, int Execution, Content Outputs, DateTimeOffset At) : ScratchpadEvent(At);
 
     /// <summary>An execution has ended, or was withdrawn.</summary>
     /// <param name="IsStateLost">The kernel has no variables any more.</param>
@@ -197,7 +206,7 @@ public sealed record NewCell(CellKey CellId, string Type, Content Content, strin
 /// <summary>How an execution ended.</summary>
 /// <param name="Error">Null: it succeeded.</param>
 /// <param name="DurationMs">From the kernel's taking the code; null: it was not executed.</param>
-/// <param name="Truncated">There was more output than is kept.</param>
+/// <param name="Truncated">There was more output than is kept, or more files.</param>
 /// <param name="Outputs">A JSON list of the outputs as they are at the end; null: there are none.</param>
 /// <param name="ExecutionCount">Number of the execution since the kernel's start; null: the kernel gave none.</param>
 /// <param name="Environment">What the code was executed with; null: it was not executed, or the kernel did not tell.</param>
@@ -313,7 +322,7 @@ public abstract record Scratchpad
         (Append c, Live s) => Appended(c, s),
         (Edit or Move or DeleteCell or Queue or Interrupt, Live s) => OfCell(command, s),
         (Restart c, Live s) => Restarted(c, s),
-        (TakeOver or StartKernel or RecordRestart or StopKernel or LoseKernel or Start or RecordOutput or Complete or FailFirst, Live s) => OfHolder(command, s),
+        (TakeOver or StartKernel or RecordRestart or StopKernel or LoseKernel or Start or RecordOutput or UpdateDisplays or Complete or FailFirst, Live s) => OfHolder(command, s),
         _ => Refusal.NotFound("scratchpad"),
     };
 
@@ -358,6 +367,8 @@ public abstract record Scratchpad
             Variables = KernelVariables.Kept,
         },
         CellOutput => s,
+        CellDisplaysUpdated u when s.Find(u.CellId) is { Result: { } result } cell =>
+            s with { Cells = s.Cells.Replace(cell, cell with { Result = result with { Outputs = u.Outputs } }) },
         CellCompleted c => Completed(s, c),
         CellInterruptRequested => s with { Running = s.Running! with { IsInterrupted = true } },
         KernelStarted k => s with { Kernel = new(k.Epoch, k.Node, k.Kernel, k.Language), IsRestartRequested = false, Variables = AfterLoss(s) },
@@ -485,9 +496,11 @@ public abstract record Scratchpad
             new CellStarted(
                 first.CellId, first.Execution, first.Attempt, c.Epoch, s.Kernel!.Kernel, c.Now, s.Variables == KernelVariables.Lost ? true : null),
         RecordOutput c when s.Running?.Of.Execution == c.Execution => new CellOutput(s.Running.Of.CellId, c.Execution, c.Messages, c.Now),
+        UpdateDisplays c when s.Running?.Of.Execution == c.Execution && !s.IsRunning(c.CellId) && s.Find(c.CellId)?.Result is { } result && result.Outputs != c.Outputs =>
+            new CellDisplaysUpdated(c.CellId, c.Execution, c.Outputs, c.Now),
         Complete c => Ended(c, s),
-        // It was withdrawn meanwhile.
-        Start or RecordOutput => Decision<ScratchpadEvent>.Nothing,
+        // It was withdrawn meanwhile, or the other cell was edited or deleted.
+        Start or RecordOutput or UpdateDisplays => Decision<ScratchpadEvent>.Nothing,
         _ => throw new UnreachableException(command.GetType().Name),
     };
 
@@ -498,6 +511,7 @@ public abstract record Scratchpad
         LoseKernel c => c.Epoch,
         Start c => c.Epoch,
         RecordOutput c => c.Epoch,
+        UpdateDisplays c => c.Epoch,
         Complete c => c.Epoch,
         _ => throw new UnreachableException(command.GetType().Name),
     };

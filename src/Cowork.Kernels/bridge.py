@@ -57,8 +57,25 @@ TRACEBACK_MAX = 100_000
 MESSAGE_MAX = 64 << 20
 # Deeper values are dropped: those who read the events parse to a depth of 64.
 DEPTH_MAX = 40
+# Forms of one thing to show.
+FORMS_MAX = 64
 RESERVE_MAX = 1 << 30
 NICE = 10
+
+# ipykernel publishes what it says over a socket that drops messages beyond a thousand: its own is given a queue without an end, which the limit of memory bounds.
+IPYKERNEL = """
+import sys
+if sys.path[0] == "":
+    del sys.path[0]
+import zmq
+from ipykernel.kernelapp import IPKernelApp
+class App(IPKernelApp):
+    name = "ipython-kernel"
+    def init_iopub(self, context):
+        context.setsockopt(zmq.SNDHWM, 0)
+        super().init_iopub(context)
+App.launch_instance()
+"""
 
 PAIR_STATUSES = ("ok", "error", "aborted")
 
@@ -176,6 +193,8 @@ class Bridge:
         if SETTINGS["address_bytes"]:
             limits.append(f"--as={SETTINGS['address_bytes']}")
         argv = [part.replace("{connection_file}", path) for part in SETTINGS["argv"]]
+        if argv[1:3] == ["-m", "ipykernel_launcher"]:
+            argv[1:3] = ["-c", IPYKERNEL]
         self.process = subprocess.Popen(
             ["/usr/bin/nice", "-n", "5", "/usr/bin/prlimit", *limits, "--", *argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
             cwd=WORKSPACE, env={**os.environ, **SETTINGS["env"]})
@@ -489,7 +508,10 @@ class Bridge:
             pass  # forged
 
     def on_display(self, kind, content):
-        data = bundle(content.get("data"))
+        given = content.get("data")
+        data = bundle(given)
+        if isinstance(given, dict) and len(data) < len(given):
+            self.cut(f"The output is cut: something to show is nested deeper than {DEPTH_MAX} levels, or has more than {FORMS_MAX} forms.")
         transient = content.get("transient")
         display_id = transient.get("display_id") if isinstance(transient, dict) else None
         display_id = display_id[:200] if isinstance(display_id, str) else None
@@ -1005,7 +1027,7 @@ def bundle(value):
     """A MIME bundle of untrusted origin: texts, and JSON that is not too deep."""
     if not isinstance(value, dict):
         return {}
-    return {key[:200]: part for key, part in list(value.items())[:64] if isinstance(key, str) and fits(part)}
+    return {key[:200]: part for key, part in list(value.items())[:FORMS_MAX] if isinstance(key, str) and fits(part)}
 
 
 def fits(value):

@@ -24,7 +24,7 @@ public static class Scratchpads
         "scratchpads", Scratchpad.Aggregate.Name, RowJson.Default.ScratchpadRow, Evolve,
         Scope: row => row.SessionId.Value,
         Status: row => row.ReplayOf?.Value ?? OfItsOwn,
-        Key: e => e.Event is CellOutput ? null : Scratchpad.Aggregate.KeyOf(e.Stream))
+        Key: e => e.Event is CellOutput or CellDisplaysUpdated ? null : Scratchpad.Aggregate.KeyOf(e.Stream))
     {
         Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
     };
@@ -41,7 +41,7 @@ public static class Scratchpads
         (_, null) => null,
         (ScratchpadDeleted, _) => null,
         (ScratchpadRenamed r, { } known) => known with { Title = r.Title, UpdatedAt = e.At },
-        (CellOutput or KernelStarted or KernelRestartRequested or KernelRestarted or KernelLost or KernelStopped, { } known) => known,
+        (CellOutput or CellDisplaysUpdated or KernelStarted or KernelRestartRequested or KernelRestarted or KernelLost or KernelStopped, { } known) => known,
         (_, { } known) => known with { UpdatedAt = e.At },
     };
 }

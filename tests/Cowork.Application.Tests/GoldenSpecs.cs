@@ -110,6 +110,7 @@ public sealed class GoldenSpecs
         new CellQueued(Cell, 7, Text, "python", 1, At, RunKey.FromId($"run_{Key}")),
         new CellStarted(Cell, 7, 2, 41, "python3", At),
         new CellOutput(Cell, 7, Content.Of("""[{"output_type":"stream","name":"stdout","text":"2\n"}]"""), At),
+        new CellDisplaysUpdated(Cell, 8, Blob, At),
         new CellCompleted(
             Cell, 7,
             new(

@@ -30,6 +30,24 @@ public sealed class OutputJsonSpecs
     }
 
     [Fact]
+    public void Pictures_attached_to_a_notebooks_text_become_a_part_of_it_as_long_as_there_is_room()
+    {
+        static string Read(string attachments, string source)
+        {
+            var (cells, _, faults) = Notebook.Read(
+                Json("""{"nbformat":4,"cells":[{"cell_type":"markdown","source":SOURCE,"attachments":ATTACHMENTS}]}""".Replace("SOURCE", JsonSerializer.Serialize(source)).Replace("ATTACHMENTS", attachments)),
+                "$");
+            Assert.Empty(faults);
+            return cells.Single().Content;
+        }
+        Assert.Equal(
+            "![](data:image/png;base64,QUJD) ![](data:image/gif;base64,R0lG) ![](attachment:c)",
+            Read("""{"a":{"image/png":["QU\n","JD"]},"a.gif":{"image/gif":"R0lG","image/png":"eA=="},"b":7,"c":{"image/png":8},"d":{}}""", "![](attachment:a) ![](attachment:a.gif) ![](attachment:c)"));
+        Assert.Equal("![](attachment:a)", Read($$$"""{"a":{"image/png":"{{{new string('A', Limits.CellContentBytesMax)}}}"}}""", "![](attachment:a)"));
+        Assert.Equal("text", Read("[]", "text"));
+    }
+
+    [Fact]
     public void What_no_log_can_hold_is_escaped_and_what_is_no_bundle_is_empty()
     {
         Assert.Equal("""[{"output_type":"stream","name":"stdout","text":"\\u0000\\ud83d"}]""", Written(new KernelMessage.Stream("anything", "\0\ud83d")));

@@ -30,7 +30,7 @@ public sealed class ScratchpadSpecs : IDisposable
         {
             Workspace = work.Root,
             Kernels = kernels,
-            ToolsOf = host => [new UseScratchpad(host.Commands, new(host.Commands, host.Commands, harness!.Blobs), host.Commands, host.Scratchpads, kernels, host.Hub, harness.Blobs)],
+            ToolsOf = host => [new UseScratchpad(host.Commands, new(host.Commands, host.Commands, harness!.Blobs), host.Commands, host.Scratchpads, kernels, host.Hub, harness.Blobs, harness.Clock)],
             Models = { ["offline"] = new OfflineModel(Tests.Workspace.Files(), new TestClock()) },
         };
     }
@@ -39,7 +39,7 @@ public sealed class ScratchpadSpecs : IDisposable
 
     /// <summary>
     /// The cells' language: <c>x=1</c> sets a variable, <c>x</c> prints it, <c>wait</c> waits for its interruption, <c>raise</c> fails, <c>file NAME</c> writes below the output
-    /// root, <c>die</c> is the kernel's end.
+    /// root, <c>show ID TEXT</c> displays, <c>update ID TEXT</c> displays that instead, <c>die</c> is the kernel's end.
     /// </summary>
     async IAsyncEnumerable<KernelMessage> Execute(
         string code, Dictionary<string, string> variables, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken interrupt)
@@ -50,6 +50,13 @@ public sealed class ScratchpadSpecs : IDisposable
             case ["wait"]:
                 yield return new KernelMessage.Stream("stdout", "waiting\n");
                 await Task.Delay(Timeout.InfiniteTimeSpan, interrupt);
+                break;
+            case ["show", var id, var text]:
+                yield return new KernelMessage.Display(false, Plain(text), Plain(null), id);
+                break;
+            case ["update", var id, var text]:
+                yield return new KernelMessage.UpdateDisplay(Plain($"not {text}"), Plain(null), id);
+                yield return new KernelMessage.UpdateDisplay(Plain(text), Plain(null), id);
                 break;
             case ["raise"]:
                 yield return new KernelMessage.Error("ValueError", "no", ["Traceback"]);
@@ -70,6 +77,9 @@ public sealed class ScratchpadSpecs : IDisposable
                 break;
         }
     }
+
+    /// <summary>A MIME bundle; of null an empty one.</summary>
+    static JsonElement Plain(string? text) => JsonSerializer.SerializeToElement(text is null ? [] : new Dictionary<string, string> { ["text/plain"] = text });
 
     async Task<string?> Do(RunHarness.Host host, ICommand command) =>
         (await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default)).Refused?.Code;
@@ -239,6 +249,32 @@ public sealed class ScratchpadSpecs : IDisposable
             await Queue(host, 1);
             await Until(async () => (await Story()).Count(e => e == "cell_completed") == 6);
             Assert.Equal([false, false, true, false, true, true], await Losses());
+        });
+    }
+
+    [Fact]
+    public async Task A_cell_updates_what_earlier_cells_display_and_its_own()
+    {
+        var host = await NewHost("show a one", "show b two", "update a three");
+        async Task<string[]> Displayed() =>
+        [
+            .. await Task.WhenAll(((Scratchpad.Live)await State(host)).Cells.Select(async cell =>
+                string.Concat((await harness.Blobs.Outputs(cell.Result?.Outputs, default)).OfType<NotebookOutput.Display>().SelectMany(d => d.Data).Select(form => form.Data)))),
+        ];
+        await While(host, async () =>
+        {
+            await Queue(host, 0, 1, 2);
+            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 3);
+            Assert.Equal(["three", "two", ""], await Displayed());
+            // Twice the same is no change.
+            await Queue(host, 2);
+            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 4);
+            Assert.Equal(1, (await Story()).Count(e => e == "cell_displays_updated"));
+            // A cell that was edited displays nothing.
+            Assert.Null(await Do(host, new ChangeCell(Pad, Cells[0], Content.Of("x"), null)));
+            await Queue(host, 2);
+            await Until(async () => (await Story()).Count(e => e == "cell_completed") == 5);
+            Assert.Equal(["", "two", ""], await Displayed());
         });
     }
 
@@ -537,6 +573,35 @@ public sealed class ScratchpadSpecs : IDisposable
             Assert.Null(await Do(host, new CancelRun(run, null)));
             await End(host, run);
             await Until(async () => await Shown(host, 0) == "interrupted");
+        });
+    }
+
+    [Fact]
+    public async Task A_run_that_is_past_its_time_interrupts_its_cell()
+    {
+        var host = await NewHost();
+        await While(host, async () =>
+        {
+            var run = await Turn(host, "```python\nwait\n```");
+            await Until(async () => (await Story()).LastOrDefault() == "cell_output");
+            harness.Clock.Advance(RunLimits.Default.Time + TimeSpan.FromSeconds(1));
+            Assert.Equal("failed", (await End(host, run)).Status);
+            await Until(async () => await Shown(host, 0) == "interrupted");
+        });
+    }
+
+    [Fact]
+    public async Task A_model_is_told_that_variables_of_earlier_cells_are_gone()
+    {
+        var host = await NewHost();
+        await While(host, async () =>
+        {
+            await End(host, await Turn(host, "```python\nx=1\n```"));
+            kernels.Started[0].Lose("It was killed.");
+            await Until(async () => (await Story())[^1] == "kernel_lost");
+            var run = await Turn(host, "```python\nx\n```");
+            await End(host, run);
+            Assert.StartsWith("nothing\n(The kernel is a new one: variables of earlier cells are gone.)", await Result(run));
         });
     }
 

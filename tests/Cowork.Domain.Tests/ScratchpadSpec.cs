@@ -74,6 +74,8 @@ public sealed class ScratchpadSpec
         Spec.Given(Created, Queued).When(new StartKernel(7, "n1", "python3", "python", A.Morning)).Then(Kernel);
         Spec.Given(Created, Queued, QueuedMore, Kernel).When(new Start(7, 1, A.Morning)).Then(Started);
         Spec.Given(Created, Queued, QueuedMore, Kernel).When(new Start(7, 2, A.Morning)).ThenNothing();
+        // The running cell's own displays are its outputs; another cell's are changed when it has results.
+        Spec.Given(Created, Queued, Kernel, Started).When(new UpdateDisplays(7, 1, Code, Content.Of("[]"), A.Morning)).ThenNothing();
         Spec.Given(Created, Queued, Kernel, Started).When(new RecordOutput(7, 1, Content.Of("[]"), A.Morning)).Then(new CellOutput(Code, 1, Content.Of("[]"), A.Morning));
         var state = (Scratchpad.Live)Spec.Given(Created, Queued, QueuedMore, Kernel, Started).When(new Complete(7, 1, Two, false, false, A.Morning)).Then(Done);
         Assert.Equal(Two, state.Find(Code)!.Result);

@@ -298,6 +298,7 @@ public sealed class CellSpecs(RealKernel kernel) : IClassFixture<RealKernel>
             """);
         Assert.Contains("still here", run.Output, StringComparison.Ordinal);
         Assert.Equal(KernelOutcome.Succeeded, run.Done.Outcome);
+        Assert.Contains("nested deeper", Assert.Single(run.Messages.OfType<KernelMessage.Truncated>()).Why, StringComparison.Ordinal);
         Assert.All(run.Messages.OfType<KernelMessage.Display>(), d => Assert.False(d.Data.TryGetProperty("application/json", out _)));
         Assert.Equal("2", (await kernel.Run("1 + 1")).Result);
     }

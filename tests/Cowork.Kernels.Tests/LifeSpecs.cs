@@ -179,7 +179,7 @@ public sealed class LifeSpecs
         var seen = new List<string>();
         var isFirst = true;
         // More than the pipes hold, and fewer than the 1 000 messages past which the kernel's own socket drops what its thread has not sent yet.
-        await foreach (var message in kernel.Kernel.Execute("for i in range(900): display('x' * 200 + str(i))\nopen('done', 'w').close()", CancellationToken.None))
+        await foreach (var message in kernel.Kernel.Execute("for i in range(4000): display('x' * 200 + str(i))\nopen('done', 'w').close()", CancellationToken.None))
         {
             if (message is KernelMessage.Display display)
             {
@@ -191,7 +191,7 @@ public sealed class LifeSpecs
                 await Until(() => File.Exists(kernel.In("done"))); // all is on its way, and nobody has read it
             }
         }
-        Assert.Equal(Enumerable.Range(0, 900).Select(i => $"'{new string('x', 200)}{i}'"), seen);
+        Assert.Equal(Enumerable.Range(0, 4_000).Select(i => $"'{new string('x', 200)}{i}'"), seen);
     }
 
     [Fact]

@@ -117,8 +117,7 @@ public sealed partial class RunDriver(
     }
 
     /// <summary>The first millisecond after the run's time limit; null: the run is not active.</summary>
-    DateTimeOffset? TimeUpAt(Run state) =>
-        state is Run.Active run ? run.StartedAt + run.Waited + options.Limits.Time + TimeSpan.FromMilliseconds(1) : null;
+    DateTimeOffset? TimeUpAt(Run state) => (state as Run.Active)?.TimeUpAt(options.Limits);
 
     ValueTask<Refusal?> Do(NextStep next, DrivenRun run, Run state, CancellationToken stop, CancellationToken ct) => (next, state) switch
     {

@@ -30,7 +30,11 @@ public sealed class RunRecorder(
         var (folder, fault) = await Workspace(run, state, ct);
         return folder is null
             ? (null, fault)
-            : (new(run.Org, state.Request.SessionId, run.Key, folder, $"{run.Key.Id}:{step}", attempt) { Correlation = run.By.Correlation }, null);
+            : (new(run.Org, state.Request.SessionId, run.Key, folder, $"{run.Key.Id}:{step}", attempt)
+            {
+                Correlation = run.By.Correlation,
+                Until = state.TimeUpAt(options.Limits),
+            }, null);
     }
 
     /// <summary>Starts or resumes the run on this node under the claim's epoch, and records the retrieved memories.</summary>

@@ -58,8 +58,8 @@ public static class CellFiles
         return files;
     }
 
-    /// <summary>Keeps the files that are new, or have changed since the look.</summary>
-    public static async ValueTask<IReadOnlyList<KeptFile>> Keep(
+    /// <summary>Keeps the files that are new, or have changed since the look. With whether there were more of them than are kept.</summary>
+    public static async ValueTask<(IReadOnlyList<KeptFile> Files, bool AreMore)> Keep(
         Grant grant, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, IBlobs blobs, CancellationToken ct)
     {
         var kept = new List<KeptFile>();
@@ -68,7 +68,7 @@ public static class CellFiles
         {
             if (kept.Count == FilesMax)
             {
-                break;
+                return (kept, AreMore: true);
             }
             // A name that no log can hold is none of an artifact.
             if (StorableText.IsStorable(path) && await Keep(grant, path, blobs, ct) is var (sha256, bytes))
@@ -76,7 +76,7 @@ public static class CellFiles
                 kept.Add(new(path, sha256, bytes, await ArtifactFacts.Of(blobs, path, sha256, ct)));
             }
         }
-        return kept;
+        return (kept, AreMore: false);
     }
 
     /// <summary>Makes the files a part of the session's artifacts.</summary>

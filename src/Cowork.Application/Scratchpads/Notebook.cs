@@ -17,6 +17,9 @@ public sealed record ImportedCell(string Type, string Content, string? Language,
 /// <summary>Notebooks of Jupyter (nbformat 4.5; older ones of format 4 are read, too).</summary>
 public static class Notebook
 {
+    /// <summary>Of one cell.</summary>
+    const int AttachmentsMax = 100;
+
     static readonly JsonWriterOptions Writing = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping, Indented = true, IndentSize = 1 };
 
     /// <summary>The notebook as a file.</summary>
@@ -78,7 +81,7 @@ public static class Notebook
             }
             else
             {
-                cells.Add(type == "code" ? CodeCell(cell, content, language) : new(CellTypes.Markdown, content, null, null, null, null, Truncated: false));
+                cells.Add(type == "code" ? CodeCell(cell, content, language) : new(CellTypes.Markdown, WithAttachments(cell, content), null, null, null, null, Truncated: false));
             }
         }
         return (cells, Member(notebook, "metadata") is { } metadata ? Text(metadata, "title") : null, faults);
@@ -183,6 +186,25 @@ public static class Notebook
             ? executions
             : (int?)null;
         return new(CellTypes.Code, content, language, outputs.Items.IsEmpty ? null : OutputJson.Write(outputs.Items), error, count, isCut);
+    }
+
+    /// <summary>The text with the pictures that Jupyter keeps beside it: <c>attachment:NAME</c> becomes a data URL, as long as a cell has room for it.</summary>
+    static string WithAttachments(JsonElement cell, string content)
+    {
+        if (Member(cell, "attachments") is not { ValueKind: JsonValueKind.Object } attachments)
+        {
+            return content;
+        }
+        // A longer name may begin as a shorter one.
+        foreach (var attachment in attachments.EnumerateObject().Take(AttachmentsMax).OrderByDescending(a => a.Name.Length).Where(a => a.Value.ValueKind == JsonValueKind.Object))
+        {
+            foreach (var form in attachment.Value.EnumerateObject().Where(form => Joined(form.Value) is not null).Take(1))
+            {
+                var inline = content.Replace($"attachment:{attachment.Name}", $"data:{form.Name};base64,{Joined(form.Value)!.ReplaceLineEndings("")}", StringComparison.Ordinal);
+                content = Encoding.UTF8.GetByteCount(inline) <= Limits.CellContentBytesMax ? inline : content;
+            }
+        }
+        return content;
     }
 
     /// <summary>What a kernel would have said; null: nothing that is known.</summary>

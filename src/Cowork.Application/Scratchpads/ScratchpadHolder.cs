@@ -367,6 +367,7 @@ public sealed partial class ScratchpadHolder(
         {
             var (outputs, isCut, isReplaced, error) = (CellOutputs.None, false, false, (KernelMessage.Error?)null);
             KernelMessage.Done? done = null;
+            ILookup<string, CellKey>? displayed = null;
             await foreach (var batch in Batches(kernel!.Execute(code, interrupt.Token), interrupt, ct))
             {
                 var said = new List<OutputMessage>();
@@ -388,17 +389,30 @@ public sealed partial class ScratchpadHolder(
                         }
                     }
                 }
-                outputs = said.Aggregate(outputs, (before, output) => before.Add(output).After);
+                var elsewhere = new Dictionary<string, OutputMessage.UpdateDisplay>(StringComparer.Ordinal);
+                foreach (var output in said)
+                {
+                    outputs = outputs.Add(output).After;
+                    if (output is OutputMessage.UpdateDisplay update)
+                    {
+                        elsewhere[update.DisplayId] = update;
+                    }
+                }
                 if (said.Count > 0)
                 {
                     var content = await of.blobs.Store(OutputJson.Write(said), ct);
                     await Do(now => new ScratchpadCommand.RecordOutput(claim.Epoch, queued.Execution, content, now), ct);
                 }
+                if (elsewhere.Count > 0)
+                {
+                    displayed ??= await DisplayedElsewhere(queued.CellId, ct);
+                    await UpdateElsewhere(queued, elsewhere, displayed, ct);
+                }
             }
             var end = done ?? throw new InvalidOperationException("A kernel ended a cell without saying so.");
-            var files = await CellFiles.Keep(workspace, before, of.blobs, ct);
+            var (files, areMore) = await CellFiles.Keep(workspace, before, of.blobs, ct);
             var result = new CellResult(
-                await ErrorOf(end, error, ct), (long)end.Took.TotalMilliseconds, isCut,
+                await ErrorOf(end, error, ct), (long)end.Took.TotalMilliseconds, isCut || areMore,
                 outputs.Items.IsEmpty ? null : await of.blobs.Store(OutputJson.Write(outputs.Items), ct), end.ExecutionCount, await Environment(ct),
                 files.Count == 0 ? null : [.. files.Select(file => new CellFile(file.Path, file.Sha256, file.Bytes))]);
             var isGone = kernel.Ended.IsCompleted;
@@ -409,6 +423,35 @@ public sealed partial class ScratchpadHolder(
             if (isGone)
             {
                 await Drop();
+            }
+        }
+
+        /// <summary>The cells but one that display something under an id, by that.</summary>
+        async ValueTask<ILookup<string, CellKey>> DisplayedElsewhere(CellKey but, CancellationToken ct)
+        {
+            var displayed = new List<(string Id, CellKey Cell)>();
+            foreach (var cell in (await State(ct))?.Cells.Where(cell => cell.CellId != but && cell.Result?.Outputs is not null) ?? [])
+            {
+                var outputs = await of.blobs.Outputs(cell.Result!.Outputs, ct);
+                displayed.AddRange(outputs.OfType<NotebookOutput.Display>().Where(shown => shown.DisplayId is not null).Select(shown => (shown.DisplayId!, cell.CellId)));
+            }
+            return displayed.Distinct().ToLookup(shown => shown.Id, shown => shown.Cell, StringComparer.Ordinal);
+        }
+
+        /// <summary>Updates what other cells display, as Jupyter does wherever in the notebook it stands.</summary>
+        /// <param name="updates">The last one of each id.</param>
+        async ValueTask UpdateElsewhere(
+            QueuedExecution queued, Dictionary<string, OutputMessage.UpdateDisplay> updates, ILookup<string, CellKey> displayed, CancellationToken ct)
+        {
+            foreach (var cell in updates.SelectMany(update => displayed[update.Key].Select(cell => (Cell: cell, Update: update.Value))).ToLookup(u => u.Cell, u => u.Update))
+            {
+                if (await State(ct) is not { } state || state.Find(cell.Key)?.Result?.Outputs is not { } before)
+                {
+                    continue;
+                }
+                var shown = cell.Aggregate(new CellOutputs(await of.blobs.Outputs(before, ct)), (outputs, update) => outputs.Add(update).After);
+                var content = await of.blobs.Store(OutputJson.Write(shown.Items), ct);
+                await Do(now => new ScratchpadCommand.UpdateDisplays(claim.Epoch, queued.Execution, cell.Key, content, now), ct);
             }
         }
 

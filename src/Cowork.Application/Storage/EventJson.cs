@@ -250,6 +250,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(ScratchpadEvent.CellQueued))]
 [JsonSerializable(typeof(ScratchpadEvent.CellStarted))]
 [JsonSerializable(typeof(ScratchpadEvent.CellOutput))]
+[JsonSerializable(typeof(ScratchpadEvent.CellDisplaysUpdated))]
 [JsonSerializable(typeof(ScratchpadEvent.CellCompleted))]
 [JsonSerializable(typeof(ScratchpadEvent.CellInterruptRequested))]
 [JsonSerializable(typeof(ScratchpadEvent.KernelStarted))]

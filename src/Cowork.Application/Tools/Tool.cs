@@ -33,6 +33,9 @@ public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, Gra
 {
     /// <summary>The trace id of the request that created the run.</summary>
     public string? Correlation { get; init; }
+
+    /// <summary>When the run's time is over.</summary>
+    public DateTimeOffset Until { get; init; } = DateTimeOffset.MaxValue;
 }
 
 /// <summary>A file that a call wrote below the session's output root. Its content is in the blob store.</summary>

@@ -14,7 +14,8 @@ namespace Cowork.Application;
 /// by the run's step, so that a repeated call finds the cell of the earlier one, and waits for its end or answers it.
 /// </summary>
 public sealed partial class UseScratchpad(
-    CommandHandler handler, TextCommands commands, ICommandExecutor executor, IScratchpadQueries scratchpads, IKernels kernels, FeedHub hub, IBlobs blobs) : ITool
+    CommandHandler handler, TextCommands commands, ICommandExecutor executor, IScratchpadQueries scratchpads, IKernels kernels, FeedHub hub, IBlobs blobs,
+    TimeProvider clock) : ITool
 {
     /// <summary>A call that says nothing is taken to need so long.</summary>
     const int UsualEstimate = 30;
@@ -27,6 +28,9 @@ public sealed partial class UseScratchpad(
     /// <summary>Characters of an answer, and of one output in it.</summary>
     const int AnswerCharsMax = 20_000;
     const int OutputCharsMax = 8_000;
+
+    /// <summary>A timer and the time of day are two clocks, and differ by less.</summary>
+    static readonly TimeSpan ClockSkew = TimeSpan.FromSeconds(1);
 
     /// <summary>Cells that a view shows, the last ones.</summary>
     const int CellsShown = 30;
@@ -115,8 +119,9 @@ public sealed partial class UseScratchpad(
         }
         catch (OperationCanceledException) when (ct.IsCancellationRequested)
         {
-            // A host that stops leaves the cell to the call's next attempt. A run that is cancelled does not.
-            if (await handler.LatestState(context.Org, Domain.Run.Aggregate, context.Run, CancellationToken.None) is not Domain.Run.Active { CancelRequested: false })
+            // A host that stops leaves the cell to the call's next attempt. A run that is cancelled, or is past its time, does not.
+            if (context.Until - clock.GetUtcNow() < ClockSkew
+                || await handler.LatestState(context.Org, Domain.Run.Aggregate, context.Run, CancellationToken.None) is not Domain.Run.Active { CancelRequested: false })
             {
                 await executor.Execute(context.Org, ByAgent(context), new InterruptCell(scratchpad, cell), CancellationToken.None);
             }
@@ -169,7 +174,7 @@ public sealed partial class UseScratchpad(
         {
             return ToolOutcome.Error("The scratchpad or its cell was deleted.");
         }
-        var (execution, attempt) = (0, 1);
+        var (execution, attempt, isStateLost) = (0, 1, false);
         await foreach (var entry in hub.FollowStream(context.Org, context.Session, Scratchpad.Aggregate.Stream(scratchpad), found.Since - 1, ct))
         {
             switch (EventJson.Read(entry.Type, entry.Data.Span, entry.At))
@@ -178,16 +183,17 @@ public sealed partial class UseScratchpad(
                     execution = queued.Execution;
                     break;
                 case ScratchpadEvent.CellStarted started when started.Execution == execution:
-                    attempt = started.Attempt;
+                    (attempt, isStateLost) = (started.Attempt, isStateLost || started.IsStateLost == true);
                     break;
                 case ScratchpadEvent.CellCompleted done when done.Execution == execution:
-                    return await Told(done, attempt, scratchpad, ct);
+                    return await Told(done, attempt, isStateLost, scratchpad, ct);
             }
         }
         throw new OperationCanceledException(ct);
     }
 
-    async ValueTask<ToolOutcome> Told(ScratchpadEvent.CellCompleted done, int attempt, ScratchpadKey scratchpad, CancellationToken ct)
+    /// <param name="wasStateLost">The variables of earlier cells were gone when it began.</param>
+    async ValueTask<ToolOutcome> Told(ScratchpadEvent.CellCompleted done, int attempt, bool wasStateLost, ScratchpadKey scratchpad, CancellationToken ct)
     {
         var text = new StringBuilder();
         var outputs = await blobs.Outputs(done.Result.Outputs, ct);
@@ -204,7 +210,11 @@ public sealed partial class UseScratchpad(
         {
             text.AppendLine(CultureInfo.InvariantCulture, $"(The kernel was lost meanwhile: this is attempt {attempt}, and variables of earlier cells are gone.)");
         }
-        else if (done.IsStateLost)
+        else if (wasStateLost)
+        {
+            text.AppendLine("(The kernel is a new one: variables of earlier cells are gone.)");
+        }
+        if (done.IsStateLost)
         {
             text.AppendLine("(The kernel has no variables any more.)");
         }
