@@ -65,6 +65,7 @@ static class Doctor
             FindTimeZones(),
             await FindKernels(),
             FindTool("Node.js", "node", ["--version"], "only ./cowork test needs it, and npm", "apt-get install --no-install-recommends nodejs npm"),
+            FindTool("Chromium", "chromium", ["--version"], "only ./cowork test needs it", "apt-get install --no-install-recommends chromium"),
             .. AskHost(),
         ];
         foreach (var finding in findings)

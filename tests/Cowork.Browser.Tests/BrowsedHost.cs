@@ -1,0 +1,26 @@
+namespace Cowork.Browser.Tests;
+
+/// <summary>
+/// The one host of the project: local mode, which lets the pages of <see cref="Pages"/> call it (<c>Cowork:Cors:Origins</c>). It starts when the first spec asks for it.
+/// </summary>
+public sealed class BrowsedHost : IAsyncDisposable
+{
+    readonly Lazy<Task<LiveHost>> host;
+
+    public BrowsedHost() => host = new(() => LiveHost.Start(settings => settings with { CorsOrigins = [Pages.Site, Pages.Tools] }));
+
+    public PageServer Pages { get; } = new();
+
+    public Task<LiveHost> Started => host.Value;
+
+    public async ValueTask DisposeAsync()
+    {
+        if (host.IsValueCreated)
+        {
+            var started = await host.Value;
+            await started.DisposeAsync();
+            await Ledger.CheckLog(started.Database);
+        }
+        await Pages.DisposeAsync();
+    }
+}
