@@ -62,8 +62,11 @@ public static class Files
     };
 }
 
-/// <summary>The queries of jobs and tools on the read model of files.</summary>
-public sealed class FileQueries(IRows rows) : IFileQueries
+/// <summary>
+/// The queries of jobs and tools on the read model of files. Most conversations have none: that is remembered until a file is uploaded, or another host has written. A host
+/// hears of others' commits before its own next one is done, so a turn that follows an upload sees it, on whatever host.
+/// </summary>
+public sealed class FileQueries(IRows rows) : IFileQueries, ICommitObserver
 {
     /// <summary>Number of conversations whose project is remembered.</summary>
     const int ProjectsMax = 10_000;
@@ -71,7 +74,23 @@ public sealed class FileQueries(IRows rows) : IFileQueries
     // A conversation's project never changes. Of one that is deleted no run asks.
     readonly LastUsed<(string Org, SessionKey Session), OfProject> projects = new(ProjectsMax);
 
+    // Conversations that had no file when so much had been heard.
+    readonly LastUsed<(string Org, SessionKey Session), NoFile> without = new(ProjectsMax);
+    long heard;
+
     sealed record OfProject(ProjectKey Project);
+
+    sealed record NoFile(long Heard);
+
+    public void Committed(IReadOnlyList<FeedEntry> entries)
+    {
+        if (entries.Any(entry => entry.Is<FileUploaded>()))
+        {
+            Interlocked.Increment(ref heard);
+        }
+    }
+
+    public void OthersWrote() => Interlocked.Increment(ref heard);
 
     public ValueTask<IReadOnlyList<FileKey>> Of(string org, SessionKey session, int max, CancellationToken ct) => Keys(org, new(Status: session.Value, Limit: max), ct);
 
@@ -91,11 +110,16 @@ public sealed class FileQueries(IRows rows) : IFileQueries
 
     public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct)
     {
-        if (await ProjectOf(org, session, ct) is not { } project)
+        var before = Interlocked.Read(ref heard);
+        if (without.Get((org, session))?.Heard == before || await ProjectOf(org, session, ct) is not { } project)
         {
             return [];
         }
         var lists = await rows.Lists(org, Files.Model.Table, [new(Status: session.Value, Limit: max), new(Scope: project.Value, Limit: max)], ct);
+        if (lists.All(list => list.Count == 0))
+        {
+            without.Put((org, session), new(before));
+        }
         return
         [
             .. lists.SelectMany(list => list).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max)

@@ -123,7 +123,7 @@ sealed class RunHarness
         public Host(RunHarness bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Memories!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
+            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Memories!, Files!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
             Memories = new(bench.Engine, bench.Engine);
             Queries = new(bench.Engine, Commands, Memories);

@@ -334,6 +334,27 @@ public sealed class FileSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     }
 
     [Fact]
+    public async Task A_turn_sees_what_was_uploaded_before_it_on_any_host_also_where_there_was_nothing_just_before()
+    {
+        await using var one = await LiveHost.Start();
+        await using var other = await LiveHost.Start(settings => settings with { Database = one.Database });
+        var conversation = (await one.Http.Post("/api/v1/conversations", "{}")).Is(201)["id"];
+        async Task<string> Listed(LiveHost host)
+        {
+            (await host.Http.Turn(conversation, "/tool list_files {}")).Is(200);
+            return (await host.Http.Events(conversation)).Last(e => e.GetProperty("type").GetString() == "tool_result").GetProperty("payload").GetProperty("content_preview").GetString()!;
+        }
+        Assert.DoesNotContain("uploaded", await Listed(one), StringComparison.Ordinal);
+        Assert.DoesNotContain("uploaded", await Listed(one), StringComparison.Ordinal);
+        var mine = (await one.Http.Upload("a", "mine.txt", ("conversation_id", conversation))).Is(201)["id"];
+        Assert.Contains("files/mine.txt (uploaded, ", await Listed(one), StringComparison.Ordinal);
+        (await one.Http.Delete($"{Files}/{mine}")).Is(204);
+        Assert.DoesNotContain("uploaded", await Listed(one), StringComparison.Ordinal);
+        (await other.Http.Upload("b", "theirs.txt", ("conversation_id", conversation))).Is(201);
+        Assert.Contains("files/theirs.txt (uploaded, ", await Listed(one), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Who_only_reads_uploads_and_deletes_nothing()
     {
         var id = (await http.Upload("x")).Is(201)["id"];

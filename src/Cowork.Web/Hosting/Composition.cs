@@ -134,7 +134,8 @@ static class Composition
         services.AddSingleton<FeedHub>();
         services.AddSingleton<MemoryIndex>();
         services.AddSingleton<IRunQueries, RunQueries>();
-        services.AddSingleton<IFileQueries, FileQueries>();
+        services.AddSingleton<FileQueries>();
+        services.AddSingleton<IFileQueries>(all => all.GetRequiredService<FileQueries>());
         services.AddSingleton<IScratchpadQueries, ScratchpadQueries>();
         services.AddSingleton<TenantUsage>();
     }
