@@ -30,6 +30,7 @@ public static class EventTypes
         Of<RunEvent.ApprovalDecided>("approval_decided.v1"),
         Of<RunEvent.ToolResult>("tool_result.v1"),
         Of<RunEvent.AssistantReply>("assistant_reply.v1"),
+        Of<RunEvent.FeedbackReceived>("feedback_received.v1"),
         Of<RunEvent.RunCancelRequested>("run_cancel_requested.v1"),
         Of<RunEvent.RunCompleted>("run_completed.v1"),
         Of<RunEvent.RunFailed>("run_failed.v1"),

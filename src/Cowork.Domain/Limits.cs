@@ -9,6 +9,9 @@ public static class Limits
     /// <summary>Longest message, input or prompt, in UTF-8 bytes.</summary>
     public const int MessageBytesMax = 256 * 1024;
 
+    /// <summary>Feedback of one run that no request to its model has shown yet: the next request shows all of it.</summary>
+    public const int FeedbackWaitingMax = 32;
+
     /// <summary>Longest metadata of a session or skill, as it is sent, in UTF-8 bytes.</summary>
     public const int MetadataBytesMax = 64 * 1024;
 

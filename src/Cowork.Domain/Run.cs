@@ -13,9 +13,11 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
     /// <param name="Goal">What the conversation is for when the turn is sent; null: it has no goal.</param>
     /// <param name="Skills">The skills that are active; null: none.</param>
+    /// <param name="ContextFiles">The files that were read for the turn, in its order; null: none.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null) : RunCommand(Now);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
+        ImmutableList<ContextFile>? ContextFiles = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -64,6 +66,14 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     /// <summary>Requests that the run is cancelled. A queued or suspended run is cancelled at once.</summary>
     public sealed record Cancel(DateTimeOffset Now) : RunCommand(Now);
+
+    /// <summary>
+    /// Says something to a run that has not ended. Every later request to the model shows it. It needs no claim, and it neither starts nor interrupts a step.
+    /// </summary>
+    /// <param name="Text">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes.</param>
+    /// <param name="By">The principal: <c>user:ann</c>.</param>
+    /// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
+    public sealed record GiveFeedback(Content Text, string By, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
 }
 
 public abstract record RunEvent(DateTimeOffset At) : Event(At)
@@ -72,9 +82,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Issuers">The persons behind the token of who sent the turn; null: nobody else.</param>
     /// <param name="Goal">The goal of the conversation, as the prompt has it; null: none.</param>
     /// <param name="Skills">The active skills in the order of the prompt; null: none.</param>
+    /// <param name="ContextFiles">The files in the prompt, as they were read when the turn was accepted; null: none.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
-        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null) : RunEvent(At);
+        ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
+        ImmutableList<ContextFile>? ContextFiles = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -119,9 +131,13 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Reasoning">
     /// What the provider wants back with the next request of this run (thinking, signatures), as JSON in the form of its wire format. Null: the answer had none.
     /// </param>
+    /// <param name="Feedback">How much of the feedback that waited the request showed, oldest first, behind all else. Null: none.</param>
+    /// <param name="Continues">
+    /// True: the answer calls no tool, and feedback waits that it has not seen. It is not the run's reply, and the model is asked again. Null: otherwise.
+    /// </param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
-        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null) : RunEvent(At);
+        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null, int? Feedback = null, bool? Continues = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
@@ -146,6 +162,14 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
 
     public sealed record AssistantReply(Content Content, DateTimeOffset At) : RunEvent(At);
+
+    /// <summary>
+    /// Somebody said something to the run. It waits until an answer of the model whose request showed it (<see cref="LlmResponse.Feedback"/>), and stands before that answer
+    /// in the conversation from then on.
+    /// </summary>
+    /// <param name="By">The principal: <c>user:ann</c>.</param>
+    /// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
+    public sealed record FeedbackReceived(Content Text, string By, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
 
     public sealed record RunCancelRequested(DateTimeOffset At) : RunEvent(At);
 
@@ -185,9 +209,10 @@ public sealed record RequestedCall(string Id, string Name, Content Input);
 
 /// <summary>The model's answer in one round, without its text. See <see cref="LlmResponse"/>.</summary>
 /// <param name="Refused">Why none of the calls is made: the answer that asks for them was cut off. Null: they may be made.</param>
+/// <param name="Feedback">How much of the feedback that waited its request showed.</param>
 public sealed record Answer(
     string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
-    long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null);
+    long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null, int Feedback = 0);
 
 public enum PolicyOutcome
 {
@@ -250,12 +275,15 @@ public abstract record ConversationEntry
     public sealed record ByModel(string Text, ImmutableList<RequestedCall> Calls, Content? Reasoning = null) : ConversationEntry;
 
     public sealed record ByTool(string CallId, string Name, Content Content, bool IsError) : ConversationEntry;
+
+    /// <summary>Feedback, at the place where the model saw it first.</summary>
+    public sealed record ByUser(Content Text) : ConversationEntry;
 }
 
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
-    ImmutableList<ActiveSkill>? Skills = null)
+    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextFile>? ContextFiles = null)
 {
     /// <summary>True: no active skill names tools, or one names this tool. A skill that names none leaves the tools to the others.</summary>
     public bool MayCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
@@ -265,6 +293,14 @@ public sealed record RunRequest(
 /// <param name="Instructions">Part of the prompt; null: the version has none.</param>
 /// <param name="Tools">The tools that the run may call; null: the version names none.</param>
 public sealed record ActiveSkill(SkillKey Id, string Name, int Version, Content? Instructions = null, ImmutableList<string>? Tools = null);
+
+/// <summary>A file that a turn names as context, as it was when the turn was accepted.</summary>
+/// <param name="Path">As the turn names it.</param>
+/// <param name="Sha256">Lower-case hexadecimal, of the whole file.</param>
+/// <param name="Bytes">Of the whole file.</param>
+/// <param name="Text">Part of the prompt: the whole text, or its beginning.</param>
+/// <param name="IsCut">True: the file goes on behind the text.</param>
+public sealed record ContextFile(string Path, string Sha256, long Bytes, Content Text, bool IsCut);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -280,7 +316,8 @@ public abstract record Run
 {
     public sealed record None : Run;
 
-    public sealed record Queued(RunRequest Request) : Run;
+    /// <param name="Feedback">Oldest first; null: none.</param>
+    public sealed record Queued(RunRequest Request, ImmutableList<Content>? Feedback = null) : Run;
 
     /// <param name="Epoch">Epoch of the claim that may write.</param>
     /// <param name="StepsDone">Number of recorded steps.</param>
@@ -294,6 +331,7 @@ public abstract record Run
     /// <param name="Waited">Time spent waiting for approvals, which does not count towards the time limit.</param>
     /// <param name="Approvals">The decided approvals, oldest first.</param>
     /// <param name="StopReason">Why the latest answer ends early; null: it does not.</param>
+    /// <param name="Feedback">What no answer's request has shown yet, oldest first; null: none. It is the end of the next request.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -312,7 +350,8 @@ public abstract record Run
         TimeSpan Waited,
         ImmutableList<DecidedApproval> Approvals,
         bool CancelRequested,
-        string? StopReason = null) : Run
+        string? StopReason = null,
+        ImmutableList<Content>? Feedback = null) : Run
     {
         /// <summary>The first millisecond after the run's time limit.</summary>
         public DateTimeOffset TimeUpAt(RunLimits limits) => StartedAt + Waited + limits.Time + TimeSpan.FromMilliseconds(1);
@@ -324,13 +363,15 @@ public abstract record Run
     public sealed record Suspended(Active Before, PendingApproval? Pending) : Run;
 
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
-    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals) : Run;
+    /// <param name="Partial">What was said of a reply that was not finished.</param>
+    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals, string? Partial = null) : Run;
 
     public static Aggregate<RunKey, RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
-        (Create c, None) => new RunCreated(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills),
+        (Create c, None) => new RunCreated(
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -343,6 +384,7 @@ public abstract record Run
         (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
         (RunCommand.Cancel c, Suspended s) => CancelSuspended(c, s),
         (DecideApproval c, _) => RecordDecision(c, state),
+        (GiveFeedback c, _) => RecordFeedback(c, state),
 
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
@@ -369,9 +411,12 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles)),
         (RunStarted s, Queued q) => new Active(
-            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false),
+            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback),
+        (FeedbackReceived f, Queued q) => q with { Feedback = (q.Feedback ?? []).Add(f.Text) },
+        (FeedbackReceived f, Active a) => WithFeedback(a, f),
+        (FeedbackReceived f, Suspended s) => s with { Before = WithFeedback(s.Before, f) },
         (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },
         (RunResumed r, Suspended s) => s.Before with { Epoch = r.Epoch, Attempt = r.Attempt },
         (RunCancelRequested, Queued q) => q,
@@ -393,7 +438,8 @@ public abstract record Run
         {
             Partial = "",
             StopReason = l.StopReason is "stop" or "tool_calls" ? null : l.StopReason,
-            Transcript = a.Transcript.Add(new ConversationEntry.ByModel(a.Partial, [], l.Reasoning)),
+            Transcript = a.Transcript.AddRange(Shown(a, l)).Add(new ConversationEntry.ByModel(a.Partial, [], l.Reasoning)),
+            Feedback = Unseen(a, l.Feedback ?? 0),
             Usage = new(
                 a.Usage.Tokens + l.InputTokens + l.OutputTokens, a.Usage.ToolCalls + l.ToolCalls, a.Usage.Rounds + 1,
                 a.Usage.CostMicroUsd + (l.CostMicroUsd ?? 0)),
@@ -464,7 +510,34 @@ public abstract record Run
         };
     }
 
-    static Ended EndOf(Active a, string status) => new(a.Request, status, a.Reply, a.Approvals);
+    static Ended EndOf(Active a, string status) => new(a.Request, status, a.Reply, a.Approvals, a.Reply is null && a.Partial.Length > 0 ? a.Partial : null);
+
+    static Active WithFeedback(Active a, FeedbackReceived f) => a with { Feedback = (a.Feedback ?? []).Add(f.Text) };
+
+    /// <summary>The feedback that the request of an answer showed.</summary>
+    static IEnumerable<ConversationEntry> Shown(Active a, LlmResponse answer) => (a.Feedback ?? []).Take(answer.Feedback ?? 0).Select(text => new ConversationEntry.ByUser(text));
+
+    /// <summary>The feedback that waits behind an answer whose request showed the first ones; null: none.</summary>
+    static ImmutableList<Content>? Unseen(Active a, int shown) => a.Feedback is { } waiting && waiting.Count > shown ? waiting.RemoveRange(0, shown) : null;
+
+    /// <summary>A run takes feedback as long as it can still show it to the model.</summary>
+    static Decision<RunEvent> RecordFeedback(GiveFeedback c, Run state)
+    {
+        var (refusal, waiting) = state switch
+        {
+            Queued q => (null, q.Feedback),
+            Active { CancelRequested: true } => ("It is being stopped.", null),
+            Active { Reply: not null } => ("Its reply is there.", null),
+            Active a => (null, a.Feedback),
+            Suspended s => (null, s.Before.Feedback),
+            Ended e => ($"It has {(e.Status == "cancelled" ? "been " : "")}{e.Status}.", (ImmutableList<Content>?)null),
+            _ => throw new System.Diagnostics.UnreachableException(state.GetType().Name),
+        };
+        return refusal is not null ? Refusal.Conflict("task_ended", refusal)
+            : waiting?.Count >= Limits.FeedbackWaitingMax
+                ? Refusal.TooMany("feedback_full", $"{Limits.FeedbackWaitingMax} messages wait already for the model's next request.")
+            : new FeedbackReceived(c.Text, c.By, c.Now, c.Issuers);
+    }
 
     static Decision<RunEvent> RecordVerdict(RecordPolicy c, Active a, RequestedCall call)
     {
@@ -545,10 +618,12 @@ public abstract record Run
         events.AddRange(Pieces(c.ThinkingTail).Select(text => new ThinkingDelta(text, c.Now)));
         events.AddRange(Pieces(c.Tail).Select(text => new OutputDelta(text, c.Now)));
         var answer = c.Answer;
+        // What was said while the model wrote its answer is not in it: the model is asked again instead of ending the run with that answer.
+        var goesOn = c.Reply is not null && Unseen(a, answer.Feedback) is not null;
         events.Add(new LlmResponse(
             a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
             answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens,
-            answer.UsageEstimated ? true : null, answer.Reasoning));
+            answer.UsageEstimated ? true : null, answer.Reasoning, answer.Feedback > 0 ? answer.Feedback : null, goesOn ? true : null));
         events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
         if (answer.Refused is { } reason)
         {
@@ -556,7 +631,7 @@ public abstract record Run
             events.AddRange(answer.Calls.Select((call, i) =>
                 new ToolResult(a.StepsDone + 2 + i, 1, call.Id, call.Name, Content.Of(reason), IsError: true, c.Now)));
         }
-        if (c.Reply is not null)
+        if (c.Reply is not null && !goesOn)
         {
             events.Add(new AssistantReply(c.Reply, c.Now));
         }

@@ -18,6 +18,12 @@ namespace Cowork.Projections;
 /// <param name="Issuers">The persons behind the token that the turn was sent with; null: nobody else.</param>
 /// <param name="StopReason">Why the reply ends early: <c>length</c>, <c>content_filter</c>, or the provider's own word. Null: the model ended it.</param>
 /// <param name="Skills">The active skills; null: none.</param>
+/// <param name="ContextFiles">Paths of the files that the turn named as context; null: none.</param>
+/// <param name="UpdatedAt">Time of the run's last event that is no piece of text; null: the row is of an earlier form.</param>
+/// <param name="HasActed">The model has said something, or something that it asked for was judged.</param>
+/// <param name="HasText">The model has said something that may become the reply. The run's state has it until it is one.</param>
+/// <param name="Answers">Answers of the model.</param>
+/// <param name="ToolResults">Tool calls that have a result, refused ones too.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -41,7 +47,13 @@ public sealed record RunRow(
     long OutputTokens = 0,
     string? StopReason = null,
     ImmutableList<Issuer>? Issuers = null,
-    ImmutableList<RunSkill>? Skills = null)
+    ImmutableList<RunSkill>? Skills = null,
+    ImmutableList<string>? ContextFiles = null,
+    DateTimeOffset? UpdatedAt = null,
+    bool HasActed = false,
+    bool HasText = false,
+    int Answers = 0,
+    int ToolResults = 0)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -78,28 +90,38 @@ public static class Runs
     {
         Lists = RowLists.ByScope | RowLists.ByStatus,
         ListedStatuses = Live,
-        Form = 2,
+        Form = 3,
     };
 
-    public static RunRow? Evolve(RunRow? row, RecordedEvent e) => (e.Event, row) switch
+    public static RunRow? Evolve(RunRow? row, RecordedEvent e) =>
+        Fold(row, e) is { } after ? e.Event is OutputDelta or ThinkingDelta ? after : after with { UpdatedAt = e.At } : null;
+
+    static RunRow? Fold(RunRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
             c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source,
-            Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))]),
+            Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))],
+            ContextFiles: c.ContextFiles is null ? null : [.. c.ContextFiles.Select(file => file.Path)]),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
-        (RunResumed s, { } r) => r with { Attempt = s.Attempt },
+        (RunResumed s, { } r) => r with { Attempt = s.Attempt, HasText = r.HasText && s.Attempt == r.Attempt },
+        (OutputDelta, { HasActed: true, HasText: true } r) => r,
+        (OutputDelta, { } r) => r with { HasActed = true, HasText = true },
+        (PolicyDecision, { } r) => r with { HasActed = true },
+        (ToolResult, { } r) => r with { ToolResults = r.ToolResults + 1 },
         (LlmResponse l, { } r) => r with
         {
             TotalTokens = r.TotalTokens + l.InputTokens + l.OutputTokens,
             OutputTokens = r.OutputTokens + l.OutputTokens,
             ToolCalls = r.ToolCalls + l.ToolCalls,
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
+            Answers = r.Answers + 1,
+            HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
         },
-        (ModelRetried { Usage: { } used }, { } r) => WithUsage(r, used),
+        (ModelRetried m, { } r) => (m.Usage is { } used ? WithUsage(r, used) : r) with { HasText = false },
         (ApprovalRequested a, { } r) => r with { Status = "approval_required", PendingApprovalIds = [a.ApprovalId] },
         (ApprovalDecided, { } r) => r with { Status = "running", PendingApprovalIds = [] },
-        (AssistantReply a, { } r) => r with { Reply = a.Content },
+        (AssistantReply a, { } r) => r with { Reply = a.Content, HasActed = true },
         (RunCancelRequested, { } r) => r with { CancelRequested = true },
         (RunCompleted c, { } r) => r with { Status = "completed", CompletedAt = e.At, StopReason = c.StopReason },
         (RunFailed f, { } r) => (f.Usage is { } used ? WithUsage(r, used) : r) with { Status = "failed", Error = f.Error, CompletedAt = e.At },

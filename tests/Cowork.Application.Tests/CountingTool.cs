@@ -13,10 +13,14 @@ sealed class CountingTool : ITool
 
     public List<(string Token, int Attempt)> Calls { get; } = [];
 
+    /// <summary>Done before anything is answered.</summary>
+    public Action Before { get; set; } = () => { };
+
     public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(new CallSubject("read", "x"));
 
     public Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
+        Before();
         Calls.Add((context.IdempotencyToken, context.Attempt));
         return Task.FromResult(new ToolOutcome($"result of {input.GetRawText()}", IsError: false));
     }

@@ -63,6 +63,7 @@ public sealed class GoldenSpecs
         new ApprovalDecided(ApprovalKey.FromId($"appr_{Key}"), ApprovalOutcome.Rejected, "user:bob", "not now", At),
         new ToolResult(4, 2, "call_1", "read_file", Blob, IsError: true, At),
         new AssistantReply(Sealed, At),
+        new FeedbackReceived(Text, "user:ann", At),
         new RunCancelRequested(At),
         new RunCompleted(135, 1, 2_500, At),
         new RunFailed(new("limit_tokens", "The run may use 100000 tokens."), At),
@@ -199,6 +200,16 @@ public sealed class GoldenSpecs
         Assert.EndsWith(""","usage_estimated":true}""", writtenThought, StringComparison.Ordinal);
         Assert.Equal(thought, EventJson.Read("llm_response.v1", EventJson.Write(thought), At));
 
+        var steered = ((LlmResponse)Sample("llm_response.v1")) with { Feedback = 2, Continues = true };
+        Assert.Equal(
+            golden.Replace("\"cost_micro", "\"continues\":true,\"cost_micro", StringComparison.Ordinal).Replace("\"input", "\"feedback\":2,\"input", StringComparison.Ordinal),
+            Encoding.UTF8.GetString(EventJson.Write(steered)));
+        var given = ((RunCreated)Sample("run_created.v1")) with { ContextFiles = [new("src/a.txt", new string('a', 64), 70_000, Text, IsCut: true)] };
+        Assert.StartsWith(
+            $$"""{"context_files":[{"bytes":70000,"is_cut":true,"path":"src/a.txt","sha256":"{{new string('a', 64)}}","text":"Was kostet""",
+            Encoding.UTF8.GetString(EventJson.Write(given)), StringComparison.Ordinal);
+        Assert.Equal(EventJson.Write(given), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(given), At)));
+
         Assert.EndsWith(
             $$""","project":"proj_{{Key}}","session_id":"sess_{{Key}}","title":"T","workspace_path":"/data/workspaces/w"}""",
             Encoding.UTF8.GetString(EventJson.Write(
@@ -257,7 +268,7 @@ public sealed class GoldenSpecs
         foreach (Event delegated in (Event[])
         [
             ((RunCreated)Sample("run_created.v1")) with { Issuers = [new("user:bob")] }, ((ApprovalDecided)Sample("approval_decided.v1")) with { Issuers = [new("user:bob")] },
-            ((ScheduleCreated)Sample("schedule_created.v1")) with { Issuers = [new("user:bob")] },
+            ((ScheduleCreated)Sample("schedule_created.v1")) with { Issuers = [new("user:bob")] }, ((FeedbackReceived)Sample("feedback_received.v1")) with { Issuers = [new("user:bob")] },
         ])
         {
             Assert.Contains("issuers\":[{\"actor\":\"user:bob\"}],", Encoding.UTF8.GetString(EventJson.Write(delegated)), StringComparison.Ordinal);

@@ -25,7 +25,7 @@ public sealed class OfflineModelFailedException : Exception
 
 /// <summary>
 /// A deterministic model without key and network, for trials, tests and demonstrations (contracts/decisions.md, "The offline model"). It executes the
-/// directives of the last user message; without directives it answers from files, memories and earlier turns by full-text retrieval. Its tokens are words.
+/// directives of the last user message, or of the last ones with no answer between them; without directives it answers from files, memories and earlier turns by full-text retrieval. Its tokens are words.
 /// </summary>
 public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChatClient
 {
@@ -64,8 +64,14 @@ public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChat
         {
             last--;
         }
-        var directives = Directives.Of(all.Count == 0 || all[last].Role != ChatRole.User ? "" : all[last].Text);
         var isFirst = last >= all.Count - 1;
+        // Feedback before the model's first answer follows the message that it belongs to.
+        var end = last + 1;
+        while (last > 0 && all[last].Role == ChatRole.User && all[last - 1].Role == ChatRole.User)
+        {
+            last--;
+        }
+        var directives = Directives.Of(all.Count == 0 || all[last].Role != ChatRole.User ? "" : string.Join("\n\n", all.Take(last..end).Select(message => message.Text)));
         if (isFirst && directives.Sleep > TimeSpan.Zero)
         {
             await Task.Delay(directives.Sleep, clock, cancellationToken);

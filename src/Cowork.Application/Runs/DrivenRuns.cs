@@ -73,7 +73,7 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         }
         using var subscription = hub.WatchRun(claim.Org, new(claim.Key));
         using var ended = new CancellationTokenSource();
-        var watching = WatchForCancel(subscription, stop, ended.Token);
+        var watching = Watch(subscription, here, ended.Token);
         try
         {
             return await drive(stop.Token);
@@ -87,15 +87,25 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
         }
     }
 
-    static async Task WatchForCancel(FeedSubscription subscription, CancellationTokenSource stop, CancellationToken ended)
+    /// <summary>
+    /// True: another node has written since this was asked last, perhaps to the run. What is to be as new as this host can know, such as a request that shows feedback, is read
+    /// from the log then.
+    /// </summary>
+    internal bool OthersWrote(string org, RunKey run) => driving.TryGetValue((org, run), out var entry) && entry.TakeOthersWrote();
+
+    static async Task Watch(FeedSubscription subscription, Entry entry, CancellationToken ended)
     {
         try
         {
             while (true)
             {
-                if ((await subscription.Read(ended))?.Is<RunEvent.RunCancelRequested>() == true)
+                if (await subscription.Read(ended) is not { } heard)
                 {
-                    await Stop(stop);
+                    entry.HeardOfOthers();
+                }
+                else if (heard.Is<RunEvent.RunCancelRequested>())
+                {
+                    await Stop(entry.Stop);
                 }
             }
         }
@@ -126,6 +136,12 @@ public sealed partial class DrivenRuns(FeedHub hub, IRunQueries queries, TimePro
     /// <summary>A run under way here, until <see cref="Over"/>, and how it is stopped.</summary>
     sealed record Entry(CancellationTokenSource Stop)
     {
+        int othersWrote;
+
         public TaskCompletionSource Over { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public void HeardOfOthers() => Volatile.Write(ref othersWrote, 1);
+
+        public bool TakeOthersWrote() => Interlocked.Exchange(ref othersWrote, 0) == 1;
     }
 }

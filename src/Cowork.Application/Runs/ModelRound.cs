@@ -88,7 +88,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
 
     /// <summary>What the model answered apart from its text.</summary>
     /// <param name="price">Null: the model has none.</param>
-    public async ValueTask<Answer> Answer(string requestSha256, ModelPrice? price, IBlobs blobs, CancellationToken ct)
+    public async ValueTask<Answer> Answer(Prompt prompt, ModelPrice? price, IBlobs blobs, CancellationToken ct)
     {
         var taken = run.Transcript.OfType<ConversationEntry.ByModel>().SelectMany(m => m.Calls).Select(c => c.Id).ToHashSet();
         var requested = ImmutableList.CreateBuilder<RequestedCall>();
@@ -104,8 +104,8 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
         }
         var stop = StopReason(requested.Count);
         return new(
-            Model, stop, requestSha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount, TokenEstimate.IsEstimated(usage),
-            reasoning is null ? null : await blobs.Store(reasoning, ct), AnswerEnd.IsCut(stop) ? CutCall(stop) : null);
+            Model, stop, prompt.Sha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount, TokenEstimate.IsEstimated(usage),
+            reasoning is null ? null : await blobs.Store(reasoning, ct), AnswerEnd.IsCut(stop) ? CutCall(stop) : null, prompt.Feedback);
     }
 
     /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>

@@ -27,7 +27,7 @@ public sealed partial class ModelStep(
             return await recorder.Fail(run, fault.Code, fault.Message, ct);
         }
         var tools = toolbox.DeclarationsFor(request);
-        var prompt = await Prompt.Build(run.Org, state, tools, queries, blobs, ct);
+        Prompt? prompt = null;
         var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
         var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
@@ -36,6 +36,7 @@ public sealed partial class ModelStep(
         for (var attempt = 1; ; attempt++)
         {
             round = new(state, options.DeltaEvery, policy.ShowThinking, clock);
+            prompt = await WithAllFeedback(run, state, prompt, tools, ct);
             using var call = ModelCall.Start(model, request.Model, request.RunId, request.SessionId, clock);
             try
             {
@@ -90,7 +91,7 @@ public sealed partial class ModelStep(
         {
             return over;
         }
-        var answer = await round.Answer(prompt.Sha256, terms.Price, blobs, ct);
+        var answer = await round.Answer(prompt, terms.Price, blobs, ct);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
         return await recorder.Record(run, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail), ct);
 
@@ -101,6 +102,18 @@ public sealed partial class ModelStep(
                 throw new RunFencedException(refused);
             }
         }
+    }
+
+    /// <summary>The request with all feedback that there is when it is sent: some may have come while it was made, or while another attempt was waited for.</summary>
+    /// <param name="earlier">The request of the attempt before; null: this is the first.</param>
+    async ValueTask<Prompt> WithAllFeedback(DrivenRun run, Run.Active state, Prompt? earlier, IReadOnlyList<AITool> tools, CancellationToken ct)
+    {
+        var prompt = earlier ?? await Prompt.Build(run.Org, state, tools, queries, blobs, ct);
+        while (await recorder.Current(run, inLog: earlier is not null, ct) is { } now && (now.Feedback?.Count ?? 0) != prompt.Feedback)
+        {
+            prompt = await Prompt.Build(run.Org, now, tools, queries, blobs, ct);
+        }
+        return prompt;
     }
 
     /// <summary>What the provider said that a failed attempt used; null: it said nothing.</summary>

@@ -62,6 +62,12 @@ public sealed partial class RunDriver(
             var next = state is Run.Active active && active.Epoch != run.Claim.Epoch
                 ? new NextStep.Start()
                 : Run.Next(state, options.Limits, now);
+            if (next is NextStep.AskModel && driven.OthersWrote(run.Org, run.Key)
+                && !ReferenceEquals(state, await commands.LatestState(run.Org, Run.Aggregate, run.Key, ct)))
+            {
+                // Feedback that another node took.
+                continue;
+            }
             if (next is NextStep.Done or NextStep.WaitApproval)
             {
                 // The claim can arrive before the cache has the new run, or the approval that another node recorded. No append guards a decision to do nothing, so

@@ -116,7 +116,7 @@ public sealed class RunRecorder(
     {
         try
         {
-            return await commands.State(run.Org, Run.Aggregate, run.Key, ct) is Run.Active active && active.Epoch == run.Claim.Epoch
+            return await Current(run, inLog: false, ct) is not null
                 ? null
                 : Refusal.Conflict("run_fenced", "The run has ended, or another claim drives it.");
         }
@@ -125,6 +125,14 @@ public sealed class RunRecorder(
             return null;
         }
     }
+
+    /// <summary>The run that this driver may write; null: it has ended, waits, or another claim drives it.</summary>
+    /// <param name="inLog">True: as the log has it, with what other nodes wrote.</param>
+    internal async ValueTask<Run.Active?> Current(DrivenRun run, bool inLog, CancellationToken ct) =>
+        (inLog ? await commands.LatestState(run.Org, Run.Aggregate, run.Key, ct) : await commands.State(run.Org, Run.Aggregate, run.Key, ct)) is Run.Active active
+        && active.Epoch == run.Claim.Epoch
+            ? active
+            : null;
 
     internal static async ValueTask<Refusal?> Command(UnitOfWork work, DrivenRun run, RunCommand command)
     {

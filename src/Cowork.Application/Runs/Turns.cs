@@ -18,9 +18,10 @@ namespace Cowork.Application;
 /// <param name="Source">The skill that rendered the message; null: a person wrote it.</param>
 /// <param name="RequestSha256">Hex digest of the request, the same for a repeat under the body's key; null: of the message and the model that it names.</param>
 /// <param name="Skills">The skills that it asks for; null: those of its project alone.</param>
+/// <param name="ContextFiles">The files that it names, read; null: none.</param>
 public sealed record TurnRequest(
     SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null,
-    SkillSelection? Skills = null);
+    SkillSelection? Skills = null, ImmutableList<ContextFile>? ContextFiles = null);
 
 /// <param name="Reused">True: the body's key was used before, and started this run.</param>
 /// <param name="Replayed">True: the header's key was used before.</param>
@@ -49,9 +50,10 @@ public sealed record RunStart(
 /// <param name="Start">How this node starts the run with the same commit; null: the node that takes its job starts it.</param>
 /// <param name="Title">The session's title, when it has none yet.</param>
 /// <param name="Skills">The skills that the turn asks for; null: those of its project alone.</param>
+/// <param name="ContextFiles">The files that the turn names, whose texts are stored already; null: none.</param>
 public sealed record SubmitTurn(
     RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string? Model, string DefaultModel, string? Key, RequestKey? Header, int WaitingMax,
-    RunSource? Source = null, RunStart? Start = null, Content? Title = null, SkillSelection? Skills = null)
+    RunSource? Source = null, RunStart? Start = null, Content? Title = null, SkillSelection? Skills = null, ImmutableList<ContextFile>? ContextFiles = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -86,7 +88,7 @@ public sealed record SubmitTurn(
             return unfit;
         }
         var model = Model ?? session.Model ?? definition?.Model ?? DefaultModel;
-        var create = new RunCommand.Create(RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills);
+        var create = new RunCommand.Create(RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills, ContextFiles);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;
@@ -170,7 +172,7 @@ public sealed class Turns(
         var submit = new SubmitTurn(
             RunKey.New(clock.GetUtcNow()), request.Session, message.Content, Digest(request), request.Model, options.DefaultModel, request.Key, request.Header,
             options.QueuedPerSessionMax, request.Source, Title: Session.TitleOf(request.Message) is { } title ? Content.Of(title) : null,
-            Skills: request.Skills);
+            Skills: request.Skills, ContextFiles: request.ContextFiles);
         return (new(submit, message), null);
     }
 

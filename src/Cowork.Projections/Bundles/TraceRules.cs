@@ -135,13 +135,14 @@ static class TraceRules
 
     /// <summary>
     /// Each answer has the calls that it counts, and each call its policy decision, its approval where the policy asked for one, and its result. Only a call that was
-    /// allowed has a result that is no error. Nothing follows the end.
+    /// allowed has a result that is no error. An answer's request shows feedback that was given before, once, and the reply has seen all of it. Nothing follows the end.
     /// </summary>
     static void CheckCalls(List<TraceEntry> own, CancellationToken ct)
     {
         var open = new Queue<ToolCall>();
         var (expected, steps) = (0L, 0L);
         var isAllowed = false;
+        var unseen = 0;
         PolicyDecision? asked = null;
         ApprovalRequested? pending = null;
         var isRefused = false;
@@ -154,7 +155,7 @@ static class TraceRules
             Require(asked is null || e.Event is ApprovalRequested, at, "The request for the approval is missing.");
             Require(!isRefused || e.Event is ToolResult { IsError: true } or RunCancelled, at, "A refused call has no result but the refusal.");
             Require(
-                pending is null || e.Event is ApprovalDecided or RunCancelRequested, at, "The decision on the approval is missing.");
+                pending is null || e.Event is ApprovalDecided or RunCancelRequested or FeedbackReceived, at, "The decision on the approval is missing.");
             switch (e.Event)
             {
                 case MemoryRetrieval:
@@ -163,7 +164,16 @@ static class TraceRules
                 case LlmResponse answer:
                     Require(open.Count == 0, at, "A call of the answer before has no result.");
                     Require(answer.Step == ++steps, at, $"It is step {steps} of the run.");
+                    Require(answer.Feedback is not (< 1) && (answer.Feedback ?? 0) <= unseen, at, "Its request shows feedback that nobody gave.");
+                    unseen -= answer.Feedback ?? 0;
+                    Require((answer.Continues ?? false) == (answer.ToolCalls == 0 && unseen > 0), at, "The run goes on after an answer without calls while feedback waits, and only then.");
                     expected = answer.ToolCalls;
+                    break;
+                case FeedbackReceived:
+                    unseen++;
+                    break;
+                case AssistantReply:
+                    Require(unseen == 0, at, "Feedback waits that this reply has not seen.");
                     break;
                 case ToolCall call:
                     Require(expected-- > 0, at, "The model's answer has no such call.");

@@ -75,8 +75,8 @@ sealed class ResponseFold(RunKey run, string input)
                 Close(events, "incomplete");
                 text.Clear();
                 break;
-            case LlmResponse { ToolCalls: > 0 }:
-                // What the model says before its calls is not the reply.
+            case LlmResponse { ToolCalls: > 0 } or LlmResponse { Continues: true }:
+                // What the model says before its calls, or before it has seen all feedback, is not the reply.
                 Close(events, "incomplete");
                 text.Clear();
                 break;
