@@ -296,11 +296,11 @@ public sealed record ActiveSkill(SkillKey Id, string Name, int Version, Content?
 
 /// <summary>A file that a turn names as context, as it was when the turn was accepted.</summary>
 /// <param name="Path">As the turn names it.</param>
-/// <param name="Sha256">Lower-case hexadecimal, of the whole file.</param>
-/// <param name="Bytes">Of the whole file.</param>
+/// <param name="FileSha256">Lower-case hexadecimal, of the whole file, which no blob holds.</param>
+/// <param name="FileBytes">Of the whole file.</param>
 /// <param name="Text">Part of the prompt: the whole text, or its beginning.</param>
 /// <param name="IsCut">True: the file goes on behind the text.</param>
-public sealed record ContextFile(string Path, string Sha256, long Bytes, Content Text, bool IsCut);
+public sealed record ContextFile(string Path, string FileSha256, long FileBytes, Content Text, bool IsCut);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)

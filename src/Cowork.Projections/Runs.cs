@@ -22,8 +22,7 @@ namespace Cowork.Projections;
 /// <param name="UpdatedAt">Time of the run's last event that is no piece of text; null: the row is of an earlier form.</param>
 /// <param name="HasActed">The model has said something, or something that it asked for was judged.</param>
 /// <param name="HasText">The model has said something that may become the reply. The run's state has it until it is one.</param>
-/// <param name="Answers">Answers of the model.</param>
-/// <param name="ToolResults">Tool calls that have a result, refused ones too.</param>
+/// <param name="Steps">Recorded steps: the retrieval of memories, answers of the model, results of calls.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -52,8 +51,7 @@ public sealed record RunRow(
     DateTimeOffset? UpdatedAt = null,
     bool HasActed = false,
     bool HasText = false,
-    int Answers = 0,
-    int ToolResults = 0)
+    int Steps = 0)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -108,14 +106,15 @@ public static class Runs
         (OutputDelta, { HasActed: true, HasText: true } r) => r,
         (OutputDelta, { } r) => r with { HasActed = true, HasText = true },
         (PolicyDecision, { } r) => r with { HasActed = true },
-        (ToolResult, { } r) => r with { ToolResults = r.ToolResults + 1 },
+        (MemoryRetrieval, { } r) => r with { Steps = r.Steps + 1 },
+        (ToolResult t, { } r) => r with { Steps = t.Step },
         (LlmResponse l, { } r) => r with
         {
             TotalTokens = r.TotalTokens + l.InputTokens + l.OutputTokens,
             OutputTokens = r.OutputTokens + l.OutputTokens,
             ToolCalls = r.ToolCalls + l.ToolCalls,
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
-            Answers = r.Answers + 1,
+            Steps = l.Step,
             HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
         },
         (ModelRetried m, { } r) => (m.Usage is { } used ? WithUsage(r, used) : r) with { HasText = false },

@@ -25,7 +25,8 @@ public sealed class OfflineModelFailedException : Exception
 
 /// <summary>
 /// A deterministic model without key and network, for trials, tests and demonstrations (contracts/decisions.md, "The offline model"). It executes the
-/// directives of the last user message, or of the last ones with no answer between them; without directives it answers from files, memories and earlier turns by full-text retrieval. Its tokens are words.
+/// directives of the last user message, or of the last ones with no answer between them; without directives it answers from files, memories and earlier turns by
+/// full-text retrieval. Its tokens are words.
 /// </summary>
 public sealed class OfflineModel(SessionFiles files, TimeProvider clock) : IChatClient
 {

@@ -3,8 +3,8 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Says something to a run that has not ended: its model sees it with the next request. Refused with <c>task_ended</c> when there will be none, and with <c>feedback_full</c> when too
-/// much waits for it.
+/// Says something to a run that has not ended: its model sees it with the next request. Refused with <c>task_ended</c> when there will be none, and with
+/// <c>feedback_full</c> when too much waits for it.
 /// </summary>
 /// <param name="Text">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes, storable.</param>
 public sealed record GiveFeedback(RunKey Run, Content Text, RequestKey? Header) : ICommand

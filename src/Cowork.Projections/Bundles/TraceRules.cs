@@ -166,7 +166,9 @@ static class TraceRules
                     Require(answer.Step == ++steps, at, $"It is step {steps} of the run.");
                     Require(answer.Feedback is not (< 1) && (answer.Feedback ?? 0) <= unseen, at, "Its request shows feedback that nobody gave.");
                     unseen -= answer.Feedback ?? 0;
-                    Require((answer.Continues ?? false) == (answer.ToolCalls == 0 && unseen > 0), at, "The run goes on after an answer without calls while feedback waits, and only then.");
+                    Require(
+                        (answer.Continues ?? false) == (answer.ToolCalls == 0 && unseen > 0), at,
+                        "The run goes on after an answer without calls while feedback waits, and only then.");
                     expected = answer.ToolCalls;
                     break;
                 case FeedbackReceived:
