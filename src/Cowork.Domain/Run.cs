@@ -17,7 +17,7 @@ public abstract record RunCommand(DateTimeOffset Now)
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextFile>? ContextFiles = null) : RunCommand(Now);
+        ImmutableList<ContextText>? ContextFiles = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -86,7 +86,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextFile>? ContextFiles = null) : RunEvent(At);
+        ImmutableList<ContextText>? ContextFiles = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -283,7 +283,7 @@ public abstract record ConversationEntry
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
-    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextFile>? ContextFiles = null)
+    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null)
 {
     /// <summary>True: no active skill names tools, or one names this tool. A skill that names none leaves the tools to the others.</summary>
     public bool MayCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
@@ -296,11 +296,11 @@ public sealed record ActiveSkill(SkillKey Id, string Name, int Version, Content?
 
 /// <summary>A file that a turn names as context, as it was when the turn was accepted.</summary>
 /// <param name="Path">As the turn names it.</param>
-/// <param name="FileSha256">Lower-case hexadecimal, of the whole file, which no blob holds.</param>
-/// <param name="FileBytes">Of the whole file.</param>
+/// <param name="ReadSha256">Lower-case hexadecimal, of the bytes of the file that the text is made of. No blob holds them.</param>
+/// <param name="ReadBytes">Their number.</param>
 /// <param name="Text">Part of the prompt: the whole text, or its beginning.</param>
 /// <param name="IsCut">True: the file goes on behind the text.</param>
-public sealed record ContextFile(string Path, string FileSha256, long FileBytes, Content Text, bool IsCut);
+public sealed record ContextText(string Path, string ReadSha256, long ReadBytes, Content Text, bool IsCut);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)

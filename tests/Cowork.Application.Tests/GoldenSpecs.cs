@@ -206,7 +206,7 @@ public sealed class GoldenSpecs
             Encoding.UTF8.GetString(EventJson.Write(steered)));
         var given = ((RunCreated)Sample("run_created.v1")) with { ContextFiles = [new("src/a.txt", new string('a', 64), 70_000, Text, IsCut: true)] };
         Assert.StartsWith(
-            $$"""{"context_files":[{"file_bytes":70000,"file_sha256":"{{new string('a', 64)}}","is_cut":true,"path":"src/a.txt","text":"Was kostet""",
+            $$"""{"context_files":[{"is_cut":true,"path":"src/a.txt","read_bytes":70000,"read_sha256":"{{new string('a', 64)}}","text":"Was kostet""",
             Encoding.UTF8.GetString(EventJson.Write(given)), StringComparison.Ordinal);
         Assert.Equal(EventJson.Write(given), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(given), At)));
 

@@ -21,7 +21,7 @@ namespace Cowork.Application;
 /// <param name="ContextFiles">The files that it names, read; null: none.</param>
 public sealed record TurnRequest(
     SessionKey Session, string Message, string? Model, string? Key, RequestKey? Header, RunSource? Source = null, string? RequestSha256 = null,
-    SkillSelection? Skills = null, ImmutableList<ContextFile>? ContextFiles = null);
+    SkillSelection? Skills = null, ImmutableList<ContextText>? ContextFiles = null);
 
 /// <param name="Reused">True: the body's key was used before, and started this run.</param>
 /// <param name="Replayed">True: the header's key was used before.</param>
@@ -53,7 +53,7 @@ public sealed record RunStart(
 /// <param name="ContextFiles">The files that the turn names, whose texts are stored already; null: none.</param>
 public sealed record SubmitTurn(
     RunKey RunId, SessionKey Session, Content Message, string RequestSha256, string? Model, string DefaultModel, string? Key, RequestKey? Header, int WaitingMax,
-    RunSource? Source = null, RunStart? Start = null, Content? Title = null, SkillSelection? Skills = null, ImmutableList<ContextFile>? ContextFiles = null)
+    RunSource? Source = null, RunStart? Start = null, Content? Title = null, SkillSelection? Skills = null, ImmutableList<ContextText>? ContextFiles = null)
     : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
