@@ -44,6 +44,9 @@ public sealed record Aggregate<TKey, TCommand, TEvent, TState>(
     where TKey : struct, IStreamKey
     where TEvent : Event
 {
+    /// <summary>Bytes of a state that forgets its events, so that a long stream's weighs no more than a short one's. Null: it weighs as much as its events.</summary>
+    public Func<TState, long>? SizeOf { get; init; }
+
     public string Stream(TKey key) => $"{Name}-{key.Value}";
 
     /// <summary>The bare key in the name of one of its streams.</summary>

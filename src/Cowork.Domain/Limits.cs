@@ -129,6 +129,12 @@ public static class Limits
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 
+    /// <summary>Greatest amount in micro-USD: the greatest whole number of I-JSON, 9 billion US dollars.</summary>
+    public const long MicroUsdMax = (1L << 53) - 1;
+
+    /// <summary>Highest daily budget, in US dollars.</summary>
+    public const long DailyUsdMax = 1_000_000_000;
+
     /// <summary>Memories put before the model at a run's start.</summary>
     public const int MemoriesPerRunMax = 8;
 

@@ -23,6 +23,7 @@ namespace Cowork.Projections;
 /// <param name="HasActed">The model has said something, or something that it asked for was judged.</param>
 /// <param name="HasText">The model has said something that may become the reply. The run's state has it until it is one.</param>
 /// <param name="Steps">Recorded steps: the retrieval of memories, answers of the model, results of calls.</param>
+/// <param name="HasUnpricedTokens">Some of the tokens have no known price, so that the cost does not tell of them. Null: none.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -51,7 +52,8 @@ public sealed record RunRow(
     DateTimeOffset? UpdatedAt = null,
     bool HasActed = false,
     bool HasText = false,
-    int Steps = 0)
+    int Steps = 0,
+    bool? HasUnpricedTokens = null)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -116,6 +118,7 @@ public static class Runs
             CostMicroUsd = r.CostMicroUsd + (l.CostMicroUsd ?? 0),
             Steps = l.Step,
             HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
+            HasUnpricedTokens = l.CostMicroUsd is null ? true : r.HasUnpricedTokens,
         },
         (ModelRetried m, { } r) => (m.Usage is { } used ? WithUsage(r, used) : r) with { HasText = false },
         (ApprovalRequested a, { } r) => r with { Status = "approval_required", PendingApprovalIds = [a.ApprovalId] },
@@ -133,5 +136,6 @@ public static class Runs
         TotalTokens = row.TotalTokens + used.InputTokens + used.OutputTokens,
         OutputTokens = row.OutputTokens + used.OutputTokens,
         CostMicroUsd = row.CostMicroUsd + (used.CostMicroUsd ?? 0),
+        HasUnpricedTokens = used.CostMicroUsd is null ? true : row.HasUnpricedTokens,
     };
 }

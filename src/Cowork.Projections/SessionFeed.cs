@@ -17,6 +17,9 @@ public static class SessionFeed
     /// <summary>Characters of a tool's result that the feed shows; the trace bundle has the whole.</summary>
     public const int PreviewCharsMax = 2_000;
 
+    /// <summary>End of the names of members that hold money.</summary>
+    const string MicroUsd = "_micro_usd";
+
     static readonly JsonWriterOptions Writing = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes a member of a payload. Events of other types are shown as they are stored.</summary>
@@ -27,6 +30,10 @@ public static class SessionFeed
         [typeof(RunEvent.ModelRetried)] = WriteUsage,
         [typeof(RunEvent.RunFailed)] = WriteUsage,
         [typeof(RunEvent.RunCompleted)] = WriteMoney,
+        [typeof(BudgetEvent.BudgetLimitsSet)] = WriteMoney,
+        [typeof(BudgetEvent.BudgetReserved)] = WriteMoney,
+        [typeof(BudgetEvent.BudgetSettled)] = WriteMoney,
+        [typeof(BudgetEvent.BudgetSoftLimitReached)] = WriteMoney,
         [typeof(RunEvent.ToolCall)] = WriteArguments,
         [typeof(RunEvent.ApprovalRequested)] = WriteArguments,
         [typeof(RunEvent.ToolResult)] = WritePreview,
@@ -105,9 +112,9 @@ public static class SessionFeed
 
     static void WriteMoney(Utf8JsonWriter json, JsonProperty member)
     {
-        if (member.NameEquals("cost_micro_usd"))
+        if (member.Name.EndsWith(MicroUsd, StringComparison.Ordinal))
         {
-            json.WriteNumber("cost_usd", member.Value.GetInt64() / 1_000_000m);
+            json.WriteNumber($"{member.Name[..^MicroUsd.Length]}_usd", member.Value.GetInt64() / 1_000_000m);
         }
         else
         {

@@ -10,6 +10,7 @@ using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.AuthorizationRequestEvent;
 using static Cowork.Domain.ConnectionEvent;
 using static Cowork.Domain.ConnectionRefreshEvent;
+using static Cowork.Domain.BudgetEvent;
 using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MasterKeysEvent;
@@ -88,6 +89,10 @@ public sealed class GoldenSpecs
         new ConnectionRefreshFailed(3, true, At),
         new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
         new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),
+        new BudgetLimitsSet(10_000_000, 8_000_000, At),
+        new BudgetReserved(RunKey.FromId($"run_{Key}"), 2, 1, "gpt-4o", 1_200, 4_096, 43_960, At),
+        new BudgetSettled(RunKey.FromId($"run_{Key}"), null, 1, 43_960, 43_960, At, Assumed: true),
+        new BudgetSoftLimitReached(8_000_000, 8_004_000, At),
         new MasterKeyAdopted("0123456789abcdef", At),
         new KeyTenantRegistered("acme", At),
         new FileUploaded(

@@ -137,15 +137,16 @@ sealed class RunHarness
             Scratchpads = new(bench.Engine);
             var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool]);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
+            Budgets = new(Commands, models);
             var recorder = new RunRecorder(
-                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, bench.Options, bench.Memory);
+                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory);
             Driver = new(
                 Commands, Driven, recorder, memory,
-                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, bench.Clock, NullLogger<ModelStep>.Instance),
+                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, bench.Clock, NullLogger<ModelStep>.Instance),
                 new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
-            Notes = new(Commands, Commands, bench.Engine, models, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
+            Notes = new(Commands, Commands, bench.Engine, models, Budgets, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
             Scheduled = new(Commands, Skills, Turns, new(Commands, Commands, bench.Blobs), bench.Blobs, new AnyFolder(), Usage, bench.Clock);
             Scheduler = new(Commands, Commands, Scheduled, Node, bench.NextTime, bench.Clock, NullLogger<Scheduler>.Instance);
             Files = new(bench.Engine);
@@ -176,6 +177,8 @@ sealed class RunHarness
         public TenantUsage Usage { get; }
 
         public Turns Turns { get; }
+
+        public Budgets Budgets { get; }
 
         public SkillRuns Skills { get; }
 

@@ -38,8 +38,8 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 Assert.True(operation!["summary"] is not null, where);
                 var parameters = operation["parameters"]?.AsArray().Select(p => (string)p!["name"]!).ToList() ?? [];
                 Assert.True(path.Split('/').Where(p => p.StartsWith('{')).All(p => parameters.Contains(p.Trim('{', '}'))), where);
-                Assert.Equal(method is "post" or "patch", parameters.Contains("Idempotency-Key"));
-                Assert.Equal(method is "post" or "patch", operation["requestBody"] is not null);
+                Assert.Equal(method is "post" or "patch" or "put", parameters.Contains("Idempotency-Key"));
+                Assert.Equal(method is "post" or "patch" or "put", operation["requestBody"] is not null);
                 var responses = operation["responses"]!.AsObject();
                 Assert.True(responses.Any(r => r.Key.StartsWith('2')), where);
                 foreach (var (status, response) in responses.Where(r => r.Key is not ("204" or "304")))
@@ -83,7 +83,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     : path.StartsWith("/api/cowork/", StringComparison.Ordinal) ? """[{"token":[]}]"""
                     : """[{"token":[]},{}]""";
                 Assert.Equal((where, security), (where, operation["security"]!.ToJsonString()));
-                Assert.Equal((where, method is "post" or "patch"), (where, operation["requestBody"] is not null));
+                Assert.Equal((where, method is "post" or "patch" or "put"), (where, operation["requestBody"] is not null));
                 var refused = operation["responses"]!.AsObject().Where(r => r.Key[0] is '4' or '5').ToList();
                 Assert.All((string[])["400", "403", "431"], status => Assert.Contains(refused, r => r.Key == status));
                 Assert.All(refused, r => Assert.Equal("#/components/schemas/Problem", (string?)r.Value!["content"]![ProblemDetails.ContentType]!["schema"]!["$ref"]));

@@ -37,6 +37,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
 
     internal NextTime NextTime { get; } = nextTime;
 
+    /// <summary>Midnight, UTC.</summary>
+    internal DateTime Today => clock.GetUtcNow().UtcDateTime.Date;
+
     /// <summary>Commits the events that <paramref name="decide"/> adds to the unit of work, or answers its refusal. It is called again after a lost race.</summary>
     /// <param name="waitForStorage">
     /// True: wait while the database is unavailable, until <paramref name="ct"/> is cancelled; false: throw <see cref="StorageUnavailableException"/>. A commit
@@ -399,7 +402,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             rows = After(rows, e);
             bytes += e.Data.Length;
         }
-        return past.Events.Count == 0 ? from : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position, Bytes: bytes);
+        return past.Events.Count == 0
+            ? from
+            : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position, Bytes: aggregate.SizeOf is { } sizeOf ? sizeOf(state) : bytes);
     }
 
     StreamRows After(StreamRows rows, RecordedEvent e)

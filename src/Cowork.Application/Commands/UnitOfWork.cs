@@ -154,7 +154,9 @@ public sealed class UnitOfWork
         var stream = aggregate.Stream(key);
         if (!drafts.TryGetValue(stream, out var draft))
         {
-            draft = new(aggregate.Name, isNew && IsFirstTry ? commands.Begin(org, aggregate, key) : await commands.Load(org, aggregate, key, ct));
+            draft = new(
+                aggregate.Name, isNew && IsFirstTry ? commands.Begin(org, aggregate, key) : await commands.Load(org, aggregate, key, ct),
+                aggregate.SizeOf is { } sizeOf ? state => sizeOf((TState)state) : null);
             UsedCache |= draft.Stream.Cached;
             drafts.Add(stream, draft);
         }
@@ -204,7 +206,8 @@ public sealed class UnitOfWork
             }
             draft.Recorded += part.Count;
             draft.Stream = new(
-                version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]), Bytes: draft.Stream.Bytes + events.Sum(e => (long)e.Data.Length));
+                version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]),
+                Bytes: draft.SizeOf is { } sizeOf ? sizeOf(draft.Stream.State) : draft.Stream.Bytes + events.Sum(e => (long)e.Data.Length));
             first ??= events[0];
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
@@ -231,6 +234,7 @@ public sealed class UnitOfWork
         foreach (var draft in drafts.Values.Where(d => d.Fresh.Count > 0))
         {
             Measures.Events.Add(draft.Fresh.Count);
+            Measures.BudgetWarnings.Add(draft.Fresh.Count(e => e is BudgetEvent.BudgetSoftLimitReached));
             foreach (var e in draft.Fresh.OfType<RunEvent>())
             {
                 Measures.RunEventAppended(e, (Run)draft.Before, draft.Stream.Start!);
@@ -277,9 +281,12 @@ public sealed class UnitOfWork
         return past.Events is [var there, ..] && there.Id == first.Id;
     }
 
-    sealed class Draft(string aggregate, StreamState folded)
+    sealed class Draft(string aggregate, StreamState folded, Func<object, long>? sizeOf)
     {
         public string Aggregate { get; } = aggregate;
+
+        /// <summary>Of the aggregate; null: a state weighs as much as its events.</summary>
+        public Func<object, long>? SizeOf { get; } = sizeOf;
 
         public long Expected { get; } = folded.Version;
 

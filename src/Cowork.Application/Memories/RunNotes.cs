@@ -13,11 +13,17 @@ namespace Cowork.Application;
 /// <param name="Session">One that was deleted is not remembered.</param>
 /// <param name="Turn">What the run was about, on one line.</param>
 /// <param name="From">The run's event that the notes follow from.</param>
-public sealed record WriteNotes(SessionKey Session, RunKey Run, string Turn, string? Learning, EventRef From, ModelNotes Notes, Claim Claim) : ICommand
+/// <param name="Held">The call of the model that the budget holds; null: none is to be settled.</param>
+public sealed record WriteNotes(
+    SessionKey Session, RunKey Run, string Turn, string? Learning, EventRef From, ModelNotes Notes, Claim Claim, HeldCall? Held = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         work.Finish(Claim);
+        if (Held is not null && await Budgets.Settle(work, Held) is { } refused)
+        {
+            return refused;
+        }
         return await work.State(Domain.Session.Aggregate, Session) is Session.Open
             ? await MemoryBook.WriteNotes(work, Session, Run, Turn, Learning, From, Notes)
             : null;
@@ -29,7 +35,8 @@ public sealed record WriteNotes(SessionKey Session, RunKey Run, string Turn, str
 /// is kept instead, and the event says so. The notes are committed with the job's end, so that they are written once, whatever dies.
 /// </summary>
 public sealed partial class RunNotes(
-    ICommandExecutor commands, CommandHandler known, IEventLog log, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, TimeProvider clock, ILogger<RunNotes> logger)
+    ICommandExecutor commands, CommandHandler known, IEventLog log, IReadOnlyDictionary<string, IChatClient> models, Budgets budgets, IBlobs blobs,
+    TimeProvider clock, ILogger<RunNotes> logger)
     : IJobHandler
 {
     /// <summary>The job's key is the run's.</summary>
@@ -65,19 +72,22 @@ public sealed partial class RunNotes(
         using var scope = RunDriver.InRun(logger, run.Id, start?.Correlation);
         using var span = Spans.Notes(claim, start);
         var turn = await Read(created, past.Events, ct);
-        var (notes, answer) = await Ask(created, turn, ct);
+        var by = new Origin(RunDriver.Actor, start?.Correlation);
+        var (notes, answer, held) = await Ask(claim.Org, by, created, turn, ct);
         if (notes.Failure is { } failure)
         {
             span.SetError(failure.Code);
         }
         var write = new WriteNotes(
             created.SessionId, run, answer?.Summary ?? SessionNotes.Turn(turn.Message, turn.Reply),
-            answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim);
-        if (await commands.Execute(claim.Org, new(RunDriver.Actor, start?.Correlation), write, ct, waitForStorage: true) is { Refused: { } refused })
+            answer is not null ? answer.Learning : SessionNotes.Learning(turn.Message, turn.Reply, turn.Results), new(past.Events[^1].Stream, past.Version), notes, claim, held);
+        if (await (held is null ? Write() : budgets.InTurn(claim.Org, Write, ct)) is { } refused)
         {
             LogFenced(logger, run, refused.Code);
         }
         return true;
+
+        async ValueTask<Refusal?> Write() => (await commands.Execute(claim.Org, by, write, ct, waitForStorage: true)).Refused;
     }
 
     async ValueTask<FinishedTurn> Read(RunEvent.RunCreated created, IReadOnlyList<RecordedEvent> events, CancellationToken ct)
@@ -99,39 +109,54 @@ public sealed partial class RunNotes(
         return new(await blobs.Text(created.Message, ct), reply, results);
     }
 
-    /// <summary>What the model says, or why it is not used, with what it used in any case.</summary>
-    async Task<(ModelNotes Notes, NotesAnswer? Answer)> Ask(RunEvent.RunCreated run, FinishedTurn turn, CancellationToken ct)
+    /// <summary>What the model says, or why it is not used, with what it used in any case, and the call that the budget still holds.</summary>
+    async Task<(ModelNotes Notes, NotesAnswer? Answer, HeldCall? Held)> Ask(string org, Origin by, RunEvent.RunCreated run, FinishedTurn turn, CancellationToken ct)
     {
         var name = run.Model;
         ChatMessage[] messages = [new(ChatRole.System, Instructions), new(ChatRole.User, Shown(turn))];
         var notes = new ModelNotes(name, Prompt.Digest(name, messages, []), 0, 0, null);
         if (!models.TryGetValue(name, out var model))
         {
-            return (notes with { Failure = new("unknown_model", $"There is no model \"{name}\".") }, null);
+            return (notes with { Failure = new("unknown_model", $"There is no model \"{name}\".") }, null, null);
         }
-        var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
+        var terms = Budgets.TermsOf(model);
+        var options = new ChatOptions { ModelId = name };
+        HeldCall? held = null;
         for (var attempt = 1; ; attempt++)
         {
+            if (Budgets.CostOf(run.RunId, null, attempt, name, model, messages, options) is { } cost)
+            {
+                var last = held;
+                (held, var unpaid) = await budgets.Reserve(
+                    org, by, run.SessionId, cost, work => last is null ? ValueTask.FromResult<Refusal?>(null) : Budgets.Settle(work, last), ct);
+                if (unpaid is not null)
+                {
+                    return (notes with { Failure = new(unpaid.Code, unpaid.Detail) }, null, last);
+                }
+                held!.SpentMicroUsd = null;
+            }
             using var call = ModelCall.Start(model, name, run.RunId, run.SessionId, clock);
             try
             {
-                var response = await model.GetStreamingResponseAsync(messages, new() { ModelId = name }, ct).ToChatResponseAsync(ct);
+                var response = await model.GetStreamingResponseAsync(messages, options, ct).ToChatResponseAsync(ct);
                 var (input, output, cached) = (response.Usage?.InputTokenCount ?? 0, response.Usage?.OutputTokenCount ?? 0, response.Usage?.CachedInputTokenCount ?? 0);
                 notes = Add(notes, response.Usage, terms);
+                held?.SpentMicroUsd = terms.Price?.CostMicroUsd(input, output, cached);
                 call?.Complete(response.ModelId ?? name, (response.FinishReason ?? ChatFinishReason.Stop).Value, input, output, terms.Price?.CostMicroUsd(input, output, cached));
                 return NotesAnswer.Read(response.Text) is { } answer
-                    ? (notes, answer)
-                    : (notes with { Failure = new(Invalid, "The model's answer is not the JSON object that it was asked for.") }, null);
+                    ? (notes, answer, held)
+                    : (notes with { Failure = new(Invalid, "The model's answer is not the JSON object that it was asked for.") }, null, held);
             }
             catch (ModelException e)
             {
                 call?.Fail(e.Code);
                 notes = Add(notes, e.Usage, terms);
+                held?.SpentMicroUsd = e.Usage is { } used ? terms.Price?.CostMicroUsd(used) : e.IsUnbilled ? 0 : null;
                 // The provider's words may hold pieces of what it was shown; they stand in the event, beside the memory itself.
                 LogNoAnswer(logger, run.RunId, name, e.Code, e.InnerException?.GetType().Name);
                 if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.RunId}:notes") is not { } wait)
                 {
-                    return (notes with { Failure = new(e.Code, RunRecorder.ErrorText(e.Message)) }, null);
+                    return (notes with { Failure = new(e.Code, RunRecorder.ErrorText(e.Message)) }, null, held);
                 }
                 await Task.Delay(wait, clock, ct);
             }
@@ -139,7 +164,7 @@ public sealed partial class RunNotes(
             {
                 call?.Fail(ModelException.Failed);
                 LogFailed(logger, e, run.RunId, name);
-                return (notes with { Failure = new(ModelException.Failed, RunRecorder.ErrorText(e.Message)) }, null);
+                return (notes with { Failure = new(ModelException.Failed, RunRecorder.ErrorText(e.Message)) }, null, held);
             }
         }
     }

@@ -15,6 +15,8 @@ sealed class AnthropicFormat : IWireFormat
     /// <summary>The format requires a limit. This one suffices for an agent's answers, and every current model accepts it.</summary>
     const int DefaultMaxTokens = 8_192;
 
+    public int? DefaultOutputTokens => DefaultMaxTokens;
+
     public Uri DefaultBaseUrl { get; } = new("https://api.anthropic.com");
 
     public Uri Endpoint(Uri baseUrl)

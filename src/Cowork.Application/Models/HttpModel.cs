@@ -31,7 +31,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    readonly ModelTerms terms = new(settings.Price, settings.MaxOutputTokens, settings.Retries);
+    readonly ModelTerms terms = new(settings.Price, WireJson.OutputLimit(settings) ?? settings.MaxOutputTokens ?? format.DefaultOutputTokens, settings.Retries);
     readonly ChatClientMetadata metadata = new(settings.Provider, settings.BaseUrl ?? format.DefaultBaseUrl, settings.Model);
 
     public Task<ChatResponse> GetResponseAsync(IEnumerable<ChatMessage> messages, ChatOptions? options = null, CancellationToken cancellationToken = default) =>
@@ -42,10 +42,10 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     {
         if (!settings.IsReady)
         {
-            throw new ModelException(ModelException.Refused, $"The model \"{settings.Name}\" has no key.");
+            throw new ModelException(ModelException.Refused, $"The model \"{settings.Name}\" has no key.") { IsUnbilled = true };
         }
         using var deadline = new ModelDeadline(settings.Timeouts, clock, cancellationToken);
-        var prompt = new WirePrompt(messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
+        var prompt = PromptOf(messages, options);
         var body = Write(prompt);
         using var request = NewRequest(body);
         using var response = await Send(request, deadline);
@@ -110,12 +110,22 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         RequireEnd(answer);
     }
 
+    static WirePrompt PromptOf(IEnumerable<ChatMessage> messages, ChatOptions? options) => new(messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
+
+    /// <summary>True: there was no connection on which the request could go.</summary>
+    static bool WasNotSent(Exception e) => e is HttpRequestException
+    {
+        HttpRequestError: HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError or HttpRequestError.SecureConnectionError
+            or HttpRequestError.ProxyTunnelError,
+    };
+
     static bool IsDocument(HttpResponseMessage response) => response.Content.Headers.ContentType?.MediaType == "application/json";
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
         serviceKey is not null ? null
         : serviceType == typeof(ModelTerms) ? terms
         : serviceType == typeof(ChatClientMetadata) ? metadata
+        : serviceType == typeof(RequestSize) ? new RequestSize((messages, options) => Write(PromptOf(messages, options)).Length)
         : serviceType.IsInstanceOfType(this) ? this
         : null;
 
@@ -203,7 +213,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         }
         catch (Exception e) when (e is HttpRequestException or IOException)
         {
-            throw new ModelException(ModelException.Unavailable, Redact($"The model \"{settings.Name}\" cannot be reached: {e.Message}"), e);
+            throw new ModelException(ModelException.Unavailable, Redact($"The model \"{settings.Name}\" cannot be reached: {e.Message}"), e) { IsUnbilled = WasNotSent(e) };
         }
         try
         {
@@ -240,6 +250,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, Redact($"The model \"{settings.Name}\" answered {status}{detail}{reason}"))
         {
             RetryAfter = mayRetry ? ProviderError.DelayOf(name => Header(response, name), clock.GetUtcNow()) ?? error.RetryAfter : null,
+            IsUnbilled = true,
         };
     }
 

@@ -39,6 +39,9 @@ public sealed class ModelException : Exception
     /// <summary>The same request may succeed later.</summary>
     public bool CanRetry => Code != Refused;
 
+    /// <summary>True: the provider certainly did nothing for the request, so that it costs nothing.</summary>
+    public bool IsUnbilled { get; init; }
+
     /// <summary>The delay that the provider asked for.</summary>
     public TimeSpan? RetryAfter { get; init; }
 

@@ -1,3 +1,7 @@
+using Cowork.Domain;
+
+using Microsoft.Extensions.AI;
+
 namespace Cowork.Application.Models;
 
 /// <summary>
@@ -8,6 +12,9 @@ namespace Cowork.Application.Models;
 /// <param name="MaxOutputTokens">Limit of one answer; null: the provider's own limit.</param>
 public sealed record ModelTerms(ModelPrice? Price, int? MaxOutputTokens, ModelRetries Retries)
 {
+    /// <summary>Output tokens that are reserved for an answer whose limit is the provider's own.</summary>
+    public const int OutputTokensAssumed = 16_384;
+
     public static ModelTerms Unknown { get; } = new(null, null, ModelRetries.None);
 }
 
@@ -19,9 +26,18 @@ public sealed record ModelPrice(decimal Input, decimal Output, decimal? Cached =
     /// <param name="input">Input tokens, including cached ones.</param>
     public long CostMicroUsd(long input, long output, long cached)
     {
-        cached = Math.Min(cached, input);
-        return (long)Math.Ceiling(((input - cached) * Input) + (cached * (Cached ?? Input)) + (output * Output));
+        (input, output) = (Math.Clamp(input, 0, Limits.MicroUsdMax), Math.Clamp(output, 0, Limits.MicroUsdMax));
+        cached = Math.Clamp(cached, 0, input);
+        return Whole(((input - cached) * Input) + (cached * (Cached ?? Input)) + (output * Output));
     }
+
+    public long CostMicroUsd(UsageDetails usage) => CostMicroUsd(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.CachedInputTokenCount ?? 0);
+
+    /// <summary>The highest cost of a call in micro-USD, whatever part of its input comes from the provider's cache.</summary>
+    public long MostMicroUsd(long input, long output) => Whole((input * Math.Max(Input, Cached ?? 0)) + (output * Output));
+
+    /// <summary>Rounded up, and no more than an event can hold.</summary>
+    static long Whole(decimal microUsd) => (long)Math.Min(Math.Ceiling(microUsd), Limits.MicroUsdMax);
 }
 
 /// <summary>The retry policy for requests without a complete answer: exponential back-off with jitter.</summary>

@@ -25,6 +25,8 @@ sealed class OpenAiFormat : IWireFormat
     /// <summary>Members with readable thinking. A server that has two of them says the same in both.</summary>
     static readonly string[] ThinkingMembers = ["reasoning_content", "reasoning", "reasoning_text"];
 
+    public int? DefaultOutputTokens => null;
+
     public Uri DefaultBaseUrl { get; } = new("https://api.openai.com/v1");
 
     public Uri Endpoint(Uri baseUrl) => new($"{baseUrl.GetLeftPart(UriPartial.Path).TrimEnd('/')}/chat/completions{baseUrl.Query}");

@@ -11,6 +11,9 @@ interface IWireFormat
     /// <summary>The base address when none is configured.</summary>
     Uri DefaultBaseUrl { get; }
 
+    /// <summary>The limit that a request has when none is configured; null: it has none, and the provider's own holds.</summary>
+    int? DefaultOutputTokens { get; }
+
     /// <summary>The address of requests below a base address.</summary>
     Uri Endpoint(Uri baseUrl);
 

@@ -17,6 +17,20 @@ static class WireJson
     /// <summary>Longest tool name that providers accept.</summary>
     public const int NameCharsMax = 64;
 
+    /// <summary>The limit of an answer among the members that are added to each request; null: none of them is one.</summary>
+    public static int? OutputLimit(ModelSettings settings)
+    {
+        int? limit = null;
+        foreach (var name in (string[])["max_tokens", "max_completion_tokens", "max_output_tokens"])
+        {
+            if (settings.Request.TryGetValue(name, out var member) && member.ValueKind == JsonValueKind.Number && member.TryGetInt32(out var tokens) && tokens > (limit ?? 0))
+            {
+                limit = tokens;
+            }
+        }
+        return limit;
+    }
+
     /// <summary>The member of an object. An element of kind Undefined: the value is not an object, or has no such member.</summary>
     public static JsonElement Member(this JsonElement json, string name) =>
         json.ValueKind == JsonValueKind.Object && json.TryGetProperty(name, out var value) ? value : default;

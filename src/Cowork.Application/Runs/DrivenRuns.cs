@@ -13,6 +13,12 @@ sealed record DrivenRun(Claim Claim, Origin By)
     public string Org => Claim.Org;
 
     public RunKey Key => new(Claim.Key);
+
+    /// <summary>The call under way that the budget holds; null: none.</summary>
+    public HeldCall? Held { get; set; }
+
+    /// <summary>What drivers before this one had reserved is settled.</summary>
+    public bool HasSettledLost { get; set; }
 }
 
 /// <summary>The runs that this host drives, one driver at a time for each. A cancel request stops the driver.</summary>

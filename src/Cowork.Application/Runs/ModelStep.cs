@@ -10,7 +10,7 @@ namespace Cowork.Application;
 /// <summary>The step of a run that asks its model.</summary>
 public sealed partial class ModelStep(
     RunRecorder recorder, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, IRunQueries queries, IBlobs blobs, RunOptions options, Policy policy,
-    TimeProvider clock,
+    Budgets budgets, TimeProvider clock,
     ILogger<ModelStep> logger)
 {
     /// <summary>Asks, again where the model's terms allow it, and records the answer with its text as it comes.</summary>
@@ -30,13 +30,26 @@ public sealed partial class ModelStep(
         Prompt? prompt = null;
         var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
-        var terms = model.GetService(typeof(ModelTerms)) as ModelTerms ?? ModelTerms.Unknown;
+        var terms = Budgets.TermsOf(model);
         ModelRound round;
         var spent = 0L;
         for (var attempt = 1; ; attempt++)
         {
+            Refusal? unpaid;
+            do
+            {
+                prompt = await WithAllFeedback(run, state, prompt, tools, ct);
+                var cost = Budgets.CostOf(run.Key, state.StepsDone + 1, state.StepAttempt + attempt - 1, request.Model, model, prompt.Messages, chat);
+                unpaid = await budgets.Reserve(run, state, cost, prompt.Feedback, ct);
+            }
+            while (unpaid?.Code == Budgets.PromptIsOld);
+            if (unpaid is not null)
+            {
+                return unpaid.Code == "budget_exceeded" ? await recorder.Fail(run, unpaid.Code, unpaid.Detail, ct) : unpaid;
+            }
+            stop.ThrowIfCancellationRequested();
+            run.Held?.SpentMicroUsd = null;
             round = new(state, options.DeltaEvery, policy.ShowThinking, clock);
-            prompt = await WithAllFeedback(run, state, prompt, tools, ct);
             using var call = ModelCall.Start(model, request.Model, request.RunId, request.SessionId, clock);
             try
             {
@@ -62,13 +75,14 @@ public sealed partial class ModelStep(
                 // The provider's words may hold pieces of the prompt; they stand in the run's events, where the prompt does.
                 LogNoAnswer(logger, run.Key, request.Model, e.Code, e.InnerException?.GetType().Name);
                 var used = Used(e, terms);
+                run.Held?.SpentMicroUsd = used?.CostMicroUsd ?? (e.IsUnbilled ? 0 : null);
                 if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key.Value}:{state.StepsDone}") is not { } wait)
                 {
                     return await recorder.Fail(run, e.Code, e.Message, ct, used);
                 }
                 // What came so far was perhaps shown: the log says that it does not count.
                 var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now, used);
-                if (await recorder.Record(run, retry, ct) is { } refused)
+                if (await Settle(retry) is { } refused)
                 {
                     return refused;
                 }
@@ -93,7 +107,10 @@ public sealed partial class ModelStep(
         }
         var answer = await round.Answer(prompt, terms.Price, blobs, ct);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
-        return await recorder.Record(run, now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail), ct);
+        run.Held?.SpentMicroUsd = answer.CostMicroUsd;
+        return await Settle(now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail));
+
+        ValueTask<Refusal?> Settle(Func<DateTimeOffset, RunCommand> outcome) => budgets.Settle(run, also => recorder.Record(run, outcome, ct, also), ct);
 
         async Task Show(Func<DateTimeOffset, RunCommand> piece)
         {
@@ -118,8 +135,7 @@ public sealed partial class ModelStep(
 
     /// <summary>What the provider said that a failed attempt used; null: it said nothing.</summary>
     static ModelUsage? Used(ModelException e, ModelTerms terms) => e.Usage is not { } usage ? null : new(
-        usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0,
-        terms.Price?.CostMicroUsd(usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, usage.CachedInputTokenCount ?? 0));
+        usage.InputTokenCount ?? 0, usage.OutputTokenCount ?? 0, terms.Price?.CostMicroUsd(usage));
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The model {Model} gave no whole answer in run {Run}: {Code} ({Cause})")]
     static partial void LogNoAnswer(ILogger logger, RunKey run, string model, string code, string? cause);

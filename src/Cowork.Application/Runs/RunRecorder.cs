@@ -10,7 +10,8 @@ namespace Cowork.Application;
 /// such call. While the database is unavailable, it waits.
 /// </summary>
 public sealed class RunRecorder(
-    CommandHandler commands, IWorkspaces workspaces, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, RunOptions options, MemoryOptions memory)
+    CommandHandler commands, IWorkspaces workspaces, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, Budgets budgets, RunOptions options,
+    MemoryOptions memory)
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
@@ -60,19 +61,26 @@ public sealed class RunRecorder(
         End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now, used), ct);
 
     /// <summary>Ends the run and starts the next run of the session.</summary>
-    internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => commands.Commit(
-        run.Org, run.By,
-        async work =>
-        {
-            var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key))!.Value;
-            if (await Command(work, run, command(work.Now)) is { } refused)
+    internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => budgets.Settle(
+        run,
+        settle => commands.Commit(
+            run.Org, run.By,
+            async work =>
             {
-                return refused;
-            }
-            work.Finish(run.Claim);
-            return await Turns.LeaveQueue(work, session, run.Key);
-        },
-        ct, waitForStorage: true);
+                var session = Turns.SessionOf(await work.State(Run.Aggregate, run.Key))!.Value;
+                if (await Command(work, run, command(work.Now)) is { } refused)
+                {
+                    return refused;
+                }
+                if (settle is not null && await settle(work) is { } impossible)
+                {
+                    return impossible;
+                }
+                work.Finish(run.Claim);
+                return await Turns.LeaveQueue(work, session, run.Key);
+            },
+            ct, waitForStorage: true),
+        ct);
 
     /// <summary>
     /// Records an outcome and the steps after it that need no tool or model: policy decisions, an approval request, or the end of the run.

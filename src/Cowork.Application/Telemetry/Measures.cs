@@ -52,6 +52,12 @@ public static class Measures
 
     public static Counter<double> ModelCost { get; } = Meter.CreateCounter<double>("cowork.model.cost", "{USD}", "What models with a known price cost.");
 
+    public static Counter<long> BudgetWarnings { get; } =
+        Meter.CreateCounter<long>("cowork.budget.warnings", "{warning}", "Days of tenants whose models reached the soft limit of the budget.");
+
+    public static Counter<long> BudgetRefusals { get; } =
+        Meter.CreateCounter<long>("cowork.budget.refusals", "{call}", "Calls of models that the budget did not pay for.");
+
     public static UpDownCounter<long> JobsHeld { get; } = Meter.CreateUpDownCounter<long>("cowork.jobs.held", "{job}", "Jobs that this node holds.");
 
     public static UpDownCounter<long> Followers { get; } = Meter.CreateUpDownCounter<long>("cowork.feed.followers", "{follower}", "Open event streams.");

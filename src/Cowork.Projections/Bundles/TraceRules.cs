@@ -39,6 +39,32 @@ static class TraceRules
         CheckTotals(own);
         CheckArtifacts(entries, own);
         CheckMemories(entries, own, run);
+        CheckBudget(entries);
+    }
+
+    /// <summary>A reservation and its settlement lie in the stream of one day, which is that of the reservation.</summary>
+    static string BudgetDay(RecordedEvent e) => e.Event is BudgetEvent.BudgetSettled && e.Stream.StartsWith($"{Budget.Aggregate.Name}-", StringComparison.Ordinal)
+        ? e.Stream
+        : Budget.Aggregate.Stream(BudgetKey.Of(e.At));
+
+    /// <summary>Each settlement is of the reservation before it in its stream, and settles what was reserved.</summary>
+    static void CheckBudget(List<TraceEntry> entries)
+    {
+        var open = new Dictionary<string, BudgetEvent.BudgetReserved>(StringComparer.Ordinal);
+        foreach (var (at, _, e, _) in entries)
+        {
+            switch (e.Event)
+            {
+                case BudgetEvent.BudgetReserved reserved:
+                    Require(open.TryAdd(e.Stream, reserved), at, "The call before it is not settled.");
+                    break;
+                case BudgetEvent.BudgetSettled settled:
+                    Require(
+                        open.Remove(e.Stream, out var held) && (held.Step, held.Attempt, held.ReservedMicroUsd) == (settled.Step, settled.Attempt, settled.ReservedMicroUsd),
+                        at, "It settles no call that was reserved.");
+                    break;
+            }
+        }
     }
 
     /// <summary>Each event is of the run's tenant, and there once.</summary>
@@ -82,6 +108,9 @@ static class TraceRules
                 SessionEvent.RunDequeued d => (Session.Aggregate.Stream(run.SessionId), d.RunId, run.SessionId),
                 ArtifactEvent.ArtifactDiscovered a => (Artifact.Aggregate.Stream(Artifact.KeyOf(run.SessionId, a.Path)), a.RunId, a.SessionId),
                 MemoryEvent.MemoryWritten m => (Memory.Aggregate.Stream(m.MemoryId), m.RunId, m.SessionId),
+                BudgetEvent.BudgetReserved r => (BudgetDay(e), r.RunId, run.SessionId),
+                BudgetEvent.BudgetSettled s => (BudgetDay(e), s.RunId, run.SessionId),
+                BudgetEvent.BudgetSoftLimitReached => (BudgetDay(e), run.RunId, run.SessionId),
                 ScheduleEvent.ScheduleTriggered t when run.Source?.ScheduleId is { } schedule => (Schedule.Aggregate.Stream(schedule), t.RunId, run.SessionId),
                 _ => throw Fault($"{at}.type", "No run has such an event."),
             };

@@ -163,6 +163,8 @@ static class Composition
         services.AddSingleton(all => new ModelCatalog(
             all.GetRequiredService<HostSettings>().Models, ActivatorUtilities.CreateInstance<OfflineModel>(all), all.GetRequiredService<TimeProvider>()));
         services.AddSingleton(all => all.GetRequiredService<ModelCatalog>().Clients);
+        services.AddSingleton<Budgets>();
+        services.AddSingleton<SessionUsage>();
         services.AddSingleton<CallPolicy>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();

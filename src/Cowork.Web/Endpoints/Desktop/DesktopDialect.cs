@@ -16,6 +16,8 @@ static class DesktopDialect
     {
         var group = routes.MapGroup("").WithMetadata(new RequiresToken());
         group.MapDesktopSessions();
+        group.MapSessionUsage();
+        group.MapBudget();
     }
 }
 
@@ -23,6 +25,9 @@ static class DesktopDialect
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(DesktopSession))]
 [JsonSerializable(typeof(IReadOnlyList<DesktopSession>))]
+[JsonSerializable(typeof(DesktopUsage))]
+[JsonSerializable(typeof(NewBudget))]
+[JsonSerializable(typeof(DesktopBudget))]
 public sealed partial class DesktopJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>
