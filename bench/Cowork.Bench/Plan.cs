@@ -5,13 +5,14 @@ namespace Cowork.Bench;
 /// <param name="Hosts">This build's host, and the one that is to be measured beside it.</param>
 sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time, IReadOnlyList<HostBuild> Hosts)
 {
-    static readonly string[] Known = ["appends", "runs", "feed", "http", "platform", "sse", "start", "growth", "kernels", "peers"];
+    static readonly string[] Known = ["appends", "runs", "feed", "http", "platform", "context", "sse", "start", "growth", "kernels", "peers"];
 
     public static string Usage { get; } = $"""
         usage: cowork bench [--seconds N] [--beside DLL[,NAME=VALUE…]] [{string.Join(" | ", Known)}]…
 
           --seconds N   of each workload, after a warm-up; 8 unless given
           --beside DLL  the Cowork.Web.dll of another build, with environment variables that it needs: http, start and growth measure its host in turn with this one's
+          context       10 000 files that are kept indexed, beside find and sha256sum
           kernels       cells in their sandboxes, and jupyter_client driven directly; python3-ipykernel, python3-jupyter-client, bubblewrap
           peers         Restate and DBOS, with node and npm
         """;

@@ -45,6 +45,10 @@ sealed class Workloads
         {
             await workloads.Platform(server);
         }
+        if (plan.Has("context"))
+        {
+            await workloads.Context(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -189,6 +193,19 @@ sealed class Workloads
             Say($"| page {number} of {Listed} conversations | {page.Percentile(.5):0.00} | {page.Percentile(.99):0.00} |");
         }
         Say($"\nupload {upload / 1e6:0} MB/s, cp with sync {copy / 1e6:0} MB/s: {upload / copy:0.00}");
+    }
+
+    async Task Context(string server)
+    {
+        var data = Path.Combine(directory, "context");
+        await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_context"), data);
+        await host.WarmUp(postmaster);
+        var (find, sum, cold, unchanged) = await new ContextBench(host, data).Run();
+        Say($"\n| {ContextBench.Files} files of 2 KiB | files/s | : find | : sha256sum |\n|---|---|---|---|");
+        foreach (var (what, figure) in new[] { ("find", find), ("sha256sum", sum), ("context sync, cold", cold), ("context sync, unchanged", unchanged) })
+        {
+            Say($"| {what} | {figure:0} | {figure / find:0.000} | {figure / sum:0.000} |");
+        }
     }
 
     async Task Growing(string server)

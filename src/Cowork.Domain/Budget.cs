@@ -38,7 +38,7 @@ public sealed record Reservation(RunKey RunId, int? Step, int Attempt, string Mo
 
 public abstract record BudgetCommand(DateTimeOffset Now)
 {
-    /// <summary>Sets the limits of this day and of those that follow.</summary>
+    /// <summary>What an administrator allows, from this command on.</summary>
     public sealed record SetLimits(BudgetLimits Limits, DateTimeOffset Now) : BudgetCommand(Now);
 
     /// <summary>Reserves a call. What the same run had reserved and not settled counts as spent: its driver was lost, and the provider may have been paid.</summary>

@@ -129,6 +129,21 @@ public static class Limits
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 
+    /// <summary>Largest file that clients keep indexed, in bytes (contracts/decisions.md, "C, the rest").</summary>
+    public const int ContextFileBytesMax = 512 * 1024;
+
+    /// <summary>Paths of one request to index files.</summary>
+    public const int ContextPathsMax = 10_000;
+
+    /// <summary>Longest path in UTF-8 bytes, as long as Linux allows.</summary>
+    public const int PathBytesMax = 4_096;
+
+    /// <summary>Longest query for passages, in characters.</summary>
+    public const int QueryCharsMax = 4_000;
+
+    /// <summary>Passages of one answer (contracts/decisions.md, "C, the rest").</summary>
+    public const int ContextItemsMax = 50;
+
     /// <summary>Greatest amount in micro-USD: the greatest whole number of I-JSON, 9 billion US dollars.</summary>
     public const long MicroUsdMax = (1L << 53) - 1;
 

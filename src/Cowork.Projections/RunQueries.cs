@@ -67,6 +67,10 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         [.. (await rows.List(org, Sessions.Model.Table, new(Scope: project.Value, Limit: max), ct))
             .Select(row => (new SessionKey(row.Key), Sessions.Model.Read(row.Json.Span).LiveRuns))];
 
+    public async ValueTask<IReadOnlyList<Session.Open>> SessionsBy(string org, string actor, int max, CancellationToken ct) =>
+        [.. (await rows.List(org, Sessions.Model.Table, new(Limit: max) { Having = Sessions.By(actor) }, ct)).Select(row => Sessions.Model.Read(row.Json.Span))
+            .Select(row => new Session.Open(row.SessionId, row.WorkspacePath, null, [], row.Model, row.Project) { Grants = row.Grants, Connectors = row.Connectors })];
+
     public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct) =>
         memories.Newest(org, project, text, max, since, ct);
 

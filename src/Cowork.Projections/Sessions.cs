@@ -37,6 +37,9 @@ public static class Sessions
         Form = 2,
     };
 
+    /// <summary>Narrows a list to the sessions that a principal created.</summary>
+    public static (string Member, string Text) By(string actor) => ("created_by", actor);
+
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (SessionCreated c, _) =>

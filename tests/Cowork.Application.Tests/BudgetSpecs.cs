@@ -240,6 +240,29 @@ public sealed class BudgetSpecs
     }
 
     [Fact]
+    public async Task A_long_day_is_read_from_its_snapshot()
+    {
+        var host = await Host();
+        for (var i = 0; i < 150; i++)
+        {
+            await Do(new BudgetCommand.Reserve(new(new($"r{i}"), 2, 1, "priced", 10, 100, 1_000), BudgetLimits.Default, bench.Clock.GetUtcNow()));
+            if (i > 0)
+            {
+                await Do(new BudgetCommand.Settle(new($"r{i}"), 400, bench.Clock.GetUtcNow()));
+            }
+        }
+        for (var i = 1; i <= 3; i++)
+        {
+            var (day, _) = await bench.AddHost($"n{i}").Budgets.Show(RunHarness.Org, bench.Clock.GetUtcNow(), default);
+            Assert.Equal((149 * 400, 1_000), (day.SpentMicroUsd, day.ReservedMicroUsd));
+            Assert.Equal(new(new("r0"), 2, 1, "priced", 10, 100, 1_000), Assert.Single(day.Open).Value);
+        }
+
+        async Task Do(BudgetCommand command) => Assert.Null(await host.Commands.Commit(
+            RunHarness.Org, RunHarness.User, work => work.Do(Budget.Aggregate, BudgetKey.Of(bench.Clock.GetUtcNow()), command), default));
+    }
+
+    [Fact]
     public async Task A_model_without_a_price_costs_its_runs_no_commit()
     {
         var host = await Host();

@@ -1,3 +1,5 @@
+using Cowork.Testing;
+
 using Xunit;
 
 namespace Cowork.Application.Tests;
@@ -100,6 +102,28 @@ public sealed class TextSearchSpecs
             }
         }
         Assert.Equal(100, index.Passage(Assert.Single(index.Postings("long1234").ToArray()).Passage).FirstLine);
+    }
+
+    [Fact]
+    public void Chunks_cover_a_text_have_about_400_tokens_and_begin_with_the_end_of_the_one_before()
+    {
+        foreach (var seed in Seeds.Many(ordinary: 20, chaos: 500))
+        {
+            var random = new Random(seed);
+            var lines = Enumerable.Range(0, random.Next(400)).Select(i => $"line{i} {new string(random.Next(4) == 0 ? 'ä' : 'x', random.Next(100) == 0 ? 3_000 : random.Next(120))}").ToList();
+            // What it looks like makes no difference.
+            var index = TextIndex.OfChunks("a.json", string.Join('\n', lines));
+            var chunks = Enumerable.Range(0, index.Count).Select(index.Passage).ToList();
+            Assert.All(chunks, chunk => Assert.InRange(System.Text.Encoding.UTF8.GetByteCount(chunk.Text), 1, 1_600));
+            Assert.All(chunks.Zip(chunks.Skip(1)), pair => Assert.InRange(pair.Second.FirstLine, pair.First.FirstLine, pair.First.LastLine));
+            Assert.Equal(lines.Count, index.Lines);
+            for (var i = 0; i < lines.Count; i++)
+            {
+                Assert.Contains(chunks, chunk => chunk.FirstLine <= i + 1 && chunk.LastLine >= i + 1 && (chunk.Text + " ").Contains($"line{i} ", StringComparison.Ordinal));
+            }
+        }
+        Assert.Equal(0, TextIndex.OfChunks("a.md", "").Count);
+        Assert.Equal(0, TextIndex.OfChunks("a.md", " \n\n ").Count);
     }
 
     [Fact]

@@ -52,7 +52,7 @@ public sealed class BudgetKillSpecs : DirectorySpecs
         var completed = ended.Json.GetProperty("status_counts").GetProperty("completed").GetInt32();
         Assert.InRange(completed, 1, 9);
         using var admin = new HttpClient { BaseAddress = new(b.Url) };
-        admin.DefaultRequestHeaders.Authorization = new("Bearer", (await File.ReadAllTextAsync(Path.Combine(Data, "b", "admin-token"))).Trim());
+        admin.DefaultRequestHeaders.Authorization = new("Bearer", (await File.ReadAllTextAsync(Path.Combine(Data, "a", "admin-token"))).Trim());
         var budget = (await admin.Get("/api/cowork/config/budget")).Is(200);
         Assert.Equal(("10", "0", "0"), (Plain(budget, "spentUSD"), Plain(budget, "reservedUSD"), Plain(budget, "remainingUSD")));
         Assert.Equal(0, await b.Stop());

@@ -71,10 +71,28 @@ public sealed partial class MartenStorageSpec
         await texts.Remove(Org, "session:s", ["a.md"], None);
         Assert.Empty(await Found("needle"));
         await Put("b.md", "4", "needle");
-        await Execute(ConnectionString, "CREATE TABLE cowork.sessions (tenant_id text, id text); GRANT SELECT ON cowork.sessions TO PUBLIC; INSERT INTO cowork.sessions VALUES ('default', 's')");
+        await Execute(ConnectionString, """
+            CREATE TABLE cowork.sessions (tenant_id text, id text, row json); GRANT SELECT ON cowork.sessions TO PUBLIC;
+            INSERT INTO cowork.sessions VALUES ('default', 's', '{"workspace_path":"/w"}'),
+                ('default', 'g', '{"workspace_path":"/g","grants":[{"path":"/g"},{"path":"/h"}]}'), ('other', 't', '{"workspace_path":"/x"}')
+            """);
+        await texts.Put(
+            Org,
+            [
+                .. ((string[])["/w", "/g", "/h", "/x"]).Select(folder => new NewText(
+                    new(TextKey.OfGrant(folder), "g.md"), new("g.md", "1", "1", null), [$"of {folder}"], TextIndex.OfChunks("g.md", "needle"))),
+                new NewText(new(TextKey.OfGrant("/w"), "g.bin"), new("g.bin", "1", "1", "not text"), ["of /w"], null),
+            ],
+            None);
         await texts.Put(Org, new("session:gone", "a.md"), new("a.md", "1", "1", null), ["s"], TextIndex.Of("a.md", "needle"), None);
         await texts.Put(Org, new("file:gone", "f.md"), new("f.md", "1", "1", null), ["s"], TextIndex.Of("f.md", "needle"), None);
-        Assert.Equal(1, await texts.Sweep(None));
+        // A folder of another tenant's session is none of this one's.
+        Assert.Equal(2, await texts.Sweep(None));
+        foreach (var (folder, hits) in ((string, int)[])[("/w", 1), ("/g", 1), ("/h", 1), ("/x", 0)])
+        {
+            Assert.Equal((folder, hits), (folder, (await TextSearch.Find(texts, Org, [$"of {folder}"], "needle", 5, None)).Hits.Count));
+        }
+        Assert.Equal(["g.bin", "g.md"], (await texts.Of(Org, TextKey.OfGrant("/w"), None)).Select(entry => entry.Name).Order(StringComparer.Ordinal));
         Assert.Equal(["b.md", "f.md"], await Found("needle"));
         await texts.Remove(Org, "session:s", null, None);
         await texts.Remove(Org, "file:gone", null, None);

@@ -23,6 +23,14 @@ public sealed class TextsInMemory : ITexts
         return default;
     }
 
+    public async ValueTask Put(string org, IReadOnlyList<NewText> added, CancellationToken ct)
+    {
+        foreach (var (key, entry, scopes, text) in added)
+        {
+            await Put(org, key, entry, scopes, text, ct);
+        }
+    }
+
     public ValueTask Touch(string org, string owner, IReadOnlyList<TextEntry> entries, CancellationToken ct)
     {
         foreach (var entry in entries)

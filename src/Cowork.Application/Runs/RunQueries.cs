@@ -26,6 +26,9 @@ public interface IRunQueries
     /// <summary>Sessions of a project, with how many of their runs have not ended.</summary>
     ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct);
 
+    /// <summary>Sessions that a principal created and that were not deleted, as their creation recorded them, the newest first.</summary>
+    ValueTask<IReadOnlyList<Session.Open>> SessionsBy(string org, string actor, int max, CancellationToken ct);
+
     /// <summary>Schedules of a project.</summary>
     ValueTask<IReadOnlyList<ScheduleKey>> SchedulesOf(string org, ProjectKey project, int max, CancellationToken ct);
 

@@ -10,6 +10,10 @@ public sealed record TextKey(string Owner, string Name)
     /// <summary>Owner of the texts in a session's folder.</summary>
     public static string OfSession(SessionKey session) => $"session:{session.Value}";
 
+    /// <summary>Owner of the texts that clients keep indexed in a granted folder.</summary>
+    /// <param name="path">Absolute path of the folder.</param>
+    public static string OfGrant(string path) => $"grant:{path}";
+
     const string FilePrefix = "file:";
 
     /// <summary>Owner of an uploaded file's text.</summary>
@@ -24,6 +28,9 @@ public static class TextScope
 {
     /// <summary>The texts in a session's folder.</summary>
     public static string Folder(SessionKey session) => $"folder:{session.Value}";
+
+    /// <summary>The texts that clients keep indexed in a granted folder.</summary>
+    public static string Grant(string path) => $"grant:{path}";
 
     /// <summary>The uploaded files of a conversation.</summary>
     public static string Conversation(SessionKey session) => $"conversation:{session.Value}";
@@ -40,6 +47,11 @@ public static class TextScope
 /// <param name="Sha256">Hex digest of the content; null: it has no text.</param>
 /// <param name="LeftOut">Why nothing of it is found, for example <c>not text</c>; null: it is searched.</param>
 public sealed record TextEntry(string Name, string Version, string? Sha256, string? LeftOut);
+
+/// <summary>A text to be put into the index.</summary>
+/// <param name="Scopes">Where it is found.</param>
+/// <param name="Text">Null: it has no passages, and <paramref name="Entry"/> says why.</param>
+public sealed record NewText(TextKey Key, TextEntry Entry, IReadOnlyList<string> Scopes, TextIndex? Text);
 
 /// <summary>A passage with a term of the query.</summary>
 /// <param name="Owner">See <see cref="TextKey"/>.</param>
@@ -71,6 +83,9 @@ public interface ITexts
     /// <param name="scopes">Where it is found.</param>
     /// <param name="text">Null: it has no passages, and <paramref name="entry"/> says why.</param>
     ValueTask Put(string org, TextKey key, TextEntry entry, IReadOnlyList<string> scopes, TextIndex? text, CancellationToken ct);
+
+    /// <summary>Puts small texts in, all or none, as <see cref="Put(string, TextKey, TextEntry, IReadOnlyList{string}, TextIndex?, CancellationToken)"/> does one.</summary>
+    ValueTask Put(string org, IReadOnlyList<NewText> added, CancellationToken ct);
 
     /// <summary>Gives texts another version. Their content is the same.</summary>
     ValueTask Touch(string org, string owner, IReadOnlyList<TextEntry> entries, CancellationToken ct);

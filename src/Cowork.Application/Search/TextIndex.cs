@@ -47,13 +47,13 @@ public sealed class TextIndex
     readonly IReadOnlySet<string>? only;
     readonly CancellationToken ct;
 
-    TextIndex(string source, string text, IReadOnlySet<string>? only, CancellationToken ct)
+    TextIndex(string source, string text, IReadOnlySet<string>? only, bool inChunks, CancellationToken ct)
     {
         (this.only, this.ct) = (only, ct);
         Source = source;
         this.text = text;
         var extension = Path.GetExtension(source).ToLowerInvariant();
-        format = extension switch
+        format = inChunks ? TextFormat.Lines : extension switch
         {
             ".csv" or ".tsv" or ".tab" => TextFormat.Row,
             ".json" or ".geojson" or ".jsonl" or ".ndjson" or ".ipynb" => TextFormat.Json,
@@ -79,7 +79,14 @@ public sealed class TextIndex
                 SplitJsonLines();
                 break;
             default:
-                SplitLines();
+                if (inChunks)
+                {
+                    SplitChunks();
+                }
+                else
+                {
+                    SplitLines();
+                }
                 break;
         }
         terms.Clear();
@@ -105,7 +112,14 @@ public sealed class TextIndex
 
     /// <param name="source">A file's path or name; its extension decides how the text is split.</param>
     /// <param name="only">Terms to index: those of one question take a fraction of the memory of all. Null: all.</param>
-    public static TextIndex Of(string source, string text, IReadOnlySet<string>? only = null, CancellationToken ct = default) => new(source, text, only, ct);
+    public static TextIndex Of(string source, string text, IReadOnlySet<string>? only = null, CancellationToken ct = default) =>
+        new(source, text, only, inChunks: false, ct);
+
+    /// <summary>
+    /// The text in chunks of about 400 tokens, of which each begins with the last 40 or so of the one before, at the beginning of a line where lines are not long
+    /// (contracts/decisions.md, "C, the rest"). What a file holds makes no difference.
+    /// </summary>
+    public static TextIndex OfChunks(string source, string text, CancellationToken ct = default) => new(source, text, null, inChunks: true, ct);
 
     /// <summary>Terms of a table's file name and column names; none for other text.</summary>
     public IReadOnlyCollection<string> Title => Records > 0 ? titleTerms ??= TitleTerms() : [];
@@ -262,6 +276,83 @@ public sealed class TextIndex
             filled = false;
             (start, first) = (end, line);
         }
+    }
+
+    // ---- Chunks ----
+
+    /// <summary>UTF-8 bytes of a chunk, and of what it repeats of the one before: four for each token, as tokens are estimated everywhere.</summary>
+    const int ChunkBytes = 400 * 4;
+    const int OverlapBytes = 40 * 4;
+
+    /// <summary>A longer line is cut into pieces of <see cref="OverlapBytes"/>; another one is whole in each chunk that has it.</summary>
+    const int WholeLineBytes = ChunkBytes / 4;
+
+    readonly record struct Piece(int Start, int End, int Line, int Bytes);
+
+    void SplitChunks()
+    {
+        var pieces = Pieces();
+        for (var from = 0; from < pieces.Count;)
+        {
+            var (to, bytes) = (from, 0);
+            while (to < pieces.Count && (to == from || bytes + pieces[to].Bytes <= ChunkBytes))
+            {
+                bytes += pieces[to++].Bytes;
+            }
+            var (start, end) = (pieces[from].Start, pieces[to - 1].End);
+            if (!text.AsSpan(start, end - start).IsWhiteSpace())
+            {
+                Stemmer.Collect(text.AsSpan(start, end - start), terms);
+                Add(start, end - start, pieces[from].Line, pieces[to - 1].Line, isRecord: false);
+            }
+            if (to == pieces.Count)
+            {
+                break;
+            }
+            var overlap = 0;
+            var next = to;
+            while (next - 1 > from && overlap < OverlapBytes)
+            {
+                overlap += pieces[--next].Bytes;
+            }
+            from = next;
+        }
+    }
+
+    List<Piece> Pieces()
+    {
+        var pieces = new List<Piece>();
+        var line = 1;
+        for (var i = 0; i < text.Length; line++)
+        {
+            ct.ThrowIfCancellationRequested();
+            var end = text.IndexOf('\n', i);
+            var next = end < 0 ? text.Length : end + 1;
+            var bytes = Encoding.UTF8.GetByteCount(text.AsSpan(i, next - i));
+            if (bytes <= WholeLineBytes)
+            {
+                pieces.Add(new(i, next, line, bytes));
+            }
+            else
+            {
+                // At least a quarter of the bytes in characters, and no half of one.
+                for (var at = i; at < next;)
+                {
+                    var cut = Math.Min(at + OverlapBytes, next);
+                    while (Encoding.UTF8.GetByteCount(text.AsSpan(at, cut - at)) > OverlapBytes)
+                    {
+                        cut = at + ((cut - at) * 3 / 4);
+                    }
+                    cut = cut < next && text.LastIndexOf(' ', cut - 1, (cut - at) / 2) is > 0 and var space ? space + 1 : cut;
+                    cut = cut < next && char.IsLowSurrogate(text[cut]) ? cut + 1 : cut;
+                    pieces.Add(new(at, cut, line, Encoding.UTF8.GetByteCount(text.AsSpan(at, cut - at))));
+                    at = cut;
+                }
+            }
+            Lines = line;
+            i = next;
+        }
+        return pieces;
     }
 
     // ---- Tables ----

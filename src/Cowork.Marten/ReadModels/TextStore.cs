@@ -73,6 +73,28 @@ sealed class TextStore(Database database) : ITexts
             ct);
     }
 
+    public async ValueTask Put(string org, IReadOnlyList<NewText> added, CancellationToken ct)
+    {
+        var statements = added.SelectMany(text =>
+        {
+            var hashes = new TermHashes(org, text.Scopes);
+            var passages = text.Text is null ? [] : text.Text.TermsOfPassages();
+            var count = Math.Min(passages.Length, PassagesMax);
+            var row = Row(org, text.Key, text.Entry, text.Scopes, text.Text, count, hashes);
+            return count == 0 ? row : row.Append(Insert(org, text.Key, text.Text!, passages, 0, count, hashes));
+        }).ToList();
+        await database.WithReconnect(
+            org,
+            async connection =>
+            {
+                await using var transaction = await connection.Begin(ct);
+                await connection.Execute(statements, ct, WriteTimeout);
+                await transaction.CommitAsync(ct);
+                return added.Count;
+            },
+            ct);
+    }
+
     /// <summary>The row of a text, and no passages.</summary>
     IEnumerable<NpgsqlBatchCommand> Row(string org, TextKey key, TextEntry entry, IReadOnlyList<string> scopes, TextIndex? text, int count, TermHashes hashes) =>
         [
@@ -171,6 +193,13 @@ sealed class TextStore(Database database) : ITexts
                 new($"""
                     DELETE FROM {schema}.texts t WHERE owner LIKE 'session:%'
                     AND NOT EXISTS (SELECT FROM {schema}.sessions s WHERE s.tenant_id = t.tenant_id AND s.id = substr(t.owner, 9))
+                    """),
+                new($"""
+                    DELETE FROM {schema}.texts t USING (
+                        SELECT tenant_id, owner FROM {schema}.texts WHERE owner LIKE 'grant:/%' GROUP BY tenant_id, owner
+                        EXCEPT SELECT tenant_id, 'grant:' || coalesce(g.path, s.row ->> 'workspace_path') FROM {schema}.sessions s
+                            LEFT JOIN LATERAL (SELECT value ->> 'path' AS path FROM json_array_elements(s.row -> 'grants')) g ON true) gone
+                    WHERE t.tenant_id = gone.tenant_id AND t.owner = gone.owner
                     """),
             ],
             ct,

@@ -146,6 +146,7 @@ static class Composition
         services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>();
         services.AddSingleton<FileTexts>();
+        services.AddSingleton<ContextIndex>();
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<RunFiles>();
         services.AddSingleton<ITool, ListFiles>();

@@ -98,7 +98,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken),
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
-                services.GetRequiredService<FileTexts>().Run(stoppingToken),
+                services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
                 UntilStopped(keys.Run(stoppingToken)),
             ];

@@ -55,6 +55,7 @@ public static class OpenApiDescription
         ["Scratchpads"] = "A scratchpad is a notebook of a conversation: cells that a kernel of Jupyter executes in a sandbox.",
         ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
         ["Budget"] = "What the models with a price may cost the tenant in a UTC day.",
+        ["Context"] = "Files in the folders of the caller's sessions are indexed, and passages of them found.",
         ["Desktop sessions"] = "A session as contract C shows it: the folders and connections that an agent may use.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",

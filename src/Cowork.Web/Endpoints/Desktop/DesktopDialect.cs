@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Web.Http;
 
@@ -18,6 +19,7 @@ static class DesktopDialect
         group.MapDesktopSessions();
         group.MapSessionUsage();
         group.MapBudget();
+        group.MapContext();
     }
 }
 
@@ -28,6 +30,10 @@ static class DesktopDialect
 [JsonSerializable(typeof(DesktopUsage))]
 [JsonSerializable(typeof(NewBudget))]
 [JsonSerializable(typeof(DesktopBudget))]
+[JsonSerializable(typeof(FilesToSync))]
+[JsonSerializable(typeof(ContextSync))]
+[JsonSerializable(typeof(ContextQuery))]
+[JsonSerializable(typeof(IReadOnlyList<ContextItem>))]
 public sealed partial class DesktopJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>
