@@ -277,7 +277,18 @@ public sealed partial class PostgresConnector(IEgress egress, TimeProvider clock
         return row;
     }
 
-    static Task BeginRead(NpgsqlConnection connection, CancellationToken ct) => Begin(connection, "BEGIN TRANSACTION READ ONLY", ct);
+    /// <summary>
+    /// Begins a transaction that changes nothing. A text is judged by the names of functions, so that the server's own come first, also where the role or the database has a
+    /// search path that puts others before them.
+    /// </summary>
+    static async Task BeginRead(NpgsqlConnection connection, CancellationToken ct)
+    {
+        await Begin(connection, "BEGIN TRANSACTION READ ONLY", ct);
+        const string Path = """
+            SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', NULLIF(pg_catalog.current_setting('search_path'), '')), true)
+            """;
+        await Execute(connection, Path, ct);
+    }
 
     static async Task Begin(NpgsqlConnection connection, string begin, CancellationToken ct)
     {

@@ -24,11 +24,13 @@ sealed record SqlText(ConnectorEffect Effect, string Statement, string FirstWord
 
     static readonly FrozenSet<string> SqliteReads = Set("SELECT VALUES WITH EXPLAIN");
 
-    static readonly FrozenSet<string> Alters = Set("DROP TRUNCATE ALTER");
+    /// <summary>The last two execute what is not to be seen: a block in a quote, and what a name stands for.</summary>
+    static readonly FrozenSet<string> Alters = Set("DROP TRUNCATE ALTER DO EXECUTE");
 
     /// <summary>A read has none of these words outside of quotes.</summary>
     static readonly FrozenSet<string> Changes = Set(
-        "INSERT UPDATE DELETE MERGE INTO REPLACE CREATE DROP TRUNCATE ALTER GRANT REVOKE COPY CALL DO LOCK VACUUM REINDEX CLUSTER REFRESH ATTACH DETACH PRAGMA SHARE ANALYZE");
+        "INSERT UPDATE DELETE MERGE INTO REPLACE CREATE DROP TRUNCATE ALTER GRANT REVOKE COPY CALL DO EXECUTE LOCK VACUUM REINDEX CLUSTER REFRESH ATTACH DETACH PRAGMA SHARE "
+        + "ANALYZE");
 
     /// <summary>Words before a parenthesis that call no function.</summary>
     static readonly FrozenSet<string> NoFunctions = Set(

@@ -20,6 +20,7 @@ public static class EventTypes
         Of<RunEvent.RunStarted>("run_started.v1"),
         Of<RunEvent.RunResumed>("run_resumed.v1"),
         Of<RunEvent.MemoryRetrieval>("memory_retrieval.v1"),
+        Of<RunEvent.ToolsOffered>("tools_offered.v1"),
         Of<RunEvent.OutputDelta>("output_delta.v1"),
         Of<RunEvent.ThinkingDelta>("thinking_delta.v1"),
         Of<RunEvent.ModelRetried>("model_retried.v1"),

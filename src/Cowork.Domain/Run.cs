@@ -24,6 +24,10 @@ public abstract record RunCommand(DateTimeOffset Now)
 
     public sealed record RecordMemory(long Epoch, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
 
+    /// <summary>Records the tools of outside sources that the model is offered from the next request on.</summary>
+    /// <param name="Tools">As in <see cref="ToolsOffered"/>.</param>
+    public sealed record OfferTools(long Epoch, Content Tools, int Count, ImmutableList<UnofferedTool>? LeftOut, DateTimeOffset Now) : RunCommand(Now);
+
     public sealed record RecordText(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
 
     public sealed record RecordThinking(long Epoch, string Text, DateTimeOffset Now) : RunCommand(Now);
@@ -101,6 +105,14 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="History">Ids of the session's earlier runs in the prompt, oldest first. They have ended and cannot change.</param>
     public sealed record MemoryRetrieval(
         int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<RunKey> History, DateTimeOffset At) : RunEvent(At);
+
+    /// <summary>
+    /// The tools of outside sources that the model is offered beside the host's own, from the next request until another event of this type. So a request is the same after a
+    /// crash and on another host, whatever the sources offer by then.
+    /// </summary>
+    /// <param name="Tools">A JSON list of their declarations, ordered by name: <c>{connection_id, description, name, read_only, schema, tool}</c>.</param>
+    /// <param name="LeftOut">What is not among them; null: nothing.</param>
+    public sealed record ToolsOffered(Content Tools, int Count, DateTimeOffset At, ImmutableList<UnofferedTool>? LeftOut = null) : RunEvent(At);
 
     /// <summary>
     /// A piece of the model's text, committed before a client sees it. The pieces of a round, joined, are its text; <see cref="ModelRetried"/> and
@@ -200,6 +212,11 @@ public sealed record ModelUsage(long InputTokens, long OutputTokens, long? CostM
 /// <param name="RunId">The run that the memory came from.</param>
 /// <param name="Event">The event of that run that the memory was derived from.</param>
 public sealed record Provenance(string Kind, MemoryKey Id, long? Version = null, RunKey? RunId = null, EventRef? Event = null);
+
+/// <summary>A tool of an outside source that a run's model is not offered.</summary>
+/// <param name="Tool">The source's name of it; null: none of the source's tools is offered.</param>
+/// <param name="Reason">A sentence.</param>
+public sealed record UnofferedTool(ConnectionKey ConnectionId, string? Tool, string Reason);
 
 /// <summary>A memory that was retrieved for a run.</summary>
 public sealed record RetrievedMemory(Provenance From, Content Text);
@@ -332,6 +349,7 @@ public abstract record Run
     /// <param name="Approvals">The decided approvals, oldest first.</param>
     /// <param name="StopReason">Why the latest answer ends early; null: it does not.</param>
     /// <param name="Feedback">What no answer's request has shown yet, oldest first; null: none. It is the end of the next request.</param>
+    /// <param name="Offered">The tools of outside sources that the model is offered, as in <see cref="ToolsOffered"/>; null: it was never offered any.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -351,7 +369,8 @@ public abstract record Run
         ImmutableList<DecidedApproval> Approvals,
         bool CancelRequested,
         string? StopReason = null,
-        ImmutableList<Content>? Feedback = null) : Run
+        ImmutableList<Content>? Feedback = null,
+        Content? Offered = null) : Run
     {
         /// <summary>The first millisecond after the run's time limit.</summary>
         public DateTimeOffset TimeUpAt(RunLimits limits) => StartedAt + Waited + limits.Time + TimeSpan.FromMilliseconds(1);
@@ -388,6 +407,7 @@ public abstract record Run
 
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
             c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
+        (OfferTools c, Active a) when c.Epoch == a.Epoch => new ToolsOffered(c.Tools, c.Count, c.Now, c.LeftOut),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
         (RecordThinking c, Active a) when c.Epoch == a.Epoch => new ThinkingDelta(c.Text, c.Now),
         (RetryModel c, Active a) when c.Epoch == a.Epoch =>
@@ -422,6 +442,7 @@ public abstract record Run
         (RunCancelRequested, Queued q) => q,
         (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
         (MemoryRetrieval m, Active a) => AfterStep(a) with { Memory = m },
+        (ToolsOffered o, Active a) => a with { Offered = o.Tools },
         (OutputDelta d, Active a) => a with { Partial = a.Partial + d.Text },
         (ThinkingDelta, Active a) => a,
         (ModelRetried r, Active a) => a with

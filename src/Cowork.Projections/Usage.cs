@@ -32,8 +32,8 @@ public static class Usage
         {
             typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleChanged),
             typeof(ScheduleEvent.ScheduleDeleted),
-            typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.OutputDelta), typeof(RunEvent.ThinkingDelta),
-            typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
+            typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.ToolsOffered), typeof(RunEvent.OutputDelta),
+            typeof(RunEvent.ThinkingDelta), typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
             typeof(UploadedFileEvent.FileUploaded), typeof(UploadedFileEvent.FileTextExtracted),
             typeof(ScratchpadEvent.ScratchpadCreated), typeof(ScratchpadEvent.ScratchpadRenamed), typeof(ScratchpadEvent.CellAppended), typeof(ScratchpadEvent.CellEdited),
             typeof(ScratchpadEvent.CellQueued), typeof(ScratchpadEvent.CellOutput), typeof(ScratchpadEvent.CellDisplaysUpdated),

@@ -52,6 +52,7 @@ public sealed class GoldenSpecs
         new RunStarted(1, "node-1", At),
         new RunResumed(2, 7, "node-2", At),
         new MemoryRetrieval(1, [new("learning", MemoryKey.FromId($"mem_{Key}"))], [Text], [RunKey.FromId($"run_{Key}")], At),
+        new ToolsOffered(Text, 1, At, [new(ConnectionKey.FromId($"conn_{Key}"), "drop", "Its input schema is no object."), new(ConnectionKey.FromId($"conn_{Key}"), null, "Away.")]),
         new OutputDelta("Guten ", At),
         new ThinkingDelta("The file first.", At),
         new ModelRetried(3, 2, "model_unavailable", "The model answered 429.", 7_000, At),

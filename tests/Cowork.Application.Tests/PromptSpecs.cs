@@ -32,6 +32,7 @@ public sealed class PromptSpecs
         Assert.Equal(ByTree("mo\"del", messages, tools), Prompt.Digest("mo\"del", messages, tools));
         Assert.Equal(ByTree("m", [], []), Prompt.Digest("m", [], []));
         Assert.NotEqual(Prompt.Digest("m", messages, tools), Prompt.Digest("m", messages, [.. tools.Reverse()]));
+        Assert.Equal(ByTree("m", messages, tools, new('a', 64)), Prompt.Digest("m", messages, tools, new('a', 64)));
     }
 
     [Fact]
@@ -40,13 +41,17 @@ public sealed class PromptSpecs
 
     static FunctionCallContent Call(string id, string name, string arguments) => CallArguments.Call(id, name, arguments);
 
-    static string ByTree(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
+    static string ByTree(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools, string? offered = null)
     {
         var json = new ArrayBufferWriter<byte>();
         using (var writer = new Utf8JsonWriter(json))
         {
             writer.WriteStartObject();
             writer.WriteString("model", model);
+            if (offered is not null)
+            {
+                writer.WriteString("offered", offered);
+            }
             writer.WriteStartArray("messages");
             foreach (var message in messages)
             {

@@ -59,6 +59,9 @@ sealed class RunHarness
     /// <summary>Tools of each host, in place of the others.</summary>
     public Func<Host, IReadOnlyList<ITool>>? ToolsOf { get; init; }
 
+    /// <summary>The tools of outside sources of each host; null: it reaches none.</summary>
+    public Func<Host, (OutsideTools Tools, ToolConnections Connections)>? OutsideOf { get; init; }
+
     public Policy Policy { get; init; } = Policy.BuiltIn;
 
     public NextTime NextTime { get; init; } = CronTimes.Next;
@@ -123,7 +126,10 @@ sealed class RunHarness
         public Host(RunHarness bench, string name, string[] leftToOthers)
         {
             Hub = new(bench.Engine);
-            Node = bench.Engine.AddNode(name, new CommitObservers(() => [Commands!, History!, Memories!, Files!, Hub]), TimeSpan.FromSeconds(10), leftToOthers);
+            (OutsideTools Tools, ToolConnections Connections)? outside = null;
+            Node = bench.Engine.AddNode(
+                name, new CommitObservers(() => [Commands!, History!, Memories!, Files!, .. outside is { } made ? [made.Connections] : (ICommitObserver[])[], Hub]),
+                TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
             Memories = new(bench.Engine, bench.Engine);
             Queries = new(bench.Engine, Commands, Memories);
@@ -135,7 +141,8 @@ sealed class RunHarness
             Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
             Scratchpads = new(bench.Engine);
-            var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool]);
+            outside = bench.OutsideOf?.Invoke(this);
+            var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool], outside?.Tools);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             Budgets = new(Commands, models);
             var recorder = new RunRecorder(

@@ -12,6 +12,9 @@ sealed class ScriptedModel : IChatClient
 {
     public List<int> Rounds { get; } = [];
 
+    /// <summary>The tools that it was offered, each time that it was asked.</summary>
+    public List<IReadOnlyList<AIFunctionDeclaration>> Offered { get; } = [];
+
     /// <summary>What tools had answered when it was asked last.</summary>
     public IReadOnlyList<string> Told { get; private set; } = [];
 
@@ -28,6 +31,7 @@ sealed class ScriptedModel : IChatClient
         var user = all.FindLastIndex(m => m.Role == ChatRole.User);
         var lines = all[user].Text.Split('\n');
         var answered = all.Skip(user).SelectMany(m => m.Contents).OfType<FunctionResultContent>().ToList();
+        Offered.Add([.. (options?.Tools ?? []).OfType<AIFunctionDeclaration>()]);
         Rounds.Add(answered.Count == 0 ? 1 : 2);
         Told = [.. answered.Select(result => (string)result.Result!)];
         await Before(cancellationToken);

@@ -1,7 +1,9 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
 using System.ComponentModel;
+using System.Globalization;
 using System.Net;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -35,9 +37,15 @@ public sealed class McpSpecs
         Assert.Equal(["tool", "effect", "description", "input"], table.Columns);
         Assert.Equal(["add_order write Adds an order.", "find_order read Finds an order."], table.Rows.Select(row => $"{row[0]} {row[1]} {row[2]}").Order(StringComparer.Ordinal));
         Assert.Contains("\"number\"", table.Rows[0][3], StringComparison.Ordinal);
+        var tools = Assert.IsType<ConnectorAnswer.Tools>(await Ask(mcp, settings, new ConnectorRequest.Tools()));
+        Assert.Equal(
+            ["add_order False Adds an order.", "find_order True Finds an order."],
+            tools.Listed.Select(tool => $"{tool.Name} {tool.IsRead} {tool.Description}").Order(StringComparer.Ordinal));
+        Assert.All(tools.Listed, tool => Assert.Null(OutsideToolSchema.Of(tool.InputSchema).WhyNot));
+        Assert.Empty(tools.Unusable);
         Assert.Contains("find_order (read): Finds an order.", Text(await Ask(mcp, settings, new ConnectorRequest.Sample("find_order", 1))), StringComparison.Ordinal);
-        Assert.Equal("order 7", Text(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"find_order","arguments":{"number":7}}""", 10))));
-        Assert.Equal("added 8", Text(await Ask(mcp, settings, new ConnectorRequest.Write("""{"tool":"add_order","arguments":{"number":8}}""", 10, "t"))));
+        Assert.Equal("order 7", Text(await Ask(mcp, settings, Read("find_order", """{"number":7}"""))));
+        Assert.Equal("added 8", Text(await Ask(mcp, settings, Write("add_order", """{"number":8}"""))));
         Assert.All(server.Headers, headers => Assert.Equal(("Bearer s3cr3t-token", "sales"), headers));
     }
 
@@ -48,27 +56,12 @@ public sealed class McpSpecs
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
         var settings = Settings(("url", server.Url));
         async Task<ConnectorEffect> Judge(ConnectorRequest request) => await mcp.Judge(settings, request, CancellationToken.None);
-        Assert.Equal(ConnectorEffect.Read, await Judge(new ConnectorRequest.Query("""{"tool":"find_order"}""", 1)));
-        Assert.Equal(ConnectorEffect.Write, await Judge(new ConnectorRequest.Query("""{"tool":"add_order"}""", 1)));
-        Assert.Equal(ConnectorEffect.Write, await Judge(new ConnectorRequest.Write("""{"tool":"find_order"}""", 1, "t")));
-        var refused = Assert.IsType<ConnectorAnswer.Failed>(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"add_order","arguments":{"number":9}}""", 1)));
-        Assert.Equal("The tool add_order may change something: call it with the action \"write\".", refused.Reason);
+        Assert.Equal(ConnectorEffect.Read, await Judge(Read("find_order")));
+        Assert.Equal(ConnectorEffect.Write, await Judge(Read("add_order")));
+        var refused = Assert.IsType<ConnectorAnswer.Failed>(await Ask(mcp, settings, Read("add_order", """{"number":9}""")));
+        Assert.Equal("By now the server says that the tool add_order may change something: call it again, so that a person is asked.", refused.Reason);
         Assert.Empty(server.Added);
-    }
-
-    [Theory]
-    [InlineData("SELECT 1", "The input is not JSON")]
-    [InlineData("[]", "must be a JSON object")]
-    [InlineData("""{"arguments":{}}""", "The argument \"tool\" is missing")]
-    [InlineData("""{"tool":"find_order","arguments":[1]}""", "\"arguments\" must be a JSON object")]
-    [InlineData("""{"tool":"find_order","number":1}""", "alone")]
-    [InlineData("""{"tool":"drop_all"}""", "The server has no such tool. It has")]
-    public async Task What_is_no_call_is_told(string text, string why)
-    {
-        await using var server = await RealServer.Start();
-        await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
-        var failed = Assert.IsType<ConnectorAnswer.Failed>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Query(text, 1)));
-        Assert.Contains(why, failed.Reason, StringComparison.Ordinal);
+        Assert.StartsWith("The server has no such tool by now. It has ", Reason(await Ask(mcp, settings, Write("drop_all"))), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -77,14 +70,14 @@ public sealed class McpSpecs
         var first = await RealServer.Start();
         await using var mcp = new McpConnector(first.Fence, NoCommands, TimeProvider.System);
         var settings = Settings(("url", first.Url));
-        Assert.Equal("order 7", Text(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"find_order","arguments":{"number":7}}""", 10))));
+        Assert.Equal("order 7", Text(await Ask(mcp, settings, Read("find_order", """{"number":7}"""))));
         await first.DisposeAsync();
         var away = Assert.IsType<ConnectorAnswer.Failed>(await Ask(mcp, settings, new ConnectorRequest.Schema()));
         Assert.True(away.IsUnreachable);
         await using var second = await RealServer.Start(first.Port, withSearch: true);
         var table = Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, settings, new ConnectorRequest.Schema()));
         Assert.Contains(table.Rows, row => row[0] == "search_orders");
-        Assert.Equal("found", Text(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"search_orders"}""", 10))));
+        Assert.Equal("found", Text(await Ask(mcp, settings, Read("search_orders"))));
     }
 
     [Fact]
@@ -186,6 +179,9 @@ public sealed class McpSpecs
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
         var table = Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Schema()));
         Assert.Equal(["bare write  {}", "seven write  {}", """fine write Fine. {"type":"object"}"""], table.Rows.Select(row => string.Join(' ', row)));
+        var tools = Assert.IsType<ConnectorAnswer.Tools>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Tools()));
+        Assert.Equal(["bare", "seven", "fine"], tools.Listed.Select(tool => tool.Name));
+        Assert.Equal(Enumerable.Repeat("It is no tool, or has no name.", 5), tools.Unusable.Select(tool => tool.Reason));
     }
 
     [Theory]
@@ -200,7 +196,7 @@ public sealed class McpSpecs
         await using var server = new HostileServer((method, _) =>
             method == "tools/list" ? $$"""{"tools":[{"name":"t","annotations":{ {{annotations}} } }]}""" : HostileServer.Usual(method));
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
-        Assert.Equal(effect, await mcp.Judge(Settings(("url", server.Url)), new ConnectorRequest.Query("""{"tool":"t"}""", 1), CancellationToken.None));
+        Assert.Equal(effect, await mcp.Judge(Settings(("url", server.Url)), Read("t"), CancellationToken.None));
     }
 
     [Fact]
@@ -238,6 +234,9 @@ public sealed class McpSpecs
             Assert.StartsWith("a\\u202eb ", row[2], StringComparison.Ordinal);
             Assert.True(row[2]!.Length <= 1_000);
         });
+        var tools = Assert.IsType<ConnectorAnswer.Tools>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Tools()));
+        Assert.Equal((500, "The server has more tools: these are the first 500."), (tools.Listed.Count, tools.Cut));
+        Assert.Contains(tools.Unusable, tool => tool.Name == "bad name" && tool.Reason.StartsWith("Its name is none", StringComparison.Ordinal));
     }
 
     [Theory]
@@ -252,7 +251,7 @@ public sealed class McpSpecs
     {
         await using var server = HostileServer.WithTool(result);
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
-        Assert.Equal(text, Text(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Query("""{"tool":"t"}""", 1))));
+        Assert.Equal(text, Text(await Ask(mcp, Settings(("url", server.Url)), Read("t"))));
     }
 
     [Theory]
@@ -264,7 +263,7 @@ public sealed class McpSpecs
     {
         await using var server = HostileServer.WithTool(result);
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
-        var answer = await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Query("""{"tool":"t"}""", 1));
+        var answer = await Ask(mcp, Settings(("url", server.Url)), Read("t"));
         Assert.Contains(why, answer is ConnectorAnswer.Failed failed ? failed.Reason : Text(answer), StringComparison.Ordinal);
     }
 
@@ -273,7 +272,7 @@ public sealed class McpSpecs
     {
         await using var server = HostileServer.WithTool($$"""{"content":[{"type":"text","text":"{{new string('ä', 1 << 20)}}"}]}""");
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
-        var answer = Assert.IsType<ConnectorAnswer.Text>(await Ask(mcp, Settings(("url", server.Url)), new ConnectorRequest.Query("""{"tool":"t"}""", 1)));
+        var answer = Assert.IsType<ConnectorAnswer.Text>(await Ask(mcp, Settings(("url", server.Url)), Read("t")));
         Assert.Equal(("The answer is longer: this is its beginning.", ConnectorLimits.BytesMax), (answer.Cut, Encoding.UTF8.GetByteCount(answer.Content)));
     }
 
@@ -291,7 +290,7 @@ public sealed class McpSpecs
         await using var mcp = new McpConnector(server.Fence, NoCommands, TimeProvider.System);
         var settings = Settings(("url", server.Url));
         await Ask(mcp, settings, new ConnectorRequest.Schema());
-        Assert.Equal($"127.0.0.1:{server.Port}: the connection to it broke off.", Reason(await Ask(mcp, settings, new ConnectorRequest.Write("""{"tool":"t"}""", 1, "token"))));
+        Assert.Equal($"127.0.0.1:{server.Port}: the connection to it broke off.", Reason(await Ask(mcp, settings, Write("t"))));
         Assert.Equal(1, calls);
     }
 
@@ -304,7 +303,7 @@ public sealed class McpSpecs
         var settings = Settings(("command", "honest"), ("variables", "ORDERS_TOKEN=t0ken"));
         Assert.Empty(mcp.Check(settings));
         Assert.Null((await mcp.Probe(settings, CancellationToken.None)).WhyNot);
-        var seen = JsonNode.Parse(Text(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"environment"}""", 1))))!;
+        var seen = JsonNode.Parse(Text(await Ask(mcp, settings, Read("environment"))))!;
         var variables = seen["variables"]!.AsObject();
         Assert.Equal(
             ["FIXED", "HOME", "LANG", "ORDERS_TOKEN", "PATH", "TMPDIR"],
@@ -316,7 +315,60 @@ public sealed class McpSpecs
             Assert.Equal(65534, (int?)seen["user"]);
         }
         // One process serves the connection.
-        Assert.Equal((string?)seen["process"], (string?)JsonNode.Parse(Text(await Ask(mcp, settings, new ConnectorRequest.Query("""{"tool":"environment"}""", 1))))!["process"]);
+        Assert.Equal((string?)seen["process"], (string?)JsonNode.Parse(Text(await Ask(mcp, settings, Read("environment"))))!["process"]);
+    }
+
+    [Fact]
+    public async Task A_program_has_no_open_file_of_this_host()
+    {
+        await using var program = new Python();
+        var path = Path.Combine(program.Folder, "of-the-host");
+        Directory.CreateDirectory(program.Folder);
+        using var opened = File.Create(path);
+        // A copy of a descriptor has lost its mark.
+        var copy = dup((int)opened.SafeFileHandle.DangerousGetHandle());
+        try
+        {
+            await using var mcp = new McpConnector(new([], [], TimeProvider.System), program.Commands, TimeProvider.System);
+            var seen = JsonNode.Parse(Text(await Ask(mcp, Settings(("command", "honest")), Read("environment"))))!;
+            Assert.Equal([0, 1, 2], seen["files"]!.AsObject().Where(file => (string?)file.Value != "").Select(file => int.Parse(file.Key, CultureInfo.InvariantCulture)).Order());
+            Assert.DoesNotContain("of-the-host", seen["files"]!.ToJsonString(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            _ = close(copy);
+        }
+    }
+
+    [Fact]
+    public async Task What_a_killed_host_left_of_its_programs_goes_when_another_starts_and_what_others_use_stays()
+    {
+        await using var program = new Python();
+        Directory.CreateDirectory(program.Folder);
+        string Folder(string name) => Directory.CreateDirectory(Path.Combine(program.Folder, $"cowork-mcp-{name}")).FullName;
+        FileStream Lock(string name) => new(Path.Combine(program.Folder, $"cowork-mcp-{name}.lock"), new FileStreamOptions
+        {
+            Mode = FileMode.CreateNew,
+            Access = FileAccess.ReadWrite,
+            Share = FileShare.None,
+            UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite,
+        });
+        foreach (var name in (string[])["killed", "used", "older", "young"])
+        {
+            await File.WriteAllTextAsync(Path.Combine(Folder(name), "file"), "x");
+        }
+        Lock("killed").Dispose();
+        Lock("bare").Dispose();
+        await using var held = Lock("used");
+        Directory.SetLastWriteTimeUtc(Folder("older"), DateTime.UnixEpoch);
+        Directory.CreateDirectory(Path.Combine(program.Folder, "of-others"));
+        await using var mcp = new McpConnector(new([], [], TimeProvider.System), program.Commands, TimeProvider.System);
+        await Until(() => Left().Length == 4);
+        Assert.Equal(["cowork-mcp-used", "cowork-mcp-used.lock", "cowork-mcp-young", "of-others"], Left());
+        Assert.Null((await mcp.Probe(Settings(("command", "honest")), CancellationToken.None)).WhyNot);
+        await Until(() => Left().Length == 4);
+
+        string[] Left() => [.. Directory.GetFileSystemEntries(program.Folder).Select(entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
     }
 
     [Fact]
@@ -326,7 +378,7 @@ public sealed class McpSpecs
         await using var mcp = new McpConnector(new([], [], TimeProvider.System), program.Commands, TimeProvider.System);
         var settings = Settings(("command", "honest"));
         Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, settings, new ConnectorRequest.Schema()));
-        Assert.Contains("it ended with code 3: going down", Reason(await Ask(mcp, settings, new ConnectorRequest.Write("""{"tool":"crash"}""", 1, "t"))), StringComparison.Ordinal);
+        Assert.Contains("it ended with code 3: going down", Reason(await Ask(mcp, settings, Write("crash"))), StringComparison.Ordinal);
         Assert.IsType<ConnectorAnswer.Table>(await Ask(mcp, settings, new ConnectorRequest.Schema()));
     }
 
@@ -364,6 +416,27 @@ public sealed class McpSpecs
     }
 
     [Fact]
+    public async Task A_program_that_says_when_its_tools_change_is_asked_again_then_and_another_one_each_time()
+    {
+        await using var program = new Python();
+        await using var mcp = new McpConnector(new([], [], TimeProvider.System), program.Commands, TimeProvider.System);
+        async Task<string> Tools(string command) =>
+            string.Join(' ', Assert.IsType<ConnectorAnswer.Tools>(await Ask(mcp, Settings(("command", command)), new ConnectorRequest.Tools())).Listed.Select(tool => tool.Name));
+        var settings = Settings(("command", "changes"));
+        async Task<string> Listed() => string.Join(' ', Assert.IsType<ConnectorAnswer.Tools>(await Ask(mcp, settings, new ConnectorRequest.Tools())).Listed.Select(tool => tool.Name));
+        Assert.Equal("list_1", await Listed());
+        Assert.Equal("list_1", await Listed());
+        Assert.Equal("list_1", await Listed());
+        // It says so by itself, once the file is there.
+        await File.WriteAllTextAsync(Path.Combine(Directory.GetDirectories(program.Folder).Single(), "change"), "");
+        await Until(async () => await Listed() == "list_2");
+        Assert.Equal("list_2", await Listed());
+        Assert.Equal("list_2 was called", Text(await Ask(mcp, settings, Read("list_2"))));
+        Assert.Equal("list_3", await Listed());
+        Assert.Equal("environment crash", await Tools("honest"));
+    }
+
+    [Fact]
     public async Task An_idle_session_is_closed()
     {
         var clock = new TestClock();
@@ -385,7 +458,7 @@ public sealed class McpSpecs
     [InlineData("url=https://example.com command=honest", "url", "Give an address or a command.")]
     [InlineData("url=file:///etc/passwd", "url", "begins with https://")]
     [InlineData("url=https://ann:pw@example.com/", "url", "without a user")]
-    [InlineData("command=/bin/sh", "command", "has configured chatters, dies, floods, honest, missing, silent")]
+    [InlineData("command=/bin/sh", "command", "has configured changes, chatters, dies, floods, honest, missing, silent")]
     [InlineData("command=honest bearer=x", "bearer", "for an address")]
     [InlineData("command=honest headers=A:1", "headers", "Headers go with an address.")]
     [InlineData("url=https://example.com headers=A", "headers", "lines such as")]
@@ -401,12 +474,24 @@ public sealed class McpSpecs
         Assert.Contains(why, fault.Message, StringComparison.Ordinal);
     }
 
+#pragma warning disable SYSLIB1054, IDE1006 // The names are those of the system calls.
+    [DllImport("libc")]
+    static extern int dup(int fd);
+
+    [DllImport("libc")]
+    static extern int close(int fd);
+#pragma warning restore SYSLIB1054, IDE1006
+
     static string Odd(string name) => $$"""{"name":"{{name}}","description":"a\u202eb\n{{new string('d', 3_000)}}","inputSchema":{"type":"object"} }""";
 
     static McpCommands NoCommands { get; } = new(ImmutableDictionary<string, McpCommand>.Empty, Path.Combine(Path.GetTempPath(), "cowork-mcp-none"));
 
     static ConnectionSettings Settings(params (string Key, string Value)[] fields) =>
         new("acme", ConnectionKey.New(At), "mcp", fields.ToImmutableDictionary(field => field.Key, field => field.Value));
+
+    static ConnectorRequest.Call Read(string tool, string arguments = "{}") => new(tool, JsonElement.Parse(arguments), MayWrite: false);
+
+    static ConnectorRequest.Call Write(string tool, string arguments = "{}") => new(tool, JsonElement.Parse(arguments), MayWrite: true);
 
     static async Task<ConnectorAnswer> Ask(McpConnector mcp, ConnectionSettings settings, ConnectorRequest request) => await mcp.Ask(settings, request, CancellationToken.None);
 
@@ -422,10 +507,12 @@ public sealed class McpSpecs
         return ((ConnectorAnswer.Failed)answer).Reason;
     }
 
-    static async Task Until(Func<bool> holds)
+    static Task Until(Func<bool> holds) => Until(() => Task.FromResult(holds()));
+
+    static async Task Until(Func<Task<bool>> holds)
     {
         using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
-        while (!holds())
+        while (!await holds())
         {
             await Task.Delay(10, deadline.Token);
         }
@@ -562,7 +649,11 @@ public sealed class McpSpecs
                 elif method == "tools/list":
                     result = {"tools": [tool("environment", True), tool("crash", False)]}
                 elif method == "tools/call" and message["params"]["name"] == "environment":
-                    seen = {"variables": dict(os.environ), "folder": os.getcwd(), "user": os.getuid(), "process": str(os.getpid())}
+                    def link(name):
+                        try: return os.readlink("/proc/self/fd/" + name)
+                        except OSError: return ""
+                    files = {name: link(name) for name in os.listdir("/proc/self/fd")}
+                    seen = {"variables": dict(os.environ), "folder": os.getcwd(), "user": os.getuid(), "process": str(os.getpid()), "files": files}
                     result = {"content": [{"type": "text", "text": json.dumps(seen)}]}
                 elif method == "tools/call":
                     sys.stderr.write("going down\n")
@@ -572,6 +663,29 @@ public sealed class McpSpecs
                     if result is None: answer["error"] = {"code": -32601, "message": "no such method"}
                     else: answer["result"] = result
                     print(json.dumps(answer), flush=True)
+            """;
+
+        /// <summary>Its one tool is named by how often it was listed. It says that its tools changed when there is a file in its folder.</summary>
+        const string Changes = """
+            import json, os, sys, threading, time
+            lock, listed = threading.Lock(), 0
+            def send(message):
+                with lock: print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+            def watch():
+                while not os.path.exists("change"): time.sleep(0.01)
+                send({"method": "notifications/tools/list_changed"})
+            threading.Thread(target=watch, daemon=True).start()
+            for line in sys.stdin:
+                message = json.loads(line)
+                method, result = message.get("method"), None
+                if method == "initialize":
+                    result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {"listChanged": True}}, "serverInfo": {"name": "c", "version": "1"}}
+                elif method == "tools/list":
+                    listed += 1
+                    result = {"tools": [{"name": "list_%d" % listed, "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}]}
+                elif method == "tools/call":
+                    result = {"content": [{"type": "text", "text": message["params"]["name"] + " was called"}]}
+                if "id" in message: send({"id": message["id"], **({"result": result} if result is not None else {"error": {"code": -32601, "message": "no"}})})
             """;
 
         public string Folder { get; } = TestPostgres.NewDirectory();
@@ -585,6 +699,7 @@ public sealed class McpSpecs
                     new Dictionary<string, McpCommand>
                     {
                         ["honest"] = Run(Honest),
+                        ["changes"] = Run(Changes),
                         ["missing"] = new("/nowhere/server", [], ImmutableDictionary<string, string>.Empty, []),
                         ["dies"] = Run("import sys; sys.stderr.write('no configuration\\n'); sys.exit(2)"),
                         ["silent"] = Run("import time; open('started', 'w').close(); time.sleep(600)"),

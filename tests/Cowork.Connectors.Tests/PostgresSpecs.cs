@@ -5,6 +5,7 @@ using System.Net;
 using System.Net.Sockets;
 
 using Cowork.Application;
+using Cowork.Domain;
 using Cowork.Testing;
 
 using Npgsql;
@@ -47,6 +48,51 @@ public sealed class PostgresSpecs(PostgresSpecs.Server server) : IClassFixture<P
         Assert.Null(read.Cut);
         Assert.Equal(["on"], Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SHOW transaction_read_only")).Rows[0]);
         Assert.NotEmpty(Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "EXPLAIN SELECT * FROM orders")).Rows);
+    }
+
+    [Fact]
+    public async Task A_read_calls_the_servers_own_functions_whatever_search_path_the_role_has()
+    {
+        var settings = await Database(
+            """
+            CREATE SCHEMA evil; CREATE TABLE t AS SELECT 'Tea' AS a; CREATE FUNCTION evil.lower(text) RETURNS text LANGUAGE sql AS 'SELECT ''not lower''::text';
+            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = evil, pg_catalog, public', current_database()); END $$
+            """);
+        Assert.Equal(["tea"], Assert.IsType<ConnectorAnswer.Table>(await Query(settings, "SELECT lower(a) FROM t LIMIT 1")).Rows.Single());
+        Assert.Equal(["Tea"], Assert.IsType<ConnectorAnswer.Table>(await Ask(settings, new ConnectorRequest.Sample("t", 1))).Rows.Single());
+        // A database without a search path is read, too.
+        var bare = await Database("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = ''''', current_database()); END $$");
+        Assert.Equal(["1"], Assert.IsType<ConnectorAnswer.Table>(await Query(bare, "SELECT abs(-1) AS a")).Rows.Single());
+    }
+
+    [Fact]
+    public async Task A_server_with_TLS_is_who_verify_full_says_or_gets_no_password()
+    {
+        using var authority = new TestAuthority();
+        using var stranger = new TestAuthority("Another authority");
+        await using var good = await TcpPostgres.Start(authority.Issue("localhost"), Password);
+        await using var misnamed = await TcpPostgres.Start(authority.Issue("db.example"), Password);
+        ConnectionSettings Settings(int port, string mode, string pem) => new("acme", ConnectionKey.New(new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero)), "postgres",
+            ImmutableDictionary<string, string>.Empty.Add("host", "localhost").Add("port", port.ToString(CultureInfo.InvariantCulture)).Add("database", "postgres")
+                .Add("user", "cowork").Add("password", Password).Add("sslmode", mode).Add("root_certificate", pem));
+        var trusted = Settings(good.Port, "verify-full", authority.Pem);
+        Assert.Null((await Connector.Probe(trusted, default)).WhyNot);
+        Assert.Equal(
+            ["t"], Assert.IsType<ConnectorAnswer.Table>(await Query(trusted, "SELECT ssl FROM pg_stat_ssl WHERE pid = (SELECT pg_backend_pid())")).Rows.Single());
+        Assert.Null((await Connector.Probe(Settings(good.Port, "verify-full", $"{stranger.Pem}\n{authority.Pem}"), default)).WhyNot);
+        Assert.Null((await Connector.Probe(Settings(misnamed.Port, "verify-ca", authority.Pem), default)).WhyNot);
+        foreach (var settings in (ConnectionSettings[])
+        [
+            Settings(misnamed.Port, "verify-full", authority.Pem), Settings(good.Port, "verify-full", stranger.Pem), Settings(good.Port, "verify-ca", stranger.Pem),
+        ])
+        {
+            var whyNot = (await Connector.Probe(settings, default)).WhyNot;
+            Assert.Contains("certificate", whyNot, StringComparison.Ordinal);
+            Assert.DoesNotContain(Password, whyNot, StringComparison.Ordinal);
+            Assert.True(Assert.IsType<ConnectorAnswer.Failed>(await Query(settings, "SELECT 1")).IsUnreachable);
+        }
+        await using var plain = await TcpPostgres.Start(null, Password);
+        Assert.NotNull((await Connector.Probe(Settings(plain.Port, "verify-full", authority.Pem), default)).WhyNot);
     }
 
     [Fact]

@@ -96,6 +96,23 @@ public sealed class RunSpec
     }
 
     [Fact]
+    public void The_tools_that_it_offers_its_model_stay_until_others_are_offered_and_through_a_takeover()
+    {
+        var offered = new ToolsOffered(Content.Of("[1]"), 1, A.Morning, [new(new("01kdvkjr000000000000000031"), null, "away")]);
+        Spec.Given(Created, Started, Remembered)
+            .When(new OfferTools(1, Content.Of("[1]"), 1, offered.LeftOut, A.Morning))
+            .Then(offered);
+        RunEvent[] asked = [Created, Started, Remembered, offered];
+        Assert.Equal(new NextStep.AskModel(1), Run.Next(Spec.Given(asked).State, RunLimits.Default, A.Morning));
+        Assert.Equal((1, Content.Of("[1]")), Told(asked));
+        Assert.Equal((2, Content.Of("[1]")), Told([.. asked, new RunResumed(2, 2, "n2", A.Morning)]));
+        Assert.Equal((1, Content.Of("[1]")), Told([.. asked, Responded(2, 1), Called(Look), Allowed(Look), Result(3, Look)]));
+        Assert.Equal((1, Content.Of("[]")), Told([.. asked, Responded(2, 1), Called(Look), Allowed(Look), Result(3, Look), new ToolsOffered(Content.Of("[]"), 0, A.Morning)]));
+
+        (int, Content?) Told(RunEvent[] events) => Spec.Given(events).State is Run.Active active ? (active.StepAttempt, active.Offered) : default;
+    }
+
+    [Fact]
     public void Text_streamed_before_the_model_failed_is_no_part_of_the_answer()
     {
         RunEvent[] cut = [Created, Started, Remembered, new OutputDelta("lost", A.Morning)];
@@ -112,6 +129,7 @@ public sealed class RunSpec
     public static TheoryData<RunCommand> OfTheDriver =>
     [
         new RecordMemory(1, [], [], A.Morning),
+        new OfferTools(1, Content.Of("[]"), 0, null, A.Morning),
         new RecordText(1, "x", A.Morning),
         new RetryModel(1, "model_failed", "x", TimeSpan.Zero, A.Morning),
         new RecordAnswer(1, "x", Content.Of("x"), Answering(), A.Morning),

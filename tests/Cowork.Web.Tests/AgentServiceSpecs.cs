@@ -297,7 +297,9 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
     [Fact]
     public async Task The_tools_are_published_with_their_schemas()
     {
-        var tools = (await http.Get("/tools")).Is(200).Json.GetProperty("tools").EnumerateArray().ToList();
+        var published = (await http.Get("/tools")).Is(200).Json;
+        Assert.Equal(["mcp__<connection>__<tool>"], published.GetProperty("patterns").EnumerateArray().Select(pattern => pattern.GetProperty("pattern").GetString()));
+        var tools = published.GetProperty("tools").EnumerateArray().ToList();
         Assert.Equal(["delete_file", "list_files", "move_file", "query_connector", "read_file", "recall", "remember", "scratchpad", "search_files", "write_file"], tools.Select(t => t.GetProperty("name").GetString()).Order());
         Assert.All(tools, t => Assert.Equal("object", t.GetProperty("input_schema").GetProperty("type").GetString()));
     }

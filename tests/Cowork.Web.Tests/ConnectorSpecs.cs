@@ -134,6 +134,18 @@ public sealed class ConnectorSpecs(ConnectorHost fixture) : IClassFixture<Connec
     }
 
     [Fact]
+    public async Task Unknown_members_are_ignored_beside_the_credentials_and_named_within_them()
+    {
+        var body = await fixture.Body("SELECT 1");
+        var made = (await http.Post(Connections, body.Replace("\"spec_id\"", "\"colour\":{\"a\":[1]},\"status\":\"connected\",\"spec_id\"", StringComparison.Ordinal))).Is(201);
+        Assert.Equal("connected", made["status"]);
+        Assert.Equal("warehouse", (await Patch(made["id"], """{"name":"warehouse","spec_id":"sqlite","colour":null}""")).Is(200)["name"]);
+        Assert.Equal("postgres", (await http.Get($"{Connections}/{made["id"]}")).Is(200)["spec_id"]);
+        var refused = (await Patch(made["id"], """{"credentials":{"host":"h","port":1,"database":"d","user":"u","password":"p","colour":"x"},"colour":1}""")).IsProblem(422);
+        Assert.Equal(["$.credentials.colour"], Members(refused.Json.GetProperty("errors")));
+    }
+
+    [Fact]
     public async Task A_repeat_makes_no_second_connection_and_another_password_is_another_request()
     {
         var body = await fixture.Body("SELECT 1");

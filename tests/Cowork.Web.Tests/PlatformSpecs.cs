@@ -27,28 +27,56 @@ public sealed class PlatformSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 
     static string Ids(Got list) => string.Join(' ', list.Is(200).Json.GetProperty("data").EnumerateArray().Select(item => item.GetProperty("id").GetString()));
 
+    /// <summary>A connection to what no connection reaches: it exists, and its status says why it is of no use.</summary>
+    async Task<string> NewConnection() => (await http.Post(
+        "/api/v1/connectors/connections",
+        """{"spec_id":"postgres","name":"x","credentials":{"host":"127.0.0.1","port":1,"database":"d","user":"u","password":"p"}}""")).Is(201)["id"];
+
+    [Fact]
+    public async Task A_project_names_connections_that_exist_or_is_told_which_do_not()
+    {
+        var (live, gone) = (await NewConnection(), await NewConnection());
+        (await http.Delete($"/api/v1/connectors/connections/{gone}")).Is(204);
+        foreach (var (ids, path, named) in ((string, string, string)[])
+        [
+            ($"\"{live}\",\"conn_001\",\"{gone}\"", "$.connector_ids[1]", $"conn_001, {gone}"), ("\"x\\u202ey\"", "$.connector_ids[0]", "x\\u202ey"),
+        ])
+        {
+            var refused = (await http.Post(Projects, $$"""{"name":"x","connector_ids":[{{ids}}]}""")).IsProblem(422, "unknown_connection");
+            Assert.Equal([path], Members(refused.Json.GetProperty("errors")));
+            Assert.Contains($"There is no such connection: {named}.", refused["detail"]);
+        }
+        var project = (await http.Post(Projects, $$"""{"name":"x","connector_ids":["{{live}}"]}""")).Is(201)["id"];
+        (await Patch($"{Projects}/{project}", $$"""{"connector_ids":["{{gone}}"]}""")).IsProblem(422, "unknown_connection");
+        // One that was deleted since takes nothing from the project.
+        (await http.Delete($"/api/v1/connectors/connections/{live}")).Is(204);
+        Assert.Equal($"[\"{live}\"]", (await Patch($"{Projects}/{project}", """{"name":"y"}""")).Is(200)["connector_ids"]);
+    }
+
     [Fact]
     public async Task A_project_is_created_listed_shown_changed_and_deleted()
     {
         var skill = (await http.Post("/skills", """{"name":"platform_report","prompt_template":"x"}""")).Is(201)["skill_id"];
+        var (first, second) = (await NewConnection(), await NewConnection());
+        var both = $$"""["{{first}}","{{second}}"]""";
         var made = (await http.Post(
-            Projects, $$"""{"name":"Sales Automation","description":"Weekly","connector_ids":["conn_001","conn_002"],"skill_ids":["{{skill}}"],"model":"offline"}""")).Is(201);
+            Projects, $$"""{"name":"Sales Automation","description":"Weekly","connector_ids":{{both}},"skill_ids":["{{skill}}"],"model":"offline"}""")).Is(201);
         var id = made["id"];
         Assert.StartsWith("proj_", id, StringComparison.Ordinal);
         Assert.Equal($"{Projects}/{id}", made.Headers.Location!.ToString());
         Assert.Equal(["id", "name", "description", "connector_ids", "skill_ids", "model", "created_at", "updated_at"], Members(made.Json));
         Assert.Equal(
-            ("Sales Automation", "Weekly", """["conn_001","conn_002"]""", $"[\"{skill}\"]", "offline", made["created_at"]),
+            ("Sales Automation", "Weekly", both, $"[\"{skill}\"]", "offline", made["created_at"]),
             (made["name"], made["description"], made["connector_ids"], made["skill_ids"], made["model"], made["updated_at"]));
         Assert.Equal(made.Text, (await http.Get($"{Projects}/{id}")).Is(200).Text);
         Assert.Equal(made.Text, (await http.Get($"{Projects}?limit=1")).Is(200).Json.GetProperty("data")[0].GetRawText());
 
         // What is left out stays, and null clears.
         var named = (await Patch($"{Projects}/{id}", """{"name":"Sales","model":null}""")).Is(200);
-        Assert.Equal(("Sales", "Weekly", """["conn_001","conn_002"]""", ""), (named["name"], named["description"], named["connector_ids"], named["model"]));
+        Assert.Equal(("Sales", "Weekly", both, ""), (named["name"], named["description"], named["connector_ids"], named["model"]));
         Assert.NotEqual(made["updated_at"], named["updated_at"]);
-        var cleared = (await Patch($"{Projects}/{id}", """{"description":null,"connector_ids":["x"],"skill_ids":[]}""")).Is(200);
-        Assert.Equal(("Sales", "", """["x"]""", "[]"), (cleared["name"], cleared["description"], cleared["connector_ids"], cleared["skill_ids"]));
+        var cleared = (await Patch($"{Projects}/{id}", $$"""{"description":null,"connector_ids":["{{second}}"],"skill_ids":[]}""")).Is(200);
+        Assert.Equal(("Sales", "", $"[\"{second}\"]", "[]"), (cleared["name"], cleared["description"], cleared["connector_ids"], cleared["skill_ids"]));
         Assert.Equal(cleared.Text, (await Patch($"{Projects}/{id}", "{}")).Is(200).Text);
         Assert.Equal(cleared.Text, (await http.Get($"{Projects}/{id}")).Is(200).Text);
 

@@ -46,6 +46,7 @@ public sealed partial class ConnectorCalls(ConnectorCatalog catalog, TimeProvide
                 [.. table.Rows.Take(ConnectorLimits.RowsMax).Select(row => (IReadOnlyList<string?>)[.. row.Select(cell => cell is null ? null : scrubber.Scrub(cell))])],
                 table.Cut),
             ConnectorAnswer.Text text => text with { Content = scrubber.Scrub(text.Content) },
+            ConnectorAnswer.Tools tools => Scrubbed(scrubber, tools),
             ConnectorAnswer.Failed failed => failed with { Reason = Plain(scrubber, failed.Reason) },
             _ => throw new System.Diagnostics.UnreachableException(answer.GetType().Name),
         };
@@ -61,6 +62,21 @@ public sealed partial class ConnectorCalls(ConnectorCatalog catalog, TimeProvide
     {
         var plain = VisibleText.Of(StorableText.Escape(scrubber.Scrub(reason)));
         return plain.Length <= ConnectorLimits.ReasonCharsMax ? plain : FileText.Truncate(plain, ConnectorLimits.ReasonCharsMax - 1) + "…";
+    }
+
+    /// <summary>A name with a secret in it cannot be called by another name, so that such a tool is left out.</summary>
+    static ConnectorAnswer.Tools Scrubbed(SecretScrubber scrubber, ConnectorAnswer.Tools tools)
+    {
+        var told = tools.Listed.Where(tool => scrubber.Scrub(tool.Name) != tool.Name).Select(tool => new UnusableTool(null, "Its name has a secret of the connection in it."));
+        return tools with
+        {
+            Listed =
+            [
+                .. tools.Listed.Where(tool => scrubber.Scrub(tool.Name) == tool.Name)
+                    .Select(tool => tool with { Description = scrubber.Scrub(tool.Description), InputSchema = scrubber.Scrub(tool.InputSchema) }),
+            ],
+            Unusable = [.. tools.Unusable.Select(tool => tool with { Name = tool.Name is null ? null : scrubber.Scrub(tool.Name) }), .. told],
+        };
     }
 
     async ValueTask<T> Bounded<T>(

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json;
 
 namespace Cowork.Application;
 
@@ -20,6 +21,15 @@ public abstract record ConnectorRequest
     /// <summary>What may change something: SQL, or the call of a tool. It happens once a person has agreed to exactly this text.</summary>
     /// <param name="IdempotencyToken">The same at each attempt of one call, for sources that can tell a repeat.</param>
     public sealed record Write(string Text, int Limit, string IdempotencyToken) : ConnectorRequest;
+
+    /// <summary>The tools that the source has now (<see cref="IConnector.HasTools"/>).</summary>
+    public sealed record Tools : ConnectorRequest;
+
+    /// <summary>Calls a tool of the source.</summary>
+    /// <param name="Tool">As the source names it.</param>
+    /// <param name="Arguments">A JSON object.</param>
+    /// <param name="MayWrite">False: a tool that the source does not call read-only by now is not called.</param>
+    public sealed record Call(string Tool, JsonElement Arguments, bool MayWrite) : ConnectorRequest;
 }
 
 /// <summary>What a request would do at its source, for the policy (contracts/decisions.md, "Tools and policy").</summary>
@@ -48,10 +58,24 @@ public abstract record ConnectorAnswer
     /// <param name="Cut">As in <see cref="Table"/>.</param>
     public sealed record Text(string Content, string? Cut = null) : ConnectorAnswer;
 
+    /// <param name="Unusable">What the source lists besides, and why it is no tool that can be called.</param>
+    /// <param name="Cut">As in <see cref="Table"/>.</param>
+    public sealed record Tools(IReadOnlyList<SourceTool> Listed, IReadOnlyList<UnusableTool> Unusable, string? Cut = null) : ConnectorAnswer;
+
     /// <param name="Reason">A plain sentence without secrets, at most <see cref="ConnectorLimits.ReasonCharsMax"/> characters.</param>
     /// <param name="IsUnreachable">The source itself is at fault (away, refuses the credentials), not this request.</param>
     public sealed record Failed(string Reason, bool IsUnreachable = false) : ConnectorAnswer;
 }
+
+/// <summary>A tool as its source lists it. All of it is the source's word.</summary>
+/// <param name="Name">1 to 128 letters, digits, <c>_</c>, <c>-</c>, <c>.</c> and <c>/</c>.</param>
+/// <param name="InputSchema">A JSON object, which need be no JSON Schema.</param>
+/// <param name="IsRead">The source says that it changes nothing.</param>
+public sealed record SourceTool(string Name, string Description, string InputSchema, bool IsRead);
+
+/// <param name="Name">What it is called, made visible and cut; null: nothing can be said of it.</param>
+/// <param name="Reason">A sentence.</param>
+public sealed record UnusableTool(string? Name, string Reason);
 
 /// <summary>The bounds of what a source may cost. Each connector keeps them, whatever its source does.</summary>
 public static class ConnectorLimits
@@ -70,6 +94,24 @@ public static class ConnectorLimits
 
     /// <summary>Characters of a request's text.</summary>
     public const int TextCharsMax = 64 * 1024;
+
+    /// <summary>Tools of one source that are looked at.</summary>
+    public const int ToolsMax = 500;
+
+    /// <summary>Sources with tools that one run is offered, in the order of their connections' creation.</summary>
+    public const int OfferedSourcesMax = 20;
+
+    /// <summary>Tools of sources that one request to a model declares. Providers take 128, the host's own included.</summary>
+    public const int OfferedToolsMax = 100;
+
+    /// <summary>UTF-8 bytes of their declarations: about 16 000 tokens, in every request.</summary>
+    public const int OfferedBytesMax = 64 * 1024;
+
+    /// <summary>Characters of a tool's description, and of each description in its schema.</summary>
+    public const int DescriptionCharsMax = 1_000;
+
+    /// <summary>UTF-8 bytes of a tool's input schema.</summary>
+    public const int SchemaBytesMax = 16 * 1024;
 
     /// <summary>Characters of a plain reason.</summary>
     public const int ReasonCharsMax = 500;

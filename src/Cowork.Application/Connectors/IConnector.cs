@@ -13,6 +13,12 @@ public interface IConnector
     /// <summary>True: a write with the same idempotency token takes effect once. False: one that was interrupted is not repeated.</summary>
     bool CanRepeatWrites => false;
 
+    /// <summary>
+    /// True: its sources have tools, which models call as tools of their own. It answers <see cref="ConnectorRequest.Tools"/> and <see cref="ConnectorRequest.Call"/>, and
+    /// nobody asks it for a <see cref="ConnectorRequest.Query"/> or <see cref="ConnectorRequest.Write"/>. False: the other way round.
+    /// </summary>
+    bool HasTools => false;
+
     /// <summary>What is wrong with fields that no source needs to be asked for; empty: nothing. Required fields are there when it is called.</summary>
     IEnumerable<FieldFault> Check(ConnectionSettings settings) => [];
 

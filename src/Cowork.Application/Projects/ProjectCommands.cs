@@ -4,13 +4,13 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>Creates a project. Refused: it names a skill that does not exist.</summary>
+/// <summary>Creates a project. Refused: it names a skill or a connection that does not exist.</summary>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
 public sealed record CreateProject(ProjectKey Project, ProjectDefinition Definition, RequestKey? Header = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await ProjectSkills.Unknown(work, Definition.SkillIds)
+        var refused = await ProjectParts.Unknown(work, Definition.SkillIds, Definition.ConnectorIds)
             ?? await work.Do(Domain.Project.Aggregate, Project, new ProjectCommand.Create(Project, Definition, work.Now));
         return Header is null ? refused : await Header.Claim(work, Domain.Project.Aggregate, Project) ?? refused;
     }
@@ -27,7 +27,7 @@ public sealed record ProjectChange(
         Name ?? before.Name, Description.Or(before.Description), ConnectorIds ?? before.ConnectorIds, SkillIds ?? before.SkillIds, Model.Or(before.Model));
 }
 
-/// <summary>Changes a project. Refused: it names a skill that does not exist, or is the built-in one.</summary>
+/// <summary>Changes a project. Refused: it names a skill or a connection that does not exist, or is the built-in one.</summary>
 public sealed record ChangeProject(ProjectKey Project, ProjectChange Change, RequestKey? Header = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
@@ -38,7 +38,7 @@ public sealed record ChangeProject(ProjectKey Project, ProjectChange Change, Req
 
     async ValueTask<Refusal?> Apply(UnitOfWork work) => Project.IsGeneral ? Domain.Project.BuiltIn
         : await work.State(Domain.Project.Aggregate, Project) is not Domain.Project.Live before ? Refusal.NotFound("project")
-        : await ProjectSkills.Unknown(work, Change.SkillIds ?? [])
+        : await ProjectParts.Unknown(work, Change.SkillIds ?? [], Change.ConnectorIds ?? [])
             ?? await work.Do(Domain.Project.Aggregate, Project, new ProjectCommand.Change(Change.ApplyTo(before.Definition), work.Now));
 }
 
@@ -63,10 +63,10 @@ public sealed record DeleteProject(ProjectKey Project) : ICommand
     }
 }
 
-static class ProjectSkills
+static class ProjectParts
 {
-    /// <summary>Refuses a skill that does not exist; null: all exist.</summary>
-    public static async ValueTask<Refusal?> Unknown(UnitOfWork work, ImmutableList<SkillKey> skills)
+    /// <summary>Refuses skills and connections that do not exist; null: all exist.</summary>
+    public static async ValueTask<Refusal?> Unknown(UnitOfWork work, ImmutableList<SkillKey> skills, ImmutableList<string> connections)
     {
         for (var i = 0; i < skills.Count; i++)
         {
@@ -75,6 +75,16 @@ static class ProjectSkills
                 return Refusal.Invalid("unknown_skill", $"$.skill_ids[{i}]", $"There is no skill {skills[i]}.");
             }
         }
-        return null;
+        var unknown = new List<int>();
+        for (var i = 0; i < connections.Count; i++)
+        {
+            if (ConnectionKey.Parse(connections[i]) is not { } key || await work.PinnedState(Connection.Aggregate, key) is not Connection.Live)
+            {
+                unknown.Add(i);
+            }
+        }
+        return unknown.Count == 0 ? null : Refusal.Invalid(
+            "unknown_connection", $"$.connector_ids[{unknown[0]}]",
+            $"There is no such connection: {string.Join(", ", unknown.Select(i => VisibleText.Of(connections[i])))}.");
     }
 }

@@ -26,7 +26,17 @@ public sealed partial class ModelStep(
         {
             return await recorder.Fail(run, fault.Code, fault.Message, ct);
         }
-        var tools = toolbox.DeclarationsFor(request);
+        // A request that is made again, after a crash or on another host, offers what it offered before.
+        if (state is { StepAttempt: 1 } or { Offered: null } && await toolbox.Look(run.Org, state, stop) is { } offer)
+        {
+            var command = (DateTimeOffset now) => new RunCommand.OfferTools(claim.Epoch, offer.Tools, offer.Count, offer.LeftOut, now);
+            if (await recorder.Record(run, command, ct) is { } refused)
+            {
+                return refused;
+            }
+            state = state with { Offered = offer.Tools };
+        }
+        var tools = await toolbox.DeclarationsFor(state, ct);
         Prompt? prompt = null;
         var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
@@ -82,9 +92,9 @@ public sealed partial class ModelStep(
                 }
                 // What came so far was perhaps shown: the log says that it does not count.
                 var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now, used);
-                if (await Settle(retry) is { } refused)
+                if (await Settle(retry) is { } notRetried)
                 {
-                    return refused;
+                    return notRetried;
                 }
                 spent += used is null ? 0 : used.InputTokens + used.OutputTokens;
                 if (state.Usage.Tokens + spent > options.Limits.Tokens)

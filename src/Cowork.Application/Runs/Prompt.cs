@@ -66,7 +66,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         {
             messages.Add(new(ChatRole.User, await blobs.Text(said, ct)));
         }
-        return new(messages, Digest(run.Request.Model, messages, tools), run.Feedback?.Count ?? 0);
+        return new(messages, Digest(run.Request.Model, messages, tools, run.Offered is null ? null : NamedText.Digest(run.Offered)), run.Feedback?.Count ?? 0);
     }
 
     /// <summary>What the model is told of a file. The system says it: what stands in a file is not the user's word.</summary>
@@ -95,11 +95,12 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
 
     /// <summary>
     /// Hexadecimal SHA-256 of the request's RFC 8785 form:
-    /// <c>{messages: [{"call ID": "NAME ARGUMENTS", reasoning, "result ID": "TEXT", role, text}], model, tools: [NAME]}</c>, written straight in its order.
-    /// A message without <c>reasoning</c> has no such member.
+    /// <c>{messages: [{"call ID": "NAME ARGUMENTS", reasoning, "result ID": "TEXT", role, text}], model, offered, tools: [NAME]}</c>, written straight in its order.
+    /// A message without <c>reasoning</c> has no such member, and a request without <c>offered</c> neither.
     /// </summary>
+    /// <param name="offered">Hexadecimal SHA-256 of the declarations of outside tools (<see cref="RunEvent.ToolsOffered"/>); null: they were never offered.</param>
     /// <exception cref="JsonException">Two calls or results of one message have the same id.</exception>
-    public static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools)
+    public static string Digest(string model, IReadOnlyList<ChatMessage> messages, IReadOnlyList<AITool> tools, string? offered = null)
     {
         using var json = new PooledBuffer(16 * 1024);
         json.Write("{\"messages\":["u8);
@@ -115,6 +116,11 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         }
         json.Write("],\"model\":"u8);
         CanonicalJson.WriteString(json, model);
+        if (offered is not null)
+        {
+            json.Write(",\"offered\":"u8);
+            CanonicalJson.WriteString(json, offered);
+        }
         json.Write(",\"tools\":["u8);
         for (var i = 0; i < tools.Count; i++)
         {

@@ -34,6 +34,7 @@ public sealed class RunRecorder(
             : (new(run.Org, state.Request.SessionId, run.Key, folder, $"{run.Key.Id}:{step}", attempt)
             {
                 Correlation = run.By.Correlation,
+                Offered = state.Offered,
                 Until = state.TimeUpAt(options.Limits),
             }, null);
     }

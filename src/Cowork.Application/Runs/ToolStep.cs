@@ -37,8 +37,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
 
     async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
     {
-        // A model may write anything where a tool's name belongs.
-        using var span = Spans.Tool(toolbox.Has(call.Name) ? call.Name : "_OTHER", context);
+        using var span = Spans.Tool(toolbox.TracedName(call.Name), context);
         try
         {
             var input = await blobs.Text(call.Input, ct);

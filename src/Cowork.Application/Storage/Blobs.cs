@@ -65,6 +65,15 @@ public sealed record NamedText(Content Content, ReadOnlyMemory<byte> Bytes)
         return new(new Content.Blob(Convert.ToHexStringLower(SHA256.HashData(bytes)), bytes.Length), bytes);
     }
 
+    /// <summary>Hexadecimal SHA-256 of a content's text in UTF-8.</summary>
+    /// <exception cref="InvalidDataException">It is sealed, and nobody can tell.</exception>
+    public static string Digest(Content content) => content switch
+    {
+        Content.Inline inline => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(inline.Text))),
+        Content.Blob blob => blob.Sha256,
+        _ => throw new InvalidDataException("The text is sealed and this host has no key for it."),
+    };
+
     /// <summary>Puts a long text into the blob store and answers the content.</summary>
     public async ValueTask<Content> Store(IBlobs blobs, CancellationToken ct)
     {

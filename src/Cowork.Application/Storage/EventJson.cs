@@ -203,6 +203,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(RunEvent.RunStarted))]
 [JsonSerializable(typeof(RunEvent.RunResumed))]
 [JsonSerializable(typeof(RunEvent.MemoryRetrieval))]
+[JsonSerializable(typeof(RunEvent.ToolsOffered))]
 [JsonSerializable(typeof(RunEvent.OutputDelta))]
 [JsonSerializable(typeof(RunEvent.ThinkingDelta))]
 [JsonSerializable(typeof(RunEvent.ModelRetried))]

@@ -36,6 +36,9 @@ public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, Gra
 
     /// <summary>When the run's time is over.</summary>
     public DateTimeOffset Until { get; init; } = DateTimeOffset.MaxValue;
+
+    /// <summary>The tools of outside sources that the run's model was offered (<see cref="RunEvent.ToolsOffered"/>); null: none.</summary>
+    public Content? Offered { get; init; }
 }
 
 /// <summary>A file that a call wrote below the session's output root. Its content is in the blob store.</summary>

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json;
 
 using Cowork.Application;
 
@@ -8,13 +7,12 @@ namespace Cowork.Connectors;
 /// <summary>The tools of an MCP server: at an address, through the fence, or of a program that the administrator configured.</summary>
 public sealed class McpConnector(EgressFence fence, McpCommands commands, TimeProvider clock) : IConnector, IAsyncDisposable
 {
-    const int DescriptionCharsMax = 1_000;
-
     const int SchemaCharsMax = 16 * 1024;
 
-    const string Usage = """A call is a JSON object: {"tool":"name","arguments":{…}}.""";
-
     readonly McpSessions sessions = new(clock);
+    readonly McpFolders folders = new(commands.Folder, clock);
+
+    public bool HasTools => true;
 
     public ConnectorSpec Spec { get; } = new(
         "mcp", "MCP server", "The tools of a server that speaks the Model Context Protocol. A tool that its server calls read-only reads; others need an approval.",
@@ -85,18 +83,13 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
 
     public async ValueTask<ConnectorEffect> Judge(ConnectionSettings settings, ConnectorRequest request, CancellationToken ct)
     {
-        if (request is not ConnectorRequest.Query query)
+        if (request is not ConnectorRequest.Call call)
         {
             return request is ConnectorRequest.Write ? ConnectorEffect.Write : ConnectorEffect.Read;
         }
-        // What is no call is answered and never sent.
-        if (McpCall.Read(query.Text, out _) is not { } call)
-        {
-            return ConnectorEffect.Read;
-        }
         try
         {
-            return (await Tools(settings, ct)).FirstOrDefault(tool => tool.Name == call.Tool) is { } known && !known.IsRead ? ConnectorEffect.Write : ConnectorEffect.Read;
+            return (await Tools(settings, ct)).Listed.FirstOrDefault(tool => tool.Name == call.Tool) is { } known && !known.IsRead ? ConnectorEffect.Write : ConnectorEffect.Read;
         }
         catch (McpFailureException)
         {
@@ -115,8 +108,8 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
             {
                 ConnectorRequest.Schema => Table(await Tools(settings, linked.Token)),
                 ConnectorRequest.Sample sample => Described(await Tools(settings, linked.Token), sample.Name),
-                ConnectorRequest.Query query => await Call(settings, query.Text, isWrite: false, linked.Token),
-                ConnectorRequest.Write write => await Call(settings, write.Text, isWrite: true, linked.Token),
+                ConnectorRequest.Tools => Listed(await Tools(settings, linked.Token)),
+                ConnectorRequest.Call call => await Call(settings, call, linked.Token),
                 _ => throw new System.Diagnostics.UnreachableException(request.GetType().Name),
             };
         }
@@ -132,30 +125,26 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
 
     public ValueTask DisposeAsync() => sessions.DisposeAsync();
 
-    async ValueTask<ConnectorAnswer> Call(ConnectionSettings settings, string text, bool isWrite, CancellationToken ct)
+    async ValueTask<ConnectorAnswer> Call(ConnectionSettings settings, ConnectorRequest.Call call, CancellationToken ct)
     {
-        if (McpCall.Read(text, out var fault) is not { } call)
-        {
-            return new ConnectorAnswer.Failed($"{fault} {Usage}");
-        }
         // A server may change its tools at any time. So they are asked for before each call, which also finds a session that has ended before anything is done in it.
-        var tools = await Tools(settings, ct);
+        var tools = (await Tools(settings, ct)).Listed;
         if (tools.FirstOrDefault(tool => tool.Name == call.Tool) is not { } known)
         {
-            return new ConnectorAnswer.Failed($"The server has no such tool. It has {PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400)}.");
+            return new ConnectorAnswer.Failed($"The server has no such tool by now. It has {PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400)}.");
         }
-        if (!isWrite && !known.IsRead)
+        if (!call.MayWrite && !known.IsRead)
         {
-            return new ConnectorAnswer.Failed($"The tool {call.Tool} may change something: call it with the action \"write\".");
+            return new ConnectorAnswer.Failed($"By now the server says that the tool {call.Tool} may change something: call it again, so that a person is asked.");
         }
         var (answer, isCut, isError) = await sessions.Use(
-            settings, token => Open(settings, token), session => session.Call(call.Tool, call.Arguments, ct), mayRepeat: !isWrite, ct);
+            settings, token => Open(settings, token), session => session.Call(call.Tool, call.Arguments, ct), mayRepeat: !call.MayWrite, ct);
         return isError
             ? new ConnectorAnswer.Failed($"The tool failed: {PlainReason.Quoted(answer, ConnectorLimits.ReasonCharsMax - 20)}")
             : new ConnectorAnswer.Text(answer, isCut ? "The answer is longer: this is its beginning." : null);
     }
 
-    ValueTask<IReadOnlyList<McpTool>> Tools(ConnectionSettings settings, CancellationToken ct) =>
+    ValueTask<McpTools> Tools(ConnectionSettings settings, CancellationToken ct) =>
         sessions.Use(settings, token => Open(settings, token), session => session.Tools(ct), mayRepeat: true, ct);
 
     ValueTask<McpSession> Open(ConnectionSettings settings, CancellationToken ct)
@@ -163,7 +152,7 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         if (settings["command"] is { } name)
         {
             return commands.ByName.TryGetValue(name, out var command)
-                ? McpSession.Open(commands, command, Variables(settings["variables"] ?? "") ?? [], clock, ct)
+                ? McpSession.Open(folders, command, Variables(settings["variables"] ?? "") ?? [], clock, ct)
                 : throw new McpFailureException("the administrator has not configured it on this host (Cowork:Connectors:McpCommands)", false);
         }
         var headers = HttpHeaders.Lines(settings["headers"] ?? "", out _)!.ToList();
@@ -174,15 +163,20 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         return McpSession.Open(fence, AddressOf(settings["url"]!)!, headers, ct);
     }
 
-    static ConnectorAnswer.Table Table(IReadOnlyList<McpTool> tools) => new(
+    static ConnectorAnswer.Table Table(McpTools tools) => new(
         ["tool", "effect", "description", "input"],
-        [.. tools.Select(tool => (IReadOnlyList<string?>)
-            [tool.Name, EffectOf(tool), PlainReason.Quoted(tool.Description ?? tool.Title ?? "", DescriptionCharsMax), Schema(tool, ConnectorLimits.CellCharsMax)])],
-        tools.Count == McpSession.ToolsMax ? $"The server has more tools: these are the first {McpSession.ToolsMax}." : null);
+        [.. tools.Listed.Select(tool => (IReadOnlyList<string?>)
+            [tool.Name, EffectOf(tool), PlainReason.Quoted(tool.Description, ConnectorLimits.DescriptionCharsMax), Schema(tool, ConnectorLimits.CellCharsMax)])],
+        CutOf(tools));
 
-    static ConnectorAnswer Described(IReadOnlyList<McpTool> tools, string name) => tools.FirstOrDefault(tool => tool.Name == name) is { } tool
+    static ConnectorAnswer.Tools Listed(McpTools tools) => new(
+        [.. tools.Listed.Select(tool => new SourceTool(tool.Name, tool.Description, tool.InputSchema, tool.IsRead))], tools.Unusable, CutOf(tools));
+
+    static string? CutOf(McpTools tools) => tools.IsCut ? $"The server has more tools: these are the first {ConnectorLimits.ToolsMax}." : null;
+
+    static ConnectorAnswer Described(McpTools tools, string name) => tools.Listed.FirstOrDefault(tool => tool.Name == name) is { } tool
         ? new ConnectorAnswer.Text(
-            $"{tool.Name} ({EffectOf(tool)}): {PlainReason.Quoted(tool.Description ?? "", DescriptionCharsMax)}\n{Schema(tool, SchemaCharsMax)}\n{Usage}")
+            $"{tool.Name} ({EffectOf(tool)}): {PlainReason.Quoted(tool.Description, ConnectorLimits.DescriptionCharsMax)}\n{Schema(tool, SchemaCharsMax)}")
         : new ConnectorAnswer.Failed("The server has no such tool.");
 
     static string Schema(McpTool tool, int charsMax)
@@ -210,24 +204,4 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
 
     static string Reason(ConnectionSettings settings, McpFailureException e) =>
         PlainReason.Quoted($"{NameOf(settings)}: {(e.Message.EndsWith('?') ? e.Message : e.Message.TrimEnd('.') + ".")}");
-}
-
-/// <summary>The call of a tool as a model writes it.</summary>
-sealed record McpCall(string Tool, JsonElement Arguments)
-{
-    /// <param name="fault">What is wrong with the text, as a sentence for the model; null: nothing.</param>
-    public static McpCall? Read(string text, out string? fault)
-    {
-        fault = ToolInput.Read(text, out var call);
-        if (fault is not null)
-        {
-            return null;
-        }
-        var tool = ToolInput.Text(call, "tool", required: true, out fault);
-        var arguments = call.TryGetProperty("arguments", out var given) && given.ValueKind != JsonValueKind.Null ? given : JsonElement.Parse("{}");
-        fault ??= arguments.ValueKind != JsonValueKind.Object ? "\"arguments\" must be a JSON object."
-            : call.EnumerateObject().Any(member => member.Name is not ("tool" or "arguments")) ? "A call has a \"tool\" and \"arguments\" alone."
-            : null;
-        return fault is null ? new(tool!, arguments) : null;
-    }
 }

@@ -2,34 +2,54 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using Cowork.Application;
+
 namespace Cowork.Connectors;
+
+/// <summary>The tools of a server.</summary>
+/// <param name="Unusable">What it lists besides.</param>
+/// <param name="IsCut">It has more.</param>
+sealed record McpTools(IReadOnlyList<McpTool> Listed, IReadOnlyList<UnusableTool> Unusable, bool IsCut);
 
 /// <summary>A tool as its server lists it. What is missing or malformed in it takes nothing from the other tools.</summary>
 /// <param name="InputSchema">In JSON; <c>{}</c> when the server gives none that is an object.</param>
 /// <param name="IsRead">The server annotates it as read-only, and not as destructive too.</param>
-sealed record McpTool(string Name, string? Title, string? Description, string InputSchema, bool IsRead)
+sealed record McpTool(string Name, string Description, string InputSchema, bool IsRead)
 {
-    /// <summary>The tools of a page and where the next one begins. Those that no name can call are left out.</summary>
+    const int NameCharsMax = 128;
+
+    /// <summary>The tools of a page and where the next one begins.</summary>
     /// <exception cref="JsonException">It is no list of tools.</exception>
-    public static (IReadOnlyList<McpTool> Tools, string? NextCursor) Page(JsonNode? result)
+    public static (IReadOnlyList<McpTool> Tools, IReadOnlyList<UnusableTool> Unusable, string? NextCursor) Page(JsonNode? result)
     {
-        var tools = (result as JsonObject)?["tools"] is JsonArray listed ? listed.Select(McpText.Element).ToList() : throw new JsonException();
-        if (tools.Count > 0 && !tools.Exists(tool => tool.ValueKind == JsonValueKind.Object))
+        var listed = (result as JsonObject)?["tools"] is JsonArray tools ? tools.Select(McpText.Element).ToList() : throw new JsonException();
+        if (listed.Count > 0 && !listed.Exists(tool => tool.ValueKind == JsonValueKind.Object))
         {
             throw new JsonException();
         }
         var cursor = McpText.Element(result["nextCursor"]);
-        return ([.. tools.Select(Of).OfType<McpTool>()], cursor.ValueKind == JsonValueKind.String ? cursor.GetString() : null);
+        var read = listed.Select(tool => (Tool: Of(tool, out var unusable), Unusable: unusable)).ToList();
+        return (
+            [.. read.Select(one => one.Tool).OfType<McpTool>()], [.. read.Select(one => one.Unusable).OfType<UnusableTool>()],
+            cursor.ValueKind == JsonValueKind.String ? cursor.GetString() : null);
     }
 
-    static McpTool? Of(JsonElement tool)
+    static McpTool? Of(JsonElement tool, out UnusableTool? unusable)
     {
-        if (McpText.String(tool, "name") is not { Length: > 0 and <= 128 } name || !name.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/'))
+        unusable = null;
+        if (McpText.String(tool, "name") is not { Length: > 0 } name)
         {
+            unusable = new(null, "It is no tool, or has no name.");
+            return null;
+        }
+        if (name.Length > NameCharsMax || !name.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/'))
+        {
+            unusable = new(PlainReason.Quoted(name, 100), $"Its name is none: 1 to {NameCharsMax} letters, digits, _, -, . and / make one.");
             return null;
         }
         var schema = McpText.Member(tool, "inputSchema") is { ValueKind: JsonValueKind.Object } given ? given.GetRawText() : "{}";
-        return new(name, McpText.String(tool, "title"), McpText.String(tool, "description"), schema, IsReadOnly(McpText.Member(tool, "annotations")));
+        return new(
+            name, McpText.String(tool, "description") ?? McpText.String(tool, "title") ?? "", schema, IsReadOnly(McpText.Member(tool, "annotations")));
     }
 
     /// <summary>Whoever says of a tool that it destroys is believed, whatever else he says of it.</summary>

@@ -1,14 +1,14 @@
 using System.ComponentModel;
 using System.Diagnostics;
-using System.Security.Cryptography;
 
 using Cowork.Application;
 
 namespace Cowork.Connectors;
 
 /// <summary>
-/// A process of a configured command: without the environment of this host, in a folder of its own, without new privileges, and as nobody where this host is root. It is no
-/// sandbox: a server needs the network, and what the administrator configures is trusted as far as the user that it runs as. When this host ends, its standard input ends.
+/// A process of a configured command: without the environment and the open files of this host, in a folder of its own, without new privileges, and as nobody where this host is
+/// root. It is no sandbox: a server needs the network, and what the administrator configures is trusted as far as the user that it runs as. When this host ends, its standard
+/// input ends, and it is up to the program to end then.
 /// </summary>
 sealed class McpProcess : IAsyncDisposable
 {
@@ -26,11 +26,11 @@ sealed class McpProcess : IAsyncDisposable
     static readonly string[] Folders = ["/usr/local/bin", "/usr/bin", "/bin"];
 
     readonly Process process;
-    readonly string folder;
+    readonly McpFolders.Folder folder;
     readonly Task<string> errors;
     readonly TimeProvider clock;
 
-    McpProcess(Process process, string folder, TimeProvider clock)
+    McpProcess(Process process, McpFolders.Folder folder, TimeProvider clock)
     {
         (this.process, this.folder, this.clock) = (process, folder, clock);
         errors = ReadErrors(process.StandardError);
@@ -43,19 +43,25 @@ sealed class McpProcess : IAsyncDisposable
     /// <summary>Starts a process.</summary>
     /// <param name="variables">Values for <see cref="McpCommand.Variables"/>.</param>
     /// <exception cref="IOException">It cannot be started; the message is a sentence for users.</exception>
-    public static McpProcess Start(McpCommands commands, McpCommand command, IEnumerable<KeyValuePair<string, string>> variables, TimeProvider clock)
+    public static async ValueTask<McpProcess> Start(McpFolders folders, McpCommand command, IEnumerable<KeyValuePair<string, string>> variables, TimeProvider clock)
     {
         // A path that is absolute stays as it is.
         if (Folders.Select(at => Path.Combine(at, command.Program)).FirstOrDefault(File.Exists) is not { } program)
         {
             throw new IOException(NotStarted);
         }
-        // A folder that is for all cannot have a name that others guess.
-        var folder = Path.Combine(commands.Folder, $"cowork-mcp-{Convert.ToHexStringLower(RandomNumberGenerator.GetBytes(16))}");
-        Directory.CreateDirectory(folder, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        McpFolders.Folder folder;
+        try
+        {
+            folder = folders.New();
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new IOException("it cannot be started: this host cannot make a folder for it", e);
+        }
         var start = new ProcessStartInfo
         {
-            WorkingDirectory = folder,
+            WorkingDirectory = folder.Path,
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -71,7 +77,7 @@ sealed class McpProcess : IAsyncDisposable
             }
             if (Environment.IsPrivilegedProcess)
             {
-                FolderOwner.Give(folder, Nobody, Nobody);
+                FolderOwner.Give(folder.Path, Nobody, Nobody);
             }
         }
         else
@@ -83,18 +89,20 @@ sealed class McpProcess : IAsyncDisposable
             start.ArgumentList.Add(argument);
         }
         start.Environment.Clear();
-        (start.Environment["PATH"], start.Environment["HOME"], start.Environment["TMPDIR"], start.Environment["LANG"]) = (string.Join(':', Folders), folder, folder, "C.UTF-8");
+        (start.Environment["PATH"], start.Environment["LANG"]) = (string.Join(':', Folders), "C.UTF-8");
+        (start.Environment["HOME"], start.Environment["TMPDIR"]) = (folder.Path, folder.Path);
         foreach (var (name, value) in command.Environment.Concat(variables.Where(variable => command.Variables.Contains(variable.Key))))
         {
             start.Environment[name] = value;
         }
+        InheritedFiles.KeepFromChildren();
         try
         {
             return new(Process.Start(start)!, folder, clock);
         }
         catch (Exception e) when (e is Win32Exception or IOException)
         {
-            Remove(folder);
+            await folder.DisposeAsync();
             throw new IOException(NotStarted, e);
         }
     }
@@ -137,7 +145,7 @@ sealed class McpProcess : IAsyncDisposable
             // It has gone.
         }
         process.Dispose();
-        Remove(folder);
+        await folder.DisposeAsync();
     }
 
     /// <summary>Reads on, so that the process never waits for a reader, and keeps the end.</summary>
@@ -158,17 +166,5 @@ sealed class McpProcess : IAsyncDisposable
             // The process has gone, or is being disposed of.
         }
         return kept;
-    }
-
-    static void Remove(string folder)
-    {
-        try
-        {
-            Directory.Delete(folder, recursive: true);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            // A grandchild still writes there. The folder is among the temporary ones.
-        }
     }
 }

@@ -15,7 +15,7 @@ sealed class McpSession : IAsyncDisposable
     /// <summary>A message of a server. Answers for a model are shorter by far.</summary>
     internal const int MessageBytesMax = 4 << 20;
 
-    internal const int ToolsMax = 500;
+    const int UnusableMax = 50;
 
     const int PagesMax = 50;
 
@@ -23,7 +23,25 @@ sealed class McpSession : IAsyncDisposable
     readonly McpProcess? process;
     readonly FaultOf fault;
 
-    McpSession(McpClient client, McpProcess? process, FaultOf fault) => (this.client, this.process, this.fault) = (client, process, fault);
+    /// <summary>The server says when its tools change, and the pipe brings each of its messages.</summary>
+    readonly bool hearsOfChanges;
+
+    /// <summary>The tools as they were listed; null: they are to be asked for.</summary>
+    McpTools? known;
+    int changes;
+
+    McpSession(McpClient client, McpProcess? process, FaultOf fault)
+    {
+        (this.client, this.process, this.fault) = (client, process, fault);
+        hearsOfChanges = process is not null && client.ServerCapabilities.Tools?.ListChanged == true;
+        client.RegisterNotificationHandler(
+            NotificationMethods.ToolListChangedNotification,
+            (_, _) =>
+            {
+                Forget();
+                return default;
+            });
+    }
 
     /// <summary>The server has gone, or sent what ends the session.</summary>
     public bool IsOver => client.Completion.IsCompleted || fault.Message is not null;
@@ -61,13 +79,13 @@ sealed class McpSession : IAsyncDisposable
     /// <summary>Starts a process and connects to it.</summary>
     /// <exception cref="McpFailureException">There is no session.</exception>
     public static async ValueTask<McpSession> Open(
-        McpCommands commands, McpCommand command, IEnumerable<KeyValuePair<string, string>> variables, TimeProvider clock, CancellationToken ct)
+        McpFolders folders, McpCommand command, IEnumerable<KeyValuePair<string, string>> variables, TimeProvider clock, CancellationToken ct)
     {
         var fault = new FaultOf();
         McpProcess? process = null;
         try
         {
-            process = McpProcess.Start(commands, command, variables, clock);
+            process = await McpProcess.Start(folders, command, variables, clock);
             var output = new BoundedStream(process.Output, MessageEnd.Line, MessageBytesMax, fault.Set);
             return new(await McpClient.CreateAsync(new StreamClientTransport(process.Input, output), Options, cancellationToken: ct), process, fault);
         }
@@ -82,34 +100,46 @@ sealed class McpSession : IAsyncDisposable
         }
     }
 
-    /// <summary>The tools that the server has now, without those that no name can call.</summary>
+    /// <summary>
+    /// The tools that the server has now. A list is kept until the server says that it changed, where nothing that it says can be lost. Over HTTP such a message may come while
+    /// nothing listens, and the list is asked for each time.
+    /// </summary>
     /// <exception cref="McpFailureException">They cannot be had.</exception>
-    public ValueTask<IReadOnlyList<McpTool>> Tools(CancellationToken ct) => Guarded<IReadOnlyList<McpTool>>(
-        async () =>
+    public async ValueTask<McpTools> Tools(CancellationToken ct)
+    {
+        if (Volatile.Read(ref known) is { } tools && !IsOver)
         {
-            var tools = new Dictionary<string, McpTool>(StringComparer.Ordinal);
-            string? cursor = null;
-            for (var page = 0; page < PagesMax && tools.Count < ToolsMax; page++)
+            return tools;
+        }
+        var before = Volatile.Read(ref changes);
+        var listed = await Guarded(() => List(ct), ct);
+        if (hearsOfChanges)
+        {
+            Volatile.Write(ref known, listed);
+            if (Volatile.Read(ref changes) != before)
             {
-                var (listed, next) = McpTool.Page(await Ask("tools/list", cursor is null ? [] : new() { ["cursor"] = cursor }, ct));
-                foreach (var tool in listed.Take(ToolsMax - tools.Count))
-                {
-                    tools.TryAdd(tool.Name, tool);
-                }
-                if ((cursor = next) is null)
-                {
-                    break;
-                }
+                // It changed while it was listed.
+                Volatile.Write(ref known, null);
             }
-            return [.. tools.Values];
-        },
-        ct);
+        }
+        return listed;
+    }
 
     /// <summary>Calls a tool, and answers what it says as text.</summary>
     /// <exception cref="McpFailureException">There is no answer.</exception>
-    public ValueTask<(string Text, bool IsCut, bool IsError)> Call(string tool, JsonElement arguments, CancellationToken ct) => Guarded(
-        async () => McpText.Of(await Ask("tools/call", new() { ["name"] = tool, ["arguments"] = JsonObject.Create(arguments) }, ct), ConnectorLimits.BytesMax),
-        ct);
+    public async ValueTask<(string Text, bool IsCut, bool IsError)> Call(string tool, JsonElement arguments, CancellationToken ct)
+    {
+        try
+        {
+            return await Guarded(
+                async () => McpText.Of(await Ask("tools/call", new() { ["name"] = tool, ["arguments"] = JsonObject.Create(arguments) }, ct), ConnectorLimits.BytesMax), ct);
+        }
+        finally
+        {
+            // What a call changes may be told of after its answer.
+            Forget();
+        }
+    }
 
     public async ValueTask DisposeAsync()
     {
@@ -125,6 +155,39 @@ sealed class McpSession : IAsyncDisposable
         {
             await process.DisposeAsync();
         }
+    }
+
+    void Forget()
+    {
+        Interlocked.Increment(ref changes);
+        Volatile.Write(ref known, null);
+    }
+
+    async Task<McpTools> List(CancellationToken ct)
+    {
+        var (tools, unusable) = (new Dictionary<string, McpTool>(StringComparer.Ordinal), new List<UnusableTool>());
+        string? cursor = null;
+        for (var page = 0; page < PagesMax && tools.Count < ConnectorLimits.ToolsMax; page++)
+        {
+            var (listed, odd, next) = McpTool.Page(await Ask("tools/list", cursor is null ? [] : new() { ["cursor"] = cursor }, ct));
+            unusable.AddRange(odd.Take(UnusableMax - unusable.Count));
+            foreach (var tool in listed)
+            {
+                if (tools.Count == ConnectorLimits.ToolsMax && !tools.ContainsKey(tool.Name))
+                {
+                    return new([.. tools.Values], unusable, IsCut: true);
+                }
+                if (!tools.TryAdd(tool.Name, tool) && unusable.Count < UnusableMax)
+                {
+                    unusable.Add(new(tool.Name, "It is listed twice: the first one counts."));
+                }
+            }
+            if ((cursor = next) is null)
+            {
+                break;
+            }
+        }
+        return new([.. tools.Values], unusable, IsCut: cursor is not null);
     }
 
     static McpClientOptions Options => new()

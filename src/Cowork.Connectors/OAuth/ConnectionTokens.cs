@@ -20,6 +20,9 @@ public sealed class ConnectionTokens(OAuthClient client, IConnectionSecrets secr
     /// <summary>What is to be done when the source takes the tokens no more.</summary>
     internal const string AgreeAgain = "The authorization has ended there. Start it again for this connection.";
 
+    /// <summary>Why there is no token while another attempt has its time.</summary>
+    const string Underway = "Its tokens are being refreshed by another request, or by one that was interrupted. Try again in a minute.";
+
     /// <summary>A token is used until so long before its end, so that it does not end on its way.</summary>
     static readonly TimeSpan Margin = TimeSpan.FromSeconds(30);
 
@@ -88,7 +91,15 @@ public sealed class ConnectionTokens(OAuthClient client, IConnectionSecrets secr
             {
                 return await Refresh(provider, now, holder, ct);
             }
-            await Task.Delay(LookEvery, clock, ct);
+            try
+            {
+                await Task.Delay(LookEvery, clock, ct);
+            }
+            catch (OperationCanceledException)
+            {
+                // Nobody tells whether the host of the other attempt is slow or gone. Its refresh token may be spent, so that nobody uses it before the attempt's time is over.
+                return (null, Underway);
+            }
         }
     }
 

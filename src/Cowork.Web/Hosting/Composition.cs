@@ -211,6 +211,9 @@ static class Composition
         services.AddSingleton<IConnector>(all => new SqliteConnector(all.GetRequiredService<HostSettings>().SqliteRoots, all.GetRequiredService<TimeProvider>()));
         services.AddSingleton<ConnectorCatalog>();
         services.AddSingleton<ConnectorCalls>();
+        services.AddSingleton<ConnectionAccess>();
+        services.AddSingleton<ToolConnections>();
+        services.AddSingleton<OutsideTools>();
         services.AddSingleton<IConnector, HttpConnector>();
         services.AddSingleton(all => new McpCommands(all.GetRequiredService<HostSettings>().McpCommands, Path.GetTempPath()));
         services.AddSingleton<IConnector, McpConnector>();

@@ -43,8 +43,9 @@ public sealed partial class HostLifecycle(
         engine.Observer = new CommitObservers(() =>
         [
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
-            services.GetRequiredService<FileQueries>(), services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(),
-            services.GetRequiredService<OpenRequests>(), services.GetRequiredService<SessionFiles>(),
+            services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(),
+            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<OpenRequests>(),
+            services.GetRequiredService<SessionFiles>(),
         ]);
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);

@@ -15,7 +15,7 @@ namespace Cowork.Web.Endpoints.Platform;
 
 /// <summary>Body of <c>POST /api/v1/projects</c>.</summary>
 /// <param name="Name">1 to 200 characters; several projects may have one name.</param>
-/// <param name="ConnectorIds">Connections that its conversations may use.</param>
+/// <param name="ConnectorIds">Connections that its conversations may use; each must exist.</param>
 /// <param name="SkillIds">Skills for all of its conversations; each must exist.</param>
 /// <param name="Model">Name of a configured model, for turns that name none; null: the host's default.</param>
 public sealed record NewProject(
@@ -37,7 +37,7 @@ public sealed record NewProject(
 }
 
 /// <summary>Body of <c>PATCH /api/v1/projects/{id}</c>. A member that is left out keeps its value; null clears <c>description</c> and <c>model</c>.</summary>
-/// <param name="ConnectorIds">In place of the current ones.</param>
+/// <param name="ConnectorIds">In place of the current ones; each must exist.</param>
 /// <param name="SkillIds">In place of the current ones; each must exist.</param>
 public sealed record ProjectChanges(
     [property: NeverNull, JsonConverter(typeof(OptionalTextConverter))] Optional<string> Name = default,
