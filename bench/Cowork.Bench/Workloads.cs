@@ -49,6 +49,10 @@ sealed class Workloads
         {
             await workloads.Context(server);
         }
+        if (plan.Has("works"))
+        {
+            await workloads.OfWorks(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -205,6 +209,31 @@ sealed class Workloads
         foreach (var (what, figure) in new[] { ("find", find), ("sha256sum", sum), ("context sync, cold", cold), ("context sync, unchanged", unchanged) })
         {
             Say($"| {what} | {figure:0} | {figure / find:0.000} | {figure / sum:0.000} |");
+        }
+    }
+
+    async Task OfWorks(string server)
+    {
+        int[] counts = [100, 1_000_000];
+        var own = await NewDatabase(server, "bench_works");
+        await using var host = await HostProcess.Start(HostBuild.This, own, Path.Combine(directory, "works"));
+        await host.WarmUp(postmaster);
+        var bench = new WorksBench(host, new(postmaster, host.Id), plan.Time, own);
+        var measured = new List<(string What, Measured Measured)>();
+        foreach (var count in counts)
+        {
+            await bench.Fill(count);
+            foreach (var (what, measure) in bench.All)
+            {
+                measured.Add((what, await measure()));
+            }
+        }
+        Say($"\n| contract E | p50 ms at {counts[0]} works | p99 ms | p50 ms at {counts[1]} works | p99 ms | ratio of the p50s |\n|---|---|---|---|---|---|");
+        foreach (var of in measured.GroupBy(m => m.What, m => m.Measured))
+        {
+            var (few, many) = (of.First(), of.Last());
+            var ratio = many.Percentile(.5) / few.Percentile(.5);
+            Say($"| {of.Key} | {few.Percentile(.5):0.00} | {few.Percentile(.99):0.00} | {many.Percentile(.5):0.00} | {many.Percentile(.99):0.00} | {ratio:0.00} |");
         }
     }
 

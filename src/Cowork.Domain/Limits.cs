@@ -126,6 +126,24 @@ public static class Limits
     /// <summary>Longest name of a cell's language, in characters.</summary>
     public const int LanguageCharsMax = 32;
 
+    /// <summary>Nesting of a work's payload, with the payload itself as 1 (contracts/decisions.md, "Errors").</summary>
+    public const int PayloadDepthMax = 1_000;
+
+    /// <summary>Longest label of a work, in characters.</summary>
+    public const int WorkLabelCharsMax = 500;
+
+    /// <summary>Longest preview of a work, in characters: a small picture in a data URL fits.</summary>
+    public const int WorkPreviewCharsMax = 64 * 1024;
+
+    /// <summary>Characters of a preview, from its beginning, in which works are searched.</summary>
+    public const int WorkPreviewCharsSearched = 2_000;
+
+    /// <summary>Tags of a work.</summary>
+    public const int WorkTagsMax = 50;
+
+    /// <summary>Longest tag of a work, in characters.</summary>
+    public const int WorkTagCharsMax = 100;
+
     /// <summary>Networks that a token may be bound to.</summary>
     public const int TokenAddressesMax = 64;
 

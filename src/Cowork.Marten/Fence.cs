@@ -71,9 +71,16 @@ static class Fence
 
     public static string ViewOf(string table) => $"{table}_searched";
 
+    /// <summary>True: the model's rows are searched through a view.</summary>
+    public static bool HasView(IRowModel model) => model.Searched || model.KeepsHistory;
+
+    /// <summary>The tables of a read model.</summary>
+    static IEnumerable<string> TablesOf(IRowModel model) => model.KeepsHistory ? [model.Table, Schema.PastOf(model.Table)] : [model.Table];
+
     /// <summary>Fences a read model's table, and lets the host's role in.</summary>
     public static string Around(string schema, IRowModel model, string role) =>
-        Grant(schema, model.Table, All, role) + Policies(schema, model.Table, role) + (model.Searched ? Grant(schema, ViewOf(model.Table), "SELECT", role) : "");
+        string.Concat(TablesOf(model).Select(table => Grant(schema, table, All, role) + Policies(schema, table, role)))
+        + (HasView(model) ? Grant(schema, ViewOf(model.Table), "SELECT", role) : "");
 
     /// <summary>Everything that the host's role lacks.</summary>
     public static string Around(string schema, IEnumerable<IRowModel> models, string role) =>
@@ -104,7 +111,7 @@ static class Fence
     /// <summary>True: the role is let in and fenced everywhere.</summary>
     public static async Task<bool> Stands(NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, string role, CancellationToken ct)
     {
-        string[] fenced = [.. Tables.Where(t => t.HasTenants).Select(t => t.Table), .. models.Select(m => m.Table)];
+        string[] fenced = [.. Tables.Where(t => t.HasTenants).Select(t => t.Table), .. models.SelectMany(TablesOf)];
         await using var ask = new NpgsqlCommand(
             """
             SELECT count(*) FROM pg_policies p JOIN pg_class c ON c.relname = p.tablename AND c.relnamespace = to_regnamespace($1)
@@ -119,8 +126,8 @@ static class Fence
     public static async Task<IReadOnlyList<string>> Missing(
         NpgsqlConnection connection, string schema, IReadOnlyList<IRowModel> models, string role, CancellationToken ct)
     {
-        var wanted = Tables.Concat(models.Select(model => (model.Table, Rights: All, true)))
-            .Concat(models.Where(model => model.Searched).Select(model => (Table: ViewOf(model.Table), Rights: "SELECT", true)))
+        var wanted = Tables.Concat(models.SelectMany(TablesOf).Select(table => (Table: table, Rights: All, true)))
+            .Concat(models.Where(HasView).Select(model => (Table: ViewOf(model.Table), Rights: "SELECT", true)))
             .SelectMany(t => Split(t.Rights).Select(right => (t.Table, Right: right)))
             .Append(("mt_events_sequence", "UPDATE")).Append(("mt_events_sequence", "SELECT")).Append(("job_epochs", "USAGE")).ToList();
         await using var ask = new NpgsqlCommand(

@@ -79,12 +79,12 @@ static partial class Schema
         }
         await using var transaction = await connection.BeginTransactionAsync(ct);
         var missing = models.Where(m => !there.Contains(m.Table)).ToList();
-        var viewless = models.Where(m => m.Searched && (made.Version < Version || !there.Contains(Fence.ViewOf(m.Table)))).ToList();
+        var viewless = models.Where(m => Fence.HasView(m) && (made.Version < Version || !there.Contains(Fence.ViewOf(m.Table)))).ToList();
         if (made.Version < Version || made.Marten != MartenVersion || missing.Count > 0)
         {
             var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");
-            await Run(
-                connection, Own(schema) + Fence.Trigger(schema) + string.Concat(old) + string.Concat(missing.Select(m => Table(schema, m.Table, m) + Begin(schema, m))), ct);
+            var fresh = string.Concat(missing.Select(m => Table(schema, m.Table, m) + Past(schema, m) + Begin(schema, m)));
+            await Run(connection, Own(schema) + Fence.Trigger(schema) + string.Concat(old) + fresh, ct);
         }
         if (viewless.Count > 0)
         {
@@ -154,12 +154,40 @@ static partial class Schema
             version bigint NOT NULL,
             row json NOT NULL,
             {(model.Searched ? "search text," : "")}
+            {(model.KeepsHistory ? "at bigint NOT NULL, text text NOT NULL, pieces bigint[] NOT NULL," : "")}
             CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
         ) WITH (fillfactor = 80, {Vacuumed});
         {string.Concat(Indexes(model).Select(index => $"CREATE INDEX {table}_{index.Name} ON {schema}.{table} {index.On};"))}
         {(model.Form is > 1 and var form ? $"COMMENT ON TABLE {schema}.{table} IS '{Comment(form)}';" : "")}
 
         """;
+
+    /// <summary>
+    /// The rows of a model that were replaced or deleted, for pages of an earlier moment: each with the position from which on another one stood in its place. It is filled in
+    /// the transaction that replaces the row, a rebuild leaves it as it is, and none of it is a fact.
+    /// </summary>
+    static string Past(string schema, IRowModel model) => !model.KeepsHistory ? "" : $"""
+        CREATE TABLE IF NOT EXISTS {schema}.{PastOf(model.Table)} (
+            tenant_id text NOT NULL,
+            id text NOT NULL,
+            scope text,
+            status text,
+            created bigint NOT NULL,
+            updated bigint NOT NULL,
+            version bigint NOT NULL,
+            row json NOT NULL,
+            at bigint NOT NULL,
+            text text NOT NULL,
+            until bigint NOT NULL,
+            until_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+            PRIMARY KEY (tenant_id, id, updated)
+        ) WITH ({Vacuumed});
+        CREATE INDEX IF NOT EXISTS {PastOf(model.Table)}_moments ON {schema}.{PastOf(model.Table)} (tenant_id, scope, at DESC, updated DESC);
+        CREATE INDEX IF NOT EXISTS {PastOf(model.Table)}_until ON {schema}.{PastOf(model.Table)} (until_at);
+
+        """;
+
+    public static string PastOf(string table) => $"{table}_past";
 
     /// <summary>Tells a table's form. The table that a rebuild swaps in brings its own, so that a rebuild which a crash cut short is done again.</summary>
     static string Comment(int form) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"rows of form {form}");
@@ -207,6 +235,12 @@ static partial class Schema
         {
             yield return ("terms", $"USING gin ({SearchTerms.Column})");
         }
+        if (model.KeepsHistory)
+        {
+            yield return ("moments", "(tenant_id, scope, at DESC, updated DESC)");
+            yield return ("moments_both", "(tenant_id, scope, status, at DESC, updated DESC)");
+            yield return ("pieces", "USING gin (pieces)");
+        }
     }
 
     /// <summary>A status, or a member of rows, as it stands in a statement: it is a word of ours.</summary>
@@ -218,13 +252,13 @@ static partial class Schema
     public static string Swap(string schema, string next, IRowModel model, IReadOnlyList<string> hostRoles)
     {
         var table = model.Table;
-        var sql = new StringBuilder(model.Searched ? $"DROP VIEW IF EXISTS {schema}.{Fence.ViewOf(table)};" : "");
+        var sql = new StringBuilder(Fence.HasView(model) ? $"DROP VIEW IF EXISTS {schema}.{Fence.ViewOf(table)};" : "");
         sql.Append($"DROP TABLE {schema}.{table}; ALTER TABLE {schema}.{next} RENAME TO {table};");
         foreach (var index in Indexes(model).Select(index => index.Name).Prepend("pkey"))
         {
             sql.Append($"ALTER INDEX {schema}.{next}_{index} RENAME TO {table}_{index};");
         }
-        if (model.Searched)
+        if (Fence.HasView(model))
         {
             sql.Append(Fence.SearchView(schema, table));
         }

@@ -25,6 +25,7 @@ using static Cowork.Domain.SessionEvent;
 using static Cowork.Domain.SkillEvent;
 using static Cowork.Domain.UniqueNameEvent;
 using static Cowork.Domain.UploadedFileEvent;
+using static Cowork.Domain.WorkEvent;
 
 namespace Cowork.Application.Tests;
 
@@ -74,6 +75,9 @@ public sealed class GoldenSpecs
             ProjectKey.FromId($"proj_{Key}"), new("Sales Automation", "Weekly reporting flows", ["conn_001"], [SkillKey.FromId($"skill_{Key}")], "offline"), At),
         new ProjectChanged(new("Sales", null, [], [], null), At),
         new ProjectDeleted(At),
+        new WorkCreated(WorkKey.FromId($"work_{Key}"), "user:ann", "listings", new("Elm Street", Content.Of("""{"rooms":3}"""), "3 rooms", ["spring"]), Blob, At),
+        new WorkChanged(new("Elm Street 5", null, null, null), At, Content.Of("""{"rooms":4.0}""")),
+        new WorkDeleted(At),
         new ConnectionCreated(ConnectionKey.FromId($"conn_{Key}"), "postgres", "prod-db", At, new(Key, "AAECAw==")),
         new ConnectionRenamed("warehouse", At),
         new ConnectionSecretReplaced(new(Key, "AAECAw=="), At),

@@ -5,7 +5,7 @@ namespace Cowork.Storage.Tests;
 
 public sealed class InMemoryStorageSpec : StorageContract
 {
-    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Words()], TimeProvider.System);
+    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
     public override ValueTask InitializeAsync() => default;

@@ -122,7 +122,15 @@ public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders
 {
     public JsonElement Json => JsonElement.Parse(Text);
 
-    public string? Code => ContentType == "application/problem+json" ? Json.GetProperty("code").GetString() : null;
+    /// <summary>Of the request.</summary>
+    public string Path { get; init; } = "";
+
+    public string? Code => ContentType == "application/problem+json" ? Json.GetProperty("code").GetString()
+        : IsOfWorks && ContentType == "application/json" && !Json.GetProperty("ok").GetBoolean() ? Json.GetProperty("error").GetProperty("details").GetProperty("code").GetString()
+        : null;
+
+    /// <summary>The address is of contract E, which has errors of another form.</summary>
+    bool IsOfWorks => Path == "/myworks" || Path.StartsWith("/myworks/", StringComparison.Ordinal) || Path.StartsWith("/myworks?", StringComparison.Ordinal);
 
     public string this[string member] => Json.GetProperty(member).ToString();
 
@@ -130,6 +138,10 @@ public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders
     public Got IsProblem(int status, string? code = null)
     {
         Assert.True((int)Status == status, $"{(int)Status}, wanted {status}: {Text}");
+        if (IsOfWorks)
+        {
+            return IsEnvelope(status, code);
+        }
         Assert.Equal("application/problem+json", ContentType);
         foreach (var member in (string[])["type", "title", "status", "detail", "code", "trace_id"])
         {
@@ -137,6 +149,26 @@ public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders
         }
         Assert.Equal(status, Json.GetProperty("status").GetInt32());
         Assert.Equal(status == 422, Json.TryGetProperty("errors", out _));
+        if (code is not null)
+        {
+            Assert.Equal(code, Code);
+        }
+        return this;
+    }
+
+    /// <summary>A refusal as every refusal of contract E must be.</summary>
+    Got IsEnvelope(int status, string? code)
+    {
+        string[] codes = ["UNAUTHORIZED", "FORBIDDEN", "NOT_FOUND", "VALIDATION_ERROR", "RATE_LIMITED", "INTERNAL", "CONFLICT", "PRECONDITION_FAILED", "PAYLOAD_TOO_LARGE"];
+        Assert.Equal("application/json", ContentType);
+        Assert.Equal(["contract_version", "error", "message", "ok"], Json.EnumerateObject().Select(m => m.Name).Order());
+        var error = Json.GetProperty("error");
+        Assert.Equal((false, "1.0"), (Json.GetProperty("ok").GetBoolean(), this["contract_version"]));
+        Assert.Equal(["code", "details", "message"], error.EnumerateObject().Select(m => m.Name).Order());
+        Assert.Equal(this["message"], error.GetProperty("message").GetString());
+        Assert.Contains(error.GetProperty("code").GetString(), codes);
+        Assert.Equal(status == 422, error.GetProperty("details").TryGetProperty("errors", out _));
+        Assert.Equal(["1.0"], Headers.GetValues("Contract-Version"));
         if (code is not null)
         {
             Assert.Equal(code, Code);
@@ -176,7 +208,7 @@ public static class Calls
             request.Headers.TryAddWithoutValidation(name, value);
         }
         using var response = await http.SendAsync(request);
-        return new(response.StatusCode, await response.Content.ReadAsStringAsync(), response.Headers, response.Content.Headers.ContentType?.MediaType);
+        return new(response.StatusCode, await response.Content.ReadAsStringAsync(), response.Headers, response.Content.Headers.ContentType?.MediaType) { Path = path };
     }
 
     /// <summary>A session of a chosen or generated id; answers the id.</summary>

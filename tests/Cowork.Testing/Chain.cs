@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -13,7 +14,8 @@ public sealed record Tally(int Events, string Text, string Session);
 public sealed record WordCount(int Times, string Last, string By);
 
 /// <summary>One stream as its only writer sees it: builds commits that follow each other.</summary>
-public sealed class Chain(string org, string stream, string? session = null, string? run = null)
+/// <param name="also">A model beside the usual ones, which the engine has too.</param>
+public sealed class Chain(string org, string stream, string? session = null, string? run = null, ReadModel<Tally>? also = null)
 {
     public static DateTimeOffset Start { get; } = new(2026, 1, 1, 9, 0, 0, 7, TimeSpan.Zero);
 
@@ -63,7 +65,18 @@ public sealed class Chain(string org, string stream, string? session = null, str
         Search = null,
     };
 
-    static readonly ReadModel<Tally>[] Models = [Tallies, Marks];
+    /// <summary>The same rows in pages of one moment, by how many events they have, found by parts of their text.</summary>
+    public static ReadModel<Tally> Cards { get; } = Tallies with
+    {
+        Table = "cards",
+        Search = null,
+        Lists = RowLists.None,
+        Place = row => new(row.Events, PartsOfWords.Fold(row.Text)),
+    };
+
+    static readonly ReadModel<Tally>[] Usual = [Tallies, Marks];
+
+    ReadModel<Tally>[] Models { get; } = also is null ? Usual : [.. Usual, also];
 
     public static Origin By { get; } = new("user:ann", "4bf92f3577b34da6a3ce929d0e0e4736", "cmd-1");
 

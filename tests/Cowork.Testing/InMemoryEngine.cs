@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Text;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -25,6 +26,8 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
     readonly Dictionary<(string Org, SessionKey Session), List<FeedEntry>> feeds = [];
     readonly Dictionary<string, IRowModel> models = models.ToDictionary(m => m.Table);
     readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
+    /// <summary>Rows that were replaced in tables that keep their history, each with the position from which on another one stood in its place.</summary>
+    readonly List<(string Table, string Org, string Key, StoredRow Row, long Until)> past = [];
     readonly Dictionary<string, Followed> followed =
         models.OfType<IAsyncProjection>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
     readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
@@ -240,6 +243,34 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             ThrowIfAway(null);
             var all = Listed(org, table, query).ToList();
             return new(new RowPage([.. Bounded(all.Skip((int)Math.Min(offset, all.Count)), query)], all.Count));
+        }
+    }
+
+    public ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            if (!models.TryGetValue(table, out var model) || !model.KeepsHistory)
+            {
+                throw new ArgumentException($"{table} keeps no history.", nameof(table));
+            }
+            var position = query.Position ?? log.Count;
+            if (position > log.Count)
+            {
+                return new((MomentPage?)null);
+            }
+            var all = Table(table).Where(r => r.Key.Org == org).Select(r => (r.Key.Key, Row: r.Value))
+                .Concat(past.Where(p => p.Table == table && p.Org == org && p.Until > position).Select(p => (p.Key, p.Row)))
+                .Where(r => r.Row.Updated <= position && r.Row.Value.Scope == query.Scope && (query.Status ?? r.Row.Value.Status) == r.Row.Value.Status)
+                .Where(r => PartsOfWords.Has(r.Row.Value.Place!.Text, query.Words))
+                .Select(r => (Place: new ChangePlace(r.Row.Value.Place!.At, r.Row.Updated), Row: r.Row.Shown(r.Key)))
+                .Where(r => query.After is not { } after || (r.Place.At, r.Place.Position).CompareTo((after.At, after.Position)) < 0)
+                .OrderByDescending(r => r.Place.At).ThenByDescending(r => r.Place.Position).ToList();
+            var bytes = 0L;
+            var rows = all.Take(query.Limit).TakeWhile(r => (bytes += r.Row.Json.Length) - r.Row.Json.Length <= query.Bytes).ToList();
+            return new(new MomentPage(position, rows, rows.Count < all.Count));
         }
     }
 
@@ -531,6 +562,10 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             {
                 var table = tables[change.Table];
                 var key = (commit.Org, change.Key);
+                if (models[change.Table].KeepsHistory && table.TryGetValue(key, out var replaced))
+                {
+                    past.Add((change.Table, commit.Org, change.Key, replaced, log.Count));
+                }
                 if (change.Row is null)
                 {
                     table.Remove(key);
@@ -729,7 +764,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
         public bool IsSame(StoredRow other) =>
             (Created, Updated, Version, Value.Scope, Value.Status, Value.Search)
                 == (other.Created, other.Updated, other.Version, other.Value.Scope, other.Value.Status, other.Value.Search)
-            && Value.Json.Span.SequenceEqual(other.Value.Json.Span);
+            && Value.Place == other.Value.Place && Value.Json.Span.SequenceEqual(other.Value.Json.Span);
     }
 
     sealed class JobRow

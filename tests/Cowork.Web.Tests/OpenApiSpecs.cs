@@ -53,7 +53,10 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     foreach (var content in contents)
                     {
                         Assert.True(content.Value!["schema"] is not null, $"{where} {status}");
-                        Assert.Equal(status[0] is '4' or '5', content.Key == ProblemDetails.ContentType || (hasPage && content.Key == "text/html"));
+                        var isError = path.StartsWith("/myworks", StringComparison.Ordinal)
+                            ? content.Key == "application/json" && (string?)content.Value["schema"]!["$ref"] == "#/components/schemas/WorkError"
+                            : content.Key == ProblemDetails.ContentType || (hasPage && content.Key == "text/html");
+                        Assert.Equal((where, status[0] is '4' or '5'), (where, isError));
                     }
                 }
             }
@@ -75,7 +78,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 var where = $"{method} {path}";
                 names.Add((string)operation!["operationId"]!);
                 Assert.Matches(
-                    "^(add|append|cancel|change|create|decide|delete|discard|download|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
+                    "^(add|append|cancel|change|create|decide|delete|discard|download|duplicate|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
                     names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
                 // Health is for whoever watches, and a browser that comes back has a state; everything else takes a token, which local mode does without, but for contract C.
@@ -86,7 +89,8 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 Assert.Equal((where, method is "post" or "patch" or "put"), (where, operation["requestBody"] is not null));
                 var refused = operation["responses"]!.AsObject().Where(r => r.Key[0] is '4' or '5').ToList();
                 Assert.All((string[])["400", "403", "431"], status => Assert.Contains(refused, r => r.Key == status));
-                Assert.All(refused, r => Assert.Equal("#/components/schemas/Problem", (string?)r.Value!["content"]![ProblemDetails.ContentType]!["schema"]!["$ref"]));
+                var (type, shape) = path.StartsWith("/myworks", StringComparison.Ordinal) ? ("application/json", "WorkError") : (ProblemDetails.ContentType, "Problem");
+                Assert.All(refused, r => Assert.Equal($"#/components/schemas/{shape}", (string?)r.Value!["content"]![type]!["schema"]!["$ref"]));
             }
         }
         Assert.Equal(names.Distinct().Count(), names.Count);
@@ -103,6 +107,11 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData("NewScheduledRun/overlap", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/OverlapPolicy"}]}""")]
     [InlineData("NewSession/metadata", """{"type":["null","object"]}""")]
     [InlineData("NewToken/roles", """{"type":["null","array"],"items":{"$ref":"#/components/schemas/Role"}}""")]
+    [InlineData("NewWork/payload", """{"type":"object"}""")]
+    [InlineData("NewWork/metadata", """{"type":["null","object"]}""")]
+    [InlineData("WorkDetails/payload", """{"type":"object"}""")]
+    [InlineData("WorkSummary/metadata", """{"type":"object"}""")]
+    [InlineData("WorkSummary/bucket", """{"$ref":"#/components/schemas/WorkBucket"}""")]
     [InlineData("RunDetails/message", """{"type":"string"}""")]
     [InlineData("RunDetails/reply", """{"type":["null","string"]}""")]
     [InlineData("RunDetails/lineage", """{"type":["null","object"]}""")]

@@ -92,6 +92,8 @@ public sealed class OpenRequestsSpecs
 
         public ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct) => throw new NotSupportedException();
 
+        public ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct) => throw new NotSupportedException();
+
         public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct) => throw new NotSupportedException();
 
         public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct) =>

@@ -39,6 +39,8 @@ sealed class TenantProbe
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         var pad = (await theirs.Post(
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
+        var work = (await theirs.Post("/myworks", """{"bucket":"brand","label":"topsecret","payload":{"a":"topsecret"}}""")).Is(201)
+            .Json.GetProperty("data").GetProperty("work").GetProperty("work_id").GetString()!;
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         var artifact = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id");
         return new(new()
@@ -61,6 +63,7 @@ sealed class TenantProbe
             ["{path}"] = "r.md",
             // What services there are is no tenant's secret; there is none of this name.
             ["{spec}"] = "topsecret",
+            ["{work_id}"] = work,
             ["{scratchpad_id}"] = pad["id"],
             ["{cell_id}"] = pad.Json.GetProperty("cells")[0].GetProperty("id").GetString()!,
         });

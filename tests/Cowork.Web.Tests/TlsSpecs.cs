@@ -423,6 +423,12 @@ public sealed class CertificateSpecs : IDisposable
         (await http.Get("/health/live")).Is(200);
         var away = (await http.Get("/sessions")).IsProblem(503, "starting");
         Assert.NotNull(away.Headers.RetryAfter);
+        // In the form of each contract.
+        foreach (var path in (string[])["/myworks", "/myworks?limit=1", "/myworks/work_1"])
+        {
+            Assert.NotNull((await http.Get(path)).IsProblem(503, "starting").Headers.RetryAfter);
+        }
+        (await http.Get("/myworksx")).IsProblem(503, "starting");
         var renewed = authority.Issue("cowork.example");
         Write(renewed);
         await Until(async () => await Shown(url) == renewed.Thumbprint);

@@ -8,15 +8,24 @@ public sealed class TextCommands(CommandHandler handler, ICommandExecutor comman
 {
     /// <param name="text">What the command names.</param>
     /// <param name="waitForStorage">As in <see cref="ICommandExecutor.Execute"/>.</param>
-    public async ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, NamedText text, CancellationToken ct, bool waitForStorage = false)
+    public ValueTask<CommandResult> Execute(string org, Origin by, ICommand command, NamedText text, CancellationToken ct, bool waitForStorage = false) =>
+        Execute(org, by, command, [text], ct, waitForStorage);
+
+    /// <inheritdoc cref="Execute(string, Origin, ICommand, NamedText, CancellationToken, bool)"/>
+    /// <param name="texts">What the command names.</param>
+    public async ValueTask<CommandResult> Execute(
+        string org, Origin by, ICommand command, IReadOnlyList<NamedText> texts, CancellationToken ct, bool waitForStorage = false)
     {
-        if (!text.Bytes.IsEmpty)
+        if (texts.Any(text => !text.Bytes.IsEmpty))
         {
             if (await WhyRefused(org, by, command, waitForStorage, ct) is { } refused)
             {
                 return new(refused, []);
             }
-            await text.Store(blobs, ct);
+            foreach (var text in texts)
+            {
+                await text.Store(blobs, ct);
+            }
         }
         return await commands.Execute(org, by, command, ct, waitForStorage);
     }

@@ -75,6 +75,27 @@ public sealed class MasterKeyring
     /// <summary>The key with this id, looked for in the source again when it is not known; null: this program does not have it.</summary>
     public MasterKey? Find(string id) => keys.Find(key => key.Id == id) ?? FindAnew(id);
 
+    /// <summary>A signature of data that whoever has the newest master key can make and check (HMAC-SHA-256, under a key of its own for each purpose).</summary>
+    /// <param name="purpose">What is signed for one purpose is not for another.</param>
+    public ReadOnlySpan<byte> Sign(string purpose, ReadOnlySpan<byte> data) => Sign(Newest, purpose, data);
+
+    /// <summary>True: the data was signed for this purpose by a master key of the ring.</summary>
+    /// <param name="signature">Its first 16 bytes at least.</param>
+    public bool IsSigned(string purpose, ReadOnlySpan<byte> data, ReadOnlySpan<byte> signature)
+    {
+        foreach (var key in signature.Length is >= 16 and <= HMACSHA256.HashSizeInBytes ? keys : [])
+        {
+            if (CryptographicOperations.FixedTimeEquals(Sign(key, purpose, data).AsSpan(0, signature.Length), signature))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    static byte[] Sign(MasterKey key, string purpose, ReadOnlySpan<byte> data) =>
+        HMACSHA256.HashData(HMACSHA256.HashData(key.Key, Encoding.UTF8.GetBytes(purpose)), data);
+
     MasterKey? FindAnew(string id)
     {
         if (load is null)

@@ -38,7 +38,16 @@ public sealed record RowChange(string Table, string Key, long Version, RowValue?
 
 /// <param name="Scope">What the row is listed under, for example a session's key.</param>
 /// <param name="Search">Text by which it is found, when its table is searched.</param>
-public sealed record RowValue(string? Scope, string? Status, string? Search, ReadOnlyMemory<byte> Json);
+public sealed record RowValue(string? Scope, string? Status, string? Search, ReadOnlyMemory<byte> Json)
+{
+    /// <summary>Of a row that is read in pages of one moment; null: it is not.</summary>
+    public RowPlace? Place { get; init; }
+}
+
+/// <summary>Where a row stands in the pages of one moment, and by what it is found there.</summary>
+/// <param name="At">Time of its last change, in milliseconds since 1970 (UTC).</param>
+/// <param name="Text">Folded by <see cref="PartsOfWords.Fold"/>.</param>
+public sealed record RowPlace(long At, string Text);
 
 /// <summary>Who and what caused a commit.</summary>
 /// <param name="Actor">The principal: <c>user:ann</c>, <c>system</c>.</param>
@@ -142,6 +151,30 @@ public sealed record RowShare(string Member, string? Value);
 /// <param name="Total">Rows of the whole list.</param>
 public sealed record RowPage(IReadOnlyList<Row> Rows, long Total);
 
+/// <summary>Rows of a scope that keeps its history, as they were at one position of the log, the last change first.</summary>
+/// <param name="Status">Null: any.</param>
+/// <param name="Words">Each is a part of the row's text, folded by <see cref="PartsOfWords"/>.</param>
+/// <param name="Position">Null: the end of the log. One of those that an earlier page answered, not longer ago than <see cref="RowHistory.Kept"/>.</param>
+/// <param name="After">The list goes on after this place; null: it begins at its beginning.</param>
+/// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
+public sealed record MomentQuery(
+    string Scope, string? Status, IReadOnlyList<string> Words, int Limit, long? Position = null, ChangePlace? After = null, long Bytes = long.MaxValue);
+
+/// <summary>A change's place among others: no two changes have both in common.</summary>
+/// <param name="At">Milliseconds since 1970 (UTC).</param>
+/// <param name="Position">Of the event that made the change.</param>
+public readonly record struct ChangePlace(long At, long Position);
+
+/// <param name="Position">The position as of which the rows are.</param>
+/// <param name="HasMore">There are further rows after them.</param>
+public sealed record MomentPage(long Position, IReadOnlyList<(ChangePlace Place, Row Row)> Rows, bool HasMore);
+
+public static class RowHistory
+{
+    /// <summary>For so long a page can be followed by another one of the same moment (contracts/decisions.md, "E, the rest").</summary>
+    public static readonly TimeSpan Kept = TimeSpan.FromHours(1);
+}
+
 /// <summary>The read models' tables.</summary>
 public interface IRows
 {
@@ -159,6 +192,13 @@ public interface IRows
     /// <summary>Rows of a list from a place in it, newest first, and how many the list has.</summary>
     /// <param name="offset">Newer rows that are passed over.</param>
     ValueTask<RowPage> Page(string org, string table, RowQuery query, long offset, CancellationToken ct);
+
+    /// <summary>
+    /// A page of one moment: pages of one position together show each row of that position once, whatever is written meanwhile. The cost does not grow with the rows of other
+    /// scopes, nor, where the words are of three characters or more, with those that do not have them.
+    /// Null: the log has not come to the query's position.
+    /// </summary>
+    ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct);
 
     /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);

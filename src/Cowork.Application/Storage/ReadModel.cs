@@ -39,6 +39,12 @@ public interface IRowModel
     IReadOnlyList<string> ListedStatuses => [];
 
     /// <summary>
+    /// True: its rows are read in pages of one moment (<see cref="IRows.PageAt"/>), the last change first, and found by parts of words. Rows that were replaced are kept
+    /// for a while (<see cref="RowHistory.Kept"/>). It is listed in no other way.
+    /// </summary>
+    bool KeepsHistory => false;
+
+    /// <summary>
     /// Raised when the fold writes rows of another form: a host that finds the table in an earlier form folds it anew from the log when it starts.
     /// </summary>
     int Form => 1;
@@ -55,6 +61,10 @@ public static class RowListing
     /// <exception cref="ArgumentException">The model is not listed like that.</exception>
     public static void Check(this IRowModel model, RowQuery query)
     {
+        if (model.KeepsHistory)
+        {
+            throw new ArgumentException($"{model.Table} is read in pages of one moment.", nameof(query));
+        }
         var needed = query.Scope is not null ? RowLists.ByScope : query.Status is not null ? RowLists.ByStatus : RowLists.OfTenant;
         if (!model.Lists.HasFlag(needed) || (needed == RowLists.ByStatus && model.ListedStatuses.Count > 0 && !model.ListedStatuses.Contains(query.Status!)))
         {
@@ -107,6 +117,11 @@ public sealed record ReadModel<TRow>(
 
     public int Form { get; init; } = 1;
 
+    /// <summary>Of a model whose rows are read in pages of one moment: the row's place among others and its text.</summary>
+    public Func<TRow, RowPlace>? Place { get; init; }
+
+    public bool KeepsHistory => Place is not null;
+
     public string? KeyOf(RecordedEvent e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
 
     object? IReadModel.Evolve(object? row, RecordedEvent e) => Evolve((TRow?)row, e);
@@ -114,7 +129,7 @@ public sealed record ReadModel<TRow>(
     public RowValue Value(object row) => Value((TRow)row);
 
     public RowValue Value(TRow row) =>
-        new(Scope?.Invoke(row), Status?.Invoke(row), Search?.Invoke(row), JsonSerializer.SerializeToUtf8Bytes(row, Json));
+        new(Scope?.Invoke(row), Status?.Invoke(row), Search?.Invoke(row), JsonSerializer.SerializeToUtf8Bytes(row, Json)) { Place = Place?.Invoke(row) };
 
     object IRowModel.Read(ReadOnlySpan<byte> json) => Read(json);
 

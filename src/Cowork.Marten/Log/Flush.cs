@@ -15,7 +15,7 @@ namespace Cowork.Marten;
 /// </summary>
 sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStore store)
 {
-    readonly Dictionary<string, RowTable> tables = models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
+    readonly Dictionary<string, RowTable> tables = models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m, isLive: true));
     readonly string append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 38).Select(i => $"${i}"))})";
     readonly string cancel = $"""
         DELETE FROM {schema}.jobs j USING unnest($1, $2, $3) c (tenant_id, kind, key)

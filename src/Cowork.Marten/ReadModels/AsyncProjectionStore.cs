@@ -39,7 +39,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         this.database = database;
         schema = database.Schema;
         this.models = models.OfType<IAsyncProjection>().ToDictionary(m => m.Table);
-        tables = this.models.Values.ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m.Searched));
+        tables = this.models.Values.ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m));
         progress = $"""
             SELECT h.gid, p.name, p.last_seq_id, p.last_updated, k.gid, k.tenant_id, k.stream_id, k.event_id, k.type, k.error, k.at
             FROM {schema}.head h LEFT JOIN {schema}.mt_event_progression p ON p.name = ANY ($1) LEFT JOIN {schema}.parked k ON k.name = p.name
@@ -156,7 +156,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
     {
         var (next, name) = ($"{model.Table}_next", NameOf(model.Table));
         await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model), ct);
-        var target = new RowTable(schema, next, model.Searched);
+        var target = new RowTable(schema, next, model);
         var scoped = new ScopedConnection(connection, ScopedConnection.Everyone);
         var (folded, position) = (0L, 0L);
         while (await Head(connection, ct) - position > LastEventsMax)
@@ -210,7 +210,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
         };
         var through = (long)(await ask.ExecuteScalarAsync(ct))!;
         await Run(connection, Schema.Table(There, check, model), ct);
-        var target = new RowTable(There, check, model.Searched);
+        var target = new RowTable(There, check, model);
         var scoped = new ScopedConnection(connection, ScopedConnection.Everyone);
         for (var position = 0L; position < through;)
         {

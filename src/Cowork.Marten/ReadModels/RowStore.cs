@@ -1,5 +1,6 @@
 using System.Data;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Npgsql;
@@ -11,6 +12,12 @@ sealed class RowStore : IRows
 {
     /// <summary>Rows that are looked at for each word of a search, and for all of them together.</summary>
     const int CandidatesMax = 100;
+
+    /// <summary>
+    /// Rows of a scope that are compared with a search's words, the last changed first, before the index of pieces is asked. Words that one row in a hundred has are found
+    /// among them, at the cost of a page; of rarer ones the index finds few.
+    /// </summary>
+    const int ComparedMax = 2_000;
 
     const int EventsPerPage = 2_000;
 
@@ -160,6 +167,85 @@ sealed class RowStore : IRows
         return statement;
     }
 
+    public async ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct)
+    {
+        if (!Known(table).KeepsHistory)
+        {
+            throw new ArgumentException($"{table} keeps no history.", nameof(table));
+        }
+        var pieces = PartsOfWords.Pieces(org, query.Scope, query.Words);
+        var page = await Moment(org, table, query, pieces, isByPieces: false, ct);
+        return page is null or { HasMore: true } || pieces.Length == 0 ? page : await Moment(org, table, query with { Position = page.Position }, pieces, isByPieces: true, ct);
+    }
+
+    /// <summary>The rows as they are, and those that were replaced since; null: the log has not come to the position.</summary>
+    /// <param name="isByPieces">The index of pieces finds the rows with the words. Otherwise the rows are compared, some of them where there are pieces.</param>
+    ValueTask<MomentPage?> Moment(string org, string table, MomentQuery query, long[] pieces, bool isByPieces, CancellationToken ct)
+    {
+        const string Columns = "t.id, t.created, t.version, t.row, t.at, t.updated";
+        const string Order = "ORDER BY t.at DESC, t.updated DESC LIMIT $3";
+        var parameters = new List<Func<NpgsqlParameter>>
+        {
+            () => Parameter.Text(org), () => Parameter.Text(query.Scope), () => Parameter.Long(query.Limit + 1L),
+        };
+        string Next(Func<NpgsqlParameter> parameter)
+        {
+            parameters.Add(parameter);
+            return $"${parameters.Count}";
+        }
+        var status = query.Status is { } of ? Next(() => Parameter.Text(of)) : null;
+        var moment = query.Position is { } position ? Next(() => Parameter.Long(position)) : null;
+        var place = (query.After is { } after ? $" AND (t.at, t.updated) < ({Next(() => Parameter.Long(after.At))}, {Next(() => Parameter.Long(after.Position))})" : "")
+            + (moment is null ? "" : $" AND t.updated <= {moment}");
+        var here = $"t.tenant_id = $1 AND t.scope = $2{(status is null ? "" : $" AND t.status = {status}")}{place}";
+        var has = string.Concat(query.Words.Select(word => $" AND strpos(t.text, {Next(() => Parameter.Text(word))}) > 0"));
+        var current = isByPieces
+            ? $"""
+               SELECT {Columns} FROM (
+                   SELECT t.tenant_id, t.id FROM (
+                       SELECT t.tenant_id, t.id, t.at, t.updated FROM {schema}.{Fence.ViewOf(table)} t
+                       WHERE t.pieces @> {Next(() => new NpgsqlParameter<long[]> { TypedValue = pieces })}{has} AND coalesce(t.tenant_id, '') = $1
+                           AND coalesce(t.scope, '') = $2{(status is null ? "" : $" AND coalesce(t.status, '') = {status}")}{place} OFFSET 0) t
+                   {Order}) f
+               JOIN {schema}.{table} t ON t.tenant_id = f.tenant_id AND t.id = f.id
+               """
+            : query.Words.Count == 0 || pieces.Length == 0 ? $"SELECT {Columns} FROM {schema}.{table} t WHERE {here}{has} {Order}"
+            : $"""
+               SELECT {Columns} FROM (
+                   SELECT {Columns}, t.text FROM {schema}.{table} t WHERE {here} ORDER BY t.at DESC, t.updated DESC LIMIT {ComparedMax}) t
+               WHERE true{has} {Order}
+               """;
+        var past = moment is null ? "" : $" UNION ALL (SELECT {Columns} FROM {schema}.{Schema.PastOf(table)} t WHERE {here}{has} AND t.until > {moment} {Order})";
+        var sql = $"SELECT h.gid, t.* FROM {schema}.head h LEFT JOIN (SELECT * FROM (({current}){past}) t {Order}) t ON true ORDER BY t.at DESC, t.updated DESC";
+        return database.WithReconnect<MomentPage?>(
+            org,
+            async connection =>
+            {
+                var off = new NpgsqlBatchCommand($"SELECT set_config('enable_seqscan', '{(isByPieces ? "off" : "on")}', true)");
+                await using var reader = await connection.Read(ct, off, Statement(sql, parameters));
+                await reader.NextResultAsync(ct);
+                var rows = new List<(ChangePlace, Row)>();
+                var (head, bytes, hasMore) = (0L, 0L, false);
+                while (!hasMore && await reader.ReadAsync(ct))
+                {
+                    head = reader.GetInt64(0);
+                    if (await reader.IsDBNullAsync(1, ct))
+                    {
+                        break;
+                    }
+                    hasMore = rows.Count == query.Limit || bytes > query.Bytes;
+                    if (!hasMore)
+                    {
+                        var row = new Row(reader.GetString(1), reader.GetInt64(2), reader.GetInt64(3), reader.GetFieldValue<byte[]>(4));
+                        rows.Add((new(reader.GetInt64(5), reader.GetInt64(6)), row));
+                        bytes += row.Json.Length;
+                    }
+                }
+                return query.Position > head ? null : new(query.Position ?? head, rows, hasMore);
+            },
+            ct);
+    }
+
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
     {
         var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Long(atMost) };
@@ -235,7 +321,7 @@ sealed class RowStore : IRows
     {
         var next = $"{model.Table}_next";
         await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model), ct);
-        var target = new RowTable(schema, next, model.Searched);
+        var target = new RowTable(schema, next, model);
         var (folded, position) = (0L, 0L);
         await using (var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct))
         {
@@ -490,7 +576,7 @@ sealed class RowStore : IRows
     {
         await using var command = new NpgsqlCommand(
             $"""
-            SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row{(model.Searched ? ", t.search" : "")}
+            SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row{(model.Searched ? ", t.search" : model.KeepsHistory ? ", t.text, t.at" : "")}
             FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.{model.Table} t ON t.tenant_id = u.tenant_id AND t.id = u.id
             """,
             connection)
@@ -505,7 +591,8 @@ sealed class RowStore : IRows
             string? Text(int i) => reader.IsDBNull(i) ? null : reader.GetString(i);
             live.Add(
                 (reader.GetString(0), reader.GetString(1)),
-                new(Text(2), Text(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6), reader.GetFieldValue<byte[]>(7), model.Searched ? Text(8) : null));
+                new(Text(2), Text(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6), reader.GetFieldValue<byte[]>(7), model.Searched ? Text(8) : null,
+                    model.KeepsHistory ? new(reader.GetInt64(9), reader.GetString(8)) : null));
         }
         return live;
     }
@@ -515,10 +602,10 @@ sealed class RowStore : IRows
         (null, null) => true,
         (null, _) or (_, null) => false,
         var (m, l) => m.Value.Scope == l.Scope && m.Value.Status == l.Status && m.Created == l.Created && m.Updated == l.Updated && m.Version == l.Version
-            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(org, m.Value.Search) == l.Search),
+            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(org, m.Value.Search) == l.Search) && m.Value.Place == l.Place,
     };
 
-    sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search);
+    sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search, RowPlace? Place);
 
     /// <summary>Whole streams' worth of folding.</summary>
     sealed class FoldedPage

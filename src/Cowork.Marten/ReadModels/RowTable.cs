@@ -1,5 +1,8 @@
 using System.Text;
 
+using Cowork.Application;
+using Cowork.Application.Storage;
+
 using Npgsql;
 
 using NpgsqlTypes;
@@ -7,20 +10,55 @@ using NpgsqlTypes;
 namespace Cowork.Marten;
 
 /// <summary>The statements that write one read model's table.</summary>
-sealed class RowTable(string schema, string table, bool searched)
+/// <param name="table">The live table, or one that is to take its place.</param>
+/// <param name="isLive">True: what is replaced is kept for a while, where the model keeps its history.</param>
+sealed class RowTable(string schema, string table, IRowModel model, bool isLive = false)
 {
+    /// <summary>
+    /// A row is needed by pages whose moment is at most <see cref="RowHistory.Kept"/> ago by the clock of a host, and goes by the database's clock: the rest is what the two
+    /// may differ.
+    /// </summary>
+    static readonly string PastKept = $"interval '{(RowHistory.Kept + TimeSpan.FromMinutes(10)).TotalMinutes.ToString(System.Globalization.CultureInfo.InvariantCulture)} minutes'";
+
+    readonly bool searched = model.Searched;
+    readonly bool placed = model.KeepsHistory;
+
     readonly string upsert = $"""
-        INSERT INTO {schema}.{table} (tenant_id, id, scope, status, created, updated, version, row{(searched ? ", search" : "")})
-        SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8{(searched ? ", $9" : "")})
+        INSERT INTO {schema}.{table} (tenant_id, id, scope, status, created, updated, version, row
+            {(model.Searched ? ", search" : "")}{(model.KeepsHistory ? ", at, text, pieces" : "")})
+        SELECT {(model.KeepsHistory ? "u.t, u.i, u.s, u.st, u.c, u.u, u.v, u.r, u.a, u.x, u.p::bigint[]" : "*")}
+        FROM unnest($1, $2, $3, $4, $5, $6, $7, $8{(model.Searched ? ", $9" : model.KeepsHistory ? ", $9, $10, $11" : "")})
+            {(model.KeepsHistory ? "u (t, i, s, st, c, u, v, r, a, x, p)" : "")}
         ON CONFLICT (tenant_id, id) DO UPDATE SET
             scope = excluded.scope, status = excluded.status, updated = excluded.updated, version = excluded.version,
-            row = excluded.row{(searched ? ", search = excluded.search" : "")}
+            row = excluded.row{(model.Searched ? ", search = excluded.search" : "")}
+            {(model.KeepsHistory ? ", at = excluded.at, text = excluded.text, pieces = excluded.pieces" : "")}
         """;
 
     readonly string delete = $"DELETE FROM {schema}.{table} t USING unnest($1, $2) d (tenant_id, id) WHERE t.tenant_id = d.tenant_id AND t.id = d.id";
 
+    /// <summary>No reader sees the log between the events of one flush, so that all of its changes may have happened at its end.</summary>
+    readonly string keep = $"""
+        INSERT INTO {schema}.{Schema.PastOf(table)} (tenant_id, id, scope, status, created, updated, version, row, at, text, until)
+        SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row, t.at, t.text, (SELECT gid FROM {schema}.head)
+        FROM unnest($1, $2) k (tenant_id, id) JOIN {schema}.{table} t ON t.tenant_id = k.tenant_id AND t.id = k.id
+        ON CONFLICT DO NOTHING
+        """;
+
+    /// <summary>Takes away more than a flush adds, so that what is kept stays small without anybody's work beside the writer's.</summary>
+    readonly string forget = $"""
+        DELETE FROM {schema}.{Schema.PastOf(table)} WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM {schema}.{Schema.PastOf(table)} WHERE until_at < clock_timestamp() - {PastKept} ORDER BY until_at LIMIT $1))
+        """;
+
     public void AddTo(ICollection<NpgsqlBatchCommand> batch, TableChanges changes)
     {
+        if (isLive && placed && changes.Gone.Count + changes.Count > 0)
+        {
+            (string Org, string Key)[] keys = [.. changes.Gone.Union(changes.Rows.Select(row => row.Key))];
+            batch.Add(new(keep) { Parameters = { Parameter.Texts([.. keys.Select(k => k.Org)]), Parameter.Texts([.. keys.Select(k => k.Key)]) } });
+            batch.Add(new(forget) { Parameters = { Parameter.Long(4L * keys.Length) } });
+        }
         if (changes.Gone.Count > 0)
         {
             batch.Add(new(delete)
@@ -33,6 +71,7 @@ sealed class RowTable(string schema, string table, bool searched)
             var n = changes.Count;
             var (org, id, scope, status, search) = (new string?[n], new string?[n], new string?[n], new string?[n], new string?[searched ? n : 0]);
             var (created, updated, version, json) = (new long[n], new long[n], new long[n], new ReadOnlyMemory<byte>[n]);
+            var (at, text, pieces) = (new long[placed ? n : 0], new string?[placed ? n : 0], new string?[placed ? n : 0]);
             var i = 0;
             foreach (var (key, row) in changes.Rows)
             {
@@ -41,6 +80,12 @@ sealed class RowTable(string schema, string table, bool searched)
                 if (searched)
                 {
                     search[i] = SearchTerms.Of(key.Org, row.Value.Search);
+                }
+                if (placed)
+                {
+                    (at[i], text[i]) = row.Value.Place!;
+                    // An array of arrays has no rows of different lengths, so that each goes as its text.
+                    pieces[i] = $"{{{string.Join(',', PartsOfWords.Pieces(key.Org, row.Value.Scope, text[i]!))}}}";
                 }
                 i++;
             }
@@ -55,6 +100,12 @@ sealed class RowTable(string schema, string table, bool searched)
             if (searched)
             {
                 command.Parameters.Add(Parameter.Texts(search));
+            }
+            if (placed)
+            {
+                command.Parameters.Add(Parameter.Longs(at));
+                command.Parameters.Add(Parameter.Texts(text));
+                command.Parameters.Add(Parameter.Texts(pieces));
             }
             batch.Add(command);
         }

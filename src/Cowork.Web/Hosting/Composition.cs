@@ -10,6 +10,7 @@ using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Desktop;
 using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
+using Cowork.Web.Endpoints.Works;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Connections;
@@ -24,7 +25,8 @@ namespace Cowork.Web;
 /// <summary>Puts the host together, over a database that was there a moment ago.</summary>
 static class Composition
 {
-    static readonly IReadOnlyList<Dialect> Dialects = [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, OperationsDialect.Dialect];
+    static readonly IReadOnlyList<Dialect> Dialects =
+        [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, WorksDialect.Dialect, OperationsDialect.Dialect];
 
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {
@@ -75,6 +77,7 @@ static class Composition
         services.AddSingleton<Shells>();
         services.AddSingleton<CellStreams>();
         services.AddSingleton<ScratchpadViews>();
+        services.AddSingleton<WorkViews>();
         services.AddSingleton<ReplayViews>();
         services.ConfigureHttpJsonOptions(options =>
         {

@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using System.Security.Authentication;
 using System.Text;
 
+using Cowork.Web.Endpoints.Works;
 using Cowork.Web.Http;
 
 namespace Cowork.Web;
@@ -175,13 +176,17 @@ sealed class StartingListener : IAsyncDisposable
         }
     }
 
+    /// <summary>What every request hears until the host is composed.</summary>
+    public const string Starting = "The host is starting; the database does not answer yet.";
+
     static byte[] AnswerTo(ReadOnlySpan<byte> request)
     {
         var isLive = request.StartsWith("GET /health/live "u8) || request.StartsWith("GET /health/live?"u8);
-        return isLive
-            ? RawResponse.Of(200, "application/json", "", """{"status":"live"}"""u8)
+        return isLive ? RawResponse.Of(200, "application/json", "", """{"status":"live"}"""u8)
+            : WorksDialect.Owns(request)
+            ? RawResponse.Of(503, "application/json", $"Retry-After: 1\r\n{WorksDialect.VersionHeader}: {WorksDialect.Version}\r\n", WorkError.Starting())
             : RawResponse.Of(503, "application/problem+json", "Retry-After: 1\r\n", Encoding.UTF8.GetBytes($$"""
-                {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"The host is starting; the database does not answer yet.",
+                {"type":"urn:cowork:problem:starting","title":"Service Unavailable","status":503,"detail":"{{Starting}}",
                 "code":"starting","trace_id":"{{System.Diagnostics.ActivityTraceId.CreateRandom()}}"}
                 """));
     }

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Collections.Frozen;
 using System.Reflection;
 using System.Security.Cryptography;
 using System.Text.Json;
@@ -23,6 +24,12 @@ public interface IRequestBody<T>
     /// <summary>Fields that say how long to wait for an answer. A repeat under an idempotency key may have others.</summary>
     static virtual IReadOnlyList<string> WaitFields => [];
 
+    /// <summary>
+    /// Members whose JSON is kept as it is sent, with the nesting that they may have, themselves as 1. Numbers and escapes in them are what they are, because they are never
+    /// read.
+    /// </summary>
+    static virtual IReadOnlyDictionary<string, int> OpaqueMembers => FrozenDictionary<string, int>.Empty;
+
     void Validate(ValidationErrors errors);
 }
 
@@ -46,7 +53,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         else
         {
             RequireJson(http.Request);
-            json = JsonValidator.Validate(bytes, errors);
+            json = JsonValidator.Validate(bytes, errors, T.OpaqueMembers);
             errors.ThrowIfAny();
             value = Parse(json.Span);
         }
@@ -68,14 +75,21 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         }
         try
         {
-            using var body = JsonDocument.Parse(json);
+            using var body = JsonDocument.Parse(json, new() { MaxDepth = T.OpaqueMembers.Values.Append(JsonValidator.DepthMax).Max() + 1 });
             using var kept = new PooledBuffer(json.Length + 16);
             using (var writer = new Utf8JsonWriter(kept))
             {
                 writer.WriteStartObject();
                 foreach (var member in body.RootElement.EnumerateObject().Where(m => !T.WaitFields.Contains(m.Name)))
                 {
-                    member.WriteTo(writer);
+                    if (T.OpaqueMembers.ContainsKey(member.Name))
+                    {
+                        writer.WriteString(member.Name, member.Value.GetRawText());
+                    }
+                    else
+                    {
+                        member.WriteTo(writer);
+                    }
                 }
                 writer.WriteEndObject();
             }

@@ -13,6 +13,9 @@ namespace Cowork.Web.Http;
 /// <param name="Map">Maps the endpoints, with paths relative to <paramref name="BasePath"/>.</param>
 public sealed record Dialect(string BasePath, JsonSerializerContext Json, ErrorForm Errors, Action<IEndpointRouteBuilder> Map)
 {
+    /// <summary>Headers of every answer below <see cref="BasePath"/>, refusals too.</summary>
+    public IReadOnlyList<(string Name, string Value)> Headers { get; init; } = [];
+
     /// <summary>
     /// The contract's shapes with their own JSON names, for options with another naming policy: /openapi.json describes all contracts with one set of
     /// options.

@@ -4,11 +4,23 @@ using Cowork.Application.Storage;
 namespace Cowork.Web.Http;
 
 /// <summary>The outermost middleware: turns every exception and bare error status into an error of the request's contract. No answer shows a stack trace or SQL.</summary>
-public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory memory, ILogger<ErrorBoundary> logger)
+public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory memory, Dialects dialects, ILogger<ErrorBoundary> logger)
 {
     public async Task InvokeAsync(HttpContext http)
     {
         http.Response.Headers.XContentTypeOptions = "nosniff";
+        if (dialects.Of(http).Headers is { Count: > 0 } headers)
+        {
+            // At the last moment, so that no error takes them away.
+            http.Response.OnStarting(() =>
+            {
+                foreach (var (name, value) in headers)
+                {
+                    http.Response.Headers[name] = value;
+                }
+                return Task.CompletedTask;
+            });
+        }
         ErrorResult error;
         try
         {
@@ -79,7 +91,9 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
             http.Abort();
             return;
         }
-        var kept = http.Response.Headers.Where(h => h.Key is "Allow" or "Access-Control-Allow-Origin" or "Vary" or "X-Content-Type-Options").ToList();
+        static bool IsKept(string header) =>
+            header is "Allow" or "Vary" or "X-Content-Type-Options" || header.StartsWith("Access-Control-", StringComparison.OrdinalIgnoreCase);
+        var kept = http.Response.Headers.Where(h => IsKept(h.Key)).ToList();
         http.Response.Clear();
         kept.ForEach(h => http.Response.Headers[h.Key] = h.Value);
         try

@@ -11,11 +11,18 @@ public sealed record JsonResult<T>(int Status, T Value, JsonTypeInfo<T> Json) : 
     /// <summary>True: it repeats the answer to an earlier request with the same <c>Idempotency-Key</c>.</summary>
     public bool Replayed { get; init; }
 
+    /// <summary>Of what is shown; null: it has no tag.</summary>
+    public string? ETag { get; init; }
+
     public JsonWriterOptions Writing => Json.Writing();
 
     public Task ExecuteAsync(HttpContext httpContext)
     {
         httpContext.Response.Begin(Status, Location, Replayed);
+        if (ETag is not null)
+        {
+            httpContext.Response.Headers.ETag = ETag;
+        }
         return httpContext.Response.WriteJson(Value, Json);
     }
 

@@ -21,8 +21,9 @@ public static class JsonValidator
     const int NameCharsShown = 100;
 
     /// <summary>Returns the JSON without a byte order mark.</summary>
+    /// <param name="opaque">Members of the body that are JSON and nothing more, with the nesting that they may have, themselves as 1.</param>
     /// <exception cref="UnreadableRequestException">The body is not JSON.</exception>
-    public static ReadOnlyMemory<byte> Validate(ReadOnlyMemory<byte> body, ValidationErrors errors)
+    public static ReadOnlyMemory<byte> Validate(ReadOnlyMemory<byte> body, ValidationErrors errors, IReadOnlyDictionary<string, int> opaque)
     {
         if (body.Span.StartsWith("\uFEFF"u8))
         {
@@ -34,7 +35,7 @@ public static class JsonValidator
         }
         try
         {
-            Walk(body.Span, errors);
+            Walk(body.Span, errors, opaque);
         }
         catch (JsonException e)
         {
@@ -45,7 +46,7 @@ public static class JsonValidator
 
     static UnreadableRequestException NotJson(string where) => new(new ErrorResult(400, "malformed_json", $"The body is not JSON. {where}"));
 
-    static void Walk(ReadOnlySpan<byte> json, ValidationErrors errors)
+    static void Walk(ReadOnlySpan<byte> json, ValidationErrors errors, IReadOnlyDictionary<string, int> opaque)
     {
         // Deep JSON must be told from malformed JSON, so the reader accepts any depth: it keeps one bit for each level.
         var reader = new Utf8JsonReader(json, new JsonReaderOptions { MaxDepth = BodyBytesMax });
@@ -79,6 +80,10 @@ public static class JsonValidator
                     else if (!tooDeep)
                     {
                         path.Peek().Name = reader.GetString();
+                        if (reader.CurrentDepth == 1 && opaque.TryGetValue(path.Peek().Name!, out var levels) && !Pass(ref reader, levels))
+                        {
+                            errors.Add(Text(path), $"Nested deeper than {levels} levels.");
+                        }
                     }
                     break;
                 case JsonTokenType.String:
@@ -100,6 +105,28 @@ public static class JsonValidator
                     break;
             }
         }
+    }
+
+    /// <summary>Goes past a member's value. False: it is nested deeper than so many levels.</summary>
+    static bool Pass(ref Utf8JsonReader reader, int levels)
+    {
+        var deepest = 0;
+        if (!reader.Read() || reader.TokenType is not (JsonTokenType.StartObject or JsonTokenType.StartArray))
+        {
+            return true;
+        }
+        for (var around = reader.CurrentDepth; reader.TokenType is not (JsonTokenType.EndObject or JsonTokenType.EndArray) || reader.CurrentDepth > around;)
+        {
+            if (reader.TokenType is JsonTokenType.StartObject or JsonTokenType.StartArray)
+            {
+                deepest = Math.Max(deepest, reader.CurrentDepth - around + 1);
+            }
+            if (!reader.Read())
+            {
+                break;
+            }
+        }
+        return deepest <= levels;
     }
 
     /// <summary>Counts an element when its array is the innermost container.</summary>

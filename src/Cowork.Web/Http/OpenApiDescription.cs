@@ -18,6 +18,9 @@ public sealed record RefusesWith(IReadOnlyList<int> Statuses);
 /// <summary>Endpoint metadata: the header <c>Last-Event-ID</c> can carry the cursor.</summary>
 public sealed record ResumesByHeader;
 
+/// <summary>Endpoint metadata: a header that the endpoint reads.</summary>
+public sealed record ReadsHeader(string Name, string Description);
+
 /// <summary>Endpoint metadata: the header <c>Prefer</c> can say how long to wait.</summary>
 public sealed record WaitsAsPreferred;
 
@@ -41,6 +44,8 @@ public static class OpenApiDescription
     public static RouteHandlerBuilder Takes(this RouteHandlerBuilder endpoint, IdQuery parameter) => endpoint.WithMetadata(parameter);
 
     public static RouteHandlerBuilder TakesLastEventId(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new ResumesByHeader());
+
+    public static RouteHandlerBuilder TakesHeader(this RouteHandlerBuilder endpoint, string name, string description) => endpoint.WithMetadata(new ReadsHeader(name, description));
 
     public static RouteHandlerBuilder TakesPrefer(this RouteHandlerBuilder endpoint) => endpoint.WithMetadata(new WaitsAsPreferred());
 
@@ -69,6 +74,7 @@ public static class OpenApiDescription
         ["Memories"] = "What is remembered across runs, and where it comes from.",
         ["Schedules"] = "Skills that are run at planned times.",
         ["Connectors"] = "Connections to outside sources, with encrypted credentials that are never answered.",
+        ["Works"] = "What tools have produced for a user, and the user has saved.",
         ["Tokens"] = "API tokens of the tenant.",
         ["Operations"] = "Health, metrics and what the host has.",
         ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",
@@ -83,7 +89,8 @@ public static class OpenApiDescription
         // Answers show a content as a string, wherever it is stored, and a key as its id. Any JSON is what its property says.
         options.CreateSchemaReferenceId = type =>
             Plain(type.Type) is var plain
-            && (plain == typeof(Content) || plain == typeof(JsonElement) || typeof(IStreamKey).IsAssignableFrom(plain) || OptionalOf(plain) is not null) ? null
+            && (plain == typeof(Content) || plain == typeof(JsonElement) || plain == typeof(JsonText) || typeof(IStreamKey).IsAssignableFrom(plain)
+                || OptionalOf(plain) is not null) ? null
             : OpenApiOptions.CreateDefaultSchemaReferenceId(type);
         options.AddSchemaTransformer((schema, context, _) =>
         {
@@ -129,6 +136,10 @@ public static class OpenApiDescription
             // A bundle has the text as it is stored.
             schema.Type = JsonSchemaType.String | nullable | (property?.DeclaringType == typeof(Projections.RunSummary) ? JsonSchemaType.Object : default);
         }
+        else if (type == typeof(JsonText))
+        {
+            (schema.Type, schema.Description) = (JsonSchemaType.Object | nullable, property is null ? null : schema.Description);
+        }
         else if (Plain(type) == typeof(JsonElement) && property is not null)
         {
             schema.Type = Is<TextOrListAttribute>(property) is not null ? JsonSchemaType.String | nullable
@@ -167,7 +178,7 @@ public static class OpenApiDescription
         {
             Title = "Cowork",
             Version = "1",
-            Description = "Sessions, turns, runs and their events. Every refusal is application/problem+json with a stable code.",
+            Description = "Sessions, turns, runs and their events. Every refusal is application/problem+json with a stable code; below /myworks it is that contract's envelope.",
             License = new() { Name = "All rights reserved", Identifier = "LicenseRef-All-Rights-Reserved" },
         };
         // Relative to the document: behind a proxy the host does not know by which address it was asked.
@@ -266,7 +277,13 @@ public static class OpenApiDescription
         }
         foreach (var query in metadata.OfType<TextQuery>())
         {
-            var schema = new OpenApiSchema { Type = JsonSchemaType.String, MinLength = 1, Default = query.Default is { } usual ? JsonValue.Create(usual) : null };
+            var schema = new OpenApiSchema
+            {
+                Type = JsonSchemaType.String,
+                // One that may be empty, or not there, has no default of its own.
+                MinLength = query.Default is "" ? null : 1,
+                Default = query.Default is { Length: > 0 } usual ? JsonValue.Create(usual) : null,
+            };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, required: query.Default is null));
         }
         foreach (var query in metadata.OfType<TimeQuery>())
@@ -277,6 +294,10 @@ public static class OpenApiDescription
         {
             var schema = new OpenApiSchema { Type = JsonSchemaType.Integer, Format = "int64", Minimum = "0" };
             operation.Parameters.Add(Parameter("Last-Event-ID", ParameterLocation.Header, schema, "The id of the last event seen; wins over since_id."));
+        }
+        foreach (var header in metadata.OfType<ReadsHeader>())
+        {
+            operation.Parameters.Add(Parameter(header.Name, ParameterLocation.Header, new() { Type = JsonSchemaType.String }, header.Description));
         }
         if (metadata.OfType<WaitsAsPreferred>().Any())
         {

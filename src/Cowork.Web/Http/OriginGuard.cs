@@ -31,11 +31,13 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
             {
                 response.Headers.AccessControlAllowOrigin = origin;
                 response.Headers.Vary = "Origin";
-                response.Headers.AccessControlExposeHeaders = "Location, Retry-After, Idempotency-Replayed, WWW-Authenticate";
+                // A page that asks with credentials hears nothing otherwise. Nothing here goes by cookies.
+                response.Headers.AccessControlAllowCredentials = "true";
+                response.Headers.AccessControlExposeHeaders = "Location, ETag, Contract-Version, Retry-After, Idempotency-Replayed, WWW-Authenticate";
                 if (HttpMethods.IsOptions(request.Method) && request.Headers.AccessControlRequestMethod.Count > 0)
                 {
                     response.Headers.AccessControlAllowMethods = "GET, HEAD, POST, PUT, PATCH, DELETE";
-                    response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-Match, traceparent";
+                    response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-Match, If-None-Match, traceparent";
                     response.Headers.AccessControlMaxAge = "600";
                     response.StatusCode = 204;
                     return;

@@ -87,10 +87,21 @@ static class SearchQuery
     public static WholeNumberQuery Offset { get; } = new("offset", 0, 1_000, 0, "So many of the list, from its beginning, are passed over.");
 
     /// <exception cref="UnreadableRequestException">There are no words, or none that can be looked for.</exception>
-    public static string Read(HttpContext http) =>
-        Words.Read(http) is var words && words.Length <= CharsMax && StorableText.IsStorable(words)
-            ? words
-            : throw new UnreadableRequestException(ErrorResult.Invalid(Words.Name, $"Must be text of at most {CharsMax} characters."));
+    public static string Read(HttpContext http)
+    {
+        var words = Words.Read(http);
+        Check(Words.Name, words);
+        return words;
+    }
+
+    /// <exception cref="UnreadableRequestException">It is too long, or no text.</exception>
+    public static void Check(string name, string words)
+    {
+        if (words.Length > CharsMax || !StorableText.IsStorable(words))
+        {
+            throw new UnreadableRequestException(ErrorResult.Invalid(name, $"Must be text of at most {CharsMax} characters."));
+        }
+    }
 }
 
 /// <summary>The query parameter with the id of a session.</summary>
@@ -116,10 +127,13 @@ static class Lists
     /// <summary>The limit of projects and artifacts, for which contract B has a default alone.</summary>
     public static WholeNumberQuery LimitOfPage { get; } = new("limit", 1, Most, 50, "At most so many.");
 
+    /// <summary>The limit of works, for which contract E has a default alone.</summary>
+    public static WholeNumberQuery LimitOfWorks { get; } = new("limit", 1, Most, 25, "At most so many.");
+
     public static WholeNumberQuery Offset { get; } = new("offset", 0, int.MaxValue, 0, "So many of the list, from its beginning, are passed over.");
 
     /// <summary>The parameter says how much of a list is read.</summary>
-    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage || query == LimitOfConversations;
+    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage || query == LimitOfConversations || query == LimitOfWorks;
 
     /// <summary>The limit that a request asks for, as far as it can be read.</summary>
     public static int LimitOrMost(HttpContext http) =>

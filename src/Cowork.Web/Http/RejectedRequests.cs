@@ -43,11 +43,14 @@ sealed class RejectedRequests(IServiceProvider services) : IObserver<KeyValuePai
         using var body = new MemoryStream();
         var answer = new DefaultHttpContext { RequestServices = services };
         answer.Response.Body = body;
+        // What Kestrel has read of the address says whose form the error has.
+        answer.Request.Path = features.Get<IHttpRequestFeature>()?.Path is ['/', ..] path ? path : "/";
+        var headers = string.Concat(services.GetRequiredService<Dialects>().Of(answer).Headers.Select(header => $"{header.Name}: {header.Value}\r\n"));
         // Nothing in it waits: it is written into memory.
         ErrorResult.OfStatus(head.StatusCode).ExecuteAsync(answer).GetAwaiter().GetResult();
         var isHead = features.Get<IHttpRequestFeature>()?.Method == HttpMethods.Head;
         output.EndWith(RawResponse.Of(
-            head.StatusCode, answer.Response.ContentType!, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n", body.ToArray(), isHead));
+            head.StatusCode, answer.Response.ContentType!, $"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n{headers}", body.ToArray(), isHead));
     }
 
     public void OnCompleted()

@@ -66,6 +66,8 @@ public sealed class MemorySourceAttribute() : WordsAttribute(Projections.Memorie
 
 public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "ok");
 
+public sealed class WorkBucketAttribute() : WordsAttribute([.. WorkBuckets.All]);
+
 public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);
 
 /// <summary>In a body: null is refused. In an answer: the member is left out when it has no value. Either way it is never null, although its type is nullable.</summary>
