@@ -83,7 +83,7 @@ sealed record KernelFigures(double ColdS, double WarmS, double P50Ms, double P99
     }
 
     static ValueTask<IKernel> Start(SandboxedKernels kernels, string directory, int number) =>
-        kernels.Start(new(Grant.Of(Directory.CreateDirectory(Path.Combine(directory, $"kernel-{number}")).FullName), KernelLimits.Default), CancellationToken.None);
+        kernels.Start(new(Grants.Of(Grant.Of(Directory.CreateDirectory(Path.Combine(directory, $"kernel-{number}")).FullName)), KernelLimits.Default), CancellationToken.None);
 
     static async Task Cell(IKernel kernel)
     {

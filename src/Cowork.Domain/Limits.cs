@@ -81,6 +81,27 @@ public static class Limits
     /// <summary>Connections of one tenant.</summary>
     public const int ConnectionsMax = 1_000;
 
+    /// <summary>Folders that are granted to one session: each is opened for every path that is judged.</summary>
+    public const int FolderGrantsMax = 16;
+
+    /// <summary>Output roots of one granted folder.</summary>
+    public const int OutputRootsMax = 16;
+
+    /// <summary>Connector grants of one session, and scopes of one of them.</summary>
+    public const int ConnectorGrantsMax = 32;
+
+    /// <summary>Longest name of a provider or a scope in a connector grant, in characters.</summary>
+    public const int ScopeCharsMax = 200;
+
+    /// <summary>Context files of one task (contract C).</summary>
+    public const int TaskFilesMax = 50;
+
+    /// <summary>Text of one context file that becomes part of a prompt, in bytes of the file: about 16 000 tokens. The rest is cut, and said.</summary>
+    public const int TaskFileBytesMax = 64 * 1024;
+
+    /// <summary>Text of all context files of a task, in bytes of the files: with more, little of a model's context would be left.</summary>
+    public const int TaskFilesBytesMax = 256 * 1024;
+
     /// <summary>Longest title of a conversation, in characters.</summary>
     public const int TitleCharsMax = 200;
 

@@ -14,10 +14,11 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Goal">What the conversation is for when the turn is sent; null: it has no goal.</param>
     /// <param name="Skills">The skills that are active; null: none.</param>
     /// <param name="ContextFiles">The files that were read for the turn, in its order; null: none.</param>
+    /// <param name="Folders">The folders that the session was granted; null: it has its one implicit grant.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null) : RunCommand(Now);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -87,10 +88,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Goal">The goal of the conversation, as the prompt has it; null: none.</param>
     /// <param name="Skills">The active skills in the order of the prompt; null: none.</param>
     /// <param name="ContextFiles">The files in the prompt, as they were read when the turn was accepted; null: none.</param>
+    /// <param name="Folders">The granted folders, as the prompt has them; null: the one implicit grant, of which the prompt says nothing.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null) : RunEvent(At);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -300,7 +302,7 @@ public abstract record ConversationEntry
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
-    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null)
+    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null)
 {
     /// <summary>True: no active skill names tools, or one names this tool. A skill that names none leaves the tools to the others.</summary>
     public bool MayCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
@@ -390,7 +392,7 @@ public abstract record Run
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
         (Create c, None) => new RunCreated(
-            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles),
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -431,7 +433,7 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback),
         (FeedbackReceived f, Queued q) => q with { Feedback = (q.Feedback ?? []).Add(f.Text) },

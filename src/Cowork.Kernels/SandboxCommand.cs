@@ -21,7 +21,8 @@ static class SandboxCommand
     /// <summary>Address space that a Python process reserves and never touches: stacks of threads, arenas, libraries.</summary>
     const long AddressSlackBytes = 1L << 30;
 
-    const string Workspace = "/workspace";
+    /// <summary>Where a session's folder is seen when its creation names no grants.</summary>
+    public const string Workspace = "/workspace";
 
     /// <summary>Users in the sandbox: the names of the host's own are not its business.</summary>
     public const string Users = "cowork:x:1000:1000:cowork:/tmp:/bin/sh\n";
@@ -33,10 +34,12 @@ static class SandboxCommand
     const string Launcher = "exec 9<\"$1\" 8<\"$2\" 7<\"$3\" && cd \"$4\" && shift 4 && exec \"$@\"";
 
     /// <summary>
-    /// As root: binds the folder where the sandbox's user finds it, in mounts that only this process sees, and becomes that user. Parents of the folder may be closed to it.
+    /// As root: binds the folders where the sandbox's user finds them, <c>/mnt/0</c> and so on, in mounts that only this process sees, and becomes that user. Parents of the
+    /// folders may be closed to it.
     /// </summary>
     const string UserChange =
-        "mount --rbind \"$1\" /mnt && u=$2 g=$3 && shift 3 && "
+        "u=$1 g=$2 n=$3 i=0 && shift 3 && mount -t tmpfs -o mode=755,size=64k cowork /mnt && "
+        + "while [ $i -lt $n ]; do mkdir /mnt/$i && mount --rbind \"$1\" /mnt/$i && shift && i=$((i+1)) || exit 1; done && "
         + "exec setpriv --reuid \"$u\" --regid \"$g\" --clear-groups --inh-caps=-all --bounding-set=-all --no-new-privs -- \"$@\"";
 
     /// <summary>What a kernel may read of <c>/etc</c>, where it is there.</summary>
@@ -44,11 +47,11 @@ static class SandboxCommand
         ((string[])["/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/matplotlibrc", "/etc/mime.types", "/etc/R"]).Where(Path.Exists)
             .Concat(Directory.GetDirectories("/etc", "python3*"));
 
-    /// <param name="folder">The workspace; null: an empty one that ends with the sandbox.</param>
+    /// <param name="folders">What the sandbox has of the host, the working directory first; empty: an empty one that ends with the sandbox.</param>
     /// <param name="user">The user to become; null: this process is not root, and the sandbox runs as its user.</param>
     /// <param name="hidden">Folders of the host that a sandbox must not see, should they lie in what it sees.</param>
     public static ProcessStartInfo Build(
-        SandboxFiles files, InstalledKernel kernel, KernelLimits limits, GrantedFolder? folder, SandboxUser? user, IEnumerable<string> hidden)
+        SandboxFiles files, InstalledKernel kernel, KernelLimits limits, IReadOnlyList<SandboxFolder> folders, SandboxUser? user, IEnumerable<string> hidden)
     {
         var start = new ProcessStartInfo("/bin/sh")
         {
@@ -60,24 +63,27 @@ static class SandboxCommand
         // Nothing of the host's environment: it holds keys, and others can read that of a process.
         start.Environment.Clear();
         start.Environment["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin";
-        IEnumerable<string> arguments = ["-c", Launcher, "sh", files.Filter.Place, files.Bridge.Place, files.Users.Place, folder?.Place ?? "/"];
+        IEnumerable<string> arguments =
+            ["-c", Launcher, "sh", files.Filter.Place, files.Bridge.Place, files.Users.Place, folders.Count == 0 ? "/" : folders[0].Folder.Place];
         if (user is { } other)
         {
             arguments =
             [
                 .. arguments, "unshare", "--mount", "--propagation", "private", "--",
-                "/bin/sh", "-c", UserChange, "sh", folder?.Place ?? "/mnt", Number(other.User), Number(other.Group),
+                "/bin/sh", "-c", UserChange, "sh", Number(other.User), Number(other.Group), Number(folders.Count), .. folders.Select(folder => folder.Folder.Place),
             ];
         }
-        var workspace = folder is null ? null : user is null ? "." : "/mnt";
-        foreach (var argument in (IEnumerable<string>)[.. arguments, .. Arguments(workspace, hidden), "--", Python, "-I", "/bridge.py", Settings(kernel, limits)])
+        // Without root only the working directory can be bound as the folder that is open. The others are bound by their paths, and compared when the sandbox has them.
+        IEnumerable<(SandboxFolder Folder, string Source)> bound =
+            folders.Index().Select(folder => (folder.Item, user is not null ? $"/mnt/{folder.Index}" : folder.Index == 0 ? "." : folder.Item.Folder.RealPath));
+        foreach (var argument in (IEnumerable<string>)[.. arguments, .. Arguments([.. bound], hidden), "--", Python, "-I", "/bridge.py", Settings(kernel, limits, folders)])
         {
             start.ArgumentList.Add(argument);
         }
         return start;
     }
 
-    static IEnumerable<string> Arguments(string? workspace, IEnumerable<string> hidden) =>
+    static IEnumerable<string> Arguments(IReadOnlyList<(SandboxFolder Folder, string Source)> folders, IEnumerable<string> hidden) =>
     [
         Bubblewrap,
         "--unshare-all", "--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000", "--hostname", "cowork",
@@ -92,11 +98,13 @@ static class SandboxCommand
         "--dev", "/dev", "--size", Number(SharedMemoryBytes), "--tmpfs", "/dev/shm", "--remount-ro", "/dev",
         "--size", Number(ScratchBytes), "--tmpfs", "/tmp",
         "--size", Number(RunBytes), "--tmpfs", "/run",
-        .. workspace is null ? (string[])["--size", Number(RunBytes), "--tmpfs", Workspace] : ["--bind", workspace, Workspace],
+        .. folders.Count == 0 ? (string[])["--size", Number(RunBytes), "--tmpfs", Workspace] : [],
+        // What lies in another folder comes after it.
+        .. folders.OrderBy(f => f.Folder.Path.Length).SelectMany(f => (string[])[f.Folder.IsWritable ? "--bind" : "--ro-bind", f.Source, f.Folder.Path]),
         "--ro-bind-data", "8", "/bridge.py",
         "--remount-ro", "/",
         "--seccomp", "9",
-        "--chdir", Workspace,
+        "--chdir", folders.Count == 0 ? Workspace : folders[0].Folder.Path,
         "--clearenv",
         .. Variables.SelectMany(v => (string[])["--setenv", v.Name, v.Value]),
     ];
@@ -114,7 +122,7 @@ static class SandboxCommand
     static IEnumerable<string> SystemFolder(string path) =>
         new DirectoryInfo(path) is not { Exists: true } folder ? [] : folder.LinkTarget is { } target ? ["--symlink", target, path] : ["--ro-bind", path, path];
 
-    static string Settings(InstalledKernel kernel, KernelLimits limits)
+    static string Settings(InstalledKernel kernel, KernelLimits limits, IReadOnlyList<SandboxFolder> folders)
     {
         using var memory = new MemoryStream();
         using (var json = new Utf8JsonWriter(memory))
@@ -135,6 +143,9 @@ static class SandboxCommand
                 json.WriteString(name, value);
             }
             json.WriteEndObject();
+            json.WriteString("workspace", folders.Count == 0 ? Workspace : folders[0].Path);
+            Write("folders", folders.Select(folder => folder.Path));
+            Write("writable", folders.Count == 0 ? [Workspace] : folders.Where(folder => folder.IsWritable).Select(folder => folder.Path));
             json.WriteNumber("seconds", limits.Time.TotalSeconds);
             json.WriteNumber("output_bytes", limits.OutputBytes);
             json.WriteNumber("memory_bytes", limits.MemoryBytes);
@@ -144,6 +155,16 @@ static class SandboxCommand
             json.WriteNumber("disk_bytes", limits.DiskBytes);
             json.WriteNumber("scratch_bytes", ScratchBytes);
             json.WriteEndObject();
+
+            void Write(string name, IEnumerable<string> paths)
+            {
+                json.WriteStartArray(name);
+                foreach (var path in paths)
+                {
+                    json.WriteStringValue(path);
+                }
+                json.WriteEndArray();
+            }
         }
         return System.Text.Encoding.UTF8.GetString(memory.GetBuffer(), 0, (int)memory.Length);
     }

@@ -33,6 +33,20 @@ readonly record struct SandboxUser(uint User, uint Group)
         }
     }
 
+    /// <summary>Makes another folder of the same sandbox its user's, when it is root's.</summary>
+    /// <exception cref="IOException">The folder cannot be given to that user.</exception>
+    /// <exception cref="UnauthorizedAccessException">The same.</exception>
+    public static void GiveTo(GrantedFolder folder, SandboxUser user)
+    {
+        lock (Giving)
+        {
+            if (folder.User == 0)
+            {
+                folder.GiveTo(user.User);
+            }
+        }
+    }
+
     /// <summary>A user that follows from a name.</summary>
     public static uint For(string identity)
     {

@@ -20,7 +20,7 @@ sealed class SandboxedKernel : IKernel
     readonly InstalledKernel kernel;
     readonly SandboxProcess process;
     readonly TimeProvider clock;
-    readonly TaskCompletionSource<string> ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    readonly TaskCompletionSource<IReadOnlyList<string>> ready = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource<string> ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly TaskCompletionSource<KernelEnvironment> environment = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly Lock gate = new();
@@ -56,8 +56,8 @@ sealed class SandboxedKernel : IKernel
         }
     }
 
-    /// <summary>Completes with the identity of the folder that the sandbox has as its workspace, or fails with <see cref="KernelUnavailableException"/>.</summary>
-    public Task<string> Ready => ready.Task;
+    /// <summary>Completes with the identities of the folders that the sandbox has, in their order, or fails with <see cref="KernelUnavailableException"/>.</summary>
+    public Task<IReadOnlyList<string>> Ready => ready.Task;
 
     /// <summary>Id of bubblewrap's process.</summary>
     public int ProcessId => process.Id;
@@ -180,7 +180,7 @@ sealed class SandboxedKernel : IKernel
         switch (said.GetProperty("event").GetString())
         {
             case "ready":
-                ready.TrySetResult(said.GetProperty("workspace").GetString()!);
+                ready.TrySetResult([.. said.GetProperty("folders").EnumerateArray().Select(identity => identity.GetString()!)]);
                 lock (gate)
                 {
                     foreach (var id in said.GetProperty("restarts").EnumerateArray())

@@ -55,23 +55,17 @@ public sealed partial class SandboxedKernels(IEnumerable<string> hidden, TimePro
         }
         var kernel = request.Kernel is null ? installed[0] : installed.FirstOrDefault(k => k.Spec.Name == request.Kernel)
             ?? throw new ArgumentException($"No kernel {request.Kernel} is installed.", nameof(request));
-        if (!GrantedFolder.TryOpen(request.Workspace, out var folder, out var error))
+        using var folders = SandboxFolders.Open(request.Grants);
+        SandboxUser? user;
+        try
         {
-            throw new KernelUnavailableException($"The workspace cannot be used. {error}");
+            user = GrantedFolder.IsRoot ? folders.User() : null;
         }
-        using (folder)
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            SandboxUser? user;
-            try
-            {
-                user = GrantedFolder.IsRoot ? SandboxUser.Of(folder) : null;
-            }
-            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-            {
-                throw new KernelUnavailableException($"The workspace cannot be used. {e.Message}");
-            }
-            return await Start(kernel, request.Limits, folder, user, ct);
+            throw new KernelUnavailableException($"The workspace cannot be used. {e.Message}");
         }
+        return await Start(kernel, request.Limits, folders.All, user, ct);
     }
 
     public void Dispose()
@@ -95,7 +89,7 @@ public sealed partial class SandboxedKernels(IEnumerable<string> hidden, TimePro
                 throw new KernelUnavailableException(await Prerequisites.Explain("", ct) ?? Prerequisites.NoKernel);
             }
             var user = GrantedFolder.IsRoot ? SandboxUser.For("probe") : default(uint?);
-            await using var started = await Start(kernel, KernelLimits.Default, folder: null, user is { } id ? new SandboxUser(id, id) : null, ct);
+            await using var started = await Start(kernel, KernelLimits.Default, [], user is { } id ? new SandboxUser(id, id) : null, ct);
         }
         catch (Exception e) when (e is KernelUnavailableException or IOException)
         {
@@ -105,15 +99,15 @@ public sealed partial class SandboxedKernels(IEnumerable<string> hidden, TimePro
         return known?.Why;
     }
 
-    async Task<SandboxedKernel> Start(InstalledKernel kernel, KernelLimits limits, GrantedFolder? folder, SandboxUser? user, CancellationToken ct)
+    async Task<SandboxedKernel> Start(InstalledKernel kernel, KernelLimits limits, IReadOnlyList<SandboxFolder> folders, SandboxUser? user, CancellationToken ct)
     {
-        var started = new SandboxedKernel(kernel, limits, SandboxCommand.Build(files.Value, kernel, limits, folder, user, hiddenFolders), clock);
+        var started = new SandboxedKernel(kernel, limits, SandboxCommand.Build(files.Value, kernel, limits, folders, user, hiddenFolders), clock);
         try
         {
-            var workspace = await started.Ready.WaitAsync(StartTime, clock, ct);
-            if (folder is not null && workspace != folder.Identity)
+            var bound = await started.Ready.WaitAsync(StartTime, clock, ct);
+            if (!bound.SequenceEqual(folders.Select(folder => folder.Folder.Identity)))
             {
-                // The path led elsewhere between the opening here and the binding there.
+                // A path led elsewhere between the opening here and the binding there. No code was executed yet.
                 throw new KernelUnavailableException("The workspace was replaced while the kernel started.");
             }
             known = (null, clock.GetTimestamp());

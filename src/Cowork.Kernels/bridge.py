@@ -24,7 +24,10 @@ OUTPUT_MAX = SETTINGS["output_bytes"]
 MEMORY_MAX = SETTINGS["memory_bytes"]
 DISK_MAX = SETTINGS["disk_bytes"]
 CELL_SECONDS = SETTINGS["seconds"]
-WORKSPACE = "/workspace"
+# The kernel's working directory, all folders of the session, and those of them that cells may write to.
+WORKSPACE = SETTINGS["workspace"]
+FOLDERS = SETTINGS["folders"]
+WRITABLE = SETTINGS["writable"]
 SCRATCH = ("/tmp", "/dev/shm")
 
 # A cell that goes on printing is ended at so many times what is passed on.
@@ -587,7 +590,7 @@ class Bridge:
         self.is_ready = True
         self.failed_starts = 0
         lower(self.process.pid)
-        self.out.put({"event": "ready", "workspace": self.disk.identity, "restarts": self.restarts})
+        self.out.put({"event": "ready", "folders": self.disk.identities, "restarts": self.restarts})
         self.restarts = []
         if not self.environment_sent:
             self.environment_sent = True
@@ -776,11 +779,11 @@ class Bridge:
 
 
 class Disk:
-    """What the kernel has added to the workspace. Names are walked in small steps, and only when the file system tells that something was written."""
+    """What the kernel has added to the folders that it may write to. Names are walked in small steps, and only when the file system tells that something was written."""
 
     def __init__(self):
-        place = os.stat(WORKSPACE)
-        self.identity = f"{os.major(place.st_dev)}:{os.minor(place.st_dev)}:{place.st_ino}"
+        places = [os.stat(folder) for folder in FOLDERS]
+        self.identities = [f"{os.major(place.st_dev)}:{os.minor(place.st_dev)}:{place.st_ino}" for place in places]
         self.base = None  # until the first walk is done
         self.used = 0
         self.walk = None
@@ -798,8 +801,7 @@ class Disk:
             self.base = self.used
 
     def begin(self):
-        told = os.statvfs(WORKSPACE)
-        self.free, self.names = told.f_bfree * told.f_frsize, told.f_ffree
+        self.free, self.names = self.left()
         self.walk = self.steps()
         self.took = 0.0
 
@@ -821,8 +823,8 @@ class Disk:
     def look(self, now, at_start):
         """Why the cell has to end; None: it has not."""
         if self.walk is None:
-            told = os.statvfs(WORKSPACE)
-            written = self.free - told.f_bfree * told.f_frsize > DISK_MAX // 16 or self.names - told.f_ffree > 10_000
+            free, names = self.left()
+            written = self.free - free > DISK_MAX // 16 or self.names - names > 10_000
             if now - self.walked_at > (5 * self.took if written else 2 + 50 * self.took):
                 self.begin()
         if self.walk is None or not self.step(0.02):
@@ -834,14 +836,20 @@ class Disk:
             return None  # it has added nothing, and may be about to tidy up
         if added > DISK_MAX:
             return f"its kernel added {added} bytes to the workspace, more than the {DISK_MAX} that it may."
-        told = os.statvfs(WORKSPACE)
-        if told.f_bavail * told.f_frsize < min(RESERVE_MAX, told.f_blocks * told.f_frsize // 20) and self.used - at_start > DISK_MAX // 64:
-            return "the disk of the workspace is nearly full."
+        for told in map(os.statvfs, WRITABLE):
+            if told.f_bavail * told.f_frsize < min(RESERVE_MAX, told.f_blocks * told.f_frsize // 20) and self.used - at_start > DISK_MAX // 64:
+                return "the disk of the workspace is nearly full."
         return None
+
+    @staticmethod
+    def left():
+        """Bytes and names that are free where the kernel may write; a disk counts as often as it has such a folder."""
+        told = [os.statvfs(folder) for folder in WRITABLE]
+        return sum(t.f_bfree * t.f_frsize for t in told), sum(t.f_ffree for t in told)
 
     def steps(self):
         total = 0
-        folders = [WORKSPACE]
+        folders = list(WRITABLE)
         while folders:
             folder = folders.pop()
             try:
@@ -885,7 +893,7 @@ class Disk:
                     status = os.stat(f"/proc/{pid}/fd/{name}")
                 except OSError:
                     continue
-                if status.st_nlink == 0 and place.startswith(WORKSPACE):
+                if status.st_nlink == 0 and place.startswith(tuple(WRITABLE)):
                     seen[status.st_ino] = status.st_blocks * 512
         return sum(seen.values())
 

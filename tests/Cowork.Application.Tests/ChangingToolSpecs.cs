@@ -163,8 +163,8 @@ public sealed class ChangingToolSpecs : IDisposable
     [InlineData("gone")]
     public void A_file_that_changes_before_it_is_moved_is_not_moved(string how)
     {
-        var (source, _) = GrantedEntry.Open(Grant.Of(work.Root), "a.txt", makeFolders: false);
-        var (target, _) = GrantedEntry.Open(Grant.Of(work.Root), "c.txt", makeFolders: false);
+        var (source, _) = GrantedEntry.Open(Grants.Of(Grant.Of(work.Root)), "a.txt", makeFolders: false);
+        var (target, _) = GrantedEntry.Open(Grants.Of(Grant.Of(work.Root)), "c.txt", makeFolders: false);
         using (source)
         using (target)
         {

@@ -282,7 +282,7 @@ public sealed class NotesSpecs
         }
         var recall = new Recall(new MemoryBook(host.Commands, host.Queries, bench.Blobs));
         var outcome = await recall.Run(
-            new(RunHarness.Org, new("s"), first, Grant.Of("/w"), "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
+            new(RunHarness.Org, new("s"), first, Grants.Of(Grant.Of("/w")), "x:1", 1), System.Text.Json.JsonElement.Parse("""{"query":"kraken"}"""), default);
         var version = retrieval.Provenance[0].Event!.Version;
         Assert.Contains($"(learning; {first.Id}, event {version}): Kraken (the source).", outcome.Text, StringComparison.Ordinal);
     }
@@ -299,7 +299,7 @@ public sealed class NotesSpecs
         bench.Model.Before = async ct =>
         {
             version = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 100, ct)).Version;
-            await book.Remember(new(RunHarness.Org, new("s"), run, Grant.Of("/w"), $"{run.Id}:2", 1), "kraken", ct);
+            await book.Remember(new(RunHarness.Org, new("s"), run, Grants.Of(Grant.Of("/w")), $"{run.Id}:2", 1), "kraken", ct);
         };
         await Work(bench, host);
         var memory = (await Memories(bench)).Single(m => m.Kind == "memory");

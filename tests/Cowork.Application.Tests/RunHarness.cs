@@ -110,9 +110,11 @@ sealed class RunHarness
         [.. (await Engine.Load(Org, stream, 0, int.MaxValue, default)).Events.Select(e => EventTypes.FeedType(e.Type))];
 
     /// <summary>Every tenant may use every folder.</summary>
-    sealed class AnyFolder : IWorkspaces
+    public sealed class AnyFolder : IWorkspaces
     {
-        public ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct) => new(Application.Grant.Of(path));
+        public ValueTask<Grants?> Grants(string org, Session.Open session, CancellationToken ct) => new(session.Grants is { } granted
+            ? Application.Grants.Of(granted.Select(folder => Grant.Of(folder.Path).With(folder)))
+            : Application.Grants.Of(Grant.Of(session.WorkspacePath)));
 
         public ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, SessionKey session, string? asked, CancellationToken ct) => new((asked ?? "/w", null));
     }

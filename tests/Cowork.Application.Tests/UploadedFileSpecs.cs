@@ -54,7 +54,7 @@ public sealed class UploadedFileSpecs : IDisposable
 
     async Task<int> Found(string words, params string[] scopes) => (await TextSearch.Find(harness.Texts, RunHarness.Org, scopes, words, 10, default)).Hits.Count;
 
-    ToolContext Context => new(RunHarness.Org, Session, new("r"), Grant.Of(work.Root), "r:1", 1);
+    ToolContext Context => new(RunHarness.Org, Session, new("r"), Grants.Of(Grant.Of(work.Root)), "r:1", 1);
 
     static Task<ToolOutcome> Call(ITool tool, ToolContext context, object input) => tool.Run(context, JsonSerializer.SerializeToElement(input), default);
 

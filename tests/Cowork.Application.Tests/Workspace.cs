@@ -28,10 +28,10 @@ sealed class Workspace : IDisposable
 
     public string Beside { get; }
 
-    public ToolContext Context => new("default", new("s"), new("r"), Grant.Of(Root), "r:1", 1);
+    public ToolContext Context => new("default", new("s"), new("r"), Grants.Of(Grant.Of(Root)), "r:1", 1);
 
     /// <summary>The session's folder as searches are given it.</summary>
-    public SessionFolder Folder => new("default", new("s"), Grant.Of(Root));
+    public SessionFolder Folder => new("default", new("s"), Grants.Of(Grant.Of(Root)));
 
     /// <summary>The uploaded files of a conversation that has none.</summary>
     public static RunFiles NoUploads { get; } = new(new FileQueries(new InMemoryEngine(ReadModels.Tables, new TestClock())));

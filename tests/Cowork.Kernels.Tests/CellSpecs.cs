@@ -140,7 +140,7 @@ public sealed class CellSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     [Fact]
     public async Task A_file_of_the_hosts_tools_can_be_changed_by_a_cell_and_the_other_way_round()
     {
-        var grant = Grant.Of(kernel.Folder);
+        var grant = Grants.Of(Grant.Of(kernel.Folder));
         Write("tools/by_host.txt", "host");
         (await kernel.Run("import os\nopen('tools/by_host.txt', 'a').write(' and cell')\nos.makedirs('cells', mode=0o700)\nopen('cells/by_cell.txt', 'w').write('cell')\nos.chmod('cells/by_cell.txt', 0o600)")).Succeeded();
         Assert.Equal("host and cell", await File.ReadAllTextAsync(kernel.In("tools/by_host.txt")));

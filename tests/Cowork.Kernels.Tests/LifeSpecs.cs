@@ -196,7 +196,7 @@ public sealed class LifeSpecs
 
     [Fact]
     public async Task An_unknown_kernel_is_refused() => await Assert.ThrowsAsync<ArgumentException>(
-        async () => await RealKernel.Kernels.Start(new(Grant.Of(Path.GetTempPath()), KernelLimits.Default, "cobol"), CancellationToken.None));
+        async () => await RealKernel.Kernels.Start(new(Grants.Of(Grant.Of(Path.GetTempPath())), KernelLimits.Default, "cobol"), CancellationToken.None));
 
     [Fact]
     public async Task Kernels_are_available_here_and_python_is_the_default()

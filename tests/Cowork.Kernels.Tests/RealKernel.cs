@@ -28,7 +28,7 @@ public sealed class RealKernel : IAsyncLifetime
         return started;
     }
 
-    public async ValueTask InitializeAsync() => Kernel = await Kernels.Start(new(Grant.Of(Folder), Limits), CancellationToken.None);
+    public async ValueTask InitializeAsync() => Kernel = await Kernels.Start(new(Grants.Of(Grant.Of(Folder)), Limits), CancellationToken.None);
 
     public async Task<CellRun> Run(string code, CancellationToken interrupt = default) => new(await Kernel.Execute(code, interrupt).ToListAsync(CancellationToken.None));
 

@@ -53,7 +53,7 @@ public sealed class SandboxSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     public async Task A_sandbox_of_root_is_not_roots()
     {
         (await kernel.Run("open('mine', 'w').close()")).Succeeded();
-        var (entry, _) = GrantedEntry.Open(Grant.Of(kernel.Folder), "mine", makeFolders: false);
+        var (entry, _) = GrantedEntry.Open(Grants.Of(Grant.Of(kernel.Folder)), "mine", makeFolders: false);
         using (entry)
         {
             Assert.Equal(GrantedFolder.IsRoot, !File.ReadAllText("/proc/self/status").Contains($"Uid:\t{await UserOf()}\t", StringComparison.Ordinal));
@@ -194,7 +194,7 @@ public sealed class SandboxSpecs(RealKernel kernel) : IClassFixture<RealKernel>
     public async Task A_folder_below_usr_can_be_hidden()
     {
         using var kernels = new SandboxedKernels(["/usr/share/doc"], TimeProvider.System, NullLogger<SandboxedKernels>.Instance);
-        await using var started = await kernels.Start(new(Grant.Of(kernel.Folder), KernelLimits.Default), CancellationToken.None);
+        await using var started = await kernels.Start(new(Grants.Of(Grant.Of(kernel.Folder)), KernelLimits.Default), CancellationToken.None);
         Assert.Equal("[]", new CellRun(await started.Execute("import os; os.listdir('/usr/share/doc')", CancellationToken.None).ToListAsync()).Result);
     }
 

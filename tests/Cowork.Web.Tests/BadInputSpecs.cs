@@ -302,7 +302,8 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
 
     static readonly string[] Members =
     [
-        "session_id", "workspace_path", "metadata", "message", "idempotency_key", "wait_for_completion", "wait_timeout_seconds", "name", "user", "roles", "org_id",
+        "session_id", "workspace_path", "metadata", "message", "idempotency_key", "wait_for_completion", "wait_timeout_seconds", "name", "user", "roles", "org_id", "grants",
+        "connectors",
     ];
 
     static readonly string[] Values =

@@ -150,7 +150,7 @@ public sealed class TelemetrySpecs : DirectorySpecs
     public void What_nobody_looks_at_allocates_nothing()
     {
         var (claim, step, start) = (new Claim("o", "run", "k", 1), new NextStep.Finish(), new StreamStart(default, TraceId, null));
-        var context = new ToolContext("o", new("s"), new("r"), Grant.Of("/w"), "t", 1);
+        var context = new ToolContext("o", new("s"), new("r"), Grants.Of(Grant.Of("/w")), "t", 1);
         void Once()
         {
             Spans.Command("Something", "o")?.Dispose();

@@ -114,7 +114,7 @@ public sealed class OutsideTools(Policy policy, ConnectionAccess access, ToolCon
         // A tool that was no read when it was offered is none, whatever its source says by now.
         var isRead = tool.IsRead && await calls.Judge(opened.Settings, new ConnectorRequest.Call(tool.Tool, call.Input, MayWrite: false), ct) == ConnectorEffect.Read;
         var kind = isRead ? CallSubject.ConnectorRead : CallSubject.ConnectorWrite;
-        return new(kind, Invalid: opened.WhyNotGranted(kind)) { Source = opened.Source };
+        return new(kind) { NotGranted = opened.WhyNotGranted(kind), Source = opened.Source };
     }
 
     /// <summary>False: the run's skills name tools, and none of this connection.</summary>

@@ -61,7 +61,7 @@ public sealed class RunFiles(IFileQueries queries)
     /// <summary>Something lies at the path in the session's folder.</summary>
     public static bool IsInFolder(ToolContext context, string path)
     {
-        using var granted = GrantedPath.Open(context.Workspace, path);
+        using var granted = GrantedPath.Open(context.Grants, path);
         return granted is not GrantedPath.Missing;
     }
 
@@ -80,5 +80,5 @@ public sealed class RunFiles(IFileQueries queries)
     /// <summary>The path relative to the session's folder by its text alone; null: it is outside.</summary>
     static string? Relative(ToolContext context, string path) =>
         string.IsNullOrWhiteSpace(path) || !StorableText.IsStorable(path) ? null
-        : GrantedPath.RelativeTo(context.Workspace.Path, Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(context.Workspace.Path, path))));
+        : GrantedPath.RelativeTo(context.Grants.First.Path, Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(context.Grants.First.Path, path))));
 }

@@ -58,10 +58,13 @@ public interface IKernel : IAsyncDisposable
 public sealed record KernelSpec(string Name, string Language, string DisplayName);
 
 /// <summary>What a kernel is started with.</summary>
-/// <param name="Workspace">The session's folder: the kernel's working directory, and the only place where it can write that outlives it.</param>
+/// <param name="Grants">
+/// The session's folders; the first is the kernel's working directory. The one implicit grant is the only place where the kernel can write that outlives it. Grants that the
+/// session's creation names are seen at their own paths, and written to where <see cref="Grant.CellsMayWrite"/>.
+/// </param>
 /// <param name="Limits">What its cells may use.</param>
 /// <param name="Kernel">Name of a <see cref="KernelSpec"/>; null: the default.</param>
-public sealed record KernelRequest(Grant Workspace, KernelLimits Limits, string? Kernel = null);
+public sealed record KernelRequest(Grants Grants, KernelLimits Limits, string? Kernel = null);
 
 /// <summary>What cells may use (contracts/decisions.md, "Scratchpads"). A cell past one of them ends with its <c>limit_…</c>, and its kernel is restarted.</summary>
 /// <param name="Time">Wall-clock time of one cell.</param>

@@ -33,7 +33,7 @@ static class OfflineAnswer
         if (folder is not null && RowCount.IsAsked(question))
         {
             using var place = await files.Enter(folder.Org, ct);
-            foreach (var count in RowCount.Answers(files.Read(folder.Grant, ct).Texts, question, ct))
+            foreach (var count in RowCount.Answers(files.Read(folder.Grants, ct).Texts, question, ct))
             {
                 text.AppendLine(count);
             }

@@ -22,8 +22,14 @@ public sealed record PolicyRule(string Name, PolicyOutcome Outcome, string Reaso
     /// </summary>
     public ImmutableArray<string> Paths { get; init; } = [];
 
-    /// <summary>Matches paths below one of these folders, relative to the grant. Empty: any path, and calls without one. Two paths: see <see cref="Paths"/>.</summary>
+    /// <summary>
+    /// Matches paths below one of these folders, relative to the folder of the grant that holds the path. Empty: any path, and calls without one. Two paths: see
+    /// <see cref="Paths"/>.
+    /// </summary>
     public ImmutableArray<string> Below { get; init; } = [];
+
+    /// <summary>Matches only paths below an output root of their grant. Two paths: see <see cref="Paths"/>.</summary>
+    public bool BelowOutput { get; init; }
 
     /// <summary>Matches only calls inside (true) or outside (false) the grants; null: any.</summary>
     public bool? InsideGrants { get; init; }
@@ -40,11 +46,12 @@ public sealed record PolicyRule(string Name, PolicyOutcome Outcome, string Reaso
         && (Tools.IsEmpty || Tools.Any(t => FileSystemName.MatchesSimpleExpression(t, tool, ignoreCase: false)))
         && (EstimateOver is not { } seconds || subject.EstimateSeconds > seconds)
         && (InsideGrants is not { } inside || inside == subject.InsideGrants)
-        && (Paths.IsEmpty || MatchesPaths(subject, path => Paths.Any(p => HasPart(path, p))))
-        && (Below.IsEmpty || MatchesPaths(subject, path => Below.Any(b => path.StartsWith(b.TrimEnd('/') + "/", StringComparison.Ordinal))));
+        && (Paths.IsEmpty || MatchesPaths(subject, path => Paths.Any(p => HasPart(path.Relative, p))))
+        && (Below.IsEmpty || MatchesPaths(subject, path => Below.Any(b => path.Relative.StartsWith(b.TrimEnd('/') + "/", StringComparison.Ordinal))))
+        && (!BelowOutput || MatchesPaths(subject, path => path.IsOutput));
 
-    bool MatchesPaths(CallSubject subject, Func<string, bool> matches) =>
-        subject.Path is not null && (Outcome == PolicyOutcome.Allow ? subject.Paths.All(matches) : subject.Paths.Any(matches));
+    bool MatchesPaths(CallSubject subject, Func<TouchedPath, bool> matches) =>
+        subject.Path is not null && (Outcome == PolicyOutcome.Allow ? subject.Touched.All(matches) : subject.Touched.Any(matches));
 
     // A file with a secret folder's name matches too: the path alone does not tell a file from a folder.
     static bool HasPart(string path, string pattern) =>
@@ -56,6 +63,11 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
 {
     /// <summary>The name in the verdict when no rule matches.</summary>
     public const string NoRule = "no_rule";
+
+    /// <summary>
+    /// The rule in the verdict on a change that the session's grant does not allow. It comes before all others: no rule and no approval allows what a grant does not.
+    /// </summary>
+    public const string NotGranted = "not_granted";
 
     /// <summary>The rules of contracts/decisions.md, "Tools and policy", for the built-in tools.</summary>
     public static Policy BuiltIn { get; } = new(
@@ -71,7 +83,7 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
         },
         new("outside_grants", PolicyOutcome.Deny, "The path leads out of the folders granted to the session.") { InsideGrants = false },
         new("read_inside", PolicyOutcome.Allow, "Reading inside the grants.") { Kinds = ["list", "read", "search"], InsideGrants = true },
-        new("write_output", PolicyOutcome.Allow, "Writing below the output root.") { Kinds = ["create", "overwrite"], Below = [OutputRoot.Path] },
+        new("write_output", PolicyOutcome.Allow, "Writing below the output root.") { Kinds = ["create", "overwrite"], BelowOutput = true },
         new("create_inside", PolicyOutcome.Confirm, "A new file outside the output root.") { Kinds = ["create"], InsideGrants = true },
         new("overwrite_inside", PolicyOutcome.Confirm, "A file outside the output root would get another content.") { Kinds = ["overwrite"], InsideGrants = true },
         new("delete_inside", PolicyOutcome.Confirm, "A file would be deleted.") { Kinds = ["delete"], InsideGrants = true },
@@ -91,9 +103,13 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     /// <summary>Readers of feeds see what a model thinks before it answers. Otherwise only the trace has it.</summary>
     public bool ShowThinking { get; init; }
 
-    /// <summary>The verdict on a call. A call with an invalid input is never allowed, whatever the rules say.</summary>
+    /// <summary>The verdict on a call. A call with an invalid input, or one that a grant does not allow, is never allowed, whatever the rules say.</summary>
     public PolicyVerdict Evaluate(string toolName, CallSubject subject)
     {
+        if (subject is { Invalid: null, InsideGrants: true, NotGranted: { } why })
+        {
+            return new(PolicyOutcome.Deny, NotGranted, why);
+        }
         foreach (var rule in Rules)
         {
             if (rule.Matches(toolName, subject) && (subject.Invalid is null || rule.Outcome == PolicyOutcome.Deny))
@@ -121,6 +137,6 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
     static bool CoversPaths(GrantedApproval granted, CallSubject subject) => granted.Paths is not { } paths || paths.SequenceEqual(subject.Paths, StringComparer.Ordinal);
 
     /// <summary>True: listings and searches may show the file, because <c>read_file</c> is allowed without approval.</summary>
-    /// <param name="relative">The resolved path, relative to the grant.</param>
+    /// <param name="relative">The resolved path, relative to the folder of its grant.</param>
     public bool MayShow(string relative) => Evaluate("read_file", new("read", relative)).Outcome == PolicyOutcome.Allow;
 }

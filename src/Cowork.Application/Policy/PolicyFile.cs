@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// </summary>
 public static partial class PolicyFile
 {
-    static readonly string[] RuleMembers = ["name", "outcome", "reason", "kinds", "tools", "paths", "below", "inside_grants", "estimate_over", "unjudgeable"];
+    static readonly string[] RuleMembers = ["name", "outcome", "reason", "kinds", "tools", "paths", "below", "below_output", "inside_grants", "estimate_over", "unjudgeable"];
 
     static readonly string[] Kinds =
     [
@@ -102,6 +102,7 @@ public static partial class PolicyFile
             Tools = Texts(rule, at, "tools"),
             Paths = paths,
             Below = below,
+            BelowOutput = Flag(rule, at, "below_output") ?? false,
             InsideGrants = Flag(rule, at, "inside_grants"),
             EstimateOver = Seconds(rule, at, "estimate_over"),
             InvalidInput = Flag(rule, at, "unjudgeable") ?? false,

@@ -21,7 +21,7 @@ public sealed partial class ModelStep(
         {
             return await recorder.Fail(run, "unknown_model", $"There is no model \"{request.Model}\".", ct);
         }
-        var (workspace, fault) = await recorder.Workspace(run, state, ct);
+        var (folders, fault) = await recorder.Grants(run, state, ct);
         if (fault is not null)
         {
             return await recorder.Fail(run, fault.Code, fault.Message, ct);
@@ -38,7 +38,7 @@ public sealed partial class ModelStep(
         }
         var tools = await toolbox.DeclarationsFor(state, ct);
         Prompt? prompt = null;
-        var folder = workspace is null ? null : new SessionFolder(run.Org, request.SessionId, workspace);
+        var folder = folders is null ? null : new SessionFolder(run.Org, request.SessionId, folders);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
         var terms = Budgets.TermsOf(model);
         ModelRound round;

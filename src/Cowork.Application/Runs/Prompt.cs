@@ -23,6 +23,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
     public static async ValueTask<Prompt> Build(string org, Run.Active run, IReadOnlyList<AITool> tools, IRunQueries queries, IBlobs blobs, CancellationToken ct)
     {
         var messages = new List<ChatMessage> { new(ChatRole.System, Instructions) };
+        if (run.Request.Folders is { } folders)
+        {
+            messages.Add(new(ChatRole.System, FoldersText(folders)));
+        }
         if (run.Request.Goal is { } goal)
         {
             messages.Add(new(ChatRole.System, $"What this conversation is for: {await blobs.Text(goal, ct)}"));
@@ -68,6 +72,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         }
         return new(messages, Digest(run.Request.Model, messages, tools, run.Offered is null ? null : NamedText.Digest(run.Offered)), run.Feedback?.Count ?? 0);
     }
+
+    /// <summary>What the model is told of the folders that its session was granted.</summary>
+    static string FoldersText(IEnumerable<FolderGrant> folders) =>
+        "The folders that you may use; relative paths count from the first:" + string.Concat(folders.Select(folder => $"\n- {Grant.Of(folder.Path).With(folder).Shown}"));
 
     /// <summary>What the model is told of a file. The system says it: what stands in a file is not the user's word.</summary>
     static string ContextText(ContextText file, string text) => string.Create(

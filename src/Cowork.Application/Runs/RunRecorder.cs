@@ -18,20 +18,20 @@ public sealed class RunRecorder(
 
     internal static string ErrorText(string message) => StorableText.Escape(FileText.Truncate(message, ErrorCharsMax));
 
-    /// <summary>The folder that the run works in, or why it has none.</summary>
-    internal async ValueTask<(Grant? Folder, RunError? Fault)> Workspace(DrivenRun run, Run.Active state, CancellationToken ct) =>
+    /// <summary>The folders that the run works in, or why it has none.</summary>
+    internal async ValueTask<(Grants? Folders, RunError? Fault)> Grants(DrivenRun run, Run.Active state, CancellationToken ct) =>
         await commands.State(run.Org, Session.Aggregate, state.Request.SessionId, ct) is not Session.Open session ? (null, new("session_deleted", "The session was deleted."))
-        : await workspaces.Grant(run.Org, state.Request.SessionId, session.WorkspacePath, ct) is not { } folder
-            ? (null, new("workspace_refused", "The session's folder lies in none of the folders that its tenant may use (Cowork:WorkspaceRoots)."))
-        : (folder, null);
+        : await workspaces.Grants(run.Org, session, ct) is not { } folders
+            ? (null, new("workspace_refused", "A folder of the session lies in none of the folders that its tenant may use (Cowork:WorkspaceRoots)."))
+        : (folders, null);
 
     /// <summary>The context of a tool call, or why there is none.</summary>
     internal async ValueTask<(ToolContext? Context, RunError? Fault)> Context(DrivenRun run, Run.Active state, int step, int attempt, CancellationToken ct)
     {
-        var (folder, fault) = await Workspace(run, state, ct);
-        return folder is null
+        var (folders, fault) = await Grants(run, state, ct);
+        return folders is null
             ? (null, fault)
-            : (new(run.Org, state.Request.SessionId, run.Key, folder, $"{run.Key.Id}:{step}", attempt)
+            : (new(run.Org, state.Request.SessionId, run.Key, folders, $"{run.Key.Id}:{step}", attempt)
             {
                 Correlation = run.By.Correlation,
                 Offered = state.Offered,

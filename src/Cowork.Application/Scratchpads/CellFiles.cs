@@ -2,11 +2,11 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>A file below the output root that a cell wrote, with what its content says of it. Its content is in the blob store.</summary>
+/// <summary>A file below an output root that a cell wrote, with what its content says of it. Its content is in the blob store.</summary>
 public sealed record KeptFile(string Path, string Sha256, long Bytes, ArtifactFacts Facts);
 
 /// <summary>
-/// Finds what a cell wrote below the output root: it looks before and after. Code that runs at the same time in the same folder, for another scratchpad or session, is not
+/// Finds what a cell wrote below the output roots: it looks before and after. Code that runs at the same time in the same folder, for another scratchpad or session, is not
 /// told from it. Links are followed nowhere.
 /// </summary>
 public static class CellFiles
@@ -22,36 +22,37 @@ public static class CellFiles
     /// <summary>Clocks of hosts, and of file systems, differ by no more.</summary>
     static readonly TimeSpan ClockSkew = TimeSpan.FromSeconds(2);
 
-    /// <summary>The files below the output root, by path relative to the session's folder.</summary>
+    /// <summary>The files below the output roots that cells may write to, by name (<see cref="Grants.NameOf"/>).</summary>
     /// <param name="since">Of an execution that began before: what was written since then counts as written by it. Null: it begins now.</param>
-    public static IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> Look(Grant grant, DateTimeOffset? since, CancellationToken ct)
+    public static IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> Look(Grants grants, DateTimeOffset? since, CancellationToken ct)
     {
         var files = new Dictionary<string, (long Length, DateTime WrittenAt)>(StringComparer.Ordinal);
-        var folders = new Queue<(string Relative, int Depth)>([(OutputRoot.Path, 0)]);
+        var folders = new Queue<(string Name, int Depth)>(
+            grants.Where(grant => grant.CellsMayWrite).SelectMany(grant => grant.OutputRoots.Select(root => (grants.NameOf(grant, root), 0))));
         var left = EntriesMax;
         while (left > 0 && folders.TryDequeue(out var next))
         {
             ct.ThrowIfCancellationRequested();
-            using var opened = GrantedPath.Open(grant, next.Relative);
-            if (opened is not GrantedPath.Found { IsDirectory: true } folder || (folder.Relative != OutputRoot.Path && !OutputRoot.Contains(folder.Relative)))
+            using var opened = GrantedPath.Open(grants, next.Name);
+            if (opened is not GrantedPath.Found { IsDirectory: true } folder || !(folder.Grant.OutputRoots.Contains(folder.Relative) || folder.Grant.IsOutput(folder.Relative)))
             {
                 continue;
             }
             foreach (var entry in Entries(folder, left))
             {
                 left--;
-                var relative = $"{folder.Relative}/{entry.Name}";
+                var name = FolderWalk.Below(folder.Name, entry.Name);
                 if (entry.Attributes.HasFlag(FileAttributes.ReparsePoint))
                 {
                     continue;
                 }
                 if (entry is DirectoryInfo && next.Depth < DepthMax)
                 {
-                    folders.Enqueue((relative, next.Depth + 1));
+                    folders.Enqueue((name, next.Depth + 1));
                 }
                 else if (entry is FileInfo { Exists: true } file && (since is null || file.LastWriteTimeUtc < since.Value.UtcDateTime - ClockSkew))
                 {
-                    files[relative] = (file.Length, file.LastWriteTimeUtc);
+                    files[name] = (file.Length, file.LastWriteTimeUtc);
                 }
             }
         }
@@ -60,10 +61,10 @@ public static class CellFiles
 
     /// <summary>Keeps the files that are new, or have changed since the look. With whether there were more of them than are kept.</summary>
     public static async ValueTask<(IReadOnlyList<KeptFile> Files, bool AreMore)> Keep(
-        Grant grant, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, IBlobs blobs, CancellationToken ct)
+        Grants grants, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, IBlobs blobs, CancellationToken ct)
     {
         var kept = new List<KeptFile>();
-        var changed = Look(grant, null, ct).Where(file => !before.TryGetValue(file.Key, out var was) || was != file.Value).Select(file => file.Key);
+        var changed = Look(grants, null, ct).Where(file => !before.TryGetValue(file.Key, out var was) || was != file.Value).Select(file => file.Key);
         foreach (var path in changed.Order(StringComparer.Ordinal))
         {
             if (kept.Count == FilesMax)
@@ -71,7 +72,7 @@ public static class CellFiles
                 return (kept, AreMore: true);
             }
             // A name that no log can hold is none of an artifact.
-            if (StorableText.IsStorable(path) && await Keep(grant, path, blobs, ct) is var (sha256, bytes))
+            if (StorableText.IsStorable(path) && await Keep(grants, path, blobs, ct) is var (sha256, bytes))
             {
                 kept.Add(new(path, sha256, bytes, await ArtifactFacts.Of(blobs, path, sha256, ct)));
             }
@@ -98,10 +99,10 @@ public static class CellFiles
         return null;
     }
 
-    static async ValueTask<(string Sha256, long Bytes)?> Keep(Grant grant, string path, IBlobs blobs, CancellationToken ct)
+    static async ValueTask<(string Sha256, long Bytes)?> Keep(Grants grants, string path, IBlobs blobs, CancellationToken ct)
     {
-        using var opened = GrantedPath.Open(grant, path);
-        if (opened is not GrantedPath.Found { IsDirectory: false, WhyProtected: null } file || !OutputRoot.Contains(file.Relative) || file.Size > Limits.FileBytesMax)
+        using var opened = GrantedPath.Open(grants, path);
+        if (opened is not GrantedPath.Found { IsDirectory: false, WhyProtected: null } file || !file.Grant.IsOutput(file.Relative) || file.Size > Limits.FileBytesMax)
         {
             return null;
         }

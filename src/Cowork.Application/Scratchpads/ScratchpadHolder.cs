@@ -276,17 +276,17 @@ public sealed partial class ScratchpadHolder(
         async ValueTask Execute(QueuedExecution queued, CancellationToken ct)
         {
             if (await of.commands.State(claim.Org, Session.Aggregate, session, ct) is not Session.Open open
-                || await of.workspaces.Grant(claim.Org, session, open.WorkspacePath, ct) is not { } workspace)
+                || await of.workspaces.Grants(claim.Org, open, ct) is not { } grants)
             {
-                await Fail("The conversation has no folder that its tenant may use (Cowork:WorkspaceRoots).", ct);
+                await Fail("A folder of the conversation is none that its tenant may use (Cowork:WorkspaceRoots).", ct);
                 return;
             }
-            if (!await Started(queued.Language, workspace, ct))
+            if (!await Started(queued.Language, grants, ct))
             {
                 return;
             }
             var code = await of.blobs.Text(queued.Code, ct);
-            var before = CellFiles.Look(workspace, queued.StartedAt, ct);
+            var before = CellFiles.Look(grants, queued.StartedAt, ct);
             if (HasLostVariables)
             {
                 // The next turn says so, and gets a kernel for the cell.
@@ -306,7 +306,7 @@ public sealed partial class ScratchpadHolder(
                     await InterruptWhenAsked(ct);
                     try
                     {
-                        await Execute(queued, code, workspace, before, interrupt, ct);
+                        await Execute(queued, code, grants, before, interrupt, ct);
                     }
                     catch (Exception e) when (e is not (OperationCanceledException or FencedException or StorageUnavailableException))
                     {
@@ -330,7 +330,7 @@ public sealed partial class ScratchpadHolder(
             Do(now => new ScratchpadCommand.FailFirst(CellErrorCodes.KernelUnavailable, StorableText.Escape(why), now), ct);
 
         /// <summary>A kernel of the language takes code. False: none starts, and the execution has failed.</summary>
-        async ValueTask<bool> Started(string asked, Grant workspace, CancellationToken ct)
+        async ValueTask<bool> Started(string asked, Grants grants, CancellationToken ct)
         {
             if (kernel is not null && language == asked)
             {
@@ -344,7 +344,7 @@ public sealed partial class ScratchpadHolder(
             }
             try
             {
-                (kernel, language) = (await of.kernels.Start(new(workspace, of.options.Limits, spec.Name), ct), asked);
+                (kernel, language) = (await of.kernels.Start(new(grants, of.options.Limits, spec.Name), ct), asked);
             }
             catch (KernelUnavailableException e)
             {
@@ -362,7 +362,7 @@ public sealed partial class ScratchpadHolder(
         }
 
         async ValueTask Execute(
-            QueuedExecution queued, string code, Grant workspace, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, CancellationTokenSource interrupt,
+            QueuedExecution queued, string code, Grants grants, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, CancellationTokenSource interrupt,
             CancellationToken ct)
         {
             var (outputs, isCut, isReplaced, error) = (CellOutputs.None, false, false, (KernelMessage.Error?)null);
@@ -410,7 +410,7 @@ public sealed partial class ScratchpadHolder(
                 }
             }
             var end = done ?? throw new InvalidOperationException("A kernel ended a cell without saying so.");
-            var (files, areMore) = await CellFiles.Keep(workspace, before, of.blobs, ct);
+            var (files, areMore) = await CellFiles.Keep(grants, before, of.blobs, ct);
             var result = new CellResult(
                 await ErrorOf(end, error, ct), (long)end.Took.TotalMilliseconds, isCut || areMore,
                 outputs.Items.IsEmpty ? null : await of.blobs.Store(OutputJson.Write(outputs.Items), ct), end.ExecutionCount, await Environment(ct),

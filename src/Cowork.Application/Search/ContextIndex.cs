@@ -185,7 +185,7 @@ public sealed partial class ContextIndex(
         var found = new Dictionary<string, Grant>(StringComparer.Ordinal);
         foreach (var session in await queries.SessionsBy(org, actor, SessionsMax, ct))
         {
-            if (await workspaces.Grant(org, session.SessionId, session.WorkspacePath, ct) is { } grant)
+            foreach (var grant in await workspaces.Grants(org, session, ct) ?? Enumerable.Empty<Grant>())
             {
                 found.TryAdd(grant.Path, grant);
             }
@@ -215,7 +215,7 @@ public sealed partial class ContextIndex(
 
     string? Walk(Folder folder, GrantedPath.Found open, ref int files, CancellationToken ct)
     {
-        var walk = FolderWalk.Run(folder.Grant, open, policy, new(FilesMax), ct);
+        var walk = FolderWalk.Run(Grants.Of(folder.Grant), open, policy, new(FilesMax), ct);
         foreach (var entry in walk.Entries)
         {
             ct.ThrowIfCancellationRequested();
@@ -223,7 +223,7 @@ public sealed partial class ContextIndex(
             {
                 continue;
             }
-            using var path = GrantedPath.Open(folder.Grant, entry.Relative);
+            using var path = GrantedPath.Open(folder.Grant, entry.Name);
             if (path is GrantedPath.Found { IsDirectory: false } file && Add(folder, file, ref files) == TooMany)
             {
                 return TooMany;

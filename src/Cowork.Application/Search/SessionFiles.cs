@@ -22,8 +22,8 @@ public sealed record FileBounds(
     int Files = 20_000, long FileBytes = 8 << 20, long TotalBytes = 256 << 20, int AtOnceFiles = 100, long AtOnceBytes = 1 << 20, int ReadFiles = 2_000,
     long ReadBytes = 32 << 20, int Parallel = 2);
 
-/// <summary>A session's folder, and whose it is.</summary>
-public sealed record SessionFolder(string Org, SessionKey Session, Grant Grant);
+/// <summary>A session's folders, and whose they are.</summary>
+public sealed record SessionFolder(string Org, SessionKey Session, Grants Grants);
 
 /// <summary>What a search in a session's files found.</summary>
 /// <param name="Files">Names of the texts that were searched, ordered.</param>
@@ -144,7 +144,7 @@ public sealed partial class SessionFiles(
 
     async ValueTask<Prepared> Prepare(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
-        var files = Look(folder.Grant, ct);
+        var files = Look(folder.Grants, ct);
         if (files.Present.Count == 0)
         {
             return new([], files.Notes, null);
@@ -170,14 +170,14 @@ public sealed partial class SessionFiles(
 
     /// <summary>The text files of a folder that the policy allows to read, read now. Links are not followed: a target inside the folder is found there.</summary>
     /// <param name="only">The terms that are looked for; null: any.</param>
-    public SessionTexts Read(Grant folder, CancellationToken ct, IReadOnlySet<string>? only = null)
+    public SessionTexts Read(Grants folders, CancellationToken ct, IReadOnlySet<string>? only = null)
     {
         var (texts, notText, unreadable) = (new List<TextIndex>(), new List<string>(), new List<string>());
-        var files = Look(folder, bounds.ReadFiles, bounds.ReadBytes, ct);
+        var files = Look(folders, bounds.ReadFiles, bounds.ReadBytes, ct);
         foreach (var file in files.Present)
         {
             ct.ThrowIfCancellationRequested();
-            if (Bytes(folder, file) is not { } bytes)
+            if (Bytes(folders, file) is not { } bytes)
             {
                 unreadable.Add(file.Name);
             }
@@ -257,7 +257,7 @@ public sealed partial class SessionFiles(
     /// <summary>Brings the index of a folder up to date, however long it takes.</summary>
     public async ValueTask Index(SessionFolder folder, CancellationToken ct)
     {
-        var files = Look(folder.Grant, ct);
+        var files = Look(folder.Grants, ct);
         var known = (await index.Of(folder.Org, TextKey.OfSession(folder.Session), ct)).ToDictionary(entry => entry.Name, StringComparer.Ordinal);
         await Update(folder, files, known, Changed(files, known), async () => await EnterBackground(folder.Org, ct), ct);
     }
@@ -293,65 +293,70 @@ public sealed partial class SessionFiles(
     async ValueTask<Prepared> Directly(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
         using var place = await Enter(folder.Org, ct);
-        var read = Read(folder.Grant, ct, Stemmer.QueryTerms(question).ToHashSet(StringComparer.Ordinal));
+        var read = Read(folder.Grants, ct, Stemmer.QueryTerms(question).ToHashSet(StringComparer.Ordinal));
         return new(
             [.. read.Texts.Select(text => text.Source)],
             [.. read.Notes, string.Create(CultureInfo.InvariantCulture, $"The index of the folder is being made: {read.Texts.Count} files were read directly.")],
             TextSearch.Find(read.Texts, question, limit, ct));
     }
 
+    /// <param name="Path">As <see cref="Grants.NameOf"/> has it.</param>
     /// <param name="Name">The path for people and models.</param>
-    sealed record PresentFile(string Relative, string Name, string Version, long Size);
+    sealed record PresentFile(string Path, string Name, string Version, long Size);
 
     sealed record Looked(IReadOnlyList<PresentFile> Present, IReadOnlyList<string> Notes);
 
-    Looked Look(Grant folder, CancellationToken ct) => Look(folder, bounds.Files, bounds.TotalBytes, ct);
+    Looked Look(Grants folders, CancellationToken ct) => Look(folders, bounds.Files, bounds.TotalBytes, ct);
 
-    /// <summary>The files that are to be searched.</summary>
-    Looked Look(Grant folder, int filesMax, long bytesMax, CancellationToken ct)
+    /// <summary>The files that are to be searched: of all granted folders, each once, also where one folder lies in another.</summary>
+    Looked Look(Grants folders, int filesMax, long bytesMax, CancellationToken ct)
     {
-        using var root = GrantedPath.Open(folder, ".");
-        if (root is not GrantedPath.Found { IsDirectory: true } open)
+        var (present, tooLarge, unreadable, missing) = (new List<PresentFile>(), new List<string>(), new List<string>(), 0);
+        var (seen, bytes, isTruncated) = (new HashSet<string>(StringComparer.Ordinal), 0L, false);
+        foreach (var grant in folders)
         {
-            return new([], ["The session's folder does not exist, or a link has taken its place."]);
-        }
-        var walk = FolderWalk.Run(folder, open, policy, new(), ct);
-        var (present, tooLarge, unreadable) = (new List<PresentFile>(), new List<string>(), new List<string>());
-        var (bytes, isTruncated) = (0L, walk.IsTruncated);
-        foreach (var entry in walk.Entries)
-        {
-            ct.ThrowIfCancellationRequested();
-            if (entry.IsDirectory || entry.IsLink)
+            using var root = GrantedPath.Open(folders, grant.Path);
+            if (root is not GrantedPath.Found { IsDirectory: true } open)
             {
+                missing++;
                 continue;
             }
-            if (present.Count >= filesMax || bytes >= bytesMax)
+            var walk = FolderWalk.Run(folders, open, policy, new(), ct);
+            isTruncated |= walk.IsTruncated;
+            foreach (var entry in walk.Entries.Where(entry => !entry.IsDirectory && !entry.IsLink && seen.Add(entry.Name)))
             {
-                isTruncated = true;
-                break;
-            }
-            using var path = GrantedPath.Open(folder, entry.Relative);
-            if (path is not GrantedPath.Found { IsDirectory: false } file || !policy.MayShow(file.Relative))
-            {
-                continue;
-            }
-            if (file.WhyProtected is not null)
-            {
-                unreadable.Add(file.Shown);
-            }
-            else if (file.Size > bounds.FileBytes || bytes + file.Size > bytesMax)
-            {
-                tooLarge.Add(file.Shown);
-            }
-            else
-            {
-                bytes += file.Size;
-                present.Add(new(entry.Relative, file.Shown, file.Version, file.Size));
+                ct.ThrowIfCancellationRequested();
+                if (present.Count >= filesMax || bytes >= bytesMax)
+                {
+                    isTruncated = true;
+                    break;
+                }
+                using var path = GrantedPath.Open(folders, entry.Name);
+                if (path is not GrantedPath.Found { IsDirectory: false } file || !policy.MayShow(file.Relative))
+                {
+                    continue;
+                }
+                if (file.WhyProtected is not null)
+                {
+                    unreadable.Add(file.Shown);
+                }
+                else if (file.Size > bounds.FileBytes || bytes + file.Size > bytesMax)
+                {
+                    tooLarge.Add(file.Shown);
+                }
+                else
+                {
+                    bytes += file.Size;
+                    present.Add(new(entry.Name, file.Shown, file.Version, file.Size));
+                }
             }
         }
         return new(
             present,
             [
+                .. missing == 0 ? Array.Empty<string>()
+                    : [missing == folders.Count ? "The session's folder does not exist, or a link has taken its place."
+                        : "A folder of the session does not exist, or a link has taken its place."],
                 .. Notes([(tooLarge, "too large to search"), (unreadable, NotReadable)]),
                 .. isTruncated
                     ? [string.Create(CultureInfo.InvariantCulture, $"The folder holds more than is searched ({filesMax} files, {bytesMax >> 20} MiB): the rest was left out.")]
@@ -378,7 +383,7 @@ public sealed partial class SessionFiles(
         {
             ct.ThrowIfCancellationRequested();
             using var place = await enter();
-            if (Bytes(folder.Grant, file) is not { } bytes)
+            if (Bytes(folder.Grants, file) is not { } bytes)
             {
                 // The next search looks again.
                 unreadable.Add(file.Name);
@@ -406,11 +411,11 @@ public sealed partial class SessionFiles(
     }
 
     /// <summary>Null: the file is not there, or cannot be read.</summary>
-    byte[]? Bytes(Grant folder, PresentFile looked)
+    byte[]? Bytes(Grants folders, PresentFile looked)
     {
         try
         {
-            using var path = GrantedPath.Open(folder, looked.Relative);
+            using var path = GrantedPath.Open(folders, looked.Path);
             return path is GrantedPath.Found { IsDirectory: false, WhyProtected: null } file && policy.MayShow(file.Relative)
                 ? FileText.ReadBytes(file, (int)bounds.FileBytes)
                 : null;

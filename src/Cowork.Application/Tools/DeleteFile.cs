@@ -10,7 +10,10 @@ public sealed class DeleteFile(Policy policy) : ITool
     public string Description => "Deletes one file of the session's folder; no folders.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
-        """{"type":"object","required":["path"],"properties":{"path":{"type":"string","description":"The file, relative to the session's folder."}}}""");
+        """
+        {"type":"object","required":["path"],"properties":{
+          "path":{"type":"string","description":"The file, relative to the session's folder, or absolute in another granted one."}}}
+        """);
 
     public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
 

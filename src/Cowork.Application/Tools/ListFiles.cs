@@ -17,7 +17,10 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
         + $"What the user uploaded to the conversation or its project is below {RunFiles.Folder}/.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
-        """{"type":"object","properties":{"path":{"type":"string","description":"A folder or file, relative to the session's folder. Default: all of it."}}}""");
+        """
+        {"type":"object","properties":{
+          "path":{"type":"string","description":"A folder or file, relative to the session's folder, or absolute in another granted one. Default: all of the session's folder."}}}
+        """);
 
     public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
 
@@ -40,8 +43,8 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
         {
             return ToolOutcome.Ok(
                 !found.IsDirectory ? Line(found.Shown, found.Size)
-                : uploaded.Count == 0 ? List(context.Workspace, found, ct)
-                : $"{List(context.Workspace, found, ct)}\n{List(uploaded, EntriesMax)}");
+                : uploaded.Count == 0 ? List(context.Grants, found, ct)
+                : $"{List(context.Grants, found, ct)}\n{List(uploaded, EntriesMax)}");
         }
     }
 
@@ -66,9 +69,9 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
         return text.ToString().TrimEnd();
     }
 
-    string List(Grant workspace, GrantedPath.Found folder, CancellationToken ct)
+    string List(Grants grants, GrantedPath.Found folder, CancellationToken ct)
     {
-        var walk = FolderWalk.Run(workspace, folder, policy, new WalkBounds(Entries: EntriesMax), ct);
+        var walk = FolderWalk.Run(grants, folder, policy, new WalkBounds(Entries: EntriesMax), ct);
         var text = new StringBuilder();
         foreach (var entry in walk.Entries)
         {
@@ -91,6 +94,13 @@ public sealed class ListFiles(Policy policy, RunFiles uploads) : ITool
         if (walk.Withheld > 0)
         {
             text.AppendLine(CultureInfo.InvariantCulture, $"[{walk.Withheld} entries are kept back by policy.]");
+        }
+        if (folder.Name == "." && !grants.IsImplicit)
+        {
+            foreach (var grant in grants)
+            {
+                text.AppendLine($"[Granted: {grant.Shown}.]");
+            }
         }
         return text.ToString().TrimEnd();
     }

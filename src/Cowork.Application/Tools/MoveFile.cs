@@ -12,8 +12,8 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
         {"type":"object","required":["from","to"],"properties":{
-          "from":{"type":"string","description":"The file, relative to the session's folder."},
-          "to":{"type":"string","description":"Its new name and place, relative to the session's folder."}}}
+          "from":{"type":"string","description":"The file, relative to the session's folder, or absolute in another granted one."},
+          "to":{"type":"string","description":"Its new name and place, relative to the session's folder, or absolute in another granted one."}}}
         """);
 
     public ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => new(SubjectOf(context, input));
@@ -46,7 +46,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
         {
             return refused;
         }
-        var (source, why) = GrantedEntry.Open(context.Workspace, from!, makeFolders: false);
+        var (source, why) = GrantedEntry.Open(context.Grants, from!, makeFolders: false);
         using (source)
         {
             if (source is null)
@@ -62,7 +62,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
                     return error!;
                 }
                 // Steps that may fail or be cancelled come before the move, so that a completed move is always recorded.
-                var outcome = await Succeeded(source, source.Relative, target.Relative, ct);
+                var outcome = await Succeeded(source, target, source, ct);
                 return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Shown} was not moved. {failed}") : outcome;
             }
         }
@@ -71,31 +71,33 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
     static CallSubject MoveSubject(CallSubject from, CallSubject to) => new("move", from.Path, from.InsideGrants && to.InsideGrants)
     {
         Target = to.Path,
-        Invalid = from.Invalid ?? to.Invalid ?? (to.Kind == "overwrite" ? $"{VisibleText.Of(to.Path!)} is there already." : null),
+        NotGranted = from.NotGranted ?? to.NotGranted,
+        Invalid = from.Invalid ?? to.Invalid ?? (to.Kind == "overwrite" ? $"{VisibleText.Of(to.Path!.Name)} is there already." : null),
     };
 
-    async Task<ToolOutcome> Succeeded(GrantedEntry moved, string from, string to, CancellationToken ct)
+    /// <param name="moved">The one of the two that has the file.</param>
+    async Task<ToolOutcome> Succeeded(GrantedEntry from, GrantedEntry to, GrantedEntry moved, CancellationToken ct)
     {
-        var outcome = ToolOutcome.Ok($"Moved {VisibleText.Of(from)} to {VisibleText.Of(to)}.");
-        if (!OutputRoot.Contains(to))
+        var outcome = ToolOutcome.Ok($"Moved {from.Shown} to {to.Shown}.");
+        if (!TouchedPath.Of(to).IsKept)
         {
             return outcome;
         }
         await using var content = moved.OpenRead();
         var (sha256, bytes) = await blobs.Put(content, ct);
-        return outcome with { WrittenFiles = [new(to, sha256, bytes)] };
+        return outcome with { WrittenFiles = [new(to.Name, sha256, bytes)] };
     }
 
     /// <summary>The outcome of an earlier attempt that moved the file: the old name is free and the new one has a file. Null: there was none.</summary>
     async Task<ToolOutcome?> WasMoved(ToolContext context, string from, string to, CancellationToken ct)
     {
-        var (source, _) = GrantedEntry.Open(context.Workspace, from, makeFolders: false);
-        var (target, _) = GrantedEntry.Open(context.Workspace, to, makeFolders: false);
+        var (source, _) = GrantedEntry.Open(context.Grants, from, makeFolders: false);
+        var (target, _) = GrantedEntry.Open(context.Grants, to, makeFolders: false);
         using (source)
         using (target)
         {
             return source is { Exists: false } && target is { Exists: true, IsDirectory: false, IsLink: false, WhyProtected: null }
-                ? await Succeeded(target, source.Relative, target.Relative, ct)
+                ? await Succeeded(source, target, target, ct)
                 : null;
         }
     }

@@ -14,7 +14,7 @@ static class PathArgument
         {
             return new(kind, Invalid: error);
         }
-        using var granted = GrantedPath.Open(context.Workspace, path);
+        using var granted = GrantedPath.Open(context.Grants, path);
         return SubjectOf(kind, granted);
     }
 
@@ -30,7 +30,7 @@ static class PathArgument
         {
             return ToolOutcome.Error(error!);
         }
-        var granted = GrantedPath.Open(context.Workspace, path);
+        var granted = GrantedPath.Open(context.Grants, path);
         if (policy.Reevaluate(tool, SubjectOf(kind, granted), context.Granted) is { } refused)
         {
             granted.Dispose();
@@ -53,8 +53,8 @@ static class PathArgument
     {
         GrantedPath.Invalid invalid => new(kind, Invalid: invalid.Reason),
         GrantedPath.Outside => new(kind, InsideGrants: false),
-        GrantedPath.Missing missing => new(kind, missing.Relative),
-        GrantedPath.Found found => new(kind, found.Relative),
+        GrantedPath.Missing missing => new(kind, TouchedPath.Of(missing)) { NotGranted = missing.Grant.WhyNotGranted(kind) },
+        GrantedPath.Found found => new(kind, TouchedPath.Of(found)) { NotGranted = found.Grant.WhyNotGranted(kind) },
         _ => throw new System.Diagnostics.UnreachableException(granted.GetType().Name),
     };
 
@@ -71,30 +71,31 @@ static class PathArgument
         {
             return new(kind, Invalid: error);
         }
-        using var granted = GrantedPath.Open(context.Workspace, path!);
+        using var granted = GrantedPath.Open(context.Grants, path!);
         var resolved = SubjectOf(kind, granted);
         if (resolved is { Invalid: not null } or { InsideGrants: false })
         {
             return resolved;
         }
-        var (entry, why) = GrantedEntry.Open(context.Workspace, path!, makeFolders: false);
+        var (entry, why) = GrantedEntry.Open(context.Grants, path!, makeFolders: false);
         using (entry)
         {
             // A write may create missing folders.
             return entry is not null ? ChangeSubject(kind, entry)
                 : kind == "create" && why == GrantedEntry.NotFound ? resolved
-                : resolved with { Invalid = $"{Quoted(path!)}: {why}{NoteOnUploads(resolved.Path)}" };
+                : resolved with { Invalid = $"{Quoted(path!)}: {why}{NoteOnUploads(resolved.Path?.Name)}" };
         }
     }
 
     /// <summary>The subject of a change of an open entry.</summary>
     public static CallSubject ChangeSubject(string kind, GrantedEntry entry)
     {
-        var subject = new CallSubject(kind == "create" && entry.Exists ? "overwrite" : kind, entry.Relative);
+        var does = kind == "create" && entry.Exists ? "overwrite" : kind;
+        var subject = new CallSubject(does, TouchedPath.Of(entry)) { NotGranted = entry.Grant.WhyNotGranted(does) };
         var invalid = entry.IsLink ? $"{entry.Shown} is a link; name what it leads to."
             : entry.IsDirectory ? $"{entry.Shown} is a folder."
             : entry.WhyProtected is { } why ? $"{entry.Shown}: {why}"
-            : !entry.Exists && kind != "create" ? $"There is no file {entry.Shown}.{NoteOnUploads(entry.Relative)}"
+            : !entry.Exists && kind != "create" ? $"There is no file {entry.Shown}.{NoteOnUploads(entry.Name)}"
             : null;
         return subject with { Invalid = invalid };
     }
@@ -104,7 +105,7 @@ static class PathArgument
     public static (GrantedEntry? Entry, ToolOutcome? Error) OpenEntry(
         ToolContext context, string tool, string path, bool makeFolders, Policy policy, Func<GrantedEntry, CallSubject> subject)
     {
-        var (entry, why) = GrantedEntry.Open(context.Workspace, path, makeFolders);
+        var (entry, why) = GrantedEntry.Open(context.Grants, path, makeFolders);
         if (entry is null)
         {
             return (null, ToolOutcome.Error($"{Quoted(path)}: {why}"));
@@ -118,7 +119,7 @@ static class PathArgument
     }
 
     /// <summary>Where uploaded files seem to lie, there is nothing that a call could change.</summary>
-    static string NoteOnUploads(string? relative) => relative?.StartsWith(RunFiles.Folder + "/", StringComparison.Ordinal) == true
+    static string NoteOnUploads(string? name) => name?.StartsWith(RunFiles.Folder + "/", StringComparison.Ordinal) == true
         ? " What was uploaded is read, and not changed, moved or deleted."
         : "";
 

@@ -140,7 +140,7 @@ public sealed class QueryConnector(Policy policy, ConnectionAccess access, Conne
             : call.Limit > BulkLimit ? CallSubject.ConnectorBulk
             : effect == ConnectorEffect.Scan ? CallSubject.ConnectorScan
             : CallSubject.ConnectorRead;
-        return new(kind, Invalid: call.Opened!.WhyNotGranted(kind)) { Source = call.Opened.Source };
+        return new(kind) { NotGranted = call.Opened!.WhyNotGranted(kind), Source = call.Opened.Source };
     }
 
     async ValueTask<string> List(ToolContext context, CancellationToken ct)

@@ -22,7 +22,7 @@ public sealed class ReadFile(Policy policy, RunFiles uploads, IBlobs blobs) : IT
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
         {"type":"object","required":["path"],"properties":{
-          "path":{"type":"string","description":"The file, relative to the session's folder."},
+          "path":{"type":"string","description":"The file, relative to the session's folder, or absolute in another granted one."},
           "offset":{"type":"integer","minimum":1,"description":"The first line to read, from 1."},
           "limit":{"type":"integer","minimum":1,"description":"How many lines to read."}}}
         """);

@@ -14,7 +14,8 @@ public sealed class SearchFiles(SessionFiles files) : ITool
 
     public string Name => "search_files";
 
-    public string Description => "Finds passages and table rows in the session's text files and in uploaded files by full-text rank, best first, each with its file and lines.";
+    public string Description =>
+        "Finds passages and table rows in the text files of the session's folders and in uploaded files by full-text rank, best first, each with its file and lines.";
 
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
@@ -38,7 +39,7 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         {
             return ToolOutcome.Error(error);
         }
-        var found = await files.Search(new(context.Org, context.Session, context.Workspace), query!, limit, ct);
+        var found = await files.Search(new(context.Org, context.Session, context.Grants), query!, limit, ct);
         var text = new StringBuilder();
         foreach (var hit in found.Result.Hits)
         {

@@ -57,17 +57,17 @@ public sealed partial class UseScratchpad(
         {
             return new(new CallSubject("execute", Invalid: error));
         }
-        var (paths, isInside) = (ImmutableArray.CreateBuilder<string>(), true);
+        var (paths, isInside) = (ImmutableArray.CreateBuilder<TouchedPath>(), true);
         foreach (var path in asked.Touches)
         {
-            using var opened = GrantedPath.Open(context.Workspace, path);
+            using var opened = GrantedPath.Open(context.Grants, path);
             switch (opened)
             {
                 case GrantedPath.Found found:
-                    paths.Add(found.Relative);
+                    paths.Add(TouchedPath.Of(found));
                     break;
                 case GrantedPath.Missing missing:
-                    paths.Add(missing.Relative);
+                    paths.Add(TouchedPath.Of(missing));
                     break;
                 case GrantedPath.Invalid invalid:
                     return new(new CallSubject("execute", Invalid: invalid.Reason));

@@ -19,7 +19,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
     public JsonElement Schema { get; } = ToolInput.Schema(
         """
         {"type":"object","required":["path","content"],"properties":{
-          "path":{"type":"string","description":"The file, relative to the session's folder."},
+          "path":{"type":"string","description":"The file, relative to the session's folder, or absolute in another granted one."},
           "content":{"type":"string","description":"The whole new content."}}}
         """);
 
@@ -45,18 +45,19 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
             return uploaded;
         }
         var bytes = Encoding.UTF8.GetBytes(content!);
-        if (context.Attempt > 1 && IsWritten(context, path!, bytes) is { } relative)
+        if (context.Attempt > 1 && IsWritten(context, path!, bytes) is { } written)
         {
-            return await Succeeded(relative, bytes, ct);
+            return await Succeeded(written, bytes, ct);
         }
         // The policy judges the call before folders are created, and again when the entry is open.
-        if (policy.Reevaluate(Name, SubjectOf(context, input), context.Granted) is { } refused)
+        var subject = SubjectOf(context, input);
+        if (policy.Reevaluate(Name, subject, context.Granted) is { } refused)
         {
             return refused;
         }
         for (var attempt = 1; ; attempt++)
         {
-            var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, makeFolders: true, policy, e => PathArgument.ChangeSubject("create", e));
+            var (entry, outcome) = PathArgument.OpenEntry(context, Name, path!, makeFolders: subject.Kind == "create", policy, e => PathArgument.ChangeSubject("create", e));
             using (entry)
             {
                 if (entry is null)
@@ -64,7 +65,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
                     return outcome!;
                 }
                 // Steps that may fail or be cancelled come before the write, so that a completed write is always recorded.
-                var success = await Succeeded(entry.Relative, bytes, ct);
+                var success = await Succeeded(TouchedPath.Of(entry), bytes, ct);
                 var failed = entry.Write(bytes, context.IdempotencyToken);
                 if (failed is null)
                 {
@@ -79,16 +80,16 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
         }
     }
 
-    async Task<ToolOutcome> Succeeded(string relative, byte[] bytes, CancellationToken ct)
+    async Task<ToolOutcome> Succeeded(TouchedPath file, byte[] bytes, CancellationToken ct)
     {
-        var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {VisibleText.Of(relative)} ({bytes.Length} bytes)."));
-        return OutputRoot.Contains(relative) ? outcome with { WrittenFiles = [new(relative, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
+        var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {VisibleText.Of(file.Name)} ({bytes.Length} bytes)."));
+        return file.IsKept ? outcome with { WrittenFiles = [new(file.Name, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
     }
 
-    /// <summary>The relative path of a file with this content, which an earlier attempt wrote; null: there is none.</summary>
-    static string? IsWritten(ToolContext context, string path, byte[] bytes)
+    /// <summary>The path of a file with this content, which an earlier attempt wrote; null: there is none.</summary>
+    static TouchedPath? IsWritten(ToolContext context, string path, byte[] bytes)
     {
-        var (entry, _) = GrantedEntry.Open(context.Workspace, path, makeFolders: false);
+        var (entry, _) = GrantedEntry.Open(context.Grants, path, makeFolders: false);
         using (entry)
         {
             if (entry is not { Exists: true, IsDirectory: false, IsLink: false, WhyProtected: null })
@@ -104,7 +105,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
                 }
                 var existing = new byte[bytes.Length];
                 file.ReadExactly(existing);
-                return existing.AsSpan().SequenceEqual(bytes) ? entry.Relative : null;
+                return existing.AsSpan().SequenceEqual(bytes) ? TouchedPath.Of(entry) : null;
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
             {

@@ -6,14 +6,14 @@ namespace Cowork.Application;
 public sealed record WalkBounds(int Entries = 20_000, int Depth = 16);
 
 /// <summary>A file, folder or link below a granted folder.</summary>
-/// <param name="Relative">Relative to the grant, with <c>/</c>.</param>
+/// <param name="Name">As <see cref="Grants.NameOf"/> has it: relative to the first grant's folder, or absolute.</param>
 /// <param name="Size">Size of a file in bytes.</param>
 /// <param name="IsLink">A symbolic link; the walk lists it and does not follow it.</param>
 /// <param name="IsNotWalked">A folder that the walk lists and does not enter: <c>.git</c> and similar, or too deep.</param>
-public sealed record WalkEntry(string Relative, bool IsDirectory, long Size, bool IsLink, bool IsNotWalked)
+public sealed record WalkEntry(string Name, bool IsDirectory, long Size, bool IsLink, bool IsNotWalked)
 {
     /// <summary>The path for people and models.</summary>
-    public string Shown => VisibleText.Of(Relative);
+    public string Shown => VisibleText.Of(Name);
 }
 
 /// <param name="Withheld">Number of entries that the policy hides.</param>
@@ -28,22 +28,22 @@ public static class FolderWalk
 
     /// <summary>Walks breadth-first, each folder in order of names; the result is in order of paths.</summary>
     /// <param name="from">An open folder; the caller closes it.</param>
-    public static Walk Run(Grant grant, GrantedPath.Found from, Policy policy, WalkBounds bounds, CancellationToken ct)
+    public static Walk Run(Grants grants, GrantedPath.Found from, Policy policy, WalkBounds bounds, CancellationToken ct)
     {
         var entries = new List<WalkEntry>();
         var (withheld, isTruncated) = (0, false);
-        var folders = new Queue<(string Relative, int Depth)>();
+        var folders = new Queue<(string Name, int Depth)>();
         List(from, 0);
         while (!isTruncated && folders.TryDequeue(out var next))
         {
             ct.ThrowIfCancellationRequested();
-            using var folder = GrantedPath.Open(grant, next.Relative);
+            using var folder = GrantedPath.Open(grants, next.Name);
             if (folder is GrantedPath.Found { IsDirectory: true } found && policy.MayShow(found.Relative))
             {
                 List(found, next.Depth);
             }
         }
-        entries.Sort((a, b) => string.CompareOrdinal(a.Relative, b.Relative));
+        entries.Sort((a, b) => string.CompareOrdinal(a.Name, b.Name));
         return new(entries, withheld, isTruncated);
 
         void List(GrantedPath.Found folder, int depth)
@@ -56,8 +56,8 @@ public static class FolderWalk
                     isTruncated = true;
                     return;
                 }
-                var relative = folder.Relative == "." ? entry.Name : $"{folder.Relative}/{entry.Name}";
-                if (!policy.MayShow(relative))
+                var name = Below(folder.Name, entry.Name);
+                if (!policy.MayShow(Below(folder.Relative, entry.Name)))
                 {
                     withheld++;
                     continue;
@@ -65,14 +65,16 @@ public static class FolderWalk
                 var isLink = entry.Attributes.HasFlag(FileAttributes.ReparsePoint);
                 var isDirectory = !isLink && entry is DirectoryInfo;
                 var isClosed = isDirectory && (SkippedFolders.Contains(entry.Name) || depth + 1 >= bounds.Depth);
-                entries.Add(new(relative, isDirectory, entry is FileInfo { Exists: true } file && !isLink ? file.Length : 0, isLink, isClosed));
+                entries.Add(new(name, isDirectory, entry is FileInfo { Exists: true } file && !isLink ? file.Length : 0, isLink, isClosed));
                 if (isDirectory && !isClosed)
                 {
-                    folders.Enqueue((relative, depth + 1));
+                    folders.Enqueue((name, depth + 1));
                 }
             }
         }
     }
+
+    internal static string Below(string folder, string name) => folder == "." ? name : $"{folder.TrimEnd('/')}/{name}";
 
     static IReadOnlyList<FileSystemInfo> EntriesOf(GrantedPath.Found folder, int entriesMax)
     {

@@ -3,9 +3,9 @@ using Microsoft.Win32.SafeHandles;
 namespace Cowork.Application;
 
 /// <summary>
-/// A name in a folder inside the grant, for creating, replacing, moving or removing the file of that name. The folder is opened from the grant's open folder
+/// A name in a folder inside the grants, for creating, replacing, moving or removing the file of that name. The folder is opened from the deciding grant's open folder
 /// step by step, following no link, and stays open; the change applies to the name in that folder. A program that changes links or swaps folders meanwhile
-/// makes the call fail; nothing outside the grant changes.
+/// makes the call fail; nothing outside the grants changes.
 /// </summary>
 public sealed class GrantedEntry : IDisposable
 {
@@ -23,20 +23,27 @@ public sealed class GrantedEntry : IDisposable
     readonly string? version;
     readonly string name;
 
-    GrantedEntry(SafeFileHandle folder, string name, string relative, SafeFileHandle? file, Linux.Stat? stat)
+    GrantedEntry(SafeFileHandle folder, string name, Grants grants, Grant grant, string relative, SafeFileHandle? file, Linux.Stat? stat)
     {
         (this.folder, this.name, this.file) = (folder, name, file);
-        (Relative, mode, version) = (relative, stat?.Mode ?? DefaultMode, stat?.Version);
+        (Grant, Relative, Name) = (grant, relative, grants.NameOf(grant, relative));
+        (mode, version) = (stat?.Mode ?? DefaultMode, stat?.Version);
         IsDirectory = stat?.Type == Linux.FileType.Directory;
         IsLink = stat?.Type == Linux.FileType.Link;
         WhyProtected = stat is { } there ? GrantedPath.ProtectionOf(there) : null;
     }
 
-    /// <summary>The path relative to the grant, with links on the way resolved.</summary>
+    /// <summary>The grant that decides about the entry.</summary>
+    public Grant Grant { get; }
+
+    /// <summary>The path relative to that grant's folder, with links on the way resolved.</summary>
     public string Relative { get; }
 
+    /// <summary>The path as <see cref="Grants.NameOf"/> has it.</summary>
+    public string Name { get; }
+
     /// <summary>The path for people and models.</summary>
-    public string Shown => VisibleText.Of(Relative);
+    public string Shown => VisibleText.Of(Name);
 
     /// <summary>A file, folder or link has the name.</summary>
     public bool Exists => file is not null;
@@ -49,58 +56,61 @@ public sealed class GrantedEntry : IDisposable
     public string? WhyProtected { get; }
 
     /// <summary>Opens a path of a call. Answers the entry, or the error.</summary>
-    /// <param name="path">Relative to the grant, or absolute.</param>
+    /// <param name="path">Relative to the first grant, or absolute.</param>
     /// <param name="makeFolders">Creates missing folders on the way.</param>
-    public static (GrantedEntry? Entry, string? Error) Open(Grant grant, string path, bool makeFolders)
+    public static (GrantedEntry? Entry, string? Error) Open(Grants grants, string path, bool makeFolders)
     {
-        if (GrantedPath.OpenGrant(grant, path, out var root, out var real, out var text) is { } invalid)
+        using var opened = new OpenedGrants(grants);
+        if (opened.Find(path, out var start, out var text) is { } invalid)
         {
             return (null, ErrorText(invalid));
         }
-        using (root)
+        if (text == ".")
         {
-            if (text == ".")
-            {
-                return (null, "It is the session's folder itself.");
-            }
-            var (parent, name) = text.LastIndexOf('/') is var slash and > 0 ? (text[..slash], text[(slash + 1)..]) : (".", text);
-            string folderPath;
-            using (var granted = GrantedPath.Open(grant, parent))
-            {
-                switch (granted)
-                {
-                    case GrantedPath.Found { IsDirectory: true } found:
-                        folderPath = found.Relative;
-                        break;
-                    case GrantedPath.Missing missing when makeFolders:
-                        folderPath = missing.Relative;
-                        break;
-                    case GrantedPath.Found found:
-                        return (null, $"{found.Relative} is not a folder.");
-                    default:
-                        return (null, ErrorText(granted));
-                }
-            }
-            var (folder, why) = Grant.OpenFolder(root, folderPath, makeFolders);
-            if (folder is null)
-            {
-                return (null, why);
-            }
-            if (Linux.RealPath(folder) is not { } realFolder || GrantedPath.RelativeTo(real, realFolder) is not { } relative)
-            {
-                folder.Dispose();
-                return (null, "The path leads out of the folders granted to the session.");
-            }
-            var entry = Linux.OpenEntry(folder, name, out var error);
-            var stat = entry is null ? null : Linux.Status(entry);
-            if (entry is null ? error != Linux.NoSuchFile : stat is null)
-            {
-                entry?.Dispose();
-                folder.Dispose();
-                return (null, error == Linux.NameTooLong ? "A name in the path is too long." : "It cannot be looked at.");
-            }
-            return (new(folder, name, relative == "." ? name : $"{relative}/{name}", entry, stat), null);
+            return (null, "It is the session's folder itself.");
         }
+        var (parent, name) = text.LastIndexOf('/') is var slash and > 0 ? (text[..slash], text[(slash + 1)..]) : (".", text);
+        Grant grant;
+        string folderPath;
+        using (var granted = GrantedPath.Open(grants, Path.Combine(start.Grant.Path, parent)))
+        {
+            switch (granted)
+            {
+                case GrantedPath.Found { IsDirectory: true } found:
+                    (grant, folderPath) = (found.Grant, found.Relative);
+                    break;
+                case GrantedPath.Missing missing when makeFolders:
+                    (grant, folderPath) = (missing.Grant, missing.Relative);
+                    break;
+                case GrantedPath.Found found:
+                    return (null, $"{found.Shown} is not a folder.");
+                default:
+                    return (null, ErrorText(granted));
+            }
+        }
+        if (opened.HandleOf(grant) is not { } root)
+        {
+            return (null, NotFound);
+        }
+        var (folder, why) = Grant.OpenFolder(root, folderPath, makeFolders);
+        if (folder is null)
+        {
+            return (null, why);
+        }
+        if (Linux.RealPath(folder) is not { } realFolder || opened.Deciding(realFolder) is not var (deciding, relative))
+        {
+            folder.Dispose();
+            return (null, "The path leads out of the folders granted to the session.");
+        }
+        var entry = Linux.OpenEntry(folder, name, out var error);
+        var stat = entry is null ? null : Linux.Status(entry);
+        if (entry is null ? error != Linux.NoSuchFile : stat is null)
+        {
+            entry?.Dispose();
+            folder.Dispose();
+            return (null, error == Linux.NameTooLong ? "A name in the path is too long." : "It cannot be looked at.");
+        }
+        return (new(folder, name, grants, deciding, relative == "." ? name : $"{relative}/{name}", entry, stat), null);
     }
 
     /// <summary>Opens the file that had the name when the entry was opened.</summary>

@@ -15,6 +15,10 @@ public sealed class GrantedFolder : IDisposable
     /// <summary>A path to the open folder for other processes, as long as it is open.</summary>
     public string Place => $"/proc/{Environment.ProcessId}/fd/{folder.DangerousGetHandle()}";
 
+    /// <summary>Its path, with every link followed.</summary>
+    /// <exception cref="IOException">It has none any more.</exception>
+    public string RealPath => Linux.RealPath(folder) ?? throw new IOException("The folder is gone.");
+
     /// <summary>Device and inode: <c>254:0:11698211</c>.</summary>
     public string Identity { get; }
 
@@ -26,10 +30,11 @@ public sealed class GrantedFolder : IDisposable
     /// <summary>This process acts as root, and can give files away.</summary>
     public static bool IsRoot => Linux.EffectiveUser() == 0;
 
-    /// <summary>Opens the folder, and makes what is missing of it. Answers the error; null: it is open.</summary>
-    public static bool TryOpen(Grant grant, [NotNullWhen(true)] out GrantedFolder? folder, [NotNullWhen(false)] out string? error)
+    /// <summary>Opens the folder. Answers the error; null: it is open.</summary>
+    /// <param name="makeFolders">Makes what is missing of it.</param>
+    public static bool TryOpen(Grant grant, bool makeFolders, [NotNullWhen(true)] out GrantedFolder? folder, [NotNullWhen(false)] out string? error)
     {
-        (var handle, error) = grant.Open(makeFolders: true);
+        (var handle, error) = grant.Open(makeFolders);
         folder = handle is not null && Linux.Status(handle) is { } status ? new(handle, status) : null;
         error = folder is null ? error ?? "It cannot be looked at." : null;
         return folder is not null;

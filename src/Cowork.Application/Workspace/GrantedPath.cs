@@ -1,13 +1,9 @@
-using System.Text;
-
-using Cowork.Domain;
-
 using Microsoft.Win32.SafeHandles;
 
 namespace Cowork.Application;
 
 /// <summary>
-/// A path of a tool call, resolved inside one granted folder. The path is opened first with <c>O_PATH</c>, which has no effect on FIFOs and devices. The kernel
+/// A path of a tool call, resolved inside the granted folders. The path is opened first with <c>O_PATH</c>, which has no effect on FIFOs and devices. The kernel
 /// then tells what was opened and where it is (<c>/proc/self/fd</c>); the policy judges that, and reads use the same descriptor. A program that swaps links
 /// meanwhile changes what is judged, never what is read after the verdict.
 /// <para>
@@ -25,18 +21,27 @@ public abstract record GrantedPath : IDisposable
     public sealed record Outside : GrantedPath;
 
     /// <summary>The path does not exist, or the host cannot open it.</summary>
-    /// <param name="Relative">The resolved path relative to the grant.</param>
-    public sealed record Missing(string Relative, string Reason) : GrantedPath;
+    /// <param name="Grant">The grant that decides about the path.</param>
+    /// <param name="Relative">The resolved path relative to that grant's folder.</param>
+    /// <param name="Name">The resolved path as <see cref="Grants.NameOf"/> has it.</param>
+    public sealed record Missing(Grant Grant, string Relative, string Name, string Reason) : GrantedPath
+    {
+        /// <summary>A granted folder itself is missing.</summary>
+        internal static Missing Folder(Grants grants, Grant grant) =>
+            new(grant, ".", grants.NameOf(grant, "."), "The session's folder does not exist, or a link has taken its place.");
+    }
 
     /// <summary>An open file or folder.</summary>
-    /// <param name="Relative">The resolved path relative to the grant; <c>.</c> is the grant itself.</param>
+    /// <param name="Grant">The grant that decides about it.</param>
+    /// <param name="Relative">The resolved path relative to that grant's folder; <c>.</c> is the folder itself.</param>
+    /// <param name="Name">The resolved path as <see cref="Grants.NameOf"/> has it.</param>
     /// <param name="Size">Size in bytes.</param>
     /// <param name="Version">Changes with the content: device, inode, size and times of the last change.</param>
     /// <param name="WhyProtected">Why the content must not be read; null: it is a regular file or a folder.</param>
-    public sealed record Found(string Relative, bool IsDirectory, long Size, string Version, string? WhyProtected, SafeFileHandle Handle) : GrantedPath
+    public sealed record Found(Grant Grant, string Relative, string Name, bool IsDirectory, long Size, string Version, string? WhyProtected, SafeFileHandle Handle) : GrantedPath
     {
         /// <summary>The path for people and models.</summary>
-        public string Shown => VisibleText.Of(Relative);
+        public string Shown => VisibleText.Of(Name);
 
         /// <summary>Opens the judged file for reading.</summary>
         /// <exception cref="InvalidOperationException">It is <see cref="WhyProtected"/> or a directory.</exception>
@@ -62,64 +67,29 @@ public abstract record GrantedPath : IDisposable
         }
     }
 
-    /// <summary>Longest path in UTF-8 bytes: Linux's limit less the prefix of the opened folder.</summary>
-    const int PathBytesMax = 4_000;
+    /// <inheritdoc cref="Open(Grants, string)"/>
+    public static GrantedPath Open(Grant grant, string path) => Open(Grants.Of(grant), path);
 
     /// <summary>Opens a path of a call.</summary>
-    /// <param name="path">Relative to the grant, or absolute.</param>
-    public static GrantedPath Open(Grant grant, string path)
+    /// <param name="path">Relative to the first grant, or absolute.</param>
+    public static GrantedPath Open(Grants grants, string path)
     {
-        if (OpenGrant(grant, path, out var root, out var real, out var relative) is { } invalid)
+        using var opened = new OpenedGrants(grants);
+        if (opened.Find(path, out var folder, out var relative) is { } wrong)
         {
-            return invalid;
+            return wrong;
         }
-        using (root)
+        var handle = Linux.Open($"{Linux.ProcPath(folder.Handle)}/{relative}", out var error);
+        if (handle is null)
         {
-            var handle = Linux.Open($"{Linux.ProcPath(root)}/{relative}", out var error);
-            if (handle is null)
-            {
-                return WhyNotOpened(root, real, relative, error);
-            }
-            var found = Judge(real, handle);
-            if (found is not Found)
-            {
-                handle.Dispose();
-            }
-            return found;
+            return WhyNotOpened(grants, opened, folder, relative, error);
         }
-    }
-
-    /// <summary>Opens the granted folder and makes a path relative to it by its text alone. Answers the error, or null and the open folder.</summary>
-    /// <param name="real">The resolved path of the granted folder.</param>
-    internal static GrantedPath? OpenGrant(Grant grant, string path, out SafeFileHandle root, out string real, out string relative)
-    {
-        (root, real, relative) = (null!, "", "");
-        if (string.IsNullOrWhiteSpace(path))
+        var found = Judge(grants, opened, handle);
+        if (found is not Found)
         {
-            return new Invalid("The path is empty.");
+            handle.Dispose();
         }
-        if (!StorableText.IsStorable(path))
-        {
-            return new Invalid("The path holds a NUL or a broken character.");
-        }
-        if (Encoding.UTF8.GetByteCount(path) > PathBytesMax)
-        {
-            return new Invalid($"The path is longer than {PathBytesMax} bytes.");
-        }
-        var (folder, _) = grant.Open();
-        if (folder is not { } opened)
-        {
-            return new Missing(".", "The session's folder does not exist, or a link has taken its place.");
-        }
-        // Resolves dots in the text first, so that the kernel never looks up anything outside the grant.
-        var full = Path.TrimEndingDirectorySeparator(Path.GetFullPath(Path.Combine(grant.Path, path)));
-        if (Linux.RealPath(opened) is { } realGrant && (RelativeTo(grant.Path, full) ?? RelativeTo(realGrant, full)) is { } inside)
-        {
-            (root, real, relative) = (opened, realGrant, inside);
-            return null;
-        }
-        opened.Dispose();
-        return new Outside();
+        return found;
     }
 
     public void Dispose()
@@ -132,17 +102,18 @@ public abstract record GrantedPath : IDisposable
     {
     }
 
-    static GrantedPath Judge(string real, SafeFileHandle handle)
+    static GrantedPath Judge(Grants grants, OpenedGrants opened, SafeFileHandle handle)
     {
-        if (Linux.RealPath(handle) is not { } path || RelativeTo(real, path) is not { } relative)
+        if (Linux.RealPath(handle) is not { } path || opened.Deciding(path) is not var (grant, relative))
         {
             return new Outside();
         }
+        var name = grants.NameOf(grant, relative);
         return Linux.Status(handle) switch
         {
-            null => new Missing(relative, "It cannot be looked at."),
-            { Links: 0 } => new Missing(relative, "It was deleted just now."),
-            { } stat => new Found(relative, stat.Type == Linux.FileType.Directory, stat.Length, stat.Version, ProtectionOf(stat), handle),
+            null => new Missing(grant, relative, name, "It cannot be looked at."),
+            { Links: 0 } => new Missing(grant, relative, name, "It was deleted just now."),
+            { } stat => new Found(grant, relative, name, stat.Type == Linux.FileType.Directory, stat.Length, stat.Version, ProtectionOf(stat), handle),
         };
     }
 
@@ -154,25 +125,26 @@ public abstract record GrantedPath : IDisposable
         _ => $"It is no file but a {stat.Type switch { Linux.FileType.Fifo => "FIFO", Linux.FileType.Socket => "socket", Linux.FileType.Link => "link", _ => "device" }}.",
     };
 
-    /// <summary>Why the path was not opened. For a link out of the grant the answer is the same whether or not its target exists.</summary>
-    static GrantedPath WhyNotOpened(SafeFileHandle root, string real, string relative, int error)
+    /// <summary>Why the path was not opened. For a link out of the grants the answer is the same whether or not its target exists.</summary>
+    static GrantedPath WhyNotOpened(Grants grants, OpenedGrants opened, OpenedGrants.Folder folder, string relative, int error)
     {
         if (error == Linux.NameTooLong)
         {
             return new Invalid("A name in the path is too long.");
         }
         var parts = relative.Split('/');
+        var (reached, left) = (folder.Real, parts);
         for (var i = 1; i <= parts.Length; i++)
         {
-            var prefix = $"{Linux.ProcPath(root)}/{string.Join('/', parts[..i])}";
+            var prefix = $"{Linux.ProcPath(folder.Handle)}/{string.Join('/', parts[..i])}";
             using var step = Linux.Open(prefix, out _);
             if (step is not null)
             {
-                if (Linux.RealPath(step) is not { } path || RelativeTo(real, path) is not { } resolved)
+                if (Linux.RealPath(step) is not { } path || opened.Deciding(path) is null)
                 {
                     return new Outside();
                 }
-                relative = string.Join('/', [.. resolved == "." ? [] : new[] { resolved }, .. parts[i..]]);
+                (reached, left) = (path, parts[i..]);
                 continue;
             }
             if (new FileInfo(prefix).LinkTarget is not null)
@@ -181,7 +153,11 @@ public abstract record GrantedPath : IDisposable
             }
             break;
         }
-        return new Missing(relative, error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : GrantedEntry.NotFound);
+        // What is missing may be a granted folder in another one: the deepest decides, also about what is not there.
+        return opened.Deciding(string.Join('/', [reached.TrimEnd('/'), .. left])) is var (grant, resolved)
+            ? new Missing(
+                grant, resolved, grants.NameOf(grant, resolved), error is Linux.AccessDenied or Linux.NotPermitted ? "The host may not open it." : GrantedEntry.NotFound)
+            : new Outside();
     }
 
     /// <summary>The path relative to a root; <c>.</c>: the root itself; null: outside.</summary>

@@ -1,14 +1,14 @@
 namespace Cowork.Application;
 
-/// <summary>The folder of a session's artifacts: each file that a run writes below it is one.</summary>
+/// <summary>The folder of a session's artifacts, beside the output roots of its grants: each file that a run writes below it is one.</summary>
 public static class OutputRoot
 {
     /// <summary>Path relative to the session's folder.</summary>
-    public const string Path = ".anton/output";
+    public const string Path = Domain.FolderGrant.ImplicitOutputRoot;
 
     /// <summary>True for a path below it.</summary>
-    /// <param name="relative">Resolved path relative to the session's folder.</param>
-    public static bool Contains(string relative) => relative.StartsWith(Path + "/", StringComparison.Ordinal);
+    /// <param name="name">Resolved path relative to the session's folder.</param>
+    public static bool Contains(string name) => name.StartsWith(Path + "/", StringComparison.Ordinal);
 
     /// <summary>The media type by the name's extension.</summary>
     public static string MediaType(string path) => System.IO.Path.GetExtension(path).ToLowerInvariant() switch

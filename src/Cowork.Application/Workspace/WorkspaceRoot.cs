@@ -22,7 +22,7 @@ public sealed record WorkspaceRoot(string Template)
     }
 
     /// <summary>The folder that holds the folders of all tenants; the root itself when it is one tenant's.</summary>
-    string Common => IsPerTenant ? Template[..Math.Max(1, Template.LastIndexOf('/', Template.IndexOf(OrgPlace, StringComparison.Ordinal)))] : Template;
+    public string Common => IsPerTenant ? Template[..Math.Max(1, Template.LastIndexOf('/', Template.IndexOf(OrgPlace, StringComparison.Ordinal)))] : Template;
 
     /// <summary>Its part of the path that names the tenant.</summary>
     string Step => IsPerTenant ? Template[Common.TrimEnd('/').Length..].Split('/')[1] : "";

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using System.Globalization;
 using System.Text;
 
 using Cowork.Application;
@@ -51,7 +53,116 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
         }
     }
 
-    public async ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct)
+    /// <inheritdoc/>
+    public async ValueTask<Grants?> Grants(string org, Session.Open session, CancellationToken ct)
+    {
+        if (session.Grants is not { } folders)
+        {
+            return await Grant(org, session.SessionId, session.WorkspacePath, ct) is { } own ? Application.Grants.Of(own) : null;
+        }
+        var found = ImmutableArray.CreateBuilder<Grant>();
+        foreach (var folder in folders)
+        {
+            if (await Grant(org, session.SessionId, folder.Path, isAsked: true, ct) is not { } grant)
+            {
+                return null;
+            }
+            found.Add(grant.With(folder));
+        }
+        return Application.Grants.Of(found);
+    }
+
+    /// <summary>
+    /// Judges the folders that a session of contract C asks for, as they are when every link in them is followed. Refused, with the place in the request: one of them is no
+    /// folder that is there and the caller may grant.
+    /// </summary>
+    /// <returns>The grants as the session's creation records them: with real paths.</returns>
+    public async ValueTask<(ImmutableList<FolderGrant>? Grants, Refusal? Refused)> Granted(string org, IReadOnlyList<FolderGrant> asked, CancellationToken ct)
+    {
+        var granted = ImmutableList.CreateBuilder<FolderGrant>();
+        foreach (var (i, folder) in asked.Index())
+        {
+            var place = string.Create(CultureInfo.InvariantCulture, $"$.grants[{i}]");
+            if (!Path.IsPathFullyQualified(folder.Path) || Encoding.UTF8.GetByteCount(folder.Path) > PathBytesMax)
+            {
+                return (null, GrantRefused($"{place}.path", $"Must be an absolute path of at most {PathBytesMax} bytes."));
+            }
+            try
+            {
+                var real = RealPath(folder.Path);
+                if (!Directory.Exists(real))
+                {
+                    return (null, GrantRefused($"{place}.path", "There is no such folder, or the host cannot look at it."));
+                }
+                if (await WhyNotGranted(org, real, ct) is { } why)
+                {
+                    return (null, GrantRefused($"{place}.path", why));
+                }
+                if (granted.Any(other => other.Path == real))
+                {
+                    return (null, GrantRefused($"{place}.path", "Is granted twice."));
+                }
+                var outputs = ImmutableList.CreateBuilder<string>();
+                foreach (var (j, root) in folder.OutputRoots.Index())
+                {
+                    if (OutputRootIn(real, root) is not { } output)
+                    {
+                        return (null, GrantRefused(
+                            string.Create(CultureInfo.InvariantCulture, $"{place}.outputRoots[{j}]"), "Must lie in the folder of its grant: relative to it, or absolute."));
+                    }
+                    outputs.Add(output);
+                }
+                granted.Add(folder with { Path = real, OutputRoots = outputs.ToImmutable() });
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return (null, GrantRefused($"{place}.path", "The folder cannot be looked at: a part of the path is a file, a broken link, or closed to the host."));
+            }
+        }
+        return (granted.ToImmutable(), null);
+    }
+
+    /// <summary>Why a folder cannot be granted to sessions of a tenant; null: it can.</summary>
+    async ValueTask<string?> WhyNotGranted(string org, string real, CancellationToken ct)
+    {
+        if (LocalFolders.WhyProtected(real) is { } why)
+        {
+            return why;
+        }
+        if (IsOfHost(real))
+        {
+            return "The folder holds, or lies in, the host's own data.";
+        }
+        var (grant, shared) = await Place(org, real, ct);
+        return grant is null
+            ? shared is null ? "The folder lies outside the configured workspace roots (Cowork:WorkspaceRoots)." : "The folder lies in a workspace root of another tenant."
+            : IsAnothers(org, grant) || LocalFolders.IsSame(grant, settings.Data) ? "The folder is another tenant's or the host's, under another name."
+            : null;
+    }
+
+    /// <summary>An output root as a session's creation records it; null: it lies outside its grant's folder.</summary>
+    /// <param name="real">The folder's path with every link followed.</param>
+    static string? OutputRootIn(string real, string root)
+    {
+        if (root.Length == 0 || Encoding.UTF8.GetByteCount(root) > PathBytesMax)
+        {
+            return null;
+        }
+        var full = Path.TrimEndingDirectorySeparator(Path.IsPathFullyQualified(root) ? RealPath(root) : Path.GetFullPath(Path.Combine(real, root)));
+        return !IsInside(real, full) ? null
+            : Path.IsPathFullyQualified(root) ? full
+            : full == real ? "."
+            : full[(real.TrimEnd('/').Length + 1)..];
+    }
+
+    static Refusal GrantRefused(string place, string why) => Refusal.Invalid("grant_refused", place, why);
+
+    /// <summary>The grant of a session's recorded folder; null: it is none that the tenant may use now.</summary>
+    /// <param name="path">As the session's creation recorded it.</param>
+    public ValueTask<Grant?> Grant(string org, SessionKey session, string path, CancellationToken ct) => Grant(org, session, path, isAsked: false, ct);
+
+    /// <param name="isAsked">The session's creation named the folder as a grant of contract C.</param>
+    async ValueTask<Grant?> Grant(string org, SessionKey session, string path, bool isAsked, CancellationToken ct)
     {
         if (grants.TryGetValue((org, session, path), out var known))
         {
@@ -60,7 +171,8 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
         try
         {
             // As it is written, since a link that has come since must not be followed; by its real place, as earlier releases wrote it.
-            var grant = (await Find(org, path, ct)).Grant ?? (IsOwn(org, session, path) ? new(Path.GetDirectoryName(path)!, path) : null);
+            var grant = isAsked ? (await Place(org, path, ct)).Grant
+                : (await Find(org, path, ct)).Grant ?? (IsOwn(org, session, path) ? new(Path.GetDirectoryName(path)!, path) : null);
             if (grant is null || IsAnothers(org, grant))
             {
                 return null;
@@ -99,11 +211,44 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
             // "@" begins the folders of other tenants, and no session id has one.
             return inOwn == "." || inOwn[0] == '@' ? default : (new(own, Path.Combine(own, inOwn)), null);
         }
-        var data = RealPath(settings.Data);
-        if (IsInside(data, path) || IsInside(path, data) || IsInside(settings.Data, path) || IsInside(path, settings.Data))
+        return IsOfHost(path) ? default : await InRoots(org, path, ct);
+    }
+
+    /// <summary>The path is, holds or lies in the data directory, or the folder of the blobs.</summary>
+    bool IsOfHost(string path)
+    {
+        foreach (var folder in (string?[])[settings.Data, settings.Blobs])
+        {
+            if (folder is not null && (Meet(folder, path) || Meet(RealPath(folder), path)))
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    static bool Meet(string one, string other) => IsInside(one, other) || IsInside(other, one);
+
+    /// <summary>
+    /// The grant of a folder that a session of contract C asked for: in a configured root, or, for the local user, anywhere but where the system and secrets lie.
+    /// </summary>
+    async ValueTask<(Grant? Grant, WorkspaceRoot? Shared)> Place(string org, string path, CancellationToken ct)
+    {
+        if (IsOfHost(path) || LocalFolders.WhyProtected(path) is not null)
         {
             return default;
         }
+        var found = await InRoots(org, path, ct);
+        // The roots are where the tenants' folders lie: what is not this one's there may be another's.
+        return found.Grant is not null || found.Shared is not null || settings.TokenMode || org != RequestAuthorization.LocalOrg
+            || settings.WorkspaceRoots.Any(root => Meet(root.Common, path) || Meet(RealPath(root.Common), path))
+            ? found
+            : (new("/", path), null);
+    }
+
+    /// <summary>The grant of a folder in the configured roots, or the root that holds it and is another tenant's.</summary>
+    async ValueTask<(Grant? Grant, WorkspaceRoot? Shared)> InRoots(string org, string path, CancellationToken ct)
+    {
         Grant? grant = null;
         foreach (var root in settings.WorkspaceRoots)
         {
@@ -142,7 +287,7 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
         }
         Forget(tenantOf);
         // The folder of the local tenant holds those of the others; no session works in it.
-        return (grant.Root != ownFolders && IsKnown(root, Application.Grant.Of(grant.Root))) || IsKnown(folder, grant);
+        return (grant.Root != ownFolders && grant.Root != "/" && IsKnown(root, Application.Grant.Of(grant.Root))) || IsKnown(folder, grant);
 
         bool IsKnown(string identity, Grant place)
         {

@@ -152,6 +152,7 @@ static class Composition
         services.AddSingleton<ContextIndex>();
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<RunFiles>();
+        services.AddSingleton<ContextFiles>();
         services.AddSingleton<ITool, ListFiles>();
         services.AddSingleton<ITool, ReadFile>();
         services.AddSingleton<ITool, SearchFiles>();

@@ -30,6 +30,8 @@ public sealed class ScheduleStatusAttribute() : WordsAttribute(Projections.Sched
 
 public sealed class ConversationStatusAttribute() : WordsAttribute(Projections.Sessions.Active, Projections.Sessions.Archived);
 
+public sealed class DesktopSessionStatusAttribute() : WordsAttribute(Projections.Sessions.Active, Projections.Sessions.Archived);
+
 public sealed class FileStatusAttribute() : WordsAttribute(Projections.Files.Processing, Projections.Files.Ready, Projections.Files.Failed);
 
 public sealed class ConnectionStatusAttribute() : WordsAttribute(Projections.Connections.Connected, Projections.Connections.Error, Projections.Connections.Pending);

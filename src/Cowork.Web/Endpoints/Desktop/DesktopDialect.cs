@@ -17,6 +17,7 @@ static class DesktopDialect
     {
         var group = routes.MapGroup("").WithMetadata(new RequiresToken());
         group.MapDesktopSessions();
+        group.MapDesktopArtifacts();
         group.MapSessionUsage();
         group.MapBudget();
         group.MapContext();
@@ -25,8 +26,10 @@ static class DesktopDialect
 
 /// <summary>Bodies and answers: camelCase, lists as bare arrays, nulls shown, times in milliseconds with <c>Z</c>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.CamelCase, Converters = [typeof(TimestampConverter)])]
+[JsonSerializable(typeof(NewDesktopSession))]
 [JsonSerializable(typeof(DesktopSession))]
 [JsonSerializable(typeof(IReadOnlyList<DesktopSession>))]
+[JsonSerializable(typeof(IReadOnlyList<ArtifactMetadata>))]
 [JsonSerializable(typeof(DesktopUsage))]
 [JsonSerializable(typeof(NewBudget))]
 [JsonSerializable(typeof(DesktopBudget))]

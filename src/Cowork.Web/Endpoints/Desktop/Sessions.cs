@@ -1,3 +1,8 @@
+using System.Collections.Immutable;
+using System.Globalization;
+using System.Text.Json.Serialization.Metadata;
+
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
@@ -5,12 +10,108 @@ using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Desktop;
 
+/// <summary>A folder that a session is to be granted.</summary>
+/// <param name="Path">Absolute path of a folder that is there. Links in it are followed now, and not again.</param>
+/// <param name="AllowWrite">Default false.</param>
+/// <param name="AllowCreate">Default false.</param>
+/// <param name="AllowDelete">Default false.</param>
+/// <param name="OutputRoots">Folders in it where writing and creating need no approval: relative to it, or absolute.</param>
+public sealed record NewFolderGrant(
+    [property: NeverNull] string? Path = null, bool? AllowWrite = null, bool? AllowCreate = null, bool? AllowDelete = null, IReadOnlyList<string>? OutputRoots = null);
+
+/// <summary>Connections that a session is to be granted.</summary>
+/// <param name="Provider">The kind of connection: a connector's <c>spec_id</c>.</param>
+/// <param name="ConnectionId">The only connection; null: any of the provider.</param>
+/// <param name="Scopes">Kept, and shown again.</param>
+/// <param name="AllowActions">Default false: the connections are only read.</param>
+public sealed record NewConnectorGrant(
+    [property: NeverNull] string? Provider = null, string? ConnectionId = null, IReadOnlyList<string>? Scopes = null, bool? AllowActions = null);
+
+/// <summary>Body of <c>POST /api/cowork/sessions</c>.</summary>
+/// <param name="Grants">Empty or left out: the session has a folder of its own, as one of the other contracts.</param>
+/// <param name="Connectors">Empty or left out: the session uses no connection.</param>
+public sealed record NewDesktopSession(IReadOnlyList<NewFolderGrant>? Grants = null, IReadOnlyList<NewConnectorGrant>? Connectors = null) : IRequestBody<NewDesktopSession>
+{
+    public static JsonTypeInfo<NewDesktopSession> Json => DesktopJson.Default.NewDesktopSession;
+
+    public static NewDesktopSession WhenEmpty { get; } = new();
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (HasAtMost(Grants, Limits.FolderGrantsMax, "$.grants", errors))
+        {
+            foreach (var (i, grant) in (Grants ?? []).Index())
+            {
+                Validate(grant, string.Create(CultureInfo.InvariantCulture, $"$.grants[{i}]"), errors);
+            }
+        }
+        if (HasAtMost(Connectors, Limits.ConnectorGrantsMax, "$.connectors", errors))
+        {
+            foreach (var (i, grant) in (Connectors ?? []).Index())
+            {
+                Validate(grant, string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}]"), errors);
+            }
+        }
+    }
+
+    public IReadOnlyList<FolderGrant> Folders() =>
+        [.. (Grants ?? []).Select(g => new FolderGrant(g.Path!, g.AllowWrite == true, g.AllowCreate == true, g.AllowDelete == true, [.. g.OutputRoots ?? []]))];
+
+    /// <exception cref="UnreadableRequestException">No connection can have such an id.</exception>
+    public ImmutableList<ConnectorGrant> Connections() =>
+    [
+        .. (Connectors ?? []).Select((g, i) => new ConnectorGrant(
+            g.Provider!, g.ConnectionId is { } id ? PathIds.Key<ConnectionKey>(id, string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}].connectionId")) : null,
+            [.. g.Scopes ?? []], g.AllowActions == true)),
+    ];
+
+    static void Validate(NewFolderGrant? grant, string place, ValidationErrors errors)
+    {
+        if (string.IsNullOrWhiteSpace(grant?.Path))
+        {
+            errors.Add(grant is null ? place : $"{place}.path", "A folder is required.");
+        }
+        if (HasAtMost(grant?.OutputRoots, Limits.OutputRootsMax, $"{place}.outputRoots", errors))
+        {
+            foreach (var (i, root) in (grant?.OutputRoots ?? []).Index().Where(root => string.IsNullOrWhiteSpace(root.Item)))
+            {
+                errors.Add(string.Create(CultureInfo.InvariantCulture, $"{place}.outputRoots[{i}]"), "Must not be blank.");
+            }
+        }
+    }
+
+    static void Validate(NewConnectorGrant? grant, string place, ValidationErrors errors)
+    {
+        if (string.IsNullOrWhiteSpace(grant?.Provider) || grant.Provider.Length > Limits.ScopeCharsMax)
+        {
+            errors.Add(grant is null ? place : $"{place}.provider", $"A provider of at most {Limits.ScopeCharsMax} characters is required.");
+        }
+        if (HasAtMost(grant?.Scopes, Limits.ConnectorGrantsMax, $"{place}.scopes", errors))
+        {
+            foreach (var (i, scope) in (grant?.Scopes ?? []).Index().Where(scope => string.IsNullOrWhiteSpace(scope.Item) || scope.Item.Length > Limits.ScopeCharsMax))
+            {
+                errors.Add(string.Create(CultureInfo.InvariantCulture, $"{place}.scopes[{i}]"), $"A scope has 1 to {Limits.ScopeCharsMax} characters.");
+            }
+        }
+    }
+
+    static bool HasAtMost<T>(IReadOnlyList<T>? list, int max, string place, ValidationErrors errors)
+    {
+        if (list?.Count > max)
+        {
+            errors.Add(place, string.Create(CultureInfo.InvariantCulture, $"A list has at most {max} entries."));
+            return false;
+        }
+        return true;
+    }
+}
+
 /// <summary>A session as contract C shows it. One that another contract created has its one implicit grant.</summary>
 /// <param name="UserId">The user who created it.</param>
 /// <param name="Connectors">Empty: the session may use the connections of its project when another contract created it, and none when this one did.</param>
 public sealed record DesktopSession(
     SessionKey SessionId, string UserId, IReadOnlyList<FolderGrant> Grants, IReadOnlyList<ConnectorGrant> Connectors, DateTimeOffset CreatedAt,
-    [property: ConversationStatus] string Status)
+    [property: DesktopSessionStatus] string Status)
 {
     const string UserPrefix = "user:";
 
@@ -26,6 +127,9 @@ static class DesktopSessionEndpoints
     public static void MapDesktopSessions(this IEndpointRouteBuilder routes)
     {
         var sessions = routes.MapGroup("/sessions").WithTags("Desktop sessions");
+        sessions.MapPost("", Create).WithName("createDesktopSession").RequireMember()
+            .WithSummary("Create a session with the folders and connections that its agent may use")
+            .Produces<DesktopSession>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listDesktopSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit)
@@ -33,6 +137,69 @@ static class DesktopSessionEndpoints
         sessions.MapGet("/{sessionId}", Get).WithName("getDesktopSession")
             .WithSummary("Show a session with its grants")
             .Produces<DesktopSession>().Refuses(404, 422);
+        sessions.MapDelete("/{sessionId}", Delete).WithName("deleteDesktopSession").RequireMember()
+            .WithSummary("Delete a session and cancel its live tasks; the log keeps what happened, and the granted folders stay")
+            .Produces(204).Refuses(404, 422);
+    }
+
+    static async Task<IResult> Create(
+        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, IRows rows,
+        TimeProvider clock, CancellationToken ct)
+    {
+        var (asked, connectors) = (body.Value.Folders(), body.Value.Connections());
+        // A folder may be gone by the time of a repeat, which is answered all the same.
+        var isRepeat = await answers.IsRepeat(caller.Org, body.Key, ct);
+        if (!isRepeat && await usage.SessionRefusal(caller.Org, ct) is { } full)
+        {
+            return ErrorResult.Of(full);
+        }
+        if (!isRepeat && await WhyUnknown(connectors, caller.Org, rows, ct) is { } unknown)
+        {
+            return unknown;
+        }
+        var session = SessionKey.New(clock.GetUtcNow());
+        var (grants, refused) = asked.Count == 0 || isRepeat ? (null, null) : await workspaces.Granted(caller.Org, asked, ct);
+        if (refused is not null)
+        {
+            return ErrorResult.Of(refused);
+        }
+        var own = grants is null && !isRepeat ? await workspaces.Prepare(caller.Org, session, null, ct) : (asked.Count == 0 ? "" : asked[0].Path, null);
+        if (own.Refused is { } notMade)
+        {
+            return ErrorResult.Of(notMade);
+        }
+        var open = new OpenSession(session, grants?[0].Path ?? own.Path!, "{}", null, body.Key, Grants: grants, Connectors: connectors);
+        var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
+        if (result.Refused is null)
+        {
+            usage.Made(caller.Org, sessions: 1);
+        }
+        return await answers.Of(
+            caller.Org, result, Session.Aggregate.Stream(session), body.Key,
+            after =>
+            {
+                var opened = after.Row(Projections.Sessions.Model);
+                return JsonResult.Of(201, DesktopSession.Of(opened), DesktopJson.Answers.DesktopSession) with
+                {
+                    Location = $"{DesktopDialect.BasePath}/sessions/{opened.SessionId}",
+                };
+            },
+            ct);
+    }
+
+    /// <summary>The answer when a grant names a connection that the tenant has not, or that is of another provider; null: none does.</summary>
+    static async ValueTask<ErrorResult?> WhyUnknown(ImmutableList<ConnectorGrant> connectors, string org, IRows rows, CancellationToken ct)
+    {
+        foreach (var (i, grant) in connectors.Index())
+        {
+            if (grant.ConnectionId is { } id
+                && (await rows.Get(org, Connections.Model.Table, id.Value, ct) is not { } row || Connections.Model.Read(row.Json.Span).SpecId != grant.Provider))
+            {
+                return ErrorResult.Invalid(
+                    string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}].connectionId"), $"There is no such connection of {grant.Provider}.", "unknown_connection");
+            }
+        }
+        return null;
     }
 
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
@@ -46,4 +213,16 @@ static class DesktopSessionEndpoints
         await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
             ? JsonResult.Of(200, DesktopSession.Of(Projections.Sessions.Model.Read(row.Json.Span)), DesktopJson.Answers.DesktopSession)
             : ErrorResult.NotFound("session");
+
+    static async Task<IResult> Delete(
+        PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
+    {
+        if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })
+        {
+            return ErrorResult.Of(refused);
+        }
+        await files.Sweep(caller.Org, caller.Origin, session.Key, ct);
+        await scratchpads.Sweep(caller.Org, caller.Origin, session.Key, ct);
+        return TypedResults.NoContent();
+    }
 }

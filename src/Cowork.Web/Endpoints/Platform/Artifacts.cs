@@ -51,18 +51,23 @@ public sealed record ArtifactOpened(int DeliveredTo);
 /// <summary>Paths of artifacts as contract B has them.</summary>
 static class ArtifactPaths
 {
-    /// <summary>The path relative to the project: below the output root.</summary>
-    public static string InProject(string path) => OutputRoot.Contains(path) ? path[(OutputRoot.Path.Length + 1)..] : path;
+    /// <summary>The path relative to the project: below the output root, or as the session of contract C has it, without a slash before it.</summary>
+    public static string InProject(string path) => OutputRoot.Contains(path) ? path[(OutputRoot.Path.Length + 1)..] : path.TrimStart('/');
 
-    public static string InSession(string path) => $"{OutputRoot.Path}/{path}";
+    /// <summary>The paths in sessions that <see cref="InProject"/> may stand for.</summary>
+    public static IEnumerable<string> InSessions(string path) => OutputRoot.Contains(path) ? [$"{OutputRoot.Path}/{path}"] : [$"{OutputRoot.Path}/{path}", path, $"/{path}"];
 
     /// <summary>Where an artifact is served.</summary>
     public static string Url(ArtifactRow artifact) =>
         $"/api/v1/artifacts/serve/{artifact.Project ?? ProjectKey.General}/{string.Join('/', InProject(artifact.Path).Split('/').Select(Uri.EscapeDataString))}";
 
     /// <summary>The media type with the encoding of text: runs write UTF-8.</summary>
-    public static string ContentType(ArtifactRow artifact) =>
-        artifact.MediaType.StartsWith("text/", StringComparison.Ordinal) || artifact.MediaType == "application/json" ? $"{artifact.MediaType}; charset=utf-8" : artifact.MediaType;
+    public static string ContentType(string mediaType) =>
+        mediaType.StartsWith("text/", StringComparison.Ordinal) || mediaType == "application/json" ? $"{mediaType}; charset=utf-8" : mediaType;
+
+    /// <summary>The bytes of an artifact as a page in a sandbox.</summary>
+    public static BlobResult Page(ArtifactRow artifact, IBlobs blobs) =>
+        new(blobs, artifact.Sha256, artifact.Bytes, ContentType(artifact.MediaType), Artifacts.NameOf(artifact.Path)) { IsPage = true };
 
     public static bool IsText(string mediaType) =>
         mediaType.StartsWith("text/", StringComparison.Ordinal)
@@ -134,13 +139,13 @@ static class PlatformArtifactEndpoints
             : null;
         return JsonResult.Of(
             200,
-            new(PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row), ArtifactPaths.ContentType(row), row.Bytes, $"\"{row.Sha256}\"", content),
+            new(PlatformArtifactDetails.Of(row), ArtifactPaths.Url(row), ArtifactPaths.ContentType(row.MediaType), row.Bytes, $"\"{row.Sha256}\"", content),
             PlatformJson.Answers.ArtifactPreview);
     }
 
     static async Task<IResult> Serve(PathKey<ProjectKey> project, string? path, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
         await At(http, caller.Org, project.Key, path ?? "", rows, ct) is { } row
-            ? new BlobResult(blobs, row.Sha256, row.Bytes, ArtifactPaths.ContentType(row), Artifacts.NameOf(row.Path)) { IsPage = true }
+            ? ArtifactPaths.Page(row, blobs)
             : ErrorResult.NotFound("artifact");
 
     static async Task<IResult> Open(Body<ArtifactToOpen> body, Caller caller, IRows rows, Shells shells, ICommandExecutor commands, CancellationToken ct)
@@ -166,8 +171,12 @@ static class PlatformArtifactEndpoints
     /// </summary>
     static async ValueTask<ArtifactRow?> At(HttpContext http, string org, ProjectKey project, string path, IRows rows, CancellationToken ct)
     {
-        var found = (await rows.List(org, Artifacts.Model.Table, Artifacts.At(project, ArtifactPaths.InSession(path), WritersMax), ct))
-            .Select(row => Artifacts.Model.Read(row.Json.Span)).MaxBy(row => row.UpdatedAt);
+        var there = new List<ArtifactRow>();
+        foreach (var place in ArtifactPaths.InSessions(path))
+        {
+            there.AddRange((await rows.List(org, Artifacts.Model.Table, Artifacts.At(project, place, WritersMax), ct)).Select(row => Artifacts.Model.Read(row.Json.Span)));
+        }
+        var found = there.MaxBy(row => row.UpdatedAt);
         // The audit names the artifact, whatever the address was.
         http.Request.RouteValues[ArtifactKey.FieldName] = found?.ArtifactId.Id;
         return found;
