@@ -38,17 +38,53 @@ public sealed class SecretLeakSpecs : DirectorySpecs
             ["bearer"] = Token("bearer"),
             ["basic"] = Token("basic"),
             ["user information"] = Token("userinfo"),
+            ["OAuth client secret"] = Mark("client"),
+            ["authorization code"] = Token("code"),
+            ["access token"] = Token("access1"),
+            ["refresh token"] = Token("refresh1"),
+            ["refreshed access token"] = Token("access2"),
+            ["rotated refresh token"] = Token("refresh2"),
+            ["MCP header"] = Token("mcpheader"),
+            ["MCP bearer"] = Token("mcpbearer"),
+            ["MCP variable"] = Mark("mcpvariable"),
         };
         await using var postgres = await TcpPostgres.Start(null, secrets["right password"]);
         var database = new NpgsqlConnectionStringBuilder(await postgres.NewDatabase(secrets["right password"], "CREATE TABLE t (a int); INSERT INTO t VALUES (1)"));
-        await using var echo = new EchoServer();
+        await using var echo = new EchoServer
+        {
+            // Each token is refreshed before it is used, because it ends soon.
+            Tokens = form =>
+            {
+                var isRefresh = form["grant_type"] == "refresh_token";
+                if (!isRefresh)
+                {
+                    secrets["code verifier"] = form["code_verifier"];
+                }
+                return JsonSerializer.Serialize(new
+                {
+                    access_token = secrets[isRefresh ? "refreshed access token" : "access token"],
+                    refresh_token = secrets[isRefresh ? "rotated refresh token" : "refresh token"],
+                    expires_in = isRefresh ? 3_600 : 20,
+                    // A service may say more than it is asked.
+                    scope = form.GetValueOrDefault("refresh_token") ?? form.GetValueOrDefault("code"),
+                });
+            },
+        };
         await using var collector = await Collector.Start();
         var own = await TestPostgres.NewDatabase();
         var answers = new List<string>();
         string output;
         await using (var host = await HostProcess.Start(
             Data, own,
-            environment: [.. collector.Environment(), ("Cowork__Egress__Allow__0", $"127.0.0.1:{postgres.Port}"), ("Cowork__Egress__Allow__1", $"127.0.0.1:{echo.Port}")]))
+            environment:
+            [
+                .. collector.Environment(), ("Cowork__Egress__Allow__0", $"127.0.0.1:{postgres.Port}"), ("Cowork__Egress__Allow__1", $"127.0.0.1:{echo.Port}"),
+                ("Cowork__Connectors__OAuth__GitHub__ClientId", "cowork"), ("Cowork__Connectors__OAuth__GitHub__ClientSecret", secrets["OAuth client secret"]),
+                ("Cowork__Connectors__OAuth__GitHub__Authorize", $"http://127.0.0.1:{echo.Port}/authorize"),
+                ("Cowork__Connectors__OAuth__GitHub__Token", $"http://127.0.0.1:{echo.Port}/token"), ("Cowork__Connectors__OAuth__GitHub__Api", $"http://127.0.0.1:{echo.Port}/api"),
+                ("Cowork__Connectors__McpCommands__marked__Command", "python3"), ("Cowork__Connectors__McpCommands__marked__Arguments__0", "-c"),
+                ("Cowork__Connectors__McpCommands__marked__Arguments__1", EchoProgram), ("Cowork__Connectors__McpCommands__marked__Variables__0", "MARKED"),
+            ]))
         {
             async Task<Got> Post(string path, string body, params (string, string)[] headers)
             {
@@ -108,6 +144,21 @@ public sealed class SecretLeakSpecs : DirectorySpecs
                 }
             }
             Assert.True(sources.Count >= 4, string.Join('\n', answers));
+
+            string Mcp(string name, params (string Key, string Value)[] fields) =>
+                JsonSerializer.Serialize(new { spec_id = "mcp", name, credentials = fields.ToDictionary(field => field.Key, field => field.Value) });
+            Assert.Equal("connected", (await Post(Connections, Mcp("over-http", ("url", $"http://127.0.0.1:{echo.Port}/mcp"), ("bearer", secrets["MCP bearer"]),
+                ("headers", $"X-Api-Key: {secrets["MCP header"]}")))).Is(201)["status"]);
+            Assert.Equal("connected", (await Post(Connections, Mcp("over-pipes", ("command", "marked"), ("variables", $"MARKED={secrets["MCP variable"]}")))).Is(201)["status"]);
+            var begun = (await host.Http.Get("/api/v1/connectors/oauth/github/start?name=marked")).Is(200);
+            var agreed = await host.Http.Get($"/api/v1/connectors/oauth/callback?state={Uri.EscapeDataString(begun["state"])}&code={secrets["authorization code"]}");
+            answers.Add(agreed.Text + agreed.Headers);
+            Assert.Contains("is connected", agreed.Text, StringComparison.Ordinal);
+            // Whoever has the code once more, and a code for nothing.
+            answers.Add((await host.Http.Get($"/api/v1/connectors/oauth/callback?state={Uri.EscapeDataString(begun["state"])}&code={secrets["authorization code"]}")).Text);
+            answers.Add((await host.Http.Get($"/api/v1/connectors/oauth/callback?state=x&code={secrets["authorization code"]}")).Text);
+            var consented = (await host.Http.Get($"{Connections}?spec_id=github")).Is(200).Json.GetProperty("data")[0].GetProperty("id").GetString()!;
+            sources.Add(consented);
             await host.Http.NewSession("leaks");
             foreach (var source in sources)
             {
@@ -126,6 +177,17 @@ public sealed class SecretLeakSpecs : DirectorySpecs
                     }
                 }
             }
+            foreach (var tool in (string[])["mcp__over-http__echo", "mcp__over-pipes__echo"])
+            {
+                var turn = await host.Http.Turn("leaks", $"/tool {tool} {{\"a\":1}}");
+                Assert.Contains("said", turn.Is(200)["reply"], StringComparison.Ordinal);
+                answers.Add(turn.Text);
+                answers.Add((await host.Http.Get($"/runs/{turn["run_id"]}/trace")).Is(200).Text);
+            }
+            Assert.Contains("tools_offered", string.Concat(answers), StringComparison.Ordinal);
+            // The tokens are given back.
+            (await host.Http.Delete($"{Connections}/{consented}")).Is(204);
+            await Collector.Until(() => echo.Paths.Any(path => path.EndsWith("/grant", StringComparison.Ordinal)), () => "the tokens were not given back");
             Assert.Contains("a\\n1\\n[1 rows.]", string.Concat(answers), StringComparison.Ordinal);
             Assert.True(echo.Asked > 0, "Nobody asked the echo.");
             // The services repeated secrets, which were taken out.
@@ -170,6 +232,26 @@ public sealed class SecretLeakSpecs : DirectorySpecs
         }
         Assert.Empty(found.Distinct());
     }
+
+    /// <summary>A program that repeats the variable that its connection gives it, wherever it can.</summary>
+    const string EchoProgram = """
+        import base64, json, os, sys
+        marked = os.environ.get("MARKED", "")
+        said = "said " + marked + " " + base64.b64encode(marked.encode()).decode() + " " + marked.encode().hex()
+        sys.stderr.write(said + "\n")
+        for line in sys.stdin:
+            message = json.loads(line)
+            method, result = message.get("method"), None
+            if method == "initialize":
+                result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": said, "version": "1"}}
+            elif method == "tools/list":
+                result = {"tools": [{"name": "echo", "description": said, "annotations": {"readOnlyHint": True},
+                                     "inputSchema": {"type": "object", "properties": {"a": {"description": said}}}}]}
+            elif method == "tools/call":
+                result = {"content": [{"type": "text", "text": said}]}
+            answer = {"result": result} if result is not None else {"error": {"code": -32601, "message": said}}
+            if "id" in message: print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+        """;
 
     [Fact]
     public void Every_form_of_a_secret_would_be_found()
@@ -233,7 +315,10 @@ public sealed class SecretLeakSpecs : DirectorySpecs
         return text.ToArray();
     }
 
-    /// <summary>A service that repeats what it is sent: in its body as it is, in JSON, in base64 and in hexadecimal, and in a header.</summary>
+    /// <summary>
+    /// A service that repeats what it is sent: in its body as it is, in JSON, in base64 and in hexadecimal, and in a header; at <c>/token</c> it gives tokens, and at <c>/mcp</c>
+    /// it speaks MCP.
+    /// </summary>
     sealed class EchoServer : IAsyncDisposable
     {
         readonly HttpListener listener;
@@ -242,7 +327,7 @@ public sealed class SecretLeakSpecs : DirectorySpecs
 
         public EchoServer()
         {
-            (listener, Port) = TestListener();
+            (listener, Port) = HttpListeners.Start();
             serving = Serve();
         }
 
@@ -250,32 +335,51 @@ public sealed class SecretLeakSpecs : DirectorySpecs
 
         public int Asked => Volatile.Read(ref asked);
 
-        static (HttpListener, int) TestListener()
-        {
-            // A port that was free a moment ago may be taken: the next one is tried.
-            for (var tries = 0; ; tries++)
-            {
-                using var probe = new System.Net.Sockets.TcpListener(IPAddress.Loopback, 0);
-                probe.Start();
-                var port = ((IPEndPoint)probe.LocalEndpoint).Port;
-                probe.Stop();
-                var listener = new HttpListener { Prefixes = { $"http://127.0.0.1:{port}/" } };
-                try
-                {
-                    listener.Start();
-                    return (listener, port);
-                }
-                catch (HttpListenerException) when (tries < 10)
-                {
-                    // Another one.
-                }
-            }
-        }
+        /// <summary>Answers the fields of a form at the token endpoint, in JSON.</summary>
+        public Func<Dictionary<string, string>, string> Tokens { get; init; } = _ => "{}";
+
+        public System.Collections.Concurrent.ConcurrentQueue<string> Paths { get; } = new();
 
         public async ValueTask DisposeAsync()
         {
             listener.Close();
             await serving;
+        }
+
+        /// <summary>What an MCP server with one tool answers, which says what it was sent wherever it can; null: it was told something.</summary>
+        static string? Message(string sent, string said)
+        {
+            if (sent.Length == 0 || JsonElement.Parse(sent) is not { ValueKind: JsonValueKind.Object } message || !message.TryGetProperty("id", out var id))
+            {
+                return null;
+            }
+            object? result = message.GetProperty("method").GetString() switch
+            {
+                "initialize" => new
+                {
+                    protocolVersion = message.GetProperty("params").GetProperty("protocolVersion").GetString(),
+                    capabilities = new { tools = new { } },
+                    serverInfo = new { name = said, version = "1" },
+                },
+                "tools/list" => new
+                {
+                    tools = new[]
+                    {
+                        new
+                        {
+                            name = "echo",
+                            description = said,
+                            annotations = new { readOnlyHint = true },
+                            inputSchema = new { type = "object", properties = new { a = new { description = said } } },
+                        },
+                    },
+                },
+                "tools/call" => new { content = new[] { new { type = "text", text = said } } },
+                _ => null,
+            };
+            return result is null
+                ? JsonSerializer.Serialize(new { jsonrpc = "2.0", id, error = new { code = -32_601, message = said } })
+                : JsonSerializer.Serialize(new { jsonrpc = "2.0", id, result });
         }
 
         async Task Serve()
@@ -294,6 +398,15 @@ public sealed class SecretLeakSpecs : DirectorySpecs
                         base64 = values.Select(Convert.ToBase64String),
                         hex = values.Select(Convert.ToHexStringLower),
                     }));
+                    Paths.Enqueue(http.Request.Url!.AbsolutePath);
+                    if (http.Request.Url.AbsolutePath is "/token" or "/mcp")
+                    {
+                        var sentBody = await new StreamReader(http.Request.InputStream).ReadToEndAsync();
+                        var answer = http.Request.Url.AbsolutePath == "/mcp" ? Message(sentBody, $"said {Encoding.UTF8.GetString(body)}")
+                            : Tokens(sentBody.Split('&').Select(pair => pair.Split('=', 2)).ToDictionary(pair => pair[0], pair => WebUtility.UrlDecode(pair[1])));
+                        http.Response.StatusCode = answer is null ? 202 : 200;
+                        body = Encoding.UTF8.GetBytes(answer ?? "");
+                    }
                     http.Response.ContentType = "application/json";
                     http.Response.Headers["X-Echo"] = http.Request.Headers["X-Api-Key"] ?? http.Request.Headers["Authorization"] ?? "";
                     http.Response.ContentLength64 = body.Length;

@@ -10,7 +10,10 @@ namespace Cowork.Application;
 /// </summary>
 public sealed partial class ConnectorCalls(ConnectorCatalog catalog, TimeProvider clock, ILogger<ConnectorCalls> logger)
 {
-    /// <summary>A connector ends its call itself; this is for one that is stuck in its driver.</summary>
+    /// <summary>A connector ends its call itself, and knows best what it waited for: it is cancelled only a little later.</summary>
+    static readonly TimeSpan Late = TimeSpan.FromSeconds(1);
+
+    /// <summary>For one that is stuck in its driver.</summary>
     static readonly TimeSpan Grace = TimeSpan.FromSeconds(3);
 
     /// <summary>Reaches the source.</summary>
@@ -82,7 +85,7 @@ public sealed partial class ConnectorCalls(ConnectorCatalog catalog, TimeProvide
     async ValueTask<T> Bounded<T>(
         IConnector connector, ConnectionSettings settings, TimeSpan time, Func<CancellationToken, ValueTask<T>> call, Func<string, T> failed, CancellationToken ct)
     {
-        using var late = new CancellationTokenSource(time, clock);
+        using var late = new CancellationTokenSource(time + Late, clock);
         var linked = CancellationTokenSource.CreateLinkedTokenSource(late.Token, ct);
         // Drivers may block before they wait for the first time.
         var task = Task.Run(async () => await call(linked.Token), CancellationToken.None);
