@@ -6,7 +6,7 @@ using Cowork.Testing;
 
 namespace Cowork.Kill.Tests;
 
-/// <summary>Hosts that are killed while a service gives them tokens: what the service gave last is lost, and the user is told to agree again.</summary>
+/// <summary>Hosts that are killed while a service gives them tokens, and while programs serve them.</summary>
 public sealed class ConnectorKillSpecs : DirectorySpecs
 {
     const string Connections = "/api/v1/connectors/connections";
@@ -93,6 +93,61 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
             Assert.Equal(["authorization_requested", "authorization_answered"], events);
             Assert.Contains("is connected", (await Agree(next)).Text, StringComparison.Ordinal);
             Assert.Equal("1", (await next.Http.Get(Connections)).Is(200)["total"]);
+        }
+    }
+
+    [Fact]
+    public async Task What_a_killed_host_left_of_its_programs_goes_at_the_next_start()
+    {
+        const string Where = """
+            import json, os, sys
+            for line in sys.stdin:
+                message = json.loads(line)
+                method, result = message.get("method"), None
+                if method == "initialize":
+                    result = {"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": {"name": "w", "version": "1"}}
+                elif method == "tools/list":
+                    result = {"tools": [{"name": "where", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}]}
+                elif method == "tools/call":
+                    result = {"content": [{"type": "text", "text": "I am in <" + os.getcwd() + ">"}]}
+                answer = {"result": result} if result is not None else {"error": {"code": -32601, "message": "no such method"}}
+                if "id" in message: print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **answer}), flush=True)
+            """;
+        var folders = Directory.CreateDirectory(TestPostgres.NewDirectory()).FullName;
+        (string, string)[] environment =
+        [
+            ("TMPDIR", folders), ("Cowork__Connectors__McpCommands__where__Command", "python3"), ("Cowork__Connectors__McpCommands__where__Arguments__0", "-c"),
+            ("Cowork__Connectors__McpCommands__where__Arguments__1", Where),
+        ];
+        try
+        {
+            var database = await TestPostgres.NewDatabase();
+            static string FolderIn(Got turn) => turn.Is(200)["reply"].Split('<')[1].Split('>')[0];
+            string left;
+            await using (var host = await HostProcess.Start(Data, database, environment: environment))
+            {
+                Assert.Equal("connected", (await host.Http.Post(Connections, """{"spec_id":"mcp","name":"where","credentials":{"command":"where"}}""")).Is(201)["status"]);
+                await host.Http.NewSession("killed");
+                left = FolderIn(await host.Http.Turn("killed", "/tool mcp__where__where {}"));
+                Assert.StartsWith(Path.Combine(folders, "cowork-mcp-"), left, StringComparison.Ordinal);
+                await host.Kill();
+            }
+            Assert.True(Directory.Exists(left));
+            await using (var next = await HostProcess.Start(Data, database, environment: environment))
+            {
+                using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+                while (Directory.Exists(left))
+                {
+                    await Task.Delay(10, deadline.Token);
+                }
+                Assert.NotEqual(left, FolderIn(await next.Http.Turn("killed", "/tool mcp__where__where {}")));
+                Assert.Equal(0, await next.Stop());
+            }
+            Assert.Empty(Directory.GetFileSystemEntries(folders, "cowork-mcp-*"));
+        }
+        finally
+        {
+            Directory.Delete(folders, recursive: true);
         }
     }
 

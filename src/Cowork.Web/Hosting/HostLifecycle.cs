@@ -47,6 +47,8 @@ public sealed partial class HostLifecycle(
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<OpenRequests>(),
             services.GetRequiredService<SessionFiles>(),
         ]);
+        // What the programs of a killed host left goes at the start, not when somebody asks for a connection.
+        _ = services.GetRequiredService<ConnectorCatalog>();
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);
         for (var told = false; ; told = true)
