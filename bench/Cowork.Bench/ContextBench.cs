@@ -22,6 +22,8 @@ sealed class ContextBench(HostProcess host, string data)
     /// <summary>Files a second of <c>find</c>, of <c>sha256sum</c>, of the first synchronisation until the last file is found, and of one of a tree that has not changed.</summary>
     public async Task<(double Find, double Sha256Sum, double Cold, double Unchanged)> Run()
     {
+        // The folders are those of the sessions that the caller created.
+        host.Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", (await File.ReadAllTextAsync(Path.Combine(data, "admin-token"))).Trim());
         await host.Session("tree");
         var folder = Path.Combine(data, "workspaces", "tree");
         for (var i = 0; i < Files; i++)
@@ -29,7 +31,6 @@ sealed class ContextBench(HostProcess host, string data)
             var parent = Directory.CreateDirectory(Path.Combine(folder, $"part-{i / FilesOfFolder}"));
             await File.WriteAllTextAsync(Path.Combine(parent.FullName, $"note-{i}.md"), Text(i));
         }
-        host.Http.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", (await File.ReadAllTextAsync(Path.Combine(data, "admin-token"))).Trim());
         var find = await PerSecond(() => Shell($"find '{folder}' -type f | wc -l"));
         var sum = await PerSecond(() => Shell($"find '{folder}' -type f -print0 | xargs -0 sha256sum | wc -l"));
         var cold = await PerSecond(async () =>

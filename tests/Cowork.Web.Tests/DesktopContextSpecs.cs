@@ -136,6 +136,39 @@ public sealed class DesktopContextSpecs(TestTenant tenant) : IClassFixture<TestT
     }
 
     [Fact]
+    public async Task Files_of_every_granted_folder_are_found_as_long_as_a_session_is_granted_it()
+    {
+        await using var host = await LiveHost.Start();
+        using var admin = host.Client(host.AdminToken);
+        var (one, two) = (Directory.CreateTempSubdirectory("cowork-context-one").FullName, Directory.CreateTempSubdirectory("cowork-context-two").FullName);
+        try
+        {
+            var inner = Directory.CreateDirectory($"{one}/inner").FullName;
+            foreach (var folder in (string[])[one, inner, two])
+            {
+                File.WriteAllText($"{folder}/note.txt", "lapwing\n");
+            }
+            var both = (await admin.Post("/api/cowork/sessions", JsonSerializer.Serialize(new { grants = (object[])[new { path = one }, new { path = two }] }))).Is(201);
+            Assert.Equal((3, 0, 0), Counts(await Sync(admin, one, two)));
+            Assert.Equal([$"{one}/inner/note.txt", $"{one}/note.txt", $"{two}/note.txt"], await Found());
+            // A grant inside the other holds the file, too: it is there once more, and shown once.
+            (await admin.Post("/api/cowork/sessions", JsonSerializer.Serialize(new { grants = (object[])[new { path = inner }] }))).Is(201);
+            Assert.Equal((1, 1, 0), Counts(await Sync(admin, $"{inner}/note.txt")));
+            Assert.Equal(3, (await Found()).Count);
+            (await admin.Send(HttpMethod.Delete, $"/api/cowork/sessions/{both["sessionId"]}", null)).Is(204);
+            Assert.Equal([$"{inner}/note.txt"], await Found());
+        }
+        finally
+        {
+            Directory.Delete(one, recursive: true);
+            Directory.Delete(two, recursive: true);
+        }
+
+        async Task<List<string>> Found() =>
+            [.. (await Query(admin, "lapwing", 50)).Json.EnumerateArray().Select(item => Text(item, "path")).Order(StringComparer.Ordinal)];
+    }
+
+    [Fact]
     public async Task Many_files_are_indexed_after_the_answer()
     {
         var folder = await Session(http, "many");

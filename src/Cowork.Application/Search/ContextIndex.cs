@@ -74,8 +74,8 @@ public sealed partial class ContextIndex(
         foreach (var path in paths)
         {
             ct.ThrowIfCancellationRequested();
-            var reason = Outside;
-            foreach (var folder in folders)
+            var (reason, full) = (Outside, Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+            foreach (var folder in folders.Where(folder => folder.MayHold(full)))
             {
                 // A file in two grants, of which one lies in the other, is indexed for both: a session may have either.
                 reason = Look(folder, path, ref files, ct) is var why && why == Outside ? reason : why ?? "";
@@ -376,6 +376,7 @@ public sealed partial class ContextIndex(
     sealed class Folder(Grant grant)
     {
         readonly HashSet<string> gone = new(StringComparer.Ordinal);
+        readonly Lazy<string?> real = new(() => RealPathOf(grant));
 
         public Grant Grant { get; } = grant;
 
@@ -393,6 +394,10 @@ public sealed partial class ContextIndex(
 
         public bool IsEmpty => Present.Count == 0 && gone.Count == 0;
 
+        /// <summary>False: by its text alone, the path lies outside the folder. Opening the folder for each path of a long list would say the same at a cost.</summary>
+        public bool MayHold(string full) =>
+            GrantedPath.RelativeTo(Grant.Path, full) is not null || (real.Value is { } followed && GrantedPath.RelativeTo(followed, full) is not null);
+
         /// <summary>What the index has at a path or below it is gone, but for what is present.</summary>
         public void AddGone(string relative) => gone.Add(relative);
 
@@ -409,6 +414,12 @@ public sealed partial class ContextIndex(
             Changed = [.. Present.Values.Where(file => known.GetValueOrDefault(file.Relative)?.Version != file.Version)];
             Unchanged = [.. Present.Values.Select(file => known.GetValueOrDefault(file.Relative) is { } entry && entry.Version == file.Version ? entry : null).OfType<TextEntry>()];
             return Unchanged.Count;
+        }
+
+        static string? RealPathOf(Grant grant)
+        {
+            using var folder = grant.Open().Folder;
+            return folder is null ? null : Linux.RealPath(folder);
         }
 
         static IEnumerable<string> AtAndAbove(string name)
