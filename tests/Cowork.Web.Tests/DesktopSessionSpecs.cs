@@ -243,6 +243,33 @@ public sealed class DesktopSessionSpecs(TestTenant tenant) : IClassFixture<TestT
     }
 
     [Fact]
+    public async Task A_cell_works_in_the_granted_folders_and_what_it_writes_below_an_output_root_is_an_artifact()
+    {
+        var (docs, data) = (Folder("docs"), Folder("data"));
+        File.WriteAllText(Path.Combine(data, "a.txt"), "apples");
+        var session = (await Create(new { grants = new[] { Grant(docs, "out"), (object)new { path = data } } })).Is(201)["sessionId"];
+        var code = $$"""
+            import os
+            print(os.getcwd(), open("{{data}}/a.txt").read())
+            open("out/rows.csv", "w").write("a,b")
+            for path in ("b.txt", "{{data}}/a.txt"):
+                try:
+                    open(path, "w")
+                except OSError as e:
+                    print(os.strerror(e.errno))
+            """;
+        var pad = (await local.Post("/api/v1/scratchpads", JsonSerializer.Serialize(new { conversation_id = session, title = "Cells", cells = new[] { new { type = "code", content = code } } }))).Is(201);
+        var ran = (await local.Post($"/api/v1/scratchpads/{pad["id"]}/cells/{pad.Json.GetProperty("cells")[0].GetProperty("id")}/run", """{"stream":false}""")).Is(200);
+        Assert.Equal(
+            $"{docs} apples\nRead-only file system\nRead-only file system\n",
+            string.Concat(ran.Json.GetProperty("outputs").EnumerateArray().Select(output => output.GetProperty("data").GetString())));
+        var artifacts = (await local.Get("/api/v1/artifacts?project_id=proj_00000000000000000000000000&limit=1000")).Is(200).Json.GetProperty("data");
+        var id = artifacts.EnumerateArray().First(artifact => artifact.GetProperty("path").GetString() == "out/rows.csv").GetProperty("id").GetString();
+        Assert.Equal("a,b", (await local.Get($"/api/cowork/artifacts/{id}/content")).Is(200).Text);
+        Assert.Equal("apples", await File.ReadAllTextAsync(Path.Combine(data, "a.txt")));
+    }
+
+    [Fact]
     public async Task An_approval_lets_nothing_through_that_the_grant_does_not_allow()
     {
         var docs = Folder("docs");

@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Threading.Channels;
 
 using Cowork.Application.Models;
-using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using Microsoft.Extensions.Logging;
