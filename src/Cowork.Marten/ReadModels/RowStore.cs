@@ -14,10 +14,10 @@ sealed class RowStore : IRows
     const int CandidatesMax = 100;
 
     /// <summary>
-    /// Rows of a scope that are compared with a search's words, the last changed first, before the index of pieces is asked. Words that one row in a hundred has are found
+    /// Rows of a scope that are compared with a search's words, the last changed first, before the index of pieces is asked. Words that one row in forty has are found
     /// among them, at the cost of a page; of rarer ones the index finds few.
     /// </summary>
-    const int ComparedMax = 2_000;
+    const int ComparedMax = 1_000;
 
     const int EventsPerPage = 2_000;
 
