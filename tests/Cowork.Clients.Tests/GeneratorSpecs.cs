@@ -55,6 +55,6 @@ public sealed partial class GeneratorSpecs(Generators generators) : IClassFixtur
         Assert.Equal("", await generators.TypeScriptProgram);
     }
 
-    [GeneratedRegex(@"public virtual async System\.Threading\.Tasks\.Task(?<returns><[\w.]+>)? (?<name>\w+)\(")]
+    [GeneratedRegex(@"public virtual async System\.Threading\.Tasks\.Task(?<returns><[\w.<>]+>)? (?<name>\w+)\(")]
     private static partial Regex Method();
 }
