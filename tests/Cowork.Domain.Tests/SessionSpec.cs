@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Xunit;
 
 using static Cowork.Domain.SessionCommand;
@@ -9,6 +11,18 @@ public sealed class SessionSpec
 {
     static readonly Spec<SessionKey, SessionCommand, SessionEvent, Session> Spec = new(Session.Aggregate);
     static readonly SessionCreated Created = new(A.Session, "/w", "{}", null, A.Morning);
+
+    [Fact]
+    public void A_session_keeps_the_grants_that_it_was_created_with()
+    {
+        ImmutableList<FolderGrant> grants = [new("/w", AllowWrite: true, AllowCreate: false, AllowDelete: false, ["out"])];
+        ImmutableList<ConnectorGrant> connectors = [new("postgres", null, ["read"], AllowActions: false)];
+        var decided = Session.Decide(new SessionCommand.Create(A.Session, "/w", "{}", null, A.Morning, Grants: grants, Connectors: connectors), new Session.None());
+        var open = (Session.Open)Session.Evolve(new Session.None(), decided.Events.Single());
+        Assert.Same(grants, open.Grants);
+        Assert.Same(connectors, open.Connectors);
+        Assert.Null(((Session.Open)Session.Evolve(new Session.None(), Created)).Grants);
+    }
 
     static RunQueued Queued(RunKey run, int ahead) => new(run, ahead, A.Morning);
 

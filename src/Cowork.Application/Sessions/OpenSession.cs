@@ -14,13 +14,15 @@ namespace Cowork.Application;
 /// <param name="Title">Null: the first turn gives one.</param>
 /// <param name="Grants">Null: the folder is the only one, as <see cref="FolderGrant.Implicit"/> has it.</param>
 /// <param name="Connectors">Null: the connections of its project.</param>
+/// <param name="Unfit">Why the request cannot be met; a repeat of one that was is answered all the same. Null: it can.</param>
 public sealed record OpenSession(
     SessionKey Session, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null, string? Model = null, ProjectKey? Project = null,
-    Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null) : ICommand
+    Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
+    Refusal? Unfit = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await Open(work);
+        var refused = Unfit ?? await Open(work);
         return Header is null ? refused : await Header.Claim(work, Domain.Session.Aggregate, Session) ?? refused;
     }
 

@@ -147,28 +147,14 @@ static class DesktopSessionEndpoints
         TimeProvider clock, CancellationToken ct)
     {
         var (asked, connectors) = (body.Value.Folders(), body.Value.Connections());
-        // A folder may be gone by the time of a repeat, which is answered all the same.
-        var isRepeat = await answers.IsRepeat(caller.Org, body.Key, ct);
-        if (!isRepeat && await usage.SessionRefusal(caller.Org, ct) is { } full)
+        if (await usage.SessionRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
         {
             return ErrorResult.Of(full);
         }
-        if (!isRepeat && await WhyUnknown(connectors, caller.Org, rows, ct) is { } unknown)
-        {
-            return unknown;
-        }
         var session = SessionKey.New(clock.GetUtcNow());
-        var (grants, refused) = asked.Count == 0 || isRepeat ? (null, null) : await workspaces.Granted(caller.Org, asked, ct);
-        if (refused is not null)
-        {
-            return ErrorResult.Of(refused);
-        }
-        var own = grants is null && !isRepeat ? await workspaces.Prepare(caller.Org, session, null, ct) : (asked.Count == 0 ? "" : asked[0].Path, null);
-        if (own.Refused is { } notMade)
-        {
-            return ErrorResult.Of(notMade);
-        }
-        var open = new OpenSession(session, grants?[0].Path ?? own.Path!, "{}", null, body.Key, Grants: grants, Connectors: connectors);
+        var (path, grants, unfit) = await Folders(caller.Org, session, asked, workspaces, ct);
+        unfit ??= await WhyUnknown(connectors, caller.Org, rows, ct);
+        var open = new OpenSession(session, path, "{}", null, body.Key, Grants: grants, Connectors: connectors, Unfit: unfit);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         if (result.Refused is null)
         {
@@ -187,16 +173,29 @@ static class DesktopSessionEndpoints
             ct);
     }
 
-    /// <summary>The answer when a grant names a connection that the tenant has not, or that is of another provider; null: none does.</summary>
-    static async ValueTask<ErrorResult?> WhyUnknown(ImmutableList<ConnectorGrant> connectors, string org, IRows rows, CancellationToken ct)
+    /// <summary>The session's folder and grants, or why it cannot have them.</summary>
+    static async ValueTask<(string Path, ImmutableList<FolderGrant>? Grants, Refusal? Unfit)> Folders(
+        string org, SessionKey session, IReadOnlyList<FolderGrant> asked, Workspaces workspaces, CancellationToken ct)
+    {
+        if (asked.Count == 0)
+        {
+            var (path, notMade) = await workspaces.Prepare(org, session, null, ct);
+            return (path ?? "", null, notMade);
+        }
+        var (grants, refused) = await workspaces.Granted(org, asked, ct);
+        return (grants?[0].Path ?? "", grants, refused);
+    }
+
+    /// <summary>The refusal when a grant names a connection that the tenant has not, or that is of another provider; null: none does.</summary>
+    static async ValueTask<Refusal?> WhyUnknown(ImmutableList<ConnectorGrant> connectors, string org, IRows rows, CancellationToken ct)
     {
         foreach (var (i, grant) in connectors.Index())
         {
             if (grant.ConnectionId is { } id
                 && (await rows.Get(org, Connections.Model.Table, id.Value, ct) is not { } row || Connections.Model.Read(row.Json.Span).SpecId != grant.Provider))
             {
-                return ErrorResult.Invalid(
-                    string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}].connectionId"), $"There is no such connection of {grant.Provider}.", "unknown_connection");
+                return Refusal.Invalid(
+                    "unknown_connection", string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}].connectionId"), $"There is no such connection of {grant.Provider}.");
             }
         }
         return null;
