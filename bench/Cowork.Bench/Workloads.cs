@@ -45,6 +45,10 @@ sealed class Workloads
         {
             await workloads.Platform(server);
         }
+        if (plan.Has("desktop"))
+        {
+            await workloads.Desktop(server);
+        }
         if (plan.Has("context"))
         {
             await workloads.Context(server);
@@ -197,6 +201,22 @@ sealed class Workloads
             Say($"| page {number} of {Listed} conversations | {page.Percentile(.5):0.00} | {page.Percentile(.99):0.00} |");
         }
         Say($"\nupload {upload / 1e6:0} MB/s, cp with sync {copy / 1e6:0} MB/s: {upload / copy:0.00}");
+    }
+
+    async Task Desktop(string server)
+    {
+        var data = Path.Combine(directory, "desktop");
+        await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_desktop"), data);
+        await host.WarmUp(postmaster);
+        var bench = new DesktopBench(host, new(postmaster, host.Id), plan.Time, (await File.ReadAllTextAsync(Path.Combine(data, "admin-token"))).Trim());
+        Say($"\n| first event on an open stream | p50 ms | p99 ms |\n|---|---|---|");
+        foreach (var inFlight in new[] { 1, 16 })
+        {
+            var turns = await bench.FirstEventOfTurn(inFlight);
+            var tasks = await bench.FirstEventOfTask(inFlight);
+            Say($"| of a turn of contract A, {inFlight} in flight | {At(turns, .5):0.00} | {At(turns, .99):0.00} |");
+            Say($"| of a task of contract C, {inFlight} in flight | {At(tasks, .5):0.00} | {At(tasks, .99):0.00} |");
+        }
     }
 
     async Task Context(string server)

@@ -90,6 +90,16 @@ public static class Artifacts
     }
 }
 
+/// <summary>The read model of a session's artifacts: what a snapshot of contract C shows.</summary>
+public static class SessionArtifacts
+{
+    public static ReadModel<ArtifactRow> Model { get; } = new(
+        "session_artifacts", Artifact.Aggregate.Name, RowJson.Default.ArtifactRow, Artifacts.Evolve, Scope: row => row.Owner)
+    {
+        Lists = RowLists.ByScope,
+    };
+}
+
 /// <summary>A version of an artifact as <c>GET /artifacts/{id}/versions</c> shows it. It never changes.</summary>
 /// <param name="RunId">The run that wrote it first; null: a cell of a scratchpad did.</param>
 public sealed record ArtifactVersionRow(ArtifactKey ArtifactId, int Version, string Sha256, long Bytes, string MediaType, RunKey? RunId, DateTimeOffset CreatedAt);

@@ -10,8 +10,8 @@ public static class ReadModels
     /// <summary>The inline read models: the append transaction writes their rows.</summary>
     public static IReadOnlyList<IReadModel> All { get; } =
     [
-        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model, SkillVersions.Model,
-        Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model,
+        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, SessionArtifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model,
+        SkillVersions.Model, Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>

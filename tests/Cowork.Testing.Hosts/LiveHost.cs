@@ -39,11 +39,12 @@ public sealed class LiveHost : IAsyncDisposable
     /// <summary>The operator's token.</summary>
     public string AdminToken => File.ReadAllText(Path.Combine(data, "admin-token")).Trim();
 
-    public static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null) =>
-        Start(settings => Task.FromResult(change?.Invoke(settings) ?? settings));
+    /// <param name="log">Changes what the host logs, and where; null: errors, to its console.</param>
+    public static Task<LiveHost> Start(Func<HostSettings, HostSettings>? change = null, Action<ILoggingBuilder>? log = null) =>
+        Start(settings => Task.FromResult(change?.Invoke(settings) ?? settings), log);
 
     /// <param name="prepare">Puts into database and data directory what the host is to find there.</param>
-    public static async Task<LiveHost> Start(Func<HostSettings, Task<HostSettings>> prepare)
+    public static async Task<LiveHost> Start(Func<HostSettings, Task<HostSettings>> prepare, Action<ILoggingBuilder>? log = null)
     {
         var data = TestPostgres.NewDirectory();
         var settings = new HostSettings
@@ -56,7 +57,7 @@ public sealed class LiveHost : IAsyncDisposable
             Limits = new() { FailuresPerMinute = int.MaxValue },
         };
         var builder = CoworkHost.NewBuilder();
-        builder.Services.AddLogging(logging => logging.SetMinimumLevel(LogLevel.Error));
+        builder.Services.AddLogging(logging => (log ?? (all => all.SetMinimumLevel(LogLevel.Error)))(logging));
         var prepared = await prepare(settings);
         var database = prepared.Database!;
         if (prepared.DatabaseOwner is null)

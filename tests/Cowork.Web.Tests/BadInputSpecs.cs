@@ -247,7 +247,7 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     var path = template.Replace("{session_id}", Id(random, "fuzz"), StringComparison.Ordinal).Replace("{run_id}", Id(random, run), StringComparison.Ordinal)
                         .Replace("{sessionId}", Id(random, "fuzz"), StringComparison.Ordinal).Replace("{taskId}", Id(random, run), StringComparison.Ordinal)
                         .Replace("{token_id}", Id(random, "token_x"), StringComparison.Ordinal) + Query(random);
-                    if (method == "get" && template.EndsWith("/stream", StringComparison.Ordinal))
+                    if (method == "get" && (template.EndsWith("/stream", StringComparison.Ordinal) || template.EndsWith("{sessionId}/events", StringComparison.Ordinal)))
                     {
                         // One that cannot begin: a stream that does is endless.
                         path = path.Split('?')[0] + "?since_id=-1";

@@ -84,7 +84,7 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
-                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code"}""" : null;
+                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x"}""" : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
                 {

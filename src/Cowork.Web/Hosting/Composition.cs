@@ -57,6 +57,7 @@ static class Composition
         services.AddSingleton<RequestRates>();
         services.AddSingleton<RequestMemory>();
         services.AddSingleton<WrongTokens>();
+        services.AddSingleton<StreamTokens>();
         services.AddSingleton<OpenRequests>();
         if (settings.Oidc is { } oidc)
         {
@@ -73,6 +74,8 @@ static class Composition
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
+        services.AddSingleton<TaskViews>();
+        services.AddSingleton<SessionSnapshots>();
         services.AddSingleton<Responses>();
         services.AddSingleton<Shells>();
         services.AddSingleton<CellStreams>();
@@ -275,6 +278,8 @@ static class Composition
         logging.Services.AddSingleton(TimeProvider.System);
         // Why a host did not start is told once, in a sentence, by whoever started it.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
+        // It tells of every request with its query, which may hold a stream token.
+        logging.AddFilter("Microsoft.AspNetCore.Hosting.Diagnostics", LogLevel.Warning);
         // At every start and stop they tell at length what goes well.
         foreach (var library in (string[])["JasperFx", "Marten", "Wolverine"])
         {

@@ -7,14 +7,19 @@ using Cowork.Domain;
 namespace Cowork.Web.Http;
 
 /// <summary>The text of an API token: <c>cowork_&lt;base64url(org)&gt;.&lt;key&gt;.&lt;secret&gt;</c>. The server keeps only the secret's SHA-256.</summary>
-/// <param name="Secret">43 base64url characters: 256 random bits.</param>
+/// <param name="Secret">43 base64url characters: 256 random bits. Empty: only its digest is known.</param>
 public sealed record BearerToken(string Org, TokenKey Key, string Secret)
 {
     const string Prefix = "cowork_";
     const int SecretBytes = 32;
     const int SecretChars = 43;
 
-    public string SecretSha256 => Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(Secret)));
+    string? Digest { get; init; }
+
+    public string SecretSha256 => Digest ?? Convert.ToHexStringLower(SHA256.HashData(Encoding.ASCII.GetBytes(Secret)));
+
+    /// <summary>A token that was sent before, to this host or another, of which only the digest of the secret was kept.</summary>
+    public static BearerToken Known(string org, TokenKey key, string secretSha256) => new(org, key, "") { Digest = secretSha256 };
 
     public static BearerToken New(string org, DateTimeOffset now) => WithNewSecret(org, TokenKey.New(now));
 

@@ -8,6 +8,7 @@ namespace Cowork.Web.Http;
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(NoBody))]
 [JsonSerializable(typeof(ProblemDetails))]
+[JsonSerializable(typeof(StreamGrant))]
 public sealed partial class HttpJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

@@ -61,6 +61,8 @@ public static class OpenApiDescription
         ["Responses"] = "A response is a run as contract B shows it: what the agent says to a message in a conversation.",
         ["Budget"] = "What the models with a price may cost the tenant in a UTC day.",
         ["Context"] = "Files in the folders of the caller's sessions are indexed, and passages of them found.",
+        ["Tasks"] = "A run as contract C shows it: a task for a session's agent, which can be steered and stopped.",
+        ["Session events"] = "A session as it is and what happens in it, for contract C's clients and browsers.",
         ["Desktop sessions"] = "A session as contract C shows it: the folders and connections that an agent may use.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",

@@ -9,8 +9,8 @@ namespace Cowork.Web.Http;
 /// <summary>Authenticates the caller, checks the endpoint's role, and ends the request when either is no longer so.</summary>
 /// <param name="authority">Null: API tokens are the only ones.</param>
 public sealed class RequestAuthorization(
-    RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, WrongTokens wrong, RequestRates rates, SecurityLog security, TimeProvider clock,
-    AuthorityTokens? authority = null)
+    RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, WrongTokens wrong, RequestRates rates, SecurityLog security,
+    StreamTokens streams, TimeProvider clock, AuthorityTokens? authority = null)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -24,13 +24,26 @@ public sealed class RequestAuthorization(
         }
         var heard = open.Heard;
         var sent = http.Request.Headers.Authorization;
-        if (authority is not null && sent is [{ } only] && BearerOf(only) is { } bearer && AuthorityTokens.IsFormed(bearer))
+        StreamGrant? grant = null;
+        if (sent.Count == 0 && endpoint.Metadata.GetMetadata<TakesStreamToken>() is not null && http.Request.Query.TryGetValue(StreamTokens.Parameter, out var inAddress))
+        {
+            (grant, var fault) = streams.Open(inAddress is [{ } text] ? text : null, SessionKey.Parse((string?)http.Request.RouteValues["sessionId"] ?? ""));
+            if (grant is null)
+            {
+                security.Refused(null, null, ReasonOf(fault), http);
+                var tooMany = fault == TokenFault.Expired ? null : wrong.Failed(null, fault, http.Connection.RemoteIpAddress, heard);
+                await (tooMany?.ExecuteAsync(http) ?? Refuse(http, fault, isSent: true));
+                return;
+            }
+        }
+        var bearer = grant is not null ? grant.Jwt : sent is [{ } only] ? BearerOf(only) : null;
+        if (authority is not null && bearer is not null && AuthorityTokens.IsFormed(bearer))
         {
             await ByAuthority(http, endpoint, authority, bearer, heard);
             return;
         }
         var (caller, token, admitted, slowed) = await Identify(
-            http, sent is [{ } header] ? header : null, needsToken: sent.Count > 1 || endpoint.Metadata.GetMetadata<RequiresToken>() is not null, heard);
+            http, bearer, grant?.Token, needsToken: grant is not null || sent.Count > 1 || endpoint.Metadata.GetMetadata<RequiresToken>() is not null, heard);
         if (slowed is not null)
         {
             security.Refused(null, null, slowed.Code, http);
@@ -41,8 +54,9 @@ public sealed class RequestAuthorization(
         {
             // A token's id and tenant are what the client says they are, unless there is such a token.
             var isKnown = admitted.Fault != TokenFault.Unknown;
-            security.Refused(isKnown ? token!.Org : null, isKnown ? token!.Key : null, sent.Count == 0 ? "no_credentials" : ReasonOf(admitted.Fault), http);
-            await Refuse(http, admitted.Fault, isSent: sent.Count > 0);
+            var isSent = sent.Count > 0 || grant is not null;
+            security.Refused(isKnown ? token!.Org : null, isKnown ? token!.Key : null, isSent ? ReasonOf(admitted.Fault) : "no_credentials", http);
+            await Refuse(http, admitted.Fault, isSent);
             return;
         }
         if (token is not null)
@@ -143,7 +157,8 @@ public sealed class RequestAuthorization(
         }
     }
 
-    static string? BearerOf(string header) => header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
+    /// <summary>The token in a header; null: it has another scheme.</summary>
+    internal static string? BearerOf(string header) => header.StartsWith("Bearer ", StringComparison.OrdinalIgnoreCase) ? header["Bearer ".Length..].Trim() : null;
 
     static string ReasonOf(TokenFault fault) => fault switch
     {
@@ -160,17 +175,19 @@ public sealed class RequestAuthorization(
         return (refused with { Challenge = isSent ? "Bearer realm=\"cowork\", error=\"invalid_token\"" : "Bearer realm=\"cowork\"" }).ExecuteAsync(http);
     }
 
+    /// <param name="bearer">The token as it was sent; null: none was.</param>
+    /// <param name="known">The token behind a stream token; null: the request has none.</param>
     /// <param name="needsToken">Nobody is the local user without one.</param>
     /// <param name="seen"><see cref="OpenRequests.Heard"/> before the token is looked at.</param>
-    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted, ErrorResult? Slowed)> Identify(HttpContext http, string? header, bool needsToken, long seen)
+    async ValueTask<(Caller? Caller, BearerToken? Token, Admission Admitted, ErrorResult? Slowed)> Identify(
+        HttpContext http, string? bearer, BearerToken? known, bool needsToken, long seen)
     {
         var (trace, from) = (TraceId.Of(http), http.Connection.RemoteIpAddress);
-        var bearer = header is null ? null : BearerOf(header);
-        if (bearer is null)
+        if (bearer is null && known is null)
         {
             return (settings.TokenMode || needsToken ? null : new(LocalOrg, LocalActor, ApiToken.Roles, IsOperator: true, trace), null, new(TokenFault.Unknown, null), null);
         }
-        var parsed = BearerToken.Parse(bearer);
+        var parsed = known ?? BearerToken.Parse(bearer!);
         if (wrong.Slowed(parsed, from) is { } slowed)
         {
             return (null, parsed, new(TokenFault.Unknown, null), slowed);
@@ -179,9 +196,9 @@ public sealed class RequestAuthorization(
         {
             return (null, null, new(TokenFault.Unknown, null), wrong.Failed(null, TokenFault.Unknown, from, seen));
         }
-        if (wrong.Remembered(token) is { } known)
+        if (wrong.Remembered(token) is { } refusedBefore)
         {
-            return (null, token, new(known, null), wrong.Failed(null, known, from, seen));
+            return (null, token, new(refusedBefore, null), wrong.Failed(null, refusedBefore, from, seen));
         }
         var found = await rows.Get(token.Org, Tokens.Model.Table, token.Key.Value, http.RequestAborted);
         var row = found is null ? null : Tokens.Model.Read(found.Json.Span);

@@ -20,6 +20,8 @@ public abstract class WordsAttribute(params string[] words) : Attribute
 
 public sealed class RunStatusAttribute() : WordsAttribute("queued", "running", "approval_required", "completed", "failed", "cancelled");
 
+public sealed class DesktopTaskStatusAttribute() : WordsAttribute([.. Projections.TaskStatuses.All]);
+
 public sealed class ResponseStatusAttribute() : WordsAttribute("in_progress", "completed", "failed", "cancelled");
 
 public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);

@@ -202,8 +202,10 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     /// <param name="open">Begins, and begins anew after an outage of the database: behind what was written.</param>
     /// <param name="write">Writes an event, or nothing. False: nothing more comes, and the stream ends.</param>
     /// <param name="at">When an event happened.</param>
+    /// <param name="beat">What is sent after a while without an event; null: a comment.</param>
     public async Task<IResult> Send<T>(
-        HttpContext http, OpenStreams.Place place, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at)
+        HttpContext http, OpenStreams.Place place, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at,
+        Func<byte[]>? beat = null)
     {
         ArgumentNullException.ThrowIfNull(place);
         Begin(http);
@@ -213,7 +215,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             Measures.Followers.Add(1);
             try
             {
-                await Follow(http.Response.BodyWriter, open, write, at, over.Token);
+                await Follow(http.Response.BodyWriter, open, write, at, beat, over.Token);
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
             {
@@ -239,7 +241,8 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     }
 
     async Task Follow<T>(
-        PipeWriter output, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at, CancellationToken ct)
+        PipeWriter output, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at, Func<byte[]>? beat,
+        CancellationToken ct)
     {
         var started = clock.GetUtcNow();
         // The first bytes confirm the subscription and set the reconnection time.
@@ -250,7 +253,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             try
             {
                 await using var entries = open(ct).GetAsyncEnumerator(ct);
-                while (await Next(entries, output, ct))
+                while (await Next(entries, output, beat, ct))
                 {
                     var entry = entries.Current;
                     var goesOn = write(output, entry);
@@ -281,7 +284,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     }
 
     /// <summary>Moves to the next entry. Flushes before it waits, and sends heartbeats while it waits.</summary>
-    async ValueTask<bool> Next<T>(IAsyncEnumerator<T> entries, PipeWriter output, CancellationToken ct)
+    async ValueTask<bool> Next<T>(IAsyncEnumerator<T> entries, PipeWriter output, Func<byte[]>? beat, CancellationToken ct)
     {
         var next = entries.MoveNextAsync();
         if (next.IsCompleted)
@@ -301,7 +304,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
                     break;
                 }
                 ct.ThrowIfCancellationRequested();
-                output.Write(": alive\n\n"u8);
+                output.Write(beat is null ? ": alive\n\n"u8 : beat());
                 await output.FlushAsync(ct);
             }
         }

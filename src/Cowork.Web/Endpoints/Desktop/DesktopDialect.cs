@@ -21,6 +21,8 @@ static class DesktopDialect
         group.MapSessionUsage();
         group.MapBudget();
         group.MapContext();
+        group.MapTasks();
+        group.MapSessionEvents();
     }
 }
 
@@ -37,6 +39,14 @@ static class DesktopDialect
 [JsonSerializable(typeof(ContextSync))]
 [JsonSerializable(typeof(ContextQuery))]
 [JsonSerializable(typeof(IReadOnlyList<ContextItem>))]
+[JsonSerializable(typeof(NewTask))]
+[JsonSerializable(typeof(NewFeedback))]
+[JsonSerializable(typeof(DesktopTask))]
+[JsonSerializable(typeof(IReadOnlyList<DesktopTask>))]
+[JsonSerializable(typeof(ArtifactMetadata))]
+[JsonSerializable(typeof(SessionSnapshot))]
+[JsonSerializable(typeof(NewStreamToken))]
+[JsonSerializable(typeof(StreamTokenAnswer))]
 public sealed partial class DesktopJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>
