@@ -116,6 +116,27 @@ public sealed class DesktopTaskSpecs(TestTenant tenant) : IClassFixture<TestTena
         (await nobody.Post(path, """{"prompt":"x"}""")).IsProblem(401, "unauthorized");
     }
 
+    [Fact]
+    public async Task Context_files_are_recorded_as_they_were_when_the_task_was_accepted_and_are_shown_by_their_paths()
+    {
+        var session = await http.NewSession("context-files");
+        var notes = Path.Combine(tenant.WorkspaceOf(session), "notes.txt");
+        await File.WriteAllTextAsync(notes, "Only the north counts.");
+        var path = $"/api/cowork/sessions/{session}/tasks";
+        var task = (await http.Post(path, """{"prompt":"/say ok","contextFiles":["notes.txt"]}""", ("Idempotency-Key", "c1"))).Is(201);
+        Assert.Equal("""["notes.txt"]""", task["contextFiles"]);
+        var created = (await http.Events(session)).Single(e => e.GetProperty("type").GetString() == "run_created").GetProperty("payload").GetProperty("context_files")[0];
+        Assert.Equal(
+            ("notes.txt", "Only the north counts.", false),
+            (created.GetProperty("path").GetString(), created.GetProperty("text").GetString(), created.GetProperty("is_cut").GetBoolean()));
+        File.Delete(notes);
+        (await http.Post(path, """{"prompt":"/say ok","contextFiles":["notes.txt"]}""")).IsProblem(422);
+        (await http.Post(path, """{"prompt":"/say ok","contextFiles":["../../../../etc/passwd"]}""")).IsProblem(422);
+        // A repeat is answered like its first request.
+        Assert.Equal(task["taskId"], (await http.Post(path, """{"prompt":"/say ok","contextFiles":["notes.txt"]}""", ("Idempotency-Key", "c1"))).Is(201)["taskId"]);
+        Assert.Equal("completed", (await Until(task["taskId"], "completed"))["status"]);
+    }
+
     [Theory]
     [InlineData("/sleep 600000", "planning")]
     [InlineData(Write, "awaiting_confirmation")]
