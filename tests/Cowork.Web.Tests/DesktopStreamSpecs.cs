@@ -3,7 +3,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application;
-using Cowork.Domain;
 using Cowork.Testing;
 using Cowork.Web.Http;
 
@@ -158,7 +157,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
         await admin.NewSession("two");
         var issued = (await admin.Post("/api/cowork/stream-token", """{"sessionId":"one"}""")).Is(201);
         var token = issued["token"];
-        Assert.InRange(issued.Json.GetProperty("expiresAt").GetDateTimeOffset() - DateTimeOffset.UtcNow, TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(61));
+        Assert.InRange(issued.Json.GetProperty("expiresAt").GetDateTimeOffset() - TimeProvider.System.GetUtcNow(), TimeSpan.FromSeconds(30), TimeSpan.FromSeconds(61));
         (await nobody.Post("/api/cowork/stream-token")).IsProblem(401, "unauthorized");
         (await admin.Post("/api/cowork/stream-token", """{"sessionId":"three"}""")).IsProblem(404);
 
@@ -185,7 +184,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
 
         // A minute ago, as this host or another one of the database made it.
         var clock = new TestClock();
-        clock.Advance(DateTimeOffset.UtcNow - StreamTokens.Life - TimeSpan.FromSeconds(1) - clock.GetUtcNow());
+        clock.Advance(TimeProvider.System.GetUtcNow() - StreamTokens.Life - TimeSpan.FromSeconds(1) - clock.GetUtcNow());
         var old = new StreamTokens(host.Services.GetRequiredService<MasterKeyring>(), clock).Issue(host.AdminToken, null).Token;
         (await nobody.Get($"/api/cowork/sessions/one/events?access_token={old}")).IsProblem(401, "token_expired");
 
