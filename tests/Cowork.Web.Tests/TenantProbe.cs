@@ -80,7 +80,8 @@ sealed class TenantProbe
         var (seen, probed) = (new List<string>(), 0);
         foreach (var (template, operations) in document["paths"]!.AsObject().Where(p => p.Key.Contains('{', StringComparison.Ordinal)))
         {
-            var wanted = operations!.AsObject().Where(operation => !readsOnly || (operation.Key == "get" && !template.EndsWith("/stream", StringComparison.Ordinal)));
+            var isStream = template.EndsWith("/stream", StringComparison.Ordinal) || template == "/api/cowork/sessions/{sessionId}/events";
+            var wanted = operations!.AsObject().Where(operation => !readsOnly || (operation.Key == "get" && !isStream));
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
