@@ -12,6 +12,7 @@ sealed class ModelDeadline : IDisposable
     readonly CancellationTokenSource total;
     readonly CancellationTokenSource linked;
     bool answering;
+    CancellationTokenSource? first;
 
     public ModelDeadline(ModelTimeouts timeouts, TimeProvider clock, CancellationToken caller)
     {
@@ -19,6 +20,9 @@ sealed class ModelDeadline : IDisposable
         this.caller = caller;
         idle = new(timeouts.FirstContent, clock);
         total = new(timeouts.Total, clock);
+        // The later one may pass, too, before anybody asks.
+        idle.Token.UnsafeRegister(_ => Interlocked.CompareExchange(ref first, idle, null), null);
+        total.Token.UnsafeRegister(_ => Interlocked.CompareExchange(ref first, total, null), null);
         linked = CancellationTokenSource.CreateLinkedTokenSource(caller, idle.Token, total.Token);
     }
 
@@ -34,8 +38,8 @@ sealed class ModelDeadline : IDisposable
     /// <summary>The exception that names the time-out which cancelled the token; null: the caller cancelled.</summary>
     public ModelException? DescribeTimeout(Exception e) =>
         caller.IsCancellationRequested ? null
-        : total.IsCancellationRequested ? new(ModelException.Failed, $"The model's answer took longer than {timeouts.Total}.", e)
-        : !idle.IsCancellationRequested ? new(ModelException.Failed, "The model's answer was cancelled by the connection.", e)
+        : first == total ? new(ModelException.Failed, $"The model's answer took longer than {timeouts.Total}.", e)
+        : first is null ? new(ModelException.Failed, "The model's answer was cancelled by the connection.", e)
         : answering ? new(ModelException.Failed, $"The model's answer stood still for {timeouts.Idle}.", e)
         : new(ModelException.Unavailable, $"The model did not start to answer within {timeouts.FirstContent}.", e);
 
