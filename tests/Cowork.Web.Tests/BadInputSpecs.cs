@@ -173,13 +173,30 @@ public sealed class BadInputSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData("", 415)]
     [InlineData("nonsense", 415)]
     [InlineData("application/json; charset=utf-16", 415)]
+    [InlineData("application/json; charset=iso-8859-1", 415)]
     [InlineData("application/json; charset=utf-8", 201)]
+    [InlineData("application/json; charset=\"UTF-8\"", 201)]
+    [InlineData("application/json; charset=utf8", 201)]
+    [InlineData("application/json; charset=us-ascii", 201)]
     [InlineData("application/vnd.api+json", 201)]
     [InlineData("APPLICATION/JSON", 201)]
     public async Task A_body_is_json_or_refused(string contentType, int status)
     {
         var got = await http.Send(HttpMethod.Post, "/sessions", "{}"u8.ToArray(), contentType);
         _ = status == 415 ? got.IsProblem(415, "unsupported_media_type") : got.Is(201);
+    }
+
+    [Theory]
+    [InlineData("gzip", 415)]
+    [InlineData("identity, br", 415)]
+    [InlineData("identity", 201)]
+    public async Task A_body_that_is_compressed_is_refused_and_the_refusal_says_so(string coding, int status)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/sessions") { Content = new StringContent("{}", Encoding.UTF8, "application/json") };
+        request.Content.Headers.TryAddWithoutValidation("Content-Encoding", coding);
+        using var got = await http.SendAsync(request);
+        Assert.Equal(status, (int)got.StatusCode);
+        Assert.Equal(status == 415, (await got.Content.ReadAsStringAsync()).Contains("Content-Encoding", StringComparison.Ordinal));
     }
 
     [Fact]

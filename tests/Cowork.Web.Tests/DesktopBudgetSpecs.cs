@@ -31,6 +31,8 @@ public sealed class DesktopBudgetSpecs(TestTenant tenant) : IClassFixture<TestTe
         var again = (await ours.Send(HttpMethod.Put, Path, """{"dailyLimitUSD":7}""", ("Idempotency-Key", "k"))).Is(200);
         Assert.Equal(("true", 6m), (again.Headers.GetValues("Idempotency-Replayed").Single(), Usd(again, "dailyLimitUSD")));
         (await ours.Send(HttpMethod.Put, Path, """{"dailyLimitUSD":8}""", ("Idempotency-Key", "k"))).IsProblem(422, "idempotency_key_reused");
+        var text = (await ours.Send(HttpMethod.Put, Path, """{"dailyLimitUSD":"7"}""")).IsProblem(422);
+        Assert.Equal("Has the wrong type: a number is wanted.", text["detail"]);
         // Another tenant's is its own.
         Assert.Equal(10m, Usd((await http.Get(Path)).Is(200), "dailyLimitUSD"));
     }

@@ -1,5 +1,15 @@
 using System.Collections.Concurrent;
+using System.IO.Pipelines;
+using System.Net;
+using System.Runtime.CompilerServices;
+using System.Text;
 using System.Text.Json;
+
+using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Http;
+
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Web.Tests;
 
@@ -240,6 +250,49 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         }
         await host.Http.Turn(session, "/say ok", wait: false);
         Assert.Equal(2, (await coming)!.Value.Id);
+    }
+
+    [Theory]
+    [InlineData(false)] // They are there when the stream asks for them: a replay.
+    [InlineData(true)]
+    public async Task A_stream_says_that_it_is_alive_while_its_reader_makes_nothing_of_what_happens(bool isLive)
+    {
+        await using var host = await LiveHost.Start(settings => settings with { KeepAlive = TimeSpan.FromMilliseconds(20) });
+        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        var caller = new Caller("default", "user:ann", [], IsOperator: false, TraceId: "");
+        using var place = host.Services.GetRequiredService<OpenStreams>().Open(caller, IPAddress.Loopback).Stream!;
+        var sent = new Pipe();
+        var context = new DefaultHttpContext { RequestServices = host.Services, RequestAborted = timeout.Token };
+        context.Response.Body = sent.Writer.AsStream();
+        var stream = Task.Run(() => host.Services.GetRequiredService<EventStream>().Send(context, place, Events, (_, _) => true, at => at));
+
+        using var lines = new StreamReader(sent.Reader.AsStream(), Encoding.UTF8);
+        Assert.Equal(["retry: 1000", "", ": alive", "", ": alive", "", ": alive"], [.. await Lines(7)]);
+        await timeout.CancelAsync();
+        await stream;
+
+        async IAsyncEnumerable<DateTimeOffset> Events([EnumeratorCancellation] CancellationToken over)
+        {
+            while (true)
+            {
+                over.ThrowIfCancellationRequested();
+                if (isLive)
+                {
+                    await Task.Yield();
+                }
+                yield return default;
+            }
+        }
+
+        async Task<List<string?>> Lines(int count)
+        {
+            var read = new List<string?>();
+            while (read.Count < count)
+            {
+                read.Add(await lines.ReadLineAsync(timeout.Token));
+            }
+            return read;
+        }
     }
 
     [Fact]

@@ -52,7 +52,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         }
         else
         {
-            RequireJson(http.Request);
+            RequestContent.RequireJson(http.Request);
             json = JsonValidator.Validate(bytes, errors, T.OpaqueMembers);
             errors.ThrowIfAny();
             value = Parse(json.Span);
@@ -123,7 +123,7 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     static string WordFor(Type type) =>
         type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Optional<>) ? WordFor(type.GetGenericArguments()[0])
         : type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
-        : type == typeof(double) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
+        : type == typeof(double) || type == typeof(decimal) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)
     {
@@ -175,17 +175,6 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
                 return bytes;
             }
             reader.AdvanceTo(read.Buffer.Start, read.Buffer.End);
-        }
-    }
-
-    static void RequireJson(HttpRequest request)
-    {
-        var typed = Microsoft.Net.Http.Headers.MediaTypeHeaderValue.TryParse(request.ContentType, out var type);
-        var isJson = typed && (type!.MediaType.Equals("application/json", StringComparison.OrdinalIgnoreCase) || type.Suffix.Equals("json", StringComparison.OrdinalIgnoreCase));
-        var isUtf8 = typed && (!type!.Charset.HasValue || type.Charset.Value.Trim('"').Equals("utf-8", StringComparison.OrdinalIgnoreCase));
-        if (!isJson || !isUtf8 || request.Headers.ContentEncoding.Count > 0)
-        {
-            throw new UnreadableRequestException(ErrorResult.OfStatus(415));
         }
     }
 }

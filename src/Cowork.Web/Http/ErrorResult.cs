@@ -39,7 +39,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
         412 => new(412, "precondition_failed", "What is there is not what the request expects."),
         413 => new(413, "payload_too_large", $"The body may have at most {JsonValidator.BodyBytesMax} bytes."),
         414 => new(414, "address_too_long", "The request's address is too long."),
-        415 => new(415, "unsupported_media_type", "The body must be JSON: Content-Type: application/json."),
+        415 => new(415, "unsupported_media_type", "The body must be JSON in UTF-8: Content-Type: application/json."),
         416 => new(416, "range_not_satisfiable", "There are no such bytes."),
         431 => new(431, "headers_too_large", "The request's headers are too large."),
         505 => new(505, "http_version_unsupported", "This host speaks HTTP/1.1 and HTTP/1.0, and HTTP/2 over TLS."),

@@ -8,12 +8,21 @@ namespace Cowork.Web.Http;
 /// </summary>
 public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
 {
+    /// <summary>What a page may read of an answer beside the headers that it always may: each that this host sends and a client can use.</summary>
+    const string Exposed = "Accept-Ranges, Allow, Content-Range, Contract-Version, Cowork-Search, ETag, Idempotency-Replayed, Location, Preference-Applied, Repr-Digest, "
+        + "Retry-After, WWW-Authenticate";
+
     readonly HashSet<string> allowedHosts = new(settings.AllowedHosts, StringComparer.OrdinalIgnoreCase);
     readonly HashSet<string> origins = new(settings.CorsOrigins.Select(o => o.TrimEnd('/')), StringComparer.OrdinalIgnoreCase);
 
     public async Task InvokeAsync(HttpContext http)
     {
         var (request, response) = (http.Request, http.Response);
+        if (origins.Count > 0)
+        {
+            // Also of an answer to nobody's page: a cache must not give it to a page, which would find no CORS in it.
+            response.Headers.Vary = "Origin";
+        }
         if (!settings.TokenMode && request.Headers.Keys.Any(IsOfProxy))
         {
             const string Proxied = "The request came through a proxy. In local mode everybody who reaches this host is its administrator: use Cowork:Auth:Mode=token behind one.";
@@ -30,14 +39,14 @@ public sealed class OriginGuard(RequestDelegate next, HostSettings settings)
             if (origins.Contains(origin))
             {
                 response.Headers.AccessControlAllowOrigin = origin;
-                response.Headers.Vary = "Origin";
                 // A page that asks with credentials hears nothing otherwise. Nothing here goes by cookies.
                 response.Headers.AccessControlAllowCredentials = "true";
-                response.Headers.AccessControlExposeHeaders = "Location, ETag, Contract-Version, Retry-After, Idempotency-Replayed, WWW-Authenticate";
+                response.Headers.AccessControlExposeHeaders = Exposed;
                 if (HttpMethods.IsOptions(request.Method) && request.Headers.AccessControlRequestMethod.Count > 0)
                 {
                     response.Headers.AccessControlAllowMethods = "GET, HEAD, POST, PUT, PATCH, DELETE";
-                    response.Headers.AccessControlAllowHeaders = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-Match, If-None-Match, traceparent";
+                    // Clients send headers that nobody here reads: of tracing (baggage, sentry-trace), of their library (X-Requested-With, x-stainless-lang), Cache-Control.
+                    response.Headers.AccessControlAllowHeaders = request.Headers.AccessControlRequestHeaders;
                     response.Headers.AccessControlMaxAge = "600";
                     response.StatusCode = 204;
                     return;

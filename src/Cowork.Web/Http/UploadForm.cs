@@ -104,11 +104,11 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
 
     static string BoundaryOf(HttpRequest request)
     {
-        if (!MediaTypeHeaderValue.TryParse(request.ContentType, out var type) || !type.MediaType.Equals("multipart/form-data", StringComparison.OrdinalIgnoreCase)
-            || request.Headers.ContentEncoding.Count > 0)
+        if (!MediaTypeHeaderValue.TryParse(request.ContentType, out var type) || !type.MediaType.Equals("multipart/form-data", StringComparison.OrdinalIgnoreCase))
         {
             throw new UnreadableRequestException(new ErrorResult(415, "unsupported_media_type", "The body must be a form with the file: Content-Type: multipart/form-data."));
         }
+        RequestContent.RequireUncompressed(request);
         return HeaderUtilities.RemoveQuotes(type.Boundary).Value is { Length: > 0 and <= BoundaryCharsMax } boundary ? boundary
             : throw Malformed($"The header Content-Type names no boundary of 1 to {BoundaryCharsMax} characters.");
     }

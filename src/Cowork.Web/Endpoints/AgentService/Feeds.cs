@@ -245,6 +245,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         CancellationToken ct)
     {
         var started = clock.GetUtcNow();
+        var silence = new Silence(settings.KeepAlive, clock);
         // The first bytes confirm the subscription and set the reconnection time.
         output.Write("retry: 1000\n\n"u8);
         await output.FlushAsync(ct);
@@ -253,10 +254,15 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
             try
             {
                 await using var entries = open(ct).GetAsyncEnumerator(ct);
-                while (await Next(entries, output, beat, ct))
+                while (await Next(entries, output, silence, beat, ct))
                 {
                     var entry = entries.Current;
+                    var unflushed = output.UnflushedBytes;
                     var goesOn = write(output, entry);
+                    if (output.UnflushedBytes > unflushed)
+                    {
+                        silence.End();
+                    }
                     if (Measures.FeedLag.Enabled && at(entry) >= started)
                     {
                         // Replayed events have no lag.
@@ -283,11 +289,11 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         }
     }
 
-    /// <summary>Moves to the next entry. Flushes before it waits, and sends heartbeats while it waits.</summary>
-    async ValueTask<bool> Next<T>(IAsyncEnumerator<T> entries, PipeWriter output, Func<byte[]>? beat, CancellationToken ct)
+    /// <summary>Moves to the next entry. Flushes before it waits, and sends a heartbeat whenever the silence is over.</summary>
+    async ValueTask<bool> Next<T>(IAsyncEnumerator<T> entries, PipeWriter output, Silence silence, Func<byte[]>? beat, CancellationToken ct)
     {
         var next = entries.MoveNextAsync();
-        if (next.IsCompleted)
+        if (next.IsCompleted && silence.Left > TimeSpan.Zero)
         {
             return await next;
         }
@@ -295,18 +301,23 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         try
         {
             await output.FlushAsync(ct);
-            while (!coming.IsCompleted)
+            do
             {
-                using var enough = CancellationTokenSource.CreateLinkedTokenSource(ct);
-                if (await Task.WhenAny(coming, Task.Delay(settings.KeepAlive, clock, enough.Token)) == coming)
+                if (silence.Left is var left && left > TimeSpan.Zero)
                 {
-                    await enough.CancelAsync();
-                    break;
+                    using var enough = CancellationTokenSource.CreateLinkedTokenSource(ct);
+                    if (await Task.WhenAny(coming, Task.Delay(left, clock, enough.Token)) == coming)
+                    {
+                        await enough.CancelAsync();
+                        break;
+                    }
                 }
                 ct.ThrowIfCancellationRequested();
                 output.Write(beat is null ? ": alive\n\n"u8 : beat());
                 await output.FlushAsync(ct);
+                silence.End();
             }
+            while (!coming.IsCompleted);
         }
         catch
         {
@@ -324,5 +335,19 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         output.Write(Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {id}\n{name}data: ")));
         output.Write(line);
         output.Write("\n\n"u8);
+    }
+
+    /// <summary>
+    /// The time in which a stream sent nothing. Entries of which its reader makes nothing do not end it, and neither does an outage of the database: a proxy sees
+    /// only what is sent.
+    /// </summary>
+    sealed class Silence(TimeSpan max, TimeProvider clock)
+    {
+        long since = clock.GetTimestamp();
+
+        /// <summary>Until a heartbeat is due; not positive: it is.</summary>
+        public TimeSpan Left => max - clock.GetElapsedTime(since);
+
+        public void End() => since = clock.GetTimestamp();
     }
 }

@@ -94,7 +94,7 @@ static class MetricsEndpoints
             ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared, memory.Refused)
             : null;
         var quotas = Quotas(await usage.Show(caller.Org, ct), rates.Refused(caller.Org), streams.Of(caller.Org));
-        http.Response.Headers.Vary = HeaderNames.Accept;
+        http.Response.Headers.Append(HeaderNames.Vary, HeaderNames.Accept);
         var choice = ContentNegotiation.Choose(http, [Json, OpenMetrics, Prometheus]);
         return choice == Json
             ? JsonResult.Of(200, Answer(figures, asOf, quotas, host), AgentServiceJson.Answers.MetricsAnswer)
