@@ -1,3 +1,4 @@
+using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
@@ -21,6 +22,7 @@ static class Tables
             {
                 OwnerConnectionString = database.Owner,
                 StartupOptions = database.StartupOptions,
+                VectorDimensions = Dimensions(),
             };
             await using var engine = StorageEngine.New(options);
             await engine.StartAsync(CancellationToken.None);
@@ -46,6 +48,15 @@ static class Tables
             ? new(host, await PrivatePostgres.FindRunningForOwner(postgres, CancellationToken.None), StartupOptions: true)
             : null;
     }
+
+    /// <summary>What hosts are told of their embedding model, so that the owner makes the table and index that they need.</summary>
+    /// <exception cref="ArgumentException">It is no number of dimensions.</exception>
+    static int? Dimensions() => Environment.GetEnvironmentVariable("Cowork__Embeddings__Dimensions") switch
+    {
+        null or "" => null,
+        var text when int.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, out var number) && number is >= 1 and <= EmbeddingSettings.DimensionsMax => number,
+        _ => throw new ArgumentException($"Cowork__Embeddings__Dimensions must be 1 to {EmbeddingSettings.DimensionsMax}."),
+    };
 
     static string? FromVariable(string variable) =>
         Environment.GetEnvironmentVariable(variable) is { Length: > 0 } address ? PostgresAddress.Parse(address) : null;

@@ -82,6 +82,10 @@ static class Fence
         string.Concat(TablesOf(model).Select(table => Grant(schema, table, All, role) + Policies(schema, table, role)))
         + (HasView(model) ? Grant(schema, ViewOf(model.Table), "SELECT", role) : "");
 
+    /// <summary>The same for a table with a view beside it.</summary>
+    public static string Around(string schema, string table, string role) =>
+        Grant(schema, table, All, role) + Policies(schema, table, role) + Grant(schema, ViewOf(table), "SELECT", role);
+
     /// <summary>Everything that the host's role lacks.</summary>
     public static string Around(string schema, IEnumerable<IRowModel> models, string role) =>
         $"""

@@ -299,7 +299,7 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "texts", "passages", "texts_searched",
-        "passages_searched",
+        "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
     ];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)

@@ -25,6 +25,7 @@ public sealed class StorageEngine : IAsyncDisposable
     readonly EventWriter writer;
     readonly Wakeups wakeups;
     readonly TableUpkeep upkeep;
+    readonly VectorStore vectors;
     bool started;
 
     internal StorageEngine(Database database, StorageOptions options, IDocumentStore store)
@@ -43,6 +44,7 @@ public sealed class StorageEngine : IAsyncDisposable
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
         Texts = new TextStore(database);
+        vectors = new(database, options.VectorDimensions);
         DeadLetters = new(database, jobs);
     }
 
@@ -68,6 +70,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public ITokenUses TokenUses { get; }
 
     public ITexts Texts { get; }
+
+    public IVectors Vectors => vectors;
 
     public IAsyncProjectionStore AsyncProjections { get; }
 
@@ -147,6 +151,7 @@ public sealed class StorageEngine : IAsyncDisposable
         await using var host = Database.Apart("start");
         await host.OpenAsync(ct);
         var role = await Role(host, ct);
+        string? whyNoVectors = null;
         var owned = await Database.OnOwnersConnection(async owner =>
         {
             var owning = await Role(owner, ct);
@@ -158,6 +163,9 @@ public sealed class StorageEngine : IAsyncDisposable
             {
                 await rows.Rebuild(model, ct);
             }
+            whyNoVectors = options.VectorDimensions is { } dimensions
+                ? await VectorTable.Ensure(owner, options.Schema, dimensions, owning == role ? null : role, ct)
+                : null;
             return true;
         });
         if (await Fence.Missing(host, options.Schema, options.Models, role, ct) is [_, ..] missing)
@@ -171,6 +179,7 @@ public sealed class StorageEngine : IAsyncDisposable
         {
             await Schema.Require(host, options.Schema, options.Models, ct);
         }
+        await vectors.Find(host, whyNoVectors, ct);
     }
 
     static async Task<string> Role(Npgsql.NpgsqlConnection connection, CancellationToken ct)

@@ -31,6 +31,9 @@ public sealed class ModelServer : IAsyncDisposable
     /// <summary>Everything that was asked, in order.</summary>
     public ConcurrentQueue<Exchange> Asked { get; } = new();
 
+    /// <summary>Answers what no answer was put in for; null: such a request is refused.</summary>
+    public Func<Exchange, Task>? Otherwise { get; set; }
+
     /// <summary>Puts in the answer to one request more.</summary>
     public ModelServer Then(Func<Exchange, Task> answer)
     {
@@ -129,7 +132,7 @@ public sealed class ModelServer : IAsyncDisposable
         {
             var exchange = await Exchange.Read(client, stopping.Token);
             Asked.Enqueue(exchange);
-            var answer = answers.TryDequeue(out var next) ? next : e => e.Refuse("The test put in no more answers.");
+            var answer = answers.TryDequeue(out var next) ? next : Otherwise ?? (e => e.Refuse("The test put in no more answers."));
             exchanges.Writer.TryWrite(exchange);
             await answer(exchange);
         }

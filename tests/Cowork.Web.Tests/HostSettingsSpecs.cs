@@ -28,6 +28,31 @@ public sealed class HostSettingsSpecs
         Assert.Equal(tokens, Read(("Cowork:Bind", bind), ("Cowork:Auth:Mode", mode), ("Cowork:Tls:Mode", "none")).TokenMode);
 
     [Fact]
+    public void An_embedding_model_is_configured_like_a_model()
+    {
+        Assert.Null(Read().Embeddings);
+        var model = Read(
+            ("Cowork:Embeddings:Model", "e"), ("Cowork:Embeddings:Dimensions", "768"), ("Cowork:Embeddings:BaseUrl", "http://localhost:11434/v1"),
+            ("Cowork:Embeddings:KeyVariable", "MINE"), ("MINE", "sk-2"), ("OPENAI_API_KEY", "sk-1"), ("Cowork:Embeddings:QueryTimeout", "00:00:01"),
+            ("Cowork:Embeddings:Request:dimensions", "768")).Embeddings!;
+        Assert.Equal(
+            ("e", 768, "http://localhost:11434/v1", "sk-2", TimeSpan.FromSeconds(1), 3, "768"),
+            (model.Model, model.Dimensions, $"{model.BaseUrl}", model.Key, model.Query, model.Retries.Attempts, model.Request["dimensions"].GetRawText()));
+        Assert.Equal("e (768 dimensions, at localhost:11434)", $"{model}");
+        // A key goes to the address only that it was configured for.
+        (string, string?)[] named = [("Cowork:Embeddings:Model", "e"), ("Cowork:Embeddings:Dimensions", "768"), ("OPENAI_API_KEY", "sk-1")];
+        Assert.Equal("sk-1", Read(named).Embeddings!.Key);
+        Assert.Null(Read([.. named, ("Cowork:Embeddings:BaseUrl", "http://localhost:1/v1")]).Embeddings!.Key);
+    }
+
+    [Theory]
+    [InlineData("Cowork:Embeddings:Model", "e", "Cowork:Embeddings has no Dimensions")]
+    [InlineData("Cowork:Embeddings:Dimensions", "768", "Cowork:Embeddings has no Model")]
+    [InlineData("Cowork:Embeddings:Colour", "red", "Cowork:Embeddings has no setting Colour")]
+    public void Half_of_an_embedding_model_is_told_in_a_sentence(string setting, string value, string why) =>
+        Assert.StartsWith(why, Assert.Throws<ArgumentException>(() => Read((setting, value))).Message, StringComparison.Ordinal);
+
+    [Fact]
     public void Limits_of_runs_are_configured_one_by_one()
     {
         var runs = Read(("Cowork:Runs:Limits:Rounds", "3"), ("Cowork:Runs:Limits:Time", "00:10:00"), ("Cowork:Runs:Parallel", "7")).Runs;

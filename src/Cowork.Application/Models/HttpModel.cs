@@ -1,15 +1,11 @@
 using System.Buffers;
 using System.Diagnostics.CodeAnalysis;
 using System.Net;
-using System.Net.Http.Headers;
 using System.Net.ServerSentEvents;
-using System.Net.Sockets;
 using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-
-using Cowork.Application.Storage;
 
 using Microsoft.Extensions.AI;
 
@@ -22,13 +18,6 @@ namespace Cowork.Application.Models;
 /// <exception cref="ModelException">The request failed for any reason except the caller's cancellation.</exception>
 sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageInvoker http, TimeProvider clock) : IChatClient
 {
-    /// <summary>Bytes of an error response that are read, and characters of its message that are kept.</summary>
-    const int RefusalBytesMax = 64 * 1024;
-    const int ReasonCharsMax = 2_000;
-
-    /// <summary>Characters of a provider's words that are searched for secrets; what is kept is the beginning of them.</summary>
-    const int SearchedCharsMax = 16_384;
-
     static readonly JsonWriterOptions WriterOptions = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     readonly ModelTerms terms = new(settings.Price, WireJson.OutputLimit(settings) ?? settings.MaxOutputTokens ?? format.DefaultOutputTokens, settings.Retries);
@@ -92,7 +81,7 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     /// <summary>The whole answer of a server that does not stream.</summary>
     async IAsyncEnumerable<WirePiece> ReadDocument(HttpResponseMessage response, WireAnswer answer, ModelDeadline deadline)
     {
-        var text = await ReadText(response, deadline, AnswerStream.LineBytesMax);
+        var text = await ModelHttp.ReadText(response, deadline, AnswerStream.LineBytesMax);
         var piece = default(WirePiece);
         try
         {
@@ -112,13 +101,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     static WirePrompt PromptOf(IEnumerable<ChatMessage> messages, ChatOptions? options) => new(messages, options?.Tools?.OfType<AIFunctionDeclaration>() ?? []);
 
-    /// <summary>True: there was no connection on which the request could go.</summary>
-    static bool WasNotSent(Exception e) => e is HttpRequestException
-    {
-        HttpRequestError: HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError or HttpRequestError.SecureConnectionError
-            or HttpRequestError.ProxyTunnelError,
-    };
-
     static bool IsDocument(HttpResponseMessage response) => response.Content.Headers.ContentType?.MediaType == "application/json";
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
@@ -132,46 +114,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     public void Dispose() => http.Dispose();
 
     /// <summary>A model with its own connection pool.</summary>
-    public static HttpModel Create(IWireFormat format, ModelSettings settings, TimeProvider clock) => new(format, settings, new(new SocketsHttpHandler
-    {
-        // A redirect would send the key to another server.
-        AllowAutoRedirect = false,
-        UseCookies = false,
-        // A proxy of the environment would get the key: one is used only when the model's settings name it.
-        UseProxy = settings.Proxy is not null,
-        Proxy = settings.Proxy is null ? null : new WebProxy(settings.Proxy) { Credentials = CredentialsOf(settings.Proxy) },
-        // The provider must not see the ids of our traces.
-        ActivityHeadersPropagator = null,
-        PooledConnectionLifetime = TimeSpan.FromMinutes(5),
-        // Closes the connection of a cancelled answer at once, so that the provider stops.
-        MaxResponseDrainSize = 0,
-        ConnectCallback = (context, ct) => Connect(context.DnsEndPoint, settings.Timeouts.Connect, clock, ct),
-    }), clock);
-
-    static NetworkCredential? CredentialsOf(Uri proxy) =>
-        proxy.UserInfo.Split(':', 2) is [{ Length: > 0 } user, var password] ? new(Uri.UnescapeDataString(user), Uri.UnescapeDataString(password)) : null;
-
-    static async ValueTask<Stream> Connect(DnsEndPoint endpoint, TimeSpan limit, TimeProvider clock, CancellationToken ct)
-    {
-        using var timeout = new CancellationTokenSource(limit, clock);
-        using var linked = CancellationTokenSource.CreateLinkedTokenSource(ct, timeout.Token);
-        var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        try
-        {
-            await socket.ConnectAsync(endpoint, linked.Token);
-            return new NetworkStream(socket, ownsSocket: true);
-        }
-        catch (OperationCanceledException) when (timeout.IsCancellationRequested && !ct.IsCancellationRequested)
-        {
-            socket.Dispose();
-            throw new TimeoutException($"no connection within {limit}");
-        }
-        catch
-        {
-            socket.Dispose();
-            throw;
-        }
-    }
+    public static HttpModel Create(IWireFormat format, ModelSettings settings, TimeProvider clock) =>
+        new(format, settings, ModelHttp.Open(settings.Proxy, settings.Timeouts.Connect, clock), clock);
 
     ReadOnlyMemory<byte> Write(WirePrompt prompt)
     {
@@ -185,45 +129,23 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
 
     HttpRequestMessage NewRequest(ReadOnlyMemory<byte> body)
     {
-        var request = new HttpRequestMessage(HttpMethod.Post, format.Endpoint(settings.BaseUrl ?? format.DefaultBaseUrl))
-        {
-            Content = new ReadOnlyMemoryContent(body),
-            Version = HttpVersion.Version20,
-            VersionPolicy = HttpVersionPolicy.RequestVersionOrLower,
-        };
-        request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
-        request.Headers.Accept.Add(new("text/event-stream"));
-        // A compressed stream arrives in lumps. One that is compressed all the same is read.
-        request.Headers.AcceptEncoding.Add(new("identity"));
-        request.Headers.UserAgent.Add(new("cowork", null));
+        var request = ModelHttp.NewRequest(format.Endpoint(settings.BaseUrl ?? format.DefaultBaseUrl), body, "text/event-stream");
         format.Authorize(request, settings.Key);
         return request;
     }
 
     async Task<HttpResponseMessage> Send(HttpRequestMessage request, ModelDeadline deadline)
     {
-        HttpResponseMessage response;
-        try
-        {
-            response = await http.SendAsync(request, deadline.Token);
-        }
-        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is { } timedOut)
-        {
-            throw timedOut;
-        }
-        catch (Exception e) when (e is HttpRequestException or IOException)
-        {
-            throw new ModelException(ModelException.Unavailable, Redact($"The model \"{settings.Name}\" cannot be reached: {e.Message}"), e) { IsUnbilled = WasNotSent(e) };
-        }
+        var response = await ModelHttp.Send(http, settings.Name, settings.Key, request, deadline);
         try
         {
             if (response.StatusCode != HttpStatusCode.OK)
             {
-                throw await ReadRefusal(response, deadline);
+                throw await ModelHttp.Refusal(settings.Name, settings.Key, response, deadline, clock);
             }
             if (response.Content.Headers.ContentType?.MediaType == "text/html")
             {
-                throw NoStream(response, await ReadError(response, deadline));
+                throw NoStream(response, await ModelHttp.ReadError(response, deadline));
             }
             return response;
         }
@@ -232,26 +154,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
             response.Dispose();
             throw;
         }
-    }
-
-    async Task<ModelException> ReadRefusal(HttpResponseMessage response, ModelDeadline deadline)
-    {
-        var status = (int)response.StatusCode;
-        var error = await ReadError(response, deadline);
-        // An account without credit also gets 429, and waiting does not help.
-        var mayRetry = status is 408 or 409 or 425 or 429 or >= 500 && !error.IsEmptyAccount;
-        var detail = status switch
-        {
-            401 or 403 => settings.Key is null ? ": it requires a key" : ": it rejects the key",
-            >= 300 and < 400 => ": it redirects to another address; configure that address",
-            _ => "",
-        };
-        var reason = error.Reason.Length > 0 && status is not (>= 300 and < 400) ? $": {error.Reason}" : "";
-        return new(mayRetry ? ModelException.Unavailable : ModelException.Refused, Redact($"The model \"{settings.Name}\" answered {status}{detail}{reason}"))
-        {
-            RetryAfter = mayRetry ? ProviderError.DelayOf(name => Header(response, name), clock.GetUtcNow()) ?? error.RetryAfter : null,
-            IsUnbilled = true,
-        };
     }
 
     /// <summary>The exception for an answer of status 200 that is no stream: a page to log in, or an error.</summary>
@@ -263,37 +165,6 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
         {
             RetryAfter = error.RetryAfter,
         };
-    }
-
-    static string? Header(HttpResponseMessage response, string name) =>
-        response.Headers.NonValidated.TryGetValues(name, out var values) ? values.FirstOrDefault() : null;
-
-    /// <summary>Reads what an error's body says, as far as it comes.</summary>
-    static async Task<ProviderError> ReadError(HttpResponseMessage response, ModelDeadline deadline) =>
-        ProviderError.Read(await ReadText(response, deadline, RefusalBytesMax));
-
-    /// <summary>Reads a body, as far as it comes and fits.</summary>
-    static async Task<string> ReadText(HttpResponseMessage response, ModelDeadline deadline, int bytesMax)
-    {
-        using var text = new PooledBuffer(RefusalBytesMax);
-        try
-        {
-            await using var body = await ContentCoding.Open(response.Content, deadline.Token);
-            int count;
-            while (text.Length < bytesMax && (count = await body.ReadAsync(text.GetMemory(4_096), deadline.Token)) > 0)
-            {
-                text.Advance(count);
-            }
-        }
-        catch (OperationCanceledException e) when (deadline.DescribeTimeout(e) is not null)
-        {
-            // What came until then must suffice.
-        }
-        catch (Exception e) when (e is HttpRequestException or IOException or InvalidDataException)
-        {
-            // The same.
-        }
-        return Encoding.UTF8.GetString(text.Written[..Math.Min(text.Length, bytesMax)]);
     }
 
     static async Task<Stream> OpenAnswer(HttpResponseMessage response, ModelDeadline deadline)
@@ -419,9 +290,8 @@ sealed class HttpModel(IWireFormat format, ModelSettings settings, HttpMessageIn
     ModelException WithUsage(ModelException e, WireAnswer answer) =>
         new(e.Code, Redact(e.Message), e.InnerException) { RetryAfter = e.RetryAfter, Usage = answer.Reported };
 
-    /// <summary>The message without secrets, which are removed before it is cut.</summary>
-    string Redact(string text) => FileText.Truncate(VisibleText.Of(FileText.OneLine(WithoutSecrets(text))), ReasonCharsMax);
+    string Redact(string text) => ModelHttp.Redact(text, settings.Key);
 
     [return: NotNullIfNotNull(nameof(text))]
-    string? WithoutSecrets(string? text) => text is null ? null : ProviderError.Redact(text.Length > SearchedCharsMax ? text[..SearchedCharsMax] : text, settings.Key);
+    string? WithoutSecrets(string? text) => ModelHttp.WithoutSecrets(text, settings.Key);
 }

@@ -10,11 +10,16 @@ namespace Cowork.Application;
 
 /// <summary>A passage of a file in a folder that the caller may read (contract C, <c>ContextItem</c>).</summary>
 /// <param name="Path">Absolute.</param>
-/// <param name="Score">By BM25: greater is better, and comparable within one answer.</param>
+/// <param name="Score">By BM25, or by reciprocal ranks where vectors were used: greater is better, and comparable within one answer.</param>
 /// <param name="StartLine">From 1.</param>
 /// <param name="TokenCount">An estimate.</param>
 /// <param name="UpdatedAt">When the file was last written.</param>
 public sealed record ContextItem(string Path, string Content, double Score, int StartLine, int EndLine, long TokenCount, DateTimeOffset UpdatedAt);
+
+/// <summary>What a query found.</summary>
+/// <param name="Items">Best first.</param>
+/// <param name="ByVectors">True: vectors were compared beside the search by words.</param>
+public sealed record ContextFound(IReadOnlyList<ContextItem> Items, bool ByVectors);
 
 /// <summary>A file or folder of which nothing is indexed.</summary>
 public sealed record LeftOutFile(string Path, string Reason);
@@ -31,7 +36,7 @@ public sealed record ContextSync(int Accepted, int Unchanged, int Removed, int P
 /// in a folder that none of the caller's live sessions is granted is neither read nor shown: that is judged for each request, for each file.
 /// </summary>
 public sealed partial class ContextIndex(
-    IRunQueries queries, IWorkspaces workspaces, Policy policy, ITexts texts, SessionFiles places, ILogger<ContextIndex> logger)
+    IRunQueries queries, IWorkspaces workspaces, Policy policy, ITexts texts, ContextVectors vectors, SessionFiles places, ILogger<ContextIndex> logger)
 {
     public const string Outside = "outside the grants", NotReadable = "not readable", NotText = "not text", TooLarge = "too large", Withheld = "withheld by the policy",
         TooMany = "too many files";
@@ -57,6 +62,9 @@ public sealed partial class ContextIndex(
 
     /// <summary>Passages beyond those that are asked for, because some may be of files that are gone or granted no longer.</summary>
     const int HitsBeyond = 50;
+
+    /// <summary>The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher 2009).</summary>
+    const int RankOffset = 60;
 
     readonly Channel<(string Org, Folder Folder)> work = Channel.CreateUnbounded<(string, Folder)>(new() { SingleReader = true });
     readonly Lock gate = new();
@@ -96,6 +104,7 @@ public sealed partial class ContextIndex(
             removed += gone.Count;
             unchanged += folder.KeepChanged(known);
             accepted += folder.Changed.Count;
+            vectors.Asked(org, folder.Owner);
             leftOut.AddRange(folder.Unchanged.Where(entry => entry.LeftOut is not null).Select(entry => new LeftOutFile(folder.PathOf(entry.Name), entry.LeftOut!)));
         }
         if (accepted <= AtOnceFiles && folders.Sum(folder => folder.Changed.Sum(file => file.Size)) <= AtOnceBytes)
@@ -117,16 +126,21 @@ public sealed partial class ContextIndex(
     }
 
     /// <summary>The best passages in the folders that the caller's sessions are granted now, best first.</summary>
-    public async ValueTask<IReadOnlyList<ContextItem>> Query(string org, string actor, string query, int max, CancellationToken ct)
+    public async ValueTask<ContextFound> Query(string org, string actor, string query, int max, CancellationToken ct)
     {
         var folders = (await GrantsOf(org, actor, ct)).ConvertAll(grant => new Folder(grant)).ToDictionary(folder => folder.Owner, StringComparer.Ordinal);
         if (folders.Count == 0)
         {
-            return [];
+            return new([], false);
         }
-        var found = await TextSearch.Find(texts, org, [.. folders.Values.Select(folder => folder.Scope)], query, max + HitsBeyond, ct);
+        List<string> scopes = [.. folders.Values.Select(folder => folder.Scope)];
+        // The model is asked meanwhile.
+        var nearest = vectors.Nearest(org, scopes, query, max + HitsBeyond, ct);
+        var words = TextSearch.Find(texts, org, scopes, query, max + HitsBeyond, ct).AsTask();
+        await Task.WhenAll(nearest, words);
+        var (near, hits) = (await nearest, (await words).Hits);
         var (items, shown) = (new List<ContextItem>(), new HashSet<(string, int, int)>());
-        foreach (var hit in found.Hits)
+        foreach (var hit in near.Count == 0 ? hits : Fused(hits, near))
         {
             if (items.Count == max)
             {
@@ -146,8 +160,16 @@ public sealed partial class ContextIndex(
                 }
             }
         }
-        return items;
+        return new(items, near.Count > 0);
     }
+
+    /// <summary>Both rankings in one: a chunk's score is the sum of 1 / (60 + rank) over those that have it.</summary>
+    static IEnumerable<Hit> Fused(IReadOnlyList<Hit> hits, IReadOnlyList<(string Owner, Passage Passage)> near) =>
+        hits.Select((hit, rank) => (hit.Owner, hit.Passage, hit.Coverage, Rank: rank + 1))
+            .Concat(near.Select((hit, rank) => (hit.Owner, hit.Passage, Coverage: 0.0, Rank: rank + 1)))
+            .GroupBy(hit => (hit.Owner, hit.Passage))
+            .Select(hit => new Hit(hit.Key.Passage, hit.Sum(place => 1.0 / (RankOffset + place.Rank)), hit.Max(place => place.Coverage)) { Owner = hit.Key.Owner })
+            .OrderByDescending(hit => hit.Score);
 
     /// <summary>Indexes what requests have left to the background, until it is told to stop. What is left then, the next request finds changed.</summary>
     public async Task Run(CancellationToken ct)
@@ -299,6 +321,7 @@ public sealed partial class ContextIndex(
             if (batch.Count > 0)
             {
                 await texts.Put(org, batch, ct);
+                vectors.Changed(org, folder.Owner);
             }
         }
         if (same.Count > 0)

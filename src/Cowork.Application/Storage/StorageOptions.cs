@@ -26,6 +26,9 @@ public sealed record StorageOptions(string ConnectionString, string Node, IReadO
     /// <summary>Earlier nodes that are known to be dead: their jobs can be claimed at once instead of when their lease runs out.</summary>
     public IReadOnlyList<string> DeadNodes { get; init; } = [];
 
+    /// <summary>Of the embedding model whose vectors the database is to hold, where it has the extension; null: it holds none.</summary>
+    public int? VectorDimensions { get; init; }
+
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
     public ILoggerFactory Logs { get; init; } = NullLoggerFactory.Instance;

@@ -20,6 +20,9 @@ public sealed record PrivatePostgresOptions(string Directory)
     /// <summary>How long a server that dies at every start is tried again before the caller hears of it.</summary>
     public TimeSpan StartTimeout { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>The superuser creates the extension for vectors, where the server has it.</summary>
+    public bool Vectors { get; init; }
+
     /// <summary>Settings beside ours, as in postgresql.conf.</summary>
     public IReadOnlyDictionary<string, string> Settings { get; init; } = new Dictionary<string, string>();
 }
@@ -446,7 +449,7 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
                     await using var create = new NpgsqlCommand($"create database {Name}", connection);
                     await create.ExecuteNonQueryAsync(ct);
                 }
-                await PrivateRoles.Ensure(AdministratorConnectionString, ct);
+                await PrivateRoles.Ensure(AdministratorConnectionString, _options.Vectors, ct);
                 return true;
             }
             catch (PostgresException e) when (

@@ -68,12 +68,31 @@ static class PrivateRoles
         $do$
         """;
 
+    /// <summary>Only a superuser may create the extension. Where it cannot be, the host says why when it looks for it.</summary>
+    const string VectorSql = """
+        DO $do$
+        BEGIN
+            IF EXISTS (SELECT FROM pg_available_extensions WHERE name = 'vector') THEN
+                CREATE EXTENSION IF NOT EXISTS vector SCHEMA public;
+            END IF;
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'vector: %', SQLERRM;
+        END
+        $do$
+        """;
+
     /// <param name="administrator">Connection string of a superuser.</param>
-    public static async Task Ensure(string administrator, CancellationToken ct)
+    /// <param name="vectors">True: the extension for vectors is created, where the server has it.</param>
+    public static async Task Ensure(string administrator, bool vectors, CancellationToken ct)
     {
         await using var connection = new NpgsqlConnection(new NpgsqlConnectionStringBuilder(administrator) { Pooling = false }.ConnectionString);
         await connection.OpenAsync(ct);
         await using var command = new NpgsqlCommand(Sql, connection);
         await command.ExecuteNonQueryAsync(ct);
+        if (vectors)
+        {
+            await using var extension = new NpgsqlCommand(VectorSql, connection);
+            await extension.ExecuteNonQueryAsync(ct);
+        }
     }
 }

@@ -314,7 +314,7 @@ sealed class TextStore(Database database) : ITexts
     static string Constant(double value) => value.ToString("R", CultureInfo.InvariantCulture);
 
     /// <summary>A scope in the index of all tenants' scopes.</summary>
-    static string Scope(string org, string scope) => $"{org} {scope}";
+    public static string Scope(string org, string scope) => $"{org} {scope}";
 
     /// <summary>The terms of a text in each of its scopes: the first 8 bytes of the SHA-256 of tenant, scope and term.</summary>
     sealed class TermHashes(string org, IReadOnlyList<string> scopes)

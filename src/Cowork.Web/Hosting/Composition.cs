@@ -104,6 +104,7 @@ static class Composition
             OwnerConnectionString = database.Owner,
             StartupOptions = database.StartupOptions,
             DeadNodes = data.PreviousNodes,
+            VectorDimensions = settings.Embeddings?.Dimensions,
             KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
             ParallelOf = new Dictionary<string, int>
             {
@@ -152,6 +153,9 @@ static class Composition
         services.AddSingleton<SkillRuns>();
         services.AddSingleton<SessionFiles>();
         services.AddSingleton<FileTexts>();
+        services.AddSingleton(all => new ContextVectors(
+            all.GetRequiredService<IVectors>(), all.GetRequiredService<HostSettings>().Embeddings is { } model ? new(model, all.GetRequiredService<TimeProvider>()) : null,
+            all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<ContextVectors>>()));
         services.AddSingleton<ContextIndex>();
         services.AddSingleton<IMemories, MemoryBook>();
         services.AddSingleton<RunFiles>();

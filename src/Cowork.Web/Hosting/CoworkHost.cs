@@ -205,7 +205,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
     {
         if (settings.Database is not { } given)
         {
-            postgres = await PrivatePostgres.Start(new(data.In("postgres")), logs.CreateLogger<PrivatePostgres>(), ct);
+            postgres = await PrivatePostgres.Start(new(data.In("postgres")) { Vectors = settings.Embeddings is not null }, logs.CreateLogger<PrivatePostgres>(), ct);
             return new(postgres.ConnectionString, postgres.OwnerConnectionString, true);
         }
         for (var told = false; ; told = true)

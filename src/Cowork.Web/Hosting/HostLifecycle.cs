@@ -102,6 +102,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken),
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
+                services.GetRequiredService<ContextVectors>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
                 UntilStopped(keys.Run(stoppingToken)),
             ];

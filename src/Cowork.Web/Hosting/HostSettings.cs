@@ -101,6 +101,9 @@ public sealed record HostSettings
     /// <summary>The models beside the offline one.</summary>
     public IReadOnlyList<ModelSettings> Models { get; init; } = [];
 
+    /// <summary>The embedding model; null: the project context is searched by full text alone.</summary>
+    public EmbeddingSettings? Embeddings { get; init; }
+
     public ApprovalOptions Approvals { get; init; } = new();
 
     public TokenOptions Tokens { get; init; } = new();
@@ -219,6 +222,7 @@ public sealed record HostSettings
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
+            Embeddings = ModelConfiguration.ReadEmbeddings(configuration),
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
             SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? SecurityFoldDefault,

@@ -23,17 +23,54 @@ static class ModelConfiguration
         "AnswerTimeout",
     ];
 
+    static readonly string[] KnownOfEmbeddings =
+    [
+        "Model", "Dimensions", "BaseUrl", "Proxy", "Key", "KeyVariable", "Request", "Attempts", "ConnectTimeout", "AnswerTimeout", "QueryTimeout",
+    ];
+
     /// <summary>The configured models, in the order of their names.</summary>
     /// <exception cref="ArgumentException">The message says what is wrong, and never a key.</exception>
     public static IReadOnlyList<ModelSettings> Read(IConfiguration configuration) =>
         [.. configuration.GetSection("Cowork:Models").GetChildren().OrderBy(m => m.Key, StringComparer.Ordinal).Select(m => ReadOne(m, configuration))];
 
+    /// <summary>The embedding model of <c>Cowork:Embeddings</c>; null: there is none.</summary>
+    /// <exception cref="ArgumentException">The message says what is wrong, and never a key.</exception>
+    public static EmbeddingSettings? ReadEmbeddings(IConfiguration configuration)
+    {
+        var section = configuration.GetSection("Cowork:Embeddings");
+        if (!section.GetChildren().Any())
+        {
+            return null;
+        }
+        Require(section, KnownOfEmbeddings);
+        var (baseUrl, usual) = (BaseUrl(section), new EmbeddingSettings { Model = "", Dimensions = 1 });
+        return new()
+        {
+            Model = section.Text("Model") ?? throw new ArgumentException($"{section.Path} has no Model: the provider's name of the embedding model."),
+            Dimensions = section.Number("Dimensions", 1, EmbeddingSettings.DimensionsMax)
+                ?? throw new ArgumentException($"{section.Path} has no Dimensions: the length of the model's vectors, 1 to {EmbeddingSettings.DimensionsMax}."),
+            BaseUrl = baseUrl ?? usual.BaseUrl,
+            Proxy = Proxy(section),
+            Key = Key(section, ModelSettings.OpenAi, baseUrl, configuration),
+            Request = Request(section.GetSection("Request")),
+            Retries = usual.Retries with { Attempts = section.Number("Attempts", 1, 20) ?? usual.Retries.Attempts },
+            Connect = section.Time("ConnectTimeout", TimeoutMin, TimeoutMax) ?? usual.Connect,
+            Answer = section.Time("AnswerTimeout", TimeoutMin, TimeoutMax) ?? usual.Answer,
+            Query = section.Time("QueryTimeout", TimeoutMin, TimeoutMax) ?? usual.Query,
+        };
+    }
+
+    static void Require(IConfigurationSection section, string[] known)
+    {
+        if (section.GetChildren().FirstOrDefault(c => !known.Contains(c.Key, StringComparer.OrdinalIgnoreCase)) is { } unknown)
+        {
+            throw new ArgumentException($"{section.Path} has no setting {unknown.Key}; it has {string.Join(", ", known)}.");
+        }
+    }
+
     static ModelSettings ReadOne(IConfigurationSection model, IConfiguration configuration)
     {
-        if (model.GetChildren().FirstOrDefault(c => !Known.Contains(c.Key, StringComparer.OrdinalIgnoreCase)) is { } unknown)
-        {
-            throw new ArgumentException($"{model.Path} has no setting {unknown.Key}; it has {string.Join(", ", Known)}.");
-        }
+        Require(model, Known);
         var provider = model.Text("Provider")?.ToLowerInvariant();
         if (provider is not (ModelSettings.OpenAi or ModelSettings.Anthropic or ModelSettings.Offline))
         {

@@ -76,8 +76,8 @@ static class ContextEndpoints
 
     static async Task<IResult> Query(HttpContext http, Body<ContextQuery> body, Caller caller, ContextIndex index, CancellationToken ct)
     {
-        var items = await index.Query(caller.Org, caller.Actor, body.Value.Query!, body.Value.TopK, ct);
-        http.Response.Headers[SearchHeader] = "full-text";
-        return JsonResult.Of(200, items, DesktopJson.Answers.IReadOnlyListContextItem);
+        var found = await index.Query(caller.Org, caller.Actor, body.Value.Query!, body.Value.TopK, ct);
+        http.Response.Headers[SearchHeader] = found.ByVectors ? "full-text, vectors" : "full-text";
+        return JsonResult.Of(200, found.Items, DesktopJson.Answers.IReadOnlyListContextItem);
     }
 }
