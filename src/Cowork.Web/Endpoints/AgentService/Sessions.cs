@@ -134,7 +134,8 @@ static class SessionEndpoints
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
-    static async Task<IResult> Delete(
+    /// <summary>Deletes a session, by whatever name a contract has for it, and what was uploaded to it and computed in it.</summary>
+    internal static async Task<IResult> Delete(
         PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
     {
         if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })

@@ -8,6 +8,8 @@ using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
+using SessionEndpoints = Cowork.Web.Endpoints.AgentService.SessionEndpoints;
+
 namespace Cowork.Web.Endpoints.Desktop;
 
 /// <summary>A folder that a session is to be granted.</summary>
@@ -137,7 +139,7 @@ static class DesktopSessionEndpoints
         sessions.MapGet("/{sessionId}", Get).WithName("getDesktopSession")
             .WithSummary("Show a session with its grants")
             .Produces<DesktopSession>().Refuses(404, 422);
-        sessions.MapDelete("/{sessionId}", Delete).WithName("deleteDesktopSession").RequireMember()
+        sessions.MapDelete("/{sessionId}", SessionEndpoints.Delete).WithName("deleteDesktopSession").RequireMember()
             .WithSummary("Delete a session and cancel its live tasks; the log keeps what happened, and the granted folders stay")
             .Produces(204).Refuses(404, 422);
     }
@@ -212,16 +214,4 @@ static class DesktopSessionEndpoints
         await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
             ? JsonResult.Of(200, DesktopSession.Of(Projections.Sessions.Model.Read(row.Json.Span)), DesktopJson.Answers.DesktopSession)
             : ErrorResult.NotFound("session");
-
-    static async Task<IResult> Delete(
-        PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
-    {
-        if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })
-        {
-            return ErrorResult.Of(refused);
-        }
-        await files.Sweep(caller.Org, caller.Origin, session.Key, ct);
-        await scratchpads.Sweep(caller.Org, caller.Origin, session.Key, ct);
-        return TypedResults.NoContent();
-    }
 }

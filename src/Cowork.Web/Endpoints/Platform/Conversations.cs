@@ -7,6 +7,8 @@ using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;
 
+using SessionEndpoints = Cowork.Web.Endpoints.AgentService.SessionEndpoints;
+
 namespace Cowork.Web.Endpoints.Platform;
 
 /// <summary>Body of <c>POST /api/v1/conversations</c>; every field is optional.</summary>
@@ -117,7 +119,7 @@ static class ConversationEndpoints
             .WithSummary("List a conversation's newest messages in the order in which they were said")
             .Takes(Lists.Limit).Takes(Before)
             .Produces<ConversationItemList>().Refuses(404, 422);
-        conversations.MapDelete("/{session_id}", Delete).WithName("deleteConversation").RequireMember()
+        conversations.MapDelete("/{session_id}", SessionEndpoints.Delete).WithName("deleteConversation").RequireMember()
             .WithSummary("Delete a conversation and cancel its live responses; the log keeps what happened")
             .Produces(204).Refuses(404, 422);
     }
@@ -197,18 +199,6 @@ static class ConversationEndpoints
         return await answers.Of(
             caller.Org, result, Session.Aggregate.Stream(session.Key), body.Key,
             async after => JsonResult.Of(200, await Details(after.Row(Projections.Sessions.Model), blobs, ct), PlatformJson.Answers.ConversationDetails), ct);
-    }
-
-    static async Task<IResult> Delete(
-        PathKey<SessionKey> session, Caller caller, ICommandExecutor commands, FileDeletion files, ScratchpadDeletion scratchpads, CancellationToken ct)
-    {
-        if (await commands.Execute(caller.Org, caller.Origin, new DeleteSession(session.Key), ct) is { Refused: { } refused })
-        {
-            return ErrorResult.Of(refused);
-        }
-        await files.Sweep(caller.Org, caller.Origin, session.Key, ct);
-        await scratchpads.Sweep(caller.Org, caller.Origin, session.Key, ct);
-        return TypedResults.NoContent();
     }
 
     static async Task<IResult> Items(PathKey<SessionKey> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
