@@ -153,6 +153,7 @@ public sealed class DesktopSessionSpecs(TestTenant tenant) : IClassFixture<TestT
     [InlineData("""{"grants":[{"path":"{top}"},{"path":"{top}/"}]}""", "$.grants[1].path")]
     [InlineData("""{"connectors":[{}]}""", "$.connectors[0].provider")]
     [InlineData("""{"connectors":[null]}""", "$.connectors[0]")]
+    [InlineData("""{"connectors":[{"provider":"postgres"},{"provider":"postgress"}]}""", "$.connectors[1].provider")]
     [InlineData("""{"connectors":[{"provider":"postgres","connectionId":"a b"}]}""", "$.connectors[0].connectionId")]
     [InlineData("""{"connectors":[{"provider":"postgres","connectionId":"conn_01m80bw0ypq47sgbgw2mmtjfwf"}]}""", "$.connectors[0].connectionId")]
     [InlineData("""{"connectors":[{"provider":"postgres","scopes":[""]}]}""", "$.connectors[0].scopes[0]")]
@@ -161,6 +162,32 @@ public sealed class DesktopSessionSpecs(TestTenant tenant) : IClassFixture<TestT
         var refused = (await local.Post(Sessions, body.Replace("{top}", top, StringComparison.Ordinal))).IsProblem(422);
         Assert.True(refused.Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
     }
+
+    [Theory]
+    [InlineData("/api/cowork/sessions", """{"grants":{}}""", "$.grants", "an array")]
+    [InlineData("/api/cowork/sessions", """{"grants":[5]}""", "$.grants[0]", "an object")]
+    [InlineData("/api/cowork/sessions", """{"grants":[{"allowWrite":"yes"}]}""", "$.grants[0].allowWrite", "true or false")]
+    [InlineData("/api/cowork/sessions", """{"grants":[{"path":5}]}""", "$.grants[0].path", "a string")]
+    [InlineData("/api/cowork/sessions", """{"connectors":[{"provider":"postgres","scopes":["a",5]}]}""", "$.connectors[0].scopes[1]", "a string")]
+    [InlineData("/api/cowork/config/budget", """{"dailyLimitUSD":"25"}""", "$.dailyLimitUSD", "a number")]
+    [InlineData("/api/cowork/context/query", """{"query":"a","topK":"5"}""", "$.topK", "a whole number")]
+    [InlineData("/myworks", """{"bucket":"deals","label":"a","payload":{},"tags":["a",5]}""", "$.tags[1]", "a string")]
+    public async Task A_value_of_another_type_is_refused_with_the_type_that_is_wanted_there(string path, string body, string place, string wanted)
+    {
+        var refused = await local.Send(path.EndsWith("budget", StringComparison.Ordinal) ? HttpMethod.Put : HttpMethod.Post, path, body);
+        Assert.Equal(422, (int)refused.Status);
+        var errors = path == "/myworks" ? refused.Json.GetProperty("error").GetProperty("details").GetProperty("errors") : refused.Json.GetProperty("errors");
+        Assert.Equal($"Has the wrong type: {wanted} is wanted.", errors.GetProperty(place)[0].GetString());
+    }
+
+    [Theory]
+    [InlineData("/runs/nope", "run")]
+    [InlineData("/api/v1/responses/nope", "response")]
+    [InlineData("/api/cowork/tasks/nope", "task")]
+    [InlineData("/api/cowork/tasks/nope/artifacts", "task")]
+    [InlineData("/api/cowork/tasks/task_01m80bw0ypq47sgbgw2mmtjfwf", "task")]
+    public async Task What_is_not_there_is_called_as_the_contract_calls_it(string path, string noun) =>
+        Assert.Equal($"There is no such {noun}.", (await local.Get(path)).IsProblem(404, "not_found")["detail"]);
 
     [Fact]
     public async Task Another_tenant_of_a_local_host_is_granted_no_folder_of_the_machine() =>

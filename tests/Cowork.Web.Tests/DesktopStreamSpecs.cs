@@ -113,8 +113,10 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
     {
         var session = await http.NewSession();
         var task = (await http.Post($"/api/cowork/sessions/{session}/tasks", """{"prompt":"/tool write_file {\"path\":\"r.md\",\"content\":\"x\"}\n/say ok"}""")).Is(201)["taskId"];
-        await http.Until($"/api/cowork/tasks/{task}", got => got["status"] == "awaiting_confirmation");
-        await http.Post($"/api/cowork/tasks/{task}/stop");
+        var asked = await http.Until($"/api/cowork/tasks/{task}", got => got["status"] == "awaiting_confirmation");
+        var approval = asked.Json.GetProperty("pendingApprovalIds").EnumerateArray().Single().GetString()!;
+        Assert.Equal("pending", (await http.Get($"/approvals/{approval}")).Is(200)["status"]);
+        Assert.Equal("[]", (await http.Post($"/api/cowork/tasks/{task}/stop")).Is(200)["pendingApprovalIds"]);
         await using var whole = await EventReader.Open(http, $"/api/cowork/sessions/{session}/events?lastEventId=0");
         var events = new List<(long Id, string Type, JsonElement Data)>();
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
@@ -126,6 +128,9 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
         Assert.Equal("task.created", events[0].Type);
         Assert.Contains(events, e => e.Type == "approval.required" && e.Data.GetProperty("patch").GetProperty("status").GetString() == "awaiting_confirmation");
         Assert.Contains(events, e => e.Type == "approval.resolved" && e.Data.GetProperty("outcome").GetString() == "rejected");
+        Assert.Equal(
+            [$"[\"{approval}\"]", "[]"],
+            events.Where(e => e.Type.StartsWith("approval.", StringComparison.Ordinal)).Select(e => e.Data.GetProperty("patch").GetProperty("pendingApprovalIds").GetRawText()));
         for (var i = 0; i < events.Count; i++)
         {
             var since = i == 0 ? 0 : events[i - 1].Id;
@@ -138,9 +143,24 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
             }
         }
         var head = (await http.Events(session)).Count;
-        (await http.Get($"/api/cowork/sessions/{session}/events?lastEventId={head + 1}")).IsProblem(422, "cursor_ahead");
+        // A cursor that is ahead is named as it came, in every contract.
+        var key = task["task_".Length..];
+        await Ahead($"/api/cowork/sessions/{session}/events?lastEventId={head + 1}", "lastEventId");
+        await Ahead($"/api/cowork/sessions/{session}/events?since_id={head + 1}", "since_id");
+        await Ahead($"/api/cowork/sessions/{session}/events?since_id=0", "Last-Event-ID", ("Last-Event-ID", $"{head + 1}"));
+        await Ahead($"/sessions/{session}/events/stream?since_id=0", "Last-Event-ID", ("Last-Event-ID", $"{head + 1}"));
+        await Ahead($"/sessions/{session}/events/stream?since_id={head + 1}", "since_id");
+        await Ahead($"/api/v1/responses/resp_{key}/events?starting_after=1", "Last-Event-ID", ("Last-Event-ID", "1000"));
+        await Ahead($"/api/v1/responses/resp_{key}/events?starting_after=1000", "starting_after");
+        await Ahead($"/api/v1/responses/tail?conversation_id={session}&from_seq=1000", "from_seq");
         (await http.Get($"/api/cowork/sessions/{session}/events", ("Last-Event-ID", "x"))).IsProblem(422);
         (await http.Get("/api/cowork/sessions/nobodys/events")).IsProblem(404);
+    }
+
+    async Task Ahead(string path, string place, params (string, string)[] headers)
+    {
+        var refused = (await http.Get(path, headers)).IsProblem(422, "cursor_ahead");
+        Assert.True(refused.Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
     }
 
     [Fact]

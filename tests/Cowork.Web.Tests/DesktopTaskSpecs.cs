@@ -24,7 +24,7 @@ public sealed class DesktopTaskSpecs(TestTenant tenant) : IClassFixture<TestTena
         Assert.Equal($"/api/cowork/tasks/{task}", made.Headers.Location!.ToString());
         var ended = await Until(task, "completed");
         Assert.Equal(
-            ["taskId", "sessionId", "title", "prompt", "status", "model", "contextFiles", "reply", "error", "steps", "createdAt", "updatedAt"],
+            ["taskId", "sessionId", "title", "prompt", "status", "model", "contextFiles", "reply", "error", "pendingApprovalIds", "steps", "createdAt", "updatedAt"],
             ended.Json.EnumerateObject().Select(member => member.Name));
         Assert.Equal((session, "all of it", "offline", "[]", "4"), (ended["sessionId"], ended["reply"], ended["model"], ended["contextFiles"], ended["steps"]));
         var key = task["task_".Length..];

@@ -36,7 +36,7 @@ sealed class TenantProbe
         var connection = (await theirs.Post(
             "/api/v1/connectors/connections",
             """{"spec_id":"postgres","name":"topsecret","credentials":{"host":"127.0.0.1","port":1,"database":"topsecret","user":"topsecret","password":"topsecret"}}""")).Is(201)["id"];
-        (await theirs.Post("/api/cowork/sessions", """{"connectors":[{"provider":"topsecret","scopes":["topsecret"]}]}""")).Is(201);
+        (await theirs.Post("/api/cowork/sessions", """{"connectors":[{"provider":"postgres","scopes":["topsecret"]}]}""")).Is(201);
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         var pad = (await theirs.Post(
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);

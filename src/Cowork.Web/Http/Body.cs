@@ -113,16 +113,36 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         catch (JsonException e)
         {
             var path = e.Path ?? "$";
-            var member = path.StartsWith("$.", StringComparison.Ordinal) ? path[2..] : "";
-            var wanted = T.Json.Properties.FirstOrDefault(p => p.Name == member)?.PropertyType is { } type ? WordFor(Nullable.GetUnderlyingType(type) ?? type) : null;
+            var wanted = TypeAt(path) is { } type ? WordFor(type) : null;
             var detail = path == "$" ? "A JSON object is wanted." : wanted is null ? "Has the wrong type." : $"Has the wrong type: {wanted} is wanted.";
             throw new UnreadableRequestException(ErrorResult.Invalid(path, detail));
         }
     }
 
+    /// <summary>The type of the value at a JSON path; null: the body has none there.</summary>
+    /// <param name="path"><c>$.grants[0].allowWrite</c>.</param>
+    static Type? TypeAt(string path)
+    {
+        var type = typeof(T);
+        foreach (var part in path[1..].Replace("[", ".[", StringComparison.Ordinal).Split('.', StringSplitOptions.RemoveEmptyEntries))
+        {
+            if (!T.Json.Options.TryGetTypeInfo(type, out var shape))
+            {
+                return null;
+            }
+            var found = part[0] == '[' ? shape.ElementType : shape.Properties.FirstOrDefault(property => property.Name == part)?.PropertyType;
+            if (found is null)
+            {
+                return null;
+            }
+            found = found.IsGenericType && found.GetGenericTypeDefinition() == typeof(Optional<>) ? found.GetGenericArguments()[0] : found;
+            type = Nullable.GetUnderlyingType(found) ?? found;
+        }
+        return type;
+    }
+
     static string WordFor(Type type) =>
-        type.IsGenericType && type.GetGenericTypeDefinition() == typeof(Optional<>) ? WordFor(type.GetGenericArguments()[0])
-        : type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
+        type == typeof(string) ? "a string" : type == typeof(bool) ? "true or false" : type == typeof(int) || type == typeof(long) ? "a whole number"
         : type == typeof(double) || type == typeof(decimal) ? "a number" : typeof(System.Collections.IEnumerable).IsAssignableFrom(type) ? "an array" : "an object";
 
     static async ValueTask<ReadOnlyMemory<byte>> Read(HttpContext http)

@@ -1,3 +1,4 @@
+using System.Collections.Frozen;
 using System.Reflection;
 using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
@@ -15,6 +16,9 @@ public sealed record Dialect(string BasePath, JsonSerializerContext Json, ErrorF
 {
     /// <summary>Headers of every answer below <see cref="BasePath"/>, refusals too.</summary>
     public IReadOnlyList<(string Name, string Value)> Headers { get; init; } = [];
+
+    /// <summary>What the contract calls things that others call otherwise, by <see cref="Domain.IKey{TSelf}.Noun"/>.</summary>
+    public IReadOnlyDictionary<string, string> Nouns { get; init; } = FrozenDictionary<string, string>.Empty;
 
     /// <summary>
     /// The contract's shapes with their own JSON names, for options with another naming policy: /openapi.json describes all contracts with one set of

@@ -14,13 +14,16 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     /// <summary>Id of the run that causes the error; null: no run does.</summary>
     public string? RunId { get; init; }
 
+    /// <summary>What is not there, as <see cref="Dialect.Nouns"/> know it; null: the error is another one.</summary>
+    public string? Missing { get; init; }
+
     /// <summary>Value of the header <c>WWW-Authenticate</c>.</summary>
     public string? Challenge { get; init; }
 
     public static ErrorResult Invalid(string path, string detail, string code = "invalid_request") =>
         new(422, code, detail, new Dictionary<string, IReadOnlyList<string>> { [path] = [detail] });
 
-    public static ErrorResult NotFound(string what) => Of(Refusal.NotFound(what));
+    public static ErrorResult NotFound(string what) => Of(Refusal.NotFound(what)) with { Missing = what };
 
     public static ErrorResult Of(Refusal refused) => refused switch
     {
@@ -74,7 +77,8 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
         {
             response.Headers.WWWAuthenticate = Challenge;
         }
-        return httpContext.RequestServices.GetRequiredService<Dialects>().Of(httpContext).Errors.Write(response, this);
+        var dialect = httpContext.RequestServices.GetRequiredService<Dialects>().Of(httpContext);
+        return dialect.Errors.Write(response, Missing is not null && dialect.Nouns.TryGetValue(Missing, out var noun) ? NotFound(noun) : this);
     }
 
     static string? RunIn(Refusal refused) => refused.Existing?.StartsWith("run_", StringComparison.Ordinal) == true ? refused.Existing : null;

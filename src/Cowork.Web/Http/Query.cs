@@ -16,6 +16,9 @@ public sealed record WholeNumberQuery(string Name, long Min, long Max, long Defa
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
     public long? ReadLastEventId(HttpContext http) => http.Request.Headers.TryGetValue(LastEventId, out var last) ? Read(LastEventId, last) : null;
 
+    /// <summary>Where the number of a request stands for which the header <c>Last-Event-ID</c> comes before the parameter.</summary>
+    public string PlaceOrLastEventId(HttpContext http) => http.Request.Headers.ContainsKey(LastEventId) ? LastEventId : Name;
+
     /// <summary>Reads the number from another place, for example a header.</summary>
     public long Read(string place, Microsoft.Extensions.Primitives.StringValues sent) =>
         sent is [{ } text] && long.TryParse(text, Min < 0 ? NumberStyles.AllowLeadingSign : NumberStyles.None, CultureInfo.InvariantCulture, out var number)

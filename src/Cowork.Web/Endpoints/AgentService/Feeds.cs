@@ -29,7 +29,7 @@ public sealed record TenantEventList(IReadOnlyList<FeedEvent> Events, long NextS
 
 static class FeedEndpoints
 {
-    static readonly WholeNumberQuery SinceId = new("since_id", 0, long.MaxValue, 0, "Only events after this id; next_since_id of the page before.");
+    internal static readonly WholeNumberQuery SinceId = new("since_id", 0, long.MaxValue, 0, "Only events after this id; next_since_id of the page before.");
     static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 500, "At most so many.");
     static readonly WholeNumberQuery WaitSeconds = new("wait_seconds", 0, 60, 0, "When there is nothing yet, wait so long for something.");
 
@@ -111,13 +111,14 @@ public sealed class FeedPages(FeedHub hub, TimeProvider clock, IHostApplicationL
         }
         if (page.Head < since)
         {
-            return CursorAhead(page.Head);
+            return CursorAhead(page.Head, FeedEndpoints.SinceId.Name);
         }
         return new FeedPageResult(session is null, shown, page.Entries, since);
     }
 
-    public static ErrorResult CursorAhead(long head) =>
-        ErrorResult.Invalid("since_id", $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
+    /// <param name="place">The parameter or header that the cursor came in.</param>
+    public static ErrorResult CursorAhead(long head, string place) =>
+        ErrorResult.Invalid(place, $"The feed ends at {head}: this cursor is not one of its.", "cursor_ahead");
 }
 
 /// <summary>A page of a feed, with the rendered bytes of its events.</summary>
@@ -171,7 +172,7 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
         }
         var head = (await log.Feed(org, session, since, 1, http.RequestAborted)).Head;
         return head < since
-            ? FeedPages.CursorAhead(head)
+            ? FeedPages.CursorAhead(head, FeedEndpoints.SinceId.PlaceOrLastEventId(http))
             : await Send(http, place, org, session, since, (output, entry) =>
             {
                 Write(output, entry, session is null ? entry.Position : entry.FeedId, session is null, isNamed);

@@ -11,7 +11,7 @@ static class DesktopDialect
 {
     public const string BasePath = "/api/cowork";
 
-    public static Dialect Dialect { get; } = new(BasePath, DesktopJson.Answers, ProblemDetails.Form, Map);
+    public static Dialect Dialect { get; } = new(BasePath, DesktopJson.Answers, ProblemDetails.Form, Map) { Nouns = new Dictionary<string, string> { ["run"] = "task" } };
 
     static void Map(IEndpointRouteBuilder routes)
     {

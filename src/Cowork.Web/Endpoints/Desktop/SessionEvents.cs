@@ -59,14 +59,15 @@ static class SessionEventEndpoints
         PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, SessionSnapshots snapshots, FeedHub hub, IBlobs blobs, IEventLog log, IRows rows,
         TimeProvider clock, CancellationToken ct)
     {
-        var since = LastEventId.ReadLastEventId(http) ?? InQuery(http, LastEventId) ?? InQuery(http, SinceId);
+        var inQuery = http.Request.Query.ContainsKey(LastEventId.Name) ? LastEventId : SinceId;
+        var since = inQuery.ReadLastEventId(http) ?? (http.Request.Query.ContainsKey(inQuery.Name) ? inQuery.Read(http) : null);
         if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
         if (since is { } cursor && (await log.Feed(caller.Org, session.Key, cursor, 1, ct)).Head is var head && head < cursor)
         {
-            return FeedPages.CursorAhead(head);
+            return FeedPages.CursorAhead(head, inQuery.PlaceOrLastEventId(http));
         }
         var (place, full) = stream.Open(http);
         using var counted = place;
@@ -105,8 +106,6 @@ static class SessionEventEndpoints
             }
         }
     }
-
-    static long? InQuery(HttpContext http, WholeNumberQuery query) => http.Request.Query.ContainsKey(query.Name) ? query.Read(http) : null;
 
     static async Task<IResult> Issue(Body<NewStreamToken> body, HttpContext http, Caller caller, StreamTokens tokens, IRows rows, CancellationToken ct)
     {

@@ -145,8 +145,8 @@ static class DesktopSessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, IRows rows,
-        TimeProvider clock, CancellationToken ct)
+        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, ConnectorCatalog catalog,
+        IRows rows, TimeProvider clock, CancellationToken ct)
     {
         var (asked, connectors) = (body.Value.Folders(), body.Value.Connections());
         if (await usage.SessionRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
@@ -155,7 +155,7 @@ static class DesktopSessionEndpoints
         }
         var session = SessionKey.New(clock.GetUtcNow());
         var (path, grants, unfit) = await Folders(caller.Org, session, asked, workspaces, ct);
-        unfit ??= await WhyUnknown(connectors, caller.Org, rows, ct);
+        unfit ??= await WhyUnknown(connectors, caller.Org, catalog, rows, ct);
         var open = new OpenSession(session, path, "{}", null, body.Key, Grants: grants, Connectors: connectors, Unfit: unfit);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         if (result.Refused is null)
@@ -188,11 +188,17 @@ static class DesktopSessionEndpoints
         return (grants?[0].Path ?? "", grants, refused);
     }
 
-    /// <summary>The refusal when a grant names a connection that the tenant has not, or that is of another provider; null: none does.</summary>
-    static async ValueTask<Refusal?> WhyUnknown(ImmutableList<ConnectorGrant> connectors, string org, IRows rows, CancellationToken ct)
+    /// <summary>The refusal when a grant names a provider that this host has not, a connection that the tenant has not, or one of another provider; null: none does.</summary>
+    static async ValueTask<Refusal?> WhyUnknown(ImmutableList<ConnectorGrant> connectors, string org, ConnectorCatalog catalog, IRows rows, CancellationToken ct)
     {
         foreach (var (i, grant) in connectors.Index())
         {
+            if (catalog.Find(grant.Provider) is null)
+            {
+                return Refusal.Invalid(
+                    "unknown_spec", string.Create(CultureInfo.InvariantCulture, $"$.connectors[{i}].provider"),
+                    $"There is no such connector. There are: {string.Join(", ", catalog.Specs.Select(spec => spec.Id))}.");
+            }
             if (grant.ConnectionId is { } id
                 && (await rows.Get(org, Connections.Model.Table, id.Value, ct) is not { } row || Connections.Model.Read(row.Json.Span).SpecId != grant.Provider))
             {

@@ -236,6 +236,15 @@ sealed class TaskEvents(IBlobs blobs)
             case RunEvent.AssistantReply:
                 json.WriteString("reply", text);
                 break;
+            case RunEvent.ApprovalRequested asked:
+                json.WriteStartArray("pendingApprovalIds");
+                json.WriteStringValue(asked.ApprovalId.Id);
+                json.WriteEndArray();
+                break;
+            case RunEvent.ApprovalDecided:
+                json.WriteStartArray("pendingApprovalIds");
+                json.WriteEndArray();
+                break;
             case RunEvent.RunFailed failed:
                 json.WriteStartObject("error");
                 json.WriteString("code", failed.Error.Code);

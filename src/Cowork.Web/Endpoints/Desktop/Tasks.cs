@@ -64,11 +64,12 @@ static class TaskFields
 /// <param name="Title">The beginning of the prompt; null: it has nothing to show.</param>
 /// <param name="ContextFiles">Paths as the request named them.</param>
 /// <param name="Reply">The reply, or as much as was said of one. A text that turns out to be no reply, because calls follow or the model is asked again, goes.</param>
+/// <param name="PendingApprovalIds">Approvals that it waits for.</param>
 /// <param name="Steps">What has been done: the retrieval of memories, answers of the model and results of calls.</param>
 /// <param name="UpdatedAt">Time of its last event that is no piece of text.</param>
 public sealed record DesktopTask(
     string TaskId, SessionKey SessionId, string? Title, string Prompt, [property: DesktopTaskStatus] string Status, string Model, IReadOnlyList<string> ContextFiles, string? Reply,
-    RunErrorShape? Error, int Steps, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt)
+    RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds, int Steps, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt)
 {
     /// <param name="run">With its texts.</param>
     /// <param name="isFirst">It is the first in its session's queue.</param>
@@ -78,7 +79,7 @@ public sealed record DesktopTask(
         var prompt = Text(run.Message) ?? "";
         return new(
             run.RunId.TaskId, run.SessionId, Session.TitleOf(prompt), prompt, TaskStatuses.Of(run, isFirst), run.Model, run.ContextFiles ?? [], Text(run.Reply) ?? said,
-            RunErrorShape.Of(run.Error), run.Steps, run.CreatedAt, run.UpdatedAt ?? run.CompletedAt ?? run.StartedAt ?? run.CreatedAt);
+            RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.Steps, run.CreatedAt, run.UpdatedAt ?? run.CompletedAt ?? run.StartedAt ?? run.CreatedAt);
     }
 
     static string? Text(Content? content) => (content as Content.Inline)?.Text;

@@ -9,7 +9,10 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <summary>Contract B, the platform (contracts/B-platform-v1.md).</summary>
 static class PlatformDialect
 {
-    public static Dialect Dialect { get; } = new("/api/v1", PlatformJson.Answers, OpenAiClients.Errors, Map);
+    public static Dialect Dialect { get; } = new("/api/v1", PlatformJson.Answers, OpenAiClients.Errors, Map)
+    {
+        Nouns = new Dictionary<string, string> { ["run"] = "response", ["session"] = "conversation", ["scheduled run"] = "schedule" },
+    };
 
     static void Map(IEndpointRouteBuilder routes)
     {

@@ -196,7 +196,7 @@ static class ResponseEndpoints
         if (place is not null)
         {
             http.Response.Begin(200, location, turn.Replayed);
-            return await responses.Follow(http, place, caller.Org, turn.Run, after: -1);
+            return await responses.Follow(http, place, caller.Org, turn.Run, after: -1, StartingAfter.Name);
         }
         return new LateResult(Answer()) { Location = location, Replayed = turn.Replayed };
 
@@ -211,7 +211,7 @@ static class ResponseEndpoints
     {
         var (isStreamed, after) = (Streamed.Read(http) == "true", StartingAfter.Read(http));
         return await views.Find(caller.Org, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
-            : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after)
+            : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after, StartingAfter.Name)
             : Shown(http, await responses.Details(caller.Org, row, ct));
     }
 
@@ -219,7 +219,9 @@ static class ResponseEndpoints
     {
         // A reader that reconnects sends the header and its first address, so the header wins.
         var after = StartingAfter.ReadLastEventId(http) ?? StartingAfter.Read(http);
-        return await views.Find(caller.Org, run.Key, ct) is null ? ErrorResult.NotFound("response") : await responses.Follow(http, caller.Org, run.Key, after, seen: after);
+        return await views.Find(caller.Org, run.Key, ct) is null
+            ? ErrorResult.NotFound("response")
+            : await responses.Follow(http, caller.Org, run.Key, after, StartingAfter.PlaceOrLastEventId(http), seen: after);
     }
 
     static async Task<IResult> Tail(HttpContext http, Caller caller, IRows rows, Responses responses, CancellationToken ct)
@@ -227,7 +229,7 @@ static class ResponseEndpoints
         // The number in the header may be that of an earlier response, so that the stream begins where its address says.
         var (session, from, seen) = (OfConversation.Read<SessionKey>(http)!.Value, FromSeq.Read(http), StartingAfter.ReadLastEventId(http));
         return await Latest(caller.Org, session, rows, ct) is { } run
-            ? await responses.Follow(http, caller.Org, run.RunId, from - 1, seen ?? from - 1)
+            ? await responses.Follow(http, caller.Org, run.RunId, from - 1, FromSeq.Name, seen ?? from - 1)
             : ErrorResult.NotFound("response");
     }
 
@@ -316,16 +318,16 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
     /// The number of the last event that a reader has. When the response has ended with it the answer is 204, which has a reader stop: an EventSource
     /// reconnects to every stream that ends, for ever.
     /// </param>
-    public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after, long? seen = null)
+    public async Task<IResult> Follow(HttpContext http, string org, RunKey run, long after, string cursor, long? seen = null)
     {
         var (place, full) = stream.Open(http);
         using var counted = place;
-        return place is null ? full! : await Follow(http, place, org, run, after, seen);
+        return place is null ? full! : await Follow(http, place, org, run, after, cursor, seen);
     }
 
-    /// <inheritdoc cref="Follow(HttpContext, string, RunKey, long, long?)"/>
+    /// <inheritdoc cref="Follow(HttpContext, string, RunKey, long, string, long?)"/>
     /// <param name="place">Of <see cref="EventStream.Open"/>.</param>
-    public async Task<IResult> Follow(HttpContext http, OpenStreams.Place place, string org, RunKey run, long after, long? seen = null)
+    public async Task<IResult> Follow(HttpContext http, OpenStreams.Place place, string org, RunKey run, long after, string cursor, long? seen = null)
     {
         if (await Begin(org, run, http.RequestAborted) is not var (session, first, ends, hasEnded, input))
         {
@@ -337,7 +339,7 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
         }
         if (after >= ends)
         {
-            return ErrorResult.Invalid("starting_after", $"The response's events end at {ends - 1}: this cursor is not one of its.", "cursor_ahead");
+            return ErrorResult.Invalid(cursor, $"The response's events end at {ends - 1}: this cursor is not one of its.", "cursor_ahead");
         }
         var fold = new ResponseFold(run, input);
         var isOpenAis = OpenAiClients.Sent(http.Request);
