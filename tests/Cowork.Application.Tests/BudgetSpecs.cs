@@ -135,6 +135,34 @@ public sealed class BudgetSpecs
         }
     }
 
+    [Fact]
+    public async Task What_a_lost_host_had_reserved_is_settled_also_when_the_model_has_no_price_by_then()
+    {
+        for (var at = 0; ; at++)
+        {
+            var priced = new PricedModel();
+            var died = Bench(priced);
+            var first = died.AddHost("n0");
+            await first.OpenSession("s");
+            await first.Send("s", "go");
+            died.DieAt([(at, false)]);
+            var (host, crashes) = await died.Outlive(first, async h =>
+            {
+                priced.IsPriced = h == first;
+                await h.Drive();
+                return died.Engine.Jobs.Count > 0;
+            });
+            died.Engine.FailPoint = null;
+            var (day, _) = await host.Budgets.Show(RunHarness.Org, died.Clock.GetUtcNow(), default);
+            Assert.Empty(day.Open);
+            Assert.Equal(0, day.ReservedMicroUsd);
+            if (crashes == 0)
+            {
+                return;
+            }
+        }
+    }
+
     [Theory]
     [InlineData(true, false, 0)]                 // refused by the provider: it did nothing
     [InlineData(false, true, 700_000)] // it broke off, and said what it used

@@ -270,6 +270,8 @@ public sealed class OutsideToolSpecs
         """{"additionalProperties":false,"properties":{"a":{"format":"date","type":"string"},"b":true},"type":"object"}""")]
     [InlineData("""{"properties":{"a":{"$ref":"#/$defs/x~1y"}},"$defs":{"x/y":{"type":["integer","null"],"minimum":1.50}}}""",
         """{"$defs":{"x/y":{"minimum":1.5,"type":["integer","null"]}},"properties":{"a":{"$ref":"#/$defs/x~1y"}},"type":"object"}""")]
+    [InlineData("""{"properties":{"a":{"type":"number","minimum":-1e400,"maximum":1e400,"multipleOf":1e400}}}""",
+        """{"properties":{"a":{"type":"number"}},"type":"object"}""")]
     [InlineData("""{"properties":{"a":{"description":"a\u202eb","default":{"k":[1,"\u0000"]}}}}""", """{"properties":{"a":{"default":{"k":[1,"\u0000"]},"description":"a\\u202eb"}},"type":"object"}""")]
     public void A_schema_is_repaired_where_the_source_checks_the_rest(string given, string schema)
     {

@@ -24,6 +24,9 @@ sealed class PricedModel : IChatClient
 
     public ModelRetries Retries { get; set; } = ModelRetries.None;
 
+    /// <summary>False: the operator has taken the price away.</summary>
+    public bool IsPriced { get; set; } = true;
+
     public async IAsyncEnumerable<ChatResponseUpdate> GetStreamingResponseAsync(
         IEnumerable<ChatMessage> messages, ChatOptions? options = null, [EnumeratorCancellation] CancellationToken cancellationToken = default)
     {
@@ -36,7 +39,7 @@ sealed class PricedModel : IChatClient
         GetStreamingResponseAsync(messages, options, cancellationToken).ToChatResponseAsync(cancellationToken);
 
     public object? GetService(Type serviceType, object? serviceKey = null) =>
-        serviceType == typeof(ModelTerms) ? new ModelTerms(new(0, TokenPrice), TokensMax, Retries) : null;
+        serviceType == typeof(ModelTerms) ? new ModelTerms(IsPriced ? new(0, TokenPrice) : null, TokensMax, Retries) : null;
 
     public void Dispose()
     {

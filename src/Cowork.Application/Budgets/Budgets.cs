@@ -100,6 +100,7 @@ public sealed class Budgets(CommandHandler commands, IReadOnlyDictionary<string,
         IReadOnlyList<BudgetKey> lost = state is null ? [] : await FindLost(run, state, ct);
         if (run.Held is null && lost.Count == 0)
         {
+            run.HasSettledLost |= state is not null;
             return await commit(null);
         }
         var refused = await InTurn(
@@ -109,6 +110,7 @@ public sealed class Budgets(CommandHandler commands, IReadOnlyDictionary<string,
                 : await SettleLost(work, run, state!.Request.SessionId, lost)),
             ct);
         run.Held = null;
+        run.HasSettledLost |= refused is null;
         return refused;
     }
 
@@ -142,10 +144,12 @@ public sealed class Budgets(CommandHandler commands, IReadOnlyDictionary<string,
         return BudgetLimits.Default;
     }
 
-    /// <summary>The days before this one in which a lost driver of the run has reserved and not settled, and this one.</summary>
+    /// <summary>
+    /// The days before this one in which a lost driver of the run has reserved and not settled, and this one. The model may have had a price then, whatever it has now.
+    /// </summary>
     async ValueTask<IReadOnlyList<BudgetKey>> FindLost(DrivenRun run, Run.Active state, CancellationToken ct)
     {
-        if (state.Attempt == 1 || run.HasSettledLost || !models.TryGetValue(state.Request.Model, out var model) || TermsOf(model).Price is null)
+        if (state.Attempt == 1 || run.HasSettledLost)
         {
             return [];
         }

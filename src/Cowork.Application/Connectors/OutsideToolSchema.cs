@@ -132,7 +132,9 @@ public static class OutsideToolSchema
             "enum" => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0 ? Kept(value) : null,
             "const" or "default" or "examples" => Kept(value),
             "$ref" => Reference(value, references),
-            _ when OfNumbers.Contains(name) => value.ValueKind == JsonValueKind.Number && (name != "multipleOf" || value.GetDouble() > 0) ? Kept(value) : null,
+            // A number beyond those of RFC 8785 cannot be kept, and limits nothing.
+            _ when OfNumbers.Contains(name) =>
+                value.ValueKind == JsonValueKind.Number && value.GetDouble() is var limit && double.IsFinite(limit) && (name != "multipleOf" || limit > 0) ? Kept(value) : null,
             _ when OfCounts.Contains(name) => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out var count) && count >= 0 ? Kept(value) : null,
             _ when OfFlags.Contains(name) => value.ValueKind is JsonValueKind.True or JsonValueKind.False ? Kept(value) : null,
             _ when OfWords.Contains(name) => value.ValueKind == JsonValueKind.String

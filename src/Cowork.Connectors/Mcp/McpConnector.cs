@@ -131,7 +131,8 @@ public sealed class McpConnector(EgressFence fence, McpCommands commands, TimePr
         var tools = (await Tools(settings, ct)).Listed;
         if (tools.FirstOrDefault(tool => tool.Name == call.Tool) is not { } known)
         {
-            return new ConnectorAnswer.Failed($"The server has no such tool by now. It has {PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400)}.");
+            var has = tools.Count == 0 ? "none" : PlainReason.Quoted(string.Join(", ", tools.Select(tool => tool.Name)), 400);
+            return new ConnectorAnswer.Failed($"The server has no such tool by now. It has {has}.");
         }
         if (!call.MayWrite && !known.IsRead)
         {
