@@ -185,8 +185,44 @@ public sealed class WorkspaceSpecs(TestTenant tenant) : IClassFixture<TestTenant
         Assert.Equal(["secret.txt", "work", "work/secret.txt"], Directory.GetFileSystemEntries(outside, "*", SearchOption.AllDirectories).Select(e => e[(outside.Length + 1)..]).Order());
     }
 
-    Workspaces Of(params string[] roots) =>
-        new(new() { Data = data, WorkspaceRoots = WorkspaceRoot.Read(roots) }, tenant.Host.Services.GetRequiredService<ICommandExecutor>());
+    /// <summary>
+    /// What was seen: a part of the disk that is mounted a second time, as volumes of containers are, had the data directory in it under another name, and a granted folder gave
+    /// away the operator's token and the master key.
+    /// </summary>
+    [Theory]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv {root}", "{root}", false)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv {root}", "{root}/cowork", false)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv/cowork/postgres {root}/db", "{root}/db", false)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv/cowork/postgres {root}/a/db", "{root}/a", false)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv {root}", "{root}/beside", true)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:1 /host/srv/cowork-2 {root}", "{root}", true)]
+    [InlineData("8:1 /host/srv/cowork {data}", "8:2 /host/srv {root}", "{root}", true)]
+    public async Task A_folder_that_has_the_hosts_data_in_it_under_another_name_is_refused(string ofData, string ofRoot, string asked, bool isFit)
+    {
+        string In(string text) => text.Replace("{root}", root, StringComparison.Ordinal).Replace("{data}", data, StringComparison.Ordinal);
+        Mounts Table(params string[] lines) => Mounts.Of(string.Concat(lines.Select((line, i) => $"{i} 0 {In(line)} rw - ext4 /dev/x rw\n")));
+        Array.ForEach([asked, "{root}/later"], folder => Directory.CreateDirectory(In(folder)));
+        var mounts = Table("8:9 / /", ofData, ofRoot);
+        var workspaces = Of(() => mounts, root);
+
+        Assert.Equal(isFit, await Made(workspaces, "default", In(asked)) is not null);
+        var (granted, refused) = await workspaces.Granted("default", [new(In(asked), false, false, false, [])], default);
+        Assert.Equal(isFit, granted is not null);
+        Assert.Equal(isFit, refused?.Code != "grant_refused");
+
+        // Also what is mounted when the folder has been used.
+        mounts = Table("8:9 / /", ofData);
+        var later = new FolderGrant(In("{root}/later"), false, false, false, []);
+        var open = new Session.Open(new("s"), later.Path, null, [], Grants: [later]);
+        Assert.NotNull(await workspaces.Grants("default", open, default));
+        mounts = Table("8:9 / /", ofData, "8:1 /host/srv/cowork {root}/later/x");
+        Assert.Null(await workspaces.Grants("default", open, default));
+    }
+
+    Workspaces Of(params string[] roots) => Of(null, roots);
+
+    Workspaces Of(Func<Mounts>? mounted, params string[] roots) =>
+        new(new() { Data = data, WorkspaceRoots = WorkspaceRoot.Read(roots) }, tenant.Host.Services.GetRequiredService<ICommandExecutor>(), mounted);
 
     /// <summary>The folder that a session of the tenant gets; null: it was refused.</summary>
     static async Task<string?> Made(Workspaces workspaces, string org, string? asked)

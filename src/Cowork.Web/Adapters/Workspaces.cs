@@ -11,7 +11,8 @@ using Cowork.Web.Http;
 namespace Cowork.Web;
 
 /// <summary>Where sessions may work. Judged by real paths, so that no link leads out; one tenant's folders are not another's.</summary>
-public sealed class Workspaces(HostSettings settings, ICommandExecutor commands) : IWorkspaces
+/// <param name="mounted">What is mounted; null: what the system says.</param>
+public sealed class Workspaces(HostSettings settings, ICommandExecutor commands, Func<Mounts>? mounted = null) : IWorkspaces
 {
     const int PathBytesMax = 4_000;
 
@@ -23,9 +24,10 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
 
     static readonly Origin Actor = new("workspaces");
 
+    readonly Func<Mounts> mountsNow = mounted ?? Mounts.Now;
     readonly string ownFolders = Path.Combine(settings.Data, Folders);
     readonly ConcurrentDictionary<WorkspaceRoot, string> ownerOf = new();
-    readonly ConcurrentDictionary<(string Org, SessionKey Session, string Path), Grant> grants = new();
+    readonly ConcurrentDictionary<(string Org, SessionKey Session, string Path), (Grant Grant, Mounts JudgedBy)> grants = new();
     readonly ConcurrentDictionary<string, (string Org, Grant Grant)> tenantOf = new(StringComparer.Ordinal);
 
     /// <inheritdoc/>
@@ -164,9 +166,11 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
     /// <param name="isAsked">The session's creation named the folder as a grant of contract C.</param>
     async ValueTask<Grant?> Grant(string org, SessionKey session, string path, bool isAsked, CancellationToken ct)
     {
-        if (grants.TryGetValue((org, session, path), out var known))
+        // What is mounted since may have given the host's own data another name in the folder.
+        var mounts = mountsNow();
+        if (grants.TryGetValue((org, session, path), out var known) && known.JudgedBy == mounts)
         {
-            return known;
+            return known.Grant;
         }
         try
         {
@@ -178,7 +182,8 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
                 return null;
             }
             Forget(grants);
-            return grants[(org, session, path)] = grant;
+            grants[(org, session, path)] = (grant, mounts);
+            return grant;
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -214,12 +219,12 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands)
         return IsOfHost(path) ? default : await InRoots(org, path, ct);
     }
 
-    /// <summary>The path is, holds or lies in the data directory, or the folder of the blobs.</summary>
+    /// <summary>The path is, holds or lies in the data directory, or the folder of the blobs, also under the name that another mount gives it.</summary>
     bool IsOfHost(string path)
     {
         foreach (var folder in (string?[])[settings.Data, settings.Blobs])
         {
-            if (folder is not null && (Meet(folder, path) || Meet(RealPath(folder), path)))
+            if (folder is not null && (Meet(folder, path) || (RealPath(folder) is var real && (Meet(real, path) || mountsNow().Meet(real, path)))))
             {
                 return true;
             }
