@@ -6,12 +6,17 @@ using System.Text.Json;
 
 namespace Cowork.Bench;
 
-/// <summary>What keeping a project's files indexed costs (contract C): at first, and when nothing has changed, beside programs that only look at them or read them.</summary>
-sealed class ContextBench(HostProcess host, string data)
+/// <summary>
+/// What keeping a project's files indexed costs (contract C): at first, and when nothing has changed, beside programs that only look at them or read them; and what a search
+/// over them takes.
+/// </summary>
+sealed class ContextBench(HostProcess host, string data, ProcessCpu cpu, TimeSpan time)
 {
     public const int Files = 10_000;
 
     const int FilesOfFolder = 100;
+
+    static readonly TimeSpan Settling = TimeSpan.FromSeconds(1);
 
     /// <summary>Words of a file, about 2 KiB.</summary>
     const int WordsOfFile = 300;
@@ -55,6 +60,18 @@ sealed class ContextBench(HostProcess host, string data)
         });
         return (find, sum, cold, unchanged);
     }
+
+    /// <summary>Searches for two words that many files have and one that a single file has.</summary>
+    public async Task<Measured> Query(int inFlight) => await Load.Run(inFlight, Settling, time, cpu, async (worker, n) =>
+    {
+        var of = ((worker * 7_919) + n) % Files;
+        var query = new { query = $"{Words[n % Words.Length]} {Words[worker % Words.Length]} c{of}", topK = 10 };
+        using var response = await host.Http.PostAsJsonAsync("/api/cowork/context/query", query);
+        if ((await response.EnsureSuccessStatusCode().Content.ReadFromJsonAsync<JsonElement>()).GetArrayLength() == 0)
+        {
+            throw new InvalidOperationException($"File {of} was not found.");
+        }
+    });
 
     async Task<JsonElement> Sync(params string[] files)
     {

@@ -224,11 +224,18 @@ sealed class Workloads
         var data = Path.Combine(directory, "context");
         await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_context"), data);
         await host.WarmUp(postmaster);
-        var (find, sum, cold, unchanged) = await new ContextBench(host, data).Run();
+        var bench = new ContextBench(host, data, new(postmaster, host.Id), plan.Time);
+        var (find, sum, cold, unchanged) = await bench.Run();
         Say($"\n| {ContextBench.Files} files of 2 KiB | files/s | : find | : sha256sum |\n|---|---|---|---|");
         foreach (var (what, figure) in new[] { ("find", find), ("sha256sum", sum), ("context sync, cold", cold), ("context sync, unchanged", unchanged) })
         {
             Say($"| {what} | {figure:0} | {figure / find:0.000} | {figure / sum:0.000} |");
+        }
+        Say($"\n| search over {ContextBench.Files} files | p50 ms | p99 ms |\n|---|---|---|");
+        foreach (var inFlight in new[] { 1, 16 })
+        {
+            var found = await bench.Query(inFlight);
+            Say($"| {inFlight} in flight | {found.Percentile(.5):0.00} | {found.Percentile(.99):0.00} |");
         }
     }
 

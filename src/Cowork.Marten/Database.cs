@@ -47,6 +47,17 @@ sealed partial class Database : IAsyncDisposable
     /// <summary>Closes the connections that nobody uses.</summary>
     public void ClearPool() => pool.Clear();
 
+    /// <summary>
+    /// Forgets which of several servers takes no writes: each source remembers for a second, and one that was promoted meanwhile is passed over. No-op with one server.
+    /// </summary>
+    public void ForgetServers()
+    {
+        foreach (var source in apart.Values.Append(pool).OfType<NpgsqlMultiHostDataSource>())
+        {
+            source.ClearDatabaseStates();
+        }
+    }
+
     /// <summary>Where Marten gets connections of its own: as the owner, and as one that works for all tenants.</summary>
     public NpgsqlDataSource Unscoped => Source("marten", autoPrepare: false, owner: true);
 

@@ -687,6 +687,8 @@ sealed partial class EventWriter : IAsyncDisposable
             return false;
         }
         backOff = BackOffMin;
+        // Whoever sees from now on that this node is up can also read.
+        database.ForgetServers();
         down = null;
         LogBack();
         return true;
