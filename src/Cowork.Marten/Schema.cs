@@ -142,17 +142,14 @@ static partial class Schema
         return await ask.ExecuteScalarAsync(ct) is true;
     }
 
+    /// <summary>What every row of a read model has, and those that were in its place.</summary>
+    const string Columns =
+        "tenant_id text NOT NULL, id text NOT NULL, scope text, status text, created bigint NOT NULL, updated bigint NOT NULL, version bigint NOT NULL, row json NOT NULL";
+
     /// <summary>A read model's table: the same shape for every model, with the indexes that its lists need.</summary>
     public static string Table(string schema, string table, IRowModel model) => $"""
         CREATE TABLE {schema}.{table} (
-            tenant_id text NOT NULL,
-            id text NOT NULL,
-            scope text,
-            status text,
-            created bigint NOT NULL,
-            updated bigint NOT NULL,
-            version bigint NOT NULL,
-            row json NOT NULL,
+            {Columns},
             {(model.Searched ? "search text," : "")}
             {(model.KeepsHistory ? "at bigint NOT NULL, text text NOT NULL, pieces bigint[] NOT NULL," : "")}
             CONSTRAINT {table}_pkey PRIMARY KEY (tenant_id, id)
@@ -168,14 +165,7 @@ static partial class Schema
     /// </summary>
     static string Past(string schema, IRowModel model) => !model.KeepsHistory ? "" : $"""
         CREATE TABLE IF NOT EXISTS {schema}.{PastOf(model.Table)} (
-            tenant_id text NOT NULL,
-            id text NOT NULL,
-            scope text,
-            status text,
-            created bigint NOT NULL,
-            updated bigint NOT NULL,
-            version bigint NOT NULL,
-            row json NOT NULL,
+            {Columns},
             at bigint NOT NULL,
             text text NOT NULL,
             until bigint NOT NULL,

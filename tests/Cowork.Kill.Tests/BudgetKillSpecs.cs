@@ -12,15 +12,11 @@ public sealed class BudgetKillSpecs : DirectorySpecs
         var killed = new TaskCompletionSource();
         for (var i = 0; i < 64; i++)
         {
-            provider.Then(async e =>
-            {
-                await killed.Task;
-                await e.Head();
-                await e.Event("""{"model":"m","choices":[{"index":0,"delta":{"content":"Done."},"finish_reason":"stop"}]}""");
-                await e.Event("""{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":100}}""");
-                await e.Event("[DONE]");
-                await e.End();
-            });
+            provider.ThenStreamAfter(
+                killed.Task,
+                """{"model":"m","choices":[{"index":0,"delta":{"content":"Done."},"finish_reason":"stop"}]}""",
+                """{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":100}}""",
+                "[DONE]");
         }
         var database = await TestPostgres.NewDatabase();
         (string, string)[] settings =

@@ -44,8 +44,12 @@ public sealed class ModelServer : IAsyncDisposable
     public ModelServer ThenStatus(int status, string body, params string[] headers) => ThenBody(status, "application/json", body, headers);
 
     /// <summary>A whole stream: every line one event's data.</summary>
-    public ModelServer ThenStream(params string[] data) => Then(async e =>
+    public ModelServer ThenStream(params string[] data) => ThenStreamAfter(Task.CompletedTask, data);
+
+    /// <summary>The same, begun when something else is done.</summary>
+    public ModelServer ThenStreamAfter(Task done, params string[] data) => Then(async e =>
     {
+        await done;
         await e.Head();
         foreach (var one in data)
         {

@@ -105,15 +105,11 @@ public sealed class DesktopBudgetSpecs(TestTenant tenant) : IClassFixture<TestTe
         var reserved = new TaskCompletionSource();
         for (var i = 0; i < 64; i++)
         {
-            provider.Then(async e =>
-            {
-                await reserved.Task;
-                await e.Head();
-                await e.Event("""{"model":"m","choices":[{"index":0,"delta":{"content":"Done."},"finish_reason":"stop"}]}""");
-                await e.Event("""{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":100}}""");
-                await e.Event("[DONE]");
-                await e.End();
-            });
+            provider.ThenStreamAfter(
+                reserved.Task,
+                """{"model":"m","choices":[{"index":0,"delta":{"content":"Done."},"finish_reason":"stop"}]}""",
+                """{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":100}}""",
+                "[DONE]");
         }
         var model = new ModelSettings { Name = "m", Provider = "openai", Model = "m", BaseUrl = provider.Url, Key = "sk-1", Price = new(0, 10_000), MaxOutputTokens = 100 };
         await using var host = await LiveHost.Start(s => s with { Models = [model], Runs = s.Runs with { DefaultModel = "m" }, Memory = new() { NotesByModel = false } });
