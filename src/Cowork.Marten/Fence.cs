@@ -36,6 +36,8 @@ static class Fence
         ("jobs", All, true),
         ("snapshots", All, true),
         ("token_uses", All, true),
+        ("group_marks", All, true),
+        ("group_connections", All, true),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),

@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 7;
+    public const int Version = 8;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -288,8 +288,8 @@ static partial class Schema
 
     static readonly string[] Ours =
     [
-        .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "texts", "passages", "texts_searched",
-        "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
+        .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
+        "group_connections", "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
     ];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
@@ -401,6 +401,25 @@ static partial class Schema
             used timestamptz NOT NULL,
             PRIMARY KEY (tenant_id, token_id)
         ) WITH (fillfactor = 70);
+
+        -- Places in the feeds of groups: the messages that a feed shows up to an event. No fact of the log: any host counts the same.
+        CREATE TABLE IF NOT EXISTS {s}.group_marks (
+            tenant_id text NOT NULL,
+            session_id text NOT NULL,
+            feed_id bigint NOT NULL,
+            seq bigint NOT NULL,
+            PRIMARY KEY (tenant_id, session_id, feed_id)
+        );
+        CREATE INDEX IF NOT EXISTS group_marks_seq ON {s}.group_marks (tenant_id, session_id, seq DESC, feed_id DESC);
+        -- Who is connected to a group through which node: for as long as that lives.
+        CREATE TABLE IF NOT EXISTS {s}.group_connections (
+            tenant_id text NOT NULL,
+            session_id text NOT NULL,
+            user_id text NOT NULL,
+            node text NOT NULL,
+            since timestamptz NOT NULL,
+            PRIMARY KEY (tenant_id, session_id, user_id, node)
+        ) WITH ({Vacuumed});
 
         -- What stands in the way of a model that follows the log.
         CREATE TABLE IF NOT EXISTS {s}.parked (

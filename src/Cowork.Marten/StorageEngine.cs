@@ -43,6 +43,7 @@ public sealed class StorageEngine : IAsyncDisposable
         Log = new EventLog(database, writer);
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
+        Groups = new GroupStore(database);
         Texts = new TextStore(database);
         vectors = new(database, options.VectorDimensions);
         DeadLetters = new(database, jobs);
@@ -68,6 +69,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public ISnapshots Snapshots { get; }
 
     public ITokenUses TokenUses { get; }
+
+    public IGroupStore Groups { get; }
 
     public ITexts Texts { get; }
 

@@ -36,6 +36,7 @@ public static class StorageServices
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().DeadLetters);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Snapshots);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().TokenUses);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Groups);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Texts);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Vectors);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().AsyncProjections);

@@ -18,7 +18,7 @@ public sealed class InMemoryStorageSpec : StorageContract
         engine.Parallel = Parallel;
         var node = nodes[name] = engine.AddNode(name, observer, Lease);
         return Task.FromResult(new Node(
-            node, engine, engine, engine, node, engine,
+            node, engine, engine, engine, engine, node, engine,
             () =>
             {
                 node.Die();

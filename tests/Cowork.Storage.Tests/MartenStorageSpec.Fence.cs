@@ -64,10 +64,12 @@ public sealed partial class MartenStorageSpec
             await node.Log.Append(new(org, [new Chain(org, "run-1", "s1").Next("text")], [new Job("later", org, TimeProvider.System.GetUtcNow().AddHours(1))], null, Chain.By), None);
             await node.Snapshots.Save(org, "run-1", new(1, "hash", "a", new byte[] { 1 }, new byte[] { 1 }), None);
             await node.TokenUses.Put([new(org, new("t"), TimeProvider.System.GetUtcNow())], None);
+            await node.Groups.PutMarks(org, new("s1"), [new(1, 1)], None);
+            await node.Groups.PutConnections("a", [new(org, new("s1"), "ann", TimeProvider.System.GetUtcNow())], None);
         }
         var (projector, _) = Projector(node, Chain.Words());
         await projector.CatchUp(None);
-        string[] tables = ["mt_events", "mt_streams", "feed", "jobs", "snapshots", "token_uses", "tallies", "words", "words_searched"];
+        string[] tables = ["mt_events", "mt_streams", "feed", "jobs", "snapshots", "token_uses", "group_marks", "group_connections", "tallies", "words", "words_searched"];
         var database = engines[0].Database;
         foreach (var table in tables)
         {

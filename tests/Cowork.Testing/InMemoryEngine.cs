@@ -11,7 +11,7 @@ namespace Cowork.Testing;
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
 /// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
-public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, ITokenUses, IAsyncProjectionStore
+public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, ITokenUses, IAsyncProjectionStore
 {
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
@@ -826,7 +826,7 @@ public sealed class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider
             }
         }
 
-        bool IsAlive => !IsDead && (silentSince is not { } since || engine.clock.GetUtcNow() < since + lease);
+        internal bool IsAlive => !IsDead && (silentSince is not { } since || engine.clock.GetUtcNow() < since + lease);
 
         /// <summary>Gone without a word, and known to be: its jobs are there for the others at once, and nothing that it still calls has any effect.</summary>
         public void Die()

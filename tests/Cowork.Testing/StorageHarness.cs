@@ -10,7 +10,8 @@ namespace Cowork.Testing;
 /// <param name="Stop">Stops it as a host does that is told to.</param>
 /// <param name="Pause">Stops its signs of life, or lets them go on.</param>
 public sealed record Node(
-    IEventLog Log, IRows Rows, ISnapshots Snapshots, ITokenUses TokenUses, IJobQueue Jobs, IAsyncProjectionStore AsyncProjections, Func<Task> Stop, Action<bool> Pause);
+    IEventLog Log, IRows Rows, ISnapshots Snapshots, ITokenUses TokenUses, IGroupStore Groups, IJobQueue Jobs, IAsyncProjectionStore AsyncProjections, Func<Task> Stop,
+    Action<bool> Pause);
 
 /// <summary>What specs of engines have in common: nodes on one database, and the check that holds after everything.</summary>
 public abstract class StorageHarness : IAsyncLifetime
@@ -38,7 +39,7 @@ public abstract class StorageHarness : IAsyncLifetime
 
     protected static Node NodeOf(StorageEngine engine) =>
         new(
-            engine.Log, engine.Rows, engine.Snapshots, engine.TokenUses, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(),
+            engine.Log, engine.Rows, engine.Snapshots, engine.TokenUses, engine.Groups, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(),
             paused => engine.Heartbeat.IsPaused = paused);
 
     /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
