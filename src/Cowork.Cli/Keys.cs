@@ -68,6 +68,10 @@ static class Keys
                 masters.Newest.Id == current
                     ? $"The database stays under the master key {current}: {masters.Source} has no newer one. {wrapped.Rewrapped} data keys were still under another one."
                     : $"The database is under the master key {masters.Newest.Id} now, no longer under {current}: {wrapped.Rewrapped} data keys of {wrapped.Tenants} tenants.");
+            if (wrapped.SigningKeys > 0)
+            {
+                Console.WriteLine($"{wrapped.SigningKeys} signing keys are under it, too.");
+            }
             if (withDataKeys)
             {
                 var secrets = await rotation.Reencrypt(CancellationToken.None);
@@ -90,7 +94,8 @@ static class Keys
     {
         var handler = new CommandHandler(engine.Log, engine.Snapshots, new NoBlobs(), ReadModels.All, TimeProvider.System, CronTimes.Next);
         var secrets = new TenantSecrets(handler, handler, masters, Operators, TimeProvider.System);
-        var rotation = new KeyRotation(handler, handler, secrets, Operators, (org, max, ct) => Connections.List(engine.Rows, org, max, ct));
+        var signing = new SigningKeyring(handler, handler, masters, secrets, Operators, TimeProvider.System);
+        var rotation = new KeyRotation(handler, handler, secrets, signing, Operators, (org, max, ct) => Connections.List(engine.Rows, org, max, ct));
         return (rotation, await rotation.Current(CancellationToken.None));
     }
 

@@ -56,6 +56,8 @@ public static class EventTypes
         Of<DataKeysEvent.DataKeyRewrapped>("data_key_rewrapped.v1"),
         Of<MasterKeysEvent.MasterKeyAdopted>("master_key_adopted.v1"),
         Of<MasterKeysEvent.KeyTenantRegistered>("key_tenant_registered.v1"),
+        Of<SigningKeysEvent.SigningKeyMade>("signing_key_made.v1"),
+        Of<SigningKeysEvent.SigningKeyRewrapped>("signing_key_rewrapped.v1"),
         Of<UploadedFileEvent.FileUploaded>("file_uploaded.v1"),
         Of<UploadedFileEvent.FileTextExtracted>("file_text_extracted.v1"),
         Of<UploadedFileEvent.FileExtractionFailed>("file_extraction_failed.v1"),

@@ -197,6 +197,9 @@ public static class Limits
 
     /// <summary>Earlier turns of the session put before the model.</summary>
     public const int HistoryTurnsMax = 20;
+
+    /// <summary>Of a session certificate of a group: a controller that works longer opens its session again.</summary>
+    public static readonly TimeSpan SessionCertificateLifetime = TimeSpan.FromHours(1);
 }
 
 /// <summary>What one run may use before it fails with <c>limit_…</c>. Configurable as <c>Cowork:Runs:…</c>.</summary>

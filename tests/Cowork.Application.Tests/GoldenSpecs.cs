@@ -22,6 +22,7 @@ using static Cowork.Domain.ScheduleEvent;
 using static Cowork.Domain.ScratchpadEvent;
 using static Cowork.Domain.SecurityEvent;
 using static Cowork.Domain.SessionEvent;
+using static Cowork.Domain.SigningKeysEvent;
 using static Cowork.Domain.SkillEvent;
 using static Cowork.Domain.UniqueNameEvent;
 using static Cowork.Domain.UploadedFileEvent;
@@ -98,6 +99,12 @@ public sealed class GoldenSpecs
         new BudgetReserved(RunKey.FromId($"run_{Key}"), 2, 1, "gpt-4o", 1_200, 4_096, 43_960, At),
         new BudgetSettled(RunKey.FromId($"run_{Key}"), null, 1, 43_960, 43_960, At, Assumed: true),
         new BudgetSoftLimitReached(8_000_000, 8_004_000, At),
+        new SigningKeyMade(
+            new(
+                "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U", "orchestrator",
+                new("gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0", "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps"), new("0123456789abcdef", "AAECAw==")),
+            At),
+        new SigningKeyRewrapped("oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U", new("fedcba9876543210", "BAUGBw=="), At),
         new MasterKeyAdopted("0123456789abcdef", At),
         new KeyTenantRegistered("acme", At),
         new FileUploaded(

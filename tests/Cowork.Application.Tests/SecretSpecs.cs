@@ -31,10 +31,11 @@ public sealed class SecretSpecs
     {
         var handler = new CommandHandler(engine.AddNode(Ids.NewKey(clock.GetUtcNow()), new CommitObservers(() => []), TimeSpan.FromSeconds(10), []), engine, new InMemoryBlobs(), ReadModels.All, clock, CronTimes.Next);
         var operators = new OperatorsTenant("default");
-        var secrets = new TenantSecrets(handler, handler, new(keys, "the spec"), operators, clock);
+        var masters = new MasterKeyring(keys, "the spec");
+        var secrets = new TenantSecrets(handler, handler, masters, operators, clock);
         return new(
             handler, secrets, new(handler, handler, secrets),
-            new(handler, handler, secrets, operators, (org, max, ct) => Connections.List(engine, org, max, ct)));
+            new(handler, handler, secrets, new(handler, handler, masters, secrets, operators, clock), operators, (org, max, ct) => Connections.List(engine, org, max, ct)));
     }
 
     async Task<SealedSecret> Create(Host host, ConnectionKey connection, string org = Org)

@@ -29,6 +29,15 @@ static class Envelope
         Decrypt(master.Key, key.Wrapped.Ciphertext, KeyPlace(org, key.Id, master.Id))
         ?? throw new SecretUnreadableException($"The data key {key.Id} cannot be opened with the master key {master.Id}.");
 
+    public static WrappedKey Wrap(MasterKey master, SigningKey key, ReadOnlySpan<byte> pkcs8) =>
+        new(master.Id, Encrypt(master.Key, pkcs8, SigningKeyPlace(key, master.Id)));
+
+    /// <summary>PKCS#8 of the private key; the caller clears it after use.</summary>
+    /// <exception cref="SecretUnreadableException">Another master key wrapped it, it is another key's, or it was changed.</exception>
+    public static byte[] Unwrap(MasterKey master, SigningKey key) =>
+        Decrypt(master.Key, key.Wrapped.Ciphertext, SigningKeyPlace(key, master.Id))
+        ?? throw new SecretUnreadableException($"The signing key {key.Kid} cannot be opened with the master key {master.Id}.");
+
     public static SealedSecret Seal(ReadOnlySpan<byte> key, string org, ConnectionKey connection, string keyId, ImmutableDictionary<string, string> fields)
     {
         var plain = new ArrayBufferWriter<byte>(1024);
@@ -63,6 +72,8 @@ static class Envelope
     }
 
     static byte[] KeyPlace(string org, string keyId, string masterId) => Encoding.UTF8.GetBytes($"cowork data key\n{org}\n{keyId}\n{masterId}");
+
+    static byte[] SigningKeyPlace(SigningKey key, string masterId) => Encoding.UTF8.GetBytes($"cowork signing key\n{key.Purpose}\n{key.Kid}\n{masterId}");
 
     static byte[] SecretPlace(string org, ConnectionKey connection, string keyId) => Encoding.UTF8.GetBytes($"cowork connection\n{org}\n{connection.Value}\n{keyId}");
 

@@ -10,7 +10,8 @@ public delegate ValueTask<IReadOnlyList<ListedConnection>> ListConnections(strin
 /// Puts the secrets of a database under other keys while hosts work with them. It may be interrupted anywhere and repeated: each step looks at what is there, and what was done
 /// is not done again. Hosts open what is under the old keys as long as they have the old master key.
 /// </summary>
-public sealed class KeyRotation(CommandHandler handler, ICommandExecutor commands, TenantSecrets secrets, OperatorsTenant operators, ListConnections connections)
+public sealed class KeyRotation(
+    CommandHandler handler, ICommandExecutor commands, TenantSecrets secrets, SigningKeyring signing, OperatorsTenant operators, ListConnections connections)
 {
     /// <summary>Hosts may make a key, or seal a secret, with what they knew a moment ago; a further pass finds it.</summary>
     const int PassesMax = 10;
@@ -20,20 +21,22 @@ public sealed class KeyRotation(CommandHandler handler, ICommandExecutor command
     /// <summary>What a rotation did.</summary>
     /// <param name="Rewrapped">Data keys that are under the new master key now.</param>
     /// <param name="Reencrypted">Connections whose credentials are under a new data key now.</param>
-    public sealed record Outcome(int Tenants, int Rewrapped, int Reencrypted);
+    /// <param name="SigningKeys">Signing keys that are under the new master key now.</param>
+    public sealed record Outcome(int Tenants, int Rewrapped, int Reencrypted, int SigningKeys = 0);
 
     /// <summary>The id of the master key that the database is under; null: it has no secret yet.</summary>
     public async ValueTask<string?> Current(CancellationToken ct) => (await State(ct)).Current;
 
-    /// <summary>Puts all data keys under a master key, which hosts then use for new ones. No secret is encrypted anew.</summary>
+    /// <summary>Puts all data keys and signing keys under a master key, which hosts then use for new ones. No secret is encrypted anew.</summary>
     /// <exception cref="SecretUnreadableException">A data key is under a master key that is not there.</exception>
     public async Task<Outcome> Rewrap(MasterKey master, CancellationToken ct)
     {
         await Execute(operators.Org, new AdoptMasterKey(master.Id, (await State(ct)).Current), ct);
-        var rewrapped = 0;
+        var (rewrapped, signingKeys) = (0, 0);
         for (var pass = 0; pass < PassesMax; pass++)
         {
-            var before = rewrapped;
+            var before = (rewrapped, signingKeys);
+            signingKeys += await signing.Rewrap(master, ct);
             foreach (var org in (await State(ct)).Orgs)
             {
                 foreach (var key in (await handler.LatestState(org, DataKeys.Aggregate, DataKeys.Key, ct)).Keys)
@@ -45,9 +48,9 @@ public sealed class KeyRotation(CommandHandler handler, ICommandExecutor command
                     }
                 }
             }
-            if (rewrapped == before)
+            if ((rewrapped, signingKeys) == before)
             {
-                return new((await State(ct)).Orgs.Count, rewrapped, 0);
+                return new((await State(ct)).Orgs.Count, rewrapped, 0, signingKeys);
             }
         }
         throw new InvalidOperationException("Hosts keep making keys under the old master key. Restart them, and repeat the rotation.");

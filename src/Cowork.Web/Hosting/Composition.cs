@@ -8,6 +8,7 @@ using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Desktop;
+using Cowork.Web.Endpoints.Infra;
 using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Endpoints.Works;
@@ -26,7 +27,7 @@ namespace Cowork.Web;
 static class Composition
 {
     static readonly IReadOnlyList<Dialect> Dialects =
-        [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, WorksDialect.Dialect, OperationsDialect.Dialect];
+        [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, WorksDialect.Dialect, InfraDialect.Dialect, OperationsDialect.Dialect];
 
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {
@@ -215,6 +216,7 @@ static class Composition
         services.AddSingleton(all => all.GetRequiredService<HostSettings>().MasterKeys(all.GetRequiredService<DataDirectory>().Path));
         services.AddSingleton(new OperatorsTenant(RequestAuthorization.LocalOrg));
         services.AddSingleton<TenantSecrets>();
+        services.AddSingleton<SigningKeyring>();
         services.AddSingleton<MasterKeyCheck>();
         services.AddSingleton<ConnectionSecrets>();
         services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());

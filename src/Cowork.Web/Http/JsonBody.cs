@@ -19,11 +19,14 @@ static class JsonBody
         }
     }
 
-    /// <summary>The headers of a JSON body. No answer may be stored: the next one to the same request may differ.</summary>
+    /// <summary>The headers of a JSON body. An answer may not be stored, because the next one to the same request may differ, unless it says otherwise.</summary>
     public static void BeginJson(this HttpResponse response, string contentType)
     {
         response.ContentType = contentType;
-        response.Headers.CacheControl = "no-store";
+        if (response.Headers.CacheControl.Count == 0)
+        {
+            response.Headers.CacheControl = "no-store";
+        }
     }
 
     /// <summary>Sends a value as the body: serialised into the response's pipe, with <c>Content-Length</c>.</summary>

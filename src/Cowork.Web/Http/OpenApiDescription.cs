@@ -77,6 +77,7 @@ public static class OpenApiDescription
         ["Schedules"] = "Skills that are run at planned times.",
         ["Connectors"] = "Connections to outside sources, with encrypted credentials that are never answered.",
         ["Works"] = "What tools have produced for a user, and the user has saved.",
+        ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
         ["Tokens"] = "API tokens of the tenant.",
         ["Operations"] = "Health, metrics and what the host has.",
         ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",

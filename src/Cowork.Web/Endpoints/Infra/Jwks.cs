@@ -1,0 +1,39 @@
+using Cowork.Application;
+using Cowork.Domain;
+using Cowork.Web.Http;
+
+namespace Cowork.Web.Endpoints.Infra;
+
+/// <summary>A public key (JWK, RFC 7517).</summary>
+/// <param name="Kty"><c>EC</c>.</param>
+/// <param name="Crv"><c>P-256</c>.</param>
+/// <param name="X">Base64url of 32 bytes.</param>
+/// <param name="Y">Base64url of 32 bytes.</param>
+/// <param name="Kid">The key's thumbprint (RFC 7638).</param>
+/// <param name="Use"><c>sig</c>.</param>
+/// <param name="Alg"><c>ES256</c>.</param>
+/// <param name="Purpose">What it signs: <c>orchestrator</c> (session certificates and routing tokens) or <c>heads</c> (heads of the log).</param>
+public sealed record Jwk(string Kty, string Crv, string X, string Y, string Kid, string Use, string Alg, string Purpose)
+{
+    public static Jwk Of(SigningKey key) => new("EC", "P-256", key.Public.X, key.Public.Y, key.Kid, "sig", "ES256", key.Purpose);
+}
+
+public sealed record JwkSet(IReadOnlyList<Jwk> Keys);
+
+static class JwksEndpoints
+{
+    /// <summary>Caches may keep the set for so long. Who meets a key that the set does not have asks again.</summary>
+    const string CacheControl = "public, max-age=300";
+
+    public static void MapJwks(this IEndpointRouteBuilder routes) =>
+        routes.MapGet("/jwks.json", Get).WithName("getSigningKeys").WithTags("Trust").AllowAnonymous()
+            .WithSummary("Show the public keys that this service signs with, and those it signed with before as long as they verify")
+            .Produces<JwkSet>().Refuses(503);
+
+    static async Task<IResult> Get(SigningKeyring keyring, HttpContext http, CancellationToken ct)
+    {
+        var keys = await keyring.Published(ct);
+        http.Response.Headers.CacheControl = CacheControl;
+        return JsonResult.Of(200, new JwkSet([.. keys.Select(Jwk.Of)]), InfraJson.Answers.JwkSet);
+    }
+}
