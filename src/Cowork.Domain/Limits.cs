@@ -111,6 +111,18 @@ public static class Limits
     /// <summary>Longest goal of a conversation, in characters: every run records it, and it fits an event.</summary>
     public const int GoalCharsMax = 16_000;
 
+    /// <summary>Active groups of one organisation (contracts/decisions.md, "D, the rest").</summary>
+    public const int ActiveGroupsMax = 25;
+
+    /// <summary>Members of one group: all of them are held in memory while it is in use.</summary>
+    public const int GroupMembersMax = 500;
+
+    /// <summary>Agents of one group.</summary>
+    public const int GroupAgentsMax = 20;
+
+    /// <summary>Longest title of a group, in characters.</summary>
+    public const int GroupTitleCharsMax = 200;
+
     /// <summary>Longest name of an uploaded file, in UTF-8 bytes: as long as most file systems allow.</summary>
     public const int FileNameBytesMax = 255;
 

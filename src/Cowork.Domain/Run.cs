@@ -15,10 +15,11 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Skills">The skills that are active; null: none.</param>
     /// <param name="ContextFiles">The files that were read for the turn, in its order; null: none.</param>
     /// <param name="Folders">The folders that the session was granted; null: it has its one implicit grant.</param>
+    /// <param name="Agent">The agent of a group that answers; null: the run is no group's.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null) : RunCommand(Now);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
@@ -89,10 +90,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Skills">The active skills in the order of the prompt; null: none.</param>
     /// <param name="ContextFiles">The files in the prompt, as they were read when the turn was accepted; null: none.</param>
     /// <param name="Folders">The granted folders, as the prompt has them; null: the one implicit grant, of which the prompt says nothing.</param>
+    /// <param name="Agent">The agent of a group that answers, as it was when the run was created; null: the run is no group's.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null) : RunEvent(At);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunEvent(At);
 
     public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
 
@@ -302,11 +304,27 @@ public abstract record ConversationEntry
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
-    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null)
+    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null)
 {
-    /// <summary>True: no active skill names tools, or one names this tool. A skill that names none leaves the tools to the others.</summary>
-    public bool MayCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
+    /// <summary>
+    /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
+    /// the others.
+    /// </summary>
+    public bool MayCall(string tool) => Agent?.Tools?.Contains(tool) is not false && MaySkillsCall(tool);
+
+    bool MaySkillsCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
 }
+
+/// <summary>The agent of a group that a run answers as, and what it answers.</summary>
+/// <param name="Id">Of <c>Cowork:Agents</c>.</param>
+/// <param name="By">Who addressed it: the user, or the id of the agent.</param>
+/// <param name="MessageId">The id of the member's message that it answers, or that began the chain of agents that address agents.</param>
+/// <param name="Depth">0: a member addressed it; one more for each agent in between.</param>
+/// <param name="Instructions">Part of the prompt; null: it has none of its own.</param>
+/// <param name="Tools">The only tools that the run may call; null: all that there are.</param>
+/// <param name="CalledBy">The run of the agent that addressed it; null: a member did.</param>
+public sealed record RunAgent(
+    string Id, string Nickname, string By, string MessageId, int Depth, Content? Instructions = null, ImmutableList<string>? Tools = null, RunKey? CalledBy = null);
 
 /// <summary>A skill that is active in a run, as it was when the turn was accepted.</summary>
 /// <param name="Instructions">Part of the prompt; null: the version has none.</param>
@@ -392,7 +410,7 @@ public abstract record Run
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
         (Create c, None) => new RunCreated(
-            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders),
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -433,7 +451,7 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback),
         (FeedbackReceived f, Queued q) => q with { Feedback = (q.Feedback ?? []).Add(f.Text) },

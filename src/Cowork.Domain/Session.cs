@@ -18,9 +18,10 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="Goal">What the conversation is for: part of each turn's prompt.</param>
     /// <param name="Grants">The folders that the session may use, the first of which is <paramref name="WorkspacePath"/>; null: <see cref="FolderGrant.Implicit"/>.</param>
     /// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
+    /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
     public sealed record Create(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null)
         : SessionCommand(Now);
 
     /// <summary>Changes what a client may change of a conversation.</summary>
@@ -31,7 +32,8 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <summary>Adds a run to the end of the session's queue.</summary>
     /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
     /// <param name="Title">The session's title, when it has none yet.</param>
-    public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now, Content? Title = null) : SessionCommand(Now);
+    /// <param name="Lane">The id of the agent in whose queue it is; null: the one queue of a session that is no group's.</param>
+    public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now, Content? Title = null, string? Lane = null) : SessionCommand(Now);
 
     /// <summary>Removes an ended run from the session's queue, at any position.</summary>
     public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
@@ -44,7 +46,7 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <inheritdoc cref="SessionCommand.Create"/>
     public sealed record SessionCreated(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null)
         : SessionEvent(At);
 
     /// <summary>What the session is called, is for and how it is listed, after the change.</summary>
@@ -52,10 +54,12 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     public sealed record SessionChanged(Content? Title, Content? Goal, bool Archived, DateTimeOffset At) : SessionEvent(At);
 
     /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start. An archived session is active again.</summary>
+    /// <param name="Ahead">Of its lane.</param>
     /// <param name="Title">The session's title from now on; null: it had one.</param>
-    public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At, Content? Title = null) : SessionEvent(At);
+    /// <param name="Lane">The id of the agent in whose queue it is; null: the one queue of a session that is no group's.</param>
+    public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At, Content? Title = null, string? Lane = null) : SessionEvent(At);
 
-    /// <summary>The run has ended and the next one, if any, may start.</summary>
+    /// <summary>The run has ended and the next one of its lane, if any, may start.</summary>
     public sealed record RunDequeued(RunKey RunId, RunKey? NextRunId, DateTimeOffset At) : SessionEvent(At);
 
     public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
@@ -71,9 +75,11 @@ public abstract record Session
     /// <param name="Project">Null: the built-in one.</param>
     /// <param name="Grants">Null: <see cref="FolderGrant.Implicit"/>.</param>
     /// <param name="Connectors">Null: the connections of its project.</param>
+    /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null)
+        Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
+        GroupKey? Group = null)
         : Session;
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
@@ -83,7 +89,8 @@ public abstract record Session
 
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
-        (Create c, None) => new SessionCreated(c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors),
+        (Create c, None) => new SessionCreated(
+            c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors, c.Group),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
@@ -100,7 +107,8 @@ public abstract record Session
     public static Session Evolve(Session state, SessionEvent e) => (e, state) switch
     {
         (SessionCreated c, _) =>
-            new Open(c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors),
+            new Open(
+                c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors, Group: c.Group),
         (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId) },

@@ -11,7 +11,7 @@ public static class ReadModels
     public static IReadOnlyList<IReadModel> All { get; } =
     [
         Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, SessionArtifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model,
-        SkillVersions.Model, Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model,
+        SkillVersions.Model, Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model, Groups.Model, GroupMembers.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>
@@ -27,6 +27,8 @@ public static class ReadModels
     Converters = [typeof(ContentConverter), typeof(TimingConverter)])]
 [JsonSerializable(typeof(SessionRow))]
 [JsonSerializable(typeof(ProjectRow))]
+[JsonSerializable(typeof(GroupRow))]
+[JsonSerializable(typeof(GroupMemberRow))]
 [JsonSerializable(typeof(WorkRow))]
 [JsonSerializable(typeof(FileRow))]
 [JsonSerializable(typeof(ScratchpadRow))]

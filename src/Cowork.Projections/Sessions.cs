@@ -14,10 +14,11 @@ namespace Cowork.Projections;
 /// <param name="Project">Null: the built-in one.</param>
 /// <param name="Grants">The folders that the session may use; null: <see cref="FolderGrant.Implicit"/>.</param>
 /// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
+/// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
 public sealed record SessionRow(
     SessionKey SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
     string? Model = null, ProjectKey? Project = null, Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null,
-    ImmutableList<ConnectorGrant>? Connectors = null);
+    ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null);
 
 /// <summary>
 /// The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>, and the same of <c>/api/v1/conversations</c>, by project and status. A deleted session has
@@ -43,7 +44,8 @@ public static class Sessions
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (SessionCreated c, _) =>
-            new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors),
+            new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors,
+                Group: c.Group),
         (_, null) => null,
         (SessionChanged c, { } r) => r with { Title = c.Title, Goal = c.Goal, Archived = c.Archived, UpdatedAt = e.At },
         (RunQueued q, { } r) => r with { LiveRuns = r.LiveRuns + 1, Runs = r.Runs + 1, Title = q.Title ?? r.Title, Archived = false, UpdatedAt = e.At },

@@ -5,6 +5,7 @@ using Cowork.Domain;
 
 using Xunit;
 
+using static Cowork.Domain.ActiveGroupsEvent;
 using static Cowork.Domain.ApiTokenEvent;
 using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.AuthorizationRequestEvent;
@@ -12,6 +13,7 @@ using static Cowork.Domain.BudgetEvent;
 using static Cowork.Domain.ConnectionEvent;
 using static Cowork.Domain.ConnectionRefreshEvent;
 using static Cowork.Domain.DataKeysEvent;
+using static Cowork.Domain.GroupEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MasterKeysEvent;
 using static Cowork.Domain.MemoryEvent;
@@ -76,6 +78,12 @@ public sealed class GoldenSpecs
             ProjectKey.FromId($"proj_{Key}"), new("Sales Automation", "Weekly reporting flows", ["conn_001"], [SkillKey.FromId($"skill_{Key}")], "offline"), At),
         new ProjectChanged(new("Sales", null, [], [], null), At),
         new ProjectDeleted(At),
+        new GroupCreated(GroupKey.FromId($"grp_{Key}"), "acme", Content.Of("Q2 report"), IsPrivate: true, ["assistant", "critic"], "ann", At),
+        new GroupMemberAdded("bob", GroupRole.Member, At),
+        new GroupMemberRemoved("bob", At),
+        new GroupMessageStored(Text, "ann", "m-1", [new("critic", RunKey.FromId($"run_{Key}"))], At),
+        new ActiveGroupOpened("acme", GroupKey.FromId($"grp_{Key}"), At),
+        new ActiveGroupClosed(GroupKey.FromId($"grp_{Key}"), At),
         new WorkCreated(WorkKey.FromId($"work_{Key}"), "user:ann", "listings", new("Elm Street", Content.Of("""{"rooms":3}"""), "3 rooms", ["spring"]), Blob, At),
         new WorkChanged(new("Elm Street 5", null, null, null), At, Content.Of("""{"rooms":4.0}""")),
         new WorkDeleted(At),
@@ -242,6 +250,10 @@ public sealed class GoldenSpecs
             ,"connectors":[{"allow_actions":false,"connection_id":"conn_{{Key}}","provider":"postgres","scopes":["read"]}],"grants":[{"allow_create":true,"allow_delete":false,
             """.TrimEnd(), Encoding.UTF8.GetString(EventJson.Write(granted)), StringComparison.Ordinal);
         Assert.Equivalent(granted, EventJson.Read("session_created.v1", EventJson.Write(granted), At));
+        Assert.StartsWith(
+            $$"""{"group":"grp_{{Key}}","metadata":""",
+            Encoding.UTF8.GetString(EventJson.Write(((SessionCreated)Sample("session_created.v1")) with { AuthContext = null, Group = GroupKey.FromId($"grp_{Key}") })),
+            StringComparison.Ordinal);
         Assert.Equal(
             $$"""{"ahead":2,"run_id":"run_{{Key}}","title":"T"}""",
             Encoding.UTF8.GetString(EventJson.Write(((RunQueued)Sample("run_queued.v1")) with { Title = Content.Of("T") })));

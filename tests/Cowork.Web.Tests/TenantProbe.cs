@@ -37,6 +37,7 @@ sealed class TenantProbe
             "/api/v1/connectors/connections",
             """{"spec_id":"postgres","name":"topsecret","credentials":{"host":"127.0.0.1","port":1,"database":"topsecret","user":"topsecret","password":"topsecret"}}""")).Is(201)["id"];
         (await theirs.Post("/api/cowork/sessions", """{"connectors":[{"provider":"postgres","scopes":["topsecret"]}]}""")).Is(201);
+        var group = (await theirs.Post("/groups", """{"title":"topsecret"}""")).Is(201)["group_id"];
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         var pad = (await theirs.Post(
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
@@ -59,6 +60,7 @@ sealed class TenantProbe
             ["{version}"] = "1",
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,
+            ["{group_id}"] = group,
             ["{file_id}"] = file,
             ["{connection_id}"] = connection,
             ["{path}"] = "r.md",

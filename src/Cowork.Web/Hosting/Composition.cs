@@ -8,6 +8,7 @@ using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Desktop;
+using Cowork.Web.Endpoints.Groups;
 using Cowork.Web.Endpoints.Infra;
 using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
@@ -27,7 +28,10 @@ namespace Cowork.Web;
 static class Composition
 {
     static readonly IReadOnlyList<Dialect> Dialects =
-        [AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, WorksDialect.Dialect, InfraDialect.Dialect, OperationsDialect.Dialect];
+        [
+            AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, GroupsDialect.Dialect, InfraDialect.Dialect, WorksDialect.Dialect,
+            OperationsDialect.Dialect,
+        ];
 
     public static void Compose(WebApplicationBuilder builder, HostSettings settings, DataDirectory data, DatabaseAddress database, ListenTerms listen)
     {
@@ -152,6 +156,8 @@ static class Composition
     {
         services.AddSingleton<Turns>();
         services.AddSingleton<SkillRuns>();
+        services.AddSingleton(new AgentCatalog([]));
+        services.AddSingleton<GroupMessages>();
         services.AddSingleton<SessionFiles>();
         services.AddSingleton<FileTexts>();
         services.AddSingleton(all => new ContextVectors(

@@ -19,6 +19,9 @@ public sealed record Caller(
     /// <summary>True for auditors and administrators of the operator's own tenant: they see the host's figures, which tell of all tenants.</summary>
     public bool SeesHost => IsOperator || (Org == RequestAuthorization.LocalOrg && (Roles.Contains(Http.Roles.Auditor) || Roles.Contains(Http.Roles.Admin)));
 
+    /// <summary>The user's name: <c>ann</c> of the principal <c>user:ann</c>.</summary>
+    public string User { get; } = Actor[(Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
+
     public Origin Origin { get; } = new(Actor, TraceId, Issuers: Issuers);
 
     public static Caller Of(HttpContext http) =>

@@ -65,6 +65,7 @@ public static class OpenApiDescription
         ["Session events"] = "A session as it is and what happens in it, for contract C's clients and browsers.",
         ["Desktop sessions"] = "A session as contract C shows it: the folders and connections that an agent may use.",
         ["Sessions"] = "A session is one conversation with an agent over one folder; its runs go one at a time.",
+        ["Groups"] = "A group is a conversation of members and agents.",
         ["Projects"] = "A project groups conversations, with a model, skills and connections for all of them.",
         ["Conversations"] = "A conversation is a session as contract B shows it, with a title, a goal and a project.",
         ["Files"] = "Files that were uploaded to a project or a conversation, with their text.",

@@ -72,6 +72,13 @@ public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "o
 
 public sealed class WorkBucketAttribute() : WordsAttribute([.. WorkBuckets.All]);
 
+public sealed class GroupStatusAttribute() : WordsAttribute(Projections.Groups.Active);
+
+public sealed class GroupRoleAttribute() : WordsAttribute(WordsOf<GroupRole>())
+{
+    public static string NameOf(GroupRole role) => role.ToString().ToLowerInvariant();
+}
+
 public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);
 
 /// <summary>In a body: null is refused. In an answer: the member is left out when it has no value. Either way it is never null, although its type is nullable.</summary>

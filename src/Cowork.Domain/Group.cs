@@ -1,0 +1,168 @@
+using System.Collections.Immutable;
+using System.Text.Json.Serialization;
+
+using static Cowork.Domain.GroupCommand;
+using static Cowork.Domain.GroupEvent;
+
+namespace Cowork.Domain;
+
+/// <summary>Commands to a group of contract D.</summary>
+public abstract record GroupCommand(DateTimeOffset Now)
+{
+    /// <inheritdoc cref="GroupCreated"/>
+    public sealed record Create(
+        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset Now) : GroupCommand(Now);
+
+    /// <summary>Adds a member, or gives a member another role.</summary>
+    /// <param name="By">The user who asks for it.</param>
+    /// <param name="ByAdmin">True: an administrator of the tenant asks for it, who need not be a member.</param>
+    public sealed record AddMember(string User, GroupRole Role, string By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
+
+    /// <summary>Removes a member. A member may always leave, except that an administrator of the group does not leave other members without one.</summary>
+    /// <inheritdoc cref="AddMember"/>
+    public sealed record RemoveMember(string User, string By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
+
+    /// <inheritdoc cref="GroupMessageStored"/>
+    public sealed record StoreMessage(Content Text, string Sender, string MessageId, ImmutableList<AgentCall> Calls, DateTimeOffset Now) : GroupCommand(Now);
+}
+
+public abstract record GroupEvent(DateTimeOffset At) : Event(At)
+{
+    /// <summary>The group is there, and so is its session. Its creator is a member, and administers it.</summary>
+    /// <param name="OrgId">The organisation that it counts for, as the client named it.</param>
+    /// <param name="IsPrivate">True: nobody but its members and the tenant's administrators knows of it.</param>
+    /// <param name="Agents">Ids of its agents (<c>Cowork:Agents</c>), not empty; the first one answers messages that name none.</param>
+    /// <param name="CreatedBy">The user.</param>
+    public sealed record GroupCreated(
+        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset At) : GroupEvent(At);
+
+    /// <summary>The user is a member from now on, or a member has another role.</summary>
+    /// <param name="User">The user's name, as in the principal <c>user:NAME</c>.</param>
+    public sealed record GroupMemberAdded(string User, GroupRole Role, DateTimeOffset At) : GroupEvent(At);
+
+    /// <summary>The user has left, or was removed.</summary>
+    public sealed record GroupMemberRemoved(string User, DateTimeOffset At) : GroupEvent(At);
+
+    /// <summary>A member said something, and these runs answer it.</summary>
+    /// <param name="Sender">The user.</param>
+    /// <param name="MessageId">The client's id of the message, unique among those of the sender in this group; a ULID when it gave none.</param>
+    /// <param name="Calls">The addressed agents and their runs.</param>
+    public sealed record GroupMessageStored(Content Text, string Sender, string MessageId, ImmutableList<AgentCall> Calls, DateTimeOffset At) : GroupEvent(At);
+}
+
+/// <summary>What a member of a group may do with it.</summary>
+[JsonConverter(typeof(JsonStringEnumConverter<GroupRole>))]
+public enum GroupRole
+{
+    /// <summary>Sends messages and reads the conversation.</summary>
+    [JsonStringEnumMemberName("member")]
+    Member,
+
+    /// <summary>Adds and removes members, too.</summary>
+    [JsonStringEnumMemberName("admin")]
+    Admin,
+}
+
+/// <param name="User">The user's name, as in the principal <c>user:NAME</c>.</param>
+public sealed record GroupMember(string User, GroupRole Role, DateTimeOffset Joined);
+
+/// <summary>An agent that is addressed, and the run that answers.</summary>
+public sealed record AgentCall(string AgentId, RunKey RunId);
+
+/// <summary>A conversation of members and agents. What is said stands in the feed of its session.</summary>
+public abstract record Group
+{
+    public sealed record None : Group;
+
+    /// <param name="Org">The organisation that it counts for, as the client named it.</param>
+    /// <param name="Agents">Ids of its agents; the first one answers messages that name none.</param>
+    /// <param name="CreatedBy">The user.</param>
+    /// <param name="Members">In the order in which they joined.</param>
+    public sealed record Live(
+        GroupKey GroupId, string Org, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, ImmutableList<GroupMember> Members) : Group
+    {
+        /// <summary>Null: the user is no member.</summary>
+        public GroupMember? Member(string user) => Members.Find(member => member.User == user);
+    }
+
+    public static Aggregate<GroupKey, GroupCommand, GroupEvent, Group> Aggregate { get; } = new("group", new None(), Decide, Evolve);
+
+    public static Decision<GroupEvent> Decide(GroupCommand command, Group state) => (command, state) switch
+    {
+        (Create c, None) => new GroupCreated(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, c.Now),
+        (Create c, Live s) when s.GroupId == c.GroupId => Decision<GroupEvent>.Nothing,
+        (AddMember c, Live s) => Add(c, s),
+        (RemoveMember c, Live s) => Remove(c, s),
+        (StoreMessage c, Live s) => WhyNotMember(s, c.Sender) is { } refused ? refused : new GroupMessageStored(c.Text, c.Sender, c.MessageId, c.Calls, c.Now),
+        _ => Refusal.NotFound("group"),
+    };
+
+    public static Group Evolve(Group state, GroupEvent e) => (e, state) switch
+    {
+        (GroupCreated c, _) => new Live(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, [new(c.CreatedBy, GroupRole.Admin, c.At)]),
+        (GroupMemberAdded a, Live s) => s with { Members = With(s.Members, a) },
+        (GroupMemberRemoved r, Live s) => s with { Members = s.Members.RemoveAll(member => member.User == r.User) },
+        (GroupMessageStored, Live s) => s,
+        _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
+    };
+
+    /// <summary>The refusal of what only members may; null: the user is one. Nobody else learns of a private group.</summary>
+    public static Refusal? WhyNotMember(Live group, string user) => group.Member(user) is not null ? null
+        : group.IsPrivate ? Refusal.NotFound("group")
+        : new Refusal("not_a_member", 403, "Only members may do this. The group is public: join it first.");
+
+    static Decision<GroupEvent> Add(AddMember c, Live s)
+    {
+        var by = s.Member(c.By);
+        if (!c.ByAdmin && by?.Role != GroupRole.Admin)
+        {
+            if (s.IsPrivate && by is null)
+            {
+                return Refusal.NotFound("group");
+            }
+            // Anyone joins a public group, and a repeat changes nothing.
+            if (c.User != c.By || c.Role != GroupRole.Member)
+            {
+                return AdminsOnly;
+            }
+        }
+        return s.Member(c.User) is { } member && (member.Role == c.Role || !c.ByAdmin && by?.Role != GroupRole.Admin) ? Decision<GroupEvent>.Nothing
+            : s.Member(c.User) is { Role: GroupRole.Admin } && c.Role == GroupRole.Member && !HasOtherAdmin(s, c.User) ? LastAdmin
+            : s.Member(c.User) is null && s.Members.Count >= Limits.GroupMembersMax
+                ? Refusal.TooMany("group_members_full", $"The group has {Limits.GroupMembersMax} members, and may not have more.")
+            : new GroupMemberAdded(c.User, c.Role, c.Now);
+    }
+
+    static Decision<GroupEvent> Remove(RemoveMember c, Live s)
+    {
+        var by = s.Member(c.By);
+        if (!c.ByAdmin && by?.Role != GroupRole.Admin)
+        {
+            if (s.IsPrivate && by is null)
+            {
+                return Refusal.NotFound("group");
+            }
+            if (c.User != c.By)
+            {
+                return AdminsOnly;
+            }
+        }
+        return s.Member(c.User) is not { } member ? Refusal.NotFound("member")
+            : member.Role == GroupRole.Admin && s.Members.Count > 1 && !HasOtherAdmin(s, c.User) ? LastAdmin
+            : new GroupMemberRemoved(c.User, c.Now);
+    }
+
+    static bool HasOtherAdmin(Live s, string user) => s.Members.Exists(member => member.Role == GroupRole.Admin && member.User != user);
+
+    static Refusal AdminsOnly { get; } = new("group_admin_required", 403, "Only administrators of the group or of the tenant may do this.");
+
+    static Refusal LastAdmin { get; } =
+        Refusal.Conflict("last_group_admin", "The other members would have no administrator. Make one of them an administrator of the group first.");
+
+    /// <summary>The members after one was added or given another role.</summary>
+    public static ImmutableList<GroupMember> With(ImmutableList<GroupMember> members, GroupMemberAdded a) => members.FindIndex(member => member.User == a.User) switch
+    {
+        < 0 => members.Add(new(a.User, a.Role, a.At)),
+        var place => members.SetItem(place, members[place] with { Role = a.Role }),
+    };
+}
