@@ -195,9 +195,26 @@ public sealed class TraceSpecs : IDisposable
         var bundle = await Bundle(bench, run);
         Assert.Equal((1, 0), Contents(Forged(bundle, AsBefore)));
         // They are no members of the format of before.
-        Assert.Equal("$.head.digest", Forged(bundle, root => root["format"] = "cowork-trace/2").Fault!.Location);
-        Assert.Equal("$.events[0].event_type", Forged(bundle, root => { root["format"] = "cowork-trace/2"; root["head"]!.AsObject().Remove("digest"); }).Fault!.Location);
+        Assert.Equal("$.related", Forged(bundle, root => root["format"] = "cowork-trace/3").Fault!.Location);
+        Assert.Equal("$.head.digest", Forged(bundle, root => { root["format"] = "cowork-trace/2"; root.Remove("related"); }).Fault!.Location);
+        Assert.Equal(
+            "$.events[0].event_type",
+            Forged(bundle, root => { root["format"] = "cowork-trace/2"; root.Remove("related"); root["head"]!.AsObject().Remove("digest"); }).Fault!.Location);
         Assert.Equal("$.events[0].event_type", Forged(bundle, root => { AsBefore(root); root["format"] = "cowork-trace/3"; root["head"]!["digest"] = ""; }).Fault!.Location);
+    }
+
+    /// <summary>Bundles of one run as each format has them, kept for ever.</summary>
+    [Theory]
+    [InlineData("cowork-trace-1", 0, 3)]
+    [InlineData("cowork-trace-2", 1, 2)]
+    [InlineData("cowork-trace-3", 1, 1)]
+    [InlineData("cowork-trace-4", 1, 0)]
+    public void A_bundle_of_every_release_stays_readable(string name, int artifacts, int notCovered)
+    {
+        var (report, fault) = TraceVerifier.Verify(File.ReadAllBytes(Path.Combine(AppContext.BaseDirectory, "bundles", $"{name}.json")));
+        Assert.Null(fault);
+        Assert.Equal((name.Replace("-trace-", "-trace/", StringComparison.Ordinal), "completed"), (report!.Format, report.Status));
+        Assert.Equal((artifacts, notCovered), (report.Artifacts, report.NotCovered.Count));
     }
 
     [Theory]
@@ -223,6 +240,7 @@ public sealed class TraceSpecs : IDisposable
     internal static void AsBefore(JsonObject root)
     {
         root["format"] = "cowork-trace/2";
+        root.Remove("related");
         Assert.True(root["head"]!.AsObject().Remove("digest"));
         foreach (var member in RunSummary.SinceThirdFormat)
         {

@@ -78,7 +78,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         var listed = (await http.Get($"/sessions/{session}/runs")).Is(200);
         Assert.Equal((session, run.Text), (listed["session_id"], listed.Json.GetProperty("runs")[0].GetRawText()));
         Assert.Equal("[]", (await http.Get($"/runs/{key}/artifacts")).Is(200)["artifacts"]);
-        Assert.Equal("cowork-trace/3", (await http.Get($"/runs/{key}/trace")).Is(200)["format"]);
+        Assert.Equal("cowork-trace/4", (await http.Get($"/runs/{key}/trace")).Is(200)["format"]);
     }
 
     [Fact]

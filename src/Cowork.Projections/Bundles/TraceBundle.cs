@@ -10,12 +10,15 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// One file that proves what a run did and is checked offline: <c>{format, run, events, artifacts, artifact_bytes, blobs, head, digests}</c> in canonical
+/// One file that proves what a run did and is checked offline: <c>{format, run, events, related, artifacts, artifact_bytes, blobs, head, digests}</c> in canonical
 /// form (RFC 8785). It is a pure function of the log: two requests return the same bytes. <see cref="TraceVerifier"/> checks it.
 /// </summary>
 public static class TraceBundle
 {
-    public const string Format = "cowork-trace/3";
+    public const string Format = "cowork-trace/4";
+
+    /// <summary>The format without <c>related</c>. The verifier still accepts it.</summary>
+    public const string ThirdFormat = "cowork-trace/3";
 
     /// <summary>The format without the members of the original service (docs/compatibility.md). The verifier still accepts it.</summary>
     public const string SecondFormat = "cowork-trace/2";
@@ -24,15 +27,19 @@ public static class TraceBundle
     public const string FirstFormat = "cowork-trace/1";
 
     /// <summary>The formats that the verifier reads, newest first.</summary>
-    public static readonly IReadOnlyList<string> Formats = [Format, SecondFormat, FirstFormat];
+    public static readonly IReadOnlyList<string> Formats = [Format, ThirdFormat, SecondFormat, FirstFormat];
 
     /// <summary>What a format does not cover and later ones do.</summary>
     public static IReadOnlyList<string> NotCovered(string format) => format switch
     {
         FirstFormat => ["the bytes of artifacts", .. NotCovered(SecondFormat)],
-        SecondFormat => ["the head's digest of all parts"],
+        SecondFormat => ["the head's digest of all parts", .. NotCovered(ThirdFormat)],
+        ThirdFormat => ["what the run used of other streams"],
         _ => [],
     };
+
+    /// <summary>Whether a format's head has the digest of the digests.</summary>
+    internal static bool HasDigestInHead(string? format) => format is not (SecondFormat or FirstFormat);
 
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
     public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct)
@@ -96,6 +103,14 @@ public static class TraceBundle
                 writer.WriteEndObject();
             }
             writer.WriteEndArray();
+            writer.WriteStartArray("related");
+            foreach (var related in await RelatedEvents.Of(log, org, session, run, own.Events, entries, ct))
+            {
+                var data = CanonicalJson.Of(related.Event.Data.Span);
+                FindBlobs(JsonElement.Parse(data), digests);
+                RelatedEvents.Write(writer, related, data);
+            }
+            writer.WriteEndArray();
             writer.WriteStartArray("blobs");
             foreach (var sha256 in digests)
             {
@@ -123,7 +138,7 @@ public static class TraceBundle
     public static void Seal(JsonObject bundle)
     {
         bundle["digests"] = Digests(bundle);
-        if ((string?)bundle["format"] == Format)
+        if (HasDigestInHead((string?)bundle["format"]))
         {
             bundle["head"]!["digest"] = Digest(bundle["digests"]);
         }
@@ -144,7 +159,7 @@ public static class TraceBundle
         var digests = new JsonObject();
         foreach (var (name, part) in bundle)
         {
-            if (name != "digests" && (name != "head" || (string?)bundle["format"] != Format))
+            if (name != "digests" && (name != "head" || !HasDigestInHead((string?)bundle["format"])))
             {
                 digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
             }

@@ -294,7 +294,7 @@ static class TraceRules
     }
 
     /// <summary>A text of a call's arguments; null: there is none.</summary>
-    static string? Argument(string json, string name)
+    internal static string? Argument(string json, string name)
     {
         try
         {

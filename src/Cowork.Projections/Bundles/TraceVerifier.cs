@@ -41,10 +41,14 @@ public static class TraceVerifier
 
     static readonly string[] FirstFormatMembers = ["artifacts", "blobs", "digests", "events", "format", "head", "run"];
 
-    static readonly string[] BundleMembers = [.. FirstFormatMembers, "artifact_bytes"];
+    static readonly string[] EarlierMembers = [.. FirstFormatMembers, "artifact_bytes"];
+
+    static readonly string[] BundleMembers = [.. EarlierMembers, "related"];
 
     static readonly string[] EarlierEventMembers =
         ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
+
+    static readonly string[] RelatedMembers = [.. EarlierEventMembers.Where(member => member != "feed_id")];
 
     static readonly string[] EventMembers = [.. EarlierEventMembers, "event_type", "payload", "session_id"];
 
@@ -94,8 +98,9 @@ public static class TraceVerifier
         Require(TraceBundle.Formats.Contains(format), "$.format", $"The format is none of {string.Join(", ", TraceBundle.Formats)}.");
         Require(required is null || format == required, "$.format", $"The format is {format}, and {required} is required.");
         var isFirst = format == TraceBundle.FirstFormat;
-        var isEarlier = format != TraceBundle.Format;
-        RequireMembers(root, "$", isFirst ? FirstFormatMembers : BundleMembers);
+        var isEarlier = !TraceBundle.HasDigestInHead(format);
+        var hasRelated = format == TraceBundle.Format;
+        RequireMembers(root, "$", isFirst ? FirstFormatMembers : hasRelated ? BundleMembers : EarlierMembers);
         var (run, head) = (Part(root, "run"), Part(root, "head"));
         RequireMembers(head, "$.head", isEarlier ? EarlierHeadMembers : HeadMembers);
 
@@ -112,7 +117,12 @@ public static class TraceVerifier
         ct.ThrowIfCancellationRequested();
         CheckSummary(run, own, isEarlier);
         TraceRules.Check(entries, own, ct);
-        var blobs = CheckBlobs(root, entries, ct);
+        var related = hasRelated ? CheckRelatedChain(List(root, "related", "$"), ct) : [];
+        if (hasRelated)
+        {
+            RelatedRules.Check(related, entries, own, ct);
+        }
+        var blobs = CheckBlobs(root, [.. entries, .. related], ct);
         var artifacts = CheckArtifacts(root, entries, isEarlier);
         var included = isFirst ? artifacts.DistinctBy(a => a.Sha256).Select(_ => false).ToList() : CheckContents(root, artifacts, ct);
         var digests = Part(root, "digests");
@@ -129,51 +139,76 @@ public static class TraceVerifier
         var entries = new List<TraceEntry>(events.GetArrayLength());
         var heads = new Dictionary<string, (long Version, string Hash)>(StringComparer.Ordinal);
         var (gid, feed) = (0L, 0L);
-        string[] withCorrelation = [.. members, Correlation];
         foreach (var (i, e) in events.EnumerateArray().Index())
         {
             ct.ThrowIfCancellationRequested();
-            var at = $"$.events[{i}]";
-            Object(e, at);
-            var hasCorrelation = e.TryGetProperty(Correlation, out _);
-            RequireMembers(e, at, hasCorrelation ? withCorrelation : members);
-            var correlation = hasCorrelation ? Text(e, Correlation, at) : null;
-            Require(correlation != "", $"{at}.{Correlation}", "It is empty.");
-            var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
-            var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
-            var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is not an event id.");
-            var ts = DateTimeOffset.TryParseExact(
-                Text(e, "ts", at), "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time)
-                ? time
-                : throw Fault($"{at}.ts", "It is not a timestamp.");
-            Require(previous.Length == 64 && previous.All(char.IsAsciiHexDigitLower), $"{at}.prev_hash", "It is not a hash.");
-            var data = Member(e, "data", at);
-            var computed = HashChain.Next(previous, org, stream, version, id, type, ts, actor, Bytes(data));
-            Require(
-                computed == hash, at,
-                $"Event {version} of {Quoted(stream)} ({Quoted(type)}) does not have the hash {Quoted(hash)}: its content, its predecessor or the hash was changed.");
-            if (heads.TryGetValue(stream, out var before))
-            {
-                Require(version > before.Version, $"{at}.version", $"The event before it has version {before.Version}.");
-                Require(version - 1 > before.Version || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before it.");
-                Require(stream != ownStream || version - 1 == before.Version, at, $"Version {before.Version + 1} of the run's stream is missing.");
-            }
-            else
-            {
-                Require(version >= 1, $"{at}.version", "Versions begin at 1.");
-                Require(stream != ownStream || version == 1, at, "Version 1 of the run's stream is missing.");
-                Require(version > 1 || previous == HashChain.Root, $"{at}.prev_hash", "Version 1 must have a previous hash of zeros.");
-            }
-            heads[stream] = (version, hash);
-            var (position, feedId) = (Number(e, "gid", at), Number(e, "feed_id", at));
+            var entry = CheckEvent($"$.events[{i}]", e, members, heads, ownStream);
+            var (at, stream, version) = (entry.At, entry.Event.Stream, entry.Event.Version);
+            var next = heads.GetValueOrDefault(stream).Version + 1;
+            Require(stream != ownStream || version == next, at, $"Version {next} of the run's stream is missing.");
+            heads[stream] = (version, entry.Event.Hash);
+            var (position, feedId) = (entry.Event.Position, Number(e, "feed_id", at));
             Require(position > gid, $"{at}.gid", $"The event before it has position {gid}.");
             Require(feedId > feed, $"{at}.feed_id", $"The event before it has feed id {feed}.");
             // Both are dense, and each number in the feed is of an event with a position of its own.
             Require(position - gid >= feedId - feed, $"{at}.gid", $"The feed has {feedId - feed} events after the one before it, and the log {position - gid}.");
             (gid, feed) = (position, feedId);
-            entries.Add(new(at, e, new(org, stream, version, id, type, Read(at, type, data, ts), default, ts, actor, hash, position, correlation), stream == ownStream));
+            entries.Add(entry);
         }
         return entries;
+    }
+
+    /// <summary>Checks the same of events of other streams, of which the bundle has some.</summary>
+    static List<TraceEntry> CheckRelatedChain(JsonElement events, CancellationToken ct)
+    {
+        var entries = new List<TraceEntry>(events.GetArrayLength());
+        var heads = new Dictionary<string, (long Version, string Hash)>(StringComparer.Ordinal);
+        var gid = 0L;
+        foreach (var (i, e) in events.EnumerateArray().Index())
+        {
+            ct.ThrowIfCancellationRequested();
+            var entry = CheckEvent($"$.related[{i}]", e, RelatedMembers, heads, ownStream: "");
+            Require(entry.Event.Position > gid, $"{entry.At}.gid", $"The event before it has position {gid}.");
+            heads[entry.Event.Stream] = (entry.Event.Version, entry.Event.Hash);
+            gid = entry.Event.Position;
+            entries.Add(entry);
+        }
+        return entries;
+    }
+
+    /// <summary>Checks an event by itself and against the last one of its stream that the list has.</summary>
+    static TraceEntry CheckEvent(string at, JsonElement e, string[] members, Dictionary<string, (long Version, string Hash)> heads, string ownStream)
+    {
+        Object(e, at);
+        var hasCorrelation = e.TryGetProperty(Correlation, out _);
+        RequireMembers(e, at, hasCorrelation ? [.. members, Correlation] : members);
+        var correlation = hasCorrelation ? Text(e, Correlation, at) : null;
+        Require(correlation != "", $"{at}.{Correlation}", "It is empty.");
+        var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
+        var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
+        var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is not an event id.");
+        var ts = DateTimeOffset.TryParseExact(
+            Text(e, "ts", at), "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time)
+            ? time
+            : throw Fault($"{at}.ts", "It is not a timestamp.");
+        Require(previous.Length == 64 && previous.All(char.IsAsciiHexDigitLower), $"{at}.prev_hash", "It is not a hash.");
+        var data = Member(e, "data", at);
+        var computed = HashChain.Next(previous, org, stream, version, id, type, ts, actor, Bytes(data));
+        Require(
+            computed == hash, at,
+            $"Event {version} of {Quoted(stream)} ({Quoted(type)}) does not have the hash {Quoted(hash)}: its content, its predecessor or the hash was changed.");
+        if (heads.TryGetValue(stream, out var before))
+        {
+            Require(version > before.Version, $"{at}.version", $"The event before it has version {before.Version}.");
+            Require(version - 1 > before.Version || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before it.");
+        }
+        else
+        {
+            Require(version >= 1, $"{at}.version", "Versions begin at 1.");
+            Require(version > 1 || previous == HashChain.Root, $"{at}.prev_hash", "Version 1 must have a previous hash of zeros.");
+        }
+        var position = Number(e, "gid", at);
+        return new(at, e, new(org, stream, version, id, type, Read(at, type, data, ts), default, ts, actor, hash, position, correlation), stream == ownStream);
     }
 
     static Event Read(string at, string type, JsonElement data, DateTimeOffset ts)

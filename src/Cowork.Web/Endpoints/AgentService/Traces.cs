@@ -10,10 +10,11 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <summary>The bundle that proves a run, in canonical form (RFC 8785).</summary>
 /// <remarks><see cref="TraceBundle"/> writes it; this is its shape in /openapi.json.</remarks>
 /// <param name="Run">Folded from the run's own stream.</param>
+/// <param name="Related">What the run used of other streams, in the order of the log.</param>
 /// <param name="Digests">SHA-256 of each part but the head; of a list, of each item.</param>
 public sealed record RunTrace(
-    string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<TraceArtifact> Artifacts, IReadOnlyList<TraceContent> ArtifactBytes,
-    IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests);
+    string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<TraceRelatedEvent> Related, IReadOnlyList<TraceArtifact> Artifacts,
+    IReadOnlyList<TraceContent> ArtifactBytes, IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests);
 
 /// <summary>A stored event.</summary>
 /// <param name="Type">The stored name, with its version.</param>
@@ -24,6 +25,14 @@ public sealed record RunTrace(
 public sealed record TraceEvent(
     string TenantId, string StreamId, long Version, Guid Id, string Type, string EventType, SessionKey SessionId, DateTimeOffset Ts, string Actor, JsonElement Data,
     JsonElement Payload, string PrevHash, string Hash, long Gid, long FeedId,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null);
+
+/// <summary>A stored event of another stream that the run's own events name: a version of a skill or a memory, an earlier turn, the execution of a cell.</summary>
+/// <param name="Type">The stored name, with its version.</param>
+/// <param name="PrevHash">Hash of the event before it in its stream; zeros: it is the first.</param>
+/// <param name="CorrelationId">The trace id of the request that caused it.</param>
+public sealed record TraceRelatedEvent(
+    string TenantId, string StreamId, long Version, Guid Id, string Type, DateTimeOffset Ts, string Actor, JsonElement Data, string PrevHash, string Hash, long Gid,
     [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null);
 
 /// <summary>An artifact as the run wrote it.</summary>

@@ -1,0 +1,237 @@
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using static Cowork.Domain.RunEvent;
+using static Cowork.Domain.ScratchpadEvent;
+
+namespace Cowork.Projections;
+
+/// <summary>An event of another stream that one of a run's own events names by stream and version.</summary>
+/// <param name="IsAsNamed">The event there says what the run's event says of it.</param>
+/// <param name="IsEarlier">The event was recorded before the one that names it.</param>
+sealed record NamedEvent(string Stream, long Version, Func<Event, bool> IsAsNamed, bool IsEarlier = true);
+
+/// <summary>An event with the hash of the one before it in its stream.</summary>
+sealed record ChainedEvent(RecordedEvent Event, string PreviousHash);
+
+/// <summary>
+/// What a run used of other streams, as it was: the session and the schedule as they were created, versions of skills and memories, message and reply of the earlier turns in its
+/// prompt, and the cells that it executed. Only what the run's own events name belongs to it, so that a verifier knows what must be there and that nothing else is.
+/// </summary>
+static class RelatedEvents
+{
+    /// <summary>Name of the tool that executes cells.</summary>
+    public const string CellTool = "scratchpad";
+
+    const int PageEvents = 500;
+
+    /// <summary>Events at the end of a completed run among which its reply lies: it is followed by the end, and at most by what was said to it meanwhile.</summary>
+    const int LastEvents = 8;
+
+    /// <summary>What an event of the run names by stream and version.</summary>
+    public static IEnumerable<NamedEvent> NamedBy(Event e)
+    {
+        switch (e)
+        {
+            case RunCreated created:
+                // The turn's commit may make the session too.
+                yield return new(Session.Aggregate.Stream(created.SessionId), 1, static first => first is SessionEvent.SessionCreated, IsEarlier: false);
+                if (created.Source?.ScheduleId is { } schedule)
+                {
+                    yield return new(Schedule.Aggregate.Stream(schedule), 1, static first => first is ScheduleEvent.ScheduleCreated);
+                }
+                if (created.Source is { SkillId: { } rendered, SkillVersion: { } version })
+                {
+                    yield return new(Skill.Aggregate.Stream(rendered), version, found => Definition(found, version) is not null);
+                }
+                foreach (var skill in created.Skills ?? [])
+                {
+                    yield return new(
+                        Skill.Aggregate.Stream(skill.Id), skill.Version,
+                        found => Definition(found, skill.Version) is { } definition && (definition.Name, definition.Instructions) == (skill.Name, skill.Instructions));
+                }
+                break;
+            case MemoryRetrieval memory:
+                foreach (var (from, text) in memory.Provenance.Zip(memory.Context))
+                {
+                    if (from.Version is { } shown)
+                    {
+                        yield return new(Memory.Aggregate.Stream(from.Id), shown, found => Text(found) == text);
+                    }
+                }
+                break;
+        }
+    }
+
+    /// <summary>The cell that a step of a run executes.</summary>
+    public static CellKey CellOf(RunKey run, int step) => new(Ids.KeyOf($"cell of {run.Id}:{step}"));
+
+    /// <summary>The execution that an event of a scratchpad is about; null: it is about none.</summary>
+    public static int? ExecutionOf(Event e) => e switch
+    {
+        CellQueued queued => queued.Execution,
+        CellStarted started => started.Execution,
+        CellOutput output => output.Execution,
+        CellDisplaysUpdated updated => updated.Execution,
+        CellInterruptRequested interrupted => interrupted.Execution,
+        CellCompleted completed => completed.Execution,
+        _ => null,
+    };
+
+    /// <summary>All of them in the order of the log.</summary>
+    /// <param name="own">The run's own stream.</param>
+    /// <param name="entries">What concerns the run, whatever stream it lies in.</param>
+    public static async Task<IReadOnlyList<ChainedEvent>> Of(
+        IEventLog log, string org, SessionKey session, RunKey run, IReadOnlyList<RecordedEvent> own, IReadOnlyList<FeedEntry> entries, CancellationToken ct)
+    {
+        var found = new Dictionary<long, ChainedEvent>();
+        foreach (var e in own)
+        {
+            foreach (var named in NamedBy(e.Event))
+            {
+                await Add(named.Stream, named.Version);
+            }
+            foreach (var earlier in (e.Event as MemoryRetrieval)?.History ?? [])
+            {
+                var stream = Run.Aggregate.Stream(earlier);
+                await Add(stream, 1);
+                await Add(stream, await ReplyOf(log, org, stream, ct));
+            }
+        }
+        if (own.Any(e => e.Event is ToolCall { Name: CellTool }))
+        {
+            foreach (var cell in await Cells(log, org, session, run, entries, ct))
+            {
+                found[cell.Event.Position] = cell;
+            }
+        }
+        // Another stream's event may concern the run too, and is then one of its events already.
+        var told = entries.Select(entry => entry.Position).ToHashSet();
+        return [.. found.Values.Where(e => !told.Contains(e.Event.Position)).OrderBy(e => e.Event.Position)];
+
+        async ValueTask Add(string stream, long version)
+        {
+            var slice = await log.Load(org, stream, Math.Max(version - 2, 0), version == 1 ? 1 : 2, ct);
+            if (slice.Events is [.., var e] && e.Version == version)
+            {
+                found[e.Position] = new(e, version == 1 ? HashChain.Root : slice.Events[0].Hash);
+            }
+        }
+    }
+
+    /// <summary>Version of a completed run's reply; 0: it has none.</summary>
+    static async ValueTask<long> ReplyOf(IEventLog log, string org, string stream, CancellationToken ct)
+    {
+        var end = (await log.Load(org, stream, long.MaxValue - 1, 1, ct)).Version;
+        for (var last = LastEvents; ; last = int.MaxValue)
+        {
+            var slice = await log.Load(org, stream, Math.Max(end - last, 0), last, ct);
+            if (slice.Events.LastOrDefault(e => e.Event is AssistantReply) is { } reply)
+            {
+                return reply.Version;
+            }
+            if (slice.Events is [] or [{ Version: 1 }, ..])
+            {
+                return 0;
+            }
+        }
+    }
+
+    /// <summary>The executions that the run's calls asked for, with the creation of their scratchpads.</summary>
+    static async Task<List<ChainedEvent>> Cells(IEventLog log, string org, SessionKey session, RunKey run, IReadOnlyList<FeedEntry> entries, CancellationToken ct)
+    {
+        var asked = new Dictionary<string, (long First, HashSet<int> Open)>(StringComparer.Ordinal);
+        var stream = Run.Aggregate.Stream(run);
+        var last = entries.Last(entry => entry.Stream == stream);
+        var until = last.Is<RunCompleted>() || last.Is<RunFailed>() || last.Is<RunCancelled>() ? last.FeedId : long.MaxValue;
+        for (var after = entries[0].FeedId; after < until;)
+        {
+            var page = await log.Feed(org, session, after, PageEvents, ct);
+            foreach (var entry in page.Entries.TakeWhile(entry => entry.FeedId < until).Where(entry => entry.Is<CellQueued>()))
+            {
+                if (EventJson.Read(entry.Type, entry.Data.Span, entry.At) is CellQueued queued && queued.RunId == run)
+                {
+                    asked.TryAdd(entry.Stream, (entry.Version, []));
+                    asked[entry.Stream].Open.Add(queued.Execution);
+                }
+            }
+            if (page.Entries is not [.., var newest])
+            {
+                break;
+            }
+            after = newest.FeedId;
+        }
+        var found = new List<ChainedEvent>();
+        foreach (var (scratchpad, (first, open)) in asked)
+        {
+            found.AddRange((await log.Load(org, scratchpad, 0, 1, ct)).Events.Select(e => new ChainedEvent(e, HashChain.Root)));
+            var executions = open.ToHashSet();
+            // The event before the first comes along for its hash. No execution is the first event of its scratchpad.
+            var (after, previous) = (first - 2, "");
+            while (open.Count > 0)
+            {
+                var slice = await log.Load(org, scratchpad, after, PageEvents, ct);
+                foreach (var e in slice.Events)
+                {
+                    if (e.Version >= first && ExecutionOf(e.Event) is { } execution && executions.Contains(execution))
+                    {
+                        found.Add(new(e, previous));
+                        if (e.Event is CellCompleted)
+                        {
+                            open.Remove(execution);
+                        }
+                    }
+                    previous = e.Hash;
+                }
+                if (slice.Events.Count == 0)
+                {
+                    break;
+                }
+                after = slice.Version;
+            }
+        }
+        return found;
+    }
+
+    static SkillDefinition? Definition(Event e, int version) => e switch
+    {
+        SkillEvent.SkillCreated created when version == 1 => created.Definition,
+        SkillEvent.SkillVersionAdded added when added.Version == version => added.Definition,
+        _ => null,
+    };
+
+    static Content? Text(Event e) => e switch
+    {
+        MemoryEvent.MemoryWritten written => written.Text,
+        MemoryEvent.MemoryCreated created => created.Text,
+        MemoryEvent.MemoryChanged changed => changed.Text,
+        _ => null,
+    };
+
+    /// <summary>Writes an event with what its hash covers, its hash and its place in the log. It may lie in no session's feed, and so has no place there.</summary>
+    public static void Write(Utf8JsonWriter writer, ChainedEvent chained, ReadOnlySpan<byte> data)
+    {
+        var e = chained.Event;
+        writer.WriteStartObject();
+        writer.WriteString("tenant_id", e.Org);
+        writer.WriteString("stream_id", e.Stream);
+        writer.WriteNumber("version", e.Version);
+        writer.WriteString("id", e.Id);
+        writer.WriteString("type", e.Type);
+        writer.WriteString("ts", HashChain.Timestamp(e.At));
+        writer.WriteString("actor", e.Actor);
+        writer.WritePropertyName("data");
+        writer.WriteRawValue(data);
+        writer.WriteString("prev_hash", chained.PreviousHash);
+        writer.WriteString("hash", e.Hash);
+        writer.WriteNumber("gid", e.Position);
+        if (e.Correlation is not null)
+        {
+            writer.WriteString("correlation_id", e.Correlation);
+        }
+        writer.WriteEndObject();
+    }
+}
