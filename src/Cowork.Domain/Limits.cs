@@ -212,6 +212,15 @@ public static class Limits
 
     /// <summary>Of a session certificate of a group: a controller that works longer opens its session again.</summary>
     public static readonly TimeSpan SessionCertificateLifetime = TimeSpan.FromHours(1);
+
+    /// <summary>Of a routing token (contracts/decisions.md, "D, the rest").</summary>
+    public static readonly TimeSpan RoutingTokenLifetime = TimeSpan.FromMinutes(5);
+
+    /// <summary>Of a signed request, from <c>iat</c> to <c>exp</c> (contracts/decisions.md, "D, the rest").</summary>
+    public static readonly TimeSpan SignedRequestLifetime = TimeSpan.FromMinutes(1);
+
+    /// <summary>So far the clocks of who signs a token and of who believes it may be apart, both ways: machines that set their clocks are within a second.</summary>
+    public static readonly TimeSpan TokenClockSkew = TimeSpan.FromSeconds(5);
 }
 
 /// <summary>What one run may use before it fails with <c>limit_…</c>. Configurable as <c>Cowork:Runs:…</c>.</summary>

@@ -11,7 +11,8 @@ public static class ReadModels
     public static IReadOnlyList<IReadModel> All { get; } =
     [
         Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, SessionArtifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model,
-        SkillVersions.Model, Schedules.Model, Tokens.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model, Groups.Model, GroupMembers.Model,
+        SkillVersions.Model, Schedules.Model, Tokens.Model, AppKeys.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model, Groups.Model,
+        GroupMembers.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>
@@ -44,6 +45,7 @@ public static class ReadModels
 [JsonSerializable(typeof(SkillVersionRow))]
 [JsonSerializable(typeof(ScheduleRow))]
 [JsonSerializable(typeof(TokenRow))]
+[JsonSerializable(typeof(AppKeyRow))]
 [JsonSerializable(typeof(MetricsRow))]
 [JsonSerializable(typeof(UsageRow))]
 [JsonSerializable(typeof(MessageRow))]

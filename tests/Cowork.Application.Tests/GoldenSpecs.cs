@@ -7,6 +7,7 @@ using Xunit;
 
 using static Cowork.Domain.ActiveGroupsEvent;
 using static Cowork.Domain.ApiTokenEvent;
+using static Cowork.Domain.AppKeyEvent;
 using static Cowork.Domain.ArtifactEvent;
 using static Cowork.Domain.AuthorizationRequestEvent;
 using static Cowork.Domain.BudgetEvent;
@@ -17,6 +18,7 @@ using static Cowork.Domain.GroupEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MasterKeysEvent;
 using static Cowork.Domain.MemoryEvent;
+using static Cowork.Domain.OneUseEvent;
 using static Cowork.Domain.OperatorsEvent;
 using static Cowork.Domain.ProjectEvent;
 using static Cowork.Domain.RunEvent;
@@ -107,6 +109,11 @@ public sealed class GoldenSpecs
         new BudgetReserved(RunKey.FromId($"run_{Key}"), 2, 1, "gpt-4o", 1_200, 4_096, 43_960, At),
         new BudgetSettled(RunKey.FromId($"run_{Key}"), null, 1, 43_960, 43_960, At, Assumed: true),
         new BudgetSoftLimitReached(8_000_000, 8_004_000, At),
+        new AppKeyRegistered(
+            "support-desk", "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U",
+            new("gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0", "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps"), At, [new("user:bob")]),
+        new AppKeyRevoked(At),
+        new TokenUsed("support-desk@acme", "b7c1", At.AddSeconds(60), At),
         new SigningKeyMade(
             new(
                 "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U", "orchestrator",
