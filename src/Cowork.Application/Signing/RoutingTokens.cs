@@ -15,22 +15,7 @@ namespace Cowork.Application;
 public sealed record RoutingGrant(string Org, GroupKey Group, string User, string Role, ImmutableList<Issuer>? Issuers = null);
 
 /// <summary>Routing tokens: signed by the orchestrator, kept nowhere, and believed by every host of the database.</summary>
-public interface IRoutingTokens
-{
-    /// <summary>Signs a token. It says nothing of whether the user may have it: who calls has looked.</summary>
-    ValueTask<(string Token, DateTimeOffset ExpiresAt)> Issue(RoutingGrant grant, CancellationToken ct);
-
-    /// <summary>
-    /// What a token says, or why it says nothing: 401 with <c>token_invalid</c>, <c>token_expired</c>, <c>token_not_yet_valid</c> or <c>foreign_audience</c>, 403 with
-    /// <c>foreign_group</c>. Whether the user still is a member, and the group still is there, is for who asks to look at.
-    /// </summary>
-    /// <param name="token">As it was sent; null: none was.</param>
-    /// <param name="group">The group that the request is about.</param>
-    ValueTask<(RoutingGrant? Grant, DateTimeOffset ExpiresAt, Refusal? Refused)> Verify(string? token, GroupKey group, CancellationToken ct);
-}
-
-/// <inheritdoc/>
-public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock) : IRoutingTokens
+public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
 {
     /// <summary>The token's <c>typ</c>.</summary>
     public const string Typ = "cowork-routing+jwt";
@@ -41,6 +26,7 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock) : 
     /// <summary>The token's <c>aud</c>.</summary>
     public const string Audience = "groups";
 
+    /// <summary>Signs a token. It says nothing of whether the user may have it: who calls has looked.</summary>
     public async ValueTask<(string Token, DateTimeOffset ExpiresAt)> Issue(RoutingGrant grant, CancellationToken ct)
     {
         var issued = DateTimeOffset.FromUnixTimeSeconds(clock.GetUtcNow().ToUnixTimeSeconds());
@@ -66,6 +52,12 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock) : 
         return (await keyring.Sign(SigningKeys.Orchestrator, Typ, Encoding.UTF8.GetString(payload.Written), ct), expires);
     }
 
+    /// <summary>
+    /// What a token says, or why it says nothing: 401 with <c>token_invalid</c>, <c>token_expired</c>, <c>token_not_yet_valid</c> or <c>foreign_audience</c>, 403 with
+    /// <c>foreign_group</c>. Whether the user still is a member, and the group still is there, is for who asks to look at.
+    /// </summary>
+    /// <param name="token">As it was sent; null: none was.</param>
+    /// <param name="group">The group that the request is about.</param>
     public async ValueTask<(RoutingGrant? Grant, DateTimeOffset ExpiresAt, Refusal? Refused)> Verify(string? token, GroupKey group, CancellationToken ct)
     {
         if (token is null || await keyring.Verify(SigningKeys.Orchestrator, Typ, token, ct) is not { Payload: var claims })

@@ -223,7 +223,7 @@ static class Composition
         services.AddSingleton(new OperatorsTenant(RequestAuthorization.LocalOrg));
         services.AddSingleton<TenantSecrets>();
         services.AddSingleton<SigningKeyring>();
-        services.AddSingleton<IRoutingTokens, RoutingTokens>();
+        services.AddSingleton<RoutingTokens>();
         services.AddSingleton<MasterKeyCheck>();
         services.AddSingleton<ConnectionSecrets>();
         services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());
