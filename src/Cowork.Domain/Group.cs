@@ -22,6 +22,15 @@ public abstract record GroupCommand(DateTimeOffset Now)
     /// <inheritdoc cref="AddMember"/>
     public sealed record RemoveMember(string User, string By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
 
+    /// <summary>Closes the group, so that its archive is written. A second one changes nothing.</summary>
+    /// <param name="Reason">Null: none was given.</param>
+    /// <param name="By">The user who asks for it; null: the host, because nothing happened in the group.</param>
+    /// <param name="ByAdmin">True: an administrator of the tenant asks for it, who need not be a member.</param>
+    public sealed record RequestArchive(Content? Reason, string? By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
+
+    /// <inheritdoc cref="GroupArchived"/>
+    public sealed record RecordArchive(string ArchiveSha256, long ArchiveBytes, DateTimeOffset Now) : GroupCommand(Now);
+
     /// <inheritdoc cref="GroupMessageStored"/>
     public sealed record StoreMessage(Content Text, string Sender, string MessageId, ImmutableList<AgentCall> Calls, DateTimeOffset Now) : GroupCommand(Now);
 }
@@ -48,7 +57,24 @@ public abstract record GroupEvent(DateTimeOffset At) : Event(At)
     /// <param name="MessageId">The client's id of the message, unique among those of the sender in this group; a ULID when it gave none.</param>
     /// <param name="Calls">The addressed agents and their runs.</param>
     public sealed record GroupMessageStored(Content Text, string Sender, string MessageId, ImmutableList<AgentCall> Calls, DateTimeOffset At) : GroupEvent(At);
+
+    /// <summary>The group is closed: nobody says anything in it any more, and its archive is being written.</summary>
+    /// <param name="Path">Where the archive will lie in the bucket, or in the folder of the blob store.</param>
+    /// <param name="Reason">Null: none was given.</param>
+    /// <param name="By">The user who asked for it; null: the host, because nothing happened in the group.</param>
+    public sealed record GroupArchiveRequested(string Path, Content? Reason, string? By, DateTimeOffset At) : GroupEvent(At);
+
+    /// <summary>The archive is written.</summary>
+    /// <param name="ArchiveSha256">In hex: of the file's bytes.</param>
+    /// <param name="ArchiveBytes">Their number.</param>
+    public sealed record GroupArchived(string Path, string ArchiveSha256, long ArchiveBytes, DateTimeOffset At) : GroupEvent(At);
 }
+
+/// <summary>An archive of a group.</summary>
+/// <param name="Path">Where it lies in the bucket, or in the folder of the blob store.</param>
+/// <param name="ArchivedAt">Null: it is being written, and so are the other two.</param>
+/// <param name="Sha256">In hex.</param>
+public sealed record ArchiveOfGroup(string Path, DateTimeOffset? ArchivedAt = null, string? Sha256 = null, long? Bytes = null);
 
 /// <summary>What a member of a group may do with it.</summary>
 [JsonConverter(typeof(JsonStringEnumConverter<GroupRole>))]
@@ -78,11 +104,17 @@ public abstract record Group
     /// <param name="Agents">Ids of its agents; the first one answers messages that name none.</param>
     /// <param name="CreatedBy">The user.</param>
     /// <param name="Members">In the order in which they joined.</param>
+    /// <param name="SaidAt">Time of the last message; of the group's creation when there is none.</param>
+    /// <param name="Archive">Null: the group is active. Otherwise nobody says anything in it any more.</param>
     public sealed record Live(
-        GroupKey GroupId, string Org, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, ImmutableList<GroupMember> Members) : Group
+        GroupKey GroupId, string Org, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, ImmutableList<GroupMember> Members,
+        DateTimeOffset SaidAt, ArchiveOfGroup? Archive = null) : Group
     {
         /// <summary>Null: the user is no member.</summary>
         public GroupMember? Member(string user) => Members.Find(member => member.User == user);
+
+        /// <summary>The user may know of it; who administers or audits the tenant may, too.</summary>
+        public bool IsSeenBy(string user) => !IsPrivate || Member(user) is not null;
     }
 
     public static Aggregate<GroupKey, GroupCommand, GroupEvent, Group> Aggregate { get; } = new("group", new None(), Decide, Evolve);
@@ -92,17 +124,24 @@ public abstract record Group
         (Create c, None) => new GroupCreated(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, c.Now),
         (Create c, Live s) when s.GroupId == c.GroupId => Decision<GroupEvent>.Nothing,
         (AddMember c, Live s) => Add(c, s),
+        (RequestArchive c, Live s) => WhyNotArchived(c, s) is { } refused ? refused
+            : s.Archive is not null ? Decision<GroupEvent>.Nothing
+            : new GroupArchiveRequested(ArchivePath(s.GroupId, c.Now), c.Reason, c.By, c.Now),
+        (RecordArchive c, Live { Archive: { ArchivedAt: null } archive }) => new GroupArchived(archive.Path, c.ArchiveSha256, c.ArchiveBytes, c.Now),
+        (RecordArchive, Live { Archive: not null }) => Decision<GroupEvent>.Nothing,
         (RemoveMember c, Live s) => Remove(c, s),
-        (StoreMessage c, Live s) => WhyNotMember(s, c.Sender) is { } refused ? refused : new GroupMessageStored(c.Text, c.Sender, c.MessageId, c.Calls, c.Now),
+        (StoreMessage c, Live s) => (WhyNotMember(s, c.Sender) ?? WhyClosed(s)) is { } refused ? refused : new GroupMessageStored(c.Text, c.Sender, c.MessageId, c.Calls, c.Now),
         _ => Refusal.NotFound("group"),
     };
 
     public static Group Evolve(Group state, GroupEvent e) => (e, state) switch
     {
-        (GroupCreated c, _) => new Live(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, [new(c.CreatedBy, GroupRole.Admin, c.At)]),
+        (GroupCreated c, _) => new Live(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, [new(c.CreatedBy, GroupRole.Admin, c.At)], c.At),
         (GroupMemberAdded a, Live s) => s with { Members = With(s.Members, a) },
         (GroupMemberRemoved r, Live s) => s with { Members = s.Members.RemoveAll(member => member.User == r.User) },
-        (GroupMessageStored, Live s) => s,
+        (GroupMessageStored m, Live s) => s with { SaidAt = m.At },
+        (GroupArchiveRequested a, Live s) => s with { Archive = new(a.Path) },
+        (GroupArchived a, Live s) => s with { Archive = new(a.Path, a.At, a.ArchiveSha256, a.ArchiveBytes) },
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
@@ -110,6 +149,16 @@ public abstract record Group
     public static Refusal? WhyNotMember(Live group, string user) => group.Member(user) is not null ? null
         : group.IsPrivate ? Refusal.NotFound("group")
         : new Refusal("not_a_member", 403, "Only members may do this. The group is public: join it first.");
+
+    /// <summary>The refusal of what is done in active groups alone; null: the group is one.</summary>
+    public static Refusal? WhyClosed(Live group) => group.Archive is null ? null : Refusal.Conflict("group_archived", "The group is archived, and takes nothing more.");
+
+    static Refusal? WhyNotArchived(RequestArchive c, Live s) =>
+        c.By is null || c.ByAdmin || s.Member(c.By) is { Role: GroupRole.Admin } ? null : s.IsSeenBy(c.By) ? AdminsOnly : Refusal.NotFound("group");
+
+    /// <summary>The time that makes the name is that of the request, so that an archive which is written once more lies in the same place.</summary>
+    static string ArchivePath(GroupKey group, DateTimeOffset at) =>
+        $"groups/{group.Id}/archives/{at.UtcDateTime.ToString("yyyyMMdd'T'HHmmssfff'Z'", System.Globalization.CultureInfo.InvariantCulture)}.json";
 
     static Decision<GroupEvent> Add(AddMember c, Live s)
     {
@@ -125,6 +174,10 @@ public abstract record Group
             {
                 return AdminsOnly;
             }
+        }
+        if (WhyClosed(s) is { } closed)
+        {
+            return closed;
         }
         return s.Member(c.User) is { } member && (member.Role == c.Role || !c.ByAdmin && by?.Role != GroupRole.Admin) ? Decision<GroupEvent>.Nothing
             : s.Member(c.User) is { Role: GroupRole.Admin } && c.Role == GroupRole.Member && !HasOtherAdmin(s, c.User) ? LastAdmin

@@ -80,7 +80,15 @@ public abstract record Session
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
         GroupKey? Group = null)
-        : Session;
+        : Session
+    {
+        /// <summary>
+        /// The project whose runs alone retrieve what is remembered here; null: every run may. What the agents of a group remember stays in it: a group is a project of
+        /// its own, in which nothing else begins.
+        /// </summary>
+        [System.Text.Json.Serialization.JsonIgnore]
+        public ProjectKey? MemoryProject => Group is { } group ? new(group.Value) : Project;
+    }
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
     public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;

@@ -134,7 +134,7 @@ public sealed class FileQueries(IRows rows) : IFileQueries, ICommitObserver
         {
             return known.Project;
         }
-        if (await rows.Get(org, Sessions.Model.Table, session.Value, ct) is not { } found)
+        if ((await rows.Get(org, Sessions.Model.Table, session.Value, ct) ?? await rows.Get(org, GroupSessions.Model.Table, session.Value, ct)) is not { } found)
         {
             return null;
         }

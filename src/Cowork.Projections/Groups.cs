@@ -25,6 +25,11 @@ public static class Groups
 {
     public const string Active = "active";
 
+    /// <summary>Nobody says anything in it any more; its archive is being written.</summary>
+    public const string Archiving = "archiving";
+
+    public const string Archived = "archived";
+
     /// <summary>The scope of groups that anyone of the tenant may join.</summary>
     public const string Public = "public";
 
@@ -43,6 +48,8 @@ public static class Groups
         (_, null) => null,
         (GroupMemberAdded a, { } r) => r with { Members = Group.With(r.Members, a with { At = e.At }), UpdatedAt = e.At },
         (GroupMemberRemoved m, { } r) => r with { Members = r.Members.RemoveAll(member => member.User == m.User), UpdatedAt = e.At },
+        (GroupArchiveRequested, { } r) => r with { Status = Archiving, UpdatedAt = e.At },
+        (GroupEvent.GroupArchived, { } r) => r with { Status = Archived, UpdatedAt = e.At },
         (_, { } r) => r,
     };
 }

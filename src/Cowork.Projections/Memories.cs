@@ -33,8 +33,11 @@ public static class Memories
             .SelectMany(EventTypes.NamesOf),
     ];
 
-    /// <summary>What is found: memories of a session that was deleted are not.</summary>
+    /// <summary>What is listed: memories of a session that was deleted are not, nor those of groups.</summary>
     public static RowOwner Owner { get; } = new("session", Sessions.Model.Table);
+
+    /// <summary>What runs retrieve: memories of a session that was deleted are not. Those of a group have its project, so that its own runs alone find them.</summary>
+    public static RowOwner OwnerOfRetrieved { get; } = Owner with { OrTable = GroupSessions.Model.Table };
 
     public static ReadModel<MemoryRow> Model { get; } = new(
         "memories", Memory.Aggregate.Name, RowJson.Default.MemoryRow, Evolve,

@@ -77,7 +77,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
         var hits = await Hits(org, tenant, project, question, max, ct);
         if (!tenant.IsWhole && question.Count > 0)
         {
-            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Memories.Owner, null, MemoryWords.For(project), ct);
+            var found = await rows.Search(org, MemoryWords.Model.Table, text, OlderMax, Memories.OwnerOfRetrieved, null, MemoryWords.For(project), ct);
             var older = tenant.Without(found.Select(row => row.Key));
             foreach (var row in older.Count > 0 ? await rows.Get(org, Memories.Model.Table, older, ct) : [])
             {
@@ -292,7 +292,16 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     async ValueTask<HashSet<SessionKey>> Alive(string org, IEnumerable<SessionKey> sessions, CancellationToken ct)
     {
         List<string> asked = [.. sessions.Select(session => session.Value)];
-        return asked.Count == 0 ? [] : [.. (await rows.Get(org, Sessions.Model.Table, asked, ct)).Select(row => new SessionKey(row.Key))];
+        if (asked.Count == 0)
+        {
+            return [];
+        }
+        HashSet<SessionKey> alive = [.. (await rows.Get(org, Sessions.Model.Table, asked, ct)).Select(row => new SessionKey(row.Key))];
+        if (alive.Count < asked.Count)
+        {
+            alive.UnionWith((await rows.Get(org, GroupSessions.Model.Table, asked, ct)).Select(row => new SessionKey(row.Key)));
+        }
+        return alive;
     }
 
     async ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, List<MemoryHit> hits, CancellationToken ct)

@@ -10,9 +10,9 @@ public static class ReadModels
     /// <summary>The inline read models: the append transaction writes their rows.</summary>
     public static IReadOnlyList<IReadModel> All { get; } =
     [
-        Sessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, SessionArtifacts.Model, ArtifactVersions.Model, Memories.Model, MemoryPlaces.Model, Skills.Model,
-        SkillVersions.Model, Schedules.Model, Tokens.Model, AppKeys.Model, Projects.Model, Files.Model, Scratchpads.Model, Connections.Model, Works.Model, Groups.Model,
-        GroupMembers.Model,
+        Sessions.Model, GroupSessions.Model, Runs.Model, Approvals.Model, Artifacts.Model, SessionArtifacts.Model, ArtifactVersions.Model, Memories.Model,
+        MemoryPlaces.Model, Skills.Model, SkillVersions.Model, Schedules.Model, Tokens.Model, AppKeys.Model, Projects.Model, Files.Model, Scratchpads.Model,
+        Connections.Model, Works.Model, Groups.Model, GroupMembers.Model,
     ];
 
     /// <summary>The read models that follow the log.</summary>

@@ -82,7 +82,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         [.. (await rows.List(org, MemoryPlaces.Model.Table, new(Scope: project.Value, Limit: max), ct)).Select(row => new MemoryKey(row.Key))];
 
     public async ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct) =>
-        (await commands.State(org, Session.Aggregate, session, ct) as Session.Open)?.Project;
+        (await commands.State(org, Session.Aggregate, session, ct) as Session.Open)?.MemoryProject;
 
     public long KnownThrough => memories.Through;
 

@@ -33,4 +33,5 @@ public sealed record RunSummary(
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(ContentConverter), typeof(TimestampConverter)])]
 [JsonSerializable(typeof(RunSummary))]
+[JsonSerializable(typeof(IReadOnlyList<string>))]
 sealed partial class BundleJson : JsonSerializerContext;

@@ -41,7 +41,10 @@ public static class Sessions
     /// <summary>Narrows a list to the sessions that a principal created.</summary>
     public static (string Member, string Text) By(string actor) => ("created_by", actor);
 
-    public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
+    /// <summary>A group's session has no row here, so that whatever asks for a session by this table finds none: see <see cref="GroupSessions"/>.</summary>
+    public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => e.Event is SessionCreated { Group: not null } ? null : Fold(row, e);
+
+    internal static SessionRow? Fold(SessionRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (SessionCreated c, _) =>
             new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors,
@@ -53,4 +56,15 @@ public static class Sessions
         (SessionDeleted, _) => null,
         (_, { } r) => r,
     };
+}
+
+/// <summary>
+/// The read model of the sessions of groups. They have a table of their own, because who may see them is another question than of the others: what lists sessions, or
+/// shows what belongs to one, leaves them out unless it was written to ask who sees the group.
+/// </summary>
+public static class GroupSessions
+{
+    public static ReadModel<SessionRow> Model { get; } = new("group_sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve) { Lists = RowLists.None };
+
+    public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => e.Event is SessionCreated { Group: null } ? null : Sessions.Fold(row, e);
 }

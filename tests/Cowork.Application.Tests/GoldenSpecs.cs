@@ -83,6 +83,8 @@ public sealed class GoldenSpecs
         new GroupCreated(GroupKey.FromId($"grp_{Key}"), "acme", Content.Of("Q2 report"), IsPrivate: true, ["assistant", "critic"], "ann", At),
         new GroupMemberAdded("bob", GroupRole.Member, At),
         new GroupMemberRemoved("bob", At),
+        new GroupArchiveRequested($"groups/grp_{Key}/archives/20260101T090000000Z.json", Text, "ann", At),
+        new GroupArchived($"groups/grp_{Key}/archives/20260101T090000000Z.json", new string('a', 64), 4_711, At),
         new GroupMessageStored(Text, "ann", "m-1", [new("critic", RunKey.FromId($"run_{Key}"))], At),
         new ActiveGroupOpened("acme", GroupKey.FromId($"grp_{Key}"), At),
         new ActiveGroupClosed(GroupKey.FromId($"grp_{Key}"), At),

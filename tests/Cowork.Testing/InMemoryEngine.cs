@@ -291,7 +291,8 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
             .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
     }
 
-    bool IsOwned(string org, RowValue row, RowOwner owner) => Member(row, owner.Member) is not { } key || Table(owner.Table).ContainsKey((org, key));
+    bool IsOwned(string org, RowValue row, RowOwner owner) => Member(row, owner.Member) is not { } key || Table(owner.Table).ContainsKey((org, key))
+        || (owner.OrTable is { } other && Table(other).ContainsKey((org, key)));
 
     static bool IsShared(RowValue row, RowShare share) => Member(row, share.Member) is not { } value || value == share.Value;
 

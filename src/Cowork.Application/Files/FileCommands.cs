@@ -20,9 +20,16 @@ public sealed record UploadFile(FileKey File, FileUpload Upload, RequestKey? Hea
         {
             return Refusal.NotFound("project");
         }
-        if (Upload.SessionId is { } session && await work.PinnedState(Session.Aggregate, session) is not Session.Open)
+        if (Upload.SessionId is { } session)
         {
-            return Refusal.NotFound("conversation");
+            if (await work.PinnedState(Session.Aggregate, session) is not Session.Open open)
+            {
+                return Refusal.NotFound("conversation");
+            }
+            if (await SessionOfGroup.WhyRefused(work, open, "conversation") is { } ofGroup)
+            {
+                return ofGroup;
+            }
         }
         if (await work.Do(UploadedFile.Aggregate, File, new UploadedFileCommand.Upload(File, Upload, work.Now), Upload.SessionId, isNew: true) is { } refused)
         {

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -23,11 +24,14 @@ public sealed record CreateGroup(
         return Header is null ? refused : await Header.Claim(work, Domain.Group.Aggregate, Group) ?? refused;
     }
 
-    async ValueTask<Refusal?> Create(UnitOfWork work) =>
-        await work.Do(ActiveGroups.Aggregate, ActiveGroups.StreamKey(OrgId), new ActiveGroupsCommand.Open(OrgId, Group, work.Now))
+    async ValueTask<Refusal?> Create(UnitOfWork work)
+    {
+        work.Start(new Job(IdleGroups.JobKind, Group.Value));
+        return await work.Do(ActiveGroups.Aggregate, ActiveGroups.StreamKey(OrgId), new ActiveGroupsCommand.Open(OrgId, Group, work.Now))
         ?? await work.Do(
             Session.Aggregate, Group.Session,
             new SessionCommand.Create(Group.Session, WorkspacePath, "{}", null, work.Now, Title: Title, Connectors: [], Group: Group), Group.Session, isNew: true)
         ?? await work.Do(
             Domain.Group.Aggregate, Group, new GroupCommand.Create(Group, OrgId, Title, IsPrivate, Agents, CreatedBy, work.Now), Group.Session, isNew: true);
+    }
 }

@@ -9,7 +9,8 @@ public sealed record KeepMemory(MemoryKey Memory, string Kind, Content Text, Ses
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work) =>
         // Pinned: no memory begins in a project that is deleted at the same time.
-        await MemoryBook.ProjectOf(work, Session) is { } project && await work.PinnedState(Project.Aggregate, project) is not Project.Live
+        await work.State(Domain.Session.Aggregate, Session) is Domain.Session.Open { Group: null, Project: { } project }
+        && await work.PinnedState(Project.Aggregate, project) is not Project.Live
             ? Refusal.NotFound("project")
             : await MemoryBook.Write(work, Memory, Kind, Text, Session, Run, await MemoryBook.LastOf(work, Run), null);
 }
@@ -69,7 +70,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
         await work.Do(
             Memory.Aggregate, memory, new MemoryCommand.Write(memory, kind, text, session, run, work.Now, from, notes, await ProjectOf(work, session)), session, run);
 
-    /// <summary>The session's project; null: the built-in one, or the session was deleted and nothing of it is retrieved.</summary>
-    internal static async ValueTask<ProjectKey?> ProjectOf(UnitOfWork work, SessionKey session) =>
-        (await work.State(Session.Aggregate, session) as Session.Open)?.Project;
+    /// <summary>The project whose runs alone retrieve what the session's runs keep; null: every run may, or the session was deleted and nothing of it is retrieved.</summary>
+    static async ValueTask<ProjectKey?> ProjectOf(UnitOfWork work, SessionKey session) =>
+        (await work.State(Session.Aggregate, session) as Session.Open)?.MemoryProject;
 }

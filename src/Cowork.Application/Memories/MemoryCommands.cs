@@ -23,9 +23,8 @@ public sealed record ChangeMemory(MemoryKey Memory, Content? Text, RequestKey? H
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        var refused = await Facts.Find(work, Memory) is { } fact
-            ? await Facts.Do(work, Memory, fact, new MemoryCommand.Change(Text ?? fact.Text, work.Now))
-            : Refusal.NotFound("memory");
+        var (fact, refused) = await Facts.Find(work, Memory);
+        refused ??= await Facts.Do(work, Memory, fact!, new MemoryCommand.Change(Text ?? fact!.Text, work.Now));
         return Header is null ? refused : await Header.Claim(work, Domain.Memory.Aggregate, Memory) ?? refused;
     }
 }
@@ -33,9 +32,11 @@ public sealed record ChangeMemory(MemoryKey Memory, Content? Text, RequestKey? H
 /// <summary>Deletes a fact: it is retrieved no more.</summary>
 public sealed record DeleteMemory(MemoryKey Memory) : ICommand
 {
-    public async ValueTask<Refusal?> Decide(UnitOfWork work) => await Facts.Find(work, Memory) is { } fact
-        ? await Facts.Do(work, Memory, fact, new MemoryCommand.Delete(work.Now))
-        : Refusal.NotFound("memory");
+    public async ValueTask<Refusal?> Decide(UnitOfWork work)
+    {
+        var (fact, refused) = await Facts.Find(work, Memory);
+        return refused ?? await Facts.Do(work, Memory, fact!, new MemoryCommand.Delete(work.Now));
+    }
 }
 
 /// <summary>Deletes facts with one commit, also those of deleted sessions. Those that were deleted before are passed over.</summary>
@@ -57,12 +58,18 @@ public sealed record DeleteMemories(IReadOnlyList<MemoryKey> Memories) : IComman
 
 static class Facts
 {
-    /// <summary>Null: there is no such fact, or its session was deleted.</summary>
-    public static async ValueTask<Memory.Kept?> Find(UnitOfWork work, MemoryKey memory) =>
-        await work.State(Memory.Aggregate, memory) is Memory.Kept { Kind: Memory.Fact } fact
-        && (fact.SessionId is not { } session || await work.PinnedState(Session.Aggregate, session) is Session.Open)
-            ? fact
-            : null;
+    /// <summary>The fact, or the refusal: there is none, its session was deleted, or it is what the agents of a group remember.</summary>
+    public static async ValueTask<(Memory.Kept? Fact, Refusal? Refused)> Find(UnitOfWork work, MemoryKey memory)
+    {
+        if (await work.State(Memory.Aggregate, memory) is not Memory.Kept { Kind: Memory.Fact } fact)
+        {
+            return (null, Refusal.NotFound("memory"));
+        }
+        return fact.SessionId is not { } session ? (fact, null)
+            : await work.PinnedState(Session.Aggregate, session) is not Session.Open open ? (null, Refusal.NotFound("memory"))
+            : await SessionOfGroup.WhyRefused(work, open, "memory") is { } ofGroup ? (null, ofGroup)
+            : (fact, null);
+    }
 
     /// <summary>Executes a command; its events also appear in the feed of the session that the fact came from.</summary>
     public static ValueTask<Refusal?> Do(UnitOfWork work, MemoryKey memory, Memory.Kept fact, MemoryCommand command) =>

@@ -17,7 +17,7 @@ public sealed record GiveFeedback(RunKey Run, Content Text, RequestKey? Header) 
             return Refusal.NotFound("run");
         }
         var give = new RunCommand.GiveFeedback(Text, work.By.Actor, work.Now, work.By.Issuers);
-        var refused = await work.Do(Domain.Run.Aggregate, Run, give, session, Run);
+        var refused = await SessionOfGroup.WhyRefused(work, session.Value, "run") ?? await work.Do(Domain.Run.Aggregate, Run, give, session, Run);
         return Header is null ? refused : await Header.Claim(work, Domain.Run.Aggregate, Run) ?? refused;
     }
 }

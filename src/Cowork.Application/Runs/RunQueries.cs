@@ -38,7 +38,7 @@ public interface IRunQueries
     /// <summary>The tenant's connections, newest first.</summary>
     ValueTask<IReadOnlyList<ListedConnection>> Connections(string org, int max, CancellationToken ct);
 
-    /// <summary>The project of a session, which never changes; null: the built-in one, or there is no such session.</summary>
+    /// <summary>The project whose memories a session's runs retrieve (<see cref="Session.Open.MemoryProject"/>), which never changes; null: the built-in one.</summary>
     ValueTask<ProjectKey?> ProjectOf(string org, SessionKey session, CancellationToken ct);
 
     /// <summary>Of the tenant's newest memories of a project, and of none, those that have to do with the text, best first, at the same cost however many there are.</summary>

@@ -62,6 +62,10 @@ public sealed record SubmitTurn(
         {
             return Refusal.NotFound("session");
         }
+        if (await SessionOfGroup.WhyRefused(work, session) is { } ofGroup)
+        {
+            return ofGroup;
+        }
         var project = session.Project is { } of ? await work.PinnedState(Project.Aggregate, of) : null;
         if (project is Project.Deleted)
         {

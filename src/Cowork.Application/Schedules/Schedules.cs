@@ -46,6 +46,7 @@ public sealed record CreateSchedule(
         }
         return Target.SessionId is not { } key ? null
             : await work.State(Session.Aggregate, key) is not Session.Open session ? Refusal.NotFound("session")
+            : await SessionOfGroup.WhyRefused(work, session) is { } ofGroup ? ofGroup
             : Target.Project is not null && session.Project != Target.ProjectOfSessions()
                 ? Refusal.Invalid("invalid_request", "$.conversation_id", "The conversation belongs to another project.")
             : null;

@@ -29,8 +29,8 @@ public sealed record CreateScratchpad(ScratchpadKey Scratchpad, SessionKey Sessi
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         // Pinned: no scratchpad begins in a conversation that is deleted at the same time.
-        var refused = await work.PinnedState(Domain.Session.Aggregate, Session) is not Domain.Session.Open ? Refusal.NotFound("conversation")
-            : await work.Do(
+        var refused = await work.PinnedState(Domain.Session.Aggregate, Session) is not Domain.Session.Open open ? Refusal.NotFound("conversation")
+            : await SessionOfGroup.WhyRefused(work, open, "conversation") ?? await work.Do(
                 Domain.Scratchpad.Aggregate, Scratchpad, new ScratchpadCommand.Create(Scratchpad, Session, Title, Cells, work.Now), Session, isNew: true);
         return Header is null ? refused : await Header.Claim(work, Domain.Scratchpad.Aggregate, Scratchpad) ?? refused;
     }

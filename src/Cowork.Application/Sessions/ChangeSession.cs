@@ -9,7 +9,7 @@ public sealed record ChangeSession(SessionKey Session, Optional<Content> Title, 
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await work.State(Domain.Session.Aggregate, Session) is Domain.Session.Open before
-            ? await work.Do(
+            ? await SessionOfGroup.WhyRefused(work, before) ?? await work.Do(
                 Domain.Session.Aggregate, Session,
                 new SessionCommand.Change(Title.Or(before.Title), Goal.Or(before.Goal), Archived ?? before.Archived, work.Now), Session)
             : Refusal.NotFound("session");

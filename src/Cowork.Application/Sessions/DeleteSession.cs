@@ -11,7 +11,8 @@ public sealed record DeleteSession(SessionKey Session) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        if (await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session) is { } refused)
+        if ((await SessionOfGroup.WhyRefused(work, Session)
+            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session)) is { } refused)
         {
             return refused;
         }

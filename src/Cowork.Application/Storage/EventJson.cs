@@ -226,6 +226,8 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(GroupEvent.GroupMemberAdded))]
 [JsonSerializable(typeof(GroupEvent.GroupMemberRemoved))]
 [JsonSerializable(typeof(GroupEvent.GroupMessageStored))]
+[JsonSerializable(typeof(GroupEvent.GroupArchiveRequested))]
+[JsonSerializable(typeof(GroupEvent.GroupArchived))]
 [JsonSerializable(typeof(ActiveGroupsEvent.ActiveGroupOpened))]
 [JsonSerializable(typeof(ActiveGroupsEvent.ActiveGroupClosed))]
 [JsonSerializable(typeof(WorkEvent.WorkCreated))]

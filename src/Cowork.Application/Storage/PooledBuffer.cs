@@ -31,6 +31,9 @@ public sealed class PooledBuffer(int capacity) : IBufferWriter<byte>, IDisposabl
         return bytes.AsMemory(Length);
     }
 
+    /// <summary>Forgets what was written, and keeps the room.</summary>
+    public void Clear() => Length = 0;
+
     public void Dispose()
     {
         ArrayPool<byte>.Shared.Return(bytes);

@@ -142,7 +142,11 @@ public sealed record RowQuery(
 
 /// <summary>What rows belong to: what belongs to something that was deleted is not found. A row whose JSON has no such member belongs to nothing, and is found.</summary>
 /// <param name="Member">Of the row's JSON, with the key of a row of the table.</param>
-public sealed record RowOwner(string Member, string Table);
+public sealed record RowOwner(string Member, string Table)
+{
+    /// <summary>A second table of such rows; null: there is none.</summary>
+    public string? OrTable { get; init; }
+}
 
 /// <summary>Rows whose JSON has this member with this value, or no such member.</summary>
 /// <param name="Value">Null: only those that have no such member.</param>

@@ -157,7 +157,9 @@ sealed class RowStore : IRows
     string OwnedBy(RowOwner owner, string row)
     {
         var key = $"{row}.row ->> {Schema.Literal(owner.Member)}";
-        return $" AND ({key} IS NULL OR (SELECT true FROM {schema}.{Known(owner.Table).Table} o WHERE o.tenant_id = {row}.tenant_id AND o.id = {key}))";
+        return $" AND ({key} IS NULL{In(owner.Table)}{(owner.OrTable is { } other ? In(other) : "")})";
+
+        string In(string table) => $" OR (SELECT true FROM {schema}.{Known(table).Table} o WHERE o.tenant_id = {row}.tenant_id AND o.id = {key})";
     }
 
     static NpgsqlBatchCommand Statement(string sql, List<Func<NpgsqlParameter>> parameters)

@@ -12,7 +12,7 @@ namespace Cowork.Web;
 /// Blobs as files below one directory, which hosts may share: <c>pending/abcd…</c> until a commit is about to name them, then <c>ab/abcd…</c> for ever. The move is
 /// one <c>rename</c>, so that it happens, or finds nothing, whatever a sweep of another host does. A file of either name is whole, and its content is on disk (decision 45).
 /// </summary>
-public sealed partial class FileBlobs(string directory) : IBlobs, IBlobSweeper
+public sealed partial class FileBlobs(string directory) : IBlobs, IArchives, IBlobSweeper
 {
     /// <summary>As much as one long text takes.</summary>
     const int RoomBytes = 1 << 20;
@@ -35,29 +35,33 @@ public sealed partial class FileBlobs(string directory) : IBlobs, IBlobSweeper
             return sha256;
         }
         // What is pending is written anew: that makes it young, by the clock of the file system.
-        return await Write(async file =>
-        {
-            await file.WriteAsync(bytes, ct);
-            return sha256;
-        });
+        return await Write(
+            async file =>
+            {
+                await file.WriteAsync(bytes, ct);
+                return sha256;
+            },
+            PendingOf);
     }
 
     public async ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct)
     {
         var length = 0L;
-        var sha256 = await Write(async file =>
-        {
-            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            var buffer = new byte[128 * 1024];
-            int read;
-            while ((read = await bytes.ReadAsync(buffer, ct)) > 0)
+        var sha256 = await Write(
+            async file =>
             {
-                hash.AppendData(buffer, 0, read);
-                await file.WriteAsync(buffer.AsMemory(0, read), ct);
-                length += read;
-            }
-            return Convert.ToHexStringLower(hash.GetHashAndReset());
-        });
+                using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+                var buffer = new byte[128 * 1024];
+                int read;
+                while ((read = await bytes.ReadAsync(buffer, ct)) > 0)
+                {
+                    hash.AppendData(buffer, 0, read);
+                    await file.WriteAsync(buffer.AsMemory(0, read), ct);
+                    length += read;
+                }
+                return Convert.ToHexStringLower(hash.GetHashAndReset());
+            },
+            PendingOf);
         return (sha256, length);
     }
 
@@ -111,7 +115,8 @@ public sealed partial class FileBlobs(string directory) : IBlobs, IBlobSweeper
 
     /// <summary>Written beside and renamed: two writers of the same bytes each bring a whole file, and either will do.</summary>
     /// <param name="write">Writes the bytes and answers their digest.</param>
-    async ValueTask<string> Write(Func<FileStream, Task<string>> write)
+    /// <param name="placeOf">Where the file of a digest belongs; its folder is there.</param>
+    async ValueTask<string> Write(Func<FileStream, Task<string>> write, Func<string, string> placeOf)
     {
         Directory.CreateDirectory(pending);
         var writing = Path.Combine(pending, $".{Path.GetRandomFileName()}");
@@ -130,7 +135,7 @@ public sealed partial class FileBlobs(string directory) : IBlobs, IBlobSweeper
                 sha256 = await write(file);
                 file.Flush(flushToDisk: true);
             }
-            File.Move(writing, PendingOf(sha256), overwrite: true);
+            File.Move(writing, placeOf(sha256), overwrite: true);
             return sha256;
         }
         catch (Exception e)

@@ -17,7 +17,7 @@ namespace Cowork.Web;
 /// pending object of its own, so that a sweep which removes an old one never takes the one that somebody has just written (decisions 45 and 53). The bucket must read its own
 /// writes and lists, as Amazon's does.
 /// </summary>
-public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
+public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IDisposable
 {
     /// <summary>A part of a larger blob; a smaller blob is put at once. S3 takes 10 000 parts of at least 5 MiB.</summary>
     const int PartBytes = 8 << 20;
@@ -76,6 +76,24 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
 
     public async ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct)
     {
+        // A large blob has another name until its digest is known, at its end.
+        var upload = $"{pending}upload.{Path.GetRandomFileName()}";
+        var (key, sha256, length) = await Write(bytes, sha256 => sha256 is null ? upload : PendingOf(sha256), "application/octet-stream", ct);
+        if (key == upload)
+        {
+            await Ask(async () =>
+            {
+                await Copy(upload, PendingOf(sha256), ct);
+                await s3.DeleteObjectAsync(settings.Bucket, upload, ct);
+            });
+        }
+        return (sha256, length);
+    }
+
+    /// <summary>Writes all that a stream holds as one object, which is there when it is whole.</summary>
+    /// <param name="keyOf">The object's name by its digest, or before that is known (null).</param>
+    async ValueTask<(string Key, string Sha256, long Bytes)> Write(Stream bytes, Func<string?, string> keyOf, string type, CancellationToken ct)
+    {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var buffer = ArrayPool<byte>.Shared.Rent(PartBytes);
         try
@@ -84,12 +102,13 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
             if (read < PartBytes)
             {
                 var sha256 = Convert.ToHexStringLower(hash.GetHashAndReset());
-                await Ask(() => PutObject(PendingOf(sha256), buffer.AsMemory(0, read), ct));
-                return (sha256, read);
+                var whole = keyOf(sha256);
+                await Ask(() => PutObject(whole, buffer.AsMemory(0, read), ct, type));
+                return (whole, sha256, read);
             }
-            // Its digest is known at its end, so it has another name until then.
-            var upload = $"{pending}upload.{Path.GetRandomFileName()}";
-            var id = (await Ask(() => s3.InitiateMultipartUploadAsync(new InitiateMultipartUploadRequest { BucketName = settings.Bucket, Key = upload }, ct))).UploadId;
+            var key = keyOf(null);
+            var begin = new InitiateMultipartUploadRequest { BucketName = settings.Bucket, Key = key, ContentType = type };
+            var id = (await Ask(() => s3.InitiateMultipartUploadAsync(begin, ct))).UploadId;
             try
             {
                 var parts = new List<PartETag>();
@@ -100,7 +119,7 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
                         new UploadPartRequest
                         {
                             BucketName = settings.Bucket,
-                            Key = upload,
+                            Key = key,
                             UploadId = id,
                             PartNumber = number,
                             PartSize = count,
@@ -112,20 +131,14 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
                     length += count;
                 }
                 await Ask(() => s3.CompleteMultipartUploadAsync(
-                    new CompleteMultipartUploadRequest { BucketName = settings.Bucket, Key = upload, UploadId = id, PartETags = parts }, ct));
+                    new CompleteMultipartUploadRequest { BucketName = settings.Bucket, Key = key, UploadId = id, PartETags = parts }, ct));
             }
             catch
             {
-                await Abort(upload, id);
+                await Abort(key, id);
                 throw;
             }
-            var digest = Convert.ToHexStringLower(hash.GetHashAndReset());
-            await Ask(async () =>
-            {
-                await Copy(upload, PendingOf(digest), ct);
-                await s3.DeleteObjectAsync(settings.Bucket, upload, ct);
-            });
-            return (digest, length);
+            return (key, Convert.ToHexStringLower(hash.GetHashAndReset()), length);
         }
         finally
         {
@@ -223,7 +236,7 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
         }
     }
 
-    async Task PutObject(string key, ReadOnlyMemory<byte> bytes, CancellationToken ct)
+    async Task PutObject(string key, ReadOnlyMemory<byte> bytes, CancellationToken ct, string type = "application/octet-stream")
     {
         using var content = new MemoryStream(bytes.ToArray(), writable: false);
         await s3.PutObjectAsync(
@@ -232,7 +245,7 @@ public sealed partial class S3Blobs : IBlobs, IBlobSweeper, IDisposable
                 BucketName = settings.Bucket,
                 Key = key,
                 InputStream = content,
-                ContentType = "application/octet-stream",
+                ContentType = type,
                 UseChunkEncoding = false,
             },
             ct);

@@ -19,6 +19,9 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands,
     /// <summary>Name of the folder with the sessions' own folders, in a data directory.</summary>
     const string Folders = "workspaces";
 
+    /// <summary>Name of the folder with the folders of groups, among those of a tenant. No tenant has this name, and nobody names a path with it: see <see cref="Find"/>.</summary>
+    const string OfGroups = "@@groups";
+
     /// <summary>Folders that are remembered. Beyond these all are forgotten, and told anew as they are used.</summary>
     const int KnownMax = 50_000;
 
@@ -52,6 +55,20 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands,
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
             return Refused("The folder cannot be made or looked at: a part of the path is a file, a broken link, or closed to the host.");
+        }
+    }
+
+    /// <summary>Makes the folder of a group's session, in which no other session of the tenant may work.</summary>
+    public ValueTask<(string? Path, Refusal? Refused)> Prepare(string org, GroupKey group)
+    {
+        var root = Path.Combine(TenantFolder(org), OfGroups);
+        try
+        {
+            return new(Made(org, new(root, Path.Combine(root, group.Session.Id))));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new(Refused("The folder cannot be made."));
         }
     }
 
@@ -203,7 +220,8 @@ public sealed class Workspaces(HostSettings settings, ICommandExecutor commands,
 
     /// <summary>The session's own folder, in the data directory of whichever host made it.</summary>
     static bool IsOwn(string org, SessionKey session, string path) =>
-        path.EndsWith(org == RequestAuthorization.LocalOrg ? $"/{Folders}/{session.Id}" : $"/{Folders}/@{org}/{session.Id}", StringComparison.Ordinal);
+        (org == RequestAuthorization.LocalOrg ? $"/{Folders}" : $"/{Folders}/@{org}") is var tenants
+        && (path.EndsWith($"{tenants}/{session.Id}", StringComparison.Ordinal) || path.EndsWith($"{tenants}/{OfGroups}/{session.Id}", StringComparison.Ordinal));
 
     string TenantFolder(string org) => org == RequestAuthorization.LocalOrg ? ownFolders : Path.Combine(ownFolders, $"@{org}");
 

@@ -128,12 +128,14 @@ static class Composition
             services.AddSingleton(_ => new S3Blobs(s3));
             services.AddSingleton<IBlobs>(all => all.GetRequiredService<S3Blobs>());
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<S3Blobs>());
+            services.AddSingleton<IArchives>(all => all.GetRequiredService<S3Blobs>());
         }
         else
         {
             services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
             services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<FileBlobs>());
+            services.AddSingleton<IArchives>(all => all.GetRequiredService<FileBlobs>());
         }
         services.AddSingleton<BlobSweep>();
         services.AddSingleton<IDocumentText>(all => new ConfinedDocumentText(
@@ -202,6 +204,13 @@ static class Composition
         services.AddSingleton<NotebookCopies>();
         services.AddSingleton<FileExtraction>();
         services.AddSingleton<ProjectDeletion>();
+        services.AddSingleton<GroupArchive>();
+        services.AddSingleton<WriteGroupArchive>(all => all.GetRequiredService<GroupArchive>().Write);
+        services.AddSingleton<GroupArchiving>();
+        services.AddSingleton(all => all.GetRequiredService<HostSettings>().Groups);
+        services.AddSingleton<IdleGroups>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<GroupArchiving>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<IdleGroups>());
         services.AddSingleton<ScheduledRuns>();
         services.AddSingleton<Scheduler>();
         services.AddSingleton<ClockWatch>();

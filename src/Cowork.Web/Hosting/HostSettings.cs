@@ -115,6 +115,8 @@ public sealed record HostSettings
 
     public ScratchpadOptions Scratchpads { get; init; } = new();
 
+    public GroupOptions Groups { get; init; } = new();
+
     /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
     public bool Schedules { get; init; } = true;
 
@@ -229,6 +231,7 @@ public sealed record HostSettings
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Scratchpads = ScratchpadsOf(cowork.GetSection("Kernels")),
+            Groups = new() { IdleAfter = cowork.Time("Groups:IdleAfter", TimeSpan.Zero, TimeSpan.FromDays(3_650)) ?? new GroupOptions().IdleAfter },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
             KeepAlive = cowork.Time("Http:KeepAlive", Instant, TimeSpan.FromDays(1)) ?? KeepAliveDefault,

@@ -6,9 +6,15 @@ namespace Cowork.Web.Http;
 /// Bytes that somebody else made, as a download or as a page in a sandbox. Headers keep a browser from showing them as a page of this host. The digest is the entity tag
 /// and is in <c>Repr-Digest</c> (RFC 9530), so a client can check what it received.
 /// </summary>
+/// <param name="Open">The bytes, which are read from any place; null: they are missing.</param>
 /// <param name="Name">The file name for the download.</param>
-public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string MediaType, string Name) : IResult
+public sealed record BlobResult(Func<CancellationToken, ValueTask<Stream?>> Open, string Sha256, long Bytes, string MediaType, string Name) : IResult
 {
+    public BlobResult(IBlobs blobs, string sha256, long bytes, string mediaType, string name)
+        : this(ct => blobs.Open(sha256, ct), sha256, bytes, mediaType, name)
+    {
+    }
+
     /// <summary>
     /// Of a page in a sandbox. Its origin is none, so that it reads nothing of this host: no API, no storage, no other page. It runs scripts, and loads scripts, styles,
     /// and pictures from this host alone; it sends nothing anywhere, opens no window and submits no form.
@@ -27,7 +33,7 @@ public sealed record BlobResult(IBlobs Blobs, string Sha256, long Bytes, string 
     public async Task ExecuteAsync(HttpContext httpContext)
     {
         var response = httpContext.Response;
-        await using var bytes = await Blobs.Open(Sha256, httpContext.RequestAborted) ?? throw new InvalidDataException($"The blob {Sha256} is missing.");
+        await using var bytes = await Open(httpContext.RequestAborted) ?? throw new InvalidDataException($"The blob {Sha256} is missing.");
         if (bytes.Length != Bytes)
         {
             throw new InvalidDataException($"The blob {Sha256} was changed.");

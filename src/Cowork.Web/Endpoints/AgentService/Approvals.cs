@@ -81,18 +81,14 @@ static class ApprovalEndpoints
         var limit = (int)Lists.Limit.Read(http);
         var session = SessionInQuery.Read(http);
         SessionRow? of = null;
-        if (session is not null)
+        if (session is { } asked && (of = await rows.FindSession(caller, asked, ct)) is null)
         {
-            if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Value.Value, ct) is not { } found)
-            {
-                return ErrorResult.NotFound("session");
-            }
-            of = Projections.Sessions.Model.Read(found.Json.Span);
+            return ErrorResult.NotFound("session");
         }
         var shown = new List<ApprovalDetails>();
         var (left, room) = (ListedInputBytesMax, new ListRoom());
         var query = new RowQuery(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows), Bytes: PageBytes.Max);
-        await foreach (var (found, row) in Newest(caller.Org, query, rows, ct).Take(limit).WithCancellation(ct))
+        await foreach (var (found, row) in Newest(caller, query, rows, ct).Take(limit).WithCancellation(ct))
         {
             if (!room.Takes(found))
             {
@@ -107,7 +103,7 @@ static class ApprovalEndpoints
     }
 
     static async Task<IResult> Get(PathKey<ApprovalKey> approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller.Org, approval.Key, rows, ct) is { } row
+        await Find(caller, approval.Key, rows, ct) is { } row
             ? JsonResult.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails)
             : ErrorResult.NotFound("approval");
 
@@ -115,7 +111,7 @@ static class ApprovalEndpoints
         PathKey<ApprovalKey> approval, Body<NewDecision> body, Caller caller, ApprovalDecisions decisions, CommandAnswers answers, IRows rows, IBlobs blobs,
         CancellationToken ct)
     {
-        if (await Find(caller.Org, approval.Key, rows, ct) is not { } asked)
+        if (await Find(caller, approval.Key, rows, ct) is not { } asked)
         {
             return ErrorResult.NotFound("approval");
         }
@@ -128,20 +124,20 @@ static class ApprovalEndpoints
             ct);
     }
 
-    /// <summary>Newest first, without approvals of deleted sessions.</summary>
-    static async IAsyncEnumerable<(Row Found, ApprovalRow Row)> Newest(string org, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
+    /// <summary>Newest first, without approvals of sessions whose approvals the caller does not see.</summary>
+    static async IAsyncEnumerable<(Row Found, ApprovalRow Row)> Newest(Caller caller, RowQuery query, IRows rows, [EnumeratorCancellation] CancellationToken ct)
     {
         var isThere = new Dictionary<SessionKey, bool>();
         while (true)
         {
-            var page = await rows.List(org, Projections.Approvals.Model.Table, query, ct);
+            var page = await rows.List(caller.Org, Projections.Approvals.Model.Table, query, ct);
             foreach (var found in page)
             {
                 var row = Projections.Approvals.Model.Read(found.Json.Span);
                 var of = row.SessionId;
                 if (!isThere.TryGetValue(of, out var there))
                 {
-                    isThere.Add(of, there = await rows.Get(org, Projections.Sessions.Model.Table, of.Value, ct) is not null);
+                    isThere.Add(of, there = await rows.SeesApprovalsOf(caller, of, ct));
                 }
                 if (there)
                 {
@@ -156,9 +152,13 @@ static class ApprovalEndpoints
         }
     }
 
-    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    static async ValueTask<ApprovalRow?> Find(string org, ApprovalKey approval, IRows rows, CancellationToken ct) =>
-        (await rows.Find(org, Projections.Approvals.Model, approval.Value, ct))?.Row;
+    /// <summary>Null: it does not exist, belongs to another tenant, or the caller does not see those of its session.</summary>
+    static async ValueTask<ApprovalRow?> Find(Caller caller, ApprovalKey approval, IRows rows, CancellationToken ct) =>
+        await rows.Get(caller.Org, Projections.Approvals.Model.Table, approval.Value, ct) is { } stored
+        && Projections.Approvals.Model.Read(stored.Json.Span) is var row
+        && await rows.SeesApprovalsOf(caller, row.SessionId, ct)
+            ? row
+            : null;
 
     /// <summary>The row with its arguments from the blob store.</summary>
     static async ValueTask<ApprovalRow> WithInput(ApprovalRow row, IBlobs blobs, CancellationToken ct) =>

@@ -39,7 +39,7 @@ static class ArtifactEndpoints
     }
 
     static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.FindArtifact(caller.Org, artifact.Key, ct) is { } row
+        await rows.FindArtifact(caller, artifact.Key, ct) is { } row
             ? JsonResult.Of(
                 200,
                 new(
@@ -51,7 +51,7 @@ static class ArtifactEndpoints
     static async Task<IResult> Versions(PathKey<ArtifactKey> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.FindArtifact(caller.Org, artifact.Key, ct) is not { } row)
+        if (await rows.FindArtifact(caller, artifact.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
         }
@@ -63,7 +63,7 @@ static class ArtifactEndpoints
 
     static async Task<IResult> Content(PathKey<ArtifactKey> artifact, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
-        if (await rows.FindArtifact(caller.Org, artifact.Key, ct) is not { } row)
+        if (await rows.FindArtifact(caller, artifact.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
         }

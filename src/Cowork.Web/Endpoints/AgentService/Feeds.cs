@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Globalization;
 using System.IO.Pipelines;
+using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
@@ -61,8 +62,8 @@ static class FeedEndpoints
     static async Task<IResult> SessionPage(PathKey<SessionKey> session, HttpContext http, Caller caller, FeedPages pages, IRows rows, HostSettings settings)
     {
         var (since, limit, wait) = Asked(http, settings);
-        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is { } row
-            ? new LateResult(pages.Page(caller.Org, session.Key, Projections.Sessions.Model.Read(row.Json.Span).SessionId, since, limit, wait, http.RequestAborted))
+        return await rows.FindSession(caller, session.Key, http.RequestAborted) is { } row
+            ? new LateResult(pages.Page(caller.Org, session.Key, row.SessionId, since, limit, wait, http.RequestAborted))
             : ErrorResult.NotFound("session");
     }
 
@@ -75,7 +76,7 @@ static class FeedEndpoints
     static async Task<IResult> SessionStream(PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, IRows rows)
     {
         var (since, isNamed) = (Cursor(http), IsNamed(http));
-        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, http.RequestAborted) is not null
+        return await rows.FindSession(caller, session.Key, http.RequestAborted) is not null
             ? await stream.Send(http, caller.Org, session.Key, since, isNamed)
             : ErrorResult.NotFound("session");
     }
@@ -150,7 +151,8 @@ sealed record FeedPageResult(bool IsTenants, SessionKey? SessionId, IReadOnlyLis
 }
 
 /// <summary>Feeds as server-sent events. A slow reader costs one bounded buffer; missed entries are read from the log.</summary>
-public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
+public sealed class EventStream(
+    FeedHub hub, IEventLog log, IRows rows, OpenStreams open, HostSettings settings, TimeProvider clock, IHostApplicationLifetime lifetime)
 {
     /// <summary>Bytes that are collected before a flush while more events are ready.</summary>
     const int SendAtBytes = 16 * 1024;
@@ -189,13 +191,26 @@ public sealed class EventStream(FeedHub hub, IEventLog log, OpenStreams open, Ho
     {
         var last = since;
         return Send(
-            http, place, ct => hub.Follow(org, session, last, ct),
+            http, place, ct => session is { } of ? WhileSeen(Caller.Of(http), of, last, ct) : hub.Follow(org, null, last, ct),
             (output, entry) =>
             {
                 last = session is null ? entry.Position : entry.FeedId;
                 return write(output, entry);
             },
             entry => entry.At);
+    }
+
+    /// <summary>The feed of a session that the caller sees, for as long as that is so: it ends behind the event by which they are no member of its group any more.</summary>
+    public async IAsyncEnumerable<FeedEntry> WhileSeen(Caller caller, SessionKey session, long since, [EnumeratorCancellation] CancellationToken ct)
+    {
+        await foreach (var entry in hub.Follow(caller.Org, session, since, ct))
+        {
+            yield return entry;
+            if (entry.Is<GroupEvent.GroupMemberRemoved>() && await rows.FindSession(caller, session, ct) is null)
+            {
+                yield break;
+            }
+        }
     }
 
     /// <summary>Sends events as they come.</summary>

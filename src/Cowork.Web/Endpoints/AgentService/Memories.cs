@@ -39,14 +39,14 @@ static class MemoryEndpoints
     }
 
     static async Task<IResult> Get(PathKey<MemoryKey> memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Find(caller.Org, Memories.Model, memory.Key.Value, ct) is { } found
+        await rows.Find(caller, Memories.Model, memory.Key.Value, ct) is { } found
             ? JsonResult.Of(200, await Details(found.Stored.Version, found.Row, blobs, ct), AgentServiceJson.Answers.MemoryDetails)
             : ErrorResult.NotFound("memory");
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not { } row)
+        if (await rows.FindSession(caller, session.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
@@ -61,7 +61,7 @@ static class MemoryEndpoints
             }
             shown.Add(await Details(found.Version, memory, blobs, ct));
         }
-        return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, shown), AgentServiceJson.Answers.MemoryList);
+        return JsonResult.Of(200, new(row.SessionId, shown), AgentServiceJson.Answers.MemoryList);
     }
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>

@@ -74,7 +74,7 @@ static class RunEndpoints
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not { } row)
+        if (await rows.FindSession(caller, session.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
@@ -90,18 +90,18 @@ static class RunEndpoints
             }
             runs.Add(RunDetails.Of(await views.WithTexts(run, ct)));
         }
-        return JsonResult.Of(200, new(Projections.Sessions.Model.Read(row.Json.Span).SessionId, runs), AgentServiceJson.Answers.RunList);
+        return JsonResult.Of(200, new(row.SessionId, runs), AgentServiceJson.Answers.RunList);
     }
 
     static async Task<IResult> Get(PathKey<RunKey> run, Caller caller, RunViews views, CancellationToken ct) =>
-        await views.Find(caller.Org, run.Key, ct) is { } row
+        await views.Find(caller, run.Key, ct) is { } row
             ? JsonResult.Of(200, RunDetails.Of(await views.WithTexts(row, ct)), AgentServiceJson.Answers.RunDetails)
             : ErrorResult.NotFound("run");
 
     static async Task<IResult> Cancel(
         PathKey<RunKey> run, Body<NoBody> body, Caller caller, RunViews views, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
     {
-        if (await views.Find(caller.Org, run.Key, ct) is null)
+        if (await views.Find(caller, run.Key, ct) is null)
         {
             return ErrorResult.NotFound("run");
         }
@@ -120,7 +120,7 @@ static class RunEndpoints
 
     static async Task<IResult> Artifacts(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
     {
-        if (await views.Find(caller.Org, run.Key, ct) is not { } row)
+        if (await views.Find(caller, run.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("run");
         }
@@ -131,7 +131,7 @@ static class RunEndpoints
     }
 
     static async Task<IResult> Trace(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
-        await views.Find(caller.Org, run.Key, ct) is { } row
+        await views.Find(caller, run.Key, ct) is { } row
         && await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct) is { } bundle
             ? new StoredJsonResult(200, bundle)
             : ErrorResult.NotFound("run");
@@ -140,10 +140,10 @@ static class RunEndpoints
 /// <summary>Reads runs for answers.</summary>
 public sealed class RunViews(IRows rows, IBlobs blobs)
 {
-    /// <summary>Null: it does not exist, belongs to another tenant, or its session is deleted.</summary>
-    public async ValueTask<RunRow?> Find(string org, RunKey run, CancellationToken ct) => (await rows.Find(org, Projections.Runs.Model, run.Value, ct))?.Row;
+    /// <summary>Null: it does not exist, belongs to another tenant, its session is deleted, or that of a group which the caller does not see.</summary>
+    public async ValueTask<RunRow?> Find(Caller caller, RunKey run, CancellationToken ct) => (await rows.Find(caller, Projections.Runs.Model, run.Value, ct))?.Row;
 
-    /// <summary>The run's row, also when its session is deleted.</summary>
+    /// <summary>The run's row, also when its session is deleted, for a caller who was found to see it.</summary>
     public async ValueTask<RunRow?> Row(string org, RunKey run, CancellationToken ct) =>
         await rows.Get(org, Projections.Runs.Model.Table, run.Value, ct) is { } found ? Projections.Runs.Model.Read(found.Json.Span) : null;
 

@@ -86,7 +86,7 @@ static class SessionEndpoints
             .Produces<SessionDetails>().Refuses(404, 422);
         sessions.MapDelete("/{session_id}", Delete).WithName("deleteSession").RequireMember()
             .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
     }
 
     static async Task<IResult> Create(
@@ -126,11 +126,11 @@ static class SessionEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {
         var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
-        return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(row))]), AgentServiceJson.Answers.SessionList);
+        return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(Projections.Sessions.Model.Read(row.Json.Span)))]), AgentServiceJson.Answers.SessionList);
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
+        await rows.FindSession(caller, session.Key, ct) is { } row
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
@@ -147,13 +147,9 @@ static class SessionEndpoints
         return TypedResults.NoContent();
     }
 
-    static SessionDetails Details(Row row)
-    {
-        var session = Projections.Sessions.Model.Read(row.Json.Span);
-        return new(
-            session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedBy, session.Runs, session.LiveRuns,
-            session.CreatedAt, session.UpdatedAt);
-    }
+    static SessionDetails Details(SessionRow session) => new(
+        session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedBy, session.Runs, session.LiveRuns, session.CreatedAt,
+        session.UpdatedAt);
 }
 
 /// <summary>The member <c>metadata</c> of a session or skill.</summary>

@@ -35,12 +35,12 @@ static class DesktopArtifactEndpoints
     }
 
     static async Task<IResult> List(PathKey<RunKey> task, Caller caller, RunViews views, IEventLog log, CancellationToken ct) =>
-        await views.Find(caller.Org, task.Key, ct) is { } run
+        await views.Find(caller, task.Key, ct) is { } run
             ? JsonResult.Of<IReadOnlyList<ArtifactMetadata>>(
                 200, [.. Projections.Artifacts.Discovered(await log.OfRun(caller.Org, run.SessionId, task.Key, ct)).Select(ArtifactMetadata.Of)],
                 DesktopJson.Answers.IReadOnlyListArtifactMetadata)
             : ErrorResult.NotFound("task");
 
     static async Task<IResult> Content(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.FindArtifact(caller.Org, artifact.Key, ct) is { } row ? ArtifactPaths.Page(row, blobs) : ErrorResult.NotFound("artifact");
+        await rows.FindArtifact(caller, artifact.Key, ct) is { } row ? ArtifactPaths.Page(row, blobs) : ErrorResult.NotFound("artifact");
 }

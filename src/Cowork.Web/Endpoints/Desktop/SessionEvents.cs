@@ -56,12 +56,12 @@ static class SessionEventEndpoints
     }
 
     static async Task<IResult> Stream(
-        PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, SessionSnapshots snapshots, FeedHub hub, IBlobs blobs, IEventLog log, IRows rows,
+        PathKey<SessionKey> session, HttpContext http, Caller caller, EventStream stream, SessionSnapshots snapshots, IBlobs blobs, IEventLog log, IRows rows,
         TimeProvider clock, CancellationToken ct)
     {
         var inQuery = http.Request.Query.ContainsKey(LastEventId.Name) ? LastEventId : SinceId;
         var since = inQuery.ReadLastEventId(http) ?? (http.Request.Query.ContainsKey(inQuery.Name) ? inQuery.Read(http) : null);
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is null)
+        if (await rows.FindSession(caller, session.Key, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
@@ -92,7 +92,7 @@ static class SessionEventEndpoints
         {
             if (since is null)
             {
-                if (await snapshots.Take(caller.Org, session.Key, over) is not { } snapshot)
+                if (await snapshots.Take(caller, session.Key, over) is not { } snapshot)
                 {
                     // It was deleted a moment ago.
                     yield break;
@@ -100,7 +100,7 @@ static class SessionEventEndpoints
                 var data = JsonSerializer.SerializeToUtf8Bytes(snapshot, DesktopJson.Answers.SessionSnapshot);
                 yield return (snapshot.LastEventId, TaskEvents.Lines(snapshot.LastEventId, "session.snapshot", data), DateTimeOffset.MinValue, false);
             }
-            await foreach (var entry in hub.Follow(caller.Org, session.Key, since ?? 0, over))
+            await foreach (var entry in stream.WhileSeen(caller, session.Key, since ?? 0, over))
             {
                 yield return (entry.FeedId, await events.Lines(entry, over), entry.At, entry.Is<SessionEvent.SessionDeleted>());
             }
@@ -110,7 +110,7 @@ static class SessionEventEndpoints
     static async Task<IResult> Issue(Body<NewStreamToken> body, HttpContext http, Caller caller, StreamTokens tokens, IRows rows, CancellationToken ct)
     {
         SessionKey? session = body.Value.SessionId is { } id ? PathIds.Key<SessionKey>(id, "$.sessionId") : null;
-        if (session is { } only && await rows.Get(caller.Org, Projections.Sessions.Model.Table, only.Value, ct) is null)
+        if (session is { } only && await rows.FindSession(caller, only, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
@@ -132,10 +132,11 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
     /// Null: there is no such session. What the rows show is of different moments, all after a first look at the feed and before a second one. What happened between
     /// the two is folded from the log up to the second look, so that all of it is as of that.
     /// </summary>
-    public async ValueTask<SessionSnapshot?> Take(string org, SessionKey session, CancellationToken ct)
+    public async ValueTask<SessionSnapshot?> Take(Caller caller, SessionKey session, CancellationToken ct)
     {
+        var org = caller.Org;
         var from = (await log.Feed(org, session, long.MaxValue, 1, ct)).Head;
-        if (await rows.Get(org, Sessions.Model.Table, session.Value, ct) is not { } found)
+        if (await rows.FindSession(caller, session, ct) is not { } found)
         {
             return null;
         }
@@ -187,7 +188,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
                 shown.Add(DesktopTask.Of(await views.WithTexts(run, ct), isFirst, said[run.RunId.Value]));
             }
         }
-        return new(DesktopSession.Of(Sessions.Model.Read(found.Json.Span)), shown, [.. artifacts.Take(ListedMax)], to);
+        return new(DesktopSession.Of(found), shown, [.. artifacts.Take(ListedMax)], to);
     }
 
     static ArtifactMetadata Of(ArtifactRow row) => new(

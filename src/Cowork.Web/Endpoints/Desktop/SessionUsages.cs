@@ -33,7 +33,7 @@ static class SessionUsageEndpoints
         .Produces<DesktopUsage>().Refuses(404, 422);
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, SessionUsage usage, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not null
+        await rows.FindSession(caller, session.Key, ct) is not null
             ? JsonResult.Of(200, DesktopUsage.Of(await usage.Of(caller.Org, session.Key, ct)), DesktopJson.Answers.DesktopUsage)
             : ErrorResult.NotFound("session");
 }

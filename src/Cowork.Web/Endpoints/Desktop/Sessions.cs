@@ -141,7 +141,7 @@ static class DesktopSessionEndpoints
             .Produces<DesktopSession>().Refuses(404, 422);
         sessions.MapDelete("/{sessionId}", SessionEndpoints.Delete).WithName("deleteDesktopSession").RequireMember()
             .WithSummary("Delete a session and cancel its live tasks; the log keeps what happened, and the granted folders stay")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
     }
 
     static async Task<IResult> Create(
@@ -217,7 +217,7 @@ static class DesktopSessionEndpoints
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
-            ? JsonResult.Of(200, DesktopSession.Of(Projections.Sessions.Model.Read(row.Json.Span)), DesktopJson.Answers.DesktopSession)
+        await rows.FindSession(caller, session.Key, ct) is { } row
+            ? JsonResult.Of(200, DesktopSession.Of(row), DesktopJson.Answers.DesktopSession)
             : ErrorResult.NotFound("session");
 }

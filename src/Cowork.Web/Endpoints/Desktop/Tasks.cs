@@ -121,7 +121,7 @@ static class TaskEndpoints
         PathKey<SessionKey> session, Body<NewTask> body, Caller caller, Turns turns, ContextFiles files, IBlobs blobs, RunViews views, TaskViews tasks, IRows rows,
         CommandAnswers answers, CancellationToken ct)
     {
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is null)
+        if (await rows.FindSession(caller, session.Key, ct) is null)
         {
             return ErrorResult.NotFound("session");
         }
@@ -180,7 +180,7 @@ static class TaskEndpoints
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, TaskViews tasks, IRows rows, CancellationToken ct)
     {
         var (limit, statuses) = ((int)Lists.LimitOfPage.Read(http), ReadStatuses(http));
-        return await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is not null
+        return await rows.FindSession(caller, session.Key, ct) is not null
             ? JsonResult.Of(200, await tasks.List(caller.Org, session.Key, statuses, limit, ct), DesktopJson.Answers.IReadOnlyListDesktopTask)
             : ErrorResult.NotFound("session");
     }
@@ -199,19 +199,19 @@ static class TaskEndpoints
     }
 
     static async Task<IResult> GetOfSession(PathKey<SessionKey> session, PathKey<RunKey> task, Caller caller, RunViews views, TaskViews tasks, CancellationToken ct) =>
-        await views.Find(caller.Org, task.Key, ct) is { } run && run.SessionId.Value == session.Key.Value
+        await views.Find(caller, task.Key, ct) is { } run && run.SessionId.Value == session.Key.Value
             ? JsonResult.Of(200, await tasks.Of(caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
             : ErrorResult.NotFound("task");
 
     static async Task<IResult> Get(PathKey<RunKey> task, Caller caller, RunViews views, TaskViews tasks, CancellationToken ct) =>
-        await views.Find(caller.Org, task.Key, ct) is { } run
+        await views.Find(caller, task.Key, ct) is { } run
             ? JsonResult.Of(200, await tasks.Of(caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
             : ErrorResult.NotFound("task");
 
     static async Task<IResult> Stop(
         PathKey<RunKey> task, Body<NoBody> body, Caller caller, RunViews views, TaskViews tasks, TurnWaiter waiter, ICommandExecutor commands, CancellationToken ct)
     {
-        if (await views.Find(caller.Org, task.Key, ct) is null)
+        if (await views.Find(caller, task.Key, ct) is null)
         {
             return ErrorResult.NotFound("task");
         }
@@ -228,7 +228,7 @@ static class TaskEndpoints
         PathKey<RunKey> task, Body<NewFeedback> body, Caller caller, RunViews views, TaskViews tasks, TextCommands commands, TenantUsage usage, CommandAnswers answers,
         CancellationToken ct)
     {
-        if (await views.Find(caller.Org, task.Key, ct) is null)
+        if (await views.Find(caller, task.Key, ct) is null)
         {
             return ErrorResult.NotFound("task");
         }

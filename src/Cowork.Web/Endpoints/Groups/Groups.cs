@@ -98,6 +98,7 @@ static class GroupEndpoints
         groups.MapGet("/{group_id}", Get).WithName("getGroup")
             .WithSummary("Show a group with its members and agents")
             .Produces<GroupDetails>().Refuses(404, 422);
+        groups.MapGroupArchives();
     }
 
     static async Task<IResult> Create(
@@ -117,7 +118,7 @@ static class GroupEndpoints
         var chosen = asked.AgentIds is { Count: > 0 } some ? some : [AgentDefinition.Assistant.Id];
         var unknown = chosen.Index().Where(id => agents.Find(id.Item) is null).Select(id => Refusal.Invalid(
             "unknown_agent", $"$.agent_ids[{id.Index}]", $"There is no such agent. There are: {string.Join(", ", agents.Agents.Select(agent => agent.Id))}.")).FirstOrDefault();
-        var (path, notMade) = unknown is null ? await workspaces.Prepare(caller.Org, group.Session, null, ct) : (null, unknown);
+        var (path, notMade) = unknown is null ? await workspaces.Prepare(caller.Org, group) : (null, unknown);
         var create = new CreateGroup(
             group, asked.OrgId ?? caller.Org, Content.Of(asked.Title!), asked.IsPrivate == true, [.. chosen], caller.User, path ?? "", body.Key, notMade);
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
@@ -170,15 +171,7 @@ static class GroupEndpoints
     }
 
     static async Task<IResult> Get(PathKey<GroupKey> group, Caller caller, IRows rows, AgentCatalog agents, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller, group.Key, rows, ct) is { } row
+        await rows.FindGroup(caller, group.Key, ct) is { } row
             ? JsonResult.Of(200, GroupDetails.Of(row, await blobs.Text(row.Title, ct), agents), GroupsJson.Answers.GroupDetails)
             : ErrorResult.NotFound("group");
-
-    /// <summary>A group as the caller may see it: it is public, the caller is a member, or an administrator of the tenant. Null: there is none such.</summary>
-    public static async ValueTask<GroupRow?> Find(Caller caller, GroupKey group, IRows rows, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Groups.Model.Table, group.Value, ct) is { } found
-        && Projections.Groups.Model.Read(found.Json.Span) is var row
-        && (!row.IsPrivate || caller.Roles.Contains(Roles.Admin) || row.Member(caller.User) is not null)
-            ? row
-            : null;
 }

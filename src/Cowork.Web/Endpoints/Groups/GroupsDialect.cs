@@ -24,6 +24,9 @@ static class GroupsDialect
 [JsonSerializable(typeof(GroupAnswer))]
 [JsonSerializable(typeof(GroupDetails))]
 [JsonSerializable(typeof(GroupList))]
+[JsonSerializable(typeof(NewArchive))]
+[JsonSerializable(typeof(ArchiveAnswer))]
+[JsonSerializable(typeof(GroupArchiveDocument))]
 public sealed partial class GroupsJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

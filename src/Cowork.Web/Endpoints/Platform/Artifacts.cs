@@ -122,7 +122,7 @@ static class PlatformArtifactEndpoints
     }
 
     static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.FindArtifact(caller.Org, artifact.Key, ct) is { } row
+        await rows.FindArtifact(caller, artifact.Key, ct) is { } row
             ? JsonResult.Of(200, PlatformArtifactDetails.Of(row), PlatformJson.Answers.PlatformArtifactDetails)
             : ErrorResult.NotFound("artifact");
 
@@ -151,9 +151,14 @@ static class PlatformArtifactEndpoints
     static async Task<IResult> Open(Body<ArtifactToOpen> body, Caller caller, IRows rows, Shells shells, ICommandExecutor commands, CancellationToken ct)
     {
         var artifact = PathIds.Key<ArtifactKey>(body.Value.ArtifactId!, "$.artifact_id");
-        if (await rows.FindArtifact(caller.Org, artifact, ct) is not { } row)
+        if (await rows.FindArtifact(caller, artifact, ct) is not { } row)
         {
             return ErrorResult.NotFound("artifact");
+        }
+        if (await rows.Get(caller.Org, GroupSessions.Model.Table, row.Owner, ct) is not null)
+        {
+            // Every shell of the tenant hears of what is opened.
+            return ErrorResult.Of(SessionOfGroup.Refused(new(row.Owner)));
         }
         var claimed = body.Key is { } key ? (await commands.Execute(caller.Org, caller.Origin, new OpenArtifact(artifact, key), ct)).Refused : null;
         if (claimed is { Code: not "idempotency_key_claimed" })

@@ -121,7 +121,7 @@ static class ConversationEndpoints
             .Produces<ConversationItemList>().Refuses(404, 422);
         conversations.MapDelete("/{session_id}", SessionEndpoints.Delete).WithName("deleteConversation").RequireMember()
             .WithSummary("Delete a conversation and cancel its live responses; the log keeps what happened")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
     }
 
     static async Task<IResult> Create(
@@ -179,8 +179,8 @@ static class ConversationEndpoints
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is { } row
-            ? JsonResult.Of(200, await Details(Projections.Sessions.Model.Read(row.Json.Span), blobs, ct), PlatformJson.Answers.ConversationDetails)
+        await rows.FindSession(caller, session.Key, ct) is { } row
+            ? JsonResult.Of(200, await Details(row, blobs, ct), PlatformJson.Answers.ConversationDetails)
             : ErrorResult.NotFound("conversation");
 
     static async Task<IResult> Change(
@@ -205,7 +205,7 @@ static class ConversationEndpoints
     {
         var limit = (int)Lists.Limit.Read(http);
         var before = http.Request.Query.TryGetValue(Before.Name, out var sent) ? ItemId.Read(sent is [{ } id] ? id : "") : null;
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Key.Value, ct) is null)
+        if (await rows.FindSession(caller, session.Key, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }

@@ -206,7 +206,7 @@ static class FileEndpoints
         var session = OfConversation.Read<SessionKey>(http);
         var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
         return missing is not null ? (null, null, missing)
-            : session is { } within && await rows.Get(caller.Org, Projections.Sessions.Model.Table, within.Value, ct) is null ? (null, null, ErrorResult.NotFound("conversation"))
+            : session is { } within && await rows.FindSession(caller, within, ct) is null ? (null, null, ErrorResult.NotFound("conversation"))
             : (project, session, null);
     }
 

@@ -80,7 +80,7 @@ static class PlatformMemoryEndpoints
             .Produces<PlatformMemory>().Refuses(400, 404, 409, 413, 415, 422, 507);
         memories.MapDelete("/{memory_id}", Delete).WithName("deleteMemory").RequireMember()
             .WithSummary("Delete a fact; no retrieval finds it any more, and the log keeps what runs were told")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
     }
 
     static async Task<IResult> Create(
@@ -122,7 +122,7 @@ static class PlatformMemoryEndpoints
     }
 
     static async Task<IResult> Get(PathKey<MemoryKey> memory, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Find(caller.Org, Memories.Model, memory.Key.Value, ct) is { Row: { Kind: Memory.Fact } fact }
+        await rows.Find(caller, Memories.Model, memory.Key.Value, ct) is { Row: { Kind: Memory.Fact } fact }
             ? JsonResult.Of(200, await Details(fact, blobs, ct), PlatformJson.Answers.PlatformMemory)
             : ErrorResult.NotFound("memory");
 

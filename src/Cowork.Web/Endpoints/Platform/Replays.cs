@@ -44,7 +44,7 @@ static class ReplayEndpoints
         pads.MapPost("/import", Import).WithName("importNotebook").RequireMember()
             .WithSummary("Make a scratchpad of a notebook of Jupyter")
             .Produces<ScratchpadDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 429, 507);
-        var pad = pads.MapGroup("/{scratchpad_id}");
+        var pad = pads.MapGroup("/{scratchpad_id}").OfVisibleSessions();
         pad.MapGet("/ipynb", Export).WithName("downloadNotebook").WithMetadata(Exports.Of<ScratchpadKey>("scratchpad"))
             .WithSummary("A scratchpad as a notebook of Jupyter (nbformat 4.5)")
             .Produces<byte[]>(200, "application/octet-stream").Refuses(404, 422);

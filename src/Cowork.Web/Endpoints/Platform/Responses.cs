@@ -210,7 +210,7 @@ static class ResponseEndpoints
     static async Task<IResult> Get(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
     {
         var (isStreamed, after) = (Streamed.Read(http) == "true", StartingAfter.Read(http));
-        return await views.Find(caller.Org, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
+        return await views.Find(caller, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
             : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after, StartingAfter.Name)
             : Shown(http, await responses.Details(caller.Org, row, ct));
     }
@@ -219,7 +219,7 @@ static class ResponseEndpoints
     {
         // A reader that reconnects sends the header and its first address, so the header wins.
         var after = StartingAfter.ReadLastEventId(http) ?? StartingAfter.Read(http);
-        return await views.Find(caller.Org, run.Key, ct) is null
+        return await views.Find(caller, run.Key, ct) is null
             ? ErrorResult.NotFound("response")
             : await responses.Follow(http, caller.Org, run.Key, after, StartingAfter.PlaceOrLastEventId(http), seen: after);
     }
@@ -228,13 +228,13 @@ static class ResponseEndpoints
     {
         // The number in the header may be that of an earlier response, so that the stream begins where its address says.
         var (session, from, seen) = (OfConversation.Read<SessionKey>(http)!.Value, FromSeq.Read(http), StartingAfter.ReadLastEventId(http));
-        return await Latest(caller.Org, session, rows, ct) is { } run
+        return await Latest(caller, session, rows, ct) is { } run
             ? await responses.Follow(http, caller.Org, run.RunId, from - 1, FromSeq.Name, seen ?? from - 1)
             : ErrorResult.NotFound("response");
     }
 
     static async Task<IResult> InFlight(HttpContext http, Caller caller, Responses responses, CancellationToken ct) =>
-        await responses.First(caller.Org, OfConversation.Read<SessionKey>(http)!.Value, ct) is { } run
+        await responses.First(caller, OfConversation.Read<SessionKey>(http)!.Value, ct) is { } run
         && await responses.InFlight(caller.Org, run.SessionId, run.RunId, ct) is { } flying
             ? JsonResult.Of(200, flying, PlatformJson.Answers.InFlightResponse)
             : ErrorResult.NotFound("response");
@@ -243,7 +243,7 @@ static class ResponseEndpoints
     {
         var (limit, offset) = ((int)Lists.Limit.Read(http), (int)Offset.Read(http));
         var session = OnlyOfConversation.Read<SessionKey>(http);
-        if (session is { } one && await rows.Get(caller.Org, Projections.Sessions.Model.Table, one.Value, ct) is null)
+        if (session is { } one && await rows.FindSession(caller, one, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }
@@ -261,13 +261,13 @@ static class ResponseEndpoints
 
     static async Task<IResult> Cancel(
         PathKey<RunKey> run, Body<NoBody> body, HttpContext http, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
-        await views.Find(caller.Org, run.Key, ct) is null
+        await views.Find(caller, run.Key, ct) is null
             ? ErrorResult.NotFound("response")
             : await CancelRun(http, run.Key, body.Key, caller, views, responses, commands, ct);
 
     static async Task<IResult> CancelInConversation(
         Body<ConversationToCancel> body, HttpContext http, Caller caller, RunViews views, Responses responses, ICommandExecutor commands, CancellationToken ct) =>
-        await responses.First(caller.Org, PathIds.Key<SessionKey>(body.Value.ConversationId!, "$.conversation_id"), ct) is { } run
+        await responses.First(caller, PathIds.Key<SessionKey>(body.Value.ConversationId!, "$.conversation_id"), ct) is { } run
             ? await CancelRun(http, run.RunId, body.Key, caller, views, responses, commands, ct)
             : ErrorResult.NotFound("response");
 
@@ -279,7 +279,7 @@ static class ResponseEndpoints
         {
             return ErrorResult.Of(refused);
         }
-        return await views.Find(caller.Org, run, ct) is { } after
+        return await views.Find(caller, run, ct) is { } after
             ? Shown(http, await responses.Details(caller.Org, after, ct)) with { Replayed = result.Refused is not null }
             : ErrorResult.NotFound("response");
     }
@@ -288,9 +288,9 @@ static class ResponseEndpoints
         ? JsonResult.Of(200, OpenAiClients.Adapt(response), PlatformJson.OpenAis.ResponseDetails)
         : JsonResult.Of(200, response, PlatformJson.Answers.ResponseDetails);
 
-    static async ValueTask<RunRow?> Latest(string org, SessionKey session, IRows rows, CancellationToken ct) =>
-        await rows.Get(org, Projections.Sessions.Model.Table, session.Value, ct) is not null
-        && await rows.List(org, Projections.Runs.Model.Table, new(Scope: session.Value, Limit: 1), ct) is [var row]
+    static async ValueTask<RunRow?> Latest(Caller caller, SessionKey session, IRows rows, CancellationToken ct) =>
+        await rows.FindSession(caller, session, ct) is not null
+        && await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Value, Limit: 1), ct) is [var row]
             ? Projections.Runs.Model.Read(row.Json.Span)
             : null;
 }
@@ -359,11 +359,11 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
     }
 
     /// <summary>The run that a conversation is working on; null: it is working on none.</summary>
-    public async ValueTask<RunRow?> First(string org, SessionKey session, CancellationToken ct)
+    public async ValueTask<RunRow?> First(Caller caller, SessionKey session, CancellationToken ct)
     {
-        foreach (var run in await Queue(org, session, ct))
+        foreach (var run in await Queue(caller.Org, session, ct))
         {
-            if (await views.Find(org, run, ct) is { HasEnded: false } row)
+            if (await views.Find(caller, run, ct) is { HasEnded: false } row)
             {
                 return row;
             }
@@ -375,7 +375,7 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
     public async ValueTask<(IReadOnlyList<(SessionKey Session, RunKey Run)> Runs, int Total)> Live(string org, SessionKey session, CancellationToken ct) =>
         await Queue(org, session, ct) is var queue ? ([.. queue.Reverse().Select(run => (session, run))], queue.Count) : default;
 
-    /// <summary>The tenant's newest runs that have not ended, newest first, and how many there are in all.</summary>
+    /// <summary>The tenant's newest runs that have not ended and are not those of groups, newest first, and how many there are in all.</summary>
     public async ValueTask<(IReadOnlyList<(SessionKey Session, RunKey Run)> Runs, int Total)> Live(string org, int max, CancellationToken ct)
     {
         var (found, total) = (new List<(long Created, SessionKey Session, RunKey Run)>(), 0L);
@@ -390,7 +390,14 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
                 (left, before) = (left - part.Count, last.Created);
             }
         }
-        return ([.. found.OrderByDescending(run => run.Created).Select(run => (run.Session, run.Run)).DistinctBy(run => run.Run)], (int)total);
+        var sessions = found.Select(run => run.Session.Value).Distinct().ToList();
+        var listed = (await rows.Get(org, Sessions.Model.Table, sessions, ct)).Select(row => row.Key).ToHashSet(StringComparer.Ordinal);
+        return (
+            [
+                .. found.Where(run => listed.Contains(run.Session.Value)).OrderByDescending(run => run.Created).Select(run => (run.Session, run.Run))
+                    .DistinctBy(run => run.Run),
+            ],
+            (int)total);
     }
 
     /// <summary>The runs of a conversation that have not ended, the one that it works on first, as the log has them: a list of rows may be cut.</summary>

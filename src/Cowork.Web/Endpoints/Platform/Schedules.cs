@@ -290,7 +290,7 @@ static class PlatformScheduleEndpoints
         var shown = new List<PlatformScheduleRun>();
         foreach (var line in lines.Skip(offset).Take(limit))
         {
-            var run = line.RunId is { } key ? await views.Find(caller.Org, key, ct) : null;
+            var run = line.RunId is { } key ? await views.Find(caller, key, ct) : null;
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId?.ResponseId, run?.SessionId.ConversationId,
                 run is null ? null : ResponseDetails.StatusOf(run), line.Reason, line.Detail, line.DecidedAt));

@@ -184,7 +184,7 @@ static class ScratchpadEndpoints
             .WithSummary("List a conversation's scratchpads, newest first")
             .Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
             .Produces<ScratchpadList>().Refuses(404, 422);
-        var pad = pads.MapGroup("/{scratchpad_id}");
+        var pad = pads.MapGroup("/{scratchpad_id}").OfVisibleSessions();
         pad.MapGet("", Get).WithName("getScratchpad")
             .WithSummary("Show a scratchpad with all its cells")
             .Produces<ScratchpadDetails>().Refuses(404, 422);
@@ -193,7 +193,7 @@ static class ScratchpadEndpoints
             .Produces<ScratchpadDetails>().Refuses(400, 404, 409, 413, 415, 422, 507);
         pad.MapDelete("", Delete).WithName("deleteScratchpad").RequireMember()
             .WithSummary("Delete a scratchpad, its cells and its replays; what they execute ends, and the log keeps what happened")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
         pad.MapPost("/restart", Restart).WithName("restartScratchpad").RequireMember()
             .WithSummary("Give a scratchpad a kernel without variables; what waits is withdrawn, and what is executed ends")
             .Produces<ScratchpadDetails>(202).Refuses(400, 404, 409, 413, 415, 422);
@@ -209,7 +209,7 @@ static class ScratchpadEndpoints
             .Produces<CellDetails>().Refuses(400, 404, 409, 413, 415, 422, 507);
         cell.MapDelete("", DeleteCell).WithName("deleteCell").RequireMember()
             .WithSummary("Delete a cell; an execution of it ends")
-            .Produces(204).Refuses(404, 422);
+            .Produces(204).Refuses(404, 409, 422);
         cell.MapPost("/run", Run).WithName("runCell").RequireMember()
             .WithSummary("Execute a code cell: its events as they happen, or the cell when it was executed")
             .Produces<CellDetails>().AlsoAsText("text/event-stream").Refuses(400, 404, 409, 413, 415, 422, 429, 507);
@@ -221,6 +221,24 @@ static class ScratchpadEndpoints
             .WithSummary("Withdraw what waits of a cell, and interrupt it when it is executed")
             .Produces<CellInterrupted>().Produces<CellInterrupted>(202).Refuses(400, 404, 409, 413, 415, 422);
     }
+
+    /// <summary>Scratchpads of a group's session: who does not see the group finds none, and nobody changes one but the group's agents.</summary>
+    internal static RouteGroupBuilder OfVisibleSessions(this RouteGroupBuilder pads) => pads.AddEndpointFilter(static async (context, next) =>
+    {
+        var http = context.HttpContext;
+        var (caller, of) = (Caller.Of(http), http.RequestServices);
+        var pad = PathIds.Key<ScratchpadKey>((string?)http.Request.RouteValues[ScratchpadKey.FieldName] ?? "", ScratchpadKey.FieldName);
+        var handler = of.GetRequiredService<CommandHandler>();
+        // Neither a scratchpad's session nor a session's group ever changes, so that a state which is behind the log tells both.
+        if (await handler.State(caller.Org, Scratchpad.Aggregate, pad, http.RequestAborted) is not Scratchpad.Live live
+            || await handler.State(caller.Org, Session.Aggregate, live.SessionId, http.RequestAborted) is not Session.Open { Group: { } group })
+        {
+            return await next(context);
+        }
+        return await of.GetRequiredService<IRows>().FindSession(caller, live.SessionId, http.RequestAborted) is null ? ErrorResult.NotFound("scratchpad")
+            : HttpMethods.IsGet(http.Request.Method) ? await next(context)
+            : ErrorResult.Of(SessionOfGroup.Refused(group));
+    });
 
     static async Task<IResult> Create(
         Body<NewScratchpad> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IRows rows, IBlobs blobs, ScratchpadViews views,
@@ -253,7 +271,7 @@ static class ScratchpadEndpoints
     static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, ScratchpadViews views, CancellationToken ct)
     {
         var (session, limit, offset) = (OfConversation.Read<SessionKey>(http)!.Value, Lists.Limit.Read(http), Lists.Offset.Read(http));
-        if (await rows.Get(caller.Org, Projections.Sessions.Model.Table, session.Value, ct) is null)
+        if (await rows.FindSession(caller, session, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }
