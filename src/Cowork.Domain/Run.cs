@@ -22,7 +22,8 @@ public abstract record RunCommand(DateTimeOffset Now)
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
-    public sealed record Start(long Epoch, string Node, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
+    public sealed record Start(long Epoch, string Node, DateTimeOffset Now, string? Settings = null) : RunCommand(Now);
 
     public sealed record RecordMemory(long Epoch, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
 
@@ -37,21 +38,26 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <summary>Records that the model gave no complete answer and will be asked again after a delay. The text of this round is void.</summary>
     /// <param name="Code">The error code that the run would fail with after the last attempt.</param>
     /// <param name="Usage">What the provider said that the attempt used; null: it said nothing.</param>
-    public sealed record RetryModel(long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now, ModelUsage? Usage = null) : RunCommand(Now);
+    /// <param name="RequestSha256">As in <see cref="LlmResponse"/>.</param>
+    public sealed record RetryModel(
+        long Epoch, string Code, string Message, TimeSpan Wait, DateTimeOffset Now, ModelUsage? Usage = null, string? RequestSha256 = null) : RunCommand(Now);
 
     /// <param name="Tail">The text since the last delta.</param>
     /// <param name="Reply">The complete text of an answer without tool calls; null: the answer calls tools.</param>
     /// <param name="ThinkingTail">The shown thinking since the last delta of it.</param>
     public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now, string ThinkingTail = "") : RunCommand(Now);
 
-    public sealed record RecordPolicy(long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Subject">What was judged; null: the call's name alone.</param>
+    public sealed record RecordPolicy(
+        long Epoch, string CallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset Now, JudgedCall? Subject = null) : RunCommand(Now);
 
     /// <summary>Requests the approval that the policy demands and suspends the run until the decision.</summary>
     /// <param name="ArgsDigest">Hex SHA-256 of the call's input as the model wrote it.</param>
     /// <param name="Paths">The paths that the call would touch, resolved now; null: it has no paths.</param>
+    /// <param name="Subject">What was judged.</param>
     public sealed record RequestApproval(
         long Epoch, string CallId, ApprovalKey ApprovalId, string Rule, string Reason, string ArgsDigest, DateTimeOffset ExpiresAt, DateTimeOffset Now,
-        ImmutableList<string>? Paths = null) : RunCommand(Now);
+        ImmutableList<string>? Paths = null, JudgedCall? Subject = null) : RunCommand(Now);
 
     /// <summary>Records a person's decision or the expiry of an approval. It needs no claim, because a suspended run has no driver.</summary>
     /// <param name="By">The principal who decides: <c>user:ann</c>, <c>system</c>.</param>
@@ -65,7 +71,8 @@ public abstract record RunCommand(DateTimeOffset Now)
     public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
 
     /// <param name="Usage">What the provider said that the last attempt at an answer used; null: nothing, or the run failed for another reason.</param>
-    public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now, ModelUsage? Usage = null) : RunCommand(Now);
+    /// <param name="RequestSha256">As in <see cref="LlmResponse"/>, of that attempt.</param>
+    public sealed record Fail(long Epoch, string Code, string Message, DateTimeOffset Now, ModelUsage? Usage = null, string? RequestSha256 = null) : RunCommand(Now);
 
     /// <summary>Ends the run after the driver has stopped its step because of a cancel request.</summary>
     public sealed record ConfirmCancel(long Epoch, DateTimeOffset Now) : RunCommand(Now);
@@ -96,13 +103,18 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunEvent(At);
 
-    public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Settings">
+    /// Hexadecimal SHA-256 of the settings under which the node drives the run (limits, policy, names of its tools), which the blob store has. A replay asks with them what the
+    /// run asked. Null: they were not recorded.
+    /// </param>
+    public sealed record RunStarted(long Epoch, string Node, DateTimeOffset At, string? Settings = null) : RunEvent(At);
 
     /// <summary>
     /// Another claim continues the run. A higher <paramref name="Attempt"/>: the driver was lost, and its unfinished step is repeated. The same attempt: the run
     /// was suspended and had no unfinished step.
     /// </summary>
-    public sealed record RunResumed(int Attempt, long Epoch, string Node, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Settings">As in <see cref="RunStarted"/>, where they are others than before; null: they are the same, or not recorded.</param>
+    public sealed record RunResumed(int Attempt, long Epoch, string Node, DateTimeOffset At, string? Settings = null) : RunEvent(At);
 
     /// <param name="Provenance">The origin of each memory, best match first.</param>
     /// <param name="Context">The texts in the prompt, one for each <paramref name="Provenance"/>.</param>
@@ -135,7 +147,9 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Code">The reason: <c>model_unavailable</c> or <c>model_failed</c>.</param>
     /// <param name="WaitMs">Delay before the next attempt in milliseconds.</param>
     /// <param name="Usage">What the provider said that the failed attempt used; null: it said nothing.</param>
-    public sealed record ModelRetried(int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null) : RunEvent(At);
+    /// <param name="RequestSha256">As in <see cref="LlmResponse"/>, of the failed attempt; null: not recorded.</param>
+    public sealed record ModelRetried(
+        int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null) : RunEvent(At);
 
     /// <param name="Step">Number of the step in the run, from 1. With the run's id it identifies the step permanently.</param>
     /// <param name="Attempt">2 or more: a crash or a failure of the model interrupted an earlier attempt at the step.</param>
@@ -159,7 +173,9 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
     public sealed record ToolCall(string Id, string Name, Content Input, DateTimeOffset At) : RunEvent(At);
 
-    public sealed record PolicyDecision(string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At) : RunEvent(At);
+    /// <param name="Subject">What the rules were held against; null: it was not recorded, or an active skill's list of tools decided.</param>
+    public sealed record PolicyDecision(
+        string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At, JudgedCall? Subject = null) : RunEvent(At);
 
     /// <summary>The run is suspended until a person decides or the approval expires.</summary>
     /// <param name="ToolInput">The arguments as the model wrote them.</param>
@@ -193,7 +209,8 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record RunCompleted(long TotalTokens, int ToolCalls, long CostMicroUsd, DateTimeOffset At, string? StopReason = null) : RunEvent(At);
 
     /// <param name="Usage">What the provider said that the last attempt at an answer used; null: nothing, or the run failed for another reason.</param>
-    public sealed record RunFailed(RunError Error, DateTimeOffset At, ModelUsage? Usage = null) : RunEvent(At);
+    /// <param name="RequestSha256">As in <see cref="LlmResponse"/>, of that attempt; null: not recorded, or the run failed for another reason.</param>
+    public sealed record RunFailed(RunError Error, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null) : RunEvent(At);
 
     public sealed record RunCancelled(DateTimeOffset At) : RunEvent(At);
 }
@@ -224,6 +241,25 @@ public sealed record UnofferedTool(ConnectionKey ConnectionId, string? Tool, str
 
 /// <summary>A memory that was retrieved for a run.</summary>
 public sealed record RetrievedMemory(Provenance From, Content Text);
+
+/// <summary>What the policy was told of a call when it judged it: the facts of that moment, which nobody can look up later.</summary>
+/// <param name="Kind">The kind of access: <c>read</c>, <c>overwrite</c>, ….</param>
+/// <param name="Path">Null: the call has no path.</param>
+/// <param name="Target">The target of a move.</param>
+/// <param name="More">Further paths that the call says it touches; null: none.</param>
+/// <param name="OutsideGrants">True: the path leads out of the grants. Null: it does not.</param>
+/// <param name="NotGranted">Why a grant of the session does not allow the call; null: the grants allow it.</param>
+/// <param name="Source">The outside source that the call asks; null: none.</param>
+/// <param name="EstimateSeconds">How long the call says it may take; null: it says nothing.</param>
+/// <param name="Invalid">Why the call cannot be judged; null: it can.</param>
+public sealed record JudgedCall(
+    string Kind, JudgedPath? Path = null, JudgedPath? Target = null, ImmutableList<JudgedPath>? More = null, bool? OutsideGrants = null, string? NotGranted = null,
+    string? Source = null, int? EstimateSeconds = null, string? Invalid = null);
+
+/// <param name="Name">The one name of the place: what people are shown.</param>
+/// <param name="Relative">What rules look at: relative to the folder of the grant that decides; null: the same as the name.</param>
+/// <param name="IsOutput">True: it lies below an output root of that grant. Null: it does not.</param>
+public sealed record JudgedPath(string Name, string? Relative = null, bool? IsOutput = null);
 
 /// <summary>A tool call that the model requests.</summary>
 public sealed record RequestedCall(string Id, string Name, Content Input);
@@ -370,6 +406,7 @@ public abstract record Run
     /// <param name="StopReason">Why the latest answer ends early; null: it does not.</param>
     /// <param name="Feedback">What no answer's request has shown yet, oldest first; null: none. It is the end of the next request.</param>
     /// <param name="Offered">The tools of outside sources that the model is offered, as in <see cref="ToolsOffered"/>; null: it was never offered any.</param>
+    /// <param name="Settings">As in <see cref="RunStarted"/>; null: not recorded.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -390,7 +427,8 @@ public abstract record Run
         bool CancelRequested,
         string? StopReason = null,
         ImmutableList<Content>? Feedback = null,
-        Content? Offered = null) : Run
+        Content? Offered = null,
+        string? Settings = null) : Run
     {
         /// <summary>The first millisecond after the run's time limit.</summary>
         public DateTimeOffset TimeUpAt(RunLimits limits) => StartedAt + Waited + limits.Time + TimeSpan.FromMilliseconds(1);
@@ -414,10 +452,11 @@ public abstract record Run
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
-        (Start c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now),
-        (Start c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now),
+        (Start c, Queued) => new RunStarted(c.Epoch, c.Node, c.Now, c.Settings),
+        (Start c, Active a) when c.Epoch > a.Epoch => new RunResumed(a.Attempt + 1, c.Epoch, c.Node, c.Now, ChangedSettings(c, a)),
         (Start c, Active a) when c.Epoch == a.Epoch => Decision<RunEvent>.Nothing,
-        (Start c, Suspended { Pending: null } s) when c.Epoch > s.Before.Epoch => new RunResumed(s.Before.Attempt, c.Epoch, c.Node, c.Now),
+        (Start c, Suspended { Pending: null } s) when c.Epoch > s.Before.Epoch => new RunResumed(
+            s.Before.Attempt, c.Epoch, c.Node, c.Now, ChangedSettings(c, s.Before)),
         (RunCommand.Cancel c, Queued) => Decision<RunEvent>.Of(new RunCancelRequested(c.Now), new RunCancelled(c.Now)),
         (RunCommand.Cancel, Active { CancelRequested: true } or Ended) => Decision<RunEvent>.Nothing,
         (RunCommand.Cancel c, Active) => new RunCancelRequested(c.Now),
@@ -431,11 +470,11 @@ public abstract record Run
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
         (RecordThinking c, Active a) when c.Epoch == a.Epoch => new ThinkingDelta(c.Text, c.Now),
         (RetryModel c, Active a) when c.Epoch == a.Epoch =>
-            new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now, c.Usage),
+            new ModelRetried(a.StepsDone + 1, a.StepAttempt + 1, c.Code, c.Message, (long)c.Wait.TotalMilliseconds, c.Now, c.Usage, c.RequestSha256),
         (RecordAnswer c, Active a) when c.Epoch == a.Epoch => SplitAnswer(c, a),
         (RecordPolicy c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => RecordVerdict(c, a, call),
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
-            new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now),
+            new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now, c.Subject),
             new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now, c.Paths)),
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
             new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
@@ -443,7 +482,7 @@ public abstract record Run
             new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now, a.StopReason),
         // A failure after a cancel request counts as cancelled.
         (Fail c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
-        (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now, c.Usage),
+        (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now, c.Usage, c.RequestSha256),
         (RunCommand.ConfirmCancel c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
 
         _ => Refusal.Conflict("run_fenced", "The run has ended, or another claim drives it."),
@@ -453,12 +492,13 @@ public abstract record Run
     {
         (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent)),
         (RunStarted s, Queued q) => new Active(
-            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback),
+            q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback,
+            Settings: s.Settings),
         (FeedbackReceived f, Queued q) => q with { Feedback = (q.Feedback ?? []).Add(f.Text) },
         (FeedbackReceived f, Active a) => WithFeedback(a, f),
         (FeedbackReceived f, Suspended s) => s with { Before = WithFeedback(s.Before, f) },
-        (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "" },
-        (RunResumed r, Suspended s) => s.Before with { Epoch = r.Epoch, Attempt = r.Attempt },
+        (RunResumed r, Active a) => a with { Epoch = r.Epoch, Attempt = r.Attempt, StepAttempt = a.StepAttempt + 1, Partial = "", Settings = r.Settings ?? a.Settings },
+        (RunResumed r, Suspended s) => s.Before with { Epoch = r.Epoch, Attempt = r.Attempt, Settings = r.Settings ?? s.Before.Settings },
         (RunCancelRequested, Queued q) => q,
         (RunCancelled, Queued q) => new Ended(q.Request, "cancelled", null, []),
         (MemoryRetrieval m, Active a) => AfterStep(a) with { Memory = m },
@@ -521,6 +561,8 @@ public abstract record Run
         _ => throw new System.Diagnostics.UnreachableException(state.GetType().Name),
     };
 
+    static string? ChangedSettings(Start c, Active a) => c.Settings == a.Settings ? null : c.Settings;
+
     static Active AfterStep(Active a) => a with { StepsDone = a.StepsDone + 1, StepAttempt = 1 };
 
     static Active WithCall(Active a, RequestedCall call) => a with
@@ -582,7 +624,7 @@ public abstract record Run
 
     static Decision<RunEvent> RecordVerdict(RecordPolicy c, Active a, RequestedCall call)
     {
-        var verdict = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now);
+        var verdict = new PolicyDecision(c.CallId, c.Outcome, c.Rule, c.Reason, c.Now, c.Subject);
         return c.Outcome == PolicyOutcome.Allow
             ? verdict
             : Decision<RunEvent>.Of(verdict, RefusedCall(a, call, $"Refused by policy ({c.Rule}): {c.Reason}", c.Now));

@@ -88,10 +88,13 @@ public sealed class LongTextSpecs
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", "go\nread_file {}");
+        // The settings of the host alone.
+        Assert.NotNull(await host.Settings.Digest(default));
+        Assert.Equal(1, bench.Blobs.Count);
         tool.Happens = async () => Assert.Null(await host.Commands.Commit(
             RunHarness.Org, RunHarness.User, work => work.Do(Run.Aggregate, run, new RunCommand.Start(1_000, "another", work.Now), new("s"), run), default));
         await host.Drive();
-        Assert.Equal((true, 0), (tool.WasCalled, bench.Blobs.Count));
+        Assert.Equal((true, 1), (tool.WasCalled, bench.Blobs.Count));
         Assert.DoesNotContain("tool_result", await bench.Story($"run-{run.Value}"));
     }
 

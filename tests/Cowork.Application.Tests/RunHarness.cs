@@ -137,18 +137,19 @@ sealed class RunHarness
             Queries = new(bench.Engine, Commands, Memories);
             var queries = Queries;
             History = new(Commands, queries);
-            var memory = new MemoryStep(queries, History, bench.Blobs, name);
+            Scratchpads = new(bench.Engine);
+            outside = bench.OutsideOf?.Invoke(this);
+            var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool], outside?.Tools);
+            Settings = new(toolbox, bench.Policy, bench.Options, bench.Approvals, bench.Blobs);
+            var memory = new MemoryStep(queries, History, bench.Blobs, Settings, name);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
             Usage = new(queries, bench.Quotas, bench.Options, bench.Clock);
             Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
-            Scratchpads = new(bench.Engine);
-            outside = bench.OutsideOf?.Invoke(this);
-            var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool], outside?.Tools);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             Budgets = new(Commands, models);
             var recorder = new RunRecorder(
-                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory);
+                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory, Settings);
             Driver = new(
                 Commands, Driven, recorder, memory,
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, bench.Clock, NullLogger<ModelStep>.Instance),
@@ -180,6 +181,8 @@ sealed class RunHarness
         public RunQueries Queries { get; }
 
         public SessionHistory History { get; }
+
+        public RecordedSettings Settings { get; }
 
         public MemoryIndex Memories { get; }
 

@@ -1,5 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 
 using Cowork.Domain;
@@ -69,6 +70,42 @@ public static partial class PolicyFile
         var duplicate = parsed.GroupBy(rule => rule.Name).FirstOrDefault(same => same.Count() > 1);
         Require(duplicate is null, "$.rules", $"two rules are named {duplicate?.Key}; an event could not tell which one decided");
         return new(parsed) { ShowThinking = showThinking ?? false };
+    }
+
+    /// <summary>A policy in the form that <see cref="Parse"/> reads.</summary>
+    public static JsonObject Write(Policy policy) => new()
+    {
+        ["rules"] = new JsonArray([.. policy.Rules.Select(rule => (JsonNode?)Write(rule))]),
+        ["show_thinking"] = policy.ShowThinking,
+    };
+
+    static JsonObject Write(PolicyRule rule)
+    {
+        var json = new JsonObject { ["name"] = rule.Name, ["outcome"] = rule.Outcome.ToString().ToLowerInvariant(), ["reason"] = rule.Reason };
+        foreach (var (name, texts) in ((string, ImmutableArray<string>)[])[("kinds", rule.Kinds), ("tools", rule.Tools), ("paths", rule.Paths), ("below", rule.Below)])
+        {
+            if (!texts.IsEmpty)
+            {
+                json[name] = new JsonArray([.. texts.Select(text => (JsonNode?)text)]);
+            }
+        }
+        if (rule.BelowOutput)
+        {
+            json["below_output"] = true;
+        }
+        if (rule.InsideGrants is { } inside)
+        {
+            json["inside_grants"] = inside;
+        }
+        if (rule.EstimateOver is { } seconds)
+        {
+            json["estimate_over"] = seconds;
+        }
+        if (rule.InvalidInput)
+        {
+            json["unjudgeable"] = true;
+        }
+        return json;
     }
 
     static PolicyRule Rule(JsonElement rule, string at)

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -21,23 +22,34 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
     {
         if (!request.MayCall(call.Name))
         {
-            var reason = $"The run's skills name the tools it may call, and {FileText.Truncate(call.Name, 100)} is none of them.";
-            return await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, SkillTools, reason, work.Now));
+            return await RunRecorder.Command(
+                work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, SkillTools, NotOfSkills(call.Name), work.Now));
         }
         var input = await blobs.Text(call.Input, ct);
         var subject = await toolbox.Subject(context, call.Name, input, ct);
-        var verdict = policy.Evaluate(call.Name, subject);
+        var verdict = Verdict(policy, call.Name, subject);
         return verdict.Outcome == PolicyOutcome.Confirm
-            ? await Ask(work, run, call, verdict with { Reason = WithPaths(verdict.Reason, subject) }, ArgsDigest(input), subject)
-            : await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now));
+            ? await Ask(work, run, call, verdict, ArgsDigest(input), subject)
+            : await RunRecorder.Command(
+                work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now, subject.Recorded()));
     }
+
+    /// <summary>The verdict on a call; the reason of a question to a person names what it is about.</summary>
+    internal static PolicyVerdict Verdict(Policy policy, string tool, CallSubject subject) => policy.Evaluate(tool, subject) switch
+    {
+        { Outcome: PolicyOutcome.Confirm } verdict => verdict with { Reason = WithPaths(verdict.Reason, subject) },
+        var verdict => verdict,
+    };
+
+    /// <summary>Why a call of a tool that no active skill names is refused.</summary>
+    internal static string NotOfSkills(string tool) => $"The run's skills name the tools it may call, and {FileText.Truncate(tool, 100)} is none of them.";
 
     /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
     async ValueTask<Refusal?> Ask(UnitOfWork work, DrivenRun run, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)
     {
         var (key, until) = (ApprovalKey.New(work.Now), work.Now + approvals.ExpireAfter);
         var ask = new RunCommand.RequestApproval(
-            run.Claim.Epoch, call.Id, key, verdict.Rule, verdict.Reason, argsDigest, until, work.Now, subject.Paths.Any() ? [.. subject.Paths] : null);
+            run.Claim.Epoch, call.Id, key, verdict.Rule, verdict.Reason, argsDigest, until, work.Now, PathsOf(subject), subject.Recorded());
         if (await RunRecorder.Command(work, run, ask) is { } refused)
         {
             return refused;
@@ -46,6 +58,9 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
         work.Start(new Job(ApprovalExpiry.JobKind, key.Value, until));
         return null;
     }
+
+    /// <summary>What an approval of the call covers; null: it has no paths.</summary>
+    internal static ImmutableList<string>? PathsOf(CallSubject subject) => subject.Paths.Any() ? [.. subject.Paths] : null;
 
     /// <summary>The reason with what it is about, as the paths resolve: what a person is to decide on.</summary>
     static string WithPaths(string reason, CallSubject subject) =>

@@ -7,7 +7,7 @@ namespace Cowork.Application;
 
 /// <summary>The step of a run that retrieves memories and the earlier turns of its session.</summary>
 /// <param name="node">Id of this node.</param>
-public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs, string node)
+public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs, RecordedSettings settings, string node)
 {
     /// <summary>What is needed to accept and start a run in one commit; null: an earlier run of the session has not ended.</summary>
     internal async ValueTask<RunStart?> Ahead(string org, SessionKey session, string message, JobAdmission room, CancellationToken ct)
@@ -19,7 +19,7 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
         // The client may know of another node's memories already. A node that seems to be alone has the commit refused if it was not.
         long? knows = room.IsAlone ? queries.KnownThrough : null;
         var items = await Items(org, session, message, room.IsAlone ? past.Since : long.MaxValue, ct);
-        return new(room.Epoch, node, version, items, past.Runs, knows);
+        return new(room.Epoch, node, version, items, past.Runs, knows, await settings.Digest(ct));
     }
 
     /// <summary>The memories that match the message, at most <see cref="Limits.MemoriesPerRunMax"/>, and the earlier turns of the session.</summary>

@@ -105,7 +105,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
         var stop = StopReason(requested.Count);
         return new(
             Model, stop, prompt.Sha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount, TokenEstimate.IsEstimated(usage),
-            reasoning is null ? null : await blobs.Store(reasoning, ct), AnswerEnd.IsCut(stop) ? CutCall(stop) : null, prompt.Feedback);
+            reasoning is null ? null : await blobs.Store(reasoning, ct), WhyNotCalled(stop), prompt.Feedback);
     }
 
     /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>
@@ -124,7 +124,9 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
         ? Word(given.Value)
         : (calls > 0 ? ChatFinishReason.ToolCalls : ChatFinishReason.Stop).Value;
 
-    /// <summary>The result of each call of an answer that was cut off: one of them may have half of its arguments.</summary>
+    /// <summary>Why none of the calls of an answer is made: it was cut off, and one of them may have half of its arguments. Null: they may be made.</summary>
+    internal static string? WhyNotCalled(string stopReason) => AnswerEnd.IsCut(stopReason) ? CutCall(stopReason) : null;
+
     static string CutCall(string stopReason) => $"Not called: the answer that asked for this was cut off ({stopReason}).";
 
     /// <summary>A word of the model's or its provider's, whatever they put there.</summary>

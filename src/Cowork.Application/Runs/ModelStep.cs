@@ -88,10 +88,10 @@ public sealed partial class ModelStep(
                 run.Held?.SpentMicroUsd = used?.CostMicroUsd ?? (e.IsUnbilled ? 0 : null);
                 if (!e.CanRetry || terms.Retries.DelayAfter(attempt, e.RetryAfter, $"{run.Key.Value}:{state.StepsDone}") is not { } wait)
                 {
-                    return await recorder.Fail(run, e.Code, e.Message, ct, used);
+                    return await recorder.Fail(run, e.Code, e.Message, ct, used, prompt.Sha256);
                 }
                 // What came so far was perhaps shown: the log says that it does not count.
-                var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now, used);
+                var retry = (DateTimeOffset now) => new RunCommand.RetryModel(claim.Epoch, e.Code, RunRecorder.ErrorText(e.Message), wait, now, used, prompt.Sha256);
                 if (await Settle(retry) is { } notRetried)
                 {
                     return notRetried;
@@ -108,7 +108,7 @@ public sealed partial class ModelStep(
             {
                 call?.Fail(ModelException.Failed);
                 LogModelFailed(logger, e, run.Key, request.Model);
-                return await recorder.Fail(run, ModelException.Failed, e.Message, ct);
+                return await recorder.Fail(run, ModelException.Failed, e.Message, ct, requestSha256: prompt.Sha256);
             }
         }
         if (await recorder.WhyFenced(run, ct) is { } over)

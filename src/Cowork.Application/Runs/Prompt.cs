@@ -20,7 +20,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         "You are an agent that works in the user's folder. Use the tools to look before you answer, name the files that an answer comes from, "
         + "and say so when you do not know.";
 
-    public static async ValueTask<Prompt> Build(string org, Run.Active run, IReadOnlyList<AITool> tools, IRunQueries queries, IBlobs blobs, CancellationToken ct)
+    public static async ValueTask<Prompt> Build(string org, Run.Active run, IReadOnlyList<AITool> tools, IEarlierTurns earlier, IBlobs blobs, CancellationToken ct)
     {
         var messages = new List<ChatMessage> { new(ChatRole.System, Instructions) };
         if (run.Request.Folders is { } folders)
@@ -50,7 +50,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         {
             messages.Add(new(ChatRole.System, ContextText(file, await blobs.Text(file.Text, ct))));
         }
-        foreach (var turn in await queries.Turns(org, run.Memory?.History ?? [], ct))
+        foreach (var turn in await earlier.Turns(org, run.Memory?.History ?? [], ct))
         {
             messages.Add(new(ChatRole.User, await blobs.Text(turn.Message, ct)));
             messages.Add(new(ChatRole.Assistant, await blobs.Text(turn.Reply, ct)));

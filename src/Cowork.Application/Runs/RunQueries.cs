@@ -2,8 +2,15 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
+/// <summary>The turns that came before a run, as its prompt has them.</summary>
+public interface IEarlierTurns
+{
+    /// <summary>The turns of these runs, in this order.</summary>
+    ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct);
+}
+
 /// <summary>What starting and driving a run asks of the read models.</summary>
-public interface IRunQueries
+public interface IRunQueries : IEarlierTurns
 {
     /// <summary>Runs of the tenant that wait to start, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Queued(string org, long atMost, CancellationToken ct);
@@ -19,9 +26,6 @@ public interface IRunQueries
 
     /// <summary>The session's last completed runs, oldest first.</summary>
     ValueTask<IReadOnlyList<RunKey>> Earlier(string org, SessionKey session, int max, CancellationToken ct);
-
-    /// <summary>The turns of these runs, in this order.</summary>
-    ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct);
 
     /// <summary>Sessions of a project, with how many of their runs have not ended.</summary>
     ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct);

@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// </summary>
 public sealed class RunRecorder(
     CommandHandler commands, IWorkspaces workspaces, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, Budgets budgets, RunOptions options,
-    MemoryOptions memory)
+    MemoryOptions memory, RecordedSettings settings)
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
@@ -40,26 +40,31 @@ public sealed class RunRecorder(
     }
 
     /// <summary>Starts or resumes the run on this node under the claim's epoch, and records the retrieved memories.</summary>
-    internal ValueTask<Refusal?> Start(DrivenRun run, string node, RunCommand.RecordMemory? memories, CancellationToken ct) => commands.Commit(
-        run.Org, run.By,
-        async work =>
-        {
-            // The run may have been cancelled since the claim: there is nothing to start.
-            var found = await work.State(Run.Aggregate, run.Key);
-            if (found is Run.Ended)
+    internal async ValueTask<Refusal?> Start(DrivenRun run, string node, RunCommand.RecordMemory? memories, CancellationToken ct)
+    {
+        var digest = await settings.Digest(ct);
+        return await commands.Commit(
+            run.Org, run.By,
+            async work =>
             {
-                return null;
-            }
-            // Another node may have started a run that this node cached as queued, and recorded its memories.
-            return await Command(work, run, new RunCommand.Start(run.Claim.Epoch, node, work.Now))
-                ?? (memories is null || found is not Run.Queued ? null : await Command(work, run, memories with { Now = work.Now }));
-        },
-        ct, waitForStorage: true);
+                // The run may have been cancelled since the claim: there is nothing to start.
+                var found = await work.State(Run.Aggregate, run.Key);
+                if (found is Run.Ended)
+                {
+                    return null;
+                }
+                // Another node may have started a run that this node cached as queued, and recorded its memories.
+                return await Command(work, run, new RunCommand.Start(run.Claim.Epoch, node, work.Now, digest))
+                    ?? (memories is null || found is not Run.Queued ? null : await Command(work, run, memories with { Now = work.Now }));
+            },
+            ct, waitForStorage: true);
+    }
 
     /// <summary>Ends the run as failed and starts the next run of the session.</summary>
     /// <param name="used">What the model's last attempt used; null: the provider said nothing, or the run fails for another reason.</param>
-    internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct, ModelUsage? used = null) =>
-        End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now, used), ct);
+    /// <param name="requestSha256">What that attempt asked; null: the run fails for another reason.</param>
+    internal ValueTask<Refusal?> Fail(DrivenRun run, string code, string message, CancellationToken ct, ModelUsage? used = null, string? requestSha256 = null) =>
+        End(run, now => new RunCommand.Fail(run.Claim.Epoch, code, ErrorText(message), now, used, requestSha256), ct);
 
     /// <summary>Ends the run and starts the next run of the session.</summary>
     internal ValueTask<Refusal?> End(DrivenRun run, Func<DateTimeOffset, RunCommand> command, CancellationToken ct) => budgets.Settle(

@@ -10,6 +10,9 @@ namespace Cowork.Application;
 /// <summary>The step of a run that calls a tool.</summary>
 public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, ILogger<ToolStep> logger)
 {
+    /// <summary>The result of a call whose arguments are not those that a person approved.</summary>
+    internal const string NotApproved = "Refused: the arguments are not those that were approved.";
+
     /// <summary>Executes the call and records its result.</summary>
     internal async ValueTask<Refusal?> Call(DrivenRun run, Run.Active state, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
     {
@@ -42,7 +45,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
         {
             var input = await blobs.Text(call.Input, ct);
             var outcome = context.Granted is { } granted && granted.ArgsDigest != CallPolicy.ArgsDigest(input)
-                ? ToolOutcome.Error("Refused: the arguments are not those that were approved.")
+                ? ToolOutcome.Error(NotApproved)
                 : await toolbox.Run(context, call.Name, input, stop);
             if (outcome.IsError)
             {

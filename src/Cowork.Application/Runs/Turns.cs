@@ -34,8 +34,10 @@ public sealed record Turn(RunKey Run, bool Reused, bool Replayed, StreamResult? 
 /// <param name="Items">The memories that match its message.</param>
 /// <param name="History">The session's runs before it.</param>
 /// <param name="Knows">Position up to which the memories are known. When another node wrote after it, the run is only queued. Null: they were read from the log.</param>
+/// <param name="Settings">As in <see cref="RunEvent.RunStarted"/>.</param>
 public sealed record RunStart(
-    long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, long? Knows);
+    long Epoch, string Node, long SessionVersion, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, long? Knows,
+    string? Settings);
 
 /// <summary>
 /// Creates a run at the end of its session's queue. A command that starts runs for another reason, such as a schedule, calls <see cref="Decide"/> in its own unit
@@ -113,7 +115,7 @@ public sealed record SubmitTurn(
         }
         work.Knows(starts.Knows);
         work.ContinueAs(RunDriver.Actor);
-        return await work.Do(Run.Aggregate, RunId, new RunCommand.Start(starts.Epoch, starts.Node, work.Now), Session, RunId)
+        return await work.Do(Run.Aggregate, RunId, new RunCommand.Start(starts.Epoch, starts.Node, work.Now, starts.Settings), Session, RunId)
             ?? await work.Do(Run.Aggregate, RunId, new RunCommand.RecordMemory(starts.Epoch, starts.Items, starts.History, work.Now), Session, RunId);
     }
 

@@ -131,6 +131,36 @@ public sealed record CallSubject(string Kind, TouchedPath? Path = null, bool Ins
 
     /// <summary>How long the call says it may take; 0: it says nothing.</summary>
     public int EstimateSeconds { get; init; }
+
+    /// <summary>Characters of a subject that an event takes.</summary>
+    const int RecordedCharsMax = 32_768;
+
+    /// <summary>As the policy's decision records it; null: it is too long for an event.</summary>
+    public JudgedCall? Recorded()
+    {
+        var recorded = new JudgedCall(
+            Kind, Judged(Path), Judged(Target), More.IsEmpty ? null : [.. More.Select(Judged).OfType<JudgedPath>()], InsideGrants ? null : true, Escaped(NotGranted),
+            Escaped(Source), EstimateSeconds == 0 ? null : EstimateSeconds, Escaped(Invalid));
+        var chars = Touched.Sum(path => path.Name.Length + path.Relative.Length) + (NotGranted?.Length ?? 0) + (Source?.Length ?? 0) + (Invalid?.Length ?? 0);
+        return chars <= RecordedCharsMax ? recorded : null;
+    }
+
+    /// <summary>What an event recorded.</summary>
+    public static CallSubject Of(JudgedCall recorded) => new(recorded.Kind, Touching(recorded.Path), recorded.OutsideGrants is not true, recorded.Invalid)
+    {
+        Target = Touching(recorded.Target),
+        NotGranted = recorded.NotGranted,
+        Source = recorded.Source,
+        More = [.. (recorded.More ?? []).Select(path => Touching(path)!)],
+        EstimateSeconds = recorded.EstimateSeconds ?? 0,
+    };
+
+    static JudgedPath? Judged(TouchedPath? path) => path is null ? null
+        : new(StorableText.Escape(path.Name), path.Relative == path.Name ? null : StorableText.Escape(path.Relative), path.IsOutput ? true : null);
+
+    static TouchedPath? Touching(JudgedPath? path) => path is null ? null : new(path.Name, path.Relative ?? path.Name, path.IsOutput ?? false);
+
+    static string? Escaped(string? text) => text is null ? null : StorableText.Escape(text);
 }
 
 /// <summary>The policy's verdict on a call, with the rule that decided.</summary>

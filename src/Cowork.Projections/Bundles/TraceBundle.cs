@@ -111,6 +111,11 @@ public static class TraceBundle
                 RelatedEvents.Write(writer, related, data);
             }
             writer.WriteEndArray();
+            foreach (var sha256 in SettingsNamedBy(own.Events.Select(e => e.Event)))
+            {
+                // Settings that are gone prove less, and do not keep the run from being proved.
+                _ = await blobs.Get(sha256, ct) is not null && digests.Add(sha256);
+            }
             writer.WriteStartArray("blobs");
             foreach (var sha256 in digests)
             {
@@ -170,6 +175,10 @@ public static class TraceBundle
     static string Digest(JsonNode? part) => Convert.ToHexStringLower(SHA256.HashData(Canonical(part)));
 
     internal static byte[] Canonical(JsonNode? part) => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, DefaultJson));
+
+    /// <summary>The settings that a run was driven under, by the digests that its own events name.</summary>
+    internal static IEnumerable<string> SettingsNamedBy(IEnumerable<Event> own) =>
+        own.Select(e => (e as RunEvent.RunStarted)?.Settings ?? (e as RunEvent.RunResumed)?.Settings).OfType<string>();
 
     /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects below a part.</summary>
     internal static void FindBlobs(JsonElement part, ISet<string> found)

@@ -325,6 +325,7 @@ public static class TraceVerifier
         {
             TraceBundle.FindBlobs(Member(e, "data", at), wanted);
         }
+        var settings = TraceBundle.SettingsNamedBy(entries.Where(entry => entry.IsOwn).Select(entry => entry.Event.Event)).ToHashSet(StringComparer.Ordinal);
         var blobs = List(root, "blobs", "$");
         foreach (var (i, blob) in blobs.EnumerateArray().Index())
         {
@@ -335,7 +336,7 @@ public static class TraceVerifier
             var sha256 = Text(blob, "sha256", at);
             Require(ArtifactBytes.HaveDigest(bytes, sha256), at, $"The bytes do not have the digest {Quoted(sha256)}.");
             Require(Number(blob, "bytes", at) == bytes.Length, $"{at}.bytes", $"The content has {bytes.Length} bytes.");
-            Require(wanted.Remove(sha256), at, "No event refers to it, or it is there twice.");
+            Require(wanted.Remove(sha256) | settings.Remove(sha256), at, "No event refers to it, or it is there twice.");
         }
         Require(wanted.Count == 0, "$.blobs", $"The blob {Quoted(wanted.Min ?? "")} is missing.");
         return blobs.GetArrayLength();

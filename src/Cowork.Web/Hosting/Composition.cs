@@ -187,6 +187,7 @@ static class Composition
         services.AddSingleton<Budgets>();
         services.AddSingleton<SessionUsage>();
         services.AddSingleton<CallPolicy>();
+        services.AddSingleton<RecordedSettings>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<MemoryStep>(all, all.GetRequiredService<StorageOptions>().Node));

@@ -1,0 +1,107 @@
+using System.Runtime.CompilerServices;
+
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Everything that is recorded of a run and that its loop rests on: its own events, the texts that they name, the settings, and the turns before it. It is only read.
+/// </summary>
+public interface IRunRecord : IEarlierTurns
+{
+    string Org { get; }
+
+    RunKey Run { get; }
+
+    /// <summary>The run's own stream from version 1 on, in order.</summary>
+    IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct);
+
+    /// <summary>What the blob store has under a digest; null: nothing.</summary>
+    ValueTask<byte[]?> Blob(string sha256, CancellationToken ct);
+}
+
+/// <summary>A run as the log of this host has it, read in pages.</summary>
+public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey run) : IRunRecord
+{
+    const int PageEvents = 200;
+
+    /// <summary>Each round of a run shows the same ones.</summary>
+    readonly Dictionary<RunKey, EarlierTurn?> turns = [];
+
+    public string Org { get; } = org;
+
+    public RunKey Run { get; } = run;
+
+    public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(Run, ct);
+
+    /// <summary>The turn of a run, from its own stream; null: it has not completed.</summary>
+    public async ValueTask<EarlierTurn?> Turn(RunKey of, CancellationToken ct)
+    {
+        if (turns.TryGetValue(of, out var known))
+        {
+            return known;
+        }
+        Content? message = null, reply = null;
+        var hasCompleted = false;
+        await foreach (var e in Pages(of, ct))
+        {
+            message = e.Event is RunEvent.RunCreated created ? created.Message : message;
+            reply = e.Event is RunEvent.AssistantReply said ? said.Content : reply;
+            hasCompleted |= e.Event is RunEvent.RunCompleted;
+        }
+        return turns[of] = hasCompleted && message is not null && reply is not null ? new(of, message, reply) : null;
+    }
+
+    async IAsyncEnumerable<RecordedEvent> Pages(RunKey of, [EnumeratorCancellation] CancellationToken ct)
+    {
+        var stream = Domain.Run.Aggregate.Stream(of);
+        var after = 0L;
+        while (true)
+        {
+            var page = await log.Load(Org, stream, after, PageEvents, ct);
+            foreach (var e in page.Events)
+            {
+                yield return e;
+            }
+            if (page.Events.Count < PageEvents)
+            {
+                yield break;
+            }
+            after = page.Version;
+        }
+    }
+
+    public ValueTask<byte[]?> Blob(string sha256, CancellationToken ct) => blobs.Get(sha256, ct);
+
+    public async ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct)
+    {
+        var found = new List<EarlierTurn>(runs.Count);
+        foreach (var run in runs)
+        {
+            if (await Turn(run, ct) is { } turn)
+            {
+                found.Add(turn);
+            }
+        }
+        return found;
+    }
+}
+
+/// <summary>The blobs of a record. Nothing is stored: what a replay makes is what the record has, or it is not kept.</summary>
+sealed class RecordedBlobs(IRunRecord record) : IBlobs
+{
+    public bool HasRoom() => true;
+
+    public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct) => throw Effect();
+
+    public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw Effect();
+
+    public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) => throw Effect();
+
+    public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => record.Blob(sha256, ct);
+
+    public async ValueTask<Stream?> Open(string sha256, CancellationToken ct) => await Get(sha256, ct) is { } bytes ? new MemoryStream(bytes, writable: false) : null;
+
+    static InvalidOperationException Effect() => new("A replay stores nothing.");
+}

@@ -1,0 +1,136 @@
+using System.Globalization;
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using static Cowork.Projections.TraceJson;
+
+namespace Cowork.Projections;
+
+/// <summary>
+/// A run as a bundle has it. Nothing is proved by reading it: hashes, order and rules are left to <see cref="TraceVerifier"/> and to the replay, which name the first place that does
+/// not fit.
+/// </summary>
+public sealed class BundledRun : IRunRecord
+{
+    readonly List<(int Place, RecordedEvent Event)> events = [];
+    readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
+    readonly Dictionary<RunKey, EarlierTurn> turns = [];
+
+    BundledRun(JsonElement root)
+    {
+        Object(root, "$");
+        Format = Text(root, "format", "$");
+        Require(TraceBundle.Formats.Contains(Format), "$.format", $"The format is none of {string.Join(", ", TraceBundle.Formats)}.");
+        var stream = Text(Part(root, "head"), "stream_id", "$.head");
+        foreach (var (i, e) in List(root, "events", "$").EnumerateArray().Index())
+        {
+            var at = $"$.events[{i}]";
+            Object(e, at);
+            if (Text(e, "stream_id", at) == stream)
+            {
+                events.Add((i, Read(e, at)));
+            }
+        }
+        Require(events.Count > 0 && events[0].Event.Event is RunEvent.RunCreated, "$.events", "The run's own stream does not begin with its run_created.");
+        (Org, Run) = (events[0].Event.Org, ((RunEvent.RunCreated)events[0].Event.Event).RunId);
+        foreach (var (i, blob) in List(root, "blobs", "$").EnumerateArray().Index())
+        {
+            blobs[Text(Object(blob, $"$.blobs[{i}]"), "sha256", $"$.blobs[{i}]")] = blob;
+        }
+        if (Format == TraceBundle.Format)
+        {
+            ReadTurns(List(root, "related", "$"));
+        }
+    }
+
+    /// <summary>The earlier turns: how each began, and what it came to.</summary>
+    void ReadTurns(JsonElement related)
+    {
+        var begun = new Dictionary<string, RunEvent.RunCreated>(StringComparer.Ordinal);
+        foreach (var (i, part) in related.EnumerateArray().Index())
+        {
+            var at = $"$.related[{i}]";
+            switch (Read(Object(part, at), at))
+            {
+                case { Event: RunEvent.RunCreated created } e:
+                    begun[e.Stream] = created;
+                    break;
+                case { Event: RunEvent.AssistantReply reply } e when begun.TryGetValue(e.Stream, out var turn):
+                    turns[turn.RunId] = new(turn.RunId, turn.Message, reply.Content);
+                    break;
+            }
+        }
+    }
+
+    public string Format { get; }
+
+    public string Org { get; }
+
+    public RunKey Run { get; }
+
+    /// <summary>Reads a bundle of at most <see cref="TraceVerifier.BundleBytesMax"/> bytes, or says what is wrong with it.</summary>
+    public static (BundledRun? Run, TraceFault? Fault) Read(ReadOnlySpan<byte> bundle, CancellationToken ct)
+    {
+        if (bundle.Length > TraceVerifier.BundleBytesMax)
+        {
+            return (null, new("$", $"The file has more than {TraceVerifier.BundleBytesMax} bytes."));
+        }
+        try
+        {
+            // One pass before anything is built: it bounds the depth, and finds members that are there twice.
+            return CanonicalJson.FirstDeviation(bundle, TraceVerifier.DepthMax, ct) is { } at
+                ? (null, new($"byte {at}", "From here on the file is not in canonical form (RFC 8785)."))
+                : (new(JsonElement.Parse(bundle, new() { MaxDepth = TraceVerifier.DepthMax })), null);
+        }
+        catch (TraceFaultException e)
+        {
+            return (null, e.Fault);
+        }
+        catch (Exception e) when (IsUnreadable(e))
+        {
+            return (null, new("$", $"The file is no bundle: {Quoted(e.Message)}"));
+        }
+    }
+
+    /// <summary>The JSON path of an event of the run's own stream; null: the bundle does not have it.</summary>
+    public string? PlaceOf(Guid id) => events.FindIndex(e => e.Event.Id == id) is >= 0 and var found ? $"$.events[{events[found].Place}]" : null;
+
+    public async IAsyncEnumerable<RecordedEvent> Events([System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        await Task.CompletedTask;
+        foreach (var (_, e) in events)
+        {
+            ct.ThrowIfCancellationRequested();
+            yield return e;
+        }
+    }
+
+    public ValueTask<byte[]?> Blob(string sha256, CancellationToken ct) => new(blobs.TryGetValue(sha256, out var blob) ? Base64(blob, "$.blobs") : null);
+
+    public ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct) =>
+        new([.. runs.Select(run => turns.GetValueOrDefault(run)).OfType<EarlierTurn>()]);
+
+    static RecordedEvent Read(JsonElement e, string at)
+    {
+        var type = Text(e, "type", at);
+        var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is not an event id.");
+        var ts = DateTimeOffset.TryParseExact(
+            Text(e, "ts", at), "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time)
+            ? time
+            : throw Fault($"{at}.ts", "It is not a timestamp.");
+        var data = Bytes(Member(e, "data", at)).ToArray();
+        try
+        {
+            return new(
+                Text(e, "tenant_id", at), Text(e, "stream_id", at), Number(e, "version", at), id, type, EventJson.Read(type, data, ts), data, ts, Text(e, "actor", at),
+                Text(e, "hash", at), Number(e, "gid", at));
+        }
+        catch (Exception fault) when (IsUnreadable(fault))
+        {
+            throw Fault(at, $"The event cannot be read: {Quoted(fault.Message)}");
+        }
+    }
+}
