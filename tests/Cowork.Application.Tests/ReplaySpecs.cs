@@ -162,6 +162,20 @@ public sealed class ReplaySpecs
         Assert.Equal([("model_requests", 2), ("policy_decisions", 2)], report.Unproved.Select(part => (part.Part, part.Count)));
     }
 
+    /// <summary>Bundles of one run as each format has them, and one of this release with the settings of its host, kept for ever.</summary>
+    [Theory]
+    [InlineData("cowork-trace-1", 0, 0)]
+    [InlineData("cowork-trace-2", 0, 0)]
+    [InlineData("cowork-trace-3", 0, 0)]
+    [InlineData("cowork-trace-4", 0, 0)]
+    [InlineData("cowork-trace-4-settings", 2, 2)]
+    public async Task A_bundle_of_every_release_replays(string name, int requests, int verdicts)
+    {
+        var report = await RunReplay.Of(Read(await File.ReadAllBytesAsync(Path.Combine(AppContext.BaseDirectory, "bundles", $"{name}.json"))), default);
+        Assert.Equal((ReplayReport.Equal, null), (report.Verdict, report.Divergence));
+        Assert.Equal((requests, verdicts), (report.ModelRequests, report.PolicyDecisions));
+    }
+
     [Fact]
     public async Task A_record_that_no_host_wrote_diverges_and_never_throws()
     {

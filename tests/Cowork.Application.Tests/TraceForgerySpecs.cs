@@ -424,7 +424,7 @@ public sealed class TraceForgerySpecs : IDisposable
     }
 
     /// <summary>Numbers the run's own stream and computes all hashes anew, and the head.</summary>
-    static void Rechain(JsonObject root)
+    internal static void Rechain(JsonObject root)
     {
         var last = new Dictionary<string, JsonObject>();
         var own = root["head"]!["stream_id"]!.GetValue<string>();

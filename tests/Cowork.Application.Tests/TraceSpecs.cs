@@ -144,8 +144,8 @@ public sealed class TraceSpecs : IDisposable
         var bundle = await Bundle(bench, run);
         var (report, fault) = TraceVerifier.Verify(bundle);
         Assert.Null(fault);
-        // The message, and the reply that repeats it.
-        Assert.Equal(2, report!.Blobs);
+        // The message, the reply that repeats it, and the settings of the host that drove the run.
+        Assert.Equal(3, report!.Blobs);
         var text = Encoding.UTF8.GetString(bundle);
         var at = text.IndexOf("base64\":\"", StringComparison.Ordinal) + 30;
         bundle[at] = bundle[at] == 'A' ? (byte)'B' : (byte)'A';
