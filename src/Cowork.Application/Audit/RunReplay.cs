@@ -12,9 +12,10 @@ using static Cowork.Domain.RunEvent;
 namespace Cowork.Application;
 
 /// <summary>
-/// Runs the agent loop again on what is recorded of a run: <see cref="Run.Next"/> says what to do, the recorded answers of the model and results of the tools are what comes of it, and
-/// <see cref="Run.Decide"/> makes the events, which are compared with the recorded ones to the byte. What persons, providers, tools, the clock and the node brought in is taken from the
-/// record; requests to the model, verdicts of the policy, step numbers, limits, totals and ends are made anew. Nothing is written, called or asked.
+/// Runs the agent loop again on what is recorded of a run: <see cref="Run.Next"/> says what to do, the recorded answers of the model and results of the tools are what
+/// comes of it, and <see cref="Run.Decide"/> makes the events, which are compared with the recorded ones to the byte. What persons, providers, tools, the clock and the node
+/// brought in is taken from the record; requests to the model, verdicts of the policy, step numbers, limits, totals and ends are made anew. Nothing is written, called or
+/// asked.
 /// </summary>
 public sealed class RunReplay
 {
@@ -129,8 +130,8 @@ public sealed class RunReplay
 
     /// <summary>What a record that no host wrote makes the loop throw.</summary>
     static bool IsUnreadable(Exception e) => e is
-        JsonException or InvalidDataException or FormatException or ArgumentException or OverflowException or NotSupportedException or KeyNotFoundException or NullReferenceException
-        or InvalidOperationException or System.Diagnostics.UnreachableException or InvalidCastException;
+        JsonException or InvalidDataException or FormatException or ArgumentException or OverflowException or NotSupportedException or KeyNotFoundException
+        or NullReferenceException or InvalidOperationException or System.Diagnostics.UnreachableException or InvalidCastException;
 
     /// <summary>The command that the recorded event follows from: of a person, of a node that starts the run, or of its loop.</summary>
     async ValueTask<RunCommand> CommandFor(RecordedEvent e)
@@ -152,7 +153,7 @@ public sealed class RunReplay
             default:
                 return state is Run.Active active
                     ? await OfLoop(active, e)
-                    : throw Diverged("next_step", e, Data(e), Run.Next(state, NoLimits, e.At) is NextStep.WaitApproval ? "The run waits for a decision." : "The loop does nothing.");
+                    : throw Diverged("next_step", e, Data(e), Told(Run.Next(state, NoLimits, e.At)));
         }
     }
 
@@ -391,6 +392,7 @@ public sealed class RunReplay
         NextStep.Finish => "The loop completes the run.",
         NextStep.GiveUp why => $"The loop fails the run: {why.Code}.",
         NextStep.ConfirmCancel => "The loop cancels the run.",
+        NextStep.WaitApproval wait => $"The run waits for the decision on {wait.ApprovalId.Id}.",
         _ => "The loop does nothing.",
     };
 

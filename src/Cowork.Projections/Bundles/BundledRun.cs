@@ -10,8 +10,8 @@ using static Cowork.Projections.TraceJson;
 namespace Cowork.Projections;
 
 /// <summary>
-/// A run as a bundle has it. Nothing is proved by reading it: hashes, order and rules are left to <see cref="TraceVerifier"/> and to the replay, which name the first place that does
-/// not fit.
+/// A run as a bundle has it. Nothing is proved by reading it: hashes, order and rules are left to <see cref="TraceVerifier"/> and to the replay, which name the first place
+/// that does not fit.
 /// </summary>
 public sealed class BundledRun : IRunRecord
 {
