@@ -28,6 +28,10 @@ sealed class RunHarness
 
     public TextsInMemory Texts { get; } = new();
 
+    public InMemoryArchives Archives { get; } = new();
+
+    public GroupOptions Groups { get; init; } = new();
+
     public IDocumentText Documents { get; init; } = new PlainDocumentText();
 
     public ScriptedModel Model { get; init; } = new();
@@ -167,9 +171,11 @@ sealed class RunHarness
             FileTexts = new(bench.Texts, bench.Blobs, Files, Tests.Workspace.Files(index: bench.Texts), bench.Clock, NullLogger<FileTexts>.Instance);
             Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, FileTexts);
             Deletion = new(Commands, queries, FileDeletion, ScratchpadDeletion);
+            Archiving = new(Commands, bench.Archives, new GroupArchive(bench.Engine, bench.Blobs).Write, Node);
+            Idle = new(Commands, bench.Engine, Node, bench.Groups, bench.Clock);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder], bench.Options.Parallel, bench.Clock);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -224,6 +230,10 @@ sealed class RunHarness
 
         public FileExtraction Extraction { get; }
 
+        public GroupArchiving Archiving { get; }
+
+        public IdleGroups Idle { get; }
+
         public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => jobs.Run(stopping);
@@ -244,7 +254,7 @@ sealed class RunHarness
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder }.Single(h => h.Kind == claim.Kind);
+                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle }.Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

@@ -42,6 +42,38 @@ public sealed class S3BlobsSpecs(S3Server server) : IClassFixture<S3Server>
         Assert.Equal([FinalOf(Sha(bytes))], server.Objects(prefix));
     }
 
+    [Theory]
+    [InlineData(2)]
+    [InlineData(20_000_000)]
+    public async Task An_archive_lies_under_its_name_and_is_replaced_whole(int size)
+    {
+        var prefix = $"archive-{size}/";
+        const string Path = "groups/grp_1/archives/20260101T090000000Z.json";
+        using var blobs = new S3Blobs(server.Settings(prefix));
+        Assert.Null(await blobs.OpenArchive(Path, default));
+        foreach (var bytes in (byte[][])[Bytes(size), Bytes(size + 1)])
+        {
+            await blobs.WriteArchive(Path, new MemoryStream(bytes), default);
+            await using var stream = (await blobs.OpenArchive(Path, default))!;
+            var read = new byte[stream.Length];
+            await stream.ReadExactlyAsync(read);
+            Assert.Equal(bytes, read);
+        }
+        // What is cut off while it is made leaves the one before, and nothing else.
+        await Assert.ThrowsAsync<IOException>(async () => await blobs.WriteArchive(Path, new CutOff(Bytes(size)), default));
+        Assert.Equal([Path], server.Objects(prefix));
+        Assert.Equal(size + 1, (await blobs.OpenArchive(Path, default))!.Length);
+        await Sweep(blobs, All);
+        Assert.Equal([Path], server.Objects(prefix));
+    }
+
+    /// <summary>A stream that fails after its bytes.</summary>
+    sealed class CutOff(byte[] bytes) : MemoryStream(bytes)
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+            await base.ReadAsync(buffer, cancellationToken) is > 0 and var read ? read : throw new IOException("cut off");
+    }
+
     [Fact]
     public async Task A_blob_is_read_from_any_place()
     {

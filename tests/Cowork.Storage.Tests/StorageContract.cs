@@ -274,6 +274,12 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Empty(await Found(session));
         Assert.Equal("of 0", await Listed(session));
         Assert.Equal(["1"], await Found(null));
+        // One table or the other has the owner.
+        var either = new RowOwner("Session", "marks") { OrTable = "tallies" };
+        Assert.Empty(await Found(either));
+        await node.Log.Append(owner.Commit("here again"), None);
+        Assert.Equal(["1"], await Found(either));
+        Assert.Equal("s 1 of 2", await Listed(either));
         // What has no owner is not asked for one.
         Assert.Equal(["1"], await Found(none));
         Assert.Equal("1 of 1", await Listed(none));

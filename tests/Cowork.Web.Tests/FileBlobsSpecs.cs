@@ -27,6 +27,27 @@ public sealed class FileBlobsSpecs : IDisposable
     }
 
     [Fact]
+    public async Task An_archive_lies_under_its_name_is_replaced_whole_and_no_sweep_takes_it()
+    {
+        const string Name = "groups/grp_1/archives/20260101T090000000Z.json";
+        Assert.Null(await blobs.OpenArchive(Name, default));
+        foreach (var text in (string[])["first", "second"])
+        {
+            await blobs.WriteArchive(Name, new MemoryStream(Encoding.UTF8.GetBytes(text)), default);
+            Assert.Equal(text, await File.ReadAllTextAsync(Path.Combine(directory, Name)));
+            using var opened = new StreamReader((await blobs.OpenArchive(Name, default))!);
+            Assert.Equal(text, await opened.ReadToEndAsync());
+        }
+        using var closed = new MemoryStream();
+        closed.Close();
+        await Assert.ThrowsAsync<ObjectDisposedException>(async () => await blobs.WriteArchive(Name, closed, default));
+        await blobs.Sweep(TimeSpan.FromDays(-1), dryRun: false, TimeProvider.System, default);
+        Assert.Equal("second", await File.ReadAllTextAsync(Path.Combine(directory, Name)));
+        Assert.Equal(Path.Combine(directory, Name), Assert.Single(Directory.GetFiles(directory, "*.json", SearchOption.AllDirectories)));
+        Assert.Empty(Directory.GetFiles(Path.Combine(directory, "pending")));
+    }
+
+    [Fact]
     public async Task The_same_bytes_from_many_writers_of_two_hosts_are_one_file()
     {
         var bytes = Enumerable.Range(0, 200_000).Select(i => (byte)(i % 251)).ToArray();

@@ -1,3 +1,5 @@
+using System.Globalization;
+
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -35,23 +37,35 @@ public sealed class IdleGroups(CommandHandler commands, IEventLog log, IJobQueue
             await queue.Release(claim, LookMax, ct);
             return true;
         }
-        if (await Left(claim.Org, key, ct) is not var (left, session))
+        while (await Left(claim.Org, key, ct) is var (left, session))
         {
-            return false;
+            if (left > TimeSpan.Zero)
+            {
+                await queue.Release(claim, left < LookMax ? left : LookMax, ct);
+                return true;
+            }
+            if (await Archive(claim, key, session, ct))
+            {
+                return true;
+            }
         }
-        if (left > TimeSpan.Zero)
-        {
-            await queue.Release(claim, left < LookMax ? left : LookMax, ct);
-            return true;
-        }
+        return false;
+    }
+
+    /// <summary>False: something happened in the group after the look.</summary>
+    /// <param name="session">The session's version at the look.</param>
+    async Task<bool> Archive(Claim claim, GroupKey key, long session, CancellationToken ct)
+    {
+        var isIdle = false;
         var refused = await commands.Commit(
             claim.Org, System,
             async work =>
             {
                 // What the look rests on is judged once more: a message that came first has moved the group's stream, and a run the session's.
                 await work.PinnedState(Session.Aggregate, key.Session);
-                if (await work.Version(Session.Aggregate, key.Session) != session
-                    || await work.State(Group.Aggregate, key) is not Group.Live { Archive: null } group || group.SaidAt > work.Now - options.IdleAfter)
+                isIdle = await work.Version(Session.Aggregate, key.Session) == session
+                    && await work.State(Group.Aggregate, key) is Group.Live { Archive: null } group && group.SaidAt <= work.Now - options.IdleAfter;
+                if (!isIdle)
                 {
                     return null;
                 }
@@ -59,12 +73,8 @@ public sealed class IdleGroups(CommandHandler commands, IEventLog log, IJobQueue
                 return await new ArchiveGroup(key, Content.Of($"Nothing happened in it for {Text(options.IdleAfter)}."), null, ByAdmin: false).Close(work, isIdle: true);
             },
             ct, waitForStorage: true);
-        if (refused is { Code: not "run_fenced" })
-        {
-            throw new InvalidOperationException($"The idle group {key} cannot be archived: {refused.Code}.");
-        }
-        // When something was said meanwhile, the job is still held, and given back for another look.
-        return true;
+        return refused is null or { Code: "run_fenced" } ? isIdle
+            : throw new InvalidOperationException($"The idle group {key} cannot be archived: {refused.Code}.");
     }
 
     /// <summary>How long the group is not idle yet if nothing happens, as of a version of its session; null: it is not active any more.</summary>
@@ -84,5 +94,7 @@ public sealed class IdleGroups(CommandHandler commands, IEventLog log, IJobQueue
         return ((last > group.SaidAt ? last : group.SaidAt) + options.IdleAfter - clock.GetUtcNow(), session.Version);
     }
 
-    static string Text(TimeSpan time) => time.TotalDays >= 1 ? $"{time.TotalDays:0.##} days" : $"{time.TotalMinutes:0.##} minutes";
+    static string Text(TimeSpan time) => time.TotalDays >= 1
+        ? string.Create(CultureInfo.InvariantCulture, $"{time.TotalDays:0.##} days")
+        : string.Create(CultureInfo.InvariantCulture, $"{time.TotalMinutes:0.##} minutes");
 }
