@@ -280,6 +280,7 @@ public abstract partial class StorageContract : StorageHarness
         await node.Log.Append(owner.Commit("here again"), None);
         Assert.Equal(["1"], await Found(either));
         Assert.Equal("s 1 of 2", await Listed(either));
+        await node.Log.Append(owner.Commit("gone"), None);
         // What has no owner is not asked for one.
         Assert.Equal(["1"], await Found(none));
         Assert.Equal("1 of 1", await Listed(none));
