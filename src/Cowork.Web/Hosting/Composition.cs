@@ -87,6 +87,14 @@ static class Composition
         services.AddSingleton<ScratchpadViews>();
         services.AddSingleton<WorkViews>();
         services.AddSingleton<ReplayViews>();
+        services.AddSingleton<GroupFeed>();
+        services.AddSingleton<GroupRooms>();
+        services.AddSingleton<MemberRates>();
+        services.AddSingleton<GroupSocketServices>();
+        services.AddSingleton<GroupSockets>();
+        services.AddSingleton(all => new GroupConnections(
+            all.GetRequiredService<IGroupStore>(), () => all.GetRequiredService<StorageEngine>().Node, all.GetRequiredService<TimeProvider>(),
+            all.GetRequiredService<ILogger<GroupConnections>>()));
         services.ConfigureHttpJsonOptions(options =>
         {
             options.SerializerOptions.NumberHandling = System.Text.Json.Serialization.JsonNumberHandling.Strict;

@@ -2,6 +2,7 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
+using Cowork.Web.Endpoints.Groups;
 using Cowork.Web.Http;
 
 namespace Cowork.Web;
@@ -102,7 +103,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken),
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
-                services.GetRequiredService<ContextVectors>().Run(stoppingToken),
+                services.GetRequiredService<ContextVectors>().Run(stoppingToken), services.GetRequiredService<GroupConnections>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
                 UntilStopped(keys.Run(stoppingToken)),
             ];

@@ -19,6 +19,15 @@ public sealed record HttpLimits
     /// <summary>Event streams that one token has open.</summary>
     public int StreamsPerToken { get; init; } = 1_000;
 
+    /// <summary>WebSockets that one member of a group has open.</summary>
+    public int SocketsPerMember { get; init; } = 100;
+
+    /// <summary>Messages of one member in a second, on the average; five times as many may come at once.</summary>
+    public int MessagesPerSecond { get; init; } = 20;
+
+    /// <summary>What a WebSocket takes of its client.</summary>
+    public Http.FrameLimits Frames { get; init; } = Http.FrameLimits.Default;
+
     /// <summary>Wrong tokens from one address in a minute, from which on its tokens are looked up slowly.</summary>
     public int FailuresPerMinute { get; init; } = 60;
 
@@ -37,6 +46,8 @@ public sealed record HttpLimits
             Streams = http.Number("Streams", 1, int.MaxValue) ?? usual.Streams,
             StreamsPerAddress = http.Number("StreamsPerAddress", 1, int.MaxValue) ?? usual.StreamsPerAddress,
             StreamsPerToken = http.Number("StreamsPerToken", 1, int.MaxValue) ?? usual.StreamsPerToken,
+            SocketsPerMember = http.Number("SocketsPerMember", 1, int.MaxValue) ?? usual.SocketsPerMember,
+            MessagesPerSecond = http.Number("MessagesPerSecond", 1, 100_000) ?? usual.MessagesPerSecond,
             FailuresPerMinute = http.Number("FailuresPerMinute", 1, int.MaxValue) ?? usual.FailuresPerMinute,
             RequestTimeout = http.Time("RequestTimeout", RequestTimeoutMin, TimeSpan.FromHours(1)) ?? usual.RequestTimeout,
         };

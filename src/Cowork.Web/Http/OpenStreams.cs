@@ -5,12 +5,13 @@ using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
-/// <summary>The event streams that are open at this host, counted whole, by address, by token and by tenant.</summary>
+/// <summary>The event streams and WebSockets that are open at this host, counted whole, by address, by token or member, and by tenant.</summary>
 public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConnections connections)
 {
     readonly Lock gate = new();
     readonly Dictionary<string, int> ofAddress = [];
     readonly Dictionary<TokenKey, int> ofToken = [];
+    readonly Dictionary<(string Org, string User), int> ofMember = [];
     readonly Dictionary<string, int> ofTenant = [];
 
     /// <summary>Streams that are open.</summary>
@@ -32,7 +33,8 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
     }
 
     /// <summary>Counts one more until the answer is disposed, or refuses it.</summary>
-    public (Place? Stream, ErrorResult? Refused) Open(Caller caller, IPAddress? from)
+    /// <param name="member">The user whose WebSocket it is; null: it is an event stream.</param>
+    public (Place? Stream, ErrorResult? Refused) Open(Caller caller, IPAddress? from, string? member = null)
     {
         var address = Networks.Place(from);
         lock (gate)
@@ -42,6 +44,8 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
                     ? Full("address_streams_full", $"Your address has {limits.StreamsPerAddress} event streams open here")
                 : caller.Token is { } sent && ofToken.GetValueOrDefault(sent) >= limits.StreamsPerToken
                     ? Full("token_streams_full", $"The token has {limits.StreamsPerToken} event streams open here")
+                : member is not null && ofMember.GetValueOrDefault((caller.Org, member)) >= limits.SocketsPerMember
+                    ? Full("member_sockets_full", $"You have {limits.SocketsPerMember} WebSockets open here")
                 : ofTenant.GetValueOrDefault(caller.Org) >= quotas.Of(caller.Org).Streams
                     ? Full("tenant_streams_full", $"The tenant has {quotas.Of(caller.Org).Streams} event streams open here")
                 : null;
@@ -57,11 +61,15 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
             {
                 Add(ofToken, token, 1);
             }
+            if (member is not null)
+            {
+                Add(ofMember, (caller.Org, member), 1);
+            }
         }
-        return (new Place(() => Close(caller, address)), null);
+        return (new Place(() => Close(caller, address, member)), null);
     }
 
-    void Close(Caller caller, string address)
+    void Close(Caller caller, string address, string? member)
     {
         lock (gate)
         {
@@ -71,6 +79,10 @@ public sealed class OpenStreams(TenantQuotas quotas, HttpLimits limits, OpenConn
             if (caller.Token is { } token)
             {
                 Add(ofToken, token, -1);
+            }
+            if (member is not null)
+            {
+                Add(ofMember, (caller.Org, member), -1);
             }
         }
     }

@@ -15,6 +15,8 @@ static class GroupsDialect
     static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapGroups();
+        routes.MapGroupSockets();
+        routes.MapGroupHistory();
     }
 }
 
@@ -27,6 +29,8 @@ static class GroupsDialect
 [JsonSerializable(typeof(NewArchive))]
 [JsonSerializable(typeof(ArchiveAnswer))]
 [JsonSerializable(typeof(GroupArchiveDocument))]
+[JsonSerializable(typeof(GroupMessageList))]
+[JsonSerializable(typeof(GroupPresence))]
 public sealed partial class GroupsJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

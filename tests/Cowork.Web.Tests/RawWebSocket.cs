@@ -1,0 +1,151 @@
+using System.Buffers.Binary;
+using System.Net.Sockets;
+using System.Text;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>A client of a WebSocket that sends whatever bytes it likes.</summary>
+sealed class RawWebSocket : IDisposable
+{
+    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+
+    readonly TcpClient client;
+    readonly NetworkStream stream;
+
+    RawWebSocket(TcpClient client) => (this.client, stream) = (client, client.GetStream());
+
+    public const byte Text = 1;
+    public const byte Binary = 2;
+    public const byte Close = 8;
+    public const byte Ping = 9;
+    public const byte Pong = 10;
+
+    /// <summary>Shakes hands, and fails unless the host agrees.</summary>
+    public static async Task<RawWebSocket> Open(Uri address, int? receiveBuffer = null)
+    {
+        var (socket, answer) = await Ask(address, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", receiveBuffer);
+        Assert.StartsWith("HTTP/1.1 101", answer, StringComparison.Ordinal);
+        return socket;
+    }
+
+    /// <summary>Sends a request with these headers, and answers the head of what comes back.</summary>
+    public static async Task<(RawWebSocket Socket, string Answer)> Ask(Uri address, string headers, int? receiveBuffer = null)
+    {
+        var client = new TcpClient();
+        if (receiveBuffer is { } size)
+        {
+            client.ReceiveBufferSize = size;
+        }
+        await client.ConnectAsync(address.Host, address.Port);
+        var socket = new RawWebSocket(client);
+        await socket.Send(Encoding.ASCII.GetBytes($"GET {address.PathAndQuery} HTTP/1.1\r\nHost: {address.Authority}\r\n{headers}\r\n\r\n"));
+        var head = new List<byte>();
+        var one = new byte[1];
+        while (head.Count < 4 || Encoding.ASCII.GetString([.. head[^4..]]) != "\r\n\r\n")
+        {
+            await socket.Read(one);
+            head.Add(one[0]);
+        }
+        return (socket, Encoding.ASCII.GetString([.. head]));
+    }
+
+    /// <summary>A frame as a client sends it.</summary>
+    /// <param name="length">What the header says; null: as long as the payload is.</param>
+    public static byte[] Frame(byte opcode, ReadOnlySpan<byte> payload, bool isLast = true, bool isMasked = true, ulong? length = null)
+    {
+        var said = length ?? (ulong)payload.Length;
+        var frame = new List<byte> { (byte)((isLast ? 0x80 : 0) | opcode) };
+        var mask = (byte)(isMasked ? 0x80 : 0);
+        Span<byte> extended = stackalloc byte[8];
+        switch (said)
+        {
+            case < 126:
+                frame.Add((byte)(mask | (byte)said));
+                break;
+            case < 65536:
+                frame.Add((byte)(mask | 126));
+                BinaryPrimitives.WriteUInt16BigEndian(extended, (ushort)said);
+                frame.AddRange(extended[..2]);
+                break;
+            default:
+                frame.Add((byte)(mask | 127));
+                BinaryPrimitives.WriteUInt64BigEndian(extended, said);
+                frame.AddRange(extended);
+                break;
+        }
+        if (isMasked)
+        {
+            // A mask of zeros leaves the payload as it is.
+            frame.AddRange(new byte[4]);
+        }
+        frame.AddRange(payload);
+        return [.. frame];
+    }
+
+    public static byte[] Frame(byte opcode, string payload, bool isLast = true) => Frame(opcode, Encoding.UTF8.GetBytes(payload), isLast);
+
+    /// <summary>Sends bytes until the host takes no more of them.</summary>
+    public async Task<bool> TrySend(ReadOnlyMemory<byte> bytes)
+    {
+        try
+        {
+            await Send(bytes);
+            return true;
+        }
+        catch (IOException)
+        {
+            return false;
+        }
+    }
+
+    public async Task Send(ReadOnlyMemory<byte> bytes)
+    {
+        using var deadline = new CancellationTokenSource(Deadline);
+        await stream.WriteAsync(bytes, deadline.Token);
+    }
+
+    /// <summary>The next frame; null: the host has gone.</summary>
+    public async Task<(byte Opcode, byte[] Payload)?> Next()
+    {
+        try
+        {
+            var head = new byte[2];
+            await Read(head);
+            var length = (long)(head[1] & 0x7F);
+            if (length >= 126)
+            {
+                var extended = new byte[length == 126 ? 2 : 8];
+                await Read(extended);
+                length = extended.Length == 2 ? BinaryPrimitives.ReadUInt16BigEndian(extended) : BinaryPrimitives.ReadInt64BigEndian(extended);
+            }
+            var payload = new byte[length];
+            await Read(payload);
+            return ((byte)(head[0] & 0x0F), payload);
+        }
+        catch (Exception e) when (e is EndOfStreamException or IOException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The code with which the host ends the connection; null: it breaks it off.</summary>
+    public async Task<int?> UntilClosed()
+    {
+        while (await Next() is { } frame)
+        {
+            if (frame.Opcode == Close)
+            {
+                return BinaryPrimitives.ReadUInt16BigEndian(frame.Payload);
+            }
+        }
+        return null;
+    }
+
+    public void Dispose() => client.Dispose();
+
+    async Task Read(byte[] buffer)
+    {
+        using var deadline = new CancellationTokenSource(Deadline);
+        await stream.ReadExactlyAsync(buffer, deadline.Token);
+    }
+}
