@@ -120,8 +120,8 @@ sealed class TenantProbe
         return (seen, probed);
     }
 
-    /// <summary>It is as if it were not there, or the caller may not ask.</summary>
-    static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, _);
+    /// <summary>It is as if it were not there, the caller may not ask, or whoever asks must open a WebSocket.</summary>
+    static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, _) or (426, _);
 
     IEnumerable<string> Words() => ids.Values.Where(id => id.Length > 20).Append("topsecret").Append("\"private\"");
 

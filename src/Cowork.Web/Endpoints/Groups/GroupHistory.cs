@@ -31,22 +31,23 @@ static class GroupHistory
         routes.MapGet("/{group_id}/messages", Messages).WithName("listGroupMessages").WithTags("Groups")
             .WithSummary("A group's messages, the newest ones or from a place on, oldest first")
             .Takes(Since, Before, Limit)
-            .Produces<GroupMessageList>().Refuses(403, 404, 422);
+            .Produces<GroupMessageList>().Refuses(404, 422);
         routes.MapGet("/{group_id}/presence", Presence).WithName("getGroupPresence").WithTags("Groups")
             .WithSummary("Who is connected to a group")
-            .Produces<GroupPresence>().Refuses(403, 404, 422);
+            .Produces<GroupPresence>().Refuses(404, 422);
     }
 
-    public static ErrorResult CursorAhead(long head, string place) => ErrorResult.Invalid(place, $"The group's messages end at {head}: this cursor is not one of its.", "cursor_ahead");
+    public static ErrorResult CursorAhead(long head, string place) =>
+        ErrorResult.Invalid(place, $"The group's messages end at {head}: this cursor is not one of its.", "cursor_ahead");
 
     static async Task<IResult> Messages(PathKey<GroupKey> group, HttpContext http, Caller caller, IRows rows, GroupFeed feed, CancellationToken ct)
     {
         var (before, limit) = (Before.Read(http), (int)Limit.Read(http));
         var isForward = http.Request.Query.ContainsKey(Since.Name);
         var since = Since.Read(http);
-        if (await WhyNot(caller, group.Key, rows, ct) is { } refused)
+        if (await rows.FindGroup(caller, group.Key, ct) is null)
         {
-            return refused;
+            return ErrorResult.NotFound("group");
         }
         var head = (await feed.Head(caller.Org, group.Key, ct)).Seq;
         if (since > head)
@@ -63,16 +64,11 @@ static class GroupHistory
     }
 
     static async Task<IResult> Presence(PathKey<GroupKey> group, Caller caller, IRows rows, IGroupStore store, CancellationToken ct) =>
-        await WhyNot(caller, group.Key, rows, ct)
-        ?? (IResult)JsonResult.Of(
-            200, new(group.Key, [.. (await store.Connected(caller.Org, group.Key.Session, ct)).Select(user => new ConnectedMember(user.User, user.Since))]),
-            GroupsJson.Answers.GroupPresence);
-
-    /// <summary>Why the caller may not read what is said in the group: only its members and the tenant's administrators and auditors may. Null: the caller may.</summary>
-    static async ValueTask<ErrorResult?> WhyNot(Caller caller, GroupKey group, IRows rows, CancellationToken ct) =>
-        await GroupEndpoints.Find(caller, group, rows, ct) is not { } row ? ErrorResult.NotFound("group")
-        : row.Member(caller.User) is not null || caller.Roles.Contains(Roles.Admin) || caller.Roles.Contains(Roles.Auditor) ? null
-        : new(403, "not_a_member", "Only members may do this. The group is public: join it first.");
+        await rows.FindGroup(caller, group.Key, ct) is not null
+            ? JsonResult.Of(
+                200, new(group.Key, [.. (await store.Connected(caller.Org, group.Key.Session, ct)).Select(user => new ConnectedMember(user.User, user.Since))]),
+                GroupsJson.Answers.GroupPresence)
+            : ErrorResult.NotFound("group");
 
     /// <summary>A page with the rendered bytes of its messages.</summary>
     sealed record GroupPageResult(GroupKey Group, IReadOnlyList<GroupMessage> Messages, long LastSeq, bool HasMore) : IResult

@@ -62,7 +62,7 @@ public sealed class GroupRooms(FeedHub hub, GroupFeed feed, TimeProvider clock, 
     internal async IAsyncEnumerable<GroupMessage> Follow(GroupRoom room, GroupSeat seat, long since, [EnumeratorCancellation] CancellationToken ct)
     {
         var last = since;
-        while (!seat.Ended.IsCompleted)
+        while (!seat.IsOver(last))
         {
             if (room.After(last) is { } recent)
             {
@@ -272,18 +272,27 @@ public sealed partial class GroupRoom
         if (entry.Is<GroupEvent.GroupMemberRemoved>())
         {
             var user = ((GroupEvent.GroupMemberRemoved)EventJson.Read(entry.Type, entry.Data.Span, entry.At)).User;
-            End(seat => seat.User == user, GroupEnds.Removed);
+            foreach (var seat in Those(seat => seat.User == user))
+            {
+                seat.End(GroupEnds.Removed);
+            }
+        }
+        else if (entry.Is<GroupEvent.GroupArchived>())
+        {
+            // Everybody sees the conversation to its end.
+            foreach (var seat in Those(_ => true))
+            {
+                seat.EndBehind(Seq, GroupEnds.Archived);
+            }
         }
     }
 
-    void End(Func<GroupSeat, bool> whose, SocketEnd end)
+    List<GroupSeat> Those(Func<GroupSeat, bool> whose)
     {
-        List<GroupSeat> ended;
         lock (gate)
         {
-            ended = [.. seats.Where(whose)];
+            return [.. seats.Where(whose)];
         }
-        ended.ForEach(seat => seat.End(end));
     }
 
     void Fail(Exception e)
@@ -294,7 +303,7 @@ public sealed partial class GroupRoom
         }
         if (!started.TrySetException(e))
         {
-            End(_ => true, GroupEnds.Failed);
+            Those(_ => true).ForEach(seat => seat.End(GroupEnds.Failed));
         }
     }
 
@@ -309,6 +318,7 @@ public sealed class GroupSeat : IDisposable
     readonly TaskCompletionSource<SocketEnd> ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     readonly GroupRooms rooms;
     readonly GroupRoom room;
+    volatile Ending? ending;
 
     internal GroupSeat(GroupRooms rooms, GroupRoom room, string user) => (this.rooms, this.room, User) = (rooms, room, user);
 
@@ -327,13 +337,33 @@ public sealed class GroupSeat : IDisposable
 
     internal void Tell() => news.Writer.TryWrite(true);
 
+    /// <summary>The user must go at once.</summary>
     internal void End(SocketEnd end)
     {
         ended.TrySetResult(end);
         Tell();
     }
 
+    /// <summary>Nothing comes after a message: the user goes when it has been sent.</summary>
+    internal void EndBehind(long seq, SocketEnd end)
+    {
+        ending = new(seq, end);
+        Tell();
+    }
+
+    /// <summary>True: the user must go, or has everything up to the end.</summary>
+    internal bool IsOver(long last)
+    {
+        if (ending is { } at && last >= at.Seq)
+        {
+            End(at.End);
+        }
+        return ended.Task.IsCompleted;
+    }
+
     public void Dispose() => rooms.Leave(room, this);
+
+    sealed record Ending(long Seq, SocketEnd End);
 }
 
 /// <summary>Why the host ends a connection to a group, beside the limits of <see cref="FrameGuard"/>. Codes from 4000 on are ours (docs/groups.md).</summary>

@@ -87,7 +87,7 @@ sealed class GroupSockets(
     static Refusal? WhyNot(Group group, string user) => group switch
     {
         Group.Live live when live.Member(user) is null => new Refusal("not_a_member", 403, "The token's user is no member of the group any more."),
-        Group.Live => null,
+        Group.Live live => Group.WhyClosed(live),
         _ => Refusal.NotFound("group"),
     };
 
@@ -107,10 +107,10 @@ static class GroupSocketEndpoints
     public static void MapGroupSockets(this IEndpointRouteBuilder routes)
     {
         const string Path = "/{group_id}/ws";
-        routes.MapGet(Path, Connect).AllowAnonymous().WithMetadata(new TakesWebSocket()).WithName("connectToGroup").WithTags("Groups")
+        routes.MapGet(Path, Connect).AllowAnonymous().WithMetadata(new TakesWebSocket()).WithName("openGroupSocket").WithTags("Groups")
             .WithSummary("A connection to a group for its messages, both ways (WebSocket, resumed with since)")
             .Takes(Token).Takes(GroupHistory.Since)
-            .Produces(101).Refuses(401, 403, 404, 409, 422, 426);
+            .Produces(101).Refuses(401, 403, 404, 409, 422, 426, 429, 503);
         // HTTP/2 has no upgrade (RFC 8441).
         routes.MapMethods(Path, [HttpMethods.Connect], Connect).AllowAnonymous().WithMetadata(new TakesWebSocket()).ExcludeFromDescription();
     }

@@ -52,7 +52,8 @@ public sealed record NewGroup(
 /// <param name="SessionId">The session in whose feed the conversation stands.</param>
 public sealed record GroupAnswer(GroupKey GroupId, [property: GroupStatus] string Status, DateTimeOffset CreatedAt, SessionKey SessionId);
 
-public sealed record GroupMemberDetails(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt);
+/// <param name="Connected">Somebody is connected as the member, through any host; null in a list, which does not look.</param>
+public sealed record GroupMemberDetails(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt, bool? Connected);
 
 /// <param name="Nickname">What messages address it by, after an <c>@</c>; null: this host has no such agent any more.</param>
 /// <param name="Model">The model that answers; null: the host's default.</param>
@@ -66,9 +67,10 @@ public sealed record GroupDetails(
     GroupKey GroupId, string OrgId, string Title, bool IsPrivate, [property: GroupStatus] string Status, SessionKey SessionId, string CreatedBy,
     IReadOnlyList<GroupMemberDetails> Members, IReadOnlyList<GroupAgentDetails> Agents, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt)
 {
-    public static GroupDetails Of(GroupRow group, string title, AgentCatalog agents) => new(
+    /// <param name="connected">The users who are connected; null: nobody has looked.</param>
+    public static GroupDetails Of(GroupRow group, string title, AgentCatalog agents, IReadOnlySet<string>? connected) => new(
         group.GroupId, group.OrgId, title, group.IsPrivate, group.Status, group.GroupId.Session, group.CreatedBy,
-        [.. group.Members.Select(member => new GroupMemberDetails(member.User, GroupRoleAttribute.NameOf(member.Role), member.Joined))],
+        [.. group.Members.Select(member => new GroupMemberDetails(member.User, GroupRoleAttribute.NameOf(member.Role), member.Joined, connected?.Contains(member.User)))],
         [.. group.Agents.Select(id => new GroupAgentDetails(id, agents.Find(id)?.Nickname, agents.Find(id)?.Model))],
         group.CreatedAt, group.UpdatedAt);
 }
@@ -164,14 +166,19 @@ static class GroupEndpoints
         var shown = new List<GroupDetails>();
         foreach (var group in found)
         {
-            shown.Add(GroupDetails.Of(group, await blobs.Text(group.Title, ct), agents));
+            shown.Add(GroupDetails.Of(group, await blobs.Text(group.Title, ct), agents, null));
         }
         return JsonResult.Of(
             200, new(shown, page.Total, limit, offset, offset + page.Rows.Count < page.Total), GroupsJson.Answers.GroupList);
     }
 
-    static async Task<IResult> Get(PathKey<GroupKey> group, Caller caller, IRows rows, AgentCatalog agents, IBlobs blobs, CancellationToken ct) =>
-        await rows.FindGroup(caller, group.Key, ct) is { } row
-            ? JsonResult.Of(200, GroupDetails.Of(row, await blobs.Text(row.Title, ct), agents), GroupsJson.Answers.GroupDetails)
-            : ErrorResult.NotFound("group");
+    static async Task<IResult> Get(PathKey<GroupKey> group, Caller caller, IRows rows, IGroupStore store, AgentCatalog agents, IBlobs blobs, CancellationToken ct)
+    {
+        if (await rows.FindGroup(caller, group.Key, ct) is not { } row)
+        {
+            return ErrorResult.NotFound("group");
+        }
+        var connected = (await store.Connected(caller.Org, group.Key.Session, ct)).Select(user => user.User).ToHashSet(StringComparer.Ordinal);
+        return JsonResult.Of(200, GroupDetails.Of(row, await blobs.Text(row.Title, ct), agents, connected), GroupsJson.Answers.GroupDetails);
+    }
 }
