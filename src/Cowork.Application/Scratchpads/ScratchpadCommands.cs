@@ -28,12 +28,16 @@ public sealed record CreateScratchpad(ScratchpadKey Scratchpad, SessionKey Sessi
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        // Pinned: no scratchpad begins in a conversation that is deleted at the same time.
-        var refused = await work.PinnedState(Domain.Session.Aggregate, Session) is not Domain.Session.Open open ? Refusal.NotFound("conversation")
-            : await SessionOfGroup.WhyRefused(work, open, "conversation") ?? await work.Do(
-                Domain.Scratchpad.Aggregate, Scratchpad, new ScratchpadCommand.Create(Scratchpad, Session, Title, Cells, work.Now), Session, isNew: true);
+        var refused = await SessionOfGroup.WhyRefused(work, Session, "conversation") ?? await Begin(work, Scratchpad, Session, Title, Cells);
         return Header is null ? refused : await Header.Claim(work, Domain.Scratchpad.Aggregate, Scratchpad) ?? refused;
     }
+
+    /// <summary>For clients, and for the tool of a run, which may be that of a group's agent.</summary>
+    internal static async ValueTask<Refusal?> Begin(UnitOfWork work, ScratchpadKey scratchpad, SessionKey session, Content title, ImmutableList<NewCell> cells) =>
+        // Pinned: no scratchpad begins in a conversation that is deleted at the same time.
+        await work.PinnedState(Domain.Session.Aggregate, session) is not Domain.Session.Open ? Refusal.NotFound("conversation")
+            : await work.Do(
+                Domain.Scratchpad.Aggregate, scratchpad, new ScratchpadCommand.Create(scratchpad, session, title, cells, work.Now), session, isNew: true);
 }
 
 /// <summary>Changes a scratchpad's title, and whether it is kept as artifacts.</summary>
@@ -115,7 +119,7 @@ public sealed record RunCode(ScratchpadKey Scratchpad, SessionKey Session, Conte
         {
             return null;
         }
-        if (Begins && await new CreateScratchpad(Scratchpad, Session, Title, []).Decide(work) is { } notMade)
+        if (Begins && await CreateScratchpad.Begin(work, Scratchpad, Session, Title, []) is { } notMade)
         {
             return notMade;
         }
