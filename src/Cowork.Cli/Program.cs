@@ -11,6 +11,7 @@ return args switch
     ["keys", .. var options] => await Keys.Run(options),
     ["migrate", .. var options] => await Migrate.Run(options),
     ["rebuild", .. var options] => await Rebuild.Run(options),
+    ["verify", .. var options] when options.Contains("--database") => await VerifyLog.Run(options),
     ["verify", .. var files] => await Verify.Run(files),
     [var command, ..] => Usage.Wrong($"there is no command {VisibleText.Of(command)}"),
     [] => Usage.Print(Console.Error, Usage.Error),

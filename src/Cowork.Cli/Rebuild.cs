@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Projections;
 
@@ -6,17 +7,18 @@ namespace Cowork.Cli;
 /// <summary><c>cowork rebuild</c> rebuilds the read models from the log beside the live ones, while hosts run; with <c>--check</c> it only compares them.</summary>
 static class Rebuild
 {
+    const string Tree = "merkle_tiles";
+
     public static async Task<int> Run(string[] options)
     {
         if (CommandOptions.Read("rebuild", "--check", options) is not { } given)
         {
             return Usage.Error;
         }
-        return await Tables.Open(
-            given.Data, engine => given.HasFlag ? Compare(engine.Rows) : RebuildAll(engine.Rows));
+        return await Tables.Open(given.Data, engine => given.HasFlag ? Compare(engine.Rows, new(engine.Merkle)) : RebuildAll(engine.Rows, new(engine.Merkle)));
     }
 
-    static async Task<int> RebuildAll(IRows rows)
+    static async Task<int> RebuildAll(IRows rows, MerkleRebuild tree)
     {
         var succeeded = true;
         foreach (var model in ReadModels.Tables)
@@ -31,10 +33,19 @@ static class Rebuild
                 Console.Error.WriteLine($"{model.Table}: not rebuilt, the old rows stay. {e.Message}");
             }
         }
+        try
+        {
+            Console.WriteLine($"{Tree}: {await tree.Rebuild(CancellationToken.None)} events hashed");
+        }
+        catch (InvalidDataException e)
+        {
+            succeeded = false;
+            Console.Error.WriteLine($"{Tree}: not made anew. {e.Message}");
+        }
         return succeeded ? 0 : 1;
     }
 
-    static async Task<int> Compare(IRows rows)
+    static async Task<int> Compare(IRows rows, MerkleRebuild tree)
     {
         var equal = true;
         foreach (var model in ReadModels.Tables)
@@ -43,6 +54,17 @@ static class Rebuild
             equal &= difference is null;
             Console.WriteLine(difference is null ? $"{model.Table}: equal to the log" : $"{model.Table}: NOT equal to the log, first at {difference}");
         }
+        string? wrong;
+        try
+        {
+            wrong = await tree.FindDifference(CancellationToken.None);
+        }
+        catch (InvalidDataException e)
+        {
+            wrong = e.Message;
+        }
+        equal &= wrong is null;
+        Console.WriteLine(wrong is null ? $"{Tree}: equal to the log" : $"{Tree}: NOT equal to the log, first at {wrong}");
         return equal ? 0 : 1;
     }
 }

@@ -13,7 +13,10 @@ static class Usage
           keys rotate [--data-keys] [--data DIR]     puts secrets under a new master key, and under new data keys, while hosts run
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
-          verify [--json] [--format FORMAT] FILE…    checks trace bundles offline; - is standard input, FORMAT the only one to accept
+          verify [--json] [--format FORMAT] FILE…    checks trace bundles offline; - is standard input, FORMAT the only one to accept,
+                                                     --jwks FILE the only keys whose signed heads count
+          verify --database CONNECTION               verifies the whole log where it lies (docs/audit.md); --state FILE goes on from there the next time,
+                                                     --heads FILE has heads that were kept elsewhere, --jwks FILE the only keys to trust, --json
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
           doctor --reader [--data DIR]               the same for programs that only read

@@ -4,12 +4,14 @@ using System.Text.Json;
 using System.Text.Json.Serialization;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Projections;
 
 namespace Cowork.Cli;
 
 /// <summary>
-/// <c>cowork verify [--json] [--format FORMAT] FILE…</c> checks trace bundles offline. Each file gets one verdict on a line of its own, whatever it holds: what comes of a
+/// <c>cowork verify [--json] [--format FORMAT] [--jwks FILE] FILE…</c> checks trace bundles offline. Each file gets one verdict on a line of its own, whatever it holds: what comes of a
 /// file or its name is escaped. The exit code is that of the worst file.
 /// </summary>
 static class Verify
@@ -23,7 +25,7 @@ static class Verify
 
     public static async Task<int> Run(string[] options)
     {
-        var (json, format, files) = (false, (string?)null, new List<string>());
+        var (json, format, jwks, files) = (false, (string?)null, (string?)null, new List<string>());
         for (var i = 0; i < options.Length; i++)
         {
             switch (options[i])
@@ -33,6 +35,9 @@ static class Verify
                     break;
                 case "--format" when i + 1 < options.Length && TraceBundle.Formats.Contains(options[i + 1]):
                     format = options[++i];
+                    break;
+                case "--jwks" when i + 1 < options.Length:
+                    jwks = options[++i];
                     break;
                 case "--":
                     files.AddRange(options[(i + 1)..]);
@@ -49,6 +54,15 @@ static class Verify
         {
             return Usage.Wrong("verify needs files; - is standard input");
         }
+        IReadOnlyDictionary<string, PublicKey>? keys = null;
+        try
+        {
+            keys = jwks is null ? null : HeadKeys.Parse(await File.ReadAllBytesAsync(jwks));
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
+        {
+            return Usage.Wrong($"the keys in {VisibleText.Of(jwks!)} cannot be read: {VisibleText.Of(e.Message)}");
+        }
         using var stop = new CancellationTokenSource();
         using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
         {
@@ -58,22 +72,25 @@ static class Verify
         var worst = Sound;
         foreach (var file in files)
         {
-            var verdict = await Judge(file, format, stop.Token);
+            var verdict = await Judge(file, format, keys, stop.Token);
             Console.Out.WriteLine(json ? JsonSerializer.Serialize(verdict, VerdictJson.Default.Verdict) : Line(verdict));
             worst = Math.Max(worst, verdict.Word switch { "sound" => Sound, "not_sound" => NotSound, _ => Unread });
         }
         return worst;
     }
 
-    static async Task<Verdict> Judge(string file, string? format, CancellationToken ct)
+    static async Task<Verdict> Judge(string file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
     {
         try
         {
             var bytes = await Read(file, ct);
-            return TraceVerifier.Verify(bytes, format, ct) switch
+            return TraceVerifier.Verify(bytes, format, ct, keys) switch
             {
                 ({ } sound, _) => new(
-                    file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest),
+                    file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest)
+                {
+                    Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) : null,
+                },
                 (_, var fault) => new(file, "not_sound") { Location = fault!.Location, Message = fault.Message },
             };
         }
@@ -107,6 +124,8 @@ static class Verify
         }
         line.Append($": run {Quoted(v.RunId!)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts");
         line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append($", head {v.Head}, digest {v.Digest}, judged by {v.Format}");
+        line.Append(v.Signed is not { } by ? ", covered by no signed head"
+            : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}");
         return line.Append(v.NotCovered is { Count: > 0 } not ? $", which does not cover {string.Join(" and ", not)}" : "").ToString();
     }
 
@@ -126,7 +145,14 @@ sealed record Verdict(
     public string? Location { get; init; }
 
     public string? Message { get; init; }
+
+    /// <summary>The signed head that covers the events.</summary>
+    public SignedBy? Signed { get; init; }
 }
+
+/// <param name="Head">Its number.</param>
+/// <param name="Pinned">The key is one of those that were given; otherwise it is the bundle's own.</param>
+sealed record SignedBy(long Head, long TreeSize, string Timestamp, string Kid, bool Pinned);
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(Verdict))]

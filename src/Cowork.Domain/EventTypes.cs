@@ -122,6 +122,7 @@ public static class EventTypes
         Of<ApiTokenEvent.TokenRevoked>("token_revoked.v1"),
         Of<OperatorsEvent.OperatorAdded>("operator_added.v1"),
         Of<OperatorsEvent.OperatorRemoved>("operator_removed.v1"),
+        Of<AuditHeadsEvent.HeadSigned>("head_signed.v1"),
         Of<SecurityEvent.AccessGranted>("access_granted.v1"),
         Of<SecurityEvent.AccessRefused>("access_refused.v1"),
         Of<SecurityEvent.AccessDenied>("access_denied.v1"),

@@ -38,6 +38,7 @@ static class Fence
         ("token_uses", All, true),
         ("group_marks", All, true),
         ("group_connections", All, true),
+        ("merkle_tiles", "SELECT, INSERT, UPDATE", false),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),

@@ -44,6 +44,7 @@ public sealed class StorageEngine : IAsyncDisposable
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
         Groups = new GroupStore(database);
+        Merkle = new MerkleStore(database);
         Texts = new TextStore(database);
         vectors = new(database, options.VectorDimensions);
         DeadLetters = new(database, jobs);
@@ -71,6 +72,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public ITokenUses TokenUses { get; }
 
     public IGroupStore Groups { get; }
+
+    public IMerkleStore Merkle { get; }
 
     public ITexts Texts { get; }
 

@@ -37,6 +37,7 @@ public static class StorageServices
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Snapshots);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().TokenUses);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Groups);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Merkle);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Texts);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Vectors);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().AsyncProjections);

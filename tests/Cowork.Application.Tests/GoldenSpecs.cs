@@ -13,6 +13,7 @@ using static Cowork.Domain.AuthorizationRequestEvent;
 using static Cowork.Domain.BudgetEvent;
 using static Cowork.Domain.ConnectionEvent;
 using static Cowork.Domain.ConnectionRefreshEvent;
+using static Cowork.Domain.AuditHeadsEvent;
 using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.GroupEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
@@ -105,6 +106,7 @@ public sealed class GoldenSpecs
         new AuthorizationAnswered("access_denied", At),
         new ConnectionRefreshStarted(3, Key, At.AddSeconds(45), At),
         new ConnectionRefreshFailed(3, true, At),
+        new HeadSigned(12_345, new('a', 64), At, "kid-1", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", At),
         new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
         new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),
         new BudgetLimitsSet(10_000_000, 8_000_000, At),

@@ -34,6 +34,7 @@ public sealed class InMemoryStorageSpec : StorageContract
                 {
                     node.Resume();
                 }
-            }));
+            },
+            engine));
     }
 }

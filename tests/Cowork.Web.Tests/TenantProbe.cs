@@ -47,6 +47,7 @@ sealed class TenantProbe
         var artifact = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id");
         return new(new()
         {
+            ["{event}"] = (await theirs.Get("/events?limit=1")).Is(200).Json.GetProperty("events")[0].GetProperty("gid").ToString(),
             ["{session_id}"] = "private",
             ["{sessionId}"] = "private",
             ["{run_id}"] = run,

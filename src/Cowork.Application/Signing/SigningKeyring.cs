@@ -39,11 +39,11 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         var keys = await Keys(FreshFor, ct);
         for (var tries = 0; tries < TriesMax; tries++)
         {
-            if (keys.Current(purpose) is { } key)
+            if (Usable(keys, purpose) is { } key)
             {
                 return key;
             }
-            await Make(purpose, null, ct);
+            await Make(purpose, keys.Current(purpose)?.Kid, ct);
             keys = await Keys(TimeSpan.Zero, ct);
         }
         throw new SecretUnreadableException("The database does not take a signing key.");
@@ -99,6 +99,11 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         var rewrapped = 0;
         foreach (var key in (await Keys(TimeSpan.Zero, ct)).Keys.Select(known => known.Key).Where(key => key.Wrapped.MasterId != master.Id))
         {
+            if (key.Purpose == SigningKeys.Heads && masters.Find(key.Wrapped.MasterId) is null)
+            {
+                // It is another host's own.
+                continue;
+            }
             var pkcs8 = await Unwrap(key, ct);
             try
             {
@@ -113,11 +118,29 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         return rewrapped;
     }
 
+    /// <summary>
+    /// The key that this host signs with. Hosts may sign heads with keys of their own, because each of those verifies for ever: no host need have another one's master key.
+    /// </summary>
+    SigningKey? Usable(SigningKeys keys, string purpose) => purpose == SigningKeys.Heads
+        ? keys.Keys.FindLast(known => known.Key.Purpose == purpose && masters.Find(known.Key.Wrapped.MasterId) is not null)?.Key
+        : keys.Current(purpose);
+
+    /// <summary>The master key that a new key is put under. A database that keeps no secret stays without one for its heads' sake: hosts that do not share a key can join it.</summary>
+    async ValueTask<MasterKey> MasterFor(string purpose, CancellationToken ct)
+    {
+        if (purpose != SigningKeys.Heads)
+        {
+            return await secrets.Master(ct);
+        }
+        var current = (await handler.LatestState(operators.Org, MasterKeys.Aggregate, MasterKeys.Key, ct)).Current;
+        return (current is null ? null : masters.Find(current)) ?? masters.Newest;
+    }
+
     bool Verifies(KnownSigningKey found) => found.Key.Purpose != SigningKeys.Orchestrator || found.ReplacedAt is not { } replaced || clock.GetUtcNow() < replaced + VerifiesFor;
 
     async ValueTask Make(string purpose, string? replaces, CancellationToken ct)
     {
-        var master = await secrets.Master(ct);
+        var master = await MasterFor(purpose, ct);
         using var pair = ECDsa.Create(ECCurve.NamedCurves.nistP256);
         var publicKey = Jws.PublicOf(pair);
         var bare = new SigningKey(Jws.Thumbprint(publicKey), purpose, publicKey, new(master.Id, ""));

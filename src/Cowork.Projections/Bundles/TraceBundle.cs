@@ -10,8 +10,9 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// One file that proves what a run did and is checked offline: <c>{format, run, events, related, artifacts, artifact_bytes, blobs, head, digests}</c> in canonical
-/// form (RFC 8785). It is a pure function of the log: two requests return the same bytes. <see cref="TraceVerifier"/> checks it.
+/// One file that proves what a run did and is checked offline: <c>{format, run, events, related, artifacts, artifact_bytes, blobs, head, digests, log}</c> in canonical
+/// form (RFC 8785). It is a pure function of the log: two requests return the same bytes, but for <c>log</c>, which is there from the first signed head on that covers the events.
+/// <see cref="TraceVerifier"/> checks it.
 /// </summary>
 public static class TraceBundle
 {
@@ -42,7 +43,9 @@ public static class TraceBundle
     internal static bool HasDigestInHead(string? format) => format is not (SecondFormat or FirstFormat);
 
     /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
-    public static async Task<byte[]?> Build(IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct)
+    /// <param name="proofs">Null: the bundle has no signed head.</param>
+    public static async Task<byte[]?> Build(
+        IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct, LogProofs? proofs = null)
     {
         var entries = await log.OfRun(org, session, run, ct);
         var stream = Run.Aggregate.Stream(run);
@@ -104,7 +107,8 @@ public static class TraceBundle
             }
             writer.WriteEndArray();
             writer.WriteStartArray("related");
-            foreach (var related in await RelatedEvents.Of(log, org, session, run, own.Events, entries, ct))
+            var used = await RelatedEvents.Of(log, org, session, run, own.Events, entries, ct);
+            foreach (var related in used)
             {
                 var data = CanonicalJson.Of(related.Event.Data.Span);
                 FindBlobs(JsonElement.Parse(data), digests);
@@ -132,6 +136,13 @@ public static class TraceBundle
             writer.WriteNumber("version", own.Version);
             writer.WriteString("hash", own.Hash);
             writer.WriteEndObject();
+            HashSet<long> ofRun = [.. entries.Select(entry => entry.Position)];
+            long[] positions = [.. ofRun.Concat(used.Select(related => related.Event.Position)).Order()];
+            if (proofs is not null && await proofs.Of(org, positions, ct) is { } proof)
+            {
+                writer.WritePropertyName(LogPart.Name);
+                LogPart.Write(writer, proof, ofRun);
+            }
             writer.WriteEndObject();
         }
         var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
@@ -158,13 +169,13 @@ public static class TraceBundle
         JsonSerializer.Serialize(writer, RunSummary.Of(row), BundleJson.Default.RunSummary);
     }
 
-    /// <summary>SHA-256 of each part but the head, which holds the digest of these; in the formats before, of the head too.</summary>
+    /// <summary>SHA-256 of each part but the head, which holds the digest of these, and the log's signature; in the formats before, of the head too.</summary>
     static JsonObject Digests(JsonObject bundle)
     {
         var digests = new JsonObject();
         foreach (var (name, part) in bundle)
         {
-            if (name != "digests" && (name != "head" || !HasDigestInHead((string?)bundle["format"])))
+            if (name is not ("digests" or LogPart.Name) && (name != "head" || !HasDigestInHead((string?)bundle["format"])))
             {
                 digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
             }

@@ -23,6 +23,9 @@ public sealed record TraceFault(string Location, string Message);
 /// <param name="Digest">Digest of the bundle's <c>digests</c>, which cover every other part but the head: two bundles with the same one are the same file.</param>
 public sealed record TraceReport(string RunId, string Status, string Format, int Events, int Blobs, int Artifacts, int LeftOut, string Head, string Digest)
 {
+    /// <summary>The signed head that covers all of the bundle's events; null: none does.</summary>
+    public TraceSignature? Signature { get; init; }
+
     /// <summary>What the format does not cover and later ones do.</summary>
     public IReadOnlyList<string> NotCovered => TraceBundle.NotCovered(Format);
 }
@@ -61,8 +64,10 @@ public static class TraceVerifier
 
     /// <summary>The report of a sound bundle, else the first fault; the other is null.</summary>
     /// <param name="format">The only format that is accepted; null: every one.</param>
+    /// <param name="keys">The only keys to trust, by id: a head that one of them signed must cover the events. Null: a head is checked by the key that the bundle names.</param>
     /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
-    public static (TraceReport? Report, TraceFault? Fault) Verify(ReadOnlySpan<byte> bundle, string? format = null, CancellationToken ct = default)
+    public static (TraceReport? Report, TraceFault? Fault) Verify(
+        ReadOnlySpan<byte> bundle, string? format = null, CancellationToken ct = default, IReadOnlyDictionary<string, PublicKey>? keys = null)
     {
         if (bundle.Length > BundleBytesMax)
         {
@@ -74,7 +79,7 @@ public static class TraceVerifier
             {
                 return (null, new($"byte {at}", "From here on the file is not in canonical form (RFC 8785)."));
             }
-            return (Check(JsonElement.Parse(bundle, new() { MaxDepth = DepthMax }), format, ct), null);
+            return (Check(JsonElement.Parse(bundle, new() { MaxDepth = DepthMax }), format, keys, ct), null);
         }
         catch (JsonException e)
         {
@@ -91,7 +96,7 @@ public static class TraceVerifier
         }
     }
 
-    static TraceReport Check(JsonElement root, string? required, CancellationToken ct)
+    static TraceReport Check(JsonElement root, string? required, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
     {
         Object(root, "$");
         var format = Text(root, "format", "$");
@@ -100,7 +105,8 @@ public static class TraceVerifier
         var isFirst = format == TraceBundle.FirstFormat;
         var isEarlier = !TraceBundle.HasDigestInHead(format);
         var hasRelated = format == TraceBundle.Format;
-        RequireMembers(root, "$", isFirst ? FirstFormatMembers : hasRelated ? BundleMembers : EarlierMembers);
+        RequireMembers(
+            root, "$", isFirst ? FirstFormatMembers : !hasRelated ? EarlierMembers : root.TryGetProperty(LogPart.Name, out _) ? [.. BundleMembers, LogPart.Name] : BundleMembers);
         var (run, head) = (Part(root, "run"), Part(root, "head"));
         RequireMembers(head, "$.head", isEarlier ? EarlierHeadMembers : HeadMembers);
 
@@ -130,7 +136,12 @@ public static class TraceVerifier
         var digest = Digest(Bytes(digests));
         Require(isEarlier || Text(head, "digest", "$.head") == digest, "$.head.digest", "It is not the digest of the digests.");
         var contents = included.Count(isIncluded => isIncluded);
-        return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), format, entries.Count, blobs, contents, included.Count - contents, last.Hash, digest);
+        var signature = hasRelated ? LogPart.Check(root, Text(run, "run_id", "$.run"), [.. entries, .. related], keys, ct) : null;
+        Require(signature is not null || keys is null, "$.log", "No signed head covers the events, and one of a trusted key is required.");
+        return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), format, entries.Count, blobs, contents, included.Count - contents, last.Hash, digest)
+        {
+            Signature = signature,
+        };
     }
 
     /// <summary>Checks each event's hash against its predecessor, and that positions ascend. The run's own stream has no gap.</summary>
@@ -344,7 +355,7 @@ public static class TraceVerifier
 
     static void CheckDigests(JsonElement root, JsonElement digests, bool isEarlier, CancellationToken ct)
     {
-        var parts = root.EnumerateObject().Where(part => part.Name != "digests" && (isEarlier || part.Name != "head")).ToList();
+        var parts = root.EnumerateObject().Where(part => part.Name is not ("digests" or LogPart.Name) && (isEarlier || part.Name != "head")).ToList();
         RequireMembers(digests, "$.digests", [.. parts.Select(part => part.Name)]);
         foreach (var part in parts)
         {

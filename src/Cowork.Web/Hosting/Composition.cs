@@ -72,6 +72,12 @@ static class Composition
         }
         services.AddSingleton<TokenUses>();
         services.AddSingleton<SecurityLog>();
+        services.AddSingleton(settings.Heads);
+        services.AddSingleton<AuditTree>();
+        services.AddSingleton<AuditHeadLog>();
+        services.AddSingleton<LogProofs>();
+        services.AddSingleton<IHeadMemory, HeadFile>();
+        services.AddSingleton<HeadSigner>();
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();

@@ -45,7 +45,7 @@ public sealed partial class HostLifecycle(
         [
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
             services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(),
-            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<OpenRequests>(),
+            services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<AuditTree>(), services.GetRequiredService<OpenRequests>(),
             services.GetRequiredService<SessionFiles>(),
         ]);
         // What the programs of a killed host left goes at the start, not when somebody asks for a connection.
@@ -104,6 +104,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
                 services.GetRequiredService<ContextVectors>().Run(stoppingToken), services.GetRequiredService<GroupConnections>().Run(stoppingToken),
+                services.GetRequiredService<AuditTree>().Run(stoppingToken), services.GetRequiredService<HeadSigner>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
                 UntilStopped(keys.Run(stoppingToken)),
             ];
@@ -118,6 +119,7 @@ public sealed partial class HostLifecycle(
             // They end when the host is told to stop. One that fails before stops the host: it would seem to work, and do less than it says.
             await await Task.WhenAny(loops);
             await Task.WhenAll(loops);
+            await services.GetRequiredService<HeadSigner>().SignLast();
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {

@@ -111,6 +111,9 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Security:FoldEvery</c>: what is equal in that while is one security event.</summary>
     public TimeSpan SecurityFold { get; init; } = SecurityFoldDefault;
 
+    /// <summary><c>Cowork:Audit</c>: when heads of the log are signed.</summary>
+    public HeadSettings Heads { get; init; } = HeadSettings.Default;
+
     public MemoryOptions Memory { get; init; } = new();
 
     public ScratchpadOptions Scratchpads { get; init; } = new();
@@ -228,6 +231,7 @@ public sealed record HostSettings
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
             SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? SecurityFoldDefault,
+            Heads = new(cowork.Time("Audit:HeadEvery", TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(1)) ?? HeadSettings.Default.Every),
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Scratchpads = ScratchpadsOf(cowork.GetSection("Kernels")),

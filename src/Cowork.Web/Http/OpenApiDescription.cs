@@ -79,6 +79,7 @@ public static class OpenApiDescription
         ["Connectors"] = "Connections to outside sources, with encrypted credentials that are never answered.",
         ["Works"] = "What tools have produced for a user, and the user has saved.",
         ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
+        ["Audit"] = "Signed heads of the log, and proofs that events are in it.",
         ["Tokens"] = "API tokens of the tenant.",
         ["Operations"] = "Health, metrics and what the host has.",
         ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",

@@ -34,13 +34,26 @@ public sealed record JobFigures(long Waiting, long Held, long Later);
 /// <param name="Refused">Since the host's start.</param>
 public sealed record OpenFigures(long Open, long Max, long Refused);
 
+/// <summary>The tree over the log and its signed heads, as this host knows them.</summary>
+/// <param name="TreeSize">Events that the tree has.</param>
+/// <param name="TreeLagEvents">Log positions that the tree does not have yet.</param>
+/// <param name="Heads">Heads that were signed.</param>
+/// <param name="HeadTreeSize">Events that the last head covers.</param>
+/// <param name="HeadAt">When it was signed; null: none was.</param>
+/// <param name="Fault">True: no head is signed, because the database is not what it was; <c>GET /health/ready</c> says why.</param>
+public sealed record AuditFigures(long TreeSize, long TreeLagEvents, long Heads, long HeadTreeSize, DateTimeOffset? HeadAt, bool Fault)
+{
+    public static AuditFigures Of(TreeProgress tree, HeadProgress heads) => new(
+        tree.Size, Math.Max(0, tree.Head - tree.Size), heads.Number, heads.Last?.TreeSize ?? 0, heads.Last?.Timestamp, tree.Fault is not null || heads.Fault is not null);
+}
+
 /// <summary>Metrics of the host and of all tenants together.</summary>
 /// <param name="LogHead">Position of the last event.</param>
 /// <param name="MemoryRefused">Requests that this host had no memory for, since its start.</param>
 /// <param name="WrongTokensSpared">Wrong tokens that were refused without a look into the database, since the host's start.</param>
 public sealed record HostFigures(
     string Engine, long LogHead, IReadOnlyList<ProjectionFigures> Projections, JobFigures Jobs, OpenFigures Connections, OpenFigures Streams, long WrongTokensSpared,
-    long MemoryRefused, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt);
+    long MemoryRefused, long MemoryBytes, double CpuSeconds, DateTimeOffset StartedAt, AuditFigures Audit);
 
 /// <summary>What a tenant has of something, and may have.</summary>
 public sealed record QuotaFigures(long Used, long Limit);
@@ -82,7 +95,7 @@ static class MetricsEndpoints
 
     static async Task<IResult> Get(
         HttpContext http, Caller caller, StorageEngine engine, TenantUsage usage, RequestRates rates, OpenStreams streams, OpenConnections connections, WrongTokens wrong,
-        RequestMemory memory, CancellationToken ct)
+        RequestMemory memory, AuditTree tree, HeadSigner heads, CancellationToken ct)
     {
         // Read the checkpoint first: rows that are read later include everything up to it.
         var progress = await engine.AsyncProjections.Progress(ct);
@@ -91,7 +104,8 @@ static class MetricsEndpoints
         var asOf = Math.Max(row?.Version ?? 0, progress.Of(Metrics.Model.Table).Checkpoint.Position);
         var open = new OpenFigures(connections.Count, connections.Max, connections.Refused);
         var host = caller.SeesHost
-            ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared, memory.Refused)
+            ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared, memory.Refused,
+                AuditFigures.Of(tree.Progress, heads.Progress))
             : null;
         var quotas = Quotas(await usage.Show(caller.Org, ct), rates.Refused(caller.Org), streams.Of(caller.Org));
         http.Response.Headers.Append(HeaderNames.Vary, HeaderNames.Accept);
@@ -116,14 +130,14 @@ static class MetricsEndpoints
             s.Failed, s.Cancelled, execution.P50 ?? 0, execution.P95 ?? 0);
     }
 
-    static HostFigures Host(Progress progress, Backlog backlog, OpenFigures connections, OpenFigures streams, long wrongTokensSpared, long memoryRefused)
+    static HostFigures Host(Progress progress, Backlog backlog, OpenFigures connections, OpenFigures streams, long wrongTokensSpared, long memoryRefused, AuditFigures audit)
     {
         using var process = Process.GetCurrentProcess();
         return new(
             StorageEngine.Name, progress.Head,
             [.. progress.Models.Select(m => new ProjectionFigures(m.Table, m.Checkpoint.Position, progress.Head - m.Checkpoint.Position, m.Parked is not null))],
             new(backlog.Waiting, backlog.Held, backlog.Later), connections, streams, wrongTokensSpared, memoryRefused, process.WorkingSet64,
-            process.TotalProcessorTime.TotalSeconds, process.StartTime);
+            process.TotalProcessorTime.TotalSeconds, process.StartTime, audit);
     }
 
     static IEnumerable<MetricFamily> Families(MetricsRow.OfTenant figures, long asOf, TenantQuotaFigures quotas, HostFigures? host)
@@ -182,6 +196,14 @@ static class MetricsEndpoints
             "cowork_jobs", "Jobs of all hosts, by whether they wait, are being done, or are not due yet.", null,
             new(host.Jobs.Waiting, ("state", "waiting")), new(host.Jobs.Held, ("state", "held")), new(host.Jobs.Later, ("state", "later")));
         yield return new MetricFamily.Counter("cowork_memory_refused", "Requests that this host had no memory for.", null, new Sample(host.MemoryRefused));
+        yield return new MetricFamily.Gauge("cowork_audit_tree_events", "Events that the tree over the log has.", null, new Sample(host.Audit.TreeSize));
+        yield return new MetricFamily.Gauge("cowork_audit_tree_lag_events", "Positions of the log that the tree over it does not have yet.", null, new Sample(host.Audit.TreeLagEvents));
+        yield return new MetricFamily.Counter("cowork_audit_heads", "Heads of the log that were signed.", null, new Sample(host.Audit.Heads));
+        yield return new MetricFamily.Gauge("cowork_audit_head_events", "Events that the last signed head covers.", null, new Sample(host.Audit.HeadTreeSize));
+        yield return new MetricFamily.Gauge(
+            "cowork_audit_head_time_seconds", "When the last head was signed, since 1970; 0: none was.", "seconds",
+            new Sample((host.Audit.HeadAt?.ToUnixTimeMilliseconds() ?? 0) / 1000.0));
+        yield return new MetricFamily.Gauge("cowork_audit_fault", "1: no head is signed, because the database is not what it was.", null, new Sample(host.Audit.Fault ? 1 : 0));
         yield return new MetricFamily.Gauge("process_resident_memory_bytes", "Memory of this host's process.", "bytes", new Sample(host.MemoryBytes));
         yield return new MetricFamily.Counter("process_cpu_seconds", "Processor time of this host's process.", "seconds", new Sample(host.CpuSeconds));
         yield return new MetricFamily.Gauge(

@@ -130,9 +130,9 @@ static class RunEndpoints
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 
-    static async Task<IResult> Trace(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Trace(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, LogProofs proofs, CancellationToken ct) =>
         await views.Find(caller, run.Key, ct) is { } row
-        && await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct) is { } bundle
+        && await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is { } bundle
             ? new StoredJsonResult(200, bundle)
             : ErrorResult.NotFound("run");
 }

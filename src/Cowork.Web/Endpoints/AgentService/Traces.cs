@@ -11,10 +11,31 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <remarks><see cref="TraceBundle"/> writes it; this is its shape in /openapi.json.</remarks>
 /// <param name="Run">Folded from the run's own stream.</param>
 /// <param name="Related">What the run used of other streams, in the order of the log.</param>
-/// <param name="Digests">SHA-256 of each part but the head; of a list, of each item.</param>
+/// <param name="Digests">SHA-256 of each part but the head and <paramref name="Log"/>; of a list, of each item.</param>
+/// <param name="Log">Left out as long as no signed head covers the events.</param>
 public sealed record RunTrace(
     string Format, RunSummary Run, IReadOnlyList<TraceEvent> Events, IReadOnlyList<TraceRelatedEvent> Related, IReadOnlyList<TraceArtifact> Artifacts,
-    IReadOnlyList<TraceContent> ArtifactBytes, IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests);
+    IReadOnlyList<TraceContent> ArtifactBytes, IReadOnlyList<TraceBlob> Blobs, TraceHead Head, JsonElement Digests,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] TraceLog? Log = null);
+
+/// <summary>That the log has all of the events at their places, by the first signed head that covers them.</summary>
+/// <param name="Leaves">What the tree has of each event beside what the bundle has, in the order of the log.</param>
+/// <param name="Proof">The hashes beside the leaves' ways to the root, from the left.</param>
+public sealed record TraceLog(TraceLogHead Head, TraceLogKey Key, IReadOnlyList<TraceLeaf> Leaves, IReadOnlyList<string> Proof);
+
+/// <summary>The head (docs/audit.md).</summary>
+public sealed record TraceLogHead(long Number, long TreeSize, string RootHash, DateTimeOffset Timestamp, string Kid, string Signature);
+
+/// <summary>The public key that signed the head (JWK).</summary>
+public sealed record TraceLogKey(string Kty, string Crv, string X, string Y);
+
+/// <param name="CausationId">Id of the command that caused it.</param>
+/// <param name="FeedId">Of a related event, its id in the feed of <paramref name="SessionId"/>.</param>
+public sealed record TraceLeaf(
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CausationId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? FeedId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? RunId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? SessionId = null);
 
 /// <summary>A stored event.</summary>
 /// <param name="Type">The stored name, with its version.</param>

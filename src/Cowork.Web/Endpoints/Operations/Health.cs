@@ -7,7 +7,8 @@ namespace Cowork.Web.Endpoints.Operations;
 public sealed record Liveness([property: HealthStatus] string Status);
 
 /// <param name="Parked">Projections that cannot fold their next event. Their answers are old; everything else works.</param>
-public sealed record Readiness([property: HealthStatus] string Status, string Engine, IReadOnlyList<string> Parked);
+/// <param name="AuditFault">Why no head of the log is signed, as a sentence: somebody has changed the database. Null: heads are signed.</param>
+public sealed record Readiness([property: HealthStatus] string Status, string Engine, IReadOnlyList<string> Parked, string? AuditFault);
 
 /// <summary>Whether the blob store has room, looked at when somebody asks, at most once in a while.</summary>
 public sealed class DiskRoom(IBlobs blobs, TimeProvider clock)
@@ -51,8 +52,8 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room) =>
-        WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked), OperationsJson.Answers.Readiness);
+    static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room, AuditTree tree, HeadSigner heads) =>
+        WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked, tree.Progress.Fault ?? heads.Progress.Fault), OperationsJson.Answers.Readiness);
 
     static ErrorResult? WhyNotReady(HostLifecycle lifecycle, DiskRoom room) =>
         lifecycle.WhyNoKey is { } why ? new(503, "secrets_unreadable", why) { RetryAfter = 5 }

@@ -13,6 +13,7 @@ static class OperationsDialect
     static void Map(IEndpointRouteBuilder routes)
     {
         routes.MapTokens();
+        routes.MapAudit();
         routes.MapTools();
         routes.MapProjections();
         routes.MapHealth();
@@ -30,6 +31,10 @@ static class OperationsDialect
 [JsonSerializable(typeof(IssuedToken))]
 [JsonSerializable(typeof(TokenShape))]
 [JsonSerializable(typeof(TokenList))]
+[JsonSerializable(typeof(HeadList))]
+[JsonSerializable(typeof(HeadShape))]
+[JsonSerializable(typeof(InclusionProof))]
+[JsonSerializable(typeof(ConsistencyProof))]
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(SweptBlobs))]

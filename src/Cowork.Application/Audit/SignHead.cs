@@ -1,0 +1,10 @@
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>Adds a signed head to the log, if no other host was first.</summary>
+/// <param name="Follows">Tree size of the head before it; 0: it is the first.</param>
+public sealed record SignHead(SignedHead Head, long Follows) : ICommand
+{
+    public ValueTask<Refusal?> Decide(UnitOfWork work) => work.Do(AuditHeads.Aggregate, AuditHeads.Key, new AddHead(Head, Follows, work.Now));
+}

@@ -1,0 +1,639 @@
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+using Npgsql;
+
+namespace Cowork.Marten;
+
+/// <summary>The first event that is not what it was, or the first place where one is missing.</summary>
+/// <param name="Position">The event's position; where only a head tells that something was changed, the first position that it can be.</param>
+/// <param name="Through">The last position that it can be.</param>
+/// <param name="Message">A sentence. It may repeat what the database says: escape it where it is shown.</param>
+public sealed record LogFault(long Position, long Through, string Message)
+{
+    /// <summary>The event's stream; null: there is no such event, or several may be meant.</summary>
+    public string? Stream { get; init; }
+}
+
+/// <summary>How far a verification has come: what a later one goes on from.</summary>
+/// <param name="Position">All events up to it were verified.</param>
+/// <param name="Nodes">The complete subtrees of the tree over them, in hex (<see cref="MerkleTree.NodesOf(long)"/>).</param>
+/// <param name="InFeeds">Events that are in a session's feed.</param>
+/// <param name="Unhashed">Events that another program wrote without a hash.</param>
+/// <param name="Head">The last signed head whose root the tree had; null: none yet.</param>
+public sealed record LogVerifierState(long Position, IReadOnlyList<string> Nodes, long InFeeds, long Unhashed, NumberedHead? Head)
+{
+    public static LogVerifierState Begin { get; } = new(0, [], 0, 0, null);
+}
+
+/// <summary>What was found.</summary>
+/// <param name="State">As far as everything was right.</param>
+/// <param name="Fault">Null: everything is.</param>
+/// <param name="NotCovered">Events after the last head.</param>
+public sealed record LogVerdict(LogVerifierState State, LogFault? Fault, long NotCovered);
+
+/// <summary>What a verification is told from outside of the database, which whoever has it could have changed.</summary>
+/// <param name="Keys">The only keys whose signatures count, by id; null: those that the log itself names, which whoever rewrites a log can replace.</param>
+/// <param name="Heads">Heads that were kept elsewhere, in any order: the log must have their trees.</param>
+public sealed record OutsideKnowledge(IReadOnlyDictionary<string, PublicKey>? Keys, IReadOnlyList<SignedHead> Heads)
+{
+    public static OutsideKnowledge None { get; } = new(null, []);
+}
+
+/// <summary>
+/// Verifies the whole log as it lies in PostgreSQL, in one pass and in bounded memory: positions without a gap, the hash chain of every stream, the feeds of sessions, the tree
+/// over it all, and the signed heads. It changes nothing, and takes nothing that it reads for true.
+/// </summary>
+/// <param name="connection">Open, of a role that may read all. In a transaction it sees what that sees.</param>
+/// <param name="operators">The operators' tenant, which has heads and keys.</param>
+public sealed class LogVerifier(NpgsqlConnection connection, string schema, string operators, OutsideKnowledge outside)
+{
+    const int PageMax = 1_000;
+
+    /// <summary>Streams, and feeds, whose last event is remembered. Others are asked for.</summary>
+    const int RememberedMax = 50_000;
+
+    const int HeadsPage = 500;
+
+    static readonly string[] HeaderNames = ["hash", "run", "session"];
+
+    readonly Dictionary<(string, string), (long Version, string Hash)> streams = [];
+    readonly Dictionary<(string, string), long> feeds = [];
+    readonly Queue<(SignedHead Head, long Number, long Position)> heads = [];
+    readonly Queue<SignedHead> kept = new(outside.Heads.OrderBy(head => head.TreeSize));
+    readonly List<LogFault> faults = [];
+    IReadOnlyDictionary<string, PublicKey> keys = new Dictionary<string, PublicKey>();
+    MerkleFrontier tree = new();
+    NumberedHead? last;
+    LogVerifierState verified = LogVerifierState.Begin;
+    long inFeeds, unhashed, headsRead, headSize;
+
+    /// <summary>Called after each page, with what a later verification can go on from.</summary>
+    public Action<LogVerifierState>? Progress { get; init; }
+
+    /// <summary>Verifies the log from where an earlier verification ended.</summary>
+    /// <param name="from">What it left; <see cref="LogVerifierState.Begin"/>: the whole log.</param>
+    /// <param name="isTransaction">The connection has a transaction that sees one state of the database: none is begun.</param>
+    public async Task<LogVerdict> Verify(LogVerifierState from, CancellationToken ct, bool isTransaction = false)
+    {
+        (tree, last, inFeeds, unhashed) = (new(from.Position, from.Nodes.Select(Convert.FromHexString)), from.Head, from.InFeeds, from.Unhashed);
+        (headsRead, headSize) = (from.Head?.Number ?? 0, from.Head?.Head.TreeSize ?? 0);
+        verified = from;
+        while (kept.TryPeek(out var known) && known.TreeSize < from.Position)
+        {
+            // The verification that came so far has compared it.
+            kept.Dequeue();
+        }
+        await Run(Fence.EnterForGood, ct);
+        keys = outside.Keys ?? await KeysOfTheLog(ct);
+        foreach (var known in outside.Keys is null ? [] : kept.ToArray())
+        {
+            if (await HeadText.WhyWrong(known, keys.GetValueOrDefault) is { } why)
+            {
+                return Verdict(new(known.TreeSize, known.TreeSize, $"A head that was kept outside is none: {why}"));
+            }
+        }
+        var end = await End(ct);
+        if (end < from.Position)
+        {
+            return Verdict(new(end + 1, from.Position, $"The log ends at position {end}, and an earlier verification has seen {from.Position} events: its end is gone."));
+        }
+        Root();
+        if (faults is [var differs, ..])
+        {
+            return Verdict(differs);
+        }
+        while (tree.Size < end)
+        {
+            if (await Page(end, ct) is { } fault)
+            {
+                return Verdict(fault);
+            }
+            Progress?.Invoke(verified);
+        }
+        // What came meanwhile, and what is compared as a whole, is seen in one state of the database.
+        await using var transaction = isTransaction ? null : await connection.BeginTransactionAsync(System.Data.IsolationLevel.RepeatableRead, ct);
+        for (end = await End(ct); tree.Size < end;)
+        {
+            if (await Page(end, ct) is { } fault)
+            {
+                return Verdict(fault);
+            }
+        }
+        return Verdict(await Whole(ct));
+    }
+
+    LogVerifierState State() => new(tree.Size, [.. tree.Nodes.Select(Convert.ToHexStringLower)], inFeeds, unhashed, last);
+
+    LogVerdict Verdict(LogFault? fault) => new(verified, fault, verified.Position - (verified.Head?.Head.TreeSize ?? 0));
+
+    /// <summary>Verifies the next events. Answers the first fault.</summary>
+    async Task<LogFault?> Page(long end, CancellationToken ct)
+    {
+        var (after, through) = (tree.Size, Math.Min(end, tree.Size + PageMax));
+        await MoreHeads(through, ct);
+        faults.Clear();
+        var waiting = new List<LoggedRow>();
+        await using (var batch = new NpgsqlBatch(connection)
+        {
+            Timeout = 0,
+            BatchCommands =
+            {
+                new($"SELECT gid, tenant_id, session_id, feed_id, run_id FROM {schema}.feed WHERE gid > $1 AND gid <= $2 ORDER BY gid")
+                {
+                    Parameters = { Parameter.Long(after), Parameter.Long(through) },
+                },
+                new($"SELECT number, hashes FROM {schema}.merkle_tiles WHERE level = 0 AND number >= $1 AND number <= $2")
+                {
+                    Parameters = { Parameter.Long(after / MerkleTiles.Width), Parameter.Long(through / MerkleTiles.Width) },
+                },
+                new($"""
+                    SELECT seq_id, tenant_id, stream_id, version, id, type, data, timestamp, user_name, correlation_id, causation_id, headers, is_archived, bdata IS NOT NULL
+                    FROM {schema}.mt_events WHERE seq_id > $1 AND seq_id <= $2 ORDER BY seq_id
+                    """)
+                {
+                    Parameters = { Parameter.Long(after), Parameter.Long(through) },
+                },
+            },
+        })
+        await using (var reader = await batch.ExecuteReaderAsync(ct))
+        {
+            var inFeed = new Dictionary<long, FeedRow>();
+            while (await reader.ReadAsync(ct))
+            {
+                var row = new FeedRow(reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Text(reader, 4));
+                if (!inFeed.TryAdd(reader.GetInt64(0), row))
+                {
+                    Fault(reader.GetInt64(0), "It is in feeds twice.");
+                }
+            }
+            await reader.NextResultAsync(ct);
+            var tiles = new Dictionary<long, byte[]>();
+            while (await reader.ReadAsync(ct))
+            {
+                tiles[reader.GetInt64(0)] = reader.GetFieldValue<byte[]>(1);
+            }
+            await reader.NextResultAsync(ct);
+            while (await reader.ReadAsync(ct))
+            {
+                var position = reader.GetInt64(0);
+                if (position != tree.Size + 1)
+                {
+                    Fault(Math.Min(position, tree.Size + 1), position > tree.Size ? "There is no event at this position, and there are later ones." : "There are two events at this position.");
+                    break;
+                }
+                var row = await Read(reader, inFeed, ct);
+                if (row is null)
+                {
+                    break;
+                }
+                Chain(row, waiting);
+                Feed(row, inFeed, waiting);
+                var leaf = row.Leaf.LeafHash();
+                Tile(position, leaf, tiles);
+                tree.Add(leaf);
+                Root();
+                if (faults.Count > 0 && waiting.Count == 0)
+                {
+                    break;
+                }
+            }
+            foreach (var gid in inFeed.Keys.Where(gid => gid <= tree.Size))
+            {
+                Fault(gid, "A feed has it, and the event says that it is in none.");
+            }
+        }
+        faults.AddRange(wrongHeads.Where(found => found.Through <= tree.Size));
+        if (faults.Count == 0 && tree.Size < through)
+        {
+            Fault(tree.Size + 1, "There is no event at this position, and there are later ones.");
+        }
+        await Look(waiting, ct);
+        if (faults.Count == 0)
+        {
+            verified = State();
+        }
+        // One that names its event comes before a head that only tells of a range with it.
+        return faults.MinBy(found => (found.Through, found.Through - found.Position));
+    }
+
+    /// <summary>An event's row. Null: it holds what no event of ours can, and was noted as a fault.</summary>
+    async ValueTask<LoggedRow?> Read(NpgsqlDataReader reader, Dictionary<long, FeedRow> inFeed, CancellationToken ct)
+    {
+        var position = reader.GetInt64(0);
+        try
+        {
+            var (org, stream, version, id, type) = (reader.GetString(1), reader.GetString(2), reader.GetInt64(3), reader.GetGuid(4), reader.GetString(5));
+            var at = new DateTimeOffset(reader.GetDateTime(7));
+            var data = CanonicalJson.Of(reader.GetFieldValue<byte[]>(6));
+            var headers = await reader.IsDBNullAsync(11, ct) ? default : JsonElement.Parse(reader.GetFieldValue<byte[]>(11));
+            var (hash, session, run) = (Member(headers, "hash"), Member(headers, "session"), Member(headers, "run"));
+            if (at.UtcTicks % TimeSpan.TicksPerMillisecond != 0)
+            {
+                Fault(position, "Its time is no whole millisecond.", stream);
+            }
+            if ((!await reader.IsDBNullAsync(12, ct) && reader.GetBoolean(12)) || reader.GetBoolean(13))
+            {
+                Fault(position, "It is marked as archived, or has data beside its data.", stream);
+            }
+            if (headers.ValueKind == JsonValueKind.Object && headers.EnumerateObject().Any(member => !HeaderNames.Contains(member.Name) || member.Value.ValueKind != JsonValueKind.String))
+            {
+                Fault(position, "Its headers have a member that no event has.", stream);
+            }
+            if (hash is null)
+            {
+                unhashed++;
+                if (EventTypes.ByName.ContainsKey(type))
+                {
+                    Fault(position, "It has no hash.", stream);
+                }
+            }
+            var feed = inFeed.GetValueOrDefault(position);
+            var isSame = feed is not null && feed.Org == org && feed.Session == session && feed.Run == run;
+            if (feed is not null && !isSame)
+            {
+                Fault(position, "The feed has it in another session, run or tenant than the event says.", stream);
+            }
+            var actor = Text(reader, 8) ?? "";
+            return new(
+                new(
+                    position, org, stream, version, hash ?? HashChain.Next(HashChain.Root, org, stream, version, id, type, at, actor, data), isSame ? feed!.FeedId : 0,
+                    session is null ? null : new SessionKey(session), run is null ? null : new RunKey(run), Text(reader, 9), Text(reader, 10)),
+                hash, previous => HashChain.Next(previous, org, stream, version, id, type, at, actor, data));
+        }
+        catch (Exception e) when (e is JsonException or InvalidCastException or FormatException or ArgumentException or OverflowException)
+        {
+            Fault(position, $"It cannot be read: {e.Message}");
+            return null;
+        }
+    }
+
+    /// <summary>Compares an event with the one before it in its stream, if that is remembered.</summary>
+    void Chain(LoggedRow row, List<LoggedRow> waiting)
+    {
+        var (key, leaf) = ((row.Leaf.Org, row.Leaf.Stream), row.Leaf);
+        if (leaf.Version == 1)
+        {
+            if (streams.ContainsKey(key))
+            {
+                Fault(leaf.Position, "Its stream has a first event before it.", leaf.Stream);
+            }
+            Link(row, HashChain.Root);
+        }
+        else if (streams.TryGetValue(key, out var before))
+        {
+            if (before.Version != leaf.Version - 1)
+            {
+                Fault(leaf.Position, $"It is version {leaf.Version} of its stream, after version {before.Version}.", leaf.Stream);
+            }
+            Link(row, before.Hash);
+        }
+        else
+        {
+            row.NeedsChain = true;
+            waiting.Add(row);
+        }
+        Remember(streams, key, (leaf.Version, row.Hash ?? HashChain.Root));
+    }
+
+    void Link(LoggedRow row, string previous)
+    {
+        if (row.Hash is { } hash && (!IsHash(previous) || row.HashAfter(previous) != hash))
+        {
+            Fault(row.Leaf.Position, "It does not have its hash: the event or the one before it in its stream was changed.", row.Leaf.Stream);
+        }
+    }
+
+    /// <summary>Compares an event with its row in the feed of its session, and that with the row before it.</summary>
+    void Feed(LoggedRow row, Dictionary<long, FeedRow> inFeed, List<LoggedRow> waiting)
+    {
+        var leaf = row.Leaf;
+        if (!inFeed.Remove(leaf.Position, out var feed))
+        {
+            if (leaf.Session is not null)
+            {
+                Fault(leaf.Position, "The feed of its session does not have it.", leaf.Stream);
+            }
+            return;
+        }
+        inFeeds++;
+        if (leaf.FeedId == 0)
+        {
+            return;
+        }
+        var key = (feed.Org, feed.Session);
+        if (feeds.TryGetValue(key, out var before) || feed.FeedId == 1)
+        {
+            if (before != feed.FeedId - 1)
+            {
+                Fault(leaf.Position, $"It is number {feed.FeedId} of its session's feed, after number {before}.", leaf.Stream);
+            }
+        }
+        else
+        {
+            row.NeedsFeed = true;
+            if (!row.NeedsChain)
+            {
+                waiting.Add(row);
+            }
+        }
+        Remember(feeds, key, feed.FeedId);
+    }
+
+    /// <summary>Compares with what was not remembered.</summary>
+    async Task Look(List<LoggedRow> waiting, CancellationToken ct)
+    {
+        if (waiting.Count == 0)
+        {
+            return;
+        }
+        var (chained, fed) = (waiting.Where(row => row.NeedsChain).ToList(), waiting.Where(row => row.NeedsFeed).ToList());
+        await using var batch = new NpgsqlBatch(connection)
+        {
+            Timeout = 0,
+            BatchCommands =
+            {
+                new($"""
+                    SELECT u.nr, e.seq_id, e.headers->>'hash' FROM unnest($1, $2, $3) WITH ORDINALITY u (tenant_id, stream_id, version, nr)
+                    JOIN {schema}.mt_events e ON e.tenant_id = u.tenant_id AND e.stream_id = u.stream_id AND e.version = u.version
+                    """)
+                {
+                    Parameters =
+                    {
+                        Parameter.Texts([.. chained.Select(row => row.Leaf.Org)]), Parameter.Texts([.. chained.Select(row => row.Leaf.Stream)]),
+                        Parameter.Longs([.. chained.Select(row => row.Leaf.Version - 1)]),
+                    },
+                },
+                new($"""
+                    SELECT u.nr, f.gid FROM unnest($1, $2, $3) WITH ORDINALITY u (tenant_id, session_id, feed_id, nr)
+                    JOIN {schema}.feed f ON f.tenant_id = u.tenant_id AND f.session_id = u.session_id AND f.feed_id = u.feed_id
+                    """)
+                {
+                    Parameters =
+                    {
+                        Parameter.Texts([.. fed.Select(row => row.Leaf.Org)]), Parameter.Texts([.. fed.Select(row => row.Leaf.Session!.Value.Value)]),
+                        Parameter.Longs([.. fed.Select(row => row.Leaf.FeedId - 1)]),
+                    },
+                },
+            },
+        };
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        var found = new Dictionary<long, (long Position, string Hash)>();
+        while (await reader.ReadAsync(ct))
+        {
+            found[reader.GetInt64(0)] = (reader.GetInt64(1), Text(reader, 2) ?? HashChain.Root);
+        }
+        foreach (var (i, row) in chained.Index())
+        {
+            if (found.TryGetValue(i + 1, out var before) && before.Position < row.Leaf.Position)
+            {
+                Link(row, before.Hash);
+            }
+            else
+            {
+                Fault(row.Leaf.Position, $"It is version {row.Leaf.Version} of its stream, and version {row.Leaf.Version - 1} is not before it.", row.Leaf.Stream);
+            }
+        }
+        await reader.NextResultAsync(ct);
+        var numbers = new Dictionary<long, long>();
+        while (await reader.ReadAsync(ct))
+        {
+            numbers[reader.GetInt64(0)] = reader.GetInt64(1);
+        }
+        foreach (var (i, row) in fed.Index())
+        {
+            if (!numbers.TryGetValue(i + 1, out var before) || before >= row.Leaf.Position)
+            {
+                Fault(row.Leaf.Position, $"It is number {row.Leaf.FeedId} of its session's feed, and number {row.Leaf.FeedId - 1} is not before it.", row.Leaf.Stream);
+            }
+        }
+    }
+
+    /// <summary>Compares a leaf with the one that the stored tree has.</summary>
+    void Tile(long position, byte[] leaf, Dictionary<long, byte[]> tiles)
+    {
+        var (number, offset) = ((position - 1) / MerkleTiles.Width, (int)((position - 1) % MerkleTiles.Width) * MerkleTree.HashBytes);
+        if (tiles.TryGetValue(number, out var hashes) && hashes.Length >= offset + MerkleTree.HashBytes && !hashes.AsSpan(offset, MerkleTree.HashBytes).SequenceEqual(leaf))
+        {
+            Fault(position, "It is not the event that the tree over the log has: the event was changed, or the tree.");
+        }
+    }
+
+    /// <summary>Compares the tree with the heads over so many events.</summary>
+    void Root()
+    {
+        while (heads.TryPeek(out var next) && next.Head.TreeSize <= tree.Size)
+        {
+            heads.Dequeue();
+            Compare(next.Head, next.Head.Timestamp, $"head {next.Number}");
+            last = faults.Count == 0 ? new(next.Number, next.Position, next.Head) : last;
+        }
+        while (kept.TryPeek(out var known) && known.TreeSize <= tree.Size)
+        {
+            kept.Dequeue();
+            Compare(known, known.Timestamp, "a head that was kept outside");
+        }
+    }
+
+    void Compare(SignedHead head, DateTimeOffset at, string name)
+    {
+        if (head.TreeSize == tree.Size && Convert.ToHexStringLower(tree.Root()) != head.RootHash)
+        {
+            faults.Add(new(
+                (last?.Head.TreeSize ?? 0) + 1, head.TreeSize,
+                $"An event up to position {head.TreeSize} is not the one of {name}, which was signed at {HashChain.Timestamp(at)}."));
+        }
+    }
+
+    /// <summary>Reads heads until there is one beyond a position, and checks their signatures.</summary>
+    async Task MoreHeads(long through, CancellationToken ct)
+    {
+        while (heads.Count == 0 || heads.Last().Head.TreeSize < through)
+        {
+            var page = new List<(long Version, long Position, string Data)>();
+            await using (var ask = new NpgsqlCommand(
+                $"""
+                SELECT version, seq_id, data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND version > $3 ORDER BY version LIMIT {HeadsPage}
+                """,
+                connection)
+            { Parameters = { Parameter.Text(operators), Parameter.Text(AuditHeads.Stream), Parameter.Long(headsRead) } })
+            await using (var reader = await ask.ExecuteReaderAsync(ct))
+            {
+                while (await reader.ReadAsync(ct))
+                {
+                    page.Add((reader.GetInt64(0), reader.GetInt64(1), reader.GetString(2)));
+                }
+            }
+            foreach (var (version, position, data) in page)
+            {
+                headsRead = version;
+                if (await Head(version, position, data) is { } head)
+                {
+                    heads.Enqueue((head, version, position));
+                }
+            }
+            if (page.Count < HeadsPage)
+            {
+                return;
+            }
+        }
+    }
+
+    /// <summary>A head of the log; null: it is none, and was noted as a fault.</summary>
+    async ValueTask<SignedHead?> Head(long version, long position, string data)
+    {
+        SignedHead head;
+        try
+        {
+            head = AuditHeads.HeadOf((AuditHeadsEvent.HeadSigned)EventJson.Read("head_signed.v1", System.Text.Encoding.UTF8.GetBytes(data), default));
+        }
+        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException)
+        {
+            wrongHeads.Add(new(position, position, $"It is no head: {e.Message}") { Stream = AuditHeads.Stream });
+            return null;
+        }
+        var why = head.TreeSize >= position ? "It is over events that come after it."
+            : head.TreeSize <= headSize ? "It is over no more events than the head before it."
+            : await HeadText.WhyWrong(head, keys.GetValueOrDefault) is { } wrong ? $"Head {version} is not signed. {wrong}"
+            : null;
+        if (why is null)
+        {
+            headSize = head.TreeSize;
+            return head;
+        }
+        // A key of the log may have been changed instead.
+        wrongHeads.Add(new(outside.Keys is null ? Math.Min(position, headSize + 1) : position, position, why) { Stream = AuditHeads.Stream });
+        return null;
+    }
+
+    /// <summary>Heads that are none. One is told when its position is reached: what comes before it may be changed, too.</summary>
+    readonly List<LogFault> wrongHeads = [];
+
+    /// <summary>What is compared when all events were seen.</summary>
+    async Task<LogFault?> Whole(CancellationToken ct)
+    {
+        await MoreHeads(long.MaxValue, ct);
+        if (wrongHeads.MinBy(found => found.Through) is { } wrong)
+        {
+            return wrong;
+        }
+        var end = tree.Size;
+        if (heads.TryPeek(out var ahead))
+        {
+            return new(end + 1, ahead.Head.TreeSize, $"The log ends at position {end}, and head {ahead.Number} is over {ahead.Head.TreeSize} events: its end is gone.");
+        }
+        if (kept.TryPeek(out var known))
+        {
+            return new(end + 1, known.TreeSize, $"The log ends at position {end}, and a head that was kept outside is over {known.TreeSize} events: its end is gone.");
+        }
+        var sum = $"SELECT coalesce(sum(version), 0)::bigint FROM {schema}.mt_streams";
+        var stray = $"""
+            SELECT s.id, s.version, coalesce(l.version, 0) FROM {schema}.mt_streams s
+            LEFT JOIN LATERAL (
+                SELECT version FROM {schema}.mt_events e WHERE e.tenant_id = s.tenant_id AND e.stream_id = s.id ORDER BY version DESC LIMIT 1) l ON true
+            WHERE l.version IS DISTINCT FROM s.version LIMIT 1
+            """;
+        await using var batch = new NpgsqlBatch(connection)
+        {
+            Timeout = 0,
+            BatchCommands =
+            {
+                new($"SELECT gid, (SELECT count(*) FROM {schema}.feed), ({sum}), (SELECT last_seq_id FROM {schema}.mt_event_progression WHERE name = '{MerkleStore.ProgressName}') FROM {schema}.head"),
+                new(stray),
+            },
+        };
+        await using var reader = await batch.ExecuteReaderAsync(ct);
+        if (!await reader.ReadAsync(ct))
+        {
+            return new(end + 1, end + 1, "The row with the log's last position is gone.");
+        }
+        var (gid, inFeed, versions, treeSize) = (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2), await reader.IsDBNullAsync(3, ct) ? 0 : reader.GetInt64(3));
+        await reader.NextResultAsync(ct);
+        if (await reader.ReadAsync(ct))
+        {
+            return new(end + 1, end + 1, $"A stream is said to be at version {reader.GetInt64(1)}, and its last event is version {reader.GetInt64(2)}: its end is gone, or was added.")
+            {
+                Stream = reader.GetString(0),
+            };
+        }
+        return gid != end ? new(end + 1, gid, $"The log ends at position {end}, and its last position is said to be {gid}: its end is gone, or was added.")
+            : treeSize > end ? new(end + 1, treeSize, $"The log ends at position {end}, and the tree over it has {treeSize} events: its end is gone.")
+            : versions != end ? new(end + 1, end + 1, $"The streams are said to have {versions} events, and the log has {end}.")
+            : inFeed != inFeeds ? new(end + 1, end + 1, $"The feeds have {inFeed} rows, and {inFeeds} events are in one.")
+            : null;
+    }
+
+    async Task<IReadOnlyDictionary<string, PublicKey>> KeysOfTheLog(CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand(
+            $"SELECT data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND type = 'signing_key_made.v1' ORDER BY version", connection)
+        {
+            Parameters = { Parameter.Text(operators), Parameter.Text(SigningKeys.Aggregate.Stream(SigningKeys.Key)) },
+        };
+        await using var reader = await ask.ExecuteReaderAsync(ct);
+        var found = new Dictionary<string, PublicKey>();
+        while (await reader.ReadAsync(ct))
+        {
+            try
+            {
+                var made = (SigningKeysEvent.SigningKeyMade)EventJson.Read("signing_key_made.v1", System.Text.Encoding.UTF8.GetBytes(reader.GetString(0)), default);
+                if (made.Key.Purpose == SigningKeys.Heads)
+                {
+                    found.TryAdd(made.Key.Kid, made.Key.Public);
+                }
+            }
+            catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException)
+            {
+                // The event is judged where it lies; a key that cannot be read signs nothing.
+            }
+        }
+        return found;
+    }
+
+    async Task<long> End(CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand($"SELECT coalesce(max(seq_id), 0) FROM {schema}.mt_events", connection);
+        return (long)(await ask.ExecuteScalarAsync(ct))!;
+    }
+
+    async Task Run(string sql, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync(ct);
+    }
+
+    void Fault(long position, string message, string? stream = null) => faults.Add(new(position, position, message) { Stream = stream });
+
+    static void Remember<TKey, TValue>(Dictionary<TKey, TValue> there, TKey key, TValue value)
+        where TKey : notnull
+    {
+        if (there.Count >= RememberedMax && !there.ContainsKey(key))
+        {
+            there.Clear();
+        }
+        there[key] = value;
+    }
+
+    static bool IsHash(string text) => text.Length == 64 && text.All(char.IsAsciiHexDigitLower);
+
+    static string? Text(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
+
+    static string? Member(JsonElement headers, string name) =>
+        headers.ValueKind == JsonValueKind.Object && headers.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+
+    sealed record FeedRow(string Org, string Session, long FeedId, string? Run);
+
+    /// <param name="Hash">Null: the event has none.</param>
+    /// <param name="HashAfter">The hash that it must have after another one.</param>
+    sealed record LoggedRow(AuditLeaf Leaf, string? Hash, Func<string, string> HashAfter)
+    {
+        /// <summary>The event before it in its stream has to be asked for.</summary>
+        public bool NeedsChain { get; set; }
+
+        /// <summary>The event before it in its feed has to be asked for.</summary>
+        public bool NeedsFeed { get; set; }
+    }
+}

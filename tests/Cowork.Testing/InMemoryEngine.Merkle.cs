@@ -1,0 +1,64 @@
+using Cowork.Application;
+
+namespace Cowork.Testing;
+
+public sealed partial class InMemoryEngine : IMerkleStore
+{
+    readonly Dictionary<TileKey, MerkleTile> tiles = [];
+    long treeSize;
+
+    public ValueTask<long> Size(CancellationToken ct) => Now(ct, () => treeSize);
+
+    public ValueTask<AuditPage> Read(long after, int max, CancellationToken ct) =>
+        Now(ct, () => new AuditPage(log.Count, [.. log.Skip((int)after).Take(max).Select(Entry)]));
+
+    public ValueTask<bool> Grow(long from, long to, IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(ct, () =>
+    {
+        if (treeSize != from)
+        {
+            return false;
+        }
+        treeSize = to;
+        foreach (var tile in tiles)
+        {
+            this.tiles[tile.Key] = tile;
+        }
+        return true;
+    });
+
+    public ValueTask<int> Replace(IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(ct, () =>
+    {
+        var different = tiles.Where(tile => !this.tiles.TryGetValue(tile.Key, out var there) || !there.Hashes.Span.StartsWith(tile.Hashes.Span)).ToList();
+        foreach (var tile in different)
+        {
+            var rest = this.tiles.TryGetValue(tile.Key, out var there) && there.Hashes.Length > tile.Hashes.Length ? there.Hashes[tile.Hashes.Length..] : default;
+            this.tiles[tile.Key] = tile with { Hashes = (byte[])[.. tile.Hashes.Span, .. rest.Span] };
+        }
+        return different.Count;
+    });
+
+    public ValueTask<IReadOnlyDictionary<TileKey, ReadOnlyMemory<byte>>> Tiles(IReadOnlyCollection<TileKey> keys, CancellationToken ct) =>
+        Now<IReadOnlyDictionary<TileKey, ReadOnlyMemory<byte>>>(ct, () => keys.Where(tiles.ContainsKey).ToDictionary(key => key, key => tiles[key].Hashes));
+
+    public ValueTask<AuditEntry?> Find(string org, long position, CancellationToken ct) =>
+        Now(ct, () => log.Where(e => e.Org == org && e.Position == position).Select(Entry).FirstOrDefault());
+
+    public ValueTask<IReadOnlyList<AuditEntry>> Find(string org, IReadOnlyList<long> positions, CancellationToken ct) =>
+        Now<IReadOnlyList<AuditEntry>>(ct, () => [.. log.Where(e => e.Org == org && positions.Contains(e.Position)).Select(Entry)]);
+
+    public ValueTask<AuditEntry?> Find(string org, Guid id, CancellationToken ct) =>
+        Now(ct, () => log.Where(e => e.Org == org && e.Id == id && e.Position <= treeSize).Select(Entry).FirstOrDefault());
+
+    static AuditEntry Entry(Cowork.Application.Storage.FeedEntry e) =>
+        new(new(e.Position, e.Org, e.Stream, e.Version, e.Hash, e.FeedId, e.Session, e.Run, e.Correlation, e.Causation), e.Id);
+
+    ValueTask<T> Now<T>(CancellationToken ct, Func<T> look)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(look());
+        }
+    }
+}
