@@ -98,20 +98,4 @@ static class Keys
         var rotation = new KeyRotation(handler, handler, secrets, signing, Operators, (org, max, ct) => Connections.List(engine.Rows, org, max, ct));
         return (rotation, await rotation.Current(CancellationToken.None));
     }
-
-    /// <summary>No event of a rotation names a blob.</summary>
-    sealed class NoBlobs : IBlobs
-    {
-        public bool HasRoom() => true;
-
-        public ValueTask<string> Put(ReadOnlyMemory<byte> bytes, CancellationToken ct) => throw new NotSupportedException();
-
-        public ValueTask<(string Sha256, long Bytes)> Put(Stream bytes, CancellationToken ct) => throw new NotSupportedException();
-
-        public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) => throw new NotSupportedException();
-
-        public ValueTask<byte[]?> Get(string sha256, CancellationToken ct) => throw new NotSupportedException();
-
-        public ValueTask<Stream?> Open(string sha256, CancellationToken ct) => throw new NotSupportedException();
-    }
 }

@@ -5,6 +5,7 @@ using Cowork.Cli;
 return args switch
 {
     ["help"] or [_, "--help" or "-h"] or ["--help" or "-h", ..] => Usage.Print(Console.Out, 0),
+    ["app-key", .. var options] => await AppKeyCommands.Run(options),
     ["doctor", .. var options] => await Doctor.Run(options),
     ["demo", .. var options] => await Demo.Run(options),
     ["health", .. var options] => await Health.Run(options),

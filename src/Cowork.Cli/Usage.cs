@@ -11,6 +11,11 @@ static class Usage
           demo                                       gives a guided tour on a real file
           migrate [--data DIR]                       makes and migrates the tables as the role that owns them, for hosts whose role may not
           keys rotate [--data-keys] [--data DIR]     puts secrets under a new master key, and under new data keys, while hosts run
+          app-key create --app NAME [--org ORG] [--out FILE] [--data DIR]
+                                                     makes a key that an app signs its requests with, and registers it
+          app-key list [--org ORG] [--data DIR]      lists the keys of a tenant's apps
+          app-key revoke --kid KID [--org ORG] [--data DIR]
+                                                     makes a key of an app worthless at once
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
           verify [--json] [--format FORMAT] FILE…    checks trace bundles offline; - is standard input, FORMAT the only one to accept,

@@ -64,6 +64,8 @@ public static class EventTypes
         Of<DataKeysEvent.DataKeyRewrapped>("data_key_rewrapped.v1"),
         Of<MasterKeysEvent.MasterKeyAdopted>("master_key_adopted.v1"),
         Of<MasterKeysEvent.KeyTenantRegistered>("key_tenant_registered.v1"),
+        Of<GroupSessionEvent.GroupSessionOpened>("group_session_opened.v1"),
+        Of<GroupSessionEvent.GroupCleanedUp>("group_cleaned_up.v1"),
         Of<AppKeyEvent.AppKeyRegistered>("app_key_registered.v1"),
         Of<AppKeyEvent.AppKeyRevoked>("app_key_revoked.v1"),
         Of<OneUseEvent.TokenUsed>("token_used.v1"),

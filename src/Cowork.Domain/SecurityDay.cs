@@ -43,7 +43,7 @@ public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
 
     /// <param name="Reason">
     /// <c>no_credentials</c>, <c>unknown</c>, <c>wrong_secret</c>, <c>expired</c> or <c>foreign_address</c>; of an authority's token also <c>bad_algorithm</c>,
-    /// <c>bad_signature</c>, <c>foreign_issuer</c>, <c>foreign_audience</c>, <c>unknown_user</c> or <c>unknown_org</c>.
+    /// <c>bad_signature</c>, <c>foreign_issuer</c>, <c>foreign_audience</c>, <c>unknown_user</c> or <c>unknown_org</c>; of a signed request the code of the answer.
     /// </param>
     /// <param name="TokenId">Null: no token of the tenant was sent.</param>
     public sealed record AccessRefused(

@@ -16,6 +16,7 @@ using static Cowork.Domain.ConnectionRefreshEvent;
 using static Cowork.Domain.AuditHeadsEvent;
 using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.GroupEvent;
+using static Cowork.Domain.GroupSessionEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
 using static Cowork.Domain.MasterKeysEvent;
 using static Cowork.Domain.MemoryEvent;
@@ -113,6 +114,8 @@ public sealed class GoldenSpecs
         new BudgetReserved(RunKey.FromId($"run_{Key}"), 2, 1, "gpt-4o", 1_200, 4_096, 43_960, At),
         new BudgetSettled(RunKey.FromId($"run_{Key}"), null, 1, 43_960, 43_960, At, Assumed: true),
         new BudgetSoftLimitReached(8_000_000, 8_004_000, At),
+        new GroupSessionOpened(GroupKey.FromId($"grp_{Key}"), "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U", "ann", "support-desk@acme", At.AddHours(1), At),
+        new GroupCleanedUp(GroupKey.FromId($"grp_{Key}"), "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U", "idle", At),
         new AppKeyRegistered(
             "support-desk", "oKIywvGUpTVTyxMQ3bwIIeQUudfr_CkLMjCE19ECD-U",
             new("gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0", "SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps"), At, [new("user:bob")]),

@@ -89,6 +89,9 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 // Health is for whoever watches, public keys are public, and a browser that comes back has a state; everything else takes a token, which local mode does without, but for contract C.
                 var security = path.StartsWith("/health", StringComparison.Ordinal) || where is Callback or Socket or "get /infra/jwks.json" ? "[]"
                     : path.StartsWith("/api/cowork/", StringComparison.Ordinal) ? """[{"token":[]}]"""
+                    : where == "post /infra/groups" ? """[{"app":[]}]"""
+                    : where == "post /infra/routing-token" ? """[{"app":[]},{"token":[]},{}]"""
+                    : where == "post /infra/cleanup" || path.StartsWith("/agents/", StringComparison.Ordinal) ? """[{"session":[]}]"""
                     : """[{"token":[]},{}]""";
                 Assert.Equal((where, security), (where, operation["security"]!.ToJsonString()));
                 Assert.Equal((where, method is "post" or "patch" or "put"), (where, operation["requestBody"] is not null));

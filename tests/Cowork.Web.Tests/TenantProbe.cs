@@ -43,6 +43,9 @@ sealed class TenantProbe
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
         var work = (await theirs.Post("/myworks", """{"bucket":"brand","label":"topsecret","payload":{"a":"topsecret"}}""")).Is(201)
             .Json.GetProperty("data").GetProperty("work").GetProperty("work_id").GetString()!;
+        var app = (await theirs.Post(
+            "/infra/app-keys",
+            """{"app":"topsecret","public_key":{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}}""")).Is(201);
         async Task<string> First(string path, string list, string id) => (await theirs.Get(path)).Is(200).Json.GetProperty(list)[0].GetProperty(id).GetString()!;
         var artifact = await First($"/runs/{written}/artifacts", "artifacts", "artifact_id");
         return new(new()
@@ -68,6 +71,7 @@ sealed class TenantProbe
             // What services there are is no tenant's secret; there is none of this name.
             ["{spec}"] = "topsecret",
             ["{work_id}"] = work,
+            ["{kid}"] = app["kid"],
             ["{scratchpad_id}"] = pad["id"],
             ["{cell_id}"] = pad.Json.GetProperty("cells")[0].GetProperty("id").GetString()!,
         });

@@ -62,6 +62,20 @@ public static class Jws
         }
     }
 
+    /// <summary>Whether the token says that it is of this kind. It is read for it, and nothing else of it is looked at.</summary>
+    public static bool IsOfKind(string token, string typ)
+    {
+        try
+        {
+            using var header = JsonDocument.Parse(Base64Url.DecodeFromChars(token.AsSpan(0, token.IndexOf('.', StringComparison.Ordinal))), Strict);
+            return header.RootElement.ValueKind == JsonValueKind.Object && TextOf(header.RootElement, "typ") == typ;
+        }
+        catch (Exception e) when (e is ArgumentException or JsonException or FormatException or InvalidOperationException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Whether this key signed the token.</summary>
     public static async ValueTask<bool> IsSignedBy(UnverifiedJws token, PublicKey key)
     {

@@ -248,6 +248,8 @@ static class Composition
         services.AddSingleton<TenantSecrets>();
         services.AddSingleton<SigningKeyring>();
         services.AddSingleton<RoutingTokens>();
+        services.AddSingleton<SessionCertificates>();
+        services.AddSingleton<SignedCallers>();
         services.AddSingleton<MasterKeyCheck>();
         services.AddSingleton<ConnectionSecrets>();
         services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());

@@ -6,7 +6,8 @@ using IPNetwork = System.Net.IPNetwork;
 
 namespace Cowork.Web;
 
-/// <summary>The proxies in front of the host: what they say of the client in <c>X-Forwarded-For</c>, <c>-Proto</c> and <c>-Host</c> is so; what others say is not heard.</summary>
+/// <summary>The proxies in front of the host: what they say of the client in <c>X-Forwarded-For</c>, <c>-Proto</c>, <c>-Host</c> and <c>-Prefix</c> is so; what others
+/// say is not heard.</summary>
 static class TrustedProxies
 {
     /// <exception cref="ArgumentException">An entry is no address or network, or is one that everybody is in.</exception>
@@ -21,7 +22,7 @@ static class TrustedProxies
     {
         var options = new ForwardedHeadersOptions
         {
-            ForwardedHeaders = ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto | ForwardedHeaders.XForwardedHost,
+            ForwardedHeaders = ForwardedHeaders.XForwardedFor | ForwardedHeaders.XForwardedProto | ForwardedHeaders.XForwardedHost | ForwardedHeaders.XForwardedPrefix,
             ForwardLimit = null,
         };
         // The framework trusts loopback; here only what is named is trusted.

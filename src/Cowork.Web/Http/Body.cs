@@ -149,7 +149,9 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
     {
         try
         {
-            return await ReadToEnd(http);
+            var body = await ReadToEnd(http);
+            SignedCall.RequireBody(http, body.Span);
+            return body;
         }
         catch (IOException e) when (e is not BadHttpRequestException && !http.RequestAborted.IsCancellationRequested)
         {

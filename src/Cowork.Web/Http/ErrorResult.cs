@@ -29,6 +29,7 @@ public sealed record ErrorResult(int Status, string Code, string Detail, IReadOn
     {
         { Status: 422, Path: { } path } => Invalid(path, refused.Detail, refused.Code) with { RunId = RunIn(refused) },
         { Status: 429 } => new(429, refused.Code, refused.Detail) { RetryAfter = 1 },
+        { Status: 401 } => new(401, refused.Code, refused.Detail) { Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"" },
         _ => new(refused.Status, refused.Code, refused.Detail) { RunId = RunIn(refused) },
     };
 

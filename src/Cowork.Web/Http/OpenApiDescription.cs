@@ -196,6 +196,20 @@ public static class OpenApiDescription
             Scheme = "bearer",
             Description = "An API token, cowork_…, or a JWT of the authority that the host is told of; not needed in local mode.",
         };
+        document.Components.SecuritySchemes["app"] = new OpenApiSecurityScheme
+        {
+            Type = SecuritySchemeType.Http,
+            Scheme = "bearer",
+            BearerFormat = "JWT",
+            Description = "A JWT that an app signs for this very request with a registered key.",
+        };
+        document.Components.SecuritySchemes["session"] = new OpenApiSecurityScheme
+        {
+            Type = SecuritySchemeType.ApiKey,
+            In = ParameterLocation.Header,
+            Name = SignedCallers.CertificateHeader,
+            Description = "A session certificate, beside Authorization: Signature and a JWT that the session's key signs for this very request.",
+        };
         document.Tags = new HashSet<OpenApiTag>(Tags.Select(tag => new OpenApiTag { Name = tag.Key, Description = tag.Value }));
         foreach (var schema in (document.Components.Schemas ?? new Dictionary<string, IOpenApiSchema>()).Values.OfType<OpenApiSchema>().ToList())
         {
@@ -373,7 +387,11 @@ public static class OpenApiDescription
             operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
         }
         var byToken = new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] };
-        operation.Security = open ? [] : metadata.OfType<RequiresToken>().Any() ? [byToken] : [byToken, new()];
+        operation.Security = open ? []
+            : metadata.OfType<TakesSessionSignature>().Any() ? [new() { [new OpenApiSecuritySchemeReference("session", context.Document)] = [] }]
+            : metadata.OfType<TakesAppSignature>().LastOrDefault() is { } signed
+                ? [new() { [new OpenApiSecuritySchemeReference("app", context.Document)] = [] }, .. signed.OrBearer ? [byToken, new()] : Array.Empty<OpenApiSecurityRequirement>()]
+            : metadata.OfType<RequiresToken>().Any() ? [byToken] : [byToken, new()];
         operation.OperationId = metadata.OfType<IEndpointNameMetadata>().Last().EndpointName;
         if (operation.RequestBody is OpenApiRequestBody taken)
         {

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
@@ -10,7 +11,7 @@ namespace Cowork.Web.Http;
 /// <param name="authority">Null: API tokens are the only ones.</param>
 public sealed class RequestAuthorization(
     RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, WrongTokens wrong, RequestRates rates, SecurityLog security,
-    StreamTokens streams, TimeProvider clock, AuthorityTokens? authority = null)
+    StreamTokens streams, SignedCallers signatures, TimeProvider clock, AuthorityTokens? authority = null)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -37,6 +38,11 @@ public sealed class RequestAuthorization(
             }
         }
         var bearer = grant is not null ? grant.Jwt : sent is [{ } only] ? BearerOf(only) : null;
+        if (IsSigned(endpoint, bearer))
+        {
+            await BySignature(http, endpoint, bearer, heard);
+            return;
+        }
         if (authority is not null && bearer is not null && AuthorityTokens.IsFormed(bearer))
         {
             await ByAuthority(http, endpoint, authority, bearer, heard);
@@ -65,6 +71,47 @@ public sealed class RequestAuthorization(
             security.Granted(caller, http);
         }
         await Proceed(http, endpoint, caller, token is null ? null : new(token, null, admitted.Until, heard));
+    }
+
+    /// <summary>Whether the request must be signed. Where bearer tokens will do, too, a JWT of an app is told by its kind from one of the authority.</summary>
+    bool IsSigned(Endpoint endpoint, string? bearer) =>
+        endpoint.Metadata.GetMetadata<TakesSessionSignature>() is not null
+        || (endpoint.Metadata.GetMetadata<TakesAppSignature>() is { } byApp
+            && (!byApp.OrBearer || (bearer is not null && AuthorityTokens.IsFormed(bearer) && (authority is null || Jws.IsOfKind(bearer, SignedRequests.AppTyp)))));
+
+    async Task BySignature(HttpContext http, Endpoint endpoint, string? bearer, long heard)
+    {
+        var from = http.Connection.RemoteIpAddress;
+        if (wrong.Slowed(null, from) is { } slowed)
+        {
+            security.Refused(null, null, slowed.Code, http);
+            await slowed.ExecuteAsync(http);
+            return;
+        }
+        var (signed, caller, refused) = endpoint.Metadata.GetMetadata<TakesSessionSignature>() is { } bySession
+            ? await signatures.BySession(http, bySession.Audience)
+            : await signatures.ByApp(http, bearer);
+        if (signed is null)
+        {
+            security.Refused(null, null, http.Request.Headers.Authorization.Count == 0 ? "no_credentials" : refused!.Code, http);
+            // One that has expired was right once: no sign of somebody who guesses.
+            var tooMany = refused!.Code is "token_expired" or "certificate_expired" ? null : wrong.Failed(null, TokenFault.Unknown, from, heard);
+            await (tooMany ?? ErrorResult.Of(refused)).ExecuteAsync(http);
+            return;
+        }
+        security.Granted(caller!, http);
+        if (rates.Take(caller!.Org) is { } tooMuch)
+        {
+            await tooMuch.ExecuteAsync(http);
+            return;
+        }
+        signed.Enter(http);
+        caller.Enter(http);
+        await next(http);
+        if (http.Response.StatusCode == 403 && ErrorResult.AnsweredTo(http) is { } code)
+        {
+            security.Denied(caller, code, http);
+        }
     }
 
     async Task ByAuthority(HttpContext http, Endpoint endpoint, AuthorityTokens tokens, string bearer, long heard)

@@ -1,6 +1,7 @@
 using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
+using Cowork.Web.Endpoints.Infra;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Groups;
@@ -17,6 +18,7 @@ static class GroupsDialect
         routes.MapGroups();
         routes.MapGroupSockets();
         routes.MapGroupHistory();
+        routes.MapOwnRoutingTokens();
     }
 }
 

@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization.Metadata;
+
 using Cowork.Application;
 using Cowork.Domain;
 using Cowork.Web.Http;
@@ -20,15 +22,37 @@ public sealed record Jwk(string Kty, string Crv, string X, string Y, string Kid,
 
 public sealed record JwkSet(IReadOnlyList<Jwk> Keys);
 
+/// <summary>Body of <c>POST /infra/signing-keys</c>.</summary>
+public sealed record NewSigningKey([property: NeverNull, SigningPurpose] string? Purpose) : IRequestBody<NewSigningKey>
+{
+    public static JsonTypeInfo<NewSigningKey> Json => InfraJson.Default.NewSigningKey;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (Purpose is null)
+        {
+            errors.Add("$.purpose", $"One of {string.Join(", ", SigningKeys.Purposes)} is required.");
+        }
+    }
+}
+
 static class JwksEndpoints
 {
     /// <summary>Caches may keep the set for so long. Who meets a key that the set does not have asks again.</summary>
     const string CacheControl = "public, max-age=300";
 
-    public static void MapJwks(this IEndpointRouteBuilder routes) =>
+    public static void MapJwks(this IEndpointRouteBuilder routes)
+    {
         routes.MapGet("/jwks.json", Get).WithName("getSigningKeys").WithTags("Trust").AllowAnonymous()
             .WithSummary("Show the public keys that this service signs with, and those it signed with before as long as they verify")
             .Produces<JwkSet>().Refuses(503);
+        routes.MapPost("/signing-keys", Rotate).WithName("rotateSigningKey").WithTags("Trust").RequireOperator().RequireAdmin()
+            .WithSummary("Sign with a new key from now on; the one before verifies what it signed")
+            .Produces<Jwk>(201).Refuses(400, 413, 415, 422);
+    }
+
+    static async Task<IResult> Rotate(Body<NewSigningKey> body, SigningKeyring keyring, CancellationToken ct) =>
+        JsonResult.Of(201, Jwk.Of(await keyring.Rotate(body.Value.Purpose!, ct)), InfraJson.Answers.Jwk) with { Location = "/infra/jwks.json" };
 
     static async Task<IResult> Get(SigningKeyring keyring, HttpContext http, CancellationToken ct)
     {
