@@ -14,6 +14,8 @@ return args switch
     ["rebuild", .. var options] => await Rebuild.Run(options),
     ["verify", .. var options] when options.Contains("--database") => await VerifyLog.Run(options),
     ["verify", .. var files] => await Verify.Run(files),
+    ["replay", .. var files] => await Replay.Run(files),
+    ["diff", .. var files] => await Diff.Run(files),
     [var command, ..] => Usage.Wrong($"there is no command {VisibleText.Of(command)}"),
     [] => Usage.Print(Console.Error, Usage.Error),
 };

@@ -22,6 +22,8 @@ static class Usage
                                                      --jwks FILE the only keys whose signed heads count
           verify --database CONNECTION               verifies the whole log where it lies (docs/audit.md); --state FILE goes on from there the next time,
                                                      --heads FILE has heads that were kept elsewhere, --jwks FILE the only keys to trust, --json
+          replay [--json] FILE…                      runs the loop of bundles again on what they recorded, without a model, a tool or a network
+          diff [--json] FILE FILE                    aligns the runs of two bundles by step and names the first difference
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
           doctor --reader [--data DIR]               the same for programs that only read

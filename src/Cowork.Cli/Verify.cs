@@ -64,11 +64,7 @@ static class Verify
             return Usage.Wrong($"the keys in {VisibleText.Of(jwks!)} cannot be read: {VisibleText.Of(e.Message)}");
         }
         using var stop = new CancellationTokenSource();
-        using var interrupted = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
-        {
-            signal.Cancel = true;
-            stop.Cancel();
-        });
+        using var interrupted = OnInterrupt(stop);
         var worst = Sound;
         foreach (var file in files)
         {
@@ -78,6 +74,16 @@ static class Verify
         }
         return worst;
     }
+
+    /// <summary>Ctrl-C ends the work, and the command with a verdict.</summary>
+    internal static PosixSignalRegistration OnInterrupt(CancellationTokenSource stop) => PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
+    {
+        signal.Cancel = true;
+        stop.Cancel();
+    });
+
+    /// <summary>The file could not be read.</summary>
+    internal static bool IsUnread(Exception e) => e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException or OutOfMemoryException;
 
     static async Task<Verdict> Judge(string file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
     {
@@ -98,13 +104,13 @@ static class Verify
         {
             return new(file, "unread") { Message = "The check was interrupted." };
         }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException or OutOfMemoryException)
+        catch (Exception e) when (IsUnread(e))
         {
             return new(file, "unread") { Message = e.Message };
         }
     }
 
-    static async Task<byte[]> Read(string file, CancellationToken ct)
+    internal static async Task<byte[]> Read(string file, CancellationToken ct)
     {
         if (file != "-")
         {
@@ -129,9 +135,9 @@ static class Verify
         return line.Append(v.NotCovered is { Count: > 0 } not ? $", which does not cover {string.Join(" and ", not)}" : "").ToString();
     }
 
-    static string Quoted(string text) => $"\"{Shown(text).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
+    internal static string Quoted(string text) => $"\"{Shown(text).Replace("\"", "\\\"", StringComparison.Ordinal)}\"";
 
-    static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
+    internal static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
 }
 
 /// <summary>What <c>verify</c> says of one file. Members that the verdict does not have are left out.</summary>

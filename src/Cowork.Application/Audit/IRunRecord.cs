@@ -17,6 +17,9 @@ public interface IRunRecord : IEarlierTurns
     /// <summary>The run's own stream from version 1 on, in order.</summary>
     IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct);
 
+    /// <summary>What the run made below its output roots, in order.</summary>
+    ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct);
+
     /// <summary>What the blob store has under a digest; null: nothing.</summary>
     ValueTask<byte[]?> Blob(string sha256, CancellationToken ct);
 }
@@ -34,6 +37,15 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
     public RunKey Run { get; } = run;
 
     public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(Run, ct);
+
+    public async ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct)
+    {
+        var begin = await log.Load(Org, Domain.Run.Aggregate.Stream(Run), 0, 1, ct);
+        return begin.Events is [{ Event: RunEvent.RunCreated created }]
+            ? [.. (await log.OfRun(Org, created.SessionId, Run, ct)).Where(entry => entry.Is<ArtifactEvent.ArtifactDiscovered>())
+                .Select(entry => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(entry.Type, entry.Data.Span, entry.At))]
+            : [];
+    }
 
     /// <summary>The turn of a run, from its own stream; null: it has not completed.</summary>
     public async ValueTask<EarlierTurn?> Turn(RunKey of, CancellationToken ct)

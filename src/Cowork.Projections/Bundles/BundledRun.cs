@@ -18,6 +18,7 @@ public sealed class BundledRun : IRunRecord
     readonly List<(int Place, RecordedEvent Event)> events = [];
     readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
     readonly Dictionary<RunKey, EarlierTurn> turns = [];
+    readonly List<ArtifactEvent.ArtifactDiscovered> artifacts = [];
 
     BundledRun(JsonElement root)
     {
@@ -32,6 +33,10 @@ public sealed class BundledRun : IRunRecord
             if (Text(e, "stream_id", at) == stream)
             {
                 events.Add((i, Read(e, at)));
+            }
+            else if (EventTypes.Is<ArtifactEvent.ArtifactDiscovered>(Text(e, "type", at)))
+            {
+                artifacts.Add((ArtifactEvent.ArtifactDiscovered)Read(e, at).Event);
             }
         }
         Require(events.Count > 0 && events[0].Event.Event is RunEvent.RunCreated, "$.events", "The run's own stream does not begin with its run_created.");
@@ -107,6 +112,8 @@ public sealed class BundledRun : IRunRecord
             yield return e;
         }
     }
+
+    public ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct) => new(artifacts);
 
     public ValueTask<byte[]?> Blob(string sha256, CancellationToken ct) => new(blobs.TryGetValue(sha256, out var blob) ? Base64(blob, "$.blobs") : null);
 
