@@ -86,6 +86,33 @@ public sealed class CliSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_fetched_bundle_is_replayed_offline_and_two_are_compared()
+    {
+        await using var host = await LiveHost.Start();
+        var files = new List<string>();
+        foreach (var message in (string[])["/tool list_files {}\n/say hello", "/tool list_files {\"path\":\".\"}\n/say hello"])
+        {
+            var run = (await host.Http.Turn(await host.Http.NewSession(), message)).Is(200)["run_id"];
+            files.Add(Path.Combine(directory, $"{run}.json"));
+            await File.WriteAllBytesAsync(files[^1], await host.Http.GetByteArrayAsync($"/runs/{run}/trace"));
+            var (code, output) = await CoworkCli.Run(null, "replay", files[^1]);
+            Assert.True(code == 0 && output.StartsWith($"EQUAL      \"{files[^1]}\": run \"{run}\", ", StringComparison.Ordinal) && !output.Contains("not proved", StringComparison.Ordinal), output);
+        }
+        var (differs, told) = await CoworkCli.Run(null, ["diff", .. files]);
+        Assert.True(differs == 1 && told.Contains("first difference: step ", StringComparison.Ordinal), told);
+        Assert.Equal(0, (await CoworkCli.Run(null, "diff", files[0], files[0])).Code);
+
+        var bundle = await File.ReadAllBytesAsync(files[0]);
+        bundle[bundle.AsSpan().IndexOf("hello"u8)] ^= 1;
+        await File.WriteAllBytesAsync(files[0], bundle);
+        var (changed, line) = await CoworkCli.Run(null, "replay", "--json", files[0], "/there/is/no/such/file");
+        var verdicts = line.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(text => System.Text.Json.Nodes.JsonNode.Parse(text)!).ToList();
+        Assert.Equal((2, "diverged", "unread"), (changed, (string?)verdicts[0]["verdict"], (string?)verdicts[1]["verdict"]));
+        Assert.StartsWith("$.events[", (string?)verdicts[0]["location"], StringComparison.Ordinal);
+        Assert.Equal(1, (await CoworkCli.Run(null, "replay", files[0])).Code);
+    }
+
+    [Fact]
     public async Task Every_file_gets_one_verdict_on_a_line_of_its_own_and_none_can_print_another()
     {
         string Named(string name, string content)
@@ -161,6 +188,10 @@ public sealed class CliSpecs : IDisposable
     [InlineData("verify", "/there/is/no/such/file")]
     [InlineData("verify", "--what", "/dev/null")]
     [InlineData("verify", "--format", "cowork-trace/9", "/dev/null")]
+    [InlineData("replay")]
+    [InlineData("replay", "--what", "/dev/null")]
+    [InlineData("diff", "/dev/null")]
+    [InlineData("diff", "/dev/null", "/there/is/no/such/file")]
     [InlineData("rebuild", "--what")]
     [InlineData("sing")]
     public async Task A_wrong_call_says_so(params string[] args) => Assert.Equal(2, (await CoworkCli.Run(null, args)).Code);

@@ -58,6 +58,13 @@ public sealed class LastReleaseSpecs
             var now = JsonNode.Parse((await host.Http.Get($"/runs/{run}")).Is(200).Text)!;
             AssertSame(was!, now);
         }
+        foreach (var (run, _) in expected["trace_texts"]!.AsObject())
+        {
+            var replay = (await host.Http.Post($"/runs/{run}/replay")).Is(200);
+            Assert.True(replay["verdict"] == "equal", replay.Text);
+            // What that release did not record is told; its requests to the model are proved with the names of the tools that it had.
+            Assert.DoesNotContain("model_requests\",", replay.Text, StringComparison.Ordinal);
+        }
         foreach (var memory in expected["memories"]!.AsArray())
         {
             AssertSame(memory!, JsonNode.Parse((await host.Http.Get($"/memories/{memory!["memory_id"]}")).Is(200).Text)!);

@@ -140,6 +140,7 @@ sealed class TenantProbe
         {
             "limit" => parameter["schema"]?["maximum"]?.ToString() ?? "100",
             "conversation_id" => "private",
+            "left" or "right" => ids["{run_id}"],
             _ when ids.TryGetValue($"{{{name}}}", out var id) => id,
             _ => Asked.GetValueOrDefault(name, "x"),
         };

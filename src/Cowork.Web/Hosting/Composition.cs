@@ -202,6 +202,7 @@ static class Composition
         services.AddSingleton<SessionUsage>();
         services.AddSingleton<CallPolicy>();
         services.AddSingleton<RecordedSettings>();
+        services.AddSingleton<RunReplays>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<MemoryStep>(all, all.GetRequiredService<StorageOptions>().Node));

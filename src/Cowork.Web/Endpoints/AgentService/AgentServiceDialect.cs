@@ -15,6 +15,7 @@ static class AgentServiceDialect
         routes.MapSessions();
         routes.MapTurns();
         routes.MapRuns();
+        routes.MapRunReplays();
         routes.MapApprovals();
         routes.MapArtifacts();
         routes.MapSkills();
@@ -63,6 +64,8 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(TenantEventList))]
 [JsonSerializable(typeof(MetricsAnswer))]
 [JsonSerializable(typeof(RunTrace))]
+[JsonSerializable(typeof(Cowork.Application.ReplayReport))]
+[JsonSerializable(typeof(Cowork.Application.RunDifference))]
 public sealed partial class AgentServiceJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>
