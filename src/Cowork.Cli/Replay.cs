@@ -64,8 +64,8 @@ static class Replay
 
     static string Line(ReplayVerdict verdict)
     {
-        var line = new StringBuilder(verdict.Word switch { ReplayReport.Equal => "EQUAL      ", ReplayReport.Diverged => "DIVERGED   ", "unread" => "UNREAD     ", _ => "NOT SOUND  " })
-            .Append(Quoted(verdict.File));
+        var word = verdict.Word switch { ReplayReport.Equal => "EQUAL      ", ReplayReport.Diverged => "DIVERGED   ", "unread" => "UNREAD     ", _ => "NOT SOUND  " };
+        var line = new StringBuilder(word).Append(Quoted(verdict.File));
         if (verdict.Location is { } at)
         {
             line.Append(" at ").Append(Quoted(at));
@@ -85,7 +85,9 @@ static class Replay
     }
 }
 
-/// <summary><c>cowork diff [--json] FILE FILE</c> aligns the runs of two bundles by step. The exit code is 0 when they are alike, 1 when not, 2 when a file cannot be read.</summary>
+/// <summary>
+/// <c>cowork diff [--json] FILE FILE</c> aligns the runs of two bundles by step. The exit code is 0 when they are alike, 1 when not, 2 when a file cannot be read.
+/// </summary>
 static class Diff
 {
     public static async Task<int> Run(string[] options)
@@ -199,7 +201,8 @@ sealed record ReplayVerdict(string File, [property: JsonPropertyName("verdict")]
     public ReplayReport? Replay { get; init; }
 }
 
-[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, Converters = [typeof(TimestampConverter)])]
+[JsonSourceGenerationOptions(
+    PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(ReplayVerdict))]
 [JsonSerializable(typeof(RunDifference))]
 sealed partial class ReplayJson : JsonSerializerContext;

@@ -222,7 +222,8 @@ public static class RunDiff
             var artifacts = (await record.Artifacts(ct)).GroupBy(artifact => artifact.Path, StringComparer.Ordinal)
                 .ToDictionary(group => group.Key, group => group.Last().Sha256, StringComparer.Ordinal);
             return new(
-                new(record.Run, status, error, model, steps.Count, input, output, Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0), steps, reply, artifacts);
+                new(record.Run, status, error, model, steps.Count, input, output, Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0),
+                steps, reply, artifacts);
 
             long Ms(DateTimeOffset at)
             {

@@ -4,8 +4,8 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Replays and compares runs of this host's log. A tenant has one at a time on each host, and each ends after <see cref="TimeMax"/>: events are read in pages, so that it holds no more
-/// of a run than the run's driver does.
+/// Replays and compares runs of this host's log. A tenant has one at a time on each host, and each ends after <see cref="TimeMax"/>: events are read in pages, so that it
+/// holds no more of a run than the run's driver does.
 /// </summary>
 public sealed class RunReplays(IEventLog log, IBlobs blobs, TimeProvider clock)
 {
