@@ -11,8 +11,8 @@ using Cowork.Projections;
 namespace Cowork.Cli;
 
 /// <summary>
-/// <c>cowork verify [--json] [--format FORMAT] [--jwks FILE] FILE…</c> checks trace bundles offline. Each file gets one verdict on a line of its own, whatever it holds: what comes of a
-/// file or its name is escaped. The exit code is that of the worst file.
+/// <c>cowork verify [--json] [--format FORMAT] [--jwks FILE] FILE…</c> checks bundles of every kind offline. Each file gets one verdict on a line of its own,
+/// whatever it holds: what comes of a file or its name is escaped. The exit code is that of the worst file.
 /// </summary>
 static class Verify
 {
@@ -33,7 +33,7 @@ static class Verify
                 case "--json":
                     json = true;
                     break;
-                case "--format" when i + 1 < options.Length && TraceBundle.Formats.Contains(options[i + 1]):
+                case "--format" when i + 1 < options.Length && BundleFile.Formats.Contains(options[i + 1]):
                     format = options[++i];
                     break;
                 case "--jwks" when i + 1 < options.Length:
@@ -44,7 +44,7 @@ static class Verify
                     i = options.Length;
                     break;
                 case ['-', _, ..]:
-                    return Usage.Wrong($"verify has no option {VisibleText.Of(options[i])}, or its value is none of {string.Join(", ", TraceBundle.Formats)}");
+                    return Usage.Wrong($"verify has no option {VisibleText.Of(options[i])}, or its value is none of {string.Join(", ", BundleFile.Formats)}");
                 default:
                     files.Add(options[i]);
                     break;
@@ -89,13 +89,19 @@ static class Verify
     {
         try
         {
-            var bytes = await Read(file, ct);
-            return TraceVerifier.Verify(bytes, format, ct, keys) switch
+            await using var content = file == "-" ? Console.OpenStandardInput() : RegularFile.Open(file);
+            return await BundleFile.Verify(content, format, ct, keys) switch
             {
                 ({ } sound, _) => new(
                     file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest)
                 {
                     Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) : null,
+                    TenantId = sound.TenantId,
+                    SessionId = sound.SessionId,
+                    Runs = sound.Runs,
+                    Streams = sound.Streams,
+                    After = sound.After,
+                    Through = sound.Through,
                 },
                 (_, var fault) => new(file, "not_sound") { Location = fault!.Location, Message = fault.Message },
             };
@@ -128,9 +134,14 @@ static class Verify
         {
             return line.Append(v.Location is null ? "" : $" at {Quoted(v.Location)}").Append($": {Shown(v.Message!)}").ToString();
         }
-        line.Append($": run {Quoted(v.RunId!)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts");
-        line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append($", head {v.Head}, digest {v.Digest}, judged by {v.Format}");
-        line.Append(v.Signed is not { } by ? ", covered by no signed head"
+        line.Append(v switch
+        {
+            { RunId: { } run } => $": run {Quoted(run)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts",
+            { SessionId: { } session } => $": session {Quoted(session)} of {Quoted(v.TenantId!)}, {v.Events} events, {v.Runs} runs, {v.Blobs} blobs",
+            _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After} through {v.Through}",
+        });
+        line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
+        line.Append(v.Signed is not { } by ? v.RunId is null ? "" : ", covered by no signed head"
             : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}");
         return line.Append(v.NotCovered is { Count: > 0 } not ? $", which does not cover {string.Join(" and ", not)}" : "").ToString();
     }
@@ -145,7 +156,7 @@ static class Verify
 /// <param name="NotCovered">What the bundle's format does not cover and later ones do.</param>
 sealed record Verdict(
     string File, [property: JsonPropertyName("verdict")] string Word, string? Format = null, IReadOnlyList<string>? NotCovered = null, string? RunId = null,
-    string? Status = null, int? Events = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, string? Head = null, string? Digest = null)
+    string? Status = null, long? Events = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, string? Head = null, string? Digest = null)
 {
     /// <summary>The first fault: a JSON path or <c>byte n</c>.</summary>
     public string? Location { get; init; }
@@ -154,6 +165,22 @@ sealed record Verdict(
 
     /// <summary>The signed head that covers the events.</summary>
     public SignedBy? Signed { get; init; }
+
+    public string? TenantId { get; init; }
+
+    public string? SessionId { get; init; }
+
+    /// <summary>Of a session.</summary>
+    public int? Runs { get; init; }
+
+    /// <summary>Of a period.</summary>
+    public int? Streams { get; init; }
+
+    /// <summary>Of a period: the events have positions above this one.</summary>
+    public long? After { get; init; }
+
+    /// <summary>Of a period: the events are all of the tenant's up to this position.</summary>
+    public long? Through { get; init; }
 }
 
 /// <param name="Head">Its number.</param>

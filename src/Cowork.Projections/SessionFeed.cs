@@ -38,9 +38,9 @@ public static class SessionFeed
         [typeof(RunEvent.ApprovalRequested)] = WriteArguments,
         [typeof(RunEvent.ToolResult)] = WritePreview,
         [typeof(MemoryEvent.MemoryWritten)] = WriteNotes,
-        // No reader sees hashes of secrets and stored answers, not even an auditor.
-        [typeof(ApiTokenEvent.TokenIssued)] = static (json, member) => WriteUnless(json, member, "secret_sha256"),
-        [typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed)] = static (json, member) => WriteUnless(json, member, "answer"),
+        [typeof(ApiTokenEvent.TokenIssued)] = static (json, member) => WriteUnlessHidden(json, member, typeof(ApiTokenEvent.TokenIssued)),
+        [typeof(ApiTokenEvent.TokenRotated)] = static (json, member) => WriteUnlessHidden(json, member, typeof(ApiTokenEvent.TokenRotated)),
+        [typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed)] = static (json, member) => WriteUnlessHidden(json, member, typeof(IdempotencyKeyEvent.IdempotencyKeyClaimed)),
     }.ToFrozenDictionary();
 
     // All readers of a feed share one entry and send the same bytes.
@@ -106,7 +106,7 @@ public static class SessionFeed
         }
         else
         {
-            WriteUnless(json, member, "auth_context");
+            WriteUnlessHidden(json, member, typeof(SessionEvent.SessionCreated));
         }
     }
 
@@ -191,9 +191,9 @@ public static class SessionFeed
         }
     }
 
-    static void WriteUnless(Utf8JsonWriter json, JsonProperty member, string hidden)
+    static void WriteUnlessHidden(Utf8JsonWriter json, JsonProperty member, Type type)
     {
-        if (!member.NameEquals(hidden))
+        if (!HiddenMembers.IsHidden(type, member.Name))
         {
             member.WriteTo(json);
         }

@@ -40,7 +40,7 @@ sealed class ApiDescription
                     foreach (var (type, media) in response!["content"]?.AsObject() ?? [])
                     {
                         var schema = media!["schema"]!.ToJsonString().Replace("#/components/schemas/", "#/$defs/", StringComparison.Ordinal);
-                        schemas[((string)operation["operationId"]!, status, type)] = !type.EndsWith("json", StringComparison.Ordinal) ? null
+                        schemas[((string)operation["operationId"]!, status, type)] = !type.EndsWith("/json", StringComparison.Ordinal) && !type.EndsWith("+json", StringComparison.Ordinal) ? null
                             : compiled.TryGetValue(schema, out var known) ? known
                             : compiled[schema] = new(Compile(schema, compiled.Count, "", definitions), Compile(schema, compiled.Count, "earlier/", earlier));
                     }

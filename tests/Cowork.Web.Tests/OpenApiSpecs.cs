@@ -52,8 +52,9 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     var contents = response!["content"]!.AsObject();
                     // A browser that comes back from a service gets a page, whatever it brings.
                     var hasPage = where == Callback && status is "400" or "409" or "410" or "502";
-                    var isStreamed = where is "post /api/v1/responses" or "get /api/v1/responses/{run_id}" or "post /api/v1/scratchpads/{scratchpad_id}/cells/{cell_id}/run";
-                    var forms = hasPage ? 2 : status != "200" ? 1 : path == "/metrics" ? 3 : isStreamed ? 2 : 1;
+                    var isStreamedOrPacked = where is "get /runs/{run_id}/trace" or "post /api/v1/responses"
+                        or "get /api/v1/responses/{run_id}" or "post /api/v1/scratchpads/{scratchpad_id}/cells/{cell_id}/run";
+                    var forms = hasPage ? 2 : status != "200" ? 1 : path == "/metrics" ? 3 : isStreamedOrPacked ? 2 : 1;
                     Assert.Equal((where, forms), (where, contents.Count));
                     foreach (var content in contents)
                     {

@@ -4,12 +4,11 @@ namespace Cowork.Application;
 public static class RegularFile
 {
     /// <summary>
-    /// The whole content. The file is looked at before it is opened for reading, so that a pipe or a device, which may have no end, is never read. Links are followed.
+    /// Opens a file for reading. It is looked at before, so that a pipe or a device, which may have no end, is never read. Links are followed.
     /// </summary>
-    /// <param name="bytesMax">Longer files are not read.</param>
-    /// <exception cref="IOException">It is there no more, is no regular file, is too long, or cannot be read.</exception>
+    /// <exception cref="IOException">It is there no more, is no regular file, or cannot be read.</exception>
     /// <exception cref="UnauthorizedAccessException">This process may not read it.</exception>
-    public static async Task<byte[]> Read(string path, int bytesMax, CancellationToken ct)
+    public static FileStream Open(string path)
     {
         using var named = path.Contains('\0', StringComparison.Ordinal) ? null : Linux.Open(path, out _);
         if (named is null)
@@ -20,7 +19,16 @@ public static class RegularFile
         {
             throw new IOException("It is not a regular file.");
         }
-        await using var file = new FileStream(Linux.ProcPath(named), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0, useAsync: true);
+        return new(Linux.ProcPath(named), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, bufferSize: 0, useAsync: true);
+    }
+
+    /// <summary>The whole content of a file (<see cref="Open"/>).</summary>
+    /// <param name="bytesMax">Longer files are not read.</param>
+    /// <exception cref="IOException">It is there no more, is no regular file, is too long, or cannot be read.</exception>
+    /// <exception cref="UnauthorizedAccessException">This process may not read it.</exception>
+    public static async Task<byte[]> Read(string path, int bytesMax, CancellationToken ct)
+    {
+        await using var file = Open(path);
         return await Read(file, bytesMax, ct);
     }
 

@@ -92,38 +92,44 @@ static class RelatedEvents
         {
             foreach (var named in NamedBy(e.Event))
             {
-                await Add(named.Stream, named.Version);
+                Add(await At(log, org, named.Stream, named.Version, ct));
             }
             foreach (var earlier in (e.Event as MemoryRetrieval)?.History ?? [])
             {
                 var stream = Run.Aggregate.Stream(earlier);
-                await Add(stream, 1);
-                await Add(stream, await ReplyOf(log, org, stream, ct));
+                Add(await At(log, org, stream, 1, ct));
+                Add(await ReplyOf(log, org, stream, ct));
             }
         }
         if (own.Any(e => e.Event is ToolCall { Name: CellTool }))
         {
             foreach (var cell in await Cells(log, org, session, run, entries, ct))
             {
-                found[cell.Event.Position] = cell;
+                Add(cell);
             }
         }
         // Another stream's event may concern the run too, and is then one of its events already.
         var told = entries.Select(entry => entry.Position).ToHashSet();
         return [.. found.Values.Where(e => !told.Contains(e.Event.Position)).OrderBy(e => e.Event.Position)];
 
-        async ValueTask Add(string stream, long version)
+        void Add(ChainedEvent? e)
         {
-            var slice = await log.Load(org, stream, Math.Max(version - 2, 0), version == 1 ? 1 : 2, ct);
-            if (slice.Events is [.., var e] && e.Version == version)
+            if (e is not null)
             {
-                found[e.Position] = new(e, version == 1 ? HashChain.Root : slice.Events[0].Hash);
+                found[e.Event.Position] = e;
             }
         }
     }
 
-    /// <summary>Version of a completed run's reply; 0: it has none.</summary>
-    static async ValueTask<long> ReplyOf(IEventLog log, string org, string stream, CancellationToken ct)
+    /// <summary>The event of a stream at a version; null: there is none.</summary>
+    public static async ValueTask<ChainedEvent?> At(IEventLog log, string org, string stream, long version, CancellationToken ct)
+    {
+        var slice = await log.Load(org, stream, Math.Max(version - 2, 0), version == 1 ? 1 : 2, ct);
+        return slice.Events is [.., var e] && e.Version == version ? new(e, version == 1 ? HashChain.Root : slice.Events[0].Hash) : null;
+    }
+
+    /// <summary>A completed run's reply; null: it has none.</summary>
+    public static async ValueTask<ChainedEvent?> ReplyOf(IEventLog log, string org, string stream, CancellationToken ct)
     {
         var end = (await log.Load(org, stream, long.MaxValue - 1, 1, ct)).Version;
         for (var last = LastEvents; ; last = int.MaxValue)
@@ -131,11 +137,11 @@ static class RelatedEvents
             var slice = await log.Load(org, stream, Math.Max(end - last, 0), last, ct);
             if (slice.Events.LastOrDefault(e => e.Event is AssistantReply) is { } reply)
             {
-                return reply.Version;
+                return await At(log, org, stream, reply.Version, ct);
             }
             if (slice.Events is [] or [{ Version: 1 }, ..])
             {
-                return 0;
+                return null;
             }
         }
     }
@@ -212,7 +218,7 @@ static class RelatedEvents
     };
 
     /// <summary>Writes an event with what its hash covers, its hash and its place in the log. It may lie in no session's feed, and so has no place there.</summary>
-    public static void Write(Utf8JsonWriter writer, ChainedEvent chained, ReadOnlySpan<byte> data)
+    public static void Write(Utf8JsonWriter writer, ChainedEvent chained, byte[] data)
     {
         var e = chained.Event;
         writer.WriteStartObject();
@@ -223,8 +229,7 @@ static class RelatedEvents
         writer.WriteString("type", e.Type);
         writer.WriteString("ts", HashChain.Timestamp(e.At));
         writer.WriteString("actor", e.Actor);
-        writer.WritePropertyName("data");
-        writer.WriteRawValue(data);
+        HiddenMembers.Write(writer, e.Type, data);
         writer.WriteString("prev_hash", chained.PreviousHash);
         writer.WriteString("hash", e.Hash);
         writer.WriteNumber("gid", e.Position);

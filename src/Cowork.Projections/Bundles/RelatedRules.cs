@@ -13,63 +13,51 @@ namespace Cowork.Projections;
 /// </summary>
 static class RelatedRules
 {
+    /// <param name="related">Events of other streams.</param>
+    /// <param name="entries">What concerns the run, whatever stream it lies in.</param>
+    /// <param name="own">The run's own stream.</param>
     public static void Check(List<TraceEntry> related, List<TraceEntry> entries, List<TraceEntry> own, CancellationToken ct)
     {
-        var first = own[0].Event;
-        var run = (RunCreated)first.Event;
-        var places = related.ToDictionary(entry => (entry.Event.Stream, entry.Event.Version));
-        var ids = entries.ToDictionary(entry => entry.Event.Id, entry => entry.At);
-        var told = entries.ToDictionary(entry => (entry.Event.Stream, entry.Event.Version));
-        foreach (var (at, _, e, _) in related)
-        {
-            ct.ThrowIfCancellationRequested();
-            Require(e.Org == first.Org, $"{at}.tenant_id", $"The run's tenant is {Quoted(first.Org)}.");
-            Require(ids.TryAdd(e.Id, at), $"{at}.id", $"{ids[e.Id]} has the same id.");
-        }
-        var replies = related.Where(entry => entry.Event.Event is AssistantReply).GroupBy(entry => entry.Event.Stream, StringComparer.Ordinal)
-            .ToDictionary(group => group.Key, group => group.First(), StringComparer.Ordinal);
-        var unnamed = places.Keys.ToHashSet();
+        var places = new BundlePlaces(related, entries, ct);
+        CheckNames(own, places, ct);
+        CheckCells(related, own, places);
+        places.RequireNamed();
+    }
+
+    /// <summary>What the run's own events name is there, as they name it, and was there before.</summary>
+    public static void CheckNames(List<TraceEntry> own, BundlePlaces places, CancellationToken ct)
+    {
         foreach (var (at, _, e, _) in own)
         {
             ct.ThrowIfCancellationRequested();
             foreach (var named in RelatedEvents.NamedBy(e.Event))
             {
-                var found = Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
+                var found = places.Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
                 Require(named.IsAsNamed(found.Event.Event), found.At, $"It is not what {at} names.");
             }
             foreach (var earlier in (e.Event as MemoryRetrieval)?.History ?? [])
             {
                 var stream = Run.Aggregate.Stream(earlier);
-                var created = Named(at, stream, 1, e.Position);
+                var created = places.Named(at, stream, 1, e.Position);
                 Require(created.Event.Event is RunCreated turn && turn.RunId == earlier, created.At, "It is not the begin of an earlier turn.");
-                var reply = replies.GetValueOrDefault(stream)
-                    ?? throw Fault(at, $"The reply of the earlier turn {Quoted(earlier.Id)} is missing in $.related.");
-                Named(at, stream, reply.Event.Version, e.Position);
+                var reply = places.ReplyOf(stream) ?? throw Fault(at, $"The reply of the earlier turn {Quoted(earlier.Id)} is missing.");
+                places.Named(at, stream, reply.Event.Version, e.Position);
             }
-        }
-        CheckCells(related, own, run, unnamed);
-        Require(unnamed.Count == 0, related.Find(entry => unnamed.Contains((entry.Event.Stream, entry.Event.Version)))?.At ?? "$.related", "No event of the run names it.");
-
-        TraceEntry Named(string at, string stream, long version, long before)
-        {
-            var found = places.GetValueOrDefault((stream, version)) ?? told.GetValueOrDefault((stream, version))
-                ?? throw Fault(at, $"Version {version} of {Quoted(stream)}, which the event names, is missing in $.related.");
-            Require(found.Event.Position < before, $"{found.At}.gid", $"It was recorded after {at}, which names it.");
-            unnamed.Remove((stream, version));
-            return found;
         }
     }
 
     /// <summary>The executions are those of the run's calls, and each call that executed a cell has its execution from the queue to its end.</summary>
-    static void CheckCells(List<TraceEntry> related, List<TraceEntry> own, RunCreated run, HashSet<(string Stream, long Version)> unnamed)
+    /// <param name="events">Of scratchpads, among others.</param>
+    public static void CheckCells(IReadOnlyList<TraceEntry> events, List<TraceEntry> own, BundlePlaces places)
     {
+        var run = (RunCreated)own[0].Event.Event;
         var steps = own.Count(entry => entry.Event.Event is MemoryRetrieval or LlmResponse or ToolResult);
         // A call whose result a crash prevented may have executed its cell.
         var cells = Enumerable.Range(1, steps + 1).Select(step => RelatedEvents.CellOf(run.RunId, step)).ToHashSet();
         var executions = new Dictionary<(string Stream, int Execution), CellQueued>();
         var ended = new Dictionary<CellKey, (CellQueued Queued, CellCompleted Completed, long Position)>();
-        var scratchpads = related.Where(entry => entry.Event.Event is CellQueued).Select(entry => entry.Event.Stream).ToHashSet(StringComparer.Ordinal);
-        foreach (var (at, _, e, _) in related)
+        var scratchpads = events.Where(entry => entry.Event.Event is CellQueued).Select(entry => entry.Event.Stream).ToHashSet(StringComparer.Ordinal);
+        foreach (var (at, _, e, _) in events)
         {
             if (e.Event is not ScratchpadEvent)
             {
@@ -97,7 +85,7 @@ static class RelatedRules
                     ended[of.CellId] = (of, completed, e.Position);
                 }
             }
-            unnamed.Remove((e.Stream, e.Version));
+            places.Name(e.Stream, e.Version);
         }
         var calls = new Dictionary<string, ToolCall>(StringComparer.Ordinal);
         foreach (var (at, _, e, _) in own)
@@ -112,7 +100,7 @@ static class RelatedRules
                     when calls.GetValueOrDefault(result.Id)?.Input is Content.Inline input && TraceRules.Argument(input.Text, "action") == "exec":
                     Require(
                         ended.TryGetValue(RelatedEvents.CellOf(run.RunId, result.Step), out var cell) && cell.Position < e.Position, at,
-                        "The execution of the cell is missing in $.related.");
+                        "The execution of its cell is missing.");
                     Require(
                         cell.Queued.Code is not Content.Inline code || code.Text == TraceRules.Argument(input.Text, "code"), at,
                         "The cell that was executed has another code.");
@@ -120,4 +108,56 @@ static class RelatedRules
             }
         }
     }
+}
+
+/// <summary>Where the events of a bundle are, and which of other streams nothing has named yet.</summary>
+sealed class BundlePlaces
+{
+    readonly Dictionary<(string Stream, long Version), TraceEntry> places = [];
+    readonly Dictionary<string, TraceEntry> replies = new(StringComparer.Ordinal);
+    readonly HashSet<(string Stream, long Version)> unnamed = [];
+    readonly List<TraceEntry> related;
+
+    /// <param name="related">Events of other streams, which something must name.</param>
+    /// <param name="entries">All others.</param>
+    public BundlePlaces(List<TraceEntry> related, List<TraceEntry> entries, CancellationToken ct)
+    {
+        this.related = related;
+        var ids = new Dictionary<Guid, string>();
+        foreach (var entry in entries.Concat(related))
+        {
+            ct.ThrowIfCancellationRequested();
+            var (at, e) = (entry.At, entry.Event);
+            Require(e.Org == entries[0].Event.Org, $"{at}.tenant_id", $"The run's tenant is {Quoted(entries[0].Event.Org)}.");
+            Require(ids.TryAdd(e.Id, at), $"{at}.id", $"{ids[e.Id]} has the same id.");
+            Require(places.TryAdd((e.Stream, e.Version), entry), at, "The event is there twice.");
+            if (e.Event is AssistantReply)
+            {
+                replies.TryAdd(e.Stream, entry);
+            }
+        }
+        unnamed.UnionWith(related.Select(entry => (entry.Event.Stream, entry.Event.Version)));
+    }
+
+    /// <summary>The reply of a run; null: the bundle has none.</summary>
+    public TraceEntry? ReplyOf(string stream) => replies.GetValueOrDefault(stream);
+
+    /// <summary>Something names the event.</summary>
+    public void Name(string stream, long version) => unnamed.Remove((stream, version));
+
+    /// <summary>The event that another one names.</summary>
+    /// <param name="at">The place of what names it.</param>
+    /// <param name="before">A position that it must lie before.</param>
+    public TraceEntry Named(string at, string stream, long version, long before)
+    {
+        var found = places.GetValueOrDefault((stream, version)) ?? throw Fault(at, $"Version {version} of {Quoted(stream)}, which the event names, is missing.");
+        Require(found.Event.Position < before, $"{found.At}.gid", $"It was recorded after {at}, which names it.");
+        Name(stream, version);
+        return found;
+    }
+
+    /// <summary>Each event of another stream was named.</summary>
+    public void RequireNamed() =>
+        Require(
+            unnamed.Count == 0, related.Find(entry => unnamed.Contains((entry.Event.Stream, entry.Event.Version)))?.At ?? "$.related", "No event of the run names it.");
 }

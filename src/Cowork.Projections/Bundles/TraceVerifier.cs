@@ -51,16 +51,13 @@ public static class TraceVerifier
     static readonly string[] EarlierEventMembers =
         ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
 
-    static readonly string[] RelatedMembers = [.. EarlierEventMembers.Where(member => member != "feed_id")];
+    internal static readonly string[] RelatedMembers = [.. EarlierEventMembers.Where(member => member != "feed_id")];
 
     static readonly string[] EventMembers = [.. EarlierEventMembers, "event_type", "payload", "session_id"];
 
     static readonly string[] EarlierHeadMembers = ["hash", "stream_id", "version"];
 
     static readonly string[] HeadMembers = [.. EarlierHeadMembers, "digest"];
-
-    /// <summary>Optional: some events have no trace.</summary>
-    const string Correlation = "correlation_id";
 
     /// <summary>The report of a sound bundle, else the first fault; the other is null.</summary>
     /// <param name="format">The only format that is accepted; null: every one.</param>
@@ -188,38 +185,21 @@ public static class TraceVerifier
     }
 
     /// <summary>Checks an event by itself and against the last one of its stream that the list has.</summary>
-    static TraceEntry CheckEvent(string at, JsonElement e, string[] members, Dictionary<string, (long Version, string Hash)> heads, string ownStream)
+    internal static TraceEntry CheckEvent(string at, JsonElement e, string[] members, Dictionary<string, (long Version, string Hash)> heads, string ownStream)
     {
-        Object(e, at);
-        var hasCorrelation = e.TryGetProperty(Correlation, out _);
-        RequireMembers(e, at, hasCorrelation ? [.. members, Correlation] : members);
-        var correlation = hasCorrelation ? Text(e, Correlation, at) : null;
-        Require(correlation != "", $"{at}.{Correlation}", "It is empty.");
-        var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));
-        var (version, hash, previous) = (Number(e, "version", at), Text(e, "hash", at), Text(e, "prev_hash", at));
-        var id = Guid.TryParseExact(Text(e, "id", at), "D", out var parsed) ? parsed : throw Fault($"{at}.id", "It is not an event id.");
-        var ts = DateTimeOffset.TryParseExact(
-            Text(e, "ts", at), "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal, out var time)
-            ? time
-            : throw Fault($"{at}.ts", "It is not a timestamp.");
-        Require(previous.Length == 64 && previous.All(char.IsAsciiHexDigitLower), $"{at}.prev_hash", "It is not a hash.");
-        var data = Member(e, "data", at);
-        var computed = HashChain.Next(previous, org, stream, version, id, type, ts, actor, Bytes(data));
-        Require(
-            computed == hash, at,
-            $"Event {version} of {Quoted(stream)} ({Quoted(type)}) does not have the hash {Quoted(hash)}: its content, its predecessor or the hash was changed.");
+        var hashed = HashedEvent.Check(at, e, members);
+        var (stream, version, previous) = (hashed.Stream, hashed.Version, hashed.Previous);
         if (heads.TryGetValue(stream, out var before))
         {
             Require(version > before.Version, $"{at}.version", $"The event before it has version {before.Version}.");
             Require(version - 1 > before.Version || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before it.");
         }
-        else
-        {
-            Require(version >= 1, $"{at}.version", "Versions begin at 1.");
-            Require(version > 1 || previous == HashChain.Root, $"{at}.prev_hash", "Version 1 must have a previous hash of zeros.");
-        }
-        var position = Number(e, "gid", at);
-        return new(at, e, new(org, stream, version, id, type, Read(at, type, data, ts), default, ts, actor, hash, position, correlation), stream == ownStream);
+        var read = Read(at, hashed.Type, Member(e, "data", at), hashed.At);
+        return new(
+            at, e,
+            new(
+                hashed.Org, stream, version, hashed.Id, hashed.Type, read, default, hashed.At, hashed.Actor, hashed.Hash, hashed.Position, hashed.Correlation),
+            stream == ownStream);
     }
 
     static Event Read(string at, string type, JsonElement data, DateTimeOffset ts)

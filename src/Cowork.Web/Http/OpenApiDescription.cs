@@ -24,6 +24,9 @@ public sealed record ReadsHeader(string Name, string Description);
 /// <summary>Endpoint metadata: the header <c>Prefer</c> can say how long to wait.</summary>
 public sealed record WaitsAsPreferred;
 
+/// <summary>Endpoint metadata: the media type of bytes that the endpoint answers with when it is asked to.</summary>
+public sealed record AnswersAsBytes(string MediaType);
+
 /// <summary>Endpoint metadata: the media types of text that content negotiation can choose.</summary>
 public sealed record AnswersAsText(IReadOnlyList<string> MediaTypes);
 
@@ -385,6 +388,10 @@ public static class OpenApiDescription
         foreach (var type in metadata.OfType<AnswersAsText>().SelectMany(a => a.MediaTypes))
         {
             operation.Responses["200"].Content![type] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String } };
+        }
+        foreach (var bytes in metadata.OfType<AnswersAsBytes>())
+        {
+            operation.Responses["200"].Content![bytes.MediaType] = new() { Schema = new OpenApiSchema { Type = JsonSchemaType.String, Format = "binary" } };
         }
         var byToken = new OpenApiSecurityRequirement { [new OpenApiSecuritySchemeReference("token", context.Document)] = [] };
         operation.Security = open ? []

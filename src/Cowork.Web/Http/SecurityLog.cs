@@ -8,13 +8,12 @@ namespace Cowork.Web.Http;
 
 /// <summary>Endpoint metadata: what it answers is taken out of the system.</summary>
 /// <param name="What">The kind of thing.</param>
-/// <param name="RouteValue">The path's parameter with its id.</param>
-/// <param name="IdOf">The id in its one form.</param>
-public sealed record Exports(string What, string RouteValue, Func<string, string?> IdOf)
+/// <param name="IdOf">The id of what a request asks for, in its one form.</param>
+public sealed record Exports(string What, Func<HttpContext, string?> IdOf)
 {
     public static Exports Of<TKey>(string what)
         where TKey : struct, IKey<TKey> =>
-        new(what, TKey.FieldName, static id => TKey.Parse(id)?.Id);
+        new(what, static http => TKey.Parse((string?)http.Request.RouteValues[PathIds.ParameterOf(TKey.FieldName, http.Request.RouteValues)] ?? "")?.Id);
 }
 
 /// <summary>
@@ -56,8 +55,7 @@ public sealed partial class SecurityLog(ICommandExecutor commands, HostSettings 
     /// <summary>Something goes out.</summary>
     public void Exported(Caller caller, Exports exports, HttpContext http) =>
         Note(SubjectOf(
-            SecurityKind.Exported, caller, http, exports.What,
-            exports.IdOf((string?)http.Request.RouteValues[PathIds.ParameterOf(exports.RouteValue, http.Request.RouteValues)] ?? "")));
+            SecurityKind.Exported, caller, http, exports.What, exports.IdOf(http)));
 
     /// <summary>Writes until the token is cancelled, and then what is left.</summary>
     public async Task Run(CancellationToken ct)

@@ -50,6 +50,11 @@ public sealed record ArtifactList(RunKey RunId, IReadOnlyList<ArtifactDetails> A
 
 static class RunEndpoints
 {
+    const string WithContent = "content";
+
+    static readonly ChoiceQuery Include = new(
+        "include", ["none", WithContent], "none", "content: a ZIP archive of the bundle and the bytes of the artifacts and blobs that it names.", "TraceInclude");
+
     public static void MapRuns(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/sessions/{session_id}/runs", List).WithName("listRuns").WithTags("Runs")
@@ -68,7 +73,8 @@ static class RunEndpoints
             .Produces<ArtifactList>().Refuses(404, 422);
         runs.MapGet("/trace", Trace).WithName("getRunTrace").WithMetadata(Exports.Of<RunKey>("trace"))
             .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
-            .Produces<RunTrace>().Refuses(404, 422);
+            .Takes(Include)
+            .Produces<RunTrace>().WithMetadata(new AnswersAsBytes(StreamedFile.Zip)).Refuses(404, 422);
     }
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
@@ -130,11 +136,20 @@ static class RunEndpoints
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);
     }
 
-    static async Task<IResult> Trace(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, IBlobs blobs, LogProofs proofs, CancellationToken ct) =>
-        await views.Find(caller, run.Key, ct) is { } row
-        && await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is { } bundle
-            ? new StoredJsonResult(200, bundle)
-            : ErrorResult.NotFound("run");
+    static async Task<IResult> Trace(
+        PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, IEventLog log, IBlobs blobs, LogProofs proofs,
+        CancellationToken ct)
+    {
+        var withContent = Include.Read(http) == WithContent;
+        if (await views.Find(caller, run.Key, ct) is not { } row
+            || await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is not { } bundle)
+        {
+            return ErrorResult.NotFound("run");
+        }
+        return withContent
+            ? new StreamedFile(StreamedFile.Zip, $"{run.Key.Id}.zip", (output, aborted) => ZipBundle.Write(bundle, blobs, output, aborted))
+            : new StoredJsonResult(200, bundle);
+    }
 }
 
 /// <summary>Reads runs for answers.</summary>

@@ -84,6 +84,9 @@ static class SessionEndpoints
         sessions.MapGet("/{session_id}", Get).WithName("getSession")
             .WithSummary("Show a session")
             .Produces<SessionDetails>().Refuses(404, 422);
+        sessions.MapGet("/{session_id}/trace", Trace).WithName("getSessionTrace").WithMetadata(Exports.Of<SessionKey>("session_trace"))
+            .WithSummary("The session's whole feed with hashes, what its runs used of other streams, and the blobs, as lines of JSON; cowork verify checks it offline")
+            .Produces<string>(200, StreamedFile.Lines).Refuses(404, 422);
         sessions.MapDelete("/{session_id}", Delete).WithName("deleteSession").RequireMember()
             .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
             .Produces(204).Refuses(404, 409, 422);
@@ -132,6 +135,13 @@ static class SessionEndpoints
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.FindSession(caller, session.Key, ct) is { } row
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
+            : ErrorResult.NotFound("session");
+
+    static async Task<IResult> Trace(PathKey<SessionKey> session, Caller caller, IRows rows, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+        await rows.FindSession(caller, session.Key, ct) is { } row
+            ? new StreamedFile(
+                StreamedFile.Lines, $"{session.Key.Value}.ndjson",
+                (output, aborted) => SessionBundle.Write(log, blobs, caller.Org, row.SessionId, output, aborted))
             : ErrorResult.NotFound("session");
 
     /// <summary>Deletes a session, by whatever name a contract has for it, and what was uploaded to it and computed in it.</summary>

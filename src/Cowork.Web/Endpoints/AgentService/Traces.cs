@@ -52,9 +52,11 @@ public sealed record TraceEvent(
 /// <param name="Type">The stored name, with its version.</param>
 /// <param name="PrevHash">Hash of the event before it in its stream; zeros: it is the first.</param>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
+/// <param name="Withheld">Name of a member of the data that no reader sees; without it, the hash is that of the data.</param>
 public sealed record TraceRelatedEvent(
     string TenantId, string StreamId, long Version, Guid Id, string Type, DateTimeOffset Ts, string Actor, JsonElement Data, string PrevHash, string Hash, long Gid,
-    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null);
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Withheld = null);
 
 /// <summary>An artifact as the run wrote it.</summary>
 /// <param name="Path">Relative to the session's folder.</param>

@@ -19,6 +19,7 @@ static class OperationsDialect
         routes.MapHealth();
         routes.MapBlobStore();
         routes.MapEngine();
+        routes.MapEventExports();
     }
 }
 

@@ -1,0 +1,184 @@
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Domain;
+
+using static Cowork.Projections.TraceJson;
+
+namespace Cowork.Projections;
+
+/// <summary>The summary of a sound file of any kind. Members that a kind does not have are null. The texts are what the file says: escape them where they are shown.</summary>
+/// <param name="NotCovered">What the format does not cover and later ones do.</param>
+/// <param name="Streams">Of a period: how many streams have events in it.</param>
+/// <param name="After">Of a period: the events have positions above this one,</param>
+/// <param name="Through">and are all of the tenant's up to this one.</param>
+/// <param name="Head">Hash of the last event of the stream of the run or session.</param>
+/// <param name="Digest">Covers everything: two files with the same one are the same.</param>
+public sealed record BundleReport(
+    string Format, IReadOnlyList<string> NotCovered, long Events, string Digest, string? TenantId = null, string? RunId = null, string? Status = null, string? SessionId = null,
+    int? Runs = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, int? Streams = null, long? After = null, long? Through = null, string? Head = null)
+{
+    /// <summary>The signed head that covers a run's events; null: none does.</summary>
+    public TraceSignature? Signature { get; init; }
+}
+
+/// <summary>Checks a file by its kind: a bundle of a run, the same with contents, a bundle of a session, an export of a period.</summary>
+public static class BundleFile
+{
+    /// <summary>All formats that are read, of each kind the newest first.</summary>
+    public static readonly IReadOnlyList<string> Formats = [.. TraceBundle.Formats, SessionBundle.Format, PeriodExport.Format];
+
+    static ReadOnlySpan<byte> ZipBegin => "PK"u8;
+
+    static ReadOnlySpan<byte> LinesBegin => "{\"format\":\"cowork-"u8;
+
+    /// <summary>The report of a sound file, else the first fault; the other is null.</summary>
+    /// <param name="format">The only format that is accepted; null: every one.</param>
+    /// <param name="keys">The only keys to trust, by id, as in <see cref="TraceVerifier.Verify"/>. Bundles of sessions and exports have no heads, and are refused.</param>
+    /// <exception cref="IOException">The file cannot be read, or is longer than any that is.</exception>
+    /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
+    public static async Task<(BundleReport? Report, TraceFault? Fault)> Verify(
+        Stream file, string? format, CancellationToken ct, IReadOnlyDictionary<string, PublicKey>? keys = null)
+    {
+        var begin = new byte[LinesBegin.Length];
+        var length = await file.ReadAtLeastAsync(begin, begin.Length, throwOnEndOfStream: false, ct);
+        try
+        {
+            if (begin.AsSpan(0, length).StartsWith(ZipBegin))
+            {
+                if (file.CanSeek)
+                {
+                    return (OfRun(await ZipVerifier.Check(file, format, keys, ct)), null);
+                }
+                await using var copy = await Copy(begin.AsMemory(0, length), file, ct);
+                return (OfRun(await ZipVerifier.Check(copy, format, keys, ct)), null);
+            }
+            await using var whole = new PrefixedStream(begin.AsMemory(0, length), file);
+            if (begin.AsSpan(0, length).SequenceEqual(LinesBegin))
+            {
+                Require(keys is null, "line 1", "A file of this kind has no signed head, and one of a trusted key is required.");
+                return (await OfLines(whole, format, ct), null);
+            }
+            var (report, fault) = TraceVerifier.Verify(await RegularFile.Read(whole, TraceVerifier.BundleBytesMax, ct), format, ct, keys);
+            return (report is null ? null : OfRun(report), fault);
+        }
+        catch (TraceFaultException e)
+        {
+            return (null, e.Fault);
+        }
+        catch (Exception e) when (IsUnreadable(e))
+        {
+            return (null, new("$", $"The data is none that this version writes: {Quoted(e.Message)}"));
+        }
+    }
+
+    static async Task<BundleReport> OfLines(Stream file, string? required, CancellationToken ct)
+    {
+        using var lines = new LineReader(file);
+        var first = await lines.Next(ct) ?? throw Fault("line 1", "The file is empty.");
+        var format = Text(first.Of, "format", first.At);
+        Require(required is null || format == required, "line 1.format", $"The format is {Quoted(format)}, and {required} is required.");
+        switch (format)
+        {
+            case PeriodExport.Format:
+                var period = await PeriodVerifier.Check(lines, first.Of, ct);
+                return new(
+                    format, [], period.Events, period.Digest, TenantId: period.TenantId, Streams: period.Streams, After: period.After, Through: period.Through);
+            case SessionBundle.Format:
+                var session = await SessionVerifier.Check(lines, first.Of, ct);
+                return new(
+                    format, [], session.Events, session.Digest, TenantId: session.TenantId, SessionId: session.SessionId, Runs: session.Runs, Blobs: session.Blobs,
+                    Head: session.Head);
+            default:
+                throw Fault("line 1.format", $"The format is none of {string.Join(", ", Formats)}.");
+        }
+    }
+
+    static BundleReport OfRun(TraceReport run) => new(
+        run.Format, run.NotCovered, run.Events, run.Digest, RunId: run.RunId, Status: run.Status, Blobs: run.Blobs, Artifacts: run.Artifacts, LeftOut: run.LeftOut,
+        Head: run.Head)
+    {
+        Signature = run.Signature,
+    };
+
+    /// <summary>What comes from a pipe, in a file that is gone when it is closed.</summary>
+    static async Task<Stream> Copy(ReadOnlyMemory<byte> begin, Stream rest, CancellationToken ct)
+    {
+        var copy = new FileStream(
+            Path.GetTempFileName(), FileMode.Create, FileAccess.ReadWrite, FileShare.None, 64 * 1024, FileOptions.DeleteOnClose | FileOptions.Asynchronous);
+        try
+        {
+            await copy.WriteAsync(begin, ct);
+            var piece = new byte[64 * 1024];
+            while (await rest.ReadAsync(piece, ct) is > 0 and var read)
+            {
+                await copy.WriteAsync(piece.AsMemory(0, read), ct);
+                if (copy.Length > ZipBundle.ContentBytesMax + TraceVerifier.BundleBytesMax + (16 << 20))
+                {
+                    throw new IOException("It is longer than any bundle.");
+                }
+            }
+            return copy;
+        }
+        catch
+        {
+            await copy.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>A stream whose begin was read already. It leaves the rest open.</summary>
+    sealed class PrefixedStream(ReadOnlyMemory<byte> prefix, Stream rest) : Stream
+    {
+        ReadOnlyMemory<byte> prefix = prefix;
+
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => false;
+
+        public override long Length => throw new NotSupportedException();
+
+        public override long Position
+        {
+            get => throw new NotSupportedException();
+            set => throw new NotSupportedException();
+        }
+
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            if (prefix.IsEmpty)
+            {
+                return rest.ReadAsync(buffer, cancellationToken);
+            }
+            var length = Math.Min(prefix.Length, buffer.Length);
+            prefix[..length].CopyTo(buffer);
+            prefix = prefix[length..];
+            return new(length);
+        }
+
+        public override int Read(byte[] buffer, int offset, int count)
+        {
+            if (prefix.IsEmpty)
+            {
+                return rest.Read(buffer, offset, count);
+            }
+            var length = Math.Min(prefix.Length, count);
+            prefix.Span[..length].CopyTo(buffer.AsSpan(offset));
+            prefix = prefix[length..];
+            return length;
+        }
+
+        public override void Flush()
+        {
+        }
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+    }
+}

@@ -1,0 +1,191 @@
+using System.Buffers;
+using System.Globalization;
+using System.IO.Pipelines;
+using System.Security.Cryptography;
+using System.Text;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Projections;
+
+/// <summary>
+/// Writes a bundle in lines, each a JSON object in canonical form with one member that says what it is, except the first: <c>{"format":…,"header":{…}}</c>, then
+/// <c>{"event":{…}}</c>, <c>{"related":{…}}</c> and <c>{"blob":{…}}</c>, and at the end <c>{"end":{…}}</c> with the SHA-256 of all bytes before that line.
+/// </summary>
+sealed class LineWriter(PipeWriter output) : IDisposable
+{
+    /// <summary>Bytes that are handed on together.</summary>
+    const int PieceBytes = 64 * 1024;
+
+    readonly PooledBuffer piece = new(PieceBytes + (16 * 1024));
+    readonly IncrementalHash digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    /// <summary>Events written so far, without related ones.</summary>
+    public long Events { get; private set; }
+
+    public void Dispose()
+    {
+        piece.Dispose();
+        digest.Dispose();
+    }
+
+    /// <param name="header">Members of the header in their order, with values as JSON.</param>
+    public ValueTask Begin(string format, IReadOnlyList<(string Name, string Json)> header, CancellationToken ct)
+    {
+        piece.Write(Encoding.UTF8.GetBytes($"{{\"format\":\"{format}\",\"header\":{{{Members(header)}}}}}\n"));
+        return Flush(isEnd: false, ct);
+    }
+
+    /// <param name="feedId">0: it is in no feed that the bundle tells of.</param>
+    public ValueTask Event(FeedEntry entry, string previousHash, long feedId, CancellationToken ct)
+    {
+        Events++;
+        piece.Write("{\"event\":"u8);
+        WriteEvent(
+            entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, entry.At, entry.Actor, entry.Data.Span, entry.Hash, entry.Position, entry.Correlation, previousHash,
+            feedId, entry.Run, entry.Session);
+        piece.Write("}\n"u8);
+        return Flush(isEnd: false, ct);
+    }
+
+    public ValueTask Related(ChainedEvent chained, ReadOnlySpan<byte> data, CancellationToken ct)
+    {
+        var e = chained.Event;
+        piece.Write("{\"related\":"u8);
+        WriteEvent(
+            e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, data, e.Hash, e.Position, e.Correlation, chained.PreviousHash, 0, null, null);
+        piece.Write("}\n"u8);
+        return Flush(isEnd: false, ct);
+    }
+
+    public ValueTask Blob(string sha256, byte[] bytes, CancellationToken ct)
+    {
+        piece.Write("{\"blob\":{\"base64\":\""u8);
+        var length = System.Buffers.Text.Base64.GetMaxEncodedToUtf8Length(bytes.Length);
+        System.Buffers.Text.Base64.EncodeToUtf8(bytes, piece.GetSpan(length), out _, out var written);
+        piece.Advance(written);
+        piece.Write(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"\",\"bytes\":{bytes.Length},\"sha256\":\"{sha256}\"}}}}\n")));
+        return Flush(isEnd: false, ct);
+    }
+
+    /// <summary>Writes the last line. The digest is put among the members.</summary>
+    /// <param name="members">In their order, with values as JSON, without <c>count</c> and <c>sha256</c>.</param>
+    public async ValueTask End(IReadOnlyList<(string Name, string Json)> members, CancellationToken ct)
+    {
+        await Flush(isEnd: true, ct);
+        var sha256 = Convert.ToHexStringLower(digest.GetCurrentHash());
+        List<(string Name, string Json)> all =
+        [
+            .. members, ("count", Events.ToString(CultureInfo.InvariantCulture)), ("sha256", $"\"{sha256}\""),
+        ];
+        all.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        piece.Write(Encoding.UTF8.GetBytes($"{{\"end\":{{{Members(all)}}}}}\n"));
+        await Flush(isEnd: true, ct);
+    }
+
+    /// <summary>A text as JSON; null: <c>null</c>.</summary>
+    public static string Json(string? text)
+    {
+        if (text is null)
+        {
+            return "null";
+        }
+        using var json = new PooledBuffer(text.Length + 16);
+        CanonicalJson.WriteString(json, text);
+        return Encoding.UTF8.GetString(json.Written);
+    }
+
+    static string Members(IReadOnlyList<(string Name, string Json)> members) => string.Join(',', members.Select(member => $"\"{member.Name}\":{member.Json}"));
+
+    void WriteEvent(
+        string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> data, string hash, long position,
+        string? correlation, string previousHash, long feedId, RunKey? run, SessionKey? session)
+    {
+        // The members stand in the order that RFC 8785 sorts them into.
+        var withheld = HiddenMembers.Without(type, data);
+        Text("{\"actor\":"u8, actor);
+        if (correlation is not null)
+        {
+            Text(",\"correlation_id\":"u8, correlation);
+        }
+        piece.Write(",\"data\":"u8);
+        piece.Write(withheld is { Data: var shown } ? shown : data);
+        if (feedId > 0)
+        {
+            Number(",\"feed_id\":"u8, feedId);
+        }
+        Number(",\"gid\":"u8, position);
+        Text(",\"hash\":"u8, hash);
+        Text(",\"id\":"u8, id.ToString("D"));
+        Text(",\"prev_hash\":"u8, previousHash);
+        if (run is { } ofRun)
+        {
+            Text(",\"run_id\":"u8, ofRun.Id);
+        }
+        if (session is { } ofSession)
+        {
+            Text(",\"session_id\":"u8, ofSession.Id);
+        }
+        Text(",\"stream_id\":"u8, stream);
+        Text(",\"tenant_id\":"u8, org);
+        Text(",\"ts\":"u8, HashChain.Timestamp(at));
+        Text(",\"type\":"u8, type);
+        Number(",\"version\":"u8, version);
+        if (withheld is { Withheld: var member })
+        {
+            Text(",\"withheld\":"u8, member);
+        }
+        piece.Write("}"u8);
+    }
+
+    void Text(ReadOnlySpan<byte> name, string value)
+    {
+        piece.Write(name);
+        CanonicalJson.WriteString(piece, value);
+    }
+
+    void Number(ReadOnlySpan<byte> name, long value)
+    {
+        piece.Write(name);
+        value.TryFormat(piece.GetSpan(20), out var written, provider: CultureInfo.InvariantCulture);
+        piece.Advance(written);
+    }
+
+    /// <summary>Hands on what was written, once there is enough of it, or it is the end.</summary>
+    async ValueTask Flush(bool isEnd, CancellationToken ct)
+    {
+        if (piece.Length == 0 || (!isEnd && piece.Length < PieceBytes))
+        {
+            return;
+        }
+        digest.AppendData(piece.Written);
+        output.Write(piece.Written);
+        piece.Clear();
+        await output.FlushAsync(ct);
+    }
+}
+
+/// <summary>The hashes of the newest events of streams that were written, so that the next event of a stream has its predecessor's without a query.</summary>
+sealed class PreviousHashes(IEventLog log, string org)
+{
+    /// <summary>Streams that are remembered: about 200 bytes each.</summary>
+    const int StreamsMax = 50_000;
+
+    readonly Dictionary<string, (long Version, string Hash)> newest = new(StringComparer.Ordinal);
+
+    /// <summary>The hash of the event before this one. It is asked for once, in the order of the log.</summary>
+    public async ValueTask<string> Before(FeedEntry entry, CancellationToken ct)
+    {
+        var hash = entry.Version == 1 ? HashChain.Root
+            : newest.TryGetValue(entry.Stream, out var before) && before.Version == entry.Version - 1 ? before.Hash
+            : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
+        if (newest.Count >= StreamsMax)
+        {
+            newest.Clear();
+        }
+        newest[entry.Stream] = (entry.Version, entry.Hash);
+        return hash;
+    }
+}

@@ -1,0 +1,81 @@
+using System.Text;
+using System.Text.Json.Nodes;
+
+using Cowork.Projections;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>Bundles of sessions, of runs with contents, and exports of periods, as a host answers them and as the verifier reads them.</summary>
+public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost>
+{
+    readonly LiveHost host = watched.Host;
+
+    [Fact]
+    public async Task A_sessions_bundle_and_a_runs_archive_are_sound_and_the_same_every_time()
+    {
+        using var member = host.Client(await host.Token("bundled", "member"));
+        var session = await member.NewSession();
+        var run = (await member.Turn(session, "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}\n/say done")).Is(200)["run_id"];
+        (await member.Turn(session, "/say once more")).Is(200);
+        foreach (var (path, type, format) in ((string, string, string)[])
+            [($"/sessions/{session}/trace", "application/x-ndjson", "cowork-session/1"), ($"/runs/{run}/trace?include=content", "application/zip", "cowork-trace/4")])
+        {
+            using var answer = await member.GetAsync(path);
+            Assert.Equal((200, type), ((int)answer.StatusCode, answer.Content.Headers.ContentType!.MediaType));
+            Assert.Equal("attachment", answer.Content.Headers.ContentDisposition!.DispositionType);
+            var bytes = await answer.Content.ReadAsByteArrayAsync();
+            var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, default);
+            Assert.Null(fault);
+            Assert.Equal(format, report!.Format);
+            Assert.Equal(bytes, await member.GetByteArrayAsync(path));
+            Assert.Empty((await member.Send(HttpMethod.Head, path, null)).Is(200).Text);
+        }
+        (await member.Get("/sessions/nobody/trace")).IsProblem(404, "not_found");
+        (await member.Get($"/runs/{run}/trace?include=all")).IsProblem(422, "invalid_request");
+        Assert.Equal("cowork-trace/4", (await member.Get($"/runs/{run}/trace?include=none")).Is(200)["format"]);
+    }
+
+    [Fact]
+    public async Task An_auditor_exports_a_period_and_goes_on_behind_a_position()
+    {
+        using var member = host.Client(await host.Token("exporting", "member"));
+        using var auditor = host.Client(await host.Token("exporting", "auditor"));
+        var session = await member.NewSession();
+        (await member.Turn(session, "/say topsecret")).Is(200);
+        (await member.Get("/audit/export")).IsProblem(403, "role_missing");
+        var whole = await Export(auditor, "");
+        var all = (await auditor.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray().Select(e => e.GetProperty("gid").GetInt64()).ToList();
+        var told = Events(whole).Select(e => (long)e["gid"]!).ToList();
+        Assert.Equal(all.Take(told.Count), told);
+        Assert.Contains("run_completed.v1", Events(whole).Select(e => (string)e["type"]!));
+        Assert.DoesNotContain("secret_sha256\":", whole, StringComparison.Ordinal);
+        var rest = Events(await Export(auditor, $"?after={told[4]}"));
+        Assert.Equal(told[5], (long)rest[0]["gid"]!);
+        var at = (string)Events(whole)[6]["ts"]!;
+        Assert.All(Events(await Export(auditor, $"?to={at}")), e => Assert.True(string.CompareOrdinal((string)e["ts"]!, at) < 0));
+        Assert.All(Events(await Export(auditor, $"?from={at}")), e => Assert.True(string.CompareOrdinal((string)e["ts"]!, at) >= 0));
+        // Nobody else's events are there.
+        Assert.All(Events(whole), e => Assert.Equal("exporting", (string?)e["tenant_id"]));
+        foreach (var (query, place) in ((string, string)[])[("?after=9000000000000", "after"), ("?after=x", "after"), ("?from=yesterday", "from"), ("?from=2026-01-02&to=2026-01-01", "to")])
+        {
+            var refused = (await auditor.Get($"/audit/export{query}")).IsProblem(422, "invalid_request");
+            Assert.True(refused.Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
+        }
+        await auditor.Until(
+            "/events?limit=1000",
+            page => page.Json.GetProperty("events").EnumerateArray().Any(
+                e => e.GetProperty("type").GetString() == "data_exported" && e.GetProperty("payload").GetProperty("what").GetString() == "events"
+                    && e.GetProperty("payload").GetProperty("id").GetString() == "../.."));
+    }
+
+    static async Task<string> Export(HttpClient auditor, string query)
+    {
+        var bytes = await auditor.GetByteArrayAsync($"/audit/export{query}");
+        var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, default);
+        Assert.Null(fault);
+        Assert.Equal("exporting", report!.TenantId);
+        return Encoding.UTF8.GetString(bytes);
+    }
+
+    static List<JsonNode> Events(string lines) => [.. lines.TrimEnd('\n').Split('\n').Select(line => JsonNode.Parse(line)!["event"]).OfType<JsonObject>()];
+}
