@@ -57,6 +57,10 @@ sealed class Workloads
         {
             await workloads.OfWorks(server);
         }
+        if (plan.Has("groups"))
+        {
+            await workloads.OfGroups(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -261,6 +265,32 @@ sealed class Workloads
             var (few, many) = (of.First(), of.Last());
             var ratio = many.Percentile(.5) / few.Percentile(.5);
             Say($"| {of.Key} | {few.Percentile(.5):0.00} | {few.Percentile(.99):0.00} | {many.Percentile(.5):0.00} | {many.Percentile(.99):0.00} | {ratio:0.00} |");
+        }
+    }
+
+    async Task OfGroups(string server)
+    {
+        const int Quiet = 2_000;
+        var own = await NewDatabase(server, "bench_groups");
+        // All of them are one user's.
+        var settings = new Dictionary<string, string> { ["Cowork__Http__SocketsPerMember"] = "100000", ["Cowork__Http__MessagesPerSecond"] = "1000" };
+        await using var host = await HostProcess.Start(HostBuild.This with { Settings = settings }, own, Path.Combine(directory, "groups"));
+        await host.WarmUp(postmaster);
+        var bench = new GroupsBench(host, plan.Time);
+        Say($"\n| contract D, 10 groups of 50 connections | messages | p50 ms | p99 ms |\n|---|---|---|---|");
+        foreach (var isFeed in (bool[])[false, true, false, true])
+        {
+            var (delays, messages) = await bench.Deliver(isFeed);
+            Say($"| a message until each has it, {(isFeed ? "by the session's feed (server-sent events)" : "by WebSocket")} | {messages} | {At(delays, .5):0.00} | {At(delays, .99):0.00} |");
+        }
+        var each = await bench.MemoryOfOne(Quiet);
+        Say($"\na connection to a group on which nothing is said: {each / 1024:0.0} KiB of the host, {(1L << 30) / each:0} in a GiB, over {Quiet}");
+        Say($"\n| a group's messages | p50 ms, last page | p99 ms | p50 ms, a page in the middle | p99 ms |\n|---|---|---|---|---|");
+        foreach (var count in (int[])[10, 1_000, 100_000])
+        {
+            await bench.Fill(own, count);
+            var (last, middle) = (await bench.Pages(postmaster, _ => $"?limit=10"), await bench.Pages(postmaster, n => $"?limit=5&since={n * 7_919L % (count - 5)}"));
+            Say($"| {count} | {last.Percentile(.5):0.00} | {last.Percentile(.99):0.00} | {middle.Percentile(.5):0.00} | {middle.Percentile(.99):0.00} |");
         }
     }
 

@@ -18,15 +18,19 @@ static class Groups
     public static async Task<string> New(HttpClient http) =>
         (await http.Post("/groups", $$"""{"title":"talk","org_id":"org-{{Interlocked.Increment(ref _groups) / GroupsOfOrg}}"}""")).Is(201)["group_id"];
 
-    public static Task Member(TestTenant tenant, string group, string user) =>
-        Do(tenant, group, now => new GroupCommand.AddMember(user, GroupRole.Member, "local", ByAdmin: true, now));
+    public static Task Member(TestTenant tenant, string group, string user) => Member(tenant.Host, tenant.Org, group, user);
 
-    public static Task NoMember(TestTenant tenant, string group, string user) =>
-        Do(tenant, group, now => new GroupCommand.RemoveMember(user, "local", ByAdmin: true, now));
+    public static Task Member(LiveHost host, string org, string group, string user) =>
+        Do(host, org, group, now => new GroupCommand.AddMember(user, GroupRole.Member, "local", ByAdmin: true, now));
 
-    static async Task Do(TestTenant tenant, string group, Func<DateTimeOffset, GroupCommand> command) => Assert.Null(
-        await tenant.Host.Services.GetRequiredService<CommandHandler>().Commit(
-            tenant.Org, new("user:local"),
+    public static Task NoMember(TestTenant tenant, string group, string user) => NoMember(tenant.Host, tenant.Org, group, user);
+
+    public static Task NoMember(LiveHost host, string org, string group, string user) =>
+        Do(host, org, group, now => new GroupCommand.RemoveMember(user, "local", ByAdmin: true, now));
+
+    static async Task Do(LiveHost host, string org, string group, Func<DateTimeOffset, GroupCommand> command) => Assert.Null(
+        await host.Services.GetRequiredService<CommandHandler>().Commit(
+            org, new("user:local"),
             async work => await work.Do(Group.Aggregate, GroupKey.FromId(group), command(work.Now), GroupKey.FromId(group).Session), CancellationToken.None));
 
     public static async Task<GroupClient> Open(TestTenant tenant, string group, long? since = null, string user = "local") =>

@@ -1,0 +1,228 @@
+using System.Net.WebSockets;
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Application;
+using Cowork.Testing;
+
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>Groups' WebSockets on hosts of their own: two hosts of one database, hosts that stop, limits that are soon reached, readers that stop.</summary>
+public sealed class GroupSocketHostSpecs
+{
+    static readonly Http.FrameLimits Usual = Http.FrameLimits.Default;
+
+    [Fact]
+    public async Task Two_hosts_serve_one_group_and_its_members_go_on_at_either_of_them()
+    {
+        await using var one = await LiveHost.Start();
+        await using var other = await Beside(one);
+        var group = await Groups.New(one.Http);
+        var random = new Random(Seeds.One(1));
+        await using var left = await Open(one, group);
+        await using var right = await Open(other, group);
+        for (var i = 0; i < 20; i++)
+        {
+            await (random.Next(2) == 0 ? left : right).Say($"message {i}", $"m{i}");
+        }
+        var (seen, theirs) = (Texts(await left.Through(20)), Texts(await right.Through(20)));
+        Assert.Equal(seen, theirs);
+        Assert.Equal(20, seen.Select(text => JsonElement.Parse(text).GetProperty("message_id").GetString()).Distinct().Count());
+        for (var tries = 0; tries < 10; tries++)
+        {
+            var since = random.Next(21);
+            await using var again = await Open(random.Next(2) == 0 ? one : other, group, since);
+            Assert.Equal(seen.Skip(since), Texts(await again.Through(20)));
+        }
+        // Both hosts tell of both.
+        await other.Http.Until($"/groups/{group}/presence", got => got.Json.GetProperty("connected").GetArrayLength() == 1);
+        (await one.Http.Until($"/groups/{group}", got => got.Json.GetProperty("members")[0].GetProperty("connected").GetBoolean())).Is(200);
+    }
+
+    [Fact]
+    public async Task A_member_who_is_removed_at_one_host_is_disconnected_from_the_other_within_a_second()
+    {
+        await using var one = await LiveHost.Start();
+        await using var other = await Beside(one);
+        var group = await Groups.New(one.Http);
+        await Groups.Member(one, "default", group, "bob");
+        await using var bob = await Open(other, group, user: "bob");
+        // The other host has no news of its own to tell it.
+        await Groups.NoMember(one, "default", group, "bob");
+        var at = TimeProvider.System.GetTimestamp();
+        Assert.Equal(4403, await bob.UntilClosed());
+        Assert.InRange(TimeProvider.System.GetElapsedTime(at), TimeSpan.Zero, TimeSpan.FromSeconds(1));
+    }
+
+    [Fact]
+    public async Task A_host_that_stops_says_so_and_its_clients_go_on_at_another()
+    {
+        await using var other = await LiveHost.Start();
+        var stopping = await Beside(other);
+        var group = await Groups.New(other.Http);
+        await using var client = await Open(stopping, group);
+        await client.Say("before", "m1");
+        await client.Through(1);
+        var stop = stopping.DisposeAsync();
+        Assert.Equal(1001, await client.UntilClosed());
+        await stop;
+        await using var again = await Open(other, group, client.Last);
+        await again.Say("after", "m2");
+        Assert.Equal("after", (await again.Through(2))[^1].GetProperty("text").GetString());
+        await other.Http.Until($"/groups/{group}/presence", got => got.Json.GetProperty("connected").GetArrayLength() == 1);
+    }
+
+    [Fact]
+    public async Task A_group_that_is_archived_shows_its_end_and_then_ends_its_connections()
+    {
+        await using var host = await LiveHost.Start();
+        var group = await Groups.New(host.Http);
+        await using var client = await Open(host, group);
+        await client.Say("the last word", "m1");
+        await client.Through(1);
+        Assert.True((int)(await host.Http.Post($"/groups/{group}/archive", """{"reason":"done"}""")).Status < 300);
+        Assert.Equal(4409, await client.UntilClosed());
+        var (socket, answer) = await RawWebSocket.Ask(
+            GroupClient.Address(host.Url, group, await Groups.Token(host, "default", group)),
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==");
+        using var _ = socket;
+        Assert.StartsWith("HTTP/1.1 409", answer, StringComparison.Ordinal);
+        Assert.Contains("the last word", (await host.Http.Get($"/groups/{group}/messages")).Is(200).Text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_message_that_does_not_end_is_given_up()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { Limits = settings.Limits with { Frames = Usual with { MessageTime = TimeSpan.FromMilliseconds(300) } } });
+        var group = await Groups.New(host.Http);
+        foreach (var beginning in (byte[][])[[0x81], RawWebSocket.Frame(RawWebSocket.Text, "{"u8, length: 100), RawWebSocket.Frame(RawWebSocket.Text, "{", isLast: false), [0x89, 0xFD]])
+        {
+            using var socket = await RawWebSocket.Open(GroupClient.Address(host.Url, group, await Groups.Token(host, "default", group)));
+            await socket.Send(beginning);
+            Assert.Equal(1008, await socket.UntilClosed());
+        }
+    }
+
+    [Fact]
+    public async Task A_reader_that_stops_delays_nobody_and_one_that_is_slow_misses_nothing()
+    {
+        const int Messages = 60;
+        await using var host = await LiveHost.Start(settings => settings with
+        {
+            KeepAlive = TimeSpan.FromMilliseconds(200),
+            Limits = settings.Limits with { MessagesPerSecond = 1_000, Frames = Usual with { SendTime = TimeSpan.FromSeconds(1), FramesAtOnce = 100_000 } },
+        });
+        var group = await Groups.New(host.Http);
+        var token = await Groups.Token(host, "default", group);
+        using var stopped = await RawWebSocket.Open(GroupClient.Address(host.Url, group, token), receiveBuffer: 4096);
+        await using var writer = await Open(host, group);
+        await using var reader = await Open(host, group);
+        var text = new string('w', 200_000);
+        for (var i = 1; i <= Messages; i++)
+        {
+            await writer.Say(text, $"m{i}");
+            // It has been shown to whoever reads, whatever the other does.
+            await writer.Through(i);
+        }
+        // More than the host holds for those who are behind.
+        var all = await reader.Through(Messages);
+        Assert.Equal(Enumerable.Range(1, Messages).Select(i => (long)i), all.Select(message => message.GetProperty("seq").GetInt64()));
+        var open = host.Services.GetRequiredService<Http.OpenStreams>();
+        await host.Http.Until("/health/live", _ => open.Count == 2);
+    }
+
+    [Fact]
+    public async Task A_member_who_says_too_much_at_once_or_connects_too_often_is_told()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { Limits = settings.Limits with { MessagesPerSecond = 1, SocketsPerMember = 2 } });
+        var group = await Groups.New(host.Http);
+        await using var one = await Open(host, group);
+        await using var other = await Open(host, group);
+        for (var i = 0; i < 6; i++)
+        {
+            await one.Say($"message {i}", $"m{i}");
+        }
+        var seen = await one.Until("error");
+        Assert.Equal("rate_limited", seen[^1].GetProperty("code").GetString());
+        Assert.Equal("m5", seen[^1].GetProperty("message_id").GetString());
+        Assert.Equal(5, (await other.Through(5)).Count);
+        var refused = await Assert.ThrowsAsync<WebSocketException>(() => Open(host, group));
+        Assert.Contains("429", refused.Message, StringComparison.Ordinal);
+        await Groups.Member(host, "default", group, "bob");
+        await using var bob = await Open(host, group, user: "bob");
+        await bob.Say("I am another one", "m1");
+        Assert.Equal(6, (await bob.Through(6)).Count);
+    }
+
+    [Fact]
+    public async Task Nothing_that_the_host_writes_down_has_a_routing_token()
+    {
+        using var log = new Everything();
+        await using var host = await LiveHost.Start(settings => settings with { SecurityFold = TimeSpan.FromMilliseconds(1) }, logging => logging.SetMinimumLevel(LogLevel.Trace).AddProvider(log));
+        var (group, other) = (await Groups.New(host.Http), await Groups.New(host.Http));
+        var (right, expired) = (await Groups.Token(host, "default", group), await Groups.Token(host, "default", group, seconds: -10));
+        await using (var client = await GroupClient.Open(host.Url, group, right))
+        {
+            await client.Say("hello", "m1");
+            await client.Through(1);
+        }
+        foreach (var (to, token) in (IEnumerable<(string, string)>)[(group, expired), (other, right), (group, right + "x")])
+        {
+            await Assert.ThrowsAsync<WebSocketException>(() => GroupClient.Open(host.Url, to, token));
+        }
+        await host.Http.Until("/events?limit=1000", got => got.Text.Contains("foreign_group", StringComparison.Ordinal));
+        var events = (await host.Http.Get("/events?limit=1000")).Is(200).Text;
+        Assert.NotEmpty(log.Text);
+        foreach (var secret in (string[])[right.Split('.')[2], expired.Split('.')[2], right.Split('.')[1], "token="])
+        {
+            Assert.DoesNotContain(secret, events, StringComparison.Ordinal);
+            Assert.DoesNotContain(secret, log.Text, StringComparison.Ordinal);
+        }
+    }
+
+    static Task<LiveHost> Beside(LiveHost one) => LiveHost.Start(settings => settings with { Database = one.Database, MasterKeys = _ => MasterKeySource.Read(_ => null, one.Data) });
+
+    static async Task<GroupClient> Open(LiveHost host, string group, long? since = null, string user = "local") =>
+        await GroupClient.Open(host.Url, group, await Groups.Token(host, "default", group, user), since);
+
+    static List<string> Texts(IEnumerable<JsonElement> messages) => [.. messages.Select(message => message.GetRawText())];
+
+    /// <summary>All that is logged, at every level.</summary>
+    sealed class Everything : ILoggerProvider, ILogger
+    {
+        readonly StringBuilder lines = new();
+
+        public string Text
+        {
+            get
+            {
+                lock (lines)
+                {
+                    return lines.ToString();
+                }
+            }
+        }
+
+        public ILogger CreateLogger(string categoryName) => this;
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            lock (lines)
+            {
+                lines.AppendLine(formatter(state, exception)).AppendLine(exception?.ToString());
+            }
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
