@@ -6,6 +6,12 @@ using System.Net.WebSockets;
 using System.Text;
 using System.Text.Json;
 
+using Cowork.Application;
+using Cowork.Domain;
+using Cowork.Marten;
+using Cowork.Projections;
+using Cowork.Web;
+
 namespace Cowork.Bench;
 
 /// <summary>Messages of groups on the way to those who are connected, beside the same events as server-sent events.</summary>
@@ -19,7 +25,11 @@ sealed class GroupsBench(HostProcess host, TimeSpan time)
     /// <summary>So often each group's one writer says something. Its agent answers each time.</summary>
     static readonly TimeSpan Pace = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>Messages of one commit when a group is filled.</summary>
+    const int AtOnce = 100;
+
     int made;
+    string filled = "";
 
     /// <summary>Milliseconds from a message's sending until each of those who are connected has it, sorted, and how many messages there were.</summary>
     /// <param name="isFeed">They follow the feed of the group's session, and one is connected, who writes.</param>
@@ -104,6 +114,45 @@ sealed class GroupsBench(HostProcess host, TimeSpan time)
         sockets.ForEach(socket => socket.Dispose());
         return (double)(after - before) / connections;
     }
+
+    /// <summary>Makes a group with so many messages.</summary>
+    public async Task Fill(string database, int count)
+    {
+        filled = (await NewGroup()).Group;
+        var group = GroupKey.FromId(filled);
+        await using var engine = StorageEngine.New(new(Roles.Host(database), "fill", ReadModels.Tables) { OwnerConnectionString = database, Parallel = 1 });
+        await engine.StartAsync(CancellationToken.None);
+        var folder = Directory.CreateTempSubdirectory("cowork-bench-");
+        var commands = new CommandHandler(engine.Log, engine.Snapshots, new FileBlobs(folder.FullName), ReadModels.All, TimeProvider.System, CronTimes.Next);
+        for (var stored = 0; stored < count;)
+        {
+            var until = Math.Min(count, stored + AtOnce);
+            var refused = await commands.Commit(
+                "default", new("user:local"),
+                async work =>
+                {
+                    Refusal? refused = null;
+                    for (var nr = stored; nr < until && refused is null; nr++)
+                    {
+                        refused = await work.Do(Group.Aggregate, group, new GroupCommand.StoreMessage(Content.Of("hello"), "local", $"m{nr}", [], work.Now), group.Session);
+                    }
+                    return refused;
+                },
+                CancellationToken.None);
+            if (refused is not null)
+            {
+                throw new InvalidOperationException(refused.Code);
+            }
+            stored = until;
+        }
+        folder.Delete(recursive: true);
+        // The first reader counts, and leaves the marks.
+        (await host.Http.GetAsync($"/groups/{filled}/messages")).EnsureSuccessStatusCode();
+    }
+
+    /// <summary>Pages of that group's messages, one after the other.</summary>
+    public Task<Measured> Pages(int postmaster, Func<int, string> query) => Load.Run(1, Settling, time, new(postmaster, host.Id), async (_, n) =>
+        (await host.Http.GetAsync($"/groups/{filled}/messages{query(n)}")).EnsureSuccessStatusCode());
 
     async Task<(string Group, string Session)> NewGroup()
     {

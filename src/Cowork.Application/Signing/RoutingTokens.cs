@@ -12,7 +12,12 @@ namespace Cowork.Application;
 /// <param name="User">The user's name, as in the principal <c>user:NAME</c>.</param>
 /// <param name="Role">The user's role in the group when the token was issued.</param>
 /// <param name="Issuers">The persons behind the token, beside its user: who registered the key of the app that asked for it, for example. Null: nobody else.</param>
-public sealed record RoutingGrant(string Org, GroupKey Group, string User, string Role, ImmutableList<Issuer>? Issuers = null);
+/// <param name="Via">What the token was asked for with: what it opened ends when that is revoked. Null: nothing that can be.</param>
+public sealed record RoutingGrant(string Org, GroupKey Group, string User, string Role, ImmutableList<Issuer>? Issuers = null, RoutingCredential? Via = null);
+
+/// <summary>The API token or the key of an app with which a routing token was asked for.</summary>
+/// <param name="Key">Key of its row.</param>
+public sealed record RoutingCredential(bool IsAppKey, string Key);
 
 /// <summary>Routing tokens: signed by the orchestrator, kept nowhere, and believed by every host of the database.</summary>
 public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
@@ -22,6 +27,9 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
 
     /// <summary>The token's <c>iss</c>.</summary>
     public const string Issuer = "orchestrator";
+
+    const string TokenClaim = "via_token";
+    const string AppKeyClaim = "via_app_key";
 
     /// <summary>The token's <c>aud</c>.</summary>
     public const string Audience = "groups";
@@ -43,6 +51,10 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
             json.WriteString("role", grant.Role);
             json.WriteNumber("iat", issued.ToUnixTimeSeconds());
             json.WriteNumber("exp", expires.ToUnixTimeSeconds());
+            if (grant.Via is { } via)
+            {
+                json.WriteString(via.IsAppKey ? AppKeyClaim : TokenClaim, via.Key);
+            }
             if (grant.Issuers is { IsEmpty: false } issuers)
             {
                 PersonsClaim.Write(json, issuers);
@@ -75,10 +87,13 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
         return TokenClaims.Text(claims, "sub") is { } user && TokenClaims.Text(claims, "org") is { } org && TokenClaims.Text(claims, "role") is { } role
             && TokenClaims.Text(claims, "group_id") is { } id && GroupKey.Parse(id) is { } of
             ? of == group
-                ? (new(org, of, user, role, PersonsClaim.Read(claims)), TokenClaims.Time(claims, "exp")!.Value, null)
+                ? (new(org, of, user, role, PersonsClaim.Read(claims), ViaOf(claims)), TokenClaims.Time(claims, "exp")!.Value, null)
                 : Refused(new("foreign_group", 403, "The token is for another group."))
             : Refused(TokenRefusals.Invalid("It lacks a claim."));
     }
+
+    static RoutingCredential? ViaOf(JsonElement claims) =>
+        TokenClaims.Text(claims, TokenClaim) is { } token ? new(false, token) : TokenClaims.Text(claims, AppKeyClaim) is { } key ? new(true, key) : null;
 
     static (RoutingGrant?, DateTimeOffset, Refusal?) Refused(Refusal why) => (null, default, why);
 }

@@ -95,6 +95,7 @@ static class Composition
         services.AddSingleton<ReplayViews>();
         services.AddSingleton<GroupFeed>();
         services.AddSingleton<GroupRooms>();
+        services.AddSingleton<GroupCredentials>();
         services.AddSingleton<MemberRates>();
         services.AddSingleton<GroupSocketServices>();
         services.AddSingleton<GroupSockets>();

@@ -46,6 +46,7 @@ public sealed partial class HostLifecycle(
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
             services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(),
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<AuditTree>(), services.GetRequiredService<OpenRequests>(),
+            services.GetRequiredService<GroupCredentials>(),
             services.GetRequiredService<SessionFiles>(),
         ]);
         // What the programs of a killed host left goes at the start, not when somebody asks for a connection.
@@ -104,6 +105,7 @@ public sealed partial class HostLifecycle(
                 services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
                 services.GetRequiredService<ContextVectors>().Run(stoppingToken), services.GetRequiredService<GroupConnections>().Run(stoppingToken),
+                services.GetRequiredService<GroupCredentials>().Run(stoppingToken),
                 services.GetRequiredService<AuditTree>().Run(stoppingToken), services.GetRequiredService<HeadSigner>().Run(stoppingToken),
                 projector.Run(stoppingToken), UntilStopped(driven.WatchOthers(stoppingToken)), UntilStopped(KeepNodeWritten(stoppingToken)),
                 UntilStopped(keys.Run(stoppingToken)),

@@ -21,7 +21,8 @@ public sealed record TakesSessionSignature(string Audience);
 /// <summary>Who signed a request, and what was signed.</summary>
 /// <param name="App">Id of the app; null: a group's controller signed it.</param>
 /// <param name="Session">Null: an app signed it.</param>
-public sealed record SignedCall(SignedRequest Request, AppId? App, CertifiedSession? Session)
+/// <param name="AppKey">The app's key that signed it; null: a group's controller did.</param>
+public sealed record SignedCall(SignedRequest Request, AppId? App, CertifiedSession? Session, DigestKey? AppKey = null)
 {
     const string Key = "cowork.signed";
 
@@ -75,7 +76,9 @@ public sealed class SignedCallers(IRows rows, SessionCertificates certificates, 
         var (request, refused) = SignedRequests.Check(token, app.ToString(), SignedRequests.Orchestrator, TargetOf(http), clock.GetUtcNow());
         return request is null
             ? (null, null, refused)
-            : (new(request, app, null), new(app.Org, app.Actor, [], IsOperator: false, TraceId.Of(http), Issuers: [new(key.RegisteredBy), .. key.Issuers ?? []]), null);
+            : (
+                new(request, app, null, AppKey.StreamKey(token.Kid)),
+                new(app.Org, app.Actor, [], IsOperator: false, TraceId.Of(http), Issuers: [new(key.RegisteredBy), .. key.Issuers ?? []]), null);
     }
 
     /// <summary>Which group's controller signed the request.</summary>

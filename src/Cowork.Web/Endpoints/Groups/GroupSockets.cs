@@ -8,8 +8,8 @@ namespace Cowork.Web.Endpoints.Groups;
 
 /// <summary>Lets members connect to their groups.</summary>
 sealed class GroupSockets(
-    RoutingTokens tokens, CommandHandler commands, GroupFeed feed, GroupRooms rooms, GroupConnections connections, OpenStreams open, RequestRates rates, WrongTokens wrong,
-    OpenRequests requests, SecurityLog security, GroupSocketServices services, IHostApplicationLifetime lifetime)
+    RoutingTokens tokens, CommandHandler commands, GroupFeed feed, GroupRooms rooms, GroupConnections connections, GroupCredentials credentials, OpenStreams open,
+    RequestRates rates, WrongTokens wrong, OpenRequests requests, SecurityLog security, GroupSocketServices services, IHostApplicationLifetime lifetime)
 {
     /// <summary>The query parameter with the routing token.</summary>
     public const string Token = "token";
@@ -71,11 +71,12 @@ sealed class GroupSockets(
         using var socket = await http.WebSockets.AcceptWebSocketAsync();
         var guard = http.Features.Get<WebSocketGuard>()!.Guard!;
         using var connected = connections.Open(grant.Org, grant.Group, grant.User);
+        using var credential = credentials.Enter(grant.Org, grant.Via);
         Measures.Followers.Add(1);
         try
         {
             await new GroupSocket(socket, guard, seat, grant, services)
-                .Serve(since, Task.Delay(Timeout.InfiniteTimeSpan, http.RequestAborted), lifetime.ApplicationStopping, http.Abort, http.RequestAborted);
+                .Serve(since, credential.Gone, lifetime.ApplicationStopping, http.Abort, http.RequestAborted);
         }
         finally
         {

@@ -57,7 +57,7 @@ static class RoutingTokenEndpoints
         // The token is the effect, and it is kept nowhere: the request is accepted before it is signed.
         return (await commands.Execute(caller.Org, caller.Origin, new AcceptRequest(signed.Use), ct)).Refused is { } replayed
             ? ErrorResult.Of(replayed)
-            : await Issue(new(caller.Org, group, user, RoleOf(live, user), GroupSessionEndpoints.Persons(caller)), tokens, ct);
+            : await Issue(new(caller.Org, group, user, RoleOf(live, user), GroupSessionEndpoints.Persons(caller), ViaOf(caller, signed)), tokens, ct);
     }
 
     static Task<IResult> IssueOwn(
@@ -67,7 +67,10 @@ static class RoutingTokenEndpoints
     static async Task<IResult> IssueTo(Caller caller, GroupKey group, CommandHandler handler, Application.RoutingTokens tokens, CancellationToken ct) =>
         await handler.LatestState(caller.Org, Group.Aggregate, group, ct) is not Group.Live live ? ErrorResult.NotFound("group")
         : (Group.WhyNotMember(live, caller.User) ?? Group.WhyClosed(live)) is { } refused ? ErrorResult.Of(refused)
-        : await Issue(new(caller.Org, group, caller.User, RoleOf(live, caller.User), caller.Issuers), tokens, ct);
+        : await Issue(new(caller.Org, group, caller.User, RoleOf(live, caller.User), caller.Issuers, ViaOf(caller, null)), tokens, ct);
+
+    static RoutingCredential? ViaOf(Caller caller, SignedCall? signed) =>
+        signed?.AppKey is { } app ? new(true, app.Value) : caller.Token is { } token ? new(false, token.Value) : null;
 
     static string RoleOf(Group.Live group, string user) => GroupRoleAttribute.NameOf(group.Member(user)!.Role);
 
