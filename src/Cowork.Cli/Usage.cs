@@ -24,6 +24,7 @@ static class Usage
                                                      --heads FILE has heads that were kept elsewhere, --jwks FILE the only keys to trust, --json
           replay [--json] FILE…                      runs the loop of bundles again on what they recorded, without a model, a tool or a network
           diff [--json] FILE FILE                    aligns the runs of two bundles by step and names the first difference
+          witness --url URL --token TOKEN --state DIR  follows the signed heads from another machine and raises an alarm (docs/audit.md)
           doctor [--data DIR]                        lists what is installed, what is missing, and the commands that install it
           doctor --connection-string [--data DIR]    prints the connection string of the private database that runs, for another host
           doctor --reader [--data DIR]               the same for programs that only read

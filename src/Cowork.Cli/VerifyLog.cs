@@ -119,7 +119,8 @@ static class VerifyLog
             : $"up to head {v.Head} of {HashChain.Timestamp(v.HeadAt!.Value)} over {v.HeadTreeSize} events, {v.NotCovered} events after it are not covered by a head";
         var keys = v.Pinned == true ? "" : ", signed by keys of the log itself (--jwks FILE pins them)";
         var foreign = v.Unhashed > 0 ? $", {v.Unhashed} events of other programs without a hash" : "";
-        return string.Create(CultureInfo.InvariantCulture, $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}; {v.EventsPerSecond} events/s");
+        return string.Create(
+            CultureInfo.InvariantCulture, $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}; {v.EventsPerSecond} events/s");
     }
 
     static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));

@@ -39,6 +39,7 @@ static class Fence
         ("group_marks", All, true),
         ("group_connections", All, true),
         ("merkle_tiles", "SELECT, INSERT, UPDATE", false),
+        ("head_deliveries", "SELECT, INSERT, UPDATE", false),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),

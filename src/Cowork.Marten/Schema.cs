@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 9;
+    public const int Version = 10;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -289,7 +289,7 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "merkle_tiles", "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
+        "group_connections", "merkle_tiles", "head_deliveries", "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
     ];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
@@ -370,6 +370,9 @@ static partial class Schema
         ) WITH (fillfactor = 90, {Vacuumed});
         CREATE INDEX IF NOT EXISTS merkle_tiles_ids ON {s}.merkle_tiles USING brin (least_id, greatest_id) WITH (pages_per_range = 16, autosummarize = on);
         INSERT INTO {s}.mt_event_progression (name, last_seq_id, last_updated) VALUES ('{MerkleStore.ProgressName}', 0, clock_timestamp()) ON CONFLICT DO NOTHING;
+
+        -- Number of the last signed head that each place outside was sent.
+        CREATE TABLE IF NOT EXISTS {s}.head_deliveries (target text PRIMARY KEY, number bigint NOT NULL);
 
         CREATE TABLE IF NOT EXISTS {s}.nodes (id text PRIMARY KEY, expires timestamptz NOT NULL) WITH (fillfactor = 10);
 

@@ -44,7 +44,8 @@ public sealed class StorageEngine : IAsyncDisposable
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
         Groups = new GroupStore(database);
-        Merkle = new MerkleStore(database);
+        MerkleStore merkle = new(database);
+        (Merkle, HeadDeliveries) = (merkle, merkle);
         Texts = new TextStore(database);
         vectors = new(database, options.VectorDimensions);
         DeadLetters = new(database, jobs);
@@ -74,6 +75,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public IGroupStore Groups { get; }
 
     public IMerkleStore Merkle { get; }
+
+    public IHeadDeliveries HeadDeliveries { get; }
 
     public ITexts Texts { get; }
 

@@ -38,6 +38,7 @@ public static class StorageServices
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().TokenUses);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Groups);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Merkle);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().HeadDeliveries);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Texts);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Vectors);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().AsyncProjections);

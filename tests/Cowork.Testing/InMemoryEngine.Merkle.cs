@@ -2,8 +2,9 @@ using Cowork.Application;
 
 namespace Cowork.Testing;
 
-public sealed partial class InMemoryEngine : IMerkleStore
+public sealed partial class InMemoryEngine : IMerkleStore, IHeadDeliveries
 {
+    readonly Dictionary<string, long> deliveries = [];
     readonly Dictionary<TileKey, MerkleTile> tiles = [];
     long treeSize;
 
@@ -51,6 +52,10 @@ public sealed partial class InMemoryEngine : IMerkleStore
 
     static AuditEntry Entry(Cowork.Application.Storage.FeedEntry e) =>
         new(new(e.Position, e.Org, e.Stream, e.Version, e.Hash, e.FeedId, e.Session, e.Run, e.Correlation, e.Causation), e.Id);
+
+    public ValueTask<long> Sent(string target, CancellationToken ct) => Now(ct, () => deliveries.GetValueOrDefault(target));
+
+    public async ValueTask Sent(string target, long number, CancellationToken ct) => await Now(ct, () => deliveries[target] = number);
 
     ValueTask<T> Now<T>(CancellationToken ct, Func<T> look)
     {

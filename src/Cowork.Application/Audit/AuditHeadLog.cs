@@ -17,7 +17,8 @@ public sealed class AuditHeadLog(IEventLog log, OperatorsTenant operators)
 {
     /// <summary>Those after a number, oldest first.</summary>
     public async ValueTask<IReadOnlyList<NumberedHead>> After(long number, int max, CancellationToken ct) =>
-        [.. (await log.Load(operators.Org, AuditHeads.Stream, number, max, ct)).Events.Select(e => new NumberedHead(e.Version, e.Position, AuditHeads.HeadOf((AuditHeadsEvent.HeadSigned)e.Event)))];
+        [.. (await log.Load(operators.Org, AuditHeads.Stream, number, max, ct)).Events
+            .Select(e => new NumberedHead(e.Version, e.Position, AuditHeads.HeadOf((AuditHeadsEvent.HeadSigned)e.Event)))];
 
     /// <summary>The last one; null: none was signed.</summary>
     public async ValueTask<NumberedHead?> Latest(CancellationToken ct) =>

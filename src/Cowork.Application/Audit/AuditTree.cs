@@ -177,7 +177,9 @@ public sealed partial class AuditTree(IMerkleStore store, TimeProvider clock, IL
         Faulty,
     }
 
-    [LoggerMessage(Level = LogLevel.Critical, Message = "The tree over the log does not grow, and no head is signed: {Fault} Somebody has changed the database; \"cowork verify --database\" looks for what")]
+    [LoggerMessage(
+        Level = LogLevel.Critical,
+        Message = "The tree over the log does not grow, and no head is signed: {Fault} Somebody has changed the database; \"cowork verify --database\" looks for what")]
     partial void LogFault(string fault);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "The tree over the log grows again, and has {Size} events")]

@@ -7,7 +7,8 @@ namespace Cowork.Application;
 
 /// <summary>When heads are signed (docs/audit.md).</summary>
 /// <param name="Every">An event waits no longer for a head that covers it.</param>
-public sealed record HeadSettings(TimeSpan Every)
+/// <param name="Publish">Heads are sent to places outside the database.</param>
+public sealed record HeadSettings(TimeSpan Every, bool Publish = false)
 {
     /// <summary>So many events are covered by one head at the most (contracts/decisions.md, "Beyond the contracts").</summary>
     public const int EventsMax = 10_000;
@@ -70,8 +71,10 @@ public sealed partial class HeadSigner(
                 await Attempt(ct);
             }
         };
-        while (await clock.Pause(LookEvery, stopping))
+        for (var isAsked = !settings.Publish; await clock.Pause(LookEvery, stopping);)
         {
+            // What an earlier host had no time to send, or was not told to.
+            isAsked = isAsked || await AskToPublish(stopping);
             await Look(stopping);
         }
     }
@@ -92,6 +95,19 @@ public sealed partial class HeadSigner(
         catch (Exception e) when (e is OperationCanceledException or StorageUnavailableException or SecretUnreadableException or InvalidDataException)
         {
             LogLastMissed(e.Message);
+        }
+    }
+
+    async ValueTask<bool> AskToPublish(CancellationToken ct)
+    {
+        try
+        {
+            await commands.Execute(operators.Org, By, new PublishHeads(), ct);
+            return true;
+        }
+        catch (Exception e) when (e is StorageUnavailableException or OperationCanceledException)
+        {
+            return false;
         }
     }
 
@@ -149,7 +165,7 @@ public sealed partial class HeadSigner(
             var now = Milliseconds(clock.GetUtcNow());
             var signature = await keys.Sign(SigningKeys.Heads, HeadText.Typ, HeadText.Payload(size, root, now), ct);
             var head = new SignedHead(size, root, now, Jws.Read(signature, HeadText.Typ)!.Kid, signature);
-            await commands.Execute(operators.Org, By, new SignHead(head, last?.Head.TreeSize ?? 0), ct);
+            await commands.Execute(operators.Org, By, new SignHead(head, last?.Head.TreeSize ?? 0, settings.Publish), ct);
             Known((await heads.Latest(ct))!);
             since = null;
         }

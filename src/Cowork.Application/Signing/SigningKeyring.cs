@@ -88,6 +88,11 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         return Jws.Sign(await PrivateOf(key, ct), key.Kid, typ, payload);
     }
 
+    /// <summary>Signs bytes with a key: 64 bytes, r and s one after the other, of ECDSA with SHA-256 (RFC 9421, 3.3.4).</summary>
+    /// <exception cref="SecretUnreadableException">This host has not the master key that the key is under.</exception>
+    public async ValueTask<byte[]> SignData(SigningKey key, byte[] data, CancellationToken ct) =>
+        (await PrivateOf(key, ct)).SignData(data, HashAlgorithmName.SHA256, DSASignatureFormat.IeeeP1363FixedFieldConcatenation);
+
     /// <summary>The token if a key of this purpose signed it that verifies now; null: none did.</summary>
     public async ValueTask<UnverifiedJws?> Verify(string purpose, string typ, string token, CancellationToken ct) =>
         Jws.Read(token, typ) is { } read && await Find(read.Kid, ct) is { } key && key.Purpose == purpose && await Jws.IsSignedBy(read, PublicOf(key)) ? read : null;
@@ -125,7 +130,9 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         ? keys.Keys.FindLast(known => known.Key.Purpose == purpose && masters.Find(known.Key.Wrapped.MasterId) is not null)?.Key
         : keys.Current(purpose);
 
-    /// <summary>The master key that a new key is put under. A database that keeps no secret stays without one for its heads' sake: hosts that do not share a key can join it.</summary>
+    /// <summary>
+    /// The master key that a new key is put under. A database that keeps no secret stays without one for its heads' sake: hosts that do not share a key can join it.
+    /// </summary>
     async ValueTask<MasterKey> MasterFor(string purpose, CancellationToken ct)
     {
         if (purpose != SigningKeys.Heads)

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 using Cowork.Application;
@@ -57,6 +58,8 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     const int RememberedMax = 50_000;
 
     const int HeadsPage = 500;
+
+    const string NoEvent = "There is no event at this position, and there are later ones.";
 
     static readonly string[] HeaderNames = ["hash", "run", "session"];
 
@@ -182,7 +185,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
                 var position = reader.GetInt64(0);
                 if (position != tree.Size + 1)
                 {
-                    Fault(Math.Min(position, tree.Size + 1), position > tree.Size ? "There is no event at this position, and there are later ones." : "There are two events at this position.");
+                    Fault(Math.Min(position, tree.Size + 1), position > tree.Size ? NoEvent : "There are two events at this position.");
                     break;
                 }
                 var row = await Read(reader, inFeed, ct);
@@ -209,7 +212,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         faults.AddRange(wrongHeads.Where(found => found.Through <= tree.Size));
         if (faults.Count == 0 && tree.Size < through)
         {
-            Fault(tree.Size + 1, "There is no event at this position, and there are later ones.");
+            Fault(tree.Size + 1, NoEvent);
         }
         await Look(waiting, ct);
         if (faults.Count == 0)
@@ -239,7 +242,8 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
             {
                 Fault(position, "It is marked as archived, or has data beside its data.", stream);
             }
-            if (headers.ValueKind == JsonValueKind.Object && headers.EnumerateObject().Any(member => !HeaderNames.Contains(member.Name) || member.Value.ValueKind != JsonValueKind.String))
+            if (headers.ValueKind == JsonValueKind.Object
+                && headers.EnumerateObject().Any(member => !HeaderNames.Contains(member.Name) || member.Value.ValueKind != JsonValueKind.String))
             {
                 Fault(position, "Its headers have a member that no event has.", stream);
             }
@@ -453,10 +457,11 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     {
         while (heads.Count == 0 || heads.Last().Head.TreeSize < through)
         {
-            var page = new List<(long Version, long Position, string Data)>();
+            var page = new List<(long Version, long Position, string Type, string Data)>();
             await using (var ask = new NpgsqlCommand(
                 $"""
-                SELECT version, seq_id, data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND version > $3 ORDER BY version LIMIT {HeadsPage}
+                SELECT version, seq_id, type, data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND version > $3
+                ORDER BY version LIMIT {HeadsPage}
                 """,
                 connection)
             { Parameters = { Parameter.Text(operators), Parameter.Text(AuditHeads.Stream), Parameter.Long(headsRead) } })
@@ -464,13 +469,13 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
             {
                 while (await reader.ReadAsync(ct))
                 {
-                    page.Add((reader.GetInt64(0), reader.GetInt64(1), reader.GetString(2)));
+                    page.Add((reader.GetInt64(0), reader.GetInt64(1), reader.GetString(2), reader.GetString(3)));
                 }
             }
-            foreach (var (version, position, data) in page)
+            foreach (var (version, position, type, data) in page)
             {
                 headsRead = version;
-                if (await Head(version, position, data) is { } head)
+                if (await Head(version, position, type, data) is { } head)
                 {
                     heads.Enqueue((head, version, position));
                 }
@@ -483,14 +488,14 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     }
 
     /// <summary>A head of the log; null: it is none, and was noted as a fault.</summary>
-    async ValueTask<SignedHead?> Head(long version, long position, string data)
+    async ValueTask<SignedHead?> Head(long version, long position, string type, string data)
     {
         SignedHead head;
         try
         {
-            head = AuditHeads.HeadOf((AuditHeadsEvent.HeadSigned)EventJson.Read("head_signed.v1", System.Text.Encoding.UTF8.GetBytes(data), default));
+            head = AuditHeads.HeadOf((AuditHeadsEvent.HeadSigned)EventJson.Read(type, Encoding.UTF8.GetBytes(data), default));
         }
-        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException)
+        catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException or InvalidCastException)
         {
             wrongHeads.Add(new(position, position, $"It is no head: {e.Message}") { Stream = AuditHeads.Stream });
             return null;
@@ -541,7 +546,10 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
             Timeout = 0,
             BatchCommands =
             {
-                new($"SELECT gid, (SELECT count(*) FROM {schema}.feed), ({sum}), (SELECT last_seq_id FROM {schema}.mt_event_progression WHERE name = '{MerkleStore.ProgressName}') FROM {schema}.head"),
+                new($"""
+                    SELECT gid, (SELECT count(*) FROM {schema}.feed), ({sum}), (SELECT last_seq_id FROM {schema}.mt_event_progression WHERE name = '{MerkleStore.ProgressName}')
+                    FROM {schema}.head
+                    """),
                 new(stray),
             },
         };
@@ -554,7 +562,8 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         await reader.NextResultAsync(ct);
         if (await reader.ReadAsync(ct))
         {
-            return new(end + 1, end + 1, $"A stream is said to be at version {reader.GetInt64(1)}, and its last event is version {reader.GetInt64(2)}: its end is gone, or was added.")
+            var (said, there) = (reader.GetInt64(1), reader.GetInt64(2));
+            return new(end + 1, end + 1, $"A stream is said to be at version {said}, and its last event is version {there}: its end is gone, or was added.")
             {
                 Stream = reader.GetString(0),
             };
@@ -569,7 +578,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     async Task<IReadOnlyDictionary<string, PublicKey>> KeysOfTheLog(CancellationToken ct)
     {
         await using var ask = new NpgsqlCommand(
-            $"SELECT data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 AND type = 'signing_key_made.v1' ORDER BY version", connection)
+            $"SELECT type, data::text FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2 ORDER BY version", connection)
         {
             Parameters = { Parameter.Text(operators), Parameter.Text(SigningKeys.Aggregate.Stream(SigningKeys.Key)) },
         };
@@ -579,8 +588,8 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         {
             try
             {
-                var made = (SigningKeysEvent.SigningKeyMade)EventJson.Read("signing_key_made.v1", System.Text.Encoding.UTF8.GetBytes(reader.GetString(0)), default);
-                if (made.Key.Purpose == SigningKeys.Heads)
+                if (EventJson.Read(reader.GetString(0), Encoding.UTF8.GetBytes(reader.GetString(1)), default) is SigningKeysEvent.SigningKeyMade made
+                    && made.Key.Purpose == SigningKeys.Heads)
                 {
                     found.TryAdd(made.Key.Kid, made.Key.Public);
                 }

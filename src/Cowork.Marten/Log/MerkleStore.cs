@@ -11,7 +11,7 @@ using NpgsqlTypes;
 namespace Cowork.Marten;
 
 /// <summary>The tiles of the tree over the log, in a table of ours; its size lies where Marten keeps the progress of its projections.</summary>
-sealed class MerkleStore(Database database) : IMerkleStore
+sealed class MerkleStore(Database database) : IMerkleStore, IHeadDeliveries
 {
     /// <summary>Name of the tree's progress.</summary>
     public const string ProgressName = "merkle_tiles:All";
@@ -24,8 +24,8 @@ sealed class MerkleStore(Database database) : IMerkleStore
     /// </summary>
     /// <param name="from">Names the events <c>e</c>, and the rows of the feed <c>f</c>.</param>
     static string Columns(string from) => $"""
-        SELECT e.seq_id, e.tenant_id, e.stream_id, e.version, e.headers->>'hash', coalesce(f.feed_id, 0), e.headers->>'session', e.headers->>'run', e.correlation_id, e.causation_id, e.id,
-            e.type, e.user_name, CASE WHEN e.headers->>'hash' IS NULL THEN e.data END, e.timestamp{from}
+        SELECT e.seq_id, e.tenant_id, e.stream_id, e.version, e.headers->>'hash', coalesce(f.feed_id, 0), e.headers->>'session', e.headers->>'run', e.correlation_id,
+            e.causation_id, e.id, e.type, e.user_name, CASE WHEN e.headers->>'hash' IS NULL THEN e.data END, e.timestamp{from}
         """;
 
     readonly string size = $"SELECT last_seq_id FROM {database.Schema}.mt_event_progression WHERE name = '{ProgressName}'";
@@ -82,6 +82,12 @@ sealed class MerkleStore(Database database) : IMerkleStore
         SELECT e.seq_id FROM {database.Schema}.merkle_tiles t
         JOIN {database.Schema}.mt_events e ON e.seq_id > t.number * {MerkleTiles.Width} AND e.seq_id <= (t.number + 1) * {MerkleTiles.Width} AND e.id = $2 AND e.tenant_id = $1
         WHERE t.least_id <= $2 AND t.greatest_id >= $2
+        """;
+
+    readonly string sent = $"SELECT number FROM {database.Schema}.head_deliveries WHERE target = $1";
+
+    readonly string send = $"""
+        INSERT INTO {database.Schema}.head_deliveries (target, number) VALUES ($1, $2) ON CONFLICT (target) DO UPDATE SET number = excluded.number
         """;
 
     public ValueTask<long> Size(CancellationToken ct) => database.WithReconnect(
@@ -166,6 +172,14 @@ sealed class MerkleStore(Database database) : IMerkleStore
             ? await At(connection, org, position, ct)
             : null,
         ct);
+
+    public ValueTask<long> Sent(string target, CancellationToken ct) => database.WithReconnect(
+        ScopedConnection.Everyone,
+        async connection => await connection.Ask(new(sent) { Parameters = { Parameter.Text(target) } }, ct) is long number ? number : 0, ct);
+
+    public async ValueTask Sent(string target, long number, CancellationToken ct) => await database.WithReconnect(
+        ScopedConnection.Everyone,
+        async connection => await connection.Execute([new(send) { Parameters = { Parameter.Text(target), Parameter.Long(number) } }], ct), ct);
 
     async ValueTask<AuditEntry?> At(ScopedConnection connection, string org, long position, CancellationToken ct)
     {

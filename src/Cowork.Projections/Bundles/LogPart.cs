@@ -73,7 +73,8 @@ static class LogPart
     /// <summary>Checks the part against the events. Null: no head covers them.</summary>
     /// <param name="entries">The run's events and those that go with it.</param>
     /// <param name="keys">The only keys to trust; null: the one that the bundle names.</param>
-    public static TraceSignature? Check(JsonElement root, string run, IReadOnlyList<TraceEntry> entries, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+    public static TraceSignature? Check(
+        JsonElement root, RunKey run, IReadOnlyList<TraceEntry> entries, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
     {
         if (!root.TryGetProperty(Name, out var part))
         {
@@ -119,7 +120,7 @@ static class LogPart
         return new(signed.Number, signed.TreeSize, signed.Timestamp, signed.Kid, isPinned);
     }
 
-    static byte[] Leaf(TraceEntry entry, JsonElement more, string at, string run)
+    static byte[] Leaf(TraceEntry entry, JsonElement more, string at, RunKey run)
     {
         var (e, isRunEvent) = (entry.Event, entry.Json.TryGetProperty("feed_id", out _));
         foreach (var member in more.EnumerateObject())
@@ -129,9 +130,9 @@ static class LogPart
         string? Optional(string name) => more.TryGetProperty(name, out _) ? Text(more, name, at) : null;
         var feedId = isRunEvent ? Number(entry.Json, "feed_id", entry.At) : more.TryGetProperty("feed_id", out _) ? Number(more, "feed_id", at) : 0;
         var session = isRunEvent ? Text(entry.Json, "session_id", entry.At) : Optional("session_id");
-        var of = isRunEvent ? run : Optional("run_id");
+        RunKey? of = isRunEvent ? run : Optional("run_id") is { } named ? RunKey.FromId(named) : null;
         return new AuditLeaf(
-            e.Position, e.Org, e.Stream, e.Version, e.Hash, feedId, session is null ? null : SessionKey.FromId(session), of is null ? null : RunKey.FromId(of), e.Correlation,
+            e.Position, e.Org, e.Stream, e.Version, e.Hash, feedId, session is null ? null : SessionKey.FromId(session), of, e.Correlation,
             Optional("causation_id")).LeafHash();
     }
 

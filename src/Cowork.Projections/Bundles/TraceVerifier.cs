@@ -133,7 +133,7 @@ public static class TraceVerifier
         var digest = Digest(Bytes(digests));
         Require(isEarlier || Text(head, "digest", "$.head") == digest, "$.head.digest", "It is not the digest of the digests.");
         var contents = included.Count(isIncluded => isIncluded);
-        var signature = hasRelated ? LogPart.Check(root, Text(run, "run_id", "$.run"), [.. entries, .. related], keys, ct) : null;
+        var signature = hasRelated ? LogPart.Check(root, RunKey.FromId(Text(run, "run_id", "$.run")), [.. entries, .. related], keys, ct) : null;
         Require(signature is not null || keys is null, "$.log", "No signed head covers the events, and one of a trusted key is required.");
         return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), format, entries.Count, blobs, contents, included.Count - contents, last.Hash, digest)
         {

@@ -2,7 +2,6 @@ using System.Buffers;
 using System.Net;
 using System.Security.Cryptography;
 
-using Amazon;
 using Amazon.Runtime;
 using Amazon.S3;
 using Amazon.S3.Model;
@@ -35,25 +34,7 @@ public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IDisposab
     {
         this.settings = settings;
         pending = $"{settings.Prefix}pending/";
-        var config = new AmazonS3Config
-        {
-            ForcePathStyle = settings.PathStyle,
-            Timeout = RequestTimeout,
-            MaxErrorRetry = 2,
-            // Checksums of Amazon's own making are not what other servers expect. The digest of a blob is its name.
-            RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
-            ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
-        };
-        if (settings.Endpoint is { } endpoint)
-        {
-            config.ServiceURL = endpoint.ToString();
-            config.AuthenticationRegion = settings.Region ?? "us-east-1";
-        }
-        else if (settings.Region is { } region)
-        {
-            config.RegionEndpoint = RegionEndpoint.GetBySystemName(region);
-        }
-        s3 = settings.AccessKey is { } access ? new(new BasicAWSCredentials(access, settings.SecretKey), config) : new(config);
+        s3 = settings.NewClient(RequestTimeout);
     }
 
     public void Dispose() => s3.Dispose();

@@ -1,3 +1,7 @@
+using Amazon;
+using Amazon.Runtime;
+using Amazon.S3;
+
 namespace Cowork.Web;
 
 /// <summary>Where blobs lie in a bucket. Configuration <c>Cowork:Blobs:S3</c>; docs/deploy.md.</summary>
@@ -11,6 +15,31 @@ public sealed record S3Settings(string Bucket, Uri? Endpoint, string? Region, st
 {
     /// <summary>For logs, which must not hold the secret.</summary>
     public override string ToString() => $"s3://{Bucket}/{Prefix}{(Endpoint is null ? "" : $" at {Endpoint}")}";
+
+    /// <summary>A client of the bucket's server.</summary>
+    /// <param name="timeout">A request waits for its answer as long.</param>
+    public AmazonS3Client NewClient(TimeSpan timeout)
+    {
+        var config = new AmazonS3Config
+        {
+            ForcePathStyle = PathStyle,
+            Timeout = timeout,
+            MaxErrorRetry = 2,
+            // Checksums of Amazon's own making are not what other servers expect. The digest of a blob is its name.
+            RequestChecksumCalculation = RequestChecksumCalculation.WHEN_REQUIRED,
+            ResponseChecksumValidation = ResponseChecksumValidation.WHEN_REQUIRED,
+        };
+        if (Endpoint is { } endpoint)
+        {
+            config.ServiceURL = endpoint.ToString();
+            config.AuthenticationRegion = Region ?? "us-east-1";
+        }
+        else if (Region is { } region)
+        {
+            config.RegionEndpoint = RegionEndpoint.GetBySystemName(region);
+        }
+        return AccessKey is { } access ? new(new BasicAWSCredentials(access, SecretKey), config) : new(config);
+    }
 
     /// <summary>Null: blobs lie in a folder.</summary>
     /// <exception cref="ArgumentException">A setting is missing or wrong.</exception>

@@ -78,6 +78,9 @@ static class Composition
         services.AddSingleton<LogProofs>();
         services.AddSingleton<IHeadMemory, HeadFile>();
         services.AddSingleton<HeadSigner>();
+        services.AddSingleton(all => HeadTargets(settings.HeadTargets, all));
+        services.AddSingleton<HeadPublisher>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<HeadPublisher>());
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
         services.AddSingleton<RunViews>();
@@ -125,7 +128,7 @@ static class Composition
             StartupOptions = database.StartupOptions,
             DeadNodes = data.PreviousNodes,
             VectorDimensions = settings.Embeddings?.Dimensions,
-            KindsLeftToOthers = settings.Schedules ? [] : [Scheduler.JobKind],
+            KindsLeftToOthers = [.. settings.Schedules ? [] : (string[])[Scheduler.JobKind], .. settings.HeadTargets.Any ? [] : (string[])[HeadPublisher.JobKind]],
             ParallelOf = new Dictionary<string, int>
             {
                 [Run.Aggregate.Name] = settings.Runs.Parallel,
@@ -167,6 +170,26 @@ static class Composition
         services.AddSingleton<IFileQueries>(all => all.GetRequiredService<FileQueries>());
         services.AddSingleton<IScratchpadQueries, ScratchpadQueries>();
         services.AddSingleton<TenantUsage>();
+    }
+
+    static IReadOnlyList<IHeadTarget> HeadTargets(HeadTargetSettings settings, IServiceProvider all)
+    {
+        var targets = new List<IHeadTarget>();
+        if (settings.File is { } file)
+        {
+            targets.Add(new HeadFileTarget(file));
+        }
+        var clock = all.GetRequiredService<TimeProvider>();
+        if (settings.Webhook is { } webhook)
+        {
+            var handler = all.GetRequiredService<EgressFence>().NewHandler(HeadWebhookTarget.AnswerMax);
+            targets.Add(new HeadWebhookTarget(webhook, all.GetRequiredService<SigningKeyring>(), handler, clock));
+        }
+        if (settings.S3 is { } s3)
+        {
+            targets.Add(new HeadBucketTarget(s3.NewClient(HeadWebhookTarget.AnswerMax), s3, settings.RetainDays, settings.Compliance, clock));
+        }
+        return targets;
     }
 
     static void AddRuns(IServiceCollection services)

@@ -114,6 +114,9 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Audit</c>: when heads of the log are signed.</summary>
     public HeadSettings Heads { get; init; } = HeadSettings.Default;
 
+    /// <summary><c>Cowork:Audit</c>: where heads are sent.</summary>
+    public HeadTargetSettings HeadTargets { get; init; } = HeadTargetSettings.None;
+
     public MemoryOptions Memory { get; init; } = new();
 
     public ScratchpadOptions Scratchpads { get; init; } = new();
@@ -204,6 +207,7 @@ public sealed record HostSettings
         {
             throw new ArgumentException($"Cowork:Blobs is the folder {folder}, and Cowork:Blobs:S3 names the bucket {s3.Bucket}. Blobs lie in one of them: leave the other out.");
         }
+        var targets = HeadTargetSettings.Read(cowork.GetSection("Audit"));
         var models = ModelConfiguration.Read(configuration);
         return new()
         {
@@ -231,7 +235,8 @@ public sealed record HostSettings
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),
             SecurityFold = cowork.Time("Security:FoldEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? SecurityFoldDefault,
-            Heads = new(cowork.Time("Audit:HeadEvery", TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(1)) ?? HeadSettings.Default.Every),
+            Heads = new(cowork.Time("Audit:HeadEvery", TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(1)) ?? HeadSettings.Default.Every, targets.Any),
+            HeadTargets = targets,
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Scratchpads = ScratchpadsOf(cowork.GetSection("Kernels")),

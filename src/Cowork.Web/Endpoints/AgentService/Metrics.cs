@@ -34,6 +34,12 @@ public sealed record JobFigures(long Waiting, long Held, long Later);
 /// <param name="Refused">Since the host's start.</param>
 public sealed record OpenFigures(long Open, long Max, long Refused);
 
+/// <summary>A place outside the database that heads are sent to, as this host knows it.</summary>
+/// <param name="Sent">Number of the last head that this host has seen there.</param>
+/// <param name="Failures">Tries that failed since the host's start.</param>
+/// <param name="Failing">True: the last try failed; <c>GET /health/ready</c> says why.</param>
+public sealed record HeadTargetFigures(string Name, long Sent, long Failures, bool Failing);
+
 /// <summary>The tree over the log and its signed heads, as this host knows them.</summary>
 /// <param name="TreeSize">Events that the tree has.</param>
 /// <param name="TreeLagEvents">Log positions that the tree does not have yet.</param>
@@ -41,10 +47,12 @@ public sealed record OpenFigures(long Open, long Max, long Refused);
 /// <param name="HeadTreeSize">Events that the last head covers.</param>
 /// <param name="HeadAt">When it was signed; null: none was.</param>
 /// <param name="Fault">True: no head is signed, because the database is not what it was; <c>GET /health/ready</c> says why.</param>
-public sealed record AuditFigures(long TreeSize, long TreeLagEvents, long Heads, long HeadTreeSize, DateTimeOffset? HeadAt, bool Fault)
+public sealed record AuditFigures(
+    long TreeSize, long TreeLagEvents, long Heads, long HeadTreeSize, DateTimeOffset? HeadAt, bool Fault, IReadOnlyList<HeadTargetFigures> Targets)
 {
-    public static AuditFigures Of(TreeProgress tree, HeadProgress heads) => new(
-        tree.Size, Math.Max(0, tree.Head - tree.Size), heads.Number, heads.Last?.TreeSize ?? 0, heads.Last?.Timestamp, tree.Fault is not null || heads.Fault is not null);
+    public static AuditFigures Of(TreeProgress tree, HeadProgress heads, HeadPublisher publisher) => new(
+        tree.Size, Math.Max(0, tree.Head - tree.Size), heads.Number, heads.Last?.TreeSize ?? 0, heads.Last?.Timestamp, tree.Fault is not null || heads.Fault is not null,
+        [.. publisher.Progress.Select(target => new HeadTargetFigures(target.Name, target.Sent, target.Failures, target.Error is not null))]);
 }
 
 /// <summary>Metrics of the host and of all tenants together.</summary>
@@ -95,7 +103,7 @@ static class MetricsEndpoints
 
     static async Task<IResult> Get(
         HttpContext http, Caller caller, StorageEngine engine, TenantUsage usage, RequestRates rates, OpenStreams streams, OpenConnections connections, WrongTokens wrong,
-        RequestMemory memory, AuditTree tree, HeadSigner heads, CancellationToken ct)
+        RequestMemory memory, AuditTree tree, HeadSigner heads, HeadPublisher publisher, CancellationToken ct)
     {
         // Read the checkpoint first: rows that are read later include everything up to it.
         var progress = await engine.AsyncProjections.Progress(ct);
@@ -105,7 +113,7 @@ static class MetricsEndpoints
         var open = new OpenFigures(connections.Count, connections.Max, connections.Refused);
         var host = caller.SeesHost
             ? Host(progress, await engine.Jobs.Backlog(ct), open, new(streams.Count, streams.Max, streams.Refused), wrong.Spared, memory.Refused,
-                AuditFigures.Of(tree.Progress, heads.Progress))
+                AuditFigures.Of(tree.Progress, heads.Progress, publisher))
             : null;
         var quotas = Quotas(await usage.Show(caller.Org, ct), rates.Refused(caller.Org), streams.Of(caller.Org));
         http.Response.Headers.Append(HeaderNames.Vary, HeaderNames.Accept);
@@ -197,12 +205,22 @@ static class MetricsEndpoints
             new(host.Jobs.Waiting, ("state", "waiting")), new(host.Jobs.Held, ("state", "held")), new(host.Jobs.Later, ("state", "later")));
         yield return new MetricFamily.Counter("cowork_memory_refused", "Requests that this host had no memory for.", null, new Sample(host.MemoryRefused));
         yield return new MetricFamily.Gauge("cowork_audit_tree_events", "Events that the tree over the log has.", null, new Sample(host.Audit.TreeSize));
-        yield return new MetricFamily.Gauge("cowork_audit_tree_lag_events", "Positions of the log that the tree over it does not have yet.", null, new Sample(host.Audit.TreeLagEvents));
+        yield return new MetricFamily.Gauge(
+            "cowork_audit_tree_lag_events", "Positions of the log that the tree over it does not have yet.", null, new Sample(host.Audit.TreeLagEvents));
         yield return new MetricFamily.Counter("cowork_audit_heads", "Heads of the log that were signed.", null, new Sample(host.Audit.Heads));
         yield return new MetricFamily.Gauge("cowork_audit_head_events", "Events that the last signed head covers.", null, new Sample(host.Audit.HeadTreeSize));
         yield return new MetricFamily.Gauge(
             "cowork_audit_head_time_seconds", "When the last head was signed, since 1970; 0: none was.", "seconds",
             new Sample((host.Audit.HeadAt?.ToUnixTimeMilliseconds() ?? 0) / 1000.0));
+        if (host.Audit.Targets.Count > 0)
+        {
+            yield return new MetricFamily.Gauge(
+                "cowork_audit_sent_heads", "Number of the last head that a place outside was sent.", null,
+                [.. host.Audit.Targets.Select(target => new Sample(target.Sent, ("target", target.Name)))]);
+            yield return new MetricFamily.Counter(
+                "cowork_audit_send_failures", "Tries to send a head to a place outside that failed.", null,
+                [.. host.Audit.Targets.Select(target => new Sample(target.Failures, ("target", target.Name)))]);
+        }
         yield return new MetricFamily.Gauge("cowork_audit_fault", "1: no head is signed, because the database is not what it was.", null, new Sample(host.Audit.Fault ? 1 : 0));
         yield return new MetricFamily.Gauge("process_resident_memory_bytes", "Memory of this host's process.", "bytes", new Sample(host.MemoryBytes));
         yield return new MetricFamily.Counter("process_cpu_seconds", "Processor time of this host's process.", "seconds", new Sample(host.CpuSeconds));

@@ -7,7 +7,7 @@ namespace Cowork.Web.Endpoints.Operations;
 public sealed record Liveness([property: HealthStatus] string Status);
 
 /// <param name="Parked">Projections that cannot fold their next event. Their answers are old; everything else works.</param>
-/// <param name="AuditFault">Why no head of the log is signed, as a sentence: somebody has changed the database. Null: heads are signed.</param>
+/// <param name="AuditFault">Why no head of the log is signed, because somebody has changed the database, or why one cannot be sent to a place outside. Null: all is well.</param>
 public sealed record Readiness([property: HealthStatus] string Status, string Engine, IReadOnlyList<string> Parked, string? AuditFault);
 
 /// <summary>Whether the blob store has room, looked at when somebody asks, at most once in a while.</summary>
@@ -52,8 +52,13 @@ static class HealthEndpoints
             .Produces<Readiness>().Refuses(503);
     }
 
-    static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room, AuditTree tree, HeadSigner heads) =>
-        WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(200, new Readiness("ready", StorageEngine.Name, projector.Parked, tree.Progress.Fault ?? heads.Progress.Fault), OperationsJson.Answers.Readiness);
+    static IResult Ready(HostLifecycle lifecycle, Projector projector, DiskRoom room, AuditTree tree, HeadSigner heads, HeadPublisher publisher) =>
+        WhyNotReady(lifecycle, room) ?? (IResult)JsonResult.Of(
+            200, new Readiness("ready", StorageEngine.Name, projector.Parked, tree.Progress.Fault ?? heads.Progress.Fault ?? WhyNotSent(publisher)),
+            OperationsJson.Answers.Readiness);
+
+    static string? WhyNotSent(HeadPublisher publisher) =>
+        publisher.Progress.FirstOrDefault(target => target.Error is not null) is { } target ? $"Heads cannot be sent to {target.Name}: {target.Error}" : null;
 
     static ErrorResult? WhyNotReady(HostLifecycle lifecycle, DiskRoom room) =>
         lifecycle.WhyNoKey is { } why ? new(503, "secrets_unreadable", why) { RetryAfter = 5 }
