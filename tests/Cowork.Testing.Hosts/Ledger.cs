@@ -20,7 +20,11 @@ public static class Ledger
     public static async Task Check(string database, IReadOnlyCollection<string> acknowledged)
     {
         await using var source = NpgsqlDataSource.Create(database);
-        await Nothing(source, "select 'job ' || kind || ' ' || key from cowork.jobs");
+        // An active group has a job that looks whether it is idle.
+        await Nothing(source, """
+            select 'job ' || kind || ' ' || key from cowork.jobs j where not (kind = 'group_idle'
+                and exists (select 1 from cowork.groups g where (g.tenant_id, g.id) = (j.tenant_id, j.key) and g.row ->> 'status' = 'active'))
+            """);
         await CheckLog(source, database, acknowledged, allEnded: true);
     }
 
