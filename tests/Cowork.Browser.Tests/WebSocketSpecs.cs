@@ -7,12 +7,12 @@ public sealed class WebSocketSpecs(Chromium chromium, BrowsedHost browsed)
         """
         <!doctype html><title>group</title><script>
         window.seen = [];
-        window.closed = [];
+        window.codes = [];
         window.connect = url => new Promise(resolve => {
             const socket = window.socket = new WebSocket(url);
             socket.onopen = () => resolve("open");
             socket.onmessage = e => window.seen.push(JSON.parse(e.data));
-            socket.onclose = e => { window.closed.push(e.code); resolve("closed"); };
+            socket.onclose = e => { window.codes.push(e.code); resolve("closed"); };
         });
         window.say = (text, id) => window.socket.send(JSON.stringify({ type: "message", text, message_id: id }));
         </script>
@@ -34,8 +34,8 @@ public sealed class WebSocketSpecs(Chromium chromium, BrowsedHost browsed)
         await page.WaitForFunctionAsync("seen.filter(m => m.type === 'user_message_stored').length === 2");
         Assert.Equal("hello from a page €", await page.EvaluateAsync<string>("seen[0].text"));
         await page.EvaluateAsync("socket.close(1000)");
-        await page.WaitForFunctionAsync("closed.length === 1");
-        Assert.Equal(1000, await page.EvaluateAsync<int>("closed[0]"));
+        await page.WaitForFunctionAsync("codes.length === 1");
+        Assert.Equal(1000, await page.EvaluateAsync<int>("codes[0]"));
 
         var last = await page.EvaluateAsync<int>("seen[seen.length - 1].seq");
         Assert.Equal("open", await page.EvaluateAsync<string>("url => connect(url)", GroupClient.Address(host.Url, group, token, last).ToString()));
@@ -44,7 +44,7 @@ public sealed class WebSocketSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.True(await page.EvaluateAsync<bool>("seen.filter(m => m.seq).every((m, i) => m.seq === i + 1)"));
 
         Assert.Equal("closed", await page.EvaluateAsync<string>("url => connect(url)", GroupClient.Address(host.Url, group, "wrong").ToString()));
-        Assert.Equal(1006, await page.EvaluateAsync<int>("closed[closed.length - 1]"));
+        Assert.Equal(1006, await page.EvaluateAsync<int>("codes[codes.length - 1]"));
         // Pages that nobody has listed do not get in, whatever token they have (Cowork:Cors:Origins).
         await page.GotoAsync("about:blank");
         Assert.Equal("closed", await page.EvaluateAsync<string>(

@@ -189,6 +189,29 @@ public sealed class GroupSocketHostSpecs
     }
 
     [Fact]
+    public async Task Connections_that_have_become_WebSockets_count_among_those_of_the_host()
+    {
+        const int Connections = 10;
+        await using var host = await LiveHost.Start(settings => settings with { ConnectionsMax = Connections });
+        var group = await Groups.New(host.Http);
+        var address = GroupClient.Address(host.Url, group, await Groups.Token(host, "default", group));
+        var all = host.Services.GetRequiredService<Http.OpenConnections>();
+        var sockets = new List<RawWebSocket>();
+        while (all.Count < Connections - 2)
+        {
+            sockets.Add(await RawWebSocket.Open(address));
+        }
+        var refused = all.Refused;
+        for (var i = 0; i < 10; i++)
+        {
+            sockets.Add(await RawWebSocket.Begin(address));
+        }
+        await host.Http.Until("/health/live", _ => all.Refused > refused);
+        Assert.InRange(all.Count, 1, Connections);
+        sockets.ForEach(socket => socket.Dispose());
+    }
+
+    [Fact]
     public async Task Nothing_that_the_host_writes_down_has_a_routing_token()
     {
         var log = new LogCollector();

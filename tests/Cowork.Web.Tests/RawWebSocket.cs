@@ -28,6 +28,16 @@ sealed class RawWebSocket : IDisposable
         return socket;
     }
 
+    /// <summary>Connects, and sends the beginning of a request.</summary>
+    public static async Task<RawWebSocket> Begin(Uri address)
+    {
+        var client = new TcpClient();
+        await client.ConnectAsync(address.Host, address.Port);
+        var socket = new RawWebSocket(client);
+        await socket.TrySend("GET "u8.ToArray());
+        return socket;
+    }
+
     /// <summary>Sends a request with these headers, and answers the head of what comes back.</summary>
     public static async Task<(RawWebSocket Socket, string Answer)> Ask(Uri address, string headers, int? receiveBuffer = null)
     {

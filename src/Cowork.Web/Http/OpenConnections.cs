@@ -8,7 +8,7 @@ namespace Cowork.Web.Http;
 /// <summary>
 /// The connections that are open, counted whole and by address. One too many from an address is closed before anything is read or negotiated on it, and so is one on
 /// which no request begins in time. A trusted proxy may have as many as it needs: its connections are its clients'. The server itself closes those past the number of the
-/// whole host.
+/// whole host, and does not count those that have become WebSockets; here they count.
 /// </summary>
 public sealed class OpenConnections(HttpLimits limits, IReadOnlyList<IPNetwork> proxies, int max, TimeProvider clock)
 {
@@ -22,7 +22,7 @@ public sealed class OpenConnections(HttpLimits limits, IReadOnlyList<IPNetwork> 
     /// <summary>The most that may be open.</summary>
     public int Max => max;
 
-    /// <summary>Connections that were closed since the host's start because their address had too many, or because nothing came on them.</summary>
+    /// <summary>Connections that were closed since the host's start because their address or the host had too many, or because nothing came on them.</summary>
     public long Refused => Volatile.Read(ref refused);
 
     public void Use(ListenOptions endpoint) => endpoint.Use(next => connection => Serve(next, connection));
@@ -77,7 +77,7 @@ public sealed class OpenConnections(HttpLimits limits, IReadOnlyList<IPNetwork> 
         lock (gate)
         {
             var has = ofAddress.GetValueOrDefault(address);
-            if (has >= most)
+            if (has >= most || Count >= max)
             {
                 return false;
             }
