@@ -193,6 +193,7 @@ public sealed class SecretLeakSpecs : DirectorySpecs
             // The services repeated secrets, which were taken out.
             Assert.Contains(answers, answer => answer.Contains("***", StringComparison.Ordinal) || answer.Contains("•••", StringComparison.Ordinal)
                 || answer.Contains("\\u2022\\u2022\\u2022", StringComparison.Ordinal));
+            await ChainOfTrust(host, secrets, answers);
             answers.Add((await CoworkCli.Run(own, ["keys", "rotate", "--data-keys", "--data", Data])).Output);
             foreach (var path in (string[])
             [
@@ -231,6 +232,29 @@ public sealed class SecretLeakSpecs : DirectorySpecs
             }
         }
         Assert.Empty(found.Distinct());
+    }
+
+    /// <summary>Uses everything of contract D that is secret, and refuses some of it. Only the answers that show a secret once are not looked at.</summary>
+    static async Task ChainOfTrust(HostProcess host, Dictionary<string, string> secrets, List<string> answers)
+    {
+        using var app = await RequestSigner.App(host.Http, "leaks");
+        var group = (await host.Http.Post("/groups", """{"title":"leaks"}""")).Is(201)["group_id"];
+        var opened = (await app.Send(host.Http, "/infra/groups", $$"""{"group_id":"{{group}}","org_id":"default","user_id":"local"}""")).Is(201);
+        // The second line of the PEM has the end of the private scalar.
+        secrets["session's private key"] = opened["session_private_key"].Split('\n')[2];
+        secrets["routing token"] = (await host.Http.Post($"/groups/{group}/token")).Is(200)["routing_token"];
+        // Every private key of P-256 begins so in PKCS#8: the service's signing keys, too.
+        secrets["a private key"] = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        using var controller = RequestSigner.Controller(opened, "orchestrator");
+        var cleanup = $$"""{"group_id":"{{group}}"}""";
+        answers.Add((await controller.Send(host.Http, "/infra/cleanup", cleanup, r => r.Claims["aud"] = "x")).IsProblem(401).Text);
+        answers.Add((await controller.Send(host.Http, "/infra/cleanup", cleanup)).Is(200).Text);
+        answers.Add((await host.Http.Get($"/groups/{group}/ws?token={secrets["routing token"]}")).Text);
+        answers.Add((await host.Http.Get($"/groups/{group}/ws?token={secrets["routing token"]}x")).Text);
+        foreach (var path in (string[])["/infra/jwks.json", "/infra/app-keys", $"/groups/{group}", $"/sessions/{group.Replace("grp_", "sess_", StringComparison.Ordinal)}/events?since_id=0"])
+        {
+            answers.Add((await host.Http.Get(path)).Is(200).Text);
+        }
     }
 
     /// <summary>A program that repeats the variable that its connection gives it, wherever it can.</summary>

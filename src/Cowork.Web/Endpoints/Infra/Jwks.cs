@@ -29,7 +29,7 @@ public sealed record NewSigningKey([property: NeverNull, SigningPurpose] string?
 
     public void Validate(ValidationErrors errors)
     {
-        if (Purpose is null)
+        if (Purpose is null || !SigningKeys.Purposes.Contains(Purpose))
         {
             errors.Add("$.purpose", $"One of {string.Join(", ", SigningKeys.Purposes)} is required.");
         }
