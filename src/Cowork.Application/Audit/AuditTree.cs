@@ -16,7 +16,7 @@ public sealed record TreeProgress(long Size, long Head, string? Fault);
 /// Grows the Merkle tree over the log, a little behind it and off the path of appends. Every host runs one: a batch is counted by the host that writes it first, and the others
 /// leave the tree to it for a while. What a killed host had not written is done again, so that the tree of a large log that had none is made in the background, in pieces.
 /// </summary>
-public sealed partial class AuditTree(IMerkleStore store, TimeProvider clock, ILogger<AuditTree> logger) : ICommitObserver
+public sealed partial class AuditTree(IMerkleStore store, TimeProvider clock, ILogger<AuditTree> logger) : ICommitObserver, IDisposable
 {
     /// <summary>Events that a step adds at most.</summary>
     public const int StepMax = 2_000;
@@ -153,6 +153,8 @@ public sealed partial class AuditTree(IMerkleStore store, TimeProvider clock, IL
             one.Release();
         }
     }
+
+    public void Dispose() => one.Dispose();
 
     Step Stop(long size, long head, string fault)
     {

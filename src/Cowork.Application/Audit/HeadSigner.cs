@@ -39,7 +39,7 @@ public sealed record HeadProgress(SignedHead? Last, long Number, string? Fault);
 /// </summary>
 public sealed partial class HeadSigner(
     AuditTree tree, AuditHeadLog heads, SigningKeyring keys, ICommandExecutor commands, OperatorsTenant operators, IHeadMemory memory, HeadSettings settings, TimeProvider clock,
-    ILogger<HeadSigner> logger)
+    ILogger<HeadSigner> logger) : IDisposable
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
 
@@ -174,6 +174,8 @@ public sealed partial class HeadSigner(
             one.Release();
         }
     }
+
+    public void Dispose() => one.Dispose();
 
     /// <summary>Why a head over the tree would contradict one that was signed, as a sentence; null: it would not.</summary>
     async ValueTask<string?> WhyNotExtended(SignedHead? last, long size, CancellationToken ct)

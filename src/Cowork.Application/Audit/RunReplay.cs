@@ -270,7 +270,7 @@ public sealed class RunReplay
         throw Diverged("model_request", e, sha256, first!);
     }
 
-    static IReadOnlyList<IReadOnlyList<string>> Sets(IReadOnlyList<string>? recorded) => recorded is null ? EarlierTools : [recorded];
+    static string[][] Sets(IReadOnlyList<string>? recorded) => recorded is null ? EarlierTools : [[.. recorded]];
 
     /// <summary>What the model is offered. A request's digest has the names of tools, and of those of outside sources the digest of their declarations.</summary>
     async ValueTask<IReadOnlyList<AITool>> Declared(Run.Active run, IReadOnlyList<string> own)
