@@ -4,7 +4,6 @@ using System.Text.Json.Serialization;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Projections;
 
 using static Cowork.Cli.Verify;

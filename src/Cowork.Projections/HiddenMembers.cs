@@ -2,7 +2,6 @@ using System.Collections.Frozen;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
-using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Projections;

@@ -3,9 +3,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 using Cowork.Application.Models;
-using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 using Microsoft.Extensions.Logging.Abstractions;

@@ -1,7 +1,5 @@
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
-using Cowork.Testing;
 
 using Xunit;
 

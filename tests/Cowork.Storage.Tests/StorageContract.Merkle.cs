@@ -1,5 +1,4 @@
 using Cowork.Application;
-using Cowork.Application.Storage;
 using Cowork.Testing;
 
 using Microsoft.Extensions.Logging.Abstractions;

@@ -2,12 +2,10 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
-using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 
-using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Web.Tests;
 

@@ -11,7 +11,6 @@ using Microsoft.Extensions.DependencyInjection;
 
 using Npgsql;
 
-using NpgsqlTypes;
 
 namespace Cowork.Web.Tests;
 

@@ -1,5 +1,3 @@
-using Cowork.Testing;
-
 namespace Cowork.Web.Tests;
 
 /// <summary>Runs that are replayed on the host that recorded them, and runs beside each other.</summary>

@@ -4,7 +4,6 @@ using System.IO.Pipelines;
 using System.Security.Cryptography;
 using System.Text;
 
-using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 

@@ -1,6 +1,5 @@
 using System.Text.Json;
 
-using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 

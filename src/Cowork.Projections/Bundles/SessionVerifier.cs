@@ -1,7 +1,5 @@
-using System.Security.Cryptography;
 using System.Text.Json;
 
-using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using static Cowork.Projections.TraceJson;

@@ -1,7 +1,6 @@
 using System.Buffers.Binary;
 using System.Net.WebSockets;
 
-using Cowork.Application;
 
 namespace Cowork.Web.Http;
 

@@ -1,5 +1,3 @@
-using Cowork.Application;
-
 using Microsoft.AspNetCore.Http.Features;
 
 namespace Cowork.Web.Http;

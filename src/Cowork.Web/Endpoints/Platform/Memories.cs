@@ -5,7 +5,6 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
-using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Platform;
