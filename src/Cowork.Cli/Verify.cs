@@ -90,7 +90,7 @@ static class Verify
         try
         {
             await using var content = file == "-" ? Console.OpenStandardInput() : RegularFile.Open(file);
-            return await BundleFile.Verify(content, format, ct, keys) switch
+            return await BundleFile.Verify(content, format, keys, ct) switch
             {
                 ({ } sound, _) => new(
                     file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest)

@@ -235,7 +235,7 @@ public sealed class BundleLinesSpecs : IDisposable
     {
         await using var endless = new EndlessStream(Encoding.UTF8.GetBytes(header));
         var before = GC.GetAllocatedBytesForCurrentThread();
-        var (report, fault) = await BundleFile.Verify(endless, null, default);
+        var (report, fault) = await BundleFile.Verify(endless, null, null, default);
         Assert.Null(report);
         Assert.Equal("line 2", fault!.Location);
         Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 3L * LineReaderBytesMax);
@@ -267,7 +267,7 @@ public sealed class BundleLinesSpecs : IDisposable
         return file.ToArray();
     }
 
-    internal static async Task<(BundleReport? Report, TraceFault? Fault)> Verify(byte[] file) => await BundleFile.Verify(new MemoryStream(file), null, default);
+    internal static async Task<(BundleReport? Report, TraceFault? Fault)> Verify(byte[] file) => await BundleFile.Verify(new MemoryStream(file), null, null, default);
 
     static List<JsonNode> Lines(byte[] file) => [.. Encoding.UTF8.GetString(file).TrimEnd('\n').Split('\n').Select(line => JsonNode.Parse(line)!)];
 

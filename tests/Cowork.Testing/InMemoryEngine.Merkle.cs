@@ -8,12 +8,12 @@ public sealed partial class InMemoryEngine : IMerkleStore, IHeadDeliveries
     readonly Dictionary<TileKey, MerkleTile> tiles = [];
     long treeSize;
 
-    public ValueTask<long> Size(CancellationToken ct) => Now(ct, () => treeSize);
+    public ValueTask<long> Size(CancellationToken ct) => Now(() => treeSize, ct);
 
     public ValueTask<AuditPage> Read(long after, int max, CancellationToken ct) =>
-        Now(ct, () => new AuditPage(log.Count, [.. log.Skip((int)after).Take(max).Select(Entry)]));
+        Now(() => new AuditPage(log.Count, [.. log.Skip((int)after).Take(max).Select(Entry)]), ct);
 
-    public ValueTask<bool> Grow(long from, long to, IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(ct, () =>
+    public ValueTask<bool> Grow(long from, long to, IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(() =>
     {
         if (treeSize != from)
         {
@@ -25,9 +25,9 @@ public sealed partial class InMemoryEngine : IMerkleStore, IHeadDeliveries
             this.tiles[tile.Key] = tile;
         }
         return true;
-    });
+    }, ct);
 
-    public ValueTask<int> Replace(IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(ct, () =>
+    public ValueTask<int> Replace(IReadOnlyList<MerkleTile> tiles, CancellationToken ct) => Now(() =>
     {
         var different = tiles.Where(tile => !this.tiles.TryGetValue(tile.Key, out var there) || !there.Hashes.Span.StartsWith(tile.Hashes.Span)).ToList();
         foreach (var tile in different)
@@ -36,28 +36,28 @@ public sealed partial class InMemoryEngine : IMerkleStore, IHeadDeliveries
             this.tiles[tile.Key] = tile with { Hashes = (byte[])[.. tile.Hashes.Span, .. rest.Span] };
         }
         return different.Count;
-    });
+    }, ct);
 
     public ValueTask<IReadOnlyDictionary<TileKey, ReadOnlyMemory<byte>>> Tiles(IReadOnlyCollection<TileKey> keys, CancellationToken ct) =>
-        Now<IReadOnlyDictionary<TileKey, ReadOnlyMemory<byte>>>(ct, () => keys.Where(tiles.ContainsKey).ToDictionary(key => key, key => tiles[key].Hashes));
+        Now<IReadOnlyDictionary<TileKey, ReadOnlyMemory<byte>>>(() => keys.Where(tiles.ContainsKey).ToDictionary(key => key, key => tiles[key].Hashes), ct);
 
     public ValueTask<AuditEntry?> Find(string org, long position, CancellationToken ct) =>
-        Now(ct, () => log.Where(e => e.Org == org && e.Position == position).Select(Entry).FirstOrDefault());
+        Now(() => log.Where(e => e.Org == org && e.Position == position).Select(Entry).FirstOrDefault(), ct);
 
     public ValueTask<IReadOnlyList<AuditEntry>> Find(string org, IReadOnlyList<long> positions, CancellationToken ct) =>
-        Now<IReadOnlyList<AuditEntry>>(ct, () => [.. log.Where(e => e.Org == org && positions.Contains(e.Position)).Select(Entry)]);
+        Now<IReadOnlyList<AuditEntry>>(() => [.. log.Where(e => e.Org == org && positions.Contains(e.Position)).Select(Entry)], ct);
 
     public ValueTask<AuditEntry?> Find(string org, Guid id, CancellationToken ct) =>
-        Now(ct, () => log.Where(e => e.Org == org && e.Id == id && e.Position <= treeSize).Select(Entry).FirstOrDefault());
+        Now(() => log.Where(e => e.Org == org && e.Id == id && e.Position <= treeSize).Select(Entry).FirstOrDefault(), ct);
 
     static AuditEntry Entry(Cowork.Application.Storage.FeedEntry e) =>
         new(new(e.Position, e.Org, e.Stream, e.Version, e.Hash, e.FeedId, e.Session, e.Run, e.Correlation, e.Causation), e.Id);
 
-    public ValueTask<long> Sent(string target, CancellationToken ct) => Now(ct, () => deliveries.GetValueOrDefault(target));
+    public ValueTask<long> Sent(string target, CancellationToken ct) => Now(() => deliveries.GetValueOrDefault(target), ct);
 
-    public async ValueTask Sent(string target, long number, CancellationToken ct) => await Now(ct, () => deliveries[target] = number);
+    public async ValueTask Sent(string target, long number, CancellationToken ct) => await Now(() => deliveries[target] = number, ct);
 
-    ValueTask<T> Now<T>(CancellationToken ct, Func<T> look)
+    ValueTask<T> Now<T>(Func<T> look, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)

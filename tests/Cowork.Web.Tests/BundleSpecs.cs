@@ -24,7 +24,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
             Assert.Equal((200, type), ((int)answer.StatusCode, answer.Content.Headers.ContentType!.MediaType));
             Assert.Equal("attachment", answer.Content.Headers.ContentDisposition!.DispositionType);
             var bytes = await answer.Content.ReadAsByteArrayAsync();
-            var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, default);
+            var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
             Assert.Null(fault);
             Assert.Equal(format, report!.Format);
             Assert.Equal(bytes, await member.GetByteArrayAsync(path));
@@ -71,7 +71,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
     static async Task<string> Export(HttpClient auditor, string query)
     {
         var bytes = await auditor.GetByteArrayAsync($"/audit/export{query}");
-        var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, default);
+        var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
         Assert.Null(fault);
         Assert.Equal("exporting", report!.TenantId);
         return Encoding.UTF8.GetString(bytes);

@@ -38,7 +38,7 @@ public static class BundleFile
     /// <exception cref="IOException">The file cannot be read, or is longer than any that is.</exception>
     /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
     public static async Task<(BundleReport? Report, TraceFault? Fault)> Verify(
-        Stream file, string? format, CancellationToken ct, IReadOnlyDictionary<string, PublicKey>? keys = null)
+        Stream file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
     {
         var begin = new byte[LinesBegin.Length];
         var length = await file.ReadAtLeastAsync(begin, begin.Length, throwOnEndOfStream: false, ct);
@@ -59,7 +59,7 @@ public static class BundleFile
                 Require(keys is null, "line 1", "A file of this kind has no signed head, and one of a trusted key is required.");
                 return (await OfLines(whole, format, ct), null);
             }
-            var (report, fault) = TraceVerifier.Verify(await RegularFile.Read(whole, TraceVerifier.BundleBytesMax, ct), format, ct, keys);
+            var (report, fault) = TraceVerifier.Verify(await RegularFile.Read(whole, TraceVerifier.BundleBytesMax, ct), format, keys, ct);
             return (report is null ? null : OfRun(report), fault);
         }
         catch (TraceFaultException e)

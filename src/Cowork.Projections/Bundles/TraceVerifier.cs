@@ -63,7 +63,7 @@ public static class TraceVerifier
     /// <param name="keys">The only keys to trust, by id: a head that one of them signed must cover the events. Null: a head is checked by the key that the bundle names.</param>
     /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
     public static (TraceReport? Report, TraceFault? Fault) Verify(
-        ReadOnlySpan<byte> bundle, string? format = null, CancellationToken ct = default, IReadOnlyDictionary<string, PublicKey>? keys = null)
+        ReadOnlySpan<byte> bundle, string? format = null, IReadOnlyDictionary<string, PublicKey>? keys = null, CancellationToken ct = default)
     {
         if (bundle.Length > BundleBytesMax)
         {

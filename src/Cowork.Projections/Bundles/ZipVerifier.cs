@@ -32,7 +32,7 @@ static class ZipVerifier
         Require(entries[0].Bytes <= TraceVerifier.BundleBytesMax, ZipBundle.BundleName, $"It has more than {TraceVerifier.BundleBytesMax} bytes.");
         var bundle = new byte[entries[0].Bytes];
         await Read(file, entries[0], ct, bundle);
-        var (report, fault) = TraceVerifier.Verify(bundle, format, ct, keys);
+        var (report, fault) = TraceVerifier.Verify(bundle, format, keys, ct);
         if (fault is not null)
         {
             throw Fault($"{ZipBundle.BundleName}: {fault.Location}", fault.Message);

@@ -8,12 +8,10 @@ public sealed record TakesWebSocket;
 /// <summary>The guard of the request's connection, once that was upgraded.</summary>
 sealed class WebSocketGuard(FrameLimits limits, TimeProvider clock)
 {
-    FrameGuard? guard;
+    /// <summary>Null: the connection was not upgraded. The WebSocket that the framework makes disposes it.</summary>
+    public FrameGuard? Guard { get; private set; }
 
-    /// <summary>Null: the connection was not upgraded.</summary>
-    public FrameGuard? Guard => guard;
-
-    public Stream Around(Stream connection) => guard = new(connection, limits, clock);
+    public Stream Around(Stream connection) => Guard = new(connection, limits, clock);
 }
 
 /// <summary>

@@ -9,7 +9,7 @@ namespace Cowork.Web.Endpoints.Groups;
 /// rows with it when its lease is over. A user's first connection and the end of the last one are written, and nothing between.
 /// </summary>
 /// <param name="node">The name under which this node lives now. It changes when a lease was lost.</param>
-public sealed partial class GroupConnections(IGroupStore store, Func<string> node, TimeProvider clock, ILogger<GroupConnections> logger)
+public sealed partial class GroupConnections(IGroupStore store, Func<string> node, TimeProvider clock, ILogger<GroupConnections> logger) : IDisposable
 {
     /// <summary>So often the node's name, and what could not be written, is looked at again.</summary>
     static readonly TimeSpan LookEvery = TimeSpan.FromSeconds(1);
@@ -118,6 +118,8 @@ public sealed partial class GroupConnections(IGroupStore store, Func<string> nod
             wake.Release();
         }
     }
+
+    public void Dispose() => wake.Dispose();
 
     async Task Write(string name, CancellationToken ct)
     {

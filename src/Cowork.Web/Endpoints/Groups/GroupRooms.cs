@@ -107,7 +107,7 @@ public sealed class GroupRooms(FeedHub hub, GroupFeed feed, TimeProvider clock, 
 /// A group that somebody is connected to through this host: its feed is read once and rendered once for all of them. It holds the last messages; a reader that is further
 /// behind reads the database, so that a slow one costs its place and nothing else.
 /// </summary>
-public sealed partial class GroupRoom
+public sealed partial class GroupRoom : IDisposable
 {
     /// <summary>Messages that are held at the most, and their bytes. The last one is always held.</summary>
     const int HeldMax = 512;
@@ -237,9 +237,11 @@ public sealed partial class GroupRoom
         }
         finally
         {
-            over.Dispose();
+            Dispose();
         }
     }
+
+    public void Dispose() => over.Dispose();
 
     void Show(IReadOnlyList<GroupMessage> messages)
     {

@@ -32,6 +32,7 @@ sealed class GroupSocketServices(
 
 /// <summary>A member's connection to a group: what the group shows goes out, and what the member says is stored, until one of the two ends it.</summary>
 sealed partial class GroupSocket(WebSocket socket, FrameGuard guard, GroupSeat seat, RoutingGrant grant, GroupSocketServices services)
+    : IDisposable
 {
     /// <summary>What of a message is read at once, and what of it no memory is counted for.</summary>
     const int ReadAtOnce = 4 * 1024;
@@ -47,10 +48,10 @@ sealed partial class GroupSocket(WebSocket socket, FrameGuard guard, GroupSeat s
     /// <summary>Serves the connection to its end.</summary>
     /// <param name="since">Seq of the last message that the client has.</param>
     /// <param name="revoked">Done when what the token was issued for is no longer valid.</param>
-    /// <param name="stopping">The host stops.</param>
     /// <param name="abort">Breaks the connection off.</param>
+    /// <param name="stopping">The host stops.</param>
     /// <param name="aborted">The connection is gone.</param>
-    public async Task Serve(long since, Task revoked, CancellationToken stopping, Action abort, CancellationToken aborted)
+    public async Task Serve(long since, Task revoked, Action abort, CancellationToken stopping, CancellationToken aborted)
     {
         // What is done for a message is no part of the request that never ends.
         Activity.Current = null;
@@ -78,6 +79,8 @@ sealed partial class GroupSocket(WebSocket socket, FrameGuard guard, GroupSeat s
         socket.Abort();
         await Task.WhenAll(shows, reads);
     }
+
+    public void Dispose() => sending.Dispose();
 
     /// <summary>Says why the connection ends, and gives the client time to say the same.</summary>
     /// <param name="end">Null: the client ends it.</param>

@@ -74,8 +74,8 @@ sealed class GroupSockets(
         Measures.Followers.Add(1);
         try
         {
-            await new GroupSocket(socket, guard, seat, grant, services)
-                .Serve(since, credential.Gone, lifetime.ApplicationStopping, http.Abort, http.RequestAborted);
+            using var served = new GroupSocket(socket, guard, seat, grant, services);
+            await served.Serve(since, credential.Gone, http.Abort, lifetime.ApplicationStopping, http.RequestAborted);
         }
         finally
         {
