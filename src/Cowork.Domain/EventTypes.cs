@@ -45,6 +45,8 @@ public static class EventTypes
         Of<GroupEvent.GroupMessageStored>("group_message_stored.v1"),
         Of<GroupEvent.GroupArchiveRequested>("group_archive_requested.v1"),
         Of<GroupEvent.GroupArchived>("group_archived.v1"),
+        Of<GroupEvent.GroupAgentAnswered>("group_agent_answered.v1"),
+        Of<GroupEvent.GroupCallsStopped>("group_calls_stopped.v1"),
         Of<ActiveGroupsEvent.ActiveGroupOpened>("active_group_opened.v1"),
         Of<ActiveGroupsEvent.ActiveGroupClosed>("active_group_closed.v1"),
         Of<WorkEvent.WorkCreated>("work_created.v1"),

@@ -120,6 +120,21 @@ public static class Limits
     /// <summary>Agents of one group.</summary>
     public const int GroupAgentsMax = 20;
 
+    /// <summary>Messages and answers of a group that are put before an agent's model: as many as those of <see cref="HistoryTurnsMax"/> turns.</summary>
+    public const int GroupHistoryMax = 2 * HistoryTurnsMax;
+
+    /// <summary>Messages of a group whose runs are counted: what an older one leads to is counted from 0.</summary>
+    public const int GroupChainsMax = 100;
+
+    /// <summary>How often agents hand a member's message on among themselves (contracts/decisions.md, "D, the rest").</summary>
+    public const int AgentDepthMax = 10;
+
+    /// <summary>Runs that one message may lead to: agents that each address several others would otherwise double them at every step.</summary>
+    public const int RunsPerMessageMax = 100;
+
+    /// <summary>Longest id or nickname of an agent, in characters.</summary>
+    public const int AgentNameCharsMax = 64;
+
     /// <summary>Longest title of a group, in characters.</summary>
     public const int GroupTitleCharsMax = 200;
 

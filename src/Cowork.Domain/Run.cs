@@ -25,7 +25,10 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
     public sealed record Start(long Epoch, string Node, DateTimeOffset Now, string? Settings = null) : RunCommand(Now);
 
-    public sealed record RecordMemory(long Epoch, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="Conversation">Of a group's run; null: it is no group's.</param>
+    public sealed record RecordMemory(
+        long Epoch, ImmutableList<RetrievedMemory> Items, ImmutableList<RunKey> History, DateTimeOffset Now, ImmutableList<GroupEntry>? Conversation = null)
+        : RunCommand(Now);
 
     /// <summary>Records the tools of outside sources that the model is offered from the next request on.</summary>
     /// <param name="Tools">As in <see cref="ToolsOffered"/>.</param>
@@ -119,8 +122,10 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Provenance">The origin of each memory, best match first.</param>
     /// <param name="Context">The texts in the prompt, one for each <paramref name="Provenance"/>.</param>
     /// <param name="History">Ids of the session's earlier runs in the prompt, oldest first. They have ended and cannot change.</param>
+    /// <param name="Conversation">What was said in the group before, as the prompt has it, oldest first; null: the run is no group's.</param>
     public sealed record MemoryRetrieval(
-        int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<RunKey> History, DateTimeOffset At) : RunEvent(At);
+        int RetrievedCount, ImmutableList<Provenance> Provenance, ImmutableList<Content> Context, ImmutableList<RunKey> History, DateTimeOffset At,
+        ImmutableList<GroupEntry>? Conversation = null) : RunEvent(At);
 
     /// <summary>
     /// The tools of outside sources that the model is offered beside the host's own, from the next request until another event of this type. So a request is the same after a
@@ -340,7 +345,8 @@ public abstract record ConversationEntry
 /// <summary>The request that created the run.</summary>
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
-    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null)
+    ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
+    ImmutableList<Issuer>? Issuers = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
@@ -353,14 +359,15 @@ public sealed record RunRequest(
 
 /// <summary>The agent of a group that a run answers as, and what it answers.</summary>
 /// <param name="Id">Of <c>Cowork:Agents</c>.</param>
-/// <param name="By">Who addressed it: the user, or the id of the agent.</param>
-/// <param name="MessageId">The id of the member's message that it answers, or that began the chain of agents that address agents.</param>
+/// <param name="By">Who addressed it: the user, or the nickname of the agent.</param>
+/// <param name="Sender">The user who sent the message that it answers, or that began the chain of agents that address agents.</param>
+/// <param name="MessageId">The id of that message.</param>
 /// <param name="Depth">0: a member addressed it; one more for each agent in between.</param>
 /// <param name="Instructions">Part of the prompt; null: it has none of its own.</param>
 /// <param name="Tools">The only tools that the run may call; null: all that there are.</param>
 /// <param name="CalledBy">The run of the agent that addressed it; null: a member did.</param>
 public sealed record RunAgent(
-    string Id, string Nickname, string By, string MessageId, int Depth, Content? Instructions = null, ImmutableList<string>? Tools = null, RunKey? CalledBy = null);
+    string Id, string Nickname, string By, string Sender, string MessageId, int Depth, Content? Instructions = null, ImmutableList<string>? Tools = null, RunKey? CalledBy = null);
 
 /// <summary>A skill that is active in a run, as it was when the turn was accepted.</summary>
 /// <param name="Instructions">Part of the prompt; null: the version has none.</param>
@@ -465,7 +472,7 @@ public abstract record Run
         (GiveFeedback c, _) => RecordFeedback(c, state),
 
         (RecordMemory c, Active a) when c.Epoch == a.Epoch && a.Memory is null => new MemoryRetrieval(
-            c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now),
+            c.Items.Count, [.. c.Items.Select(i => i.From)], [.. c.Items.Select(i => i.Text)], c.History, c.Now, c.Conversation),
         (OfferTools c, Active a) when c.Epoch == a.Epoch => new ToolsOffered(c.Tools, c.Count, c.Now, c.LeftOut),
         (RecordText c, Active a) when c.Epoch == a.Epoch => new OutputDelta(c.Text, c.Now),
         (RecordThinking c, Active a) when c.Epoch == a.Epoch => new ThinkingDelta(c.Text, c.Now),
@@ -490,7 +497,8 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent)),
+        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
+            c.Issuers)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback,
             Settings: s.Settings),

@@ -29,13 +29,13 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="Goal">Null: none.</param>
     public sealed record Change(Content? Title, Content? Goal, bool Archived, DateTimeOffset Now) : SessionCommand(Now);
 
-    /// <summary>Adds a run to the end of the session's queue.</summary>
-    /// <param name="WaitingMax">Number of runs that may wait behind the first.</param>
+    /// <summary>Adds a run to the end of the session's queue, or of one of its lanes.</summary>
+    /// <param name="WaitingMax">Number of runs that may wait behind the first, of all lanes together.</param>
     /// <param name="Title">The session's title, when it has none yet.</param>
     /// <param name="Lane">The id of the agent in whose queue it is; null: the one queue of a session that is no group's.</param>
     public sealed record Enqueue(RunKey RunId, int WaitingMax, DateTimeOffset Now, Content? Title = null, string? Lane = null) : SessionCommand(Now);
 
-    /// <summary>Removes an ended run from the session's queue, at any position.</summary>
+    /// <summary>Removes an ended run from the session's queue or lane, at any position.</summary>
     public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
 
     public sealed record Delete(DateTimeOffset Now) : SessionCommand(Now);
@@ -53,8 +53,7 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <inheritdoc cref="SessionCommand.Change"/>
     public sealed record SessionChanged(Content? Title, Content? Goal, bool Archived, DateTimeOffset At) : SessionEvent(At);
 
-    /// <summary>The run is in the session's queue behind <paramref name="Ahead"/> runs; 0: it may start. An archived session is active again.</summary>
-    /// <param name="Ahead">Of its lane.</param>
+    /// <summary>The run is in its queue behind <paramref name="Ahead"/> runs; 0: it may start. An archived session is active again.</summary>
     /// <param name="Title">The session's title from now on; null: it had one.</param>
     /// <param name="Lane">The id of the agent in whose queue it is; null: the one queue of a session that is no group's.</param>
     public sealed record RunQueued(RunKey RunId, int Ahead, DateTimeOffset At, Content? Title = null, string? Lane = null) : SessionEvent(At);
@@ -65,21 +64,25 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
 }
 
-/// <summary>A conversation with an agent on one workspace. Its runs execute one at a time in the order of their turns.</summary>
+/// <summary>
+/// A conversation with an agent on one workspace. Its runs execute one at a time in the order of their turns. In the session of a group each agent has a queue of its own, a
+/// lane, so that an agent that waits for an approval keeps no other one from answering.
+/// </summary>
 public abstract record Session
 {
     public sealed record None : Session;
 
-    /// <param name="Queue">Ids of the live runs; only the first may execute.</param>
+    /// <param name="Queue">Ids of the live runs that are in no lane; only the first may execute.</param>
     /// <param name="Model">The model of turns that name none; null: the project's, or the host's default.</param>
     /// <param name="Project">Null: the built-in one.</param>
     /// <param name="Grants">Null: <see cref="FolderGrant.Implicit"/>.</param>
     /// <param name="Connectors">Null: the connections of its project.</param>
     /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
+    /// <param name="Lanes">Ids of the live runs of agents, by agent; only the first of each may execute. No lane is empty; null: there is none.</param>
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
-        GroupKey? Group = null)
+        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null)
         : Session
     {
         /// <summary>
@@ -91,7 +94,39 @@ public abstract record Session
     }
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
-    public sealed record Deleted(ImmutableList<RunKey> Queue) : Session;
+    public sealed record Deleted(ImmutableList<RunKey> Queue, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null) : Session;
+
+    /// <summary>The queue of runs that are in no lane, and then the lanes.</summary>
+    IEnumerable<ImmutableList<RunKey>> Queues() => this switch
+    {
+        Open s => [s.Queue, .. s.Lanes?.Values ?? []],
+        Deleted s => [s.Queue, .. s.Lanes?.Values ?? []],
+        _ => [],
+    };
+
+    /// <summary>The live runs in the order of their queues.</summary>
+    public IEnumerable<RunKey> LiveRuns() => Queues().SelectMany(queue => queue);
+
+    /// <summary>The runs that may execute: the first of each queue.</summary>
+    public IEnumerable<RunKey> FirstRuns() => Queues().Where(queue => !queue.IsEmpty).Select(queue => queue[0]);
+
+    /// <summary>The queue or lane of a live run; empty: it is in none.</summary>
+    public ImmutableList<RunKey> QueueOf(RunKey run) => Queues().FirstOrDefault(queue => queue.Contains(run)) ?? [];
+
+    /// <summary>The live runs of a lane.</summary>
+    /// <param name="lane">Null: the queue of runs that are in none.</param>
+    public ImmutableList<RunKey> QueueOf(string? lane) => (lane, this) switch
+    {
+        (null, Open s) => s.Queue,
+        (null, Deleted s) => s.Queue,
+        ({ } of, Open s) => s.Lanes?.GetValueOrDefault(of) ?? [],
+        ({ } of, Deleted s) => s.Lanes?.GetValueOrDefault(of) ?? [],
+        _ => [],
+    };
+
+    /// <summary>True: the lane is empty, or fewer than so many runs wait in all of them.</summary>
+    /// <param name="lane">Null: the queue of runs that are in no lane.</param>
+    public bool HasRoom(string? lane, int waitingMax) => QueueOf(lane).IsEmpty || Queues().Sum(queue => Math.Max(0, queue.Count - 1)) < waitingMax;
 
     public static Aggregate<SessionKey, SessionCommand, SessionEvent, Session> Aggregate { get; } = new("session", new None(), Decide, Evolve);
 
@@ -100,14 +135,13 @@ public abstract record Session
         (Create c, None) => new SessionCreated(
             c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors, c.Group),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
-        (Enqueue c, Open s) when s.Queue.Contains(c.RunId) => Decision<SessionEvent>.Nothing,
-        (Enqueue c, Open s) when s.Queue.Count > c.WaitingMax =>
+        (Enqueue c, Open s) when !s.QueueOf(c.RunId).IsEmpty => Decision<SessionEvent>.Nothing,
+        (Enqueue c, Open s) when !s.HasRoom(c.Lane, c.WaitingMax) =>
             Refusal.TooMany("session_queue_full", $"{c.WaitingMax} turns already wait in this session."),
-        (Enqueue c, Open s) => new RunQueued(c.RunId, s.Queue.Count, c.Now, s.Title is null ? c.Title : null),
+        (Enqueue c, Open s) => new RunQueued(c.RunId, s.QueueOf(c.Lane).Count, c.Now, s.Title is null ? c.Title : null, c.Lane),
         (Change c, Open s) when (c.Title, c.Goal, c.Archived) == (s.Title, s.Goal, s.Archived) => Decision<SessionEvent>.Nothing,
         (Change c, Open) => new SessionChanged(c.Title, c.Goal, c.Archived, c.Now),
-        (Dequeue c, Open s) => Leave(c, s.Queue),
-        (Dequeue c, Deleted s) => Leave(c, s.Queue),
+        (Dequeue c, Open or Deleted) => Leave(c, state.QueueOf(c.RunId)),
         (Delete c, Open) => new SessionDeleted(c.Now),
         _ => Refusal.NotFound("session"),
     };
@@ -118,10 +152,16 @@ public abstract record Session
             new Open(
                 c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors, Group: c.Group),
         (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
+        (RunQueued { Lane: { } lane } q, Open s) => s with
+        {
+            Lanes = (s.Lanes ?? ImmutableSortedDictionary.Create<string, ImmutableList<RunKey>>(StringComparer.Ordinal)).SetItem(lane, s.QueueOf(lane).Add(q.RunId)),
+            Title = q.Title ?? s.Title,
+            Archived = false,
+        },
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
-        (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId) },
-        (RunDequeued d, Deleted s) => new Deleted(s.Queue.Remove(d.RunId)),
-        (SessionDeleted, Open s) => new Deleted(s.Queue),
+        (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId), Lanes = Without(s.Lanes, d.RunId) },
+        (RunDequeued d, Deleted s) => new Deleted(s.Queue.Remove(d.RunId), Without(s.Lanes, d.RunId)),
+        (SessionDeleted, Open s) => new Deleted(s.Queue, s.Lanes),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 
@@ -150,6 +190,19 @@ public abstract record Session
         }
         var whole = title[..length].TrimEnd(' ');
         return whole.IsEmpty ? null : StorableText.Escape(whole.ToString());
+    }
+
+    static ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Without(ImmutableSortedDictionary<string, ImmutableList<RunKey>>? lanes, RunKey run)
+    {
+        foreach (var (lane, queue) in lanes ?? ImmutableSortedDictionary<string, ImmutableList<RunKey>>.Empty)
+        {
+            if (queue.Contains(run))
+            {
+                var left = queue.Count > 1 ? lanes!.SetItem(lane, queue.Remove(run)) : lanes!.Remove(lane);
+                return left.IsEmpty ? null : left;
+            }
+        }
+        return lanes;
     }
 
     static Decision<SessionEvent> Leave(Dequeue c, ImmutableList<RunKey> queue) => queue.IndexOf(c.RunId) switch

@@ -39,6 +39,7 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
     static readonly FrozenDictionary<Type, int> Counts = new Dictionary<Type, int>
     {
         [typeof(GroupEvent.GroupMessageStored)] = 1,
+        [typeof(GroupEvent.GroupCallsStopped)] = 1,
         [typeof(RunEvent.RunStarted)] = 1,
         [typeof(RunEvent.RunResumed)] = 1,
         [typeof(RunEvent.ModelRetried)] = 1,
@@ -148,7 +149,7 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
             return [];
         }
         var e = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
-        var agent = entry.Run is { } run ? await AgentOf(org, run, ct) : null;
+        var agent = RunOf(entry, e) is { } run ? await AgentOf(org, run, ct) : null;
         var text = e switch
         {
             GroupEvent.GroupMessageStored stored => await Text(stored.Text, ct),
@@ -236,7 +237,7 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
             json.WriteString("type", TypeOf(e, nr));
             json.WriteNumber("seq", seq);
             json.WriteString("ts", HashChain.Timestamp(entry.At));
-            if (entry.Run is { } run)
+            if (RunOf(entry, e) is { } run)
             {
                 json.WriteString("run_id", run.Id);
                 json.WriteString("agent_id", agent?.Id);
@@ -248,6 +249,9 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
         return output.WrittenMemory.ToArray();
     }
 
+    /// <summary>The run that a message is about; null: it is about none.</summary>
+    static RunKey? RunOf(FeedEntry entry, Event e) => e is GroupEvent.GroupCallsStopped stopped ? stopped.RunId : entry.Run;
+
     static string TypeOf(Event e, int nr) => e switch
     {
         GroupEvent.GroupMessageStored => "user_message_stored",
@@ -256,6 +260,7 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
         RunEvent.ToolCall => "tool_call",
         RunEvent.ToolResult => "tool_result",
         RunEvent.AssistantReply => "agent_message",
+        GroupEvent.GroupCallsStopped => "agent_error",
         RunEvent.RunFailed when nr == 0 => "agent_error",
         RunEvent.RunCompleted or RunEvent.RunFailed or RunEvent.RunCancelled => "done",
         _ => throw new System.Diagnostics.UnreachableException(e.GetType().Name),
@@ -310,6 +315,11 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
             case RunEvent.AssistantReply:
                 json.WriteString("text", text);
                 break;
+            case GroupEvent.GroupCallsStopped stopped:
+                var (code, why) = WhyStopped(stopped.Reason);
+                json.WriteString("code", code);
+                json.WriteString("message", $"{why} Not asked: {string.Join(", ", stopped.Addressed)}.");
+                break;
             case RunEvent.RunFailed failed when nr == 0:
                 json.WriteString("code", failed.Error.Code);
                 json.WriteString("message", failed.Error.Message);
@@ -319,6 +329,15 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
                 break;
         }
     }
+
+    static (string Code, string Sentence) WhyStopped(StoppedCalls reason) => reason switch
+    {
+        StoppedCalls.Depth => ("agent_depth_exceeded", $"Agents have handed the message on {Limits.AgentDepthMax} times."),
+        StoppedCalls.Runs => ("message_runs_exceeded", $"The message has led to {Limits.RunsPerMessageMax} runs."),
+        StoppedCalls.QueueFull => ("session_queue_full", "As many runs wait as may."),
+        StoppedCalls.Archived => ("group_archived", "The group was closed."),
+        _ => throw new System.Diagnostics.UnreachableException(reason.ToString()),
+    };
 
     static void WriteStart(Utf8JsonWriter json, AnsweringAgent? agent, int attempt)
     {

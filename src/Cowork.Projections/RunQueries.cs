@@ -63,6 +63,29 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         return [.. turns.OfType<EarlierTurn>()];
     }
 
+    public async ValueTask<IReadOnlyList<Content?>> Said(string org, IReadOnlyList<GroupEntry> entries, CancellationToken ct)
+    {
+        var known = new Dictionary<string, RunRow>(StringComparer.Ordinal);
+        var missing = new List<string>();
+        foreach (var (run, isReply) in entries.Select(entry => (entry.RunId, entry.AgentId is not null)))
+        {
+            // A message never changes; a reply is there when the run has completed.
+            if (commands.CachedRow(org, Runs.Model, run.Value, version: 1) is { } row && (!isReply || row.Status == "completed"))
+            {
+                known[run.Value] = row;
+            }
+            else
+            {
+                missing.Add(run.Value);
+            }
+        }
+        foreach (var row in missing.Count == 0 ? [] : await rows.Get(org, Runs.Model.Table, missing, ct))
+        {
+            known[row.Key] = Runs.Model.Read(row.Json.Span);
+        }
+        return [.. entries.Select(entry => known.GetValueOrDefault(entry.RunId.Value) is { } row ? entry.AgentId is null ? row.Message : row.Reply : null)];
+    }
+
     public async ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct) =>
         [.. (await rows.List(org, Sessions.Model.Table, new(Scope: project.Value, Limit: max), ct))
             .Select(row => (new SessionKey(row.Key), Sessions.Model.Read(row.Json.Span).LiveRuns))];

@@ -93,13 +93,17 @@ public static class Runs
         Form = 3,
     };
 
+    /// <summary>Who asked for a run: of one that an agent addressed, the member whose message began it. Whoever asked for it may be kept from approving what it does.</summary>
+    static string RequesterOf(RunCreated created, string actor) => created.Agent is { CalledBy: not null } agent ? $"user:{agent.Sender}" : actor;
+
     public static RunRow? Evolve(RunRow? row, RecordedEvent e) =>
         Fold(row, e) is { } after ? e.Event is OutputDelta or ThinkingDelta ? after : after with { UpdatedAt = e.At } : null;
 
     static RunRow? Fold(RunRow? row, RecordedEvent e) => (e.Event, row) switch
     {
         (RunCreated c, _) => new(
-            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, e.Actor, e.At, null, null, c.Source,
+            c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, RequesterOf(c, e.Actor), e.At, null, null,
+            c.Source,
             Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))],
             ContextFiles: c.ContextFiles is null ? null : [.. c.ContextFiles.Select(file => file.Path)]),
         (_, null) => null,

@@ -88,6 +88,8 @@ public sealed class GoldenSpecs
         new GroupArchiveRequested($"groups/grp_{Key}/archives/20260101T090000000Z.json", Text, "ann", At),
         new GroupArchived($"groups/grp_{Key}/archives/20260101T090000000Z.json", new string('a', 64), 4_711, At),
         new GroupMessageStored(Text, "ann", "m-1", [new("critic", RunKey.FromId($"run_{Key}"))], At),
+        new GroupAgentAnswered(RunKey.FromId($"run_{Key}"), "critic", "Critic", "ann", "m-1", At),
+        new GroupCallsStopped(RunKey.FromId($"run_{Key}"), "critic", "m-1", ["assistant"], StoppedCalls.QueueFull, 3, At),
         new ActiveGroupOpened("acme", GroupKey.FromId($"grp_{Key}"), At),
         new ActiveGroupClosed(GroupKey.FromId($"grp_{Key}"), At),
         new WorkCreated(WorkKey.FromId($"work_{Key}"), "user:ann", "listings", new("Elm Street", Content.Of("""{"rooms":3}"""), "3 rooms", ["spring"]), Blob, At),
@@ -281,6 +283,31 @@ public sealed class GoldenSpecs
             """,
             Encoding.UTF8.GetString(EventJson.Write(skilled)), StringComparison.Ordinal);
         Assert.Equal(EventJson.Write(skilled), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(skilled), At)));
+
+        var answering = ((RunCreated)Sample("run_created.v1")) with
+        {
+            Agent = new("critic", "Critic", "assistant", "ann", "m-1", 1, Content.Of("Be strict."), ["recall"], RunKey.FromId($"run_{Key}")),
+        };
+        Assert.StartsWith(
+            $$"""
+            {"agent":{"by":"assistant","called_by":"run_{{Key}}","depth":1,"id":"critic","instructions":"Be strict.","message_id":"m-1","nickname":"Critic","sender":"ann","tools":["recall"]},
+            """,
+            Encoding.UTF8.GetString(EventJson.Write(answering)), StringComparison.Ordinal);
+        Assert.Equal(EventJson.Write(answering), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(answering), At)));
+        Assert.Equal(
+            $$"""{"ahead":2,"lane":"critic","run_id":"run_{{Key}}"}""", Encoding.UTF8.GetString(EventJson.Write(((RunQueued)Sample("run_queued.v1")) with { Lane = "critic" })));
+        Assert.EndsWith(
+            $$"""
+            ,"calls":[{"agent_id":"assistant","run_id":"run_{{Key}}"}],"message_id":"m-1","nickname":"Critic","run_id":"run_{{Key}}","sender":"ann"}
+            """,
+            Encoding.UTF8.GetString(EventJson.Write(((GroupAgentAnswered)Sample("group_agent_answered.v1")) with { Calls = [new("assistant", RunKey.FromId($"run_{Key}"))] })),
+            StringComparison.Ordinal);
+        var heard = ((MemoryRetrieval)Sample("memory_retrieval.v1")) with { Conversation = [new(RunKey.FromId($"run_{Key}"), "ann"), new(RunKey.FromId($"run_{Key}"), "Critic", "critic")] };
+        Assert.Contains(
+            $$"""
+            ,"conversation":[{"by":"ann","run_id":"run_{{Key}}"},{"agent_id":"critic","by":"Critic","run_id":"run_{{Key}}"}],"history":
+            """,
+            Encoding.UTF8.GetString(EventJson.Write(heard)), StringComparison.Ordinal);
 
         var used = new ModelUsage(1_900, 3, 40);
         Assert.Equal(

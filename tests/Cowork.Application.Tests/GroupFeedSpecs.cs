@@ -151,7 +151,7 @@ public sealed class GroupFeedSpecs
                 var key = new RunKey(Ids.NewKey(at));
                 runs.Add(key);
                 return (
-                    new RunEvent.RunCreated(key, Group.Session, Content.Of("hello"), "offline", null, at, Agent: new("helper", "Help", "ann", "m1", 0)),
+                    new RunEvent.RunCreated(key, Group.Session, Content.Of("hello"), "offline", null, at, Agent: new("helper", "Help", "ann", "ann", "m1", 0)),
                     Run.Aggregate.Stream(key), key, 0);
             }
             if (random.Next(10) == 0)

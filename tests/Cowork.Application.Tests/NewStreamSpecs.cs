@@ -17,7 +17,7 @@ public sealed class NewStreamSpecs
         await host.OpenSession("s");
         var log = new Asked(host.Node);
         var commands = new CommandHandler(log, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
-        var memory = new MemoryStep(host.Queries, host.History, bench.Blobs, host.Settings, "n0");
+        var memory = new MemoryStep(host.Commands, host.Queries, host.History, bench.Blobs, host.Settings, "n0");
         var turns = new Turns(commands, commands, host.Usage, memory, host.Node, bench.Blobs, bench.Models, bench.Options, bench.Clock);
         var header = new RequestKey("POST /turn", "h", "00", TimeSpan.FromHours(1));
         Assert.NotNull((await turns.Submit(RunHarness.Org, RunHarness.User, new(new("s"), "one", null, "k", header), default)).Turn);
@@ -47,7 +47,7 @@ public sealed class NewStreamSpecs
         await host.OpenSession("s");
         var asked = new TurnRequest(new("s"), "one", "scripted", "k", null);
         var (turn, _) = await host.Turns.Submit(RunHarness.Org, RunHarness.User, asked, default);
-        var memory = new MemoryStep(host.Queries, host.History, bench.Blobs, host.Settings, "n0");
+        var memory = new MemoryStep(host.Commands, host.Queries, host.History, bench.Blobs, host.Settings, "n0");
         // The same node with no model but those of the harness, which has none beside the scripted one.
         var later = new Turns(host.Commands, host.Commands, host.Usage, memory, host.Node, bench.Blobs, bench.Models, bench.Options, bench.Clock);
         var (again, _) = await later.Submit(RunHarness.Org, RunHarness.User, asked, default);

@@ -45,6 +45,9 @@ sealed class RunHarness
 
     public CountingTool Tool { get; } = new();
 
+    /// <summary>The agents of groups.</summary>
+    public IReadOnlyList<AgentDefinition> Agents { get; init; } = [];
+
     public RunOptions Options { get; init; } = new() { DefaultModel = "scripted" };
 
     public TenantQuotas Quotas { get; init; } = TenantQuotas.Default;
@@ -134,7 +137,7 @@ sealed class RunHarness
             Hub = new(bench.Engine);
             (OutsideTools Tools, ToolConnections Connections)? outside = null;
             Node = bench.Engine.AddNode(
-                name, new CommitObservers(() => [Commands!, History!, Memories!, Files!, .. outside is { } made ? [made.Connections] : (ICommitObserver[])[], Hub]),
+                name, new CommitObservers(() => [Commands!, History!, Memories!, Files!, Messages!, .. outside is { } made ? [made.Connections] : (ICommitObserver[])[], Hub]),
                 TimeSpan.FromSeconds(10), leftToOthers);
             Commands = new(Node, bench.Engine, bench.Blobs, ReadModels.All, bench.Clock, bench.NextTime);
             Memories = new(bench.Engine, bench.Engine);
@@ -145,15 +148,19 @@ sealed class RunHarness
             outside = bench.OutsideOf?.Invoke(this);
             var toolbox = new Toolbox(bench.ToolsOf?.Invoke(this) ?? bench.Tools ?? [bench.Tool], outside?.Tools);
             Settings = new(toolbox, bench.Policy, bench.Options, bench.Approvals, bench.Blobs);
-            var memory = new MemoryStep(queries, History, bench.Blobs, Settings, name);
+            var memory = new MemoryStep(Commands, queries, History, bench.Blobs, Settings, name);
             var models = new Dictionary<string, IChatClient>(bench.Models) { ["scripted"] = bench.Model };
             Usage = new(queries, bench.Quotas, bench.Options, bench.Clock);
             Turns = new(Commands, Commands, Usage, memory, Node, bench.Blobs, models, bench.Options, bench.Clock);
             Skills = new(Commands, Turns, bench.Blobs);
+            var agents = new AgentCatalog(bench.Agents);
+            GroupRuns = new(agents, Usage, bench.Blobs, bench.Options);
+            Messages = new(Commands, new(Commands, Commands, bench.Blobs), GroupRuns, agents, Usage, Node, bench.Options, bench.Clock);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             Budgets = new(Commands, models);
             var recorder = new RunRecorder(
-                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory, Settings);
+                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory, Settings,
+                GroupRuns);
             Driver = new(
                 Commands, Driven, recorder, memory,
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, bench.Clock, NullLogger<ModelStep>.Instance),
@@ -199,6 +206,10 @@ sealed class RunHarness
         public Budgets Budgets { get; }
 
         public SkillRuns Skills { get; }
+
+        public GroupRuns GroupRuns { get; }
+
+        public GroupMessages Messages { get; }
 
         public RunDriver Driver { get; }
 

@@ -77,6 +77,50 @@ public sealed class SessionSpec
         Spec.Given(full[..^1]).When(new Enqueue(A.Run, Limits.QueuedPerSessionMax, A.Morning)).Then(Queued(A.Run, Limits.QueuedPerSessionMax));
     }
 
+    static RunQueued InLane(RunKey run, string lane, int ahead) => Queued(run, ahead) with { Lane = lane };
+
+    static Enqueue Into(RunKey run, string? lane, int waitingMax = 10) => new(run, waitingMax, A.Morning, Lane: lane);
+
+    [Fact]
+    public void Each_lane_has_a_first_run_and_runs_wait_for_those_of_their_lane_alone()
+    {
+        Spec.Given(Created).When(Into(A.Run, "critic")).Then(InLane(A.Run, "critic", 0));
+        Spec.Given(Created, InLane(A.Run, "critic", 0)).When(Into(A.OtherRun, "assistant")).Then(InLane(A.OtherRun, "assistant", 0));
+        Spec.Given(Created, InLane(A.Run, "critic", 0)).When(Into(A.OtherRun, null)).Then(Queued(A.OtherRun, 0));
+        Spec.Given(Created, InLane(A.Run, "critic", 0)).When(Into(A.OtherRun, "critic")).Then(InLane(A.OtherRun, "critic", 1));
+        Spec.Given(Created, InLane(A.Run, "critic", 0)).When(Into(A.Run, "critic")).ThenNothing();
+        var state = Spec.Given(Created, InLane(A.Run, "critic", 0), InLane(A.OtherRun, "critic", 1), Queued(A.ThirdRun, 0)).State;
+        Assert.Equal([A.ThirdRun, A.Run, A.OtherRun], state.LiveRuns());
+        Assert.Equal([A.ThirdRun, A.Run], state.FirstRuns());
+    }
+
+    [Fact]
+    public void A_run_that_leaves_its_lane_lets_the_next_one_of_that_lane_start()
+    {
+        var given = Spec.Given(Created, InLane(A.Run, "critic", 0), InLane(A.OtherRun, "critic", 1), InLane(A.ThirdRun, "assistant", 0));
+        given.When(new Dequeue(A.Run, A.Later(1))).Then(new RunDequeued(A.Run, A.OtherRun, A.Later(1)));
+        given.When(new Dequeue(A.OtherRun, A.Later(1))).Then(new RunDequeued(A.OtherRun, null, A.Later(1)));
+        var left = given.When(new Dequeue(A.ThirdRun, A.Later(1))).Then(new RunDequeued(A.ThirdRun, null, A.Later(1)));
+        Assert.Equal(["critic"], ((Session.Open)left).Lanes!.Keys);
+        Assert.Null(((Session.Open)Spec.Given(Created, InLane(A.Run, "critic", 0), new RunDequeued(A.Run, null, A.Morning)).State).Lanes);
+    }
+
+    [Fact]
+    public void Runs_of_all_lanes_wait_up_to_the_limit_and_the_first_of_a_lane_waits_for_none()
+    {
+        var full = Spec.Given(Created, InLane(A.Run, "critic", 0), InLane(A.OtherRun, "critic", 1));
+        full.When(Into(A.ThirdRun, "critic", waitingMax: 1)).ThenRefused("session_queue_full");
+        full.When(Into(A.ThirdRun, "assistant", waitingMax: 1)).Then(InLane(A.ThirdRun, "assistant", 0));
+    }
+
+    [Fact]
+    public void A_deleted_session_lets_the_runs_of_its_lanes_leave()
+    {
+        var deleted = Spec.Given(Created, InLane(A.Run, "critic", 0), InLane(A.OtherRun, "critic", 1), new SessionDeleted(A.Morning));
+        Assert.Equal([A.Run, A.OtherRun], deleted.State.LiveRuns());
+        deleted.When(new Dequeue(A.Run, A.Later(1))).Then(new RunDequeued(A.Run, A.OtherRun, A.Later(1)));
+    }
+
     [Fact]
     public void A_deleted_session_takes_no_turns_but_lets_its_runs_leave()
     {

@@ -56,6 +56,17 @@ public sealed class GroupClient : IAsyncDisposable
         await Socket.SendAsync(bytes, type, endOfMessage, deadline.Token);
     }
 
+    /// <summary>What comes until so many runs have ended.</summary>
+    public async Task<List<JsonElement>> Answered(int runs)
+    {
+        var seen = new List<JsonElement>();
+        for (var done = 0; done < runs; done += seen[^1].GetProperty("type").GetString() == "done" ? 1 : 0)
+        {
+            seen.Add(await Next() ?? throw new InvalidOperationException($"The host ended the connection: {Closed}."));
+        }
+        return seen;
+    }
+
     /// <summary>The next message; null: the host has ended the connection.</summary>
     public async Task<JsonElement?> Next()
     {

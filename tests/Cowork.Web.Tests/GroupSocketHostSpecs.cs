@@ -28,14 +28,14 @@ public sealed class GroupSocketHostSpecs
         {
             await (random.Next(2) == 0 ? left : right).Say($"message {i}", $"m{i}");
         }
-        var (seen, theirs) = (Texts(await left.Through(20)), Texts(await right.Through(20)));
+        var (seen, theirs) = (Texts(await left.Answered(20)), Texts(await right.Answered(20)));
         Assert.Equal(seen, theirs);
         Assert.Equal(20, seen.Select(text => JsonElement.Parse(text).GetProperty("message_id").GetString()).Distinct().Count());
         for (var tries = 0; tries < 10; tries++)
         {
-            var since = random.Next(21);
+            var since = random.Next(seen.Count + 1);
             await using var again = await Open(random.Next(2) == 0 ? one : other, group, since);
-            Assert.Equal(seen.Skip(since), Texts(await again.Through(20)));
+            Assert.Equal(seen.Skip(since), Texts(await again.Through(seen.Count)));
         }
         // Both hosts tell of both.
         await other.Http.Until($"/groups/{group}/presence", got => got.Json.GetProperty("connected").GetArrayLength() == 1);
@@ -98,7 +98,7 @@ public sealed class GroupSocketHostSpecs
         await stop;
         await using var again = await Open(other, group, client.Last);
         await again.Say("after", "m2");
-        Assert.Equal("after", (await again.Through(2))[^1].GetProperty("text").GetString());
+        Assert.Equal("after", (await again.Until("user_message_stored"))[^1].GetProperty("text").GetString());
         await other.Http.Until($"/groups/{group}/presence", got => got.Json.GetProperty("connected").GetArrayLength() == 1);
     }
 

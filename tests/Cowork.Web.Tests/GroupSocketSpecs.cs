@@ -22,12 +22,19 @@ public sealed class GroupSocketSpecs(TestTenant tenant) : IClassFixture<TestTena
         await using var other = await Groups.Open(tenant, group);
         await one.Say("hello", "m1");
         await other.Say("good day", "m2");
-        var (seen, theirs) = (await one.Through(2), await other.Through(2));
+        var (seen, theirs) = (await one.Answered(2), await other.Answered(2));
         Assert.Equal(seen.Select(message => message.GetRawText()), theirs.Select(message => message.GetRawText()));
-        Assert.All(seen, message => Assert.Equal("user_message_stored", Type(message)));
-        Assert.Equal([1L, 2L], seen.Select(Seq));
-        Assert.Equal(["m1", "m2"], seen.Select(message => message.GetProperty("message_id").GetString()).Order());
-        Assert.All(seen, message => Assert.Equal("local", message.GetProperty("user_id").GetString()));
+        Assert.Equal(Enumerable.Range(1, seen.Count).Select(nr => (long)nr), seen.Select(Seq));
+        var stored = seen.Where(message => Type(message) == "user_message_stored").ToList();
+        Assert.Equal(["m1", "m2"], stored.Select(message => message.GetProperty("message_id").GetString()).Order());
+        Assert.All(stored, message => Assert.Equal("local", message.GetProperty("user_id").GetString()));
+        // Each is answered, and says to which message it belongs.
+        foreach (var id in (string[])["m1", "m2"])
+        {
+            var answer = seen.Where(message => Type(message) != "user_message_stored" && message.GetProperty("message_id").GetString() == id).ToList();
+            Assert.Equal(("agent_start", "done"), (Type(answer[0]), Type(answer[^1])));
+            Assert.Equal(1, answer.Count(message => Type(message) == "agent_message"));
+        }
     }
 
     [Fact]
@@ -138,6 +145,7 @@ public sealed class GroupSocketSpecs(TestTenant tenant) : IClassFixture<TestTena
         var longest = new string('é', 128 * 1024);
         await one.Say(longest, "m1");
         Assert.Equal(longest, (await one.Next())!.Value.GetProperty("text").GetString());
+        await one.Answered(1);
         await one.Say(longest + "e", "m2");
         Assert.Equal("invalid_request", (await one.Next())!.Value.GetProperty("code").GetString());
     }
@@ -151,22 +159,23 @@ public sealed class GroupSocketSpecs(TestTenant tenant) : IClassFixture<TestTena
         {
             await one.Say($"message {i}", $"m{i}");
         }
-        var whole = (await one.Through(30)).Select(message => message.GetRawText()).ToList();
-        for (var since = 0; since <= 30; since += 6)
+        var whole = (await one.Answered(30)).Select(message => message.GetRawText()).ToList();
+        var n = whole.Count;
+        for (var since = 0; since <= n; since += 30)
         {
             await using var again = await Groups.Open(tenant, group, since);
-            Assert.Equal(whole.Skip(since), (await again.Through(30)).Select(message => message.GetRawText()));
+            Assert.Equal(whole.Skip(since), (await again.Through(n)).Select(message => message.GetRawText()));
         }
 
         var newest = await Messages(group, "limit=10");
-        Assert.Equal((whole.Skip(20), 30L, true), newest, Pages);
-        Assert.Equal((whole.Skip(10).Take(10), 30L, true), await Messages(group, "limit=10&before=21"), Pages);
-        Assert.Equal((whole.Take(10), 30L, false), await Messages(group, "limit=20&before=11"), Pages);
-        Assert.Equal((whole.Take(10), 30L, true), await Messages(group, "limit=10&since=0"), Pages);
-        Assert.Equal((whole.Skip(25), 30L, false), await Messages(group, "since=25"), Pages);
-        Assert.Equal((whole.Skip(5).Take(4), 30L, false), await Messages(group, "since=5&before=10"), Pages);
-        Assert.Equal(([], 30L, false), await Messages(group, "since=30"), Pages);
-        (await http.Get($"/groups/{group}/messages?since=31")).IsProblem(422, "cursor_ahead");
+        Assert.Equal((whole.Skip(n - 10), (long)n, true), newest, Pages);
+        Assert.Equal((whole.Skip(10).Take(10), (long)n, true), await Messages(group, "limit=10&before=21"), Pages);
+        Assert.Equal((whole.Take(10), (long)n, false), await Messages(group, "limit=20&before=11"), Pages);
+        Assert.Equal((whole.Take(10), (long)n, true), await Messages(group, "limit=10&since=0"), Pages);
+        Assert.Equal((whole.Skip(n - 5), (long)n, false), await Messages(group, $"since={n - 5}"), Pages);
+        Assert.Equal((whole.Skip(5).Take(4), (long)n, false), await Messages(group, "since=5&before=10"), Pages);
+        Assert.Equal(([], (long)n, false), await Messages(group, $"since={n}"), Pages);
+        (await http.Get($"/groups/{group}/messages?since={n + 1}")).IsProblem(422, "cursor_ahead");
         (await http.Get($"/groups/{group}/messages?before=0")).IsProblem(422);
         using var stranger = await tenant.Stranger("admin", "member");
         (await stranger.Get($"/groups/{group}/messages")).IsProblem(404, "not_found");

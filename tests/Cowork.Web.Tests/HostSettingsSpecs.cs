@@ -1,3 +1,5 @@
+using Cowork.Application;
+
 using Microsoft.Extensions.Configuration;
 
 using Npgsql;
@@ -84,6 +86,10 @@ public sealed class HostSettingsSpecs
     [InlineData("Cowork:Connectors:PublicUrl", "http://cowork.example.com", "may be an address that begins with https://")]
     [InlineData("Cowork:Connectors:McpCommands:orders:Arguments:0", "x", "Cowork:Connectors:McpCommands:orders:Command is missing")]
     [InlineData("Cowork:Connectors:McpCommands:orders:Command", "bin/orders", "may be an absolute path")]
+    [InlineData("Cowork:Agents:0:Nickname", "x", "Cowork:Agents:0 has no Id")]
+    [InlineData("Cowork:Agents:0:Id", "a b", "Cowork:Agents:0:Id is \"a b\"; it may be 1 to 64 letters")]
+    [InlineData("Cowork:Agents:0:Id", "a-", "beginning and ending with a letter or a digit")]
+    [InlineData("Cowork:Agents:0:Name", "x", "Cowork:Agents:0 has no setting Name")]
     [InlineData("Cowork:Bind", "here", "may be an address, localhost or *")]
     public void A_setting_that_does_not_fit_is_told_in_a_sentence(string name, string value, string words) =>
         Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read((name, value))).Message);
@@ -101,6 +107,29 @@ public sealed class HostSettingsSpecs
         foreach (var (name, value) in ((string, string)[])[("Cowork:Blobs:S3:Endpoint", "minio:9000"), ("Cowork:Blobs:S3:AccessKey", "a"), ("Cowork:Blobs", "/blobs")])
         {
             Assert.Throws<ArgumentException>(() => Read(("Cowork:Blobs:S3:Bucket", "b"), (name, value)));
+        }
+    }
+
+    [Fact]
+    public void Agents_are_read_in_their_order_and_have_ids_and_nicknames_of_their_own()
+    {
+        var agents = Read(
+            ("Cowork:Agents:0:Id", "writer"), ("Cowork:Agents:0:Nickname", "Writer"), ("Cowork:Agents:0:Model", "offline"), ("Cowork:Agents:0:Instructions", "Write."),
+            ("Cowork:Agents:1:Id", "critic"), ("Cowork:Agents:1:Tools:0", "read_file"), ("Cowork:Agents:1:Tools:1", "mcp__orders__find")).Agents;
+        Assert.Equal([("writer", "Writer", "offline", "Write.", null), ("critic", "critic", null, null, 2)], agents.Select(a => (a.Id, a.Nickname, a.Model, a.Instructions, a.Tools?.Count)));
+        Assert.Equal(["writer", "critic", "assistant"], new AgentCatalog(agents).Agents.Select(agent => agent.Id));
+        // The built-in one gives way to one of its name.
+        var own = Read(("Cowork:Agents:0:Id", "assistant"), ("Cowork:Agents:0:Nickname", "helper")).Agents;
+        Assert.Equal("helper", Assert.Single(new AgentCatalog(own).Agents).Nickname);
+        foreach (var (name, value, words) in ((string, string, string)[])
+        [
+            ("Cowork:Agents:1:Id", "writer", "Cowork:Agents:1:Id is \"writer\", as another agent's is"),
+            ("Cowork:Agents:0:Nickname", "Assistant", "Cowork:Agents:0:Nickname is \"Assistant\", as that of assistant is"),
+            ("Cowork:Agents:0:Model", "gpt", "Cowork:Agents:0:Model is \"gpt\"; it may be one of offline"),
+            ("Cowork:Agents:0:Tools:0", "rm", "Cowork:Agents:0:Tools:0 is \"rm\"; it may be delete_file"),
+        ])
+        {
+            Assert.Contains(words, Assert.Throws<ArgumentException>(() => Read(("Cowork:Agents:0:Id", "writer"), (name, value))).Message, StringComparison.Ordinal);
         }
     }
 

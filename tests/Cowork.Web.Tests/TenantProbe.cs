@@ -13,6 +13,11 @@ sealed class TenantProbe
         ["path"] = "r.md",
     };
 
+    /// <summary>What every body wants, in one.</summary>
+    const string Body = """
+        {"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x","text":"x"}
+        """;
+
     readonly Dictionary<string, string> ids;
 
     TenantProbe(Dictionary<string, string> ids) => this.ids = ids;
@@ -38,6 +43,7 @@ sealed class TenantProbe
             """{"spec_id":"postgres","name":"topsecret","credentials":{"host":"127.0.0.1","port":1,"database":"topsecret","user":"topsecret","password":"topsecret"}}""")).Is(201)["id"];
         (await theirs.Post("/api/cowork/sessions", """{"connectors":[{"provider":"postgres","scopes":["topsecret"]}]}""")).Is(201);
         var group = (await theirs.Post("/groups", """{"title":"topsecret"}""")).Is(201)["group_id"];
+        (await theirs.Post($"/groups/{group}/messages", """{"text":"/say topsecret"}""")).Is(202);
         var file = (await theirs.Upload("topsecret", "topsecret.txt")).Is(201)["id"];
         var pad = (await theirs.Post(
             "/api/v1/scratchpads", """{"conversation_id":"private","title":"topsecret","cells":[{"type":"code","content":"topsecret"}]}""")).Is(201);
@@ -65,6 +71,8 @@ sealed class TenantProbe
             ["{schedule_id}"] = schedule,
             ["{project_id}"] = project,
             ["{group_id}"] = group,
+            // A name is no tenant's secret.
+            ["{user_id}"] = "ann",
             ["{file_id}"] = file,
             ["{connection_id}"] = connection,
             ["{path}"] = "r.md",
@@ -92,7 +100,7 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
-                var body = method is "post" or "patch" ? """{"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x"}""" : null;
+                var body = method is "post" or "patch" ? Body : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
                 {

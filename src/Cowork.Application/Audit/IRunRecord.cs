@@ -6,7 +6,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Everything that is recorded of a run and that its loop rests on: its own events, the texts that they name, the settings, and the turns before it. It is only read.
+/// Everything that is recorded of a run and that its loop rests on: its own events, the texts that they name, the settings, and what came before it. It is only read.
 /// </summary>
 public interface IRunRecord : IEarlierTurns
 {
@@ -63,6 +63,20 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
             hasCompleted |= e.Event is RunEvent.RunCompleted;
         }
         return turns[of] = hasCompleted && message is not null && reply is not null ? new(of, message, reply) : null;
+    }
+
+    /// <summary>What was said in a group, from the streams of its runs.</summary>
+    public async ValueTask<IReadOnlyList<Content?>> Said(string org, IReadOnlyList<GroupEntry> entries, CancellationToken ct)
+    {
+        var found = new List<Content?>(entries.Count);
+        foreach (var entry in entries)
+        {
+            // A run that answers a message need not have ended.
+            found.Add(entry.AgentId is not null ? (await Turn(entry.RunId, ct))?.Reply
+                : (await log.Load(Org, Domain.Run.Aggregate.Stream(entry.RunId), 0, 1, ct)).Events is [{ Event: RunEvent.RunCreated created }] ? created.Message
+                : null);
+        }
+        return found;
     }
 
     async IAsyncEnumerable<RecordedEvent> Pages(RunKey of, [EnumeratorCancellation] CancellationToken ct)

@@ -173,7 +173,8 @@ public sealed class RunReplay
         switch (next, e.Event)
         {
             case (NextStep.RetrieveMemory, MemoryRetrieval memory) when memory.Provenance.Count == memory.Context.Count:
-                return new RecordMemory(run.Epoch, [.. memory.Provenance.Zip(memory.Context, (from, text) => new RetrievedMemory(from, text))], memory.History, e.At);
+                return new RecordMemory(
+                    run.Epoch, [.. memory.Provenance.Zip(memory.Context, (from, text) => new RetrievedMemory(from, text))], memory.History, e.At, memory.Conversation);
             case (NextStep.AskModel, ToolsOffered offered):
                 return new OfferTools(run.Epoch, offered.Tools, offered.Count, offered.LeftOut, e.At);
             case (NextStep.AskModel, OutputDelta delta):
@@ -289,7 +290,8 @@ public sealed class RunReplay
         if (!run.Request.MayCall(call.Name))
         {
             verdicts++;
-            return new RecordPolicy(run.Epoch, call.Id, PolicyOutcome.Deny, CallPolicy.SkillTools, CallPolicy.NotOfSkills(call.Name), e.At);
+            var (rule, reason) = CallPolicy.Unnamed(run.Request, call.Name);
+            return new RecordPolicy(run.Epoch, call.Id, PolicyOutcome.Deny, rule, reason, e.At);
         }
         var request = (await Peek(1))?.Event as ApprovalRequested;
         var verdict = new PolicyVerdict(decision.Outcome, decision.Rule, decision.Reason);

@@ -113,12 +113,12 @@ public sealed class UnitOfWork
         draft.WasSilent |= decision.Events.Count == 0;
         foreach (var e in decision.Events)
         {
-            if (draft.Last is not { } part || part.Actor != actor || part.Order != order)
+            // One run may leave a session's queue and another one join it with the same commit: each event is of the run that it is about.
+            if (draft.Last is not { } part || part.Actor != actor || part.Order != order || (part.Session, part.Run) != (session, run))
             {
-                draft.Last = part = new(aggregate.Stream(key), draft, actor, order);
+                draft.Last = part = new(aggregate.Stream(key), draft, actor, order) { Session = session, Run = run };
                 written.Add(part);
             }
-            (part.Session, part.Run) = (session, run);
             part.Count++;
             draft.Fresh.Add(e);
             draft.Stream = draft.Stream with { State = aggregate.Evolve((TState)draft.Stream.State, e) };
@@ -306,7 +306,7 @@ public sealed class UnitOfWork
         public Part? Last { get; set; }
     }
 
-    /// <summary>What one actor does to one stream, in a row.</summary>
+    /// <summary>What one actor does to one stream, in a row, that appears in one session's feed and concerns one run.</summary>
     /// <param name="actor">Null: the actor of the commit.</param>
     /// <param name="order">Of <see cref="ContinueAfter"/>.</param>
     sealed class Part(string stream, Draft draft, string? actor, int order)
@@ -321,8 +321,8 @@ public sealed class UnitOfWork
 
         public int Count { get; set; }
 
-        public SessionKey? Session { get; set; }
+        public SessionKey? Session { get; init; }
 
-        public RunKey? Run { get; set; }
+        public RunKey? Run { get; init; }
     }
 }

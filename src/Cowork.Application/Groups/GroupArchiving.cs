@@ -72,7 +72,7 @@ public sealed class GroupArchiving(
         {
             return false;
         }
-        if (await commands.LatestState(claim.Org, Session.Aggregate, key.Session, ct) is Session.Open { Queue.IsEmpty: false })
+        if ((await commands.LatestState(claim.Org, Session.Aggregate, key.Session, ct)).LiveRuns().Any())
         {
             // A run that another host had begun to queue when the group was closed.
             await commands.Commit(claim.Org, System, work => CancelRuns(work, key), ct, waitForStorage: true);
@@ -91,10 +91,10 @@ public sealed class GroupArchiving(
         return true;
     }
 
-    /// <summary>Cancels what runs in a group, the last in the queue first, so that none starts because another ends.</summary>
+    /// <summary>Cancels what runs in a group, the last in each queue first, so that none starts because another ends.</summary>
     internal static async ValueTask<Refusal?> CancelRuns(UnitOfWork work, GroupKey group)
     {
-        foreach (var run in await work.State(Session.Aggregate, group.Session) is Session.Open open ? open.Queue.Reverse() : [])
+        foreach (var run in await work.State(Session.Aggregate, group.Session) is Session.Open open ? open.LiveRuns().Reverse() : [])
         {
             if (await Turns.Cancel(work, run) is { } refused)
             {

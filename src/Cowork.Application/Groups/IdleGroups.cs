@@ -85,7 +85,7 @@ public sealed class IdleGroups(CommandHandler commands, IEventLog log, IJobQueue
             return null;
         }
         var session = await commands.Known(org, Session.Aggregate, key.Session, static _ => false, ct);
-        if (session.State is Session.Open { Queue.IsEmpty: false })
+        if (session.State.LiveRuns().Any())
         {
             return (options.IdleAfter, session.Version);
         }

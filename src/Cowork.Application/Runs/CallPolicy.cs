@@ -13,6 +13,9 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
     /// <summary>The rule in the verdict on a tool that no active skill names, while one of them names tools.</summary>
     public const string SkillTools = "skill_tools";
 
+    /// <summary>The rule in the verdict on a tool that the run's agent does not name, while it names tools.</summary>
+    public const string AgentTools = "agent_tools";
+
     /// <summary>What an approval is given for: hexadecimal SHA-256 of the arguments as they stand in the call.</summary>
     internal static string ArgsDigest(string input) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(input)));
 
@@ -22,8 +25,8 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
     {
         if (!request.MayCall(call.Name))
         {
-            return await RunRecorder.Command(
-                work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, SkillTools, NotOfSkills(call.Name), work.Now));
+            var (rule, reason) = Unnamed(request, call.Name);
+            return await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, rule, reason, work.Now));
         }
         var input = await blobs.Text(call.Input, ct);
         var subject = await toolbox.Subject(context, call.Name, input, ct);
@@ -41,8 +44,12 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
         var verdict => verdict,
     };
 
-    /// <summary>Why a call of a tool that no active skill names is refused.</summary>
-    internal static string NotOfSkills(string tool) => $"The run's skills name the tools it may call, and {FileText.Truncate(tool, 100)} is none of them.";
+    /// <summary>The rule and the reason of the verdict on a tool that the run's agent, or no active skill, names.</summary>
+    internal static (string Rule, string Reason) Unnamed(RunRequest request, string tool)
+    {
+        var (rule, who) = request.Agent?.Tools?.Contains(tool) is false ? (AgentTools, "agent names") : (SkillTools, "skills name");
+        return (rule, $"The run's {who} the tools it may call, and {FileText.Truncate(tool, 100)} is none of them.");
+    }
 
     /// <summary>Asks a person about the call, and gives the job up: the decision, or its lack, starts it again.</summary>
     async ValueTask<Refusal?> Ask(UnitOfWork work, DrivenRun run, RequestedCall call, PolicyVerdict verdict, string argsDigest, CallSubject subject)

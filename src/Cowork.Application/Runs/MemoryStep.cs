@@ -7,7 +7,7 @@ namespace Cowork.Application;
 
 /// <summary>The step of a run that retrieves memories and the earlier turns of its session.</summary>
 /// <param name="node">Id of this node.</param>
-public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlobs blobs, RecordedSettings settings, string node)
+public sealed class MemoryStep(CommandHandler commands, IRunQueries queries, SessionHistory history, IBlobs blobs, RecordedSettings settings, string node)
 {
     /// <summary>What is needed to accept and start a run in one commit; null: an earlier run of the session has not ended.</summary>
     internal async ValueTask<RunStart?> Ahead(string org, SessionKey session, string message, JobAdmission room, CancellationToken ct)
@@ -22,10 +22,20 @@ public sealed class MemoryStep(IRunQueries queries, SessionHistory history, IBlo
         return new(room.Epoch, node, version, items, past.Runs, knows, await settings.Digest(ct));
     }
 
-    /// <summary>The memories that match the message, at most <see cref="Limits.MemoriesPerRunMax"/>, and the earlier turns of the session.</summary>
+    /// <summary>
+    /// The memories that match the message, at most <see cref="Limits.MemoriesPerRunMax"/>, and the earlier turns of the session. For an agent of a group, in place of the
+    /// turns, what was said in the group until now.
+    /// </summary>
     internal async ValueTask<RunCommand.RecordMemory> Retrieve(DrivenRun run, RunRequest request, CancellationToken ct)
     {
         var message = await blobs.Text(request.Message, ct);
+        if (request.Agent is { } agent)
+        {
+            // As the log has it: another host may have ended the run whose answer this one is to see.
+            var group = await commands.LatestState(run.Org, Group.Aggregate, new(request.SessionId.Value), ct) as Group.Live;
+            return new(
+                run.Claim.Epoch, await Items(run.Org, request.SessionId, message, long.MaxValue, ct), [], default, group?.Before(request.RunId, agent.Id) ?? []);
+        }
         var past = await history.Before(run.Org, request.SessionId, request.RunId, ct);
         return new(run.Claim.Epoch, await Items(run.Org, request.SessionId, message, past.Since, ct), past.Runs, default);
     }

@@ -23,6 +23,14 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
     public static async ValueTask<Prompt> Build(string org, Run.Active run, IReadOnlyList<AITool> tools, IEarlierTurns earlier, IBlobs blobs, CancellationToken ct)
     {
         var messages = new List<ChatMessage> { new(ChatRole.System, Instructions) };
+        if (run.Request.Agent is { } agent)
+        {
+            messages.Add(new(ChatRole.System, GroupConversation.RoleText(agent)));
+            if (agent.Instructions is { } own)
+            {
+                messages.Add(new(ChatRole.System, await blobs.Text(own, ct)));
+            }
+        }
         if (run.Request.Folders is { } folders)
         {
             messages.Add(new(ChatRole.System, FoldersText(folders)));
@@ -54,6 +62,11 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         {
             messages.Add(new(ChatRole.User, await blobs.Text(turn.Message, ct)));
             messages.Add(new(ChatRole.Assistant, await blobs.Text(turn.Reply, ct)));
+        }
+        if (run is { Request.Agent: { } answering, Memory.Conversation: { } conversation })
+        {
+            messages.AddRange(await GroupConversation.Messages(org, answering, conversation, earlier, blobs, ct));
+            messages.Add(new(ChatRole.System, GroupConversation.LastText(answering)));
         }
         messages.Add(new(ChatRole.User, await blobs.Text(run.Request.Message, ct)));
         foreach (var said in run.Transcript)

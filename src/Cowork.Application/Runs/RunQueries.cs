@@ -2,11 +2,14 @@ using Cowork.Domain;
 
 namespace Cowork.Application;
 
-/// <summary>The turns that came before a run, as its prompt has them.</summary>
+/// <summary>What came before a run, as its prompt has it.</summary>
 public interface IEarlierTurns
 {
     /// <summary>The turns of these runs, in this order.</summary>
     ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct);
+
+    /// <summary>What was said in a group, in this order: the message of a run, or its reply. Null: there is no such run, or it has no reply.</summary>
+    ValueTask<IReadOnlyList<Content?>> Said(string org, IReadOnlyList<GroupEntry> entries, CancellationToken ct);
 }
 
 /// <summary>What starting and driving a run asks of the read models.</summary>

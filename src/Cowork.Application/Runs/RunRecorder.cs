@@ -11,7 +11,7 @@ namespace Cowork.Application;
 /// </summary>
 public sealed class RunRecorder(
     CommandHandler commands, IWorkspaces workspaces, CallPolicy calls, IReadOnlyDictionary<string, IChatClient> models, IBlobs blobs, Budgets budgets, RunOptions options,
-    MemoryOptions memory, RecordedSettings settings)
+    MemoryOptions memory, RecordedSettings settings, GroupRuns groups)
 {
     /// <summary>Characters of an error's message that are kept.</summary>
     const int ErrorCharsMax = 2_000;
@@ -168,6 +168,10 @@ public sealed class RunRecorder(
         if (await Turns.LeaveQueue(work, session, run.Key) is { } stuck)
         {
             return stuck;
+        }
+        if (state.Request.Agent is { } agent && await groups.Answered(work, run, state, agent, ct) is { } notHandedOn)
+        {
+            return notHandedOn;
         }
         if (memory.NotesByModel && models.TryGetValue(state.Request.Model, out var model) && model is not OfflineModel)
         {

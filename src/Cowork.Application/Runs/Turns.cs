@@ -226,7 +226,7 @@ public sealed class Turns(
         return await work.State(Run.Aggregate, run) is Run.Ended ? await LeaveQueue(work, session!.Value, run) : null;
     }
 
-    /// <summary>Removes an ended run from its session's queue and starts the next one.</summary>
+    /// <summary>Removes an ended run from its session's queue or lane and starts the next one there.</summary>
     internal static async ValueTask<Refusal?> LeaveQueue(UnitOfWork work, SessionKey session, RunKey run)
     {
         var before = await work.State(Session.Aggregate, session);
@@ -234,13 +234,7 @@ public sealed class Turns(
         {
             return refused;
         }
-        var queue = before switch
-        {
-            Session.Open open => open.Queue,
-            Session.Deleted deleted => deleted.Queue,
-            _ => [],
-        };
-        if (queue is [var first, var next, ..] && first == run)
+        if (before.QueueOf(run) is [var first, var next, ..] && first == run)
         {
             work.Start(new Job(Run.Aggregate.Name, next.Value));
         }

@@ -16,8 +16,8 @@ public sealed record DeleteSession(SessionKey Session) : ICommand
         {
             return refused;
         }
-        var queue = ((Session.Deleted)await work.State(Domain.Session.Aggregate, Session)).Queue;
-        foreach (var run in queue.Reverse())
+        var live = (await work.State(Domain.Session.Aggregate, Session)).LiveRuns();
+        foreach (var run in live.Reverse())
         {
             if (await Turns.Cancel(work, run) is { } notCancelled)
             {

@@ -228,6 +228,8 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(GroupEvent.GroupMessageStored))]
 [JsonSerializable(typeof(GroupEvent.GroupArchiveRequested))]
 [JsonSerializable(typeof(GroupEvent.GroupArchived))]
+[JsonSerializable(typeof(GroupEvent.GroupAgentAnswered))]
+[JsonSerializable(typeof(GroupEvent.GroupCallsStopped))]
 [JsonSerializable(typeof(ActiveGroupsEvent.ActiveGroupOpened))]
 [JsonSerializable(typeof(ActiveGroupsEvent.ActiveGroupClosed))]
 [JsonSerializable(typeof(WorkEvent.WorkCreated))]

@@ -24,6 +24,10 @@ public sealed class Toolbox
         Declarations = [.. Tools.Select(t => AIFunctionFactory.CreateDeclaration(t.Name, t.Description, t.Schema))];
     }
 
+    /// <summary>Names of the tools that every host has of its own, ordered.</summary>
+    public static IReadOnlyList<string> HostNames { get; } =
+        ["delete_file", "list_files", "move_file", "query_connector", "read_file", "recall", "remember", "scratchpad", "search_files", "write_file"];
+
     /// <summary>The host's own, ordered by name.</summary>
     public IReadOnlyList<ITool> Tools { get; }
 
@@ -33,7 +37,7 @@ public sealed class Toolbox
     /// <summary>The declarations of the tools that a run may call, the host's own first.</summary>
     public async ValueTask<IReadOnlyList<AITool>> DeclarationsFor(Run.Active run, CancellationToken ct)
     {
-        var own = run.Request.Skills is null ? Declarations : [.. Declarations.Where(tool => run.Request.MayCall(tool.Name))];
+        var own = run.Request is { Skills: null, Agent: null } ? Declarations : [.. Declarations.Where(tool => run.Request.MayCall(tool.Name))];
         return outside is null || run.Offered is null
             ? own
             : [.. own, .. (await outside.Read(run.Offered, ct)).Select(tool => AIFunctionFactory.CreateDeclaration(tool.Name, tool.Description, tool.Schema))];

@@ -19,6 +19,7 @@ public sealed class BundledRun : IRunRecord
     readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
     readonly Dictionary<RunKey, EarlierTurn> turns = [];
     readonly List<ArtifactEvent.ArtifactDiscovered> artifacts = [];
+    readonly Dictionary<RunKey, Content> messages = [];
 
     BundledRun(JsonElement root)
     {
@@ -62,6 +63,7 @@ public sealed class BundledRun : IRunRecord
             {
                 case { Event: RunEvent.RunCreated created } e:
                     begun[e.Stream] = created;
+                    messages[created.RunId] = created.Message;
                     break;
                 case { Event: RunEvent.AssistantReply reply } e when begun.TryGetValue(e.Stream, out var turn):
                     turns[turn.RunId] = new(turn.RunId, turn.Message, reply.Content);
@@ -119,6 +121,9 @@ public sealed class BundledRun : IRunRecord
 
     public ValueTask<IReadOnlyList<EarlierTurn>> Turns(string org, IReadOnlyList<RunKey> runs, CancellationToken ct) =>
         new([.. runs.Select(run => turns.GetValueOrDefault(run)).OfType<EarlierTurn>()]);
+
+    public ValueTask<IReadOnlyList<Content?>> Said(string org, IReadOnlyList<GroupEntry> entries, CancellationToken ct) =>
+        new([.. entries.Select(entry => entry.AgentId is not null ? turns.GetValueOrDefault(entry.RunId)?.Reply : messages.GetValueOrDefault(entry.RunId))]);
 
     static RecordedEvent Read(JsonElement e, string at)
     {

@@ -18,7 +18,8 @@ sealed record ChainedEvent(RecordedEvent Event, string PreviousHash);
 
 /// <summary>
 /// What a run used of other streams, as it was: the session and the schedule as they were created, versions of skills and memories, message and reply of the earlier turns in its
-/// prompt, and the cells that it executed. Only what the run's own events name belongs to it, so that a verifier knows what must be there and that nothing else is.
+/// prompt, what was said before in a group, and the cells that it executed. Only what the run's own events name belongs to it, so that a verifier knows what must be there and
+/// that nothing else is.
 /// </summary>
 static class RelatedEvents
 {
@@ -98,6 +99,15 @@ static class RelatedEvents
                 var stream = Run.Aggregate.Stream(earlier);
                 Add(await At(log, org, stream, 1, ct));
                 Add(await ReplyOf(log, org, stream, ct));
+            }
+            foreach (var said in (e.Event as MemoryRetrieval)?.Conversation ?? [])
+            {
+                var stream = Run.Aggregate.Stream(said.RunId);
+                Add(await At(log, org, stream, 1, ct));
+                if (said.AgentId is not null)
+                {
+                    Add(await ReplyOf(log, org, stream, ct));
+                }
             }
         }
         if (own.Any(e => e.Event is ToolCall { Name: CellTool }))

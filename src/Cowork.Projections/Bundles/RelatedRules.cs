@@ -43,6 +43,20 @@ static class RelatedRules
                 var reply = places.ReplyOf(stream) ?? throw Fault(at, $"The reply of the earlier turn {Quoted(earlier.Id)} is missing.");
                 places.Named(at, stream, reply.Event.Version, e.Position);
             }
+            foreach (var said in (e.Event as MemoryRetrieval)?.Conversation ?? [])
+            {
+                var stream = Run.Aggregate.Stream(said.RunId);
+                var created = places.Named(at, stream, 1, e.Position);
+                Require(
+                    created.Event.Event is RunCreated { Agent: { } agent } answering && answering.RunId == said.RunId
+                        && (said.AgentId is null ? agent.CalledBy is null && agent.By == said.By : (agent.Id, agent.Nickname) == (said.AgentId, said.By)),
+                    created.At, "It is not what was said in the group.");
+                if (said.AgentId is not null)
+                {
+                    var reply = places.ReplyOf(stream) ?? throw Fault(at, $"The answer {Quoted(said.RunId.Id)} is missing.");
+                    places.Named(at, stream, reply.Event.Version, e.Position);
+                }
+            }
         }
     }
 

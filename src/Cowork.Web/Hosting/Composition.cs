@@ -196,7 +196,8 @@ static class Composition
     {
         services.AddSingleton<Turns>();
         services.AddSingleton<SkillRuns>();
-        services.AddSingleton(new AgentCatalog([]));
+        services.AddSingleton(all => new AgentCatalog(all.GetRequiredService<HostSettings>().Agents));
+        services.AddSingleton<GroupRuns>();
         services.AddSingleton<GroupMessages>();
         services.AddSingleton<SessionFiles>();
         services.AddSingleton<FileTexts>();

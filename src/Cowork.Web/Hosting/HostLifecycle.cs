@@ -44,7 +44,7 @@ public sealed partial class HostLifecycle(
         engine.Observer = new CommitObservers(() =>
         [
             services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
-            services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(),
+            services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(), services.GetRequiredService<GroupMessages>(),
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<AuditTree>(), services.GetRequiredService<OpenRequests>(),
             services.GetRequiredService<GroupCredentials>(),
             services.GetRequiredService<SessionFiles>(),

@@ -101,6 +101,9 @@ public sealed record HostSettings
     /// <summary>The models beside the offline one.</summary>
     public IReadOnlyList<ModelSettings> Models { get; init; } = [];
 
+    /// <summary><c>Cowork:Agents</c>: the agents that groups may have, beside the built-in one.</summary>
+    public IReadOnlyList<AgentDefinition> Agents { get; init; } = [];
+
     /// <summary>The embedding model; null: the project context is searched by full text alone.</summary>
     public EmbeddingSettings? Embeddings { get; init; }
 
@@ -231,6 +234,7 @@ public sealed record HostSettings
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
             Models = models,
+            Agents = AgentConfiguration.Read(cowork.GetSection("Agents"), models),
             Embeddings = ModelConfiguration.ReadEmbeddings(configuration),
             JobRetries = JobRetriesOf(cowork.GetSection("Jobs:RetryAfter")),
             Approvals = ApprovalsOf(cowork.GetSection("Approvals")),

@@ -79,6 +79,14 @@ public sealed class GroupStatusAttribute() : WordsAttribute(Projections.Groups.A
 public sealed class GroupRoleAttribute() : WordsAttribute(WordsOf<GroupRole>())
 {
     public static string NameOf(GroupRole role) => role.ToString().ToLowerInvariant();
+
+    /// <summary>Null: there is no such role.</summary>
+    public static GroupRole? Parse(string name) => name switch
+    {
+        "member" => GroupRole.Member,
+        "admin" => GroupRole.Admin,
+        _ => null,
+    };
 }
 
 public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);

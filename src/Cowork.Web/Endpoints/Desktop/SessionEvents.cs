@@ -142,12 +142,15 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
         }
         var listed = await rows.List(org, Runs.Model.Table, new(session.Value, Limit: ListedMax, Bytes: PageBytes.Max), ct);
         var runs = listed.Select(row => Runs.Model.Read(row.Json.Span)).ToDictionary(run => run.RunId.Value, StringComparer.Ordinal);
-        var queue = await commands.LatestState(org, Session.Aggregate, session, ct) is Session.Open open ? open.Queue : [];
-        if (queue is [var working, ..] && !runs.ContainsKey(working.Value) && await views.Row(org, working, ct) is { } worker)
+        var first = new HashSet<string>(StringComparer.Ordinal);
+        foreach (var working in await commands.LatestState(org, Session.Aggregate, session, ct) is Session.Open open ? open.FirstRuns() : [])
         {
-            runs[working.Value] = worker;
+            first.Add(working.Value);
+            if (!runs.ContainsKey(working.Value) && await views.Row(org, working, ct) is { } worker)
+            {
+                runs[working.Value] = worker;
+            }
         }
-        var first = queue is [var head, ..] ? head.Value : null;
         var said = new Dictionary<string, string?>(StringComparer.Ordinal);
         foreach (var run in runs.Values)
         {
@@ -166,7 +169,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
                 {
                     changed.Add(run.Value);
                 }
-                first = FirstAfter(first, entry);
+                Follow(first, entry);
                 if (entry.Is<ArtifactEvent.ArtifactDiscovered>())
                 {
                     var discovered = (ArtifactEvent.ArtifactDiscovered)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
@@ -182,7 +185,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
         var shown = new List<DesktopTask>();
         foreach (var run in runs.Values.OrderByDescending(run => run.RunId.Value, StringComparer.Ordinal))
         {
-            var isFirst = run.RunId.Value == first;
+            var isFirst = first.Contains(run.RunId.Value);
             if (shown.Count < ListedMax || isFirst)
             {
                 shown.Add(DesktopTask.Of(await views.WithTexts(run, ct), isFirst, said[run.RunId.Value]));
@@ -195,15 +198,27 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
         row.ArtifactId, row.RunId?.TaskId, Artifacts.NameOf(row.Path), row.Path, row.Type, ArtifactPaths.ContentType(row.MediaType), row.Bytes, row.Sha256, row.Version,
         row.UpdatedAt);
 
-    /// <summary>The first in the session's queue after an event.</summary>
-    static string? FirstAfter(string? first, FeedEntry entry) => EventTypes.TypeOf(entry.Type) is not { } type || !type.IsSubclassOf(typeof(SessionEvent)) ? first
-        : EventJson.Read(entry.Type, entry.Data.Span, entry.At) switch
+    /// <summary>Brings the first runs of the session's queues to where an event leaves them.</summary>
+    static void Follow(HashSet<string> first, FeedEntry entry)
+    {
+        if (EventTypes.TypeOf(entry.Type) is not { } type || !type.IsSubclassOf(typeof(SessionEvent)))
         {
-            SessionEvent.RunQueued { Ahead: 0 } queued => queued.RunId.Value,
-            SessionEvent.RunDequeued dequeued when dequeued.NextRunId is { } next => next.Value,
-            SessionEvent.RunDequeued dequeued when dequeued.RunId.Value == first => null,
-            _ => first,
-        };
+            return;
+        }
+        switch (EventJson.Read(entry.Type, entry.Data.Span, entry.At))
+        {
+            case SessionEvent.RunQueued { Ahead: 0 } queued:
+                first.Add(queued.RunId.Value);
+                break;
+            case SessionEvent.RunDequeued dequeued:
+                first.Remove(dequeued.RunId.Value);
+                if (dequeued.NextRunId is { } next)
+                {
+                    first.Add(next.Value);
+                }
+                break;
+        }
+    }
 
     /// <summary>A run, and what was said of its reply, as of an event of the feed.</summary>
     async ValueTask<(RunRow Row, string? Said)> Fold(string org, SessionKey session, RunKey run, long through, CancellationToken ct)

@@ -250,7 +250,7 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
     /// <summary>A run as a task, with what was said of its reply.</summary>
     public async ValueTask<DesktopTask> Of(string org, RunRow run, CancellationToken ct)
     {
-        var isFirst = run.Status == Projections.Runs.Queued && await First(org, run.SessionId, run.RunId, ct) == run.RunId;
+        var isFirst = run.Status == Projections.Runs.Queued && (await First(org, run.SessionId, run.RunId, ct)).Contains(run.RunId);
         return DesktopTask.Of(await views.WithTexts(run, ct), isFirst, await Said(org, run, inLog: false, ct));
     }
 
@@ -266,18 +266,20 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
         }
         else
         {
-            // One more, because the first in the queue has a status of its own; it is the oldest of those that wait.
-            var queries = statuses.SelectMany(TaskStatuses.RowStatusesOf).Distinct().Select(status => new RowQuery(session.Value, status, limit + 1, Bytes: PageBytes.Max));
+            // Some more, because the first in a queue has a status of its own; it is the oldest of those that wait.
+            var next = await First(org, session, null, ct);
+            var more = Math.Max(1, next.Count);
+            var queries = statuses.SelectMany(TaskStatuses.RowStatusesOf).Distinct().Select(status => new RowQuery(session.Value, status, limit + more, Bytes: PageBytes.Max));
             var lists = await rows.Lists(org, table, [.. queries], ct);
-            var first = statuses.Contains(TaskStatuses.Ready) && await First(org, session, null, ct) is { } next ? await rows.Get(org, table, next.Value, ct) : null;
-            found = [.. lists.SelectMany(list => list).Append(first).OfType<Row>().DistinctBy(row => row.Key).OrderByDescending(row => row.Created)];
+            var first = statuses.Contains(TaskStatuses.Ready) && next.Count > 0 ? await rows.Get(org, table, [.. next.Select(run => run.Value)], ct) : [];
+            found = [.. lists.SelectMany(list => list).Concat(first).DistinctBy(row => row.Key).OrderByDescending(row => row.Created)];
         }
         var tasks = new List<DesktopTask>();
         var room = new ListRoom();
         foreach (var row in found)
         {
             var run = Projections.Runs.Model.Read(row.Json.Span);
-            var isFirst = run.Status == Projections.Runs.Queued && await First(org, session, run.RunId, ct) == run.RunId;
+            var isFirst = run.Status == Projections.Runs.Queued && (await First(org, session, run.RunId, ct)).Contains(run.RunId);
             if (statuses.Count > 0 && !statuses.Contains(TaskStatuses.Of(run, isFirst)))
             {
                 continue;
@@ -306,11 +308,11 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
         _ => null,
     };
 
-    /// <summary>The first in a session's queue; null: nothing waits or works.</summary>
-    /// <param name="waiting">A run that must be in the queue; null: none is known.</param>
-    internal async ValueTask<RunKey?> First(string org, SessionKey session, RunKey? waiting, CancellationToken ct) =>
-        (await commands.Known(org, Session.Aggregate, session, state => waiting is { } run && state is Session.Open open && open.Queue.Contains(run), ct)).State
-            is Session.Open { Queue: [var first, ..] }
-            ? first
-            : null;
+    /// <summary>The first in the session's queue, and in each of its lanes.</summary>
+    /// <param name="waiting">A run that must be in one of them; null: none is known.</param>
+    internal async ValueTask<IReadOnlyList<RunKey>> First(string org, SessionKey session, RunKey? waiting, CancellationToken ct) =>
+        (await commands.Known(org, Session.Aggregate, session, state => waiting is { } run && state is Session.Open && !state.QueueOf(run).IsEmpty, ct)).State
+            is Session.Open open
+            ? [.. open.FirstRuns()]
+            : [];
 }

@@ -40,8 +40,11 @@ public sealed record ArchiveAnswer(DateTimeOffset? ArchivedAt, string R2Path);
 /// <param name="Texts">The bytes behind each <c>{sha256, bytes}</c> of an event.</param>
 public sealed record GroupArchiveDocument(
     IReadOnlyList<string> Agents, DateTimeOffset ArchiveRequestedAt, string ArchiveRequestedBy, DateTimeOffset CreatedAt, string CreatedBy,
-    IReadOnlyList<ArchivedEvent> Events, long FeedThrough, string Format, GroupKey GroupId, bool IsPrivate, IReadOnlyList<GroupMemberDetails> Members,
+    IReadOnlyList<ArchivedEvent> Events, long FeedThrough, string Format, GroupKey GroupId, bool IsPrivate, IReadOnlyList<ArchivedMember> Members,
     string OrgId, string? Reason, SessionKey SessionId, IReadOnlyList<ArchivedText> Texts, string Title);
+
+/// <summary>A member of the moment in which the archive was asked for.</summary>
+public sealed record ArchivedMember(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt);
 
 /// <summary>A stored event.</summary>
 /// <param name="Type">The stored name, with its version.</param>

@@ -30,18 +30,23 @@ public sealed record NewGroup(
         {
             errors.Add("$.org_id", $"An organisation has 1 to {Limits.IdCharsMax} characters, and must not be blank.");
         }
-        if (AgentIds?.Count > Limits.GroupAgentsMax)
+        ValidateAgents(AgentIds, errors);
+    }
+
+    public static void ValidateAgents(IReadOnlyList<string?>? agents, ValidationErrors errors)
+    {
+        if (agents?.Count > Limits.GroupAgentsMax)
         {
             errors.Add("$.agent_ids", $"A group has at most {Limits.GroupAgentsMax} agents.");
             return;
         }
-        foreach (var (place, id) in (AgentIds ?? []).Index())
+        foreach (var (place, id) in (agents ?? []).Index())
         {
-            if (string.IsNullOrWhiteSpace(id) || id.Length > Limits.IdCharsMax)
+            if (string.IsNullOrWhiteSpace(id) || id.Length > Limits.AgentNameCharsMax)
             {
-                errors.Add($"$.agent_ids[{place}]", $"An id has 1 to {Limits.IdCharsMax} characters.");
+                errors.Add($"$.agent_ids[{place}]", $"An id has 1 to {Limits.AgentNameCharsMax} characters.");
             }
-            else if (AgentIds!.Take(place).Contains(id))
+            else if (agents!.Take(place).Contains(id))
             {
                 errors.Add($"$.agent_ids[{place}]", "Is named twice.");
             }
@@ -53,7 +58,12 @@ public sealed record NewGroup(
 public sealed record GroupAnswer(GroupKey GroupId, [property: GroupStatus] string Status, DateTimeOffset CreatedAt, SessionKey SessionId);
 
 /// <param name="Connected">Somebody is connected as the member, through any host; null in a list, which does not look.</param>
-public sealed record GroupMemberDetails(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt, bool? Connected);
+public sealed record GroupMemberDetails(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt, bool? Connected)
+{
+    /// <param name="connected">The users who are connected; null: nobody has looked.</param>
+    public static GroupMemberDetails Of(GroupMember member, IReadOnlySet<string>? connected) =>
+        new(member.User, GroupRoleAttribute.NameOf(member.Role), member.Joined, connected?.Contains(member.User));
+}
 
 /// <param name="Nickname">What messages address it by, after an <c>@</c>; null: this host has no such agent any more.</param>
 /// <param name="Model">The model that answers; null: the host's default.</param>
@@ -70,7 +80,7 @@ public sealed record GroupDetails(
     /// <param name="connected">The users who are connected; null: nobody has looked.</param>
     public static GroupDetails Of(GroupRow group, string title, AgentCatalog agents, IReadOnlySet<string>? connected) => new(
         group.GroupId, group.OrgId, title, group.IsPrivate, group.Status, group.GroupId.Session, group.CreatedBy,
-        [.. group.Members.Select(member => new GroupMemberDetails(member.User, GroupRoleAttribute.NameOf(member.Role), member.Joined, connected?.Contains(member.User)))],
+        [.. group.Members.Select(member => GroupMemberDetails.Of(member, connected))],
         [.. group.Agents.Select(id => new GroupAgentDetails(id, agents.Find(id)?.Nickname, agents.Find(id)?.Model))],
         group.CreatedAt, group.UpdatedAt);
 }
@@ -178,7 +188,10 @@ static class GroupEndpoints
         {
             return ErrorResult.NotFound("group");
         }
-        var connected = (await store.Connected(caller.Org, group.Key.Session, ct)).Select(user => user.User).ToHashSet(StringComparer.Ordinal);
+        var connected = await Connected(caller.Org, group.Key, store, ct);
         return JsonResult.Of(200, GroupDetails.Of(row, await blobs.Text(row.Title, ct), agents, connected), GroupsJson.Answers.GroupDetails);
     }
+    /// <summary>The users who are connected to a group, through any host.</summary>
+    public static async ValueTask<IReadOnlySet<string>> Connected(string org, GroupKey group, IGroupStore store, CancellationToken ct) =>
+        (await store.Connected(org, group.Session, ct)).Select(user => user.User).ToHashSet(StringComparer.Ordinal);
 }

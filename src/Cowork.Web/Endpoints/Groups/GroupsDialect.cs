@@ -19,6 +19,8 @@ static class GroupsDialect
         routes.MapGroupSockets();
         routes.MapGroupHistory();
         routes.MapOwnRoutingTokens();
+        routes.MapGroupMembers();
+        routes.MapGroupMessages();
     }
 }
 
@@ -33,6 +35,11 @@ static class GroupsDialect
 [JsonSerializable(typeof(GroupArchiveDocument))]
 [JsonSerializable(typeof(GroupMessageList))]
 [JsonSerializable(typeof(GroupPresence))]
+[JsonSerializable(typeof(NewGroupMember))]
+[JsonSerializable(typeof(GroupMemberAnswer))]
+[JsonSerializable(typeof(GroupMemberList))]
+[JsonSerializable(typeof(NewGroupMessage))]
+[JsonSerializable(typeof(GroupMessageAnswer))]
 public sealed partial class GroupsJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

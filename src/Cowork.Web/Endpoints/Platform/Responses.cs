@@ -402,7 +402,7 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
 
     /// <summary>The runs of a conversation that have not ended, the one that it works on first, as the log has them: a list of rows may be cut.</summary>
     async ValueTask<IReadOnlyList<RunKey>> Queue(string org, SessionKey session, CancellationToken ct) =>
-        await commands.LatestState(org, Session.Aggregate, session, ct) is Session.Open open ? open.Queue : [];
+        await commands.LatestState(org, Session.Aggregate, session, ct) is Session.Open open ? [.. open.LiveRuns()] : [];
 
     /// <summary>
     /// What is known of a response before its stream begins: its session, the id of its first entry there, how many events it has, whether they are all, and
