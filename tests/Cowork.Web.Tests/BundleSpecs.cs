@@ -3,6 +3,8 @@ using System.Text.Json.Nodes;
 
 using Cowork.Projections;
 
+using Json.Schema;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Bundles of sessions, of runs with contents, and exports of periods, as a host answers them and as the verifier reads them.</summary>
@@ -28,11 +30,15 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
             Assert.Null(fault);
             Assert.Equal(format, report!.Format);
             Assert.Equal(bytes, await member.GetByteArrayAsync(path));
+            if (type == "application/x-ndjson")
+            {
+                AssertDescribed("cowork-session-1", [.. Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n')]);
+            }
             Assert.Empty((await member.Send(HttpMethod.Head, path, null)).Is(200).Text);
         }
         (await member.Get("/sessions/nobody/trace")).IsProblem(404, "not_found");
         (await member.Get($"/runs/{run}/trace?include=all")).IsProblem(422, "invalid_request");
-        Assert.Equal("cowork-trace/4", (await member.Get($"/runs/{run}/trace?include=none")).Is(200)["format"]);
+        AssertDescribed("cowork-trace-4", (await member.Get($"/runs/{run}/trace?include=none")).Is(200).Text);
     }
 
     [Fact]
@@ -49,6 +55,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         Assert.Equal(all.Take(told.Count), told);
         Assert.Contains("run_completed.v1", Events(whole).Select(e => (string)e["type"]!));
         Assert.DoesNotContain("secret_sha256\":", whole, StringComparison.Ordinal);
+        AssertDescribed("cowork-export-1", whole.TrimEnd('\n').Split('\n'));
         var rest = Events(await Export(auditor, $"?after={told[4]}"));
         Assert.Equal(told[5], (long)rest[0]["gid"]!);
         var at = (string)Events(whole)[6]["ts"]!;
@@ -67,6 +74,42 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
                 e => e.GetProperty("type").GetString() == "data_exported" && e.GetProperty("payload").GetProperty("what").GetString() == "events"
                     && e.GetProperty("payload").GetProperty("id").GetString() == "../.."));
     }
+
+    [Theory]
+    [InlineData("cowork-trace-4")]
+    [InlineData("cowork-trace-4-settings")]
+    public void A_kept_bundle_is_as_its_schema_says_and_a_changed_one_is_not(string name)
+    {
+        var bundle = File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "bundles", $"{name}.json"));
+        AssertDescribed("cowork-trace-4", bundle);
+        foreach (var changed in (string[])
+            [
+                bundle.Replace("\"format\":\"cowork-trace/4\"", "\"format\":\"cowork-trace/3\"", StringComparison.Ordinal),
+                bundle.Replace("\"gid\":", "\"position\":", StringComparison.Ordinal),
+                bundle.Replace("\"status\":\"completed\"", "\"status\":\"done\"", StringComparison.Ordinal),
+            ])
+        {
+            Assert.False(Schema("cowork-trace-4").Evaluate(Json(changed)).IsValid);
+        }
+    }
+
+    static void AssertDescribed(string name, params string[] documents)
+    {
+        var schema = Schema(name);
+        foreach (var document in documents)
+        {
+            var result = schema.Evaluate(Json(document), new() { OutputFormat = OutputFormat.List, RequireFormatValidation = true });
+            var faults = result.Details?.Where(detail => detail.Errors is not null).SelectMany(detail => detail.Errors!.Values.Select(error => $"{detail.InstanceLocation} {error}")) ?? [];
+            Assert.True(result.IsValid, $"{name}: {string.Join("; ", faults.Take(5))}: {document}");
+        }
+    }
+
+    static readonly System.Collections.Concurrent.ConcurrentDictionary<string, JsonSchema> Schemas = new();
+
+    static JsonSchema Schema(string name) =>
+        Schemas.GetOrAdd(name, static name => JsonSchema.FromText(File.ReadAllText(Path.Combine(AppContext.BaseDirectory, "schemas", $"{name}.json"))));
+
+    static System.Text.Json.JsonElement Json(string text) => System.Text.Json.JsonElement.Parse(text);
 
     static async Task<string> Export(HttpClient auditor, string query)
     {
