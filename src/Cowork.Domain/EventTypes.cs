@@ -131,6 +131,8 @@ public static class EventTypes
         Of<SecurityEvent.AccessRefused>("access_refused.v1"),
         Of<SecurityEvent.AccessDenied>("access_denied.v1"),
         Of<SecurityEvent.DataExported>("data_exported.v1"),
+        Of<HostEvent.HostStarted>("host_started.v1"),
+        Of<HostEvent.HostStopped>("host_stopped.v1"),
     }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
 
     static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);

@@ -198,6 +198,8 @@ public sealed class GoldenSpecs
         new AccessRefused("wrong_secret", TokenKey.FromId($"tok_{Key}"), "2001:db8::1", 3, At, At.AddMinutes(1), At),
         new AccessDenied("user:ann", null, "10.0.0.1", ["member"], "role_missing", "GET /tokens", 1, At, At, At),
         new DataExported("user:ann", TokenKey.FromId($"tok_{Key}"), "10.0.0.1", ["auditor"], "trace", $"run_{Key}", 2, At, At.AddMinutes(1), At),
+        new HostEvent.HostStarted("n-1", "1.0.0+0f", new string('a', 64), [new("Cowork:Auth:Mode", "token")], At),
+        new HostEvent.HostStopped("n-1", At),
     ];
 
     public static TheoryData<string> Names => [.. EventTypes.ByName.Keys.Order(StringComparer.Ordinal)];

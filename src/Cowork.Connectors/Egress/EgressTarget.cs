@@ -44,6 +44,9 @@ public sealed record EgressTarget
     public bool Names(string host, IPAddress resolved, int onPort) =>
         port == onPort && (name is null ? EmbeddedAddress.Of(resolved).Equals(address) : name == NormalName(host));
 
+    /// <summary>The entry as it is written.</summary>
+    public override string ToString() => network is { } of ? of.ToString() : address is not null ? new IPEndPoint(address, port!.Value).ToString() : $"{name}:{port}";
+
     /// <summary>The entry is a network that the address lies in.</summary>
     public bool Surrounds(IPAddress resolved) => network is { } around && (around.Contains(resolved) || around.Contains(EmbeddedAddress.Of(resolved)));
 

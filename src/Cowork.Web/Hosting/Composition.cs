@@ -72,6 +72,7 @@ static class Composition
         }
         services.AddSingleton<TokenUses>();
         services.AddSingleton<SecurityLog>();
+        services.AddSingleton<HostJournal>();
         services.AddSingleton(settings.Heads);
         services.AddSingleton<AuditTree>();
         services.AddSingleton<AuditHeadLog>();

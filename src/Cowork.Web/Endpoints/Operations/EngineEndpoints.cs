@@ -55,8 +55,9 @@ static class EngineEndpoints
     {
         var (name, summary, refuses) = Descriptions[(chain.HttpMethods.Single(), chain.RoutePattern!.RawText!)];
         // Wolverine describes its endpoints by their chains, which know nothing of the group that they are mapped in.
-        chain.Metadata.WithTags("Engine").WithSummary(summary)
-            .WithMetadata(new EndpointNameMetadata(name), new ServedByWolverine(), OperationsDialect.Dialect).RequireAdmin().Refuses(refuses);
+        var described = chain.Metadata.WithTags("Engine").WithSummary(summary)
+            .WithMetadata(new EndpointNameMetadata(name), new ServedByWolverine(), OperationsDialect.Dialect).Refuses(refuses);
+        _ = chain.HttpMethods.Single() == HttpMethods.Get ? described.RequireAuditor() : described.RequireAdmin();
         if (chain.RoutePattern.RawText == NodeEndpoints.Path)
         {
             chain.Metadata.RequireOperator();
