@@ -201,6 +201,18 @@ public static class Limits
     /// <summary>Paths of one request to index files.</summary>
     public const int ContextPathsMax = 10_000;
 
+    /// <summary>Things that a list of an earlier moment folds once more, because they have changed since: as many as a tenant's usual quota of sessions.</summary>
+    public const int AsOfFoldsMax = 10_000;
+
+    /// <summary>Past decisions that one request holds against a proposed policy.</summary>
+    public const int SimulatedDecisionsMax = 10_000;
+
+    /// <summary>Rules of a proposed policy: each is held against each decision.</summary>
+    public const int SimulatedRulesMax = 1_000;
+
+    /// <summary>Names of tools that narrow a simulation.</summary>
+    public const int SimulatedToolsMax = 100;
+
     /// <summary>Longest path in UTF-8 bytes, as long as Linux allows.</summary>
     public const int PathBytesMax = 4_096;
 

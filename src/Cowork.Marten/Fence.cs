@@ -40,6 +40,7 @@ static class Fence
         ("group_connections", All, true),
         ("merkle_tiles", "SELECT, INSERT, UPDATE", false),
         ("head_deliveries", "SELECT, INSERT, UPDATE", false),
+        (Schema.GoneRows, "SELECT, INSERT", true),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),

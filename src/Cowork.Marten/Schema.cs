@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 10;
+    public const int Version = 11;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -177,6 +177,12 @@ static partial class Schema
 
         """;
 
+    /// <summary>
+    /// The table of what rows leave when they are deleted: their key, scope and owner, and the positions between which they were there. It is written in the transaction that
+    /// deletes the row, and by a rebuild.
+    /// </summary>
+    public const string GoneRows = "gone_rows";
+
     public static string PastOf(string table) => $"{table}_past";
 
     /// <summary>Tells a table's form. The table that a rebuild swaps in brings its own, so that a rebuild which a crash cut short is done again.</summary>
@@ -289,7 +295,8 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "merkle_tiles", "head_deliveries", "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name, Fence.ViewOf(VectorTable.Name),
+        "group_connections", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name,
+        Fence.ViewOf(VectorTable.Name),
     ];
 
     static async Task<HashSet<string>> Tables(NpgsqlConnection connection, string schema, CancellationToken ct)
@@ -438,6 +445,19 @@ static partial class Schema
             since timestamptz NOT NULL,
             PRIMARY KEY (tenant_id, session_id, user_id, node)
         ) WITH ({Vacuumed});
+        -- Rows that were deleted, of the models that are read as of an earlier position.
+        CREATE TABLE IF NOT EXISTS {s}.{GoneRows} (
+            tenant_id text NOT NULL,
+            model text NOT NULL,
+            id text NOT NULL,
+            scope text,
+            owner text,
+            created bigint NOT NULL,
+            until bigint NOT NULL,
+            PRIMARY KEY (tenant_id, model, id)
+        );
+        CREATE INDEX IF NOT EXISTS {GoneRows}_created ON {s}.{GoneRows} (tenant_id, model, created DESC);
+        CREATE INDEX IF NOT EXISTS {GoneRows}_scope ON {s}.{GoneRows} (tenant_id, model, scope, created DESC);
 
         -- What stands in the way of a model that follows the log.
         CREATE TABLE IF NOT EXISTS {s}.parked (

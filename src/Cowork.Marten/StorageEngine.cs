@@ -41,6 +41,7 @@ public sealed class StorageEngine : IAsyncDisposable
         rows = new(database, projections, options.Models);
         AsyncProjections = projections;
         Log = new EventLog(database, writer);
+        Positions = new PositionLookup(database);
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
         Groups = new GroupStore(database);
@@ -61,6 +62,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public IDocumentStore Store { get; }
 
     public IEventLog Log { get; }
+
+    public IPositions Positions { get; }
 
     public IRows Rows => rows;
 

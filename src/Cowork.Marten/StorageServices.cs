@@ -31,6 +31,7 @@ public static class StorageServices
         }).UseLightweightSessions();
         services.AddSingleton(all => new StorageEngine(all.GetRequiredService<Database>(), all.GetRequiredService<StorageOptions>(), all.GetRequiredService<IDocumentStore>()));
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Log);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Positions);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Rows);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Jobs);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().DeadLetters);

@@ -43,7 +43,11 @@ public static class Approvals
             ApprovalRequested r => r.ApprovalId.Value,
             ApprovalDecided d => d.ApprovalId.Value,
             _ => null,
-        });
+        })
+    {
+        OwnerMember = "run_id",
+        StreamKey = row => row.RunId.Value,
+    };
 
     public static ApprovalRow? Evolve(ApprovalRow? row, RecordedEvent e) => (e.Event, row) switch
     {

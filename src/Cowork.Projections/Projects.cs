@@ -14,6 +14,8 @@ public static class Projects
     public static ReadModel<ProjectRow> Model { get; } = new("projects", Project.Aggregate.Name, RowJson.Default.ProjectRow, Evolve)
     {
         Lists = RowLists.OfTenant,
+        OwnerMember = "created_by",
+        Form = 2,
     };
 
     /// <summary>The built-in project, which is as old as time.</summary>

@@ -90,6 +90,7 @@ public static class Runs
     {
         Lists = RowLists.ByScope | RowLists.ByStatus,
         ListedStatuses = Live,
+        OwnerMember = "requested_by",
         Form = 3,
     };
 

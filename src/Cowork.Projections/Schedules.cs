@@ -60,7 +60,8 @@ public static class Schedules
         Status: row => row.Status)
     {
         Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
-        Form = 2,
+        OwnerMember = "created_by",
+        Form = 3,
     };
 
     /// <summary>The schedules of a project.</summary>

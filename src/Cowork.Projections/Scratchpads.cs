@@ -27,6 +27,8 @@ public static class Scratchpads
         Key: e => e.Event is CellOutput or CellDisplaysUpdated ? null : Scratchpad.Aggregate.KeyOf(e.Stream))
     {
         Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
+        OwnerMember = "created_by",
+        Form = 2,
     };
 
     /// <summary>The scratchpads of a conversation, newest first, without replays.</summary>

@@ -35,7 +35,8 @@ public static class Sessions
         Status: row => row.Archived ? Archived : Active)
     {
         Lists = RowLists.All | RowLists.ByScopeAndStatus,
-        Form = 2,
+        OwnerMember = "created_by",
+        Form = 3,
     };
 
     /// <summary>Narrows a list to the sessions that a principal created.</summary>
@@ -64,7 +65,11 @@ public static class Sessions
 /// </summary>
 public static class GroupSessions
 {
-    public static ReadModel<SessionRow> Model { get; } = new("group_sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve) { Lists = RowLists.None };
+    public static ReadModel<SessionRow> Model { get; } = new("group_sessions", Session.Aggregate.Name, RowJson.Default.SessionRow, Evolve)
+    {
+        Lists = RowLists.None,
+        OwnerMember = "created_by",
+    };
 
     public static SessionRow? Evolve(SessionRow? row, RecordedEvent e) => e.Event is SessionCreated { Group: null } ? null : Sessions.Fold(row, e);
 }

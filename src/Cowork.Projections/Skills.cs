@@ -14,6 +14,8 @@ public static class Skills
     public static ReadModel<SkillRow> Model { get; } = new("skills", Skill.Aggregate.Name, RowJson.Default.SkillRow, Evolve)
     {
         Lists = RowLists.OfTenant,
+        OwnerMember = "created_by",
+        Form = 2,
     };
 
     public static SkillRow? Evolve(SkillRow? row, RecordedEvent e) => (e.Event, row) switch
@@ -43,6 +45,8 @@ public static class SkillVersions
         })
     {
         Lists = RowLists.ByScope,
+        OwnerMember = "skill_id",
+        StreamKey = row => row.SkillId.Value,
     };
 
     /// <summary>Key of the row.</summary>

@@ -17,6 +17,8 @@ public static class Works
         new("works", Work.Aggregate.Name, RowJson.Default.WorkRow, Evolve, Scope: row => row.Owner, Status: row => row.Bucket)
         {
             Lists = RowLists.None,
+            OwnerMember = "owner",
+            Form = 2,
             Place = row => new(row.UpdatedAt.ToUnixTimeMilliseconds(), TextOf(row.Card)),
         };
 

@@ -30,6 +30,14 @@ public sealed class WorkCursorSpecs
     }
 
     [Fact]
+    public void That_of_a_moment_that_was_asked_for_is_good_for_ever()
+    {
+        var text = (Cursor with { IsAsOf = true }).Write(List, Keys);
+        Assert.Equal(Cursor with { IsAsOf = true }, WorkCursor.Read(text, List, Keys, Morning.AddYears(10)));
+        Assert.NotEqual(text, Cursor.Write(List, Keys));
+    }
+
+    [Fact]
     public void It_is_of_one_list_and_nobody_else_can_write_one()
     {
         var text = Cursor.Write(List, Keys);

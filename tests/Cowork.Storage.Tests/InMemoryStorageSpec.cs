@@ -5,7 +5,7 @@ namespace Cowork.Storage.Tests;
 
 public sealed class InMemoryStorageSpec : StorageContract
 {
-    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Words()], TimeProvider.System);
+    readonly InMemoryEngine engine = new([Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Lives, Chain.Words()], TimeProvider.System);
     readonly Dictionary<string, InMemoryEngine.Node> nodes = [];
 
     public override ValueTask InitializeAsync() => default;
@@ -35,6 +35,6 @@ public sealed class InMemoryStorageSpec : StorageContract
                     node.Resume();
                 }
             },
-            engine));
+            engine, engine));
     }
 }

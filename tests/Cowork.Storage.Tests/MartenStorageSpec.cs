@@ -35,7 +35,7 @@ public sealed partial class MartenStorageSpec : StorageContract
     async Task<StorageEngine> Start(string at, string name, ICommitObserver? observer = null, Func<StorageOptions, StorageOptions>? change = null)
     {
         var (role, owner) = TestPostgres.Roles(at);
-        var options = new StorageOptions(role, name, [Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Words()])
+        var options = new StorageOptions(role, name, [Chain.Tallies, Chain.Marks, Chain.Cards, Chain.Lives, Chain.Words()])
         {
             OwnerConnectionString = owner,
             Lease = Lease,

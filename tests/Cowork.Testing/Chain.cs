@@ -74,6 +74,16 @@ public sealed class Chain(string org, string stream, string? session = null, str
         Place = row => new(row.Events, PartsOfWords.Fold(row.Text)),
     };
 
+    /// <summary>Rows that are also read as they were: made by their stream's first event, and gone for good with the text <c>gone</c>.</summary>
+    public static ReadModel<Tally> Lives { get; } = Tallies with
+    {
+        Table = "lives",
+        Search = null,
+        Evolve = (row, e) => (row is null && e.Version > 1) || TextOf(e.Event) == "gone" ? null : new((row?.Events ?? 0) + 1, TextOf(e.Event), row?.Session ?? "s"),
+        Lists = RowLists.All | RowLists.ByScopeAndStatus,
+        OwnerMember = "Session",
+    };
+
     static readonly ReadModel<Tally>[] Usual = [Tallies, Marks];
 
     ReadModel<Tally>[] Models { get; } = also is null ? Usual : [.. Usual, also];
@@ -130,7 +140,8 @@ public sealed class Chain(string org, string stream, string? session = null, str
         if (changes is not null)
         {
             var made = before is null && after is not null ? e.Version : changes.GetValueOrDefault(at)?.Made ?? 0;
-            changes[at] = new(model.Table, key, e.Version, after is null ? null : model.Value(after), made);
+            var ended = before is not null && after is null ? e.Version : changes.GetValueOrDefault(at)?.Ended ?? 0;
+            changes[at] = new(model.Table, key, e.Version, after is null ? null : model.Value(after), made, ended);
         }
     }
 

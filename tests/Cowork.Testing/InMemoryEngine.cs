@@ -11,7 +11,7 @@ namespace Cowork.Testing;
 /// The whole of an engine in memory: the log with its positions and feeds, rows, snapshots and jobs with leases. Nodes that share one see one database.
 /// Used without a node it hands no jobs out. What it keeps is what a database would: it outlives any node.
 /// </summary>
-public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IRows, ISnapshots, ITokenUses, IAsyncProjectionStore
+public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, TimeProvider clock) : IEventLog, IPositions, IRows, ISnapshots, ITokenUses, IAsyncProjectionStore
 {
     static readonly TimeSpan PollPause = TimeSpan.FromSeconds(1);
 
@@ -28,6 +28,8 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
     readonly Dictionary<string, Dictionary<(string Org, string Key), StoredRow>> tables = models.ToDictionary(m => m.Table, _ => new Dictionary<(string, string), StoredRow>());
     /// <summary>Rows that were replaced in tables that keep their history, each with the position from which on another one stood in its place.</summary>
     readonly List<(string Table, string Org, string Key, StoredRow Row, long Until)> past = [];
+    /// <summary>Rows that were deleted from tables that are read as of an earlier position, each with the position from which on it was gone.</summary>
+    readonly List<(string Table, string Org, string Key, StoredRow Row, long Until)> gone = [];
     readonly Dictionary<string, Followed> followed =
         models.OfType<IAsyncProjection>().ToDictionary(m => m.Table, m => new Followed(m.Table, new(0, clock.GetUtcNow()), null));
     readonly Dictionary<(string Org, string Stream), Snapshot> snapshots = [];
@@ -186,6 +188,74 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         }
     }
 
+    public ValueTask<long> Head(CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(log.Count);
+        }
+    }
+
+    public ValueTask<long?> Of(string org, Guid id, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(log.FirstOrDefault(e => e.Org == org && e.Id == id)?.Position);
+        }
+    }
+
+    public ValueTask<long> At(DateTimeOffset time, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(log.LastOrDefault(e => e.At <= time)?.Position ?? 0);
+        }
+    }
+
+    public ValueTask<IReadOnlyList<PastRow>> Past(string org, string table, PastQuery query, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new([
+                .. PastOf(org, table, query).Skip((int)query.Offset).Take(query.Limit)
+                    .Select(r => new PastRow(r.Key, r.Row.Created, r.IsGone ? 0 : r.Row.Version, r.IsGone || r.Row.Updated > query.Position, r.IsGone ? default : r.Row.Value.Json)),
+            ]);
+        }
+    }
+
+    public ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            return new(PastOf(org, table, query).LongCount());
+        }
+    }
+
+    IEnumerable<(string Key, StoredRow Row, bool IsGone)> PastOf(string org, string table, PastQuery query)
+    {
+        if (models.GetValueOrDefault(table) is not { OwnerMember: { } owner })
+        {
+            throw new ArgumentException($"{table} is not read as of a position.", nameof(table));
+        }
+        return Table(table).Where(r => r.Key.Org == org).Select(r => (r.Key.Key, Row: r.Value, IsGone: false))
+            .Where(r => r.Row.Updated > query.Position || (!query.OnlyChanged && (query.Status ?? r.Row.Value.Status) == r.Row.Value.Status))
+            .Concat(gone.Where(g => g.Table == table && g.Org == org && g.Until > query.Position && (query.Viewer is not { } viewer || g.Row.Value.Member(owner) == viewer))
+                .Select(g => (g.Key, g.Row, IsGone: true)))
+            .Where(r => r.Row.Created <= query.Position && (query.Scope ?? r.Row.Value.Scope) == r.Row.Value.Scope && query.Keys?.Contains(r.Key) != false)
+            .Where(r => query.Before is not { } before || r.Row.Created < before)
+            .OrderByDescending(r => r.Row.Created);
+    }
+
     public ValueTask<Row?> Get(string org, string table, string key, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
@@ -262,7 +332,7 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
                 return new((MomentPage?)null);
             }
             var all = Table(table).Where(r => r.Key.Org == org).Select(r => (r.Key.Key, Row: r.Value))
-                .Concat(past.Where(p => p.Table == table && p.Org == org && p.Until > position).Select(p => (p.Key, p.Row)))
+                .Concat(past.Where(p => !query.OnlyUnchanged && p.Table == table && p.Org == org && p.Until > position).Select(p => (p.Key, p.Row)))
                 .Where(r => r.Row.Updated <= position && r.Row.Value.Scope == query.Scope && (query.Status ?? r.Row.Value.Status) == r.Row.Value.Status)
                 .Where(r => PartsOfWords.Has(r.Row.Value.Place!.Text, query.Words))
                 .Select(r => (Place: new ChangePlace(r.Row.Value.Place!.At, r.Row.Updated), Row: r.Row.Shown(r.Key)))
@@ -566,6 +636,10 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
                 if (models[change.Table].KeepsHistory && table.TryGetValue(key, out var replaced))
                 {
                     past.Add((change.Table, commit.Org, change.Key, replaced, log.Count));
+                }
+                if (change.Ended > 0 && models[change.Table].OwnerMember is not null && table.TryGetValue(key, out var ended))
+                {
+                    gone.Add((change.Table, commit.Org, change.Key, ended, from + change.Ended - write.Expected - 1));
                 }
                 if (change.Row is null)
                 {

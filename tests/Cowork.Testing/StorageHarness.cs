@@ -12,7 +12,7 @@ namespace Cowork.Testing;
 /// <param name="Pause">Stops its signs of life, or lets them go on.</param>
 public sealed record Node(
     IEventLog Log, IRows Rows, ISnapshots Snapshots, ITokenUses TokenUses, IGroupStore Groups, IJobQueue Jobs, IAsyncProjectionStore AsyncProjections, Func<Task> Stop,
-    Action<bool> Pause, IMerkleStore Merkle);
+    Action<bool> Pause, IMerkleStore Merkle, IPositions Positions);
 
 /// <summary>What specs of engines have in common: nodes on one database, and the check that holds after everything.</summary>
 public abstract class StorageHarness : IAsyncLifetime
@@ -41,7 +41,7 @@ public abstract class StorageHarness : IAsyncLifetime
     protected static Node NodeOf(StorageEngine engine) =>
         new(
             engine.Log, engine.Rows, engine.Snapshots, engine.TokenUses, engine.Groups, engine.Jobs, engine.AsyncProjections, () => engine.DisposeAsync().AsTask(),
-            paused => engine.Heartbeat.IsPaused = paused, engine.Merkle);
+            paused => engine.Heartbeat.IsPaused = paused, engine.Merkle, engine.Positions);
 
     /// <summary>The ledger check of faults.md: dense positions, dense feeds in the order of the log, versions, hash chains, rows as the log makes them.</summary>
     protected static async Task<List<RecordedEvent>> AssertLedger(Node node)

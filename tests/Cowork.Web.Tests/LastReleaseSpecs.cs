@@ -135,6 +135,48 @@ public sealed class LastReleaseSpecs
         }
     }
 
+    [Theory]
+    [InlineData("npgsql")]
+    [InlineData("marten")]
+    public async Task What_the_last_release_showed_at_earlier_moments_is_shown_also_what_it_deleted(string engine)
+    {
+        await using var host = await Open(engine);
+        var (there, moments, position, deleted) = (new Dictionary<string, List<string>>(), new List<(long At, string Kind, string[] Keys)>(), 0L, 0);
+        await foreach (var e in host.Services.GetRequiredService<IEventLog>().Scan(0, default))
+        {
+            position = e.Position;
+            var kind = e.Event switch
+            {
+                Domain.SessionEvent.SessionCreated or Domain.SessionEvent.SessionDeleted => "sessions",
+                Domain.SkillEvent.SkillCreated or Domain.SkillEvent.SkillDeleted => "skills",
+                _ => null,
+            };
+            if (kind is null || e.Org != "default")
+            {
+                continue;
+            }
+            var (keys, key) = (there.TryGetValue(kind, out var known) ? known : there[kind] = [], e.Stream[(e.Stream.IndexOf('-', StringComparison.Ordinal) + 1)..]);
+            if (e.Event is Domain.SessionEvent.SessionDeleted or Domain.SkillEvent.SkillDeleted)
+            {
+                deleted += keys.Remove(key) ? 1 : 0;
+            }
+            else
+            {
+                keys.Insert(0, key);
+            }
+            moments.Add((e.Position, kind, [.. keys]));
+        }
+        TestContext.Current.TestOutputHelper?.WriteLine($"{moments.Count} moments, {deleted} deleted");
+        foreach (var (at, kind, keys) in moments)
+        {
+            var list = JsonNode.Parse((await host.Http.Get($"/{kind}?limit=1000&as_of={at}")).Is(200).Text)![kind]!.AsArray();
+            var prefix = kind == "skills" ? "skill_" : "sess_";
+            var shown = list.Select(one => one![kind == "skills" ? "skill_id" : "session_id"]!.GetValue<string>())
+                .Select(id => id.StartsWith(prefix, StringComparison.Ordinal) ? id[prefix.Length..] : id);
+            Assert.Equal($"{at} {string.Join(' ', keys)}", $"{at} {string.Join(' ', shown)}");
+        }
+    }
+
     static void AssertSame(JsonNode expected, JsonNode actual)
     {
         var shown = Shown(actual, expected);

@@ -80,6 +80,7 @@ sealed class TenantProbe
             ["{spec}"] = "topsecret",
             ["{work_id}"] = work,
             ["{kid}"] = app["kid"],
+            [AsOf] = (await theirs.Get("/events?limit=1000")).Is(200)["next_since_id"],
             ["{scratchpad_id}"] = pad["id"],
             ["{cell_id}"] = pad.Json.GetProperty("cells")[0].GetProperty("id").GetString()!,
         });
@@ -107,6 +108,11 @@ sealed class TenantProbe
                     seen.Add($"{method} {template}: {(int)got.Status} {got.Text}");
                 }
                 probed++;
+                // At a moment when it was there it is no more theirs to see.
+                if (method == "get" && HasMoment(operations[method]) && await ours.Get($"{path}?as_of={ids[AsOf]}") is var past && !IsHidden(past))
+                {
+                    seen.Add($"{method} {template} as of then: {(int)past.Status} {past.Text}");
+                }
             }
         }
         foreach (var (path, operations) in document["paths"]!.AsObject().Where(p => !p.Key.Contains('{', StringComparison.Ordinal) && p.Value!["get"] is not null))
@@ -135,6 +141,11 @@ sealed class TenantProbe
 
     /// <summary>It is as if it were not there, the caller may not ask, or whoever asks must open a WebSocket.</summary>
     static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, _) or (426, _);
+
+    /// <summary>Where among the ids a position stands at which all of it was there.</summary>
+    const string AsOf = "as_of";
+
+    static bool HasMoment(JsonNode? operation) => (operation!["parameters"]?.AsArray() ?? []).Any(parameter => (string?)parameter!["name"] == AsOf);
 
     IEnumerable<string> Words() => ids.Values.Where(id => id.Length > 20).Append("topsecret").Append("\"private\"");
 

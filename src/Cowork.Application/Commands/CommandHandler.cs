@@ -255,6 +255,87 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             : (await log.Load(org, stream, 0, checked((int)version), ct)).Events.Aggregate(aggregate.Initial, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
     }
 
+    /// <summary>The state of a stream as it was at a position of the log; its initial one: the stream was not there.</summary>
+    public async ValueTask<TState> StateAsOf<TKey, TCommand, TEvent, TState>(
+        string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, long position, CancellationToken ct)
+        where TKey : struct, IStreamKey
+        where TEvent : Event
+        where TState : class
+    {
+        var stream = aggregate.Stream(key);
+        var begin = await BeginUpTo(org, stream, position, ct);
+        var state = begin switch
+        {
+            { Cached: { } cached } => (TState)cached.State,
+            { Kept: { } kept } => (TState)JsonSerializer.Deserialize(kept.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!,
+            _ => aggregate.Initial,
+        };
+        await foreach (var e in EventsUpTo(org, stream, begin.Version, position, ct))
+        {
+            state = aggregate.Evolve(state, (TEvent)e.Event);
+        }
+        return state;
+    }
+
+    /// <summary>The rows of a stream as they were at a position of the log.</summary>
+    /// <returns>With the version that the stream had, and the position of the event with that version; 0: the stream was not there.</returns>
+    internal async ValueTask<(StreamRows Rows, long Version, long Updated)> RowsAsOf(string org, string stream, long position, CancellationToken ct)
+    {
+        var begin = await BeginUpTo(org, stream, position, ct);
+        var rows = begin switch
+        {
+            { Cached: { } cached } => cached.Rows,
+            { Kept: { } kept } => StreamRows.Read(kept.Rows.Span, ModelsOf(stream[..stream.IndexOf('-', StringComparison.Ordinal)])),
+            _ => StreamRows.None,
+        };
+        var (version, updated) = (begin.Version, begin.Position);
+        await foreach (var e in EventsUpTo(org, stream, begin.Version, position, ct))
+        {
+            (rows, version, updated) = (After(rows, e), e.Version, e.Position);
+        }
+        return (rows, version, updated);
+    }
+
+    /// <summary>What a stream's fold up to a position begins with: the cached state or the stored snapshot, unless it is of a later position; otherwise nothing.</summary>
+    async ValueTask<FoldBegin> BeginUpTo(string org, string stream, long position, CancellationToken ct)
+    {
+        if (cache.Get(org, stream) is { Position: > 0 } known && known.Position <= position)
+        {
+            return new(known, null, known.Version, known.Position);
+        }
+        // A stream that was short by then has no snapshot that helps.
+        return await log.Load(org, stream, SnapshotAfter - 1, 1, ct) is { Events: [{ Position: var there }] } && there <= position
+            && await snapshots.Load(org, stream, schema, ct) is { } snapshot
+            && await log.Load(org, stream, snapshot.Version - 1, 1, ct) is { Events: [{ Position: var last }] } && last <= position
+                ? new(null, snapshot, snapshot.Version, last)
+                : new(null, null, 0, 0);
+    }
+
+    /// <param name="Position">Of the event with the version.</param>
+    sealed record FoldBegin(StreamState? Cached, Snapshot? Kept, long Version, long Position);
+
+    /// <summary>A stream's events after a version and up to a position, in pages that grow: most folds end in the first.</summary>
+    async IAsyncEnumerable<RecordedEvent> EventsUpTo(string org, string stream, long after, long position, [EnumeratorCancellation] CancellationToken ct)
+    {
+        for (var page = 64; ; page = Math.Min(page * 4, 1_024))
+        {
+            var slice = await log.Load(org, stream, after, page, ct);
+            foreach (var e in slice.Events)
+            {
+                if (e.Position > position)
+                {
+                    yield break;
+                }
+                yield return e;
+            }
+            if (slice.Events.Count < page)
+            {
+                yield break;
+            }
+            after = slice.Version;
+        }
+    }
+
     static CommandResult Refused(Refusal refused) => new(refused, []);
 
     async ValueTask<AppendResult> Append(UnitOfWork work, Commit commit, CancellationToken ct)

@@ -49,8 +49,8 @@ public sealed class StreamRows
         return new(copy);
     }
 
-    internal RowChange Change(IReadModel model, string key, long version, long made) =>
-        new(model.Table, key, version, Get(model, key) is { } row ? model.Value(row) : null, made);
+    internal RowChange Change(IReadModel model, string key, long version, long made, long ended) =>
+        new(model.Table, key, version, Get(model, key) is { } row ? model.Value(row) : null, made, ended);
 
     /// <summary>The rows as a snapshot keeps them: <c>[[table, key, row], …]</c>.</summary>
     internal ReadOnlyMemory<byte> Write()

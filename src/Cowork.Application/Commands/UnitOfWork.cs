@@ -178,7 +178,7 @@ public sealed class UnitOfWork
             var expected = draft.Stream.Version;
             var (version, hash, rows) = (expected, draft.Stream.Hash, draft.Stream.Rows);
             var events = new List<RecordedEvent>(part.Count);
-            var changed = new List<(IReadModel Model, string Key, long Version, long Made)>(1);
+            var changed = new List<(IReadModel Model, string Key, long Version, long Made, long Ended)>(1);
             foreach (var e in draft.Fresh.GetRange(draft.Recorded, part.Count))
             {
                 var id = Ids.NewEventId(Now);
@@ -195,12 +195,14 @@ public sealed class UnitOfWork
                     if (key is not null)
                     {
                         var known = changed.FindIndex(c => c.Model == model && c.Key == key);
-                        var made = before.Get(model, key) is null && rows.Get(model, key) is not null ? version : known < 0 ? 0 : changed[known].Made;
+                        var (was, now) = (before.Get(model, key), rows.Get(model, key));
+                        var made = was is null && now is not null ? version : known < 0 ? 0 : changed[known].Made;
+                        var ended = was is not null && now is null ? version : known < 0 ? 0 : changed[known].Ended;
                         if (known >= 0)
                         {
                             changed.RemoveAt(known);
                         }
-                        changed.Add((model, key, version, made));
+                        changed.Add((model, key, version, made, ended));
                     }
                 }
             }
@@ -211,7 +213,7 @@ public sealed class UnitOfWork
             first ??= events[0];
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
-            writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made))]));
+            writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made, c.Ended))]));
         }
         return new(org, writes, jobs, done, by) { Cancelled = cancelled, Knows = knows, Pins = Pins() };
     }

@@ -120,6 +120,30 @@ public sealed class Policy(IEnumerable<PolicyRule> rules)
         return new(PolicyOutcome.Deny, NoRule, subject.Invalid ?? "No rule of the policy allows this.");
     }
 
+    /// <summary>The verdict on a call of which nothing but the tool is known; null: a rule asks for more before one decides.</summary>
+    /// <param name="isJudgeable">The call's input was found valid.</param>
+    public PolicyVerdict? EvaluateByTool(string toolName, bool isJudgeable)
+    {
+        foreach (var rule in Rules)
+        {
+            if (!rule.Tools.IsEmpty && !rule.Tools.Any(t => FileSystemName.MatchesSimpleExpression(t, toolName, ignoreCase: false)))
+            {
+                continue;
+            }
+            // A call whose input was valid fits no rule for others.
+            if (rule.InvalidInput && isJudgeable)
+            {
+                continue;
+            }
+            var asksForMore = rule is not
+            {
+                Kinds.IsEmpty: true, Paths.IsEmpty: true, Below.IsEmpty: true, BelowOutput: false, InsideGrants: null, InvalidInput: false, EstimateOver: null,
+            };
+            return asksForMore || (!isJudgeable && rule.Outcome != PolicyOutcome.Deny) ? null : new(rule.Outcome, rule.Name, rule.Reason);
+        }
+        return new(PolicyOutcome.Deny, NoRule, "No rule of the policy allows this.");
+    }
+
     /// <summary>
     /// Evaluates the policy again when the tool has opened its files, because a link or file may have changed since it was allowed or approved. Answers the error for
     /// the model; null: the call may proceed.

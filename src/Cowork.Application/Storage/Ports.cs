@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json;
 
 using Cowork.Domain;
 
@@ -34,7 +35,8 @@ public sealed record Write(string Stream, long Expected, IReadOnlyList<RecordedE
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
 /// <param name="Version">The stream's version that the row shows: of the last event that went into it.</param>
 /// <param name="Made">Version of the event of this write that made the row; 0: it was there before.</param>
-public sealed record RowChange(string Table, string Key, long Version, RowValue? Row, long Made = 0);
+/// <param name="Ended">Version of the event of this write that took the row away; 0: none did.</param>
+public sealed record RowChange(string Table, string Key, long Version, RowValue? Row, long Made = 0, long Ended = 0);
 
 /// <param name="Scope">What the row is listed under, for example a session's key.</param>
 /// <param name="Search">Text by which it is found, when its table is searched.</param>
@@ -42,6 +44,13 @@ public sealed record RowValue(string? Scope, string? Status, string? Search, Rea
 {
     /// <summary>Of a row that is read in pages of one moment; null: it is not.</summary>
     public RowPlace? Place { get; init; }
+
+    /// <summary>The text of a member of the JSON; null: it has none.</summary>
+    public string? Member(string name)
+    {
+        using var json = JsonDocument.Parse(Json);
+        return json.RootElement.TryGetProperty(name, out var member) && member.ValueKind == JsonValueKind.String ? member.GetString() : null;
+    }
 }
 
 /// <summary>Where a row stands in the pages of one moment, and by what it is found there.</summary>
@@ -162,7 +171,11 @@ public sealed record RowPage(IReadOnlyList<Row> Rows, long Total);
 /// <param name="After">The list goes on after this place; null: it begins at its beginning.</param>
 /// <param name="Bytes">The list ends after the row with which it has more bytes.</param>
 public sealed record MomentQuery(
-    string Scope, string? Status, IReadOnlyList<string> Words, int Limit, long? Position = null, ChangePlace? After = null, long Bytes = long.MaxValue);
+    string Scope, string? Status, IReadOnlyList<string> Words, int Limit, long? Position = null, ChangePlace? After = null, long Bytes = long.MaxValue)
+{
+    /// <summary>Rows that were replaced since the position are left out: they may be kept no longer, and are folded instead. The position may then be of any age.</summary>
+    public bool OnlyUnchanged { get; init; }
+}
 
 /// <summary>A change's place among others: no two changes have both in common.</summary>
 /// <param name="At">Milliseconds since 1970 (UTC).</param>
@@ -177,6 +190,47 @@ public static class RowHistory
 {
     /// <summary>For so long a page can be followed by another one of the same moment (contracts/decisions.md, "E, the rest").</summary>
     public static readonly TimeSpan Kept = TimeSpan.FromHours(1);
+}
+
+/// <summary>Rows of a table that were there at a position of the log, newest first.</summary>
+/// <param name="Position">Not beyond the end of the log.</param>
+/// <param name="Scope">Null: any.</param>
+/// <param name="Status">Rows that have not changed since have this status; those that have are answered whatever theirs was. Null: any.</param>
+/// <param name="Keys">Only rows with these keys; null: all.</param>
+/// <param name="Before">Only rows made before this position.</param>
+public sealed record PastQuery(long Position, string? Scope = null, string? Status = null, IReadOnlyList<string>? Keys = null, long? Before = null, int Limit = 100)
+{
+    /// <summary>So many of the newest are passed over.</summary>
+    public long Offset { get; init; }
+
+    /// <summary>Rows that have not changed since the position are left out.</summary>
+    public bool OnlyChanged { get; init; }
+
+    /// <summary>Rows that were deleted since are answered only when this is their <see cref="IRowModel.OwnerMember"/>; null: all of them.</summary>
+    public string? Viewer { get; init; }
+}
+
+/// <summary>A row that was there at a position.</summary>
+/// <param name="Version">Of its stream, as the row is now; 0: it is gone.</param>
+/// <param name="IsChanged">True: it has changed since, or is gone: what it was is the fold of its stream up to the position, which may also find that it was gone by then.</param>
+/// <param name="Json">As it is now; empty where it has changed, and is not needed to find its stream.</param>
+public sealed record PastRow(string Key, long Created, long Version, bool IsChanged, ReadOnlyMemory<byte> Json);
+
+/// <summary>Positions of the log by what a reader knows of a moment.</summary>
+public interface IPositions
+{
+    /// <summary>The position of the last event; 0: the log is empty.</summary>
+    ValueTask<long> Head(CancellationToken ct);
+
+    /// <summary>The position of a tenant's event; null: it has no such event, or the event was stored more than a few minutes away from the time in its id.</summary>
+    /// <param name="id">A UUID of version 7: its time tells where in the log to look.</param>
+    ValueTask<long?> Of(string org, Guid id, CancellationToken ct);
+
+    /// <summary>
+    /// The position of the last event, of any tenant, that was recorded at or before a time; 0: all were recorded after it. Where clocks of hosts differ, or one was set back,
+    /// the times in the log do not only rise: the answer then is a position where they pass the given one, and so the same every time.
+    /// </summary>
+    ValueTask<long> At(DateTimeOffset time, CancellationToken ct);
 }
 
 /// <summary>The read models' tables.</summary>
@@ -203,6 +257,12 @@ public interface IRows
     /// Null: the log has not come to the query's position.
     /// </summary>
     ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct);
+
+    /// <summary>Rows that were there at a position, of a model with an <see cref="IRowModel.OwnerMember"/>. Rows that are gone are among them.</summary>
+    ValueTask<IReadOnlyList<PastRow>> Past(string org, string table, PastQuery query, CancellationToken ct);
+
+    /// <summary>How many rows <see cref="Past"/> has for a query without a status, whatever its limit.</summary>
+    ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct);
 
     /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
     ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);

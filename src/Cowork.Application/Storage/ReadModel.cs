@@ -49,6 +49,13 @@ public interface IRowModel
     /// </summary>
     int Form => 1;
 
+    /// <summary>
+    /// Null: the rows are only read as they are. Otherwise they are also read as of an earlier position (<see cref="IRows.Past"/>): a row that is deleted leaves its key, and
+    /// this member of its JSON, with the principal who goes on seeing it as it was.
+    /// </summary>
+    /// <remarks>The scope of such a model's rows never changes, and a row that was deleted does not come back.</remarks>
+    string? OwnerMember => null;
+
     RowValue Value(object row);
 
     object Read(ReadOnlySpan<byte> json);
@@ -88,6 +95,13 @@ public interface IReadModel : IRowModel
     /// <summary>Key of the row that the event goes into: the stream's own, or what a <see cref="Keyed"/> model says; null: none. No two streams share a key.</summary>
     string? KeyOf(RecordedEvent e);
 
+    /// <summary>The stream that a row is folded from.</summary>
+    /// <param name="row">As it is stored; only a model with <see cref="IsStreamInRow"/> looks at it.</param>
+    string StreamOf(string key, ReadOnlySpan<byte> row);
+
+    /// <summary>True: a row's key does not tell its stream.</summary>
+    bool IsStreamInRow { get; }
+
     /// <summary>The row after the event; null: no row.</summary>
     object? Evolve(object? row, RecordedEvent e);
 }
@@ -121,6 +135,15 @@ public sealed record ReadModel<TRow>(
     public Func<TRow, RowPlace>? Place { get; init; }
 
     public bool KeepsHistory => Place is not null;
+
+    public string? OwnerMember { get; init; }
+
+    /// <summary>Of a model whose rows have other keys than their streams: the key of a row's stream.</summary>
+    public Func<TRow, string>? StreamKey { get; init; }
+
+    public bool IsStreamInRow => StreamKey is not null;
+
+    public string StreamOf(string key, ReadOnlySpan<byte> row) => $"{Aggregate}-{StreamKey?.Invoke(Read(row)) ?? key}";
 
     public string? KeyOf(RecordedEvent e) => Key is null ? e.Stream[(Aggregate.Length + 1)..] : Key(e);
 

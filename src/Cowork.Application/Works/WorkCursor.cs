@@ -20,10 +20,16 @@ public sealed record WorkList(string Org, string Owner, string? Bucket, IReadOnl
 /// <param name="PinnedAt">When the first page was read.</param>
 public sealed record WorkCursor(long Position, ChangePlace After, DateTimeOffset PinnedAt)
 {
+    /// <summary>The list is of a moment that was asked for: its rows are folded from the log, which keeps them for ever.</summary>
+    public bool IsAsOf { get; init; }
+
     const string Purpose = "cowork works cursor";
 
     /// <summary>Of the text's form, and of what is signed in it.</summary>
     const byte Form = 1;
+
+    /// <summary>Of one that <see cref="IsAsOf"/>.</summary>
+    const byte AsOfForm = 2;
 
     const int Bytes = 1 + (4 * sizeof(long));
 
@@ -32,7 +38,7 @@ public sealed record WorkCursor(long Position, ChangePlace After, DateTimeOffset
     public string Write(WorkList list, MasterKeyring keys)
     {
         Span<byte> written = stackalloc byte[Bytes + SignatureBytes];
-        written[0] = Form;
+        written[0] = IsAsOf ? AsOfForm : Form;
         BinaryPrimitives.WriteInt64BigEndian(written[1..], Position);
         BinaryPrimitives.WriteInt64BigEndian(written[9..], After.At);
         BinaryPrimitives.WriteInt64BigEndian(written[17..], After.Position);
@@ -46,15 +52,18 @@ public sealed record WorkCursor(long Position, ChangePlace After, DateTimeOffset
     {
         Span<byte> read = stackalloc byte[Bytes + SignatureBytes];
         if (text.Length != Base64Url.GetEncodedLength(read.Length) || !Base64Url.IsValid(text) || Base64Url.DecodeFromChars(text, read) != read.Length
-            || read[0] != Form || !keys.IsSigned(Purpose, Signed(read[..Bytes], list), read[Bytes..]))
+            || read[0] is not (Form or AsOfForm) || !keys.IsSigned(Purpose, Signed(read[..Bytes], list), read[Bytes..]))
         {
             return null;
         }
         var cursor = new WorkCursor(
             BinaryPrimitives.ReadInt64BigEndian(read[1..]),
             new(BinaryPrimitives.ReadInt64BigEndian(read[9..]), BinaryPrimitives.ReadInt64BigEndian(read[17..])),
-            DateTimeOffset.FromUnixTimeMilliseconds(BinaryPrimitives.ReadInt64BigEndian(read[25..])));
-        return now - cursor.PinnedAt <= RowHistory.Kept ? cursor : null;
+            DateTimeOffset.FromUnixTimeMilliseconds(BinaryPrimitives.ReadInt64BigEndian(read[25..])))
+        {
+            IsAsOf = read[0] == AsOfForm,
+        };
+        return cursor.IsAsOf || now - cursor.PinnedAt <= RowHistory.Kept ? cursor : null;
     }
 
     static byte[] Signed(ReadOnlySpan<byte> cursor, WorkList list) => [.. cursor, .. Encoding.UTF8.GetBytes(list.Name)];

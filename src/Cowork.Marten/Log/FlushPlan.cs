@@ -93,7 +93,9 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                         Tables.Add(row.Table, changes = new());
                     }
                     var before = first - write.Expected - 1;
-                    changes.Add(commit.Org, row, row.Made > 0 ? before + row.Made : first, before + row.Version, again: row.Made > 1 && write.Expected > 0);
+                    var ended = row.Ended > 0 ? before + row.Ended : 0;
+                    changes.Add(
+                        commit.Org, row, row.Made > 0 ? before + row.Made : first, before + row.Version, again: row.Made > 1 && write.Expected > 0, ended);
                 }
             }
             foreach (var (kind, name) in commit.Cancelled)
@@ -213,6 +215,9 @@ sealed class TableChanges
     /// <summary>Rows that went in this flush, even when they came back: what comes back is a new row.</summary>
     public HashSet<(string Org, string Key)> Gone { get; } = [];
 
+    /// <summary>Rows that an event took away: its position, and the row as this flush would have written it; null: as the table has it.</summary>
+    public Dictionary<(string Org, string Key), (long Until, RowWrite? Was)> Ended { get; } = [];
+
     public IEnumerable<KeyValuePair<(string Org, string Key), RowWrite>> Rows => rows;
 
     public int Count => rows.Count;
@@ -220,13 +225,18 @@ sealed class TableChanges
     /// <param name="made">Position of the event that made the row, if the row is new.</param>
     /// <param name="last">Position of the last event that it shows.</param>
     /// <param name="again">There may have been a row that went within the same write.</param>
-    public void Add(string org, RowChange change, long made, long last, bool again = false)
+    /// <param name="ended">Position of the event that took the row away; 0: none did.</param>
+    public void Add(string org, RowChange change, long made, long last, bool again = false, long ended = 0)
     {
         var key = (org, change.Key);
         if (change.Row is null)
         {
-            rows.Remove(key);
+            rows.Remove(key, out var was);
             Gone.Add(key);
+            if (ended > 0)
+            {
+                Ended.TryAdd(key, (ended, was));
+            }
             return;
         }
         if (again)

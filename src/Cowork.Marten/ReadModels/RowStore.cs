@@ -217,7 +217,8 @@ sealed class RowStore : IRows
                    SELECT {Columns}, t.text FROM {schema}.{table} t WHERE {here} ORDER BY t.at DESC, t.updated DESC LIMIT {ComparedMax}) t
                WHERE true{has} {Order}
                """;
-        var past = moment is null ? "" : $" UNION ALL (SELECT {Columns} FROM {schema}.{Schema.PastOf(table)} t WHERE {here}{has} AND t.until > {moment} {Order})";
+        var past = moment is null || query.OnlyUnchanged ? ""
+            : $" UNION ALL (SELECT {Columns} FROM {schema}.{Schema.PastOf(table)} t WHERE {here}{has} AND t.until > {moment} {Order})";
         var sql = $"SELECT h.gid, t.* FROM {schema}.head h LEFT JOIN (SELECT * FROM (({current}){past}) t {Order}) t ON true ORDER BY t.at DESC, t.updated DESC";
         return database.WithReconnect<MomentPage?>(
             org,
@@ -246,6 +247,74 @@ sealed class RowStore : IRows
                 return query.Position > head ? null : new(query.Position ?? head, rows, hasMore);
             },
             ct);
+    }
+
+    public ValueTask<IReadOnlyList<PastRow>> Past(string org, string table, PastQuery query, CancellationToken ct)
+    {
+        var parameters = new List<Func<NpgsqlParameter>>();
+        var (live, gone) = WhichPast(org, table, query, parameters);
+        parameters.Add(() => Parameter.Long(query.Limit + query.Offset));
+        var last = $"ORDER BY created DESC LIMIT ${parameters.Count}";
+        // What a changed row holds now is needed only where it tells the row's stream.
+        var json = models[table] is IReadModel { IsStreamInRow: true } ? "row" : "CASE WHEN updated <= $2 THEN row END";
+        var sql = $"""
+            SELECT * FROM (
+                (SELECT id, created, version, updated > $2, {json} FROM {schema}.{table} WHERE {live} {last})
+                UNION ALL (SELECT id, created, 0, true, NULL FROM {schema}.{Schema.GoneRows} WHERE {gone} {last})) t
+            {last} OFFSET {query.Offset.ToString(System.Globalization.CultureInfo.InvariantCulture)}
+            """;
+        return database.WithReconnect<IReadOnlyList<PastRow>>(
+            org,
+            async connection =>
+            {
+                await using var reader = await connection.Read(ct, Statement(sql, parameters));
+                var rows = new List<PastRow>();
+                while (await reader.ReadAsync(ct))
+                {
+                    rows.Add(new(
+                        reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetBoolean(3), reader.IsDBNull(4) ? default : reader.GetFieldValue<byte[]>(4)));
+                }
+                return rows;
+            },
+            ct);
+    }
+
+    public ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct)
+    {
+        var parameters = new List<Func<NpgsqlParameter>>();
+        var (live, gone) = WhichPast(org, table, query, parameters);
+        var sql = $"SELECT (SELECT count(*) FROM {schema}.{table} WHERE {live}) + (SELECT count(*) FROM {schema}.{Schema.GoneRows} WHERE {gone})";
+        return database.WithReconnect(org, async connection => (long)(await connection.Ask(Statement(sql, parameters), ct))!, ct);
+    }
+
+    /// <summary>The conditions on rows that are there and on what deleted ones left. The tenant is the first parameter, the position the second.</summary>
+    (string Live, string Gone) WhichPast(string org, string table, PastQuery query, List<Func<NpgsqlParameter>> parameters)
+    {
+        if (Known(table).OwnerMember is null)
+        {
+            throw new ArgumentException($"{table} is not read as of a position.", nameof(table));
+        }
+        string Next(Func<NpgsqlParameter> parameter)
+        {
+            parameters.Add(parameter);
+            return $"${parameters.Count}";
+        }
+        var both = $"tenant_id = {Next(() => Parameter.Text(org))} AND created <= {Next(() => Parameter.Long(query.Position))}";
+        if (query.Scope is { } scope)
+        {
+            both += $" AND scope = {Next(() => Parameter.Text(scope))}";
+        }
+        if (query.Keys is { } keys)
+        {
+            both += $" AND id = ANY ({Next(() => Parameter.Texts([.. keys.Select(Parameter.Holdable)]))})";
+        }
+        if (query.Before is { } before)
+        {
+            both += $" AND created < {Next(() => Parameter.Long(before))}";
+        }
+        var status = query.Status is { } of ? $" AND (updated > $2 OR status = {Next(() => Parameter.Text(of))})" : "";
+        var viewer = query.Viewer is { } principal ? $" AND owner = {Next(() => Parameter.Text(principal))}" : "";
+        return (both + status + (query.OnlyChanged ? " AND updated > $2" : ""), $"{both} AND model = '{table}' AND until > $2{viewer}");
     }
 
     public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
@@ -330,7 +399,7 @@ sealed class RowStore : IRows
             position = await Head(connection, take: false, ct);
             await foreach (var page in Fold(connection, model, ct))
             {
-                await Write(connection, target, page.Rows, ct);
+                await Write(connection, target, page, ct);
                 folded += page.Events;
             }
             await transaction.CommitAsync(ct);
@@ -466,7 +535,7 @@ sealed class RowStore : IRows
         {
             await foreach (var page in Fold(connection, model, ct, (org, stream)))
             {
-                await Write(connection, target, page.Rows, ct, gone: page.Keys);
+                await Write(connection, target, page, ct, gone: page.Keys);
                 folded += page.Events;
             }
         }
@@ -474,16 +543,20 @@ sealed class RowStore : IRows
     }
 
     static async Task Write(
-        NpgsqlConnection connection, RowTable target, Dictionary<(string Org, string Key), RowWrite> rows, CancellationToken ct, IEnumerable<(string, string)>? gone = null)
+        NpgsqlConnection connection, RowTable target, FoldedPage page, CancellationToken ct, IEnumerable<(string, string)>? gone = null)
     {
         var changes = new TableChanges();
         foreach (var key in gone ?? [])
         {
             changes.Gone.Add(key);
         }
-        foreach (var ((org, key), row) in rows)
+        foreach (var ((org, key), row) in page.Rows)
         {
             changes.Add(org, new("", key, row.Version, row.Value), row.Created, row.Updated);
+        }
+        foreach (var (key, ended) in page.Ended)
+        {
+            changes.Ended.TryAdd(key, ended);
         }
         await using var batch = new NpgsqlBatch(connection) { Timeout = 0 };
         target.AddTo(batch.BatchCommands, changes);
@@ -516,6 +589,10 @@ sealed class RowStore : IRows
                     var (before, made, _, _) = rows.GetValueOrDefault(key);
                     var row = model.Evolve(before, e);
                     rows[key] = (row, row is null ? 0 : before is null ? e.Position : made, e.Position, e.Version);
+                    if (before is not null && row is null)
+                    {
+                        page.Ended.TryAdd((e.Org, key), (e.Position, new(made, e.Position, e.Version, model.Value(before))));
+                    }
                 }
                 last = e;
                 page.Events++;
@@ -615,6 +692,9 @@ sealed class RowStore : IRows
         public List<(string Org, string Key)> Keys { get; } = [];
 
         public Dictionary<(string Org, string Key), RowWrite> Rows { get; } = [];
+
+        /// <summary>Rows that an event took away, as they were before it.</summary>
+        public Dictionary<(string Org, string Key), (long Until, RowWrite? Was)> Ended { get; } = [];
 
         public long Events { get; set; }
     }

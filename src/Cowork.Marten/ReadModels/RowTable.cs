@@ -45,6 +45,17 @@ sealed class RowTable(string schema, string table, IRowModel model, bool isLive 
         ON CONFLICT DO NOTHING
         """;
 
+    /// <summary>What a deleted row leaves. A row that was made in the same flush is not in the table.</summary>
+    readonly string end = $"""
+        INSERT INTO {schema}.{Schema.GoneRows} (tenant_id, model, id, scope, owner, created, until)
+        SELECT g.tenant_id, '{model.Table}', g.id, coalesce(t.scope, g.scope), coalesce(t.row ->> {Schema.Literal(model.OwnerMember ?? "")}, g.owner),
+            coalesce(t.created, g.created), g.until
+        FROM unnest($1, $2, $3, $4, $5, $6) g (tenant_id, id, scope, owner, created, until)
+        LEFT JOIN {schema}.{model.Table} t ON t.tenant_id = g.tenant_id AND t.id = g.id
+        WHERE coalesce(t.created, g.created) IS NOT NULL
+        ON CONFLICT DO NOTHING
+        """;
+
     /// <summary>Takes away more than a flush adds, so that what is kept stays small without anybody's work beside the writer's.</summary>
     readonly string forget = $"""
         DELETE FROM {schema}.{Schema.PastOf(table)} WHERE ctid = ANY (ARRAY(
@@ -58,6 +69,19 @@ sealed class RowTable(string schema, string table, IRowModel model, bool isLive 
             (string Org, string Key)[] keys = [.. changes.Gone.Union(changes.Rows.Select(row => row.Key))];
             batch.Add(new(keep) { Parameters = { Parameter.Texts([.. keys.Select(k => k.Org)]), Parameter.Texts([.. keys.Select(k => k.Key)]) } });
             batch.Add(new(forget) { Parameters = { Parameter.Long(4L * keys.Length) } });
+        }
+        if (changes.Ended.Count > 0 && model.OwnerMember is { } owner)
+        {
+            var ended = changes.Ended.ToList();
+            batch.Add(new(end)
+            {
+                Parameters =
+                {
+                    Parameter.Texts([.. ended.Select(e => e.Key.Org)]), Parameter.Texts([.. ended.Select(e => e.Key.Key)]),
+                    Parameter.Texts([.. ended.Select(e => e.Value.Was?.Value.Scope)]), Parameter.Texts([.. ended.Select(e => e.Value.Was?.Value.Member(owner))]),
+                    Parameter.MaybeLongs([.. ended.Select(e => e.Value.Was?.Created)]), Parameter.Longs([.. ended.Select(e => e.Value.Until)]),
+                },
+            });
         }
         if (changes.Gone.Count > 0)
         {

@@ -84,6 +84,8 @@ static class Composition
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<HeadPublisher>());
         services.AddSingleton<Workspaces>();
         services.AddSingleton<IWorkspaces>(all => all.GetRequiredService<Workspaces>());
+        services.AddSingleton(all => new ReadView(
+            all.GetRequiredService<IRows>(), null, all.GetRequiredService<CommandHandler>(), all.GetRequiredService<IEventLog>()));
         services.AddSingleton<RunViews>();
         services.AddSingleton<DiskRoom>();
         services.AddSingleton<TurnWaiter>();
@@ -227,6 +229,7 @@ static class Composition
         services.AddSingleton<Budgets>();
         services.AddSingleton<SessionUsage>();
         services.AddSingleton<CallPolicy>();
+        services.AddSingleton<PolicySimulation>();
         services.AddSingleton<RecordedSettings>();
         services.AddSingleton<RunReplays>();
         services.AddSingleton<RunRecorder>();

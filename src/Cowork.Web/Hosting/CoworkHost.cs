@@ -251,6 +251,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
         app.UseMiddleware<MemoryGuard>();
+        app.UseMiddleware<AsOfGuard>();
         app.UseMiddleware<WebSocketGuards>();
         // Pings find a peer that is gone without a word.
         app.UseWebSockets(new() { KeepAliveInterval = settings.KeepAlive, KeepAliveTimeout = settings.Limits.Frames.SendTime });

@@ -1,5 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
@@ -61,6 +62,11 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
             {
                 RetryAfter = 5,
             };
+        }
+        catch (TooMuchHistoryException)
+        {
+            error = ErrorResult.Invalid(
+                AsOf.Name, $"More than {Limits.AsOfFoldsMax} things of this list have changed since then. Ask for one of them, or narrow the list.", "as_of_too_much");
         }
         catch (BlobStoreFullException e)
         {

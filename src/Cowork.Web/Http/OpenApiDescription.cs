@@ -84,6 +84,7 @@ public static class OpenApiDescription
         ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
         ["Audit"] = "Signed heads of the log, and proofs that events are in it.",
         ["Tokens"] = "API tokens of the tenant.",
+        ["Policy"] = "The rules by which calls of tools are judged, and what others would have decided.",
         ["Operations"] = "Health, metrics and what the host has.",
         ["Engine"] = "Jobs that were given up, and the hosts that work on the database.",
     };
@@ -308,6 +309,10 @@ public static class OpenApiDescription
             };
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, required: query.Default is null));
         }
+        if (metadata.OfType<TakesAsOf>().Any())
+        {
+            operation.Parameters.Add(Parameter(AsOf.Name, ParameterLocation.Query, new() { Type = JsonSchemaType.String }, AsOf.Description));
+        }
         foreach (var query in metadata.OfType<TimeQuery>())
         {
             operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, new() { Type = JsonSchemaType.String, Format = "date-time" }, query.Description));
@@ -357,7 +362,8 @@ public static class OpenApiDescription
         }
         var open = metadata.OfType<IAllowAnonymous>().Any();
         // 400 and 431: the request is not proper HTTP, or its headers are too large. 403: a role is missing, or a web page of another site asks.
-        int[] any = open ? [400, 403, 431] : [400, 401, 403, 429, 431, 503];
+        // 422: as_of where the endpoint does not take it.
+        int[] any = open ? [400, 403, 422, 431] : [400, 401, 403, 422, 429, 431, 503];
         // 408: a body that does not come.
         any = operation.RequestBody is null ? any : [.. any, 408];
         var errors = metadata.OfType<Dialect>().Last().Errors;

@@ -24,6 +24,10 @@ public sealed class DesktopTaskStatusAttribute() : WordsAttribute([.. Projection
 
 public sealed class ResponseStatusAttribute() : WordsAttribute("in_progress", "completed", "failed", "cancelled");
 
+public sealed class PolicyOutcomesAttribute() : WordsAttribute(WordsOf<PolicyOutcome>());
+
+public sealed class SimulatedOutcomesAttribute() : WordsAttribute([.. WordsOf<PolicyOutcome>(), Endpoints.Operations.PolicyWords.Unknown]);
+
 public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);
 
 public sealed class ApprovalStatusAttribute() : WordsAttribute("pending", "approved", "rejected", "expired");

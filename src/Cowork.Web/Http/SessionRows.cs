@@ -42,8 +42,9 @@ static class SessionRows
     /// <summary>
     /// Finds a group. Null: it does not exist, belongs to another tenant, or is private and the caller neither a member nor an auditor or administrator of the tenant.
     /// </summary>
+    /// <remarks>Who sees it is asked today, also for what it was at an earlier moment.</remarks>
     public static async ValueTask<GroupRow?> FindGroup(this IRows rows, Caller caller, GroupKey group, CancellationToken ct) =>
-        await rows.Get(caller.Org, Groups.Model.Table, group.Value, ct) is { } found
+        await (rows is RowsAsOf past ? past.Now : rows).Get(caller.Org, Groups.Model.Table, group.Value, ct) is { } found
         && Groups.Model.Read(found.Json.Span) is var row
         && (!row.IsPrivate || row.Member(caller.User) is not null || caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin))
             ? row

@@ -66,29 +66,31 @@ static class ApprovalEndpoints
         approvals.MapGet("", List).WithName("listApprovals")
             .WithSummary("List approvals, newest first: what is asked for and why, and who decided what, when and why")
             .Takes(Status).Takes(SessionInQuery.Parameter).Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<ApprovalList>().Refuses(404, 422);
         approvals.MapGet("/{approval_id}", Get).WithName("getApproval")
             .WithSummary("Show an approval")
+            .TakesAsOf()
             .Produces<ApprovalDetails>().Refuses(404, 422);
         approvals.MapPost("/{approval_id}/decision", Decide).WithName("decideApproval").RequireApprover()
             .WithSummary("Approve or reject the call; its run goes on")
             .Produces<ApprovalDetails>(200).Refuses(400, 404, 409, 413, 415, 422);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var status = Status.Read(http);
         var limit = (int)Lists.Limit.Read(http);
         var session = SessionInQuery.Read(http);
         SessionRow? of = null;
-        if (session is { } asked && (of = await rows.FindSession(caller, asked, ct)) is null)
+        if (session is { } asked && (of = await view.Rows.FindSession(caller, asked, ct)) is null)
         {
             return ErrorResult.NotFound("session");
         }
         var shown = new List<ApprovalDetails>();
         var (left, room) = (ListedInputBytesMax, new ListRoom());
         var query = new RowQuery(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows), Bytes: PageBytes.Max);
-        await foreach (var (found, row) in Newest(caller, query, rows, ct).Take(limit).WithCancellation(ct))
+        await foreach (var (found, row) in Newest(caller, query, view.Rows, ct).Take(limit).WithCancellation(ct))
         {
             if (!room.Takes(found))
             {
@@ -102,8 +104,8 @@ static class ApprovalEndpoints
         return JsonResult.Of(200, new(of?.SessionId, shown), AgentServiceJson.Answers.ApprovalList);
     }
 
-    static async Task<IResult> Get(PathKey<ApprovalKey> approval, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller, approval.Key, rows, ct) is { } row
+    static async Task<IResult> Get(PathKey<ApprovalKey> approval, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await Find(caller, approval.Key, view.Rows, ct) is { } row
             ? JsonResult.Of(200, ApprovalDetails.Of(await WithInput(row, blobs, ct)), AgentServiceJson.Answers.ApprovalDetails)
             : ErrorResult.NotFound("approval");
 

@@ -60,16 +60,19 @@ static class RunEndpoints
         routes.MapGet("/sessions/{session_id}/runs", List).WithName("listRuns").WithTags("Runs")
             .WithSummary("List a session's runs, newest first")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<RunList>().Refuses(404, 422);
         var runs = routes.MapGroup("/runs/{run_id}").WithTags("Runs");
         runs.MapGet("", Get).WithName("getRun")
             .WithSummary("Show a run")
+            .TakesAsOf()
             .Produces<RunDetails>().Refuses(404, 422);
         runs.MapPost("/cancel", Cancel).WithName("cancelRun").RequireMember()
             .WithSummary("Ask for a run to be cancelled")
             .Produces<CancelAnswer>(200).Produces<CancelAnswer>(202).Refuses(400, 404, 409, 413, 415, 422);
         runs.MapGet("/artifacts", Artifacts).WithName("listRunArtifacts")
             .WithSummary("List what a run made below its output roots")
+            .TakesAsOf()
             .Produces<ArtifactList>().Refuses(404, 422);
         runs.MapGet("/trace", Trace).WithName("getRunTrace").WithMetadata(Exports.Of<RunKey>("trace"))
             .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
@@ -77,14 +80,14 @@ static class RunEndpoints
             .Produces<RunTrace>().WithMetadata(new AnswersAsBytes(StreamedFile.Zip)).Refuses(404, 422);
     }
 
-    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, ReadView view, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.FindSession(caller, session.Key, ct) is not { } row)
+        if (await view.Rows.FindSession(caller, session.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
-        var page = await rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct);
+        var page = await view.Rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct);
         var runs = new List<RunDetails>(page.Count);
         var room = new ListRoom();
         foreach (var found in page)
@@ -99,8 +102,8 @@ static class RunEndpoints
         return JsonResult.Of(200, new(row.SessionId, runs), AgentServiceJson.Answers.RunList);
     }
 
-    static async Task<IResult> Get(PathKey<RunKey> run, Caller caller, RunViews views, CancellationToken ct) =>
-        await views.Find(caller, run.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<RunKey> run, Caller caller, RunViews views, ReadView view, CancellationToken ct) =>
+        await view.FindRun(caller, run.Key, ct) is { } row
             ? JsonResult.Of(200, RunDetails.Of(await views.WithTexts(row, ct)), AgentServiceJson.Answers.RunDetails)
             : ErrorResult.NotFound("run");
 
@@ -124,13 +127,13 @@ static class RunEndpoints
         return JsonResult.Of(isRequested ? 202 : 200, new CancelAnswer(run.RunId, run.Status, isRequested, message), AgentServiceJson.Answers.CancelAnswer);
     }
 
-    static async Task<IResult> Artifacts(PathKey<RunKey> run, Caller caller, RunViews views, IEventLog log, CancellationToken ct)
+    static async Task<IResult> Artifacts(PathKey<RunKey> run, Caller caller, ReadView view, CancellationToken ct)
     {
-        if (await views.Find(caller, run.Key, ct) is not { } row)
+        if (await view.FindRun(caller, run.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("run");
         }
-        var artifacts = Projections.Artifacts.Discovered(await log.OfRun(caller.Org, row.SessionId, run.Key, ct))
+        var artifacts = Projections.Artifacts.Discovered(await view.OfRun(caller.Org, row.SessionId, run.Key, ct))
             .Select(a => new ArtifactDetails(
                 a.ArtifactId, a.Bytes, a.MediaType, a.Path, run.Key, a.SessionId, a.Sha256, a.Version, a.At, a.ArtifactId, Projections.Artifacts.KindOf(a.Path)));
         return JsonResult.Of(200, new(row.RunId, [.. artifacts]), AgentServiceJson.Answers.ArtifactList);

@@ -140,9 +140,11 @@ static class ScheduledRunEndpoints
         schedules.MapGet("", List).WithName("listSchedules")
             .WithSummary("List schedules, newest first")
             .Takes(Status).Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<ScheduledRunList>().Refuses(422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getSchedule")
             .WithSummary("Show a schedule")
+            .TakesAsOf()
             .Produces<ScheduledRunDetails>().Refuses(404, 422);
         schedules.MapDelete("/{schedule_id}", Delete).WithName("deleteSchedule").RequireMember()
             .WithSummary("Delete a schedule; runs that it started go on")
@@ -150,6 +152,7 @@ static class ScheduledRunEndpoints
         schedules.MapGet("/{schedule_id}/runs", Ledger).WithName("listScheduleRuns")
             .WithSummary("What became of a schedule's planned times, newest first: runs, and why there was none")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<ScheduledRunLedger>().Refuses(404, 422);
         schedules.MapPost("/{schedule_id}/trigger", Trigger).WithName("triggerSchedule").RequireMember()
             .WithSummary("Run a schedule's skill now, whatever is planned")
@@ -197,13 +200,13 @@ static class ScheduledRunEndpoints
             async after => await Shown(201, after, blobs, ct) with { Location = $"/scheduled-runs/{create.Schedule.Id}" }, ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var status = Status.Read(http);
         var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
         var shown = new List<ScheduledRunDetails>();
         var room = new ListRoom();
-        foreach (var found in await rows.List(caller.Org, Schedules.Model.Table, query, ct))
+        foreach (var found in await view.Rows.List(caller.Org, Schedules.Model.Table, query, ct))
         {
             var schedule = Schedules.Model.Read(found.Json.Span);
             if (!room.Takes(found, schedule.Params))
@@ -215,8 +218,8 @@ static class ScheduledRunEndpoints
         return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
     }
 
-    static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller.Org, schedule.Key, rows, ct) is { } found
+    static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await Find(caller.Org, schedule.Key, view.Rows, ct) is { } found
             ? JsonResult.Of(200, await Details(found.Schedule, blobs, ct), AgentServiceJson.Answers.ScheduledRunDetails)
             : ErrorResult.NotFound("scheduled run");
 
@@ -230,17 +233,17 @@ static class ScheduledRunEndpoints
         await Find(caller.Org, schedule.Key, rows, ct) is null ? ErrorResult.NotFound("scheduled run")
         : await commands.Execute(caller.Org, caller.Origin, new DeleteSchedule(schedule.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
-    static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
+    static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await Find(caller.Org, schedule.Key, rows, ct) is not { } found)
+        if (await Find(caller.Org, schedule.Key, view.Rows, ct) is not { } found)
         {
             return ErrorResult.NotFound("scheduled run");
         }
         var shown = new List<LedgerShape>();
-        foreach (var line in await LedgerLine.Last(log, caller.Org, schedule.Key, found.Version, limit, ct))
+        foreach (var line in await LedgerLine.Last(view.Log, caller.Org, schedule.Key, found.Version, limit, ct))
         {
-            var status = line.RunId is { } run ? (await views.Row(caller.Org, run, ct))?.Status : null;
+            var status = line.RunId is { } run ? (await view.RunRow(caller.Org, run, ct))?.Status : null;
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId, status, line.SkillVersion, line.Reason, line.Detail, line.DecidedAt));
         }

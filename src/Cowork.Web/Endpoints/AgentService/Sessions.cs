@@ -80,9 +80,11 @@ static class SessionEndpoints
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<SessionList>().Refuses(422);
         sessions.MapGet("/{session_id}", Get).WithName("getSession")
             .WithSummary("Show a session")
+            .TakesAsOf()
             .Produces<SessionDetails>().Refuses(404, 422);
         sessions.MapGet("/{session_id}/trace", Trace).WithName("getSessionTrace").WithMetadata(Exports.Of<SessionKey>("session_trace"))
             .WithSummary("The session's whole feed with hashes, what its runs used of other streams, and the blobs, as lines of JSON; cowork verify checks it offline")
@@ -126,14 +128,14 @@ static class SessionEndpoints
             ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
-        var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
+        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
         return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(Projections.Sessions.Model.Read(row.Json.Span)))]), AgentServiceJson.Answers.SessionList);
     }
 
-    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.FindSession(caller, session.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, ReadView view, CancellationToken ct) =>
+        await view.Rows.FindSession(caller, session.Key, ct) is { } row
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 

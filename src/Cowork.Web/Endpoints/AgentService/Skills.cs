@@ -132,9 +132,11 @@ static class SkillEndpoints
         skills.MapGet("", List).WithName("listSkills")
             .WithSummary("List skills by their latest versions, newest first")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<SkillList>().Refuses(422);
         skills.MapGet("/{skill_id}", Get).WithName("getSkill")
             .WithSummary("Show a skill by its latest version")
+            .TakesAsOf()
             .Produces<SkillDetails>().Refuses(404, 422);
         skills.MapDelete("/{skill_id}", Delete).WithName("deleteSkill").RequireMember()
             .WithSummary("Delete a skill; runs that used it still say which version it was")
@@ -145,9 +147,11 @@ static class SkillEndpoints
         skills.MapGet("/{skill_id}/versions", Versions).WithName("listSkillVersions")
             .WithSummary("List a skill's versions, newest first")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<SkillVersionList>().Refuses(404, 422);
         skills.MapGet("/{skill_id}/versions/{version}", Version).WithName("getSkillVersion")
             .WithSummary("Show a version of a skill")
+            .TakesAsOf()
             .Produces<SkillVersionDetails>().Refuses(404, 422);
         skills.MapPost("/{skill_id}/run", Run).WithName("runSkill").RequireMember()
             .WithSummary("Put parameters into a skill's template and take it as a session's turn")
@@ -178,11 +182,11 @@ static class SkillEndpoints
             ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var shown = new List<SkillDetails>();
         var room = new ListRoom();
-        foreach (var found in await rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct))
+        foreach (var found in await view.Rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct))
         {
             var skill = Skills.Model.Read(found.Json.Span);
             if (!room.Takes(found, copies: 2, skill.Definition.PromptTemplate, skill.Definition.Instructions))
@@ -194,8 +198,8 @@ static class SkillEndpoints
         return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
     }
 
-    static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is { } row
+    static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await view.Rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is { } row
             ? JsonResult.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), AgentServiceJson.Answers.SkillDetails)
             : ErrorResult.NotFound("skill");
 
@@ -230,17 +234,17 @@ static class SkillEndpoints
             ct);
     }
 
-    static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
-        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of)
+        if (await view.Rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of)
         {
             return ErrorResult.NotFound("skill");
         }
         var latest = Skills.Model.Read(of.Json.Span).LatestVersion;
         var shown = new List<SkillVersionDetails>();
         var room = new ListRoom();
-        foreach (var found in await rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct))
+        foreach (var found in await view.Rows.List(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct))
         {
             var version = SkillVersions.Model.Read(found.Json.Span);
             if (!room.Takes(found, version.Definition.PromptTemplate, version.Definition.Instructions))
@@ -252,9 +256,9 @@ static class SkillEndpoints
         return JsonResult.Of(200, new(skill.Key, shown), AgentServiceJson.Answers.SkillVersionList);
     }
 
-    static async Task<IResult> Version(PathKey<SkillKey> skill, VersionInPath number, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of ? ErrorResult.NotFound("skill")
-        : await rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
+    static async Task<IResult> Version(PathKey<SkillKey> skill, VersionInPath number, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await view.Rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is not { } of ? ErrorResult.NotFound("skill")
+        : await view.Rows.Get(caller.Org, SkillVersions.Model.Table, SkillVersions.KeyOf(skill.Key, number.Number), ct) is { } row
             ? JsonResult.Of(
                 200, await Details(SkillVersions.Model.Read(row.Json.Span), Skills.Model.Read(of.Json.Span).LatestVersion, blobs, ct),
                 AgentServiceJson.Answers.SkillVersionDetails)

@@ -28,16 +28,17 @@ static class DesktopArtifactEndpoints
     {
         routes.MapGet("/tasks/{taskId}/artifacts", List).WithName("listTaskArtifacts").WithTags("Artifacts")
             .WithSummary("List what a task made below the session's output roots, oldest first")
+            .TakesAsOf()
             .Produces<IReadOnlyList<ArtifactMetadata>>().Refuses(404, 422);
         routes.MapGet("/artifacts/{artifactId}/content", Content).WithName("downloadArtifact").WithTags("Artifacts").WithMetadata(Exports.Of<ArtifactKey>("artifact"))
             .WithSummary("The bytes of an artifact's latest version as a page in a sandbox, whole or a range; the entity tag is their SHA-256")
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }
 
-    static async Task<IResult> List(PathKey<RunKey> task, Caller caller, RunViews views, IEventLog log, CancellationToken ct) =>
-        await views.Find(caller, task.Key, ct) is { } run
+    static async Task<IResult> List(PathKey<RunKey> task, Caller caller, ReadView view, CancellationToken ct) =>
+        await view.FindRun(caller, task.Key, ct) is { } run
             ? JsonResult.Of<IReadOnlyList<ArtifactMetadata>>(
-                200, [.. Projections.Artifacts.Discovered(await log.OfRun(caller.Org, run.SessionId, task.Key, ct)).Select(ArtifactMetadata.Of)],
+                200, [.. Projections.Artifacts.Discovered(await view.OfRun(caller.Org, run.SessionId, task.Key, ct)).Select(ArtifactMetadata.Of)],
                 DesktopJson.Answers.IReadOnlyListArtifactMetadata)
             : ErrorResult.NotFound("task");
 

@@ -135,9 +135,11 @@ static class DesktopSessionEndpoints
         sessions.MapGet("", List).WithName("listDesktopSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit)
+            .TakesAsOf()
             .Produces<IReadOnlyList<DesktopSession>>().Refuses(422);
         sessions.MapGet("/{sessionId}", Get).WithName("getDesktopSession")
             .WithSummary("Show a session with its grants")
+            .TakesAsOf()
             .Produces<DesktopSession>().Refuses(404, 422);
         sessions.MapDelete("/{sessionId}", SessionEndpoints.Delete).WithName("deleteDesktopSession").RequireMember()
             .WithSummary("Delete a session and cancel its live tasks; the log keeps what happened, and the granted folders stay")
@@ -209,15 +211,15 @@ static class DesktopSessionEndpoints
         return null;
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
-        var found = await rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
+        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
         return JsonResult.Of<IReadOnlyList<DesktopSession>>(
             200, [.. found.Select(row => DesktopSession.Of(Projections.Sessions.Model.Read(row.Json.Span)))], DesktopJson.Answers.IReadOnlyListDesktopSession);
     }
 
-    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, CancellationToken ct) =>
-        await rows.FindSession(caller, session.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, ReadView view, CancellationToken ct) =>
+        await view.Rows.FindSession(caller, session.Key, ct) is { } row
             ? JsonResult.Of(200, DesktopSession.Of(row), DesktopJson.Answers.DesktopSession)
             : ErrorResult.NotFound("session");
 }

@@ -101,13 +101,16 @@ static class TaskEndpoints
         ofSession.MapGet("", List).WithName("listTasks")
             .WithSummary("List a session's tasks, newest first")
             .Takes(Lists.LimitOfPage).Takes(Status)
+            .TakesAsOf()
             .Produces<IReadOnlyList<DesktopTask>>().Refuses(404, 422);
         ofSession.MapGet("/{taskId}", GetOfSession).WithName("getTaskOfSession")
             .WithSummary("Show a task of a session")
+            .TakesAsOf()
             .Produces<DesktopTask>().Refuses(404, 422);
         var task = routes.MapGroup("/tasks/{taskId}").WithTags("Tasks");
         task.MapGet("", Get).WithName("getTask")
             .WithSummary("Show a task")
+            .TakesAsOf()
             .Produces<DesktopTask>().Refuses(404, 422);
         task.MapPost("/stop", Stop).WithName("cancelTask").RequireMember()
             .WithSummary("Stop a task, and show what it has done")
@@ -177,11 +180,11 @@ static class TaskEndpoints
         return (context.ToImmutable(), null);
     }
 
-    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, TaskViews tasks, IRows rows, CancellationToken ct)
+    static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, TaskViews tasks, ReadView view, CancellationToken ct)
     {
         var (limit, statuses) = ((int)Lists.LimitOfPage.Read(http), ReadStatuses(http));
-        return await rows.FindSession(caller, session.Key, ct) is not null
-            ? JsonResult.Of(200, await tasks.List(caller.Org, session.Key, statuses, limit, ct), DesktopJson.Answers.IReadOnlyListDesktopTask)
+        return await view.Rows.FindSession(caller, session.Key, ct) is not null
+            ? JsonResult.Of(200, await tasks.List(view, caller.Org, session.Key, statuses, limit, ct), DesktopJson.Answers.IReadOnlyListDesktopTask)
             : ErrorResult.NotFound("session");
     }
 
@@ -198,14 +201,14 @@ static class TaskEndpoints
             : throw new UnreadableRequestException(ErrorResult.Invalid(Status.Name, $"Must be of {string.Join(", ", TaskStatuses.All)}."));
     }
 
-    static async Task<IResult> GetOfSession(PathKey<SessionKey> session, PathKey<RunKey> task, Caller caller, RunViews views, TaskViews tasks, CancellationToken ct) =>
-        await views.Find(caller, task.Key, ct) is { } run && run.SessionId.Value == session.Key.Value
-            ? JsonResult.Of(200, await tasks.Of(caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
+    static async Task<IResult> GetOfSession(PathKey<SessionKey> session, PathKey<RunKey> task, Caller caller, ReadView view, TaskViews tasks, CancellationToken ct) =>
+        await view.FindRun(caller, task.Key, ct) is { } run && run.SessionId.Value == session.Key.Value
+            ? JsonResult.Of(200, await tasks.Of(view, caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
             : ErrorResult.NotFound("task");
 
-    static async Task<IResult> Get(PathKey<RunKey> task, Caller caller, RunViews views, TaskViews tasks, CancellationToken ct) =>
-        await views.Find(caller, task.Key, ct) is { } run
-            ? JsonResult.Of(200, await tasks.Of(caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
+    static async Task<IResult> Get(PathKey<RunKey> task, Caller caller, ReadView view, TaskViews tasks, CancellationToken ct) =>
+        await view.FindRun(caller, task.Key, ct) is { } run
+            ? JsonResult.Of(200, await tasks.Of(view, caller.Org, run, ct), DesktopJson.Answers.DesktopTask)
             : ErrorResult.NotFound("task");
 
     static async Task<IResult> Stop(
@@ -245,33 +248,36 @@ static class TaskEndpoints
 }
 
 /// <summary>Reads runs as tasks.</summary>
-public sealed class TaskViews(IRows rows, RunViews views, CommandHandler commands)
+public sealed class TaskViews(ReadView now, RunViews views)
 {
     /// <summary>A run as a task, with what was said of its reply.</summary>
-    public async ValueTask<DesktopTask> Of(string org, RunRow run, CancellationToken ct)
+    public ValueTask<DesktopTask> Of(string org, RunRow run, CancellationToken ct) => Of(now, org, run, ct);
+
+    /// <inheritdoc cref="Of(string, RunRow, CancellationToken)"/>
+    public async ValueTask<DesktopTask> Of(ReadView view, string org, RunRow run, CancellationToken ct)
     {
-        var isFirst = run.Status == Projections.Runs.Queued && (await First(org, run.SessionId, run.RunId, ct)).Contains(run.RunId);
-        return DesktopTask.Of(await views.WithTexts(run, ct), isFirst, await Said(org, run, inLog: false, ct));
+        var isFirst = run.Status == Projections.Runs.Queued && (await First(view, org, run.SessionId, run.RunId, ct)).Contains(run.RunId);
+        return DesktopTask.Of(await views.WithTexts(run, ct), isFirst, await Said(view, org, run, inLog: false, ct));
     }
 
     /// <summary>The newest tasks of a session.</summary>
     /// <param name="statuses">Empty: of any status.</param>
-    public async ValueTask<IReadOnlyList<DesktopTask>> List(string org, SessionKey session, IReadOnlySet<string> statuses, int limit, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<DesktopTask>> List(ReadView view, string org, SessionKey session, IReadOnlySet<string> statuses, int limit, CancellationToken ct)
     {
         var table = Projections.Runs.Model.Table;
         IReadOnlyList<Row> found;
         if (statuses.Count == 0)
         {
-            found = await rows.List(org, table, new(session.Value, Limit: limit, Bytes: PageBytes.Max), ct);
+            found = await view.Rows.List(org, table, new(session.Value, Limit: limit, Bytes: PageBytes.Max), ct);
         }
         else
         {
             // Some more, because the first in a queue has a status of its own; it is the oldest of those that wait.
-            var next = await First(org, session, null, ct);
+            var next = await First(view, org, session, null, ct);
             var more = Math.Max(1, next.Count);
             var queries = statuses.SelectMany(TaskStatuses.RowStatusesOf).Distinct().Select(status => new RowQuery(session.Value, status, limit + more, Bytes: PageBytes.Max));
-            var lists = await rows.Lists(org, table, [.. queries], ct);
-            var first = statuses.Contains(TaskStatuses.Ready) && next.Count > 0 ? await rows.Get(org, table, [.. next.Select(run => run.Value)], ct) : [];
+            var lists = await view.Rows.Lists(org, table, [.. queries], ct);
+            var first = statuses.Contains(TaskStatuses.Ready) && next.Count > 0 ? await view.Rows.Get(org, table, [.. next.Select(run => run.Value)], ct) : [];
             found = [.. lists.SelectMany(list => list).Concat(first).DistinctBy(row => row.Key).OrderByDescending(row => row.Created)];
         }
         var tasks = new List<DesktopTask>();
@@ -279,7 +285,7 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
         foreach (var row in found)
         {
             var run = Projections.Runs.Model.Read(row.Json.Span);
-            var isFirst = run.Status == Projections.Runs.Queued && (await First(org, session, run.RunId, ct)).Contains(run.RunId);
+            var isFirst = run.Status == Projections.Runs.Queued && (await First(view, org, session, run.RunId, ct)).Contains(run.RunId);
             if (statuses.Count > 0 && !statuses.Contains(TaskStatuses.Of(run, isFirst)))
             {
                 continue;
@@ -288,18 +294,20 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
             {
                 break;
             }
-            tasks.Add(DesktopTask.Of(await views.WithTexts(run, ct), isFirst, await Said(org, run, inLog: false, ct)));
+            tasks.Add(DesktopTask.Of(await views.WithTexts(run, ct), isFirst, await Said(view, org, run, inLog: false, ct)));
         }
         return tasks;
     }
 
     /// <summary>What was said of a reply that is not there; null: nothing.</summary>
     /// <param name="inLog">True: as the log has it. False: it may be as old as this host's last look at a run that another host drives.</param>
-    internal async ValueTask<string?> Said(string org, RunRow run, bool inLog, CancellationToken ct) =>
-        run is not { Reply: null, HasText: true } ? null : SaidIn((await commands.Known(
-            org, Run.Aggregate, run.RunId, state => state is Run.Ended || !(inLog || run.HasEnded), ct)).State);
+    internal ValueTask<string?> Said(string org, RunRow run, bool inLog, CancellationToken ct) => Said(now, org, run, inLog, ct);
 
-    /// <inheritdoc cref="Said"/>
+    static async ValueTask<string?> Said(ReadView view, string org, RunRow run, bool inLog, CancellationToken ct) =>
+        run is not { Reply: null, HasText: true } ? null : SaidIn(await view.Known(
+            org, Run.Aggregate, run.RunId, state => state is Run.Ended || !(inLog || run.HasEnded), ct));
+
+    /// <inheritdoc cref="Said(string, RunRow, bool, CancellationToken)"/>
     internal static string? SaidIn(Run state) => state switch
     {
         Run.Active { Reply: null, Partial.Length: > 0 } active => active.Partial,
@@ -310,9 +318,10 @@ public sealed class TaskViews(IRows rows, RunViews views, CommandHandler command
 
     /// <summary>The first in the session's queue, and in each of its lanes.</summary>
     /// <param name="waiting">A run that must be in one of them; null: none is known.</param>
-    internal async ValueTask<IReadOnlyList<RunKey>> First(string org, SessionKey session, RunKey? waiting, CancellationToken ct) =>
-        (await commands.Known(org, Session.Aggregate, session, state => waiting is { } run && state is Session.Open && !state.QueueOf(run).IsEmpty, ct)).State
-            is Session.Open open
+    internal ValueTask<IReadOnlyList<RunKey>> First(string org, SessionKey session, RunKey? waiting, CancellationToken ct) => First(now, org, session, waiting, ct);
+
+    static async ValueTask<IReadOnlyList<RunKey>> First(ReadView view, string org, SessionKey session, RunKey? waiting, CancellationToken ct) =>
+        await view.Known(org, Session.Aggregate, session, state => waiting is { } run && state is Session.Open && !state.QueueOf(run).IsEmpty, ct) is Session.Open open
             ? [.. open.FirstRuns()]
             : [];
 }

@@ -14,6 +14,7 @@ static class OperationsDialect
     {
         routes.MapTokens();
         routes.MapAudit();
+        routes.MapPolicy();
         routes.MapTools();
         routes.MapProjections();
         routes.MapHealth();
@@ -36,6 +37,9 @@ static class OperationsDialect
 [JsonSerializable(typeof(HeadShape))]
 [JsonSerializable(typeof(InclusionProof))]
 [JsonSerializable(typeof(ConsistencyProof))]
+[JsonSerializable(typeof(NewSimulation))]
+[JsonSerializable(typeof(SimulationAnswer))]
+[JsonSerializable(typeof(PolicyInForce))]
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(SweptBlobs))]

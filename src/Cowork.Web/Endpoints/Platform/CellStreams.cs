@@ -70,12 +70,17 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
         return fold.HasBegun ? (fold.Next, fold.HasEnded) : null;
     }
 
-    /// <summary>The outputs of an execution that is under way, as they are now.</summary>
-    public async ValueTask<ImmutableList<NotebookOutput>> Outputs(CellExecution execution, CancellationToken ct)
+    /// <summary>The outputs of an execution that is under way.</summary>
+    /// <param name="position">As of this position of the log; null: now.</param>
+    public async ValueTask<ImmutableList<NotebookOutput>> Outputs(CellExecution execution, long? position, CancellationToken ct)
     {
         var fold = new Fold(execution);
         await foreach (var entry in There(execution, ct))
         {
+            if (entry.Position > position)
+            {
+                break;
+            }
             await fold.Add(entry, blobs, ct);
         }
         return fold.Outputs.Items;

@@ -108,9 +108,11 @@ static class ConversationEndpoints
         conversations.MapGet("", List).WithName("listConversations")
             .WithSummary("List conversations, newest first")
             .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(Lists.LimitOfConversations).Takes(Lists.Offset)
+            .TakesAsOf()
             .Produces<ConversationList>().Refuses(404, 422);
         conversations.MapGet("/{session_id}", Get).WithName("getConversation")
             .WithSummary("Show a conversation")
+            .TakesAsOf()
             .Produces<ConversationDetails>().Refuses(404, 422);
         conversations.MapPatch("/{session_id}", Change).WithName("changeConversation").RequireMember()
             .WithSummary("Change a conversation's title, goal or status; what is left out stays")
@@ -118,6 +120,7 @@ static class ConversationEndpoints
         conversations.MapGet("/{session_id}/items", Items).WithName("listConversationItems")
             .WithSummary("List a conversation's newest messages in the order in which they were said")
             .Takes(Lists.Limit).Takes(Before)
+            .TakesAsOf()
             .Produces<ConversationItemList>().Refuses(404, 422);
         conversations.MapDelete("/{session_id}", SessionEndpoints.Delete).WithName("deleteConversation").RequireMember()
             .WithSummary("Delete a conversation and cancel its live responses; the log keeps what happened")
@@ -160,16 +163,16 @@ static class ConversationEndpoints
             ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, status) = (Lists.LimitOfConversations.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
-        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
+        var (project, missing) = await ProjectInQuery.Find(http, caller, view.Rows, ct);
         if (missing is not null)
         {
             return missing;
         }
         var query = new RowQuery(project?.Value, status == OfStatus.Default ? null : status, (int)limit, Bytes: PageBytes.Max);
-        var page = await rows.Page(caller.Org, Projections.Sessions.Model.Table, query, offset, ct);
+        var page = await view.Rows.Page(caller.Org, Projections.Sessions.Model.Table, query, offset, ct);
         var shown = new List<ConversationDetails>();
         foreach (var row in page.Rows)
         {
@@ -178,8 +181,8 @@ static class ConversationEndpoints
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.ConversationList);
     }
 
-    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.FindSession(caller, session.Key, ct) is { } row
+    static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await view.Rows.FindSession(caller, session.Key, ct) is { } row
             ? JsonResult.Of(200, await Details(row, blobs, ct), PlatformJson.Answers.ConversationDetails)
             : ErrorResult.NotFound("conversation");
 
@@ -201,18 +204,18 @@ static class ConversationEndpoints
             async after => JsonResult.Of(200, await Details(after.Row(Projections.Sessions.Model), blobs, ct), PlatformJson.Answers.ConversationDetails), ct);
     }
 
-    static async Task<IResult> Items(PathKey<SessionKey> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Items(PathKey<SessionKey> session, HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var limit = (int)Lists.Limit.Read(http);
         var before = http.Request.Query.TryGetValue(Before.Name, out var sent) ? ItemId.Read(sent is [{ } id] ? id : "") : null;
-        if (await rows.FindSession(caller, session.Key, ct) is null)
+        if (await view.Rows.FindSession(caller, session.Key, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }
         long? madeBefore = null;
         if (before is not null)
         {
-            if (await rows.Get(caller.Org, Runs.Model.Table, before.Run.Value, ct) is not { } cursor || Runs.Model.Read(cursor.Json.Span).SessionId != session.Key)
+            if (await view.Rows.Get(caller.Org, Runs.Model.Table, before.Run.Value, ct) is not { } cursor || Runs.Model.Read(cursor.Json.Span).SessionId != session.Key)
             {
                 return ErrorResult.Invalid(Before.Name, "Must be the id of an item of this conversation.");
             }
@@ -224,7 +227,7 @@ static class ConversationEndpoints
         {
             // A run has a message, and most have a reply: some more runs than are shown tell whether there are older ones.
             var wanted = ((limit - items.Count) / 2) + 1;
-            var runs = await rows.List(
+            var runs = await view.Rows.List(
                 caller.Org, Runs.Model.Table, new(Scope: session.Key.Value, Limit: wanted, Before: madeBefore, Bytes: PageBytes.Max), ct);
             foreach (var row in runs)
             {

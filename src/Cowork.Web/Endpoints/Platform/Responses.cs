@@ -163,6 +163,7 @@ static class ResponseEndpoints
         response.MapGet("", Get).WithName("getResponse")
             .WithSummary("Show a response, or follow it")
             .Takes(Streamed).Takes(StartingAfter)
+            .TakesAsOf()
             .Produces<ResponseDetails>().AlsoAsText("text/event-stream").Refuses(404, 422);
         response.MapGet("/events", Events).WithName("streamResponse")
             .WithSummary("A response's events as they happen (server-sent events, resumed with Last-Event-ID)")
@@ -207,12 +208,13 @@ static class ResponseEndpoints
         }
     }
 
-    static async Task<IResult> Get(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
+    static async Task<IResult> Get(PathKey<RunKey> run, HttpContext http, Caller caller, ReadView view, Responses responses, CancellationToken ct)
     {
         var (isStreamed, after) = (Streamed.Read(http) == "true", StartingAfter.Read(http));
-        return await views.Find(caller, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
+        return isStreamed && view.Position is not null ? AsOf.Unsupported("A stream is only shown as it is now.")
+            : await view.FindRun(caller, run.Key, ct) is not { } row ? ErrorResult.NotFound("response")
             : isStreamed ? await responses.Follow(http, caller.Org, run.Key, after, StartingAfter.Name)
-            : Shown(http, await responses.Details(caller.Org, row, ct));
+            : Shown(http, await responses.Details(view, caller.Org, row, ct));
     }
 
     static async Task<IResult> Events(PathKey<RunKey> run, HttpContext http, Caller caller, RunViews views, Responses responses, CancellationToken ct)
@@ -296,19 +298,22 @@ static class ResponseEndpoints
 }
 
 /// <summary>Reads runs as responses.</summary>
-public sealed class Responses(IEventLog log, IRows rows, RunViews views, CommandHandler commands, EventStream stream)
+public sealed class Responses(ReadView now, IEventLog log, IRows rows, RunViews views, CommandHandler commands, EventStream stream)
 {
     /// <summary>Runs that are read of each status: more in a tenant are not in flight for a reader's purpose.</summary>
     const int LiveMax = 1_000;
 
     /// <summary>The response of a run that is there.</summary>
-    public async ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) =>
-        (await Fold(org, run.SessionId, run.RunId, await Input(run, ct), ct)).Details;
+    public ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) => Details(now, org, run, ct);
+
+    /// <inheritdoc cref="Details(string, RunRow, CancellationToken)"/>
+    public async ValueTask<ResponseDetails> Details(ReadView view, string org, RunRow run, CancellationToken ct) =>
+        (await Fold(view, org, run.SessionId, run.RunId, await Input(run, ct), ct)).Details;
 
     /// <summary>Null: nothing of the run is there.</summary>
     public async ValueTask<InFlightResponse?> InFlight(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
-        var fold = await Fold(org, session, run, input: "", ct);
+        var fold = await Fold(now, org, session, run, input: "", ct);
         return fold.CreatedAt is { } created ? new(true, run.ResponseId, session.ConversationId, fold.Next - 1, created) : null;
     }
 
@@ -433,10 +438,10 @@ public sealed class Responses(IEventLog log, IRows rows, RunViews views, Command
         output.Write("\n\n"u8);
     }
 
-    async ValueTask<ResponseFold> Fold(string org, SessionKey session, RunKey run, string input, CancellationToken ct)
+    static async ValueTask<ResponseFold> Fold(ReadView view, string org, SessionKey session, RunKey run, string input, CancellationToken ct)
     {
         var fold = new ResponseFold(run, input);
-        foreach (var entry in await log.OfRun(org, session, run, ct))
+        foreach (var entry in await view.OfRun(org, session, run, ct))
         {
             fold.Add(entry);
         }

@@ -153,9 +153,11 @@ static class PlatformScheduleEndpoints
         schedules.MapGet("", List).WithName("listPromptSchedules")
             .WithSummary("List schedules, newest first")
             .Takes(ProjectInQuery.Parameter).Takes(OfStatus).Takes(Lists.Limit).Takes(Lists.Offset)
+            .TakesAsOf()
             .Produces<PlatformScheduleList>().Refuses(404, 422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getPromptSchedule")
             .WithSummary("Show a schedule")
+            .TakesAsOf()
             .Produces<PlatformSchedule>().Refuses(404, 422);
         schedules.MapPatch("/{schedule_id}", Change).WithName("changePromptSchedule").RequireMember()
             .WithSummary("Change, pause or resume a schedule; what is left out stays")
@@ -170,6 +172,7 @@ static class PlatformScheduleEndpoints
         schedules.MapGet("/{schedule_id}/runs", Ledger).WithName("listPromptScheduleRuns")
             .WithSummary("What became of a schedule's planned times, newest first: responses, and why there was none")
             .Takes(Lists.Limit).Takes(LedgerOffset)
+            .TakesAsOf()
             .Produces<PlatformScheduleLedger>().Refuses(404, 422);
     }
 
@@ -201,10 +204,10 @@ static class PlatformScheduleEndpoints
         return await answers.Of(caller.Org, result, Schedule.Aggregate.Stream(create.Schedule), body.Key, after => Shown(201, after, blobs, ct), ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset, status) = (Lists.Limit.Read(http), Lists.Offset.Read(http), OfStatus.Read(http));
-        var (project, missing) = await ProjectInQuery.Find(http, caller, rows, ct);
+        var (project, missing) = await ProjectInQuery.Find(http, caller, view.Rows, ct);
         if (missing is not null)
         {
             return missing;
@@ -213,7 +216,7 @@ static class PlatformScheduleEndpoints
         {
             Having = project is { } of ? Schedules.Of(of) : null,
         };
-        var page = await rows.Page(caller.Org, Schedules.Model.Table, query, offset, ct);
+        var page = await view.Rows.Page(caller.Org, Schedules.Model.Table, query, offset, ct);
         var (shown, room) = (new List<PlatformSchedule>(), new ListRoom());
         foreach (var row in page.Rows)
         {
@@ -227,8 +230,8 @@ static class PlatformScheduleEndpoints
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.PlatformScheduleList);
     }
 
-    static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await Find(caller.Org, schedule.Key, rows, ct) is { } found
+    static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await Find(caller.Org, schedule.Key, view.Rows, ct) is { } found
             ? JsonResult.Of(200, await Details(found.Schedule, blobs, ct), PlatformJson.Answers.PlatformSchedule)
             : ErrorResult.NotFound("schedule");
 
@@ -279,18 +282,18 @@ static class PlatformScheduleEndpoints
         }
     }
 
-    static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, IRows rows, IEventLog log, RunViews views, CancellationToken ct)
+    static async Task<IResult> Ledger(PathKey<ScheduleKey> schedule, HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
         var (limit, offset) = ((int)Lists.Limit.Read(http), (int)LedgerOffset.Read(http));
-        if (await Find(caller.Org, schedule.Key, rows, ct) is not { } found)
+        if (await Find(caller.Org, schedule.Key, view.Rows, ct) is not { } found)
         {
             return ErrorResult.NotFound("schedule");
         }
-        var lines = await LedgerLine.Last(log, caller.Org, schedule.Key, found.Version, offset + limit + 1, ct);
+        var lines = await LedgerLine.Last(view.Log, caller.Org, schedule.Key, found.Version, offset + limit + 1, ct);
         var shown = new List<PlatformScheduleRun>();
         foreach (var line in lines.Skip(offset).Take(limit))
         {
-            var run = line.RunId is { } key ? await views.Find(caller, key, ct) : null;
+            var run = line.RunId is { } key ? await view.FindRun(caller, key, ct) : null;
             shown.Add(new(
                 line.Slot, line.Through, line.Count, line.Outcome, line.Mode, line.RunId?.ResponseId, run?.SessionId.ConversationId,
                 run is null ? null : ResponseDetails.StatusOf(run), line.Reason, line.Detail, line.DecidedAt));

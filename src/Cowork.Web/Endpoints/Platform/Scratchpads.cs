@@ -183,10 +183,12 @@ static class ScratchpadEndpoints
         pads.MapGet("", List).WithName("listScratchpads")
             .WithSummary("List a conversation's scratchpads, newest first")
             .Takes(OfConversation).Takes(Lists.Limit).Takes(Lists.Offset)
+            .TakesAsOf()
             .Produces<ScratchpadList>().Refuses(404, 422);
         var pad = pads.MapGroup("/{scratchpad_id}").OfVisibleSessions();
         pad.MapGet("", Get).WithName("getScratchpad")
             .WithSummary("Show a scratchpad with all its cells")
+            .TakesAsOf()
             .Produces<ScratchpadDetails>().Refuses(404, 422);
         pad.MapPatch("", Change).WithName("changeScratchpad").RequireMember()
             .WithSummary("Change a scratchpad's title, or keep it as artifacts; what is left out stays")
@@ -203,6 +205,7 @@ static class ScratchpadEndpoints
         var cell = pad.MapGroup("/cells/{cell_id}");
         cell.MapGet("", GetCell).WithName("getCell")
             .WithSummary("Show a cell")
+            .TakesAsOf()
             .Produces<CellDetails>().Refuses(404, 422);
         cell.MapPatch("", ChangeCell).WithName("changeCell").RequireMember()
             .WithSummary("Change a cell's content or place; another content clears its results")
@@ -226,6 +229,11 @@ static class ScratchpadEndpoints
     internal static RouteGroupBuilder OfVisibleSessions(this RouteGroupBuilder pads) => pads.AddEndpointFilter(static async (context, next) =>
     {
         var http = context.HttpContext;
+        if (http.Request.Query.ContainsKey(AsOf.Name))
+        {
+            // What is shown of an earlier moment may be deleted today: the view asks who sees its session.
+            return await next(context);
+        }
         var (caller, of) = (Caller.Of(http), http.RequestServices);
         var pad = PathIds.Key<ScratchpadKey>((string?)http.Request.RouteValues[ScratchpadKey.FieldName] ?? "", ScratchpadKey.FieldName);
         var handler = of.GetRequiredService<CommandHandler>();
@@ -268,18 +276,18 @@ static class ScratchpadEndpoints
             ? Refusal.TooMany("scratchpads_full", $"The conversation has {Limits.ScratchpadsPerSessionMax} scratchpads, and may not have more. Delete some.")
             : null);
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, ScratchpadViews views, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, ScratchpadViews views, CancellationToken ct)
     {
         var (session, limit, offset) = (OfConversation.Read<SessionKey>(http)!.Value, Lists.Limit.Read(http), Lists.Offset.Read(http));
-        if (await rows.FindSession(caller, session, ct) is null)
+        if (await view.Rows.FindSession(caller, session, ct) is null)
         {
             return ErrorResult.NotFound("conversation");
         }
-        var page = await rows.Page(caller.Org, Scratchpads.Model.Table, Scratchpads.Query(session, (int)limit), offset, ct);
+        var page = await view.Rows.Page(caller.Org, Scratchpads.Model.Table, Scratchpads.Query(session, (int)limit), offset, ct);
         var (shown, bytes) = (new List<ScratchpadDetails>(), 0L);
         foreach (var row in page.Rows)
         {
-            if (await views.Find(caller.Org, Scratchpads.Model.Read(row.Json.Span), PageBytes.Max - bytes, isFirst: shown.Count == 0, ct) is not var (details, size))
+            if (await views.Find(view, caller.Org, Scratchpads.Model.Read(row.Json.Span), PageBytes.Max - bytes, isFirst: shown.Count == 0, ct) is not var (details, size))
             {
                 break;
             }
@@ -289,8 +297,9 @@ static class ScratchpadEndpoints
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.ScratchpadList);
     }
 
-    static async Task<IResult> Get(PathKey<ScratchpadKey> pad, Caller caller, ScratchpadViews views, CancellationToken ct) =>
-        await views.Find(caller.Org, pad.Key, ct) is { } shown ? JsonResult.Of(200, shown, PlatformJson.Answers.ScratchpadDetails) : ErrorResult.NotFound("scratchpad");
+    static async Task<IResult> Get(PathKey<ScratchpadKey> pad, Caller caller, ReadView view, ScratchpadViews views, CancellationToken ct) =>
+        await ScratchpadViews.Sees(view, caller, pad.Key, ct)
+        && await views.Find(view, caller.Org, pad.Key, ct) is { } shown ? JsonResult.Of(200, shown, PlatformJson.Answers.ScratchpadDetails) : ErrorResult.NotFound("scratchpad");
 
     static async Task<IResult> Change(
         PathKey<ScratchpadKey> pad, Body<ScratchpadChanges> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, ScratchpadViews views,
@@ -352,9 +361,10 @@ static class ScratchpadEndpoints
             async after => await views.Cell(201, caller.Org, after, pad => pad.Find(cell) ?? pad.Cells.MaxBy(c => c.CellId.Value, StringComparer.Ordinal)!, ct), ct);
     }
 
-    static async Task<IResult> GetCell(PathKey<ScratchpadKey> pad, PathKey<CellKey> cell, Caller caller, CommandHandler handler, ScratchpadViews views, CancellationToken ct) =>
-        await handler.LatestState(caller.Org, Scratchpad.Aggregate, pad.Key, ct) is Scratchpad.Live live && live.Find(cell.Key) is { } found
-            ? JsonResult.Of(200, (await views.Cells(caller.Org, live, found, ct))[0], PlatformJson.Answers.CellDetails)
+    static async Task<IResult> GetCell(PathKey<ScratchpadKey> pad, PathKey<CellKey> cell, Caller caller, ReadView view, ScratchpadViews views, CancellationToken ct) =>
+        await ScratchpadViews.Sees(view, caller, pad.Key, ct)
+        && await view.State(caller.Org, Scratchpad.Aggregate, pad.Key, ct) is Scratchpad.Live live && live.Find(cell.Key) is { } found
+            ? JsonResult.Of(200, (await views.Cells(view, caller.Org, live, found, ct))[0], PlatformJson.Answers.CellDetails)
             : ErrorResult.NotFound("cell");
 
     static async Task<IResult> ChangeCell(
@@ -518,25 +528,30 @@ static class ScratchpadEndpoints
 }
 
 /// <summary>Scratchpads and cells as they are shown.</summary>
-public sealed class ScratchpadViews(CommandHandler commands, CellStreams streams, IRows rows, IBlobs blobs)
+public sealed class ScratchpadViews(ReadView now, CommandHandler commands, CellStreams streams, IBlobs blobs)
 {
     /// <summary>Null: there is none.</summary>
-    public async ValueTask<ScratchpadDetails?> Find(string org, ScratchpadKey pad, CancellationToken ct) =>
-        await rows.Get(org, Scratchpads.Model.Table, pad.Value, ct) is { } row
-        && await commands.LatestState(org, Scratchpad.Aggregate, pad, ct) is Scratchpad.Live live
-            ? await Details(org, live, Scratchpads.Model.Read(row.Json.Span), ct)
+    public async ValueTask<ScratchpadDetails?> Find(ReadView view, string org, ScratchpadKey pad, CancellationToken ct) =>
+        await view.Rows.Get(org, Scratchpads.Model.Table, pad.Value, ct) is { } row
+        && await view.State(org, Scratchpad.Aggregate, pad, ct) is Scratchpad.Live live
+            ? await Details(view, org, live, Scratchpads.Model.Read(row.Json.Span), ct)
             : null;
+
+    /// <summary>The view shows the scratchpad to the caller, or it is as it is now, and the route asked.</summary>
+    internal static async ValueTask<bool> Sees(ReadView view, Caller caller, ScratchpadKey pad, CancellationToken ct) =>
+        view.Position is null || await view.Rows.Find(caller, Scratchpads.Model, pad.Value, ct) is not null;
 
     /// <summary>A scratchpad of a list, and its bytes, about; null: there is not as much room, or it was deleted.</summary>
     /// <param name="isFirst">It is shown however large it is.</param>
-    public async ValueTask<(ScratchpadDetails Details, long Bytes)?> Find(string org, ScratchpadRow row, long room, bool isFirst, CancellationToken ct)
+    public async ValueTask<(ScratchpadDetails Details, long Bytes)?> Find(
+        ReadView view, string org, ScratchpadRow row, long room, bool isFirst, CancellationToken ct)
     {
-        if (await commands.LatestState(org, Scratchpad.Aggregate, row.ScratchpadId, ct) is not Scratchpad.Live live)
+        if (await view.State(org, Scratchpad.Aggregate, row.ScratchpadId, ct) is not Scratchpad.Live live)
         {
             return null;
         }
         var bytes = live.Cells.Sum(cell => Scratchpad.BytesOf(cell.Content) + (2 * Scratchpad.BytesOf(cell.Result?.Outputs)));
-        return bytes > room && !isFirst ? null : (await Details(org, live, row, ct), bytes);
+        return bytes > room && !isFirst ? null : (await Details(view, org, live, row, ct), bytes);
     }
 
     /// <summary>A scratchpad after a commit.</summary>
@@ -544,7 +559,7 @@ public sealed class ScratchpadViews(CommandHandler commands, CellStreams streams
     {
         var row = after.Row(Scratchpads.Model);
         var live = (Scratchpad.Live)await commands.StateAt(org, Scratchpad.Aggregate, row.ScratchpadId, after.Version, ct);
-        return JsonResult.Of(status, await Details(org, live, row, ct), PlatformJson.Answers.ScratchpadDetails) with
+        return JsonResult.Of(status, await Details(now, org, live, row, ct), PlatformJson.Answers.ScratchpadDetails) with
         {
             Location = status == 201 ? $"/api/v1/scratchpads/{row.ScratchpadId}" : null,
         };
@@ -563,10 +578,13 @@ public sealed class ScratchpadViews(CommandHandler commands, CellStreams streams
     }
 
     /// <summary>A cell, and behind it its results by themselves, where it has some.</summary>
-    public async ValueTask<IReadOnlyList<CellDetails>> Cells(string org, Scratchpad.Live pad, Cell cell, CancellationToken ct)
+    public ValueTask<IReadOnlyList<CellDetails>> Cells(string org, Scratchpad.Live pad, Cell cell, CancellationToken ct) => Cells(now, org, pad, cell, ct);
+
+    /// <inheritdoc cref="Cells(string, Scratchpad.Live, Cell, CancellationToken)"/>
+    public async ValueTask<IReadOnlyList<CellDetails>> Cells(ReadView view, string org, Scratchpad.Live pad, Cell cell, CancellationToken ct)
     {
         var outputs = pad.Running is { } running && running.Of.CellId == cell.CellId
-            ? await streams.Outputs(new(org, pad.SessionId, pad.ScratchpadId, cell.CellId, running.Of.Since), ct)
+            ? await streams.Outputs(new(org, pad.SessionId, pad.ScratchpadId, cell.CellId, running.Of.Since), view.Position, ct)
             : await blobs.Outputs(cell.Result?.Outputs, ct);
         return [.. CellDetails.Of(pad, cell, await blobs.Text(cell.Content, ct), outputs)];
     }
@@ -583,12 +601,12 @@ public sealed class ScratchpadViews(CommandHandler commands, CellStreams streams
         return CellDetails.Of(pad, cell, await blobs.Text(cell.Content, ct), result, outputs);
     }
 
-    async ValueTask<ScratchpadDetails> Details(string org, Scratchpad.Live pad, ScratchpadRow row, CancellationToken ct)
+    async ValueTask<ScratchpadDetails> Details(ReadView view, string org, Scratchpad.Live pad, ScratchpadRow row, CancellationToken ct)
     {
         var cells = new List<CellDetails>();
         foreach (var cell in pad.Cells)
         {
-            cells.AddRange(await Cells(org, pad, cell, ct));
+            cells.AddRange(await Cells(view, org, pad, cell, ct));
         }
         return new(
             pad.ScratchpadId, pad.SessionId.ConversationId, await blobs.Text(pad.Title, ct), cells, pad.Saved is not null,

@@ -146,9 +146,11 @@ static class PlatformSkillEndpoints
         skills.MapGet("", List).WithName("listRegisteredSkills")
             .WithSummary("List skills by their latest versions, newest first")
             .Takes(Lists.Limit).Takes(Lists.Offset)
+            .TakesAsOf()
             .Produces<PlatformSkillList>().Refuses(422);
         skills.MapGet("/{skill_id}", Get).WithName("getRegisteredSkill")
             .WithSummary("Show a skill by its latest version")
+            .TakesAsOf()
             .Produces<PlatformSkillDetails>().Refuses(404, 422);
         skills.MapPatch("/{skill_id}", Change).WithName("changeRegisteredSkill").RequireMember()
             .WithSummary("Change a skill: a new version; what is left out stays")
@@ -156,6 +158,7 @@ static class PlatformSkillEndpoints
         skills.MapGet("/{skill_id}/versions", Versions).WithName("listVersionsOfRegisteredSkill")
             .WithSummary("List a skill's versions, newest first")
             .Takes(Lists.Limit).Takes(Lists.Offset)
+            .TakesAsOf()
             .Produces<PlatformSkillVersionList>().Refuses(404, 422);
         skills.MapDelete("/{skill_id}", Delete).WithName("deleteRegisteredSkill").RequireMember()
             .WithSummary("Delete a skill; runs that used it still say which version it was")
@@ -175,10 +178,10 @@ static class PlatformSkillEndpoints
         return await answers.Of(caller.Org, result, Skill.Aggregate.Stream(skill), body.Key, after => Shown(201, after, blobs, ct), ct);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset) = (Lists.Limit.Read(http), Lists.Offset.Read(http));
-        var page = await rows.Page(caller.Org, Skills.Model.Table, new(Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
+        var page = await view.Rows.Page(caller.Org, Skills.Model.Table, new(Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
         var shown = new List<PlatformSkillDetails>();
         foreach (var row in page.Rows)
         {
@@ -187,8 +190,8 @@ static class PlatformSkillEndpoints
         return JsonResult.Of(200, new("list", shown, page.Total, limit, offset, offset + shown.Count < page.Total), PlatformJson.Answers.PlatformSkillList);
     }
 
-    static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct) =>
-        await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is { } row
+    static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
+        await view.Rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is { } row
             ? JsonResult.Of(200, await Details(Skills.Model.Read(row.Json.Span), blobs, ct), PlatformJson.Answers.PlatformSkillDetails)
             : ErrorResult.NotFound("skill");
 
@@ -208,14 +211,14 @@ static class PlatformSkillEndpoints
     static async Task<IResult> Delete(PathKey<SkillKey> skill, Caller caller, ICommandExecutor commands, CancellationToken ct) =>
         await commands.Execute(caller.Org, caller.Origin, new DeleteSkill(skill.Key), ct) is { Refused: { } refused } ? ErrorResult.Of(refused) : TypedResults.NoContent();
 
-    static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    static async Task<IResult> Versions(PathKey<SkillKey> skill, HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
         var (limit, offset) = (Lists.Limit.Read(http), Lists.Offset.Read(http));
-        if (await rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null)
+        if (await view.Rows.Get(caller.Org, Skills.Model.Table, skill.Key.Value, ct) is null)
         {
             return ErrorResult.NotFound("skill");
         }
-        var page = await rows.Page(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
+        var page = await view.Rows.Page(caller.Org, SkillVersions.Model.Table, new(Scope: skill.Key.Value, Limit: (int)limit, Bytes: PageBytes.Max), offset, ct);
         var shown = new List<PlatformSkillVersion>();
         foreach (var row in page.Rows)
         {

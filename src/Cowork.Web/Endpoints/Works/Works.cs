@@ -74,6 +74,7 @@ static class WorkEndpoints
         works.MapGet("", List).WithName("listWorks")
             .WithSummary("List the caller's works, the last changed first")
             .Takes(WorkQueries.Bucket).Takes(WorkQueries.Words).Takes(Lists.LimitOfWorks).Takes(WorkQueries.Cursor)
+            .TakesAsOf()
             .Produces<WorkListAnswer>().Refuses(422);
         works.MapPost("", Create).WithName("createWork").RequireMember()
             .WithSummary("Create a work")
@@ -81,6 +82,7 @@ static class WorkEndpoints
         works.MapGet("/{work_id}", Get).WithName("getWork")
             .WithSummary("Show a work with its payload")
             .TakesHeader("If-None-Match", "Answer 304 when the work has one of these versions, as ETag has them.")
+            .TakesAsOf()
             .Produces<WorkAnswer>().Produces(304).Refuses(404, 422);
         works.MapPatch("/{work_id}", Change).WithName("changeWork").RequireMember()
             .WithSummary("Change a work; what is left out stays")
@@ -95,7 +97,7 @@ static class WorkEndpoints
             .Produces<WorkAnswer>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
     }
 
-    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, IBlobs blobs, MasterKeyring keys, TimeProvider clock, CancellationToken ct)
+    static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, MasterKeyring keys, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         var (limit, bucket, words) = (Lists.LimitOfWorks.Read(http), WorkQueries.ReadBucket(http), WorkQueries.ReadWords(http));
@@ -104,13 +106,15 @@ static class WorkEndpoints
         if (WorkQueries.Read(WorkQueries.Cursor, http) is { Length: > 0 } sent)
         {
             cursor = WorkCursor.Read(sent, list, keys, now);
-            if (cursor is null)
+            // A cursor keeps its moment: one beside it must be the same.
+            if (cursor is null || (view.Position is { } asked && !(cursor.IsAsOf && cursor.Position == asked)))
             {
                 return NoCursor();
             }
+            view = cursor.IsAsOf ? ReadView.At(http, cursor.Position) : view;
         }
-        var query = new MomentQuery(caller.Actor, bucket, words, (int)limit, cursor?.Position, cursor?.After, PageBytes.Max);
-        if (await rows.PageAt(caller.Org, Projections.Works.Model.Table, query, ct) is not { } page)
+        var query = new MomentQuery(caller.Actor, bucket, words, (int)limit, cursor?.Position ?? view.Position, cursor?.After, PageBytes.Max);
+        if (await view.Rows.PageAt(caller.Org, Projections.Works.Model.Table, query, ct) is not { } page)
         {
             return NoCursor();
         }
@@ -119,7 +123,7 @@ static class WorkEndpoints
         {
             shown.Add(await Summary(Projections.Works.Model.Read(row.Json.Span), blobs, ct));
         }
-        var next = page.HasMore ? new WorkCursor(page.Position, page.Rows[^1].Place, cursor?.PinnedAt ?? now).Write(list, keys) : null;
+        var next = page.HasMore ? new WorkCursor(page.Position, page.Rows[^1].Place, cursor?.PinnedAt ?? now) { IsAsOf = view.Position is not null }.Write(list, keys) : null;
         return JsonResult.Of(200, WorkListAnswer.Of(shown, next), WorksJson.Answers.WorkListAnswer);
     }
 
@@ -137,9 +141,9 @@ static class WorkEndpoints
         return await answers.Of(caller.Org, result, Work.Aggregate.Stream(work), body.Key, after => views.Of(201, caller.Org, after, ct), ct);
     }
 
-    static async Task<IResult> Get(PathKey<WorkKey> work, HttpContext http, Caller caller, CommandHandler commands, WorkViews views, CancellationToken ct)
+    static async Task<IResult> Get(PathKey<WorkKey> work, HttpContext http, Caller caller, ReadView view, WorkViews views, CancellationToken ct)
     {
-        if (await commands.LatestState(caller.Org, Work.Aggregate, work.Key, ct) is not Work.Live live || live.Owner != caller.Actor)
+        if (await view.State(caller.Org, Work.Aggregate, work.Key, ct) is not Work.Live live || live.Owner != caller.Actor)
         {
             return ErrorResult.NotFound("work");
         }
