@@ -178,7 +178,7 @@ sealed class RunHarness
             FileTexts = new(bench.Texts, bench.Blobs, Files, Tests.Workspace.Files(index: bench.Texts), bench.Clock, NullLogger<FileTexts>.Instance);
             Extraction = new(Commands, Commands, bench.Documents, bench.Blobs, FileTexts);
             Deletion = new(Commands, queries, FileDeletion, ScratchpadDeletion);
-            Archiving = new(Commands, bench.Archives, new GroupArchive(bench.Engine, bench.Blobs).Write, Node);
+            Archiving = new(Commands, bench.Archives, new GroupArchive(bench.Engine, new(bench.Engine, bench.Engine, bench.Blobs), bench.Blobs).Write, Node);
             Idle = new(Commands, bench.Engine, Node, bench.Groups, bench.Clock);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;

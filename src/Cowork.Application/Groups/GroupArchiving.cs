@@ -7,8 +7,9 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Closes a group: from this commit on nobody says anything in it. The same commit cancels its live runs, or asks their drivers to, and starts the job that writes the archive.
-/// A second one changes nothing. Refused: the caller is no administrator of the group or the tenant (<c>group_admin_required</c>), or does not see it.
+/// Closes a group: from this commit on nobody says anything in it, and a job cancels what runs in it and writes the archive. The commit is as small as that of a message, so
+/// that it gets in however much is said at the same time. A second one changes nothing. Refused: the caller is no administrator of the group or the tenant
+/// (<c>group_admin_required</c>), or does not see it.
 /// </summary>
 /// <param name="Reason">Null: none was given.</param>
 /// <param name="By">The user; null: the host does it, because the group was idle.</param>
@@ -25,8 +26,6 @@ public sealed record ArchiveGroup(GroupKey Group, Content? Reason, string? By, b
     internal async ValueTask<Refusal?> Close(UnitOfWork work, bool isIdle)
     {
         var before = await work.State(Domain.Group.Aggregate, Group) as Group.Live;
-        // Pinned: no run is queued at the same time and left out.
-        await work.PinnedState(Session.Aggregate, Group.Session);
         if (await work.Do(Domain.Group.Aggregate, Group, new GroupCommand.RequestArchive(Reason, By, ByAdmin, work.Now), Group.Session) is { } refused)
         {
             return refused;
@@ -40,8 +39,7 @@ public sealed record ArchiveGroup(GroupKey Group, Content? Reason, string? By, b
             work.Cancel(IdleGroups.JobKind, Group.Value);
         }
         work.Start(new Job(GroupArchiving.JobKind, Group.Value));
-        return await work.Do(ActiveGroups.Aggregate, ActiveGroups.StreamKey(before.Org), new ActiveGroupsCommand.Close(Group, work.Now))
-            ?? await GroupArchiving.CancelRuns(work, Group);
+        return await work.Do(ActiveGroups.Aggregate, ActiveGroups.StreamKey(before.Org), new ActiveGroupsCommand.Close(Group, work.Now));
     }
 }
 
@@ -49,14 +47,17 @@ public sealed record ArchiveGroup(GroupKey Group, Content? Reason, string? By, b
 public delegate Task WriteGroupArchive(string org, GroupKey group, Stream to, CancellationToken ct);
 
 /// <summary>
-/// Archives a group that was closed: waits until its runs have ended, writes the file, and records it with the commit that ends the job. Every attempt, on any host, writes
-/// the same bytes under the same name, so that it may be cut off anywhere and one that comes too late does no harm.
+/// Archives a group that was closed: cancels its runs and waits until they have ended, writes the file, and records it with the commit that ends the job. Every attempt, on
+/// any host, writes the same bytes under the same name, so that it may be cut off anywhere and one that comes too late does no harm.
 /// </summary>
 public sealed class GroupArchiving(
     CommandHandler commands, IArchives archives, WriteGroupArchive write, IJobQueue queue) : IJobHandler
 {
     /// <summary>The job's key is the group's.</summary>
     public const string JobKind = "group_archive";
+
+    /// <summary>Runs of one commit; more than a group has agents, of which each may have one that only its driver ends.</summary>
+    const int RunsMax = 100;
 
     /// <summary>A driver stops its step within a second.</summary>
     static readonly TimeSpan LookAgainAfter = TimeSpan.FromMilliseconds(200);
@@ -72,12 +73,17 @@ public sealed class GroupArchiving(
         {
             return false;
         }
-        if ((await commands.LatestState(claim.Org, Session.Aggregate, key.Session, ct)).LiveRuns().Any())
+        for (var live = await LiveRuns(); live > 0;)
         {
-            // A run that another host had begun to queue when the group was closed.
             await commands.Commit(claim.Org, System, work => CancelRuns(work, key), ct, waitForStorage: true);
-            await queue.Release(claim, LookAgainAfter, ct);
-            return true;
+            var left = await LiveRuns();
+            if (left == live)
+            {
+                // Their drivers, on whatever host, were asked to stop.
+                await queue.Release(claim, LookAgainAfter, ct);
+                return true;
+            }
+            live = left;
         }
         var (sha256, bytes) = await Write(claim.Org, key, request.Path, ct);
         await commands.Commit(
@@ -89,12 +95,14 @@ public sealed class GroupArchiving(
             },
             ct, waitForStorage: true);
         return true;
+
+        async ValueTask<int> LiveRuns() => (await commands.LatestState(claim.Org, Session.Aggregate, key.Session, ct)).LiveRuns().Count();
     }
 
-    /// <summary>Cancels what runs in a group, the last in each queue first, so that none starts because another ends.</summary>
-    internal static async ValueTask<Refusal?> CancelRuns(UnitOfWork work, GroupKey group)
+    /// <summary>Cancels some of what runs in a group, the last in each queue first, so that none starts because another ends.</summary>
+    static async ValueTask<Refusal?> CancelRuns(UnitOfWork work, GroupKey group)
     {
-        foreach (var run in await work.State(Session.Aggregate, group.Session) is Session.Open open ? open.LiveRuns().Reverse() : [])
+        foreach (var run in (await work.State(Session.Aggregate, group.Session)).LiveRuns().Reverse().Take(RunsMax))
         {
             if (await Turns.Cancel(work, run) is { } refused)
             {

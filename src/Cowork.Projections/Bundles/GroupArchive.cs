@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 using Cowork.Application;
@@ -8,11 +9,11 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// The archive of a group: one file in canonical form (RFC 8785) with the whole conversation, its members and agents, and every event of its feed with the stored data and the
-/// hash that chains it (docs/groups.md, "The archive"). It is a function of the log up to the end of the last run, so that every host writes the same bytes. It is made
-/// piece by piece: what it takes of memory does not grow with the conversation.
+/// The archive of a group: one file in canonical form (RFC 8785) with the whole conversation as its members saw it, its members and agents, and every event of its feed with
+/// the stored data and the hash that chains it (docs/groups.md, "The archive"). It is a function of the log up to the end of the last run, so that every host writes the same
+/// bytes. It is made piece by piece: what it takes of memory does not grow with the conversation.
 /// </summary>
-public sealed class GroupArchive(IEventLog log, IBlobs blobs)
+public sealed class GroupArchive(IEventLog log, GroupFeed feed, IBlobs blobs)
 {
     public const string Format = "cowork-group-archive/1";
 
@@ -75,6 +76,15 @@ public sealed class GroupArchive(IEventLog log, IBlobs blobs)
                 writer.WriteEndObject();
             });
         }
+        json.Raw("],\"messages\":["u8);
+        isFirst = true;
+        await foreach (var message in Messages(org, key, await feed.SeqOf(org, key, last, ct), ct))
+        {
+            json.Raw(isFirst ? ""u8 : ","u8);
+            isFirst = false;
+            json.Value(message.Json.Span);
+            await json.Flush(WrittenAtBytes, ct);
+        }
         json.Raw("],\"org_id\":"u8);
         json.Value(writer => writer.WriteStringValue(group.Org));
         json.Raw(",\"reason\":"u8);
@@ -130,8 +140,20 @@ public sealed class GroupArchive(IEventLog log, IBlobs blobs)
         }
     }
 
+    async IAsyncEnumerable<GroupMessage> Messages(string org, GroupKey key, long through, [EnumeratorCancellation] CancellationToken ct)
+    {
+        for (var last = 0L; last < through;)
+        {
+            foreach (var message in (await feed.Page(org, key, last, PageMax, PageBytes.Max, through, ct)).Messages)
+            {
+                last = message.Seq;
+                yield return message;
+            }
+        }
+    }
+
     /// <summary>The feed up to the commit with which, after the group was closed, its last run has ended.</summary>
-    async IAsyncEnumerable<FeedEntry> Conversation(string org, GroupKey key, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    async IAsyncEnumerable<FeedEntry> Conversation(string org, GroupKey key, [EnumeratorCancellation] CancellationToken ct)
     {
         var live = new HashSet<RunKey>();
         var (isClosed, last) = (false, 0L);
@@ -197,8 +219,10 @@ public sealed class GroupArchive(IEventLog log, IBlobs blobs)
             {
                 write(writer);
             }
-            CanonicalJson.Write(collected, json.WrittenSpan);
+            Value(json.WrittenSpan);
         }
+
+        public void Value(ReadOnlySpan<byte> json) => CanonicalJson.Write(collected, json);
 
         /// <summary>Writes what is collected when that is more than so many bytes.</summary>
         public async ValueTask Flush(int moreThan, CancellationToken ct)

@@ -33,15 +33,17 @@ public sealed record ArchiveAnswer(DateTimeOffset? ArchivedAt, string R2Path);
 /// <summary>The archive of a group, in canonical form (RFC 8785).</summary>
 /// <remarks><see cref="GroupArchive"/> writes it; this is its shape in /openapi.json.</remarks>
 /// <param name="Agents">Ids; the first one answered messages that named none.</param>
+/// <param name="ArchiveRequestedBy">The user; null: the host, because nothing happened in the group.</param>
 /// <param name="Events">The group's feed, whole, up to the end of its last run.</param>
 /// <param name="FeedThrough">Feed id of the last event.</param>
 /// <param name="Members">Those of the moment in which the archive was asked for.</param>
+/// <param name="Messages">All that the group's WebSocket sent, by <c>seq</c>.</param>
 /// <param name="Reason">Null: none was given.</param>
 /// <param name="Texts">The bytes behind each <c>{sha256, bytes}</c> of an event.</param>
 public sealed record GroupArchiveDocument(
-    IReadOnlyList<string> Agents, DateTimeOffset ArchiveRequestedAt, string ArchiveRequestedBy, DateTimeOffset CreatedAt, string CreatedBy,
+    IReadOnlyList<string> Agents, DateTimeOffset ArchiveRequestedAt, string? ArchiveRequestedBy, DateTimeOffset CreatedAt, string CreatedBy,
     IReadOnlyList<ArchivedEvent> Events, long FeedThrough, string Format, GroupKey GroupId, bool IsPrivate, IReadOnlyList<ArchivedMember> Members,
-    string OrgId, string? Reason, SessionKey SessionId, IReadOnlyList<ArchivedText> Texts, string Title);
+    IReadOnlyList<JsonElement> Messages, string OrgId, string? Reason, SessionKey SessionId, IReadOnlyList<ArchivedText> Texts, string Title);
 
 /// <summary>A member of the moment in which the archive was asked for.</summary>
 public sealed record ArchivedMember(string UserId, [property: GroupRole] string Role, DateTimeOffset JoinedAt);
