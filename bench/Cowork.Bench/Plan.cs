@@ -5,7 +5,8 @@ namespace Cowork.Bench;
 /// <param name="Hosts">This build's host, and the one that is to be measured beside it.</param>
 sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time, IReadOnlyList<HostBuild> Hosts)
 {
-    static readonly string[] Known = ["appends", "runs", "feed", "http", "platform", "desktop", "context", "works", "groups", "sse", "start", "growth", "kernels", "peers"];
+    static readonly string[] Known =
+        ["appends", "runs", "feed", "http", "platform", "desktop", "context", "works", "groups", "audit", "sse", "start", "growth", "kernels", "peers"];
 
     public static string Usage { get; } = $"""
         usage: cowork bench [--seconds N] [--beside DLL[,NAME=VALUE…]] [{string.Join(" | ", Known)}]…

@@ -26,6 +26,10 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
 
     StorageBench(StorageEngine engine, CommandHandler commands) => (this.engine, this.commands) = (engine, commands);
 
+    public StorageEngine Engine => engine;
+
+    public CommandHandler Commands => commands;
+
     /// <param name="blobs">Folder of the blob store.</param>
     public static async Task<StorageBench> Start(string connectionString, string blobs)
     {

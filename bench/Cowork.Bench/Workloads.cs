@@ -61,6 +61,10 @@ sealed class Workloads
         {
             await workloads.OfGroups(server);
         }
+        if (plan.Has("audit"))
+        {
+            await workloads.Audit(await NewDatabase(server, "bench_audit"));
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -128,6 +132,32 @@ sealed class Workloads
                 var (pages, events) = await engine.FeedReads(4, plan.Time, cpu);
                 Print("feed read in pages of 500, 4 readers", pages, eventsEach: (double)events / Math.Max(1, pages.Count));
             });
+        }
+    }
+
+    /// <summary>Appends with and without heads in turn, then the log that they made.</summary>
+    async Task Audit(string own)
+    {
+        await using var storage = await StorageBench.Start(own, Path.Combine(directory, "audit-blobs"));
+        var audit = new AuditBench(storage, own);
+        Say($"\n| appends, 64 in flight | per second | p99 ms | host µs/event | PostgreSQL µs/event |\n|---|---|---|---|---|");
+        var (without, with) = (new List<double>(), new List<double>());
+        for (var round = 0; round < Rounds; round++)
+        {
+            await Appended("without heads", without, () => storage.Appends(64, plan.Time, cpu));
+            await Appended("with the tree and heads", with, () => audit.WithHeads(() => storage.Appends(64, plan.Time, cpu)));
+        }
+        Say($"with : without = {with.Order().ElementAt(Rounds / 2) / without.Order().ElementAt(Rounds / 2):0.00}");
+        var (events, tree) = await audit.Tree();
+        var copy = await audit.Copy();
+        var (_, verified) = await audit.Verify();
+        Say($"a log of {events} events: tree made at {tree:0} events/s, verified at {verified:0} events/s, COPY at {copy:0} rows/s; verified : COPY = {verified / copy:0.00}");
+
+        async Task Appended(string what, List<double> seen, Func<Task<Measured>> measure)
+        {
+            var m = await measure();
+            seen.Add(m.PerSecond);
+            Say($"| {what} | {m.PerSecond:0} | {m.Percentile(.99):0.00} | {m.Cpu.Host * 1e6 / m.Count:0} | {m.Cpu.Postgres * 1e6 / m.Count:0} |");
         }
     }
 

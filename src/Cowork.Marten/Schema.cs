@@ -363,8 +363,13 @@ static partial class Schema
             PRIMARY KEY (tenant_id, session_id, feed_id)
         );
 
-        -- By position, for what follows the log: a few pages, because positions lie in the order in which they were written.
-        CREATE INDEX IF NOT EXISTS feed_gid ON {s}.feed USING brin (gid) WITH (pages_per_range = 16, autosummarize = on);
+        -- By position, for what follows the log. A table that has rows gets it in the background (TableUpkeep).
+        DROP INDEX IF EXISTS {s}.feed_gid;
+        DO $body$ BEGIN
+            IF NOT EXISTS (SELECT FROM {s}.feed) THEN
+                CREATE INDEX IF NOT EXISTS feed_position ON {s}.feed (gid);
+            END IF;
+        END $body$;
 
         -- The Merkle tree over the log (docs/audit.md), 32 hashes to a row. It can be made anew from the log.
         CREATE TABLE IF NOT EXISTS {s}.merkle_tiles (

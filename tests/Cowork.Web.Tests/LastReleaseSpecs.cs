@@ -7,6 +7,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
@@ -33,6 +34,13 @@ public sealed class LastReleaseSpecs
         var expected = JsonNode.Parse(await Unpacked(engine, "expected.json.gz"))!;
         await using var host = await Open(engine);
         await host.Services.GetRequiredService<StorageEngine>().Store.Storage.Database.AssertDatabaseMatchesConfigurationAsync();
+        // The tree over the log is made beside it.
+        await host.Http.Until("/metrics", got =>
+        {
+            var audit = got.Is(200).Json.GetProperty("host").GetProperty("audit");
+            return audit.GetProperty("tree_size").GetInt64() > 0 && audit.GetProperty("tree_lag_events").GetInt64() == 0;
+        });
+        Assert.Null(await new MerkleRebuild(host.Services.GetRequiredService<IMerkleStore>()).FindDifference(CancellationToken.None));
         foreach (var (session, text) in expected["feed_texts"]!.AsObject())
         {
             Assert.Equal(text!.GetValue<string>(), (await host.Http.Get($"/sessions/{session}/events?since_id=0&limit=1000")).Is(200).Text);

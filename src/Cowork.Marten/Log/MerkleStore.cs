@@ -19,8 +19,8 @@ sealed class MerkleStore(Database database) : IMerkleStore, IHeadDeliveries
     const int BatchTimeout = 60;
 
     /// <summary>
-    /// What a leaf is made of. Data, time and actor come along only where the event has no hash, because another program wrote it. The feed is joined by position, which has a
-    /// small index of its own.
+    /// What a leaf is made of. Data, time and actor come along only where the event has no hash, because another program wrote it. The feed is joined by position, which has an
+    /// index of its own.
     /// </summary>
     /// <param name="from">Names the events <c>e</c>, and the rows of the feed <c>f</c>.</param>
     static string Columns(string from) => $"""

@@ -73,7 +73,7 @@ sealed partial class TableUpkeep(Database database, StorageOptions options) : IA
             """,
             connection)
         {
-            Parameters = { Parameter.Text(schema), Parameter.Texts([.. options.Models.Select(m => m.Table)]) },
+            Parameters = { Parameter.Text(schema), Parameter.Texts([.. options.Models.Select(m => m.Table), "feed"]) },
         })
         await using (var reader = await ask.ExecuteReaderAsync(ct))
         {
@@ -83,6 +83,11 @@ sealed partial class TableUpkeep(Database database, StorageOptions options) : IA
             }
         }
         var wanted = new List<string>();
+        if (!there.GetValueOrDefault(("feed", "feed_position")))
+        {
+            wanted.Add($"DROP INDEX CONCURRENTLY IF EXISTS {schema}.feed_position");
+            wanted.Add($"CREATE INDEX CONCURRENTLY feed_position ON {schema}.feed (gid)");
+        }
         foreach (var model in options.Models)
         {
             var indexes = Schema.Indexes(model).ToDictionary(index => $"{model.Table}_{index.Name}", index => index.On);
