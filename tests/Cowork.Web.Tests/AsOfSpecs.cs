@@ -137,9 +137,7 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
         {
             var takes = path.Value.GetProperty("get").TryGetProperty("parameters", out var parameters) && parameters.EnumerateArray().Any(p => p.GetProperty("name").GetString() == "as_of");
             var address = PathParameter().Replace(path.Name, "1");
-            var asked = http.Get($"{address}?as_of=1");
-            Assert.True(await Task.WhenAny(asked, Task.Delay(TimeSpan.FromSeconds(30))) == asked, $"{path.Name} does not answer");
-            var got = await asked;
+            var got = await http.Get($"{address}?as_of=1");
             // Some are for operators alone, who are told so first.
             Assert.True(takes == (got.Code is not ("as_of_unsupported" or "operator_only")), $"{path.Name}: {got.Status} {got.Text}");
             Assert.False(takes && (int)got.Status is not (200 or 404 or 422), $"{path.Name}: {got.Status} {got.Text}");
