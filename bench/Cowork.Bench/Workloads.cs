@@ -65,6 +65,10 @@ sealed class Workloads
         {
             await workloads.Audit(await NewDatabase(server, "bench_audit"));
         }
+        if (plan.Has("bundles"))
+        {
+            await workloads.Bundles(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -323,6 +327,21 @@ sealed class Workloads
             await bench.Fill(own, count);
             var (last, middle) = (await bench.Pages(postmaster, _ => $"?limit=10"), await bench.Pages(postmaster, n => $"?limit=5&since={n * 7_919L % (count - 5)}"));
             Say($"| {count} | {last.Percentile(.5):0.00} | {last.Percentile(.99):0.00} | {middle.Percentile(.5):0.00} | {middle.Percentile(.99):0.00} |");
+        }
+    }
+
+    async Task Bundles(string server)
+    {
+        var own = await NewDatabase(server, "bench_bundles");
+        await using var host = await HostProcess.Start(HostBuild.This with { Settings = BundleFigures.Settings }, own, Path.Combine(directory, "bundles"));
+        await host.WarmUp(postmaster);
+        await BundleFigures.Measure(host, 100);
+        Say($"\n| the bundle of a run | KB | request ms | µs an event | host's highest MiB | verify ms | µs an event | verify allocates MiB |\n|---|---|---|---|---|---|---|---|");
+        foreach (var events in (int[])[10, 1_000, 10_000])
+        {
+            var of = await BundleFigures.Measure(host, events);
+            var (request, check) = (of.HostMs * 1000 / of.Events, of.VerifyMs * 1000 / of.Events);
+            Say($"| {of.Events} events | {of.Bytes / 1000.0:0} | {of.HostMs:0.0} | {request:0} | {of.HostMebibytes:0} | {of.VerifyMs:0.0} | {check:0} | {of.VerifyMebibytes:0.0} |");
         }
     }
 

@@ -55,8 +55,8 @@ public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
         string Actor, TokenKey? TokenId, string Address, ImmutableList<string> Roles, string Code, string Request, long Count, DateTimeOffset FirstAt, DateTimeOffset LastAt,
         DateTimeOffset At) : SecurityEvent(At);
 
-    /// <param name="What"><c>trace</c>, <c>session_trace</c>, <c>artifact</c> or <c>events</c>.</param>
-    /// <param name="Id">Of the run, the session or the artifact; of events the period, for example <c>2026-01-01T00:00:00.000Z/..</c>.</param>
+    /// <param name="What"><c>trace</c>, <c>session_trace</c>, <c>artifact</c>, <c>group</c> or <c>events</c>.</param>
+    /// <param name="Id">Of the run, the session, the artifact or the group; of events the period, for example <c>2026-01-01T00:00:00.000Z/..</c>.</param>
     public sealed record DataExported(
         string Actor, TokenKey? TokenId, string Address, ImmutableList<string> Roles, string What, string Id, long Count, DateTimeOffset FirstAt, DateTimeOffset LastAt,
         DateTimeOffset At) : SecurityEvent(At);

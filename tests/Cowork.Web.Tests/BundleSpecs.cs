@@ -75,6 +75,21 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
                     && e.GetProperty("payload").GetProperty("id").GetString() == "../.."));
     }
 
+    [Fact]
+    public async Task A_groups_session_has_a_bundle_like_any_other()
+    {
+        using var member = host.Client(await host.Token("grouped", "member"));
+        var group = (await member.Post("/groups", """{"title":"Sales"}""")).Is(201);
+        (await member.Post($"/groups/{group["group_id"]}/messages", """{"text":"@assistant /say hello"}""")).Is(201);
+        var session = group["session_id"];
+        await member.Until($"/sessions/{session}/runs", runs => runs.Json.GetProperty("runs").EnumerateArray().Any(run => run.GetProperty("status").GetString() == "completed"));
+        var bytes = await member.GetByteArrayAsync($"/sessions/{session}/trace");
+        var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
+        Assert.Null(fault);
+        Assert.Equal(1, report!.Runs);
+        AssertDescribed("cowork-session-1", Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n'));
+    }
+
     [Theory]
     [InlineData("cowork-trace-4")]
     [InlineData("cowork-trace-4-settings")]

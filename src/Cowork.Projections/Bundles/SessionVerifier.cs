@@ -142,10 +142,12 @@ static class SessionVerifier
         /// <summary>Answers how many runs there are, and the head hash of the session.</summary>
         public (int Runs, string Head) End(string at, JsonElement end, CancellationToken ct)
         {
-            Require(Events is [{ Event.Event: SessionEvent.SessionCreated }, ..], "line 2", "A session begins with its creation.");
             Require(Number(end, "count", at) == Events.Count && Number(end, "feed_id", at) == Events.Count, at, $"The feed has {Events.Count} events.");
             var stream = Session.Aggregate.Stream(session);
             Require(Text(end, "stream_id", at) == stream, $"{at}.stream_id", "It is not the session's stream.");
+            // A group is created before its session, and both are in the feed.
+            Require(
+                Events.Find(entry => entry.Event.Stream == stream) is { Event.Event: SessionEvent.SessionCreated }, at, "The session's stream does not begin with its creation.");
             var head = heads.GetValueOrDefault(stream);
             Require(Number(end, "version", at) == head.Version, $"{at}.version", $"The last event of the stream is version {head.Version}.");
             Require(Text(end, "hash", at) == head.Hash, $"{at}.hash", "It is not the hash of the stream's last event.");
