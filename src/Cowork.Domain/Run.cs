@@ -16,10 +16,12 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="ContextFiles">The files that were read for the turn, in its order; null: none.</param>
     /// <param name="Folders">The folders that the session was granted; null: it has its one implicit grant.</param>
     /// <param name="Agent">The agent of a group that answers; null: the run is no group's.</param>
+    /// <param name="Fork">Where its session forked from; null: it did not.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunCommand(Now);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
+        SessionFork? Fork = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
@@ -101,10 +103,12 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="ContextFiles">The files in the prompt, as they were read when the turn was accepted; null: none.</param>
     /// <param name="Folders">The granted folders, as the prompt has them; null: the one implicit grant, of which the prompt says nothing.</param>
     /// <param name="Agent">The agent of a group that answers, as it was when the run was created; null: the run is no group's.</param>
+    /// <param name="Fork">Where its session forked from: of runs that are cut there, the prompt shows as much. Null: it did not.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
-        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null) : RunEvent(At);
+        ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
+        SessionFork? Fork = null) : RunEvent(At);
 
     /// <param name="Settings">
     /// Hexadecimal SHA-256 of the settings under which the node drives the run (limits, policy, names of its tools), which the blob store has. A replay asks with them what the
@@ -346,7 +350,7 @@ public abstract record ConversationEntry
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
     ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-    ImmutableList<Issuer>? Issuers = null)
+    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
@@ -455,7 +459,8 @@ public abstract record Run
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
         (Create c, None) => new RunCreated(
-            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent),
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
+            c.Fork),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -497,8 +502,8 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
-            c.Issuers)),
+        (RunCreated c, _) => new Queued(new(
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback,
             Settings: s.Settings),

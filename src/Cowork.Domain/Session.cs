@@ -19,9 +19,11 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <param name="Grants">The folders that the session may use, the first of which is <paramref name="WorkspacePath"/>; null: <see cref="FolderGrant.Implicit"/>.</param>
     /// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
     /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
+    /// <param name="Fork">Where it forked from; null: it has a beginning of its own.</param>
     public sealed record Create(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
+        SessionFork? Fork = null)
         : SessionCommand(Now);
 
     /// <summary>Changes what a client may change of a conversation.</summary>
@@ -46,7 +48,8 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <inheritdoc cref="SessionCommand.Create"/>
     public sealed record SessionCreated(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null)
+        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
+        SessionFork? Fork = null)
         : SessionEvent(At);
 
     /// <summary>What the session is called, is for and how it is listed, after the change.</summary>
@@ -64,6 +67,21 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
 }
 
+/// <summary>The event at which a session forked from another one. What came before it is the session's past too: by reference, no event is copied.</summary>
+/// <param name="SessionId">The session that it forked from.</param>
+/// <param name="RunId">The run that was named; null: the session was.</param>
+/// <param name="Event">The last event of the prefix.</param>
+/// <param name="Hash">Its hash, which covers its stream up to there.</param>
+/// <param name="FeedId">Its place in the feed of the other session.</param>
+/// <param name="History">The runs that prompts show of the prefix, oldest first.</param>
+/// <param name="Cuts">Those of them of which the prefix has the beginning only; null: none.</param>
+public sealed record SessionFork(
+    SessionKey SessionId, RunKey? RunId, EventRef Event, string Hash, long FeedId, ImmutableList<RunKey> History, ImmutableList<RunCut>? Cuts = null);
+
+/// <summary>A run as far as a version of its stream.</summary>
+/// <param name="Hash">Of the event of that version.</param>
+public sealed record RunCut(RunKey RunId, long Version, string Hash);
+
 /// <summary>
 /// A conversation with an agent on one workspace. Its runs execute one at a time in the order of their turns. In the session of a group each agent has a queue of its own, a
 /// lane, so that an agent that waits for an approval keeps no other one from answering.
@@ -79,10 +97,11 @@ public abstract record Session
     /// <param name="Connectors">Null: the connections of its project.</param>
     /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
     /// <param name="Lanes">Ids of the live runs of agents, by agent; only the first of each may execute. No lane is empty; null: there is none.</param>
+    /// <param name="Fork">Where it forked from; null: it has a beginning of its own.</param>
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
-        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null)
+        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, SessionFork? Fork = null)
         : Session
     {
         /// <summary>
@@ -133,7 +152,8 @@ public abstract record Session
     public static Decision<SessionEvent> Decide(SessionCommand command, Session state) => (command, state) switch
     {
         (Create c, None) => new SessionCreated(
-            c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors, c.Group),
+            c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors, c.Group,
+            c.Fork),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when !s.QueueOf(c.RunId).IsEmpty => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when !s.HasRoom(c.Lane, c.WaitingMax) =>
@@ -150,7 +170,8 @@ public abstract record Session
     {
         (SessionCreated c, _) =>
             new Open(
-                c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors, Group: c.Group),
+                c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors, Group: c.Group,
+                Fork: c.Fork),
         (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
         (RunQueued { Lane: { } lane } q, Open s) => s with
         {

@@ -15,6 +15,9 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
     /// <summary>Completed runs do not change, and each model round of a run reads the same ones.</summary>
     readonly LastUsed<(string Org, RunKey Run), EarlierTurn> cache = new(CachedCharsMax, turn => NamesChars + Chars(turn.Message) + Chars(turn.Reply));
 
+    /// <summary>The beginning of a run does not change either.</summary>
+    readonly LastUsed<(string Org, RunCut Cut), EarlierPart> parts = new(CachedCharsMax, part => NamesChars + Chars(part.Message) + part.Said.Sum(Chars));
+
     public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, ct);
 
     public async ValueTask<TenantFigures> Figures(string org, CancellationToken ct) =>
@@ -86,6 +89,20 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         return [.. entries.Select(entry => known.GetValueOrDefault(entry.RunId.Value) is { } row ? entry.AgentId is null ? row.Message : row.Reply : null)];
     }
 
+    public async ValueTask<EarlierPart?> Part(string org, RunCut cut, CancellationToken ct)
+    {
+        if (parts.Get((org, cut)) is { } known)
+        {
+            return known;
+        }
+        var part = EarlierPart.Of(await commands.StateAt(org, Run.Aggregate, cut.RunId, cut.Version, ct));
+        if (part is not null)
+        {
+            parts.Put((org, cut), part);
+        }
+        return part;
+    }
+
     public async ValueTask<IReadOnlyList<(SessionKey Session, int LiveRuns)>> SessionsOf(string org, ProjectKey project, int max, CancellationToken ct) =>
         [.. (await rows.List(org, Sessions.Model.Table, new(Scope: project.Value, Limit: max), ct))
             .Select(row => (new SessionKey(row.Key), Sessions.Model.Read(row.Json.Span).LiveRuns))];
@@ -123,6 +140,14 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         cache.Put((org, turn.RunId), turn);
         return turn;
     }
+
+    static int Chars(ConversationEntry said) => NamesChars + said switch
+    {
+        ConversationEntry.ByModel m => m.Text.Length + m.Calls.Sum(call => Chars(call.Input)),
+        ConversationEntry.ByTool t => Chars(t.Content),
+        ConversationEntry.ByUser u => Chars(u.Text),
+        _ => 0,
+    };
 
     static int Chars(Content content) => (content as Content.Inline)?.Text.Length ?? 0;
 }

@@ -1,5 +1,4 @@
 using System.Collections.Immutable;
-using System.Text.Json;
 using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
@@ -16,7 +15,7 @@ namespace Cowork.Projections;
 public sealed record RunSummary(
     RunKey RunId, SessionKey SessionId, string Status, Content? Reply, RunError? Error, ImmutableList<ApprovalKey> PendingApprovalIds, long TotalTokens, int ToolCalls,
     decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId, DateTimeOffset? StartedAt,
-    DateTimeOffset? CompletedAt, int Attempt, JsonElement? Lineage, RunKey Id, Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested,
+    DateTimeOffset? CompletedAt, int Attempt, RunLineage? Lineage, RunKey Id, Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested,
     string WorkerMode, [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ImmutableList<RunSkill>? Skills = null)
 {
     /// <summary>A run is taken from the durable queue of its session, by whatever host; in the original service's other mode, <c>local</c>, the request carried it.</summary>
@@ -27,7 +26,7 @@ public sealed record RunSummary(
 
     public static RunSummary Of(RunRow run) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, run.Error, run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd, run.CreatedAt, run.Message,
-        run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt, Lineage: null,
+        run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt, run.Lineage,
         run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, WorkerModeOfAll, run.Skills);
 }
 

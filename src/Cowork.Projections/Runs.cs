@@ -8,6 +8,13 @@ using static Cowork.Domain.RunEvent;
 
 namespace Cowork.Projections;
 
+/// <summary>What a run goes back to.</summary>
+/// <param name="Kind"><c>fork</c>: its session forked from another one.</param>
+/// <param name="RunId">The run that the session forked from; null: it forked from a session.</param>
+/// <param name="StreamId">Of the last event of the common past.</param>
+/// <param name="Hash">Of that event: it covers its stream up to there.</param>
+public sealed record RunLineage(string Kind, SessionKey SessionId, RunKey? RunId, string StreamId, long Version, string Hash);
+
 /// <summary>A run as <c>GET /runs/{id}</c> and <c>GET /sessions/{id}/runs</c> show it.</summary>
 /// <param name="Status"><c>queued</c>, <c>running</c>, <c>approval_required</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
 /// <param name="Reply">The model's latest text.</param>
@@ -24,6 +31,7 @@ namespace Cowork.Projections;
 /// <param name="HasText">The model has said something that may become the reply. The run's state has it until it is one.</param>
 /// <param name="Steps">Recorded steps: the retrieval of memories, answers of the model, results of calls.</param>
 /// <param name="HasUnpricedTokens">Some of the tokens have no known price, so that the cost does not tell of them. Null: none.</param>
+/// <param name="Lineage">Where its session forked from; null: it did not.</param>
 public sealed record RunRow(
     RunKey RunId,
     SessionKey SessionId,
@@ -53,7 +61,8 @@ public sealed record RunRow(
     bool HasActed = false,
     bool HasText = false,
     int Steps = 0,
-    bool? HasUnpricedTokens = null)
+    bool? HasUnpricedTokens = null,
+    RunLineage? Lineage = null)
 {
     /// <summary>Those of the total that the models read, cached ones included.</summary>
     [JsonIgnore]
@@ -106,7 +115,8 @@ public static class Runs
             c.RunId, c.SessionId, "queued", c.Message, c.Model, null, null, [], 0, 0, 0, 0, false, c.IdempotencyKey, RequesterOf(c, e.Actor), e.At, null, null,
             c.Source,
             Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))],
-            ContextFiles: c.ContextFiles is null ? null : [.. c.ContextFiles.Select(file => file.Path)]),
+            ContextFiles: c.ContextFiles is null ? null : [.. c.ContextFiles.Select(file => file.Path)],
+            Lineage: c.Fork is { } fork ? new("fork", fork.SessionId, fork.RunId, fork.Event.StreamId, fork.Event.Version, fork.Hash) : null),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt, HasText = r.HasText && s.Attempt == r.Attempt },

@@ -15,10 +15,11 @@ namespace Cowork.Projections;
 /// <param name="Grants">The folders that the session may use; null: <see cref="FolderGrant.Implicit"/>.</param>
 /// <param name="Connectors">The connections that the session may use; null: those of its project.</param>
 /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
+/// <param name="Fork">Where it forked from; null: it has a beginning of its own.</param>
 public sealed record SessionRow(
     SessionKey SessionId, string WorkspacePath, string Metadata, string CreatedBy, int LiveRuns, int Runs, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
     string? Model = null, ProjectKey? Project = null, Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null,
-    ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null);
+    ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null, SessionFork? Fork = null);
 
 /// <summary>
 /// The read model of sessions: <c>GET /sessions</c>, <c>GET /sessions/{id}</c>, and the same of <c>/api/v1/conversations</c>, by project and status. A deleted session has
@@ -49,7 +50,7 @@ public static class Sessions
     {
         (SessionCreated c, _) =>
             new(c.SessionId, c.WorkspacePath, c.Metadata, e.Actor, 0, 0, e.At, e.At, c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors,
-                Group: c.Group),
+                Group: c.Group, Fork: c.Fork),
         (_, null) => null,
         (SessionChanged c, { } r) => r with { Title = c.Title, Goal = c.Goal, Archived = c.Archived, UpdatedAt = e.At },
         (RunQueued q, { } r) => r with { LiveRuns = r.LiveRuns + 1, Runs = r.Runs + 1, Title = q.Title ?? r.Title, Archived = false, UpdatedAt = e.At },

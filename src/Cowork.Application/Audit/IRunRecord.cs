@@ -32,11 +32,13 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
     /// <summary>Each round of a run shows the same ones.</summary>
     readonly Dictionary<RunKey, EarlierTurn?> turns = [];
 
+    readonly Dictionary<RunCut, EarlierPart?> parts = [];
+
     public string Org { get; } = org;
 
     public RunKey Run { get; } = run;
 
-    public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(Run, ct);
+    public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(log, Org, Run, ct);
 
     public async ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct)
     {
@@ -56,7 +58,7 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
         }
         Content? message = null, reply = null;
         var hasCompleted = false;
-        await foreach (var e in Pages(of, ct))
+        await foreach (var e in Pages(log, Org, of, ct))
         {
             message = e.Event is RunEvent.RunCreated created ? created.Message : message;
             reply = e.Event is RunEvent.AssistantReply said ? said.Content : reply;
@@ -79,13 +81,32 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
         return found;
     }
 
-    async IAsyncEnumerable<RecordedEvent> Pages(RunKey of, [EnumeratorCancellation] CancellationToken ct)
+    public async ValueTask<EarlierPart?> Part(string org, RunCut cut, CancellationToken ct)
+    {
+        if (parts.TryGetValue(cut, out var known))
+        {
+            return known;
+        }
+        var state = Domain.Run.Aggregate.Initial;
+        await foreach (var e in Pages(log, Org, cut.RunId, ct))
+        {
+            if (e.Version > cut.Version)
+            {
+                break;
+            }
+            state = Domain.Run.Evolve(state, (RunEvent)e.Event);
+        }
+        return parts[cut] = EarlierPart.Of(state);
+    }
+
+    /// <summary>A run's own stream, in order, read in pages.</summary>
+    internal static async IAsyncEnumerable<RecordedEvent> Pages(IEventLog log, string org, RunKey of, [EnumeratorCancellation] CancellationToken ct)
     {
         var stream = Domain.Run.Aggregate.Stream(of);
         var after = 0L;
         while (true)
         {
-            var page = await log.Load(Org, stream, after, PageEvents, ct);
+            var page = await log.Load(org, stream, after, PageEvents, ct);
             foreach (var e in page.Events)
             {
                 yield return e;

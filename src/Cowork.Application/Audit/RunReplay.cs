@@ -243,8 +243,7 @@ public sealed class RunReplay
     /// <param name="sha256">The recorded digest.</param>
     async ValueTask<string> Request(Run.Active run, IEnumerable<int> shown, RecordedEvent e, string sha256)
     {
-        var history = run.Memory?.History ?? [];
-        if (history.Count > 0 && (await record.Turns(record.Org, history, ct)).Count < history.Count)
+        if (!await HasHistory(run))
         {
             Unproved("model_requests", "The record does not have the earlier turns that the prompt shows.");
             return sha256;
@@ -269,6 +268,22 @@ public sealed class RunReplay
             return sha256;
         }
         throw Diverged("model_request", e, sha256, first!);
+    }
+
+    /// <summary>The record has all earlier turns, and of those that are cut as much as the prompt shows.</summary>
+    async ValueTask<bool> HasHistory(Run.Active run)
+    {
+        var history = run.Memory?.History ?? [];
+        var cuts = (run.Request.Fork?.Cuts ?? []).RemoveAll(cut => !history.Contains(cut.RunId));
+        foreach (var cut in cuts)
+        {
+            if (await record.Part(record.Org, cut, ct) is null)
+            {
+                return false;
+            }
+        }
+        var whole = history.RemoveAll(earlier => cuts.Exists(cut => cut.RunId == earlier));
+        return whole.IsEmpty || (await record.Turns(record.Org, whole, ct)).Count == whole.Count;
     }
 
     static string[][] Sets(IReadOnlyList<string>? recorded) => recorded is null ? EarlierTools : [[.. recorded]];

@@ -58,11 +58,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         {
             messages.Add(new(ChatRole.System, ContextText(file, await blobs.Text(file.Text, ct))));
         }
-        foreach (var turn in await earlier.Turns(org, run.Memory?.History ?? [], ct))
-        {
-            messages.Add(new(ChatRole.User, await blobs.Text(turn.Message, ct)));
-            messages.Add(new(ChatRole.Assistant, await blobs.Text(turn.Reply, ct)));
-        }
+        await AddHistory(messages, org, run, earlier, blobs, ct);
         if (run is { Request.Agent: { } answering, Memory.Conversation: { } conversation })
         {
             messages.AddRange(await GroupConversation.Messages(org, answering, conversation, earlier, blobs, ct));
@@ -71,13 +67,7 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         messages.Add(new(ChatRole.User, await blobs.Text(run.Request.Message, ct)));
         foreach (var said in run.Transcript)
         {
-            messages.Add(said switch
-            {
-                ConversationEntry.ByModel m => await ByModel(m, blobs, ct),
-                ConversationEntry.ByTool t => new(ChatRole.Tool, [new FunctionResultContent(t.CallId, await blobs.Text(t.Content, ct))]),
-                ConversationEntry.ByUser u => new(ChatRole.User, await blobs.Text(u.Text, ct)),
-                _ => throw new System.Diagnostics.UnreachableException(said.GetType().Name),
-            });
+            messages.Add(await Said(said, blobs, ct));
         }
         foreach (var said in run.Feedback ?? [])
         {
@@ -85,6 +75,39 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
         }
         return new(messages, Digest(run.Request.Model, messages, tools, run.Offered is null ? null : NamedText.Digest(run.Offered)), run.Feedback?.Count ?? 0);
     }
+
+    /// <summary>The earlier turns; of a run that a fork has cut, as much as the fork has.</summary>
+    static async ValueTask AddHistory(List<ChatMessage> messages, string org, Run.Active run, IEarlierTurns earlier, IBlobs blobs, CancellationToken ct)
+    {
+        var history = run.Memory?.History ?? [];
+        var cuts = run.Request.Fork?.Cuts ?? [];
+        var whole = (await earlier.Turns(org, cuts.IsEmpty ? history : history.RemoveAll(earlierRun => cuts.Exists(cut => cut.RunId == earlierRun)), ct))
+            .ToDictionary(turn => turn.RunId);
+        foreach (var earlierRun in history)
+        {
+            if (whole.TryGetValue(earlierRun, out var turn))
+            {
+                messages.Add(new(ChatRole.User, await blobs.Text(turn.Message, ct)));
+                messages.Add(new(ChatRole.Assistant, await blobs.Text(turn.Reply, ct)));
+            }
+            else if (cuts.Find(cut => cut.RunId == earlierRun) is { } cut && await earlier.Part(org, cut, ct) is { } part)
+            {
+                messages.Add(new(ChatRole.User, await blobs.Text(part.Message, ct)));
+                foreach (var said in part.Said)
+                {
+                    messages.Add(await Said(said, blobs, ct));
+                }
+            }
+        }
+    }
+
+    static async ValueTask<ChatMessage> Said(ConversationEntry said, IBlobs blobs, CancellationToken ct) => said switch
+    {
+        ConversationEntry.ByModel m => await ByModel(m, blobs, ct),
+        ConversationEntry.ByTool t => new(ChatRole.Tool, [new FunctionResultContent(t.CallId, await blobs.Text(t.Content, ct))]),
+        ConversationEntry.ByUser u => new(ChatRole.User, await blobs.Text(u.Text, ct)),
+        _ => throw new System.Diagnostics.UnreachableException(said.GetType().Name),
+    };
 
     /// <summary>What the model is told of the folders that its session was granted.</summary>
     static string FoldersText(IEnumerable<FolderGrant> folders) =>

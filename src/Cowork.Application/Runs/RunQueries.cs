@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -10,6 +12,9 @@ public interface IEarlierTurns
 
     /// <summary>What was said in a group, in this order: the message of a run, or its reply. Null: there is no such run, or it has no reply.</summary>
     ValueTask<IReadOnlyList<Content?>> Said(string org, IReadOnlyList<GroupEntry> entries, CancellationToken ct);
+
+    /// <summary>The beginning of a run, as far as a fork has it; null: there is no such run.</summary>
+    ValueTask<EarlierPart?> Part(string org, RunCut cut, CancellationToken ct);
 }
 
 /// <summary>What starting and driving a run asks of the read models.</summary>
@@ -62,6 +67,38 @@ public interface IRunQueries : IEarlierTurns
 
 /// <summary>A run that has ended, as the model is told of it.</summary>
 public sealed record EarlierTurn(RunKey RunId, Content Message, Content Reply);
+
+/// <summary>A run up to one of its events, as the model is told of it.</summary>
+/// <param name="Said">What was said after the message: calls that have no result yet are left out.</param>
+public sealed record EarlierPart(Content Message, ImmutableList<ConversationEntry> Said)
+{
+    /// <summary>Null: the run has ended, or has not begun.</summary>
+    public static EarlierPart? Of(Run state) => state switch
+    {
+        Run.Queued queued => new(queued.Request.Message, With([], "", queued.Feedback)),
+        Run.Active active => new(active.Request.Message, With(Answered(active), active.Partial, active.Feedback)),
+        Run.Suspended { Before: var active } => new(active.Request.Message, With(Answered(active), active.Partial, active.Feedback)),
+        _ => null,
+    };
+
+    static ImmutableList<ConversationEntry> With(ImmutableList<ConversationEntry> said, string partial, ImmutableList<Content>? feedback) =>
+        (partial.Length == 0 ? said : said.Add(new ConversationEntry.ByModel(partial, []))).AddRange((feedback ?? []).Select(text => new ConversationEntry.ByUser(text)));
+
+    /// <summary>A provider takes no call without its result, and no reasoning without the calls that it led to.</summary>
+    static ImmutableList<ConversationEntry> Answered(Run.Active run)
+    {
+        var last = run.Transcript.FindLastIndex(said => said is ConversationEntry.ByModel);
+        if (run.Open.IsEmpty || last < 0)
+        {
+            return run.Transcript;
+        }
+        var answer = (ConversationEntry.ByModel)run.Transcript[last];
+        var made = answer.Calls.RemoveAll(call => run.Open.Exists(open => open.Id == call.Id));
+        return made.IsEmpty && answer.Text.Length == 0
+            ? run.Transcript.RemoveAt(last)
+            : run.Transcript.SetItem(last, answer with { Calls = made, Reasoning = null });
+    }
+}
 
 /// <param name="Run">The run that waits for it.</param>
 /// <param name="RequestedBy">Who sent the turn.</param>

@@ -43,8 +43,14 @@ public sealed class SessionHistory(CommandHandler commands, IRunQueries queries)
         return new(found, since);
     }
 
-    async ValueTask<ImmutableList<RunKey>> Earlier(string org, SessionKey session, CancellationToken ct) =>
-        [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
+    /// <summary>The session's own turns, and before them those of the session that it forked from.</summary>
+    async ValueTask<ImmutableList<RunKey>> Earlier(string org, SessionKey session, CancellationToken ct)
+    {
+        var own = await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct);
+        return own.Count < Limits.HistoryTurnsMax && await commands.State(org, Session.Aggregate, session, ct) is Session.Open { Fork.History: var before }
+            ? [.. before.TakeLast(Limits.HistoryTurnsMax - own.Count), .. own]
+            : [.. own];
+    }
 
     /// <summary>The past of a session none of whose runs is under way or queued, and the session's version; null: one is, or there is no such session.</summary>
     internal async ValueTask<(long Version, SessionPast Past)?> Idle(string org, SessionKey session, CancellationToken ct)

@@ -95,7 +95,8 @@ public sealed record SubmitTurn(
         }
         var model = Model ?? session.Model ?? definition?.Model ?? DefaultModel;
         var create = new RunCommand.Create(
-            RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills, ContextFiles, session.Grants);
+            RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills, ContextFiles, session.Grants,
+            Fork: session.Fork);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;

@@ -18,6 +18,7 @@ public sealed class BundledRun : IRunRecord
     readonly List<(int Place, RecordedEvent Event)> events = [];
     readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
     readonly Dictionary<RunKey, EarlierTurn> turns = [];
+    readonly Dictionary<string, List<RecordedEvent>> earlier = new(StringComparer.Ordinal);
     readonly List<ArtifactEvent.ArtifactDiscovered> artifacts = [];
     readonly Dictionary<RunKey, Content> messages = [];
 
@@ -26,7 +27,7 @@ public sealed class BundledRun : IRunRecord
         Object(root, "$");
         Format = Text(root, "format", "$");
         Require(TraceBundle.Formats.Contains(Format), "$.format", $"The format is none of {string.Join(", ", TraceBundle.Formats)}.");
-        var stream = Text(Part(root, "head"), "stream_id", "$.head");
+        var stream = Text(TraceJson.Part(root, "head"), "stream_id", "$.head");
         foreach (var (i, e) in List(root, "events", "$").EnumerateArray().Index())
         {
             var at = $"$.events[{i}]";
@@ -59,7 +60,13 @@ public sealed class BundledRun : IRunRecord
         foreach (var (i, part) in related.EnumerateArray().Index())
         {
             var at = $"$.related[{i}]";
-            switch (Read(Object(part, at), at))
+            var read = Read(Object(part, at), at);
+            if (read.Event is RunEvent)
+            {
+                earlier.TryAdd(read.Stream, []);
+                earlier[read.Stream].Add(read);
+            }
+            switch (read)
             {
                 case { Event: RunEvent.RunCreated created } e:
                     begun[e.Stream] = created;
@@ -113,6 +120,16 @@ public sealed class BundledRun : IRunRecord
             ct.ThrowIfCancellationRequested();
             yield return e;
         }
+    }
+
+    public ValueTask<EarlierPart?> Part(string org, RunCut cut, CancellationToken ct)
+    {
+        var state = Domain.Run.Aggregate.Initial;
+        foreach (var e in earlier.GetValueOrDefault(Domain.Run.Aggregate.Stream(cut.RunId)) ?? [])
+        {
+            state = e.Version <= cut.Version ? Domain.Run.Evolve(state, (RunEvent)e.Event) : state;
+        }
+        return new(EarlierPart.Of(state));
     }
 
     public ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct) => new(artifacts);

@@ -47,6 +47,13 @@ static class RelatedEvents
                 {
                     yield return new(Skill.Aggregate.Stream(rendered), version, found => Definition(found, version) is not null);
                 }
+                foreach (var cut in created.Fork?.Cuts ?? [])
+                {
+                    for (var cutVersion = 1L; cutVersion <= cut.Version; cutVersion++)
+                    {
+                        yield return new(Run.Aggregate.Stream(cut.RunId), cutVersion, static found => found is RunEvent);
+                    }
+                }
                 foreach (var skill in created.Skills ?? [])
                 {
                     yield return new(
@@ -65,6 +72,10 @@ static class RelatedEvents
                 break;
         }
     }
+
+    /// <summary>The runs of which a fork has the beginning only: they have no reply to show.</summary>
+    public static IReadOnlySet<RunKey> CutsOf(IEnumerable<Event> own) =>
+        (own.OfType<RunCreated>().FirstOrDefault()?.Fork?.Cuts ?? []).Select(cut => cut.RunId).ToHashSet();
 
     /// <summary>The cell that a step of a run executes.</summary>
     public static CellKey CellOf(RunKey run, int step) => new(Ids.KeyOf($"cell of {run.Id}:{step}"));
@@ -88,13 +99,14 @@ static class RelatedEvents
         IEventLog log, string org, SessionKey session, RunKey run, IReadOnlyList<RecordedEvent> own, IReadOnlyList<FeedEntry> entries, CancellationToken ct)
     {
         var found = new Dictionary<long, ChainedEvent>();
+        var cuts = CutsOf(own.Select(e => e.Event));
         foreach (var e in own)
         {
             foreach (var named in NamedBy(e.Event))
             {
                 Add(await At(log, org, named.Stream, named.Version, ct));
             }
-            foreach (var earlier in (e.Event as MemoryRetrieval)?.History ?? [])
+            foreach (var earlier in ((e.Event as MemoryRetrieval)?.History ?? []).Where(run => !cuts.Contains(run)))
             {
                 var stream = Run.Aggregate.Stream(earlier);
                 Add(await At(log, org, stream, 1, ct));

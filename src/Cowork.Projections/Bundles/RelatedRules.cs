@@ -27,6 +27,7 @@ static class RelatedRules
     /// <summary>What the run's own events name is there, as they name it, and was there before.</summary>
     public static void CheckNames(List<TraceEntry> own, BundlePlaces places, CancellationToken ct)
     {
+        var cuts = RelatedEvents.CutsOf(own.Select(entry => entry.Event.Event));
         foreach (var (at, _, e, _) in own)
         {
             ct.ThrowIfCancellationRequested();
@@ -35,7 +36,12 @@ static class RelatedRules
                 var found = places.Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
                 Require(named.IsAsNamed(found.Event.Event), found.At, $"It is not what {at} names.");
             }
-            foreach (var earlier in (e.Event as MemoryRetrieval)?.History ?? [])
+            foreach (var cut in (e.Event as RunCreated)?.Fork?.Cuts ?? [])
+            {
+                var last = places.Named(at, Run.Aggregate.Stream(cut.RunId), cut.Version, e.Position);
+                Require(last.Event.Hash == cut.Hash, last.At, $"It is not the event at which {at} forked.");
+            }
+            foreach (var earlier in ((e.Event as MemoryRetrieval)?.History ?? []).Where(run => !cuts.Contains(run)))
             {
                 var stream = Run.Aggregate.Stream(earlier);
                 var created = places.Named(at, stream, 1, e.Position);

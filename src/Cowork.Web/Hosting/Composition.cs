@@ -232,6 +232,9 @@ static class Composition
         services.AddSingleton<PolicySimulation>();
         services.AddSingleton<RecordedSettings>();
         services.AddSingleton<RunReplays>();
+        services.AddSingleton<ForkPoints>();
+        services.AddSingleton<Forks>();
+        services.AddSingleton<ForkEndpoints.Making>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();
         services.AddSingleton(all => ActivatorUtilities.CreateInstance<MemoryStep>(all, all.GetRequiredService<StorageOptions>().Node));

@@ -16,6 +16,7 @@ static class AgentServiceDialect
         routes.MapTurns();
         routes.MapRuns();
         routes.MapRunReplays();
+        routes.MapForks();
         routes.MapApprovals();
         routes.MapArtifacts();
         routes.MapSkills();
@@ -64,6 +65,8 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(TenantEventList))]
 [JsonSerializable(typeof(MetricsAnswer))]
 [JsonSerializable(typeof(RunTrace))]
+[JsonSerializable(typeof(NewFork))]
+[JsonSerializable(typeof(ForkAnswer))]
 [JsonSerializable(typeof(Cowork.Application.ReplayReport))]
 [JsonSerializable(typeof(Cowork.Application.RunDifference))]
 public sealed partial class AgentServiceJson : JsonSerializerContext

@@ -1,4 +1,3 @@
-using System.Text.Json;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -24,13 +23,13 @@ public sealed record RunErrorShape(string Code, string Message)
 public sealed record RunDetails(
     RunKey RunId, SessionKey SessionId, [property: RunStatus] string Status, Content? Reply, RunErrorShape? Error, IReadOnlyList<ApprovalKey> PendingApprovalIds,
     long TotalTokens, int ToolCalls, decimal CostUsd, DateTimeOffset CreatedAt, Content Message, string Model, SkillKey? SkillId, int? SkillVersion, ScheduleKey? ScheduleId,
-    DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt, string? StopReason, IReadOnlyList<RunSkill> Skills, JsonElement? Lineage, RunKey Id,
+    DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt, string? StopReason, IReadOnlyList<RunSkill> Skills, RunLineage? Lineage, RunKey Id,
     Content Prompt, Content? Response, long InputTokens, long OutputTokens, bool CancelRequested, [property: WorkerMode] string WorkerMode)
 {
     public static RunDetails Of(RunRow run) => new(
         run.RunId, run.SessionId, run.Status, run.Reply, RunErrorShape.Of(run.Error), run.PendingApprovalIds, run.TotalTokens, run.ToolCalls, run.CostUsd,
         run.CreatedAt, run.Message, run.Model, run.Source?.SkillId, run.Source?.SkillVersion, run.Source?.ScheduleId, run.StartedAt, run.CompletedAt, run.Attempt,
-        run.StopReason, run.Skills ?? [], Lineage: null, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
+        run.StopReason, run.Skills ?? [], run.Lineage, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
 }
 
 public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -63,9 +64,10 @@ public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, J
 /// <param name="Model">The model of turns that name none; null: the host's default.</param>
 /// <param name="Runs">Number of runs.</param>
 /// <param name="LiveRuns">Number of runs that have not ended.</param>
+/// <param name="ForkedFrom">Where it forked from; left out: it has a beginning of its own.</param>
 public sealed record SessionDetails(
     SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt);
+    DateTimeOffset UpdatedAt, [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ForkOrigin? ForkedFrom = null);
 
 public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
 
@@ -161,7 +163,7 @@ static class SessionEndpoints
 
     static SessionDetails Details(SessionRow session) => new(
         session.SessionId, session.WorkspacePath, JsonElement.Parse(session.Metadata), session.Model, session.CreatedBy, session.Runs, session.LiveRuns, session.CreatedAt,
-        session.UpdatedAt);
+        session.UpdatedAt, ForkOrigin.Of(session.Fork));
 }
 
 /// <summary>The member <c>metadata</c> of a session or skill.</summary>
