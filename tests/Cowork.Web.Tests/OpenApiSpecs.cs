@@ -84,7 +84,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                 var where = $"{method} {path}";
                 names.Add((string)operation!["operationId"]!);
                 Assert.Matches(
-                    "^(add|append|archive|cancel|change|create|decide|delete|discard|download|duplicate|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|simulate|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
+                    "^(add|append|archive|cancel|change|create|decide|delete|discard|download|duplicate|fork|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|simulate|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
                     names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
                 // Health is for whoever watches, public keys are public, and a browser that comes back has a state; everything else takes a token, which local mode does without, but for contract C.
@@ -123,7 +123,7 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     [InlineData("WorkSummary/bucket", """{"$ref":"#/components/schemas/WorkBucket"}""")]
     [InlineData("RunDetails/message", """{"type":"string"}""")]
     [InlineData("RunDetails/reply", """{"type":["null","string"]}""")]
-    [InlineData("RunDetails/lineage", """{"type":["null","object"]}""")]
+    [InlineData("RunDetails/lineage", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/RunLineage"}]}""")]
     [InlineData("RunDetails/error", """{"oneOf":[{"type":"null"},{"$ref":"#/components/schemas/RunErrorShape"}]}""")]
     [InlineData("RunDetails/status", """{"$ref":"#/components/schemas/RunStatus"}""")]
     [InlineData("RunDetails/pending_approval_ids", """{"type":"array","items":{"type":"string"}}""")]

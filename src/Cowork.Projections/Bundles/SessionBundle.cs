@@ -31,6 +31,8 @@ public static class SessionBundle
         var earlier = new HashSet<RunKey>();
         var told = new HashSet<long>();
         var runs = new HashSet<RunKey>();
+        // Runs of which a fork has the beginning only.
+        var cuts = new HashSet<RunKey>();
         var (feedId, head) = (0L, (Version: 0L, Hash: HashChain.Root));
         for (var through = long.MaxValue; feedId < through;)
         {
@@ -85,6 +87,7 @@ public static class SessionBundle
                 earlier.UnionWith((e as RunEvent.MemoryRetrieval)?.History ?? []);
                 if (e is RunEvent.RunCreated created)
                 {
+                    cuts.UnionWith(RelatedEvents.CutsOf([e]));
                     runs.Add(created.RunId);
                 }
             }
@@ -97,7 +100,7 @@ public static class SessionBundle
             {
                 Add(await RelatedEvents.At(log, org, of, version, ct));
             }
-            foreach (var of in earlier.Where(run => !runs.Contains(run)).Select(run => Run.Aggregate.Stream(run)))
+            foreach (var of in earlier.Where(run => !runs.Contains(run) && !cuts.Contains(run)).Select(run => Run.Aggregate.Stream(run)))
             {
                 Add(await RelatedEvents.At(log, org, of, 1, ct));
                 Add(await RelatedEvents.ReplyOf(log, org, of, ct));

@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 
 using Cowork.Application;
@@ -64,10 +63,10 @@ public sealed record SessionAnswer(SessionKey SessionId, string WorkspacePath, J
 /// <param name="Model">The model of turns that name none; null: the host's default.</param>
 /// <param name="Runs">Number of runs.</param>
 /// <param name="LiveRuns">Number of runs that have not ended.</param>
-/// <param name="ForkedFrom">Where it forked from; left out: it has a beginning of its own.</param>
+/// <param name="ForkedFrom">Where it forked from; null: it has a beginning of its own.</param>
 public sealed record SessionDetails(
     SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt,
-    DateTimeOffset UpdatedAt, [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ForkOrigin? ForkedFrom = null);
+    DateTimeOffset UpdatedAt, ForkOrigin? ForkedFrom);
 
 public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
 
