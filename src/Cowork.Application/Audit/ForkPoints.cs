@@ -65,8 +65,8 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
         for (var to = entry.FeedId; to > 0 && history.Count < Limits.HistoryTurnsMax; to -= PageEvents)
         {
             var after = Math.Max(to - PageEvents, 0);
-            var page = (await log.Feed(org, session, after, (int)(to - after), ct)).Entries.Where(e => e.FeedId <= to && e.Run is not null && e.Stream == Run.Aggregate.Stream(e.Run.Value));
-            foreach (var e in page.Reverse())
+            var page = (await log.Feed(org, session, after, (int)(to - after), ct)).Entries;
+            foreach (var e in page.Where(e => e.FeedId <= to && e.Run is { } of && e.Stream == Run.Aggregate.Stream(of)).Reverse())
             {
                 var run = e.Run!.Value;
                 if (e.Is<RunCompleted>() && history.Count < Limits.HistoryTurnsMax)
@@ -185,7 +185,8 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
     static bool IsWrite(string? tool, PolicyDecision decision) =>
         tool is not null && decision.Outcome != PolicyOutcome.Deny
         && (decision.Subject is { } subject ? !Reads.Contains(subject.Kind)
-            : Writers.Contains(tool) || ((tool == "query_connector" || OutsideToolNames.IsOne(tool)) && decision.Rule is not (CallSubject.ConnectorRead or CallSubject.ConnectorScan)));
+            : Writers.Contains(tool)
+                || ((tool == "query_connector" || OutsideToolNames.IsOne(tool)) && decision.Rule is not (CallSubject.ConnectorRead or CallSubject.ConnectorScan)));
 
     /// <summary>Runs of earlier releases recorded no kind of access: the rule that decided is as near.</summary>
     static string Kind(string tool, PolicyDecision verdict) => verdict.Subject?.Kind ?? verdict.Rule;
