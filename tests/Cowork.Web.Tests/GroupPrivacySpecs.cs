@@ -35,6 +35,9 @@ public sealed class PrivateGroup : IAsyncLifetime
 
     public string Session => $"sess_{Group["grp_".Length..]}";
 
+    /// <summary>Position of the last event of the group's feed.</summary>
+    public long LastEvent { get; private set; }
+
     /// <summary>What of the group a path may name, by the name of its parameter.</summary>
     public Dictionary<string, string> Ids { get; } = new(StringComparer.Ordinal);
 
@@ -62,6 +65,7 @@ public sealed class PrivateGroup : IAsyncLifetime
             .First(memory => memory.GetProperty("kind").GetString() == "memory").GetProperty("memory_id").GetString()!;
         Ids["artifact_id"] = Ids["artifactId"] = (await Ann.Events(Session)).First(e => e.GetProperty("type").GetString() == "artifact_discovered").GetProperty("payload")
             .GetProperty("artifact_id").GetString()!;
+        LastEvent = (await Ann.Events(Session))[^1].GetProperty("gid").GetInt64();
         Ids["scratchpad_id"] = pad.Id;
         Ids["cell_id"] = cell.Id;
     }
@@ -152,9 +156,12 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
                 $"{template}: say in GroupPrivacySpecs what {{{name}}} of a private group is, or that nothing of it is."));
             if (names.Any(fixture.Ids.ContainsKey))
             {
-                var got = await Send(fixture.Bob, method, template, Any(method));
-                seen.AddRange(IsHidden(got) ? [] : [$"{method} {template}: {(int)got.Status} {got.Text}"]);
-                probed++;
+                foreach (var moment in Moments(operation))
+                {
+                    var got = await Send(fixture.Bob, method, $"{template}{moment}", Any(method));
+                    seen.AddRange(IsHidden(got) ? [] : [$"{method} {template}{moment}: {(int)got.Status} {got.Text}"]);
+                    probed++;
+                }
             }
             else if (method == "get" && !Array.Exists(Endless, end => template.EndsWith(end, StringComparison.Ordinal)))
             {
@@ -218,6 +225,10 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
             foreach (var reader in (HttpClient[])[fixture.Ann, fixture.Carl, fixture.Auditor, fixture.Admin])
             {
                 (await reader.Get(Fill(path))).Is(200);
+                if (path is "/sessions/{session_id}" or "/runs/{run_id}")
+                {
+                    (await reader.Get($"{Fill(path)}?as_of={fixture.LastEvent}")).Is(200);
+                }
             }
         }
         foreach (var (method, template, _) in (await Operations()).Where(o => o.Method != "get" && !o.Template.StartsWith("/groups", StringComparison.Ordinal)))
@@ -351,6 +362,10 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
             .Select(p => $"{p!["name"]}={Uri.EscapeDataString(Value(p))}").Except(always);
         return ids.Select(id => string.Join('&', always.Append(id))).Prepend(string.Join('&', always));
     }
+
+    /// <summary>As it is, and where the address shows the past, as it was.</summary>
+    IEnumerable<string> Moments(JsonNode operation) =>
+        (operation["parameters"]?.AsArray() ?? []).Any(p => (string?)p!["name"] == "as_of") ? ["", $"?as_of={fixture.LastEvent}"] : [""];
 
     string Fill(string template) => fixture.Ids.Concat(Neutral)
         .Aggregate(template, (path, id) => path.Replace($"{{{id.Key}}}", id.Value, StringComparison.Ordinal));
