@@ -80,7 +80,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
     {
         using var member = host.Client(await host.Token("grouped", "member"));
         var group = (await member.Post("/groups", """{"title":"Sales"}""")).Is(201);
-        (await member.Post($"/groups/{group["group_id"]}/messages", """{"text":"@assistant /say hello"}""")).Is(201);
+        (await member.Post($"/groups/{group["group_id"]}/messages", """{"text":"@assistant /say hello"}""")).Is(202);
         var session = group["session_id"];
         await member.Until($"/sessions/{session}/runs", runs => runs.Json.GetProperty("runs").EnumerateArray().Any(run => run.GetProperty("status").GetString() == "completed"));
         var bytes = await member.GetByteArrayAsync($"/sessions/{session}/trace");
