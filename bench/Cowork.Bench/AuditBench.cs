@@ -1,7 +1,6 @@
 using System.Diagnostics;
 
 using Cowork.Application;
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Marten;
 

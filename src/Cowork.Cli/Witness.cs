@@ -307,7 +307,7 @@ static class Witness
     {
         readonly string heads = HeadsIn(folder);
 
-        public HeadLine? Last { get; private set; } = File.Exists(HeadsIn(folder)) ? HeadLine.Read(HeadsIn(folder)).LastOrDefault() : null;
+        public HeadLine? Last { get; private set; } = File.Exists(HeadsIn(folder)) && HeadLine.Read(HeadsIn(folder)) is [.., var last] ? last : null;
 
         public void Keep(HeadLine head)
         {

@@ -1,5 +1,3 @@
-using System.Collections.Immutable;
-
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;

@@ -3,7 +3,6 @@ using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Domain;
-using Cowork.Projections;
 
 using Microsoft.Extensions.DependencyInjection;
 

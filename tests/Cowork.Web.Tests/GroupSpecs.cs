@@ -3,7 +3,6 @@ using System.Text.Json;
 
 using Cowork.Application;
 using Cowork.Domain;
-using Cowork.Testing;
 
 namespace Cowork.Web.Tests;
 

@@ -12,7 +12,7 @@ public sealed class PolicySimulationSpecs(TestTenant tenant) : IClassFixture<Tes
     static List<(string Before, string After, int Calls)> Outcomes(Got got) =>
         [.. got.Json.GetProperty("outcomes").EnumerateArray().Select(o => (o.GetProperty("before").GetString()!, o.GetProperty("after").GetString()!, o.GetProperty("calls").GetInt32())).Order()];
 
-    static object Rule(string name, string outcome, object? more = null) =>
+    static JsonElement Rule(string name, string outcome, object? more = null) =>
         JsonSerializer.SerializeToElement(more is null ? new Dictionary<string, object> { ["name"] = name, ["outcome"] = outcome, ["reason"] = "Because." }
             : JsonSerializer.Deserialize<Dictionary<string, object>>(JsonSerializer.Serialize(more))!.Append(new("name", name)).Append(new("outcome", outcome))
                 .Append(new("reason", "Because.")).ToDictionary());

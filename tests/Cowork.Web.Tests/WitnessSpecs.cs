@@ -222,7 +222,7 @@ public sealed class WitnessSpecs : IDisposable
         await Rest(host);
     }
 
-    static Task Rest(LiveHost host) => host.Http.Until("/metrics", got =>
+    static Task<Got> Rest(LiveHost host) => host.Http.Until("/metrics", got =>
     {
         var audit = got.Is(200).Json.GetProperty("host").GetProperty("audit");
         return audit.GetProperty("heads").GetInt64() > 0 && got.Json.GetProperty("host").GetProperty("log_head").GetInt64() == audit.GetProperty("head_tree_size").GetInt64() + 1;

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 using Cowork.Application;
 using Cowork.Domain;
 

@@ -175,7 +175,7 @@ static class Composition
         services.AddSingleton<TenantUsage>();
     }
 
-    static IReadOnlyList<IHeadTarget> HeadTargets(HeadTargetSettings settings, IServiceProvider all)
+    static List<IHeadTarget> HeadTargets(HeadTargetSettings settings, IServiceProvider all)
     {
         var targets = new List<IHeadTarget>();
         if (settings.File is { } file)

@@ -46,7 +46,7 @@ public sealed partial class HostJournal(ICommandExecutor commands, HostSettings 
         }
     }
 
-    Task Write<TCommand>(TCommand command, CancellationToken ct)
+    Task<CommandResult> Write<TCommand>(TCommand command, CancellationToken ct)
         where TCommand : ICommand =>
         commands.Execute(RequestAuthorization.LocalOrg, new Origin(Operators.HostActor), command, ct, waitForStorage: true).AsTask();
 

@@ -1,7 +1,6 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Http;
 

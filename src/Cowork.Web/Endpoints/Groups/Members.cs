@@ -3,7 +3,6 @@ using System.Text.Json.Serialization.Metadata;
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Projections;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Groups;
