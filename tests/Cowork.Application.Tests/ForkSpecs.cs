@@ -4,7 +4,6 @@ using System.Text.Json.Nodes;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
-using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
