@@ -45,6 +45,10 @@ sealed class Workloads
         {
             await workloads.Platform(server);
         }
+        if (plan.Has("tokens"))
+        {
+            await workloads.Tokens(server);
+        }
         if (plan.Has("desktop"))
         {
             await workloads.Desktop(server);
@@ -255,6 +259,28 @@ sealed class Workloads
             Say($"| of a turn of contract A, {inFlight} in flight | {At(turns, .5):0.00} | {At(turns, .99):0.00} |");
             Say($"| of a task of contract C, {inFlight} in flight | {At(tasks, .5):0.00} | {At(tasks, .99):0.00} |");
         }
+    }
+
+    async Task Tokens(string server)
+    {
+        var data = Path.Combine(directory, "tokens");
+        await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_tokens"), data);
+        await host.WarmUp(postmaster);
+        using var bench = new TokenBench(host, new(postmaster, host.Id), plan.Time);
+        await bench.Prepare();
+        Say($"\n| tokens of contract D | per second | p50 ms | p99 ms |\n|---|---|---|---|");
+        foreach (var inFlight in new[] { 1, 16 })
+        {
+            foreach (var (what, measured) in new[]
+            {
+                ("routing tokens issued to members", await bench.IssueOwn(inFlight)),
+                ("app's requests verified, claimed and answered with a routing token", await bench.IssueByApp(inFlight)),
+            })
+            {
+                Say($"| {what}, {inFlight} in flight | {measured.PerSecond:0} | {measured.Percentile(.5):0.00} | {measured.Percentile(.99):0.00} |");
+            }
+        }
+        Say($"| tokens read and verified by one thread, without HTTP | {await bench.Verified():0} | | |");
     }
 
     async Task Context(string server)

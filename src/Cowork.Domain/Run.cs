@@ -21,7 +21,7 @@ public abstract record RunCommand(DateTimeOffset Now)
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null) : RunCommand(Now);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
@@ -104,11 +104,12 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Folders">The granted folders, as the prompt has them; null: the one implicit grant, of which the prompt says nothing.</param>
     /// <param name="Agent">The agent of a group that answers, as it was when the run was created; null: the run is no group's.</param>
     /// <param name="Fork">Where its session forked from: of runs that are cut there, the prompt shows as much. Null: it did not.</param>
+    /// <param name="Transcript">What was said before the message, as a group's controller tells it; null: as the session or group has it.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null) : RunEvent(At);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null) : RunEvent(At);
 
     /// <param name="Settings">
     /// Hexadecimal SHA-256 of the settings under which the node drives the run (limits, policy, names of its tools), which the blob store has. A replay asks with them what the
@@ -350,7 +351,7 @@ public abstract record ConversationEntry
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
     ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null)
+    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
@@ -360,6 +361,10 @@ public sealed record RunRequest(
 
     bool MaySkillsCall(string tool) => Skills?.Any(skill => skill.Tools is not null) is not true || Skills.Any(skill => skill.Tools?.Contains(tool) is true);
 }
+
+/// <summary>A message of a conversation that a group's controller keeps, as the prompt has it in place of the group's own.</summary>
+/// <param name="Role"><c>system</c>, <c>user</c> or <c>assistant</c>.</param>
+public sealed record TranscriptMessage(string Role, Content Text);
 
 /// <summary>The agent of a group that a run answers as, and what it answers.</summary>
 /// <param name="Id">Of <c>Cowork:Agents</c>.</param>
@@ -460,7 +465,7 @@ public abstract record Run
     {
         (Create c, None) => new RunCreated(
             c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
-            c.Fork),
+            c.Fork, c.Transcript),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -503,7 +508,7 @@ public abstract record Run
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
         (RunCreated c, _) => new Queued(new(
-            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork)),
+            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork, c.Transcript)),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback,
             Settings: s.Settings),

@@ -311,6 +311,10 @@ public sealed class GoldenSpecs
             """,
             Encoding.UTF8.GetString(EventJson.Write(heard)), StringComparison.Ordinal);
 
+        var transcribed = ((RunCreated)Sample("run_created.v1")) with { Transcript = [new("system", Content.Of("Be brief."))] };
+        Assert.EndsWith(""","transcript":[{"role":"system","text":"Be brief."}]}""", Encoding.UTF8.GetString(EventJson.Write(transcribed)), StringComparison.Ordinal);
+        Assert.Equal(EventJson.Write(transcribed), EventJson.Write(EventJson.Read("run_created.v1", EventJson.Write(transcribed), At)));
+
         var used = new ModelUsage(1_900, 3, 40);
         Assert.Equal(
             $$"""{{File.ReadAllText(GoldenFile("model_retried.v1")).Split(",\"wait")[0]}},"usage":{"cost_micro_usd":40,"input_tokens":1900,"output_tokens":3},"wait_ms":7000}""",

@@ -245,6 +245,10 @@ public sealed class SecretLeakSpecs : DirectorySpecs
         secrets["routing token"] = (await host.Http.Post($"/groups/{group}/token")).Is(200)["routing_token"];
         // Every private key of P-256 begins so in PKCS#8: the service's signing keys, too.
         secrets["a private key"] = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg";
+        using var agents = RequestSigner.Controller(opened, "agents");
+        const string Body = """{"agent_id":"assistant","messages":[{"role":"user","content":"/say hello"}]}""";
+        answers.Add((await agents.Send(host.Http, "/agents/run", Body)).Is(200).Text);
+        answers.Add((await agents.Send(host.Http, "/agents/run", Body, r => r.Claims["aud"] = "x")).IsProblem(401).Text);
         using var controller = RequestSigner.Controller(opened, "orchestrator");
         var cleanup = $$"""{"group_id":"{{group}}"}""";
         answers.Add((await controller.Send(host.Http, "/infra/cleanup", cleanup, r => r.Claims["aud"] = "x")).IsProblem(401).Text);

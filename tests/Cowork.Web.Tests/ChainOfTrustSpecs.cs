@@ -71,7 +71,7 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
     /// <param name="Status">When it is accepted.</param>
     sealed record Link(RequestSigner Signer, string Path, string Body, int Status);
 
-    public static TheoryData<string> Links => ["open", "route", "cleanup"];
+    public static TheoryData<string> Links => ["open", "route", "cleanup", "run", "run-stream"];
 
     async Task<Link> LinkOf(string name)
     {
@@ -81,6 +81,9 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
                 return new(tenant.App, "/infra/groups", $$"""{"group_id":"{{tenant.Group}}","org_id":"{{TrustedTenant.Org}}","user_id":"ann"}""", 201);
             case "route":
                 return new(tenant.App, "/infra/routing-token", $$"""{"group_id":"{{tenant.Group}}","user_id":"ann"}""", 200);
+            case "run" or "run-stream":
+                return new(
+                    RequestSigner.Controller(await tenant.Open(), "agents"), $"/agents/{name}", """{"agent_id":"assistant","messages":[{"role":"user","content":"/say ok"}]}""", 200);
             default:
                 return new(RequestSigner.Controller(await tenant.Open(), "orchestrator"), "/infra/cleanup", $$"""{"group_id":"{{tenant.Group}}","reason":"idle"}""", 200);
         }
@@ -127,7 +130,7 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
         ["an issuer of another tenant"] = ("token_invalid", r => r.Claims["iss"] = "desk@default"),
         ["no issuer"] = ("token_invalid", r => r.Claims.Remove("iss")),
         ["an issuer that is no text"] = ("token_invalid", r => r.Claims["iss"] = new JsonArray((string)r.Claims["iss"]!)),
-        ["another audience"] = ("foreign_audience", r => r.Claims["aud"] = "agents"),
+        ["another audience"] = ("foreign_audience", r => r.Claims["aud"] = (string)r.Claims["aud"]! == "agents" ? "orchestrator" : "agents"),
         ["this audience and another"] = ("foreign_audience", r => r.Claims["aud"] = new JsonArray("orchestrator", "agents")),
         ["no audience"] = ("foreign_audience", r => r.Claims.Remove("aud")),
         ["expired"] = ("token_expired", r => Shift(r, -66)),
@@ -142,8 +145,8 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
         ["the method in small letters"] = ("request_mismatch", r => r.Claims["htm"] = "post"),
         ["no method"] = ("request_mismatch", r => r.Claims.Remove("htm")),
         ["another path"] = ("request_mismatch", r => r.Claims["htu"] = $"{r.Claims["htu"]}/"),
-        ["the path in other letters"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("/infra", "/Infra", StringComparison.Ordinal)),
-        ["the path written otherwise"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("/infra", "/%69nfra", StringComparison.Ordinal)),
+        ["the path in other letters"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("/infra", "/Infra", StringComparison.Ordinal).Replace("/agents", "/Agents", StringComparison.Ordinal)),
+        ["the path written otherwise"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("/infra", "/%69nfra", StringComparison.Ordinal).Replace("/agents", "/%61gents", StringComparison.Ordinal)),
         ["another host"] = ("request_mismatch", r => r.Claims["htu"] = $"http://evil.example{r.Path}"),
         ["another scheme"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("http:", "https:", StringComparison.Ordinal)),
         ["a user in the address"] = ("request_mismatch", r => r.Claims["htu"] = ((string)r.Claims["htu"]!).Replace("://", "://ann@", StringComparison.Ordinal)),

@@ -17,15 +17,18 @@ public sealed class GroupRuns(AgentCatalog agents, TenantUsage usage, IBlobs blo
 
     /// <summary>Puts a run into the lane of its agent, and starts it when the lane is empty.</summary>
     /// <param name="model">Null: the host's default.</param>
+    /// <param name="transcript">What was said before, in place of the group's conversation; null: that conversation.</param>
     internal static async ValueTask<Refusal?> Begin(
-        UnitOfWork work, SessionKey session, RunKey run, Content message, string model, RunAgent agent, ImmutableList<Issuer>? issuers, int waitingMax)
+        UnitOfWork work, SessionKey session, RunKey run, Content message, string model, RunAgent agent, ImmutableList<Issuer>? issuers, int waitingMax,
+        ImmutableList<TranscriptMessage>? transcript = null)
     {
         if (await work.State(Session.Aggregate, session) is not Session.Open open)
         {
             return Refusal.NotFound("session");
         }
         var create = new RunCommand.Create(
-            run, open.SessionId, message, model, null, work.Now, Issuers: issuers is { IsEmpty: false } ? issuers : null, Folders: open.Grants, Agent: agent);
+            run, open.SessionId, message, model, null, work.Now, Issuers: issuers is { IsEmpty: false } ? issuers : null, Folders: open.Grants, Agent: agent,
+            Transcript: transcript);
         if (await work.Do(Run.Aggregate, run, create, session, run, isNew: true) is { } impossible)
         {
             return impossible;

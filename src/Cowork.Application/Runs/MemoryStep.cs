@@ -29,6 +29,10 @@ public sealed class MemoryStep(CommandHandler commands, IRunQueries queries, Ses
     internal async ValueTask<RunCommand.RecordMemory> Retrieve(DrivenRun run, RunRequest request, CancellationToken ct)
     {
         var message = await blobs.Text(request.Message, ct);
+        if (request.Transcript is not null)
+        {
+            return new(run.Claim.Epoch, await Items(run.Org, request.SessionId, message, long.MaxValue, ct), [], default);
+        }
         if (request.Agent is { } agent)
         {
             // As the log has it: another host may have ended the run whose answer this one is to see.

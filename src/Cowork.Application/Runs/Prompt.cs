@@ -59,6 +59,10 @@ public sealed record Prompt(IReadOnlyList<ChatMessage> Messages, string Sha256, 
             messages.Add(new(ChatRole.System, ContextText(file, await blobs.Text(file.Text, ct))));
         }
         await AddHistory(messages, org, run, earlier, blobs, ct);
+        foreach (var said in run.Request.Transcript ?? [])
+        {
+            messages.Add(new(new ChatRole(said.Role), await blobs.Text(said.Text, ct)));
+        }
         if (run is { Request.Agent: { } answering, Memory.Conversation: { } conversation })
         {
             messages.AddRange(await GroupConversation.Messages(org, answering, conversation, earlier, blobs, ct));

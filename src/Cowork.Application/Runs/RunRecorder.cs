@@ -169,7 +169,8 @@ public sealed class RunRecorder(
         {
             return stuck;
         }
-        if (state.Request.Agent is { } agent && await groups.Answered(work, run, state, agent, ct) is { } notHandedOn)
+        // What a group's controller has an agent answer is a conversation of the controller's, which asks other agents itself.
+        if (state.Request is { Agent: { } agent, Transcript: null } && await groups.Answered(work, run, state, agent, ct) is { } notHandedOn)
         {
             return notHandedOn;
         }

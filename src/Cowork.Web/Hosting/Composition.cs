@@ -7,6 +7,7 @@ using Cowork.Kernels;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Endpoints.AgentService;
+using Cowork.Web.Endpoints.Agents;
 using Cowork.Web.Endpoints.Desktop;
 using Cowork.Web.Endpoints.Groups;
 using Cowork.Web.Endpoints.Infra;
@@ -29,7 +30,7 @@ static class Composition
 {
     static readonly IReadOnlyList<Dialect> Dialects =
         [
-            AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, GroupsDialect.Dialect, InfraDialect.Dialect, WorksDialect.Dialect,
+            AgentServiceDialect.Dialect, PlatformDialect.Dialect, DesktopDialect.Dialect, GroupsDialect.Dialect, InfraDialect.Dialect, AgentsDialect.Dialect, WorksDialect.Dialect,
             OperationsDialect.Dialect,
         ];
 
@@ -283,6 +284,7 @@ static class Composition
         services.AddSingleton<RoutingTokens>();
         services.AddSingleton<SessionCertificates>();
         services.AddSingleton<SignedCallers>();
+        services.AddSingleton<AgentRuns>();
         services.AddSingleton<MasterKeyCheck>();
         services.AddSingleton<ConnectionSecrets>();
         services.AddSingleton<IConnectionSecrets>(all => all.GetRequiredService<ConnectionSecrets>());

@@ -81,6 +81,7 @@ public static class OpenApiDescription
         ["Schedules"] = "Skills that are run at planned times.",
         ["Connectors"] = "Connections to outside sources, with encrypted credentials that are never answered.",
         ["Works"] = "What tools have produced for a user, and the user has saved.",
+        ["Agents"] = "What the controllers of groups have agents answer.",
         ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
         ["Audit"] = "Signed heads of the log, and proofs that events are in it.",
         ["Tokens"] = "API tokens of the tenant.",

@@ -76,6 +76,8 @@ public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "o
 
 public sealed class WorkBucketAttribute() : WordsAttribute([.. WorkBuckets.All]);
 
+public sealed class AgentMessageRoleAttribute() : WordsAttribute("system", "user", "assistant");
+
 public sealed class SigningPurposeAttribute() : WordsAttribute([.. SigningKeys.Purposes]);
 
 public sealed class GroupStatusAttribute() : WordsAttribute(Projections.Groups.Active, Projections.Groups.Archiving, Projections.Groups.Archived);

@@ -157,6 +157,8 @@ public sealed class EventStream(
     /// <summary>Bytes that are collected before a flush while more events are ready.</summary>
     const int SendAtBytes = 16 * 1024;
 
+    const string ServerSentEvents = "text/event-stream";
+
     static readonly TimeSpan RetryStorageAfter = TimeSpan.FromMilliseconds(500);
 
     /// <summary>Takes a place among the streams that may be open, until it is disposed, or refuses it.</summary>
@@ -219,18 +221,25 @@ public sealed class EventStream(
     /// <param name="write">Writes an event, or nothing. False: nothing more comes, and the stream ends.</param>
     /// <param name="at">When an event happened.</param>
     /// <param name="beat">What is sent after a while without an event; null: a comment.</param>
+    /// <param name="form">The media type, when it is another one than server-sent events.</param>
     public async Task<IResult> Send<T>(
         HttpContext http, OpenStreams.Place place, Func<CancellationToken, IAsyncEnumerable<T>> open, Func<PipeWriter, T, bool> write, Func<T, DateTimeOffset> at,
-        Func<byte[]>? beat = null)
+        Func<byte[]>? beat = null, string form = ServerSentEvents)
     {
         ArgumentNullException.ThrowIfNull(place);
-        Begin(http);
+        Begin(http, form);
         if (!HeadAsGet.IsHead(http))
         {
             using var over = CancellationTokenSource.CreateLinkedTokenSource(http.RequestAborted, lifetime.ApplicationStopping);
             Measures.Followers.Add(1);
             try
             {
+                if (form == ServerSentEvents)
+                {
+                    // The first bytes confirm the subscription and set the reconnection time.
+                    http.Response.BodyWriter.Write("retry: 1000\n\n"u8);
+                }
+                await http.Response.BodyWriter.FlushAsync(over.Token);
                 await Follow(http.Response.BodyWriter, open, write, at, beat, over.Token);
             }
             catch (OperationCanceledException) when (over.IsCancellationRequested)
@@ -246,11 +255,11 @@ public sealed class EventStream(
     }
 
     /// <summary>Makes the answer a stream of events that goes out as it is written.</summary>
-    public static void Begin(HttpContext http)
+    public static void Begin(HttpContext http, string form = ServerSentEvents)
     {
         http.Features.Get<RequestShare>()?.Wait();
         http.Features.GetRequiredFeature<IHttpResponseBodyFeature>().DisableBuffering();
-        http.Response.ContentType = "text/event-stream";
+        http.Response.ContentType = form;
         // A proxy that compresses or buffers would hand the events on in lumps (RFC 9111, 5.2.2.6).
         http.Response.Headers.CacheControl = "no-store, no-transform";
         http.Response.Headers["X-Accel-Buffering"] = "no";
@@ -262,9 +271,6 @@ public sealed class EventStream(
     {
         var started = clock.GetUtcNow();
         var silence = new Silence(settings.KeepAlive, clock);
-        // The first bytes confirm the subscription and set the reconnection time.
-        output.Write("retry: 1000\n\n"u8);
-        await output.FlushAsync(ct);
         while (true)
         {
             try
