@@ -80,7 +80,7 @@ static class Composition
         services.AddSingleton<LogProofs>();
         services.AddSingleton<IHeadMemory, HeadFile>();
         services.AddSingleton<HeadSigner>();
-        services.AddSingleton(all => HeadTargets(settings.HeadTargets, all));
+        services.AddSingleton<IReadOnlyList<IHeadTarget>>(all => HeadTargets(settings.HeadTargets, all));
         services.AddSingleton<HeadPublisher>();
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<HeadPublisher>());
         services.AddSingleton<Workspaces>();
