@@ -1,7 +1,5 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net.Http.Json;
-using System.Text.Json;
 
 using Cowork.Projections;
 
@@ -17,23 +15,10 @@ sealed record BundleFigures(int Events, int Bytes, double HostMs, double HostMeb
 {
     const int Checks = 5;
 
-    /// <summary>Settings of a host that lets a run be as long as the longest here.</summary>
-    public static IReadOnlyDictionary<string, string> Settings { get; } = new Dictionary<string, string>
-    {
-        ["Cowork__Runs__Limits__ToolCalls"] = "100000",
-        ["Cowork__Runs__Limits__Tokens"] = "1000000000",
-        ["Cowork__Runs__Limits__Time"] = "01:00:00",
-    };
-
-    /// <summary>Makes a run of about so many events: each call has three.</summary>
+    /// <summary>Makes a run of about so many events and exports it.</summary>
     public static async Task<BundleFigures> Measure(HostProcess host, int events)
     {
-        var session = string.Create(CultureInfo.InvariantCulture, $"bundle-{events}");
-        await host.Session(session);
-        var calls = Math.Max(1, (events - 12) / 3);
-        await host.Turn(session, string.Join('\n', Enumerable.Repeat("/tool list_files {}", calls)));
-        var runs = await host.Http.GetFromJsonAsync<JsonElement>($"/sessions/{session}/runs");
-        var path = $"/runs/{runs.GetProperty("runs")[0].GetProperty("run_id").GetString()}/trace";
+        var path = $"/runs/{await LongRun.Make(host, events)}/trace";
         var bundle = await host.Http.GetByteArrayAsync(path);
         var (asked, verified, allocated) = (new List<double>(), new List<double>(), 0L);
         var count = 0;

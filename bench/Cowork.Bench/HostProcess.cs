@@ -62,7 +62,8 @@ sealed class HostProcess : IAsyncDisposable
         var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 512 }) { BaseAddress = new($"http://127.0.0.1:{port}") };
         var started = Stopwatch.GetTimestamp();
         var process = Process.Start(start)!;
-        process.OutputDataReceived += (_, _) => { };
+        var said = "";
+        process.OutputDataReceived += (_, line) => said = line.Data ?? said;
         process.BeginOutputReadLine();
         try
         {
@@ -70,7 +71,7 @@ sealed class HostProcess : IAsyncDisposable
             {
                 if (process.HasExited || Stopwatch.GetElapsedTime(started) > ReadyTimeout)
                 {
-                    throw new InvalidOperationException(process.HasExited ? $"The host has ended with {process.ExitCode}." : "The host did not get ready.");
+                    throw new InvalidOperationException(process.HasExited ? $"The host has ended with {process.ExitCode}: {said}" : "The host did not get ready.");
                 }
                 await Task.Delay(2);
             }
@@ -88,14 +89,11 @@ sealed class HostProcess : IAsyncDisposable
     /// <summary>Makes a session unless it is there.</summary>
     public async Task Session(string id) => await Post("/sessions", new { session_id = id }, HttpStatusCode.Created, HttpStatusCode.Conflict);
 
-    /// <summary>Sends a turn and waits for its end, which must be a good one.</summary>
-    public async Task Turn(string session, string message)
+    /// <summary>Sends a turn and waits for its end, which must be a good one. Answers the run's id.</summary>
+    public async Task<string> Turn(string session, string message)
     {
         var run = await Post($"/sessions/{session}/turn", new { message }, HttpStatusCode.OK);
-        if (run.GetProperty("status").GetString() != "completed")
-        {
-            throw new InvalidOperationException(run.GetRawText());
-        }
+        return run.GetProperty("status").GetString() == "completed" ? run.GetProperty("run_id").GetString()! : throw new InvalidOperationException(run.GetRawText());
     }
 
     /// <summary>Turns that wait for their end. Each worker has a session of its own.</summary>

@@ -6,7 +6,10 @@ namespace Cowork.Bench;
 sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time, IReadOnlyList<HostBuild> Hosts)
 {
     static readonly string[] Known =
-        ["appends", "runs", "feed", "http", "platform", "desktop", "context", "works", "groups", "audit", "bundles", "sse", "tokens", "start", "growth", "kernels", "peers"];
+    [
+        "appends", "runs", "feed", "http", "platform", "desktop", "context", "works", "groups", "audit", "bundles", "asof", "replay", "sse", "tokens", "start", "growth",
+        "kernels", "peers",
+    ];
 
     public static string Usage { get; } = $"""
         usage: cowork bench [--seconds N] [--beside DLL[,NAME=VALUE…]] [{string.Join(" | ", Known)}]…

@@ -73,6 +73,14 @@ sealed class Workloads
         {
             await workloads.Bundles(server);
         }
+        if (plan.Has("asof"))
+        {
+            await workloads.AsOf(server);
+        }
+        if (plan.Has("replay"))
+        {
+            await workloads.Replay(server);
+        }
         if (plan.Has("growth"))
         {
             await workloads.Growing(server);
@@ -359,15 +367,51 @@ sealed class Workloads
     async Task Bundles(string server)
     {
         var own = await NewDatabase(server, "bench_bundles");
-        await using var host = await HostProcess.Start(HostBuild.This with { Settings = BundleFigures.Settings }, own, Path.Combine(directory, "bundles"));
+        await using var host = await HostProcess.Start(HostBuild.This with { Settings = LongRun.Settings }, own, Path.Combine(directory, "bundles"));
         await host.WarmUp(postmaster);
         await BundleFigures.Measure(host, 100);
         Say($"\n| the bundle of a run | KB | request ms | µs an event | host's highest MiB | verify ms | µs an event | verify allocates MiB |\n|---|---|---|---|---|---|---|---|");
         foreach (var events in (int[])[10, 1_000, 10_000])
         {
             var of = await BundleFigures.Measure(host, events);
-            var (request, check) = (of.HostMs * 1000 / of.Events, of.VerifyMs * 1000 / of.Events);
-            Say($"| {of.Events} events | {of.Bytes / 1000.0:0} | {of.HostMs:0.0} | {request:0} | {of.HostMebibytes:0} | {of.VerifyMs:0.0} | {check:0} | {of.VerifyMebibytes:0.0} |");
+            var (kilobytes, request, check) = (of.Bytes / 1000.0, of.HostMs * 1000 / of.Events, of.VerifyMs * 1000 / of.Events);
+            Say($"| {of.Events} events | {kilobytes:0} | {of.HostMs:0.0} | {request:0} | {of.HostMebibytes:0} | {of.VerifyMs:0.0} | {check:0} | {of.VerifyMebibytes:0.0} |");
+        }
+    }
+
+    async Task AsOf(string server)
+    {
+        var own = await NewDatabase(server, "bench_asof");
+        var build = HostBuild.This with { Settings = LongRun.Settings };
+        await using var host = await HostProcess.Start(build, own, Path.Combine(directory, "asof"));
+        await host.WarmUp(postmaster);
+        var bench = new PastBench(host, plan.Time, postmaster);
+        var runs = new List<(int Events, string Run, long Middle)>();
+        foreach (var events in (int[])[10, 1_000, 10_000])
+        {
+            runs.Add(await bench.Make(events));
+        }
+        await host.Sql("VACUUM ANALYZE");
+        Say($"\n| GET of a run | p50 ms | p99 ms | with as_of at its middle, p50 ms | p99 ms | ratio of the p50s |\n|---|---|---|---|---|---|");
+        foreach (var (events, run, middle) in runs)
+        {
+            var (now, then) = (await bench.Get($"/runs/{run}"), await bench.Get($"/runs/{run}?as_of={middle}"));
+            var (p50, thenP50) = (now.Percentile(.5), then.Percentile(.5));
+            Say($"| of {events} events | {p50:0.00} | {now.Percentile(.99):0.00} | {thenP50:0.00} | {then.Percentile(.99):0.00} | {thenP50 / p50:0.00} |");
+        }
+    }
+
+    async Task Replay(string server)
+    {
+        var own = await NewDatabase(server, "bench_replay");
+        await using var host = await HostProcess.Start(HostBuild.This with { Settings = LongRun.Settings }, own, Path.Combine(directory, "replay"));
+        await host.WarmUp(postmaster);
+        var bench = new PastBench(host, plan.Time, postmaster);
+        Say($"\n| runs, one after another | runs | made, steps/s | replayed, steps/s | replayed, events/s | replayed : made |\n|---|---|---|---|---|---|");
+        foreach (var calls in (int[])[1, 10, 100, 1_000])
+        {
+            var of = await bench.Replays(calls);
+            Say($"| of {of.Steps} steps | {of.Runs} | {of.Made:0} | {of.Replayed:0} | {of.Events:0} | {of.Replayed / of.Made:0.0} |");
         }
     }
 
