@@ -378,6 +378,61 @@ public sealed class GoldenSpecs
         Assert.Equal(manual, EventJson.Read("schedule_triggered.v1", EventJson.Write(manual), At));
     }
 
+    [Fact]
+    public void Forks_settings_subjects_and_requests_are_left_out_where_they_are_not_known()
+    {
+        var fork = new SessionFork(
+            SessionKey.FromId($"sess_{Key}"), RunKey.FromId($"run_{Key}"), new($"run-{Key}", 9), new string('a', 64), 12, [RunKey.FromId($"run_{Key}")],
+            [new(RunKey.FromId($"run_{Key}"), 9, new string('a', 64))]);
+        var hash = new string('a', 64);
+        var written = $$"""
+            {"cuts":[{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9}],"event":{"stream_id":"run-{{Key}}","version":9},"feed_id":12,"hash":"{{hash}}","history":["run_{{Key}}"],
+            """ + $$"""
+            "run_id":"run_{{Key}}","session_id":"sess_{{Key}}"}
+            """;
+        var whole = $$"""
+            {"event":{"stream_id":"run-{{Key}}","version":9},"feed_id":12,"hash":"{{hash}}","history":["run_{{Key}}"],"session_id":"sess_{{Key}}"}
+            """;
+        foreach (var (of, member) in ((SessionFork, string)[])[(fork, written), (fork with { RunId = null, Cuts = null }, whole)])
+        {
+            Adds("session_created.v1", ((SessionCreated)Sample("session_created.v1")) with { Fork = of }, $"\"fork\":{member},", "\"metadata\"");
+            Adds("run_created.v1", ((RunCreated)Sample("run_created.v1")) with { Fork = of }, $"\"fork\":{member},", "\"idempotency_key\"");
+        }
+
+        var settings = new string('b', 64);
+        Adds("run_started.v1", ((RunStarted)Sample("run_started.v1")) with { Settings = settings }, $",\"settings\":\"{settings}\"", "}");
+        Adds("run_resumed.v1", ((RunResumed)Sample("run_resumed.v1")) with { Settings = settings }, $",\"settings\":\"{settings}\"", "}");
+
+        var judged = (PolicyDecision)Sample("policy_decision.v1");
+        Adds("policy_decision.v1", judged with { Subject = new("read", new("report.md")) }, """ "subject":{"kind":"read","path":{"name":"report.md"}}, """.Trim(), "\"tool_call_id\"");
+        Adds(
+            "policy_decision.v1",
+            judged with
+            {
+                Subject = new(
+                    "move", new("in/a.md", "a.md", IsOutput: true), new("out/a.md"), [new("b.md")], OutsideGrants: true, "The grant does not allow it.", "postgres", 120, "No path."),
+            },
+            """
+            "subject":{"estimate_seconds":120,"invalid":"No path.","kind":"move","more":[{"name":"b.md"}],"not_granted":"The grant does not allow it.","outside_grants":true,
+            """ + """
+            "path":{"is_output":true,"name":"in/a.md","relative":"a.md"},"source":"postgres","target":{"name":"out/a.md"}},
+            """,
+            "\"tool_call_id\"");
+
+        var request = new string('c', 64);
+        Adds("model_retried.v1", ((ModelRetried)Sample("model_retried.v1")) with { RequestSha256 = request }, $"\"request_sha256\":\"{request}\",", "\"step\"");
+        Adds("run_failed.v1", ((RunFailed)Sample("run_failed.v1")) with { RequestSha256 = request }, $",\"request_sha256\":\"{request}\"", "}");
+    }
+
+    /// <summary>The event is written as its golden file, with a member before the last place where there is something else, and read as it was.</summary>
+    static void Adds(string name, Event e, string member, string before)
+    {
+        var golden = File.ReadAllText(GoldenFile(name)).TrimEnd('\n');
+        var written = EventJson.Write(e);
+        Assert.Equal(golden.Insert(golden.LastIndexOf(before, StringComparison.Ordinal), member), Encoding.UTF8.GetString(written));
+        Assert.Equivalent(e, EventJson.Read(name, written, At), strict: true);
+    }
+
     static Event Sample(string name) =>
         Array.Find(Samples, e => e.GetType() == EventTypes.ByName[name].Shape) ?? throw new InvalidOperationException($"Add a sample of {name} to {nameof(Samples)}.");
 
