@@ -18,7 +18,10 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
     /// <summary>So long a key of the orchestrator verifies after it was replaced: the longest life of what it signed, and hosts that have not heard of the rotation yet.</summary>
     public static readonly TimeSpan VerifiesFor = Limits.SessionCertificateLifetime + TimeSpan.FromMinutes(5);
 
-    /// <summary>After an unknown key was looked for in the log, the next unknown one is not: whoever makes up names of keys makes no host ask its database each time.</summary>
+    /// <summary>
+    /// After a look into the log, an unknown key waits so long for the next one, which all that wait have together: whoever makes up names of keys makes no host ask its
+    /// database each time, and a key that was made a moment ago is never taken for an unknown one.
+    /// </summary>
     static readonly TimeSpan UnknownRest = TimeSpan.FromMilliseconds(250);
 
     /// <summary>Others may make the key at the same time; the second look finds it.</summary>
@@ -30,6 +33,7 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
     // They stay open as long as the process lives: a token is signed in less time than a key is opened.
     readonly Dictionary<string, ECDsa> privateKeys = [];
     readonly Dictionary<string, ECDsa> publicKeys = [];
+    Task<SigningKeys>? nextLook;
     volatile Known? known;
 
     /// <summary>The key that signs for a purpose now.</summary>
@@ -55,7 +59,7 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         var keys = await Keys(FreshFor, ct);
         if (keys.Find(kid) is null)
         {
-            keys = await Keys(UnknownRest, ct);
+            keys = await NextLook().WaitAsync(ct);
         }
         return keys.Find(kid) is { } found && Verifies(found) ? found.Key : null;
     }
@@ -174,6 +178,29 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         catch (StorageUnavailableException) when (ageMax > TimeSpan.Zero && known is not null)
         {
             return known.Keys;
+        }
+    }
+
+    /// <summary>The keys as the log has them after now, by a look that has not begun.</summary>
+    Task<SigningKeys> NextLook()
+    {
+        lock (gate)
+        {
+            return nextLook ??= Look();
+        }
+
+        async Task<SigningKeys> Look()
+        {
+            await Task.Yield();
+            if (known is { } last && UnknownRest - clock.GetElapsedTime(last.ReadAt) is var rest && rest > TimeSpan.Zero)
+            {
+                await Task.Delay(rest, clock);
+            }
+            lock (gate)
+            {
+                nextLook = null;
+            }
+            return await Keys(TimeSpan.Zero, CancellationToken.None);
         }
     }
 
