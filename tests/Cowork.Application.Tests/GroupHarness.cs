@@ -31,8 +31,8 @@ sealed class GroupHarness
     /// <summary>Creates the group with all three agents.</summary>
     public async Task<RunHarness.Host> Open(string host = "n0")
     {
-        // Idle groups and archives are another matter, and have specs of their own.
-        var first = Bench.AddHost(host, IdleGroups.JobKind, GroupArchiving.JobKind);
+        // Idle groups are another matter, and have specs of their own.
+        var first = Bench.AddHost(host, IdleGroups.JobKind);
         var create = new CreateGroup(Key, "acme", Content.Of("Q2"), true, ["alpha", "beta", "gamma"], "ann", "/w");
         Assert.Null((await first.Commands.Execute(RunHarness.Org, new("user:ann"), create, default)).Refused);
         await first.Commands.Commit(
