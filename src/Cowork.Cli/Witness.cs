@@ -167,6 +167,15 @@ static class Witness
         }
         while (await Page(http, kept.Last?.Number ?? 0, PageMax, ct) is { Count: > 0 } page)
         {
+            if (keys.Count == 0 && options.Jwks is null)
+            {
+                // The service has signed its first head since it was asked for its keys.
+                keys = await Keys(http, kept, options, ct);
+                if (keys.Count == 0)
+                {
+                    throw new JsonException("The service has heads, and names no key that signs them.");
+                }
+            }
             foreach (var head in page)
             {
                 if (await Judge(head, kept.Last, keys) is { } wrong)
@@ -235,7 +244,9 @@ static class Witness
             : throw new JsonException("The service answered no list of heads.");
     }
 
-    /// <summary>The keys to trust: those of the file, else those that the service had when it was asked first, and further ones that it names while it goes on.</summary>
+    /// <summary>
+    /// The keys to trust: those of the file, else those of heads that the service had when it was asked first and had some. Before its first head it has none, and none are kept.
+    /// </summary>
     static async Task<IReadOnlyDictionary<string, PublicKey>> Keys(HttpClient http, KeptHeads kept, Options options, CancellationToken ct)
     {
         if (options.Jwks is { } file)
@@ -249,7 +260,12 @@ static class Witness
             {
                 throw new InvalidDataException($"{pinned} is gone, and heads were kept. Give the keys with --jwks FILE.");
             }
-            await File.WriteAllBytesAsync(pinned, await http.GetByteArrayAsync("infra/jwks.json", ct), ct);
+            var set = await http.GetByteArrayAsync("infra/jwks.json", ct);
+            if (HeadKeys.Parse(set) is { Count: 0 } none)
+            {
+                return none;
+            }
+            await File.WriteAllBytesAsync(pinned, set, ct);
             Console.Out.WriteLine($"The keys of {options.Url} are trusted from now on, and kept in {pinned}.");
         }
         return HeadKeys.Parse(await File.ReadAllBytesAsync(pinned, ct));

@@ -14,9 +14,10 @@ public abstract record GroupCommand(DateTimeOffset Now)
         GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset Now) : GroupCommand(Now);
 
     /// <summary>Adds a member, or gives a member another role.</summary>
+    /// <param name="Role">Null: whoever is a member keeps the role, anybody else gets <see cref="GroupRole.Member"/>.</param>
     /// <param name="By">The user who asks for it.</param>
     /// <param name="ByAdmin">True: an administrator of the tenant asks for it, who need not be a member.</param>
-    public sealed record AddMember(string User, GroupRole Role, string By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
+    public sealed record AddMember(string User, GroupRole? Role, string By, bool ByAdmin, DateTimeOffset Now) : GroupCommand(Now);
 
     /// <summary>Removes a member. A member may always leave, except that an administrator of the group does not leave other members without one.</summary>
     /// <inheritdoc cref="AddMember"/>
@@ -272,7 +273,7 @@ public abstract record Group
                 return Refusal.NotFound("group");
             }
             // Anyone joins a public group, and a repeat changes nothing.
-            if (c.User != c.By || c.Role != GroupRole.Member)
+            if (c.User != c.By || c.Role is GroupRole.Admin)
             {
                 return AdminsOnly;
             }
@@ -281,11 +282,11 @@ public abstract record Group
         {
             return closed;
         }
-        return s.Member(c.User) is { } member && (member.Role == c.Role || !c.ByAdmin && by?.Role != GroupRole.Admin) ? Decision<GroupEvent>.Nothing
+        return s.Member(c.User) is { } member && (c.Role is null || member.Role == c.Role || !c.ByAdmin && by?.Role != GroupRole.Admin) ? Decision<GroupEvent>.Nothing
             : s.Member(c.User) is { Role: GroupRole.Admin } && c.Role == GroupRole.Member && !HasOtherAdmin(s, c.User) ? LastAdmin
             : s.Member(c.User) is null && s.Members.Count >= Limits.GroupMembersMax
                 ? Refusal.TooMany("group_members_full", $"The group has {Limits.GroupMembersMax} members, and may not have more.")
-            : new GroupMemberAdded(c.User, c.Role, c.Now);
+            : new GroupMemberAdded(c.User, c.Role ?? GroupRole.Member, c.Now);
     }
 
     static Decision<GroupEvent> Remove(RemoveMember c, Live s)

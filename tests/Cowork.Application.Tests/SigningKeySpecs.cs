@@ -46,8 +46,30 @@ public sealed class SigningKeySpecs
         Assert.Single(kids.Distinct());
         var heads = await hosts[0].Keyring.Current(SigningKeys.Heads, default);
         Assert.NotEqual(kids[0], heads.Kid);
+        // The other hosts have looked just now, when there was none.
+        clock.Advance(TimeSpan.FromMilliseconds(300));
         Assert.Equal([kids[0], heads.Kid], (await hosts[1].Keyring.Published(default)).Select(key => key.Kid));
         Assert.Equal(Jws.Thumbprint(heads.Public), heads.Kid);
+    }
+
+    [Fact]
+    public async Task Who_asks_for_the_public_keys_makes_none_and_sees_the_first_one_of_another_host_soon()
+    {
+        var master = MasterKey.New();
+        var (asked, other) = (NewHost(master), NewHost(master));
+        Assert.Empty(await asked.Keyring.Published(default));
+        Assert.Null(await asked.Keyring.Find("nobodys", default));
+        // No key, no master key, nothing.
+        await foreach (var e in engine.Scan(0, default))
+        {
+            Assert.Fail($"{e.Type} was written.");
+        }
+        foreach (var purpose in SigningKeys.Purposes)
+        {
+            var made = await other.Keyring.Current(purpose, default);
+            clock.Advance(TimeSpan.FromMilliseconds(300));
+            Assert.Contains(made.Kid, (await asked.Keyring.Published(default)).Select(key => key.Kid));
+        }
     }
 
     [Fact]

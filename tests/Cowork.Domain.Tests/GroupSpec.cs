@@ -63,6 +63,13 @@ public sealed class GroupSpec
         // It gives the role up only when another one is there.
         Spec.Given(Public, Bob).When(Add("ann", "ann")).ThenRefused("last_group_admin");
         var second = Bob with { Role = GroupRole.Admin };
+        // Who joins, or adds somebody, without a word of the role takes none away.
+        foreach (var (user, by) in (ReadOnlySpan<(string, string)>)[("ann", "ann"), ("bob", "ann"), ("bob", "bob"), ("ann", "bob")])
+        {
+            Spec.Given(Public, second).When(new AddMember(user, null, by, false, A.Later(1))).ThenNothing();
+        }
+        Spec.Given(Public).When(new AddMember("ann", null, "ann", false, A.Later(1))).ThenNothing();
+        Spec.Given(Public).When(new AddMember("bob", null, "bob", false, A.Later(1))).Then(Bob);
         Spec.Given(Public, second).When(Add("ann", "ann")).Then(new GroupMemberAdded("ann", GroupRole.Member, A.Later(1)));
         Assert.Equal(
             [("ann", GroupRole.Member, A.Morning), ("bob", GroupRole.Admin, A.Later(1))],

@@ -36,6 +36,34 @@ public sealed partial class DocumentRules
         "Mend the link:");
 
     [Fact]
+    public void Every_page_is_found_from_the_readme()
+    {
+        var linked = Link().Matches(Repository.Read("README.md")).Select(link => link.Groups["target"].Value.Split('#')[0]).ToHashSet();
+        Rule.Holds(
+            Repository.Documents.Where(f => f.StartsWith("docs/", StringComparison.Ordinal) && !Decisions.Contains(f) && !linked.Contains(f)),
+            "Link the page in the README, where somebody who needs it looks:");
+    }
+
+    [Fact]
+    public void What_the_pages_tell_to_type_is_a_command_of_the_script()
+    {
+        var script = Repository.Read("cowork");
+        var known = Label().Matches(script[script.IndexOf("\ncase $command in", StringComparison.Ordinal)..])
+            .SelectMany(label => label.Groups["names"].Value.Split(" | ")).ToHashSet();
+        Rule.Holds(
+            from document in Repository.Documents.Except(Decisions)
+            from typed in Typed().Matches(Repository.Read(document))
+            where !known.Contains(typed.Groups["name"].Value)
+            select $"{document}: {typed.Value}",
+            "Add the command to the script cowork:");
+        Rule.Holds(
+            from command in ProgramCommand().Matches(Repository.Read("src/Cowork.Cli/Program.cs"))
+            where !known.Contains(command.Groups["name"].Value)
+            select command.Groups["name"].Value,
+            "A command of the program is one of the script cowork:");
+    }
+
+    [Fact]
     public void Decisions_are_numbered_without_a_gap()
     {
         var numbers = Decisions.Select(f => Path.GetFileName(f)[..4]);
@@ -66,6 +94,15 @@ public sealed partial class DocumentRules
         (Refusal\.(Conflict|Invalid|TooMany)\(|\bGiveUp\(|\bFail\(claim, |\bFail\(claim\.Epoch, |\bnew( Problem| Refusal)?\((\d{3}|status), |\bcode = )"(?<code>[a-z_]+)"
         """)]
     private static partial Regex ErrorCode();
+
+    [GeneratedRegex(@"^    (?<names>[a-z-]+( \| [a-z-]+)*)\)", RegexOptions.Multiline)]
+    private static partial Regex Label();
+
+    [GeneratedRegex(@"\./cowork (?<name>[a-z][a-z-]*)")]
+    private static partial Regex Typed();
+
+    [GeneratedRegex("""^    \["(?<name>[a-z-]+)", \.\.""", RegexOptions.Multiline)]
+    private static partial Regex ProgramCommand();
 
     [GeneratedRegex(@"(?<!!)\[[^\]\n]*\]\((?<target>[^)\s]+)\)")]
     private static partial Regex Link();

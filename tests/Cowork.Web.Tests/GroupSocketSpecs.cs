@@ -50,6 +50,13 @@ public sealed class GroupSocketSpecs(TestTenant tenant) : IClassFixture<TestTena
         using var _ = socket;
         Assert.StartsWith("HTTP/1.1 426", answer, StringComparison.Ordinal);
         Assert.Contains("Sec-WebSocket-Version: 13", answer, StringComparison.Ordinal);
+        // RFC 6455, 4.2.1: a handshake is a GET of HTTP/1.1 or higher.
+        foreach (var line in ((string, string)[])[("HEAD", "1.1"), ("GET", "1.0"), ("HEAD", "1.0")])
+        {
+            var (other, refused) = await RawWebSocket.Ask(GroupClient.Address(tenant.Host.Url, group, token), Handshake, line: line);
+            using var __ = other;
+            Assert.True(refused.StartsWith("HTTP/1.1 426", StringComparison.Ordinal), $"{line}: {refused}");
+        }
     }
 
     [Theory]
@@ -131,6 +138,8 @@ public sealed class GroupSocketSpecs(TestTenant tenant) : IClassFixture<TestTena
         var error = (await one.Next())!.Value;
         Assert.Equal(("error", code, messageId), (Type(error), error.GetProperty("code").GetString(), error.GetProperty("message_id").GetString()));
         Assert.False(error.TryGetProperty("seq", out _));
+        var isNotStorable = sent.Contains("\\ud800", StringComparison.Ordinal) || sent.Contains("\\u0000", StringComparison.Ordinal);
+        Assert.Equal(isNotStorable, error.GetProperty("message").GetString()!.Contains("lone surrogate", StringComparison.Ordinal));
         Assert.NotEmpty(error.GetProperty("message").GetString()!);
         await one.Say("right", "m2");
         Assert.Equal(1, Seq((await one.Next())!.Value));

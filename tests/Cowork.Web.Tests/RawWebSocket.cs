@@ -39,7 +39,9 @@ sealed class RawWebSocket : IDisposable
     }
 
     /// <summary>Sends a request with these headers, and answers the head of what comes back.</summary>
-    public static async Task<(RawWebSocket Socket, string Answer)> Ask(Uri address, string headers, int? receiveBuffer = null)
+    /// <param name="line">Method and version, around the address.</param>
+    public static async Task<(RawWebSocket Socket, string Answer)> Ask(
+        Uri address, string headers, int? receiveBuffer = null, (string Method, string Version)? line = null)
     {
         var client = new TcpClient();
         if (receiveBuffer is { } size)
@@ -48,7 +50,8 @@ sealed class RawWebSocket : IDisposable
         }
         await client.ConnectAsync(address.Host, address.Port);
         var socket = new RawWebSocket(client);
-        await socket.Send(Encoding.ASCII.GetBytes($"GET {address.PathAndQuery} HTTP/1.1\r\nHost: {address.Authority}\r\n{headers}\r\n\r\n"));
+        var (method, version) = line ?? ("GET", "1.1");
+        await socket.Send(Encoding.ASCII.GetBytes($"{method} {address.PathAndQuery} HTTP/{version}\r\nHost: {address.Authority}\r\n{headers}\r\n\r\n"));
         var head = new List<byte>();
         var one = new byte[1];
         while (head.Count < 4 || Encoding.ASCII.GetString([.. head[^4..]]) != "\r\n\r\n")

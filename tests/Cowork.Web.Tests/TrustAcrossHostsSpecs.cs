@@ -96,6 +96,9 @@ public sealed class TrustAcrossHostsSpecs
         var body = $$"""{"group_id":"{{group}}","org_id":"proxied","user_id":"ann"}""";
         (string, string)[] forwarded =
             [("X-Forwarded-For", "203.0.113.7"), ("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "cowork.example"), ("X-Forwarded-Prefix", "/api")];
+        // Where what was made lies is told as the client asks for it.
+        var made = (await admin.Send(HttpMethod.Post, "/groups", """{"title":"t"}""", [.. forwarded])).Is(201);
+        Assert.Equal($"/api/groups/{made["group_id"]}", made.Headers.Location!.OriginalString);
         foreach (var (address, status) in ((string, int)[])
         [
             ("https://cowork.example/api/infra/groups", 201), ("https://cowork.example:443/api/infra/groups", 201), ("https://COWORK.example/api/infra/groups", 201),

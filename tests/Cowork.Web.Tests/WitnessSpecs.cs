@@ -69,6 +69,23 @@ public sealed class WitnessSpecs : IDisposable
     }
 
     [Fact]
+    public async Task A_witness_that_is_there_before_the_first_head_trusts_the_keys_that_come_with_it()
+    {
+        var database = await TestPostgres.NewDatabase();
+        await using (var host = await Start(database, TimeSpan.FromHours(1)))
+        {
+            await Look(host, 0, "");
+            Assert.False(File.Exists(Path.Combine(state, "jwks.json")));
+        }
+        await using (var host = await Start(database))
+        {
+            await Turn(host);
+            await Look(host, 0, "The keys of");
+            await Look(host, 0, "");
+        }
+    }
+
+    [Fact]
     public async Task A_host_that_finds_an_older_database_than_it_has_seen_signs_nothing_and_says_so()
     {
         await using var host = await LiveHost.Start(settings =>
@@ -209,10 +226,10 @@ public sealed class WitnessSpecs : IDisposable
         }
     }
 
-    Task<LiveHost> Start(string database) => LiveHost.Start(settings => settings with
+    Task<LiveHost> Start(string database, TimeSpan? every = null) => LiveHost.Start(settings => settings with
     {
         Database = database,
-        Heads = new(Soon),
+        Heads = new(every ?? Soon),
         MasterKeys = _ => MasterKeySource.Read(name => name == MasterKeySource.Variable ? key : null, ""),
     });
 

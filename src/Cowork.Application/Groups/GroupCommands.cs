@@ -40,10 +40,11 @@ public sealed record CreateGroup(
 /// Makes a user a member of a group, or gives a member another role. Refused: only anyone's own joining of a public group needs no administrator
 /// (<c>group_admin_required</c>); the group has <see cref="Limits.GroupMembersMax"/> members.
 /// </summary>
+/// <param name="Role">Null: whoever is a member keeps the role, anybody else gets <see cref="GroupRole.Member"/>.</param>
 /// <param name="By">The user who asks for it.</param>
 /// <param name="ByAdmin">True: an administrator of the tenant asks for it.</param>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
-public sealed record AddGroupMember(GroupKey Group, string User, GroupRole Role, string By, bool ByAdmin, RequestKey? Header = null) : ICommand
+public sealed record AddGroupMember(GroupKey Group, string User, GroupRole? Role, string By, bool ByAdmin, RequestKey? Header = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {

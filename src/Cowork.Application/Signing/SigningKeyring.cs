@@ -64,14 +64,18 @@ public sealed class SigningKeyring(CommandHandler handler, ICommandExecutor comm
         return keys.Find(kid) is { } found && Verifies(found) ? found.Key : null;
     }
 
-    /// <summary>The keys of all purposes that verify now, the oldest first.</summary>
+    /// <summary>
+    /// The keys of all purposes that verify now, the oldest first. It makes none, because nobody need be known who asks for them: a purpose that has signed nothing has no key.
+    /// </summary>
     public async ValueTask<IReadOnlyList<SigningKey>> Published(CancellationToken ct)
     {
-        foreach (var purpose in SigningKeys.Purposes)
+        var keys = await Keys(FreshFor, ct);
+        if (SigningKeys.Purposes.Any(purpose => keys.Current(purpose) is null))
         {
-            await Current(purpose, ct);
+            // Another host may have made the first one just now, and a verifier that meets it asks here.
+            keys = await Keys(UnknownRest, ct);
         }
-        return [.. (await Keys(FreshFor, ct)).Keys.Where(Verifies).Select(known => known.Key)];
+        return [.. keys.Keys.Where(Verifies).Select(known => known.Key)];
     }
 
     /// <summary>Signs for a purpose with a new key from now on. When another host does the same at the same time, both end with one of the two keys.</summary>

@@ -11,7 +11,8 @@ static class JsonBody
         response.StatusCode = status;
         if (location is not null)
         {
-            response.Headers.Location = location;
+            // Behind a trusted proxy that takes a prefix away (X-Forwarded-Prefix), a client asks below it.
+            response.Headers.Location = $"{response.HttpContext.Request.PathBase.ToUriComponent()}{location}";
         }
         if (replayed)
         {

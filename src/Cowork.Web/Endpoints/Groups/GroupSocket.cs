@@ -322,9 +322,9 @@ sealed record ClientMessage(string Text, string MessageId, IReadOnlyList<string>
         var wrong = TextOf(root, "type") is not { } type ? Invalid("type is missing.")
             : type != "message" ? new ClientFault("unknown_type", "The type must be message.")
             : id is null ? Invalid($"message_id must be a text of 1 to {Limits.IdCharsMax} characters, without control characters.")
-            : string.IsNullOrWhiteSpace(message.Text) ? Invalid("text must not be empty.")
+            : string.IsNullOrWhiteSpace(message.Text) ? (IsText(root, "text") && TextOf(root, "text") is null ? NotStorable : Invalid("text must not be empty."))
             : Encoding.UTF8.GetByteCount(message.Text) > Limits.MessageBytesMax ? Invalid($"text may have at most {Limits.MessageBytesMax} bytes.")
-            : !StorableText.IsStorable(message.Text) ? Invalid("text must not have a NUL.")
+            : !StorableText.IsStorable(message.Text) ? NotStorable
             : root.TryGetProperty("agent_ids", out var agents) && agents.ValueKind != JsonValueKind.Null && message.AgentIds is null
                 ? Invalid($"agent_ids must be a list of at most {AgentsMax} ids.")
             : null;
@@ -333,6 +333,8 @@ sealed record ClientMessage(string Text, string MessageId, IReadOnlyList<string>
 
     static ClientFault NotJson { get; } = new("malformed_json", "The message is not JSON.");
 
+    static ClientFault NotStorable { get; } = Invalid("text must not have a NUL or a lone surrogate.");
+
     static ClientFault Invalid(string detail) => new("invalid_request", detail);
 
     /// <summary>Null: there is none, or it is none that can be stored.</summary>
@@ -340,6 +342,8 @@ sealed record ClientMessage(string Text, string MessageId, IReadOnlyList<string>
     {
         return root.TryGetProperty(name, out var member) ? TextOf(member) : null;
     }
+
+    static bool IsText(JsonElement root, string name) => root.TryGetProperty(name, out var member) && member.ValueKind == JsonValueKind.String;
 
     /// <inheritdoc cref="TextOf(JsonElement, string)"/>
     static string? TextOf(JsonElement member)

@@ -18,9 +18,14 @@ sealed class GroupSockets(
     /// <summary>Serves a connection to its end, or refuses it.</summary>
     public async Task<IResult> Connect(HttpContext http, GroupKey group, long since, CancellationToken ct)
     {
-        if (!http.WebSockets.IsWebSocketRequest)
+        // RFC 6455, 4.2.1: a GET of HTTP/1.1 or higher.
+        if (!http.WebSockets.IsWebSocketRequest || HeadAsGet.IsHead(http) || HttpProtocol.IsHttp10(http.Request.Protocol))
         {
-            http.Response.Headers.Upgrade = "websocket";
+            if (!HttpProtocol.IsHttp2(http.Request.Protocol))
+            {
+                // HTTP/2 has no such header (RFC 9113, 8.2.2).
+                http.Response.Headers.Upgrade = "websocket";
+            }
             http.Response.Headers.SecWebSocketVersion = "13";
             return new ErrorResult(426, "upgrade_required", "This address is a WebSocket (RFC 6455, version 13).");
         }

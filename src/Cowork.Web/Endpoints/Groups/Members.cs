@@ -9,7 +9,7 @@ namespace Cowork.Web.Endpoints.Groups;
 
 /// <summary>Body of <c>POST /groups/{id}/members</c>.</summary>
 /// <param name="UserId">The user's name; left out: the caller joins.</param>
-/// <param name="Role">What the member may do. Default <c>member</c>.</param>
+/// <param name="Role">What the member may do. Left out: <c>member</c>, or, of somebody who is a member already, what it was.</param>
 public sealed record NewGroupMember(string? UserId = null, [property: GroupRole] string? Role = null) : IRequestBody<NewGroupMember>
 {
     public static JsonTypeInfo<NewGroupMember> Json => GroupsJson.Default.NewGroupMember;
@@ -74,7 +74,7 @@ static class GroupMemberEndpoints
         PathKey<GroupKey> group, Body<NewGroupMember> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, CancellationToken ct)
     {
         var user = body.Value.UserId ?? caller.User;
-        var role = body.Value.Role is { } name ? GroupRoleAttribute.Parse(name)!.Value : GroupRole.Member;
+        var role = body.Value.Role is { } name ? GroupRoleAttribute.Parse(name) : null;
         var result = await commands.Execute(
             caller.Org, caller.Origin, new AddGroupMember(group.Key, user, role, caller.User, caller.Roles.Contains(Roles.Admin), body.Key), ct);
         return await answers.Of(

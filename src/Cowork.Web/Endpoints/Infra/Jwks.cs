@@ -39,12 +39,15 @@ public sealed record NewSigningKey([property: NeverNull, SigningPurpose] string?
 static class JwksEndpoints
 {
     /// <summary>Caches may keep the set for so long. Who meets a key that the set does not have asks again.</summary>
-    const string CacheControl = "public, max-age=300";
+    const string Kept = "public, max-age=300";
+
+    /// <summary>A set in which a purpose has no key yet is asked for each time: its first key may come any moment.</summary>
+    const string AskedAgain = "no-cache";
 
     public static void MapJwks(this IEndpointRouteBuilder routes)
     {
         routes.MapGet("/jwks.json", Get).WithName("getSigningKeys").WithTags("Trust").AllowAnonymous()
-            .WithSummary("Show the public keys that this service signs with, and those it signed with before as long as they verify")
+            .WithSummary("Show the public keys that this service signs with, and those it signed with before as long as they verify; none of a purpose that has signed nothing yet")
             .Produces<JwkSet>().Refuses(503);
         routes.MapPost("/signing-keys", Rotate).WithName("rotateSigningKey").WithTags("Trust").RequireOperator().RequireAdmin()
             .WithSummary("Sign with a new key from now on; the one before verifies what it signed")
@@ -57,7 +60,7 @@ static class JwksEndpoints
     static async Task<IResult> Get(SigningKeyring keyring, HttpContext http, CancellationToken ct)
     {
         var keys = await keyring.Published(ct);
-        http.Response.Headers.CacheControl = CacheControl;
+        http.Response.Headers.CacheControl = SigningKeys.Purposes.All(purpose => keys.Any(key => key.Purpose == purpose)) ? Kept : AskedAgain;
         return JsonResult.Of(200, new JwkSet([.. keys.Select(Jwk.Of)]), InfraJson.Answers.JwkSet);
     }
 }
