@@ -58,6 +58,7 @@ public sealed class SigningKeySpecs
         var master = MasterKey.New();
         var (asked, other) = (NewHost(master), NewHost(master));
         Assert.Empty(await asked.Keyring.Published(default));
+        clock.Advance(TimeSpan.FromMilliseconds(300));
         Assert.Null(await asked.Keyring.Find("nobodys", default));
         // No key, no master key, nothing.
         await foreach (var e in engine.Scan(0, default))
