@@ -29,10 +29,11 @@ sealed class GroupHarness
     public RunHarness Bench { get; }
 
     /// <summary>Creates the group with all three agents.</summary>
-    public async Task<RunHarness.Host> Open(string host = "n0")
+    /// <param name="leftToOthers">Kinds of jobs that the host does not do.</param>
+    public async Task<RunHarness.Host> Open(string host = "n0", params string[] leftToOthers)
     {
         // Idle groups are another matter, and have specs of their own.
-        var first = Bench.AddHost(host, IdleGroups.JobKind);
+        var first = Bench.AddHost(host, [IdleGroups.JobKind, .. leftToOthers]);
         var create = new CreateGroup(Key, "acme", Content.Of("Q2"), true, ["alpha", "beta", "gamma"], "ann", "/w");
         Assert.Null((await first.Commands.Execute(RunHarness.Org, new("user:ann"), create, default)).Refused);
         await first.Commands.Commit(

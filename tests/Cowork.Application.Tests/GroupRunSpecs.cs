@@ -233,7 +233,8 @@ public sealed class GroupRunSpecs
     public async Task A_group_that_is_closed_ends_the_runs_of_all_lanes_and_nothing_is_handed_on()
     {
         var bench = new GroupHarness((_, _) => "@beta");
-        var host = await bench.Open();
+        // The runs wait for another host when the group is closed.
+        var host = await bench.Open("n0", Run.Aggregate.Name);
         await GroupHarness.Post(host, "one", null, "alpha", "beta");
         await GroupHarness.Post(host, "two", null, "alpha");
         Assert.Null((await host.Commands.Execute(RunHarness.Org, new("user:ann"), new ArchiveGroup(GroupHarness.Key, null, "ann", ByAdmin: false), default)).Refused);
