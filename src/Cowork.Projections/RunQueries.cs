@@ -18,7 +18,7 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
     /// <summary>The beginning of a run does not change either.</summary>
     readonly LastUsed<(string Org, RunCut Cut), EarlierPart> parts = new(CachedCharsMax, part => NamesChars + Chars(part.Message) + part.Said.Sum(Chars));
 
-    public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, ct);
+    public ValueTask<long> Queued(string org, long atMost, CancellationToken ct) => rows.Count(org, Runs.Model.Table, Runs.Queued, atMost, owner: null, ct);
 
     public async ValueTask<TenantFigures> Figures(string org, CancellationToken ct) =>
         await rows.Get(org, Usage.Model.Table, Usage.TenantKey, ct) is { } row ? Usage.Model.Read(row.Json.Span).Figures : TenantFigures.None;

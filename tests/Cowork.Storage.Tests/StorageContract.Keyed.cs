@@ -22,7 +22,7 @@ public abstract partial class StorageContract
         Assert.Equal(["2.a", "1.b", "1.a"], (await node.Rows.List(Org, "marks", new(), None)).Select(r => r.Key));
         Assert.Equal(["1.a"], (await node.Rows.List(Org, "marks", new(Before: 3), None)).Select(r => r.Key));
         Assert.Equal(["2.a"], (await node.Rows.List(Org, "marks", new(Bytes: 1), None)).Select(r => r.Key)); // the first always fits
-        Assert.Equal(3, await node.Rows.Count(Org, "marks", "few", 10, None));
+        Assert.Equal(3, await node.Rows.Count(Org, "marks", "few", 10, null, None));
         Assert.Null(await node.Rows.Get(Org, "marks", "1", None));
         await AssertLedger(node);
     }

@@ -231,8 +231,8 @@ public abstract partial class StorageContract : StorageHarness
         Assert.Equal(["1"], await Keys(new() { Having = ("Text", "apples, pears and plums") }));
         Assert.Equal("2 of 1", await Page(new(Scope: "s", Status: "few") { Having = ("Text", "a pear tree") }, 0));
         Assert.Empty(await Keys(new() { Having = ("Other", "x") }));
-        Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, None));
-        Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, None));
+        Assert.Equal(2, await node.Rows.Count(Org, "tallies", "few", 100, null, None));
+        Assert.Equal(1, await node.Rows.Count(Org, "tallies", "few", 1, null, None));
 
         Assert.Equal(["1", "2"], (await node.Rows.Search(Org, "tallies", "plums or pear?", 10, null, null, null, None)).Select(r => r.Key));
         Assert.Equal(["2"], (await node.Rows.Search(Org, "tallies", "the TREES' \\ & | !( :*", 10, null, null, null, None)).Select(r => r.Key));
@@ -270,7 +270,14 @@ public abstract partial class StorageContract : StorageHarness
         await node.Log.Append(owner.Commit("here"), None);
         Assert.Equal(["1"], await Found(session));
         Assert.Equal("s 1 of 2", await Listed(session));
+        Assert.Equal(2, await Counted(session));
+        // Every tally's scope is "s", too.
+        var scope = session with { Member = null };
+        Assert.Equal(["1"], await Found(scope));
+        Assert.Equal("s 1 of 2", await Listed(scope));
+        Assert.Equal(2, await Counted(scope));
         await node.Log.Append(owner.Commit("gone"), None);
+        Assert.Equal(("of 0", 0, 1), (await Listed(scope), await Counted(scope), await Counted(null)));
         Assert.Empty(await Found(session));
         Assert.Equal("of 0", await Listed(session));
         Assert.Equal(["1"], await Found(null));
@@ -287,6 +294,7 @@ public abstract partial class StorageContract : StorageHarness
         await Assert.ThrowsAsync<ArgumentException>(async () => await Found(session with { Table = "no_such_table" }));
 
         async Task<IEnumerable<string>> Found(RowOwner? owner) => (await node.Rows.Search(Org, "tallies", "pear", 10, owner, null, null, None)).Select(r => r.Key);
+        async Task<long> Counted(RowOwner? owner) => await node.Rows.Count(Org, "tallies", "few", 100, owner, None);
         async Task<string> Listed(RowOwner owner) => await node.Rows.Page(Org, "tallies", new(Owner: owner), 0, None) is var page
             ? string.Join(' ', [.. page.Rows.Select(r => r.Key), $"of {page.Total}"])
             : "";

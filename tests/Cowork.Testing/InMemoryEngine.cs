@@ -361,7 +361,8 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
             .OrderByDescending(r => r.Value.Created).Select(r => r.Value.Shown(r.Key.Key));
     }
 
-    bool IsOwned(string org, RowValue row, RowOwner owner) => Member(row, owner.Member) is not { } key || Table(owner.Table).ContainsKey((org, key))
+    bool IsOwned(string org, RowValue row, RowOwner owner) =>
+        (owner.Member is { } member ? Member(row, member) : row.Scope) is not { } key || Table(owner.Table).ContainsKey((org, key))
         || (owner.OrTable is { } other && Table(other).ContainsKey((org, key)));
 
     static bool IsShared(RowValue row, RowShare share) => Member(row, share.Member) is not { } value || value == share.Value;
@@ -372,14 +373,15 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         return json.RootElement.TryGetProperty(name, out var member) ? member.GetString() : null;
     }
 
-    public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
+    public ValueTask<long> Count(string org, string table, string status, long atMost, RowOwner? owner, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
         {
             ThrowIfAway(null);
             models.GetValueOrDefault(table)?.Check(new(Status: status));
-            return new(Math.Min(atMost, Table(table).LongCount(r => r.Key.Org == org && r.Value.Value.Status == status)));
+            return new(Math.Min(
+                atMost, Table(table).LongCount(r => r.Key.Org == org && r.Value.Value.Status == status && (owner is null || IsOwned(org, r.Value.Value, owner)))));
         }
     }
 

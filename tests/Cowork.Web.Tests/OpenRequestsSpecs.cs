@@ -98,7 +98,7 @@ public sealed class OpenRequestsSpecs
 
         public ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct) => throw new NotSupportedException();
 
-        public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct) => throw new NotSupportedException();
+        public ValueTask<long> Count(string org, string table, string status, long atMost, RowOwner? owner, CancellationToken ct) => throw new NotSupportedException();
 
         public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct) =>
             throw new NotSupportedException();

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
@@ -186,6 +187,38 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         foreach (var conversation in conversations)
         {
             (await other.Post($"{Path}/cancel", $$"""{"conversation_id":"{{conversation}}"}""")).Is(200);
+        }
+    }
+
+    [Fact]
+    public async Task What_agents_of_groups_work_on_is_neither_listed_as_in_flight_nor_counted()
+    {
+        using var other = await tenant.Stranger("member");
+        var session = await other.NewSession();
+        var runs = new List<string>();
+        for (var i = 0; i < 2; i++)
+        {
+            runs.Add((await other.Post($"/sessions/{session}/turn", """{"message":"/sleep 600000","wait_for_completion":false}""")).Is(202)["run_id"]);
+        }
+        // Newer ones of the same statuses.
+        var group = (await other.Post("/groups", """{"title":"Sales"}""")).Is(201);
+        for (var i = 0; i < 2; i++)
+        {
+            (await other.Post($"/groups/{group["group_id"]}/messages", """{"text":"@assistant /sleep 600000"}""")).Is(202);
+        }
+        var inGroup = (await other.Get($"/sessions/{group["session_id"]}/runs")).Is(200).Json.GetProperty("runs").EnumerateArray().Select(run => Text(run, "run_id")).ToList();
+        Assert.Equal(2, inGroup.Count);
+        await other.Until($"/runs/{runs[0]}", run => run["status"] == "running");
+        await other.Until($"/runs/{inGroup[^1]}", run => run["status"] == "running");
+        foreach (var (offset, run) in ((int, string)[])[(0, runs[1]), (1, runs[0])])
+        {
+            var list = (await other.Get($"{Path}/in-flight-list?limit=1&offset={offset}")).Is(200);
+            Assert.Equal(("2", $"{offset == 0}"), (list["total"], list["has_more"]));
+            Assert.Equal(run.Replace("run_", "resp_", StringComparison.Ordinal), Text(Assert.Single(list.Json.GetProperty("data").EnumerateArray()), "response_id"));
+        }
+        foreach (var run in runs.Concat(inGroup))
+        {
+            Assert.True((await other.Post($"/runs/{run}/cancel")).Status is HttpStatusCode.OK or HttpStatusCode.Accepted);
         }
     }
 

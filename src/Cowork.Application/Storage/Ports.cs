@@ -150,8 +150,8 @@ public sealed record RowQuery(
 }
 
 /// <summary>What rows belong to: what belongs to something that was deleted is not found. A row whose JSON has no such member belongs to nothing, and is found.</summary>
-/// <param name="Member">Of the row's JSON, with the key of a row of the table.</param>
-public sealed record RowOwner(string Member, string Table)
+/// <param name="Member">Of the row's JSON, with the key of a row of the table; null: the row's scope is that key.</param>
+public sealed record RowOwner(string? Member, string Table)
 {
     /// <summary>A second table of such rows; null: there is none.</summary>
     public string? OrTable { get; init; }
@@ -265,7 +265,8 @@ public interface IRows
     ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct);
 
     /// <summary>How many rows have the status, counted no further than <paramref name="atMost"/>.</summary>
-    ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct);
+    /// <param name="owner">Only rows whose owner is there; null: all.</param>
+    ValueTask<long> Count(string org, string table, string status, long atMost, RowOwner? owner, CancellationToken ct);
 
     /// <summary>
     /// Rows of a searched table that share a word with the query, those first that share most, then the newest. What is looked at is bounded at any number of

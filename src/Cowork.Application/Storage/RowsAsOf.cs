@@ -170,7 +170,7 @@ public sealed class RowsAsOf(IRows rows, CommandHandler commands, IReadOnlyList<
 
     public ValueTask<long> CountPast(string org, string table, PastQuery query, CancellationToken ct) => throw NoPast(nameof(CountPast));
 
-    public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct) => throw NoPast(nameof(Count));
+    public ValueTask<long> Count(string org, string table, string status, long atMost, RowOwner? owner, CancellationToken ct) => throw NoPast(nameof(Count));
 
     public ValueTask<IReadOnlyList<Row>> Search(string org, string table, string query, int limit, RowOwner? owner, string? status, RowShare? share, CancellationToken ct) =>
         throw NoPast(nameof(Search));

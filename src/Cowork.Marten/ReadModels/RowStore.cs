@@ -156,7 +156,7 @@ sealed class RowStore : IRows
     /// <summary>A subquery that answers a value is looked up row by row, by the primary key; one that is joined may be read whole when the planner has no statistics.</summary>
     string OwnedBy(RowOwner owner, string row)
     {
-        var key = $"{row}.row ->> {Schema.Literal(owner.Member)}";
+        var key = owner.Member is { } member ? $"{row}.row ->> {Schema.Literal(member)}" : $"{row}.scope";
         return $" AND ({key} IS NULL{In(owner.Table)}{(owner.OrTable is { } other ? In(other) : "")})";
 
         string In(string table) => $" OR (SELECT true FROM {schema}.{Known(table).Table} o WHERE o.tenant_id = {row}.tenant_id AND o.id = {key})";
@@ -317,11 +317,11 @@ sealed class RowStore : IRows
         return (both + status + (query.OnlyChanged ? " AND updated > $2" : ""), $"{both} AND model = '{table}' AND until > $2{viewer}");
     }
 
-    public ValueTask<long> Count(string org, string table, string status, long atMost, CancellationToken ct)
+    public ValueTask<long> Count(string org, string table, string status, long atMost, RowOwner? owner, CancellationToken ct)
     {
         var parameters = new List<Func<NpgsqlParameter>> { () => Parameter.Text(org), () => Parameter.Long(atMost) };
         Known(table).Check(new(Status: status));
-        var having = StatusIs(Known(table), status, parameters);
+        var having = StatusIs(Known(table), status, parameters) + (owner is null ? "" : OwnedBy(owner, table));
         var sql = $"SELECT count(*) FROM (SELECT FROM {schema}.{table} WHERE tenant_id = $1 AND {having} LIMIT $2) t";
         return database.WithReconnect(
             org,

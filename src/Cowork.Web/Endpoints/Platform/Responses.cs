@@ -303,6 +303,9 @@ public sealed class Responses(ReadView now, IEventLog log, IRows rows, RunViews 
     /// <summary>Runs that are read of each status: more in a tenant are not in flight for a reader's purpose.</summary>
     const int LiveMax = 1_000;
 
+    /// <summary>Runs of conversations that are listed: those of groups are left out.</summary>
+    static readonly RowOwner InConversation = new(null, Sessions.Model.Table);
+
     /// <summary>The response of a run that is there.</summary>
     public ValueTask<ResponseDetails> Details(string org, RunRow run, CancellationToken ct) => Details(now, org, run, ct);
 
@@ -386,23 +389,16 @@ public sealed class Responses(ReadView now, IEventLog log, IRows rows, RunViews 
         var (found, total) = (new List<(long Created, SessionKey Session, RunKey Run)>(), 0L);
         foreach (var status in Runs.Live)
         {
-            total += await rows.Count(org, Runs.Model.Table, status, LiveMax, ct);
+            total += await rows.Count(org, Runs.Model.Table, status, LiveMax, InConversation, ct);
             // Rows have messages in them, so that they are read in parts and only their names are kept.
-            var (left, before) = (Math.Min(max, LiveMax), (long?)null);
-            while (left > 0 && await rows.List(org, Runs.Model.Table, new(Status: status, Limit: left, Before: before, Bytes: PageBytes.Max), ct) is [.., var last] part)
+            var next = new RowQuery(Status: status, Limit: Math.Min(max, LiveMax), Bytes: PageBytes.Max, Owner: InConversation);
+            while (next.Limit > 0 && await rows.List(org, Runs.Model.Table, next, ct) is [.., var last] part)
             {
                 found.AddRange(part.Select(row => (row.Created, Run: Runs.Model.Read(row.Json.Span))).Select(row => (row.Created, row.Run.SessionId, row.Run.RunId)));
-                (left, before) = (left - part.Count, last.Created);
+                next = next with { Limit = next.Limit - part.Count, Before = last.Created };
             }
         }
-        var sessions = found.Select(run => run.Session.Value).Distinct().ToList();
-        var listed = (await rows.Get(org, Sessions.Model.Table, sessions, ct)).Select(row => row.Key).ToHashSet(StringComparer.Ordinal);
-        return (
-            [
-                .. found.Where(run => listed.Contains(run.Session.Value)).OrderByDescending(run => run.Created).Select(run => (run.Session, run.Run))
-                    .DistinctBy(run => run.Run),
-            ],
-            (int)total);
+        return ([.. found.OrderByDescending(run => run.Created).Select(run => (run.Session, run.Run)).DistinctBy(run => run.Run)], (int)total);
     }
 
     /// <summary>The runs of a conversation that have not ended, the one that it works on first, as the log has them: a list of rows may be cut.</summary>
