@@ -88,6 +88,36 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         Assert.Null(fault);
         Assert.Equal(1, report!.Runs);
         AssertDescribed("cowork-session-1", Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n'));
+        var run = (await member.Get($"/sessions/{session}/runs")).Is(200).Json.GetProperty("runs")[0].GetProperty("run_id").GetString();
+        await IsDescribed(member, $"/runs/{run}/trace", "\"agent\":{", "cowork-trace-4");
+    }
+
+    [Fact]
+    public async Task Bundles_of_a_fork_are_as_their_schemas_say()
+    {
+        using var member = host.Client(await host.Token("forked", "member"));
+        var session = await member.NewSession();
+        (await member.Turn(session, "/say before")).Is(200);
+        var run = (await member.Turn(session, "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}\n/say done")).Is(200)["run_id"];
+        var cut = (await member.Events(session)).Single(e => e.GetProperty("type").GetString() == "tool_result").GetProperty("id").GetInt64();
+        foreach (var path in (string[])[$"/runs/{run}/fork", $"/sessions/{session}/fork"])
+        {
+            var fork = (await member.Post(path, $$"""{"at_event":{{cut}},"message":"/say forked"}""")).Is(201);
+            await member.Until($"/runs/{fork["run_id"]}", ended => ended["status"] == "completed");
+            await IsDescribed(member, $"/runs/{fork["run_id"]}/trace", "\"fork\"", "cowork-trace-4");
+            await IsDescribed(member, $"/sessions/{fork["session_id"]}/trace", "\"fork\"", "cowork-session-1");
+        }
+    }
+
+    /// <summary>The bundle is sound, has a member and is as the schema says, each of its lines by itself.</summary>
+    static async Task IsDescribed(HttpClient member, string path, string has, string schema)
+    {
+        var bytes = await member.GetByteArrayAsync(path);
+        var (_, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
+        Assert.Null(fault);
+        var text = Encoding.UTF8.GetString(bytes).TrimEnd('\n');
+        Assert.Contains(has, text, StringComparison.Ordinal);
+        AssertDescribed(schema, text.Split('\n'));
     }
 
     [Theory]
