@@ -386,9 +386,9 @@ public sealed class GoldenSpecs
             [new(RunKey.FromId($"run_{Key}"), 9, new string('a', 64))]);
         var hash = new string('a', 64);
         var written = $$"""
-            {"cuts":[{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9}],"event":{"stream_id":"run-{{Key}}","version":9},"feed_id":12,"hash":"{{hash}}","history":["run_{{Key}}"],
+            {"cuts":[{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9}],"event":{"stream_id":"run-{{Key}}","version":9},"feed_id":12,"hash":"{{hash}}",
             """ + $$"""
-            "run_id":"run_{{Key}}","session_id":"sess_{{Key}}"}
+            "history":["run_{{Key}}"],"run_id":"run_{{Key}}","session_id":"sess_{{Key}}"}
             """;
         var whole = $$"""
             {"event":{"stream_id":"run-{{Key}}","version":9},"feed_id":12,"hash":"{{hash}}","history":["run_{{Key}}"],"session_id":"sess_{{Key}}"}
@@ -404,13 +404,17 @@ public sealed class GoldenSpecs
         Adds("run_resumed.v1", ((RunResumed)Sample("run_resumed.v1")) with { Settings = settings }, $",\"settings\":\"{settings}\"", "}");
 
         var judged = (PolicyDecision)Sample("policy_decision.v1");
-        Adds("policy_decision.v1", judged with { Subject = new("read", new("report.md")) }, """ "subject":{"kind":"read","path":{"name":"report.md"}}, """.Trim(), "\"tool_call_id\"");
+        const string Read = """
+            "subject":{"kind":"read","path":{"name":"report.md"}},
+            """;
+        Adds("policy_decision.v1", judged with { Subject = new("read", new("report.md")) }, Read, "\"tool_call_id\"");
         Adds(
             "policy_decision.v1",
             judged with
             {
                 Subject = new(
-                    "move", new("in/a.md", "a.md", IsOutput: true), new("out/a.md"), [new("b.md")], OutsideGrants: true, "The grant does not allow it.", "postgres", 120, "No path."),
+                    "move", new("in/a.md", "a.md", IsOutput: true), new("out/a.md"), [new("b.md")], OutsideGrants: true, "The grant does not allow it.", "postgres", 120,
+                    "No path."),
             },
             """
             "subject":{"estimate_seconds":120,"invalid":"No path.","kind":"move","more":[{"name":"b.md"}],"not_granted":"The grant does not allow it.","outside_grants":true,
