@@ -2,6 +2,7 @@ using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application.Storage;
 using Cowork.Testing;
 using Cowork.Web;
 
@@ -155,6 +156,44 @@ public sealed class S3BlobsSpecs(S3Server server) : IClassFixture<S3Server>
         Assert.Contains(FinalOf(Sha(content)), server.Objects("host/"));
         Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(host.Data, "blobs")));
         (await host.Http.Get("/health/ready")).Is(200);
+    }
+
+    [Fact]
+    public async Task A_whole_group_is_archived_into_the_bucket_and_downloaded_from_it()
+    {
+        const string Prefix = "group/";
+        await using var host = await LiveHost.Start(settings => settings with { S3 = server.Settings(Prefix) });
+        var group = (await host.Http.Post("/groups", """{"title":"Q2 report"}""")).Is(201);
+        var (id, session) = (group["group_id"], group["session_id"]);
+        // So long a text lies in the bucket.
+        var said = new string('x', 70_000);
+        (await host.Http.Post($"/groups/{id}/messages", $$"""{"text":"@assistant /say {{said}}"}""")).Is(202);
+        await host.Http.Until($"/sessions/{session}/runs", runs => runs.Json.GetProperty("runs").EnumerateArray().Any(run => run.GetProperty("status").GetString() == "completed"));
+        var path = (await host.Http.Post($"/groups/{id}/archive", """{"reason":"done"}"""))["r2_path"];
+        await host.Http.Until($"/groups/{id}", shown => shown["status"] == "archived");
+
+        Assert.Contains(path, server.Objects(Prefix));
+        Assert.Empty(Directory.EnumerateFileSystemEntries(Path.Combine(host.Data, "blobs")));
+        using var blobs = new S3Blobs(server.Settings(Prefix));
+        using var stored = new MemoryStream();
+        await using (var archive = (await blobs.OpenArchive(path, default))!)
+        {
+            await archive.CopyToAsync(stored);
+        }
+        var got = (await host.Http.Get($"/groups/{id}/archive")).Is(200);
+        Assert.Equal(stored.ToArray(), Encoding.UTF8.GetBytes(got.Text));
+        Assert.Equal(stored.ToArray(), CanonicalJson.Of(stored.ToArray()));
+        Assert.Equal($"\"{Sha(stored.ToArray())}\"", got.Headers.ETag!.ToString());
+        var through = got.Json.GetProperty("feed_through").GetInt64();
+        Assert.Equal(
+            (await host.Http.Events(session)).Where(e => e.GetProperty("id").GetInt64() <= through).Select(e => e.GetProperty("hash").GetString()),
+            got.Json.GetProperty("events").EnumerateArray().Select(e => e.GetProperty("hash").GetString()));
+        var texts = got.Json.GetProperty("texts").EnumerateArray().Select(text => Encoding.UTF8.GetString(text.GetProperty("base64").GetBytesFromBase64())).ToList();
+        Assert.Contains($"@assistant /say {said}", texts);
+        Assert.Contains(got.Json.GetProperty("messages").EnumerateArray(), message => message.GetRawText().Contains(said, StringComparison.Ordinal));
+        // A sweep of the bucket leaves it.
+        await Sweep(blobs, All);
+        Assert.Equal(got.Text, (await host.Http.Get($"/groups/{id}/archive")).Is(200).Text);
     }
 
     [Theory]
