@@ -163,6 +163,7 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
         ["no jti"] = ("token_invalid", r => r.Claims.Remove("jti")),
         ["an empty jti"] = ("token_invalid", r => r.Claims["jti"] = ""),
         ["a long jti"] = ("token_invalid", r => r.Claims["jti"] = new string('x', 129)),
+        ["a jti that the log cannot keep"] = ("token_invalid", r => r.Claims["jti"] = "a\0b"),
         ["a jti that is no text"] = ("token_invalid", r => r.Claims["jti"] = 7),
         ["no credentials"] = ("unauthorized", r => (r.Scheme, r.Token, r.Certificate) = ("Basic", "YTpi", null)),
     };

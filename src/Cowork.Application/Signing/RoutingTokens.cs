@@ -17,7 +17,19 @@ public sealed record RoutingGrant(string Org, GroupKey Group, string User, strin
 
 /// <summary>The API token or the key of an app with which a routing token was asked for.</summary>
 /// <param name="Key">Key of its row.</param>
-public sealed record RoutingCredential(bool IsAppKey, string Key);
+/// <param name="Secret">Which of the API token's secrets was sent: the beginning of its digest. Null: an app's key has none.</param>
+public sealed record RoutingCredential(bool IsAppKey, string Key, string? Secret = null)
+{
+    const int SecretChars = 16;
+
+    /// <summary>An API token, and the secret of it that was sent.</summary>
+    /// <param name="secretSha256">Hex digest.</param>
+    public static RoutingCredential OfToken(string key, string secretSha256) => new(false, key, secretSha256[..SecretChars]);
+
+    /// <summary>Whether this is the secret that was sent.</summary>
+    /// <param name="secretSha256">Hex digest; null: there is no such secret.</param>
+    public bool IsOf(string? secretSha256) => Secret is not null && secretSha256?.StartsWith(Secret, StringComparison.Ordinal) == true;
+}
 
 /// <summary>Routing tokens: signed by the orchestrator, kept nowhere, and believed by every host of the database.</summary>
 public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
@@ -29,6 +41,7 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
     public const string Issuer = "orchestrator";
 
     const string TokenClaim = "via_token";
+    const string SecretClaim = "via_secret";
     const string AppKeyClaim = "via_app_key";
 
     /// <summary>The token's <c>aud</c>.</summary>
@@ -54,6 +67,10 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
             if (grant.Via is { } via)
             {
                 json.WriteString(via.IsAppKey ? AppKeyClaim : TokenClaim, via.Key);
+                if (via.Secret is { } secret)
+                {
+                    json.WriteString(SecretClaim, secret);
+                }
             }
             if (grant.Issuers is { IsEmpty: false } issuers)
             {
@@ -93,7 +110,8 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
     }
 
     static RoutingCredential? ViaOf(JsonElement claims) =>
-        TokenClaims.Text(claims, TokenClaim) is { } token ? new(false, token) : TokenClaims.Text(claims, AppKeyClaim) is { } key ? new(true, key) : null;
+        TokenClaims.Text(claims, TokenClaim) is { } token ? new(false, token, TokenClaims.Text(claims, SecretClaim))
+        : TokenClaims.Text(claims, AppKeyClaim) is { } key ? new(true, key) : null;
 
     static (RoutingGrant?, DateTimeOffset, Refusal?) Refused(Refusal why) => (null, default, why);
 }

@@ -7,9 +7,12 @@ namespace Cowork.Application;
 /// <summary>Reads the claims of tokens strictly: a claim of another type is none.</summary>
 static class TokenClaims
 {
-    /// <summary>A claim's text; null: it is missing, no text, empty, or longer than any that is wanted.</summary>
+    /// <summary>A claim's text; null: it is missing, no text, empty, longer than any that is wanted, or none that the log can keep.</summary>
     public static string? Text(JsonElement claims, string name, int charsMax = 512) =>
-        claims.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String && TextOf(value) is { Length: > 0 } text && text.Length <= charsMax ? text : null;
+        claims.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String && TextOf(value) is { Length: > 0 } text && text.Length <= charsMax
+            && StorableText.IsStorable(text)
+            ? text
+            : null;
 
     /// <summary>Whether the token is for this audience and no other: the claim is its name, or a list of that alone (RFC 7519, 4.1.3).</summary>
     public static bool IsFor(JsonElement claims, string audience) =>

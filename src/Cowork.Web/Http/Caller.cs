@@ -11,8 +11,10 @@ namespace Cowork.Web.Http;
 /// <param name="IsOperator">True for the local user and for operators' tokens: they may issue tokens for other tenants.</param>
 /// <param name="Token">The token that let the caller in; null: none did.</param>
 /// <param name="Issuers">The persons behind that token, beside its user; null: none.</param>
+/// <param name="SecretSha256">Hex digest of the secret of that token that was sent.</param>
 public sealed record Caller(
-    string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId, TokenKey? Token = null, ImmutableList<Issuer>? Issuers = null)
+    string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId, TokenKey? Token = null, ImmutableList<Issuer>? Issuers = null,
+    string? SecretSha256 = null)
 {
     const string Key = "cowork.caller";
 

@@ -254,12 +254,13 @@ public sealed class RequestAuthorization(
         {
             return (null, token, admitted, tooMany);
         }
-        var caller = admitted.Fault != TokenFault.None ? null
-            : new Caller(token.Org, $"user:{row!.User}", row.Roles, IsOperator: token.Org == LocalOrg && row.Operator == true, trace, row.TokenId, row.Issuers);
-        if (caller is not null)
+        if (admitted.Fault != TokenFault.None)
         {
-            wrong.Worked(token, token.Matches(row!.SecretSha256) ? row.SecretSha256 : row.PreviousSha256!);
+            return (null, token, admitted, null);
         }
-        return (caller, token, admitted, null);
+        var secret = token.Matches(row!.SecretSha256) ? row.SecretSha256 : row.PreviousSha256!;
+        wrong.Worked(token, secret);
+        var isOperator = token.Org == LocalOrg && row.Operator == true;
+        return (new(token.Org, $"user:{row.User}", row.Roles, isOperator, trace, row.TokenId, row.Issuers, secret), token, admitted, null);
     }
 }

@@ -4,16 +4,25 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Groups;
 
 /// <summary>
-/// Tells connections to groups when the API token or the key of an app that asked for their routing token is revoked, within a second on every host: each hears of
-/// commits, its own and those of the others, and looks for what its connections rest on.
+/// Tells connections to groups when what asked for their routing token is worth nothing any more, within a second on every host: an app's key is revoked, or an API token
+/// is, or it expires, the secret that was sent is replaced, or the role is gone that messages need. Each host hears of commits, its own and those of the others, and looks
+/// for what its connections rest on.
 /// </summary>
 public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitObserver
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
+
+    static readonly RequiredRole Needs = new(Roles.Member, Roles.Admin);
+
+    static readonly ErrorResult Gone = ErrorResult.Of(TokenRefusals.Invalid("What it was issued for is no longer valid.")) with
+    {
+        Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"",
+    };
 
     readonly ConcurrentDictionary<Watch, bool> open = new();
     long heard;
@@ -30,18 +39,30 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
         return watch;
     }
 
+    /// <summary>Why a credential lets nobody connect at this moment: 401 with <c>token_invalid</c>, 403 with <c>role_missing</c>. Null: it does.</summary>
+    public async ValueTask<ErrorResult?> WhyGone(Watch watch, CancellationToken ct)
+    {
+        if (watch.Via is not { } via)
+        {
+            return null;
+        }
+        var row = await rows.Get(watch.Org, TableOf(via), via.Key, ct);
+        return WhyGone(watch, row?.Json, clock.GetUtcNow()).Why;
+    }
+
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
         foreach (var entry in entries)
         {
-            if (entry.Is<ApiTokenEvent.TokenRevoked>() || entry.Is<AppKeyEvent.AppKeyRevoked>())
+            if (entry.Is<ApiTokenEvent.TokenRevoked>() || entry.Is<ApiTokenEvent.TokenRolesChanged>() || entry.Is<ApiTokenEvent.TokenRotated>()
+                || entry.Is<AppKeyEvent.AppKeyRevoked>())
             {
                 OthersWrote();
             }
         }
     }
 
-    /// <summary>Revocations may be among what others wrote.</summary>
+    /// <summary>What ends a credential may be among what others wrote.</summary>
     public void OthersWrote() => Interlocked.Increment(ref heard);
 
     /// <summary>Looks until the token is cancelled.</summary>
@@ -67,19 +88,43 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
     async Task Look(CancellationToken ct)
     {
         var known = Interlocked.Read(ref heard);
-        foreach (var group in open.Keys.Where(watch => watch.Seen != known).GroupBy(watch => (watch.Org, TableOf(watch.Via!))).ToList())
+        var now = clock.GetUtcNow();
+        var unsure = open.Keys.Where(watch => !watch.Gone.IsCompleted && (watch.Seen != known || watch.Until <= now));
+        foreach (var group in unsure.GroupBy(watch => (watch.Org, TableOf(watch.Via!))).ToList())
         {
             var there = (await rows.Get(group.Key.Org, group.Key.Item2, [.. group.Select(watch => watch.Via!.Key).Distinct()], ct))
-                .Select(row => row.Key).ToHashSet(StringComparer.Ordinal);
+                .ToDictionary(row => row.Key, row => row.Json, StringComparer.Ordinal);
             foreach (var watch in group)
             {
-                watch.Seen = known;
-                if (!there.Contains(watch.Via!.Key))
+                var (gone, until) = WhyGone(watch, there.TryGetValue(watch.Via!.Key, out var row) ? (ReadOnlyMemory<byte>?)row : null, now);
+                (watch.Seen, watch.Until) = (known, until);
+                if (gone is not null)
                 {
                     watch.End();
                 }
             }
         }
+    }
+
+    /// <param name="row">Null: there is none.</param>
+    static (ErrorResult? Why, DateTimeOffset? Until) WhyGone(Watch watch, ReadOnlyMemory<byte>? row, DateTimeOffset now)
+    {
+        if (row is not { } json)
+        {
+            return (Gone, null);
+        }
+        if (watch.Via!.IsAppKey)
+        {
+            return (null, null);
+        }
+        var token = Tokens.Model.Read(json.Span)!;
+        var isCurrent = watch.Via.IsOf(token.SecretSha256);
+        if (!isCurrent && !watch.Via.IsOf(token.PreviousSha256))
+        {
+            return (Gone, null);
+        }
+        var until = isCurrent ? token.ExpiresAt : token.PreviousUntil;
+        return (until <= now ? Gone : Needs.RefusalOf(token.Roles), until);
     }
 
     static string TableOf(RoutingCredential via) => via.IsAppKey ? AppKeys.Model.Table : Tokens.Model.Table;
@@ -92,7 +137,7 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
 
         internal Watch(string org, RoutingCredential? via, Action<Watch> leave) => (Org, Via, this.leave) = (org, via, leave);
 
-        /// <summary>Done when the credential is revoked.</summary>
+        /// <summary>Done when the credential is worth nothing any more.</summary>
         public Task Gone => gone.Task;
 
         internal string Org { get; }
@@ -101,6 +146,9 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
 
         /// <summary>What had been heard of when it was looked at; it is looked at once in any case.</summary>
         internal long Seen { get; set; } = -1;
+
+        /// <summary>When the credential ends by itself; null: it does not, or nobody has looked.</summary>
+        internal DateTimeOffset? Until { get; set; }
 
         internal void End() => gone.TrySetResult();
 

@@ -66,16 +66,21 @@ sealed class GroupSockets(
         {
             return GroupHistory.CursorAhead(head, GroupHistory.Since.Name);
         }
-        await Serve(http, grant, seat, since);
+        using var credential = credentials.Enter(grant.Org, grant.Via);
+        if (await credentials.WhyGone(credential, ct) is { } gone)
+        {
+            security.Refused(grant.Org, null, Unknown, http);
+            return gone;
+        }
+        await Serve(http, grant, seat, credential, since);
         return TypedResults.Empty;
     }
 
-    async Task Serve(HttpContext http, RoutingGrant grant, GroupSeat seat, long since)
+    async Task Serve(HttpContext http, RoutingGrant grant, GroupSeat seat, GroupCredentials.Watch credential, long since)
     {
         using var socket = await http.WebSockets.AcceptWebSocketAsync();
         var guard = http.Features.Get<WebSocketGuard>()!.Guard!;
         using var connected = connections.Open(grant.Org, grant.Group, grant.User);
-        using var credential = credentials.Enter(grant.Org, grant.Via);
         Measures.Followers.Add(1);
         try
         {

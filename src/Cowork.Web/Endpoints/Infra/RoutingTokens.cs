@@ -26,13 +26,13 @@ static class RoutingTokenEndpoints
 {
     /// <summary>For apps and users.</summary>
     public static void MapRoutingTokens(this IEndpointRouteBuilder infra) =>
-        infra.MapPost("/routing-token", IssueFor).WithName("issueRoutingToken").WithTags("Trust").WithMetadata(new TakesAppSignature(OrBearer: true))
+        infra.MapPost("/routing-token", IssueFor).WithName("issueRoutingToken").WithTags("Trust").WithMetadata(new TakesAppSignature(OrBearer: true)).RequireMember()
             .WithSummary("Issue a token by which a member reaches a group: an app signs for any member, a bearer token gets its own user's")
             .Produces<IssuedRoutingToken>().Refuses(400, 404, 409, 413, 415, 422);
 
     /// <summary>For members.</summary>
     public static void MapOwnRoutingTokens(this IEndpointRouteBuilder groups) =>
-        groups.MapPost("/{group_id}/token", IssueOwn).WithName("issueGroupToken").WithTags("Groups")
+        groups.MapPost("/{group_id}/token", IssueOwn).WithName("issueGroupToken").WithTags("Groups").RequireMember()
             .WithSummary("Issue the token by which the caller, who is a member, reaches the group")
             .Produces<IssuedRoutingToken>().Refuses(400, 404, 409, 413, 415, 422);
 
@@ -70,7 +70,7 @@ static class RoutingTokenEndpoints
         : await Issue(new(caller.Org, group, caller.User, RoleOf(live, caller.User), caller.Issuers, ViaOf(caller, null)), tokens, ct);
 
     static RoutingCredential? ViaOf(Caller caller, SignedCall? signed) =>
-        signed?.AppKey is { } app ? new(true, app.Value) : caller.Token is { } token ? new(false, token.Value) : null;
+        signed?.AppKey is { } app ? new(true, app.Value) : caller.Token is { } token ? RoutingCredential.OfToken(token.Value, caller.SecretSha256!) : null;
 
     static string RoleOf(Group.Live group, string user) => GroupRoleAttribute.NameOf(group.Member(user)!.Role);
 
