@@ -370,16 +370,14 @@ sealed class Workloads
         await using var host = await HostProcess.Start(HostBuild.This with { Settings = LongRun.Settings }, own, Path.Combine(directory, "bundles"));
         await host.WarmUp(postmaster);
         await BundleFigures.Measure(host, 100);
-        Say(
-            "\n| the bundle of a run | KB | request ms | µs an event | host's highest MiB | verify ms | µs an event | verify allocates MiB |\n"
-            + "|---|---|---|---|---|---|---|---|");
+        Say($"\n| the bundle of a run | KB | request ms | µs an event | host's highest MiB | verify ms | µs an event | verify allocates MiB |");
+        Say($"|---|---|---|---|---|---|---|---|");
         foreach (var events in (int[])[10, 1_000, 10_000])
         {
             var of = await BundleFigures.Measure(host, events);
             var (kilobytes, request, check) = (of.Bytes / 1000.0, of.HostMs * 1000 / of.Events, of.VerifyMs * 1000 / of.Events);
-            Say(
-                $"| {of.Events} events | {kilobytes:0} | {of.HostMs:0.0} | {request:0} | {of.HostMebibytes:0} | {of.VerifyMs:0.0} | {check:0} "
-                + $"| {of.VerifyMebibytes:0.0} |");
+            var (memory, allocated) = (of.HostMebibytes, of.VerifyMebibytes);
+            Say($"| {of.Events} events | {kilobytes:0} | {of.HostMs:0.0} | {request:0} | {memory:0} | {of.VerifyMs:0.0} | {check:0} | {allocated:0.0} |");
         }
     }
 
