@@ -1,19 +1,16 @@
 using System.Text;
-
 using Cowork.Application.Storage;
 using Cowork.Domain;
-
 using Xunit;
-
 using static Cowork.Domain.ActiveGroupsEvent;
 using static Cowork.Domain.ApiTokenEvent;
 using static Cowork.Domain.AppKeyEvent;
 using static Cowork.Domain.ArtifactEvent;
+using static Cowork.Domain.AuditHeadsEvent;
 using static Cowork.Domain.AuthorizationRequestEvent;
 using static Cowork.Domain.BudgetEvent;
 using static Cowork.Domain.ConnectionEvent;
 using static Cowork.Domain.ConnectionRefreshEvent;
-using static Cowork.Domain.AuditHeadsEvent;
 using static Cowork.Domain.DataKeysEvent;
 using static Cowork.Domain.GroupEvent;
 using static Cowork.Domain.GroupSessionEvent;

@@ -64,8 +64,14 @@ public sealed class RequestSigner(ECDsa key, string kid, string issuer, string t
             Header = new() { ["alg"] = "ES256", ["typ"] = typ, ["kid"] = kid },
             Claims = new()
             {
-                ["iss"] = issuer, ["aud"] = audience, ["htm"] = method.Method, ["htu"] = new Uri(http.BaseAddress!, path).AbsoluteUri,
-                ["bsh"] = Base64Url.EncodeToString(SHA256.HashData(Encoding.UTF8.GetBytes(body))), ["iat"] = now, ["exp"] = now + 60, ["jti"] = $"{now}-{Convert.ToHexString(RandomNumberGenerator.GetBytes(12))}",
+                ["iss"] = issuer,
+                ["aud"] = audience,
+                ["htm"] = method.Method,
+                ["htu"] = new Uri(http.BaseAddress!, path).AbsoluteUri,
+                ["bsh"] = Base64Url.EncodeToString(SHA256.HashData(Encoding.UTF8.GetBytes(body))),
+                ["iat"] = now,
+                ["exp"] = now + 60,
+                ["jti"] = $"{now}-{Convert.ToHexString(RandomNumberGenerator.GetBytes(12))}",
             },
             Certificate = Certificate,
             Scheme = Certificate is null ? "Bearer" : "Signature",

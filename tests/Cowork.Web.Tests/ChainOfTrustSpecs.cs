@@ -98,7 +98,8 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
         {
             var other = Signed.Compact(r.Header.ToJsonString(), new JsonObject { ["iss"] = (string)r.Claims["iss"]! }.ToJsonString(), r.Key, HashAlgorithmName.SHA256);
             r.Token = $"{r.Token[..r.Token.LastIndexOf('.')]}.{other.Split('.')[2]}";
-        }),
+        }
+        ),
         ["forged: a bit of the signature"] = ("token_invalid", r => r.Token = r.Token[..^4] + (r.Token[^4] == 'A' ? 'B' : 'A') + r.Token[^3..]),
         ["no signature"] = ("token_invalid", r => r.Token = r.Token[..(r.Token.LastIndexOf('.') + 1)]),
         ["alg none"] = ("token_invalid", r => (r.Header["alg"], r.Token) = ("none", Unsigned(r, "none"))),
@@ -256,11 +257,14 @@ public sealed class ChainOfTrustSpecs(TrustedTenant tenant) : IClassFixture<Trus
     {
         using var first = await RequestSigner.App(tenant.Admin, "rotating");
         using var second = await RequestSigner.App(tenant.Admin, "rotating");
-        await tenant.Open(app: first);
-        await tenant.Open(app: second);
+        var opened = RequestSigner.Controller(await tenant.Open(app: first), "orchestrator");
+        var kept = RequestSigner.Controller(await tenant.Open(app: second), "orchestrator");
         (await tenant.Admin.Send(HttpMethod.Delete, $"/infra/app-keys/{first.Kid}", null)).Is(204);
         var body = $$"""{"group_id":"{{tenant.Group}}","org_id":"{{TrustedTenant.Org}}","user_id":"ann"}""";
         (await first.Send(http, "/infra/groups", body)).IsProblem(401, "token_invalid");
+        var cleanup = $$"""{"group_id":"{{tenant.Group}}"}""";
+        (await opened.Send(http, "/infra/cleanup", cleanup)).IsProblem(401, "certificate_invalid");
+        (await kept.Send(http, "/infra/cleanup", cleanup)).Is(200);
         await tenant.Open(app: second);
         (await tenant.Admin.Send(HttpMethod.Delete, $"/infra/app-keys/{first.Kid}", null)).IsProblem(404);
         Assert.DoesNotContain(first.Kid, (await tenant.Admin.Get("/infra/app-keys")).Is(200).Text);

@@ -215,7 +215,7 @@ public sealed class GroupSocketHostSpecs
     public async Task Nothing_that_the_host_writes_down_has_a_routing_token()
     {
         var log = new LogCollector();
-        await using var host = await LiveHost.Start(settings => settings with { SecurityFold = TimeSpan.FromMilliseconds(1) }, 
+        await using var host = await LiveHost.Start(settings => settings with { SecurityFold = TimeSpan.FromMilliseconds(1) },
             all => all.SetMinimumLevel(LogLevel.Trace).AddFilter("Microsoft", LogLevel.Trace).Services.AddSingleton<ILoggerFactory>(
                 services => new LoggerFactory([new Collected(log)], services.GetRequiredService<IOptionsMonitor<LoggerFilterOptions>>())));
         var (group, other) = (await Groups.New(host.Http), await Groups.New(host.Http));

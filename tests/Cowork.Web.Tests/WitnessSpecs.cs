@@ -93,7 +93,11 @@ public sealed class WitnessSpecs : IDisposable
             var head = new HeadLine(9, 1_000_000, new('a', 64), new(2026, 1, 1, 9, 0, 0, TimeSpan.Zero), "kid", "a.b.c").Head;
             var json = new JsonObject
             {
-                ["tree_size"] = head.TreeSize, ["root_hash"] = head.RootHash, ["timestamp"] = HashChain.Timestamp(head.Timestamp), ["kid"] = head.Kid, ["signature"] = head.Signature,
+                ["tree_size"] = head.TreeSize,
+                ["root_hash"] = head.RootHash,
+                ["timestamp"] = HashChain.Timestamp(head.Timestamp),
+                ["kid"] = head.Kid,
+                ["signature"] = head.Signature,
             };
             Directory.CreateDirectory(settings.Data);
             File.WriteAllText(Path.Combine(settings.Data, HeadFile.Name), json.ToJsonString());

@@ -12,10 +12,11 @@ namespace Cowork.Application;
 /// <param name="Org">The group's tenant.</param>
 /// <param name="User">The user for whom the app opened it.</param>
 /// <param name="App">Id of the app.</param>
+/// <param name="AppKey">The app's key that opened it: the session ends with the key.</param>
 /// <param name="Kid">The thumbprint of the session's public key, which names the session.</param>
 /// <param name="Issuers">The persons behind it, beside its user.</param>
 public sealed record CertifiedSession(
-    string Org, GroupKey Group, string User, string App, PublicKey Key, string Kid, DateTimeOffset ExpiresAt, ImmutableList<Issuer>? Issuers = null)
+    string Org, GroupKey Group, string User, string App, DigestKey AppKey, PublicKey Key, string Kid, DateTimeOffset ExpiresAt, ImmutableList<Issuer>? Issuers = null)
 {
     /// <summary>The controller's id, the same for each session of the group.</summary>
     public string Controller => GroupController.IdOf(Group);
@@ -34,6 +35,8 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
 {
     /// <summary>The certificate's <c>typ</c>.</summary>
     public const string Typ = "cowork-cert+jwt";
+
+    const string AppKeyClaim = "app_key";
 
     /// <summary>A new key pair. The caller hands the private key out and forgets it.</summary>
     /// <returns>The private key as PKCS#8 PEM, the public one, and its thumbprint.</returns>
@@ -58,6 +61,7 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
             json.WriteString("org", session.Org);
             json.WriteString("user", session.User);
             json.WriteString("app", session.App);
+            json.WriteString(AppKeyClaim, session.AppKey.Value);
             json.WriteNumber("iat", (session.ExpiresAt - Limits.SessionCertificateLifetime).ToUnixTimeSeconds());
             json.WriteNumber("exp", session.ExpiresAt.ToUnixTimeSeconds());
             json.WriteStartObject("cnf");
@@ -78,8 +82,8 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
     }
 
     /// <summary>
-    /// The session that a certificate is of, or why it is of none: 401 with <c>certificate_invalid</c> or <c>certificate_expired</c>. Whether the session was closed, and
-    /// the group still is there, is for who asks to look at.
+    /// The session that a certificate is of, or why it is of none: 401 with <c>certificate_invalid</c> or <c>certificate_expired</c>. Whether the session was closed, its
+    /// app's key was revoked, and the group still is there, is for who asks to look at.
     /// </summary>
     public async ValueTask<(CertifiedSession? Session, Refusal? Refused)> Verify(string certificate, CancellationToken ct)
     {
@@ -92,8 +96,9 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
             return (null, refused == TokenRefusals.Expired ? Expired : Invalid);
         }
         return TokenClaims.Text(claims, "sub") is { } id && GroupKey.Parse(id) is { } group && TokenClaims.Text(claims, "org") is { } org
-            && TokenClaims.Text(claims, "user") is { } user && TokenClaims.Text(claims, "app") is { } app && KeyOf(claims) is { } key
-            ? (new(org, group, user, app, key, Jws.Thumbprint(key), TokenClaims.Time(claims, "exp")!.Value, PersonsClaim.Read(claims)), null)
+            && TokenClaims.Text(claims, "user") is { } user && TokenClaims.Text(claims, "app") is { } app
+            && TokenClaims.Text(claims, AppKeyClaim) is { } appKey && KeyOf(claims) is { } key
+            ? (new(org, group, user, app, new(appKey), key, Jws.Thumbprint(key), TokenClaims.Time(claims, "exp")!.Value, PersonsClaim.Read(claims)), null)
             : (null, Invalid);
     }
 

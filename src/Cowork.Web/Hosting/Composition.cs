@@ -6,8 +6,8 @@ using Cowork.Domain;
 using Cowork.Kernels;
 using Cowork.Marten;
 using Cowork.Projections;
-using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Agents;
+using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Endpoints.Desktop;
 using Cowork.Web.Endpoints.Groups;
 using Cowork.Web.Endpoints.Infra;
@@ -15,12 +15,10 @@ using Cowork.Web.Endpoints.Operations;
 using Cowork.Web.Endpoints.Platform;
 using Cowork.Web.Endpoints.Works;
 using Cowork.Web.Http;
-
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
 using Microsoft.Extensions.Logging.Console;
-
 using Wolverine.Http;
 
 namespace Cowork.Web;

@@ -108,6 +108,10 @@ public sealed class SignedCallers(IRows rows, SessionCertificates certificates, 
         {
             return (null, null, refused);
         }
+        if (await rows.Get(session.Org, AppKeys.Model.Table, session.AppKey.Value, http.RequestAborted) is null)
+        {
+            return (null, null, new("certificate_invalid", 401, "The key of the app that opened the session was revoked."));
+        }
         // Two sessions of a group have one controller's name: what is used once is the session's.
         request = request with { Use = request.Use with { Issuer = $"{request.Use.Issuer} {session.Kid}" } };
         var persons = Issuer.Union([new($"user:{session.User}")], session.Issuers ?? [], "");

@@ -78,7 +78,8 @@ static class GroupSessionEndpoints
     {
         var group = PathIds.Key<GroupKey>(body.Value.GroupId!, "$.group_id");
         var (pem, key, kid) = SessionCertificates.NewKey();
-        var session = new CertifiedSession(caller.Org, group, body.Value.UserId!, signed.App!.Value.ToString(), key, kid, certificates.Expiry(), Persons(caller));
+        var session = new CertifiedSession(
+            caller.Org, group, body.Value.UserId!, signed.App!.Value.ToString(), signed.AppKey!.Value, key, kid, certificates.Expiry(), Persons(caller));
         // Signed before it is committed: whoever cannot sign opens nothing.
         var certificate = await certificates.Issue(session, ct);
         var open = new OpenGroupSession(group, body.Value.OrgId!, session.User, kid, session.App, session.ExpiresAt, signed.Use, body.Key);
