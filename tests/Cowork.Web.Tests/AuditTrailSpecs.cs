@@ -13,13 +13,15 @@ public sealed class AuditTrailSpecs(WatchedHost watched) : IClassFixture<Watched
         "get /api/v1/connectors/oauth/{spec}/start: 403",
         // A sealed form of the caller's own right to read, for browsers.
         "post /api/cowork/stream-token: 201",
+        // Asks what a policy would have decided, and changes nothing.
+        "post /policy/simulate: 422",
         // Whoever holds a token may renew that one.
         "post /tokens/{token_id}/rotate: 404",
-        // Contract D has members of a group, and apps and controllers with keys of their own.
-        "post /groups/{group_id}/token: 404",
+        // Apps and controllers of groups sign with keys of their own.
+        "post /agents/run: 401",
+        "post /agents/run-stream: 401",
         "post /infra/cleanup: 401",
         "post /infra/groups: 401",
-        "post /infra/routing-token: 422",
     ];
 
     readonly LiveHost host = watched.Host;

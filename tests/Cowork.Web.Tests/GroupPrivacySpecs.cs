@@ -261,14 +261,15 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
     [Fact]
     public async Task What_agents_of_a_group_remember_is_recalled_in_it_and_nowhere_else()
     {
-        const string Question = "/tool recall {\"query\":\"topsecret launch Friday\"}\n/say done";
+        // It becomes the title of a conversation of another person, who must not seem to have found a secret.
+        const string Question = "/tool recall {\"query\":\"launch Friday\"}\n/say done";
         var elsewhere = (await fixture.Bob.Turn(await fixture.Bob.NewSession(), Question)).Is(200)["run_id"];
         var trace = (await fixture.Bob.Get($"/runs/{elsewhere}/trace")).Is(200).Text;
         Assert.DoesNotContain(fixture.Ids["memory_id"]["mem_".Length..], trace);
         Assert.DoesNotContain("on Friday", trace);
         // Another agent's lane: that of the first waits for an approval.
         var inside = await fixture.Host.Services.GetRequiredService<IRunQueries>()
-            .RecallAll("grouped", new ProjectKey(fixture.Session["sess_".Length..]), "topsecret launch Friday", 10, default);
+            .RecallAll("grouped", new ProjectKey(fixture.Session["sess_".Length..]), "launch Friday", 10, default);
         Assert.Contains(inside, memory => memory.From.Id.Value == fixture.Ids["memory_id"]["mem_".Length..]);
         Assert.Empty((await fixture.Bob.Get("/api/v1/memories")).Is(200).Json.GetProperty("data").EnumerateArray());
     }

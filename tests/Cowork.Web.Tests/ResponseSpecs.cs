@@ -204,7 +204,7 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var group = (await other.Post("/groups", """{"title":"Sales"}""")).Is(201);
         for (var i = 0; i < 2; i++)
         {
-            (await other.Post($"/groups/{group["group_id"]}/messages", """{"text":"@assistant /sleep 600000"}""")).Is(202);
+            (await other.Post($"/groups/{group["group_id"]}/messages", """{"text":"/sleep 600000"}""")).Is(202);
         }
         var inGroup = (await other.Get($"/sessions/{group["session_id"]}/runs")).Is(200).Json.GetProperty("runs").EnumerateArray().Select(run => Text(run, "run_id")).ToList();
         Assert.Equal(2, inGroup.Count);
