@@ -34,6 +34,9 @@ SCRATCH = ("/tmp", "/dev/shm")
 OUTPUT_FACTOR = 16
 # What an interrupted cell has to end.
 INTERRUPT_SECONDS = 3.0
+
+# A kernel says that a cell has begun a moment before its code runs, and a signal in that moment may be lost: one that comes so early is sent again after the same time.
+BEGINNING_SECONDS = 0.5
 # The reply and the idle status come on two sockets. When one is there, the other follows, or was lost.
 PAIR_SECONDS = 10.0
 # A reply that only repeats the exception that was shown.
@@ -133,6 +136,8 @@ class Cell:
         self.is_interrupted = False
         self.is_begun = False
         self.is_interrupt_due = False
+        self.begun_at = None
+        self.again_at = None  # the signal is repeated then
         self.reply = None
         self.is_idle = False
         self.has_error = False
@@ -387,9 +392,14 @@ class Bridge:
             self.session.send(self.control, self.session.msg("interrupt_request", {}))
         elif self.cell.is_begun:
             self.resume()
-            signal_group(self.process.pid, signal.SIGINT)
+            self.signal_interrupt()
         else:
             self.cell.is_interrupt_due = True  # between two cells the kernel ignores the signal
+
+    def signal_interrupt(self):
+        now = time.monotonic()
+        self.cell.again_at = now + BEGINNING_SECONDS if now < self.cell.begun_at + BEGINNING_SECONDS else None
+        signal_group(self.process.pid, signal.SIGINT)
 
     def limit(self, code, why):
         """The cell is past a limit. It may end by itself, so that its traceback tells where it was."""
@@ -456,9 +466,10 @@ class Bridge:
             return
         if kind == "execute_input":
             cell.is_begun = True
+            cell.begun_at = time.monotonic()
             if cell.is_interrupt_due:
                 cell.is_interrupt_due = False
-                signal_group(self.process.pid, signal.SIGINT)
+                self.signal_interrupt()
         elif kind == "stream":
             self.on_stream(text(content.get("name")), text(content.get("text")))
         elif kind in ("display_data", "execute_result", "update_display_data"):
@@ -648,6 +659,9 @@ class Bridge:
                 self.end_cell("error" if cell.limit else "interrupted", cell.why or "The cell did not end when it was interrupted, and lost its kernel.", is_lost=True)
                 self.restart()
                 return
+            if cell.again_at is not None and now > cell.again_at:
+                signal_group(self.process.pid, signal.SIGINT)
+                cell.again_at = None
             if cell.pair_at is not None and now > cell.pair_at:
                 if cell.reply is not None or cell.has_error:
                     self.finish()
@@ -732,7 +746,7 @@ class Bridge:
         if not self.is_ready:
             times.append(self.asked_at + 0.25)
         if self.cell is not None:
-            times += [t for t in (self.cell.deadline, self.cell.kill_at, self.cell.pair_at) if t is not None]
+            times += [t for t in (self.cell.deadline, self.cell.kill_at, self.cell.pair_at, self.cell.again_at) if t is not None]
         if self.disk.is_walking:
             times.append(now)
         return max(0, min(times) - now) * 1000

@@ -120,8 +120,8 @@ static class GroupSocketEndpoints
         routes.MapGet(Path, Connect).AllowAnonymous().WithMetadata(new TakesWebSocket()).WithName("openGroupSocket").WithTags("Groups")
             .WithSummary("A connection to a group for its messages, both ways (WebSocket, resumed with since)")
             .Takes(Token).Takes(GroupHistory.Since)
-            .Produces(101).Refuses(401, 403, 404, 409, 422, 426, 429, 503);
-        // HTTP/2 has no upgrade (RFC 8441).
+            // HTTP/2 has no upgrade: the connection is accepted with 200 (RFC 8441).
+            .Produces(101).Produces(200).Refuses(401, 403, 404, 409, 422, 426, 429, 503);
         routes.MapMethods(Path, [HttpMethods.Connect], Connect).AllowAnonymous().WithMetadata(new TakesWebSocket()).ExcludeFromDescription();
     }
 
