@@ -27,6 +27,8 @@ public sealed record SocketEnd(int Code, string Reason, bool IsStuck = false)
 {
     public static SocketEnd Unmasked { get; } = new((int)WebSocketCloseStatus.ProtocolError, "A client's frames have a mask.");
 
+    public static SocketEnd OutOfOrder { get; } = new((int)WebSocketCloseStatus.ProtocolError, "This frame may not come here (RFC 6455, 5).");
+
     public static SocketEnd Binary { get; } = new((int)WebSocketCloseStatus.InvalidMessageType, "Messages are text.");
 
     public static SocketEnd TooBig { get; } = new((int)WebSocketCloseStatus.MessageTooBig, "The message is too long.");
@@ -54,6 +56,13 @@ public sealed class FrameGuard(Stream inner, FrameLimits limits, TimeProvider cl
     /// <summary>Continuation, text, binary.</summary>
     const int DataOpcodesMax = 2;
     const int BinaryOpcode = 2;
+
+    /// <summary>Close, ping, pong.</summary>
+    const int CloseOpcode = 8;
+    const int PongOpcode = 10;
+
+    const int ControlBytesMax = 125;
+    const int ReservedBits = 0x70;
 
     readonly byte[] header = new byte[HeaderMax];
     readonly TaskCompletionSource<SocketEnd> violated = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -246,6 +255,11 @@ public sealed class FrameGuard(Stream inner, FrameLimits limits, TimeProvider cl
         {
             return SocketEnd.Binary;
         }
+        if (!MayCome(opcode, length))
+        {
+            // The WebSocket would say so, too, and break the connection off before the client has read it.
+            return SocketEnd.OutOfOrder;
+        }
         if (length > (ulong)limits.MessageBytes || (isData && (messageBytes += (long)length) > limits.MessageBytes))
         {
             return SocketEnd.TooBig;
@@ -261,6 +275,10 @@ public sealed class FrameGuard(Stream inner, FrameLimits limits, TimeProvider cl
         }
         return null;
     }
+
+    /// <summary>Whether a frame may have these bits and come here: control frames are short and whole, and only what continues a message comes amid one.</summary>
+    bool MayCome(int opcode, ulong length) => (header[0] & ReservedBits) == 0
+        && (isData ? opcode == 0 == isAmidMessage : opcode is >= CloseOpcode and <= PongOpcode && isLast && length <= ControlBytesMax);
 
     void EndFrame()
     {
