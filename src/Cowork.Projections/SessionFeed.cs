@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Collections.Frozen;
+using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 
@@ -166,6 +167,14 @@ public static class SessionFeed
 
     /// <summary>The arguments of a call: an object where the text is one, else the text that the model wrote.</summary>
     public static JsonElement Arguments(string input) => ParseObject(input) ?? JsonSerializer.SerializeToElement(input, RowJson.Default.String);
+
+    /// <summary>A text for who cannot ask the blob store: one that lies there is shown by its digest, and one that is encrypted as nothing.</summary>
+    public static string Shown(Content content) => content switch
+    {
+        Content.Inline inline => inline.Text,
+        Content.Blob blob => string.Create(CultureInfo.InvariantCulture, $"({blob.Bytes} bytes, sha256 {blob.Sha256})"),
+        _ => "",
+    };
 
     /// <summary>The beginning of a tool's result.</summary>
     public static string Preview(string text)

@@ -287,49 +287,21 @@ public sealed class BundleLinesSpecs : IDisposable
     }
 
     /// <summary>A begin, and letters for ever.</summary>
-    sealed class EndlessStream(byte[] begin) : Stream
+    sealed class EndlessStream(byte[] begin) : ReadOnlyStream
     {
         int read;
 
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
-        public override int Read(Span<byte> buffer)
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             if (read < begin.Length)
             {
                 var length = Math.Min(begin.Length - read, buffer.Length);
-                begin.AsSpan(read, length).CopyTo(buffer);
+                begin.AsSpan(read, length).CopyTo(buffer.Span);
                 read += length;
-                return length;
+                return new(length);
             }
-            buffer.Fill((byte)'x');
-            return buffer.Length;
+            buffer.Span.Fill((byte)'x');
+            return new(buffer.Length);
         }
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => new(Read(buffer.Span));
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

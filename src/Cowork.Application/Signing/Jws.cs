@@ -109,6 +109,15 @@ public static class Jws
         return new(Base64Url.EncodeToString(point.X), Base64Url.EncodeToString(point.Y));
     }
 
+    /// <summary>Writes the members of a public key as a JWK has them (RFC 7518, 6.2.1), into an object that is begun.</summary>
+    public static void WriteMembers(Utf8JsonWriter json, PublicKey key)
+    {
+        json.WriteString("kty", "EC");
+        json.WriteString("crv", "P-256");
+        json.WriteString("x", key.X);
+        json.WriteString("y", key.Y);
+    }
+
     /// <summary>The key to verify with, which the caller disposes; null: it is no point of the curve P-256.</summary>
     public static ECDsa? Import(PublicKey key)
     {

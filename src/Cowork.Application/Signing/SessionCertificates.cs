@@ -66,10 +66,7 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
             json.WriteNumber("exp", session.ExpiresAt.ToUnixTimeSeconds());
             json.WriteStartObject("cnf");
             json.WriteStartObject("jwk");
-            json.WriteString("kty", "EC");
-            json.WriteString("crv", "P-256");
-            json.WriteString("x", session.Key.X);
-            json.WriteString("y", session.Key.Y);
+            Jws.WriteMembers(json, session.Key);
             json.WriteEndObject();
             json.WriteEndObject();
             if (session.Issuers is { IsEmpty: false } issuers)

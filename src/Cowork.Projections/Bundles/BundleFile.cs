@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using static Cowork.Projections.TraceJson;
@@ -126,56 +127,21 @@ public static class BundleFile
     }
 
     /// <summary>A stream whose begin was read already. It leaves the rest open.</summary>
-    sealed class PrefixedStream(ReadOnlyMemory<byte> prefix, Stream rest) : Stream
+    sealed class PrefixedStream(ReadOnlyMemory<byte> prefix, Stream rest) : ReadOnlyStream
     {
         ReadOnlyMemory<byte> prefix = prefix;
 
-        public override bool CanRead => true;
+        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
+            prefix.IsEmpty ? rest.ReadAsync(buffer, cancellationToken) : new(Take(buffer.Span));
 
-        public override bool CanSeek => false;
+        public override int Read(byte[] buffer, int offset, int count) => prefix.IsEmpty ? rest.Read(buffer, offset, count) : Take(buffer.AsSpan(offset, count));
 
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
+        int Take(Span<byte> buffer)
         {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
-        public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
-        {
-            if (prefix.IsEmpty)
-            {
-                return rest.ReadAsync(buffer, cancellationToken);
-            }
             var length = Math.Min(prefix.Length, buffer.Length);
-            prefix[..length].CopyTo(buffer);
-            prefix = prefix[length..];
-            return new(length);
-        }
-
-        public override int Read(byte[] buffer, int offset, int count)
-        {
-            if (prefix.IsEmpty)
-            {
-                return rest.Read(buffer, offset, count);
-            }
-            var length = Math.Min(prefix.Length, count);
-            prefix.Span[..length].CopyTo(buffer.AsSpan(offset));
+            prefix.Span[..length].CopyTo(buffer);
             prefix = prefix[length..];
             return length;
         }
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

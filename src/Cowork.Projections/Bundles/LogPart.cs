@@ -39,10 +39,7 @@ static class LogPart
         writer.WriteString("signature", head.Signature);
         writer.WriteEndObject();
         writer.WriteStartObject("key");
-        writer.WriteString("kty", "EC");
-        writer.WriteString("crv", "P-256");
-        writer.WriteString("x", proof.Key.X);
-        writer.WriteString("y", proof.Key.Y);
+        Jws.WriteMembers(writer, proof.Key);
         writer.WriteEndObject();
         writer.WriteStartArray("leaves");
         foreach (var leaf in proof.Leaves)

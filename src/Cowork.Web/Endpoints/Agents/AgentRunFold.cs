@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
@@ -97,19 +96,19 @@ sealed class AgentRunFold(RunKey run)
                     },
                 ];
             case ToolCall call:
-                return [New("tool_call") with { ToolCall = new(call.Id, call.Name, SessionFeed.Arguments(Shown(call.Input))) }];
+                return [New("tool_call") with { ToolCall = new(call.Id, call.Name, SessionFeed.Arguments(SessionFeed.Shown(call.Input))) }];
             case ToolResult result:
-                return [New("tool_result") with { ToolResult = new(result.Id, result.Name, SessionFeed.Preview(Shown(result.Content)), result.IsError) }];
+                return [New("tool_result") with { ToolResult = new(result.Id, result.Name, SessionFeed.Preview(SessionFeed.Shown(result.Content)), result.IsError) }];
             case ApprovalRequested asked:
                 return
                 [
                     Status("approval_required") with
                     {
-                        Approval = new(asked.ApprovalId, asked.ToolName, SessionFeed.Arguments(Shown(asked.ToolInput)), asked.Reason, asked.ExpiresAt),
+                        Approval = new(asked.ApprovalId, asked.ToolName, SessionFeed.Arguments(SessionFeed.Shown(asked.ToolInput)), asked.Reason, asked.ExpiresAt),
                     },
                 ];
             case AssistantReply said:
-                reply = Shown(said.Content);
+                reply = SessionFeed.Shown(said.Content);
                 return [];
             case RunCompleted done:
                 return [Final("completed") with { Usage = new(done.TotalTokens, done.ToolCalls, done.CostMicroUsd / Micro) }];
@@ -121,12 +120,4 @@ sealed class AgentRunFold(RunKey run)
                 return [];
         }
     }
-
-    /// <summary>A text that lies in the blob store is shown by its digest, as feeds show it.</summary>
-    static string Shown(Content content) => content switch
-    {
-        Content.Inline inline => inline.Text,
-        Content.Blob blob => string.Create(CultureInfo.InvariantCulture, $"({blob.Bytes} bytes, sha256 {blob.Sha256})"),
-        _ => "",
-    };
 }

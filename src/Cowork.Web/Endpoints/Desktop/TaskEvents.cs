@@ -148,7 +148,7 @@ sealed class TaskEvents(IBlobs blobs)
                 json.WriteString("callId", result.Id);
                 json.WriteString("name", result.Name);
                 json.WriteBoolean("isError", result.IsError);
-                json.WriteString("preview", SessionFeed.Preview(Shown(result.Content)));
+                json.WriteString("preview", SessionFeed.Preview(SessionFeed.Shown(result.Content)));
                 break;
             case RunEvent.ApprovalRequested asked:
                 json.WriteString("approvalId", asked.ApprovalId.Id);
@@ -274,16 +274,8 @@ sealed class TaskEvents(IBlobs blobs)
     static void WriteArguments(Utf8JsonWriter json, Content input)
     {
         json.WritePropertyName("input");
-        SessionFeed.Arguments(Shown(input)).WriteTo(json);
+        SessionFeed.Arguments(SessionFeed.Shown(input)).WriteTo(json);
     }
-
-    /// <summary>A text that lies in the blob store is shown by its digest, as feeds show it.</summary>
-    static string Shown(Content content) => content switch
-    {
-        Content.Inline inline => inline.Text,
-        Content.Blob blob => string.Create(CultureInfo.InvariantCulture, $"({blob.Bytes} bytes, sha256 {blob.Sha256})"),
-        _ => "",
-    };
 
     internal static RecordedEvent Recorded(FeedEntry entry, Event e) => new(
         entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, e, entry.Data, entry.At, entry.Actor, entry.Hash, entry.Position, entry.Correlation);

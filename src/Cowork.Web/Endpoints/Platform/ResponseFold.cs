@@ -88,16 +88,16 @@ sealed class ResponseFold(RunKey run, string input)
                 Close(events, "completed");
                 break;
             case ToolCall call:
-                events.Add(Event(ToolCalled) with { ToolCall = new(call.Id, call.Name, SessionFeed.Arguments(Shown(call.Input))) });
+                events.Add(Event(ToolCalled) with { ToolCall = new(call.Id, call.Name, SessionFeed.Arguments(SessionFeed.Shown(call.Input))) });
                 break;
             case ToolResult result:
-                events.Add(Event(ToolAnswered) with { ToolResult = new(result.Id, result.Name, SessionFeed.Preview(Shown(result.Content)), result.IsError) });
+                events.Add(Event(ToolAnswered) with { ToolResult = new(result.Id, result.Name, SessionFeed.Preview(SessionFeed.Shown(result.Content)), result.IsError) });
                 break;
             case ApprovalRequested asked:
                 events.Add(Event(ApprovalRequired) with
                 {
                     Response = Details,
-                    Approval = new(asked.ApprovalId, asked.ToolName, SessionFeed.Arguments(Shown(asked.ToolInput)), asked.Reason, asked.ExpiresAt),
+                    Approval = new(asked.ApprovalId, asked.ToolName, SessionFeed.Arguments(SessionFeed.Shown(asked.ToolInput)), asked.Reason, asked.ExpiresAt),
                 });
                 break;
             case RunCompleted or RunFailed or RunCancelled:
@@ -132,14 +132,6 @@ sealed class ResponseFold(RunKey run, string input)
         }
         return events;
     }
-
-    /// <summary>A text that lies in the blob store is shown by its digest, as feeds show it.</summary>
-    static string Shown(Content content) => content switch
-    {
-        Content.Inline inline => inline.Text,
-        Content.Blob blob => string.Create(CultureInfo.InvariantCulture, $"({blob.Bytes} bytes, sha256 {blob.Sha256})"),
-        _ => "",
-    };
 
     void Say(List<ResponseEvent> events, string piece)
     {
