@@ -1,3 +1,4 @@
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Application;
@@ -11,7 +12,7 @@ public static class SessionOfGroup
     /// </summary>
     internal static async ValueTask<Refusal?> WhyRefused(UnitOfWork work, Session session, string noun = "session") =>
         session is not Session.Open { Group: { } key } ? null
-        : await work.State(Group.Aggregate, key) is Group.Live group && group.IsSeenBy(UserOf(work.By.Actor)) ? Refused(key)
+        : await work.State(Group.Aggregate, key) is Group.Live group && group.IsSeenBy(Origin.UserOf(work.By.Actor)) ? Refused(key)
         : Refusal.NotFound(noun);
 
     /// <inheritdoc cref="WhyRefused(UnitOfWork, Session, string)"/>
@@ -20,7 +21,4 @@ public static class SessionOfGroup
 
     /// <summary>The refusal for who sees the group.</summary>
     public static Refusal Refused(GroupKey group) => Refusal.Conflict("session_of_group", $"This is the conversation of the group {group}: use the addresses of groups.");
-
-    /// <summary>The user of a principal: <c>ann</c> of <c>user:ann</c>.</summary>
-    static string UserOf(string actor) => actor[(actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
 }

@@ -63,7 +63,11 @@ public sealed record RowPlace(long At, string Text);
 /// <param name="Correlation">W3C trace id, when there is one: of the request, and for a run's driver of the request that asked for the run.</param>
 /// <param name="Causation">Id of the command; when it is traced, that of its span.</param>
 /// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
-public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null, ImmutableList<Issuer>? Issuers = null);
+public sealed record Origin(string Actor, string? Correlation = null, string? Causation = null, ImmutableList<Issuer>? Issuers = null)
+{
+    /// <summary>The user of a principal: <c>ann</c> of <c>user:ann</c>.</summary>
+    public static string UserOf(string actor) => actor[(actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
+}
 
 /// <summary>Several streams, rows and jobs, one transaction.</summary>
 /// <param name="Done">A job that this commit finishes. A claim that was taken over refuses the whole commit.</param>

@@ -22,7 +22,7 @@ public sealed record Caller(
     public bool SeesHost => IsOperator || (Org == RequestAuthorization.LocalOrg && (Roles.Contains(Http.Roles.Auditor) || Roles.Contains(Http.Roles.Admin)));
 
     /// <summary>The user's name: <c>ann</c> of the principal <c>user:ann</c>.</summary>
-    public string User { get; } = Actor[(Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
+    public string User { get; } = Origin.UserOf(Actor);
 
     public Origin Origin { get; } = new(Actor, TraceId, Issuers: Issuers);
 

@@ -193,7 +193,7 @@ static class TokenEndpoints
         }
         var now = clock.GetUtcNow();
         var token = BearerToken.New(org, now);
-        var user = asked.User ?? caller.Actor[(caller.Actor.IndexOf(':', StringComparison.Ordinal) + 1)..];
+        var user = asked.User ?? caller.User;
         ImmutableList<string> roles = [.. (asked.Roles ?? (isOperator ? ApiToken.Roles : [Roles.Member])).Distinct()];
         var expires = TimeQuery.Parse(asked.ExpiresAt) ?? now + (asked.ExpiresInDays is { } days ? TimeSpan.FromDays(days) : settings.Tokens.ExpireAfter);
         ImmutableList<string>? networks = asked.Addresses is null ? null : [.. asked.Addresses.Select(address => Networks.Normal(address)!)];
