@@ -7,7 +7,8 @@ namespace Cowork.Testing.Hosts;
 /// <summary>A member's connection to a group, with .NET's own WebSocket.</summary>
 public sealed class GroupClient : IAsyncDisposable
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+    /// <summary>Several times the lease of a host that was killed: on a machine with much else to do, all of it takes longer.</summary>
+    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
 
     readonly byte[] buffer = new byte[64 * 1024];
 
@@ -28,14 +29,16 @@ public sealed class GroupClient : IAsyncDisposable
         return new($"{host.Replace("http", "ws", StringComparison.Ordinal)}/groups/{group}/ws?{query}");
     }
 
-    public static async Task<GroupClient> Open(string host, string group, string token, long? since = null, Action<ClientWebSocketOptions>? options = null)
+    /// <param name="over">Whose connections are used; null: one of its own.</param>
+    public static async Task<GroupClient> Open(
+        string host, string group, string token, long? since = null, Action<ClientWebSocketOptions>? options = null, HttpMessageInvoker? over = null)
     {
         var socket = new ClientWebSocket();
         options?.Invoke(socket.Options);
         try
         {
             using var deadline = new CancellationTokenSource(Deadline);
-            await socket.ConnectAsync(Address(host, group, token, since), deadline.Token);
+            await socket.ConnectAsync(Address(host, group, token, since), over, deadline.Token);
             return new(socket) { Last = since ?? 0 };
         }
         catch
@@ -68,13 +71,26 @@ public sealed class GroupClient : IAsyncDisposable
     }
 
     /// <summary>The next message; null: the host has ended the connection.</summary>
+    /// <exception cref="TimeoutException">None came in time.</exception>
     public async Task<JsonElement?> Next()
     {
         using var deadline = new CancellationTokenSource(Deadline);
+        try
+        {
+            return await Next(deadline.Token);
+        }
+        catch (Exception) when (deadline.IsCancellationRequested)
+        {
+            throw new TimeoutException($"Nothing came for {Deadline.TotalSeconds} s after message {Last}.");
+        }
+    }
+
+    async Task<JsonElement?> Next(CancellationToken ct)
+    {
         using var message = new MemoryStream();
         while (true)
         {
-            var received = await Socket.ReceiveAsync(buffer.AsMemory(), deadline.Token);
+            var received = await Socket.ReceiveAsync(buffer.AsMemory(), ct);
             if (received.MessageType == WebSocketMessageType.Close)
             {
                 return null;
