@@ -134,7 +134,7 @@ public sealed class ReplaySpecs
         }
         if (isRechained)
         {
-            TraceForgerySpecs.Rechain(root);
+            TamperedBundles.Rechain(root);
         }
         var report = await RunReplay.Of(Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString()))), default);
         Assert.Equal((type, what), (report.Divergence?.Type ?? "", report.Divergence?.What ?? ""));
@@ -156,7 +156,7 @@ public sealed class ReplaySpecs
         }
         root["format"] = TraceBundle.ThirdFormat;
         root.Remove("related");
-        TraceForgerySpecs.Rechain(root);
+        TamperedBundles.Rechain(root);
         var report = await RunReplay.Of(Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString()))), default);
         Assert.Equal((ReplayReport.Equal, 0, 0), (report.Verdict, report.ModelRequests, report.PolicyDecisions));
         Assert.Equal([("model_requests", 2), ("policy_decisions", 2)], report.Unproved.Select(part => (part.Part, part.Count)));
@@ -195,7 +195,7 @@ public sealed class ReplaySpecs
                 }
                 events.Insert(Math.Min(to, events.Count), moved);
             }
-            TraceForgerySpecs.Rechain(root);
+            TamperedBundles.Rechain(root);
             var (record, fault) = BundledRun.Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())), default);
             Assert.True(record is not null || fault is not null);
             if (record is not null)

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -8,6 +7,8 @@ using Cowork.Projections;
 using Cowork.Testing;
 
 using Xunit;
+
+using static Cowork.Testing.TamperedBundles;
 
 namespace Cowork.Application.Tests;
 
@@ -321,140 +322,7 @@ public sealed class TraceForgerySpecs : IDisposable
         Assert.Throws<OperationCanceledException>(() => TraceVerifier.Verify(bundle, ct: new CancellationToken(canceled: true)));
     }
 
-    /// <summary>Bytes flipped, removed, put in, repeated or moved.</summary>
-    static byte[] Changed(byte[] bundle, Random random)
-    {
-        var bytes = bundle.ToList();
-        for (var times = random.Next(1, 4); times > 0; times--)
-        {
-            var (at, length) = (random.Next(bytes.Count), random.Next(1, 40));
-            length = Math.Min(length, bytes.Count - at);
-            switch (random.Next(5))
-            {
-                case 0:
-                    bytes[at] = (byte)random.Next(256);
-                    break;
-                case 1:
-                    bytes.RemoveRange(at, length);
-                    break;
-                case 2:
-                    bytes.Insert(at, (byte)"{}[]\",:0 \\"[random.Next(10)]);
-                    break;
-                case 3:
-                    bytes.InsertRange(at, bytes.GetRange(at, length));
-                    break;
-                default:
-                    var moved = bytes.GetRange(at, length);
-                    bytes.RemoveRange(at, length);
-                    bytes.InsertRange(random.Next(bytes.Count + 1), moved);
-                    break;
-            }
-        }
-        return [.. bytes];
-    }
-
-    /// <summary>Replaces or removes one value. Answers the name of its member.</summary>
-    static string Replace(JsonObject root, Random random)
-    {
-        var places = new List<(JsonNode Parent, string? Name, int Index)>();
-        Collect(root);
-        var (parent, name, index) = places[random.Next(places.Count)];
-        JsonNode? value = random.Next(9) switch
-        {
-            0 => null,
-            1 => long.MaxValue,
-            2 => long.MinValue,
-            3 => 1e300,
-            4 => "",
-            5 => new JsonObject(),
-            6 => new JsonArray(1, "a"),
-            7 => new string('x', 1_000),
-            _ => random.Next(100),
-        };
-        if (parent is JsonArray list)
-        {
-            list[index] = value;
-            return "";
-        }
-        var o = parent.AsObject();
-        if (random.Next(4) == 0)
-        {
-            o.Remove(name!);
-        }
-        else
-        {
-            o[name!] = value;
-        }
-        return name!;
-
-        void Collect(JsonNode? node)
-        {
-            switch (node)
-            {
-                case JsonObject of:
-                    foreach (var (member, inner) in of)
-                    {
-                        places.Add((of, member, 0));
-                        Collect(inner);
-                    }
-                    break;
-                case JsonArray items:
-                    for (var i = 0; i < items.Count; i++)
-                    {
-                        places.Add((items, null, i));
-                        Collect(items[i]);
-                    }
-                    break;
-            }
-        }
-    }
-
-    static bool TryRechain(JsonObject root)
-    {
-        try
-        {
-            Rechain(root);
-            return true;
-        }
-        catch (Exception e) when (e is InvalidOperationException or FormatException or NullReferenceException or ArgumentException or OverflowException)
-        {
-            // There is nothing to compute a hash of.
-            return false;
-        }
-    }
-
-    /// <summary>Numbers the run's own stream and computes all hashes anew, and the head.</summary>
-    internal static void Rechain(JsonObject root)
-    {
-        var last = new Dictionary<string, JsonObject>();
-        var own = root["head"]!["stream_id"]!.GetValue<string>();
-        foreach (var e in root["events"]!.AsArray().Select(e => e!.AsObject()))
-        {
-            var stream = e["stream_id"]!.GetValue<string>();
-            if (last.TryGetValue(stream, out var before))
-            {
-                e["version"] = stream == own ? (long)before["version"]! + 1 : (long)e["version"]!;
-                e["prev_hash"] = (string?)before["hash"];
-            }
-            e["payload"] = e["data"]?.DeepClone();
-            Rehash(e);
-            last[stream] = e;
-        }
-        (root["head"]!["version"], root["head"]!["hash"]) = ((long)last[own]["version"]!, (string?)last[own]["hash"]);
-    }
-
-    static void Rehash(JsonObject e) => e["hash"] = HashChain.Next(
-        (string)e["prev_hash"]!, (string)e["tenant_id"]!, (string)e["stream_id"]!, (long)e["version"]!, Guid.Parse((string)e["id"]!), (string)e["type"]!,
-        DateTimeOffset.Parse((string)e["ts"]!, CultureInfo.InvariantCulture), (string)e["actor"]!, Canonical(e["data"]));
-
-    static (TraceReport? Report, TraceFault? Fault) Sealed(JsonObject root)
-    {
-        root.Remove("digests");
-        TraceBundle.Seal(root);
-        return TraceVerifier.Verify(Canonical(root));
-    }
-
-    static byte[] Canonical(JsonNode? node) => CanonicalJson.Of(Encoding.UTF8.GetBytes(node?.ToJsonString() ?? "null"));
+    static (TraceReport? Report, TraceFault? Fault) Sealed(JsonObject root) => TraceVerifier.Verify(TamperedBundles.Sealed(root));
 
     /// <summary>The bundle of a run that wrote an artifact, kept a memory, and asked a person for the last call.</summary>
     async Task<byte[]> Bundle()
