@@ -54,9 +54,9 @@ public sealed class LayoutRules
     public void Folders_are_one_deep() => Rule.Holds(
         from file in Repository.Files
         let parts = file.Split('/')
-        where parts[0] is "src" or "tests" or "bench" && parts.Length > 4 && !(parts.Length == 5 && parts[2] == "Endpoints")
+        where parts[0] is "src" or "tests" or "bench" && parts.Length > 4 && !(parts.Length == 5 && parts[2] == "Endpoints") && parts[2] != "Console"
         select file,
-        "At most one folder below a project (Endpoints/<contract>/ excepted). A longer file name finds more than a folder does:");
+        "At most one folder below a project (Endpoints/<contract>/ and the modules of Console/ excepted). A longer file name finds more than a folder does:");
 
     [Fact]
     public void A_folder_holds_more_than_one_file() => Rule.Holds(

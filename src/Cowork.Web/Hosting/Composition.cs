@@ -87,6 +87,7 @@ static class Composition
             all.GetRequiredService<IRows>(), null, all.GetRequiredService<CommandHandler>(), all.GetRequiredService<IEventLog>()));
         services.AddSingleton<RunViews>();
         services.AddSingleton<DiskRoom>();
+        services.AddSingleton(new ConsoleAssets(settings.ConsoleFiles));
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();

@@ -248,6 +248,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
         app.UseMiddleware<ErrorBoundary>();
         app.UseMiddleware<HeadAsGet>();
         app.UseMiddleware<OriginGuard>();
+        app.UseMiddleware<ConsoleServer>();
         app.UseRouting();
         app.UseMiddleware<RequestAuthorization>();
         app.UseMiddleware<MemoryGuard>();

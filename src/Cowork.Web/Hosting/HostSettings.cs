@@ -70,6 +70,9 @@ public sealed record HostSettings
     /// <summary>The authority whose tokens let callers in beside API tokens; null: none.</summary>
     public OidcSettings? Oidc { get; init; }
 
+    /// <summary>Folder of the console's files, for who works on them; null: those of the program.</summary>
+    public string? ConsoleFiles { get; init; }
+
     /// <summary>Callers need a token. Never false when bound to anything but loopback, behind a proxy, or with an authority.</summary>
     public bool TokenMode { get; init; }
 
@@ -257,6 +260,7 @@ public sealed record HostSettings
             SqliteRoots = SqliteRootsOf(cowork.GetSection("Connectors:SqliteRoots")),
             OAuth = OAuthConfiguration.Read(cowork.GetSection("Connectors:OAuth")),
             McpCommands = McpConfiguration.Read(cowork.GetSection("Connectors:McpCommands")),
+            ConsoleFiles = cowork.Text("Console:Files") is { } console ? Path.GetFullPath(console) : null,
             PublicUrl = OAuthConfiguration.PublicUrl(cowork.GetSection("Connectors")),
             Egress = EgressOf(cowork.GetSection("Egress:Allow")),
             Policy = cowork.Text("Policy") is { } policy ? PolicyFile.Read(Path.GetFullPath(policy)) : Policy.BuiltIn,

@@ -36,6 +36,12 @@ public sealed record OidcSettings
     /// <summary>The authority is asked over HTTPS alone. One on loopback may do without.</summary>
     public bool RequireHttps { get; init; } = true;
 
+    /// <summary>Id under which the authority knows the console, a public client; null: people do not sign in to it there.</summary>
+    public string? ConsoleClient { get; init; }
+
+    /// <summary>What the console asks for, words with spaces between them.</summary>
+    public string ConsoleScope { get; init; } = "openid";
+
     /// <summary>So far the clocks of the authority and of this host may differ.</summary>
     public TimeSpan ClockSkew { get; init; } = TimeSpan.FromSeconds(30);
 
@@ -51,7 +57,8 @@ public sealed record OidcSettings
     {
         if (auth.Text("Authority") is not { } authority)
         {
-            return ((string[])["Audience", "Metadata", "OrgClaim", "RoleClaim", "UserClaim", "Org"]).FirstOrDefault(name => auth.GetSection(name).Exists()) is { } alone
+            string[] others = ["Audience", "Metadata", "OrgClaim", "RoleClaim", "UserClaim", "Org", "ConsoleClient", "ConsoleScope"];
+            return others.FirstOrDefault(name => auth.GetSection(name).Exists()) is { } alone
                 ? throw new ArgumentException($"{auth.PathOf(alone)} is about tokens of an authority, and Cowork:Auth:Authority names none.")
                 : null;
         }
@@ -96,6 +103,8 @@ public sealed record OidcSettings
             Orgs = orgs.ToDictionary(entry => entry.Key, entry => entry.Value[0]),
             Roles = roles,
             RequireHttps = requireHttps,
+            ConsoleClient = auth.Text("ConsoleClient"),
+            ConsoleScope = auth.Text("ConsoleScope") ?? usual.ConsoleScope,
             ClockSkew = auth.Time("ClockSkew", TimeSpan.Zero, TimeSpan.FromMinutes(5)) ?? usual.ClockSkew,
             RefreshEvery = auth.Time("RefreshEvery", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? usual.RefreshEvery,
             KeysKept = auth.Time("KeysKept", TimeSpan.FromSeconds(1), TimeSpan.FromDays(7)) ?? usual.KeysKept,

@@ -53,6 +53,9 @@ public sealed partial class AuthorityKeys : IDisposable
         return Usable;
     }
 
+    /// <summary>Where people sign in, as the authority's document says; null: it has not answered yet, or has no such place that may be asked.</summary>
+    internal SignInPlace? SignIn => current?.SignIn;
+
     /// <summary>
     /// The keys after the authority was asked for them, because a token names a key that is not among them. Within seconds of another such question it is not asked; then
     /// these are the keys as they are known.
@@ -139,7 +142,10 @@ public sealed partial class AuthorityKeys : IDisposable
             {
                 throw new InvalidOperationException("it has no key to sign with");
             }
-            var found = new KeySet(document.Issuer, keys, keys.Select(Thumbprint).ToHashSet(), clock.GetTimestamp());
+            var found = new KeySet(document.Issuer, keys, keys.Select(Thumbprint).ToHashSet(), clock.GetTimestamp())
+            {
+                SignIn = MayAsk(document.AuthorizationEndpoint) is { } authorization && MayAsk(document.TokenEndpoint) is { } token ? new(authorization, token) : null,
+            };
             if (current is not { } before || !before.Thumbprints.SetEquals(found.Thumbprints))
             {
                 LogKeys(logger, settings.Authority, keys.Count);
@@ -161,6 +167,8 @@ public sealed partial class AuthorityKeys : IDisposable
             return false;
         }
     }
+
+    Uri? MayAsk(string? address) => Uri.TryCreate(address, UriKind.Absolute, out var uri) && settings.MayAsk(uri) ? uri : null;
 
     void Failed(long? at)
     {
@@ -188,8 +196,13 @@ public sealed partial class AuthorityKeys : IDisposable
     /// <param name="At">Timestamp of the answer.</param>
     internal sealed record KeySet(string Issuer, IReadOnlyList<SecurityKey> Keys, HashSet<string> Thumbprints, long At)
     {
+        public SignInPlace? SignIn { get; init; }
+
         public bool HasId(string keyId) => Keys.Any(key => key.KeyId == keyId);
     }
+
+    /// <summary>The addresses of OpenID Connect's authorization code flow.</summary>
+    internal sealed record SignInPlace(Uri AuthorizationEndpoint, Uri TokenEndpoint);
 
     /// <summary>Fetches what the authority's document is and names, over HTTPS as the settings want it.</summary>
     sealed class Documents(HttpClient http, OidcSettings settings) : IDocumentRetriever

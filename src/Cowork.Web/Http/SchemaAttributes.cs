@@ -74,6 +74,8 @@ public sealed class MemorySourceAttribute() : WordsAttribute(Projections.Memorie
 
 public sealed class HealthStatusAttribute() : WordsAttribute("live", "ready", "ok");
 
+public sealed class ConsoleAuthAttribute() : WordsAttribute("none", "token");
+
 public sealed class WorkBucketAttribute() : WordsAttribute([.. WorkBuckets.All]);
 
 public sealed class AgentMessageRoleAttribute() : WordsAttribute("system", "user", "assistant");

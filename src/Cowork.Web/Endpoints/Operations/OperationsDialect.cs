@@ -21,6 +21,7 @@ static class OperationsDialect
         routes.MapBlobStore();
         routes.MapEngine();
         routes.MapEventExports();
+        routes.MapConsole();
     }
 }
 
@@ -45,6 +46,7 @@ static class OperationsDialect
 [JsonSerializable(typeof(SweptBlobs))]
 [JsonSerializable(typeof(Liveness))]
 [JsonSerializable(typeof(Readiness))]
+[JsonSerializable(typeof(ConsoleConfig))]
 public sealed partial class OperationsJson : JsonSerializerContext
 {
     /// <summary>The context for answers: with relaxed escaping.</summary>

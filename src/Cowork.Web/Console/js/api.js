@@ -1,0 +1,111 @@
+// Calls of this host's API. Whatever the console shows comes from here, and is there for every client.
+
+// The host's address, with the prefix of a proxy: the document's base leads to /console/.
+export const root = new URL("../", document.baseURI);
+
+export class ApiError extends Error {
+    constructor(status, code, detail, retryAfter) {
+        super(detail);
+        this.name = "ApiError";
+        this.status = status;
+        this.code = code;
+        this.retryAfter = retryAfter;
+    }
+}
+
+let token = null;
+let onRefused = () => { };
+
+export const session = {
+    get token() {
+        return token;
+    },
+    set token(value) {
+        token = value;
+    },
+    // What is called when the host says that the token is worth nothing.
+    set onRefused(call) {
+        onRefused = call;
+    },
+};
+
+export function address(path, query) {
+    const url = new URL(path.replace(/^\//, ""), root);
+    for (const [name, value] of Object.entries(query ?? {})) {
+        if (value !== null && value !== undefined && value !== "") {
+            url.searchParams.set(name, Array.isArray(value) ? value.join(",") : value);
+        }
+    }
+    return url;
+}
+
+// /runs/{id}: each part escaped.
+export function path(strings, ...values) {
+    return strings.reduce((whole, part, i) => whole + part + (i < values.length ? encodeURIComponent(values[i]) : ""), "");
+}
+
+export async function call(method, where, { query, body, signal, headers, key } = {}) {
+    const sent = { accept: "application/json", ...headers };
+    if (token) {
+        sent.authorization = `Bearer ${token}`;
+    }
+    if (body !== undefined) {
+        sent["content-type"] = "application/json";
+    }
+    if (method === "POST" || method === "PATCH") {
+        sent["idempotency-key"] = key ?? newKey();
+    }
+    let response;
+    try {
+        response = await fetch(address(where, query), { method, headers: sent, body: body === undefined ? undefined : JSON.stringify(body), signal, credentials: "omit", cache: "no-store" });
+    } catch (error) {
+        throw error.name === "AbortError" ? error : new ApiError(0, "unreachable", "The host does not answer.");
+    }
+    if (response.ok) {
+        return response;
+    }
+    const problem = await response.json().catch(() => ({}));
+    const failed = new ApiError(
+        response.status, problem.code ?? problem.error?.code ?? "error", problem.detail ?? problem.error?.message ?? problem.title ?? `The host answered ${response.status}.`,
+        Number(response.headers.get("retry-after")) || null);
+    if (response.status === 401) {
+        onRefused(failed);
+    }
+    throw failed;
+}
+
+export async function get(where, query, signal) {
+    return (await call("GET", where, { query, signal })).json();
+}
+
+export async function post(where, body = {}, options = {}) {
+    const response = await call("POST", where, { body, ...options });
+    return response.status === 204 ? null : response.json();
+}
+
+export async function remove(where) {
+    await call("DELETE", where);
+}
+
+// The bytes of a file, for a download or a frame.
+export async function bytes(where, query, signal) {
+    return (await call("GET", where, { query, signal, headers: { accept: "*/*" } })).blob();
+}
+
+// A list with a cursor: {rows, next}, where next loads the page after, and is null behind the last one.
+export async function pages(where, member, query, signal) {
+    const answer = await get(where, query, signal);
+    const next = answer.next_cursor ? () => pages(where, member, { cursor: answer.next_cursor, limit: query?.limit }, signal) : null;
+    return { rows: answer[member], next, answer };
+}
+
+function newKey() {
+    return "console-" + Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
+}
+
+// A call as a line for a shell, without the token.
+export function curl(method, where, body) {
+    const quote = text => `'${text.replaceAll("'", "'\\''")}'`;
+    return ["curl -s", method === "GET" ? "" : `-X ${method}`, quote(address(where).href), token ? `-H "Authorization: Bearer $COWORK_TOKEN"` : "",
+        body === undefined ? "" : `-H 'content-type: application/json' -d ${quote(JSON.stringify(body))}`].filter(Boolean).join(" ");
+}

@@ -1,0 +1,136 @@
+// Builds elements. Nothing here reads HTML: texts become text nodes, and what a text hides is written out (text.js).
+import { parts, plain } from "./text.js";
+
+const Svg = "http://www.w3.org/2000/svg";
+const Addresses = new Set(["href", "src", "action"]);
+const Texts = new Set(["title", "placeholder", "alt", "aria-label", "aria-description"]);
+
+// h("a.row-link", { href, on: { click } }, "text", node, [more])
+export function h(tag, props, ...children) {
+    const [name, ...classes] = tag.split(".");
+    const node = document.createElement(name || "div");
+    if (classes.length > 0) {
+        node.className = classes.join(" ");
+    }
+    return fill(node, props, children);
+}
+
+export function svg(tag, props, ...children) {
+    const [name, ...classes] = tag.split(".");
+    const node = document.createElementNS(Svg, name);
+    if (classes.length > 0) {
+        node.setAttribute("class", classes.join(" "));
+    }
+    return fill(node, props, children);
+}
+
+function fill(node, props, children) {
+    if (props instanceof Node || typeof props === "string" || Array.isArray(props)) {
+        children.unshift(props);
+        props = null;
+    }
+    for (const [name, value] of Object.entries(props ?? {})) {
+        set(node, name, value);
+    }
+    append(node, children);
+    return node;
+}
+
+export function set(node, name, value) {
+    if (name === "on") {
+        for (const [type, listener] of Object.entries(value)) {
+            node.addEventListener(type, listener);
+        }
+    } else if (name === "class") {
+        for (const word of (value || "").split(" ").filter(Boolean)) {
+            node.classList.add(word);
+        }
+    } else if (name === "style") {
+        for (const [property, text] of Object.entries(value)) {
+            node.style.setProperty(property, text);
+        }
+    } else if (name === "data") {
+        Object.assign(node.dataset, value);
+    } else if (["value", "checked", "selected", "disabled", "open", "indeterminate"].includes(name) && name in node) {
+        node[name] = value ?? "";
+    } else if (typeof value === "boolean" && name.startsWith("aria-")) {
+        node.setAttribute(name, String(value));
+    } else if (value === null || value === undefined || value === false) {
+        node.removeAttribute(name);
+    } else if (/^on/i.test(name) || name === "srcdoc") {
+        throw new TypeError(`No element gets ${name} as an attribute.`);
+    } else if (Addresses.has(name) && !isSafe(String(value))) {
+        node.removeAttribute(name);
+    } else {
+        node.setAttribute(name, value === true ? "" : Texts.has(name) ? plain(value) : String(value));
+    }
+}
+
+// Only what a reader may be led to: pages of this host, and the web. blob: is of pages themselves.
+export function isSafe(address) {
+    try {
+        return ["http:", "https:", "blob:"].includes(new URL(address, document.baseURI).protocol);
+    } catch {
+        return false;
+    }
+}
+
+export function append(node, child) {
+    if (child === null || child === undefined || child === false || child === true) {
+        return node;
+    }
+    if (Array.isArray(child)) {
+        for (const each of child) {
+            append(node, each);
+        }
+    } else if (child instanceof Node) {
+        node.append(child);
+    } else {
+        for (const part of parts(String(child))) {
+            node.append(typeof part === "string" ? part : hidden(part));
+        }
+    }
+    return node;
+}
+
+function hidden(part) {
+    const mark = document.createElement("span");
+    mark.className = "ctl";
+    mark.title = "A character that cannot be seen, written out";
+    mark.textContent = part.hidden;
+    return mark;
+}
+
+export function replace(node, ...children) {
+    node.replaceChildren();
+    return append(node, children);
+}
+
+// A text node's content, when it differs: a screen reader is not told the same again.
+export function say(node, text) {
+    const shown = plain(text);
+    if (node.textContent !== shown) {
+        node.textContent = shown;
+    }
+    return node;
+}
+
+export function debounce(call, ms) {
+    let timer = 0;
+    let last = 0;
+    return () => {
+        if (timer === 0) {
+            timer = setTimeout(() => {
+                timer = 0;
+                last = performance.now();
+                call();
+            }, Math.max(30, ms - (performance.now() - last)));
+        }
+    };
+}
+
+export function idOf(prefix) {
+    return `${prefix}-${++count}`;
+}
+
+let count = 0;

@@ -1,0 +1,115 @@
+// What happens, as it happens: one stream of everything that the caller may see. Pages listen to it and load anew what it concerns.
+import { address, session } from "./api.js";
+import { StreamSet } from "./live-core.js";
+
+const listeners = new Set();
+const watchers = new Set();
+let port = null;
+let state = "off";
+
+export const live = {
+    get state() {
+        return state;
+    },
+
+    // The position of the log up to which everything was seen; null: not known yet.
+    cursor: null,
+
+    // Calls with a list of events, as long as the signal is not aborted.
+    on(listener, signal) {
+        add(listeners, listener, signal);
+    },
+
+    // Calls with the state: off, connecting, live, stale, refused; and with "reset" when what was loaded may be old.
+    onState(listener, signal) {
+        add(watchers, listener, signal);
+        listener(state);
+    },
+
+    start() {
+        live.stop();
+        port = connect();
+        port.onmessage = ({ data }) => hear(data);
+        port.start?.();
+        open();
+    },
+
+    stop() {
+        port?.postMessage({ close: true });
+        port = null;
+        change("off");
+    },
+};
+
+function open() {
+    port.postMessage({ open: { url: address("/stream", { named: "false" }).href, token: session.token } });
+}
+
+function add(set, listener, signal) {
+    set.add(listener);
+    signal?.addEventListener("abort", () => set.delete(listener), { once: true });
+}
+
+function hear(data) {
+    if (data.cursor !== undefined && data.cursor !== null) {
+        live.cursor = Math.max(live.cursor ?? 0, data.cursor);
+    }
+    if (data.state) {
+        change(data.state);
+    }
+    if (data.reset) {
+        live.cursor = null;
+        watchers.forEach(watch => watch("reset"));
+    }
+    if (data.events) {
+        listeners.forEach(listen => listen(data.events));
+    }
+}
+
+function change(next) {
+    if (next === state) {
+        return;
+    }
+    const was = state;
+    state = next;
+    watchers.forEach(watch => watch(state));
+    if (was === "stale" && next === "live") {
+        watchers.forEach(watch => watch("reset"));
+    }
+}
+
+function connect() {
+    if ("SharedWorker" in window) {
+        try {
+            return new SharedWorker(workerAddress(), { type: "module", name: "cowork-live" }).port;
+        } catch {
+            // A browser that has them may still refuse them, in a private window for example.
+        }
+    }
+    const channel = new MessageChannel();
+    new StreamSet().attach(channel.port1);
+    return channel.port2;
+}
+
+// The only address of a script that is made here, and the only one that the policy lets through.
+function workerAddress() {
+    const url = new URL("./worker/live-worker.js", import.meta.url).href;
+    const policy = window.trustedTypes?.createPolicy("cowork-worker", {
+        createScriptURL(given) {
+            if (given !== url) {
+                throw new TypeError("Only the console's own worker is started.");
+            }
+            return given;
+        },
+    });
+    return policy ? policy.createScriptURL(url) : url;
+}
+
+setInterval(() => port?.postMessage({ alive: true }), 20_000);
+addEventListener("pagehide", () => port?.postMessage({ close: true }));
+addEventListener("pageshow", event => {
+    if (event.persisted && port) {
+        live.start();
+        watchers.forEach(watch => watch("reset"));
+    }
+});

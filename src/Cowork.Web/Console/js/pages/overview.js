@@ -1,0 +1,147 @@
+// What waits for a person, what goes on, what it costs.
+import { get } from "../api.js";
+import { h, replace } from "../dom.js";
+import { age, cost, duration, left, percent, time, timeText, whole } from "../format.js";
+import { listKeys } from "../keys.js";
+import { to } from "../router.js";
+import { isOfApproval, isOfRun, resource } from "../store.js";
+import { badge, mark } from "../ui/badge.js";
+import { bars, legend } from "../ui/charts.js";
+import { empty, fault } from "../ui/empty.js";
+import { table } from "../ui/table.js";
+
+const Shown = 8;
+
+export default async function page({ root, signal }) {
+    const waiting = h("div");
+    const figures = h("dl.card.figures");
+    const chart = h("div.card.pad");
+    const heldUp = h("p.small.faint");
+    const going = h("div");
+    const failed = h("div");
+    const next = h("div");
+    replace(root,
+        h("div.head", h("h1", "Overview")),
+        h("section", { "aria-labelledby": "needs" }, h("div.section-head", h("h2", { id: "needs" }, "Needs a person"), h("span.actions", h("a.small.muted", { href: to("approvals") }, "All approvals"))), waiting),
+        h("section.section", { "aria-label": "Figures" }, figures),
+        h("section.section", { "aria-labelledby": "day" }, h("div.section-head", h("h2", { id: "day" }, "The last 24 hours"), heldUp,
+            h("span.actions", legend([["proven", "completed"], ["refused", "failed"], ["wait", "cancelled"]], mark))), chart),
+        h("div.grid-2.section",
+            h("section", { "aria-labelledby": "going" }, h("div.section-head", h("h2", { id: "going" }, "Going on"), h("span.actions", h("a.small.muted", { href: to("runs") }, "All runs"))), going),
+            h("section", { "aria-labelledby": "failed" }, h("div.section-head", h("h2", { id: "failed" }, "Failed lately"),
+                h("span.actions", h("a.small.muted", { href: to("runs", { status: "failed" }) }, "All that failed"))), failed)),
+        h("section.section", { "aria-labelledby": "next" }, h("div.section-head", h("h2", { id: "next" }, "Next slots")), next));
+
+    const inbox = table({
+        label: "Calls that wait for a person", id: row => row.approval_id, href: row => to("approvals", { at: row.approval_id }),
+        columns: [
+            { title: "Waits", show: row => age(row.created_at, { suffix: "" }), nowrap: true },
+            { title: "Call", fill: true, link: true, show: row => [h("b", row.tool_name), " ", h("span.muted", row.reason)] },
+            { title: "Session", hide: true, nowrap: true, show: row => h("span.muted", row.session_id) },
+            { title: "Rule", hide: true, nowrap: true, show: row => h("code.muted", row.rule) },
+            { title: "Expires", num: true, show: row => h("span.muted", left(row.expires_at)) },
+        ],
+    });
+    listKeys(inbox, signal);
+    resource({
+        load: s => get("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, fail: error => replace(waiting, fault(error)),
+        show: ({ approvals }) => {
+            // The oldest on top: it has waited longest.
+            const rows = approvals.toReversed();
+            if (rows.length === 0) {
+                replace(waiting, h("p.card.pad.muted", mark("proven"), " Nothing waits for a person."));
+                return;
+            }
+            inbox.update(rows.slice(0, Shown));
+            const more = rows.length - Shown;
+            replace(waiting, h("div.card", inbox.element, more > 0 && h("div.more", h("a", { href: to("approvals") }, `${more} more`))));
+        },
+    });
+
+    const state = {};
+    const draw = () => {
+        const { counts, budget, metrics } = state;
+        if (!counts) {
+            return;
+        }
+        const execution = metrics?.latency?.execution;
+        replace(figures, [
+            ["Running", whole(counts.running), to("runs", { status: "running" })],
+            ["Queued", whole(counts.queued), to("runs", { status: "queued" })],
+            ["Waiting", whole(counts.approval_required), to("approvals"), counts.approval_required > 0 ? "alarm" : ""],
+            ["Completed", whole(counts.completed), to("runs", { status: "completed" })],
+            ["Failed", whole(counts.failed), to("runs", { status: "failed" }), counts.failed > 0 ? "bad" : ""],
+            ["Success", percent(metrics?.success_rate)],
+            ["Median run", duration(execution?.p50 === null || execution?.p50 === undefined ? null : execution.p50 * 1000)],
+            ["Cost today", budget ? [cost(budget.spent_usd), budget.daily_limit_usd !== null && h("small", ` of ${cost(budget.daily_limit_usd)}`)] : "–"],
+        ].map(([name, value, href, kind]) => h("div.figure", { class: kind ?? "" }, h("dt", name), h("dd", href ? h("a", { href }, value) : value))));
+    };
+    const part = (name, path) => resource({
+        load: s => get(path, {}, s), when: isOfRun, signal, gap: 1_000, fail: error => replace(figures, fault(error)),
+        show: value => {
+            state[name] = value;
+            draw();
+        },
+    });
+    part("counts", "/runs/counts");
+    part("budget", "/budget");
+    part("metrics", "/metrics");
+
+    resource({
+        load: s => get("/metrics/series", { bucket: "1h" }, s), when: isOfRun, signal, gap: 5_000, fail: error => replace(chart, fault(error)),
+        show: ({ points, as_of_gid: upTo }) => {
+            const hour = at => timeText(at).slice(-8, -3);
+            replace(heldUp, `up to event ${whole(upTo)}`);
+            replace(chart, bars({
+                label: "Runs that ended, by the hour", height: 120, kinds: [["proven", "completed"], ["refused", "failed"], ["wait", "cancelled"]],
+                points: points.map(point => ({
+                    label: `${timeText(point.from)} to ${hour(point.to)}`, tick: hour(point.from), from: point.from, to: point.to,
+                    values: { proven: point.completed, refused: point.failed, wait: point.cancelled },
+                })),
+                href: point => to("runs", { since: point.from, until: point.to }),
+            }));
+        },
+    });
+
+    const runColumns = [
+        { title: "State", show: row => badge(row.status) },
+        { title: "Message", fill: true, link: true, show: row => row.message },
+        { title: "Session", hide: true, nowrap: true, show: row => h("span.muted", row.session_id) },
+    ];
+    list(going, "Runs that go on", { status: "running,queued", limit: Shown }, [...runColumns, { title: "Since", num: true, show: row => h("span.muted", age(row.started_at ?? row.created_at, { suffix: "" })) }],
+        () => h("p.card.pad.muted", "Nothing runs at the moment."), signal);
+    list(failed, "Runs that failed", { status: "failed", limit: Shown },
+        [...runColumns.slice(1), { title: "Why", hide: true, nowrap: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
+        () => h("p.card.pad.muted", "No run has failed."), signal);
+
+    resource({
+        load: s => get("/schedules/upcoming", { limit: Shown }, s), when: event => event.type.startsWith("schedule"), signal, fail: error => replace(next, fault(error)),
+        show: ({ slots }) => {
+            if (slots.length === 0) {
+                replace(next, h("div.card", empty("No schedule is active", "A schedule runs a skill at planned times.", ["POST", "/scheduled-runs", { skill_id: "skill_…", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin" }])));
+                return;
+            }
+            const view = table({
+                label: "Next slots", id: row => row.schedule_id + row.slot, href: row => to("schedules", row.schedule_id),
+                columns: [
+                    { title: "Schedule", fill: true, link: true, show: row => row.name },
+                    { title: "In", nowrap: true, show: row => left(row.slot) },
+                    { title: "At", num: true, show: row => time(row.slot) },
+                ],
+            });
+            view.update(slots);
+            replace(next, h("div.card", view.element));
+        },
+    });
+}
+
+function list(into, label, query, columns, none, signal) {
+    const view = table({ label, id: row => row.run_id, href: row => to("runs", row.run_id), columns });
+    resource({
+        load: s => get("/runs", query, s), when: isOfRun, signal, gap: 800, fail: error => replace(into, fault(error)),
+        show: ({ runs }) => {
+            view.update(runs);
+            replace(into, runs.length === 0 ? none() : h("div.card", view.element));
+        },
+    });
+}

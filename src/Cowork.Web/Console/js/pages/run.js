@@ -1,0 +1,402 @@
+// One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
+import { curl, get, path, post } from "../api.js";
+import { debounce, h, replace, set } from "../dom.js";
+import { age, cost, duration, roughly, shortHash, time, timeText, whole } from "../format.js";
+import { listKeys, pageKeys } from "../keys.js";
+import { live } from "../live.js";
+import { setQuery, to } from "../router.js";
+import { axisOf, foldRun } from "../run-steps.js";
+import { me, resource } from "../store.js";
+import { brief } from "../text.js";
+import { badge, kindOf, mark } from "../ui/badge.js";
+import { ticks } from "../ui/charts.js";
+import { block, copyButton, digest, id } from "../ui/copy.js";
+import { confirm } from "../ui/dialog.js";
+import { empty, fault } from "../ui/empty.js";
+import { jsonBlock } from "../ui/json.js";
+import { reply } from "../ui/reply.js";
+import { rows } from "../ui/rows.js";
+import { toast } from "../ui/toast.js";
+import { mountVerify } from "../verify/run.js";
+import { decide } from "./approvals.js";
+
+const Page = 1_000;
+const Marks = { queue: "wait", memory: "memory", model: "model", tool: "tool", retry: "wait" };
+
+export default async function page({ root, signal, params, query, title }) {
+    const run = params.run;
+    let details = null;
+    let events = [];
+    let cursor = 0;
+    let upTo = Number(query.get("at")) || null;
+    let isFolded = query.get("waits") !== "1";
+    let chosen = query.get("step");
+    let now = null;
+    // Marks of the verifier, by hash: proven, or not.
+    const marked = new Map();
+
+    const crumbs = h("ol.crumbs");
+    const head = h("div.head");
+    const verdict = h("div", { "aria-live": "polite" });
+    const figures = h("dl.card.figures");
+    const slider = h("input", { type: "range", min: 1, "aria-label": "Show the run as it was after an event", on: { input: () => scrub(Number(slider.value)) } });
+    const sliderSays = h("output.muted");
+    const fold = h("button", { type: "button", "aria-pressed": isFolded, on: { click: () => {
+        isFolded = !isFolded;
+        fold.setAttribute("aria-pressed", isFolded);
+        setQuery({ waits: isFolded ? "" : "1" });
+        draw();
+    } } }, "Fold waits");
+    const waterfall = h("div.card.waterfall");
+    const said = h("div");
+    const inspector = h("aside.inspector", { "aria-label": "The step", tabindex: "0" });
+    const eventList = rows({ label: "Events of the run", render: renderEvent, open: index => showEvent(events[index]) });
+    const eventsHead = h("div.section-head.section", h("h2", "Events"));
+    eventList.classList.add("events-frame");
+    replace(root, crumbs, head, verdict, figures,
+        h("div.scrub", h("span.muted", { id: "replay" }, "Replay"), slider, sliderSays, h("span.grow"), fold),
+        h("div.split", h("div",
+            waterfall,
+            h("section.section", { "aria-label": "Reply" }, h("div.section-head", h("h2", "Reply")), said),
+            eventsHead, h("div.card", { style: { overflow: "hidden" } }, eventList)), inspector));
+
+    // What the rest of the console needs of this page: js/verify marks rows and says what it found.
+    const context = { run, signal, verdict, get events() { return events; }, get details() { return details; }, markRow, head };
+
+    const found = resource({
+        load: s => get(path`/runs/${run}`, {}, s), when: event => event.run_id === run && event.type !== "output_delta", signal, gap: 300,
+        fail: error => replace(head, h("h1", "Run"), fault(error, () => found.refresh())),
+        show: value => {
+            details = value;
+            title(brief(value.message ?? "Run", 60));
+            drawHead();
+        },
+    });
+
+    const more = debounce(load, 120);
+    live.on(news => news.some(event => event.run_id === run) && more(), signal);
+    live.onState(state => state === "reset" && more(), signal);
+    const clock = setInterval(() => {
+        if (upTo === null && now && !now.ended && now.status !== "queued") {
+            drawFigures(events.length);
+            drawWaterfall();
+        }
+    }, 1_000);
+    signal.addEventListener("abort", () => clearInterval(clock), { once: true });
+    await load();
+
+    async function load() {
+        if (load.busy) {
+            load.again = true;
+            return;
+        }
+        load.busy = true;
+        try {
+            do {
+                load.again = false;
+                for (let answer; ;) {
+                    answer = await get(path`/runs/${run}/events`, { since_id: cursor, limit: Page }, signal);
+                    events.push(...answer.events);
+                    cursor = answer.next_since_id;
+                    if (!answer.has_more) {
+                        break;
+                    }
+                }
+            } while (load.again);
+            draw();
+        } catch (error) {
+            error.name !== "AbortError" && replace(waterfall, h("div.pad", fault(error, load)));
+        } finally {
+            load.busy = false;
+        }
+    }
+
+    function scrub(count) {
+        upTo = count >= events.length ? null : count;
+        setQuery({ at: upTo });
+        draw();
+    }
+
+    function drawHead() {
+        const { status } = details;
+        const shownStatus = upTo === null ? status : now?.status ?? status;
+        replace(crumbs, h("li", h("a", { href: to("runs") }, "Runs")), h("li", h("a", { href: to("sessions", details.session_id) }, details.session_id)), h("li", id(run)));
+        const hasEnded = ["completed", "failed", "cancelled"].includes(status);
+        const lineage = details.lineage;
+        replace(head, h("h1", brief(details.message ?? "", 140) || "(no text)"), badge(shownStatus),
+            lineage && h("a.badge", { href: to("runs", lineage.run_id ?? lineage.source_run_id ?? run) }, "forked"),
+            details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
+            h("span.actions",
+                !hasEnded && me.may("cancelRun") && h("button.danger", { type: "button", on: { click: cancel } }, "Stop"),
+                h("button", { type: "button", on: { click: download } }, "Bundle"),
+                verifySlot()));
+    }
+
+    // The head of the page is drawn again and again, and what stands here stays.
+    function verifySlot() {
+        if (!verifySlot.node) {
+            verifySlot.node = h("span");
+            mountVerify(verifySlot.node, context);
+        }
+        return verifySlot.node;
+    }
+
+    function draw() {
+        if (events.length === 0) {
+            replace(waterfall, empty("No events yet"));
+            return;
+        }
+        const count = Math.min(upTo ?? events.length, events.length);
+        now = foldRun(events, count);
+        // What goes on has lasted until now; what is shown of the past, until its last event.
+        now.until = now.ended ?? (upTo === null ? Math.max(now.last, Date.now()) : now.last);
+        slider.max = events.length;
+        slider.value = count;
+        slider.setAttribute("aria-valuetext", `event ${count} of ${events.length}`);
+        replace(sliderSays, upTo === null ? `${whole(events.length)} events` : h("b.kind-person", `as of event ${whole(count)} of ${whole(events.length)}, ${timeText(events[count - 1].ts, { milliseconds: true })}`));
+        drawFigures(count);
+        drawWaterfall();
+        const text = upTo === null && now.ended && details?.reply ? details.reply : now.text;
+        replace(said, now.error ? h("p.note.bad", h("b", now.error.code ?? "failed"), " ", now.error.message ?? "") : null,
+            text ? reply(text, { typing: now.isTyping }) : h("p.muted", now.status === "queued" ? "It has not begun." : now.ended ? "It said nothing." : "Nothing was said yet."));
+        replace(eventsHead, h("h2", "Events"), h("span.muted", `${whole(count)} of the run's stream and those that belong to it`),
+            h("span.actions", copyButton(() => curl("GET", path`/runs/${run}/events`), "Copy as curl")));
+        eventList.update(count);
+        details && drawHead();
+        inspect();
+    }
+
+    function drawFigures(count) {
+        const end = now.until;
+        const waits = now.steps.reduce((sum, step) => sum + (step.wait ? (step.wait.to ?? end) - step.wait.from : step.kind === "queue" ? (step.to ?? end) - step.from : 0), 0);
+        const of = kind => now.steps.filter(step => step.kind === kind && step.from !== null).reduce((sum, step) => sum + (step.to ?? end) - step.from, 0);
+        replace(figures, [
+            ["Work", duration(Math.max(0, end - now.created - waits))], ["Waited", duration(waits)], ["Model", duration(of("model"))], ["Tools", duration(of("tool"))],
+            ["Tokens", `${whole(now.input)} + ${whole(now.output)}`], ["Cost", cost(now.cost)], ["Attempt", whole(now.attempt)], ["Events", whole(count)],
+            ["Asked", time(events[0].ts)],
+        ].map(([name, value]) => h("div.figure", h("dt", name), h("dd", value))));
+    }
+
+    function drawWaterfall() {
+        const axis = axisOf(now, isFolded, ticks, Math.max(1, Math.round(waterfall.clientWidth * .5 / 84)));
+        const percent = part => `${(part * 100).toFixed(3)}%`;
+        const end = now.until;
+        const bar = (kinds, from, until, isOpen) => h("span.wf-bar", {
+            class: `${kinds}${isOpen ? " open" : ""}`, style: { left: percent(axis.place(from)), width: `max(2px, ${percent(axis.place(until) - axis.place(from))})` },
+        });
+        const line = step => {
+            const until = step.to ?? end;
+            const bars = [];
+            if (step.wait) {
+                bars.push(bar("person", step.wait.from, step.wait.to ?? end, false));
+            }
+            if (step.from !== null && !(step.wait && step.wait.to === null)) {
+                const kind = step.kind === "queue" || step.kind === "retry" ? step.kind : step.state === "failed" || step.state === "denied" ? "refused" : step.kind;
+                bars.push(bar(kind, step.from, until, step.to === null));
+                // From the first token on.
+                step.first && kind === "model" && bars.push(bar("first", step.first, until, false));
+            }
+            const tookText = step.wait && step.wait.to === null ? "waits" : step.from === null ? "–" : step.to === null ? "…" : duration(until - step.from);
+            const hash = step.events.at(-1)?.hash;
+            return h("button.wf-row", { type: "button", role: "option", "aria-selected": step.key === chosen, data: { key: step.key }, tabindex: "-1", on: { click: () => choose(step.key) } },
+                h("span.wf-name", { class: step.depth ? "deep" : "" }, mark(step.state === "failed" || step.state === "denied" ? "refused" : Marks[step.kind]), h("b", step.name), h("span.cut", step.note)),
+                h("span.wf-bars", bars), h("span.wf-took", tookText), h("span.wf-hash", { data: { hash } }, shortHash(hash)));
+        };
+        const hadFocus = waterfall.contains(document.activeElement);
+        replace(waterfall,
+            h("div.wf-head", { "aria-hidden": "true" }, h("span"), h("span.wf-axis",
+                axis.ticks.map(tick => h("span.tick", { style: { left: percent(tick.at) } }, duration(tick.ms))),
+                axis.folds.map(fold => h("span.fold", { style: { left: percent(fold.from), width: percent(fold.to - fold.from) } }, h("span", roughly(fold.ms)))))),
+            h("div", { role: "listbox", "aria-label": "Steps", tabindex: "0", on: { keydown: stepKey } }, now.steps.map(line)));
+        if (hadFocus) {
+            (waterfall.querySelector(`[data-key="${CSS.escape(chosen ?? "")}"]`) ?? waterfall.querySelector("[role=listbox]")).focus({ preventScroll: true });
+        }
+        marked.forEach((_, hash) => paint(hash));
+    }
+
+    const list = {
+        move(step) {
+            const i = now?.steps.findIndex(each => each.key === chosen) ?? -1;
+            const next = now?.steps[i < 0 ? 0 : Math.max(0, Math.min(now.steps.length - 1, i + step))];
+            if (next) {
+                choose(next.key);
+                waterfall.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
+            }
+        },
+        open: () => {
+            inspector.focus();
+            return true;
+        },
+    };
+    listKeys(list, signal);
+    pageKeys([
+        { key: "w", does: "Fold the waits", run: () => fold.click() },
+        { key: "[", does: "One event back", run: () => scrub(Math.max(1, (upTo ?? events.length) - 1)) },
+        { key: "]", does: "One event on", run: () => scrub((upTo ?? events.length) + 1) },
+        { key: "Escape", does: "Back to now", run: () => scrub(events.length) },
+    ], signal);
+
+    function stepKey(event) {
+        const steps = { ArrowDown: 1, ArrowUp: -1 };
+        if (event.key in steps) {
+            list.move(steps[event.key]);
+            event.preventDefault();
+        }
+    }
+
+    function choose(key) {
+        chosen = key;
+        setQuery({ step: key });
+        for (const row of waterfall.querySelectorAll(".wf-row")) {
+            row.setAttribute("aria-selected", row.dataset.key === key);
+        }
+        inspect();
+    }
+
+    function inspect() {
+        const step = now?.steps.find(each => each.key === chosen) ?? now?.steps.find(each => each.wait && each.wait.to === null);
+        if (!step) {
+            replace(inspector, h("p.muted", "Choose a step: ", h("kbd", "j"), " ", h("kbd", "k")));
+            return;
+        }
+        const signature = `${step.key} ${step.state} ${step.events.length} ${now.status} ${upTo}`;
+        if (inspect.of === signature) {
+            return;
+        }
+        inspect.of = signature;
+        const { policy, approval, decision, response, result } = step;
+        const pending = step.wait && step.wait.to === null && upTo === null;
+        replace(inspector,
+            h("div.inspector-title", mark(Marks[step.kind]), h("h2.cut.grow", step.name), step.state !== "completed" && badge(step.state === "waiting" ? "pending" : step.state === "denied" ? "rejected" : step.state)),
+            pending && ask(approval),
+            h("dl.facts",
+                step.from !== null && step.to !== null && [h("dt", "Took"), h("dd", duration(step.to - step.from))],
+                step.first && [h("dt", "First token"), h("dd", `after ${duration(step.first - step.from)}`)],
+                response && [h("dt", "Tokens"), h("dd", `${whole(response.input_tokens)} in${response.cached_tokens ? ` (${whole(response.cached_tokens)} cached)` : ""}, ${whole(response.output_tokens)} out`),
+                    h("dt", "Cost"), h("dd", cost(response.cost_usd)), response.stop_reason && [h("dt", "Ended by"), h("dd.mono", response.stop_reason)],
+                    response.request_sha256 && [h("dt", "Request"), h("dd", digest(response.request_sha256, 16))]],
+                policy && [h("dt", "Policy"), h("dd", badge(policy.outcome), " ", h("code", policy.rule)), h("dt", "Because"), h("dd", policy.reason)],
+                approval?.paths?.length > 0 && [h("dt", "Paths"), h("dd", approval.paths.map(each => h("code", { style: { display: "block" } }, each)))],
+                approval?.args_digest && [h("dt", "Arguments"), h("dd", digest(approval.args_digest, 16))],
+                decision && [h("dt", "Decided"), h("dd", decision.expired ? "expired" : decision.approved === false ? "rejected" : "approved", decision.by ? ` by ${decision.by}` : "",
+                    ` after ${duration(step.wait.to - step.wait.from)}`), (decision.note ?? decision.decision_note) && [h("dt", "Note"), h("dd", decision.note ?? decision.decision_note)]]),
+            step.input !== undefined && jsonBlock("Input", step.input),
+            step.text && [h("h3", { style: { margin: "14px 0 4px" } }, "Said"), block(step.text, { label: "Said" })],
+            result && output(step, result),
+            step.kind === "memory" && step.output && jsonBlock("Found", step.output),
+            h("h3", { style: { margin: "14px 0 4px" } }, "Recorded as"),
+            h("ul", recorded(step).map(({ event, times }) => h("li", { style: { display: "flex", gap: "8px" } },
+                h("button.digest.grow", { type: "button", style: { "text-align": "left" }, on: { click: () => showEvent(event) } }, event.type, times > 1 ? ` × ${times}` : ""), digest(event.hash, 16)))));
+    }
+
+    // Pieces of text that follow each other are one line.
+    function recorded(step) {
+        const lines = [];
+        for (const event of step.events) {
+            if (lines.at(-1)?.event.type === event.type) {
+                lines.at(-1).times++;
+                lines.at(-1).event = event;
+            } else {
+                lines.push({ event, times: 1 });
+            }
+        }
+        return lines;
+    }
+
+    function output(step, result) {
+        const text = result.content_preview ?? result.content ?? "";
+        const whole = h("div");
+        const isCut = typeof text === "string" && text.length >= 2_000;
+        replace(whole, block(typeof text === "string" ? text : JSON.stringify(text, null, 2), { label: "Output" }));
+        return [h("div.code-head", h("h3", result.is_error ? "Output (an error)" : "Output"), h("span.actions",
+            isCut && h("button.quiet", { type: "button", title: "Asks for the run's bundle, which the audit trail records", on: { click: async event => {
+                event.currentTarget.disabled = true;
+                try {
+                    const bundle = await get(path`/runs/${run}/trace`, {}, signal);
+                    const full = bundle.events.find(each => each.hash === step.events.at(-1).hash);
+                    const content = full?.data?.content ?? full?.payload?.content;
+                    replace(whole, typeof content === "string" ? block(content, { label: "Output" }) : jsonBlock("As it is recorded", full?.data ?? full));
+                } catch (error) {
+                    toast(error.message, { bad: true });
+                }
+            } } }, "The whole"), copyButton(typeof text === "string" ? text : JSON.stringify(text)))), whole];
+    }
+
+    function ask(approval) {
+        const note = h("input", { placeholder: "Why (the model reads it)", "aria-label": "Note" });
+        const buttons = me.may("decideApproval");
+        return h("div.ask", h("p", approval.reason), h("p.muted.small", "Rule ", h("code", approval.rule), ". For exactly these arguments: ", digest(approval.args_digest, 12), ". Waits ", age(events.find(e => e.type === "approval_requested" && e.payload.approval_id === approval.approval_id)?.ts, { suffix: "" }), "."),
+            buttons ? [note, h("div.actions",
+                h("button.primary", { type: "button", on: { click: () => decide(approval.approval_id, true, note.value) } }, "Approve this call"),
+                h("button.danger", { type: "button", on: { click: () => decide(approval.approval_id, false, note.value) } }, "Reject"))] : h("p.muted", "To decide needs the role approver."));
+    }
+
+    function renderEvent(index, row) {
+        const event = events[index];
+        row.append(h("span.gid.mono", whole(event.gid)), h("span.at-time.mono.narrow-hide", timeText(event.ts, { milliseconds: true }).slice(-12)),
+            h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", brief(JSON.stringify(event.payload).slice(0, 500), 240)),
+            h("span.hash.mono", { data: { hash: event.hash } }, shortHash(event.hash, 8)));
+        paintRow(row, event.hash);
+    }
+
+    function showEvent(event) {
+        if (!event) {
+            return;
+        }
+        inspect.of = "";
+        chosen = null;
+        replace(inspector, h("div.inspector-title", mark(kindOf(event.type)), h("h2.mono.grow", event.type), h("button.icon.quiet", { type: "button", "aria-label": "Back to the step", on: { click: () => inspect() } }, "×")),
+            h("dl.facts", h("dt", "Position"), h("dd", me.may("listTenantEvents") ? h("a.mono", { href: to("feed", { session: event.session_id }) }, whole(event.gid)) : whole(event.gid)),
+                h("dt", "Version"), h("dd", whole(event.version)), h("dt", "Time"), h("dd", time(event.ts, { milliseconds: true })), event.actor && [h("dt", "Actor"), h("dd.mono", event.actor)],
+                event.event_id && [h("dt", "Event"), h("dd", id(event.event_id))], h("dt", "Hash"), h("dd", digest(event.hash, 24))),
+            jsonBlock("Payload", event.payload));
+    }
+
+    function markRow(hash, isGood) {
+        marked.set(hash, isGood);
+        paint(hash);
+    }
+
+    function paint(hash) {
+        for (const cell of root.querySelectorAll(`[data-hash="${CSS.escape(hash)}"]`)) {
+            paintCell(cell, hash);
+        }
+    }
+
+    function paintRow(row, hash) {
+        const cell = row.querySelector(".hash");
+        marked.has(hash) && paintCell(cell, hash);
+    }
+
+    function paintCell(cell, hash) {
+        const isGood = marked.get(hash);
+        set(cell, "class", isGood ? "kind-proven" : "kind-refused");
+        if (!/^[◆✕]/.test(cell.textContent)) {
+            cell.prepend(isGood ? "◆ " : "✕ ");
+        }
+    }
+
+    async function cancel() {
+        if (!await confirm("Stop this run?", "What it has done stays done. It cannot go on afterwards.", "Stop it")) {
+            return;
+        }
+        try {
+            toast((await post(path`/runs/${run}/cancel`)).message);
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+    }
+
+    async function download() {
+        try {
+            const bundle = await get(path`/runs/${run}/trace`, {}, signal);
+            const url = URL.createObjectURL(new Blob([JSON.stringify(bundle)], { type: "application/json" }));
+            const link = h("a", { href: url, download: `${run}.json` });
+            link.click();
+            setTimeout(() => URL.revokeObjectURL(url), 10_000);
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+    }
+
+}

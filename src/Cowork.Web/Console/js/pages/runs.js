@@ -1,0 +1,201 @@
+// All runs, newest first. Filters stand in the address.
+import { get, pages as paged, path } from "../api.js";
+import { debounce, h, replace } from "../dom.js";
+import { cost, duration, time, whole } from "../format.js";
+import { listKeys } from "../keys.js";
+import { live } from "../live.js";
+import { setQuery, to } from "../router.js";
+import { isOfRun, resource } from "../store.js";
+import { brief } from "../text.js";
+import { badge } from "../ui/badge.js";
+import { empty, fault } from "../ui/empty.js";
+import { table } from "../ui/table.js";
+
+const Statuses = ["queued", "running", "approval_required", "completed", "failed", "cancelled"];
+const Filters = ["session_id", "model", "skill_id", "skill_version", "schedule_id", "project_id", "source", "lineage", "since", "until"];
+const PageRows = 50;
+const RowsMax = 5_000;
+
+export function took(run, now = Date.now()) {
+    return run.started_at ? (run.completed_at ? Date.parse(run.completed_at) : now) - Date.parse(run.started_at) : null;
+}
+
+export default async function page({ root, signal, query }) {
+    const head = h("span.muted");
+    const list = h("div");
+    const filters = Object.fromEntries(Filters.map(name => [name, query.get(name)]));
+    const state = { status: new Set((query.get("status") ?? "").split(",").filter(Boolean)), q: query.get("q") ?? "" };
+    replace(root, h("div.head", h("h1", "Runs"), head), bar(), list);
+    const view = runTable(signal);
+    const more = pager(view, list, head, signal, () => ({ status: [...state.status], q: state.q, ...filters }));
+
+    function bar() {
+        const search = h("input", { type: "search", placeholder: "Words of messages and replies", "aria-label": "Words of messages and replies", value: state.q, data: { search: "" } });
+        const soon = debounce(() => {
+            state.q = search.value.trim();
+            apply();
+        }, 250);
+        search.addEventListener("input", soon);
+        const chips = Statuses.map(status => h("button.chip", {
+            type: "button", "aria-pressed": state.status.has(status), on: { click: event => {
+                const isOn = !state.status.delete(status) && Boolean(state.status.add(status));
+                event.currentTarget.setAttribute("aria-pressed", isOn);
+                apply();
+            } },
+        }, badge(status).textContent));
+        const fixed = Object.entries(filters).filter(([, value]) => value).map(([name, value]) => h("button.chip", {
+            type: "button", "aria-pressed": "true", title: "Take the filter away", on: { click: event => {
+                filters[name] = null;
+                event.currentTarget.remove();
+                apply();
+            } },
+        }, `${name.replaceAll("_", " ")}: ${brief(value, 40)} ×`));
+        return h("div.filters", { role: "search" }, search, h("div.chips", { role: "group", "aria-label": "States" }, chips), h("div.chips", fixed));
+    }
+
+    function apply() {
+        setQuery({ q: state.q, status: [...state.status].join(","), ...filters });
+        more.restart();
+    }
+}
+
+export function runTable(signal, { withSession = true } = {}) {
+    const view = table({
+        label: "Runs", id: row => row.run_id, href: row => to("runs", row.run_id),
+        columns: [
+            { title: "State", show: row => badge(row.status) },
+            { title: "Message", fill: true, link: true, show: row => row.message || h("span.faint", "(no text)") },
+            withSession && { title: "Session", hide: true, nowrap: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
+            { title: "Model", hide: true, nowrap: true, show: row => h("code.muted", brief(row.model ?? "–", 24)) },
+            { title: "Took", num: true, hide: true, show: row => row.completed_at ? duration(took(row)) : "–" },
+            { title: "Tokens", num: true, hide: true, show: row => whole(row.total_tokens) },
+            { title: "Cost", num: true, hide: true, show: row => cost(row.cost_usd) },
+            { title: "Asked", num: true, show: row => h("span.muted", time(row.created_at)) },
+            { title: "Seal", num: true, hide: true, show: row => row.completed_at
+                ? h("span.kind-proven", { title: `${row.version} events, closed by the last one's hash` }, "◆ ", whole(row.version))
+                : h("span.faint", { title: `${row.version} events until now` }, "◇ ", whole(row.version)) },
+        ].filter(Boolean),
+    });
+    listKeys(view, signal);
+    return view;
+}
+
+// A list that grows at its end, and says when there is something new at its begin to who has scrolled on.
+export function pager(view, list, head, signal, query) {
+    let rows = [];
+    let next = null;
+    let turn = 0;
+    let waiting = [];
+    const foot = h("div.more");
+    const pill = h("button.pill.hidden", { type: "button", on: { click: () => {
+        take(waiting);
+        scrollTo({ top: 0 });
+    } } });
+    const card = h("div.card", pill, view.element, foot);
+    const sight = new IntersectionObserver(entries => entries.some(entry => entry.isIntersecting) && further(), { rootMargin: "400px" });
+    sight.observe(foot);
+    signal.addEventListener("abort", () => sight.disconnect(), { once: true });
+
+    function take(fresh) {
+        const known = new Map(rows.map(row => [row.run_id, row]));
+        const news = fresh.filter(row => !known.has(row.run_id));
+        const changed = new Map(fresh.map(row => [row.run_id, row]));
+        rows = [...news, ...rows.map(row => changed.get(row.run_id) ?? row)].slice(0, RowsMax);
+        waiting = [];
+        pill.classList.add("hidden");
+        draw();
+    }
+
+    function draw() {
+        view.update(rows);
+        replace(head, rows.length === 0 ? "" : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
+        replace(foot, next ? h("button.quiet", { type: "button", on: { click: further } }, "More") : rows.length > PageRows ? "That is all." : "");
+        foot.classList.toggle("hidden", !next && rows.length <= PageRows);
+        replace(list, rows.length === 0 ? h("div.card", isFiltered() ? empty("No run is like that", "Take a filter away.") : empty("No runs yet", "Each turn of a session is a run.", ["POST", "/sessions", { session_id: "first" }],
+            ["POST", "/sessions/first/turn", { message: "Hello" }])) : card);
+    }
+
+    function isFiltered() {
+        return Object.values(query()).some(value => value && value.length > 0);
+    }
+
+    async function further() {
+        if (!next || further.busy) {
+            return;
+        }
+        further.busy = true;
+        const mine = turn;
+        try {
+            const page = await next();
+            if (mine === turn) {
+                next = page.next;
+                const known = new Set(rows.map(row => row.run_id));
+                rows.push(...page.rows.filter(row => !known.has(row.run_id)));
+                draw();
+            }
+        } catch (error) {
+            if (error.name !== "AbortError") {
+                replace(foot, fault(error, further));
+            }
+        } finally {
+            further.busy = false;
+        }
+    }
+
+    const first = resource({
+        load: s => paged("/runs", "runs", { ...query(), limit: PageRows }, s), when: isOfRun, signal, fail: error => replace(list, fault(error, () => first.refresh())),
+        show: page => {
+            if (rows.length === 0 || turn !== first.turn) {
+                first.turn = turn;
+                next = page.next;
+                rows = page.rows;
+                draw();
+                return;
+            }
+            const known = new Set(rows.map(row => row.run_id));
+            const isAway = scrollY > 120;
+            waiting = isAway ? page.rows.filter(row => !known.has(row.run_id)) : [];
+            if (waiting.length > 0) {
+                replace(pill, waiting.length === 1 ? "1 new run" : `${waiting.length} new runs`);
+                pill.classList.remove("hidden");
+            }
+            take.call(null, isAway ? page.rows.filter(row => known.has(row.run_id)) : page.rows);
+            if (isAway && page.rows.some(row => !known.has(row.run_id))) {
+                waiting = page.rows;
+                pill.classList.remove("hidden");
+            }
+        },
+    });
+
+    // A row that is not on the first page is asked for by itself.
+    const stale = new Set();
+    const renew = debounce(async () => {
+        const ids = [...stale].slice(0, 20);
+        stale.clear();
+        for (const id of ids) {
+            const run = await get(path`/runs/${id}`, {}, signal).catch(() => null);
+            const i = rows.findIndex(row => row.run_id === id);
+            if (run && i >= 0) {
+                rows[i] = { ...rows[i], ...run, message: brief(run.message ?? "", 300), reply: run.reply && brief(run.reply, 300) };
+            }
+        }
+        draw();
+    }, 500);
+    live.on(events => {
+        for (const event of events) {
+            if (isOfRun(event) && rows.findIndex(row => row.run_id === event.run_id) >= PageRows) {
+                stale.add(event.run_id);
+            }
+        }
+        stale.size > 0 && renew();
+    }, signal);
+
+    return {
+        restart() {
+            turn++;
+            rows = [];
+            next = null;
+            first.refresh();
+        },
+    };
+}

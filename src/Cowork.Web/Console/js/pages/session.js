@@ -1,0 +1,54 @@
+// One session: what was asked and answered in it, and what is asked next.
+import { get, path, post } from "../api.js";
+import { h, replace } from "../dom.js";
+import { time } from "../format.js";
+import { go, to } from "../router.js";
+import { me, resource } from "../store.js";
+import { id } from "../ui/copy.js";
+import { fault } from "../ui/empty.js";
+import { toast } from "../ui/toast.js";
+import { pager, runTable } from "./runs.js";
+
+export default async function page({ root, signal, params, title }) {
+    const head = h("div");
+    const count = h("span.muted");
+    const list = h("div");
+    const composer = h("div");
+    replace(root, head, composer, h("div.section-head.section", h("h2", "Runs"), count), list);
+    title(params.session);
+    pager(runTable(signal, { withSession: false }), list, count, signal, () => ({ session_id: params.session }));
+    const found = resource({
+        load: s => get(path`/sessions/${params.session}`, {}, s), when: event => event.session_id === params.session && event.type.startsWith("session_"), signal,
+        fail: error => replace(head, h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", params.session)), fault(error, () => found.refresh())),
+        show: session => replace(head,
+            h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", id(session.session_id))),
+            h("div.head", h("h1", session.title || session.session_id), h("span.actions",
+                me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: session.session_id }) }, "Its events"))),
+            h("dl.facts",
+                h("dt", "Folder"), h("dd", h("code", session.workspace_path ?? "–")),
+                h("dt", "Model"), h("dd", h("code", session.model ?? "the host's default")),
+                h("dt", "Made"), h("dd", time(session.created_at)))),
+    });
+    if (me.may("takeTurn")) {
+        const { models } = await get("/models", {}, signal).catch(() => ({ models: [] }));
+        const text = h("textarea", { id: "message", rows: 3, placeholder: "Ask the agent…", "aria-label": "Message", data: { search: "" } });
+        const model = h("select", { "aria-label": "Model" }, h("option", { value: "" }, "Usual model"), models.map(each => h("option", { value: each.name, disabled: !each.is_ready }, each.name)));
+        const send = async () => {
+            if (!text.value.trim()) {
+                return;
+            }
+            try {
+                const made = await post(path`/sessions/${params.session}/turn`, { message: text.value, wait_for_completion: false, ...(model.value ? { model: model.value } : {}) });
+                text.value = "";
+                go(to("runs", made.run_id));
+            } catch (error) {
+                toast(error.message, { bad: true });
+            }
+        };
+        text.addEventListener("keydown", event => event.key === "Enter" && (event.ctrlKey || event.metaKey) && send());
+        replace(composer, h("form.section.card.pad", { "aria-label": "A turn", on: { submit: event => {
+            event.preventDefault();
+            send();
+        } } }, text, h("div.filters", { style: { margin: "8px 0 0" } }, model, h("button.primary", { type: "submit" }, "Send ", h("kbd.button-kbd", "Ctrl ↵")))));
+    }
+}

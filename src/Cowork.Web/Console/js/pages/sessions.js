@@ -1,0 +1,89 @@
+// All sessions, newest first.
+import { pages as paged, post } from "../api.js";
+import { debounce, h, replace } from "../dom.js";
+import { time, whole } from "../format.js";
+import { listKeys, pageKeys } from "../keys.js";
+import { go, setQuery, to } from "../router.js";
+import { isOfRun, me, resource } from "../store.js";
+import { dialog } from "../ui/dialog.js";
+import { empty, fault } from "../ui/empty.js";
+import { table } from "../ui/table.js";
+import { toast } from "../ui/toast.js";
+
+const PageRows = 200;
+
+export default async function page({ root, signal, query }) {
+    const head = h("span.muted");
+    const list = h("div");
+    const search = h("input", { type: "search", placeholder: "Part of an id, title or folder", "aria-label": "Part of an id, title or folder", value: query.get("q") ?? "", data: { search: "" } });
+    const mayMake = me.may("createSession");
+    replace(root,
+        h("div.head", h("h1", "Sessions"), head, mayMake && h("span.actions", h("button", { type: "button", on: { click: make } }, "New session ", h("kbd.button-kbd", "n")))),
+        h("div.filters", { role: "search" }, search), list);
+    mayMake && pageKeys([{ key: "n", does: "New session", run: make }], signal);
+
+    const view = table({
+        label: "Sessions", id: row => row.session_id, href: row => to("sessions", row.session_id),
+        columns: [
+            { title: "Session", link: true, nowrap: true, show: row => row.session_id },
+            { title: "Title", fill: true, hide: true, show: row => row.title ?? row.metadata?.title ?? h("span.faint", "–") },
+            { title: "By", hide: true, nowrap: true, show: row => h("code.muted", row.created_by ?? "–") },
+            { title: "Folder", hide: true, nowrap: true, show: row => h("code.muted", row.workspace_path ?? "–") },
+            { title: "Going on", num: true, show: row => row.live_runs > 0 ? h("span.kind-model", whole(row.live_runs)) : h("span.faint", "–") },
+            { title: "Runs", num: true, show: row => whole(row.runs) },
+            { title: "Last change", num: true, hide: true, show: row => h("span.muted", time(row.updated_at ?? row.created_at)) },
+        ],
+    });
+    listKeys(view, signal);
+    let rows = [];
+    let next = null;
+    const foot = h("div.more");
+
+    function draw() {
+        const q = search.value.trim().toLowerCase();
+        const shown = q ? rows.filter(row => `${row.session_id} ${row.title ?? ""} ${row.workspace_path ?? ""}`.toLowerCase().includes(q)) : rows;
+        view.update(shown);
+        replace(head, next ? `the newest ${whole(rows.length)}` : whole(rows.length));
+        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
+        foot.classList.toggle("hidden", !next);
+        replace(list, h("div.card", rows.length === 0 ? empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }])
+            : shown.length === 0 ? empty("No session is like that") : [view.element, foot]));
+    }
+
+    async function more() {
+        const page = await next();
+        next = page.next;
+        rows.push(...page.rows);
+        draw();
+    }
+
+    search.addEventListener("input", debounce(() => {
+        setQuery({ q: search.value.trim() });
+        draw();
+    }, 150));
+    const first = resource({
+        load: s => paged("/sessions", "sessions", { limit: PageRows }, s), when: event => event.type.startsWith("session_") || isOfRun(event), signal, gap: 1_000, fail: error => replace(list, fault(error, () => first.refresh())),
+        show: page => {
+            const fresh = new Set(page.rows.map(row => row.session_id));
+            const oldest = page.rows.at(-1)?.created_at ?? "";
+            // What lay behind the first page stays; what is gone from the first page is gone.
+            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.session_id) && row.created_at < oldest)];
+            next = rows.length === page.rows.length ? page.next : next;
+            draw();
+        },
+    });
+
+    function make() {
+        const id = h("input", { id: "session-id", placeholder: "A name, or nothing", pattern: "[A-Za-z0-9._-]{1,128}" });
+        const box = dialog("New session", h("form.field", { on: { submit: async event => {
+            event.preventDefault();
+            try {
+                const made = await post("/sessions", id.value ? { session_id: id.value } : {});
+                box.close();
+                go(to("sessions", made.session_id));
+            } catch (error) {
+                toast(error.message, { bad: true });
+            }
+        } } }, h("label.field", { for: "session-id" }, h("span", "Id"), id), h("div", h("button.primary", { type: "submit" }, "Make it"))));
+    }
+}

@@ -1,0 +1,61 @@
+// Addresses of pages, without a load of the document.
+const base = new URL(document.baseURI);
+
+let show = () => { };
+
+// The address of a page: to("runs", id) or to("runs", { status: "failed" }).
+export function to(...parts) {
+    const query = typeof parts.at(-1) === "object" ? parts.pop() : {};
+    const url = new URL(parts.map(part => encodeURIComponent(part)).join("/") || "./", base);
+    for (const [name, value] of Object.entries(query)) {
+        if (value !== null && value !== undefined && value !== "") {
+            url.searchParams.set(name, value);
+        }
+    }
+    return url.pathname + url.search;
+}
+
+export function go(href) {
+    history.pushState({}, "", href);
+    show({ isNew: true });
+}
+
+// The page's own path, below /console/.
+export function here() {
+    return location.pathname.slice(base.pathname.length);
+}
+
+// Filters stand in the address, so that a page can be linked; the page itself is not shown anew.
+export function setQuery(values) {
+    const url = new URL(location.href);
+    for (const [name, value] of Object.entries(values)) {
+        if (value === null || value === undefined || value === "") {
+            url.searchParams.delete(name);
+        } else {
+            url.searchParams.set(name, value);
+        }
+    }
+    history.replaceState(history.state, "", url);
+}
+
+export function startRouter(onShow) {
+    show = onShow;
+    addEventListener("popstate", () => show({ isNew: false }));
+    document.addEventListener("click", event => {
+        const link = event.target.closest?.("a[href]");
+        if (!link || event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey || link.target || link.hasAttribute("download")) {
+            return;
+        }
+        // Of an SVG link, href is an object.
+        const url = new URL(typeof link.href === "string" ? link.href : link.href.baseVal, base);
+        if (url.origin !== location.origin || !url.pathname.startsWith(base.pathname) || url.pathname.startsWith(`${base.pathname}-/`)) {
+            return;
+        }
+        event.preventDefault();
+        if (url.pathname === location.pathname && url.search === location.search && url.hash) {
+            location.hash = url.hash;
+            return;
+        }
+        go(url.href);
+    });
+}

@@ -1,0 +1,55 @@
+// What more than one part of the console knows, and things that are loaded again when an event concerns them.
+import { get } from "./api.js";
+import { debounce } from "./dom.js";
+import { live } from "./live.js";
+
+// Who is signed in, and what they may do: {user, org_id, roles, operations, …} (GET /me).
+export const me = {
+    may(operation) {
+        return me.operations?.includes(operation) ?? false;
+    },
+
+    async load() {
+        Object.assign(me, { operations: [], roles: [] }, await get("/me"));
+    },
+};
+
+// A thing that is shown and kept new.
+//   load(signal): asks for it.
+//   when(event): whether an event of the stream concerns it.
+//   show(value), fail(error): called with what came.
+export function resource({ load, when = () => false, show, fail, signal, gap = 400 }) {
+    let asking = null;
+    let again = false;
+    async function refresh() {
+        if (asking) {
+            again = true;
+            return asking;
+        }
+        asking = (async () => {
+            do {
+                again = false;
+                try {
+                    const value = await load(signal);
+                    if (!signal.aborted) {
+                        show(value);
+                    }
+                } catch (error) {
+                    if (!signal.aborted && error.name !== "AbortError") {
+                        fail?.(error);
+                    }
+                }
+            } while (again && !signal.aborted);
+            asking = null;
+        })();
+        return asking;
+    }
+    const soon = debounce(refresh, gap);
+    live.on(events => events.some(when) && soon(), signal);
+    live.onState(state => state === "reset" && soon(), signal);
+    const first = refresh();
+    return { refresh, soon, first };
+}
+
+export const isOfRun = event => event.run_id !== null && event.type !== "output_delta";
+export const isOfApproval = event => event.type.startsWith("approval_") || event.type.startsWith("run_cancel");

@@ -1,0 +1,101 @@
+// Charts, drawn here: bars, lines, and the axis of a waterfall. Each has its figures as a text for who does not see it.
+import { h, svg } from "../dom.js";
+
+// Round steps of a time axis, in ms.
+const Steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 144e5, 216e5, 432e5, 864e5];
+
+export function ticks(span, about) {
+    const step = Steps.find(step => span / step <= about) ?? Math.ceil(span / about / 864e5) * 864e5;
+    return Array.from({ length: Math.floor(span / step) + 1 }, (_, i) => i * step);
+}
+
+export function niceMax(value) {
+    if (!(value > 0)) {
+        return 1;
+    }
+    const power = 10 ** Math.floor(Math.log10(value));
+    return [1, 2, 2.5, 5, 10].map(n => n * power).find(n => n >= value);
+}
+
+// Draws anew when its width changes, so that texts and lines keep their size.
+class Chart extends HTMLElement {
+    draw(make) {
+        this.make = make;
+        this.observer ??= new ResizeObserver(() => this.redraw());
+        this.observer.observe(this);
+        this.redraw();
+        return this;
+    }
+
+    redraw() {
+        const width = Math.round(this.clientWidth);
+        if (width > 0 && (width !== this.drawn || this.made !== this.make)) {
+            [this.drawn, this.made] = [width, this.make];
+            this.replaceChildren(this.make(width));
+        }
+    }
+}
+
+customElements.define("cw-chart", Chart);
+
+const chart = make => h("cw-chart").draw(make);
+const [Bottom, Top] = [20, 6];
+
+function frame(width, height, max, format, attributes, ...shapes) {
+    return svg("svg.chart", { viewBox: `0 0 ${width} ${height}`, width, height, ...attributes },
+        svg("line.axis", { x1: 0, x2: width, y1: height - Bottom, y2: height - Bottom }), svg("line.axis", { x1: 0, x2: width, y1: Top, y2: Top }),
+        svg("text", { x: width, y: Top + 12, "text-anchor": "end" }, format(max)), shapes);
+}
+
+// Stacked bars. points: [{label, tick, values: {kind: n}}]; kinds: [[kind, word]], from the bottom; href(point): where a bar leads.
+export function bars({ label, points, kinds, height = 120, format = String, href }) {
+    const total = point => kinds.reduce((sum, [kind]) => sum + (point.values[kind] ?? 0), 0);
+    const greatest = Math.max(0, ...points.map(total));
+    const max = niceMax(greatest);
+    return chart(width => {
+        const slot = width / Math.max(1, points.length);
+        const every = Math.max(1, Math.ceil(72 / slot));
+        const breadth = Math.min(18, Math.max(1, slot * .62));
+        const shapes = points.map((point, i) => {
+            let y = height - Bottom;
+            const middle = i * slot + slot / 2;
+            const parts = kinds.map(([kind]) => {
+                const size = (point.values[kind] ?? 0) / max * (height - Bottom - Top);
+                y -= size;
+                return size > 0 && svg("rect", { class: `fill-${kind}`, x: middle - breadth / 2, y, width: breadth, height: Math.max(1, size - 1) });
+            });
+            const text = `${point.label}: ${kinds.map(([kind, word]) => `${word} ${format(point.values[kind] ?? 0)}`).join(", ")}`;
+            const isLink = href && total(point) > 0;
+            return [svg(isLink ? "a" : "g", isLink ? { href: href(point), "aria-label": text } : {},
+                svg("title", text), svg("rect", { x: i * slot, y: Top, width: slot, height: height - Bottom - Top, fill: "transparent" }), parts),
+                i % every === 0 && svg("text", { x: i === 0 ? 0 : middle, y: height - 4, "text-anchor": i === 0 ? "start" : "middle" }, point.tick ?? point.label)];
+        });
+        return frame(width, height, max, format, { role: href ? "group" : "img", "aria-label": `${label}. The greatest is ${format(greatest)}.` }, shapes);
+    });
+}
+
+// Lines. series: [{kind, word, values: [n or null], dash}]; labels: one for each value.
+export function lines({ label, series, labels, height = 120, format = String }) {
+    const max = niceMax(Math.max(0, ...series.flatMap(s => s.values.filter(v => v !== null))));
+    return chart(width => {
+        const x = i => labels.length < 2 ? width / 2 : i * width / (labels.length - 1);
+        const y = v => height - Bottom - v / max * (height - Bottom - Top);
+        const every = Math.max(1, Math.ceil(72 / (width / Math.max(1, labels.length))));
+        const path = values => values.map((v, i) => v === null ? "" : `${i === 0 || values[i - 1] === null ? "M" : "L"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("");
+        return frame(width, height, max, format, { role: "img", "aria-label": label },
+            series.map(({ kind, word, values, dash }) => svg("path", { class: `stroke-${kind}`, d: path(values), fill: "none", "stroke-width": 1.5, "stroke-dasharray": dash, "stroke-linejoin": "round" },
+                svg("title", word))),
+            labels.map((text, i) => i % every === 0 && svg("text", { x: x(i), y: height - 4, "text-anchor": i === 0 ? "start" : "middle" }, text)));
+    });
+}
+
+export function sparkline(values, kind = "model", label = "") {
+    const max = Math.max(1e-9, ...values);
+    const d = values.map((v, i) => `${i ? "L" : "M"}${(i * 100 / Math.max(1, values.length - 1)).toFixed(1)} ${(19 - v / max * 18).toFixed(1)}`).join("");
+    return svg("svg.chart", { viewBox: "0 0 100 20", width: 100, height: 20, role: "img", "aria-label": label }, svg("path", { class: `stroke-${kind}`, fill: "none", "stroke-width": 1.2, d }));
+}
+
+// kinds: [[kind, word]]; mark(kind): its shape (ui/badge.js).
+export function legend(kinds, mark) {
+    return h("ul.legend", kinds.map(([kind, word]) => h("li", mark(kind), word)));
+}

@@ -1,0 +1,40 @@
+// What can be copied: digests, ids, commands.
+import { h, say } from "../dom.js";
+import { shortHash, shortId } from "../format.js";
+import { toast } from "./toast.js";
+
+export async function copy(text, what = "Copied") {
+    try {
+        await navigator.clipboard.writeText(text);
+    } catch {
+        // Without HTTPS a page has no clipboard, but a selection that can be copied.
+        const field = h("textarea.sr", { value: text });
+        document.body.append(field);
+        field.select();
+        document.execCommand("copy");
+        field.remove();
+    }
+    toast(`${what}.`);
+}
+
+export function copyButton(text, label = "Copy") {
+    return h("button", { type: "button", class: "quiet", on: { click: () => copy(typeof text === "function" ? text() : text) } }, label);
+}
+
+// The beginning of a digest; a click copies the whole.
+export function digest(hash, length = 12) {
+    return hash ? h("button.digest", { type: "button", title: hash, "aria-label": `Copy the digest ${shortHash(hash, length)}…`, on: { click: () => copy(hash, "The digest is copied") } },
+        shortHash(hash, length)) : h("span.faint", "–");
+}
+
+export function id(value) {
+    return value ? h("button.digest", { type: "button", title: value, "aria-label": `Copy the id ${shortId(value)}`, on: { click: () => copy(value, "The id is copied") } }, shortId(value))
+        : h("span.faint", "–");
+}
+
+// A text in a box, with a button that copies it.
+export function block(text, { label, language } = {}) {
+    return h("div.code", { tabindex: "0", role: "group", "aria-label": label ?? language ?? "Text" }, h("pre.grow", text));
+}
+
+export { say };

@@ -1,0 +1,19 @@
+// A modal dialog of the browser's own: it keeps the focus, and Escape closes it.
+import { h, idOf } from "../dom.js";
+
+export function dialog(title, content, actions = []) {
+    const id = idOf("dialog");
+    const box = h("dialog", { "aria-labelledby": id, on: { close: () => box.remove(), click: event => event.target === box && box.close() } },
+        h("h2", { id }, title), content, h("div.actions", actions, h("button", { type: "button", on: { click: () => box.close() } }, "Close")));
+    document.body.append(box);
+    box.showModal();
+    return box;
+}
+
+// Asks before something that cannot be undone. Answers true or false.
+export function confirm(title, text, word) {
+    return new Promise(resolve => {
+        const box = dialog(title, h("p", text), h("button.danger", { type: "button", on: { click: () => { resolve(true); box.close(); } } }, word));
+        box.addEventListener("close", () => resolve(false));
+    });
+}

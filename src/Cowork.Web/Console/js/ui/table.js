@@ -1,0 +1,83 @@
+// A table whose rows stay where they are while their contents change. The first link of a row is the row's.
+import { h, replace } from "../dom.js";
+
+// columns: [{title, show(row) → node or text, num, fill, hide (below 760 px)}]; id(row); href(row): where a row leads.
+export function table({ label, columns, id, href, open }) {
+    const body = h("tbody");
+    const shown = new Map();
+    let order = [];
+    let at = -1;
+    const element = h("div.table-wrap", { tabindex: "0", role: "region", "aria-label": label }, h("table.table", h("caption.sr", label), h("thead", h("tr", columns.map(column =>
+        h("th", { scope: "col", class: classOf(column) }, column.title || h("span.sr", "Actions"))))), body));
+
+    function make(row) {
+        const cells = columns.map(column => h("td", { class: classOf(column) }));
+        const line = h("tr", cells);
+        return { line, cells, text: null, row };
+    }
+
+    function fill(entry, row) {
+        const text = JSON.stringify(row);
+        if (entry.text === text) {
+            return;
+        }
+        entry.text = text;
+        entry.row = row;
+        columns.forEach((column, i) => {
+            const content = column.show(row);
+            replace(entry.cells[i], column.link && href ? h("a.row-link", { href: href(row), class: column.cut === false ? "" : "cut", style: { display: "block" } }, content)
+                : column.fill ? h("div.cut", content) : content);
+        });
+    }
+
+    return {
+        element,
+
+        update(rows) {
+            const ids = new Set();
+            order = rows.map(row => {
+                const key = id(row);
+                ids.add(key);
+                const entry = shown.get(key) ?? make(row);
+                shown.set(key, entry);
+                fill(entry, row);
+                return entry;
+            });
+            for (const [key, entry] of shown) {
+                if (!ids.has(key)) {
+                    entry.line.remove();
+                    shown.delete(key);
+                }
+            }
+            order.forEach((entry, i) => {
+                if (body.children[i] !== entry.line) {
+                    body.insertBefore(entry.line, body.children[i] ?? null);
+                }
+            });
+        },
+
+        move(step) {
+            if (order.length === 0) {
+                return;
+            }
+            order[at]?.line.classList.remove("at");
+            at = Math.max(0, Math.min(order.length - 1, at + step));
+            const { line } = order[at];
+            line.classList.add("at");
+            line.querySelector("a.row-link")?.focus({ preventScroll: true });
+            line.scrollIntoView({ block: "nearest" });
+        },
+
+        open() {
+            if (at >= 0 && order[at]) {
+                open ? open(order[at].row) : order[at].line.querySelector("a.row-link")?.click();
+                return true;
+            }
+            return false;
+        },
+    };
+}
+
+function classOf(column) {
+    return [column.num ? "num" : "", column.fill ? "fill" : "", column.hide ? "narrow-hide" : "", column.nowrap ? "nowrap" : "", column.class ?? ""].filter(Boolean).join(" ");
+}

@@ -1,0 +1,12 @@
+// Sentences that go away by themselves. A screen reader says them.
+import { h } from "../dom.js";
+
+let room = null;
+
+export function toast(text, { bad = false, action, run } = {}) {
+    room ??= document.body.appendChild(h("div.toasts", { role: "status", "aria-live": "polite" }));
+    const note = h("div.toast", { class: bad ? "bad" : "" }, h("span", text),
+        action && h("button", { type: "button", on: { click: () => { note.remove(); run(); } } }, action));
+    room.append(note);
+    setTimeout(() => note.remove(), bad ? 9_000 : 4_000);
+}
