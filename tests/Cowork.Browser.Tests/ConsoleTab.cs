@@ -20,6 +20,9 @@ public sealed class ConsoleTab : IAsyncDisposable
     /// <summary>Of /console/, with the slash at its end.</summary>
     public string Url { get; }
 
+    /// <summary>Begins the addresses of another host that the page may ask, an authority; null: none.</summary>
+    public string? Elsewhere { get; set; }
+
     /// <summary>What a spec brings about itself, by a part of the text: a refused token is an error on the browser's console.</summary>
     public string? Expected { get; set; }
 
@@ -87,7 +90,8 @@ public sealed class ConsoleTab : IAsyncDisposable
         Page.Dialog += (_, dialog) => faults.Enqueue($"The page said: {dialog.Message}");
         Page.Request += (_, request) =>
         {
-            if (!request.Url.StartsWith(host, StringComparison.Ordinal) && !request.Url.StartsWith("blob:", StringComparison.Ordinal))
+            if (!request.Url.StartsWith(host, StringComparison.Ordinal) && !request.Url.StartsWith("blob:", StringComparison.Ordinal)
+                && (Elsewhere is null || !request.Url.StartsWith(Elsewhere, StringComparison.Ordinal)))
             {
                 faults.Enqueue($"The page asked for {request.Url}.");
             }

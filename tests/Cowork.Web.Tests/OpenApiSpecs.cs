@@ -87,8 +87,8 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
                     "^(add|append|archive|cancel|change|create|decide|delete|discard|download|duplicate|fork|get|import|interrupt|issue|list|open|pause|preview|replay|restart|resume|revoke|rotate|run|search|simulate|stream|take|trigger|upload)[A-Z][A-Za-z]+$",
                     names[^1]);
                 Assert.Contains((string?)operation["tags"]!.AsArray().Single(), tags.Select(tag => (string?)tag!["name"]));
-                // Health is for whoever watches, public keys are public, and a browser that comes back has a state; everything else takes a token, which local mode does without, but for contract C.
-                var security = path.StartsWith("/health", StringComparison.Ordinal) || where is Callback or Socket or "get /infra/jwks.json" ? "[]"
+                // Health is for whoever watches, public keys are public, a page asks how to sign in before it has, and a browser that comes back has a state; everything else takes a token, which local mode does without, but for contract C.
+                var security = path.StartsWith("/health", StringComparison.Ordinal) || where is Callback or Socket or "get /infra/jwks.json" or "get /console/config.json" ? "[]"
                     : path.StartsWith("/api/cowork/", StringComparison.Ordinal) ? """[{"token":[]}]"""
                     : where == "post /infra/groups" ? """[{"app":[]}]"""
                     : where == "post /infra/routing-token" ? """[{"app":[]},{"token":[]},{}]"""

@@ -60,6 +60,8 @@ public sealed partial class OperatorToken(
 
             {{token}}
 
+            The console: {{url}}/console/
+
             Try it:
               curl -s {{url}}/sessions{{header}} -H 'content-type: application/json' -d '{"session_id":"first"}'
               curl -s {{url}}/sessions/first/turn{{header}} -H 'content-type: application/json' -d '{"message":"Hello"}'

@@ -101,7 +101,11 @@ function hidden(part) {
     return mark;
 }
 
+// What is there already stays untouched: its focus and its scrolling are the reader's.
 export function replace(node, ...children) {
+    if (children.length === 1 && children[0] instanceof Node && node.childNodes.length === 1 && node.firstChild === children[0]) {
+        return node;
+    }
     node.replaceChildren();
     return append(node, children);
 }

@@ -211,6 +211,7 @@ function history(list, signal) {
     let more = [];
     let next = null;
     const foot = h("div.more");
+    view.card.append(foot);
     const draw = first => {
         const rows = [...first, ...more].filter(row => row.status !== "pending");
         view.update(rows);
@@ -221,7 +222,7 @@ function history(list, signal) {
             draw(first);
         } } }, "More"));
         foot.classList.toggle("hidden", !next);
-        replace(list, h("div.card", rows.length === 0 ? empty("Nothing was decided yet") : [view.element, foot]));
+        replace(list, rows.length === 0 ? h("div.card", empty("Nothing was decided yet")) : view.card);
     };
     resource({
         load: s => paged("/approvals", "approvals", { status: "all", limit: 100 }, s), when: isOfApproval, signal, fail: error => replace(list, fault(error)),

@@ -2,7 +2,7 @@
 import { brief } from "../text.js";
 import { kindOf } from "../ui/badge.js";
 
-const BriefMax = 240;
+const BriefMax = 160;
 
 export class FeedLog {
     // max: events that are kept; the oldest go first, and are loaded again when somebody scrolls to them.

@@ -7,14 +7,14 @@ import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
 import { kindOf, mark } from "../ui/badge.js";
 import { digest, id } from "../ui/copy.js";
-import { empty, fault } from "../ui/empty.js";
+import { fault } from "../ui/empty.js";
 import { jsonBlock } from "../ui/json.js";
 import { rows } from "../ui/rows.js";
 import { FeedLog } from "./feed-log.js";
 
 const Page = 1_000;
 // What is kept of the log: what it says in short; the payloads stay on the host.
-const KeptMax = 200_000;
+const KeptMax = 100_000;
 const Row = 28;
 const Kinds = [["model", "models"], ["tool", "tools"], ["memory", "memories"], ["person", "people"], ["refused", "failures"], ["proven", "ends"], ["wait", "the rest"]];
 
@@ -22,9 +22,12 @@ export default async function page({ root, signal, query }) {
     const log = new FeedLog(KeptMax);
     const state = {
         off: new Set((query.get("without") ?? "").split(",").filter(Boolean)), text: query.get("q") ?? "", session: query.get("session") ?? "", actor: query.get("actor") ?? "",
-        deltas: query.get("deltas") === "1", held: [], paused: false, busy: false, first: 0, last: 0,
+        deltas: query.get("deltas") === "1", paused: false, busy: false, catching: false, first: 0, last: 0,
     };
+    // In the order of the log; row 0 of the list is the last of it.
     let shown = [];
+    const rowAt = index => shown[shown.length - 1 - index];
+    const incoming = [];
     const proof = h("span.muted", { role: "status" });
     const side = h("aside.feed-side.hidden", { "aria-label": "The event", tabindex: "0" });
     const dense = h("div.dense", { role: "img", "aria-label": "Whether anything is missing between the events in sight" });
@@ -67,16 +70,15 @@ export default async function page({ root, signal, query }) {
         list.scrollTop = 0;
     }
 
-    // Newest first: row 0 is the last of the log.
     function filter() {
-        shown = log.events.filter(matches).reverse();
+        shown = log.events.filter(matches);
         list.update(shown.length);
         tell();
         fillUp();
     }
 
     function render(index, row) {
-        const event = shown[index];
+        const event = rowAt(index);
         if (!event) {
             return;
         }
@@ -103,7 +105,7 @@ export default async function page({ root, signal, query }) {
         const top = list.scrollTop;
         for (let i = state.first; i <= state.last && i < shown.length; i++) {
             const y = i * Row - top + Row / 2;
-            const [newer, older] = [shown[i], shown[i + 1]];
+            const [newer, older] = [rowAt(i), rowAt(i + 1)];
             const isWhole = !older || log.isWhole(older.gid, newer.gid);
             lines.push(svg("circle", { cx: 11, cy: y, r: 2, class: isWhole ? "fill-proven" : "fill-refused" }));
             if (older) {
@@ -130,7 +132,7 @@ export default async function page({ root, signal, query }) {
             const had = shown.length;
             for (let tries = 0; tries < 12 && !log.isBegun && shown.length < had + 80; tries++) {
                 await log.loadOlder(async (since, limit) => (await get("/events", { since_id: since, limit }, signal)).events, Page);
-                shown = log.events.filter(matches).reverse();
+                shown = log.events.filter(matches);
             }
             list.update(shown.length);
             tell();
@@ -149,27 +151,46 @@ export default async function page({ root, signal, query }) {
 
     function take(events) {
         const added = log.add(events);
-        const news = added.filter(matches);
-        if (news.length > 0 || added.length > 0) {
-            shown = news.length > 0 ? [...news.reverse(), ...shown] : shown;
-            if (shown.length > KeptMax) {
-                shown.length = KeptMax;
-            }
-            list.update(shown.length, news.length);
-            tell();
+        if (added.length === 0) {
+            return;
         }
+        const news = added.filter(matches);
+        shown.push(...news);
+        if (shown.length > 0 && shown[0].gid < log.first) {
+            shown.splice(0, shown.findIndex(event => event.gid >= log.first));
+        }
+        list.update(shown.length, news.length);
+        tell();
     }
 
     function hold() {
         state.paused = !state.paused;
         pause.setAttribute("aria-pressed", state.paused);
         if (!state.paused) {
-            take(state.held.splice(0));
+            catchUp();
+        }
+    }
+
+    // From a position on, the end of what is known when none is named, to the end of the log. What comes meanwhile waits, so that nothing overtakes.
+    async function catchUp(from = log.last) {
+        if (state.catching) {
+            return;
+        }
+        state.catching = true;
+        try {
+            for (let since = from, events; (events = (await get("/events", { since_id: since, limit: Page }, signal)).events).length > 0; since = events.at(-1).gid) {
+                take(events);
+            }
+        } catch (error) {
+            fail(error);
+        } finally {
+            state.catching = false;
+            soon();
         }
     }
 
     async function inspect(index) {
-        const event = shown[index];
+        const event = rowAt(index);
         if (!event) {
             return;
         }
@@ -214,32 +235,24 @@ export default async function page({ root, signal, query }) {
         error.name !== "AbortError" && replace(proof, fault(error));
     }
 
-    // First the stream, then the page: what comes between them is in both, and counts once.
-    live.on(events => state.paused ? state.held.push(...events.slice(-20_000)) : take(events), signal);
-    live.onState(async word => {
-        if (word !== "reset") {
-            return;
-        }
-        try {
-            // What was missed while the stream was away.
-            for (let events; (events = (await get("/events", { since_id: log.last, limit: Page }, signal)).events).length > 0;) {
-                take(events);
-            }
-        } catch (error) {
-            fail(error);
+    // What comes fast is shown ten times a second. What is in the stream and in a page of the log counts once.
+    const soon = debounce(() => state.catching || state.paused || take(incoming.splice(0)), 100);
+    live.on(events => {
+        if (!state.paused) {
+            events.forEach(event => incoming.push(event));
+            soon();
         }
     }, signal);
+    live.onState(word => word === "reset" && !state.paused && catchUp(), signal);
     try {
         const head = live.cursor ?? (await get("/runs/counts", {}, signal)).as_of_gid;
-        for (let since = Math.max(0, head - 300), events; (events = (await get("/events", { since_id: since, limit: Page }, signal)).events).length > 0; since = events.at(-1).gid) {
-            take(events);
-        }
+        await catchUp(Math.max(0, head - 300));
+        filter();
         if (log.events.length === 0) {
             await older();
         }
-        filter();
         if (log.events.length === 0) {
-            replace(frame, empty("Nothing has happened yet", "Everything that happens is an event of this log.", ["POST", "/sessions", { session_id: "first" }]));
+            replace(proof, "Nothing has happened yet");
         }
     } catch (error) {
         fail(error);

@@ -42,6 +42,8 @@ export default async function page({ root, signal }) {
             { title: "Expires", num: true, show: row => h("span.muted", left(row.expires_at)) },
         ],
     });
+    const more = h("div.more.hidden");
+    inbox.card.append(more);
     listKeys(inbox, signal);
     resource({
         load: s => get("/approvals", { limit: 1000 }, s), when: isOfApproval, signal, fail: error => replace(waiting, fault(error)),
@@ -53,8 +55,10 @@ export default async function page({ root, signal }) {
                 return;
             }
             inbox.update(rows.slice(0, Shown));
-            const more = rows.length - Shown;
-            replace(waiting, h("div.card", inbox.element, more > 0 && h("div.more", h("a", { href: to("approvals") }, `${more} more`))));
+            const left = rows.length - Shown;
+            more.classList.toggle("hidden", left <= 0);
+            replace(more, h("a", { href: to("approvals") }, `${left} more`));
+            replace(waiting, inbox.card);
         },
     });
 
@@ -114,6 +118,7 @@ export default async function page({ root, signal }) {
         [...runColumns.slice(1), { title: "Why", hide: true, nowrap: true, show: row => h("code.kind-refused", row.error?.code ?? "–") }, { title: "Asked", num: true, show: row => time(row.created_at) }],
         () => h("p.card.pad.muted", "No run has failed."), signal);
 
+    let slotted = null;
     resource({
         load: s => get("/schedules/upcoming", { limit: Shown }, s), when: event => event.type.startsWith("schedule"), signal, fail: error => replace(next, fault(error)),
         show: ({ slots }) => {
@@ -121,7 +126,7 @@ export default async function page({ root, signal }) {
                 replace(next, h("div.card", empty("No schedule is active", "A schedule runs a skill at planned times.", ["POST", "/scheduled-runs", { skill_id: "skill_…", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin" }])));
                 return;
             }
-            const view = table({
+            slotted ??= table({
                 label: "Next slots", id: row => row.schedule_id + row.slot, href: row => to("schedules", row.schedule_id),
                 columns: [
                     { title: "Schedule", fill: true, link: true, show: row => row.name },
@@ -129,8 +134,8 @@ export default async function page({ root, signal }) {
                     { title: "At", num: true, show: row => time(row.slot) },
                 ],
             });
-            view.update(slots);
-            replace(next, h("div.card", view.element));
+            slotted.update(slots);
+            replace(next, slotted.card);
         },
     });
 }
@@ -141,7 +146,7 @@ function list(into, label, query, columns, none, signal) {
         load: s => get("/runs", query, s), when: isOfRun, signal, gap: 800, fail: error => replace(into, fault(error)),
         show: ({ runs }) => {
             view.update(runs);
-            replace(into, runs.length === 0 ? none() : h("div.card", view.element));
+            replace(into, runs.length === 0 ? none() : view.card);
         },
     });
 }

@@ -88,21 +88,34 @@ export function pager(view, list, head, signal, query) {
     let waiting = [];
     const foot = h("div.more");
     const pill = h("button.pill.hidden", { type: "button", on: { click: () => {
-        take(waiting);
+        rows = [...waiting, ...rows];
+        waiting = [];
+        pill.classList.add("hidden");
+        draw();
         scrollTo({ top: 0 });
     } } });
-    const card = h("div.card", pill, view.element, foot);
+    view.card.prepend(pill);
+    view.card.append(foot);
     const sight = new IntersectionObserver(entries => entries.some(entry => entry.isIntersecting) && further(), { rootMargin: "400px" });
     sight.observe(foot);
     signal.addEventListener("abort", () => sight.disconnect(), { once: true });
 
-    function take(fresh) {
-        const known = new Map(rows.map(row => [row.run_id, row]));
-        const news = fresh.filter(row => !known.has(row.run_id));
-        const changed = new Map(fresh.map(row => [row.run_id, row]));
-        rows = [...news, ...rows.map(row => changed.get(row.run_id) ?? row)].slice(0, RowsMax);
-        waiting = [];
-        pill.classList.add("hidden");
+    // A first page that came anew: rows change where they stand, and those that are not like the filters any more go.
+    function merge(page) {
+        const fresh = new Map(page.rows.map(row => [row.run_id, row]));
+        const known = new Set(rows.map(row => row.run_id));
+        const oldest = page.next ? page.rows.at(-1)?.created_at ?? "" : "";
+        const kept = rows.filter(row => fresh.has(row.run_id) || row.created_at < oldest).map(row => fresh.get(row.run_id) ?? row);
+        const news = page.rows.filter(row => !known.has(row.run_id));
+        // Who reads further down is not moved.
+        const isAway = scrollY > 120;
+        rows = isAway ? kept : [...news, ...kept];
+        waiting = isAway ? news : [];
+        if (rows.length > RowsMax) {
+            rows.length = RowsMax;
+        }
+        replace(pill, waiting.length === 1 ? "1 new run" : `${waiting.length} new runs`);
+        pill.classList.toggle("hidden", waiting.length === 0);
         draw();
     }
 
@@ -112,7 +125,7 @@ export function pager(view, list, head, signal, query) {
         replace(foot, next ? h("button.quiet", { type: "button", on: { click: further } }, "More") : rows.length > PageRows ? "That is all." : "");
         foot.classList.toggle("hidden", !next && rows.length <= PageRows);
         replace(list, rows.length === 0 ? h("div.card", isFiltered() ? empty("No run is like that", "Take a filter away.") : empty("No runs yet", "Each turn of a session is a run.", ["POST", "/sessions", { session_id: "first" }],
-            ["POST", "/sessions/first/turn", { message: "Hello" }])) : card);
+            ["POST", "/sessions/first/turn", { message: "Hello" }])) : view.card);
     }
 
     function isFiltered() {
@@ -152,18 +165,7 @@ export function pager(view, list, head, signal, query) {
                 draw();
                 return;
             }
-            const known = new Set(rows.map(row => row.run_id));
-            const isAway = scrollY > 120;
-            waiting = isAway ? page.rows.filter(row => !known.has(row.run_id)) : [];
-            if (waiting.length > 0) {
-                replace(pill, waiting.length === 1 ? "1 new run" : `${waiting.length} new runs`);
-                pill.classList.remove("hidden");
-            }
-            take.call(null, isAway ? page.rows.filter(row => known.has(row.run_id)) : page.rows);
-            if (isAway && page.rows.some(row => !known.has(row.run_id))) {
-                waiting = page.rows;
-                pill.classList.remove("hidden");
-            }
+            merge(page);
         },
     });
 

@@ -38,6 +38,7 @@ export default async function page({ root, signal, query }) {
     let rows = [];
     let next = null;
     const foot = h("div.more");
+    view.card.append(foot);
 
     function draw() {
         const q = search.value.trim().toLowerCase();
@@ -46,8 +47,8 @@ export default async function page({ root, signal, query }) {
         replace(head, next ? `the newest ${whole(rows.length)}` : whole(rows.length));
         replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
         foot.classList.toggle("hidden", !next);
-        replace(list, h("div.card", rows.length === 0 ? empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }])
-            : shown.length === 0 ? empty("No session is like that") : [view.element, foot]));
+        replace(list, rows.length === 0 ? h("div.card", empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }]))
+            : shown.length === 0 ? h("div.card", empty("No session is like that")) : view.card);
     }
 
     async function more() {

@@ -1,5 +1,5 @@
 // OpenID Connect's authorization code flow with PKCE (RFC 7636): the console is a public client, and the code is worth nothing without what stays in this tab.
-import { digestOf } from "../sha256.js";
+import { sha256 } from "../verify/sha256.js";
 
 const Pending = "cowork.sign-in";
 const redirect = () => new URL("./", document.baseURI).href;
@@ -17,7 +17,7 @@ export function leave(oidc) {
     const [verifier, state] = [chance(), chance()];
     sessionStorage.setItem(Pending, JSON.stringify({ verifier, state, back: location.href }));
     const url = new URL(oidc.authorization_endpoint);
-    const challenge = base64url(digestOf(new TextEncoder().encode(verifier)));
+    const challenge = base64url(sha256(new TextEncoder().encode(verifier)));
     for (const [name, value] of Object.entries({
         response_type: "code", client_id: oidc.client_id, redirect_uri: redirect(), scope: oidc.scope, state, code_challenge: challenge, code_challenge_method: "S256",
     })) {

@@ -1,6 +1,7 @@
 // A table whose rows stay where they are while their contents change. The first link of a row is the row's.
 import { h, replace } from "../dom.js";
 
+// The element, or the card that it stands in, is put into the page once.
 // columns: [{title, show(row) → node or text, num, fill, hide (below 760 px)}]; id(row); href(row): where a row leads.
 export function table({ label, columns, id, href, open }) {
     const body = h("tbody");
@@ -32,6 +33,7 @@ export function table({ label, columns, id, href, open }) {
 
     return {
         element,
+        card: h("div.card", element),
 
         update(rows) {
             const ids = new Set();
