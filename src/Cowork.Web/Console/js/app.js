@@ -2,7 +2,7 @@
 import { get, session } from "./api.js";
 import { canSignOut, door, mark, signIn, signOut } from "./auth.js";
 import { h, replace, say } from "./dom.js";
-import { startKeys } from "./keys.js";
+import { search, startKeys } from "./keys.js";
 import { live } from "./live.js";
 import { find, pages } from "./pages.js";
 import { go, here, startRouter, to } from "./router.js";
@@ -71,6 +71,7 @@ function frame() {
         h("header.top", menu, brand(), states[0]),
         h("nav.side", { id: "side", "aria-label": "Pages" }, brand(), h("ul", links),
             h("div.side-foot", states[1],
+                h("button.quiet", { type: "button", on: { click: search } }, "Search"),
                 h("button.quiet", { type: "button", on: { click: theme.next } }, "Theme"),
                 canSignOut() && h("button.quiet", { type: "button", on: { click: () => { live.stop(); signOut(); } } }, "Sign out"),
                 h("p.who.small.faint.cut", { title: `${me.actor}, ${me.roles.join(", ")}` }, me.user, " · ", me.org_id))),
@@ -165,5 +166,5 @@ function begin() {
 }
 
 startRouter(show);
-startKeys({ all: pages, go: path => go(to(...path.split("/").filter(Boolean))), theme: theme.next });
+startKeys({ all: () => pages.filter(offered), go: path => go(to(...path.split("/").filter(Boolean))), theme: theme.next });
 start();

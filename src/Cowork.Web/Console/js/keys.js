@@ -4,6 +4,7 @@ import { dialog } from "./ui/dialog.js";
 
 const always = [
     { keys: ["/"], does: "Search or filter" },
+    { keys: ["Ctrl", "k"], does: "Search everything" },
     { keys: ["j", "k"], does: "Next, previous row" },
     { keys: ["↵"], does: "Open the row" },
     { keys: ["g", "…"], does: "Go to a page" },
@@ -13,7 +14,7 @@ const always = [
 
 let own = [];
 let lists = [];
-let pages = [];
+let offered = () => [];
 let after = 0;
 
 // Keys of the page that is shown: [{key, does, run}]. They end with the signal.
@@ -29,8 +30,13 @@ export function listKeys(list, signal) {
 }
 
 export function startKeys({ all, go, theme }) {
-    pages = all.filter(page => page.key);
+    offered = all;
     document.addEventListener("keydown", event => {
+        if ((event.ctrlKey || event.metaKey) && event.key === "k" && !document.querySelector("dialog[open]")) {
+            search();
+            event.preventDefault();
+            return;
+        }
         if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || document.querySelector("dialog[open]")) {
             return;
         }
@@ -51,7 +57,7 @@ function handle(event, go, theme) {
     const { key } = event;
     if (Date.now() < after) {
         after = 0;
-        const page = pages.find(page => page.key === key);
+        const page = offered().find(page => page.key === key);
         if (page) {
             go(page.path);
         }
@@ -68,10 +74,15 @@ function handle(event, go, theme) {
             after = Date.now() + 1_500;
             return true;
         case "/": {
+            // A page without a field of its own has the search over everything.
             const field = document.querySelector("[data-search]");
-            field?.focus();
-            field?.select?.();
-            return Boolean(field);
+            if (field) {
+                field.focus();
+                field.select?.();
+            } else {
+                search();
+            }
+            return true;
         }
         case "j":
         case "k":
@@ -90,11 +101,17 @@ function handle(event, go, theme) {
     }
 }
 
+// The search over everything.
+export async function search() {
+    const { palette } = await import("./ui/palette.js");
+    palette(offered().filter(page => page.key));
+}
+
 function help() {
     const row = (keys, does) => [h("dt", keys.map(key => h("kbd", key))), h("dd", does)];
     dialog("Keys", h("dl.keys", [
         always.map(entry => row(entry.keys, entry.does)),
         own.map(entry => row([entry.key], entry.does)),
-        pages.map(page => row(["g", page.key], page.title)),
+        offered().filter(page => page.key).map(page => row(["g", page.key], page.title)),
     ]));
 }

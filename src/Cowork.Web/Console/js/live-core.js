@@ -168,11 +168,8 @@ class Stream {
             this.send({ cursor: this.cursor });
             return;
         }
-        try {
-            this.batch.push(JSON.parse(data));
-        } catch {
-            return;
-        }
+        // As a text: a page may not be able to take over what lies deep in itself.
+        this.batch.push(data);
         if (this.batch.length >= BatchMax) {
             this.flush();
         } else {

@@ -62,7 +62,8 @@ function hear(data) {
         watchers.forEach(watch => watch("reset"));
     }
     if (data.events) {
-        listeners.forEach(listen => listen(data.events));
+        const events = data.events.map(text => JSON.parse(text));
+        listeners.forEach(listen => listen(events));
     }
 }
 

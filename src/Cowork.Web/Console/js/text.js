@@ -54,3 +54,46 @@ export function brief(text, max = 300) {
     const cut = line.slice(0, max);
     return (/[\ud800-\udbff]$/.test(cut) ? cut.slice(0, -1) : cut) + "…";
 }
+
+// The beginning of a value as JSON, however deep or long the value is.
+export function briefJson(value, max = 200) {
+    const out = [];
+    let room = max;
+    const write = text => {
+        out.push(text.length > room ? text.slice(0, room) : text);
+        room -= text.length;
+    };
+    const walk = (each, depth) => {
+        if (each === null || typeof each !== "object") {
+            write(typeof each === "string" ? JSON.stringify(each.length > max ? each.slice(0, max) : each) : String(each));
+            return;
+        }
+        const isList = Array.isArray(each);
+        write(isList ? "[" : "{");
+        if (depth > 8) {
+            write("…");
+        } else {
+            let isFirst = true;
+            for (const key in each) {
+                if (room <= 0) {
+                    break;
+                }
+                write(`${isFirst ? "" : ","}${isList ? "" : `${JSON.stringify(key.slice(0, max))}:`}`);
+                walk(each[key], depth + 1);
+                isFirst = false;
+            }
+        }
+        write(isList ? "]" : "}");
+    };
+    walk(value, 0);
+    return brief(out.join("") + (room < 0 ? "…" : ""), max);
+}
+
+// The whole of a value as JSON, for a copy; null: it is too deep for this browser.
+export function wholeJson(value) {
+    try {
+        return JSON.stringify(value, null, 2);
+    } catch {
+        return null;
+    }
+}

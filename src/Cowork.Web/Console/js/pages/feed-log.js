@@ -1,5 +1,5 @@
 // What the feed's page knows of the log: each event in short, in the order of the log, and whether anything is missing between them.
-import { brief } from "../text.js";
+import { briefJson } from "../text.js";
 import { kindOf } from "../ui/badge.js";
 
 const BriefMax = 160;
@@ -105,6 +105,6 @@ export class FeedLog {
 function shorten(event) {
     return {
         gid: event.gid, type: event.type, kind: kindOf(event.type), ts: event.ts, session: event.session_id, run: event.run_id, actor: event.actor ?? "", hash: event.hash, stream: event.stream_id,
-        version: event.version, brief: brief(JSON.stringify(event.payload).slice(0, BriefMax * 2), BriefMax),
+        version: event.version, brief: briefJson(event.payload, BriefMax),
     };
 }

@@ -1,13 +1,13 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
 import { curl, get, path, post } from "../api.js";
 import { debounce, h, replace, set } from "../dom.js";
-import { age, cost, duration, roughly, shortHash, time, timeText, whole } from "../format.js";
+import { age, bytes, cost, duration, roughly, shortHash, time, timeText, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
 import { axisOf, foldRun } from "../run-steps.js";
 import { me, resource } from "../store.js";
-import { brief } from "../text.js";
+import { brief, briefJson, wholeJson } from "../text.js";
 import { badge, kindOf, mark } from "../ui/badge.js";
 import { ticks } from "../ui/charts.js";
 import { block, copyButton, digest, id } from "../ui/copy.js";
@@ -49,6 +49,7 @@ export default async function page({ root, signal, params, query, title }) {
     } } }, "Fold waits");
     const waterfall = h("div.card.waterfall");
     const said = h("div");
+    const made = h("div");
     const inspector = h("aside.inspector", { "aria-label": "The step", tabindex: "0" });
     const eventList = rows({ label: "Events of the run", render: renderEvent, open: index => showEvent(events[index]) });
     const eventsHead = h("div.section-head.section", h("h2", "Events"));
@@ -58,6 +59,7 @@ export default async function page({ root, signal, params, query, title }) {
         h("div.split", h("div",
             waterfall,
             h("section.section", { "aria-label": "Reply" }, h("div.section-head", h("h2", "Reply")), said),
+            made,
             eventsHead, h("div.card", { style: { overflow: "hidden" } }, eventList)), inspector));
 
     // What the rest of the console needs of this page: js/verify marks rows and says what it found.
@@ -71,6 +73,14 @@ export default async function page({ root, signal, params, query, title }) {
             title(brief(value.message ?? "Run", 60));
             drawHead();
         },
+    });
+
+    resource({
+        load: s => get(path`/runs/${run}/artifacts`, {}, s), when: event => event.run_id === run && event.type.startsWith("artifact_"), signal, gap: 300,
+        fail: error => replace(made, h("p.small.muted", error.message)),
+        show: ({ artifacts }) => replace(made, artifacts.length > 0 && h("section.section", { "aria-label": "Artifacts" }, h("div.section-head", h("h2", "Artifacts"), h("span.muted", whole(artifacts.length))),
+            h("ul.card.pad", artifacts.map(each => h("li", { style: { display: "flex", gap: "12px" } },
+                h("code.grow.cut", each.path), h("span.muted", `version ${whole(each.version)}`), h("span.muted", bytes(each.bytes)), digest(each.sha256, 12)))))),
     });
 
     const more = debounce(load, 120);
@@ -161,6 +171,7 @@ export default async function page({ root, signal, params, query, title }) {
             text ? reply(text, { typing: now.isTyping }) : h("p.muted", now.status === "queued" ? "It has not begun." : now.ended ? "It said nothing." : "Nothing was said yet."));
         replace(eventsHead, h("h2", "Events"), h("span.muted", `${whole(count)} of the run's stream and those that belong to it`),
             h("span.actions", copyButton(() => curl("GET", path`/runs/${run}/events`), "Copy as curl")));
+        eventList.style.height = `${Math.min(320, count * 28 + 1)}px`;
         eventList.update(count);
         details && drawHead();
         inspect();
@@ -289,6 +300,10 @@ export default async function page({ root, signal, params, query, title }) {
                 h("button.digest.grow", { type: "button", style: { "text-align": "left" }, on: { click: () => showEvent(event) } }, event.type, times > 1 ? ` × ${times}` : ""), digest(event.hash, 16)))));
     }
 
+    function asText(value) {
+        return typeof value === "string" ? value : wholeJson(value) ?? "(too deep to be written)";
+    }
+
     // Pieces of text that follow each other are one line.
     function recorded(step) {
         const lines = [];
@@ -307,7 +322,7 @@ export default async function page({ root, signal, params, query, title }) {
         const text = result.content_preview ?? result.content ?? "";
         const whole = h("div");
         const isCut = typeof text === "string" && text.length >= 2_000;
-        replace(whole, block(typeof text === "string" ? text : JSON.stringify(text, null, 2), { label: "Output" }));
+        replace(whole, block(asText(text), { label: "Output" }));
         return [h("div.code-head", h("h3", result.is_error ? "Output (an error)" : "Output"), h("span.actions",
             isCut && h("button.quiet", { type: "button", title: "Asks for the run's bundle, which the audit trail records", on: { click: async event => {
                 event.currentTarget.disabled = true;
@@ -319,7 +334,7 @@ export default async function page({ root, signal, params, query, title }) {
                 } catch (error) {
                     toast(error.message, { bad: true });
                 }
-            } } }, "The whole"), copyButton(typeof text === "string" ? text : JSON.stringify(text)))), whole];
+            } } }, "The whole"), copyButton(() => asText(text)))), whole];
     }
 
     function ask(approval) {
@@ -334,7 +349,7 @@ export default async function page({ root, signal, params, query, title }) {
     function renderEvent(index, row) {
         const event = events[index];
         row.append(h("span.gid.mono", whole(event.gid)), h("span.at-time.mono.narrow-hide", timeText(event.ts, { milliseconds: true }).slice(-12)),
-            h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", brief(JSON.stringify(event.payload).slice(0, 500), 240)),
+            h("span.type.mono", { class: `kind-${kindOf(event.type)}` }, mark(kindOf(event.type)), h("span", event.type)), h("span.brief.mono.cut", briefJson(event.payload)),
             h("span.hash.mono", { data: { hash: event.hash } }, shortHash(event.hash, 8)));
         paintRow(row, event.hash);
     }

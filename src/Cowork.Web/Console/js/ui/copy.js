@@ -1,7 +1,10 @@
 // What can be copied: digests, ids, commands.
-import { h, say } from "../dom.js";
-import { shortHash, shortId } from "../format.js";
+import { h } from "../dom.js";
+import { shortHash, shortId, whole } from "../format.js";
 import { toast } from "./toast.js";
+
+// Of a text that is shown at once.
+const BlockMax = 20_000;
 
 export async function copy(text, what = "Copied") {
     try {
@@ -34,7 +37,19 @@ export function id(value) {
 
 // A text in a box, with a button that copies it.
 export function block(text, { label, language } = {}) {
-    return h("div.code", { tabindex: "0", role: "group", "aria-label": label ?? language ?? "Text" }, h("pre.grow", text));
+    const box = h("div.code", { tabindex: "0", role: "group", "aria-label": label ?? language ?? "Text" });
+    let shown = 0;
+    const more = () => {
+        const part = text.slice(shown, shown + BlockMax);
+        shown += part.length;
+        box.append(h("pre.grow", part));
+        if (shown < text.length) {
+            box.append(h("button", { type: "button", on: { click: event => {
+                event.currentTarget.remove();
+                more();
+            } } }, `${whole(text.length - shown)} characters more`));
+        }
+    };
+    more();
+    return box;
 }
-
-export { say };

@@ -1,6 +1,7 @@
 // JSON as a tree that is folded: what is not open is not built, however deep or long it is.
 import { h } from "../dom.js";
 import { whole } from "../format.js";
+import { wholeJson } from "../text.js";
 import { copyButton } from "./copy.js";
 
 const MembersShown = 100;
@@ -30,7 +31,7 @@ export function json(value, label = "JSON") {
 
 // A heading with a button that copies the value.
 export function jsonBlock(title, value) {
-    return [h("div.code-head", h("h3", title), h("span.actions", copyButton(() => typeof value === "string" ? value : JSON.stringify(value, null, 2)))), json(value, title)];
+    return [h("div.code-head", h("h3", title), h("span.actions", copyButton(() => typeof value === "string" ? value : wholeJson(value) ?? ""))), json(value, title)];
 }
 
 function node(value, depth, key) {
