@@ -31,9 +31,10 @@ export const session = {
 
 export function address(path, query) {
     const url = new URL(path.replace(/^\//, ""), root);
-    for (const [name, value] of Object.entries(query ?? {})) {
+    for (const [name, given] of Object.entries(query ?? {})) {
+        const value = Array.isArray(given) ? given.join(",") : given;
         if (value !== null && value !== undefined && value !== "") {
-            url.searchParams.set(name, Array.isArray(value) ? value.join(",") : value);
+            url.searchParams.set(name, value);
         }
     }
     return url;
