@@ -3,7 +3,7 @@
 export const pages = [
     // What is going on.
     { path: "", title: "Overview", key: "o", load: () => import("./pages/overview.js") },
-    { path: "feed", title: "Feed", key: "f", load: () => import("./pages/feed.js") },
+    { path: "feed", title: "Feed", key: "f", needs: "listTenantEvents", load: () => import("./pages/feed.js") },
     { path: "runs", title: "Runs", key: "r", load: () => import("./pages/runs.js") },
     { path: "runs/:run", title: "Run", under: "runs", load: () => import("./pages/run.js") },
     { path: "sessions", title: "Sessions", key: "s", load: () => import("./pages/sessions.js") },
