@@ -14,6 +14,8 @@ const Themes = ["auto", "light", "dark"];
 const States = { off: "not connected", connecting: "connecting", live: "live", stale: "stale", refused: "not allowed" };
 
 let leaving = new AbortController();
+// Of what belongs to who is signed in.
+let staying = new AbortController();
 let main = null;
 
 const theme = {
@@ -49,6 +51,9 @@ const theme = {
 const offered = page => !page.needs || me.may(page.needs);
 
 function frame() {
+    staying.abort();
+    staying = new AbortController();
+    const { signal } = staying;
     const counter = h("span.count.hidden");
     const links = pages.filter(page => page.key && offered(page)).map(page => {
         const link = h("a.nav-link", { href: to(...page.path.split("/").filter(Boolean)), data: { path: page.path } }, page.title, page.path === "approvals" && counter);
@@ -62,7 +67,9 @@ function frame() {
                 say(shown, States[state]);
             });
         }
-    });
+        // Whether the token is worth nothing any more is asked at once, and not when somebody clicks.
+        state === "refused" && get("/me").catch(() => { });
+    }, signal);
     const menu = h("button.icon.quiet", { type: "button", "aria-label": "Menu", "aria-expanded": "false", "aria-controls": "side", on: { click: () => toggle() } }, "☰");
     const brand = () => h("a.brand", { href: to() }, h("img", { src: mark(), alt: "" }), "Cowork");
     main = h("main.main", { id: "main", tabindex: "-1" });
@@ -84,7 +91,7 @@ function frame() {
     resource({
         load: signal => get("/approvals", { limit: 100 }, signal),
         when: isOfApproval,
-        signal: new AbortController().signal,
+        signal,
         show: ({ approvals }) => {
             counter.classList.toggle("hidden", approvals.length === 0);
             replace(counter, approvals.length === 100 ? "99+" : approvals.length, h("span.sr", " waiting"));
@@ -145,7 +152,10 @@ async function start() {
             await new Promise(resolve => replace(document.body, h("main.door", h("div.box", fault(error, resolve)))));
         }
     }
-    replace(document.body, frame());
+    begin();
+}
+
+function begin() {
     session.onRefused = async () => {
         session.onRefused = () => { };
         live.stop();
@@ -154,13 +164,7 @@ async function start() {
         await me.load();
         begin();
     };
-    begin();
-}
-
-function begin() {
-    if (!document.querySelector(".shell")) {
-        replace(document.body, frame());
-    }
+    replace(document.body, frame());
     live.start();
     show({ isNew: false });
 }
