@@ -55,9 +55,10 @@ function blocks(lines, into, depth) {
             i = grid(lines, i, into);
         } else {
             const paragraph = [];
-            for (; i < lines.length && !/^\s*$/.test(lines[i]) && !/^ {0,3}(```|~~~|#{1,6}\s|>)/.test(lines[i]) && (paragraph.length === 0 || !itemOf(lines[i])); i++) {
-                paragraph.push(lines[i]);
-            }
+            // Its first line is one, whatever it begins with: what is too deep for a quote or a list is text.
+            do {
+                paragraph.push(lines[i++]);
+            } while (i < lines.length && !/^\s*$/.test(lines[i]) && !/^ {0,3}(```|~~~|#{1,6}\s|>)/.test(lines[i]) && !itemOf(lines[i]));
             into.append(h("p", paragraph.map((text, n) => [n > 0 && h("br"), inline(text.trim())])));
         }
     }
@@ -109,7 +110,7 @@ function inline(text) {
         return text;
     }
     const out = document.createDocumentFragment();
-    const pattern = /(`+)([^`]{1,2000}?)\1(?!`)|\*\*([^*\n]{1,2000})\*\*|(?<![\w*])[*_]([^*_\n]{1,2000})[*_](?!\w)|!?\[([^\]\n]{0,500})\]\(([^()\s]{1,2000})\)|https?:\/\/[^\s<>"'`)\]]{1,2000}/g;
+    const pattern = /(`+)([^`]{1,2000}?)\1(?!`)|\*\*([^*\n]{1,2000})\*\*|(?<![\w*])[*_](?=\S)([^*_\n]{1,2000})(?<=\S)[*_](?!\w)|!?\[([^\]\n]{0,500})\]\(([^()\s]{1,2000})\)|https?:\/\/[^\s<>"'`)\]]{1,2000}(?<![.,;:!?])/g;
     let from = 0;
     for (const match of text.matchAll(pattern)) {
         append(out, text.slice(from, match.index));
