@@ -19,7 +19,7 @@ static class Usage
           rebuild [--check] [--data DIR]             rebuilds the read models from the log; --check only compares them
           health [--data DIR]                        asks the host that works on DIR whether it is ready: exit code 0, else 1
           verify [--json] [--format FORMAT] FILE…    checks bundles and exports offline; - is standard input, FORMAT the only one to accept,
-                                                     --jwks FILE the only keys whose signed heads count
+                                                     --jwks FILE the only keys whose signed heads count, --heads FILE heads that a witness keeps
           verify --database CONNECTION               verifies the whole log where it lies (docs/audit.md); --state FILE goes on from there the next time,
                                                      --heads FILE has heads that were kept elsewhere, --jwks FILE the only keys to trust, --json
           replay [--json] FILE…                      runs the loop of bundles again on what they recorded, without a model, a tool or a network

@@ -11,8 +11,8 @@ using Cowork.Projections;
 namespace Cowork.Cli;
 
 /// <summary>
-/// <c>cowork verify [--json] [--format FORMAT] [--jwks FILE] FILE…</c> checks bundles of every kind offline. Each file gets one verdict on a line of its own,
-/// whatever it holds: what comes of a file or its name is escaped. The exit code is that of the worst file.
+/// <c>cowork verify [--json] [--format FORMAT] [--jwks FILE] [--heads FILE] FILE…</c> checks bundles of every kind offline. Each file gets one verdict on a line of its own,
+/// whatever it holds: what comes of a file or its name is escaped. Exports of a tenant must follow each other. The exit code is that of the worst file.
 /// </summary>
 static class Verify
 {
@@ -25,7 +25,7 @@ static class Verify
 
     public static async Task<int> Run(string[] options)
     {
-        var (json, format, jwks, files) = (false, (string?)null, (string?)null, new List<string>());
+        var (json, format, jwks, heads, files) = (false, (string?)null, (string?)null, (string?)null, new List<string>());
         for (var i = 0; i < options.Length; i++)
         {
             switch (options[i])
@@ -38,6 +38,9 @@ static class Verify
                     break;
                 case "--jwks" when i + 1 < options.Length:
                     jwks = options[++i];
+                    break;
+                case "--heads" when i + 1 < options.Length:
+                    heads = options[++i];
                     break;
                 case "--":
                     files.AddRange(options[(i + 1)..]);
@@ -54,25 +57,38 @@ static class Verify
         {
             return Usage.Wrong("verify needs files; - is standard input");
         }
-        IReadOnlyDictionary<string, PublicKey>? keys = null;
+        TrustAnchors? anchors;
         try
         {
-            keys = jwks is null ? null : HeadKeys.Parse(await File.ReadAllBytesAsync(jwks));
+            anchors = await Anchors(jwks, heads);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or InvalidDataException or ArgumentException)
         {
-            return Usage.Wrong($"the keys in {VisibleText.Of(jwks!)} cannot be read: {VisibleText.Of(e.Message)}");
+            return Usage.Wrong($"the keys or heads cannot be read: {Shown(e.Message)}");
         }
         using var stop = new CancellationTokenSource();
         using var interrupted = OnInterrupt(stop);
-        var worst = Sound;
+        var (worst, exports) = (Sound, new Exports());
         foreach (var file in files)
         {
-            var verdict = await Judge(file, format, keys, stop.Token);
+            var verdict = await Judge(file, format, anchors, exports, stop.Token);
             Console.Out.WriteLine(json ? JsonSerializer.Serialize(verdict, VerdictJson.Default.Verdict) : Line(verdict));
             worst = Math.Max(worst, verdict.Word switch { "sound" => Sound, "not_sound" => NotSound, _ => Unread });
         }
         return worst;
+    }
+
+    /// <summary>What the reader brought; null: nothing.</summary>
+    static async Task<TrustAnchors?> Anchors(string? jwks, string? heads) => jwks is null && heads is null ? null : new(
+        jwks is null ? null : HeadKeys.Parse(await File.ReadAllBytesAsync(jwks)), heads is null ? null : HeadLine.Read(heads));
+
+    /// <summary>The exports of one call, which follow each other.</summary>
+    sealed class Exports
+    {
+        public ExportChain Chain { get; set; } = new();
+
+        /// <summary>The file with the last of them; null: there was none, or it was not sound.</summary>
+        public string? Last { get; set; }
     }
 
     /// <summary>Ctrl-C ends the work, and the command with a verdict.</summary>
@@ -85,23 +101,31 @@ static class Verify
     /// <summary>The file could not be read.</summary>
     internal static bool IsUnread(Exception e) => e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException or OutOfMemoryException;
 
-    static async Task<Verdict> Judge(string file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+    static async Task<Verdict> Judge(string file, string? format, TrustAnchors? anchors, Exports exports, CancellationToken ct)
     {
         try
         {
             await using var content = file == "-" ? Console.OpenStandardInput() : RegularFile.Open(file);
-            return await BundleFile.Verify(content, format, keys, ct) switch
+            var result = await BundleFile.Verify(content, format, anchors, ct, exports.Chain);
+            var follows = exports.Last;
+            if (result.Report is null or { After: not null })
+            {
+                // What follows a file that is not sound is judged by itself.
+                (exports.Chain, exports.Last) = result.Report is null ? (new(), null) : (exports.Chain, file);
+            }
+            return result switch
             {
                 ({ } sound, _) => new(
                     file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest)
                 {
-                    Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) : null,
+                    Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) { Witnessed = by.IsWitnessed } : null,
                     TenantId = sound.TenantId,
                     SessionId = sound.SessionId,
                     Runs = sound.Runs,
                     Streams = sound.Streams,
                     After = sound.After,
                     Through = sound.Through,
+                    Follows = sound.After is null ? null : follows,
                 },
                 (_, var fault) => new(file, "not_sound") { Location = fault!.Location, Message = fault.Message },
             };
@@ -138,11 +162,12 @@ static class Verify
         {
             { RunId: { } run } => $": run {Quoted(run)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts",
             { SessionId: { } session } => $": session {Quoted(session)} of {Quoted(v.TenantId!)}, {v.Events} events, {v.Runs} runs, {v.Blobs} blobs",
-            _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After} through {v.Through}",
+            _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After} through {v.Through}{(v.Follows is null ? "" : $", where {Quoted(v.Follows)} ends")}",
         });
         line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
-        line.Append(v.Signed is not { } by ? v.RunId is null ? "" : ", covered by no signed head"
-            : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}");
+        line.Append(v.Signed is not { } by ? ", covered by no signed head"
+            : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}"
+                + (by.Witnessed ? ", which a witness keeps" : ""));
         return line.Append(v.NotCovered is { Count: > 0 } not ? $", which does not cover {string.Join(" and ", not)}" : "").ToString();
     }
 
@@ -181,11 +206,18 @@ sealed record Verdict(
 
     /// <summary>Of a period: the events are all of the tenant's up to this position.</summary>
     public long? Through { get; init; }
+
+    /// <summary>Of a period: the file with the export that ends where it begins; null: there was none.</summary>
+    public string? Follows { get; init; }
 }
 
 /// <param name="Head">Its number.</param>
 /// <param name="Pinned">The key is one of those that were given; otherwise it is the bundle's own.</param>
-sealed record SignedBy(long Head, long TreeSize, string Timestamp, string Kid, bool Pinned);
+sealed record SignedBy(long Head, long TreeSize, string Timestamp, string Kid, bool Pinned)
+{
+    /// <summary>The head is one of those that were given.</summary>
+    public bool Witnessed { get; init; }
+}
 
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(Verdict))]

@@ -86,7 +86,7 @@ public sealed class BundleLinesSpecs : IDisposable
         var run = await host.Send("other", "hello");
         await host.DriveOne();
         var bundle = (await TraceBundle.Build(rich.Harness.Engine, rich.Harness.Blobs, RunHarness.Org, new("other"), run, default))!;
-        var session = await Written(output => SessionBundle.Write(rich.Harness.Engine, rich.Harness.Blobs, RunHarness.Org, new("other"), output, default));
+        var session = await Written(output => SessionBundle.Write(rich.Harness.Engine, rich.Harness.Blobs, null, RunHarness.Org, new("other"), output, default));
         foreach (var file in (byte[][])[bundle, session, await Period(null, null)])
         {
             Assert.Null((await Verify(file)).Fault);
@@ -171,7 +171,7 @@ public sealed class BundleLinesSpecs : IDisposable
                     lines[3] = lines[3].Replace("\"version\":", "\"verse\":1,\"version\":", StringComparison.Ordinal);
                     break;
                 case "unknown format":
-                    lines[0] = lines[0].Replace("/1\"", "/9\"", StringComparison.Ordinal);
+                    lines[0] = lines[0].Replace("/2\"", "/9\"", StringComparison.Ordinal);
                     break;
                 case "no header":
                     lines[0] = lines[0][..lines[0].IndexOf(",\"header\"", StringComparison.Ordinal)] + "}";
@@ -249,13 +249,13 @@ public sealed class BundleLinesSpecs : IDisposable
         {
             _ = await rich.Bundle();
         }
-        return await Written(output => SessionBundle.Write(rich.Harness.Engine, rich.Harness.Blobs, RunHarness.Org, RichRun.Session, output, default));
+        return await Written(output => SessionBundle.Write(rich.Harness.Engine, rich.Harness.Blobs, null, RunHarness.Org, RichRun.Session, output, default));
     }
 
     async Task<byte[]> Period(DateTimeOffset? from, DateTimeOffset? to, long after = 0)
     {
         var range = await PeriodExport.Range(rich.Harness.Engine, RunHarness.Org, from, to, after, default);
-        return await Written(output => PeriodExport.Write(rich.Harness.Engine, RunHarness.Org, range, output, default));
+        return await Written(output => PeriodExport.Write(rich.Harness.Engine, null, RunHarness.Org, range, output, default));
     }
 
     internal static async Task<byte[]> Written(Func<PipeWriter, Task> write)

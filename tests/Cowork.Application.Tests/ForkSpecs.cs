@@ -171,7 +171,7 @@ public sealed class ForkSpecs
     {
         var bundle = await Bundle(session);
         Assert.Null(TraceVerifier.Verify(bundle).Fault);
-        var whole = await BundleLinesSpecs.Written(output => SessionBundle.Write(bench.Engine, bench.Blobs, RunHarness.Org, session, output, default));
+        var whole = await BundleLinesSpecs.Written(output => SessionBundle.Write(bench.Engine, bench.Blobs, null, RunHarness.Org, session, output, default));
         Assert.Null((await BundleLinesSpecs.Verify(whole)).Fault);
         var bundled = BundledRun.Read(bundle, default).Run!;
         foreach (var record in (IRunRecord[])[bundled, new LoggedRun(bench.Engine, bench.Blobs, RunHarness.Org, bundled.Run)])

@@ -89,7 +89,7 @@ sealed class RichRun : IDisposable
         }
     }
 
-    async Task Do(ICommand command) =>
+    public async Task Do(ICommand command) =>
         Assert.Null((await ((ICommandExecutor)Host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default)).Refused);
 
     /// <summary>Memories of a host that is made after its tools.</summary>

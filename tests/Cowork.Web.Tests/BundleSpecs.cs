@@ -20,7 +20,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         var run = (await member.Turn(session, "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"x\"}\n/say done")).Is(200)["run_id"];
         (await member.Turn(session, "/say once more")).Is(200);
         foreach (var (path, type, format) in ((string, string, string)[])
-            [($"/sessions/{session}/trace", "application/x-ndjson", "cowork-session/1"), ($"/runs/{run}/trace?include=content", "application/zip", "cowork-trace/4")])
+            [($"/sessions/{session}/trace", "application/x-ndjson", "cowork-session/2"), ($"/runs/{run}/trace?include=content", "application/zip", "cowork-trace/4")])
         {
             using var answer = await member.GetAsync(path);
             Assert.Equal((200, type), ((int)answer.StatusCode, answer.Content.Headers.ContentType!.MediaType));
@@ -29,10 +29,10 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
             var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
             Assert.Null(fault);
             Assert.Equal(format, report!.Format);
-            Assert.Equal(bytes, await member.GetByteArrayAsync(path));
+            Assert.Equal(WithoutLog(bytes), WithoutLog(await member.GetByteArrayAsync(path)));
             if (type == "application/x-ndjson")
             {
-                AssertDescribed("cowork-session-1", [.. Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n')]);
+                AssertDescribed("cowork-session-2", [.. Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n')]);
             }
             Assert.Empty((await member.Send(HttpMethod.Head, path, null)).Is(200).Text);
         }
@@ -55,7 +55,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         Assert.Equal(all.Take(told.Count), told);
         Assert.Contains("run_completed.v1", Events(whole).Select(e => (string)e["type"]!));
         Assert.DoesNotContain("secret_sha256\":", whole, StringComparison.Ordinal);
-        AssertDescribed("cowork-export-1", whole.TrimEnd('\n').Split('\n'));
+        AssertDescribed("cowork-export-2", whole.TrimEnd('\n').Split('\n'));
         var rest = Events(await Export(auditor, $"?after={told[4]}"));
         Assert.Equal(told[5], (long)rest[0]["gid"]!);
         var at = (string)Events(whole)[6]["ts"]!;
@@ -87,7 +87,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         var (report, fault) = await BundleFile.Verify(new MemoryStream(bytes), null, null, default);
         Assert.Null(fault);
         Assert.Equal(1, report!.Runs);
-        AssertDescribed("cowork-session-1", Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n'));
+        AssertDescribed("cowork-session-2", Encoding.UTF8.GetString(bytes).TrimEnd('\n').Split('\n'));
         var run = (await member.Get($"/sessions/{session}/runs")).Is(200).Json.GetProperty("runs")[0].GetProperty("run_id").GetString();
         await IsDescribed(member, $"/runs/{run}/trace", "\"agent\":{", "cowork-trace-4");
     }
@@ -105,8 +105,16 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
             var fork = (await member.Post(path, $$"""{"at_event":{{cut}},"message":"/say forked"}""")).Is(201);
             await member.Until($"/runs/{fork["run_id"]}", ended => ended["status"] == "completed");
             await IsDescribed(member, $"/runs/{fork["run_id"]}/trace", "\"fork\"", "cowork-trace-4");
-            await IsDescribed(member, $"/sessions/{fork["session_id"]}/trace", "\"fork\"", "cowork-session-1");
+            await IsDescribed(member, $"/sessions/{fork["session_id"]}/trace", "\"fork\"", "cowork-session-2");
         }
+    }
+
+    /// <summary>A bundle in lines without the signed head, which comes a little later, and with a statement that no two signatures of are the same.</summary>
+    static byte[] WithoutLog(byte[] bytes)
+    {
+        var text = Encoding.Latin1.GetString(bytes);
+        var (last, log) = (text.LastIndexOf("\n{\"end\"", StringComparison.Ordinal), text.LastIndexOf("\"log\":", StringComparison.Ordinal));
+        return last < 0 || log < last ? bytes : Encoding.Latin1.GetBytes(text[..log] + text[(text.LastIndexOf("}},", StringComparison.Ordinal) + 3)..]);
     }
 
     /// <summary>The bundle is sound, has a member and is as the schema says, each of its lines by itself.</summary>

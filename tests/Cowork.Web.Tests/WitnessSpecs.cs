@@ -178,11 +178,11 @@ public sealed class WitnessSpecs : IDisposable
         Assert.Equal(uncovered.Json.GetProperty("head").ToString(), JsonElement.Parse(bundle).GetProperty("head").ToString());
 
         var jwks = Encoding.UTF8.GetBytes((await host.Http.Get("/infra/jwks.json")).Is(200).Text);
-        var keys = HeadKeys.Parse(jwks);
-        Assert.True(TraceVerifier.Verify(bundle, keys: keys).Report!.Signature!.IsPinned);
+        var anchors = new TrustAnchors(HeadKeys.Parse(jwks));
+        Assert.True(TraceVerifier.Verify(bundle, anchors: anchors).Report!.Signature!.IsPinned);
         Assert.False(TraceVerifier.Verify(bundle).Report!.Signature!.IsPinned);
-        Assert.Equal("$.log", TraceVerifier.Verify(Encoding.UTF8.GetBytes(uncovered.Text), keys: keys).Fault?.Location ?? "$.log");
-        Assert.Equal("$.log.head.kid", TraceVerifier.Verify(bundle, keys: new Dictionary<string, Domain.PublicKey>()).Fault!.Location);
+        Assert.Equal("$.log", TraceVerifier.Verify(Encoding.UTF8.GetBytes(uncovered.Text), anchors: anchors).Fault?.Location ?? "$.log");
+        Assert.Equal("$.log.head.kid", TraceVerifier.Verify(bundle, anchors: new(new Dictionary<string, Domain.PublicKey>())).Fault!.Location);
         (string Place, Action<JsonObject> Forge)[] forgeries =
         [
             ("$.log", root => root.Remove("log")),
@@ -200,7 +200,7 @@ public sealed class WitnessSpecs : IDisposable
             var root = JsonNode.Parse(bundle)!.AsObject();
             forge(root);
             TraceBundle.Seal(root);
-            Assert.StartsWith(place, TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())), keys: keys).Fault?.Location ?? "sound", StringComparison.Ordinal);
+            Assert.StartsWith(place, TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())), anchors: anchors).Fault?.Location ?? "sound", StringComparison.Ordinal);
         }
 
         var (pinned, kept, file) = (Path.Combine(state, "keys.json"), Path.Combine(state, "verify.json"), Path.Combine(state, "bundle.json"));
@@ -208,6 +208,19 @@ public sealed class WitnessSpecs : IDisposable
         await File.WriteAllBytesAsync(file, bundle);
         var (code, output) = await CoworkCli.Run(null, "verify", "--jwks", pinned, file);
         Assert.True(code == 0 && output.Contains("signed by the trusted key", StringComparison.Ordinal), output);
+        // Exports ask for a head; the session is covered by now.
+        var (first, second, whole) = (Path.Combine(state, "1.ndjson"), Path.Combine(state, "2.ndjson"), Path.Combine(state, "session.ndjson"));
+        await File.WriteAllBytesAsync(first, await host.Http.GetByteArrayAsync("/audit/export"));
+        var through = JsonNode.Parse(File.ReadLines(first).Last())!["end"]!["through"];
+        await Turn(host);
+        await File.WriteAllBytesAsync(second, await host.Http.GetByteArrayAsync($"/audit/export?after={through}"));
+        await File.WriteAllBytesAsync(whole, await host.Http.GetByteArrayAsync($"/sessions/{session}/trace"));
+        await Look(host, 0, "kept");
+        (code, output) = await CoworkCli.Run(null, "verify", "--jwks", pinned, "--heads", Path.Combine(state, "heads.ndjson"), first, second, whole, file);
+        Assert.True(code == 0 && output.Split("signed by the trusted key").Length == 5 && output.Split("which a witness keeps").Length == 5, output);
+        Assert.Contains($", where \"{first}\" ends", output, StringComparison.Ordinal);
+        (code, output) = await CoworkCli.Run(null, "verify", "--json", second, first);
+        Assert.True(code == 1 && output.Contains("in another order", StringComparison.Ordinal), output);
         foreach (var _ in (int[])[1, 2])
         {
             (code, output) = await CoworkCli.Run(null, "verify", "--database", database, "--jwks", pinned, "--state", kept);

@@ -58,7 +58,7 @@ public sealed record HeadLine(long Number, long TreeSize, string RootHash, DateT
 /// <summary>Keys of heads as <c>GET /infra/jwks.json</c> answers them (JWK set, RFC 7517).</summary>
 public static class HeadKeys
 {
-    /// <summary>The keys of P-256 in a set, by id, without those that say that they sign something else.</summary>
+    /// <summary>The keys of P-256 in a set, by id, without those that say that they sign something else, and those that are no points of it.</summary>
     /// <exception cref="InvalidDataException">It is no JWK set.</exception>
     public static IReadOnlyDictionary<string, PublicKey> Parse(ReadOnlyMemory<byte> json)
     {
@@ -68,10 +68,9 @@ public static class HeadKeys
             var keys = new Dictionary<string, PublicKey>();
             foreach (var key in set.RootElement.GetProperty("keys").EnumerateArray())
             {
-                if (Text(key, "kty") == "EC" && Text(key, "crv") == "P-256" && (Text(key, "purpose") ?? SigningKeys.Heads) == SigningKeys.Heads
-                    && Text(key, "kid") is { } kid && Text(key, "x") is { } x && Text(key, "y") is { } y)
+                if ((Text(key, "purpose") ?? SigningKeys.Heads) == SigningKeys.Heads && Text(key, "kid") is { } kid && PublicJwk.Read(key) is { } read)
                 {
-                    keys[kid] = new(x, y);
+                    keys[kid] = read;
                 }
             }
             return keys;

@@ -98,6 +98,32 @@ public sealed partial class HeadSigner(
         }
     }
 
+    /// <summary>Signs a head that covers a position, if none does and it can be done soon.</summary>
+    public async Task Cover(long position, CancellationToken ct)
+    {
+        if ((await heads.Latest(ct))?.Head.TreeSize >= position)
+        {
+            return;
+        }
+        using var deadline = new CancellationTokenSource(LastHeadMax, clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(deadline.Token, ct);
+        try
+        {
+            if (await tree.CatchUp(either.Token))
+            {
+                await Sign(either.Token);
+            }
+        }
+        catch (OperationCanceledException) when (!ct.IsCancellationRequested)
+        {
+            // The head comes later.
+        }
+        catch (Exception e) when (e is SecretUnreadableException or InvalidDataException)
+        {
+            Stop(e.Message);
+        }
+    }
+
     async ValueTask<bool> AskToPublish(CancellationToken ct)
     {
         try

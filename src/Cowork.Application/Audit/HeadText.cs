@@ -33,28 +33,41 @@ public static class HeadText
     /// <param name="keyOf">The public key with an id; null: it is not known.</param>
     public static async ValueTask<string?> WhyWrong(SignedHead head, Func<string, PublicKey?> keyOf)
     {
-        if (head is not { RootHash: not null, Kid: not null, Signature: not null } || Jws.Read(head.Signature, Typ) is not { } read)
+        if (head is not { RootHash: not null, Kid: not null, Signature: not null })
         {
             return "The signature is no JWS of a head.";
         }
-        if (read.Kid != head.Kid)
+        return await WhyWrong(head.Signature, Typ, Payload(head.TreeSize, head.RootHash, head.Timestamp), head.Kid, keyOf(head.Kid));
+    }
+
+    /// <summary>Why a signature is not that of a key over a payload, as a sentence; null: it is.</summary>
+    /// <param name="key">Null: it is not known.</param>
+    public static async ValueTask<string?> WhyWrong(string signature, string typ, string payload, string kid, PublicKey? key)
+    {
+        if (Jws.Read(signature, typ) is not { } read)
+        {
+            return typ == Typ ? "The signature is no JWS of a head." : "The signature is no JWS of this kind.";
+        }
+        if (read.Kid != kid)
         {
             return "The signature names another key than the head.";
         }
-        if (keyOf(head.Kid) is not { } key)
+        if (key is null)
         {
-            return $"The key {head.Kid} is not among those that are trusted.";
+            return $"The key {kid} is not among those that are trusted.";
         }
         if (!await Jws.IsSignedBy(read, key))
         {
-            return $"The signature is not that of the key {head.Kid}.";
+            return $"The signature is not that of the key {kid}.";
         }
-        if (head.Signature.Split('.').Any(part => !IsStrict(part)))
+        if (signature.Split('.').Any(part => !IsStrict(part)))
         {
             return "The signature is not written as base64url has it.";
         }
         var signed = Encoding.UTF8.GetString(Base64Url.DecodeFromChars(read.Parsed.EncodedPayload));
-        return signed == Payload(head.TreeSize, head.RootHash, head.Timestamp) ? null : "The signature is over another size, root or time than the head has.";
+        return signed == payload ? null
+            : typ == Typ ? "The signature is over another size, root or time than the head has."
+            : "The signature is over something else than what is here.";
     }
 
     /// <summary>True: no other text stands for the same bytes.</summary>

@@ -275,6 +275,22 @@ public static class MerkleTree
         return nodes;
     }
 
+    /// <summary>The complete subtrees of any range of leaves, from the left, each as large as its place allows.</summary>
+    /// <param name="from">The first leaf, from 0.</param>
+    /// <param name="to">The first one behind it.</param>
+    public static IReadOnlyList<MerkleNode> NodesBetween(long from, long to)
+    {
+        var nodes = new List<MerkleNode>();
+        while (from < to)
+        {
+            var room = BitOperations.Log2((ulong)(to - from));
+            var level = from == 0 ? room : Math.Min(room, BitOperations.TrailingZeroCount(from));
+            nodes.Add(new(level, from >> level));
+            from += 1L << level;
+        }
+        return nodes;
+    }
+
     /// <summary>The largest power of two below a number of leaves, which is at least 2.</summary>
     static long Split(long size) => 1L << BitOperations.Log2((ulong)(size - 1));
 }
@@ -296,16 +312,19 @@ public sealed class MerkleFrontier
 
     public IReadOnlyList<byte[]> Nodes => nodes;
 
-    public void Add(byte[] leafHash)
+    public void Add(byte[] leafHash) => Add(leafHash, 0);
+
+    /// <summary>Adds a complete subtree of <c>2^level</c> leaves, of which the tree has a multiple.</summary>
+    public void Add(byte[] subtree, int level)
     {
-        var hash = leafHash;
-        for (var size = Size; size % 2 == 1; size >>= 1)
+        var hash = subtree;
+        for (var size = Size >> level; size % 2 == 1; size >>= 1)
         {
             hash = MerkleTree.HashOfNode(nodes[^1], hash);
             nodes.RemoveAt(nodes.Count - 1);
         }
         nodes.Add(hash);
-        Size++;
+        Size += 1L << level;
     }
 
     public byte[] Root() => MerkleTree.Root(nodes);

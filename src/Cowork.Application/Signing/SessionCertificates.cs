@@ -100,10 +100,7 @@ public sealed class SessionCertificates(SigningKeyring keyring, TimeProvider clo
     }
 
     static PublicKey? KeyOf(JsonElement claims) =>
-        claims.TryGetProperty("cnf", out var cnf) && cnf.ValueKind == JsonValueKind.Object && cnf.TryGetProperty("jwk", out var jwk) && jwk.ValueKind == JsonValueKind.Object
-            && TokenClaims.Text(jwk, "kty") == "EC" && TokenClaims.Text(jwk, "crv") == "P-256" && TokenClaims.Text(jwk, "x") is { } x && TokenClaims.Text(jwk, "y") is { } y
-            ? new(x, y)
-            : null;
+        claims.TryGetProperty("cnf", out var cnf) && cnf.ValueKind == JsonValueKind.Object && cnf.TryGetProperty("jwk", out var jwk) ? PublicJwk.Read(jwk) : null;
 
     static Refusal Invalid { get; } = new("certificate_invalid", 401, "X-Session-Cert is no session certificate of this service.");
 

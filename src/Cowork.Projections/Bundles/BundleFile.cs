@@ -25,7 +25,7 @@ public sealed record BundleReport(
 public static class BundleFile
 {
     /// <summary>All formats that are read, of each kind the newest first.</summary>
-    public static readonly IReadOnlyList<string> Formats = [.. TraceBundle.Formats, SessionBundle.Format, PeriodExport.Format];
+    public static readonly IReadOnlyList<string> Formats = [.. TraceBundle.Formats, .. SessionBundle.Formats, .. PeriodExport.Formats];
 
     static ReadOnlySpan<byte> ZipBegin => "PK"u8;
 
@@ -33,11 +33,12 @@ public static class BundleFile
 
     /// <summary>The report of a sound file, else the first fault; the other is null.</summary>
     /// <param name="format">The only format that is accepted; null: every one.</param>
-    /// <param name="keys">The only keys to trust, by id, as in <see cref="TraceVerifier.Verify"/>. Bundles of sessions and exports have no heads, and are refused.</param>
+    /// <param name="anchors">A signed head that agrees with them must cover what the file has. Null: its key is the file's own.</param>
+    /// <param name="before">The export that ends where this one, if it is an export, must begin; null: it may begin anywhere.</param>
     /// <exception cref="IOException">The file cannot be read, or is longer than any that is.</exception>
     /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
     public static async Task<(BundleReport? Report, TraceFault? Fault)> Verify(
-        Stream file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+        Stream file, string? format, TrustAnchors? anchors, CancellationToken ct, ExportChain? before = null)
     {
         var begin = new byte[LinesBegin.Length];
         var length = await file.ReadAtLeastAsync(begin, begin.Length, throwOnEndOfStream: false, ct);
@@ -47,18 +48,17 @@ public static class BundleFile
             {
                 if (file.CanSeek)
                 {
-                    return (OfRun(await ZipVerifier.Check(file, format, keys, ct)), null);
+                    return (OfRun(await ZipVerifier.Check(file, format, anchors, ct)), null);
                 }
                 await using var copy = await Copy(begin.AsMemory(0, length), file, ct);
-                return (OfRun(await ZipVerifier.Check(copy, format, keys, ct)), null);
+                return (OfRun(await ZipVerifier.Check(copy, format, anchors, ct)), null);
             }
             await using var whole = new PrefixedStream(begin.AsMemory(0, length), file);
             if (begin.AsSpan(0, length).SequenceEqual(LinesBegin))
             {
-                Require(keys is null, "line 1", "A file of this kind has no signed head, and one of a trusted key is required.");
-                return (await OfLines(whole, format, ct), null);
+                return (await OfLines(whole, format, anchors, before ?? new(), ct), null);
             }
-            var (report, fault) = TraceVerifier.Verify(await RegularFile.Read(whole, TraceVerifier.BundleBytesMax, ct), format, keys, ct);
+            var (report, fault) = TraceVerifier.Verify(await RegularFile.Read(whole, TraceVerifier.BundleBytesMax, ct), format, anchors, ct);
             return (report is null ? null : OfRun(report), fault);
         }
         catch (TraceFaultException e)
@@ -71,7 +71,7 @@ public static class BundleFile
         }
     }
 
-    static async Task<BundleReport> OfLines(Stream file, string? required, CancellationToken ct)
+    static async Task<BundleReport> OfLines(Stream file, string? required, TrustAnchors? anchors, ExportChain before, CancellationToken ct)
     {
         using var lines = new LineReader(file);
         var first = await lines.Next(ct) ?? throw Fault("line 1", "The file is empty.");
@@ -79,15 +79,22 @@ public static class BundleFile
         Require(required is null || format == required, "line 1.format", $"The format is {Quoted(format)}, and {required} is required.");
         switch (format)
         {
-            case PeriodExport.Format:
-                var period = await PeriodVerifier.Check(lines, first.Of, ct);
+            case PeriodExport.Format or PeriodExport.FirstFormat:
+                var period = await PeriodVerifier.Check(lines, first.Of, anchors, before, ct);
                 return new(
-                    format, [], period.Events, period.Digest, TenantId: period.TenantId, Streams: period.Streams, After: period.After, Through: period.Through);
-            case SessionBundle.Format:
-                var session = await SessionVerifier.Check(lines, first.Of, ct);
+                    format, format == PeriodExport.Format ? [] : ["a signed head"], period.Events, period.Digest, TenantId: period.TenantId, Streams: period.Streams,
+                    After: period.After, Through: period.Through)
+                {
+                    Signature = period.Signature,
+                };
+            case SessionBundle.Format or SessionBundle.FirstFormat:
+                var session = await SessionVerifier.Check(lines, first.Of, anchors, ct);
                 return new(
-                    format, [], session.Events, session.Digest, TenantId: session.TenantId, SessionId: session.SessionId, Runs: session.Runs, Blobs: session.Blobs,
-                    Head: session.Head);
+                    format, format == SessionBundle.Format ? [] : ["a signed head"], session.Events, session.Digest, TenantId: session.TenantId, SessionId: session.SessionId,
+                    Runs: session.Runs, Blobs: session.Blobs, Head: session.Head)
+                {
+                    Signature = session.Signature,
+                };
             default:
                 throw Fault("line 1.format", $"The format is none of {string.Join(", ", Formats)}.");
         }

@@ -4,6 +4,7 @@ using System.IO.Pipelines;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -11,7 +12,7 @@ namespace Cowork.Projections;
 
 /// <summary>
 /// Writes a bundle in lines, each a JSON object in canonical form with one member that says what it is, except the first: <c>{"format":…,"header":{…}}</c>, then
-/// <c>{"event":{…}}</c>, <c>{"related":{…}}</c> and <c>{"blob":{…}}</c>, and at the end <c>{"end":{…}}</c> with the SHA-256 of all bytes before that line.
+/// <c>{"event":{…}}</c>, <c>{"gap":{…}}</c>, <c>{"related":{…}}</c> and <c>{"blob":{…}}</c>, and at the end <c>{"end":{…}}</c> with the SHA-256 of all bytes before that line.
 /// </summary>
 sealed class LineWriter(PipeWriter output) : IDisposable
 {
@@ -37,25 +38,45 @@ sealed class LineWriter(PipeWriter output) : IDisposable
         return Flush(isEnd: false, ct);
     }
 
-    /// <param name="feedId">0: it is in no feed that the bundle tells of.</param>
-    public ValueTask Event(FeedEntry entry, string previousHash, long feedId, CancellationToken ct)
+    /// <param name="leaf">What the tree over the log has of the event; null: it is not asked, and the entry tells what it knows.</param>
+    public ValueTask Event(FeedEntry entry, string previousHash, AuditLeaf? leaf, CancellationToken ct)
     {
         Events++;
+        leaf ??= new(
+            entry.Position, entry.Org, entry.Stream, entry.Version, entry.Hash, entry.FeedId, entry.Session, entry.Run, entry.Correlation, entry.Causation);
         piece.Write("{\"event\":"u8);
-        WriteEvent(
-            entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, entry.At, entry.Actor, entry.Data.Span, entry.Hash, entry.Position, entry.Correlation, previousHash,
-            feedId, entry.Run, entry.Session);
+        WriteEvent(leaf, entry.Id, entry.Type, entry.At, entry.Actor, entry.Data.Span, previousHash);
         piece.Write("}\n"u8);
         return Flush(isEnd: false, ct);
     }
 
-    public ValueTask Related(ChainedEvent chained, ReadOnlySpan<byte> data, CancellationToken ct)
+    /// <param name="leaf">As for an event.</param>
+    public ValueTask Related(ChainedEvent chained, ReadOnlySpan<byte> data, AuditLeaf? leaf, CancellationToken ct)
     {
         var e = chained.Event;
+        leaf ??= new(e.Position, e.Org, e.Stream, e.Version, e.Hash, Correlation: e.Correlation);
         piece.Write("{\"related\":"u8);
-        WriteEvent(
-            e.Org, e.Stream, e.Version, e.Id, e.Type, e.At, e.Actor, data, e.Hash, e.Position, e.Correlation, chained.PreviousHash, 0, null, null);
+        WriteEvent(leaf, e.Id, e.Type, e.At, e.Actor, data, chained.PreviousHash);
         piece.Write("}\n"u8);
+        return Flush(isEnd: false, ct);
+    }
+
+    /// <summary>Positions without an event of the bundle, as hashes of complete subtrees of the tree over the log.</summary>
+    /// <param name="to">The last of them.</param>
+    public ValueTask Gap(long to, IEnumerable<byte[]> hashes, CancellationToken ct)
+    {
+        piece.Write("{\"gap\":{\"hashes\":["u8);
+        var isFirst = true;
+        foreach (var hash in hashes)
+        {
+            piece.Write(isFirst ? "\""u8 : ",\""u8);
+            isFirst = false;
+            piece.Write(Encoding.ASCII.GetBytes(Convert.ToHexStringLower(hash)));
+            piece.Write("\""u8);
+        }
+        piece.Write("]"u8);
+        Number(",\"to\":"u8, to);
+        piece.Write("}}\n"u8);
         return Flush(isEnd: false, ct);
     }
 
@@ -71,7 +92,8 @@ sealed class LineWriter(PipeWriter output) : IDisposable
 
     /// <summary>Writes the last line. The digest is put among the members.</summary>
     /// <param name="members">In their order, with values as JSON, without <c>count</c> and <c>sha256</c>.</param>
-    public async ValueTask End(IReadOnlyList<(string Name, string Json)> members, CancellationToken ct)
+    /// <param name="log">Makes the member <c>log</c> in canonical form, if there is one, of the line's object without it.</param>
+    public async ValueTask End(IReadOnlyList<(string Name, string Json)> members, Func<string, ValueTask<string?>> log, CancellationToken ct)
     {
         await Flush(isEnd: true, ct);
         var sha256 = Convert.ToHexStringLower(digest.GetCurrentHash());
@@ -80,6 +102,11 @@ sealed class LineWriter(PipeWriter output) : IDisposable
             .. members, ("count", Events.ToString(CultureInfo.InvariantCulture)), ("sha256", $"\"{sha256}\""),
         ];
         all.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        if (await log($"{{{Members(all)}}}") is { } signed)
+        {
+            all.Add((LogPart.Name, signed));
+            all.Sort(static (a, b) => string.CompareOrdinal(a.Name, b.Name));
+        }
         piece.Write(Encoding.UTF8.GetBytes($"{{\"end\":{{{Members(all)}}}}}\n"));
         await Flush(isEnd: true, ct);
     }
@@ -98,51 +125,42 @@ sealed class LineWriter(PipeWriter output) : IDisposable
 
     static string Members(IReadOnlyList<(string Name, string Json)> members) => string.Join(',', members.Select(member => $"\"{member.Name}\":{member.Json}"));
 
-    void WriteEvent(
-        string org, string stream, long version, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> data, string hash, long position,
-        string? correlation, string previousHash, long feedId, RunKey? run, SessionKey? session)
+    void WriteEvent(AuditLeaf leaf, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> data, string previousHash)
     {
         // The members stand in the order that RFC 8785 sorts them into.
         var withheld = HiddenMembers.Without(type, data);
         Text("{\"actor\":"u8, actor);
-        if (correlation is not null)
-        {
-            Text(",\"correlation_id\":"u8, correlation);
-        }
+        Text(",\"causation_id\":"u8, leaf.Causation);
+        Text(",\"correlation_id\":"u8, leaf.Correlation);
         piece.Write(",\"data\":"u8);
         piece.Write(withheld is { Data: var shown } ? shown : data);
-        if (feedId > 0)
+        if (leaf.FeedId > 0)
         {
-            Number(",\"feed_id\":"u8, feedId);
+            Number(",\"feed_id\":"u8, leaf.FeedId);
         }
-        Number(",\"gid\":"u8, position);
-        Text(",\"hash\":"u8, hash);
+        Number(",\"gid\":"u8, leaf.Position);
+        Text(",\"hash\":"u8, leaf.Hash);
         Text(",\"id\":"u8, id.ToString("D"));
         Text(",\"prev_hash\":"u8, previousHash);
-        if (run is { } ofRun)
-        {
-            Text(",\"run_id\":"u8, ofRun.Id);
-        }
-        if (session is { } ofSession)
-        {
-            Text(",\"session_id\":"u8, ofSession.Id);
-        }
-        Text(",\"stream_id\":"u8, stream);
-        Text(",\"tenant_id\":"u8, org);
+        Text(",\"run_id\":"u8, leaf.Run?.Id);
+        Text(",\"session_id\":"u8, leaf.Session?.Id);
+        Text(",\"stream_id\":"u8, leaf.Stream);
+        Text(",\"tenant_id\":"u8, leaf.Org);
         Text(",\"ts\":"u8, HashChain.Timestamp(at));
         Text(",\"type\":"u8, type);
-        Number(",\"version\":"u8, version);
-        if (withheld is { Withheld: var member })
-        {
-            Text(",\"withheld\":"u8, member);
-        }
+        Number(",\"version\":"u8, leaf.Version);
+        Text(",\"withheld\":"u8, withheld?.Withheld);
         piece.Write("}"u8);
     }
 
-    void Text(ReadOnlySpan<byte> name, string value)
+    /// <param name="value">Null: the event does not have the member.</param>
+    void Text(ReadOnlySpan<byte> name, string? value)
     {
-        piece.Write(name);
-        CanonicalJson.WriteString(piece, value);
+        if (value is not null)
+        {
+            piece.Write(name);
+            CanonicalJson.WriteString(piece, value);
+        }
     }
 
     void Number(ReadOnlySpan<byte> name, long value)

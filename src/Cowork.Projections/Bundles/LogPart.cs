@@ -1,4 +1,7 @@
+using System.Globalization;
+using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -7,10 +10,6 @@ using Cowork.Domain;
 using static Cowork.Projections.TraceJson;
 
 namespace Cowork.Projections;
-
-/// <summary>What signed the events of a bundle.</summary>
-/// <param name="IsPinned">The key is one that the reader brought; otherwise it is the bundle's own, and whoever made up the bundle can have made it.</param>
-public sealed record TraceSignature(long HeadNumber, long TreeSize, DateTimeOffset Timestamp, string Kid, bool IsPinned);
 
 /// <summary>
 /// The part <c>log</c> of a bundle: the first signed head that covers all of its events, the key that signed it, what the tree has of each event beside what the bundle has, and
@@ -21,26 +20,19 @@ static class LogPart
     /// <summary>The member of the bundle; it is not there as long as no head covers the events.</summary>
     public const string Name = "log";
 
+    /// <summary>Of a run that has not ended: what the host said of its last event.</summary>
+    public const string Statement = "statement";
+
+    /// <summary>Beside the statement: the position up to which the log had no other event of the run.</summary>
+    public const string Through = "through";
+
     static readonly string[] Members = ["head", "key", "leaves", "proof"];
-    static readonly string[] HeadMembers = ["kid", "number", "root_hash", "signature", "timestamp", "tree_size"];
-    static readonly string[] KeyMembers = ["crv", "kty", "x", "y"];
     static readonly string[] LeafMembers = ["causation_id", "feed_id", "run_id", "session_id"];
 
     public static void Write(Utf8JsonWriter writer, LogProof proof, IReadOnlySet<long> own)
     {
-        var head = proof.Head.Head;
         writer.WriteStartObject();
-        writer.WriteStartObject("head");
-        writer.WriteNumber("number", proof.Head.Number);
-        writer.WriteNumber("tree_size", head.TreeSize);
-        writer.WriteString("root_hash", head.RootHash);
-        writer.WriteString("timestamp", HashChain.Timestamp(head.Timestamp));
-        writer.WriteString("kid", head.Kid);
-        writer.WriteString("signature", head.Signature);
-        writer.WriteEndObject();
-        writer.WriteStartObject("key");
-        Jws.WriteMembers(writer, proof.Key);
-        writer.WriteEndObject();
+        SignedParts.WriteHead(writer, proof.Head, proof.Key);
         writer.WriteStartArray("leaves");
         foreach (var leaf in proof.Leaves)
         {
@@ -58,41 +50,32 @@ static class LogPart
             writer.WriteEndObject();
         }
         writer.WriteEndArray();
-        writer.WriteStartArray("proof");
-        foreach (var hash in proof.Hashes)
-        {
-            writer.WriteStringValue(Convert.ToHexStringLower(hash));
-        }
-        writer.WriteEndArray();
+        SignedParts.WriteHashes(writer, "proof", proof.Hashes);
         writer.WriteEndObject();
     }
 
-    /// <summary>Checks the part against the events. Null: no head covers them.</summary>
+    /// <summary>Says of a run that has not ended which its last event is; null: this host cannot sign now.</summary>
+    /// <param name="head">The bundle's head, with the digest of its digests.</param>
+    /// <param name="through">Position up to which the log has no other event of the run.</param>
+    public static ValueTask<SignedStatement?> State(LogProofs proofs, JsonNode head, long through, CancellationToken ct) =>
+        proofs.State(SignedParts.RunTyp, Payload(Encoding.UTF8.GetString(TraceBundle.Canonical(head)), through), ct);
+
+    static string Payload(string head, long through) => string.Create(CultureInfo.InvariantCulture, $"{{\"head\":{head},\"through\":{through}}}");
+
+    /// <summary>Checks the part against the events. The signature is null: no head covers them.</summary>
     /// <param name="entries">The run's events and those that go with it.</param>
-    /// <param name="keys">The only keys to trust; null: the one that the bundle names.</param>
-    public static TraceSignature? Check(
-        JsonElement root, RunKey run, IReadOnlyList<TraceEntry> entries, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+    /// <param name="anchors">Null: the key is taken that the bundle names.</param>
+    public static (TraceSignature? Signature, bool IsEndStated) Check(
+        JsonElement root, RunKey run, bool hasEnded, IReadOnlyList<TraceEntry> entries, TrustAnchors? anchors, CancellationToken ct)
     {
         if (!root.TryGetProperty(Name, out var part))
         {
-            return null;
+            return (null, false);
         }
         const string At = "$.log";
-        RequireMembers(Object(part, At), At, Members);
-        var (head, key) = (Object(Member(part, "head", At), "$.log.head"), Object(Member(part, "key", At), "$.log.key"));
-        RequireMembers(head, "$.log.head", HeadMembers);
-        RequireMembers(key, "$.log.key", KeyMembers);
-        Require(Text(key, "kty", "$.log.key") == "EC" && Text(key, "crv", "$.log.key") == "P-256", "$.log.key", "It is no key of P-256.");
-        var named = new PublicKey(Text(key, "x", "$.log.key"), Text(key, "y", "$.log.key"));
-        var signed = HeadLine.Parse(head.GetRawText()) ?? throw Fault("$.log.head", "It is no head.");
-        Require(Text(head, "timestamp", "$.log.head") == HashChain.Timestamp(signed.Timestamp), "$.log.head.timestamp", "It is not a timestamp.");
-        Require(Jws.Thumbprint(named) == signed.Kid, "$.log.key", "It is not the key that the head names.");
-        var isPinned = keys?.TryGetValue(signed.Kid, out var pinned) == true && pinned == named;
-        Require(keys is null || isPinned, "$.log.head.kid", "The key is not among those that are trusted.");
-        if (HeadText.WhyWrong(signed.Head, _ => named).AsTask().GetAwaiter().GetResult() is { } why)
-        {
-            throw Fault("$.log.head", why);
-        }
+        var hasStatement = Object(part, At).TryGetProperty(Statement, out _);
+        RequireMembers(part, At, hasStatement ? [.. Members, Statement, Through] : Members);
+        var (signed, signature) = SignedParts.CheckHead(part, At, anchors);
         var ordered = entries.OrderBy(entry => entry.Event.Position).ToList();
         var given = List(part, "leaves", At);
         Require(given.GetArrayLength() == ordered.Count, "$.log.leaves", $"The bundle has {ordered.Count} events, not {given.GetArrayLength()}.");
@@ -102,19 +85,19 @@ static class LogPart
             ct.ThrowIfCancellationRequested();
             leaves.Add((entry.Event.Position - 1, Leaf(entry, Object(more, $"$.log.leaves[{i}]"), $"$.log.leaves[{i}]", run)));
         }
-        var hashes = new List<byte[]>();
-        foreach (var (i, text) in List(part, "proof", At).EnumerateArray().Index())
-        {
-            Require(
-                text.ValueKind == JsonValueKind.String && text.GetString() is { Length: 2 * MerkleTree.HashBytes } hex && hex.All(char.IsAsciiHexDigitLower), $"$.log.proof[{i}]",
-                "It is not a hash.");
-            hashes.Add(Convert.FromHexString(text.GetString()!));
-        }
+        var hashes = SignedParts.Hashes(part, "proof", At);
         var made = MerkleTree.Root(leaves, signed.TreeSize, hashes);
         Require(
             made is not null && Convert.ToHexStringLower(made) == signed.RootHash, "$.log.proof",
             "The events and the proof do not make the root of the signed head: an event is not the one that the log has at its place, or its place is another one.");
-        return new(signed.Number, signed.TreeSize, signed.Timestamp, signed.Kid, isPinned);
+        if (hasStatement)
+        {
+            Require(!hasEnded, $"{At}.{Statement}", "The run has ended: nothing is said of its end.");
+            var through = Number(part, Through, At);
+            Require(through >= ordered[^1].Event.Position, $"{At}.{Through}", "It is before the last event.");
+            SignedParts.CheckStatement(part, At, SignedParts.RunTyp, Payload(Encoding.UTF8.GetString(Bytes(Member(root, "head", "$"))), through), anchors);
+        }
+        return (signature, hasStatement);
     }
 
     static byte[] Leaf(TraceEntry entry, JsonElement more, string at, RunKey run)

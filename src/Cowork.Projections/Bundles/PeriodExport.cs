@@ -1,6 +1,10 @@
+using System.Buffers;
 using System.Globalization;
 using System.IO.Pipelines;
+using System.Text;
+using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 namespace Cowork.Projections;
@@ -13,12 +17,19 @@ namespace Cowork.Projections;
 public sealed record ExportRange(DateTimeOffset? From, DateTimeOffset? To, long After, long Through);
 
 /// <summary>
-/// All events of a tenant between two positions of the log, in order, in lines (<see cref="LineWriter"/>): <c>cowork-export/1</c>. Memory does not grow with the length.
-/// <see cref="PeriodVerifier"/> checks it.
+/// All events of a tenant between two positions of the log, in order, in lines (<see cref="LineWriter"/>): <c>cowork-export/2</c>. Where a signed head covers the period, positions of other tenants stand in
+/// it as hashes of the tree over the log, so that the tree's root follows from the file, and the last line has the head and a statement about the end. Memory does not grow with
+/// the length. <see cref="PeriodVerifier"/> checks it.
 /// </summary>
 public static class PeriodExport
 {
-    public const string Format = "cowork-export/1";
+    public const string Format = "cowork-export/2";
+
+    /// <summary>The format without a signed head. The verifier still accepts it.</summary>
+    public const string FirstFormat = "cowork-export/1";
+
+    /// <summary>The formats that the verifier reads, newest first.</summary>
+    public static readonly IReadOnlyList<string> Formats = [Format, FirstFormat];
 
     const int PageEvents = 500;
 
@@ -37,8 +48,10 @@ public static class PeriodExport
     }
 
     /// <summary>Writes the events of a range, and what they were.</summary>
-    public static async Task Write(IEventLog log, string org, ExportRange range, PipeWriter output, CancellationToken ct)
+    /// <param name="proofs">Null: the export has no signed head.</param>
+    public static async Task Write(IEventLog log, LogProofs? proofs, string org, ExportRange range, PipeWriter output, CancellationToken ct)
     {
+        var covering = proofs is null ? null : await proofs.Covering(range.Through, ct);
         using var lines = new LineWriter(output);
         await lines.Begin(
             Format,
@@ -48,23 +61,89 @@ public static class PeriodExport
             ],
             ct);
         var hashes = new PreviousHashes(log, org);
-        var last = range.After;
+        var (last, proved) = (range.After, 0L);
+        await Gap(range.After);
         for (var isOver = last >= range.Through; !isOver;)
         {
             var page = await log.Feed(org, null, last, PageEvents, ct);
-            foreach (var entry in page.Entries)
+            var entries = page.Entries.TakeWhile(entry => entry.Position <= range.Through).ToList();
+            var leaves = proofs is null || entries.Count == 0 ? [] : await proofs.Leaves(org, [.. entries.Select(entry => entry.Position)], ct);
+            var gaps = covering is null ? null : await Gaps(entries);
+            foreach (var (i, entry) in entries.Index())
             {
-                isOver = entry.Position > range.Through;
-                if (isOver)
+                if (gaps is not null && entry.Position - 1 > proved)
                 {
-                    break;
+                    await lines.Gap(entry.Position - 1, gaps.Dequeue(), ct);
                 }
-                await lines.Event(entry, await hashes.Before(entry, ct), feedId: 0, ct);
-                last = entry.Position;
+                // A leaf of another event would be a log that was changed while it was read.
+                await lines.Event(entry, await hashes.Before(entry, ct), leaves.Count == entries.Count ? leaves[i] : null, ct);
+                last = proved = entry.Position;
             }
-            isOver |= last >= range.Through || page.Entries.Count == 0;
+            isOver = entries.Count < page.Entries.Count || last >= range.Through || page.Entries.Count == 0;
         }
-        await lines.End([("last", Number(last)), ("through", Number(range.Through))], ct);
+        await Gap(range.Through);
+        await lines.End([("last", Number(last)), ("through", Number(range.Through))], Log, ct);
+
+        async ValueTask Gap(long to)
+        {
+            if (covering is not null && to > proved)
+            {
+                await lines.Gap(to, await proofs!.Nodes(MerkleTree.NodesBetween(proved, to), ct), ct);
+                proved = to;
+            }
+        }
+
+        // The hashes of what lies before the events of a page, read at once.
+        async ValueTask<Queue<IEnumerable<byte[]>>> Gaps(List<FeedEntry> entries)
+        {
+            var (nodes, lengths, before) = (new List<MerkleNode>(), new List<int>(), proved);
+            foreach (var position in entries.Select(entry => entry.Position))
+            {
+                if (position - 1 > before)
+                {
+                    var gap = MerkleTree.NodesBetween(before, position - 1);
+                    nodes.AddRange(gap);
+                    lengths.Add(gap.Count);
+                }
+                before = position;
+            }
+            var read = await proofs!.Nodes(nodes, ct);
+            var (gaps, at) = (new Queue<IEnumerable<byte[]>>(), 0);
+            foreach (var length in lengths)
+            {
+                gaps.Enqueue(read.Skip(at).Take(length));
+                at += length;
+            }
+            return gaps;
+        }
+
+        async ValueTask<string?> Log(string end)
+        {
+            if (covering is not var (head, key) || await proofs!.State(SignedParts.LinesTyp, end, ct) is not { } statement)
+            {
+                return null;
+            }
+            // What joins this export to the one that ends where it begins, which has the first head that covers its end.
+            var before = range.After > 0 && await proofs.Covering(range.After, ct) is var (earlier, _) ? earlier.Head.TreeSize : 0;
+            var json = new ArrayBufferWriter<byte>();
+            using (var writer = new Utf8JsonWriter(json))
+            {
+                writer.WriteStartObject();
+                if (before > 0)
+                {
+                    writer.WriteStartObject("consistency");
+                    SignedParts.WriteHashes(writer, "hashes", await proofs.Consistency(before, head.Head.TreeSize, ct));
+                    writer.WriteNumber("tree_size", before);
+                    writer.WriteEndObject();
+                }
+                SignedParts.WriteHead(writer, head, key);
+                SignedParts.WriteHashes(writer, "proof", await proofs.Nodes(MerkleTree.NodesBetween(range.Through, head.Head.TreeSize), ct));
+                writer.WritePropertyName("statement");
+                SignedParts.WriteStatement(writer, statement);
+                writer.WriteEndObject();
+            }
+            return Encoding.UTF8.GetString(CanonicalJson.Of(json.WrittenSpan));
+        }
     }
 
     static string Number(long number) => number.ToString(CultureInfo.InvariantCulture);

@@ -1,5 +1,7 @@
+using System.Buffers;
 using System.Globalization;
 using System.IO.Pipelines;
+using System.Text;
 using System.Text.Json;
 
 using Cowork.Application;
@@ -9,17 +11,25 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// What happened in a session, in lines (<see cref="LineWriter"/>): <c>cowork-session/1</c>. All events of its feed, with those of its runs and scratchpads; the events of
-/// other streams that its runs name; the blobs that all of these name. Artifacts are there by their digests. It is a pure function of the log. Memory grows with
-/// what is named and not with what happened. <see cref="SessionVerifier"/> checks it.
+/// What happened in a session, in lines (<see cref="LineWriter"/>): <c>cowork-session/2</c>. All events of its feed, with those of its runs and scratchpads; the events of
+/// other streams that its runs name; the blobs that all of these name. Artifacts are there by their digests. It is a pure function of the log, but for <c>log</c> in the
+/// last line, which is there from the first signed head on that covers the events. Memory grows with what is named, and by a position for each event.
+/// <see cref="SessionVerifier"/> checks it.
 /// </summary>
 public static class SessionBundle
 {
-    public const string Format = "cowork-session/1";
+    public const string Format = "cowork-session/2";
+
+    /// <summary>The format without a signed head. The verifier still accepts it.</summary>
+    public const string FirstFormat = "cowork-session/1";
+
+    /// <summary>The formats that the verifier reads, newest first.</summary>
+    public static readonly IReadOnlyList<string> Formats = [Format, FirstFormat];
 
     const int PageEvents = 500;
 
-    public static async Task Write(IEventLog log, IBlobs blobs, string org, SessionKey session, PipeWriter output, CancellationToken ct)
+    /// <param name="proofs">Null: the bundle has no signed head.</param>
+    public static async Task Write(IEventLog log, IBlobs blobs, LogProofs? proofs, string org, SessionKey session, PipeWriter output, CancellationToken ct)
     {
         using var lines = new LineWriter(output);
         await lines.Begin(Format, [("session_id", LineWriter.Json(session.Id)), ("tenant_id", LineWriter.Json(org))], ct);
@@ -39,9 +49,11 @@ public static class SessionBundle
             var page = await log.Feed(org, session, feedId, PageEvents, ct);
             // What happens meanwhile is not in it.
             through = Math.Min(through, page.Head);
-            foreach (var entry in page.Entries.TakeWhile(entry => entry.FeedId <= through))
+            var entries = page.Entries.TakeWhile(entry => entry.FeedId <= through).ToList();
+            var leaves = await Leaves([.. entries.Select(entry => entry.Position)]);
+            foreach (var entry in entries)
             {
-                await lines.Event(entry with { Session = session }, await hashes.Before(entry, ct), entry.FeedId, ct);
+                await lines.Event(entry with { Session = session }, await hashes.Before(entry, ct), leaves.GetValueOrDefault(entry.Position), ct);
                 Names(entry);
                 feedId = entry.FeedId;
             }
@@ -50,11 +62,13 @@ public static class SessionBundle
                 break;
             }
         }
-        foreach (var related in await Related())
+        var used = await Related();
+        var leavesOfUsed = await Leaves([.. used.Select(related => related.Event.Position)]);
+        foreach (var related in used)
         {
             var data = CanonicalJson.Of(related.Event.Data.Span);
             TraceBundle.FindBlobs(JsonElement.Parse(data), digests);
-            await lines.Related(related, data, ct);
+            await lines.Related(related, data, leavesOfUsed.GetValueOrDefault(related.Event.Position), ct);
         }
         foreach (var sha256 in digests.Union(settings).Order(StringComparer.Ordinal))
         {
@@ -69,7 +83,32 @@ public static class SessionBundle
             }
         }
         await lines.End(
-            [("feed_id", Number(feedId)), ("hash", LineWriter.Json(head.Hash)), ("stream_id", LineWriter.Json(stream)), ("version", Number(head.Version))], ct);
+            [("feed_id", Number(feedId)), ("hash", LineWriter.Json(head.Hash)), ("stream_id", LineWriter.Json(stream)), ("version", Number(head.Version))],
+            Log, ct);
+
+        async ValueTask<Dictionary<long, AuditLeaf>> Leaves(long[] positions) =>
+            proofs is null || positions.Length == 0 ? [] : (await proofs.Leaves(org, positions, ct)).ToDictionary(leaf => leaf.Position);
+
+        async ValueTask<string?> Log(string end)
+        {
+            long[] positions = [.. told.Concat(used.Select(related => related.Event.Position)).Order()];
+            if (proofs is null || positions.Length == 0 || await proofs.Covering(positions[^1], ct) is not var (covering, key)
+                || await proofs.State(SignedParts.LinesTyp, end, ct) is not { } statement)
+            {
+                return null;
+            }
+            var json = new ArrayBufferWriter<byte>();
+            using (var writer = new Utf8JsonWriter(json))
+            {
+                writer.WriteStartObject();
+                SignedParts.WriteHead(writer, covering, key);
+                SignedParts.WriteHashes(writer, "proof", await proofs.Inclusion(positions, covering.Head.TreeSize, ct));
+                writer.WritePropertyName("statement");
+                SignedParts.WriteStatement(writer, statement);
+                writer.WriteEndObject();
+            }
+            return Encoding.UTF8.GetString(CanonicalJson.Of(json.WrittenSpan));
+        }
 
         void Names(FeedEntry entry)
         {
@@ -93,7 +132,7 @@ public static class SessionBundle
             }
         }
 
-        async Task<IEnumerable<ChainedEvent>> Related()
+        async Task<IReadOnlyList<ChainedEvent>> Related()
         {
             var found = new SortedDictionary<long, ChainedEvent>();
             foreach (var (of, version) in named)
@@ -105,7 +144,7 @@ public static class SessionBundle
                 Add(await RelatedEvents.At(log, org, of, 1, ct));
                 Add(await RelatedEvents.ReplyOf(log, org, of, ct));
             }
-            return found.Values;
+            return [.. found.Values];
 
             void Add(ChainedEvent? e)
             {

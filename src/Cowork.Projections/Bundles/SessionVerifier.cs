@@ -1,5 +1,6 @@
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Domain;
 
 using static Cowork.Projections.TraceJson;
@@ -10,7 +11,11 @@ namespace Cowork.Projections;
 /// <param name="Runs">Those that were judged as a bundle of the run would be.</param>
 /// <param name="Head">Hash of the last event of the session's own stream.</param>
 /// <param name="Digest">SHA-256 of the file up to its last line.</param>
-public sealed record SessionReport(string Format, string TenantId, string SessionId, int Events, int Runs, int Blobs, string Head, string Digest);
+public sealed record SessionReport(string Format, string TenantId, string SessionId, int Events, int Runs, int Blobs, string Head, string Digest)
+{
+    /// <summary>The signed head that covers the events; null: none does.</summary>
+    public TraceSignature? Signature { get; init; }
+}
 
 /// <summary>
 /// Checks a bundle of a session: each event, that the session's feed has no gap and neither has any stream of the session, its runs and scratchpads; the rules of
@@ -22,15 +27,20 @@ static class SessionVerifier
 
     static readonly string[] EventMembers = [.. TraceVerifier.RelatedMembers, "feed_id", "session_id"];
 
+    static readonly string[] LogMembers = ["head", "key", "proof", "statement"];
+
     static readonly string[] EndMembers = ["count", "feed_id", "hash", "sha256", "stream_id", "version"];
 
     static readonly string[] Order = ["event", "related", "blob", "end"];
 
-    public static async Task<SessionReport> Check(LineReader lines, JsonElement first, CancellationToken ct)
+    /// <param name="anchors">A head that agrees with them must cover the events. Null: it need not, and its key is the file's own.</param>
+    public static async Task<SessionReport> Check(LineReader lines, JsonElement first, TrustAnchors? anchors, CancellationToken ct)
     {
         var header = BundleLines.Header(first, HeaderMembers);
         var (tenant, sessionId) = (Text(header, "tenant_id", "line 1.header"), Text(header, "session_id", "line 1.header"));
-        var check = new SessionCheck(tenant, sessionId);
+        var format = Text(first, "format", "line 1");
+        var hasProofs = format != SessionBundle.FirstFormat;
+        var check = new SessionCheck(tenant, sessionId, hasProofs);
         var (part, bytes) = (0, 0L);
         while (await lines.Next(ct) is { } line)
         {
@@ -52,18 +62,21 @@ static class SessionVerifier
                     check.Blob(at, line.Of);
                     break;
                 default:
-                    RequireMembers(line.Of, at, EndMembers);
+                    var hasLog = hasProofs && line.Of.TryGetProperty(LogPart.Name, out _);
+                    RequireMembers(line.Of, at, hasLog ? [.. EndMembers, LogPart.Name] : EndMembers);
                     var (runs, head) = check.End(at, line.Of, ct);
                     Require(Text(line.Of, "sha256", at) == line.Before, $"{at}.sha256", "It is not the digest of the lines before it.");
+                    var signature = hasLog ? check.Log($"{at}.log", line.Of, anchors) : null;
+                    Require(signature is not null || anchors is null, $"{at}.log", "No signed head covers the events, and one that agrees with the keys or heads that were given is required.");
                     await BundleLines.RequireEnd(lines, ct);
-                    return new(SessionBundle.Format, tenant, sessionId, check.Events.Count, runs, check.Blobs, head, line.Before!);
+                    return new(format, tenant, sessionId, check.Events.Count, runs, check.Blobs, head, line.Before!) { Signature = signature };
             }
         }
         throw Fault("end", "The file ends before its last line: it is cut.");
     }
 
     /// <summary>What was read of a bundle so far.</summary>
-    sealed class SessionCheck(string tenant, string named)
+    sealed class SessionCheck(string tenant, string named, bool hasProofs)
     {
         readonly SessionKey session = SessionKey.Parse(named) ?? throw Fault("line 1.header.session_id", "No session has this id.");
         readonly Dictionary<string, (long Version, string Hash)> heads = new(StringComparer.Ordinal);
@@ -72,6 +85,7 @@ static class SessionVerifier
         readonly List<TraceEntry> related = [];
         readonly SortedSet<string> wanted = new(StringComparer.Ordinal);
         readonly HashSet<string> settings = new(StringComparer.Ordinal);
+        readonly List<(long Position, byte[] Hash)> leaves = [];
         string lastBlob = "";
         long gid;
         long relatedGid;
@@ -82,7 +96,8 @@ static class SessionVerifier
 
         public void Event(string at, JsonElement e)
         {
-            var entry = TraceVerifier.CheckEvent(at, e, BundleLines.WithOptional(e, EventMembers, "run_id"), heads, ownStream: "");
+            var entry = TraceVerifier.CheckEvent(
+                at, e, BundleLines.WithOptional(e, EventMembers, hasProofs ? ["causation_id", "run_id"] : ["run_id"]), heads, ownStream: "");
             var (stream, version) = (entry.Event.Stream, entry.Event.Version);
             Require(entry.Event.Org == tenant, $"{at}.tenant_id", $"The session's tenant is {Quoted(tenant)}.");
             Require(Text(e, "session_id", at) == named, $"{at}.session_id", $"The session is {Quoted(named)}.");
@@ -112,16 +127,18 @@ static class SessionVerifier
                 Require(!isRun, $"{at}.run_id", "The event is of a run.");
             }
             Events.Add(entry);
+            Leaf(at, e, entry);
             settings.UnionWith(TraceBundle.SettingsNamedBy([entry.Event.Event]));
             TraceBundle.FindBlobs(Member(e, "data", at), wanted);
         }
 
         public void Related(string at, JsonElement e)
         {
-            var entry = TraceVerifier.CheckEvent(at, e, TraceVerifier.RelatedMembers, relatedHeads, ownStream: "");
+            var entry = TraceVerifier.CheckEvent(at, e, RelatedMembers(e), relatedHeads, ownStream: "");
             Require(entry.Event.Position > relatedGid, $"{at}.gid", $"The event before it has position {relatedGid}.");
             (relatedHeads[entry.Event.Stream], relatedGid) = ((entry.Event.Version, entry.Event.Hash), entry.Event.Position);
             related.Add(entry);
+            Leaf(at, e, entry);
             TraceBundle.FindBlobs(Member(e, "data", at), wanted);
         }
 
@@ -137,6 +154,41 @@ static class SessionVerifier
             Require(wanted.Remove(sha256) | settings.Remove(sha256), at, "No event refers to it.");
             lastBlob = sha256;
             Blobs++;
+        }
+
+        /// <summary>Checks the signed head, and what the host said of the end.</summary>
+        public TraceSignature Log(string at, JsonElement end, TrustAnchors? anchors)
+        {
+            var part = Object(Member(end, LogPart.Name, at), at);
+            RequireMembers(part, at, LogMembers);
+            var (head, signature) = SignedParts.CheckHead(part, at, anchors);
+            var made = MerkleTree.Root(
+                [.. leaves.OrderBy(leaf => leaf.Position).Select(leaf => (leaf.Position - 1, leaf.Hash))], head.TreeSize, SignedParts.Hashes(part, "proof", at));
+            Require(
+                made is not null && Convert.ToHexStringLower(made) == head.RootHash, $"{at}.proof",
+                "The events and the proof do not make the root of the signed head: an event is not the one that the log has at its place, or its place is another one.");
+            SignedParts.CheckStatement(part, at, SignedParts.LinesTyp, SignedParts.PayloadOf(end), anchors);
+            return signature;
+        }
+
+        void Leaf(string at, JsonElement e, TraceEntry entry)
+        {
+            if (hasProofs)
+            {
+                var of = entry.Event;
+                leaves.Add((of.Position, SignedParts.LeafOf(
+                    e, new(of.Org, of.Stream, of.Version, of.Id, of.Type, of.At, of.Actor, of.Hash, "", of.Position, of.Correlation), at).LeafHash()));
+            }
+        }
+
+        string[] RelatedMembers(JsonElement e)
+        {
+            if (!hasProofs)
+            {
+                return TraceVerifier.RelatedMembers;
+            }
+            var members = BundleLines.WithOptional(e, TraceVerifier.RelatedMembers, "causation_id", "run_id", "session_id");
+            return e.ValueKind == JsonValueKind.Object && e.TryGetProperty("feed_id", out _) ? [.. members, "feed_id"] : members;
         }
 
         /// <summary>Answers how many runs there are, and the head hash of the session.</summary>

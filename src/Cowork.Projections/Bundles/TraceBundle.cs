@@ -47,6 +47,8 @@ public static class TraceBundle
     public static async Task<byte[]?> Build(
         IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct, LogProofs? proofs = null)
     {
+        // Before its events are read: there is no other one up to here.
+        var through = proofs is null ? 0 : (await log.Feed(org, null, 0, 1, ct)).Head;
         var entries = await log.OfRun(org, session, run, ct);
         var stream = Run.Aggregate.Stream(run);
         var own = await log.Load(org, stream, 0, int.MaxValue, ct);
@@ -54,7 +56,7 @@ public static class TraceBundle
         {
             return null;
         }
-        var json = new ArrayBufferWriter<byte>();
+        var (json, isOpen) = (new ArrayBufferWriter<byte>(), false);
         using (var writer = new Utf8JsonWriter(json))
         {
             writer.WriteStartObject();
@@ -142,11 +144,18 @@ public static class TraceBundle
             {
                 writer.WritePropertyName(LogPart.Name);
                 LogPart.Write(writer, proof, ofRun);
+                isOpen = !HasEnded(own.Events);
             }
             writer.WriteEndObject();
         }
         var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
         Seal(bundle);
+        if (isOpen && await LogPart.State(proofs!, bundle["head"]!, Math.Max(through, entries[^1].Position), ct) is { } statement)
+        {
+            var part = bundle[LogPart.Name]!.AsObject();
+            part[LogPart.Statement] = SignedParts.Node(statement);
+            part[LogPart.Through] = Math.Max(through, entries[^1].Position);
+        }
         return Canonical(bundle);
     }
 
@@ -161,6 +170,9 @@ public static class TraceBundle
     }
 
     static JsonSerializerOptions DefaultJson { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
+
+    /// <summary>Whether the run's own events have its end.</summary>
+    internal static bool HasEnded(IEnumerable<RecordedEvent> own) => own.Aggregate((RunRow?)null, Runs.Evolve)?.HasEnded == true;
 
     /// <summary>Writes the run's summary, folded from its stream only.</summary>
     internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events)

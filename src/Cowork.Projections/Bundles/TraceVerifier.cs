@@ -25,8 +25,11 @@ public sealed record TraceReport(string RunId, string Status, string Format, int
     /// <summary>The signed head that covers all of the bundle's events; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
 
-    /// <summary>What the format does not cover and later ones do.</summary>
-    public IReadOnlyList<string> NotCovered => TraceBundle.NotCovered(Format);
+    /// <summary>The run had not ended, and nothing signed says that these are its newest events.</summary>
+    public bool IsOpen { get; init; }
+
+    /// <summary>What the format, or this bundle of it, does not cover and others do.</summary>
+    public IReadOnlyList<string> NotCovered => [.. TraceBundle.NotCovered(Format), .. IsOpen ? (string[])["the newest events of a run that has not ended"] : []];
 }
 
 /// <summary>
@@ -60,10 +63,10 @@ public static class TraceVerifier
 
     /// <summary>The report of a sound bundle, else the first fault; the other is null.</summary>
     /// <param name="format">The only format that is accepted; null: every one.</param>
-    /// <param name="keys">The only keys to trust, by id: a head that one of them signed must cover the events. Null: a head is checked by the key that the bundle names.</param>
+    /// <param name="anchors">A head that agrees with them must cover the events. Null: a head is checked by the key that the bundle names.</param>
     /// <exception cref="OperationCanceledException">The check was cancelled.</exception>
     public static (TraceReport? Report, TraceFault? Fault) Verify(
-        ReadOnlySpan<byte> bundle, string? format = null, IReadOnlyDictionary<string, PublicKey>? keys = null, CancellationToken ct = default)
+        ReadOnlySpan<byte> bundle, string? format = null, TrustAnchors? anchors = null, CancellationToken ct = default)
     {
         if (bundle.Length > BundleBytesMax)
         {
@@ -75,7 +78,7 @@ public static class TraceVerifier
             {
                 return (null, new($"byte {at}", "From here on the file is not in canonical form (RFC 8785)."));
             }
-            return (Check(JsonElement.Parse(bundle, new() { MaxDepth = DepthMax }), format, keys, ct), null);
+            return (Check(JsonElement.Parse(bundle, new() { MaxDepth = DepthMax }), format, anchors, ct), null);
         }
         catch (JsonException e)
         {
@@ -92,7 +95,7 @@ public static class TraceVerifier
         }
     }
 
-    static TraceReport Check(JsonElement root, string? required, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+    static TraceReport Check(JsonElement root, string? required, TrustAnchors? anchors, CancellationToken ct)
     {
         Object(root, "$");
         var format = Text(root, "format", "$");
@@ -132,11 +135,15 @@ public static class TraceVerifier
         var digest = Digest(Bytes(digests));
         Require(isEarlier || Text(head, "digest", "$.head") == digest, "$.head.digest", "It is not the digest of the digests.");
         var contents = included.Count(isIncluded => isIncluded);
-        var signature = hasRelated ? LogPart.Check(root, RunKey.FromId(Text(run, "run_id", "$.run")), [.. entries, .. related], keys, ct) : null;
-        Require(signature is not null || keys is null, "$.log", "No signed head covers the events, and one of a trusted key is required.");
+        var hasEnded = TraceBundle.HasEnded(own.Select(entry => entry.Event));
+        var (signature, isEndStated) = hasRelated
+            ? LogPart.Check(root, RunKey.FromId(Text(run, "run_id", "$.run")), hasEnded, [.. entries, .. related], anchors, ct)
+            : (null, false);
+        Require(signature is not null || anchors is null, "$.log", "No signed head covers the events, and one of a trusted key is required.");
         return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), format, entries.Count, blobs, contents, included.Count - contents, last.Hash, digest)
         {
             Signature = signature,
+            IsOpen = !hasEnded && !isEndStated,
         };
     }
 

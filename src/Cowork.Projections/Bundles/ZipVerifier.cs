@@ -23,8 +23,8 @@ static class ZipVerifier
     const int PieceBytes = 64 * 1024;
 
     /// <param name="file">It has a length and seeks.</param>
-    /// <param name="keys">As in <see cref="TraceVerifier.Verify"/>.</param>
-    public static async Task<TraceReport> Check(Stream file, string? format, IReadOnlyDictionary<string, PublicKey>? keys, CancellationToken ct)
+    /// <param name="anchors">As in <see cref="TraceVerifier.Verify"/>.</param>
+    public static async Task<TraceReport> Check(Stream file, string? format, TrustAnchors? anchors, CancellationToken ct)
     {
         var (directory, begin, count) = await Directory(file, ct);
         var entries = Entries(directory, begin, count);
@@ -32,7 +32,7 @@ static class ZipVerifier
         Require(entries[0].Bytes <= TraceVerifier.BundleBytesMax, ZipBundle.BundleName, $"It has more than {TraceVerifier.BundleBytesMax} bytes.");
         var bundle = new byte[entries[0].Bytes];
         await Read(file, entries[0], ct, bundle);
-        var (report, fault) = TraceVerifier.Verify(bundle, format, keys, ct);
+        var (report, fault) = TraceVerifier.Verify(bundle, format, anchors, ct);
         if (fault is not null)
         {
             throw Fault($"{ZipBundle.BundleName}: {fault.Location}", fault.Message);

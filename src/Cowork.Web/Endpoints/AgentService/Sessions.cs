@@ -140,11 +140,11 @@ static class SessionEndpoints
             ? JsonResult.Of(200, Details(row), AgentServiceJson.Answers.SessionDetails)
             : ErrorResult.NotFound("session");
 
-    static async Task<IResult> Trace(PathKey<SessionKey> session, Caller caller, IRows rows, IEventLog log, IBlobs blobs, CancellationToken ct) =>
+    static async Task<IResult> Trace(PathKey<SessionKey> session, Caller caller, IRows rows, IEventLog log, IBlobs blobs, LogProofs proofs, CancellationToken ct) =>
         await rows.FindSession(caller, session.Key, ct) is { } row
             ? new StreamedFile(
                 StreamedFile.Lines, $"{session.Key.Value}.ndjson",
-                (output, aborted) => SessionBundle.Write(log, blobs, caller.Org, row.SessionId, output, aborted))
+                (output, aborted) => SessionBundle.Write(log, blobs, proofs, caller.Org, row.SessionId, output, aborted))
             : ErrorResult.NotFound("session");
 
     /// <summary>Deletes a session, by whatever name a contract has for it, and what was uploaded to it and computed in it.</summary>

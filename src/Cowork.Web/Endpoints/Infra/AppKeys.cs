@@ -30,13 +30,12 @@ public sealed record NewAppKey([property: NeverNull] string? App, [property: Nev
         {
             errors.Add("$.app", $"A name of 1 to {AppKey.NameCharsMax} letters, digits, dots, underscores and hyphens is required.");
         }
-        if (PublicKey is not { Kty: "EC", Crv: "P-256", X: not null, Y: not null })
+        if (PublicKey is not { Kty: "EC", Crv: "P-256", X: not null, Y: not null } given)
         {
             errors.Add("$.public_key", "A JWK with kty EC, crv P-256, x and y is required.");
             return;
         }
-        using var known = Jws.Import(Key());
-        if (known is null)
+        if (PublicJwk.Of(given.Kty, given.Crv, given.X, given.Y) is null)
         {
             errors.Add("$.public_key", "Is no point of P-256, or x and y are not base64url of 32 bytes each.");
         }

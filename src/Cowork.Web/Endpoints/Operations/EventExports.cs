@@ -1,5 +1,6 @@
 using System.Globalization;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Projections;
 using Cowork.Web.Http;
@@ -21,7 +22,7 @@ static class EventExports
             .Takes(From).Takes(To).Takes(After)
             .Produces<string>(200, StreamedFile.Lines).Refuses(422);
 
-    static async Task<IResult> Export(HttpContext http, Caller caller, IEventLog log, CancellationToken ct)
+    static async Task<IResult> Export(HttpContext http, Caller caller, IEventLog log, LogProofs proofs, HeadSigner signer, CancellationToken ct)
     {
         var (from, to, after) = (From.Read(http), To.Read(http), After.Read(http));
         if (from > to)
@@ -29,9 +30,15 @@ static class EventExports
             return ErrorResult.Invalid(To.Name, "Must not be before from.");
         }
         var range = await PeriodExport.Range(log, caller.Org, from, to, after, ct);
-        return after > range.Through
-            ? ErrorResult.Invalid(After.Name, string.Create(CultureInfo.InvariantCulture, $"The period ends at position {range.Through}."))
-            : new StreamedFile(StreamedFile.Lines, $"events-{caller.Org}.ndjson", (output, aborted) => PeriodExport.Write(log, caller.Org, range, output, aborted));
+        if (after > range.Through)
+        {
+            return ErrorResult.Invalid(After.Name, string.Create(CultureInfo.InvariantCulture, $"The period ends at position {range.Through}."));
+        }
+        if (!HeadAsGet.IsHead(http))
+        {
+            await signer.Cover(range.Through, ct);
+        }
+        return new StreamedFile(StreamedFile.Lines, $"events-{caller.Org}.ndjson", (output, aborted) => PeriodExport.Write(log, proofs, caller.Org, range, output, aborted));
     }
 
     /// <summary>The period that a request asks for: <c>2026-01-01T00:00:00.000Z/..</c>, in the form of ISO 8601-2 for open ends.</summary>
