@@ -98,8 +98,17 @@ public sealed partial class HeadSigner(
         }
     }
 
-    /// <summary>Signs a head that covers a position, if none does and it can be done soon.</summary>
-    public async Task Cover(long position, CancellationToken ct)
+    /// <summary>
+    /// Signs a head that covers the log's end, if none does and it can be done soon. Answers the end; of a log that has nothing after the last head but that head's own event,
+    /// which no head is made for, the position before it.
+    /// </summary>
+    public async ValueTask<long> Cover(long end, CancellationToken ct)
+    {
+        await SignSoon(end, ct);
+        return await heads.Latest(ct) is { } last && last.IsNewest(end) ? Math.Min(end, last.Head.TreeSize) : end;
+    }
+
+    async ValueTask SignSoon(long position, CancellationToken ct)
     {
         if ((await heads.Latest(ct))?.Head.TreeSize >= position)
         {

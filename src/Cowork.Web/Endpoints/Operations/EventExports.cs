@@ -36,7 +36,8 @@ static class EventExports
         }
         if (!HeadAsGet.IsHead(http))
         {
-            await signer.Cover(range.Through, ct);
+            var covered = await signer.Cover(range.Through, ct);
+            range = to is null ? range with { Through = Math.Max(covered, range.After) } : range;
         }
         return new StreamedFile(StreamedFile.Lines, $"events-{caller.Org}.ndjson", (output, aborted) => PeriodExport.Write(log, proofs, caller.Org, range, output, aborted));
     }

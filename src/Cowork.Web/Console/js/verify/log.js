@@ -5,6 +5,7 @@ import { integer, isInteger, list, member, object, quoted, require, requireMembe
 import { sessionKey } from './keys.js';
 import { hex, sha256, unhex } from './sha256.js';
 
+const LOG_MEMBERS = ['head', 'key', 'leaves', 'proof'];
 const LEAF_MEMBERS = ['causation_id', 'feed_id', 'run_id', 'session_id'];
 const FORBIDDEN_HEADERS = ['crit', 'b64', 'jwk', 'jku', 'x5u', 'x5c', 'x5t', 'x5t#S256', 'zip', 'enc'];
 const HASH = /^[0-9a-f]{64}$/;
@@ -25,25 +26,28 @@ const thumbprint = (key) => toBase64Url(String.fromCharCode(...sha256(canonical(
 
 /**
  * Checks the part against the events. Null: no head covers them.
+ * @param {boolean} hasEnded The run has: nothing is stated of its end.
+ * @param {string} headText The bundle's head, as it stands there.
  * @param {SubtleCrypto|undefined} subtle Missing on plain HTTP off loopback: the signature is left unchecked then, and `isSigned` is null.
  */
-export async function checkLog(root, run, entries, subtle) {
+export async function checkLog(root, run, entries, hasEnded, headText, subtle) {
     const part = root.get('log');
     if (part === undefined) {
         return null;
     }
-    requireMembers(object(part, '$.log'), '$.log', ['head', 'key', 'leaves', 'proof']);
+    const stated = object(part, '$.log').get('statement');
+    requireMembers(part, '$.log', stated === undefined ? LOG_MEMBERS : [...LOG_MEMBERS, 'statement', 'through']);
     const head = object(member(part, 'head', '$.log'), '$.log.head');
-    const key = object(member(part, 'key', '$.log'), '$.log.key');
     requireMembers(head, '$.log.head', ['kid', 'number', 'root_hash', 'signature', 'timestamp', 'tree_size']);
-    requireMembers(key, '$.log.key', ['crv', 'kty', 'x', 'y']);
-    require(text(key, 'kty', '$.log.key') === 'EC' && text(key, 'crv', '$.log.key') === 'P-256', '$.log.key', 'It is no key of P-256.');
-    const named = { x: text(key, 'x', '$.log.key'), y: text(key, 'y', '$.log.key') };
+    const named = keyOf(part, '$.log');
     const signed = headOf(head);
     require(signed !== null, '$.log.head', 'It is no head.');
     require(!Number.isNaN(Date.parse(signed.timestamp)) && new Date(signed.timestamp).toISOString() === signed.timestamp, '$.log.head.timestamp', 'It is not a timestamp.');
     require(thumbprint(named) === signed.kid, '$.log.key', 'It is not the key that the head names.');
-    const isSigned = await checkSignature(signed, named, subtle);
+    const isSigned = await checkSignature({
+        signature: signed.signature, typ: 'cowork-head+jws', kid: signed.kid, key: named, at: '$.log.head',
+        payload: canonical({ root_hash: signed.rootHash, timestamp: signed.timestamp, tree_size: signed.treeSize }),
+    }, subtle);
 
     const ordered = [...entries].sort((a, b) => a.gid - b.gid);
     const given = list(part, 'leaves', '$.log');
@@ -57,6 +61,9 @@ export async function checkLog(root, run, entries, subtle) {
     require(
         made !== null && hex(made) === signed.rootHash, '$.log.proof',
         'The events and the proof do not make the root of the signed head: an event is not the one that the log has at its place, or its place is another one.');
+    if (stated !== undefined) {
+        await checkStatement(part, stated, ordered[ordered.length - 1].gid, hasEnded, headText, subtle);
+    }
     return { number: signed.number, treeSize: signed.treeSize, timestamp: signed.timestamp, kid: signed.kid, isSigned };
 }
 
@@ -71,20 +78,41 @@ function headOf(part) {
     return { kid, rootHash, signature, timestamp, number, treeSize };
 }
 
-/** Whether the head's key signed it; null: this page cannot check it. */
-async function checkSignature(head, key, subtle) {
-    const at = '$.log.head';
-    const parts = head.signature.split('.');
+/** What the host said of the newest event of a run that has not ended. */
+async function checkStatement(part, stated, lastGid, hasEnded, headText, subtle) {
+    const at = '$.log.statement';
+    require(!hasEnded, at, 'The run has ended: nothing is said of its end.');
+    const through = integer(part, 'through', '$.log');
+    require(through >= lastGid, '$.log.through', 'It is before the last event.');
+    requireMembers(object(stated, at), at, ['key', 'signature']);
+    const key = keyOf(stated, at);
+    const signature = text(stated, 'signature', at);
+    await checkSignature({
+        signature, typ: 'cowork-run+jws', kid: thumbprint(key), key, at: `${at}.signature`, payload: `{"head":${headText},"through":${through}}`,
+    }, subtle);
+}
+
+function keyOf(part, of) {
+    const at = `${of}.key`;
+    const key = object(member(part, 'key', of), at);
+    requireMembers(key, at, ['crv', 'kty', 'x', 'y']);
+    require(text(key, 'kty', at) === 'EC' && text(key, 'crv', at) === 'P-256', at, 'It is no key of P-256.');
+    return { x: text(key, 'x', at), y: text(key, 'y', at) };
+}
+
+/** Whether the key signed the payload; null: this page cannot check it. */
+async function checkSignature({ signature, typ, kid, key, at, payload: wanted }, subtle) {
+    const parts = signature.split('.');
     const bytes = parts.map(fromBase64Url);
     const header = parts.length === 3 && bytes[0] ? jsonObject(bytes[0]) : null;
     const payload = header && bytes[1] ? jsonObject(bytes[1]) : null;
     require(
-        payload && header.get('alg')?.value === 'ES256' && header.get('typ')?.value === 'cowork-head+jws' && header.get('kid')?.kind === TEXT
+        payload && header.get('alg')?.value === 'ES256' && header.get('typ')?.value === typ && header.get('kid')?.kind === TEXT
         && !FORBIDDEN_HEADERS.some((name) => header.get(name) !== undefined),
-        at, 'The signature is no JWS of a head.');
-    require(header.get('kid').value === head.kid, at, 'The signature names another key than the head.');
+        at, 'The signature is no JWS of this kind.');
+    require(header.get('kid').value === kid, at, 'The signature names another key than the head.');
     const point = [key.x, key.y].map(fromBase64Url);
-    require(bytes[2]?.length === SIGNATURE_BYTES && point.every((coordinate) => coordinate?.length === 32), at, `The signature is not that of the key ${quoted(head.kid)}.`);
+    require(bytes[2]?.length === SIGNATURE_BYTES && point.every((coordinate) => coordinate?.length === 32), at, `The signature is not that of the key ${quoted(kid)}.`);
     let isSigned = null;
     if (subtle) {
         try {
@@ -94,12 +122,10 @@ async function checkSignature(head, key, subtle) {
             // No point of the curve.
             isSigned = false;
         }
-        require(isSigned, at, `The signature is not that of the key ${quoted(head.kid)}.`);
+        require(isSigned, at, `The signature is not that of the key ${quoted(kid)}.`);
     }
     const signed = new TextDecoder().decode(bytes[1]);
-    require(
-        signed === canonical({ root_hash: head.rootHash, timestamp: head.timestamp, tree_size: head.treeSize }), at,
-        'The signature is over another size, root or time than the head has.');
+    require(signed === wanted, at, 'The signature is over something else than what is here.');
     return isSigned;
 }
 

@@ -13,6 +13,7 @@ const FIRST = 'cowork-trace/1';
 const SECOND = 'cowork-trace/2';
 const THIRD = 'cowork-trace/3';
 export const FORMAT = 'cowork-trace/4';
+const ENDED = ['completed', 'failed', 'cancelled'];
 const FORMATS = [FORMAT, THIRD, SECOND, FIRST];
 
 const BYTES_MAX = 256 * 1024 * 1024;
@@ -83,7 +84,8 @@ async function check(bytes, root, subtle, onProgress) {
     const digest = digestOf(slice(digests));
     require(isEarlier || text(head, 'digest', '$.head') === digest, '$.head.digest', 'It is not the digest of the digests.');
     const runId = text(run, 'run_id', '$.run');
-    const signature = hasRelated ? await checkLog(root, runId, [...entries, ...related], subtle) : null;
+    const signature = hasRelated ? await checkLog(
+        root, runId, [...entries, ...related], ENDED.includes(text(run, 'status', '$.run')), new TextDecoder().decode(slice(head)), subtle) : null;
     const included = contents.filter(Boolean).length;
     return {
         runId, format, status: text(run, 'status', '$.run'), events: entries.length, related: related.length, blobs, artifacts: included, leftOut: contents.length - included,
