@@ -1,18 +1,21 @@
 using System.Buffers.Binary;
+using System.Net;
 using System.Net.Sockets;
 using System.Text;
 
 namespace Cowork.Web.Tests;
 
-/// <summary>A client of a WebSocket that sends whatever bytes it likes.</summary>
+/// <summary>A client of a WebSocket, over HTTP/1.1 or HTTP/2, that sends whatever bytes it likes.</summary>
 sealed class RawWebSocket : IDisposable
 {
     static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
 
-    readonly TcpClient client;
-    readonly NetworkStream stream;
+    readonly IDisposable client;
+    readonly Stream stream;
 
     RawWebSocket(TcpClient client) => (this.client, stream) = (client, client.GetStream());
+
+    RawWebSocket(HttpResponseMessage answer, Stream stream) => (client, this.stream) = (answer, stream);
 
     public const byte Text = 1;
     public const byte Binary = 2;
@@ -26,6 +29,29 @@ sealed class RawWebSocket : IDisposable
         var (socket, answer) = await Ask(address, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", receiveBuffer);
         Assert.StartsWith("HTTP/1.1 101", answer, StringComparison.Ordinal);
         return socket;
+    }
+
+    /// <summary>The same over HTTP/2 (RFC 8441), on a connection of the client's.</summary>
+    public static async Task<RawWebSocket> Open(HttpMessageInvoker over, Uri address)
+    {
+        var answer = await Connect(over, address);
+        Assert.Equal((HttpStatusCode.OK, HttpVersion.Version20), (answer.StatusCode, answer.Version));
+        return new(answer, await answer.Content.ReadAsStreamAsync());
+    }
+
+    /// <summary>Asks for a WebSocket over HTTP/2.</summary>
+    /// <param name="protocol">What the connection is to become.</param>
+    public static async Task<HttpResponseMessage> Connect(HttpMessageInvoker over, Uri address, string protocol = "websocket")
+    {
+        var request = new HttpRequestMessage(HttpMethod.Connect, new UriBuilder(address) { Scheme = "https" }.Uri)
+        {
+            Version = HttpVersion.Version20,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+        };
+        request.Headers.Protocol = protocol;
+        request.Headers.Add("sec-websocket-version", "13");
+        using var deadline = new CancellationTokenSource(Deadline);
+        return await over.SendAsync(request, deadline.Token);
     }
 
     /// <summary>Connects, and sends the beginning of a request.</summary>
@@ -115,6 +141,7 @@ sealed class RawWebSocket : IDisposable
     {
         using var deadline = new CancellationTokenSource(Deadline);
         await stream.WriteAsync(bytes, deadline.Token);
+        await stream.FlushAsync(deadline.Token);
     }
 
     /// <summary>The next frame; null: the host has gone.</summary>
@@ -135,7 +162,7 @@ sealed class RawWebSocket : IDisposable
             await Read(payload);
             return ((byte)(head[0] & 0x0F), payload);
         }
-        catch (Exception e) when (e is EndOfStreamException or IOException)
+        catch (IOException)
         {
             return null;
         }

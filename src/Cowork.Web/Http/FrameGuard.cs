@@ -154,15 +154,6 @@ public sealed class FrameGuard(Stream inner, FrameLimits limits, TimeProvider cl
 
     public override void SetLength(long value) => throw new NotSupportedException();
 
-    protected override void Dispose(bool disposing)
-    {
-        if (disposing)
-        {
-            inner.Dispose();
-        }
-        base.Dispose(disposing);
-    }
-
     /// <summary>Waits for a write. One that takes too long goes on, and the guard says that the client is stuck.</summary>
     async Task InTime(Task write)
     {

@@ -8,7 +8,9 @@ public sealed record TakesWebSocket;
 /// <summary>The guard of the request's connection, once that was upgraded.</summary>
 sealed class WebSocketGuard(FrameLimits limits, TimeProvider clock)
 {
-    /// <summary>Null: the connection was not upgraded. The WebSocket that the framework makes disposes it.</summary>
+    /// <summary>
+    /// Null: the connection was not upgraded. It ends with the request, so that the client can still be waited for when the framework has given its WebSocket up.
+    /// </summary>
     public FrameGuard? Guard { get; private set; }
 
     public Stream Around(Stream connection) => Guard = new(connection, limits, clock);

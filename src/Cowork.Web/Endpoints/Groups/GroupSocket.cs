@@ -93,13 +93,17 @@ sealed partial class GroupSocket(WebSocket socket, FrameGuard guard, GroupSeat s
             await sending.WaitAsync(deadline.Token);
             try
             {
-                await socket.CloseOutputAsync((WebSocketCloseStatus)(end?.Code ?? (int)WebSocketCloseStatus.NormalClosure), end?.Reason, deadline.Token);
+                // One that was sent what is no text has said so by itself.
+                if (socket.State != WebSocketState.Aborted)
+                {
+                    await socket.CloseOutputAsync((WebSocketCloseStatus)(end?.Code ?? (int)WebSocketCloseStatus.NormalClosure), end?.Reason, deadline.Token);
+                }
             }
             finally
             {
                 sending.Release();
             }
-            if (guard.Violated.IsCompleted)
+            if (guard.Violated.IsCompleted || socket.State == WebSocketState.Aborted)
             {
                 // A connection that is broken off while something comes on it takes the close frame with it.
                 await guard.Drain(deadline.Token);
