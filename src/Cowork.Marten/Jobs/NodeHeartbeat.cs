@@ -20,6 +20,7 @@ sealed partial class NodeHeartbeat : IAsyncDisposable
     volatile bool registered;
     int incarnation = 1;
     long lastBeat;
+    long lastHeard;
 
     public NodeHeartbeat(JobTable table, StorageOptions options)
     {
@@ -36,6 +37,9 @@ sealed partial class NodeHeartbeat : IAsyncDisposable
 
     /// <summary>The database did not answer.</summary>
     public event Action? Unanswered;
+
+    /// <summary>This node lives from now on, and the others are to know.</summary>
+    public event Action? Registered;
 
     /// <summary>Called when other nodes ought to look for jobs.</summary>
     public event Action? PeersNeeded;
@@ -58,6 +62,13 @@ sealed partial class NodeHeartbeat : IAsyncDisposable
         {
             PeersNeeded?.Invoke();
         }
+    }
+
+    /// <summary>Another node was heard of before the next sign of life could tell of it.</summary>
+    public void HeardOfPeer()
+    {
+        Volatile.Write(ref lastHeard, options.Clock.GetTimestamp());
+        HasPeers = true;
     }
 
     public async Task Start(CancellationToken ct)
@@ -90,6 +101,7 @@ sealed partial class NodeHeartbeat : IAsyncDisposable
         await table.Register(node, ct);
         Volatile.Write(ref lastBeat, asked);
         registered = true;
+        Registered?.Invoke();
     }
 
     /// <summary>False: the lease is over by the database's clock.</summary>
@@ -97,7 +109,8 @@ sealed partial class NodeHeartbeat : IAsyncDisposable
     {
         var asked = options.Clock.GetTimestamp();
         var pulse = await table.Beat(node, ct);
-        HasPeers = pulse.Peers > 0;
+        // A node that was heard of meanwhile may have begun after the database had counted.
+        HasPeers = pulse.Peers > 0 || Volatile.Read(ref lastHeard) >= asked;
         if (pulse.IsAlive)
         {
             Volatile.Write(ref lastBeat, asked);

@@ -37,6 +37,8 @@ sealed partial class Wakeups : IAsyncDisposable
         logger = options.Logs.CreateLogger<Wakeups>();
         channel = $"{database.Schema}_wrote";
         heartbeat.PeersNeeded += Wrote;
+        // The others learn of this node at once, so that they tell it what they write from then on.
+        heartbeat.Registered += () => wrote.Writer.TryWrite(true);
     }
 
     public void Start(EventWriter writer)
@@ -105,6 +107,7 @@ sealed partial class Wakeups : IAsyncDisposable
                 {
                     if (e.Payload != heartbeat.Node)
                     {
+                        heartbeat.HeardOfPeer();
                         OthersWrote();
                     }
                 };
@@ -113,6 +116,8 @@ sealed partial class Wakeups : IAsyncDisposable
                 {
                     await command.ExecuteNonQueryAsync(ct);
                 }
+                // What was written before it listened.
+                OthersWrote();
                 while (true)
                 {
                     await connection.WaitAsync(ct);
