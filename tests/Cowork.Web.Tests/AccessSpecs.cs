@@ -195,6 +195,21 @@ public sealed class LocalModeSpecs(TestTenant tenant) : IClassFixture<TestTenant
         _ = status == 403 ? got.IsProblem(403, "foreign_host") : got.Is(status);
     }
 
+    /// <summary>Without names, token mode answers under any: a page under a name that was bound to the host has no credential.</summary>
+    [Fact]
+    public async Task In_token_mode_names_count_where_some_are_listed()
+    {
+        await using var named = await LiveHost.Start(settings => settings with { TokenMode = true, AllowedHosts = ["cowork.example"] });
+        using var ann = named.Client(await named.Token("named", "member"));
+        foreach (var name in (string[])["cowork.example", "COWORK.example:8443", "localhost", "127.0.0.1:1"])
+        {
+            (await ann.Get("/sessions", ("Host", name))).Is(200);
+        }
+        (await ann.Get("/sessions", ("Host", "evil.example"))).IsProblem(403, "foreign_host");
+        (await named.Http.Get("/infra/jwks.json", ("Host", "10.0.0.5"))).IsProblem(403, "foreign_host");
+        (await named.Http.Get("/health/ready", ("Host", "10.0.0.5"))).Is(200);
+    }
+
     [Theory]
     [InlineData("https://evil.example", 403)]
     [InlineData("null", 403)]

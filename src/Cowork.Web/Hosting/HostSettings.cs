@@ -76,7 +76,7 @@ public sealed record HostSettings
     /// <summary>Callers need a token. Never false when bound to anything but loopback, behind a proxy, or with an authority.</summary>
     public bool TokenMode { get; init; }
 
-    /// <summary>Host names that local mode accepts, beside those of loopback.</summary>
+    /// <summary>Host names that are accepted beside those of loopback. Empty: local mode accepts no other, and token mode any.</summary>
     public IReadOnlyList<string> AllowedHosts { get; init; } = [];
 
     /// <summary>Origins of other sites whose pages may call this host.</summary>
