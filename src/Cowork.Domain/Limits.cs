@@ -123,6 +123,9 @@ public static class Limits
     /// <summary>Messages and answers of a group that are put before an agent's model: as many as those of <see cref="HistoryTurnsMax"/> turns.</summary>
     public const int GroupHistoryMax = 2 * HistoryTurnsMax;
 
+    /// <summary>Bytes of them: hundreds of agents answer at once, and each has its prompt in memory.</summary>
+    public const int GroupHistoryBytesMax = 1 << 20;
+
     /// <summary>Messages of a group whose runs are counted: what an older one leads to is counted from 0.</summary>
     public const int GroupChainsMax = 100;
 

@@ -146,6 +146,24 @@ public sealed class GroupRunSpecs
     }
 
     [Fact]
+    public async Task An_agent_is_told_no_more_of_what_was_said_than_its_prompt_may_have()
+    {
+        var answer = new string('x', 300_000);
+        var bench = new GroupHarness((nickname, _) => nickname == "alpha" ? answer : "ok");
+        var host = await bench.Open();
+        for (var i = 0; i < 5; i++)
+        {
+            await GroupHarness.Post(host, $"question {i}", null, "alpha");
+            await host.Drive();
+        }
+        await GroupHarness.Post(host, "and now?", null, "beta");
+        await host.Drive();
+        var told = bench.Model.Asked[^1].Messages.Where(m => m.Role != ChatRole.System).Select(m => m.Text!.Length < 100 ? m.Text : $"{m.Text.Length}").ToList();
+        Assert.Equal(["ann:\n> question 2", "300010", "ann:\n> question 3", "300010", "ann:\n> question 4", "300010", "and now?"], told);
+        await AssertWhole(bench);
+    }
+
+    [Fact]
     public async Task A_message_leads_to_a_hundred_runs_and_no_more()
     {
         var bench = new GroupHarness((nickname, _) => nickname switch { "alpha" => "@beta @gamma", "Beta" => "@alpha @gamma", _ => "@alpha @beta" });

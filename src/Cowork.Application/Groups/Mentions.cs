@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace Cowork.Application;
 
 /// <summary>Finds whom a text addresses: <c>@nickname</c>, where the sign begins a word, in any case of letters, and not inside code.</summary>
@@ -9,43 +11,45 @@ public static class Mentions
     {
         var found = new List<string>();
         string? fence = null;
-        foreach (var line in text.Split('\n'))
+        // An answer may have a megabyte, of which no line is copied.
+        foreach (var place in text.AsSpan().Split('\n'))
         {
-            var trimmed = line.Trim();
+            var trimmed = text.AsSpan(place).Trim();
             if (fence is not null)
             {
-                fence = trimmed == fence ? null : fence;
+                fence = trimmed.SequenceEqual(fence) ? null : fence;
             }
             else if (trimmed.StartsWith("```", StringComparison.Ordinal))
             {
-                fence = trimmed[..^trimmed.TrimStart('`').Length];
+                fence = trimmed[..^trimmed.TrimStart('`').Length].ToString();
             }
             else
             {
-                InLine(line, names, found);
+                InLine(text, place, names, found);
             }
         }
         return found;
     }
 
-    static void InLine(string line, IReadOnlyCollection<string> names, List<string> found)
+    static void InLine(string text, Range line, IReadOnlyCollection<string> names, List<string> found)
     {
-        for (var i = 0; i < line.Length; i++)
+        var (first, last) = (line.Start.Value, line.End.Value);
+        for (var i = first; i < last; i++)
         {
-            if (line[i] == '`')
+            if (text[i] == '`')
             {
                 // A lone one begins no code.
-                var end = line.IndexOf('`', i + 1);
+                var end = text.IndexOf('`', i + 1, last - i - 1);
                 i = end < 0 ? i : end;
             }
-            else if (line[i] == '@' && (i == 0 || !IsOfWord(line[i - 1])))
+            else if (text[i] == '@' && (i == first || !IsOfWord(text, i - 1)))
             {
                 var end = i + 1;
-                while (end < line.Length && IsOfWord(line[end]))
+                while (end < last && IsOfWord(text, end))
                 {
                     end++;
                 }
-                var word = line.AsSpan(i + 1, end - i - 1);
+                var word = text.AsSpan(i + 1, end - i - 1);
                 if ((Named(word, names) ?? Named(word.TrimEnd("-_"), names)) is { } name && !found.Contains(name))
                 {
                     found.Add(name);
@@ -67,6 +71,12 @@ public static class Mentions
         return null;
     }
 
-    /// <summary>An address of mail is no mention, and neither is a longer name.</summary>
-    static bool IsOfWord(char c) => char.IsLetterOrDigit(c) || c is '_' or '-';
+    /// <summary>An address of mail is no mention, and neither is a longer name, also one that goes on with a letter of two chars or a mark on the last letter.</summary>
+    static bool IsOfWord(string text, int at)
+    {
+        var start = at > 0 && char.IsSurrogatePair(text[at - 1], text[at]) ? at - 1 : at;
+        return text[at] is '_' or '-' || CharUnicodeInfo.GetUnicodeCategory(text, start) is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter
+            or UnicodeCategory.TitlecaseLetter or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter or UnicodeCategory.DecimalDigitNumber
+            or UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark;
+    }
 }

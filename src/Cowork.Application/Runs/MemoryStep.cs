@@ -1,4 +1,6 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
+using System.Text;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -38,11 +40,32 @@ public sealed class MemoryStep(CommandHandler commands, IRunQueries queries, Ses
             // As the log has it: another host may have ended the run whose answer this one is to see.
             var group = await commands.LatestState(run.Org, Group.Aggregate, new(request.SessionId.Value), ct) as Group.Live;
             return new(
-                run.Claim.Epoch, await Items(run.Org, request.SessionId, message, long.MaxValue, ct), [], default, group?.Before(request.RunId, agent.Id) ?? []);
+                run.Claim.Epoch, await Items(run.Org, request.SessionId, message, long.MaxValue, ct), [], default,
+                await Fitting(run.Org, group?.Before(request.RunId, agent.Id) ?? [], ct));
         }
         var past = await history.Before(run.Org, request.SessionId, request.RunId, ct);
         return new(run.Claim.Epoch, await Items(run.Org, request.SessionId, message, past.Since, ct), past.Runs, default);
     }
+
+    /// <summary>The last of what was said in a group that is not longer together than <see cref="Limits.GroupHistoryBytesMax"/>.</summary>
+    async ValueTask<ImmutableList<GroupEntry>> Fitting(string org, ImmutableList<GroupEntry> said, CancellationToken ct)
+    {
+        var texts = await queries.Said(org, said, ct);
+        var (first, bytes) = (said.Count, 0L);
+        while (first > 0 && (bytes += texts[first - 1] is { } text ? BytesOf(text) : 0) <= Limits.GroupHistoryBytesMax)
+        {
+            first--;
+        }
+        return said.RemoveRange(0, first);
+    }
+
+    static long BytesOf(Content text) => text switch
+    {
+        Content.Blob blob => blob.Bytes,
+        Content.Inline inline => Encoding.UTF8.GetByteCount(inline.Text),
+        Content.Sealed secret => secret.Ciphertext.Length,
+        _ => throw new UnreachableException(text.GetType().Name),
+    };
 
     async ValueTask<ImmutableList<RetrievedMemory>> Items(string org, SessionKey session, string message, long since, CancellationToken ct)
     {
