@@ -1,5 +1,9 @@
 using System.Text.Json;
 
+using Cowork.Application;
+
+using Microsoft.Extensions.DependencyInjection;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Runs of agents that a group's controller asks for: as lines, as events, and again under the same key.</summary>
@@ -65,22 +69,9 @@ public sealed class AgentRunSpecs(TrustedTenant tenant) : IClassFixture<TrustedT
         var key = ("Idempotency-Key", $"away-{controller.Kid}");
         var body = Body("/tool write_file {\"path\":\"x.md\",\"content\":\"x\"}\n/say written");
         string run;
-        var signed = controller.Sign(http, "/agents/run", body, r => r.More.Add(key));
-        using (var request = new HttpRequestMessage(signed.Method, signed.Path) { Content = new StringContent(body, System.Text.Encoding.UTF8, "application/json") })
+        using (var stream = await AgentStream.Open(http, controller, "/agents/run", body, r => r.More.Add(key)))
         {
-            foreach (var (name, value) in signed.Headers)
-            {
-                request.Headers.TryAddWithoutValidation(name, value);
-            }
-            request.Content.Headers.ContentType = new("application/json");
-            using var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
-            using var reader = new StreamReader(await response.Content.ReadAsStreamAsync());
-            JsonElement line;
-            do
-            {
-                line = JsonElement.Parse((await reader.ReadLineAsync())!);
-            }
-            while (!(line.TryGetProperty("status", out var status) && status.GetString() == "approval_required"));
+            var line = (await stream.UntilStatus("approval_required"))[^1];
             Assert.Equal("write_file", Text(line.GetProperty("approval"), "tool_name"));
             run = Text(line, "run_id");
             using var approver = tenant.Host.Client(await tenant.Host.Token(TrustedTenant.Org, "admin"));
@@ -89,6 +80,48 @@ public sealed class AgentRunSpecs(TrustedTenant tenant) : IClassFixture<TrustedT
         await tenant.Member.Until($"/runs/{run}", got => got["status"] == "completed");
         var again = Lines(await controller.Send(http, "/agents/run", body, r => r.More.Add(key)));
         Assert.Equal((run, "written"), (Text(again[^1], "run_id"), Text(again[^1], "text")));
+    }
+
+    [Theory]
+    [InlineData("/agents/run", "the app's key is revoked")]
+    [InlineData("/agents/run-stream", "the app's key is revoked")]
+    [InlineData("/agents/run", "the certificate expires")]
+    [InlineData("/agents/run-stream", "the certificate expires")]
+    [InlineData("/agents/run-stream", "the session is closed")]
+    [InlineData("/agents/run-stream", "the user is removed")]
+    public async Task A_stream_ends_when_what_signed_for_it_is_worth_nothing_any_more_and_the_run_goes_on(string path, string end)
+    {
+        var group = await tenant.NewGroup();
+        using var app = await RequestSigner.App(tenant.Admin, "ending");
+        using var controller = RequestSigner.Controller(await tenant.Open(group, app), "agents");
+        using var other = RequestSigner.Controller(await tenant.Open(group), "agents");
+        var certificates = tenant.Host.Services.GetRequiredService<SessionCertificates>();
+        var session = (await certificates.Verify(controller.Certificate!, default)).Session!;
+        var certificate = end == "the certificate expires"
+            ? await certificates.Issue(session with { ExpiresAt = TimeProvider.System.GetUtcNow() + TimeSpan.FromSeconds(4) }, default)
+            : controller.Certificate;
+        using var stream = await AgentStream.Open(
+            http, controller, path, Body("/tool write_file {\"path\":\"x.md\",\"content\":\"x\"}\n/say written"), r => r.Certificate = certificate);
+        using var beside = await AgentStream.Open(http, other, path, Body("/say beside"));
+        var waits = (await stream.UntilStatus("approval_required"))[^1];
+        _ = end switch
+        {
+            "the app's key is revoked" => (await tenant.Admin.Delete($"/infra/app-keys/{app.Kid}")).Is(204),
+            "the session is closed" => (await controller.Send(
+                http, "/infra/cleanup", $$"""{"group_id":"{{group}}"}""", r => r.Claims["aud"] = "orchestrator")).Is(200),
+            _ => null,
+        };
+        if (end == "the user is removed")
+        {
+            await Groups.NoMember(tenant.Host, TrustedTenant.Org, group, "ann");
+        }
+        Assert.DoesNotContain(await stream.UntilEnd(), result => Text(result, "type") == "final");
+        using var approver = tenant.Host.Client(await tenant.Host.Token(TrustedTenant.Org, "admin"));
+        (await approver.Post($"/approvals/{Text(waits.GetProperty("approval"), "approval_id")}/decision", """{"approved":true}""")).Is(200);
+        if (end != "the user is removed")
+        {
+            Assert.Equal("final", Text((await beside.UntilEnd())[^1], "type"));
+        }
     }
 
     [Fact]

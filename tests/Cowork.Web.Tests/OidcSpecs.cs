@@ -1,3 +1,5 @@
+using System.Net;
+using System.Net.WebSockets;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -255,6 +257,49 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
     }
 
     [Fact]
+    public async Task A_connection_to_a_group_ends_with_the_token_that_asked_for_it()
+    {
+        using var lasting = host.Client(await authority.Token("ann", Roles("connected", "member")));
+        var group = (await lasting.Post("/groups", """{"title":"talk"}""")).Is(201)["group_id"];
+        await using var stays = await GroupClient.Open(host.Url, group, (await lasting.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"]);
+        List<string>? tokens = null;
+        List<GroupClient> opened = [];
+        for (var seconds = 3; opened.Count < 2; seconds *= 2)
+        {
+            // A machine with much else to do needs longer.
+            Assert.InRange(seconds, 3, 100);
+            using var brief = host.Client(await authority.Token("ann", Roles("connected", "member"), seconds: seconds));
+            Got[] issued = [await brief.Post($"/groups/{group}/token", "{}"), await brief.Post("/infra/routing-token", $$"""{"group_id":"{{group}}","user_id":"ann"}""")];
+            tokens = issued.All(got => (int)got.Status == 200) ? [.. issued.Select(got => got["routing_token"])] : null;
+            opened = tokens is null ? [] : [.. await Opened(tokens[0]), .. await Opened(tokens[1])];
+        }
+        foreach (var client in opened)
+        {
+            Assert.Equal(4401, await client.UntilClosed());
+            await client.DisposeAsync();
+        }
+        // The routing token itself has not expired.
+        using var late = new ClientWebSocket { Options = { CollectHttpResponseDetails = true } };
+        await Assert.ThrowsAsync<WebSocketException>(() => late.ConnectAsync(GroupClient.Address(host.Url, group, tokens![0]), CancellationToken.None));
+        Assert.Equal(HttpStatusCode.Unauthorized, late.HttpStatusCode);
+        await stays.Say("still here", "m1");
+        await stays.Until("user_message_stored");
+
+        async Task<List<GroupClient>> Opened(string token)
+        {
+            try
+            {
+                return [await GroupClient.Open(host.Url, group, token)];
+            }
+            catch (WebSocketException)
+            {
+                // It is too late.
+                return [];
+            }
+        }
+    }
+
+    [Fact]
     public async Task A_new_key_works_at_once_and_a_withdrawn_one_no_longer()
     {
         var (first, second) = (IdentityProvider.NewKey("r1"), IdentityProvider.NewKey("r2"));
@@ -267,10 +312,13 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
         (await renewed.Get("/sessions")).Is(200);
         (await old.Get("/sessions")).Is(200);
         await using var reader = await EventReader.Open(old, $"/sessions/{session}/events/stream?since_id=1");
+        var group = (await old.Post("/groups", """{"title":"talk"}""")).Is(201)["group_id"];
+        await using var socket = await GroupClient.Open(own.Url, group, (await old.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"]);
         rotating.SignWith(second);
         await old.Until("/sessions", got => (int)got.Status == 401);
         using var timeout = new CancellationTokenSource(Deadline);
         Assert.Null(await End(reader, timeout.Token));
+        Assert.Equal(4401, await socket.UntilClosed());
         (await renewed.Get("/sessions")).Is(200);
     }
 

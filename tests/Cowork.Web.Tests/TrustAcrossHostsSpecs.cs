@@ -42,7 +42,12 @@ public sealed class TrustAcrossHostsSpecs
         var group = GroupKey.FromId(tenant.Group);
         Assert.Equal("ann", (await second.Services.GetRequiredService<RoutingTokens>().Verify(token, group, default)).Grant?.User);
 
+        using var agents = RequestSigner.Controller(await tenant.Open(), "agents");
+        using var stream = await AgentStream.Open(
+            second.Http, agents, "/agents/run-stream", """{"agent_id":"assistant","messages":[{"role":"user","content":"/tool write_file {\"path\":\"x.md\",\"content\":\"x\"}"}]}""");
+        await stream.UntilStatus("approval_required");
         (await tenant.Admin.Send(HttpMethod.Delete, $"/infra/app-keys/{tenant.App.Kid}", null)).Is(204);
+        Assert.DoesNotContain(await stream.UntilEnd(), result => result.GetProperty("type").GetString() == "final");
         (await tenant.App.Send(second.Http, "/infra/groups", body)).IsProblem(401, "token_invalid");
         await tenant.DisposeAsync();
     }

@@ -15,16 +15,27 @@ namespace Cowork.Application;
 /// <param name="Via">What the token was asked for with: what it opened ends when that is revoked. Null: nothing that can be.</param>
 public sealed record RoutingGrant(string Org, GroupKey Group, string User, string Role, ImmutableList<Issuer>? Issuers = null, RoutingCredential? Via = null);
 
-/// <summary>The API token or the key of an app with which a routing token was asked for.</summary>
-/// <param name="Key">Key of its row.</param>
-/// <param name="Secret">Which of the API token's secrets was sent: the beginning of its digest. Null: an app's key has none.</param>
-public sealed record RoutingCredential(bool IsAppKey, string Key, string? Secret = null)
+/// <summary>What kind of credential a routing token was asked for with.</summary>
+public enum RoutingCredentialKind
+{
+    ApiToken,
+    AppKey,
+
+    /// <summary>A token of the authority (OpenID Connect).</summary>
+    AuthorityToken,
+}
+
+/// <summary>The credential with which a routing token was asked for.</summary>
+/// <param name="Key">Key of the row of an API token or of an app's key; the thumbprint of the key that signed a token of the authority.</param>
+/// <param name="Secret">Which of the API token's secrets was sent: the beginning of its digest. Null: the others have none.</param>
+/// <param name="Until">When the authority's token ends. Null: the row of the others tells it.</param>
+public sealed record RoutingCredential(RoutingCredentialKind Kind, string Key, string? Secret = null, DateTimeOffset? Until = null)
 {
     const int SecretChars = 16;
 
     /// <summary>An API token, and the secret of it that was sent.</summary>
     /// <param name="secretSha256">Hex digest.</param>
-    public static RoutingCredential OfToken(string key, string secretSha256) => new(false, key, secretSha256[..SecretChars]);
+    public static RoutingCredential OfToken(string key, string secretSha256) => new(RoutingCredentialKind.ApiToken, key, secretSha256[..SecretChars]);
 
     /// <summary>Whether this is the secret that was sent.</summary>
     /// <param name="secretSha256">Hex digest; null: there is no such secret.</param>
@@ -43,6 +54,8 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
     const string TokenClaim = "via_token";
     const string SecretClaim = "via_secret";
     const string AppKeyClaim = "via_app_key";
+    const string AuthorityClaim = "via_authority_key";
+    const string UntilClaim = "via_until";
 
     /// <summary>The token's <c>aud</c>.</summary>
     public const string Audience = "groups";
@@ -66,10 +79,14 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
             json.WriteNumber("exp", expires.ToUnixTimeSeconds());
             if (grant.Via is { } via)
             {
-                json.WriteString(via.IsAppKey ? AppKeyClaim : TokenClaim, via.Key);
+                json.WriteString(ClaimOf(via.Kind), via.Key);
                 if (via.Secret is { } secret)
                 {
                     json.WriteString(SecretClaim, secret);
+                }
+                if (via.Until is { } until)
+                {
+                    json.WriteNumber(UntilClaim, until.ToUnixTimeSeconds());
                 }
             }
             if (grant.Issuers is { IsEmpty: false } issuers)
@@ -110,8 +127,17 @@ public sealed class RoutingTokens(SigningKeyring keyring, TimeProvider clock)
     }
 
     static RoutingCredential? ViaOf(JsonElement claims) =>
-        TokenClaims.Text(claims, TokenClaim) is { } token ? new(false, token, TokenClaims.Text(claims, SecretClaim))
-        : TokenClaims.Text(claims, AppKeyClaim) is { } key ? new(true, key) : null;
+        TokenClaims.Text(claims, TokenClaim) is { } token ? new(RoutingCredentialKind.ApiToken, token, TokenClaims.Text(claims, SecretClaim))
+        : TokenClaims.Text(claims, AppKeyClaim) is { } key ? new(RoutingCredentialKind.AppKey, key)
+        : TokenClaims.Text(claims, AuthorityClaim) is { } signedBy ? new(RoutingCredentialKind.AuthorityToken, signedBy, Until: TokenClaims.Time(claims, UntilClaim))
+        : null;
+
+    static string ClaimOf(RoutingCredentialKind kind) => kind switch
+    {
+        RoutingCredentialKind.AppKey => AppKeyClaim,
+        RoutingCredentialKind.AuthorityToken => AuthorityClaim,
+        _ => TokenClaim,
+    };
 
     static (RoutingGrant?, DateTimeOffset, Refusal?) Refused(Refusal why) => (null, default, why);
 }

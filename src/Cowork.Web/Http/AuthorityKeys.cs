@@ -74,6 +74,10 @@ public sealed partial class AuthorityKeys : IDisposable
     /// <summary>Whether a key, by its thumbprint, is one of the authority's, as far as this host knows.</summary>
     internal bool Has(string thumbprint) => current is not { } known || known.Thumbprints.Contains(thumbprint);
 
+    /// <summary>The same of a key that another host has seen: it is asked for when this host does not know it yet.</summary>
+    internal async ValueTask<bool> Finds(string thumbprint, CancellationToken ct) =>
+        await Get(ct) is { } known && (known.Thumbprints.Contains(thumbprint) || (await After(known, ct))?.Thumbprints.Contains(thumbprint) == true);
+
     /// <summary>Asks for the keys until the token is cancelled.</summary>
     public async Task Run(CancellationToken ct)
     {

@@ -12,9 +12,7 @@ namespace Cowork.Web.Http;
 /// <param name="Caller">Null: it lets nobody in.</param>
 /// <param name="Refused">The refusal; null: none.</param>
 /// <param name="Reason">Of a refusal, as security events name it; null: it is none of who asks (the authority is away).</param>
-/// <param name="Until">When the token ends.</param>
-/// <param name="Key">Thumbprint of the key that signed it.</param>
-sealed record AuthorityAdmission(Caller? Caller, ErrorResult? Refused, string? Reason, DateTimeOffset Until, string Key);
+sealed record AuthorityAdmission(Caller? Caller, ErrorResult? Refused, string? Reason);
 
 /// <summary>
 /// Checks tokens of the authority (JWT, RFC 7519, as RFC 8725 and RFC 9068 want it): signed by a key that the authority shows now, with an algorithm of two keys, by and
@@ -151,10 +149,11 @@ public sealed class AuthorityTokens(OidcSettings settings, AuthorityKeys keys, T
         List<string> roles = [.. ApiToken.Roles.Where(role => settings.Roles.Count == 0
             ? values.Contains(role)
             : values.Exists(value => settings.Roles.TryGetValue(value, out var meant) && meant.Contains(role)))];
-        var caller = new Caller(org, $"user:{name}", roles, IsOperator: false, trace);
+        var end = until > now ? until : until + settings.ClockSkew;
+        var caller = new Caller(org, $"user:{name}", roles, IsOperator: false, trace, Authority: new(key, end));
         return roles.Count > 0
-            ? new(caller, null, null, until > now ? until : until + settings.ClockSkew, key)
-            : new(caller, new(403, "no_role", $"The token names no role of this host in {settings.RoleClaim}."), null, until, key);
+            ? new(caller, null, null)
+            : new(caller, new(403, "no_role", $"The token names no role of this host in {settings.RoleClaim}."), null);
     }
 
     /// <summary>The operators' tenant is an authority's only where the settings say so: there, roles open what is about all tenants.</summary>
@@ -220,9 +219,9 @@ public sealed class AuthorityTokens(OidcSettings settings, AuthorityKeys keys, T
     }
 
     static AuthorityAdmission Unauthorized(string reason, string detail, string code = "unauthorized") =>
-        new(null, new ErrorResult(401, code, detail) { Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"" }, reason, default, "");
+        new(null, new ErrorResult(401, code, detail) { Challenge = "Bearer realm=\"cowork\", error=\"invalid_token\"" }, reason);
 
-    static AuthorityAdmission Forbidden(string code, string detail) => new(null, new ErrorResult(403, code, detail), code, default, "");
+    static AuthorityAdmission Forbidden(string code, string detail) => new(null, new ErrorResult(403, code, detail), code);
 
     static AuthorityAdmission Away() => new(
         null,
@@ -230,5 +229,5 @@ public sealed class AuthorityTokens(OidcSettings settings, AuthorityKeys keys, T
         {
             RetryAfter = 5,
         },
-        null, default, "");
+        null);
 }

@@ -12,9 +12,10 @@ namespace Cowork.Web.Http;
 /// <param name="Token">The token that let the caller in; null: none did.</param>
 /// <param name="Issuers">The persons behind that token, beside its user; null: none.</param>
 /// <param name="SecretSha256">Hex digest of the secret of that token that was sent.</param>
+/// <param name="Authority">The token of the authority that let the caller in; null: none did.</param>
 public sealed record Caller(
     string Org, string Actor, IReadOnlyCollection<string> Roles, bool IsOperator, string TraceId, TokenKey? Token = null, ImmutableList<Issuer>? Issuers = null,
-    string? SecretSha256 = null)
+    string? SecretSha256 = null, AuthorityCredential? Authority = null)
 {
     const string Key = "cowork.caller";
 
@@ -36,6 +37,11 @@ public sealed record Caller(
 
     internal void Enter(HttpContext http) => http.Items[Key] = this;
 }
+
+/// <summary>A token of the authority that was found to be right.</summary>
+/// <param name="Key">Thumbprint of the key that signed it.</param>
+/// <param name="Until">When it ends.</param>
+public sealed record AuthorityCredential(string Key, DateTimeOffset Until);
 
 /// <summary>Endpoint metadata: the caller needs a token, also in local mode (contracts/decisions.md, "Who may call").</summary>
 public sealed record RequiresToken;

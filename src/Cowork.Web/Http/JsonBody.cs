@@ -47,6 +47,7 @@ static class JsonBody
             writer.Flush();
             response.ContentLength = writer.BytesCommitted;
         }
-        await response.BodyWriter.FlushAsync(response.HttpContext.RequestAborted);
+        // Also to a caller whose access has ended meanwhile: what is in the pipe cannot be taken back for another answer.
+        await response.BodyWriter.FlushAsync(CancellationToken.None);
     }
 }

@@ -8,13 +8,14 @@ using Cowork.Projections;
 namespace Cowork.Web.Http;
 
 /// <summary>What let a request in.</summary>
-/// <param name="Token">An API token; null: a token of the authority did.</param>
-/// <param name="Key">Thumbprint of the key that signed the authority's token; null for an API token.</param>
+/// <param name="Token">An API token; null: something else did.</param>
+/// <param name="Key">Thumbprint of the key that signed the authority's token; null: no such token did.</param>
 /// <param name="Until">When it ends by itself; null: it does not.</param>
 /// <param name="Seen"><see cref="OpenRequests.Heard"/> as it was before the token was looked at.</param>
-public sealed record OpenCredential(BearerToken? Token, string? Key, DateTimeOffset? Until, long Seen);
+/// <param name="Session">The session of a group's controller that signed the request; null: none did.</param>
+public sealed record OpenCredential(BearerToken? Token, string? Key, DateTimeOffset? Until, long Seen, CertifiedSession? Session = null);
 
-/// <summary>A request that a token let in and that is not answered yet.</summary>
+/// <summary>A request that a credential let in and that is not answered yet.</summary>
 public sealed class OpenRequest : IDisposable
 {
     readonly OpenRequests all;
@@ -25,7 +26,7 @@ public sealed class OpenRequest : IDisposable
     internal OpenRequest(OpenRequests all, HttpContext http, OpenCredential credential, RequiredRole? needs, long began)
     {
         (this.all, this.http, Needs, Began) = (all, http, needs, began);
-        (Token, Key, Until, Seen) = credential;
+        (Token, Key, Until, Seen, Session) = credential;
         // A request that is looked at may be answered meanwhile, and its context is another one's then.
         From = http.Connection.RemoteIpAddress;
         client = http.RequestAborted;
@@ -44,6 +45,9 @@ public sealed class OpenRequest : IDisposable
 
     /// <inheritdoc cref="OpenCredential.Key"/>
     internal string? Key { get; }
+
+    /// <inheritdoc cref="OpenCredential.Session"/>
+    internal CertifiedSession? Session { get; }
 
     internal RequiredRole? Needs { get; }
 
@@ -85,7 +89,7 @@ public sealed class OpenRequest : IDisposable
 /// <summary>
 /// Ends what a token let in, event streams and requests that wait, within a second of when the token is revoked, expires or loses the role that it needs, on every
 /// host: each hears of commits, its own and those of the others, and looks at the tokens of its open requests anew. A token of the authority ends with its time, or with
-/// the key that signed it.
+/// the key that signed it; what a group's controller signed, with its certificate's time or the key of the app that opened its session.
 /// </summary>
 /// <param name="authority">Null: API tokens are the only ones.</param>
 public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger<OpenRequests> logger, AuthorityKeys? authority = null) : ICommitObserver
@@ -117,7 +121,8 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
     {
         foreach (var entry in entries)
         {
-            if (entry.Is<ApiTokenEvent.TokenRevoked>() || entry.Is<ApiTokenEvent.TokenRolesChanged>() || entry.Is<ApiTokenEvent.TokenRotated>())
+            if (entry.Is<ApiTokenEvent.TokenRevoked>() || entry.Is<ApiTokenEvent.TokenRolesChanged>() || entry.Is<ApiTokenEvent.TokenRotated>()
+                || entry.Is<AppKeyEvent.AppKeyRevoked>())
             {
                 Interlocked.Increment(ref heard);
             }
@@ -151,7 +156,7 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
             }
             if (request.Until <= now)
             {
-                End(request, Expired);
+                End(request, request.Session is null ? Expired : Over("The session's certificate has expired."));
             }
             else if (request.Key is { } key)
             {
@@ -165,11 +170,11 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
                 (unsure ??= []).Add(request);
             }
         }
-        foreach (var tenants in unsure?.GroupBy(request => request.Token!.Org) ?? [])
+        foreach (var tenants in unsure?.GroupBy(request => (Org: request.Token?.Org ?? request.Session!.Org, IsSigned: request.Session is not null)) ?? [])
         {
             try
             {
-                await Look([.. tenants], tenants.Key, known, now, ct);
+                await (tenants.Key.IsSigned ? LookAtKeys([.. tenants], tenants.Key.Org, known, ct) : Look([.. tenants], tenants.Key.Org, known, now, ct));
             }
             catch (StorageUnavailableException)
             {
@@ -198,6 +203,21 @@ public sealed partial class OpenRequests(IRows rows, TimeProvider clock, ILogger
             else if (request.Needs?.RefusalOf(row!.Roles) is { } refused)
             {
                 End(request, refused);
+            }
+        }
+    }
+
+    /// <summary>The keys of the apps that opened the sessions which signed the requests.</summary>
+    async Task LookAtKeys(IReadOnlyList<OpenRequest> requests, string org, long known, CancellationToken ct)
+    {
+        var there = (await rows.Get(org, AppKeys.Model.Table, [.. requests.Select(request => request.Session!.AppKey.Value).Distinct()], ct))
+            .Select(row => row.Key).ToHashSet(StringComparer.Ordinal);
+        foreach (var request in requests)
+        {
+            request.Seen = known;
+            if (!there.Contains(request.Session!.AppKey.Value))
+            {
+                End(request, Over("The key of the app that opened the session was revoked."));
             }
         }
     }

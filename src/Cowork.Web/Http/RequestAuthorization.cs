@@ -107,7 +107,8 @@ public sealed class RequestAuthorization(
         }
         signed.Enter(http);
         caller.Enter(http);
-        await next(http);
+        // A stream ends with the session that opened it. An app's own requests are brief.
+        await Go(http, signed.Session is { } session ? new(null, null, session.ExpiresAt, heard, session) : null, needs: null);
         if (http.Response.StatusCode == 403 && ErrorResult.AnsweredTo(http) is { } code)
         {
             security.Denied(caller, code, http);
@@ -136,7 +137,8 @@ public sealed class RequestAuthorization(
             return;
         }
         security.Granted(admitted.Caller!, http);
-        await Proceed(http, endpoint, admitted.Caller!, new(null, admitted.Key, admitted.Until, heard));
+        var (key, until) = admitted.Caller!.Authority!;
+        await Proceed(http, endpoint, admitted.Caller, new(null, key, until, heard));
     }
 
     /// <summary>Goes on with a request whose caller is known.</summary>

@@ -113,6 +113,8 @@ static class AgentRunEndpoints
             return full!;
         }
         var session = signed.Session!;
+        // What ended a session of the group before is not the end of this one, whose commit looks whether it goes on.
+        var before = (await log.Feed(session.Org, session.Group.Session, long.MaxValue, 1, ct)).Head;
         var (begun, replayed, refused) = await runs.Begin(caller.Origin, session, body.Value.Request(), signed.Use, body.Key, ct);
         if (begun is not { } run)
         {
@@ -139,10 +141,16 @@ static class AgentRunEndpoints
                 {
                     Write(output, result, form);
                 }
-                return !fold.HasEnded && !entry.Is<SessionEvent.SessionDeleted>();
+                return !fold.HasEnded && !entry.Is<SessionEvent.SessionDeleted>() && !(entry.FeedId > before && IsEndOf(session, entry));
             },
             entry => entry.At, form == Lines ? static () => "\n"u8.ToArray() : null, form);
     }
+
+    /// <summary>True: the session that asked was closed, or its user is no member any more. The run goes on.</summary>
+    static bool IsEndOf(CertifiedSession session, FeedEntry entry) =>
+        (entry.Is<GroupSessionEvent.GroupCleanedUp>() && entry.Stream == GroupSession.Aggregate.Stream(GroupSession.StreamKey(session.Kid)))
+        || (entry.Is<GroupEvent.GroupMemberRemoved>()
+            && EventJson.Read(entry.Type, entry.Data.Span, entry.At) is GroupEvent.GroupMemberRemoved removed && removed.User == session.User);
 
     static void Write(PipeWriter output, AgentRunResult result, string form)
     {

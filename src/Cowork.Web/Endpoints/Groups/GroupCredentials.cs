@@ -11,9 +11,10 @@ namespace Cowork.Web.Endpoints.Groups;
 /// <summary>
 /// Tells connections to groups when what asked for their routing token is worth nothing any more, within a second on every host: an app's key is revoked, or an API token
 /// is, or it expires, the secret that was sent is replaced, or the role is gone that messages need. Each host hears of commits, its own and those of the others, and looks
-/// for what its connections rest on.
+/// for what its connections rest on. A token of the authority ends with its time, or with the key that signed it; the roles that it names are what it says until then.
 /// </summary>
-public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitObserver
+/// <param name="authority">Null: nothing that its tokens opened goes on.</param>
+public sealed class GroupCredentials(IRows rows, TimeProvider clock, AuthorityKeys? authority = null) : ICommitObserver
 {
     static readonly TimeSpan LookEvery = TimeSpan.FromMilliseconds(200);
 
@@ -45,6 +46,10 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
         if (watch.Via is not { } via)
         {
             return null;
+        }
+        if (via.Kind == RoutingCredentialKind.AuthorityToken)
+        {
+            return via.Until <= clock.GetUtcNow() || authority is null || !await authority.Finds(via.Key, ct) ? Gone : null;
         }
         var row = await rows.Get(watch.Org, TableOf(via), via.Key, ct);
         return WhyGone(watch, row?.Json, clock.GetUtcNow()).Why;
@@ -89,7 +94,25 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
     {
         var known = Interlocked.Read(ref heard);
         var now = clock.GetUtcNow();
-        var unsure = open.Keys.Where(watch => !watch.Gone.IsCompleted && (watch.Seen != known || watch.Until <= now));
+        var unsure = new List<Watch>();
+        foreach (var (watch, _) in open)
+        {
+            if (watch.Gone.IsCompleted)
+            {
+                continue;
+            }
+            if (watch.Via!.Kind == RoutingCredentialKind.AuthorityToken)
+            {
+                if (watch.Via.Until <= now || authority?.Has(watch.Via.Key) == false)
+                {
+                    watch.End();
+                }
+            }
+            else if (watch.Seen != known || watch.Until <= now)
+            {
+                unsure.Add(watch);
+            }
+        }
         foreach (var group in unsure.GroupBy(watch => (watch.Org, TableOf(watch.Via!))).ToList())
         {
             var there = (await rows.Get(group.Key.Org, group.Key.Item2, [.. group.Select(watch => watch.Via!.Key).Distinct()], ct))
@@ -113,7 +136,7 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
         {
             return (Gone, null);
         }
-        if (watch.Via!.IsAppKey)
+        if (watch.Via!.Kind == RoutingCredentialKind.AppKey)
         {
             return (null, null);
         }
@@ -127,7 +150,7 @@ public sealed class GroupCredentials(IRows rows, TimeProvider clock) : ICommitOb
         return (until <= now ? Gone : Needs.RefusalOf(token.Roles), until);
     }
 
-    static string TableOf(RoutingCredential via) => via.IsAppKey ? AppKeys.Model.Table : Tokens.Model.Table;
+    static string TableOf(RoutingCredential via) => via.Kind == RoutingCredentialKind.AppKey ? AppKeys.Model.Table : Tokens.Model.Table;
 
     /// <summary>A credential that is watched.</summary>
     public sealed class Watch : IDisposable

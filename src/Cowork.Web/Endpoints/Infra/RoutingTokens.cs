@@ -70,7 +70,10 @@ static class RoutingTokenEndpoints
         : await Issue(new(caller.Org, group, caller.User, RoleOf(live, caller.User), caller.Issuers, ViaOf(caller, null)), tokens, ct);
 
     static RoutingCredential? ViaOf(Caller caller, SignedCall? signed) =>
-        signed?.AppKey is { } app ? new(true, app.Value) : caller.Token is { } token ? RoutingCredential.OfToken(token.Value, caller.SecretSha256!) : null;
+        signed?.AppKey is { } app ? new(RoutingCredentialKind.AppKey, app.Value)
+        : caller.Token is { } token ? RoutingCredential.OfToken(token.Value, caller.SecretSha256!)
+        : caller.Authority is { } authority ? new(RoutingCredentialKind.AuthorityToken, authority.Key, Until: authority.Until)
+        : null;
 
     static string RoleOf(Group.Live group, string user) => GroupRoleAttribute.NameOf(group.Member(user)!.Role);
 
