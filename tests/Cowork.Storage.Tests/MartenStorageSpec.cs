@@ -246,6 +246,33 @@ public sealed partial class MartenStorageSpec : StorageContract
         Assert.Null(await node.Rows.FindDifference(Chain.Tallies, None));
     }
 
+    [Theory]
+    [InlineData("UPDATE cowork.gone_rows SET owner = 'eve'")]
+    [InlineData("UPDATE cowork.gone_rows SET scope = NULL")]
+    [InlineData("UPDATE cowork.gone_rows SET created = created + 2")]
+    [InlineData("UPDATE cowork.gone_rows SET until = until + 1")]
+    [InlineData("UPDATE cowork.gone_rows SET id = '11' WHERE id = '1'")]
+    [InlineData("DELETE FROM cowork.gone_rows")]
+    [InlineData("INSERT INTO cowork.gone_rows SELECT tenant_id, model, '11', scope, owner, created, until FROM cowork.gone_rows WHERE id = '1'")]
+    public async Task What_a_deleted_row_leaves_and_the_log_does_not_make_is_found_and_mended(string harm)
+    {
+        var node = await Open("a");
+        var (first, second) = (Life("1"), Life("2"));
+        await node.Log.Append(first.Commit("one"), None);
+        await node.Log.Append(second.Commit("two"), None);
+        await node.Log.Append(Life("3").Commit("three"), None);
+        await node.Log.Append(first.Commit("gone"), None);
+        await node.Log.Append(second.Commit("odd", "gone"), None);
+        Assert.Null(await node.Rows.FindDifference(Chain.Lives, None));
+        const string Gone = "SELECT string_agg(g::text, ' ' ORDER BY id) FROM cowork.gone_rows g";
+        var was = await Ask(Gone);
+        await Ask(harm + "; SELECT ''");
+        Assert.StartsWith("default 1", await node.Rows.FindDifference(Chain.Lives, None), StringComparison.Ordinal);
+        Assert.Equal(6, await node.Rows.Rebuild(Chain.Lives, None));
+        Assert.Null(await node.Rows.FindDifference(Chain.Lives, None));
+        Assert.Equal(was, await Ask(Gone));
+    }
+
     [Fact]
     public async Task A_batch_that_failed_leaves_the_sequence_where_the_log_is()
     {

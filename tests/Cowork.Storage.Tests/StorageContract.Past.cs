@@ -11,7 +11,7 @@ public abstract partial class StorageContract
 {
     static readonly string Lives = Chain.Lives.Table;
 
-    static Chain Life(string stream, string org = Org) => new(org, $"run-{stream}", also: Chain.Lives);
+    protected static Chain Life(string stream, string org = Org) => new(org, $"run-{stream}", also: Chain.Lives);
 
     static RowsAsOf AsOf(Node node, long position, string? viewer = null) =>
         new(node.Rows, new(node.Log, node.Snapshots, new InMemoryBlobs(), [Chain.Lives], TimeProvider.System, CronTimes.Next), [Chain.Lives], position, viewer);

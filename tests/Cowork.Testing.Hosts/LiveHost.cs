@@ -177,9 +177,16 @@ public sealed record Got(HttpStatusCode Status, string Text, HttpResponseHeaders
         return this;
     }
 
+    /// <summary>The answer, when its status is one of these.</summary>
+    public Got IsOneOf(params int[] statuses)
+    {
+        Assert.True(statuses.Contains((int)Status), $"{Path}: {(int)Status}, wanted {string.Join(" or ", statuses)}: {Text}");
+        return this;
+    }
+
     public Got Is(int status)
     {
-        Assert.True((int)Status == status, $"{(int)Status}, wanted {status}: {Text}");
+        Assert.True((int)Status == status, $"{Path}: {(int)Status}, wanted {status}: {Text}");
         return this;
     }
 }

@@ -35,7 +35,7 @@ public sealed record Write(string Stream, long Expected, IReadOnlyList<RecordedE
 /// <summary>A read model's row as it is after a write; <paramref name="Row"/> null: gone.</summary>
 /// <param name="Version">The stream's version that the row shows: of the last event that went into it.</param>
 /// <param name="Made">Version of the event of this write that made the row; 0: it was there before.</param>
-/// <param name="Ended">Version of the event of this write that took the row away; 0: none did.</param>
+/// <param name="Ended">Version of the event of this write that took the row away; 0: none did. What one write makes and takes away leaves nothing; no command does that.</param>
 public sealed record RowChange(string Table, string Key, long Version, RowValue? Row, long Made = 0, long Ended = 0);
 
 /// <param name="Scope">What the row is listed under, for example a session's key.</param>

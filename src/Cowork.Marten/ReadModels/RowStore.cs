@@ -26,6 +26,9 @@ sealed class RowStore : IRows
 
     const int CatchUpsMax = 20;
 
+    /// <summary>A rebuild's own table of the rows that the log takes away.</summary>
+    const string EndedRows = "pg_temp.ended_rows";
+
     readonly Database database;
     readonly string schema;
     readonly AsyncProjectionStore following;
@@ -392,6 +395,7 @@ sealed class RowStore : IRows
     {
         var next = $"{model.Table}_next";
         await Run(connection, $"DROP TABLE IF EXISTS {schema}.{next};" + Schema.Table(schema, next, model), ct);
+        await Run(connection, $"CREATE TEMP TABLE {EndedRows} (tenant_id text, id text, PRIMARY KEY (tenant_id, id))", ct);
         var target = new RowTable(schema, next, model);
         var (folded, position) = (0L, 0L);
         await using (var transaction = await connection.BeginTransactionAsync(IsolationLevel.RepeatableRead, ct))
@@ -419,6 +423,14 @@ sealed class RowStore : IRows
         {
             await Head(connection, take: true, ct);
             folded += await Again(connection, model, target, await Changed(connection, model, position, ct), ct);
+            await Run(
+                connection,
+                $"""
+                DELETE FROM {schema}.{Schema.GoneRows} g WHERE g.model = '{model.Table}'
+                    AND NOT EXISTS (SELECT FROM {EndedRows} e WHERE e.tenant_id = g.tenant_id AND e.id = g.id);
+                DROP TABLE {EndedRows};
+                """,
+                ct);
             await Run(connection, Schema.Swap(schema, next, model, await Fence.Roles(connection, schema, model.Table, ct)), ct);
             await transaction.CommitAsync(ct);
         }
@@ -429,9 +441,17 @@ sealed class RowStore : IRows
     async Task<string?> FindDifference(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
     {
         var known = new HashSet<(string Org, string Key)>();
+        var gone = await Gone(connection, model, ct);
         await foreach (var page in Fold(connection, model, ct))
         {
             var live = await Live(connection, model, page.Keys, ct);
+            foreach (var ((org, key), (until, was)) in model.OwnerMember is null ? [] : page.Ended)
+            {
+                if (!gone.Remove((org, key), out var left) || left != new GoneRow(was?.Value.Scope, was?.Value.Member(model.OwnerMember!), was?.Created ?? 0, until))
+                {
+                    return $"{org} {key}, which is gone";
+                }
+            }
             if (model.Keyed)
             {
                 known.UnionWith(page.Keys);
@@ -444,6 +464,11 @@ sealed class RowStore : IRows
                     return $"{org} {key}";
                 }
             }
+        }
+        if (gone.Count > 0)
+        {
+            var (org, key) = gone.Keys.Min();
+            return $"{org} {key}, which no event has taken away";
         }
         // What is left are rows that no event went into.
         await using var extra = new NpgsqlCommand(
@@ -542,6 +567,24 @@ sealed class RowStore : IRows
         return folded;
     }
 
+    /// <summary>What the model's deleted rows have left.</summary>
+    async Task<Dictionary<(string Org, string Key), GoneRow>> Gone(NpgsqlConnection connection, IReadModel model, CancellationToken ct)
+    {
+        await using var command = new NpgsqlCommand($"SELECT tenant_id, id, scope, owner, created, until FROM {schema}.{Schema.GoneRows} WHERE model = $1", connection)
+        {
+            Parameters = { Parameter.Text(model.Table) },
+            CommandTimeout = 0,
+        };
+        await using var reader = await command.ExecuteReaderAsync(ct);
+        var gone = new Dictionary<(string, string), GoneRow>();
+        while (await reader.ReadAsync(ct))
+        {
+            string? Text(int i) => reader.IsDBNull(i) ? null : reader.GetString(i);
+            gone.Add((reader.GetString(0), reader.GetString(1)), new(Text(2), Text(3), reader.GetInt64(4), reader.GetInt64(5)));
+        }
+        return gone;
+    }
+
     static async Task Write(
         NpgsqlConnection connection, RowTable target, FoldedPage page, CancellationToken ct, IEnumerable<(string, string)>? gone = null)
     {
@@ -560,6 +603,13 @@ sealed class RowStore : IRows
         }
         await using var batch = new NpgsqlBatch(connection) { Timeout = 0 };
         target.AddTo(batch.BatchCommands, changes);
+        if (page.Ended.Count > 0)
+        {
+            batch.BatchCommands.Add(new($"INSERT INTO {EndedRows} SELECT * FROM unnest($1, $2) ON CONFLICT DO NOTHING")
+            {
+                Parameters = { Parameter.Texts([.. page.Ended.Keys.Select(k => k.Org)]), Parameter.Texts([.. page.Ended.Keys.Select(k => k.Key)]) },
+            });
+        }
         if (batch.BatchCommands.Count > 0)
         {
             await batch.ExecuteNonQueryAsync(ct);
@@ -655,7 +705,8 @@ sealed class RowStore : IRows
     {
         await using var command = new NpgsqlCommand(
             $"""
-            SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row{(model.Searched ? ", t.search" : model.KeepsHistory ? ", t.text, t.at" : "")}
+            SELECT t.tenant_id, t.id, t.scope, t.status, t.created, t.updated, t.version, t.row
+                {(model.Searched ? ", t.search" : model.KeepsHistory ? ", t.text, t.at, t.pieces" : "")}
             FROM unnest($1, $2) u (tenant_id, id) JOIN {schema}.{model.Table} t ON t.tenant_id = u.tenant_id AND t.id = u.id
             """,
             connection)
@@ -671,7 +722,7 @@ sealed class RowStore : IRows
             live.Add(
                 (reader.GetString(0), reader.GetString(1)),
                 new(Text(2), Text(3), reader.GetInt64(4), reader.GetInt64(5), reader.GetInt64(6), reader.GetFieldValue<byte[]>(7), model.Searched ? Text(8) : null,
-                    model.KeepsHistory ? new(reader.GetInt64(9), reader.GetString(8)) : null));
+                    model.KeepsHistory ? new(reader.GetInt64(9), reader.GetString(8)) : null, model.KeepsHistory ? reader.GetFieldValue<long[]>(10) : null));
         }
         return live;
     }
@@ -681,10 +732,14 @@ sealed class RowStore : IRows
         (null, null) => true,
         (null, _) or (_, null) => false,
         var (m, l) => m.Value.Scope == l.Scope && m.Value.Status == l.Status && m.Created == l.Created && m.Updated == l.Updated && m.Version == l.Version
-            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(org, m.Value.Search) == l.Search) && m.Value.Place == l.Place,
+            && m.Value.Json.Span.SequenceEqual(l.Json) && (!model.Searched || SearchTerms.Of(org, m.Value.Search) == l.Search) && m.Value.Place == l.Place
+            && (l.Pieces is null || PartsOfWords.Pieces(org, m.Value.Scope, m.Value.Place!.Text).SequenceEqual(l.Pieces)),
     };
 
-    sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search, RowPlace? Place);
+    sealed record LiveRow(string? Scope, string? Status, long Created, long Updated, long Version, byte[] Json, string? Search, RowPlace? Place, long[]? Pieces);
+
+    /// <summary>What a deleted row has left.</summary>
+    readonly record struct GoneRow(string? Scope, string? Owner, long Created, long Until);
 
     /// <summary>Whole streams' worth of folding.</summary>
     sealed class FoldedPage

@@ -45,15 +45,19 @@ sealed class RowTable(string schema, string table, IRowModel model, bool isLive 
         ON CONFLICT DO NOTHING
         """;
 
-    /// <summary>What a deleted row leaves. A row that was made in the same flush is not in the table.</summary>
+    /// <summary>
+    /// What a deleted row leaves. A row that was made in the same flush is not in the live table. A rebuild knows each row as it was, and puts it in the place of what is there.
+    /// </summary>
     readonly string end = $"""
         INSERT INTO {schema}.{Schema.GoneRows} (tenant_id, model, id, scope, owner, created, until)
         SELECT g.tenant_id, '{model.Table}', g.id, coalesce(t.scope, g.scope), coalesce(t.row ->> {Schema.Literal(model.OwnerMember ?? "")}, g.owner),
             coalesce(t.created, g.created), g.until
         FROM unnest($1, $2, $3, $4, $5, $6) g (tenant_id, id, scope, owner, created, until)
-        LEFT JOIN {schema}.{model.Table} t ON t.tenant_id = g.tenant_id AND t.id = g.id
+        LEFT JOIN {schema}.{model.Table} t ON t.tenant_id = g.tenant_id AND t.id = g.id{(isLive ? "" : " AND false")}
         WHERE coalesce(t.created, g.created) IS NOT NULL
-        ON CONFLICT DO NOTHING
+        ON CONFLICT {(isLive ? "DO NOTHING" : """
+            (tenant_id, model, id) DO UPDATE SET scope = excluded.scope, owner = excluded.owner, created = excluded.created, until = excluded.until
+            """)}
         """;
 
     /// <summary>Takes away more than a flush adds, so that what is kept stays small without anybody's work beside the writer's.</summary>
