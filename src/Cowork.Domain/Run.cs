@@ -70,7 +70,8 @@ public abstract record RunCommand(DateTimeOffset Now)
     public sealed record DecideApproval(
         ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
 
-    public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now) : RunCommand(Now);
+    /// <param name="StartedAt">When the tool was called.</param>
+    public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now, DateTimeOffset? StartedAt = null) : RunCommand(Now);
 
     /// <summary>Ends the run with the model's reply.</summary>
     public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
@@ -175,9 +176,12 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Continues">
     /// True: the answer calls no tool, and feedback waits that it has not seen. It is not the run's reply, and the model is asked again. Null: otherwise.
     /// </param>
+    /// <param name="AskedAt">When the request was sent; null: an earlier release did not record it.</param>
+    /// <param name="FirstTokenAt">When the first text, thinking or call of the answer came; null: it had none, or an earlier release did not record it.</param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
-        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null, int? Feedback = null, bool? Continues = null) : RunEvent(At);
+        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null, int? Feedback = null, bool? Continues = null,
+        DateTimeOffset? AskedAt = null, DateTimeOffset? FirstTokenAt = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
@@ -201,7 +205,9 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record ApprovalDecided(
         ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
 
-    public sealed record ToolResult(int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At) : RunEvent(At);
+    /// <param name="StartedAt">When the tool was called; null: it was not, or an earlier release did not record it.</param>
+    public sealed record ToolResult(
+        int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At, DateTimeOffset? StartedAt = null) : RunEvent(At);
 
     public sealed record AssistantReply(Content Content, DateTimeOffset At) : RunEvent(At);
 
@@ -277,9 +283,12 @@ public sealed record RequestedCall(string Id, string Name, Content Input);
 /// <summary>The model's answer in one round, without its text. See <see cref="LlmResponse"/>.</summary>
 /// <param name="Refused">Why none of the calls is made: the answer that asks for them was cut off. Null: they may be made.</param>
 /// <param name="Feedback">How much of the feedback that waited its request showed.</param>
+/// <param name="AskedAt">When the request was sent.</param>
+/// <param name="FirstTokenAt">When the first content of the answer came; null: it had none.</param>
 public sealed record Answer(
     string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
-    long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null, int Feedback = 0);
+    long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null, int Feedback = 0, DateTimeOffset? AskedAt = null,
+    DateTimeOffset? FirstTokenAt = null);
 
 public enum PolicyOutcome
 {
@@ -494,7 +503,7 @@ public abstract record Run
             new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now, c.Subject),
             new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now, c.Paths)),
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
-            new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now),
+            new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now, c.StartedAt),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
             new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now, a.StopReason),
         // A failure after a cancel request counts as cancelled.
@@ -724,7 +733,8 @@ public abstract record Run
         events.Add(new LlmResponse(
             a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
             answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens,
-            answer.UsageEstimated ? true : null, answer.Reasoning, answer.Feedback > 0 ? answer.Feedback : null, goesOn ? true : null));
+            answer.UsageEstimated ? true : null, answer.Reasoning, answer.Feedback > 0 ? answer.Feedback : null, goesOn ? true : null,
+            answer.AskedAt, answer.FirstTokenAt));
         events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
         if (answer.Refused is { } reason)
         {

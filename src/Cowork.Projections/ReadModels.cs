@@ -16,7 +16,7 @@ public static class ReadModels
     ];
 
     /// <summary>The read models that follow the log.</summary>
-    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, Usage.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, RunSources.Model, Usage.Model];
 
     /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
@@ -49,6 +49,7 @@ public static class ReadModels
 [JsonSerializable(typeof(MetricsRow))]
 [JsonSerializable(typeof(UsageRow))]
 [JsonSerializable(typeof(MessageRow))]
+[JsonSerializable(typeof(RunSourceRow))]
 [JsonSerializable(typeof(Content))]
 [JsonSerializable(typeof(string))]
 sealed partial class RowJson : JsonSerializerContext;

@@ -90,15 +90,24 @@ public static class Runs
     public const string Queued = "queued";
 
     /// <summary>The statuses of runs that have not ended.</summary>
-    public static IReadOnlyList<string> Live { get; } = [Queued, "running", "approval_required", Cancelling];
+    public static IReadOnlyList<string> Live { get; } = [Queued, Running, ApprovalRequired, Cancelling];
+
+    public const string Running = "running";
+    public const string ApprovalRequired = "approval_required";
+    public const string Completed = "completed";
+    public const string Failed = "failed";
+    public const string Cancelled = "cancelled";
+
+    /// <summary>The index statuses that have a list: all but that of nearly all runs, which are found in the list of the tenant's.</summary>
+    public static IReadOnlyList<string> Listed { get; } = [.. Live, Failed, Cancelled];
 
     public static ReadModel<RunRow> Model { get; } = new(
         "runs", Run.Aggregate.Name, RowJson.Default.RunRow, Evolve,
         Scope: row => row.SessionId.Value,
         Status: row => row is { CancelRequested: true, HasEnded: false } ? Cancelling : row.Status)
     {
-        Lists = RowLists.ByScope | RowLists.ByStatus,
-        ListedStatuses = Live,
+        Lists = RowLists.OfTenant | RowLists.ByScope | RowLists.ByStatus,
+        ListedStatuses = Listed,
         OwnerMember = "requested_by",
         Form = 3,
     };

@@ -10,8 +10,8 @@ using Cowork.Domain;
 namespace Cowork.Projections;
 
 /// <summary>
-/// An event as the feeds show it: <c>{id, session_id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id}</c>. The payload is
-/// the stored data, with some members in a more readable form and secrets left out.
+/// An event as the feeds show it: <c>{id, session_id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id, event_id, feed_id, actor,
+/// stored_type}</c>. The payload is the stored data, with some members in a more readable form and secrets left out.
 /// </summary>
 public static class SessionFeed
 {
@@ -51,9 +51,10 @@ public static class SessionFeed
     /// <summary>The entry as one line of JSON, rendered once per entry.</summary>
     /// <param name="tenant">For the tenant's feed, whose ids are global positions.</param>
     public static byte[] Bytes(FeedEntry entry, bool tenant) =>
-        tenant ? InTenant.GetValue(entry, static e => Render(e, e.Position)) : InSession.GetValue(entry, static e => Render(e, e.FeedId));
+        tenant ? InTenant.GetValue(entry, static e => Render(e, e.Position, null)) : InSession.GetValue(entry, static e => Render(e, e.FeedId, e.FeedId));
 
-    static byte[] Render(FeedEntry entry, long id)
+    /// <param name="feedId">Null in the tenant's feed, where only an entry that comes from the writer knows it.</param>
+    static byte[] Render(FeedEntry entry, long id, long? feedId)
     {
         var output = new ArrayBufferWriter<byte>(entry.Data.Length + 512);
         using (var json = new Utf8JsonWriter(output, Writing))
@@ -73,6 +74,17 @@ public static class SessionFeed
             json.WriteNumber("gid", entry.Position);
             json.WriteString("hash", entry.Hash);
             json.WriteString("correlation_id", entry.Correlation);
+            json.WriteString("event_id", entry.Id);
+            if (feedId is { } known)
+            {
+                json.WriteNumber("feed_id", known);
+            }
+            else
+            {
+                json.WriteNull("feed_id");
+            }
+            json.WriteString("actor", entry.Actor);
+            json.WriteString("stored_type", entry.Type);
             json.WriteEndObject();
         }
         return output.WrittenSpan.ToArray();

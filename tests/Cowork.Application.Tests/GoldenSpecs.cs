@@ -244,6 +244,14 @@ public sealed class GoldenSpecs
         Assert.Equal(
             golden.Replace("\"cost_micro", "\"continues\":true,\"cost_micro", StringComparison.Ordinal).Replace("\"input", "\"feedback\":2,\"input", StringComparison.Ordinal),
             Encoding.UTF8.GetString(EventJson.Write(steered)));
+
+        var timed = ((LlmResponse)Sample("llm_response.v1")) with { AskedAt = At.AddMilliseconds(1), FirstTokenAt = At.AddMilliseconds(20) };
+        Assert.StartsWith("{\"asked_at\":\"", Encoding.UTF8.GetString(EventJson.Write(timed)), StringComparison.Ordinal);
+        Assert.Contains("Z\",\"attempt\":1,\"cost_micro_usd\":2500,\"first_token_at\":\"", Encoding.UTF8.GetString(EventJson.Write(timed)), StringComparison.Ordinal);
+        Assert.Equal(timed, EventJson.Read("llm_response.v1", EventJson.Write(timed), At));
+        var made = ((ToolResult)Sample("tool_result.v1")) with { StartedAt = At.AddMilliseconds(1) };
+        Assert.EndsWith("Z\",\"step\":4}", Encoding.UTF8.GetString(EventJson.Write(made)), StringComparison.Ordinal);
+        Assert.Equal(made, EventJson.Read("tool_result.v1", EventJson.Write(made), At));
         var given = ((RunCreated)Sample("run_created.v1")) with { ContextFiles = [new("src/a.txt", new string('a', 64), 70_000, Text, IsCut: true)] };
         Assert.StartsWith(
             $$"""{"context_files":[{"is_cut":true,"path":"src/a.txt","read_bytes":70000,"read_sha256":"{{new string('a', 64)}}","text":"Was kostet""",

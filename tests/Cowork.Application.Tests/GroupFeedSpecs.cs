@@ -195,6 +195,9 @@ public sealed class GroupFeedSpecs
 
         public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => inner.Append(commit, ct);
 
+        public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
+            inner.FeedOfRun(org, session, run, after, max, ct);
+
         public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => inner.OfRun(org, session, run, ct);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => inner.Scan(after, ct);

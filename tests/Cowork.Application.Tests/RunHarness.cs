@@ -164,7 +164,7 @@ sealed class RunHarness
             Driver = new(
                 Commands, Driven, recorder, memory,
                 new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, bench.Clock, NullLogger<ModelStep>.Instance),
-                new(recorder, toolbox, bench.Blobs, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
+                new(recorder, toolbox, bench.Blobs, bench.Clock, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, Budgets, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);

@@ -563,6 +563,9 @@ public sealed class ScheduleSpecs
 
         public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => log.Feed(org, session, after, max, ct);
 
+        public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
+            log.FeedOfRun(org, session, run, after, max, ct);
+
         public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => log.OfRun(org, session, run, ct);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct)

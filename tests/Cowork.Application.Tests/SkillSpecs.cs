@@ -37,7 +37,7 @@ public sealed class SkillSpecs
         (RunEvent.RunCreated)(await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 1, default)).Events[0].Event;
 
     static Task<(Turn? Turn, Refusal? Refused)> Run(RunHarness.Host host, int? version, string? given, string? key = null) =>
-        host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(First, version, given is null ? null : Json(given)), key, null, default);
+        host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(First, version, given is null ? null : Json(given)), null, key, null, default);
 
     [Fact]
     public async Task A_run_says_which_version_it_was_made_from()
@@ -78,10 +78,10 @@ public sealed class SkillSpecs
         var host = await Ready();
         Assert.Null(await Do(host, new CreateSkill(Second, new("rules", "", "{}", null, [], Content.Of("Use tables."), ["recall"]))));
         Assert.Equal("not_found", (await Run(host, 2, """{"dimension":"x"}""")).Refused!.Code);
-        var none = await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(Second, null, null), null, null, default);
+        var none = await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("s"), new(Second, null, null), null, null, null, default);
         Assert.Equal("skill_without_template", none.Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit("other", RunHarness.User, new("s"), new(First, null, null), null, null, default)).Refused!.Code);
-        Assert.Equal("not_found", (await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("t"), new(First, null, Json("""{"dimension":"x"}""")), null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit("other", RunHarness.User, new("s"), new(First, null, null), null, null, null, default)).Refused!.Code);
+        Assert.Equal("not_found", (await host.Skills.Submit(RunHarness.Org, RunHarness.User, new("t"), new(First, null, Json("""{"dimension":"x"}""")), null, null, null, default)).Refused!.Code);
         Assert.Empty(bench.Engine.Jobs);
     }
 

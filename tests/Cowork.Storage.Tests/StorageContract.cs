@@ -173,10 +173,16 @@ public abstract partial class StorageContract : StorageHarness
 
         Assert.Equal([2, 3, 4], (await node.Log.OfRun(Org, new("s1"), new("1"), None)).Select(e => e.FeedId));
         Assert.Empty(await node.Log.OfRun(Org, new("s2"), new("1"), None));
+        Assert.Equal((4L, "2 3 4"), Told(await node.Log.FeedOfRun(Org, new("s1"), new("1"), 0, 100, None)));
+        Assert.Equal((4L, "3"), Told(await node.Log.FeedOfRun(Org, new("s1"), new("1"), 2, 1, None)));
+        Assert.Equal((4L, ""), Told(await node.Log.FeedOfRun(Org, new("s1"), new("2"), 0, 100, None)));
+        Assert.Equal((0L, ""), Told(await node.Log.FeedOfRun(Org, new("s3"), new("1"), 0, 100, None)));
 
         var tenant = await node.Log.Feed(Org, null, 2, 3, None);
         Assert.Equal([(3, "s1", "1"), (5, "s2", "2"), (6, null, null)], tenant.Entries.Select(e => (e.Position, e.Session?.Value, e.Run?.Value)));
         Assert.Equal(7, tenant.Head);
+
+        static (long, string) Told(FeedPage page) => (page.Head, string.Join(' ', page.Entries.Select(e => e.FeedId)));
     }
 
     [Fact]

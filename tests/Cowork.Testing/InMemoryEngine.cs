@@ -154,6 +154,17 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         }
     }
 
+    public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct)
+    {
+        ct.ThrowIfCancellationRequested();
+        lock (sync)
+        {
+            ThrowIfAway(null);
+            var feed = feeds.GetValueOrDefault((org, session)) ?? [];
+            return new(new FeedPage([.. feed.Where(e => e.Run == run && e.FeedId > after && e.FeedId <= after + IEventLog.FeedWindow).Take(max)], feed.Count));
+        }
+    }
+
     public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct)
     {
         ct.ThrowIfCancellationRequested();
@@ -982,6 +993,9 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         public ValueTask<AppendResult> Append(Commit commit, CancellationToken ct) => engine.Append(commit, this, ct);
 
         public ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct) => engine.Feed(org, session, after, max, ct);
+
+        public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
+            engine.FeedOfRun(org, session, run, after, max, ct);
 
         public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => engine.OfRun(org, session, run, ct);
 

@@ -25,7 +25,8 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         await http.Turn(session, "/tool list_files {}\n/say ok");
         var events = await http.Events(session);
         Assert.All(events, e => Assert.Equal(
-            ["id", "session_id", "run_id", "type", "event_type", "ts", "payload", "stream_id", "version", "gid", "hash", "correlation_id"],
+            ["id", "session_id", "run_id", "type", "event_type", "ts", "payload", "stream_id", "version", "gid", "hash", "correlation_id", "event_id",
+                "feed_id", "actor", "stored_type"],
             e.EnumerateObject().Select(m => m.Name)));
         Assert.Equal(Enumerable.Range(1, events.Count).Select(i => (long)i), events.Select(e => e.GetProperty("id").GetInt64()));
         Assert.All(events, e => Assert.Equal(e.GetProperty("type").GetString(), e.GetProperty("event_type").GetString()));

@@ -190,7 +190,8 @@ public sealed class RunReplay
                 return await Verdict(run, e, judged.Call, decision);
             case (NextStep.CallTool call, ToolResult result):
                 var isApproved = call.Granted is not { } granted || granted.ArgsDigest == CallPolicy.ArgsDigest(await blobs.Text(call.Call.Input, ct));
-                return new RecordResult(run.Epoch, call.Call.Id, isApproved ? result.Content : Content.Of(ToolStep.NotApproved), result.IsError || !isApproved, e.At);
+                return new RecordResult(run.Epoch, call.Call.Id, isApproved ? result.Content : Content.Of(ToolStep.NotApproved), result.IsError || !isApproved, e.At,
+                    result.StartedAt);
             case (NextStep.Finish, RunCompleted):
                 return new Complete(run.Epoch, e.At);
             default:
@@ -234,7 +235,7 @@ public sealed class RunReplay
         var sha256 = await Request(run, [shown], e, answer.RequestSha256);
         var given = new Answer(
             answer.Model, answer.StopReason, sha256, answer.InputTokens, answer.OutputTokens, answer.CostMicroUsd, [.. calls], answer.CachedTokens, answer.UsageEstimated is true,
-            answer.Reasoning, ModelRound.WhyNotCalled(answer.StopReason), shown);
+            answer.Reasoning, ModelRound.WhyNotCalled(answer.StopReason), shown, answer.AskedAt, answer.FirstTokenAt);
         return new RecordAnswer(run.Epoch, "", calls.Count == 0 ? NamedText.Of(run.Partial).Content : null, given, e.At);
     }
 

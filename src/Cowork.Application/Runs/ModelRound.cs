@@ -20,6 +20,11 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
     string? reasoning;
     ChatFinishReason? reason;
 
+    /// <summary>When the round began: the request is sent right after.</summary>
+    readonly DateTimeOffset askedAt = Millisecond(clock);
+
+    DateTimeOffset? firstTokenAt;
+
     /// <summary>The whole text.</summary>
     public string Text => text.ToString();
 
@@ -105,7 +110,7 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
         var stop = StopReason(requested.Count);
         return new(
             Model, stop, prompt.Sha256, InputTokens, OutputTokens, Cost(price), requested.ToImmutable(), usage?.CachedInputTokenCount, TokenEstimate.IsEstimated(usage),
-            reasoning is null ? null : await blobs.Store(reasoning, ct), WhyNotCalled(stop), prompt.Feedback);
+            reasoning is null ? null : await blobs.Store(reasoning, ct), WhyNotCalled(stop), prompt.Feedback, askedAt, firstTokenAt);
     }
 
     /// <summary>Tells traces and metrics what the answer was, apart from what it says.</summary>
@@ -138,6 +143,10 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
         reason = update.FinishReason ?? reason;
         foreach (var content in update.Contents)
         {
+            if (content is TextContent { Text.Length: > 0 } or TextReasoningContent or FunctionCallContent)
+            {
+                firstTokenAt ??= Millisecond(clock);
+            }
             switch (content)
             {
                 case TextContent piece:
@@ -157,6 +166,9 @@ sealed class ModelRound(Run.Active run, TimeSpan every, bool showThinking, TimeP
             }
         }
     }
+
+    /// <summary>The time as events hold it.</summary>
+    internal static DateTimeOffset Millisecond(TimeProvider clock) => DateTimeOffset.FromUnixTimeMilliseconds(clock.GetUtcNow().ToUnixTimeMilliseconds());
 
     /// <summary>A text that grows, and that is handed on from where the last piece ended.</summary>
     sealed class StreamedText

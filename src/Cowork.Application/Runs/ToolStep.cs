@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging;
 namespace Cowork.Application;
 
 /// <summary>The step of a run that calls a tool.</summary>
-public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, ILogger<ToolStep> logger)
+public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, TimeProvider clock, ILogger<ToolStep> logger)
 {
     /// <summary>The result of a call whose arguments are not those that a person approved.</summary>
     internal const string NotApproved = "Refused: the arguments are not those that were approved.";
@@ -21,6 +21,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
         {
             return await recorder.Fail(run, fault!.Code, fault.Message, ct);
         }
+        var startedAt = ModelRound.Millisecond(clock);
         var outcome = await MakeCall(context with { Granted = step.Granted }, step.Call, stop, ct);
         var text = NamedText.Of(outcome.Text);
         if (!text.Bytes.IsEmpty && await recorder.WhyFenced(run, ct) is { } fenced)
@@ -34,7 +35,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
             facts.Add(await ArtifactFacts.Of(blobs, file.Path, file.Sha256, ct));
         }
         return await recorder.Record(
-            run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now), ct,
+            run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now, startedAt), ct,
             also: work => Discover(work, state.Request, outcome.WrittenFiles, facts));
     }
 

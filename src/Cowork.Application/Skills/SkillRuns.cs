@@ -36,18 +36,20 @@ public sealed class SkillRuns(CommandHandler commands, Turns turns, IBlobs blobs
     }
 
     /// <summary>Submits the rendered template as a turn, or answers the turn that the same request submitted before.</summary>
+    /// <param name="model">Null: the session's, or else the project's, or else the host's default.</param>
     /// <param name="key">The idempotency key of the body, unique in the session.</param>
     public async Task<(Turn? Turn, Refusal? Refused)> Submit(
-        string org, Origin by, SessionKey session, SkillPrompt skill, string? key, RequestKey? header, CancellationToken ct)
+        string org, Origin by, SessionKey session, SkillPrompt skill, string? model, string? key, RequestKey? header, CancellationToken ct)
     {
         // The digest covers the request, not the rendered prompt: a repeat is the same request even if the latest version has changed.
-        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes($"{skill.Skill.Value}\n{skill.Version}\n{SortedParams(skill.Params)}")));
+        var digest = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(
+            $"{skill.Skill.Value}\n{skill.Version}\n{SortedParams(skill.Params)}{(model is null ? "" : $"\0{model}")}")));
         var (rendered, refused) = await Render(org, skill, ct);
         if (rendered is null)
         {
             return await turns.Earlier(org, session, digest, key, header, ct) is { } earlier ? (earlier, null) : (null, refused);
         }
-        return await turns.Submit(org, by, new(session, rendered.Prompt, null, key, header, rendered.Source, digest), ct);
+        return await turns.Submit(org, by, new(session, rendered.Prompt, model, key, header, rendered.Source, digest), ct);
     }
 
     /// <summary>The parameters as text, sorted by name, so that their order does not matter.</summary>

@@ -120,6 +120,9 @@ public sealed record FeedPage(IReadOnlyList<FeedEntry> Entries, long Head, bool 
 /// <summary>The log. Implementations throw <see cref="StorageUnavailableException"/> when the database is away, and nothing else that a caller could expect.</summary>
 public interface IEventLog
 {
+    /// <summary>Ids of a session's feed that are looked through for a run's.</summary>
+    const int FeedWindow = 10_000;
+
     /// <summary>The stream's events after a version, oldest first, no more than <paramref name="max"/>. Version and hash are those of the last one answered.</summary>
     ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct);
 
@@ -131,6 +134,12 @@ public interface IEventLog
 
     /// <summary>The feed of a session, or with <paramref name="session"/> null the tenant's by global position, after an id, oldest first.</summary>
     ValueTask<FeedPage> Feed(string org, SessionKey? session, long after, int max, CancellationToken ct);
+
+    /// <summary>
+    /// What concerns a run in the next <see cref="FeedWindow"/> ids of its session's feed, oldest first: so a page costs the same in a feed of any length. It goes up to the
+    /// last entry when it has as many as were asked for or is cut, else up to the window's end.
+    /// </summary>
+    ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct);
 
     /// <summary>What concerns a run, whatever stream it lies in, in the order of the log.</summary>
     ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct);

@@ -42,6 +42,11 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.run_id = $3 ORDER BY f.feed_id
         """;
 
+    readonly string feedOfRun = $"""
+        SELECT {FeedColumns}, f.feed_id, f.session_id, f.run_id FROM {database.Schema}.feed f JOIN {database.Schema}.mt_events e ON e.seq_id = f.gid
+        WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.feed_id > $3 AND f.feed_id <= $3 + {IEventLog.FeedWindow} AND f.run_id = $5 ORDER BY f.feed_id LIMIT $4
+        """;
+
     readonly string scan = $"""
         SELECT version, id, type, data, timestamp, user_name, headers->>'hash', seq_id, correlation_id, causation_id, tenant_id, stream_id
         FROM {database.Schema}.mt_events WHERE seq_id > $1 ORDER BY seq_id LIMIT {ScanPage}
@@ -96,6 +101,23 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                     new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(of.Value) } },
                 ];
             await using var reader = await connection.Read(ct, statements);
+            var (entries, isCut) = await Entries(reader, PageBytes.Max, ct);
+            await reader.NextResultAsync(ct);
+            return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0, isCut);
+        },
+        ct);
+
+    public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) => database.WithReconnect<FeedPage>(
+        org,
+        async connection =>
+        {
+            await using var reader = await connection.Read(
+                ct,
+                new(feedOfRun)
+                {
+                    Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Long(after), Parameter.Long(max), Parameter.Text(run.Value) },
+                },
+                new(sessionHead) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value) } });
             var (entries, isCut) = await Entries(reader, PageBytes.Max, ct);
             await reader.NextResultAsync(ct);
             return new(entries, await reader.ReadAsync(ct) ? reader.GetInt64(0) : 0, isCut);

@@ -91,6 +91,7 @@ static class Composition
         services.AddSingleton<TurnWaiter>();
         services.AddSingleton<FeedPages>();
         services.AddSingleton<EventStream>();
+        services.AddSingleton<RunFeeds>();
         services.AddSingleton<TaskViews>();
         services.AddSingleton<SessionSnapshots>();
         services.AddSingleton<Responses>();

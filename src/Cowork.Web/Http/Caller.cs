@@ -19,6 +19,9 @@ public sealed record Caller(
 {
     const string Key = "cowork.caller";
 
+    /// <summary>What let the caller in; null: the local user needs nothing, or a signature did.</summary>
+    public OpenCredential? Credential { get; init; }
+
     /// <summary>True for auditors and administrators of the operator's own tenant: they see the host's figures, which tell of all tenants.</summary>
     public bool SeesHost => IsOperator || (Org == RequestAuthorization.LocalOrg && (Roles.Contains(Http.Roles.Auditor) || Roles.Contains(Http.Roles.Admin)));
 

@@ -127,6 +127,9 @@ static class Lists
     /// <summary>The limit of conversations, as contract B has it.</summary>
     public static WholeNumberQuery LimitOfConversations { get; } = new("limit", 1, 200, 50, "At most so many.");
 
+    /// <summary>The limit of the tenant's runs.</summary>
+    public static WholeNumberQuery LimitOfRuns { get; } = new("limit", 1, 200, 50, "At most so many.");
+
     /// <summary>The limit of projects and artifacts, for which contract B has a default alone.</summary>
     public static WholeNumberQuery LimitOfPage { get; } = new("limit", 1, Most, 50, "At most so many.");
 
@@ -136,7 +139,7 @@ static class Lists
     public static WholeNumberQuery Offset { get; } = new("offset", 0, int.MaxValue, 0, "So many of the list, from its beginning, are passed over.");
 
     /// <summary>The parameter says how much of a list is read.</summary>
-    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage || query == LimitOfConversations || query == LimitOfWorks;
+    public static bool IsLimit(WholeNumberQuery query) => query == Limit || query == LimitOfPage || query == LimitOfConversations || query == LimitOfRuns || query == LimitOfWorks;
 
     /// <summary>The limit that a request asks for, as far as it can be read.</summary>
     public static int LimitOrMost(HttpContext http) =>

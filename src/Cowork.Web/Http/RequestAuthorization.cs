@@ -157,7 +157,7 @@ public sealed class RequestAuthorization(
             await tooMany.ExecuteAsync(http);
             return;
         }
-        caller.Enter(http);
+        (caller with { Credential = credential }).Enter(http);
         var isAnswered = false;
         try
         {

@@ -28,6 +28,19 @@ public sealed class PolicyOutcomesAttribute() : WordsAttribute(WordsOf<PolicyOut
 
 public sealed class SimulatedOutcomesAttribute() : WordsAttribute([.. WordsOf<PolicyOutcome>(), Endpoints.Operations.PolicyWords.Unknown]);
 
+public sealed class RunSourceKindAttribute() : WordsAttribute(Message, Skill, Schedule)
+{
+    public const string Message = "message";
+    public const string Skill = "skill";
+    public const string Schedule = "schedule";
+
+    public static string Of(RunSource? source) => source?.ScheduleId is not null ? Schedule : source?.SkillId is not null ? Skill : Message;
+}
+
+public sealed class StepKindAttribute() : WordsAttribute([.. Projections.RunSteps.Kinds]);
+
+public sealed class StepStatusAttribute() : WordsAttribute([.. Projections.RunSteps.Statuses]);
+
 public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);
 
 public sealed class ApprovalStatusAttribute() : WordsAttribute("pending", "approved", "rejected", "expired");
@@ -95,6 +108,13 @@ public sealed class GroupRoleAttribute() : WordsAttribute(WordsOf<GroupRole>())
         "admin" => GroupRole.Admin,
         _ => null,
     };
+}
+
+public sealed class AuthenticationAttribute() : WordsAttribute(Local, Token, Oidc)
+{
+    public const string Local = "local";
+    public const string Token = "token";
+    public const string Oidc = "oidc";
 }
 
 public sealed class RoleAttribute() : WordsAttribute([.. ApiToken.Roles]);

@@ -17,6 +17,33 @@ static class SessionRows
             ? GroupSessions.Model.Read(ofGroup.Json.Span)
             : null;
 
+    /// <summary>Those of the sessions that <see cref="FindSession"/> would find, in three queries at most, whatever their number.</summary>
+    public static async ValueTask<IReadOnlyDictionary<SessionKey, SessionRow>> FindSessions(
+        this IRows rows, Caller caller, IReadOnlyCollection<SessionKey> sessions, CancellationToken ct)
+    {
+        var found = new Dictionary<SessionKey, SessionRow>(sessions.Count);
+        if (sessions.Count == 0)
+        {
+            return found;
+        }
+        foreach (var row in await rows.Get(caller.Org, Projections.Sessions.Model.Table, [.. sessions.Select(session => session.Value)], ct))
+        {
+            found[new(row.Key)] = Projections.Sessions.Model.Read(row.Json.Span);
+        }
+        string[] others = [.. sessions.Where(session => !found.ContainsKey(session)).Select(session => session.Value)];
+        var ofGroups = others.Length == 0 ? [] : await rows.Get(caller.Org, GroupSessions.Model.Table, others, ct);
+        if (ofGroups.Count > 0)
+        {
+            var groups = await (rows is RowsAsOf past ? past.Now : rows).Get(caller.Org, Groups.Model.Table, [.. ofGroups.Select(row => row.Key)], ct);
+            HashSet<string> seen = [.. groups.Where(row => IsSeen(Groups.Model.Read(row.Json.Span), caller)).Select(row => row.Key)];
+            foreach (var row in ofGroups.Where(row => seen.Contains(row.Key)))
+            {
+                found[new(row.Key)] = GroupSessions.Model.Read(row.Json.Span);
+            }
+        }
+        return found;
+    }
+
     /// <summary>Finds a row by its key, of a model whose scope is the session. Null: it does not exist, or its session is not found.</summary>
     public static async ValueTask<(Row Stored, TRow Row)?> Find<TRow>(this IRows rows, Caller caller, ReadModel<TRow> model, string key, CancellationToken ct)
         where TRow : class =>
@@ -45,8 +72,10 @@ static class SessionRows
     /// <remarks>Who sees it is asked today, also for what it was at an earlier moment.</remarks>
     public static async ValueTask<GroupRow?> FindGroup(this IRows rows, Caller caller, GroupKey group, CancellationToken ct) =>
         await (rows is RowsAsOf past ? past.Now : rows).Get(caller.Org, Groups.Model.Table, group.Value, ct) is { } found
-        && Groups.Model.Read(found.Json.Span) is var row
-        && (!row.IsPrivate || row.Member(caller.User) is not null || caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin))
+        && Groups.Model.Read(found.Json.Span) is var row && IsSeen(row, caller)
             ? row
             : null;
+
+    static bool IsSeen(GroupRow group, Caller caller) =>
+        !group.IsPrivate || group.Member(caller.User) is not null || caller.Roles.Contains(Roles.Auditor) || caller.Roles.Contains(Roles.Admin);
 }

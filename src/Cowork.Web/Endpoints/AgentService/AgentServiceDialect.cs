@@ -15,6 +15,9 @@ static class AgentServiceDialect
         routes.MapSessions();
         routes.MapTurns();
         routes.MapRuns();
+        routes.MapTenantRuns();
+        routes.MapRunSteps();
+        routes.MapRunFeeds();
         routes.MapRunReplays();
         routes.MapForks();
         routes.MapApprovals();
@@ -37,6 +40,9 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(TurnAnswer))]
 [JsonSerializable(typeof(RunDetails))]
 [JsonSerializable(typeof(RunList))]
+[JsonSerializable(typeof(TenantRunList))]
+[JsonSerializable(typeof(RunStepList))]
+[JsonSerializable(typeof(RunEventList))]
 [JsonSerializable(typeof(CancelAnswer))]
 [JsonSerializable(typeof(ArtifactList))]
 [JsonSerializable(typeof(ArtifactSummary))]

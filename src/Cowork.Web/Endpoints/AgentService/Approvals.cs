@@ -48,7 +48,8 @@ public sealed record ApprovalDetails(
 }
 
 /// <param name="SessionId">The session in the query; null: all sessions.</param>
-public sealed record ApprovalList(SessionKey? SessionId, IReadOnlyList<ApprovalDetails> Approvals);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record ApprovalList(SessionKey? SessionId, IReadOnlyList<ApprovalDetails> Approvals, string? NextCursor);
 
 static class ApprovalEndpoints
 {
@@ -65,7 +66,7 @@ static class ApprovalEndpoints
         var approvals = routes.MapGroup("/approvals").WithTags("Approvals");
         approvals.MapGet("", List).WithName("listApprovals")
             .WithSummary("List approvals, newest first: what is asked for and why, and who decided what, when and why")
-            .Takes(Status).Takes(SessionInQuery.Parameter).Takes(Lists.Limit)
+            .Takes(Status).Takes(SessionInQuery.Parameter).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<ApprovalList>().Refuses(404, 422);
         approvals.MapGet("/{approval_id}", Get).WithName("getApproval")
@@ -79,6 +80,7 @@ static class ApprovalEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
+        (var page, view) = ListCursors.Enter(http, view, "approvals", Status.Name, SessionInQuery.Parameter.Name);
         var status = Status.Read(http);
         var limit = (int)Lists.Limit.Read(http);
         var session = SessionInQuery.Read(http);
@@ -89,19 +91,22 @@ static class ApprovalEndpoints
         }
         var shown = new List<ApprovalDetails>();
         var (left, room) = (ListedInputBytesMax, new ListRoom());
-        var query = new RowQuery(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows), Bytes: PageBytes.Max);
-        await foreach (var (found, row) in Newest(caller, query, view.Rows, ct).Take(limit).WithCancellation(ct))
+        var query = new RowQuery(session?.Value, status == "all" ? null : status, Math.Max(limit, PageRows), page.Before, PageBytes.Max);
+        var (last, next) = (0L, (string?)null);
+        await foreach (var (found, row) in Newest(caller, query, view.Rows, ct))
         {
-            if (!room.Takes(found))
+            if (shown.Count == limit || !room.Takes(found))
             {
+                next = page.After(http, last);
                 break;
             }
+            last = found.Created;
             // Arguments that do not fit are shown as their digest; GET /approvals/{id} shows them whole.
             var bytes = (row.ToolInput as Content.Blob)?.Bytes ?? 0;
             shown.Add(ApprovalDetails.Of(bytes <= left ? await WithInput(row, blobs, ct) : row));
             left -= bytes <= left ? bytes : 0;
         }
-        return JsonResult.Of(200, new(of?.SessionId, shown), AgentServiceJson.Answers.ApprovalList);
+        return JsonResult.Of(200, new(of?.SessionId, shown, next), AgentServiceJson.Answers.ApprovalList);
     }
 
     static async Task<IResult> Get(PathKey<ApprovalKey> approval, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>

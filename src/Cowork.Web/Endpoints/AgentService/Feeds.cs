@@ -20,9 +20,13 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="Type">What happened. A later release has more types.</param>
 /// <param name="EventType">The same as <c>type</c>.</param>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
+/// <param name="EventId">The event's own id, as bundles have it.</param>
+/// <param name="FeedId">The event's id in its session's feed; null in the tenant's.</param>
+/// <param name="Actor">Who caused it: <c>user:ann</c>, <c>agent</c>, <c>system</c>.</param>
+/// <param name="StoredType">The type with its version, as bundles have it.</param>
 public sealed record FeedEvent(
     long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
-    string? CorrelationId);
+    string? CorrelationId, Guid EventId, long? FeedId, string Actor, string StoredType);
 
 public sealed record EventList(SessionKey SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
 
@@ -31,11 +35,12 @@ public sealed record TenantEventList(IReadOnlyList<FeedEvent> Events, long NextS
 static class FeedEndpoints
 {
     internal static readonly WholeNumberQuery SinceId = new("since_id", 0, long.MaxValue, 0, "Only events after this id; next_since_id of the page before.");
-    static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 500, "At most so many.");
-    static readonly WholeNumberQuery WaitSeconds = new("wait_seconds", 0, 60, 0, "When there is nothing yet, wait so long for something.");
+    internal static readonly WholeNumberQuery Limit = new("limit", 1, 1000, 500, "At most so many.");
+    internal static readonly WholeNumberQuery WaitSeconds = new("wait_seconds", 0, 60, 0, "When there is nothing yet, wait so long for something.");
 
     /// <summary>A browser's <c>EventSource</c> hands events with a name to listeners of that name, and only those without one to <c>onmessage</c>.</summary>
-    static readonly ChoiceQuery Named = new("named", ["true", "false"], "true", "Whether each event has its type as name; onmessage of a browser hears only those without.");
+    internal static readonly ChoiceQuery Named = new(
+        "named", ["true", "false"], "true", "Whether each event has its type as name; onmessage of a browser hears only those without.");
 
     public static void MapFeeds(this IEndpointRouteBuilder routes)
     {
@@ -83,13 +88,13 @@ static class FeedEndpoints
 
     static Task<IResult> TenantStream(HttpContext http, Caller caller, EventStream stream) => stream.Send(http, caller.Org, null, Cursor(http), IsNamed(http));
 
-    static bool IsNamed(HttpContext http) => Named.Read(http) == "true";
+    internal static bool IsNamed(HttpContext http) => Named.Read(http) == "true";
 
     static (long Since, int Limit, TimeSpan Wait) Asked(HttpContext http, HostSettings settings) =>
         (SinceId.Read(http), (int)Limit.Read(http), Waiting.ForEvents(http, settings, WaitSeconds));
 
     /// <summary>A browser that reconnects sends the header and its first URL, so the header wins.</summary>
-    static long Cursor(HttpContext http) => SinceId.ReadLastEventId(http) ?? SinceId.Read(http);
+    internal static long Cursor(HttpContext http) => SinceId.ReadLastEventId(http) ?? SinceId.Read(http);
 }
 
 /// <summary>Pages of feeds.</summary>
@@ -350,7 +355,8 @@ public sealed class EventStream(
         return await coming;
     }
 
-    static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant, bool isNamed)
+    /// <summary>Writes an entry as one event.</summary>
+    internal static void Write(PipeWriter output, FeedEntry entry, long id, bool tenant, bool isNamed)
     {
         var line = SessionFeed.Bytes(entry, tenant);
         var name = isNamed ? $"event: {EventTypes.FeedType(entry.Type)}\n" : "";

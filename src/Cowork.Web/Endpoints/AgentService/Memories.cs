@@ -23,7 +23,8 @@ public sealed record MemoryDetails(
     MemoryKey MemoryId, [property: MemoryKind] string Kind, string Content, long Version, SessionKey? SessionId, RunKey? RunId, EventShape? Event,
     ModelNotesShape? Notes, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt);
 
-public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories, string? NextCursor);
 
 static class MemoryEndpoints
 {
@@ -34,7 +35,7 @@ static class MemoryEndpoints
             .Produces<MemoryDetails>().Refuses(404, 422);
         routes.MapGet("/sessions/{session_id}/memories", List).WithName("listMemories").WithTags("Memories")
             .WithSummary("List the memories that a session's runs left, newest first")
-            .Takes(Lists.Limit)
+            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .Produces<MemoryList>().Refuses(404, 422);
     }
 
@@ -45,6 +46,7 @@ static class MemoryEndpoints
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
     {
+        var page = ListCursors.Enter(http, $"memories of {session.Key.Value}");
         var limit = (int)Lists.Limit.Read(http);
         if (await rows.FindSession(caller, session.Key, ct) is not { } row)
         {
@@ -52,16 +54,17 @@ static class MemoryEndpoints
         }
         var shown = new List<MemoryDetails>();
         var room = new ListRoom();
-        foreach (var found in await rows.List(caller.Org, Memories.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct))
+        var list = await rows.List(caller.Org, Memories.Model.Table, new(session.Key.Value, Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct);
+        foreach (var found in list)
         {
             var memory = Memories.Model.Read(found.Json.Span);
-            if (!room.Takes(found, memory.Text))
+            if (shown.Count == limit || !room.Takes(found, memory.Text))
             {
                 break;
             }
             shown.Add(await Details(found.Version, memory, blobs, ct));
         }
-        return JsonResult.Of(200, new(row.SessionId, shown), AgentServiceJson.Answers.MemoryList);
+        return JsonResult.Of(200, new(row.SessionId, shown, page.Next(http, list, shown.Count)), AgentServiceJson.Answers.MemoryList);
     }
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>

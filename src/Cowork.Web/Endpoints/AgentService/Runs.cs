@@ -32,7 +32,8 @@ public sealed record RunDetails(
         run.StopReason, run.Skills ?? [], run.Lineage, run.RunId, run.Message, run.Reply, run.InputTokens, run.OutputTokens, run.CancelRequested, RunSummary.WorkerModeOfAll);
 }
 
-public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record RunList(SessionKey SessionId, IReadOnlyList<RunDetails> Runs, string? NextCursor);
 
 /// <param name="Message">What has come of the request, as a sentence.</param>
 public sealed record CancelAnswer(RunKey RunId, [property: RunStatus] string Status, bool CancelRequested, string Message);
@@ -58,7 +59,7 @@ static class RunEndpoints
     {
         routes.MapGet("/sessions/{session_id}/runs", List).WithName("listRuns").WithTags("Runs")
             .WithSummary("List a session's runs, newest first")
-            .Takes(Lists.Limit)
+            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<RunList>().Refuses(404, 422);
         var runs = routes.MapGroup("/runs/{run_id}").WithTags("Runs");
@@ -81,24 +82,26 @@ static class RunEndpoints
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, ReadView view, CancellationToken ct)
     {
+        (var page, view) = ListCursors.Enter(http, view, $"runs of {session.Key.Value}");
         var limit = (int)Lists.Limit.Read(http);
         if (await view.Rows.FindSession(caller, session.Key, ct) is not { } row)
         {
             return ErrorResult.NotFound("session");
         }
-        var page = await view.Rows.List(caller.Org, Projections.Runs.Model.Table, new(Scope: session.Key.Value, Limit: limit, Bytes: PageBytes.Max), ct);
-        var runs = new List<RunDetails>(page.Count);
+        var query = new RowQuery(session.Key.Value, Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max);
+        var rows = await view.Rows.List(caller.Org, Projections.Runs.Model.Table, query, ct);
+        var runs = new List<RunDetails>(rows.Count);
         var room = new ListRoom();
-        foreach (var found in page)
+        foreach (var found in rows)
         {
             var run = Projections.Runs.Model.Read(found.Json.Span);
-            if (!room.Takes(found, copies: 2, run.Message, run.Reply))
+            if (runs.Count == limit || !room.Takes(found, copies: 2, run.Message, run.Reply))
             {
                 break;
             }
             runs.Add(RunDetails.Of(await views.WithTexts(run, ct)));
         }
-        return JsonResult.Of(200, new(row.SessionId, runs), AgentServiceJson.Answers.RunList);
+        return JsonResult.Of(200, new(row.SessionId, runs, page.Next(http, rows, runs.Count)), AgentServiceJson.Answers.RunList);
     }
 
     static async Task<IResult> Get(PathKey<RunKey> run, Caller caller, RunViews views, ReadView view, CancellationToken ct) =>

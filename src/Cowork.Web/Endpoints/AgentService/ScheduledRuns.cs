@@ -100,7 +100,8 @@ public sealed record ScheduledRunDetails(
     [property: ScheduleStatus] string Status, [property: MisfirePolicy] string Misfire, [property: OverlapPolicy] string Overlap, DateTimeOffset? NextRunAt, RunKey? LastRunId,
     DateTimeOffset? LastRunAt, SkippedSlot? LastSkip, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, ScheduleKey Id);
 
-public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record ScheduledRunList(IReadOnlyList<ScheduledRunDetails> ScheduledRuns, string? NextCursor);
 
 /// <summary>The outcome of a slot or of a manual trigger.</summary>
 /// <param name="Slot">The planned time; null: a manual trigger.</param>
@@ -139,7 +140,7 @@ static class ScheduledRunEndpoints
             .Produces<ScheduledRunDetails>(201).Refuses(400, 404, 409, 413, 415, 422, 507);
         schedules.MapGet("", List).WithName("listSchedules")
             .WithSummary("List schedules, newest first")
-            .Takes(Status).Takes(Lists.Limit)
+            .Takes(Status).Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<ScheduledRunList>().Refuses(422);
         schedules.MapGet("/{schedule_id}", Get).WithName("getSchedule")
@@ -202,20 +203,22 @@ static class ScheduledRunEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
-        var status = Status.Read(http);
-        var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, (int)Lists.Limit.Read(http), Bytes: PageBytes.Max);
+        (var page, view) = ListCursors.Enter(http, view, "schedules", Status.Name);
+        var (status, limit) = (Status.Read(http), (int)Lists.Limit.Read(http));
+        var query = new RowQuery(Schedules.WithSkill, status == "all" ? null : status, limit + 1, page.Before, PageBytes.Max);
+        var rows = await view.Rows.List(caller.Org, Schedules.Model.Table, query, ct);
         var shown = new List<ScheduledRunDetails>();
         var room = new ListRoom();
-        foreach (var found in await view.Rows.List(caller.Org, Schedules.Model.Table, query, ct))
+        foreach (var found in rows)
         {
             var schedule = Schedules.Model.Read(found.Json.Span);
-            if (!room.Takes(found, schedule.Params))
+            if (shown.Count == limit || !room.Takes(found, schedule.Params))
             {
                 break;
             }
             shown.Add(await Details(schedule, blobs, ct));
         }
-        return JsonResult.Of(200, new ScheduledRunList(shown), AgentServiceJson.Answers.ScheduledRunList);
+        return JsonResult.Of(200, new(shown, page.Next(http, rows, shown.Count)), AgentServiceJson.Answers.ScheduledRunList);
     }
 
     static async Task<IResult> Get(PathKey<ScheduleKey> schedule, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>

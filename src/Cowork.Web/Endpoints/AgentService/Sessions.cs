@@ -68,7 +68,8 @@ public sealed record SessionDetails(
     SessionKey SessionId, string WorkspacePath, JsonElement Metadata, string? Model, string CreatedBy, int Runs, int LiveRuns, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt, ForkOrigin? ForkedFrom);
 
-public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record SessionList(IReadOnlyList<SessionDetails> Sessions, string? NextCursor);
 
 static class SessionEndpoints
 {
@@ -80,7 +81,7 @@ static class SessionEndpoints
             .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
-            .Takes(Lists.Limit)
+            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<SessionList>().Refuses(422);
         sessions.MapGet("/{session_id}", Get).WithName("getSession")
@@ -131,8 +132,11 @@ static class SessionEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, CancellationToken ct)
     {
-        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct);
-        return JsonResult.Of(200, new SessionList([.. found.Select(row => Details(Projections.Sessions.Model.Read(row.Json.Span)))]), AgentServiceJson.Answers.SessionList);
+        (var page, view) = ListCursors.Enter(http, view, "sessions");
+        var limit = (int)Lists.Limit.Read(http);
+        var found = await view.Rows.List(caller.Org, Projections.Sessions.Model.Table, new(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct);
+        SessionDetails[] shown = [.. found.Take(limit).Select(row => Details(Projections.Sessions.Model.Read(row.Json.Span)))];
+        return JsonResult.Of(200, new(shown, page.Next(http, found, shown.Length)), AgentServiceJson.Answers.SessionList);
     }
 
     static async Task<IResult> Get(PathKey<SessionKey> session, Caller caller, ReadView view, CancellationToken ct) =>

@@ -40,9 +40,10 @@ public sealed record NewSkillVersion([property: NeverNull] string? PromptTemplat
 /// <summary>Body of <c>POST /skills/{id}/run</c>.</summary>
 /// <param name="Version">Null: the latest.</param>
 /// <param name="Params">Strings, numbers and booleans by name; others than the template's are ignored.</param>
+/// <param name="Model">Name of a configured model; null: the session's, or else the host's default.</param>
 public sealed record NewSkillRun(
     [property: NeverNull] string? SessionId, int? Version = null, JsonElement? Params = null, string? IdempotencyKey = null,
-    bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null)
+    bool? WaitForCompletion = null, double? WaitTimeoutSeconds = null, string? Model = null)
     : IRequestBody<NewSkillRun>
 {
     public static JsonTypeInfo<NewSkillRun> Json => AgentServiceJson.Default.NewSkillRun;
@@ -73,7 +74,8 @@ public sealed record SkillDetails(
     DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, SkillKey Id, string? LatestPromptTemplate, IReadOnlyList<string> LatestRequiredParams,
     DateTimeOffset LatestVersionCreatedAt);
 
-public sealed record SkillList(IReadOnlyList<SkillDetails> Skills);
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record SkillList(IReadOnlyList<SkillDetails> Skills, string? NextCursor);
 
 /// <summary>A version of a skill.</summary>
 /// <param name="Id">The skill id.</param>
@@ -131,7 +133,7 @@ static class SkillEndpoints
             .Produces<SkillDetails>(201).Refuses(400, 409, 413, 415, 422, 507);
         skills.MapGet("", List).WithName("listSkills")
             .WithSummary("List skills by their latest versions, newest first")
-            .Takes(Lists.Limit)
+            .Takes(Lists.Limit).Takes(ListCursors.Cursor)
             .TakesAsOf()
             .Produces<SkillList>().Refuses(422);
         skills.MapGet("/{skill_id}", Get).WithName("getSkill")
@@ -184,18 +186,21 @@ static class SkillEndpoints
 
     static async Task<IResult> List(HttpContext http, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct)
     {
+        (var page, view) = ListCursors.Enter(http, view, "skills");
+        var limit = (int)Lists.Limit.Read(http);
+        var rows = await view.Rows.List(caller.Org, Skills.Model.Table, new(Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct);
         var shown = new List<SkillDetails>();
         var room = new ListRoom();
-        foreach (var found in await view.Rows.List(caller.Org, Skills.Model.Table, new(Limit: (int)Lists.Limit.Read(http), Bytes: PageBytes.Max), ct))
+        foreach (var found in rows)
         {
             var skill = Skills.Model.Read(found.Json.Span);
-            if (!room.Takes(found, copies: 2, skill.Definition.PromptTemplate, skill.Definition.Instructions))
+            if (shown.Count == limit || !room.Takes(found, copies: 2, skill.Definition.PromptTemplate, skill.Definition.Instructions))
             {
                 break;
             }
             shown.Add(await Details(skill, blobs, ct));
         }
-        return JsonResult.Of(200, new SkillList(shown), AgentServiceJson.Answers.SkillList);
+        return JsonResult.Of(200, new(shown, page.Next(http, rows, shown.Count)), AgentServiceJson.Answers.SkillList);
     }
 
     static async Task<IResult> Get(PathKey<SkillKey> skill, Caller caller, ReadView view, IBlobs blobs, CancellationToken ct) =>
@@ -270,7 +275,7 @@ static class SkillEndpoints
         var asked = body.Value;
         var session = PathIds.Key<SessionKey>(asked.SessionId!, "$.session_id");
         var (turn, refused) = await runs.Submit(
-            caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.IdempotencyKey, body.Key, ct);
+            caller.Org, caller.Origin, session, new(skill.Key, asked.Version, asked.Params), asked.Model, asked.IdempotencyKey, body.Key, ct);
         if (turn is null)
         {
             return ErrorResult.Of(refused!);

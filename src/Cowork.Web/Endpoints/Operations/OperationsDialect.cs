@@ -12,6 +12,8 @@ static class OperationsDialect
 
     static void Map(IEndpointRouteBuilder routes)
     {
+        routes.MapMe();
+        routes.MapModels();
         routes.MapTokens();
         routes.MapAudit();
         routes.MapPolicy();
@@ -27,6 +29,8 @@ static class OperationsDialect
 
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
+[JsonSerializable(typeof(Me))]
+[JsonSerializable(typeof(ModelList))]
 [JsonSerializable(typeof(NewToken))]
 [JsonSerializable(typeof(NewSecret))]
 [JsonSerializable(typeof(TokenChanges))]

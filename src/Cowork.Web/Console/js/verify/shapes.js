@@ -596,11 +596,13 @@ export const SHAPES = {
         org: 'text',
     },
     LlmResponse: {
+        asked_at: 'time',
         attempt: 'int!',
         cached_tokens: 'long',
         continues: 'bool',
         cost_micro_usd: 'long',
         feedback: 'int',
+        first_token_at: 'time',
         input_tokens: 'long!',
         model: 'text',
         output_tokens: 'long!',
@@ -991,6 +993,7 @@ export const SHAPES = {
         id: 'text',
         is_error: 'bool!',
         name: 'text',
+        started_at: 'time',
         step: 'int!',
     },
     ToolsOffered: {
