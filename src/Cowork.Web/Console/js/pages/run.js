@@ -279,7 +279,7 @@ export default async function page({ root, signal, params, query, title }) {
         const pending = step.wait && step.wait.to === null && upTo === null;
         replace(inspector,
             h("div.inspector-title", mark(Marks[step.kind]), h("h2.cut.grow", step.name), step.state !== "completed" && badge(step.state === "waiting" ? "pending" : step.state === "denied" ? "rejected" : step.state)),
-            pending && ask(approval),
+            pending && ask(step),
             h("dl.facts",
                 step.from !== null && step.to !== null && [h("dt", "Took"), h("dd", duration(step.to - step.from))],
                 step.first && [h("dt", "First token"), h("dd", `after ${duration(step.first - step.from)}`)],
@@ -337,13 +337,18 @@ export default async function page({ root, signal, params, query, title }) {
             } } }, "The whole"), copyButton(() => asText(text)))), whole];
     }
 
-    function ask(approval) {
+    function ask({ key, approval }) {
         const note = h("input", { placeholder: "Why (the model reads it)", "aria-label": "Note" });
         const buttons = me.may("decideApproval");
+        // What came of it is shown where it was asked.
+        const settle = isApproved => {
+            setQuery({ step: chosen = key });
+            return decide(approval.approval_id, isApproved, note.value);
+        };
         return h("div.ask", h("p", approval.reason), h("p.muted.small", "Rule ", h("code", approval.rule), ". For exactly these arguments: ", digest(approval.args_digest, 12), ". Waits ", age(events.find(e => e.type === "approval_requested" && e.payload.approval_id === approval.approval_id)?.ts, { suffix: "" }), "."),
             buttons ? [note, h("div.actions",
-                h("button.primary", { type: "button", on: { click: () => decide(approval.approval_id, true, note.value) } }, "Approve this call"),
-                h("button.danger", { type: "button", on: { click: () => decide(approval.approval_id, false, note.value) } }, "Reject"))] : h("p.muted", "To decide needs the role approver."));
+                h("button.primary", { type: "button", on: { click: () => settle(true) } }, "Approve this call"),
+                h("button.danger", { type: "button", on: { click: () => settle(false) } }, "Reject"))] : h("p.muted", "To decide needs the role approver."));
     }
 
     function renderEvent(index, row) {
