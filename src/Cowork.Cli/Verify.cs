@@ -80,7 +80,7 @@ static class Verify
 
     /// <summary>What the reader brought; null: nothing.</summary>
     static async Task<TrustAnchors?> Anchors(string? jwks, string? heads) => jwks is null && heads is null ? null : new(
-        jwks is null ? null : HeadKeys.Parse(await File.ReadAllBytesAsync(jwks)), heads is null ? null : HeadLine.Read(heads));
+        jwks is null ? null : HeadKeys.Parse(await RegularFile.Read(jwks, HeadKeys.BytesMax, default)), heads is null ? null : HeadLine.Read(heads));
 
     /// <summary>The exports of one call, which follow each other.</summary>
     sealed class Exports
@@ -116,7 +116,8 @@ static class Verify
             return result switch
             {
                 ({ } sound, _) => new(
-                    file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head, sound.Digest)
+                    file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head,
+                    sound.Digest)
                 {
                     Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) { Witnessed = by.IsWitnessed } : null,
                     TenantId = sound.TenantId,
@@ -162,7 +163,8 @@ static class Verify
         {
             { RunId: { } run } => $": run {Quoted(run)} {Shown(v.Status!)}, {v.Events} events, {v.Blobs} blobs, {v.Artifacts} artifacts",
             { SessionId: { } session } => $": session {Quoted(session)} of {Quoted(v.TenantId!)}, {v.Events} events, {v.Runs} runs, {v.Blobs} blobs",
-            _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After} through {v.Through}{(v.Follows is null ? "" : $", where {Quoted(v.Follows)} ends")}",
+            _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After}"
+                + $" through {v.Through}{(v.Follows is null ? "" : $", where {Quoted(v.Follows)} ends")}",
         });
         line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
         line.Append(v.Signed is not { } by ? ", covered by no signed head"

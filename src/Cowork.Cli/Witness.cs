@@ -160,7 +160,7 @@ static class Witness
             {
                 return $"The log has no head {last.Number} any more, which was over {last.TreeSize} events: its end is gone.";
             }
-            if (again[0] != last)
+            if (!again[0].Is(last))
             {
                 return $"Head {last.Number} of the log is another one than the one that was kept: the log was rewritten.";
             }
@@ -198,10 +198,13 @@ static class Witness
         return null;
     }
 
-    /// <summary>Reads new heads of a file, or of a folder with a file for each. Without the service their trees are not compared, only their signatures, order and sizes.</summary>
+    /// <summary>
+    /// Reads new heads of a file, or of a folder with a file for each. That a tree begins with that of the head before it is checked by the proof that was sent with it; a head of
+    /// an earlier release has none, and is said to be unproved.
+    /// </summary>
     static async Task<string?> Look(string drop, KeptHeads kept, Options options, CancellationToken ct)
     {
-        var keys = HeadKeys.Parse(await File.ReadAllBytesAsync(options.Jwks!, ct));
+        var keys = HeadKeys.Parse(await RegularFile.Read(options.Jwks!, HeadKeys.BytesMax, ct));
         var heads = Directory.Exists(drop)
             ? Directory.GetFiles(drop, "head-*.json").Order(StringComparer.Ordinal).SelectMany(HeadLine.Read).ToList()
             : HeadLine.Read(drop);
@@ -211,7 +214,7 @@ static class Witness
             {
                 return $"{drop} has no head {last.Number} any more: its end is gone.";
             }
-            if (again != last)
+            if (!again.Is(last))
             {
                 return $"Head {last.Number} of {drop} is another one than the one that was kept.";
             }
@@ -221,6 +224,17 @@ static class Witness
             if (await Judge(head, kept.Last, keys) is { } wrong)
             {
                 return wrong;
+            }
+            if (kept.Last is { } before && head.Extends(before) is var extends)
+            {
+                if (extends == false)
+                {
+                    return $"The tree of head {head.Number} does not begin with that of head {before.Number}: the first {before.TreeSize} events were changed.";
+                }
+                if (extends is null)
+                {
+                    Console.Out.WriteLine($"head {head.Number} is unproved: it came without a proof that its tree begins with that of head {before.Number}");
+                }
             }
             kept.Keep(head);
         }
@@ -251,7 +265,7 @@ static class Witness
     {
         if (options.Jwks is { } file)
         {
-            return HeadKeys.Parse(await File.ReadAllBytesAsync(file, ct));
+            return HeadKeys.Parse(await RegularFile.Read(file, HeadKeys.BytesMax, ct));
         }
         var pinned = Path.Combine(options.State, "jwks.json");
         if (!File.Exists(pinned))

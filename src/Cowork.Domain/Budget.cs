@@ -147,5 +147,5 @@ public sealed record Budget(
     /// <summary>The sum, or the greatest amount that an event can hold.</summary>
     static long Sum(long a, long b) => Math.Min(Domain.Limits.MicroUsdMax, a + b);
 
-    static string Usd(long microUsd) => (microUsd / 1_000_000m).ToString("0.00####", System.Globalization.CultureInfo.InvariantCulture);
+    static string Usd(long microUsd) => Money.Usd(microUsd).ToString("0.00####", System.Globalization.CultureInfo.InvariantCulture);
 }

@@ -70,7 +70,7 @@ public sealed record RunRow(
 
     /// <summary>What the models cost, in US dollars.</summary>
     [JsonIgnore]
-    public decimal CostUsd => CostMicroUsd / 1_000_000m;
+    public decimal CostUsd => Money.Usd(CostMicroUsd);
 
     /// <summary>The status is final.</summary>
     [JsonIgnore]

@@ -127,7 +127,7 @@ public static class SessionFeed
     {
         if (member.Name.EndsWith(MicroUsd, StringComparison.Ordinal))
         {
-            json.WriteNumber($"{member.Name[..^MicroUsd.Length]}_usd", member.Value.GetInt64() / 1_000_000m);
+            json.WriteNumber($"{member.Name[..^MicroUsd.Length]}_usd", Money.Usd(member.Value.GetInt64()));
         }
         else
         {

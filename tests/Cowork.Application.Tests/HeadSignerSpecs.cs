@@ -39,6 +39,8 @@ public sealed class HeadSignerSpecs
     {
         public List<long> Taken { get; } = [];
 
+        public List<HeadLine> Lines { get; } = [];
+
         public bool IsAway { get; set; }
 
         public string Name => "place";
@@ -52,6 +54,7 @@ public sealed class HeadSignerSpecs
                 throw new HeadNotTakenException("It is away.");
             }
             Taken.Add(head.Number);
+            Lines.Add(head);
             return default;
         }
     }
@@ -66,7 +69,7 @@ public sealed class HeadSignerSpecs
         var (tree, heads, memory) = (new AuditTree(engine, clock, NullLogger<AuditTree>.Instance), new AuditHeadLog(engine, operators), new Remembered());
         var target = new Target();
         return new(
-            tree, new(tree, heads, keys, handler, operators, memory, Settings, clock, NullLogger<HeadSigner>.Instance), heads, memory, new(heads, engine, [target]), target);
+            tree, new(tree, heads, keys, handler, operators, memory, Settings, clock, NullLogger<HeadSigner>.Instance), heads, memory, new(heads, engine, engine, [target]), target);
     }
 
     [Fact]
@@ -174,6 +177,17 @@ public sealed class HeadSignerSpecs
             }
         }
         Assert.Equal([1, 2, 3, 4, 5], host.Target.Taken);
+        // Each comes with the proof that its tree begins with that of the head before it, which whoever has both checks without a service.
+        Assert.Null(host.Target.Lines[0].Consistency);
+        foreach (var (before, head) in host.Target.Lines.Zip(host.Target.Lines.Skip(1)))
+        {
+            var read = HeadLine.Parse(head.ToJson())!;
+            Assert.True(read.Is(head));
+            Assert.True(read.Extends(before));
+            Assert.False(read.Extends(before with { RootHash = new('0', 64) }));
+            Assert.False((read with { Consistency = [.. read.Consistency!, "x"] }).Extends(before));
+            Assert.Null((read with { Consistency = null }).Extends(before));
+        }
         Assert.Equal(2, host.Publisher.Progress[0].Failures);
         Assert.Contains(engine.Jobs, job => job.Kind == HeadPublisher.JobKind);
     }

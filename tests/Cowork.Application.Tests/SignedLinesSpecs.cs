@@ -165,7 +165,8 @@ public sealed class SignedLinesSpecs : IDisposable
         Assert.Contains("there twice", await Joined(anchors, [files[0], files[0]]), StringComparison.Ordinal);
         var overlapping = await Export(Acme, (await Verify(files[1], null)).Report!.After!.Value + 1);
         Assert.Contains("are in both", await Joined(anchors, [files[0], files[1], overlapping]), StringComparison.Ordinal);
-        Assert.Contains("is of acme", await Joined(anchors, [files[0], await Export(RunHarness.Org, (await Verify(files[0], null)).Report!.Through!.Value)]), StringComparison.Ordinal);
+        var through = (await Verify(files[0], null)).Report!.Through!.Value;
+        Assert.Contains("is of acme", await Joined(anchors, [files[0], await Export(RunHarness.Org, through)]), StringComparison.Ordinal);
         // Its head is one of the log, and nothing in the file joins it to the head before it.
         var lines = Lines(files[1]);
         Of(lines, ^1, end => end["end"]!["log"]!.AsObject().Remove("consistency"));
@@ -233,9 +234,11 @@ public sealed class SignedLinesSpecs : IDisposable
         Assert.Equal(["the newest events of a run that has not ended"], TraceVerifier.Verify(Canonical(root), anchors: anchors).Report!.NotCovered);
 
         // A run that has ended needs none.
-        var ended = JsonNode.Parse((await TraceBundle.Build(rich.Harness.Engine, rich.Harness.Blobs, RunHarness.Org, RichRun.Session, await Ended(), default, proofs))!)!.AsObject();
+        run = await Ended();
+        var ended = JsonNode.Parse(await Bundle())!.AsObject();
         Assert.Null(ended["log"]!["statement"]);
         (ended["log"]!["statement"], ended["log"]!["through"]) = (statement, through);
+        anchors = await Anchors();
         Assert.Equal("$.log.statement", TraceVerifier.Verify(Canonical(ended), anchors: anchors).Fault!.Location);
 
         async Task<byte[]> Bundle() => (await TraceBundle.Build(rich.Harness.Engine, rich.Harness.Blobs, RunHarness.Org, RichRun.Session, run, default, proofs))!;
@@ -247,6 +250,136 @@ public sealed class SignedLinesSpecs : IDisposable
             await Sign();
             return other;
         }
+    }
+
+    /// <summary>Crafted input of every kind ends in a verdict, and costs no more memory than what was not changed does, many times over.</summary>
+    [Fact]
+    public async Task Whatever_a_verifier_is_given_ends_in_a_verdict_in_bounded_memory()
+    {
+        const int mutations = 10_000;
+        const long bytesMax = 16 << 20;
+        var seed = Environment.TickCount;
+        TestContext.Current.SendDiagnosticMessage($"seed {seed}");
+        var random = new Random(seed);
+        var run = await SmallRun();
+        await Sign();
+        await Acts(Acme, 2);
+        await Sign();
+        var (engine, blobs) = (rich.Harness.Engine, rich.Harness.Blobs);
+        var bundle = (await TraceBundle.Build(engine, blobs, RunHarness.Org, RichRun.Session, run, default, proofs))!;
+        var (kept, anchors) = ((await heads.After(0, 100, default)).Select(HeadLine.Of).ToList(), await Anchors());
+        (string Kind, byte[] File)[] files =
+        [
+            ("export", await Export(Acme)),
+            ("session", await BundleLinesSpecs.Written(output => SessionBundle.Write(engine, blobs, proofs, RunHarness.Org, RichRun.Session, output, default))),
+            ("bundle", bundle),
+            ("archive", await BundleLinesSpecs.Written(output => ZipBundle.Write(bundle, blobs, output, default))),
+            ("heads", Encoding.UTF8.GetBytes(string.Concat(kept.Select(head => (head with { Consistency = [new('0', 64)] }).ToJson() + "\n")))),
+            ("keys", Encoding.UTF8.GetBytes(new JsonObject { ["keys"] = new JsonArray([.. anchors.Keys!.Select(key => Jwk(key.Key, key.Value))]) }.ToJsonString())),
+        ];
+        for (var i = 0; i < mutations; i++)
+        {
+            var (kind, file) = files[i % files.Length];
+            var changed = Mutated(file, random);
+            var before = GC.GetAllocatedBytesForCurrentThread();
+            try
+            {
+                switch (kind)
+                {
+                    case "heads":
+                        foreach (var (one, next) in HeadLine.Read(new StringReader(Encoding.UTF8.GetString(changed)), kind) is var read ? read.Zip(read.Skip(1)) : [])
+                        {
+                            _ = next.Extends(one);
+                        }
+                        break;
+                    case "keys":
+                        _ = HeadKeys.Parse(changed);
+                        break;
+                    default:
+                        var (report, fault) = await Verify(changed, i % 2 == 0 ? anchors : null);
+                        Assert.True(report is null != fault is null);
+                        break;
+                }
+            }
+            catch (InvalidDataException) when (kind is "heads" or "keys")
+            {
+                // This is their verdict.
+            }
+            catch (Exception e) when (e is not Xunit.Sdk.IAssertionException)
+            {
+                Assert.Fail($"seed {seed}, mutation {i} of {kind}: {e}");
+            }
+            Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < bytesMax, $"seed {seed}, mutation {i} of {kind}");
+        }
+    }
+
+    /// <summary>A run that completed, with little to verify.</summary>
+    async Task<RunKey> SmallRun()
+    {
+        await rich.Do(new OpenSession(RichRun.Session, rich.Harness.Workspace, "{}", null));
+        var run = await rich.Host.Send(RichRun.Session.Value, "Hello.");
+        await rich.Host.DriveOne();
+        return run;
+    }
+
+    static JsonObject Jwk(string kid, PublicKey key) => new() { ["kty"] = "EC", ["crv"] = "P-256", ["kid"] = kid, ["x"] = key.X, ["y"] = key.Y };
+
+    static readonly string[] Tokens =
+    [
+        "9223372036854775807", "-1", "1e999", "0.5", "null", "{}", "[]", "\"\"", "\"\\ud800\"", "{\"a\":", new string('[', 200), new string('9', 400), "\0", "\u00e9",
+        "\n", "\"log\":{},",
+        "{\"gap\":{\"hashes\":[],\"to\":9223372036854775807}}\n", "{\"end\":{}}\n", "PK\u0003\u0004",
+    ];
+
+    /// <summary>A file with a byte changed, a part dropped, repeated or moved, a token put in or in a number's place, or its lines in another order.</summary>
+    static byte[] Mutated(byte[] file, Random random)
+    {
+        var (at, length) = (random.Next(file.Length), random.Next(1, 1 + Math.Min(file.Length / 4, 300)));
+        var end = Math.Min(file.Length, at + length);
+        var token = Encoding.UTF8.GetBytes(Tokens[random.Next(Tokens.Length)]);
+        switch (random.Next(7))
+        {
+            case 0:
+                byte[] flipped = [.. file];
+                flipped[at] ^= (byte)(1 << random.Next(8));
+                return flipped;
+            case 1:
+                return [.. file[..at], .. file[end..]];
+            case 2:
+                return [.. file[..end], .. file[at..]];
+            case 3:
+                return [.. file[..at], .. token, .. file[at..]];
+            case 4:
+                return file[..at];
+            case 5:
+                var digit = Array.FindIndex(file, at, c => c is >= (byte)'0' and <= (byte)'9');
+                return digit < 0 ? file[at..] : [.. file[..digit], .. token, .. file[(digit + 1)..]];
+            default:
+                var lines = Encoding.Latin1.GetString(file).Split('\n');
+                var (one, two) = (random.Next(lines.Length), random.Next(lines.Length));
+                (lines[one], lines[two]) = (lines[two], lines[one]);
+                return Encoding.Latin1.GetBytes(string.Join('\n', lines));
+        }
+    }
+
+    /// <summary>Files of earlier releases and of this one, kept for ever, under the keys and heads that were kept with them.</summary>
+    [Theory]
+    [InlineData("cowork-export-1.ndjson", "cowork-export/1", false)]
+    [InlineData("cowork-export-2.ndjson", "cowork-export/2", true)]
+    [InlineData("cowork-session-1.ndjson", "cowork-session/1", false)]
+    [InlineData("cowork-session-2.ndjson", "cowork-session/2", true)]
+    [InlineData("cowork-trace-4-log.json", "cowork-trace/4", true)]
+    [InlineData("cowork-trace-4-content.zip", "cowork-trace/4", true)]
+    public async Task A_file_of_every_release_stays_readable(string name, string format, bool isSigned)
+    {
+        var folder = Path.Combine(AppContext.BaseDirectory, "bundles");
+        var anchors = new TrustAnchors(HeadKeys.Parse(await File.ReadAllBytesAsync(Path.Combine(folder, "jwks.json"))), HeadLine.Read(Path.Combine(folder, "heads.ndjson")));
+        var file = await File.ReadAllBytesAsync(Path.Combine(folder, name));
+        var (report, fault) = await Verify(file, isSigned ? anchors : null);
+        Assert.Null(fault);
+        Assert.Equal((format, isSigned), (report!.Format, report.Signature is { IsPinned: true, IsWitnessed: true }));
+        Assert.Equal(isSigned, report.NotCovered.Count == 0);
+        Assert.Equal(isSigned, (await Verify(file, anchors)).Fault is null);
     }
 
     async Task Acts(string org, int times)

@@ -109,7 +109,7 @@ public sealed class BundleSpecs(WatchedHost watched) : IClassFixture<WatchedHost
         }
     }
 
-    /// <summary>A bundle in lines without the signed head, which comes a little later, and with a statement that no two signatures of are the same.</summary>
+    /// <summary>A bundle in lines without the signed head, which comes a little later, and with a statement, of which no two signatures are the same.</summary>
     static byte[] WithoutLog(byte[] bytes)
     {
         var text = Encoding.Latin1.GetString(bytes);

@@ -54,12 +54,13 @@ public sealed record TargetProgress(string Name, long Sent, long Failures, strin
 /// Sends heads to places outside the database, each in the order in which they were signed. It is a durable job that comes with each head, so that of several hosts one sends,
 /// and what could not be sent is tried again, with pauses that grow, also by another host.
 /// </summary>
-public sealed class HeadPublisher(AuditHeadLog heads, IHeadDeliveries deliveries, IReadOnlyList<IHeadTarget> targets) : IJobHandler
+public sealed class HeadPublisher(AuditHeadLog heads, IMerkleStore tree, IHeadDeliveries deliveries, IReadOnlyList<IHeadTarget> targets) : IJobHandler
 {
     public const string JobKind = "heads";
 
     const int PageMax = 100;
 
+    readonly MerkleTiles tiles = new(tree);
     readonly Lock gate = new();
     readonly Dictionary<string, TargetProgress> progress = targets.ToDictionary(target => target.Name, target => new TargetProgress(target.Name, 0, 0, null));
 
@@ -102,12 +103,13 @@ public sealed class HeadPublisher(AuditHeadLog heads, IHeadDeliveries deliveries
     {
         var known = await target.Last(ct);
         var sent = known ?? await deliveries.Sent(target.Name, ct);
+        var before = sent > 0 ? (await heads.After(sent - 1, 1, ct)).FirstOrDefault() : null;
         while (await heads.After(sent, PageMax, ct) is { Count: > 0 } page)
         {
             foreach (var head in page)
             {
-                await target.Send(HeadLine.Of(head), ct);
-                sent = head.Number;
+                await target.Send(HeadLine.Of(head) with { Consistency = await Consistency(before, head, ct) }, ct);
+                (sent, before) = (head.Number, head);
                 if (known is null)
                 {
                     await deliveries.Sent(target.Name, sent, ct);
@@ -116,6 +118,19 @@ public sealed class HeadPublisher(AuditHeadLog heads, IHeadDeliveries deliveries
             Note(target.Name, there => there with { Sent = sent, Error = null });
         }
         Note(target.Name, there => there with { Sent = sent, Error = null });
+    }
+
+    /// <summary>The proof that goes with a head; null: it is the first one, or the tree is not there to make it of, which keeps no head from being sent.</summary>
+    async ValueTask<IReadOnlyList<string>?> Consistency(NumberedHead? before, NumberedHead head, CancellationToken ct)
+    {
+        try
+        {
+            return before is null ? null : [.. (await tiles.Consistency(before.Head.TreeSize, head.Head.TreeSize, ct)).Select(Convert.ToHexStringLower)];
+        }
+        catch (InvalidDataException)
+        {
+            return null;
+        }
     }
 
     void Note(string target, Func<TargetProgress, TargetProgress> change)

@@ -121,8 +121,6 @@ public static class RunDiff
 
     static string? Cut(string? text) => text is null ? null : FileText.Truncate(text, TextCharsMax);
 
-    static decimal Usd(long microUsd) => microUsd / 1_000_000m;
-
     /// <summary>A step with texts of it, cut.</summary>
     sealed record ToldStep(RunStep Step, string? Arguments, string Outcome);
 
@@ -222,7 +220,7 @@ public static class RunDiff
             var artifacts = (await record.Artifacts(ct)).GroupBy(artifact => artifact.Path, StringComparer.Ordinal)
                 .ToDictionary(group => group.Key, group => group.Last().Sha256, StringComparer.Ordinal);
             return new(
-                new(record.Run, status, error, model, steps.Count, input, output, Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0),
+                new(record.Run, status, error, model, steps.Count, input, output, Money.Usd(cost), begin is { } from ? (long)(last - from).TotalMilliseconds : 0),
                 steps, reply, artifacts);
 
             long Ms(DateTimeOffset at)
@@ -238,7 +236,8 @@ public static class RunDiff
                 answer = null;
                 Add(
                     new(
-                        "model", said.RequestSha256, Digest(answered.ToString()), null, null, false, said.Attempt, said.InputTokens, said.OutputTokens, Usd(said.CostMicroUsd ?? 0),
+                        "model", said.RequestSha256, Digest(answered.ToString()), null, null, false, said.Attempt, said.InputTokens, said.OutputTokens,
+                        Money.Usd(said.CostMicroUsd ?? 0),
                         Ms(said.At)),
                     null, answered.ToString());
             }

@@ -64,8 +64,8 @@ sealed class ModelCall : IDisposable
         Measures.ModelTokens.Record(output, [.. tags, new("gen_ai.token.type", "output")]);
         if (costMicroUsd is { } cost)
         {
-            span?.SetTag("cowork.model.cost_usd", cost / 1e6);
-            Measures.ModelCost.Add(cost / 1e6, tags);
+            span?.SetTag("cowork.model.cost_usd", (double)Money.Usd(cost));
+            Measures.ModelCost.Add((double)Money.Usd(cost), tags);
         }
     }
 

@@ -17,9 +17,9 @@ namespace Cowork.Projections;
 public sealed record ExportRange(DateTimeOffset? From, DateTimeOffset? To, long After, long Through);
 
 /// <summary>
-/// All events of a tenant between two positions of the log, in order, in lines (<see cref="LineWriter"/>): <c>cowork-export/2</c>. Where a signed head covers the period, positions of other tenants stand in
-/// it as hashes of the tree over the log, so that the tree's root follows from the file, and the last line has the head and a statement about the end. Memory does not grow with
-/// the length. <see cref="PeriodVerifier"/> checks it.
+/// All events of a tenant between two positions of the log, in order, in lines (<see cref="LineWriter"/>): <c>cowork-export/2</c>. Where a signed head covers the period,
+/// positions of other tenants stand in it as hashes of the tree over the log, so that the tree's root follows from the file, and the last line has the head and a statement about
+/// the end. Memory does not grow with the length. <see cref="PeriodVerifier"/> checks it.
 /// </summary>
 public static class PeriodExport
 {

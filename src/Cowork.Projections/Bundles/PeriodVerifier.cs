@@ -176,7 +176,9 @@ static class PeriodVerifier
             Require(through >= Last || count == 0, $"{at}.through", $"The last event has position {Last}.");
             Require(Text(end, "sha256", at) == digest, $"{at}.sha256", "It is not the digest of the lines before it.");
             var signature = hasLog ? Log($"{at}.log", end) : null;
-            Require(signature is not null || anchors is null, $"{at}.log", "No signed head covers the period, and one that agrees with the keys or heads that were given is required.");
+            Require(
+                signature is not null || anchors is null, $"{at}.log",
+                "No signed head covers the period, and one that agrees with the keys or heads that were given is required.");
             return new(format, tenant, count, chain.Streams.Count, after, through, digest) { Signature = signature };
         }
 

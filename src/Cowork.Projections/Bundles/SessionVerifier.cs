@@ -67,7 +67,9 @@ static class SessionVerifier
                     var (runs, head) = check.End(at, line.Of, ct);
                     Require(Text(line.Of, "sha256", at) == line.Before, $"{at}.sha256", "It is not the digest of the lines before it.");
                     var signature = hasLog ? check.Log($"{at}.log", line.Of, anchors) : null;
-                    Require(signature is not null || anchors is null, $"{at}.log", "No signed head covers the events, and one that agrees with the keys or heads that were given is required.");
+                    Require(
+                        signature is not null || anchors is null, $"{at}.log",
+                        "No signed head covers the events, and one that agrees with the keys or heads that were given is required.");
                     await BundleLines.RequireEnd(lines, ct);
                     return new(format, tenant, sessionId, check.Events.Count, runs, check.Blobs, head, line.Before!) { Signature = signature };
             }

@@ -134,14 +134,7 @@ static class SignedParts
 
     /// <summary>The payload of a statement about the end of a bundle in lines: the last line's object without what signs it.</summary>
     public static string PayloadOf(JsonElement end) =>
-        $"{{{string.Join(',', end.EnumerateObject().Where(member => member.Name != LogPart.Name).Select(member => $"{Encoding.UTF8.GetString(CanonicalName(member.Name))}:{member.Value.GetRawText()}"))}}}";
-
-    static byte[] CanonicalName(string name)
-    {
-        using var json = new PooledBuffer(64);
-        CanonicalJson.WriteString(json, name);
-        return json.Written.ToArray();
-    }
+        $"{{{string.Join(',', end.EnumerateObject().Where(member => member.Name != LogPart.Name).Select(member => $"\"{member.Name}\":{member.Value.GetRawText()}"))}}}";
 
     /// <summary>The leaf of an event whose line has all that the tree has of it. Optional members that are there are texts, and <c>feed_id</c> is a number.</summary>
     public static AuditLeaf LeafOf(JsonElement e, HashedEvent hashed, string at)

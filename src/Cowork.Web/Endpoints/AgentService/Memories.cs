@@ -73,6 +73,6 @@ static class MemoryEndpoints
             memory.RunId, memory.Event is { } e ? new(e.StreamId, e.Version) : null, memory.Notes is { } notes ? Shape(notes) : null, memory.CreatedAt, memory.UpdatedAt);
 
     static ModelNotesShape Shape(ModelNotes notes) => new(
-        notes.Model, notes.RequestSha256, notes.InputTokens, notes.OutputTokens, notes.CostMicroUsd / 1_000_000m,
+        notes.Model, notes.RequestSha256, notes.InputTokens, notes.OutputTokens, Money.Usd(notes.CostMicroUsd),
         notes.Failure is { } failure ? new(failure.Code, failure.Message) : null);
 }

@@ -134,7 +134,8 @@ static class MetricsEndpoints
         var ended = s.Completed + s.Failed;
         return new(
             figures.Runs, s, ended == 0 ? null : (double)s.Completed / ended, new(Percentiles.Of(figures.Queue), execution, Percentiles.Of(figures.Approval)),
-            figures.InputTokens + figures.OutputTokens, figures.CostMicroUsd / 1_000_000m, known?.Since, asOf, quotas, host, s.Queued, s.Running, s.ApprovalRequired, s.Completed,
+            figures.InputTokens + figures.OutputTokens, Domain.Money.Usd(figures.CostMicroUsd),
+            known?.Since, asOf, quotas, host, s.Queued, s.Running, s.ApprovalRequired, s.Completed,
             s.Failed, s.Cancelled, execution.P50 ?? 0, execution.P95 ?? 0);
     }
 
@@ -165,7 +166,8 @@ static class MetricsEndpoints
         yield return new MetricFamily.Counter(
             "cowork_tokens", "Tokens that models read and wrote.", null,
             new(figures.InputTokens, ("direction", "input")), new(figures.OutputTokens, ("direction", "output")));
-        yield return new MetricFamily.Counter("cowork_cost_usd", "What models cost, as far as they have a price.", "usd", new Sample(figures.CostMicroUsd / 1e6));
+        yield return new MetricFamily.Counter(
+            "cowork_cost_usd", "What models cost, as far as they have a price.", "usd", new Sample((double)Domain.Money.Usd(figures.CostMicroUsd)));
         yield return new MetricFamily.Gauge("cowork_metrics_as_of_gid", "Every event of the tenant up to this position is counted, and none after it.", null, new Sample(asOf));
         (string Name, QuotaFigures Of)[] bounded =
         [

@@ -46,8 +46,6 @@ public sealed record AgentUsage(long TotalTokens, int ToolCalls, decimal CostUsd
 /// </summary>
 sealed class AgentRunFold(RunKey run)
 {
-    const decimal Micro = 1_000_000m;
-
     readonly string stream = Run.Aggregate.Stream(run);
     string agent = "";
     string reply = "";
@@ -92,7 +90,7 @@ sealed class AgentRunFold(RunKey run)
                 [
                     New("step_finish") with
                     {
-                        Step = new(step.Step, step.Model, step.StopReason, step.InputTokens, step.OutputTokens, step.ToolCalls, step.CostMicroUsd / Micro),
+                        Step = new(step.Step, step.Model, step.StopReason, step.InputTokens, step.OutputTokens, step.ToolCalls, Money.Usd(step.CostMicroUsd)),
                     },
                 ];
             case ToolCall call:
@@ -111,7 +109,7 @@ sealed class AgentRunFold(RunKey run)
                 reply = SessionFeed.Shown(said.Content);
                 return [];
             case RunCompleted done:
-                return [Final("completed") with { Usage = new(done.TotalTokens, done.ToolCalls, done.CostMicroUsd / Micro) }];
+                return [Final("completed") with { Usage = new(done.TotalTokens, done.ToolCalls, Money.Usd(done.CostMicroUsd)) }];
             case RunFailed failed:
                 return [New("error") with { Error = new(failed.Error.Code, failed.Error.Message) }, Final("failed")];
             case RunCancelled:

@@ -14,8 +14,6 @@ public sealed record NewBudget(
     [property: JsonPropertyName("dailyLimitUSD"), NeverNull] decimal? DailyLimitUsd, [property: JsonPropertyName("softLimitUSD")] decimal? SoftLimitUsd = null)
     : IRequestBody<NewBudget>
 {
-    const decimal MicroUsd = 1_000_000m;
-
     public static JsonTypeInfo<NewBudget> Json => DesktopJson.Default.NewBudget;
 
     public void Validate(ValidationErrors errors)
@@ -32,8 +30,8 @@ public sealed record NewBudget(
 
     public BudgetLimits Limits()
     {
-        var usual = BudgetLimits.Of((long)(DailyLimitUsd!.Value * MicroUsd));
-        return SoftLimitUsd is { } soft ? usual with { SoftMicroUsd = (long)(soft * MicroUsd) } : usual;
+        var usual = BudgetLimits.Of(Money.MicroUsd(DailyLimitUsd!.Value));
+        return SoftLimitUsd is { } soft ? usual with { SoftMicroUsd = Money.MicroUsd(soft) } : usual;
     }
 }
 
@@ -49,11 +47,9 @@ public sealed record DesktopBudget(
     [property: JsonPropertyName("softLimitUSD")] decimal SoftLimitUsd, [property: JsonPropertyName("spentUSD")] decimal SpentUsd,
     [property: JsonPropertyName("reservedUSD")] decimal ReservedUsd, DateTimeOffset ResetsAt, IReadOnlyList<string> ModelsNotHeld)
 {
-    const decimal MicroUsd = 1_000_000m;
-
     public static DesktopBudget Of(Budget day, BudgetLimits limits, DateTimeOffset now, IReadOnlyList<string> notHeld) => new(
-        limits.DailyMicroUsd / MicroUsd, day.RemainingMicroUsd(limits) / MicroUsd, limits.SoftMicroUsd / MicroUsd, day.SpentMicroUsd / MicroUsd,
-        day.ReservedMicroUsd / MicroUsd, new(now.UtcDateTime.Date.AddDays(1), TimeSpan.Zero), notHeld);
+        Money.Usd(limits.DailyMicroUsd), Money.Usd(day.RemainingMicroUsd(limits)), Money.Usd(limits.SoftMicroUsd), Money.Usd(day.SpentMicroUsd),
+        Money.Usd(day.ReservedMicroUsd), new(now.UtcDateTime.Date.AddDays(1), TimeSpan.Zero), notHeld);
 }
 
 static class BudgetEndpoints

@@ -14,10 +14,10 @@ namespace Cowork.Web.Endpoints.Desktop;
 public sealed record DesktopUsage(long TotalTokens, [property: JsonPropertyName("totalCostUSD")] decimal TotalCostUsd, IReadOnlyList<DesktopModelUsage> Breakdown)
 {
     public static DesktopUsage Of(IReadOnlyList<UsageOfModel> models) => new(
-        models.Sum(model => model.InputTokens + model.OutputTokens), models.Sum(model => model.CostMicroUsd) / 1_000_000m,
+        models.Sum(model => model.InputTokens + model.OutputTokens), Money.Usd(models.Sum(model => model.CostMicroUsd)),
         [
             .. models.Select(model => new DesktopModelUsage(
-                model.Model, model.InputTokens, model.OutputTokens, model.IsPriced ? model.CostMicroUsd / 1_000_000m : null)),
+                model.Model, model.InputTokens, model.OutputTokens, model.IsPriced ? Money.Usd(model.CostMicroUsd) : null)),
         ]);
 }
 

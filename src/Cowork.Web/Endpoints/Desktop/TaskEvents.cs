@@ -263,7 +263,7 @@ sealed class TaskEvents(IBlobs blobs)
     {
         if (microUsd is { } cost)
         {
-            json.WriteNumber("costUSD", cost / 1_000_000m);
+            json.WriteNumber("costUSD", Money.Usd(cost));
         }
         else
         {
