@@ -47,9 +47,6 @@ public sealed partial class InMemoryEngine : IMerkleStore, IHeadDeliveries
     public ValueTask<IReadOnlyList<AuditEntry>> Find(string org, IReadOnlyList<long> positions, CancellationToken ct) =>
         Now<IReadOnlyList<AuditEntry>>(() => [.. log.Where(e => e.Org == org && positions.Contains(e.Position)).Select(Entry)], ct);
 
-    public ValueTask<AuditEntry?> Find(string org, Guid id, CancellationToken ct) =>
-        Now(() => log.Where(e => e.Org == org && e.Id == id && e.Position <= treeSize).Select(Entry).FirstOrDefault(), ct);
-
     static AuditEntry Entry(Cowork.Application.Storage.FeedEntry e) =>
         new(new(e.Position, e.Org, e.Stream, e.Version, e.Hash, e.FeedId, e.Session, e.Run, e.Correlation, e.Causation), e.Id);
 

@@ -40,7 +40,4 @@ public interface IMerkleStore
 
     /// <summary>Those of the positions at which the tenant has an event, in order.</summary>
     ValueTask<IReadOnlyList<AuditEntry>> Find(string org, IReadOnlyList<long> positions, CancellationToken ct);
-
-    /// <summary>The tenant's event with an id, if the tree has it; null: it does not.</summary>
-    ValueTask<AuditEntry?> Find(string org, Guid id, CancellationToken ct);
 }

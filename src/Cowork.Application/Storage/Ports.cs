@@ -235,8 +235,11 @@ public interface IPositions
     /// <summary>The position of the last event; 0: the log is empty.</summary>
     ValueTask<long> Head(CancellationToken ct);
 
-    /// <summary>The position of a tenant's event; null: it has no such event, or the event was stored more than a few minutes away from the time in its id.</summary>
-    /// <param name="id">A UUID of version 7: its time tells where in the log to look.</param>
+    /// <summary>
+    /// The position of a tenant's event; null: it has no such event. One that was stored more than a few minutes away from the time in its id is found once the tree over the log
+    /// has it.
+    /// </summary>
+    /// <param name="id">Usually a UUID of version 7: its time tells where in the log to look.</param>
     ValueTask<long?> Of(string org, Guid id, CancellationToken ct);
 
     /// <summary>

@@ -78,12 +78,6 @@ sealed class MerkleStore(Database database) : IMerkleStore, IHeadDeliveries
         WHERE e.tenant_id = $1 AND e.seq_id = ANY ($2) ORDER BY e.seq_id
         """);
 
-    readonly string positionOf = $"""
-        SELECT e.seq_id FROM {database.Schema}.merkle_tiles t
-        JOIN {database.Schema}.mt_events e ON e.seq_id > t.number * {MerkleTiles.Width} AND e.seq_id <= (t.number + 1) * {MerkleTiles.Width} AND e.id = $2 AND e.tenant_id = $1
-        WHERE t.least_id <= $2 AND t.greatest_id >= $2
-        """;
-
     readonly string sent = $"SELECT number FROM {database.Schema}.head_deliveries WHERE target = $1";
 
     readonly string send = $"""
@@ -164,13 +158,6 @@ sealed class MerkleStore(Database database) : IMerkleStore, IHeadDeliveries
             }
             return entries;
         },
-        ct);
-
-    public ValueTask<AuditEntry?> Find(string org, Guid id, CancellationToken ct) => database.WithReconnect(
-        org,
-        async connection => await connection.Ask(new(positionOf) { Parameters = { Parameter.Text(org), new() { Value = id } } }, ct) is long position
-            ? await At(connection, org, position, ct)
-            : null,
         ct);
 
     public ValueTask<long> Sent(string target, CancellationToken ct) => database.WithReconnect(

@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Npgsql;
@@ -33,30 +34,39 @@ sealed class PositionLookup(Database database) : IPositions
 
     readonly string of = $"SELECT seq_id FROM {database.Schema}.mt_events WHERE seq_id > $3 AND seq_id <= $4 AND tenant_id = $1 AND id = $2";
 
+    /// <summary>The tree's tiles of leaves have the least and the greatest id of their events: they also find one whose time is far from that of the events around it.</summary>
+    readonly string inTree = $"""
+        SELECT e.seq_id FROM {database.Schema}.merkle_tiles t
+        JOIN {database.Schema}.mt_events e ON e.seq_id > t.number * {MerkleTiles.Width} AND e.seq_id <= (t.number + 1) * {MerkleTiles.Width} AND e.id = $2 AND e.tenant_id = $1
+        WHERE t.least_id <= $2 AND t.greatest_id >= $2
+        """;
+
     public ValueTask<long> Head(CancellationToken ct) => Ask(() => new(head), ct);
 
     public ValueTask<long> At(DateTimeOffset time, CancellationToken ct) => Ask(() => new(at) { Parameters = { Parameter.Time(time) } }, ct);
 
     public async ValueTask<long?> Of(string org, Guid id, CancellationToken ct)
     {
-        if (TimeOf(id) is not { } time)
+        if (TimeOf(id) is { } time)
         {
-            return null;
-        }
-        foreach (var apart in Apart)
-        {
-            var (first, last) = (await At(time - apart, ct), await At(time + apart, ct));
-            var found = await database.WithReconnect(
-                org,
-                async connection => (long?)await connection.Ask(
-                    new(of) { Parameters = { Parameter.Text(org), new NpgsqlParameter<Guid> { TypedValue = id }, Parameter.Long(first - Mixed), Parameter.Long(last) } }, ct),
-                ct);
-            if (found is not null)
+            foreach (var apart in Apart)
             {
-                return found;
+                var (first, last) = (await At(time - apart, ct), await At(time + apart, ct));
+                var found = await database.WithReconnect(
+                    org,
+                    async connection => (long?)await connection.Ask(
+                        new(of) { Parameters = { Parameter.Text(org), new NpgsqlParameter<Guid> { TypedValue = id }, Parameter.Long(first - Mixed), Parameter.Long(last) } }, ct),
+                    ct);
+                if (found is not null)
+                {
+                    return found;
+                }
             }
         }
-        return null;
+        return await database.WithReconnect(
+            org,
+            async connection => (long?)await connection.Ask(new(inTree) { Parameters = { Parameter.Text(org), new NpgsqlParameter<Guid> { TypedValue = id } } }, ct),
+            ct);
     }
 
     /// <summary>The time in a UUID of version 7; null: it is another one, or its time is none that the log can have.</summary>

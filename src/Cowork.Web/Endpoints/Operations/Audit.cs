@@ -1,6 +1,7 @@
 using System.Globalization;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.Operations;
@@ -71,13 +72,13 @@ static class AuditEndpoints
     static async Task<IResult> Latest(AuditHeadLog heads, CancellationToken ct) =>
         await heads.Latest(ct) is { } head ? JsonResult.Of(200, HeadShape.Of(head), OperationsJson.Answers.HeadShape) : ErrorResult.NotFound("head");
 
-    static async Task<IResult> Prove(HttpContext http, Caller caller, IMerkleStore store, AuditTree tree, AuditHeadLog heads, CancellationToken ct)
+    static async Task<IResult> Prove(HttpContext http, Caller caller, IPositions positions, IMerkleStore store, AuditTree tree, AuditHeadLog heads, CancellationToken ct)
     {
         var asked = Event.Read(http);
         AuditEntry? found;
         if (Guid.TryParseExact(asked, "D", out var id))
         {
-            found = await store.Find(caller.Org, id, ct);
+            found = await positions.Of(caller.Org, id, ct) is { } byId ? await store.Find(caller.Org, byId, ct) : null;
         }
         else if (long.TryParse(asked, NumberStyles.None, CultureInfo.InvariantCulture, out var gid))
         {
