@@ -47,6 +47,12 @@ public sealed record Aggregate<TKey, TCommand, TEvent, TState>(
     /// <summary>Bytes of a state that forgets its events, so that a long stream's weighs no more than a short one's. Null: it weighs as much as its events.</summary>
     public Func<TState, long>? SizeOf { get; init; }
 
+    /// <summary>
+    /// Of a stream whose past is the beginning of another one: that stream and the version up to which it is. The fold of the stream begins with the state there. Null: no
+    /// stream has another's past, or this one has not.
+    /// </summary>
+    public Func<TEvent, (TKey Key, long Version)?>? PastOf { get; init; }
+
     public string Stream(TKey key) => $"{Name}-{key.Value}";
 
     /// <summary>The bare key in the name of one of its streams.</summary>

@@ -29,6 +29,7 @@ public static class EventTypes
         Of<RunEvent.PolicyDecision>("policy_decision.v1"),
         Of<RunEvent.ApprovalRequested>("approval_requested.v1"),
         Of<RunEvent.ApprovalDecided>("approval_decided.v1"),
+        Of<RunEvent.ApprovalServed>("approval_served.v1"),
         Of<RunEvent.ToolResult>("tool_result.v1"),
         Of<RunEvent.AssistantReply>("assistant_reply.v1"),
         Of<RunEvent.FeedbackReceived>("feedback_received.v1"),

@@ -213,6 +213,12 @@ public static class Limits
     /// <summary>Rules of a proposed policy: each is held against each decision.</summary>
     public const int SimulatedRulesMax = 1_000;
 
+    /// <summary>Tools that a counterfactual may call, and results that it is given.</summary>
+    public const int CounterfactualToolsMax = 100;
+
+    /// <summary>What a counterfactual's own budget may be, in US dollars.</summary>
+    public const int CounterfactualBudgetUsdMax = 1_000_000;
+
     /// <summary>Names of tools that narrow a simulation.</summary>
     public const int SimulatedToolsMax = 100;
 

@@ -17,11 +17,12 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Folders">The folders that the session was granted; null: it has its one implicit grant.</param>
     /// <param name="Agent">The agent of a group that answers; null: the run is no group's.</param>
     /// <param name="Fork">Where its session forked from; null: it did not.</param>
+    /// <param name="Counterfactual">What it does otherwise than another run; null: it is a run of its own.</param>
     public sealed record Create(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null) : RunCommand(Now);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
@@ -50,7 +51,10 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Tail">The text since the last delta.</param>
     /// <param name="Reply">The complete text of an answer without tool calls; null: the answer calls tools.</param>
     /// <param name="ThinkingTail">The shown thinking since the last delta of it.</param>
-    public sealed record RecordAnswer(long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now, string ThinkingTail = "") : RunCommand(Now);
+    /// <param name="Served">Feedback that the recorded run had waiting when it recorded this answer, and this one has not; null: none.</param>
+    public sealed record RecordAnswer(
+        long Epoch, string Tail, Content? Reply, Answer Answer, DateTimeOffset Now, string ThinkingTail = "", ImmutableList<FeedbackReceived>? Served = null)
+        : RunCommand(Now);
 
     /// <param name="Subject">What was judged; null: the call's name alone.</param>
     public sealed record RecordPolicy(
@@ -70,8 +74,16 @@ public abstract record RunCommand(DateTimeOffset Now)
     public sealed record DecideApproval(
         ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
 
+    /// <summary>Records that the policy demands approval, and serves a decision of the record in place of asking a person.</summary>
+    /// <param name="Decision">The decision.</param>
+    public sealed record ServeDecision(
+        long Epoch, string CallId, string Rule, string Reason, string ArgsDigest, ServedDecision Decision, DateTimeOffset Now, JudgedCall? Subject = null)
+        : RunCommand(Now);
+
     /// <param name="StartedAt">When the tool was called.</param>
-    public sealed record RecordResult(long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now, DateTimeOffset? StartedAt = null) : RunCommand(Now);
+    /// <param name="Source">As in <see cref="ToolResult"/>.</param>
+    public sealed record RecordResult(
+        long Epoch, string CallId, Content Result, bool IsError, DateTimeOffset Now, DateTimeOffset? StartedAt = null, string? Source = null) : RunCommand(Now);
 
     /// <summary>Ends the run with the model's reply.</summary>
     public sealed record Complete(long Epoch, DateTimeOffset Now) : RunCommand(Now);
@@ -92,7 +104,8 @@ public abstract record RunCommand(DateTimeOffset Now)
     /// <param name="Text">Not blank, at most <see cref="Limits.MessageBytesMax"/> bytes.</param>
     /// <param name="By">The principal: <c>user:ann</c>.</param>
     /// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
-    public sealed record GiveFeedback(Content Text, string By, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null) : RunCommand(Now);
+    /// <param name="Source">As in <see cref="FeedbackReceived"/>.</param>
+    public sealed record GiveFeedback(Content Text, string By, DateTimeOffset Now, ImmutableList<Issuer>? Issuers = null, string? Source = null) : RunCommand(Now);
 }
 
 public abstract record RunEvent(DateTimeOffset At) : Event(At)
@@ -106,11 +119,12 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Agent">The agent of a group that answers, as it was when the run was created; null: the run is no group's.</param>
     /// <param name="Fork">Where its session forked from: of runs that are cut there, the prompt shows as much. Null: it did not.</param>
     /// <param name="Transcript">What was said before the message, as a group's controller tells it; null: as the session or group has it.</param>
+    /// <param name="Counterfactual">What it does otherwise than another run, whose beginning is its own; null: it is a run of its own.</param>
     public sealed record RunCreated(
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null) : RunEvent(At);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null) : RunEvent(At);
 
     /// <param name="Settings">
     /// Hexadecimal SHA-256 of the settings under which the node drives the run (limits, policy, names of its tools), which the blob store has. A replay asks with them what the
@@ -178,10 +192,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// </param>
     /// <param name="AskedAt">When the request was sent; null: an earlier release did not record it.</param>
     /// <param name="FirstTokenAt">When the first text, thinking or call of the answer came; null: it had none, or an earlier release did not record it.</param>
+    /// <param name="Source"><c>recorded</c>: the answer of another run to the same request. It cost that run its tokens, and this one none. Null: the model was asked.</param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
         DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null, int? Feedback = null, bool? Continues = null,
-        DateTimeOffset? AskedAt = null, DateTimeOffset? FirstTokenAt = null) : RunEvent(At);
+        DateTimeOffset? AskedAt = null, DateTimeOffset? FirstTokenAt = null, string? Source = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
@@ -205,9 +220,22 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     public sealed record ApprovalDecided(
         ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
 
+    /// <summary>In a counterfactual: a call that the policy wants approved has the decision that the record has of the same call. Nobody is asked.</summary>
+    /// <param name="ArgsDigest">Hex SHA-256 of the arguments, which are those of the recorded call.</param>
+    /// <param name="By">Who decided in the recorded run; <c>system</c>: no decision is recorded, and unrecorded ones count as rejected.</param>
+    /// <param name="RunId">The recorded run; null: no decision is recorded.</param>
+    /// <param name="ApprovalId">The approval there; null: no decision is recorded.</param>
+    public sealed record ApprovalServed(
+        string ToolCallId, string ToolName, string ArgsDigest, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, RunKey? RunId = null,
+        ApprovalKey? ApprovalId = null) : RunEvent(At);
+
     /// <param name="StartedAt">When the tool was called; null: it was not, or an earlier release did not record it.</param>
+    /// <param name="Source">
+    /// In a counterfactual, where the result is from: <c>recorded</c>, the record of the other run has it; <c>stub</c>, the call was not made; <c>live</c>, it was. Null: the
+    /// call was refused, or the run is no counterfactual.
+    /// </param>
     public sealed record ToolResult(
-        int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At, DateTimeOffset? StartedAt = null) : RunEvent(At);
+        int Step, int Attempt, string Id, string Name, Content Content, bool IsError, DateTimeOffset At, DateTimeOffset? StartedAt = null, string? Source = null) : RunEvent(At);
 
     public sealed record AssistantReply(Content Content, DateTimeOffset At) : RunEvent(At);
 
@@ -217,7 +245,8 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// </summary>
     /// <param name="By">The principal: <c>user:ann</c>.</param>
     /// <param name="Issuers">The persons behind the principal's token; null: nobody else.</param>
-    public sealed record FeedbackReceived(Content Text, string By, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
+    /// <param name="Source"><c>recorded</c>: it was said to the run whose counterfactual this one is. Null: it was said to this one.</param>
+    public sealed record FeedbackReceived(Content Text, string By, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null, string? Source = null) : RunEvent(At);
 
     public sealed record RunCancelRequested(DateTimeOffset At) : RunEvent(At);
 
@@ -285,10 +314,11 @@ public sealed record RequestedCall(string Id, string Name, Content Input);
 /// <param name="Feedback">How much of the feedback that waited its request showed.</param>
 /// <param name="AskedAt">When the request was sent.</param>
 /// <param name="FirstTokenAt">When the first content of the answer came; null: it had none.</param>
+/// <param name="Source">As in <see cref="LlmResponse"/>.</param>
 public sealed record Answer(
     string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, long? CostMicroUsd, ImmutableList<RequestedCall> Calls,
     long? CachedTokens = null, bool UsageEstimated = false, Content? Reasoning = null, string? Refused = null, int Feedback = 0, DateTimeOffset? AskedAt = null,
-    DateTimeOffset? FirstTokenAt = null);
+    DateTimeOffset? FirstTokenAt = null, string? Source = null);
 
 public enum PolicyOutcome
 {
@@ -360,7 +390,7 @@ public abstract record ConversationEntry
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
     ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null)
+    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
@@ -404,6 +434,9 @@ public sealed record ContextText(string Path, string ReadSha256, long ReadBytes,
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
 {
     public static RunUsage Zero { get; } = new(0, 0, 0, 0);
+
+    public static RunUsage operator -(RunUsage all, RunUsage part) =>
+        new(all.Tokens - part.Tokens, all.ToolCalls - part.ToolCalls, all.Rounds - part.Rounds, all.CostMicroUsd - part.CostMicroUsd);
 }
 
 /// <summary>
@@ -415,7 +448,8 @@ public abstract record Run
     public sealed record None : Run;
 
     /// <param name="Feedback">Oldest first; null: none.</param>
-    public sealed record Queued(RunRequest Request, ImmutableList<Content>? Feedback = null) : Run;
+    /// <param name="Past">The other run where this one goes off from it; null: the run begins by itself.</param>
+    public sealed record Queued(RunRequest Request, ImmutableList<Content>? Feedback = null, Active? Past = null) : Run;
 
     /// <param name="Epoch">Epoch of the claim that may write.</param>
     /// <param name="StepsDone">Number of recorded steps.</param>
@@ -432,6 +466,7 @@ public abstract record Run
     /// <param name="Feedback">What no answer's request has shown yet, oldest first; null: none. It is the end of the next request.</param>
     /// <param name="Offered">The tools of outside sources that the model is offered, as in <see cref="ToolsOffered"/>; null: it was never offered any.</param>
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: not recorded.</param>
+    /// <param name="Inherited">What of the usage another run has paid for: limits count it, and totals do not. Null: nothing.</param>
     public sealed record Active(
         RunRequest Request,
         DateTimeOffset StartedAt,
@@ -453,8 +488,13 @@ public abstract record Run
         string? StopReason = null,
         ImmutableList<Content>? Feedback = null,
         Content? Offered = null,
-        string? Settings = null) : Run
+        string? Settings = null,
+        RunUsage? Inherited = null) : Run
     {
+        /// <summary>What the run has used itself.</summary>
+        [System.Text.Json.Serialization.JsonIgnore]
+        public RunUsage Used => Usage - (Inherited ?? RunUsage.Zero);
+
         /// <summary>The first millisecond after the run's time limit.</summary>
         public DateTimeOffset TimeUpAt(RunLimits limits) => StartedAt + Waited + limits.Time + TimeSpan.FromMilliseconds(1);
     }
@@ -468,13 +508,16 @@ public abstract record Run
     /// <param name="Partial">What was said of a reply that was not finished.</param>
     public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals, string? Partial = null) : Run;
 
-    public static Aggregate<RunKey, RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve);
+    public static Aggregate<RunKey, RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve)
+    {
+        PastOf = static first => first is RunCreated { Counterfactual.Of: { } cut } ? (cut.RunId, cut.Version) : null,
+    };
 
     public static Decision<RunEvent> Decide(RunCommand command, Run state) => (command, state) switch
     {
         (Create c, None) => new RunCreated(
             c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
-            c.Fork, c.Transcript),
+            c.Fork, c.Transcript, c.Counterfactual),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -502,10 +545,11 @@ public abstract record Run
         (RequestApproval c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => Decision<RunEvent>.Of(
             new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now, c.Subject),
             new ApprovalRequested(c.ApprovalId, a.Request.SessionId, call.Id, call.Name, call.Input, c.ArgsDigest, c.Reason, c.Rule, c.ExpiresAt, c.Now, c.Paths)),
+        (ServeDecision c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId => RecordServed(c, a, call),
         (RecordResult c, Active a) when c.Epoch == a.Epoch && a.Open is [var call, ..] && call.Id == c.CallId =>
-            new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now, c.StartedAt),
+            new ToolResult(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, c.Result, c.IsError, c.Now, c.StartedAt, c.Source),
         (Complete c, Active { Reply: not null } a) when c.Epoch == a.Epoch =>
-            new RunCompleted(a.Usage.Tokens, a.Usage.ToolCalls, a.Usage.CostMicroUsd, c.Now, a.StopReason),
+            new RunCompleted(a.Used.Tokens, a.Used.ToolCalls, a.Used.CostMicroUsd, c.Now, a.StopReason),
         // A failure after a cancel request counts as cancelled.
         (Fail c, Active { CancelRequested: true } a) when c.Epoch == a.Epoch => new RunCancelled(c.Now),
         (Fail c, Active a) when c.Epoch == a.Epoch => new RunFailed(new(c.Code, c.Message), c.Now, c.Usage, c.RequestSha256),
@@ -516,8 +560,12 @@ public abstract record Run
 
     public static Run Evolve(Run state, RunEvent e) => (e, state) switch
     {
-        (RunCreated c, _) => new Queued(new(
-            c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork, c.Transcript)),
+        (RunCreated c, _) => new Queued(
+            new(
+                c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork, c.Transcript,
+                c.Counterfactual),
+            Past: c.Counterfactual is null ? null : state as Active),
+        (RunStarted s, Queued { Past: { } past } q) => GoneOff(s, past, q),
         (RunStarted s, Queued q) => new Active(
             q.Request, s.At, s.Epoch, 1, 0, 1, null, [], "", [], false, null, null, RunUsage.Zero, TimeSpan.Zero, [], false, Feedback: q.Feedback,
             Settings: s.Settings),
@@ -544,6 +592,11 @@ public abstract record Run
         },
         (LlmResponse l, Active a) => AfterStep(a) with
         {
+            Inherited = l.Source is null ? a.Inherited : (a.Inherited ?? RunUsage.Zero) with
+            {
+                Tokens = (a.Inherited?.Tokens ?? 0) + l.InputTokens + l.OutputTokens,
+                CostMicroUsd = (a.Inherited?.CostMicroUsd ?? 0) + (l.CostMicroUsd ?? 0),
+            },
             Partial = "",
             StopReason = l.StopReason is "stop" or "tool_calls" ? null : l.StopReason,
             Transcript = a.Transcript.AddRange(Shown(a, l)).Add(new ConversationEntry.ByModel(a.Partial, [], l.Reasoning)),
@@ -554,6 +607,7 @@ public abstract record Run
         },
         (ToolCall t, Active a) => WithCall(a, new(t.Id, t.Name, t.Input)),
         (PolicyDecision p, Active a) => a with { Allowed = p.Outcome == PolicyOutcome.Allow },
+        (ApprovalServed s, Active a) => a with { Allowed = s.Outcome == ApprovalOutcome.Approved },
         (ApprovalRequested r, Active a) => new Suspended(a, new(r.ApprovalId, r.Rule, r.ArgsDigest, r.At, r.ExpiresAt, r.Paths)),
         (ApprovalDecided d, Suspended { Pending: { } pending } s) => new Suspended(WithDecision(s.Before, pending, d), null),
         (ToolResult t, Active a) => WithResult(a, t),
@@ -586,6 +640,25 @@ public abstract record Run
         Active a => new NextStep.AskModel(a.Usage.Rounds + 1),
         Ended or None => new NextStep.Done(),
         _ => throw new System.Diagnostics.UnreachableException(state.GetType().Name),
+    };
+
+    /// <summary>A run that goes off from another one: it has done what that one had, and what was judged of a call without a result is judged again.</summary>
+    static Active GoneOff(RunStarted s, Active past, Queued q) => past with
+    {
+        Request = q.Request,
+        StartedAt = s.At,
+        Epoch = s.Epoch,
+        Attempt = 1,
+        StepAttempt = 1,
+        Partial = "",
+        Allowed = false,
+        Granted = null,
+        Waited = TimeSpan.Zero,
+        Approvals = [],
+        CancelRequested = false,
+        Feedback = q.Feedback is null ? past.Feedback : (past.Feedback ?? []).AddRange(q.Feedback),
+        Settings = s.Settings,
+        Inherited = past.Usage,
     };
 
     static string? ChangedSettings(Start c, Active a) => c.Settings == a.Settings ? null : c.Settings;
@@ -636,6 +709,8 @@ public abstract record Run
         var (refusal, waiting) = state switch
         {
             Queued q => (null, q.Feedback),
+            // What is served with an answer was said before it.
+            Active a when c.Source is not null => (null, a.Feedback),
             Active { CancelRequested: true } => ("It is being stopped.", null),
             Active { Reply: not null } => ("Its reply is there.", null),
             Active a => (null, a.Feedback),
@@ -646,7 +721,7 @@ public abstract record Run
         return refusal is not null ? Refusal.Conflict("task_ended", refusal)
             : waiting?.Count >= Limits.FeedbackWaitingMax
                 ? Refusal.TooMany("feedback_full", $"{Limits.FeedbackWaitingMax} messages wait already for the model's next request.")
-            : new FeedbackReceived(c.Text, c.By, c.Now, c.Issuers);
+            : new FeedbackReceived(c.Text, c.By, c.Now, c.Issuers, c.Source);
     }
 
     static Decision<RunEvent> RecordVerdict(RecordPolicy c, Active a, RequestedCall call)
@@ -656,6 +731,21 @@ public abstract record Run
             ? verdict
             : Decision<RunEvent>.Of(verdict, RefusedCall(a, call, $"Refused by policy ({c.Rule}): {c.Reason}", c.Now));
     }
+
+    static Decision<RunEvent> RecordServed(ServeDecision c, Active a, RequestedCall call)
+    {
+        var decided = c.Decision;
+        var verdict = new PolicyDecision(c.CallId, PolicyOutcome.Confirm, c.Rule, c.Reason, c.Now, c.Subject);
+        var served = new ApprovalServed(call.Id, call.Name, c.ArgsDigest, decided.Outcome, decided.By, decided.Note, c.Now, decided.RunId, decided.ApprovalId);
+        return decided.Outcome == ApprovalOutcome.Approved
+            ? Decision<RunEvent>.Of(verdict, served)
+            : Decision<RunEvent>.Of(verdict, served, RefusedCall(a, call, WhyRefused(decided.Outcome, decided.By, decided.Note), c.Now));
+    }
+
+    static string WhyRefused(ApprovalOutcome outcome, string by, string? note) =>
+        outcome == ApprovalOutcome.Expired ? "Refused: nobody approved this call in time."
+        : string.IsNullOrWhiteSpace(note) ? $"Refused by {by}."
+        : $"Refused by {by}: {note}";
 
     static ToolResult RefusedCall(Active a, RequestedCall call, string reason, DateTimeOffset now) =>
         new(a.StepsDone + 1, a.StepAttempt, call.Id, call.Name, Content.Of(reason), IsError: true, now);
@@ -673,12 +763,7 @@ public abstract record Run
                 (ApprovalOutcome.Approved, _) => new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now, c.Issuers),
                 _ => Decision<RunEvent>.Of(
                     new ApprovalDecided(c.ApprovalId, c.Outcome, c.By, c.Note, c.Now, c.Issuers),
-                    RefusedCall(
-                        a, a.Open[0],
-                        c.Outcome == ApprovalOutcome.Expired ? "Refused: nobody approved this call in time."
-                        : string.IsNullOrWhiteSpace(c.Note) ? $"Refused by {c.By}."
-                        : $"Refused by {c.By}: {c.Note}",
-                        c.Now)),
+                    RefusedCall(a, a.Open[0], WhyRefused(c.Outcome, c.By, c.Note), c.Now)),
             };
         }
         var decided = state switch
@@ -725,6 +810,12 @@ public abstract record Run
     static Decision<RunEvent> SplitAnswer(RecordAnswer c, Active a)
     {
         var events = new List<RunEvent>();
+        foreach (var said in c.Served ?? [])
+        {
+            var served = said with { At = c.Now };
+            events.Add(served);
+            a = WithFeedback(a, served);
+        }
         events.AddRange(Pieces(c.ThinkingTail).Select(text => new ThinkingDelta(text, c.Now)));
         events.AddRange(Pieces(c.Tail).Select(text => new OutputDelta(text, c.Now)));
         var answer = c.Answer;
@@ -734,7 +825,7 @@ public abstract record Run
             a.StepsDone + 1, a.StepAttempt, answer.Model, answer.StopReason, answer.RequestSha256,
             answer.InputTokens, answer.OutputTokens, answer.Calls.Count, answer.CostMicroUsd, c.Now, answer.CachedTokens,
             answer.UsageEstimated ? true : null, answer.Reasoning, answer.Feedback > 0 ? answer.Feedback : null, goesOn ? true : null,
-            answer.AskedAt, answer.FirstTokenAt));
+            answer.AskedAt, answer.FirstTokenAt, answer.Source));
         events.AddRange(answer.Calls.Select(call => new ToolCall(call.Id, call.Name, call.Input, c.Now)));
         if (answer.Refused is { } reason)
         {

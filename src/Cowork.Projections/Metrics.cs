@@ -78,6 +78,12 @@ public static class Metrics
         var counts = tenant.Statuses;
         return (e, run) switch
         {
+            // What would have happened is not counted among what did, and what it costs is spent.
+            (RunCreated { Counterfactual: not null }, null) or (LlmResponse { Source: not null }, null) => (tenant, null),
+            (LlmResponse l, null) => (WithUsage(tenant, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)), null),
+            (ModelRetried r, null) => (WithUsage(tenant, r.Usage), null),
+            (RunFailed f, null) => (WithUsage(tenant, f.Usage), null),
+            (not RunCreated, null) => (tenant, null),
             (RunCreated, null) => (
                 tenant with { Runs = tenant.Runs + 1, Statuses = counts with { Queued = counts.Queued + 1 } },
                 new(e.At, null, null, TimeSpan.Zero)),

@@ -9,11 +9,24 @@ using static Cowork.Domain.RunEvent;
 namespace Cowork.Projections;
 
 /// <summary>What a run goes back to.</summary>
-/// <param name="Kind"><c>fork</c>: its session forked from another one.</param>
+/// <param name="Kind"><c>fork</c>: its session forked from another one; <c>counterfactual</c>: it does otherwise what another run did.</param>
 /// <param name="RunId">The run that the session forked from; null: it forked from a session.</param>
 /// <param name="StreamId">Of the last event of the common past.</param>
 /// <param name="Hash">Of that event: it covers its stream up to there.</param>
-public sealed record RunLineage(string Kind, SessionKey SessionId, RunKey? RunId, string StreamId, long Version, string Hash);
+/// <param name="FromEvent">Of a counterfactual, the event from which on it goes otherwise: its id in that session's feed.</param>
+/// <param name="Changed">Of a counterfactual, what is otherwise: <c>message</c>, <c>model</c>, <c>policy</c>, <c>skills</c>.</param>
+/// <param name="Allow">Of a counterfactual, the tools whose calls are made; left out: none.</param>
+public sealed record RunLineage(
+    string Kind, SessionKey SessionId, RunKey? RunId, string StreamId, long Version, string Hash,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? FromEvent = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ImmutableList<string>? Changed = null,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] ImmutableList<string>? Allow = null)
+{
+    public static RunLineage? Of(RunCreated created) => created.Fork is not { } fork ? null
+        : created.Counterfactual is { } other
+            ? new("counterfactual", fork.SessionId, fork.RunId, fork.Event.StreamId, fork.Event.Version, fork.Hash, other.FromEvent, other.Changed, other.Allow)
+        : new("fork", fork.SessionId, fork.RunId, fork.Event.StreamId, fork.Event.Version, fork.Hash);
+}
 
 /// <summary>A run as <c>GET /runs/{id}</c> and <c>GET /sessions/{id}/runs</c> show it.</summary>
 /// <param name="Status"><c>queued</c>, <c>running</c>, <c>approval_required</c>, <c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
@@ -125,7 +138,7 @@ public static class Runs
             c.Source,
             Issuers: c.Issuers, Skills: c.Skills is null ? null : [.. c.Skills.Select(skill => new RunSkill(skill.Id, skill.Name, skill.Version))],
             ContextFiles: c.ContextFiles is null ? null : [.. c.ContextFiles.Select(file => file.Path)],
-            Lineage: c.Fork is { } fork ? new("fork", fork.SessionId, fork.RunId, fork.Event.StreamId, fork.Event.Version, fork.Hash) : null),
+            Lineage: RunLineage.Of(c)),
         (_, null) => null,
         (RunStarted, { } r) => r with { Status = "running", StartedAt = e.At, Attempt = 1 },
         (RunResumed s, { } r) => r with { Attempt = s.Attempt, HasText = r.HasText && s.Attempt == r.Attempt },
@@ -134,6 +147,11 @@ public static class Runs
         (PolicyDecision, { } r) => r with { HasActed = true },
         (MemoryRetrieval, { } r) => r with { Steps = r.Steps + 1 },
         (ToolResult t, { } r) => r with { Steps = t.Step },
+        // Another run has paid for a recorded answer.
+        (LlmResponse { Source: not null } l, { } r) => r with
+        {
+            ToolCalls = r.ToolCalls + l.ToolCalls, Steps = l.Step, HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
+        },
         (LlmResponse l, { } r) => r with
         {
             TotalTokens = r.TotalTokens + l.InputTokens + l.OutputTokens,

@@ -68,6 +68,8 @@ public sealed class GoldenSpecs
             ApprovalKey.FromId($"appr_{Key}"), SessionKey.FromId($"sess_{Key}"), "call_1", "write_file", Content.Of("""{"path":"report.md","content":"x"}"""), new string('e', 64), "A new file. (report.md)",
             "create_inside", At.AddHours(24), At),
         new ApprovalDecided(ApprovalKey.FromId($"appr_{Key}"), ApprovalOutcome.Rejected, "user:bob", "not now", At),
+        new ApprovalServed(
+            "call_1", "write_file", new string('e', 64), ApprovalOutcome.Rejected, "user:bob", "not now", At, RunKey.FromId($"run_{Key}"), ApprovalKey.FromId($"appr_{Key}")),
         new ToolResult(4, 2, "call_1", "read_file", Blob, IsError: true, At),
         new AssistantReply(Sealed, At),
         new FeedbackReceived(Text, "user:ann", At),
@@ -427,6 +429,31 @@ public sealed class GoldenSpecs
             "path":{"is_output":true,"name":"in/a.md","relative":"a.md"},"source":"postgres","target":{"name":"out/a.md"}},
             """,
             "\"tool_call_id\"");
+
+        Adds("tool_result.v1", ((ToolResult)Sample("tool_result.v1")) with { Source = Counterfactual.Stub }, "\"source\":\"stub\",", "\"step\"");
+        Adds("llm_response.v1", ((LlmResponse)Sample("llm_response.v1")) with { Source = Counterfactual.Recorded }, "\"source\":\"recorded\",", "\"step\"");
+        Adds("feedback_received.v1", ((FeedbackReceived)Sample("feedback_received.v1")) with { Source = Counterfactual.Recorded }, "\"source\":\"recorded\",", "\"text\"");
+        var other = new Counterfactual(new(RunKey.FromId($"run_{Key}"), 9, hash), 12, 40, []);
+        var bare = $$"""
+            "counterfactual":{"changed":[],"from_event":12,"known":40,"of":{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9}},
+            """;
+        Adds("run_created.v1", ((RunCreated)Sample("run_created.v1")) with { Counterfactual = other }, bare, "\"idempotency_key\"");
+        Adds(
+            "run_created.v1",
+            ((RunCreated)Sample("run_created.v1")) with
+            {
+                Counterfactual = other with
+                {
+                    Changed = ["policy"], Policy = Content.Of("{}"), Allow = ["read_file"], Stubs = [new("write_file", Content.Of("Wrote."))], RejectsUnrecorded = true,
+                    BudgetMicroUsd = 5,
+                },
+            },
+            $$"""
+            "counterfactual":{"allow":["read_file"],"budget_micro_usd":5,"changed":["policy"],"from_event":12,"known":40,"of":{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9},
+            """ + """
+            "policy":"{}","rejects_unrecorded":true,"stubs":[{"for":"write_file","result":"Wrote."}]},
+            """,
+            "\"idempotency_key\"");
 
         var request = new string('c', 64);
         Adds("model_retried.v1", ((ModelRetried)Sample("model_retried.v1")) with { RequestSha256 = request }, $"\"request_sha256\":\"{request}\",", "\"step\"");

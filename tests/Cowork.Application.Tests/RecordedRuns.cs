@@ -59,6 +59,19 @@ sealed class RecordedRuns : IDisposable
     /// <summary>How often the model, the tools and the other source were asked.</summary>
     public int Asked => model.Asked + source.Asked;
 
+    /// <summary>The host that is left.</summary>
+    public RunHarness.Host Host => host;
+
+    /// <summary>Every file of the folder with what it holds.</summary>
+    public string Files => string.Join('\n', Directory.EnumerateFiles(work.Root, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+        .Select(file => $"{Path.GetRelativePath(work.Root, file)} {Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}"));
+
+    /// <summary>How often the other source was asked.</summary>
+    public int AskedSource => source.Asked;
+
+    /// <summary>From now on nothing else happens while the model answers.</summary>
+    public void Settle() => model.Before = () => Task.CompletedTask;
+
     /// <summary>From now on the model and the other source throw.</summary>
     public void Forbid()
     {

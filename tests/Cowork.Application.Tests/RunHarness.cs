@@ -158,13 +158,15 @@ sealed class RunHarness
             Messages = new(Commands, new(Commands, Commands, bench.Blobs), GroupRuns, agents, Usage, Node, bench.Options, bench.Clock);
             Driven = new(Hub, queries, bench.Clock, NullLogger<DrivenRuns>.Instance);
             Budgets = new(Commands, models);
+            Records = new(bench.Engine);
             var recorder = new RunRecorder(
-                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals), models, bench.Blobs, Budgets, bench.Options, bench.Memory, Settings,
+                Commands, new AnyFolder(), new(toolbox, bench.Policy, bench.Blobs, bench.Approvals, Records), models, bench.Blobs, Budgets, bench.Options, bench.Memory, Settings,
                 GroupRuns);
             Driver = new(
                 Commands, Driven, recorder, memory,
-                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, bench.Clock, NullLogger<ModelStep>.Instance),
-                new(recorder, toolbox, bench.Blobs, bench.Clock, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
+                new(recorder, models, toolbox, queries, bench.Blobs, bench.Options, bench.Policy, Budgets, Records, bench.Clock, NullLogger<ModelStep>.Instance),
+                new(recorder, toolbox, bench.Blobs, Records, bench.Clock, NullLogger<ToolStep>.Instance), bench.Options, name, bench.Clock, NullLogger<RunDriver>.Instance);
+            Counterfactuals = new(new(bench.Engine, queries, Commands), Turns, Usage, models, bench.Clock);
             Decisions = new(Commands, queries, bench.Approvals);
             Expiry = new(Commands, queries, bench.Clock);
             Notes = new(Commands, Commands, bench.Engine, models, Budgets, bench.Blobs, bench.Clock, NullLogger<RunNotes>.Instance);
@@ -204,6 +206,10 @@ sealed class RunHarness
         public Turns Turns { get; }
 
         public Budgets Budgets { get; }
+
+        public RunRecords Records { get; }
+
+        public Counterfactuals Counterfactuals { get; }
 
         public SkillRuns Skills { get; }
 

@@ -62,7 +62,9 @@ public static class Ledger
         Assert.Empty(projector.Parked);
         await Nothing(source, """
             select 'metrics of ' || e.tenant_id from cowork.mt_events e left join cowork.metrics m on m.tenant_id = e.tenant_id and m.id = 'tenant'
-            where e.type like 'run\_%' group by e.tenant_id, m.row::text having
+            where e.type like 'run\_%' and not exists (
+                select 1 from cowork.mt_events c where c.tenant_id = e.tenant_id and c.stream_id = e.stream_id and c.version = 1 and c.data::text like '%"counterfactual"%')
+            group by e.tenant_id, m.row::text having
                 (m.row::text::json->>'runs')::bigint is distinct from count(*) filter (where e.type = 'run_created.v1')
                 or (m.row::text::json#>>'{statuses,completed}')::bigint is distinct from count(*) filter (where e.type = 'run_completed.v1')
                 or (m.row::text::json#>>'{statuses,failed}')::bigint is distinct from count(*) filter (where e.type = 'run_failed.v1')

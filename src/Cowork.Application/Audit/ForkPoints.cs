@@ -32,13 +32,17 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
             {
                 break;
             }
-            state = Run.Evolve(state, (RunEvent)e.Event);
+            state = Run.Evolve(e.Event is RunCreated first ? await commands.BeginOf(org, Run.Aggregate, first, ct) : state, (RunEvent)e.Event);
             (last, begun, memory) = (e, e.Event as RunCreated ?? begun, e.Event as MemoryRetrieval ?? memory);
             cut = state is Run.Ended ? cut : e;
         }
         if (last is null || begun is null)
         {
             return (null, NoEvent(at ?? 0, "of the run"));
+        }
+        if (begun.Counterfactual is not null && state is not Run.Ended { Status: "completed" })
+        {
+            return (null, NotWithin);
         }
         var earlier = memory?.History ?? [.. await queries.Earlier(org, session, Limits.HistoryTurnsMax, ct)];
         var cuts = begun.Fork?.Cuts ?? [];
@@ -48,6 +52,54 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
         }
         var feedId = entry?.FeedId ?? (await log.OfRun(org, session, run, ct)).Last(e => e.Stream == last.Stream).FeedId;
         return (Fork(session, run, new(last.Stream, last.Version), last.Hash, feedId, earlier.Remove(run).Add(run), cuts), null);
+    }
+
+    /// <summary>
+    /// Where a counterfactual goes off from a run: the last event before another one behind which the run's loop stood, so that it has whole answers and no call that was
+    /// judged and not made. What a run retrieved when it began belongs to both.
+    /// </summary>
+    /// <param name="from">The first event that may be another one: its id in the session's feed.</param>
+    public async ValueTask<(GoingOff? At, Refusal? Refused)> OfCounterfactual(string org, SessionKey session, RunKey run, long from, CancellationToken ct)
+    {
+        var entry = await EntryAt(org, session, from, ct);
+        if (entry?.Run != run)
+        {
+            return (null, Refusal.Invalid("invalid_request", "$.from_event", $"There is no event {from} of the run: it is the id that the session's feed has."));
+        }
+        var (state, begun, memory) = (Run.Aggregate.Initial, (RunCreated?)null, (MemoryRetrieval?)null);
+        var (owed, known, cut) = (0, 0L, (RecordedEvent?)null);
+        await foreach (var e in Events(org, run, ct))
+        {
+            begun ??= e.Event as RunCreated;
+            if (begun is { Counterfactual: not null })
+            {
+                return (null, Refusal.Invalid(
+                    "invalid_request", "$.from_event", $"The run is a counterfactual of {begun.Counterfactual.Of.RunId}: go off from that one, with all that is to be otherwise."));
+            }
+            known = e.Version;
+            if (e.Position >= entry.Position && memory is not null)
+            {
+                continue;
+            }
+            state = Run.Evolve(state, (RunEvent)e.Event);
+            memory ??= e.Event as MemoryRetrieval;
+            // What an answer brings along is recorded with it: its calls, the results of those that are not made, and the reply.
+            owed = e.Event is LlmResponse answer
+                ? (answer.ToolCalls * (ModelRound.WhyNotCalled(answer.StopReason) is null ? 1 : 2)) + (answer is { ToolCalls: 0, Continues: not true } ? 1 : 0)
+                : Math.Max(owed - (e.Event is ToolCall or ToolResult or AssistantReply ? 1 : 0), 0);
+            if (owed == 0 && state is Run.Active { Memory: not null, Allowed: false, Reply: null, CancelRequested: false }
+                && e.Event is not (PolicyDecision or ApprovalDecided or OutputDelta or ThinkingDelta))
+            {
+                cut = e;
+            }
+        }
+        if (begun is null || memory is null || cut is null)
+        {
+            return (null, Refusal.Invalid("invalid_request", "$.from_event", "The run has not begun to work: there is nothing to go off from."));
+        }
+        var of = new RunCut(run, cut.Version, cut.Hash);
+        var fork = Fork(session, run, new(cut.Stream, cut.Version), cut.Hash, (await log.OfRun(org, session, run, ct)).First(e => e.Id == cut.Id).FeedId, memory.History, begun.Fork?.Cuts ?? []);
+        return (new(fork, new(of, from, known, []), begun), null);
     }
 
     /// <summary>The fork at an event of a session.</summary>
@@ -85,6 +137,10 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
                 isSettled |= e.Is<RunCompleted>() || e.Is<RunFailed>();
             }
         }
+        if (cut is not null && (await log.Load(org, Run.Aggregate.Stream(cut.RunId), 0, 1, ct)).Events is [{ Event: RunCreated { Counterfactual: not null } }])
+        {
+            return (null, NotWithin);
+        }
         ImmutableList<RunKey> all = [.. history];
         ImmutableList<RunCut> cuts = [];
         if (await commands.State(org, Session.Aggregate, session, ct) is Session.Open { Fork: { } before })
@@ -107,6 +163,8 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
 
     async ValueTask<FeedEntry?> EntryAt(string org, SessionKey session, long id, CancellationToken ct) =>
         id > 0 && (await log.Feed(org, session, id - 1, 1, ct)).Entries is [var found] && found.FeedId == id ? found : null;
+
+    static readonly Refusal NotWithin = Refusal.Invalid("invalid_request", "$.at_event", "A counterfactual forks when it has completed, at its end.");
 
     static Refusal NoEvent(long id, string of) => Refusal.Invalid("invalid_request", "$.at_event", $"There is no event {id} {of}: it is the id that the session's feed has.");
 
@@ -193,6 +251,12 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
 
     static ImmutableList<string> Paths(PolicyDecision verdict) => verdict.Subject is { } subject ? [.. CallSubject.Of(subject).Paths] : [];
 }
+
+/// <summary>Where a counterfactual goes off.</summary>
+/// <param name="Fork">Of its session.</param>
+/// <param name="Counterfactual">Nothing is otherwise yet.</param>
+/// <param name="Begun">The beginning of the run that it goes off from.</param>
+public sealed record GoingOff(SessionFork Fork, Counterfactual Counterfactual, RunCreated Begun);
 
 /// <summary>Something outside the log that a run of a prefix did, by its record.</summary>
 /// <param name="Step">Number of the step in the run.</param>

@@ -9,8 +9,8 @@ namespace Cowork.Application;
 /// </summary>
 /// <param name="Session">The new session.</param>
 /// <param name="Metadata">A JSON object as text: that of the other session.</param>
-/// <param name="Turn">The first turn, of the same commit; null: none.</param>
-public sealed record ForkSession(SessionKey Session, SessionFork Fork, string Metadata, SubmitTurn? Turn, RequestKey? Header) : ICommand
+/// <param name="First">Starts the first run, with the same commit; null: none begins.</param>
+public sealed record ForkSession(SessionKey Session, SessionFork Fork, string Metadata, ICommand? First, RequestKey? Header) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -39,13 +39,13 @@ public sealed record ForkSession(SessionKey Session, SessionFork Fork, string Me
         {
             return impossible;
         }
-        if (Turn is null)
+        if (First is null)
         {
             return null;
         }
         // The creation concerns no run, and what follows in its stream does.
         work.ContinueAfter();
-        return await Turn.Decide(work);
+        return await First.Decide(work);
     }
 }
 

@@ -17,6 +17,9 @@ public interface IRunRecord : IEarlierTurns
     /// <summary>The run's own stream from version 1 on, in order.</summary>
     IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct);
 
+    /// <summary>The stream of the run whose beginning is this one's past, from version 1 up to the cut, in order.</summary>
+    IAsyncEnumerable<RecordedEvent> Past(RunCut cut, CancellationToken ct);
+
     /// <summary>What the run made below its output roots, in order.</summary>
     ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct);
 
@@ -39,6 +42,8 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
     public RunKey Run { get; } = run;
 
     public IAsyncEnumerable<RecordedEvent> Events(CancellationToken ct) => Pages(log, Org, Run, ct);
+
+    public IAsyncEnumerable<RecordedEvent> Past(RunCut cut, CancellationToken ct) => RunRecords.UpTo(log, Org, cut.RunId, cut.Version, ct);
 
     public async ValueTask<IReadOnlyList<ArtifactEvent.ArtifactDiscovered>> Artifacts(CancellationToken ct)
     {

@@ -1,7 +1,9 @@
 using System.Collections.Immutable;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text;
 
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using static Cowork.Domain.RunEvent;
@@ -44,9 +46,10 @@ public sealed record DiffedStep(int Step, string? Differs, RunStep? Left, RunSte
 /// <param name="Tool">The tool's name.</param>
 /// <param name="Verdict">What the policy decided, the rule, and what a person decided.</param>
 /// <param name="Arguments">Of a tool, where the other run's step has others: at most 2 000 characters.</param>
+/// <param name="Source">Of a counterfactual: <c>recorded</c>, <c>stub</c> or <c>live</c>, as its event has it.</param>
 public sealed record RunStep(
     string Kind, string Sha256, string OutcomeSha256, string? Tool, string? Verdict, bool IsError, int Attempt, long InputTokens, long OutputTokens, decimal CostUsd,
-    long DurationMs, string? Arguments = null);
+    long DurationMs, string? Arguments = null, string? Source = null);
 
 /// <param name="LeftSha256">Null: the run did not make it.</param>
 /// <param name="RightSha256">Null: the run did not make it.</param>
@@ -139,7 +142,7 @@ public static class RunDiff
             var (input, output, cost) = (0L, 0L, 0L);
             DateTimeOffset? begin = null;
             var (since, last) = (default(DateTimeOffset), default(DateTimeOffset));
-            await foreach (var e in record.Events(ct))
+            await foreach (var e in Whole(record, ct))
             {
                 if (answer is not null && e.Event is not ToolCall)
                 {
@@ -148,7 +151,8 @@ public static class RunDiff
                 switch (e.Event)
                 {
                     case RunCreated created:
-                        (begin, since, model) = (e.At, e.At, created.Model);
+                        // A counterfactual takes the time that the common past took, and its own.
+                        (begin, since, model) = (e.At - (begin is { } common ? last - common : TimeSpan.Zero), e.At, created.Model);
                         break;
                     case RunStarted or RunResumed:
                         (status, since) = ("running", e.At);
@@ -189,13 +193,16 @@ public static class RunDiff
                     case ApprovalDecided decided when approvals.TryGetValue(decided.ApprovalId, out var of):
                         (status, since, verdicts[of]) = ("running", e.At, $"{verdicts.GetValueOrDefault(of)}, {decided.Outcome.ToString().ToLowerInvariant()}");
                         break;
+                    case ApprovalServed served:
+                        verdicts[served.ToolCallId] = $"{verdicts.GetValueOrDefault(served.ToolCallId)}, {served.Outcome.ToString().ToLowerInvariant()}";
+                        break;
                     case ToolResult result:
                         var arguments = calls.TryGetValue(result.Id, out var made) ? await blobs.Text(made.Input, ct) : "";
                         var outcome = await blobs.Text(result.Content, ct);
                         Add(
                             new(
                                 "tool", Digest(arguments), Digest(outcome), result.Name, verdicts.GetValueOrDefault(result.Id), result.IsError, result.Attempt, 0, 0, 0,
-                                Ms(e.At)),
+                                Ms(e.At), Source: result.Source),
                             Cut(arguments), outcome);
                         break;
                     case AssistantReply said:
@@ -238,11 +245,27 @@ public static class RunDiff
                     new(
                         "model", said.RequestSha256, Digest(answered.ToString()), null, null, false, said.Attempt, said.InputTokens, said.OutputTokens,
                         Money.Usd(said.CostMicroUsd ?? 0),
-                        Ms(said.At)),
+                        Ms(said.At), Source: said.Source),
                     null, answered.ToString());
             }
 
             void Add(RunStep step, string? arguments, string outcome) => steps.Add(new(step, arguments, FileText.Truncate(outcome, TextCharsMax)));
+        }
+
+        /// <summary>The run's events, and before them those of its past in another run.</summary>
+        static async IAsyncEnumerable<RecordedEvent> Whole(IRunRecord record, [EnumeratorCancellation] CancellationToken ct)
+        {
+            await foreach (var e in record.Events(ct))
+            {
+                if (e.Event is RunCreated { Counterfactual.Of: { } cut })
+                {
+                    await foreach (var past in record.Past(cut, ct))
+                    {
+                        yield return past;
+                    }
+                }
+                yield return e;
+            }
         }
 
         static string Digest(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));

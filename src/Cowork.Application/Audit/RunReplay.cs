@@ -48,6 +48,7 @@ public sealed class RunReplay
     string? named;
     RunSettings? settings;
     IReadOnlyList<string>? tools;
+    Policy? proposed;
     DateTimeOffset askedAt;
     int steps, requests, verdicts;
 
@@ -109,6 +110,10 @@ public sealed class RunReplay
         {
             if (e.Event is RunCreated created && state is Run.None)
             {
+                if (created.Counterfactual is { } counterfactual)
+                {
+                    await GoOff(counterfactual, e);
+                }
                 await Compare(created);
                 return;
             }
@@ -128,6 +133,23 @@ public sealed class RunReplay
         }
     }
 
+    /// <summary>Begins a counterfactual with what it has in common with the other run.</summary>
+    async ValueTask GoOff(Counterfactual counterfactual, RecordedEvent e)
+    {
+        var cut = counterfactual.Of;
+        RecordedEvent? behind = null;
+        await foreach (var past in record.Past(cut, ct))
+        {
+            (state, behind) = (Run.Evolve(state, (RunEvent)past.Event), past);
+        }
+        if (behind?.Version != cut.Version || behind.Hash != cut.Hash)
+        {
+            throw Diverged("hash", e, cut.Hash, behind is null ? "The record does not have the beginning of the run." : behind.Hash);
+        }
+        proposed = await CallPolicy.PolicyOf(counterfactual, blobs, ct);
+        steps = state is Run.Active active ? active.StepsDone : 0;
+    }
+
     /// <summary>What a record that no host wrote makes the loop throw.</summary>
     static bool IsUnreadable(Exception e) => e is
         JsonException or InvalidDataException or FormatException or ArgumentException or OverflowException or NotSupportedException or KeyNotFoundException
@@ -145,7 +167,7 @@ public sealed class RunReplay
                 await Use(resumed.Settings ?? named);
                 return new Start(resumed.Epoch, resumed.Node, e.At, resumed.Settings ?? named);
             case FeedbackReceived feedback:
-                return new RunCommand.GiveFeedback(feedback.Text, feedback.By, e.At, feedback.Issuers);
+                return new RunCommand.GiveFeedback(feedback.Text, feedback.By, e.At, feedback.Issuers, feedback.Source);
             case RunCancelRequested:
                 return new RunCommand.Cancel(e.At);
             case ApprovalDecided decided:
@@ -191,7 +213,7 @@ public sealed class RunReplay
             case (NextStep.CallTool call, ToolResult result):
                 var isApproved = call.Granted is not { } granted || granted.ArgsDigest == CallPolicy.ArgsDigest(await blobs.Text(call.Call.Input, ct));
                 return new RecordResult(run.Epoch, call.Call.Id, isApproved ? result.Content : Content.Of(ToolStep.NotApproved), result.IsError || !isApproved, e.At,
-                    result.StartedAt);
+                    result.StartedAt, result.Source);
             case (NextStep.Finish, RunCompleted):
                 return new Complete(run.Epoch, e.At);
             default:
@@ -235,7 +257,7 @@ public sealed class RunReplay
         var sha256 = await Request(run, [shown], e, answer.RequestSha256);
         var given = new Answer(
             answer.Model, answer.StopReason, sha256, answer.InputTokens, answer.OutputTokens, answer.CostMicroUsd, [.. calls], answer.CachedTokens, answer.UsageEstimated is true,
-            answer.Reasoning, ModelRound.WhyNotCalled(answer.StopReason), shown, answer.AskedAt, answer.FirstTokenAt);
+            answer.Reasoning, ModelRound.WhyNotCalled(answer.StopReason), shown, answer.AskedAt, answer.FirstTokenAt, answer.Source);
         return new RecordAnswer(run.Epoch, "", calls.Count == 0 ? NamedText.Of(run.Partial).Content : null, given, e.At);
     }
 
@@ -319,9 +341,17 @@ public sealed class RunReplay
         else
         {
             var subject = CallSubject.Of(decision.Subject);
-            verdict = CallPolicy.Verdict(settings.Policy, call.Name, subject);
+            verdict = run.Request.Counterfactual is { } counterfactual
+                ? CallPolicy.Verdict(settings.Policy, proposed, counterfactual, call.Name, subject)
+                : CallPolicy.Verdict(settings.Policy, call.Name, subject);
             (paths, until) = (CallPolicy.PathsOf(subject), e.At + settings.ApprovalTime);
             verdicts++;
+        }
+        if (verdict.Outcome == PolicyOutcome.Confirm && (await Peek(1))?.Event is ApprovalServed served)
+        {
+            return new ServeDecision(
+                run.Epoch, call.Id, verdict.Rule, verdict.Reason, CallPolicy.ArgsDigest(await blobs.Text(call.Input, ct)),
+                new(served.Outcome, served.By, served.Note, served.RunId, served.ApprovalId), e.At, decision.Subject);
         }
         return verdict.Outcome == PolicyOutcome.Confirm
             ? new RequestApproval(

@@ -250,10 +250,22 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         where TState : class
     {
         var stream = aggregate.Stream(key);
-        return cache.Get(org, stream) is { } known && known.Version == version
-            ? (TState)known.State
-            : (await log.Load(org, stream, 0, checked((int)version), ct)).Events.Aggregate(aggregate.Initial, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
+        if (cache.Get(org, stream) is { } known && known.Version == version)
+        {
+            return (TState)known.State;
+        }
+        var past = (await log.Load(org, stream, 0, checked((int)version), ct)).Events;
+        var begin = past is [var first, ..] ? await BeginOf(org, aggregate, (TEvent)first.Event, ct) : aggregate.Initial;
+        return past.Aggregate(begin, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
     }
+
+    /// <summary>The state with which the fold of a stream begins: the initial one, or that of the stream whose beginning is its past.</summary>
+    /// <param name="first">The stream's first event.</param>
+    public async ValueTask<TState> BeginOf<TKey, TCommand, TEvent, TState>(string org, Aggregate<TKey, TCommand, TEvent, TState> aggregate, TEvent first, CancellationToken ct)
+        where TKey : struct, IStreamKey
+        where TEvent : Event
+        where TState : class =>
+        aggregate.PastOf?.Invoke(first) is var (key, version) ? await StateAt(org, aggregate, key, version, ct) : aggregate.Initial;
 
     /// <summary>The state of a stream as it was at a position of the log; its initial one: the stream was not there.</summary>
     public async ValueTask<TState> StateAsOf<TKey, TCommand, TEvent, TState>(
@@ -272,7 +284,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         };
         await foreach (var e in EventsUpTo(org, stream, begin.Version, position, ct))
         {
-            state = aggregate.Evolve(state, (TEvent)e.Event);
+            state = aggregate.Evolve(e.Version == 1 ? await BeginOf(org, aggregate, (TEvent)e.Event, ct) : state, (TEvent)e.Event);
         }
         return state;
     }
@@ -453,6 +465,10 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
                     Bytes: snapshot.State.Length + snapshot.Rows.Length);
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
+        }
+        if (begin.Version == 0 && past.Events is [var one, ..])
+        {
+            begin = begin with { State = await BeginOf(org, aggregate, (TEvent)one.Event, ct) };
         }
         var folded = Fold(aggregate, begin, past);
         if (past.Events.Count > SnapshotAfter)

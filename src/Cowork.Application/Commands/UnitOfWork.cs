@@ -120,6 +120,10 @@ public sealed class UnitOfWork
                 written.Add(part);
             }
             part.Count++;
+            if (aggregate.PastOf is not null && draft is { Expected: 0, Fresh.Count: 0 })
+            {
+                draft.Stream = draft.Stream with { State = await commands.BeginOf(org, aggregate, e, ct) };
+            }
             draft.Fresh.Add(e);
             draft.Stream = draft.Stream with { State = aggregate.Evolve((TState)draft.Stream.State, e) };
         }

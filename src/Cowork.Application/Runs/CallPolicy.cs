@@ -8,7 +8,7 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>Evaluates the policy for the calls of a model, and requests approval where the policy demands it.</summary>
-public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, ApprovalOptions approvals)
+public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, ApprovalOptions approvals, RunRecords recorded)
 {
     /// <summary>The rule in the verdict on a tool that no active skill names, while one of them names tools.</summary>
     public const string SkillTools = "skill_tools";
@@ -21,14 +21,19 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
 
     /// <summary>Puts the verdict on a call into the work, or the question to a person.</summary>
     internal async ValueTask<Refusal?> Evaluate(
-        UnitOfWork work, DrivenRun run, RunRequest request, ToolContext context, RequestedCall call, CancellationToken ct)
+        UnitOfWork work, DrivenRun run, Run.Active state, ToolContext context, RequestedCall call, CancellationToken ct)
     {
+        var request = state.Request;
         if (!request.MayCall(call.Name))
         {
             var (rule, reason) = Unnamed(request, call.Name);
             return await RunRecorder.Command(work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, PolicyOutcome.Deny, rule, reason, work.Now));
         }
         var input = await blobs.Text(call.Input, ct);
+        if (request.Counterfactual is { } counterfactual)
+        {
+            return await Evaluate(work, run, state, counterfactual, context, call, input, ct);
+        }
         var subject = await toolbox.Subject(context, call.Name, input, ct);
         var verdict = Verdict(policy, call.Name, subject);
         return verdict.Outcome == PolicyOutcome.Confirm
@@ -36,6 +41,66 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
             : await RunRecorder.Command(
                 work, run, new RunCommand.RecordPolicy(run.Claim.Epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now, subject.Recorded()));
     }
+
+    /// <summary>Judges a call of a counterfactual. What the record has of the same call is not asked of the world or of a person again.</summary>
+    async ValueTask<Refusal?> Evaluate(
+        UnitOfWork work, DrivenRun run, Run.Active state, Counterfactual counterfactual, ToolContext context, RequestedCall call, string input, CancellationToken ct)
+    {
+        var (digest, isAllowed) = (ArgsDigest(input), counterfactual.Allows(call.Name));
+        // What a person decided is not taken for a call that would be made once more.
+        var known = isAllowed ? null : (await recorded.Of(run.Org, counterfactual, ct)).Find(call.Name, digest, EarlierCalls(state, call));
+        var subject = isAllowed ? await toolbox.Subject(context, call.Name, input, ct)
+            : known?.Verdict?.Subject is { } judged ? CallSubject.Of(judged)
+            : await toolbox.SubjectUnasked(context, call.Name, input, ct);
+        var verdict = Verdict(policy, await PolicyOf(counterfactual, blobs, ct), counterfactual, call.Name, subject);
+        var epoch = run.Claim.Epoch;
+        if (verdict.Outcome != PolicyOutcome.Confirm)
+        {
+            return await RunRecorder.Command(
+                work, run, new RunCommand.RecordPolicy(epoch, call.Id, verdict.Outcome, verdict.Rule, verdict.Reason, work.Now, subject.Recorded()));
+        }
+        var decision = known?.Decision is { } decided ? new ServedDecision(decided.Outcome, decided.By, decided.Note, counterfactual.Of.RunId, decided.ApprovalId)
+            : counterfactual.RejectsUnrecorded is true && !isAllowed ? new ServedDecision(ApprovalOutcome.Rejected, "system", Unrecorded)
+            : null;
+        return decision is null
+            ? await Ask(work, run, call, verdict, digest, subject)
+            : await RunRecorder.Command(
+                work, run, new RunCommand.ServeDecision(epoch, call.Id, verdict.Rule, verdict.Reason, digest, decision, work.Now, subject.Recorded()));
+    }
+
+    /// <summary>How many calls with the same name and arguments have a result already.</summary>
+    internal static int EarlierCalls(Run.Active state, RequestedCall call)
+    {
+        var digest = NamedText.Digest(call.Input);
+        var open = state.Open.Count(other => IsSame(other));
+        return state.Transcript.OfType<ConversationEntry.ByModel>().SelectMany(said => said.Calls).Count(other => IsSame(other)) - open;
+
+        bool IsSame(RequestedCall other) => other.Name == call.Name && NamedText.Digest(other.Input) == digest;
+    }
+
+    /// <summary>The policy that a counterfactual proposes; null: none.</summary>
+    internal static async ValueTask<Policy?> PolicyOf(Counterfactual counterfactual, IBlobs blobs, CancellationToken ct) =>
+        counterfactual.Policy is { } proposed ? PolicyFile.Parse(Encoding.UTF8.GetBytes(await blobs.Text(proposed, ct))) : null;
+
+    /// <summary>
+    /// The verdict on a call of a counterfactual: by the policy that it proposes. A call that may be made is held to the host's policy as well: the stricter verdict counts.
+    /// </summary>
+    /// <param name="proposed">Null: the host's policy.</param>
+    internal static PolicyVerdict Verdict(Policy host, Policy? proposed, Counterfactual counterfactual, string tool, CallSubject subject)
+    {
+        var verdict = Verdict(proposed ?? host, tool, subject);
+        if (counterfactual.Allows(tool))
+        {
+            var ofHost = Verdict(host, tool, subject);
+            return proposed is null || ofHost.Outcome >= verdict.Outcome ? ofHost : verdict;
+        }
+        return verdict.Outcome == PolicyOutcome.Confirm ? verdict with { Reason = $"{verdict.Reason} {NotMade}" } : verdict;
+    }
+
+    /// <summary>What a person who is asked about a call of a counterfactual should know.</summary>
+    const string NotMade = "The run is a counterfactual: this call is not made.";
+
+    const string Unrecorded = "No decision on this call is recorded.";
 
     /// <summary>The verdict on a call; the reason of a question to a person names what it is about.</summary>
     internal static PolicyVerdict Verdict(Policy policy, string tool, CallSubject subject) => policy.Evaluate(tool, subject) switch

@@ -1,3 +1,5 @@
+using System.Collections.Immutable;
+
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -10,13 +12,32 @@ namespace Cowork.Application;
 /// <summary>The step of a run that asks its model.</summary>
 public sealed partial class ModelStep(
     RunRecorder recorder, IReadOnlyDictionary<string, IChatClient> models, Toolbox toolbox, IRunQueries queries, IBlobs blobs, RunOptions options, Policy policy,
-    Budgets budgets, TimeProvider clock,
+    Budgets budgets, RunRecords recorded, TimeProvider clock,
     ILogger<ModelStep> logger)
 {
     /// <summary>Asks, again where the model's terms allow it, and records the answer with its text as it comes.</summary>
     internal async ValueTask<Refusal?> Ask(DrivenRun run, Run.Active state, CancellationToken stop, CancellationToken ct)
     {
         var (claim, request) = (run.Claim, state.Request);
+        var counterfactual = request.Counterfactual;
+        if (counterfactual is not null)
+        {
+            var record = await recorded.Of(run.Org, counterfactual, ct);
+            if (record.OfferAt(state.StepsDone + 1) is { } known && known.Tools != state.Offered)
+            {
+                var command = (DateTimeOffset now) => new RunCommand.OfferTools(claim.Epoch, known.Tools, known.Count, known.LeftOut, now);
+                if (await recorder.Record(run, command, ct) is { } refused)
+                {
+                    return refused;
+                }
+                state = state with { Offered = known.Tools };
+            }
+            if (!counterfactual.Changed.Contains(Counterfactual.ModelChanged) && record.AnswerAt(state.StepsDone + 1) is { } answered
+                && await Recorded(run, state, answered, ct) is { } served)
+            {
+                return await recorder.Record(run, served, ct);
+            }
+        }
         if (!models.TryGetValue(request.Model, out var model))
         {
             return await recorder.Fail(run, "unknown_model", $"There is no model \"{request.Model}\".", ct);
@@ -27,7 +48,7 @@ public sealed partial class ModelStep(
             return await recorder.Fail(run, fault.Code, fault.Message, ct);
         }
         // A request that is made again, after a crash or on another host, offers what it offered before.
-        if (state is { StepAttempt: 1 } or { Offered: null } && await toolbox.Look(run.Org, state, stop) is { } offer)
+        if (counterfactual is null && state is { StepAttempt: 1 } or { Offered: null } && await toolbox.Look(run.Org, state, stop) is { } offer)
         {
             var command = (DateTimeOffset now) => new RunCommand.OfferTools(claim.Epoch, offer.Tools, offer.Count, offer.LeftOut, now);
             if (await recorder.Record(run, command, ct) is { } refused)
@@ -38,7 +59,8 @@ public sealed partial class ModelStep(
         }
         var tools = await toolbox.DeclarationsFor(state, ct);
         Prompt? prompt = null;
-        var folder = folders is null ? null : new SessionFolder(run.Org, request.SessionId, folders);
+        // The offline model reads the folder itself, which in a counterfactual is a tool's call like any other.
+        var folder = folders is null || counterfactual?.Allows("read_file") is false ? null : new SessionFolder(run.Org, request.SessionId, folders);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
         var terms = Budgets.TermsOf(model);
         ModelRound round;
@@ -50,7 +72,7 @@ public sealed partial class ModelStep(
             {
                 prompt = await WithAllFeedback(run, state, prompt, tools, ct);
                 var cost = Budgets.CostOf(run.Key, state.StepsDone + 1, state.StepAttempt + attempt - 1, request.Model, model, prompt.Messages, chat);
-                unpaid = await budgets.Reserve(run, state, cost, prompt.Feedback, ct);
+                unpaid = OverOwnBudget(counterfactual, state, cost) ?? await budgets.Reserve(run, state, cost, prompt.Feedback, ct);
             }
             while (unpaid?.Code == Budgets.PromptIsOld);
             if (unpaid is not null)
@@ -130,6 +152,41 @@ public sealed partial class ModelStep(
             }
         }
     }
+
+    /// <summary>
+    /// The recorded answer to the request that the run makes, with the feedback that the recorded run had by then; null: it would ask something else. Requests with the same
+    /// digest show the same.
+    /// </summary>
+    async ValueTask<Func<DateTimeOffset, RunCommand>?> Recorded(DrivenRun run, Run.Active state, RecordedAnswer answer, CancellationToken ct)
+    {
+        var (response, waiting) = (answer.Response, state.Feedback ?? []);
+        if (waiting.Count > answer.Waiting.Count || !waiting.SequenceEqual(answer.Waiting.Take(waiting.Count).Select(said => said.Text)))
+        {
+            return null;
+        }
+        var shown = response.Feedback ?? 0;
+        var asked = state with { Feedback = answer.Waiting.IsEmpty ? null : [.. answer.Waiting.Take(shown).Select(said => said.Text)] };
+        var prompt = await Prompt.Build(run.Org, asked, await toolbox.DeclarationsFor(asked, ct), queries, blobs, ct);
+        if (prompt.Sha256 != response.RequestSha256)
+        {
+            return null;
+        }
+        var given = new Answer(
+            response.Model, response.StopReason, response.RequestSha256, response.InputTokens, response.OutputTokens, response.CostMicroUsd, answer.Calls, response.CachedTokens,
+            response.UsageEstimated is true, response.Reasoning, ModelRound.WhyNotCalled(response.StopReason), shown, Counterfactual.Recorded);
+        var reply = answer.Calls.IsEmpty ? await blobs.Store(answer.Text, ct) : null;
+        ImmutableList<RunEvent.FeedbackReceived> served = [.. answer.Waiting.Skip(waiting.Count).Select(said => said with { Source = Counterfactual.Recorded })];
+        return now => new RunCommand.RecordAnswer(run.Claim.Epoch, answer.Text, reply, given, now, answer.Thinking, served);
+    }
+
+    /// <summary>The refusal of a call that the budget of the counterfactual does not pay for; null: it does, or the run is none.</summary>
+    static Refusal? OverOwnBudget(Counterfactual? counterfactual, Run.Active state, Reservation? call) =>
+        counterfactual?.BudgetMicroUsd is { } budget && state.Used.CostMicroUsd + (call?.MicroUsd ?? 0) > budget
+            ? new(
+                "budget_exceeded", 429,
+                $"The counterfactual may cost {budget / 1_000_000m} USD: it has cost {state.Used.CostMicroUsd / 1_000_000m}, and the next call of the model may cost "
+                + $"{(call?.MicroUsd ?? 0) / 1_000_000m}.")
+            : null;
 
     /// <summary>The request with all feedback that there is when it is sent: some may have come while it was made, or while another attempt was waited for.</summary>
     /// <param name="earlier">The request of the attempt before; null: this is the first.</param>

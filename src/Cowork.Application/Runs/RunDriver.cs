@@ -139,7 +139,7 @@ public sealed partial class RunDriver(
 
     async ValueTask<Refusal?> Start(DrivenRun run, Run state, CancellationToken ct)
     {
-        var memories = state is Run.Queued queued ? await memory.Retrieve(run, queued.Request, ct) : null;
+        var memories = state is Run.Queued { Past: null } queued ? await memory.Retrieve(run, queued.Request, ct) : null;
         return await recorder.Start(run, node, memories, ct);
     }
 

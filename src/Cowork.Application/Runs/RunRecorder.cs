@@ -155,7 +155,7 @@ public sealed class RunRecorder(
     }
 
     async ValueTask<Refusal?> EvaluatePolicy(UnitOfWork work, DrivenRun run, Run.Active state, RequestedCall call, CancellationToken ct) =>
-        (await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct)).Context is { } context ? await calls.Evaluate(work, run, state.Request, context, call, ct) : null;
+        (await Context(run, state, state.StepsDone + 1, state.StepAttempt, ct)).Context is { } context ? await calls.Evaluate(work, run, state, context, call, ct) : null;
 
     async ValueTask<Refusal?> Complete(UnitOfWork work, DrivenRun run, Run.Active state, CancellationToken ct)
     {
@@ -173,6 +173,11 @@ public sealed class RunRecorder(
         if (state.Request is { Agent: { } agent, Transcript: null } && await groups.Answered(work, run, state, agent, ct) is { } notHandedOn)
         {
             return notHandedOn;
+        }
+        if (state.Request.Counterfactual is not null)
+        {
+            // What did not happen is nothing to remember.
+            return null;
         }
         if (memory.NotesByModel && models.TryGetValue(state.Request.Model, out var model) && model is not OfflineModel)
         {

@@ -8,7 +8,7 @@ using Microsoft.Extensions.Logging;
 namespace Cowork.Application;
 
 /// <summary>The step of a run that calls a tool.</summary>
-public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, TimeProvider clock, ILogger<ToolStep> logger)
+public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlobs blobs, RunRecords recorded, TimeProvider clock, ILogger<ToolStep> logger)
 {
     /// <summary>The result of a call whose arguments are not those that a person approved.</summary>
     internal const string NotApproved = "Refused: the arguments are not those that were approved.";
@@ -16,6 +16,11 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
     /// <summary>Executes the call and records its result.</summary>
     internal async ValueTask<Refusal?> Call(DrivenRun run, Run.Active state, NextStep.CallTool step, CancellationToken stop, CancellationToken ct)
     {
+        var counterfactual = state.Request.Counterfactual;
+        if (counterfactual is not null && await Served(run, state, counterfactual, step.Call, ct) is var (served, isError, source))
+        {
+            return await recorder.Record(run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, served, isError, now, Source: source), ct);
+        }
         var (context, fault) = await recorder.Context(run, state, step.Step, step.Attempt, ct);
         if (context is null)
         {
@@ -35,9 +40,35 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
             facts.Add(await ArtifactFacts.Of(blobs, file.Path, file.Sha256, ct));
         }
         return await recorder.Record(
-            run, now => new RunCommand.RecordResult(run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now, startedAt), ct,
+            run,
+            now => new RunCommand.RecordResult(
+                run.Claim.Epoch, step.Call.Id, content, outcome.IsError, now, startedAt, counterfactual is null ? null : Counterfactual.Live), ct,
             also: work => Discover(work, state.Request, outcome.WrittenFiles, facts));
     }
+
+    /// <summary>The result that a call of a counterfactual has without being made; null: it is made.</summary>
+    async ValueTask<(Content Result, bool IsError, string Source)?> Served(
+        DrivenRun run, Run.Active state, Counterfactual counterfactual, RequestedCall call, CancellationToken ct)
+    {
+        var digest = NamedText.Digest(call.Input);
+        if (counterfactual.StubFor(call.Name, digest) is { } given)
+        {
+            return (given, false, Counterfactual.Stub);
+        }
+        if ((await recorded.Of(run.Org, counterfactual, ct)).Find(call.Name, digest, CallPolicy.EarlierCalls(state, call))?.Result is { } result)
+        {
+            return (result.Content, result.IsError, Counterfactual.Recorded);
+        }
+        return counterfactual.Allows(call.Name) ? null
+            : await toolbox.IsRead(state.Offered, call.Name, ct) ? (Content.Of(NotRead(call.Name)), true, Counterfactual.Stub)
+            : (Content.Of(NotMade(call.Name)), false, Counterfactual.Stub);
+    }
+
+    /// <summary>The stub of a call that would only read.</summary>
+    internal static string NotRead(string tool) => $"Not called: this is a counterfactual, whose record has no result of this call, and {tool} is not allowed in it.";
+
+    /// <summary>The stub of a call that would change something.</summary>
+    internal static string NotMade(string tool) => $"Not called: this is a counterfactual, and nothing was changed. Go on as if {tool} had succeeded.";
 
     async Task<ToolOutcome> MakeCall(ToolContext context, RequestedCall call, CancellationToken stop, CancellationToken ct)
     {

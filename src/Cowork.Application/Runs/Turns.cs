@@ -185,13 +185,17 @@ public sealed class Turns(
     }
 
     /// <summary>Executes the command that starts the run: the turn itself, or one that contains it.</summary>
-    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, PreparedTurn turn, ICommand command, CancellationToken ct)
+    internal Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, PreparedTurn turn, ICommand command, CancellationToken ct) =>
+        Take(org, by, turn.Submit.RunId, [turn.Message], command, ct);
+
+    /// <inheritdoc cref="Take(string, Origin, PreparedTurn, ICommand, CancellationToken)"/>
+    /// <param name="named">The texts that the command names.</param>
+    internal async Task<(Turn? Turn, Refusal? Refused)> Take(string org, Origin by, RunKey run, IReadOnlyList<NamedText> named, ICommand command, CancellationToken ct)
     {
-        var submit = turn.Submit;
-        var result = await texts.Execute(org, by, command, turn.Message, ct);
+        var result = await texts.Execute(org, by, command, named, ct);
         return result.Refused switch
         {
-            null => (new(submit.RunId, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(submit.RunId))), null),
+            null => (new(run, Reused: false, Replayed: false, result.On(Run.Aggregate.Stream(run))), null),
             { Code: "idempotency_key_claimed", Existing: { } existing } claimed =>
                 (new(RunKey.FromId(existing), Reused: claimed.Path != RequestKey.Place, Replayed: claimed.Path == RequestKey.Place), null),
             { } refused => (null, refused),

@@ -49,11 +49,13 @@ static class ActiveSkills
             }
             if (active.All(other => other.Id != skill.SkillId))
             {
-                var definition = latest.Definition;
-                active.Add(new(
-                    skill.SkillId, definition.Name, latest.Version, definition.Instructions, definition.Tools.IsEmpty ? null : definition.Tools));
+                active.Add(Of(skill.SkillId, latest));
             }
             return true;
         }
     }
+
+    /// <summary>A version of a skill as a run has it.</summary>
+    public static ActiveSkill Of(SkillKey key, SkillVersion version) => new(
+        key, version.Definition.Name, version.Version, version.Definition.Instructions, version.Definition.Tools.IsEmpty ? null : version.Definition.Tools);
 }

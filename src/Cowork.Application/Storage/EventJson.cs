@@ -212,6 +212,7 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(RunEvent.PolicyDecision))]
 [JsonSerializable(typeof(RunEvent.ApprovalRequested))]
 [JsonSerializable(typeof(RunEvent.ApprovalDecided))]
+[JsonSerializable(typeof(RunEvent.ApprovalServed))]
 [JsonSerializable(typeof(RunEvent.ToolResult))]
 [JsonSerializable(typeof(RunEvent.AssistantReply))]
 [JsonSerializable(typeof(RunEvent.FeedbackReceived))]

@@ -73,6 +73,12 @@ public static class Measures
     /// <param name="before">The run before the commit.</param>
     internal static void RunEventAppended(RunEvent e, Run before, StreamStart start)
     {
+        if (before is Run.Queued { Request.Counterfactual: not null } or Run.Active { Request.Counterfactual: not null }
+            or Run.Suspended { Before.Request.Counterfactual: not null })
+        {
+            // What would have happened is no measure of what did.
+            return;
+        }
         switch (e)
         {
             case RunEvent.RunStarted:

@@ -41,6 +41,13 @@ public sealed class QueryConnector(Policy policy, ConnectionAccess access, Conne
 
     public async ValueTask<CallSubject> Subject(ToolContext context, JsonElement input, CancellationToken ct) => await SubjectOf(await Read(context, input, ct), ct);
 
+    /// <summary>What a call would do, as far as its arguments alone tell.</summary>
+    internal static CallSubject SubjectUnasked(JsonElement input) => ToolInput.Text(input, "action", required: true, out var error) switch
+    {
+        "list" or "schema" or "sample" => new(CallSubject.ConnectorRead),
+        _ => new(CallSubject.ConnectorWrite, Invalid: error),
+    };
+
     public async Task<ToolOutcome> Run(ToolContext context, JsonElement input, CancellationToken ct)
     {
         var call = await Read(context, input, ct);

@@ -56,6 +56,29 @@ public sealed class Toolbox
         : tool is null ? outside!.Subject(context, name, arguments, ct)
         : tool.Subject(context, arguments, ct);
 
+    /// <summary>True: no call of the tool changes anything.</summary>
+    /// <param name="offered">As in <see cref="ToolContext.Offered"/>.</param>
+    public async ValueTask<bool> IsRead(Content? offered, string name, CancellationToken ct) =>
+        ReadNames.Contains(name) || (outside is not null && OutsideToolNames.IsOne(name) && (await outside.Read(offered, ct)).Any(tool => tool.Name == name && tool.IsRead));
+
+    static readonly string[] ReadNames = ["list_files", "read_file", "recall", "search_files"];
+
+    /// <summary>What the call would touch, as far as it can be told without asking an outside source: what is no read for certain counts as a write.</summary>
+    public async ValueTask<CallSubject> SubjectUnasked(ToolContext context, string name, string input, CancellationToken ct)
+    {
+        if (Resolve(name, input, out var tool, out var arguments) is { } error)
+        {
+            return new("invalid", Invalid: error);
+        }
+        if (tool is QueryConnector)
+        {
+            return QueryConnector.SubjectUnasked(arguments);
+        }
+        return tool is null
+            ? new((await outside!.Read(context.Offered, ct)).Any(offered => offered.Name == name && offered.IsRead) ? CallSubject.ConnectorRead : CallSubject.ConnectorWrite)
+            : await tool.Subject(context, arguments, ct);
+    }
+
     /// <summary>Executes a call that the policy allowed. The tool lets the policy judge again what it opened.</summary>
     public Task<ToolOutcome> Run(ToolContext context, string name, string input, CancellationToken ct) =>
         Resolve(name, input, out var tool, out var arguments) is { } error ? Task.FromResult(ToolOutcome.Error(error))

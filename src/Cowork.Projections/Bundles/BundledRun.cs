@@ -122,6 +122,19 @@ public sealed class BundledRun : IRunRecord
         }
     }
 
+    public async IAsyncEnumerable<RecordedEvent> Past(RunCut cut, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken ct)
+    {
+        await Task.CompletedTask;
+        foreach (var e in earlier.GetValueOrDefault(Domain.Run.Aggregate.Stream(cut.RunId)) ?? [])
+        {
+            ct.ThrowIfCancellationRequested();
+            if (e.Version <= cut.Version)
+            {
+                yield return e;
+            }
+        }
+    }
+
     public ValueTask<EarlierPart?> Part(string org, RunCut cut, CancellationToken ct)
     {
         var state = Domain.Run.Aggregate.Initial;

@@ -47,7 +47,7 @@ static class RelatedEvents
                 {
                     yield return new(Skill.Aggregate.Stream(rendered), version, found => Definition(found, version) is not null);
                 }
-                foreach (var cut in created.Fork?.Cuts ?? [])
+                foreach (var cut in PartsOf(created))
                 {
                     for (var cutVersion = 1L; cutVersion <= cut.Version; cutVersion++)
                     {
@@ -72,6 +72,10 @@ static class RelatedEvents
                 break;
         }
     }
+
+    /// <summary>The runs whose beginnings a run rests on: those that its fork has cut, and the one that it goes off from.</summary>
+    public static IEnumerable<RunCut> PartsOf(RunCreated created) =>
+        created.Counterfactual is { Of: var past } ? (created.Fork?.Cuts ?? []).Append(past) : created.Fork?.Cuts ?? [];
 
     /// <summary>The runs of which a fork has the beginning only: they have no reply to show.</summary>
     public static IReadOnlySet<RunKey> CutsOf(IEnumerable<Event> own) =>
@@ -100,7 +104,12 @@ static class RelatedEvents
     {
         var found = new Dictionary<long, ChainedEvent>();
         var cuts = CutsOf(own.Select(e => e.Event));
-        foreach (var e in own)
+        var used = own;
+        if (own[0].Event is RunCreated { Counterfactual.Of: var cut })
+        {
+            used = [.. await Retrieved(log, org, cut, ct), .. own];
+        }
+        foreach (var e in used)
         {
             foreach (var named in NamedBy(e.Event))
             {
@@ -122,7 +131,7 @@ static class RelatedEvents
                 }
             }
         }
-        if (own.Any(e => e.Event is ToolCall { Name: CellTool }))
+        if (own.Any(e => e.Event is ToolCall { Name: CellTool } or ToolResult { Name: CellTool }))
         {
             foreach (var cell in await Cells(log, org, session, run, entries, ct))
             {
@@ -140,6 +149,26 @@ static class RelatedEvents
                 found[e.Event.Position] = e;
             }
         }
+    }
+
+    /// <summary>What a run retrieved that another one goes off from.</summary>
+    public static async Task<IReadOnlyList<RecordedEvent>> Retrieved(IEventLog log, string org, RunCut past, CancellationToken ct)
+    {
+        var stream = Run.Aggregate.Stream(past.RunId);
+        for (var after = 0L; after < past.Version;)
+        {
+            var slice = await log.Load(org, stream, after, PageEvents, ct);
+            if (slice.Events.FirstOrDefault(e => e.Event is MemoryRetrieval) is { } retrieved)
+            {
+                return [retrieved];
+            }
+            if (slice.Events.Count < PageEvents)
+            {
+                break;
+            }
+            after = slice.Version;
+        }
+        return [];
     }
 
     /// <summary>The event of a stream at a version; null: there is none.</summary>

@@ -28,7 +28,9 @@ static class RelatedRules
     public static void CheckNames(List<TraceEntry> own, BundlePlaces places, CancellationToken ct)
     {
         var cuts = RelatedEvents.CutsOf(own.Select(entry => entry.Event.Event));
-        foreach (var (at, _, e, _) in own)
+        // What a counterfactual retrieved is in the beginning that it has of the other run.
+        var retrieved = own[0].Event.Event is RunCreated { Counterfactual.Of: var past } ? places.UpTo(past).Where(entry => entry.Event.Event is MemoryRetrieval) : [];
+        foreach (var (at, _, e, _) in retrieved.Concat(own))
         {
             ct.ThrowIfCancellationRequested();
             foreach (var named in RelatedEvents.NamedBy(e.Event))
@@ -36,7 +38,7 @@ static class RelatedRules
                 var found = places.Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
                 Require(named.IsAsNamed(found.Event.Event), found.At, $"It is not what {at} names.");
             }
-            foreach (var cut in (e.Event as RunCreated)?.Fork?.Cuts ?? [])
+            foreach (var cut in e.Event is RunCreated begun ? RelatedEvents.PartsOf(begun) : [])
             {
                 var last = places.Named(at, Run.Aggregate.Stream(cut.RunId), cut.Version, e.Position);
                 Require(last.Event.Hash == cut.Hash, last.At, $"It is not the event at which {at} forked.");
@@ -71,7 +73,7 @@ static class RelatedRules
     public static void CheckCells(IReadOnlyList<TraceEntry> events, List<TraceEntry> own, BundlePlaces places)
     {
         var run = (RunCreated)own[0].Event.Event;
-        var steps = own.Count(entry => entry.Event.Event is MemoryRetrieval or LlmResponse or ToolResult);
+        var steps = TraceRules.StepsOf(own, run.Counterfactual is { Of: var past } ? places.UpTo(past) : []);
         // A call whose result a crash prevented may have executed its cell.
         var cells = Enumerable.Range(1, steps + 1).Select(step => RelatedEvents.CellOf(run.RunId, step)).ToHashSet();
         var executions = new Dictionary<(string Stream, int Execution), CellQueued>();
@@ -116,7 +118,7 @@ static class RelatedRules
                     calls[call.Id] = call;
                     break;
                 // Arguments that lie in the blob store name their code by its digest alone.
-                case ToolResult { Name: RelatedEvents.CellTool, IsError: false } result
+                case ToolResult { Name: RelatedEvents.CellTool, IsError: false, Source: null or Counterfactual.Live } result
                     when calls.GetValueOrDefault(result.Id)?.Input is Content.Inline input && TraceRules.Argument(input.Text, "action") == "exec":
                     Require(
                         ended.TryGetValue(RelatedEvents.CellOf(run.RunId, result.Step), out var cell) && cell.Position < e.Position, at,
@@ -157,6 +159,13 @@ sealed class BundlePlaces
             }
         }
         unnamed.UnionWith(related.Select(entry => (entry.Event.Stream, entry.Event.Version)));
+    }
+
+    /// <summary>The beginning of a run, as far as the bundle has it, in order.</summary>
+    public IEnumerable<TraceEntry> UpTo(RunCut cut)
+    {
+        var stream = Run.Aggregate.Stream(cut.RunId);
+        return related.Where(entry => entry.Event.Stream == stream && entry.Event.Version <= cut.Version);
     }
 
     /// <summary>The reply of a run; null: the bundle has none.</summary>

@@ -43,6 +43,7 @@ public static class SessionBundle
         var runs = new HashSet<RunKey>();
         // Runs of which a fork has the beginning only.
         var cuts = new HashSet<RunKey>();
+        var pasts = new HashSet<RunCut>();
         var (feedId, head) = (0L, (Version: 0L, Hash: HashChain.Root));
         for (var through = long.MaxValue; feedId < through;)
         {
@@ -128,6 +129,10 @@ public static class SessionBundle
                 {
                     cuts.UnionWith(RelatedEvents.CutsOf([e]));
                     runs.Add(created.RunId);
+                    if (created.Counterfactual is { Of: var past })
+                    {
+                        pasts.Add(past);
+                    }
                 }
             }
         }
@@ -135,6 +140,14 @@ public static class SessionBundle
         async Task<IReadOnlyList<ChainedEvent>> Related()
         {
             var found = new SortedDictionary<long, ChainedEvent>();
+            foreach (var past in pasts)
+            {
+                foreach (var e in await RelatedEvents.Retrieved(log, org, past, ct))
+                {
+                    named.UnionWith(RelatedEvents.NamedBy(e.Event).Select(one => (one.Stream, one.Version)));
+                    earlier.UnionWith(((RunEvent.MemoryRetrieval)e.Event).History);
+                }
+            }
             foreach (var (of, version) in named)
             {
                 Add(await RelatedEvents.At(log, org, of, version, ct));

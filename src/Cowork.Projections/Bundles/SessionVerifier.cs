@@ -212,7 +212,7 @@ static class SessionVerifier
             {
                 var own = entries.Where(entry => entry.IsOwn).ToList();
                 Require(own.Count > 0, entries[0].At, "The run has no event of its own.");
-                TraceRules.Check(entries, own, ct);
+                TraceRules.Check(entries, own, TraceRules.PastOf(own, related), ct);
                 RelatedRules.CheckNames(own, places, ct);
                 RelatedRules.CheckCells(cells.GetValueOrDefault(run) ?? [], own, places);
             }

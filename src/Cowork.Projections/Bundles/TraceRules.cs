@@ -26,7 +26,8 @@ static class TraceRules
     /// <summary>The actor of what a run's driver writes.</summary>
     const string Driver = "agent";
 
-    public static void Check(List<TraceEntry> entries, List<TraceEntry> own, CancellationToken ct)
+    /// <param name="past">Of a counterfactual, the beginning of the run that it goes off from; of others nothing.</param>
+    public static void Check(List<TraceEntry> entries, List<TraceEntry> own, IReadOnlyList<TraceEntry> past, CancellationToken ct)
     {
         var run = own[0].Event.Event is RunCreated created && Run.Aggregate.Stream(created.RunId) == own[0].Event.Stream
             ? created
@@ -35,12 +36,18 @@ static class TraceRules
         CheckCorrelation(entries, own[0].Event);
         CheckStreams(entries, run);
         CheckQueue(entries, own, run);
-        CheckCalls(own, ct);
+        CheckCalls(own, past, run.Counterfactual is not null, ct);
         CheckTotals(own);
         CheckArtifacts(entries, own);
-        CheckMemories(entries, own, run);
+        CheckMemories(entries, own, past, run);
         CheckBudget(entries);
     }
+
+    /// <summary>The beginning of the run that a counterfactual goes off from; of another run nothing.</summary>
+    public static List<TraceEntry> PastOf(List<TraceEntry> own, List<TraceEntry> related) =>
+        own.Count > 0 && own[0].Event.Event is RunCreated { Counterfactual.Of: var cut } && Run.Aggregate.Stream(cut.RunId) is var stream
+            ? related.FindAll(entry => entry.Event.Stream == stream && entry.Event.Version <= cut.Version)
+            : [];
 
     /// <summary>A reservation and its settlement lie in the stream of one day, which is that of the reservation.</summary>
     static string BudgetDay(RecordedEvent e) => e.Event is BudgetEvent.BudgetSettled && e.Stream.StartsWith($"{Budget.Aggregate.Name}-", StringComparison.Ordinal)
@@ -166,7 +173,7 @@ static class TraceRules
     /// Each answer has the calls that it counts, and each call its policy decision, its approval where the policy asked for one, and its result. Only a call that was
     /// allowed has a result that is no error. An answer's request shows feedback that was given before, once, and the reply has seen all of it. Nothing follows the end.
     /// </summary>
-    static void CheckCalls(List<TraceEntry> own, CancellationToken ct)
+    static void CheckCalls(List<TraceEntry> own, IReadOnlyList<TraceEntry> past, bool isCounterfactual, CancellationToken ct)
     {
         var open = new Queue<ToolCall>();
         var (expected, steps) = (0L, 0L);
@@ -176,12 +183,28 @@ static class TraceRules
         ApprovalRequested? pending = null;
         var isRefused = false;
         var hasEnded = false;
+        foreach (var before in past.Select(entry => entry.Event.Event))
+        {
+            steps += before is MemoryRetrieval or LlmResponse or ToolResult ? 1 : 0;
+            unseen += before is FeedbackReceived ? 1 : before is LlmResponse { Feedback: { } shown } ? -shown : 0;
+            if (before is ToolCall called)
+            {
+                open.Enqueue(called);
+            }
+            else if (before is ToolResult)
+            {
+                open.TryDequeue(out _);
+            }
+        }
         foreach (var (at, _, e, _) in own)
         {
             ct.ThrowIfCancellationRequested();
+            Require(
+                isCounterfactual || e.Event is not (ApprovalServed or ToolResult { Source: not null } or LlmResponse { Source: not null } or FeedbackReceived { Source: not null }),
+                at, "Only a counterfactual is served from the record of another run.");
             Require(!hasEnded, at, "The run has ended before.");
             Require(expected == 0 || e.Event is ToolCall, at, $"The model's answer has {expected} more calls.");
-            Require(asked is null || e.Event is ApprovalRequested, at, "The request for the approval is missing.");
+            Require(asked is null || e.Event is ApprovalRequested or ApprovalServed, at, "The request for the approval is missing.");
             Require(!isRefused || e.Event is ToolResult { IsError: true } or RunCancelled, at, "A refused call has no result but the refusal.");
             Require(
                 pending is null || e.Event is ApprovalDecided or RunCancelRequested or FeedbackReceived, at, "The decision on the approval is missing.");
@@ -225,6 +248,15 @@ static class TraceRules
                         at, "The approval is about another call.");
                     (asked, pending) = (null, request);
                     break;
+                case ApprovalServed served:
+                    Require(
+                        asked is not null && asked.ToolCallId == served.ToolCallId && open.Peek() is var same && same.Name == served.ToolName
+                        && (same.Input is not Content.Inline given || Digest(given.Text) == served.ArgsDigest),
+                        at, "The policy did not ask for this approval.");
+                    asked = null;
+                    isAllowed = served.Outcome == ApprovalOutcome.Approved;
+                    isRefused = !isAllowed;
+                    break;
                 case ApprovalDecided decided:
                     Require(pending is not null && pending.ApprovalId == decided.ApprovalId, at, "Nobody asked for this approval.");
                     pending = null;
@@ -234,6 +266,7 @@ static class TraceRules
                 case ToolResult result:
                     Require(open.TryDequeue(out var called) && called.Id == result.Id && called.Name == result.Name, at, "The result is of no call that waits for one.");
                     Require(isAllowed || result.IsError, at, "No decision of the policy and no approval allows the call.");
+                    Require(result.Source is not null == (isAllowed && isCounterfactual), at, "A call of a counterfactual that is allowed says where its result is from.");
                     Require(result.Step == ++steps, at, $"It is step {steps} of the run.");
                     (isAllowed, isRefused) = (false, false);
                     break;
@@ -275,7 +308,7 @@ static class TraceRules
             {
                 calls[call.Id] = call;
             }
-            if (e.Event is not ToolResult { IsError: false, Content: Content.Inline said } result || calls.GetValueOrDefault(result.Id) is not { Input: Content.Inline arguments })
+            if (e.Event is not ToolResult { IsError: false, Content: Content.Inline said, Source: null or Counterfactual.Live } result || calls.GetValueOrDefault(result.Id) is not { Input: Content.Inline arguments })
             {
                 continue;
             }
@@ -313,10 +346,10 @@ static class TraceRules
     /// <summary>
     /// What a call was told to remember is there, before the call's result. A memory has the name of what it comes from: a call, the session's summary, or what was learned.
     /// </summary>
-    static void CheckMemories(List<TraceEntry> entries, List<TraceEntry> own, RunCreated run)
+    static void CheckMemories(List<TraceEntry> entries, List<TraceEntry> own, IReadOnlyList<TraceEntry> past, RunCreated run)
     {
         var written = entries.Where(entry => entry.Event.Event is MemoryEvent.MemoryWritten).ToDictionary(entry => entry.Event.Stream, StringComparer.Ordinal);
-        var steps = own.Count(entry => entry.Event.Event is MemoryRetrieval or LlmResponse or ToolResult);
+        var steps = StepsOf(own, past);
         // A call whose result a crash prevented may have left its memory.
         var ofCalls = Enumerable.Range(1, steps + 1).Select(step => StreamOf($"memory {run.RunId.Id}:{step}")).ToHashSet(StringComparer.Ordinal);
         var notes = new Dictionary<string, string>(StringComparer.Ordinal)
@@ -338,7 +371,7 @@ static class TraceRules
         }
         foreach (var (at, _, e, _) in own)
         {
-            if (e.Event is ToolResult { Name: "remember", IsError: false } result)
+            if (e.Event is ToolResult { Name: "remember", IsError: false, Source: null or Counterfactual.Live } result)
             {
                 Require(
                     written.TryGetValue(StreamOf($"memory {run.RunId.Id}:{result.Step}"), out var memory) && memory.Event.Position < e.Position, at,
@@ -346,6 +379,10 @@ static class TraceRules
             }
         }
     }
+
+    /// <summary>How many steps a run has, with those of its past.</summary>
+    internal static int StepsOf(IEnumerable<TraceEntry> own, IEnumerable<TraceEntry> past) =>
+        past.Concat(own).Count(entry => entry.Event.Event is MemoryRetrieval or LlmResponse or ToolResult);
 
     static string StreamOf(string name) => Memory.Aggregate.Stream(new(Ids.KeyOf(name)));
 

@@ -121,8 +121,8 @@ public static class TraceVerifier
 
         ct.ThrowIfCancellationRequested();
         CheckSummary(run, own, isEarlier);
-        TraceRules.Check(entries, own, ct);
         var related = hasRelated ? CheckRelatedChain(List(root, "related", "$"), ct) : [];
+        TraceRules.Check(entries, own, TraceRules.PastOf(own, related), ct);
         if (hasRelated)
         {
             RelatedRules.Check(related, entries, own, ct);

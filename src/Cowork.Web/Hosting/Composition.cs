@@ -235,6 +235,8 @@ static class Composition
         services.AddSingleton<RunReplays>();
         services.AddSingleton<ForkPoints>();
         services.AddSingleton<Forks>();
+        services.AddSingleton<RunRecords>();
+        services.AddSingleton<Counterfactuals>();
         services.AddSingleton<ForkEndpoints.Making>();
         services.AddSingleton<RunRecorder>();
         services.AddSingleton<SessionHistory>();

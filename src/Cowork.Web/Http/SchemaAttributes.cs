@@ -28,6 +28,8 @@ public sealed class PolicyOutcomesAttribute() : WordsAttribute(WordsOf<PolicyOut
 
 public sealed class SimulatedOutcomesAttribute() : WordsAttribute([.. WordsOf<PolicyOutcome>(), Endpoints.Operations.PolicyWords.Unknown]);
 
+public sealed class UnrecordedApprovalsAttribute() : WordsAttribute("wait", "reject");
+
 public sealed class RunSourceKindAttribute() : WordsAttribute(Message, Skill, Schedule)
 {
     public const string Message = "message";

@@ -20,6 +20,7 @@ static class AgentServiceDialect
         routes.MapRunFeeds();
         routes.MapRunReplays();
         routes.MapForks();
+        routes.MapCounterfactuals();
         routes.MapApprovals();
         routes.MapArtifacts();
         routes.MapSkills();
@@ -73,6 +74,7 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(RunTrace))]
 [JsonSerializable(typeof(NewFork))]
 [JsonSerializable(typeof(ForkAnswer))]
+[JsonSerializable(typeof(NewCounterfactual))]
 [JsonSerializable(typeof(Cowork.Application.ReplayReport))]
 [JsonSerializable(typeof(Cowork.Application.RunDifference))]
 public sealed partial class AgentServiceJson : JsonSerializerContext

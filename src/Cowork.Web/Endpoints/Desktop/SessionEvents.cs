@@ -231,7 +231,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
             {
                 var e = (RunEvent)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
                 row = Runs.Evolve(row, TaskEvents.Recorded(entry, e));
-                state = Run.Evolve(state, e);
+                state = Run.Evolve(e is RunEvent.RunCreated begun ? await commands.BeginOf(org, Run.Aggregate, begun, ct) : state, e);
             }
         }
         var folded = row ?? throw new InvalidOperationException($"The feed names {run}, and the log has no event of it.");

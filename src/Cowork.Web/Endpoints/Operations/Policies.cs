@@ -143,7 +143,7 @@ static class PolicyEndpoints
         Body<NewSimulation> body, Caller caller, PolicySimulation simulation, IPositions positions, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
-        var (policy, unfit) = Proposed(asked);
+        var (policy, unfit) = ProposedPolicy.Read(asked.Rules, asked.Policy);
         if (policy is null)
         {
             return unfit!;
@@ -192,22 +192,28 @@ static class PolicyEndpoints
             && long.TryParse(last, NumberStyles.None, CultureInfo.InvariantCulture, out through);
     }
 
-    /// <summary>The policy of a request, read like a policy file, or where it is at fault.</summary>
-    static (Policy? Policy, ErrorResult? Unfit) Proposed(NewSimulation asked)
+}
+
+/// <summary>A policy that a request proposes.</summary>
+static class ProposedPolicy
+{
+    /// <summary>The policy, read like a policy file, or where it is at fault.</summary>
+    /// <param name="rules">The rules; null: <paramref name="policy"/> is the content of a file.</param>
+    public static (Policy? Policy, ErrorResult? Unfit) Read(JsonElement? rules, JsonElement? policy)
     {
-        var json = asked.Policy is { } whole ? whole.GetRawText() : $$"""{"rules":{{asked.Rules!.Value.GetRawText()}}}""";
+        var json = policy is { } whole ? whole.GetRawText() : $$"""{"rules":{{rules!.Value.GetRawText()}}}""";
         try
         {
-            var policy = PolicyFile.Parse(Encoding.UTF8.GetBytes(json));
-            return policy.Rules.Length <= Limits.SimulatedRulesMax ? (policy, null)
-                : (null, ErrorResult.Invalid("$.rules", $"At most {Limits.SimulatedRulesMax} rules are simulated.", "invalid_policy"));
+            var read = PolicyFile.Parse(Encoding.UTF8.GetBytes(json));
+            return read.Rules.Length <= Limits.SimulatedRulesMax ? (read, null)
+                : (null, ErrorResult.Invalid("$.rules", $"A proposed policy has at most {Limits.SimulatedRulesMax} rules.", "invalid_policy"));
         }
         catch (Exception e) when (e is JsonException or FormatException or InvalidOperationException)
         {
             // The message begins with the place in the file.
             var end = e.Message.IndexOf(": ", StringComparison.Ordinal);
             var (place, what) = e is FormatException && end > 0 ? (e.Message[..end], e.Message[(end + 2)..]) : ("$", e.Message);
-            return (null, ErrorResult.Invalid(asked.Policy is null ? place : $"$.policy{place[1..]}", what, "invalid_policy"));
+            return (null, ErrorResult.Invalid(policy is null ? place : $"$.policy{place[1..]}", what, "invalid_policy"));
         }
     }
 }

@@ -1,0 +1,122 @@
+using System.Text.Json;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>Counterfactuals over HTTP: another policy, model or message from an event on, and nothing outside is touched.</summary>
+public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestTenant>
+{
+    const string Wrote = "/tool write_file {\"path\":\".anton/output/r.md\",\"content\":\"kestrels\"}\n/say written";
+
+    readonly HttpClient http = tenant.Http;
+
+    [Fact]
+    public async Task Nothing_changed_is_what_was_recorded_and_a_changed_policy_parts_at_the_call_that_it_denies()
+    {
+        var (session, run) = await Recorded(Wrote);
+        var feed = await Feed(session);
+        var same = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{At(feed, "llm_response")}}}""", ("Idempotency-Key", "same"))).Is(200);
+        Assert.Equal(("completed", "written", "0"), (same["status"], same["reply"], same["total_tokens"]));
+        var equal = (await http.Get($"/runs/diff?left={run}&right={same["run_id"]}")).Is(200).Json;
+        Assert.Equal((JsonValueKind.Null, JsonValueKind.Null), (equal.GetProperty("first_divergence").ValueKind, equal.GetProperty("reply").ValueKind));
+        Assert.Equal(same["run_id"], (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{At(feed, "llm_response")}}}""", ("Idempotency-Key", "same"))).Is(200)["run_id"]);
+
+        var denied = (await http.Post(
+            $"/runs/{run}/counterfactual",
+            $$"""{"from_event":{{At(feed, "policy_decision")}},"rules":[{"name":"read_only","outcome":"deny","reason":"Nothing is written.","kinds":["create","overwrite"]}]}""")).Is(200);
+        var lineage = (await http.Get($"/runs/{denied["run_id"]}")).Is(200).Json.GetProperty("lineage");
+        Assert.Equal(
+            ("counterfactual", run, session, "policy"),
+            (lineage.GetProperty("kind").GetString(), lineage.GetProperty("run_id").GetString(), lineage.GetProperty("session_id").GetString(),
+                lineage.GetProperty("changed").EnumerateArray().Single().GetString()));
+        Assert.Equal(feed.Single(e => e.GetProperty("version").GetInt64() == lineage.GetProperty("version").GetInt64() && e.GetProperty("stream_id").GetString() == lineage.GetProperty("stream_id").GetString())
+            .GetProperty("hash").GetString(), lineage.GetProperty("hash").GetString());
+        var parted = (await http.Get($"/runs/diff?left={run}&right={denied["run_id"]}")).Is(200).Json.GetProperty("first_divergence");
+        Assert.Equal(("verdict", "deny (read_only)"), (parted.GetProperty("what").GetString(), parted.GetProperty("right").GetString()));
+        foreach (var made in (string[])[same["run_id"], denied["run_id"]])
+        {
+            var replay = (await http.Post($"/runs/{made}/replay")).Is(200);
+            Assert.True(replay["verdict"] == "equal" && !replay.Json.GetProperty("unproved").EnumerateArray().Any(), replay.Text);
+        }
+        // The recorded run's session has what it had.
+        Assert.Equal(feed.Count, (await Feed(session)).Count);
+    }
+
+    [Fact]
+    public async Task A_call_that_is_not_recorded_is_a_stub_and_is_made_only_when_it_is_allowed_and_the_hosts_policy_allows_it()
+    {
+        var (session, run) = await Recorded("/say hello");
+        var folder = (await http.Get($"/sessions/{session}")).Is(200)["workspace_path"];
+        var from = At(await Feed(session), "llm_response");
+        var path = Path.Combine(folder, ".anton", "output", "other.md");
+        const string Write = "/tool write_file {\\\"path\\\":\\\".anton/output/other.md\\\",\\\"content\\\":\\\"owls\\\"}";
+        var stubbed = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"{{Write}}"}""")).Is(200);
+        Assert.Equal(("stub", false), (await Source(stubbed), File.Exists(path)));
+        var given = (await http.Post($"/runs/{run}/counterfactual", $$$"""{"from_event":{{{from}}},"message":"{{{Write}}}","stubs":{"write_file":"Wrote it elsewhere."}}""")).Is(200);
+        Assert.Contains("Wrote it elsewhere.", given["reply"], StringComparison.Ordinal);
+        var live = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"{{Write}}","allow":["write_file"]}""")).Is(200);
+        Assert.Equal(("live", "owls"), (await Source(live), await File.ReadAllTextAsync(path)));
+        // A proposed policy opens nothing that the host's does not: a person is asked, although the proposed one allows all.
+        const string Outside = "/tool write_file {\\\"path\\\":\\\"plain.md\\\",\\\"content\\\":\\\"owls\\\"}";
+        var asked = (await http.Post(
+            $"/runs/{run}/counterfactual",
+            $$"""{"from_event":{{from}},"message":"{{Outside}}","allow":["write_file"],"rules":[{"name":"all","outcome":"allow","reason":"Everything."}]}""")).Is(200);
+        Assert.Equal(("approval_required", false), (asked["status"], File.Exists(Path.Combine(folder, "plain.md"))));
+        (await http.Post($"/approvals/{asked.Json.GetProperty("pending_approval_ids")[0].GetString()}/decision", """{"approved":false}""")).Is(200);
+        var unasked = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"{{Outside}}","approvals":"reject"}""")).Is(200);
+        Assert.Equal("completed", unasked["status"]);
+        Assert.Contains((await Feed(unasked["session_id"])).Select(Type), type => type == "approval_served");
+    }
+
+    [Theory]
+    [InlineData("{}", 422, "$.from_event")]
+    [InlineData("{\"from_event\":0}", 422, "$.from_event")]
+    [InlineData("{\"from_event\":9007199254740991}", 422, "$.from_event")]
+    [InlineData("{\"from_event\":3,\"model\":\"nobody\"}", 422, "$.model")]
+    [InlineData("{\"from_event\":3,\"rules\":[]}", 422, "$.rules")]
+    [InlineData("{\"from_event\":3,\"rules\":[],\"policy\":{}}", 422, "$.policy")]
+    [InlineData("{\"from_event\":3,\"allow\":[\"wirte_file\"]}", 422, "$.allow")]
+    [InlineData("{\"from_event\":3,\"allow\":[null]}", 422, "$.allow")]
+    [InlineData("{\"from_event\":3,\"stubs\":{\"nobody\":\"x\"}}", 422, "$.stubs")]
+    [InlineData("{\"from_event\":3,\"stubs\":{\"write_file\":null}}", 422, "$.stubs")]
+    [InlineData("{\"from_event\":3,\"message\":\" \"}", 422, "$.message")]
+    [InlineData("{\"from_event\":3,\"budget_usd\":-1}", 422, "$.budget_usd")]
+    [InlineData("{\"from_event\":3,\"budget_usd\":1e300}", 422, "$.budget_usd")]
+    [InlineData("{\"from_event\":3,\"approvals\":\"maybe\"}", 422, "$.approvals")]
+    [InlineData("{\"from_event\":3,\"skill_versions\":{\"skill_01k9sk1110000000000000000b\":1}}", 422, "$.skill_versions.skill_01k9sk1110000000000000000b")]
+    [InlineData("{\"from_event\":3,\"skill_versions\":{\"x\":1}}", 422, "$.skill_versions")]
+    public async Task What_no_counterfactual_can_be_made_of_is_refused(string body, int status, string place)
+    {
+        var (_, run) = await Recorded("/say first");
+        var refused = await http.Post($"/runs/{run}/counterfactual", body);
+        Assert.True(refused.Is(status).Json.GetProperty("errors").TryGetProperty(place, out _), refused.Text);
+    }
+
+    [Fact]
+    public async Task Neither_an_auditor_nor_another_tenant_starts_one_and_none_goes_off_from_another()
+    {
+        var (session, run) = await Recorded("/say ours");
+        var body = $$"""{"from_event":{{At(await Feed(session), "llm_response")}}}""";
+        using var other = await tenant.Stranger("member");
+        (await other.Post($"/runs/{run}/counterfactual", body)).IsProblem(404, "not_found");
+        using var auditor = await tenant.Client("auditor");
+        (await auditor.Post($"/runs/{run}/counterfactual", body)).Is(403);
+        var made = (await http.Post($"/runs/{run}/counterfactual", body)).Is(200);
+        var again = At(await Feed(made["session_id"]), "llm_response");
+        (await http.Post($"/runs/{made["run_id"]}/counterfactual", $$"""{"from_event":{{again}}}""")).IsProblem(422, "invalid_request");
+    }
+
+    async Task<(string Session, string Run)> Recorded(string message)
+    {
+        var session = await http.NewSession();
+        return (session, (await http.Turn(session, message)).Is(200)["run_id"]);
+    }
+
+    async Task<List<JsonElement>> Feed(string session) => [.. (await http.Get($"/sessions/{session}/events?since_id=0")).Is(200).Json.GetProperty("events").EnumerateArray()];
+
+    static string? Type(JsonElement e) => e.GetProperty("type").GetString();
+
+    static long At(List<JsonElement> feed, string type) => feed.First(e => Type(e) == type).GetProperty("id").GetInt64();
+
+    async Task<string?> Source(Got run) =>
+        (await Feed(run["session_id"])).Single(e => Type(e) == "tool_result").GetProperty("payload").GetProperty("source").GetString();
+}
