@@ -29,7 +29,10 @@ public abstract record MetricsRow
     /// <param name="StartedAt">Null: the run is queued.</param>
     /// <param name="AskedAt">When the pending approval was requested; null: none is pending.</param>
     /// <param name="Waited">Time that the run has waited for approvals so far.</param>
-    public sealed record OfRun(DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? AskedAt, TimeSpan Waited) : MetricsRow;
+    /// <param name="IsCounterfactual">True: only what it costs is counted. Null: it is a run like others.</param>
+    public sealed record OfRun(
+        DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? AskedAt, TimeSpan Waited,
+        [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] bool? IsCounterfactual = null) : MetricsRow;
 }
 
 /// <summary>Number of runs by status.</summary>
@@ -78,12 +81,8 @@ public static class Metrics
         var counts = tenant.Statuses;
         return (e, run) switch
         {
-            // What would have happened is not counted among what did, and what it costs is spent.
-            (RunCreated { Counterfactual: not null }, null) or (LlmResponse { Source: not null }, null) => (tenant, null),
-            (LlmResponse l, null) => (WithUsage(tenant, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)), null),
-            (ModelRetried r, null) => (WithUsage(tenant, r.Usage), null),
-            (RunFailed f, null) => (WithUsage(tenant, f.Usage), null),
-            (not RunCreated, null) => (tenant, null),
+            (RunCreated { Counterfactual: not null }, null) => (tenant, new(e.At, null, null, TimeSpan.Zero, IsCounterfactual: true)),
+            (_, { IsCounterfactual: true }) => OfCounterfactual(tenant, run, e),
             (RunCreated, null) => (
                 tenant with { Runs = tenant.Runs + 1, Statuses = counts with { Queued = counts.Queued + 1 } },
                 new(e.At, null, null, TimeSpan.Zero)),
@@ -119,6 +118,16 @@ public static class Metrics
             _ => throw new UnreachableException($"{e.GetType().Name} after {run}"),
         };
     }
+
+    /// <summary>What would have happened is not counted among what did; what it costs is spent.</summary>
+    static (MetricsRow.OfTenant, MetricsRow.OfRun?) OfCounterfactual(MetricsRow.OfTenant tenant, MetricsRow.OfRun run, Event e) => e switch
+    {
+        LlmResponse { Source: null } l => (WithUsage(tenant, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)), run),
+        ModelRetried r => (WithUsage(tenant, r.Usage), run),
+        RunFailed f => (WithUsage(tenant, f.Usage), null),
+        RunCompleted or RunCancelled => (tenant, null),
+        _ => (tenant, run),
+    };
 
     static MetricsRow.OfTenant WithUsage(MetricsRow.OfTenant tenant, ModelUsage? used) => used is null ? tenant : tenant with
     {

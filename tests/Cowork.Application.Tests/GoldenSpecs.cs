@@ -434,8 +434,8 @@ public sealed class GoldenSpecs
         Adds("llm_response.v1", ((LlmResponse)Sample("llm_response.v1")) with { Source = Counterfactual.Recorded }, "\"source\":\"recorded\",", "\"step\"");
         Adds("feedback_received.v1", ((FeedbackReceived)Sample("feedback_received.v1")) with { Source = Counterfactual.Recorded }, "\"source\":\"recorded\",", "\"text\"");
         var other = new Counterfactual(new(RunKey.FromId($"run_{Key}"), 9, hash), 12, 40, []);
-        var bare = $$"""
-            "counterfactual":{"changed":[],"from_event":12,"known":40,"of":{"hash":"{{hash}}","run_id":"run_{{Key}}","version":9}},
+        var bare = $$$"""
+            "counterfactual":{"changed":[],"from_event":12,"known":40,"of":{"hash":"{{{hash}}}","run_id":"run_{{{Key}}}","version":9}},
             """;
         Adds("run_created.v1", ((RunCreated)Sample("run_created.v1")) with { Counterfactual = other }, bare, "\"idempotency_key\"");
         Adds(

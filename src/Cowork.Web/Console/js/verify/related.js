@@ -2,7 +2,7 @@
 
 import { quoted, require } from './members.js';
 import { bare, keyOf, runKey, sessionKey, streamOf } from './keys.js';
-import { argument, isSameContent, stepsOf } from './rules.js';
+import { argument, isMade, isSameContent, pastOf, stepsOf } from './rules.js';
 
 const EXECUTIONS = new Set(['cell_queued.v1', 'cell_started.v1', 'cell_output.v1', 'cell_displays_updated.v1', 'cell_interrupt_requested.v1', 'cell_completed.v1']);
 const MEMORIES = new Set(['memory_written.v1', 'memory_created.v1', 'memory_changed.v1']);
@@ -10,10 +10,14 @@ const SCRATCHPADS = /^(scratchpad|cell|kernel)_/;
 
 export function checkRelated(related, entries, own) {
     const places = new Places(related, entries);
-    checkNames(own, places);
-    checkCells(related, own, places);
+    const past = pastOf(own, related);
+    checkNames(own, past, places);
+    checkCells(related, own, past, places);
     places.requireNamed();
 }
+
+/** The runs whose beginnings a run rests on: those that its fork has cut, and the one that it goes off from. */
+const partsOf = ({ fork, counterfactual }) => [...(fork?.cuts ?? []), ...(counterfactual ? [counterfactual.of] : [])];
 
 /** What an event of the run names by stream and version: [stream, version, isAsNamed, isEarlier]. */
 function* namedBy({ type, data }) {
@@ -27,7 +31,7 @@ function* namedBy({ type, data }) {
         if (source.skill_id && source.skill_version) {
             yield [streamOf.skill(source.skill_id), source.skill_version, (found) => definition(found, source.skill_version) !== null, true];
         }
-        for (const cut of data.fork?.cuts ?? []) {
+        for (const cut of partsOf(data)) {
             for (let version = 1; version <= cut.version; version++) {
                 yield [streamOf.run(cut.run_id), version, (found) => found.isOfRun, true];
             }
@@ -52,15 +56,16 @@ const definition = ({ type, data }, version) => (
     (type === 'skill_created.v1' && version === 1) || (type === 'skill_version_added.v1' && data.version === version) ? data.definition : null);
 
 /** What the run's own events name is there, as they name it, and was there before. */
-function checkNames(own, places) {
+function checkNames(own, past, places) {
     const cuts = new Set((own.find(({ type }) => type === 'run_created.v1')?.data.fork?.cuts ?? []).map((cut) => runKey(cut.run_id)));
-    for (const e of own) {
+    // What a counterfactual retrieved is in the beginning that it has of the other run.
+    for (const e of [...past.filter(({ type }) => type === 'memory_retrieval.v1'), ...own]) {
         const { at, type, gid, data } = e;
         for (const [stream, version, isAsNamed, isEarlier] of namedBy(e)) {
             const found = places.named(at, stream, version, isEarlier ? gid : Infinity);
             require(isAsNamed(found), found.at, `It is not what ${at} names.`);
         }
-        for (const cut of (type === 'run_created.v1' && data.fork?.cuts) || []) {
+        for (const cut of type === 'run_created.v1' ? partsOf(data) : []) {
             const last = places.named(at, streamOf.run(cut.run_id), cut.version, gid);
             require(last.hash === cut.hash, last.at, `It is not the event at which ${at} forked.`);
         }
@@ -87,12 +92,12 @@ function checkNames(own, places) {
 }
 
 /** The executions are those of the run's calls, and each call that executed a cell has its execution from the queue to its end. */
-function checkCells(events, own, places) {
+function checkCells(events, own, past, places) {
     const run = own[0].data;
     const cellOf = (step) => keyOf(`cell of ${run.run_id}:${step}`);
     const scratchpads = new Set(events.filter(({ type }) => type === 'cell_queued.v1').map(({ stream }) => stream));
     // A call whose result a crash prevented may have executed its cell.
-    const cells = new Set(scratchpads.size === 0 ? [] : Array.from({ length: stepsOf(own) + 1 }, (_, i) => cellOf(i + 1)));
+    const cells = new Set(scratchpads.size === 0 ? [] : Array.from({ length: stepsOf(own, past) + 1 }, (_, i) => cellOf(i + 1)));
     const executions = new Map();
     const ended = new Map();
     for (const { at, stream, version, gid, type, data } of events) {
@@ -123,7 +128,7 @@ function checkCells(events, own, places) {
     for (const { at, type, gid, data } of own) {
         if (type === 'tool_call.v1') {
             calls.set(data.id, data);
-        } else if (type === 'tool_result.v1' && data.name === 'scratchpad' && !data.is_error) {
+        } else if (type === 'tool_result.v1' && data.name === 'scratchpad' && !data.is_error && isMade(data)) {
             // Arguments that lie in the blob store name their code by its digest alone.
             const input = calls.get(data.id)?.input;
             if (typeof input === 'string' && argument(input, 'action') === 'exec') {

@@ -11,12 +11,23 @@ const DRIVER = 'agent';
 
 const OUTPUT_ROOT = '.anton/output/';
 
+const SOURCED = new Set(['tool_result.v1', 'llm_response.v1', 'feedback_received.v1']);
+
 const isStep = (e) => e.type === 'memory_retrieval.v1' || e.type === 'llm_response.v1' || e.type === 'tool_result.v1';
 const isEnd = (e) => e.type === 'run_completed.v1' || e.type === 'run_failed.v1' || e.type === 'run_cancelled.v1';
 const dayOf = (e) => `budget-${e.ts.slice(0, 4)}${e.ts.slice(5, 7)}${e.ts.slice(8, 10)}`;
 
-/** Steps of the run that are recorded. */
-export const stepsOf = (own) => own.filter(isStep).length;
+/** Steps of the run that are recorded, with those of its past. */
+export const stepsOf = (own, past) => own.filter(isStep).length + past.filter(isStep).length;
+
+/** The beginning of the run that a counterfactual goes off from; of another run nothing. */
+export function pastOf(own, related) {
+    const cut = own[0].type === 'run_created.v1' ? own[0].data.counterfactual?.of : null;
+    return cut ? related.filter((e) => e.stream === streamOf.run(cut.run_id) && e.version <= cut.version) : [];
+}
+
+/** The result is that of a call that was made. */
+export const isMade = (data) => data.source == null || data.source === 'live';
 
 /** A text of a call's arguments; null: there is none. */
 export function argument(json, name) {
@@ -29,17 +40,18 @@ export function argument(json, name) {
     }
 }
 
-export function checkRules(entries, own) {
+export function checkRules(entries, own, related) {
     const created = own[0].type === 'run_created.v1' && streamOf.run(own[0].data.run_id) === own[0].stream ? own[0].data : null;
     require(created !== null, own[0].at, 'The run\'s own stream does not begin with its run_created.');
     checkIdentity(entries, own[0]);
     checkCorrelation(entries, own[0]);
     checkStreams(entries, created);
     checkQueue(entries, own, created);
-    checkCalls(own);
+    const past = pastOf(own, related);
+    checkCalls(own, past, created.counterfactual != null);
     checkTotals(own);
     checkArtifacts(entries, own, created);
-    checkMemories(entries, own, created);
+    checkMemories(entries, own, past, created);
     checkBudget(entries);
 }
 
@@ -154,7 +166,7 @@ function checkQueue(entries, own, run) {
  * Each answer has the calls that it counts, and each call its policy decision, its approval where the policy asked for one, and its result. Only a call that was allowed has
  * a result that is no error. An answer's request shows feedback that was given before, once, and the reply has seen all of it. Nothing follows the end.
  */
-function checkCalls(own) {
+function checkCalls(own, past, isCounterfactual) {
     const open = [];
     let expected = 0;
     let steps = 0;
@@ -164,10 +176,21 @@ function checkCalls(own) {
     let hasEnded = false;
     let asked = null;
     let pending = null;
+    for (const { type, data } of past) {
+        steps += isStep({ type }) ? 1 : 0;
+        unseen += type === 'feedback_received.v1' ? 1 : type === 'llm_response.v1' ? -(data.feedback ?? 0) : 0;
+        if (type === 'tool_call.v1') {
+            open.push(data);
+        } else if (type === 'tool_result.v1') {
+            open.shift();
+        }
+    }
     for (const { at, type, data } of own) {
+        const isServed = type === 'approval_served.v1' || (SOURCED.has(type) && data.source != null);
+        require(isCounterfactual || !isServed, at, 'Only a counterfactual is served from the record of another run.');
         require(!hasEnded, at, 'The run has ended before.');
         require(expected === 0 || type === 'tool_call.v1', at, `The model's answer has ${expected} more calls.`);
-        require(asked === null || type === 'approval_requested.v1', at, 'The request for the approval is missing.');
+        require(asked === null || type === 'approval_requested.v1' || type === 'approval_served.v1', at, 'The request for the approval is missing.');
         require(!isRefused || (type === 'tool_result.v1' && data.is_error) || type === 'run_cancelled.v1', at, 'A refused call has no result but the refusal.');
         require(
             pending === null || type === 'approval_decided.v1' || type === 'run_cancel_requested.v1' || type === 'feedback_received.v1', at,
@@ -215,6 +238,15 @@ function checkCalls(own) {
                 pending = data;
                 break;
             }
+            case 'approval_served.v1':
+                require(
+                    asked !== null && asked.tool_call_id === data.tool_call_id && open[0].name === data.tool_name
+                    && (typeof open[0].input !== 'string' || digestOf(open[0].input) === data.args_digest),
+                    at, 'The policy did not ask for this approval.');
+                asked = null;
+                isAllowed = data.outcome === 'approved';
+                isRefused = !isAllowed;
+                break;
             case 'approval_decided.v1':
                 require(pending !== null && bare(pending.approval_id, 'appr_') === bare(data.approval_id, 'appr_'), at, 'Nobody asked for this approval.');
                 pending = null;
@@ -225,6 +257,7 @@ function checkCalls(own) {
                 const called = open.shift();
                 require(called !== undefined && called.id === data.id && called.name === data.name, at, 'The result is of no call that waits for one.');
                 require(isAllowed || data.is_error, at, 'No decision of the policy and no approval allows the call.');
+                require((data.source != null) === (isAllowed && isCounterfactual), at, 'A call of a counterfactual that is allowed says where its result is from.');
                 require(data.step === ++steps, at, `It is step ${steps} of the run.`);
                 isAllowed = false;
                 isRefused = false;
@@ -278,7 +311,7 @@ function checkArtifacts(entries, own, run) {
             calls.set(data.id, data);
         }
         const input = type === 'tool_result.v1' ? calls.get(data.id)?.input : undefined;
-        if (type !== 'tool_result.v1' || data.is_error || typeof data.content !== 'string' || typeof input !== 'string') {
+        if (type !== 'tool_result.v1' || data.is_error || !isMade(data) || typeof data.content !== 'string' || typeof input !== 'string') {
             continue;
         }
         // A path that is spelt another way than the result shows it is not looked for: the result may name it in another form.
@@ -300,7 +333,7 @@ function checkArtifacts(entries, own, run) {
 /**
  * What a call was told to remember is there, before the call's result. A memory has the name of what it comes from: a call, the session's summary, or what was learned.
  */
-function checkMemories(entries, own, run) {
+function checkMemories(entries, own, past, run) {
     const last = own[own.length - 1];
     const named = (name) => `memory-${keyOf(name)}`;
     const written = new Map(entries.filter((e) => e.type === 'memory_written.v1').map((e) => [e.stream, e]));
@@ -308,7 +341,7 @@ function checkMemories(entries, own, run) {
         return;
     }
     // A call whose result a crash prevented may have left its memory.
-    const ofCalls = new Set(Array.from({ length: stepsOf(own) + 1 }, (_, i) => named(`memory ${run.run_id}:${i + 1}`)));
+    const ofCalls = new Set(Array.from({ length: stepsOf(own, past) + 1 }, (_, i) => named(`memory ${run.run_id}:${i + 1}`)));
     const notes = new Map([
         [named(`session_summary ${sessionKey(run.session_id)}`), 'session_summary'],
         [named(`learning ${runKey(run.run_id)}`), 'learning'],
@@ -325,7 +358,7 @@ function checkMemories(entries, own, run) {
             'The memory follows from no event of the run.');
     }
     for (const { at, type, gid, data } of own) {
-        if (type === 'tool_result.v1' && data.name === 'remember' && !data.is_error) {
+        if (type === 'tool_result.v1' && data.name === 'remember' && !data.is_error && isMade(data)) {
             const memory = written.get(named(`memory ${run.run_id}:${data.step}`));
             require(memory !== undefined && memory.gid < gid, at, 'The memory that the call kept is missing.');
         }

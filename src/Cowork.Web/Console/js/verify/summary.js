@@ -28,7 +28,10 @@ const FOLDS = {
         row.attempt = data.attempt;
     },
     llm_response(row, { data }) {
-        used(row, data);
+        if (data.source == null) {
+            // Another run has paid for a recorded answer.
+            used(row, data);
+        }
         row.toolCalls += data.tool_calls;
     },
     model_retried(row, { data }) {
@@ -69,15 +72,22 @@ export function fold(own) {
             row = {
                 created: data, createdAt: e.ts, status: 'queued', reply: null, error: null, pending: [], totalTokens: 0, outputTokens: 0, toolCalls: 0, cost: 0,
                 startedAt: null, completedAt: null, attempt: 0, cancelRequested: false,
-                lineage: fork
-                    ? { kind: 'fork', session_id: fork.session_id, run_id: fork.run_id ?? null, stream_id: fork.event.stream_id, version: fork.event.version, hash: fork.hash }
-                    : null,
+                lineage: fork ? lineage(fork, data.counterfactual ?? null) : null,
             };
         } else if (row !== null) {
             FOLDS[type]?.(row, e);
         }
     }
     return row;
+}
+
+function lineage(fork, counterfactual) {
+    const of = { session_id: fork.session_id, run_id: fork.run_id ?? null, stream_id: fork.event.stream_id, version: fork.event.version, hash: fork.hash };
+    if (counterfactual === null) {
+        return { kind: 'fork', ...of };
+    }
+    const { from_event, changed, allow } = counterfactual;
+    return { kind: 'counterfactual', ...of, from_event, ...(changed ? { changed } : {}), ...(allow ? { allow } : {}) };
 }
 
 /** The summary as a bundle has it. */

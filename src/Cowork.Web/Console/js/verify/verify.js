@@ -71,8 +71,8 @@ async function check(bytes, root, subtle, onProgress) {
     require(text(head, 'hash', '$.head') === last.hash, '$.head.hash', 'It is not the hash of the stream\'s last event.');
 
     checkSummary(run, own, isEarlier, textOf);
-    checkRules(entries, own);
     const related = hasRelated ? checkRelatedChain(bytes, root, onProgress) : [];
+    checkRules(entries, own, related);
     if (hasRelated) {
         checkRelated(related, entries, own);
     }
