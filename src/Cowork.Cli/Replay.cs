@@ -18,6 +18,10 @@ static class Replay
 {
     public static async Task<int> Run(string[] options)
     {
+        if (options.Any(option => option is "--from-event" or "--model" or "--policy" or "--message"))
+        {
+            return Usage.Wrong("replay is offline and asks no model: what would have happened is told by a host, POST /runs/ID/counterfactual (docs/replay.md)");
+        }
         if (BundleFiles.Of(options) is not (var json, { Count: > 0 } files))
         {
             return Usage.Wrong("replay takes --json and files; - is standard input");

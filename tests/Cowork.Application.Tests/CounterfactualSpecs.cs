@@ -174,6 +174,48 @@ public sealed class CounterfactualSpecs
         Assert.Contains(log, e => e.Is<BudgetEvent.BudgetSettled>());
     }
 
+    [Fact]
+    public async Task No_tool_of_the_host_is_called_unless_it_is_allowed()
+    {
+        foreach (var allowed in (string?[])[null, .. Toolbox.HostNames])
+        {
+            var called = new List<string>();
+            var bench = new RunHarness { Tools = [.. Toolbox.HostNames.Select(name => new Trap(name, called))], Policy = new([new PolicyRule("all", PolicyOutcome.Allow, "All.")]) };
+            var host = bench.AddHost("n0");
+            await host.OpenSession("s");
+            var run = await host.Send("s", "go");
+            await host.Drive();
+            var from = (await bench.Engine.OfRun(RunHarness.Org, new("s"), run, default)).First(e => e.Is<RunEvent.LlmResponse>()).FeedId;
+            var message = $"and{string.Concat(Toolbox.HostNames.Select(name => $"\n{name} {{}}"))}";
+            var (turn, _) = await host.Counterfactuals.Start(
+                RunHarness.Org, RunHarness.User, new("s"), run, new(from, Message: message, Allow: allowed is null ? null : [allowed]), "{}", null, default);
+            await host.Drive();
+            Assert.Equal(allowed is null ? [] : [allowed], called);
+            var results = (await bench.Engine.Load(RunHarness.Org, Run.Aggregate.Stream(turn!.Run), 0, int.MaxValue, default)).Events.Select(e => e.Event).OfType<RunEvent.ToolResult>();
+            Assert.Equal(
+                Toolbox.HostNames.Select(name => $"{name} {(name == allowed ? "live" : "stub")}").Order(StringComparer.Ordinal),
+                results.Select(result => $"{result.Name} {result.Source}").Order(StringComparer.Ordinal));
+        }
+    }
+
+    /// <summary>A tool that tells when it is called.</summary>
+    sealed class Trap(string name, List<string> called) : ITool
+    {
+        public string Name => name;
+
+        public string Description => "Tells.";
+
+        public System.Text.Json.JsonElement Schema { get; } = System.Text.Json.JsonElement.Parse("""{"type":"object"}""");
+
+        public ValueTask<CallSubject> Subject(ToolContext context, System.Text.Json.JsonElement input, CancellationToken ct) => new(new CallSubject("execute"));
+
+        public Task<ToolOutcome> Run(ToolContext context, System.Text.Json.JsonElement input, CancellationToken ct)
+        {
+            called.Add(name);
+            return Task.FromResult(ToolOutcome.Ok("Called."));
+        }
+    }
+
     static async Task<RunKey?> Start(RecordedRuns runs, RunKey run, CounterfactualRequest request)
     {
         var (turn, refused) = await runs.Host.Counterfactuals.Start(RunHarness.Org, RunHarness.User, new(RecordedRuns.Session), run, request, "{}", null, default);

@@ -52,7 +52,8 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
         var stubbed = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"{{Write}}"}""")).Is(200);
         Assert.Equal(("stub", false), (await Source(stubbed), File.Exists(path)));
         var given = (await http.Post($"/runs/{run}/counterfactual", $$$"""{"from_event":{{{from}}},"message":"{{{Write}}}","stubs":{"write_file":"Wrote it elsewhere."}}""")).Is(200);
-        Assert.Contains("Wrote it elsewhere.", given["reply"], StringComparison.Ordinal);
+        var result = (await Feed(given["session_id"])).Single(e => Type(e) == "tool_result").GetProperty("payload");
+        Assert.Equal(("stub", "Wrote it elsewhere."), (result.GetProperty("source").GetString(), result.GetProperty("content_preview").GetString()));
         var live = (await http.Post($"/runs/{run}/counterfactual", $$"""{"from_event":{{from}},"message":"{{Write}}","allow":["write_file"]}""")).Is(200);
         Assert.Equal(("live", "owls"), (await Source(live), await File.ReadAllTextAsync(path)));
         // A proposed policy opens nothing that the host's does not: a person is asked, although the proposed one allows all.
@@ -66,6 +67,27 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
         Assert.Equal("completed", unasked["status"]);
         Assert.Contains((await Feed(unasked["session_id"])).Select(Type), type => type == "approval_served");
     }
+
+    /// <summary>The commands of docs/replay.md, with a run and an event of this host.</summary>
+    [Fact]
+    public async Task What_the_page_shows_is_done()
+    {
+        var (session, run) = await Recorded(Wrote);
+        var at = At(await Feed(session), "llm_response");
+        var commands = (await File.ReadAllLinesAsync(Path.Combine(Root(AppContext.BaseDirectory), "docs/replay.md")))
+            .Where(line => line.StartsWith("curl", StringComparison.Ordinal) && line.Contains("/counterfactual -d '", StringComparison.Ordinal)).ToList();
+        Assert.Equal(3, commands.Count);
+        foreach (var command in commands)
+        {
+            var body = command[(command.IndexOf('\'', StringComparison.Ordinal) + 1)..command.LastIndexOf('\'')]
+                .Replace("\"from_event\":7", $"\"from_event\":{at}", StringComparison.Ordinal);
+            var made = (await http.Post($"/runs/{run}/counterfactual", body)).Is(200);
+            Assert.Equal("completed", made["status"]);
+            (await http.Get($"/runs/diff?left={run}&right={made["run_id"]}")).Is(200);
+        }
+    }
+
+    static string Root(string below) => File.Exists(Path.Combine(below, "Cowork.sln")) ? below : Root(Path.GetDirectoryName(below)!);
 
     [Theory]
     [InlineData("{}", 422, "$.from_event")]
