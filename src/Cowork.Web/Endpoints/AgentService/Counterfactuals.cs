@@ -92,7 +92,7 @@ public sealed record NewCounterfactual(
 static class CounterfactualEndpoints
 {
     public static void MapCounterfactuals(this IEndpointRouteBuilder routes) =>
-        routes.MapPost("/runs/{run_id}/counterfactual", Start).WithName("startCounterfactual").WithTags("Runs").RequireMember()
+        routes.MapPost("/runs/{run_id}/counterfactual", Start).WithName("createCounterfactual").WithTags("Runs").RequireMember()
             .WithSummary("Go off from a run at one of its events, with another model, policy, skill version or message, and with no effect outside unless it is allowed")
             .TakesPrefer()
             .Produces<TurnAnswer>(200).Produces<TurnAnswer>(202).Refuses(400, 404, 409, 413, 415, 422, 429, 507);
