@@ -173,7 +173,8 @@ public sealed partial class ModelStep(
         }
         var given = new Answer(
             response.Model, response.StopReason, response.RequestSha256, response.InputTokens, response.OutputTokens, response.CostMicroUsd, answer.Calls, response.CachedTokens,
-            response.UsageEstimated is true, response.Reasoning, ModelRound.WhyNotCalled(response.StopReason), shown, Counterfactual.Recorded);
+            response.UsageEstimated is true, response.Reasoning, ModelRound.WhyNotCalled(response.StopReason), shown,
+            Source: Counterfactual.Recorded);
         var reply = answer.Calls.IsEmpty ? await blobs.Store(answer.Text, ct) : null;
         ImmutableList<RunEvent.FeedbackReceived> served = [.. answer.Waiting.Skip(waiting.Count).Select(said => said with { Source = Counterfactual.Recorded })];
         return now => new RunCommand.RecordAnswer(run.Claim.Epoch, answer.Text, reply, given, now, answer.Thinking, served);
