@@ -72,6 +72,10 @@ static class Keys
             {
                 Console.WriteLine($"{wrapped.SigningKeys} signing keys are under it, too.");
             }
+            if (wrapped.Subjects > 0)
+            {
+                Console.WriteLine($"{wrapped.Subjects} keys of data subjects are under it, too.");
+            }
             if (withDataKeys)
             {
                 var secrets = await rotation.Reencrypt(CancellationToken.None);
@@ -95,7 +99,7 @@ static class Keys
         var handler = new CommandHandler(engine.Log, engine.Snapshots, new NoBlobs(), ReadModels.All, TimeProvider.System, CronTimes.Next);
         var secrets = new TenantSecrets(handler, handler, masters, Operators, TimeProvider.System);
         var signing = new SigningKeyring(handler, handler, masters, secrets, Operators, TimeProvider.System);
-        var rotation = new KeyRotation(handler, handler, secrets, signing, Operators, (org, max, ct) => Connections.List(engine.Rows, org, max, ct));
+        var rotation = new KeyRotation(handler, handler, secrets, signing, Operators, (org, max, ct) => Connections.List(engine.Rows, org, max, ct), engine.Subjects);
         return (rotation, await rotation.Current(CancellationToken.None));
     }
 }

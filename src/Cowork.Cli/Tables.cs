@@ -1,3 +1,4 @@
+using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
 using Cowork.Marten;
@@ -23,6 +24,7 @@ static class Tables
                 OwnerConnectionString = database.Owner,
                 StartupOptions = database.StartupOptions,
                 VectorDimensions = Dimensions(),
+                MasterKeys = () => MasterKeys(data),
             };
             await using var engine = StorageEngine.New(options);
             await engine.StartAsync(CancellationToken.None);
@@ -34,6 +36,10 @@ static class Tables
             return 1;
         }
     }
+
+    /// <summary>Those that are there; null: none are, and texts of data subjects stay sealed.</summary>
+    static MasterKeyring? MasterKeys(string data) =>
+        !string.IsNullOrWhiteSpace(Environment.GetEnvironmentVariable(MasterKeySource.Variable)) || File.Exists(MasterKeyFile.In(data)) ? MasterKeySource.Read(Environment.GetEnvironmentVariable, data) : null;
 
     /// <summary>The configured database, else the private one that runs; null: there is neither.</summary>
     static async Task<DatabaseAddress?> Find(string data)

@@ -117,7 +117,7 @@ static class Verify
             {
                 ({ } sound, _) => new(
                     file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head,
-                    sound.Digest)
+                    sound.Digest, sound.Erased)
                 {
                     Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) { Witnessed = by.IsWitnessed } : null,
                     TenantId = sound.TenantId,
@@ -166,7 +166,8 @@ static class Verify
             _ => $": tenant {Quoted(v.TenantId!)}, {v.Events} events of {v.Streams} streams, after position {v.After}"
                 + $" through {v.Through}{(v.Follows is null ? "" : $", where {Quoted(v.Follows)} ends")}",
         });
-        line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
+        line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Erased > 0 ? $", {v.Erased} events with erased texts" : "")
+            .Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
         line.Append(v.Signed is not { } by ? ", covered by no signed head"
             : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}"
                 + (by.Witnessed ? ", which a witness keeps" : ""));
@@ -181,9 +182,11 @@ static class Verify
 /// <summary>What <c>verify</c> says of one file. Members that the verdict does not have are left out.</summary>
 /// <param name="Word"><c>sound</c>, <c>not_sound</c>, or <c>unread</c>: it could not be judged.</param>
 /// <param name="NotCovered">What the bundle's format does not cover and later ones do.</param>
+/// <param name="Erased">Events with texts of a data subject that were erased; null: none.</param>
 sealed record Verdict(
     string File, [property: JsonPropertyName("verdict")] string Word, string? Format = null, IReadOnlyList<string>? NotCovered = null, string? RunId = null,
-    string? Status = null, long? Events = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, string? Head = null, string? Digest = null)
+    string? Status = null, long? Events = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, string? Head = null, string? Digest = null,
+    int? Erased = null)
 {
     /// <summary>The first fault: a JSON path or <c>byte n</c>.</summary>
     public string? Location { get; init; }

@@ -25,8 +25,8 @@ public abstract record ArtifactEvent(DateTimeOffset At) : Event(At)
     /// <param name="Title">What the content calls itself; null: nothing, or the event is of an earlier release.</param>
     /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record ArtifactDiscovered(
-        ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset At,
-        string? Type = null, string? Title = null, ProjectKey? Project = null) : ArtifactEvent(At);
+        ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, [property: Personal] string Path, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes,
+        int Version, string MediaType, DateTimeOffset At, string? Type = null, [property: Personal] string? Title = null, ProjectKey? Project = null) : ArtifactEvent(At);
 }
 
 /// <summary>A file that a session's runs and cells write below its output root. Each path is one artifact; each change of its content is a version.</summary>

@@ -11,7 +11,8 @@ public abstract record GroupCommand(DateTimeOffset Now)
 {
     /// <inheritdoc cref="GroupCreated"/>
     public sealed record Create(
-        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset Now) : GroupCommand(Now);
+        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset Now,
+        string? Subject = null) : GroupCommand(Now);
 
     /// <summary>Adds a member, or gives a member another role.</summary>
     /// <param name="Role">Null: whoever is a member keeps the role, anybody else gets <see cref="GroupRole.Member"/>.</param>
@@ -51,7 +52,8 @@ public abstract record GroupEvent(DateTimeOffset At) : Event(At)
     /// <param name="Agents">Ids of its agents (<c>Cowork:Agents</c>), not empty; the first one answers messages that name none.</param>
     /// <param name="CreatedBy">The user.</param>
     public sealed record GroupCreated(
-        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset At) : GroupEvent(At);
+        GroupKey GroupId, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, DateTimeOffset At,
+        string? Subject = null) : GroupEvent(At);
 
     /// <summary>The user is a member from now on, or a member has another role.</summary>
     /// <param name="User">The user's name, as in the principal <c>user:NAME</c>.</param>
@@ -165,7 +167,8 @@ public abstract record Group
     /// <param name="Archive">Null: the group is active. Otherwise nobody says anything in it any more.</param>
     public sealed record Live(
         GroupKey GroupId, string Org, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, ImmutableList<GroupMember> Members,
-        DateTimeOffset SaidAt, ImmutableList<HeardEntry> Conversation, ImmutableList<MessageChain> Chains, ArchiveOfGroup? Archive = null) : Group
+        DateTimeOffset SaidAt, ImmutableList<HeardEntry> Conversation, ImmutableList<MessageChain> Chains, ArchiveOfGroup? Archive = null,
+        string? Subject = null) : Group, IOfSubject
     {
         /// <summary>
         /// What a run is told of the conversation: what was said last without the message that it answers, and without later ones that other runs of its agent answer.
@@ -200,7 +203,7 @@ public abstract record Group
 
     public static Decision<GroupEvent> Decide(GroupCommand command, Group state) => (command, state) switch
     {
-        (Create c, None) => new GroupCreated(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, c.Now),
+        (Create c, None) => new GroupCreated(c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, c.Now, c.Subject),
         (Create c, Live s) when s.GroupId == c.GroupId => Decision<GroupEvent>.Nothing,
         (AddMember c, Live s) => Add(c, s),
         (RequestArchive c, Live s) => WhyNotArchived(c, s) is { } refused ? refused
@@ -219,7 +222,8 @@ public abstract record Group
     public static Group Evolve(Group state, GroupEvent e) => (e, state) switch
     {
         (GroupCreated c, _) => new Live(
-            c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, [new(c.CreatedBy, GroupRole.Admin, c.At)], c.At, [], []),
+            c.GroupId, c.OrgId, c.Title, c.IsPrivate, c.Agents, c.CreatedBy, [new(c.CreatedBy, GroupRole.Admin, c.At)], c.At, [], [],
+            Subject: c.Subject),
         (GroupMemberAdded a, Live s) => s with { Members = With(s.Members, a) },
         (GroupMemberRemoved r, Live s) => s with { Members = s.Members.RemoveAll(member => member.User == r.User) },
         (GroupMessageStored m, Live s) => Said(s, m) with { SaidAt = m.At },

@@ -15,12 +15,12 @@ public abstract record MemoryCommand(DateTimeOffset Now)
     /// <param name="Project">The session's project; null: the built-in one.</param>
     public sealed record Write(
         MemoryKey MemoryId, string Kind, Content Text, SessionKey SessionId, RunKey RunId, DateTimeOffset Now, EventRef? Event = null, ModelNotes? Notes = null,
-        ProjectKey? Project = null)
+        ProjectKey? Project = null, string? Subject = null)
         : MemoryCommand(Now);
 
     /// <summary>Keeps a fact that a user states.</summary>
     /// <param name="Project">Null: for every conversation.</param>
-    public sealed record Create(MemoryKey MemoryId, Content Text, ProjectKey? Project, DateTimeOffset Now) : MemoryCommand(Now);
+    public sealed record Create(MemoryKey MemoryId, Content Text, ProjectKey? Project, DateTimeOffset Now, string? Subject = null) : MemoryCommand(Now);
 
     /// <summary>Changes the text of a fact.</summary>
     public sealed record Change(Content Text, DateTimeOffset Now) : MemoryCommand(Now);
@@ -36,12 +36,12 @@ public abstract record MemoryEvent(DateTimeOffset At) : Event(At)
     /// <param name="Project">The session's project, whose runs alone retrieve it; null: every run may.</param>
     public sealed record MemoryWritten(
         MemoryKey MemoryId, string Kind, Content Text, [property: JsonConverter(typeof(BareSessionKeyConverter))] SessionKey SessionId, RunKey RunId, DateTimeOffset At,
-        EventRef? Event = null, ModelNotes? Notes = null, ProjectKey? Project = null)
+        EventRef? Event = null, ModelNotes? Notes = null, ProjectKey? Project = null, string? Subject = null)
         : MemoryEvent(At);
 
     /// <summary>A user stated a fact.</summary>
     /// <param name="Project">The project whose runs alone retrieve it; null: every run may.</param>
-    public sealed record MemoryCreated(MemoryKey MemoryId, Content Text, ProjectKey? Project, DateTimeOffset At) : MemoryEvent(At);
+    public sealed record MemoryCreated(MemoryKey MemoryId, Content Text, ProjectKey? Project, DateTimeOffset At, string? Subject = null) : MemoryEvent(At);
 
     /// <summary>A user changed the text of a fact, whoever it came from.</summary>
     public sealed record MemoryChanged(Content Text, DateTimeOffset At) : MemoryEvent(At);
@@ -72,7 +72,8 @@ public abstract record Memory
     /// <param name="RunId">The run that wrote it; null: a user stated it.</param>
     /// <param name="SessionId">The session of that run.</param>
     /// <param name="IsEdited">True: a user changed it after it was written.</param>
-    public sealed record Kept(string Kind, Content Text, RunKey? RunId, SessionKey? SessionId = null, bool IsEdited = false) : Memory;
+    public sealed record Kept(string Kind, Content Text, RunKey? RunId, SessionKey? SessionId = null, bool IsEdited = false, string? Subject = null)
+        : Memory, IOfSubject;
 
     public sealed record Deleted : Memory;
 
@@ -83,8 +84,9 @@ public abstract record Memory
         (Write c, Kept k) when k.RunId == c.RunId && k.Text == c.Text => Decision<MemoryEvent>.Nothing,
         // A call that is made once more: what a user has said since stands.
         (Write, Kept { IsEdited: true } or Deleted) => Decision<MemoryEvent>.Nothing,
-        (Write c, _) => new MemoryWritten(c.MemoryId, c.Kind, c.Text, c.SessionId, c.RunId, c.Now, c.Event, c.Notes, c.Project),
-        (Create c, None) => new MemoryCreated(c.MemoryId, c.Text, c.Project, c.Now),
+        (Write c, _) => new MemoryWritten(
+            c.MemoryId, c.Kind, c.Text, c.SessionId, c.RunId, c.Now, c.Event, c.Notes, c.Project, c.Subject),
+        (Create c, None) => new MemoryCreated(c.MemoryId, c.Text, c.Project, c.Now, c.Subject),
         (Create, Kept) => Decision<MemoryEvent>.Nothing,
         (Change c, Kept { Kind: Fact } k) when k.Text == c.Text => Decision<MemoryEvent>.Nothing,
         (Change c, Kept { Kind: Fact }) => new MemoryChanged(c.Text, c.Now),
@@ -94,8 +96,8 @@ public abstract record Memory
 
     public static Memory Evolve(Memory state, MemoryEvent e) => (e, state) switch
     {
-        (MemoryWritten w, _) => new Kept(w.Kind, w.Text, w.RunId, w.SessionId),
-        (MemoryCreated c, _) => new Kept(Fact, c.Text, null),
+        (MemoryWritten w, _) => new Kept(w.Kind, w.Text, w.RunId, w.SessionId, Subject: w.Subject),
+        (MemoryCreated c, _) => new Kept(Fact, c.Text, null, Subject: c.Subject),
         (MemoryChanged c, Kept k) => k with { Text = c.Text, IsEdited = true },
         (MemoryDeleted, Kept) => new Deleted(),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),

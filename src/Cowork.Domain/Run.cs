@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 
 using static Cowork.Domain.RunCommand;
 using static Cowork.Domain.RunEvent;
@@ -22,7 +23,7 @@ public abstract record RunCommand(DateTimeOffset Now)
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset Now, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null) : RunCommand(Now);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null, string? Subject = null) : RunCommand(Now);
 
     /// <summary>Starts the run, or takes it over from a lost driver.</summary>
     /// <param name="Settings">As in <see cref="RunStarted"/>; null: they are not recorded.</param>
@@ -124,7 +125,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
         RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, DateTimeOffset At, RunSource? Source = null,
         ImmutableList<Issuer>? Issuers = null, Content? Goal = null, ImmutableList<ActiveSkill>? Skills = null,
         ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null) : RunEvent(At);
+        SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null, string? Subject = null) : RunEvent(At);
 
     /// <param name="Settings">
     /// Hexadecimal SHA-256 of the settings under which the node drives the run (limits, policy, names of its tools), which the blob store has. A replay asks with them what the
@@ -153,19 +154,19 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// </summary>
     /// <param name="Tools">A JSON list of their declarations, ordered by name: <c>{connection_id, description, name, read_only, schema, tool}</c>.</param>
     /// <param name="LeftOut">What is not among them; null: nothing.</param>
-    public sealed record ToolsOffered(Content Tools, int Count, DateTimeOffset At, ImmutableList<UnofferedTool>? LeftOut = null) : RunEvent(At);
+    public sealed record ToolsOffered([property: Personal(PersonalAttribute.List)] Content Tools, int Count, DateTimeOffset At, ImmutableList<UnofferedTool>? LeftOut = null) : RunEvent(At);
 
     /// <summary>
     /// A piece of the model's text, committed before a client sees it. The pieces of a round, joined, are its text; <see cref="ModelRetried"/> and
     /// <see cref="RunResumed"/> restart the round and void the pieces before them.
     /// </summary>
-    public sealed record OutputDelta(string Text, DateTimeOffset At) : RunEvent(At);
+    public sealed record OutputDelta([property: Personal] string Text, DateTimeOffset At) : RunEvent(At);
 
     /// <summary>
     /// A piece of the model's thinking, recorded only where the policy shows thinking. It is no part of the answer's text. What voids an <see cref="OutputDelta"/>
     /// voids it too.
     /// </summary>
-    public sealed record ThinkingDelta(string Text, DateTimeOffset At) : RunEvent(At);
+    public sealed record ThinkingDelta([property: Personal] string Text, DateTimeOffset At) : RunEvent(At);
 
     /// <summary>The model gave no complete answer and will be asked again. The pieces of text of this round are void.</summary>
     /// <param name="Attempt">Number of the next attempt at the step.</param>
@@ -174,7 +175,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Usage">What the provider said that the failed attempt used; null: it said nothing.</param>
     /// <param name="RequestSha256">As in <see cref="LlmResponse"/>, of the failed attempt; null: not recorded.</param>
     public sealed record ModelRetried(
-        int Step, int Attempt, string Code, string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null) : RunEvent(At);
+        int Step, int Attempt, string Code, [property: Personal] string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null) : RunEvent(At);
 
     /// <param name="Step">Number of the step in the run, from 1. With the run's id it identifies the step permanently.</param>
     /// <param name="Attempt">2 or more: a crash or a failure of the model interrupted an earlier attempt at the step.</param>
@@ -200,11 +201,11 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>
-    public sealed record ToolCall(string Id, string Name, Content Input, DateTimeOffset At) : RunEvent(At);
+    public sealed record ToolCall(string Id, string Name, [property: Personal(PersonalAttribute.Object)] Content Input, DateTimeOffset At) : RunEvent(At);
 
     /// <param name="Subject">What the rules were held against; null: it was not recorded, or an active skill's list of tools decided.</param>
     public sealed record PolicyDecision(
-        string ToolCallId, PolicyOutcome Outcome, string Rule, string Reason, DateTimeOffset At, JudgedCall? Subject = null) : RunEvent(At);
+        string ToolCallId, PolicyOutcome Outcome, string Rule, [property: Personal] string Reason, DateTimeOffset At, JudgedCall? Subject = null) : RunEvent(At);
 
     /// <summary>The run is suspended until a person decides or the approval expires.</summary>
     /// <param name="ToolInput">The arguments as the model wrote them.</param>
@@ -212,13 +213,15 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Rule">The policy rule that requires the approval.</param>
     /// <param name="Paths">The resolved paths that the call may touch when approved. Null: unknown, or the call has no paths.</param>
     public sealed record ApprovalRequested(
-        ApprovalKey ApprovalId, SessionKey SessionId, string ToolCallId, string ToolName, Content ToolInput, string ArgsDigest, string Reason, string Rule,
-        DateTimeOffset ExpiresAt, DateTimeOffset At, ImmutableList<string>? Paths = null) : RunEvent(At);
+        ApprovalKey ApprovalId, SessionKey SessionId, string ToolCallId, string ToolName, [property: Personal(PersonalAttribute.Object)] Content ToolInput,
+        string ArgsDigest, [property: Personal] string Reason, string Rule, DateTimeOffset ExpiresAt, DateTimeOffset At,
+        [property: Personal] ImmutableList<string>? Paths = null) : RunEvent(At);
 
     /// <param name="By">The principal who decided; <c>system</c>: it expired, or the run was cancelled.</param>
     /// <param name="Issuers">The persons behind the token of who decided; null: nobody else.</param>
     public sealed record ApprovalDecided(
-        ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null) : RunEvent(At);
+        ApprovalKey ApprovalId, ApprovalOutcome Outcome, string By, [property: Personal] string? Note, DateTimeOffset At, ImmutableList<Issuer>? Issuers = null)
+        : RunEvent(At);
 
     /// <summary>In a counterfactual: a call that the policy wants approved has the decision that the record has of the same call. Nobody is asked.</summary>
     /// <param name="ArgsDigest">Hex SHA-256 of the arguments, which are those of the recorded call.</param>
@@ -226,7 +229,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="RunId">The recorded run; null: no decision is recorded.</param>
     /// <param name="ApprovalId">The approval there; null: no decision is recorded.</param>
     public sealed record ApprovalServed(
-        string ToolCallId, string ToolName, string ArgsDigest, ApprovalOutcome Outcome, string By, string? Note, DateTimeOffset At, RunKey? RunId = null,
+        string ToolCallId, string ToolName, string ArgsDigest, ApprovalOutcome Outcome, string By, [property: Personal] string? Note, DateTimeOffset At, RunKey? RunId = null,
         ApprovalKey? ApprovalId = null) : RunEvent(At);
 
     /// <param name="StartedAt">When the tool was called; null: it was not, or an earlier release did not record it.</param>
@@ -267,7 +270,7 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
 public sealed record RunSource(SkillKey? SkillId = null, int? SkillVersion = null, ScheduleKey? ScheduleId = null, DateTimeOffset? Slot = null);
 
 /// <param name="Code">Stable snake_case: <c>limit_tokens</c>, <c>model_failed</c>, ….</param>
-public sealed record RunError(string Code, string Message);
+public sealed record RunError(string Code, [property: Personal] string Message);
 
 /// <summary>What an attempt without a complete answer used.</summary>
 /// <param name="CostMicroUsd">Cost in micro-USD; null: the model has no price.</param>
@@ -298,13 +301,13 @@ public sealed record RetrievedMemory(Provenance From, Content Text);
 /// <param name="EstimateSeconds">How long the call says it may take; null: it says nothing.</param>
 /// <param name="Invalid">Why the call cannot be judged; null: it can.</param>
 public sealed record JudgedCall(
-    string Kind, JudgedPath? Path = null, JudgedPath? Target = null, ImmutableList<JudgedPath>? More = null, bool? OutsideGrants = null, string? NotGranted = null,
-    string? Source = null, int? EstimateSeconds = null, string? Invalid = null);
+    string Kind, JudgedPath? Path = null, JudgedPath? Target = null, ImmutableList<JudgedPath>? More = null, bool? OutsideGrants = null,
+    [property: Personal] string? NotGranted = null, string? Source = null, int? EstimateSeconds = null, [property: Personal] string? Invalid = null);
 
 /// <param name="Name">The one name of the place: what people are shown.</param>
 /// <param name="Relative">What rules look at: relative to the folder of the grant that decides; null: the same as the name.</param>
 /// <param name="IsOutput">True: it lies below an output root of that grant. Null: it does not.</param>
-public sealed record JudgedPath(string Name, string? Relative = null, bool? IsOutput = null);
+public sealed record JudgedPath([property: Personal] string Name, [property: Personal] string? Relative = null, bool? IsOutput = null);
 
 /// <summary>A tool call that the model requests.</summary>
 public sealed record RequestedCall(string Id, string Name, Content Input);
@@ -390,7 +393,7 @@ public abstract record ConversationEntry
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
     ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null)
+    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null, string? Subject = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to
@@ -428,7 +431,7 @@ public sealed record ActiveSkill(SkillKey Id, string Name, int Version, Content?
 /// <param name="ReadBytes">Their number.</param>
 /// <param name="Text">Part of the prompt: the whole text, or its beginning.</param>
 /// <param name="IsCut">True: the file goes on behind the text.</param>
-public sealed record ContextText(string Path, string ReadSha256, long ReadBytes, Content Text, bool IsCut);
+public sealed record ContextText([property: Personal] string Path, string ReadSha256, long ReadBytes, Content Text, bool IsCut);
 
 /// <summary>The run's usage so far, for its limits.</summary>
 public sealed record RunUsage(long Tokens, int ToolCalls, int Rounds, long CostMicroUsd)
@@ -449,7 +452,11 @@ public abstract record Run
 
     /// <param name="Feedback">Oldest first; null: none.</param>
     /// <param name="Past">The other run where this one goes off from it; null: the run begins by itself.</param>
-    public sealed record Queued(RunRequest Request, ImmutableList<Content>? Feedback = null, Active? Past = null) : Run;
+    public sealed record Queued(RunRequest Request, ImmutableList<Content>? Feedback = null, Active? Past = null) : Run, IOfSubject
+    {
+        [JsonIgnore]
+        public string? Subject => Request.Subject;
+    }
 
     /// <param name="Epoch">Epoch of the claim that may write.</param>
     /// <param name="StepsDone">Number of recorded steps.</param>
@@ -489,10 +496,13 @@ public abstract record Run
         ImmutableList<Content>? Feedback = null,
         Content? Offered = null,
         string? Settings = null,
-        RunUsage? Inherited = null) : Run
+        RunUsage? Inherited = null) : Run, IOfSubject
     {
+        [JsonIgnore]
+        public string? Subject => Request.Subject;
+
         /// <summary>What the run has used itself.</summary>
-        [System.Text.Json.Serialization.JsonIgnore]
+        [JsonIgnore]
         public RunUsage Used => Usage - (Inherited ?? RunUsage.Zero);
 
         /// <summary>The first millisecond after the run's time limit.</summary>
@@ -502,11 +512,19 @@ public abstract record Run
     /// <summary>The run has no driver: it waits for a decision, or after the decision for a driver.</summary>
     /// <param name="Before">The state that a new claim continues.</param>
     /// <param name="Pending">The pending approval; null: it was decided.</param>
-    public sealed record Suspended(Active Before, PendingApproval? Pending) : Run;
+    public sealed record Suspended(Active Before, PendingApproval? Pending) : Run, IOfSubject
+    {
+        [JsonIgnore]
+        public string? Subject => Before.Subject;
+    }
 
     /// <param name="Status"><c>completed</c>, <c>failed</c> or <c>cancelled</c>.</param>
     /// <param name="Partial">What was said of a reply that was not finished.</param>
-    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals, string? Partial = null) : Run;
+    public sealed record Ended(RunRequest Request, string Status, Content? Reply, ImmutableList<DecidedApproval> Approvals, string? Partial = null) : Run, IOfSubject
+    {
+        [JsonIgnore]
+        public string? Subject => Request.Subject;
+    }
 
     public static Aggregate<RunKey, RunCommand, RunEvent, Run> Aggregate { get; } = new("run", new None(), Decide, Evolve)
     {
@@ -517,7 +535,7 @@ public abstract record Run
     {
         (Create c, None) => new RunCreated(
             c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Now, c.Source, c.Issuers, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent,
-            c.Fork, c.Transcript, c.Counterfactual),
+            c.Fork, c.Transcript, c.Counterfactual, c.Subject),
         (Create, _) => Decision<RunEvent>.Nothing,
         (_, None) => Refusal.NotFound("run"),
 
@@ -563,7 +581,7 @@ public abstract record Run
         (RunCreated c, _) => new Queued(
             new(
                 c.RunId, c.SessionId, c.Message, c.Model, c.IdempotencyKey, c.Source, c.Goal, c.Skills, c.ContextFiles, c.Folders, c.Agent, c.Issuers, c.Fork, c.Transcript,
-                c.Counterfactual),
+                c.Counterfactual, c.Subject),
             Past: c.Counterfactual is null ? null : state as Active),
         (RunStarted s, Queued { Past: { } past } q) => GoneOff(s, past, q),
         (RunStarted s, Queued q) => new Active(

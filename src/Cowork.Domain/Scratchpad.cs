@@ -12,7 +12,8 @@ public abstract record ScratchpadCommand(DateTimeOffset Now)
 {
     /// <param name="ReplayOf">The scratchpad whose cells are executed once more; null: it is one of its own.</param>
     public sealed record Create(
-        ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<NewCell> Cells, DateTimeOffset Now, ScratchpadKey? ReplayOf = null)
+        ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<NewCell> Cells, DateTimeOffset Now, ScratchpadKey? ReplayOf = null,
+        string? Subject = null)
         : ScratchpadCommand(Now);
 
     public sealed record Rename(Content Title, DateTimeOffset Now) : ScratchpadCommand(Now);
@@ -83,7 +84,8 @@ public abstract record ScratchpadEvent(DateTimeOffset At) : Event(At)
 {
     /// <inheritdoc cref="ScratchpadCommand.Create"/>
     public sealed record ScratchpadCreated(
-        ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<NewCell> Cells, DateTimeOffset At, ScratchpadKey? ReplayOf = null)
+        ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<NewCell> Cells, DateTimeOffset At, ScratchpadKey? ReplayOf = null,
+        string? Subject = null)
         : ScratchpadEvent(At);
 
     public sealed record ScratchpadRenamed(Content Title, DateTimeOffset At) : ScratchpadEvent(At);
@@ -117,13 +119,13 @@ public abstract record ScratchpadEvent(DateTimeOffset At) : Event(At)
     public sealed record CellStarted(CellKey CellId, int Execution, int Attempt, long Epoch, string Kernel, DateTimeOffset At, bool? IsStateLost = null) : ScratchpadEvent(At);
 
     /// <inheritdoc cref="ScratchpadCommand.RecordOutput"/>
-    public sealed record CellOutput(CellKey CellId, int Execution, Content Messages, DateTimeOffset At) : ScratchpadEvent(At);
+    public sealed record CellOutput(CellKey CellId, int Execution, [property: Personal(PersonalAttribute.List)] Content Messages, DateTimeOffset At) : ScratchpadEvent(At);
 
     /// <summary>An execution put something else in the place of what an earlier cell displays.</summary>
     /// <param name="CellId">The earlier cell.</param>
     /// <param name="Execution">The execution that did it.</param>
     /// <param name="Outputs">All outputs of the earlier cell from now on, as <see cref="CellResult.Outputs"/>.</param>
-    public sealed record CellDisplaysUpdated(CellKey CellId, int Execution, Content Outputs, DateTimeOffset At) : ScratchpadEvent(At);
+    public sealed record CellDisplaysUpdated(CellKey CellId, int Execution, [property: Personal(PersonalAttribute.List)] Content Outputs, DateTimeOffset At) : ScratchpadEvent(At);
 
     /// <summary>An execution has ended, or was withdrawn.</summary>
     /// <param name="IsStateLost">The kernel has no variables any more.</param>
@@ -212,8 +214,8 @@ public sealed record NewCell(CellKey CellId, string Type, Content Content, strin
 /// <param name="Environment">What the code was executed with; null: it was not executed, or the kernel did not tell.</param>
 /// <param name="Files">What it wrote below the session's output root; null: nothing.</param>
 public sealed record CellResult(
-    CellError? Error, long? DurationMs = null, bool Truncated = false, Content? Outputs = null, int? ExecutionCount = null, CellEnvironment? Environment = null,
-    ImmutableList<CellFile>? Files = null)
+    CellError? Error, long? DurationMs = null, bool Truncated = false, [property: Personal(PersonalAttribute.List)] Content? Outputs = null,
+    int? ExecutionCount = null, CellEnvironment? Environment = null, ImmutableList<CellFile>? Files = null)
 {
     /// <summary>Of an execution that was withdrawn before it began.</summary>
     public static CellResult Withdrawn(string code, string message) => new(new CellError(code, message));
@@ -222,14 +224,14 @@ public sealed record CellResult(
 /// <summary>A file that a cell wrote.</summary>
 /// <param name="Path">Relative to the session's folder.</param>
 /// <param name="Sha256">Hex SHA-256 of its content in the blob store.</param>
-public sealed record CellFile(string Path, string Sha256, long Bytes);
+public sealed record CellFile([property: Personal] string Path, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes);
 
 /// <summary>Why an execution failed.</summary>
 /// <param name="Code">
 /// One of <see cref="CellErrorCodes"/>, or a limit: <c>limit_time</c>, <c>limit_output</c>, <c>limit_memory</c>, <c>limit_processes</c>, <c>limit_disk</c>.
 /// </param>
 /// <param name="Message">For people: of an exception its class and what it says.</param>
-public sealed record CellError(string Code, string Message);
+public sealed record CellError(string Code, [property: Personal] string Message);
 
 /// <summary>What code is executed with.</summary>
 /// <param name="Kernel">Name of the kernel's specification.</param>
@@ -240,7 +242,8 @@ public sealed record CellEnvironment(string Kernel, string Language, string Vers
 /// <summary>The artifacts of a scratchpad that was kept, by the hex SHA-256 of their content.</summary>
 /// <param name="Notebook">Path of the notebook, relative to the session's folder.</param>
 /// <param name="Page">Path of the web page, relative to the session's folder.</param>
-public sealed record SavedCopy(string Notebook, string NotebookSha256, string Page, string PageSha256);
+public sealed record SavedCopy(
+    string Notebook, [property: Personal(PersonalAttribute.Digest)] string NotebookSha256, string Page, [property: Personal(PersonalAttribute.Digest)] string PageSha256);
 
 /// <summary>A cell of a scratchpad.</summary>
 /// <param name="Result">Of its last execution; null: there was none since the content was written.</param>
@@ -296,7 +299,7 @@ public abstract record Scratchpad
     public sealed record Live(
         ScratchpadKey ScratchpadId, SessionKey SessionId, Content Title, ImmutableList<Cell> Cells, ImmutableList<QueuedExecution> Queue, long Version, int Executions = 0,
         RunningExecution? Running = null, HeldKernel? Kernel = null, bool IsRestartRequested = false, SavedCopy? Saved = null, ScratchpadKey? ReplayOf = null,
-        KernelVariables Variables = KernelVariables.None) : Scratchpad
+        KernelVariables Variables = KernelVariables.None, string? Subject = null) : Scratchpad, IOfSubject
     {
         public Cell? Find(CellKey cell) => Cells.Find(c => c.CellId == cell);
 
@@ -311,7 +314,8 @@ public abstract record Scratchpad
 
     public static Decision<ScratchpadEvent> Decide(ScratchpadCommand command, Scratchpad state) => (command, state) switch
     {
-        (Create c, None) => WhyTooLarge([], c.Cells) is { } tooLarge ? tooLarge : new ScratchpadCreated(c.ScratchpadId, c.SessionId, c.Title, c.Cells, c.Now, c.ReplayOf),
+        (Create c, None) => WhyTooLarge([], c.Cells) is { } tooLarge ? tooLarge : new ScratchpadCreated(
+            c.ScratchpadId, c.SessionId, c.Title, c.Cells, c.Now, c.ReplayOf, c.Subject),
         (Create c, Live s) when s.ScratchpadId == c.ScratchpadId => Decision<ScratchpadEvent>.Nothing,
         (Rename c, Live s) when s.Title == c.Title => Decision<ScratchpadEvent>.Nothing,
         (Rename c, Live) => new ScratchpadRenamed(c.Title, c.Now),
@@ -329,7 +333,8 @@ public abstract record Scratchpad
     public static Scratchpad Evolve(Scratchpad state, ScratchpadEvent e) => (e, state) switch
     {
         (ScratchpadCreated c, _) => new Live(
-            c.ScratchpadId, c.SessionId, c.Title, [.. c.Cells.Select(cell => Begin(cell, isReplay: c.ReplayOf is not null))], [], Version: 1, ReplayOf: c.ReplayOf),
+            c.ScratchpadId, c.SessionId, c.Title, [.. c.Cells.Select(cell => Begin(cell, isReplay: c.ReplayOf is not null))], [], Version: 1, ReplayOf: c.ReplayOf,
+            Subject: c.Subject),
         (ScratchpadDeleted, Live s) => new Deleted(s.SessionId),
         (_, Live s) => After(s, e) with { Version = s.Version + 1 },
         _ => throw new UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),

@@ -23,7 +23,7 @@ public abstract record SessionCommand(DateTimeOffset Now)
     public sealed record Create(
         SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset Now, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
-        SessionFork? Fork = null)
+        SessionFork? Fork = null, string? Subject = null)
         : SessionCommand(Now);
 
     /// <summary>Changes what a client may change of a conversation.</summary>
@@ -47,9 +47,10 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
 {
     /// <inheritdoc cref="SessionCommand.Create"/>
     public sealed record SessionCreated(
-        SessionKey SessionId, string WorkspacePath, string Metadata, string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null,
-        Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
-        SessionFork? Fork = null)
+        SessionKey SessionId, string WorkspacePath, [property: Personal(PersonalAttribute.Object)] string Metadata,
+        [property: Personal(PersonalAttribute.Object)] string? AuthContext, DateTimeOffset At, string? Model = null, ProjectKey? Project = null, Content? Title = null,
+        Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null, GroupKey? Group = null,
+        SessionFork? Fork = null, string? Subject = null)
         : SessionEvent(At);
 
     /// <summary>What the session is called, is for and how it is listed, after the change.</summary>
@@ -101,15 +102,15 @@ public abstract record Session
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
-        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, SessionFork? Fork = null)
-        : Session
+        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, SessionFork? Fork = null, string? Subject = null)
+        : Session, IOfSubject
     {
         /// <summary>
         /// The project whose runs alone retrieve what is remembered here; null: every run may. What the agents of a group remember stays in it: a group is a project of
-        /// its own, in which nothing else begins.
+        /// its own, in which nothing else begins. What is remembered of a data subject comes back in that subject's sessions alone.
         /// </summary>
         [System.Text.Json.Serialization.JsonIgnore]
-        public ProjectKey? MemoryProject => Group is { } group ? new(group.Value) : Project;
+        public ProjectKey? MemoryProject => Group is { } group ? new(group.Value) : Subject is { } subject ? DataSubject.MemoryProjectOf(subject) : Project;
     }
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
@@ -153,7 +154,7 @@ public abstract record Session
     {
         (Create c, None) => new SessionCreated(
             c.SessionId, c.WorkspacePath, c.Metadata, c.AuthContext, c.Now, c.Model, c.Project, c.Title, c.Goal, c.Grants, c.Connectors, c.Group,
-            c.Fork),
+            c.Fork, c.Subject),
         (Create c, _) => Refusal.Conflict("session_exists", $"There is, or was, a session {c.SessionId}.") with { Existing = c.SessionId.Id },
         (Enqueue c, Open s) when !s.QueueOf(c.RunId).IsEmpty => Decision<SessionEvent>.Nothing,
         (Enqueue c, Open s) when !s.HasRoom(c.Lane, c.WaitingMax) =>
@@ -171,7 +172,7 @@ public abstract record Session
         (SessionCreated c, _) =>
             new Open(
                 c.SessionId, c.WorkspacePath, c.AuthContext, [], c.Model, c.Project, c.Title, c.Goal, Grants: c.Grants, Connectors: c.Connectors, Group: c.Group,
-                Fork: c.Fork),
+                Fork: c.Fork, Subject: c.Subject),
         (SessionChanged c, Open s) => s with { Title = c.Title, Goal = c.Goal, Archived = c.Archived },
         (RunQueued { Lane: { } lane } q, Open s) => s with
         {

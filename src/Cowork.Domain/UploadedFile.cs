@@ -28,14 +28,15 @@ public abstract record UploadedFileEvent(DateTimeOffset At) : Event(At)
 {
     /// <inheritdoc cref="FileUpload"/>
     public sealed record FileUploaded(
-        FileKey FileId, string Name, string? DeclaredMediaType, string MediaType, string Sha256, long Bytes, ProjectKey? ProjectId, SessionKey? SessionId, DateTimeOffset At)
+        FileKey FileId, [property: Personal] string Name, string? DeclaredMediaType, string MediaType, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes,
+        ProjectKey? ProjectId, SessionKey? SessionId, DateTimeOffset At, string? Subject = null)
         : UploadedFileEvent(At);
 
     /// <inheritdoc cref="UploadedFileCommand.RecordText"/>
-    public sealed record FileTextExtracted(string MediaType, string Sha256, long Bytes, bool IsCut, DateTimeOffset At) : UploadedFileEvent(At);
+    public sealed record FileTextExtracted(string MediaType, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes, bool IsCut, DateTimeOffset At) : UploadedFileEvent(At);
 
     /// <inheritdoc cref="UploadedFileCommand.RecordFailure"/>
-    public sealed record FileExtractionFailed(string MediaType, string Code, string Detail, DateTimeOffset At) : UploadedFileEvent(At);
+    public sealed record FileExtractionFailed(string MediaType, string Code, [property: Personal] string Detail, DateTimeOffset At) : UploadedFileEvent(At);
 
     /// <summary>Read models forget the file. The log and the blob store keep it.</summary>
     public sealed record FileDeleted(DateTimeOffset At) : UploadedFileEvent(At);
@@ -49,7 +50,8 @@ public abstract record UploadedFileEvent(DateTimeOffset At) : Event(At)
 /// <param name="Bytes">Of the content.</param>
 /// <param name="ProjectId">The project that the file belongs to; null: none.</param>
 /// <param name="SessionId">The conversation that the file belongs to; null: none. A file of both goes when either goes.</param>
-public sealed record FileUpload(string Name, string? DeclaredMediaType, string MediaType, string Sha256, long Bytes, ProjectKey? ProjectId, SessionKey? SessionId);
+public sealed record FileUpload(string Name, string? DeclaredMediaType, string MediaType, string Sha256, long Bytes, ProjectKey? ProjectId, SessionKey? SessionId,
+    string? Subject = null);
 
 /// <summary>A file that a client uploaded: to a project, to a conversation, to both, or to the tenant. Its text is extracted once.</summary>
 public abstract record UploadedFile
@@ -57,11 +59,19 @@ public abstract record UploadedFile
     public sealed record None : UploadedFile;
 
     /// <summary>The text is being extracted.</summary>
-    public sealed record Processing(FileKey FileId, FileUpload File) : UploadedFile;
+    public sealed record Processing(FileKey FileId, FileUpload File) : UploadedFile, IOfSubject
+    {
+        [System.Text.Json.Serialization.JsonIgnore]
+        public string? Subject => File.Subject;
+    }
 
     /// <summary>The extraction is over.</summary>
     /// <param name="HasText">The content has text.</param>
-    public sealed record Processed(FileKey FileId, FileUpload File, bool HasText) : UploadedFile;
+    public sealed record Processed(FileKey FileId, FileUpload File, bool HasText) : UploadedFile, IOfSubject
+    {
+        [System.Text.Json.Serialization.JsonIgnore]
+        public string? Subject => File.Subject;
+    }
 
     public sealed record Deleted : UploadedFile;
 
@@ -73,7 +83,8 @@ public abstract record UploadedFile
     public static Decision<UploadedFileEvent> Decide(UploadedFileCommand command, UploadedFile state) => (command, state) switch
     {
         (Upload { File: var f } c, None) =>
-            new FileUploaded(c.FileId, f.Name, f.DeclaredMediaType, f.MediaType, f.Sha256, f.Bytes, f.ProjectId, f.SessionId, c.Now),
+            new FileUploaded(c.FileId, f.Name, f.DeclaredMediaType, f.MediaType, f.Sha256, f.Bytes, f.ProjectId, f.SessionId, c.Now,
+                f.Subject),
         (Upload c, Processing s) when s.FileId == c.FileId => Decision<UploadedFileEvent>.Nothing,
         (Upload c, Processed s) when s.FileId == c.FileId => Decision<UploadedFileEvent>.Nothing,
         (RecordText c, Processing) => new FileTextExtracted(c.MediaType, c.Sha256, c.Bytes, c.IsCut, c.Now),
@@ -86,7 +97,7 @@ public abstract record UploadedFile
 
     public static UploadedFile Evolve(UploadedFile state, UploadedFileEvent e) => (e, state) switch
     {
-        (FileUploaded u, _) => new Processing(u.FileId, new(u.Name, u.DeclaredMediaType, u.MediaType, u.Sha256, u.Bytes, u.ProjectId, u.SessionId)),
+        (FileUploaded u, _) => new Processing(u.FileId, new(u.Name, u.DeclaredMediaType, u.MediaType, u.Sha256, u.Bytes, u.ProjectId, u.SessionId, u.Subject)),
         (FileTextExtracted, Processing s) => new Processed(s.FileId, s.File, HasText: true),
         (FileExtractionFailed, Processing s) => new Processed(s.FileId, s.File, HasText: false),
         (FileDeleted, Processing or Processed) => new Deleted(),

@@ -10,7 +10,8 @@ namespace Cowork.Domain;
 public abstract record WorkCommand(string By, DateTimeOffset Now)
 {
     /// <param name="CopyOf">The work whose payload it has; null: it is no copy.</param>
-    public sealed record Create(WorkKey WorkId, string By, string Bucket, WorkCard Card, Content Payload, WorkKey? CopyOf, DateTimeOffset Now) : WorkCommand(By, Now);
+    public sealed record Create(WorkKey WorkId, string By, string Bucket, WorkCard Card, Content Payload, WorkKey? CopyOf, DateTimeOffset Now, string? Subject = null)
+        : WorkCommand(By, Now);
 
     /// <param name="Card">The complete card, including unchanged members.</param>
     /// <param name="Payload">Null: as it is.</param>
@@ -26,18 +27,21 @@ public abstract record WorkEvent(DateTimeOffset At) : Event(At)
     /// <param name="Owner">The principal whose work it is.</param>
     /// <param name="Payload">The JSON text of an object, as it was sent.</param>
     /// <param name="CopyOf">The work whose payload it has; null: it is no copy.</param>
-    public sealed record WorkCreated(WorkKey WorkId, string Owner, string Bucket, WorkCard Card, Content Payload, DateTimeOffset At, WorkKey? CopyOf = null) : WorkEvent(At);
+    public sealed record WorkCreated(WorkKey WorkId, string Owner, string Bucket, WorkCard Card, [property: Personal(PersonalAttribute.Object)] Content Payload, DateTimeOffset At,
+        WorkKey? CopyOf = null, string? Subject = null) : WorkEvent(At);
 
     /// <param name="Card">The complete card after the change.</param>
     /// <param name="Payload">Null: the change left it as it was.</param>
-    public sealed record WorkChanged(WorkCard Card, DateTimeOffset At, Content? Payload = null) : WorkEvent(At);
+    public sealed record WorkChanged(WorkCard Card, DateTimeOffset At, [property: Personal(PersonalAttribute.Object)] Content? Payload = null) : WorkEvent(At);
 
     public sealed record WorkDeleted(DateTimeOffset At) : WorkEvent(At);
 }
 
 /// <summary>What lists show of a work beside its times and its bucket.</summary>
 /// <param name="Metadata">The JSON text of an object, as it was sent.</param>
-public sealed record WorkCard(string Label, Content? Metadata, string? Preview, ImmutableList<string>? Tags)
+public sealed record WorkCard(
+    [property: Personal] string Label, [property: Personal(PersonalAttribute.Object)] Content? Metadata, [property: Personal] string? Preview,
+    [property: Personal] ImmutableList<string>? Tags)
 {
     public bool Equals(WorkCard? other) =>
         other is not null && (Label, Metadata, Preview) == (other.Label, other.Metadata, other.Preview)
@@ -72,7 +76,8 @@ public abstract record Work
 
     /// <param name="Version">Of the work as clients see it: 1 when it is created, and one more after each change.</param>
     public sealed record Live(
-        WorkKey WorkId, string Owner, string Bucket, WorkCard Card, Content Payload, long Version, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt) : Work;
+        WorkKey WorkId, string Owner, string Bucket, WorkCard Card, Content Payload, long Version, DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt,
+        string? Subject = null) : Work, IOfSubject;
 
     public sealed record Deleted : Work;
 
@@ -80,7 +85,7 @@ public abstract record Work
 
     public static Decision<WorkEvent> Decide(WorkCommand command, Work state) => (command, state) switch
     {
-        (Create c, None) => new WorkCreated(c.WorkId, c.By, c.Bucket, c.Card, c.Payload, c.Now, c.CopyOf),
+        (Create c, None) => new WorkCreated(c.WorkId, c.By, c.Bucket, c.Card, c.Payload, c.Now, c.CopyOf, c.Subject),
         (Create c, Live s) when s.WorkId == c.WorkId && s.Owner == c.By => Decision<WorkEvent>.Nothing,
         (_, Live s) when s.Owner != command.By => Refusal.NotFound("work"),
         (Change { OnlyAt: { } versions }, Live s) when !versions.Contains(s.Version) => OtherVersion(s),
@@ -92,7 +97,7 @@ public abstract record Work
 
     public static Work Evolve(Work state, WorkEvent e) => (e, state) switch
     {
-        (WorkCreated c, _) => new Live(c.WorkId, c.Owner, c.Bucket, c.Card, c.Payload, 1, c.At, c.At),
+        (WorkCreated c, _) => new Live(c.WorkId, c.Owner, c.Bucket, c.Card, c.Payload, 1, c.At, c.At, c.Subject),
         (WorkChanged c, Live s) => s with { Card = c.Card, Payload = c.Payload ?? s.Payload, Version = s.Version + 1, UpdatedAt = c.At },
         (WorkDeleted, Live) => new Deleted(),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),

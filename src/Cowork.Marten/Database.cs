@@ -3,6 +3,7 @@ using System.Data;
 using System.Net.Sockets;
 using System.Text.RegularExpressions;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using Npgsql;
@@ -43,6 +44,9 @@ sealed partial class Database : IAsyncDisposable
 
     /// <summary>Hears of commits.</summary>
     public ICommitObserver? Observer { get; set; }
+
+    /// <summary>The keys of data subjects. Set before anything is read.</summary>
+    public SubjectKeyring Subjects { get; set; } = null!;
 
     /// <summary>Closes the connections that nobody uses.</summary>
     public void ClearPool() => pool.Clear();

@@ -38,6 +38,9 @@ static class Fence
         ("token_uses", All, true),
         ("group_marks", All, true),
         ("group_connections", All, true),
+        ("subject_keys", "SELECT, INSERT, UPDATE", true),
+        ("subject_streams", "SELECT, INSERT, DELETE", true),
+        ("subject_blobs", "SELECT, INSERT, DELETE", true),
         ("merkle_tiles", "SELECT, INSERT, UPDATE", false),
         ("head_deliveries", "SELECT, INSERT, UPDATE", false),
         (Schema.GoneRows, "SELECT, INSERT", true),
@@ -97,6 +100,7 @@ static class Fence
         GRANT USAGE ON SCHEMA {schema} TO {Quoted(role)};
         GRANT SELECT, UPDATE ON SEQUENCE {schema}.mt_events_sequence TO {Quoted(role)};
         GRANT SELECT, USAGE ON SEQUENCE {schema}.job_epochs TO {Quoted(role)};
+        GRANT SELECT, USAGE ON SEQUENCE {schema}.subject_erasures TO {Quoted(role)};
 
         """
         + string.Concat(Tables.Select(t => Grant(schema, t.Table, t.Rights, role) + (t.HasTenants ? Policies(schema, t.Table, role) : "")))
@@ -138,7 +142,8 @@ static class Fence
         var wanted = Tables.Concat(models.SelectMany(TablesOf).Select(table => (Table: table, Rights: All, true)))
             .Concat(models.Where(HasView).Select(model => (Table: ViewOf(model.Table), Rights: "SELECT", true)))
             .SelectMany(t => Split(t.Rights).Select(right => (t.Table, Right: right)))
-            .Append(("mt_events_sequence", "UPDATE")).Append(("mt_events_sequence", "SELECT")).Append(("job_epochs", "USAGE")).ToList();
+            .Append(("mt_events_sequence", "UPDATE")).Append(("mt_events_sequence", "SELECT")).Append(("job_epochs", "USAGE"))
+            .Append(("subject_erasures", "USAGE")).ToList();
         await using var ask = new NpgsqlCommand(
             """
             SELECT CASE WHEN n.oid IS NULL OR NOT has_schema_privilege($4, n.oid, 'USAGE') THEN 'USAGE on the schema ' || $1 END,

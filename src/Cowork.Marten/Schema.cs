@@ -19,7 +19,7 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 11;
+    public const int Version = 12;
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -295,7 +295,7 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name,
+        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name,
         Fence.ViewOf(VectorTable.Name),
     ];
 
@@ -463,6 +463,39 @@ static partial class Schema
         );
         CREATE INDEX IF NOT EXISTS {GoneRows}_created ON {s}.{GoneRows} (tenant_id, model, created DESC);
         CREATE INDEX IF NOT EXISTS {GoneRows}_scope ON {s}.{GoneRows} (tenant_id, model, scope, created DESC);
+
+        -- Keys of data subjects. They are no facts of the log, which cannot forget: erased is the number of the erasure, and wrapped is gone then. pending: copies of what
+        -- the key opened are still being removed from read models, indexes and blobs.
+        CREATE TABLE IF NOT EXISTS {s}.subject_keys (
+            tenant_id text NOT NULL,
+            subject text NOT NULL,
+            key_id text NOT NULL,
+            master_id text,
+            wrapped text,
+            erased bigint NOT NULL DEFAULT 0,
+            pending boolean NOT NULL DEFAULT false,
+            PRIMARY KEY (tenant_id, subject)
+        );
+        CREATE SEQUENCE IF NOT EXISTS {s}.subject_erasures;
+        CREATE INDEX IF NOT EXISTS subject_keys_erased ON {s}.subject_keys (tenant_id, erased);
+        CREATE INDEX IF NOT EXISTS subject_keys_pending ON {s}.subject_keys (tenant_id) WHERE pending;
+        -- The streams with sealed texts of a subject.
+        CREATE TABLE IF NOT EXISTS {s}.subject_streams (
+            tenant_id text NOT NULL,
+            subject text NOT NULL,
+            stream_id text NOT NULL,
+            PRIMARY KEY (tenant_id, subject, stream_id)
+        );
+        CREATE INDEX IF NOT EXISTS subject_streams_stream ON {s}.subject_streams (tenant_id, stream_id);
+        -- Blobs of a subject by the digests of what they are (sha256) and of the ciphertexts that the blob store has (stored).
+        CREATE TABLE IF NOT EXISTS {s}.subject_blobs (
+            tenant_id text NOT NULL,
+            subject text NOT NULL,
+            sha256 text NOT NULL,
+            stored text NOT NULL,
+            PRIMARY KEY (tenant_id, subject, sha256, stored)
+        );
+        CREATE INDEX IF NOT EXISTS subject_blobs_sha256 ON {s}.subject_blobs (sha256);
 
         -- What stands in the way of a model that follows the log.
         CREATE TABLE IF NOT EXISTS {s}.parked (

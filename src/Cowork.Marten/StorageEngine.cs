@@ -40,6 +40,8 @@ public sealed class StorageEngine : IAsyncDisposable
         AsyncProjectionStore projections = new(database, options.Models);
         rows = new(database, projections, options.Models);
         AsyncProjections = projections;
+        SubjectStore = new SubjectStore(database, rows);
+        Subjects = database.Subjects = new(SubjectStore, options.MasterKeys ?? (static () => null));
         Log = new EventLog(database, writer);
         Positions = new PositionLookup(database);
         Snapshots = new SnapshotStore(database);
@@ -64,6 +66,11 @@ public sealed class StorageEngine : IAsyncDisposable
     public IEventLog Log { get; }
 
     public IPositions Positions { get; }
+
+    public ISubjectStore SubjectStore { get; }
+
+    /// <summary>The keys of data subjects.</summary>
+    public SubjectKeyring Subjects { get; }
 
     public IRows Rows => rows;
 

@@ -32,6 +32,8 @@ public static class StorageServices
         services.AddSingleton(all => new StorageEngine(all.GetRequiredService<Database>(), all.GetRequiredService<StorageOptions>(), all.GetRequiredService<IDocumentStore>()));
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Log);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Positions);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Subjects);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().SubjectStore);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Rows);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Jobs);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().DeadLetters);

@@ -70,13 +70,13 @@ public static class Artifacts
 
     /// <summary>The artifacts that a run's events record, oldest first, each with its event's time.</summary>
     public static IEnumerable<ArtifactDiscovered> Discovered(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => (ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At));
+        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => (ArtifactDiscovered)e.Read());
 
     /// <summary>
     /// The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at, id, kind}</c>.
     /// </summary>
     internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => Completed(JsonNode.Parse(e.Data.Span)!.AsObject(), HashChain.Timestamp(e.At)));
+        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => Completed(JsonNode.Parse(e.Open().Span)!.AsObject(), HashChain.Timestamp(e.At)));
 
     /// <summary>The same of one event.</summary>
     internal static JsonObject DiscoveredIn(JsonObject data, DateTimeOffset at) => Completed(data, HashChain.Timestamp(at));

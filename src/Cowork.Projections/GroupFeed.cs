@@ -148,7 +148,7 @@ public sealed class GroupFeed(IEventLog log, IGroupStore store, IBlobs blobs)
         {
             return [];
         }
-        var e = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+        var e = entry.Read();
         var agent = RunOf(entry, e) is { } run ? await AgentOf(org, run, ct) : null;
         var text = e switch
         {

@@ -11,10 +11,15 @@ namespace Cowork.Projections;
 /// <param name="Event">The event of that run that it was derived from.</param>
 /// <param name="Notes">The result of asking a model for notes; null: no model was asked.</param>
 /// <param name="Project">The project whose runs alone retrieve it; null: every run may.</param>
+/// <param name="Subject">The data subject whose sessions' runs alone retrieve it; null: nobody.</param>
 public sealed record MemoryRow(
     MemoryKey MemoryId, string Kind, Content Text, [property: JsonConverter(typeof(BareSessionKeyConverter))] SessionKey? SessionId, RunKey? RunId,
-    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, EventRef? Event = null, ModelNotes? Notes = null, ProjectKey? Project = null)
+    DateTimeOffset CreatedAt, DateTimeOffset UpdatedAt, EventRef? Event = null, ModelNotes? Notes = null, ProjectKey? Project = null, string? Subject = null)
 {
+    /// <summary>The project that clients see; null: none, or its data subject's own.</summary>
+    [JsonIgnore]
+    public ProjectKey? ShownProject => Subject is null ? Project : null;
+
     /// <summary>Who said it first: the agent, or a user.</summary>
     [JsonIgnore]
     public string Source => RunId is null ? Memories.OfUser : Memories.OfAgent;
@@ -49,8 +54,8 @@ public static class Memories
 
     public static MemoryRow? Evolve(MemoryRow? row, RecordedEvent e) => e.Event switch
     {
-        MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At, w.Event, w.Notes, w.Project),
-        MemoryEvent.MemoryCreated c => new(c.MemoryId, Memory.Fact, c.Text, null, null, e.At, e.At, Project: c.Project),
+        MemoryEvent.MemoryWritten w => new(w.MemoryId, w.Kind, w.Text, w.SessionId, w.RunId, row?.CreatedAt ?? e.At, e.At, w.Event, w.Notes, w.Project, w.Subject),
+        MemoryEvent.MemoryCreated c => new(c.MemoryId, Memory.Fact, c.Text, null, null, e.At, e.At, Project: c.Project, Subject: c.Subject),
         MemoryEvent.MemoryChanged c => row is null ? null : row with { Text = c.Text, UpdatedAt = e.At },
         MemoryEvent.MemoryDeleted => null,
         _ => row,
@@ -76,8 +81,8 @@ public static class MemoryPlaces
 
     public static MemoryPlaceRow? Evolve(MemoryPlaceRow? row, RecordedEvent e) => e.Event switch
     {
-        MemoryEvent.MemoryWritten { Kind: Memory.Fact } w => new(w.SessionId, w.Project),
-        MemoryEvent.MemoryCreated c => new(null, c.Project),
+        MemoryEvent.MemoryWritten { Kind: Memory.Fact } w => new(w.SessionId, w.Subject is null ? w.Project : null),
+        MemoryEvent.MemoryCreated c => new(null, c.Subject is null ? c.Project : null),
         MemoryEvent.MemoryDeleted => null,
         _ => row,
     };

@@ -104,7 +104,7 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
                 through = entry.Position;
                 if (Types.Contains(entry.Type) && tenants.TryGetValue(entry.Org, out var tenant))
                 {
-                    tenant.Hear(new(entry.Stream, entry.Version, entry.Position, () => EventJson.Read(entry.Type, entry.Data.Span, entry.At)));
+                    tenant.Hear(new(entry.Stream, entry.Version, entry.Position, () => entry.Read()));
                 }
             }
         }
@@ -113,6 +113,15 @@ public sealed class MemoryIndex(IRows rows, IAsyncProjectionStore log) : ICommit
     /// <summary>No-op: a missing position tells.</summary>
     public void OthersWrote()
     {
+    }
+
+    /// <summary>Forgets a tenant's memories: some may have been erased. The next search reads them again.</summary>
+    public void Forget(string org)
+    {
+        lock (gate)
+        {
+            tenants.Remove(org);
+        }
     }
 
     public void Dispose() => reading.Dispose();

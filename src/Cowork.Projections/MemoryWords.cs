@@ -24,6 +24,7 @@ public static class MemoryWords
         Search: row => row.Text)
     {
         Lists = RowLists.None,
+        Stream = key => $"{Memory.Aggregate.Name}-{key}",
     };
 
     /// <summary>Those that a run of a project retrieves.</summary>

@@ -39,10 +39,13 @@ public static class Messages
         Search: row => string.Join('\n', new[] { row.Title, row.Message, row.Reply }.OfType<string>()))
     {
         Lists = RowLists.None,
+        Stream = key => key.StartsWith(OfSession, StringComparison.Ordinal) ? $"{Session.Aggregate.Name}-{key[OfSession.Length..]}" : $"{Run.Aggregate.Name}-{key}",
     };
 
     /// <summary>No run's key has a space.</summary>
-    static RowKey Of(string org, SessionKey session) => new(org, $"session {session.Value}");
+    const string OfSession = "session ";
+
+    static RowKey Of(string org, SessionKey session) => new(org, OfSession + session.Value);
 
     static RowKey Of(string org, RunKey run) => new(org, run.Value);
 

@@ -111,6 +111,9 @@ public sealed class RunQueries(IRows rows, CommandHandler commands, MemoryIndex 
         [.. (await rows.List(org, Sessions.Model.Table, new(Limit: max) { Having = Sessions.By(actor) }, ct)).Select(row => Sessions.Model.Read(row.Json.Span))
             .Select(row => new Session.Open(row.SessionId, row.WorkspacePath, null, [], row.Model, row.Project) { Grants = row.Grants, Connectors = row.Connectors })];
 
+    /// <summary>Forgets the texts of turns: some may have been erased.</summary>
+    public void Forget() => cache.Clear();
+
     public ValueTask<IReadOnlyList<RetrievedMemory>> Recall(string org, ProjectKey? project, string text, int max, long since, CancellationToken ct) =>
         memories.Newest(org, project, text, max, since, ct);
 

@@ -51,7 +51,9 @@ public static class SessionFeed
     /// <summary>The entry as one line of JSON, rendered once per entry.</summary>
     /// <param name="tenant">For the tenant's feed, whose ids are global positions.</param>
     public static byte[] Bytes(FeedEntry entry, bool tenant) =>
-        tenant ? InTenant.GetValue(entry, static e => Render(e, e.Position, null)) : InSession.GetValue(entry, static e => Render(e, e.FeedId, e.FeedId));
+        // What is sealed may be erased meanwhile.
+        entry.IsSealed ? Render(entry, tenant ? entry.Position : entry.FeedId, tenant ? null : entry.FeedId)
+        : tenant ? InTenant.GetValue(entry, static e => Render(e, e.Position, null)) : InSession.GetValue(entry, static e => Render(e, e.FeedId, e.FeedId));
 
     /// <param name="feedId">Null in the tenant's feed, where only an entry that comes from the writer knows it.</param>
     static byte[] Render(FeedEntry entry, long id, long? feedId)
@@ -94,10 +96,10 @@ public static class SessionFeed
     {
         if (EventTypes.TypeOf(entry.Type) is not { } type || !MemberWriters.TryGetValue(type, out var writeMember))
         {
-            json.WriteRawValue(entry.Data.Span, skipInputValidation: true);
+            json.WriteRawValue(entry.Open().Span, skipInputValidation: true);
             return;
         }
-        using var data = JsonDocument.Parse(entry.Data);
+        using var data = JsonDocument.Parse(entry.Open());
         json.WriteStartObject();
         foreach (var member in data.RootElement.EnumerateObject())
         {

@@ -38,7 +38,7 @@ public sealed class ArtifactSpecs : IDisposable
             Assert.Null(fault);
             Assert.Equal("completed", report!.Status);
             var found = (await bench.Engine.OfRun(RunHarness.Org, new(session), run, default)).Where(e => e.Type == "artifact_discovered.v1")
-                .Select(e => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(e.Type, e.Data.Span, e.At)).ToList();
+                .Select(e => (ArtifactEvent.ArtifactDiscovered)e.Read()).ToList();
             var told = new List<string>();
             foreach (var a in found)
             {

@@ -12,6 +12,7 @@ using static Cowork.Domain.BudgetEvent;
 using static Cowork.Domain.ConnectionEvent;
 using static Cowork.Domain.ConnectionRefreshEvent;
 using static Cowork.Domain.DataKeysEvent;
+using static Cowork.Domain.DataSubjectEvent;
 using static Cowork.Domain.GroupEvent;
 using static Cowork.Domain.GroupSessionEvent;
 using static Cowork.Domain.IdempotencyKeyEvent;
@@ -46,7 +47,7 @@ public sealed class GoldenSpecs
     static readonly Content Blob = new Content.Blob(new string('a', 64), 70_000);
     static readonly Content Sealed = new Content.Sealed("A256GCM", "user:ann", "AAECAw==");
 
-    static readonly Event[] Samples =
+    internal static readonly Event[] Samples =
     [
         new SessionCreated(SessionKey.FromId($"sess_{Key}"), "/data/workspaces/w", """{"b":1,"a":[1.50]}""", """{"role":"clerk"}""", At),
         new SessionChanged(Content.Of("Q2 analysis"), Text, Archived: true, At),
@@ -110,6 +111,9 @@ public sealed class GoldenSpecs
         new ConnectionRefreshFailed(3, true, At),
         new HeadSigned(12_345, new('a', 64), At, "kid-1", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", At),
         new DataKeyMade(new(Key, "secrets", new("0123456789abcdef", "AAECAw==")), At),
+        new SubjectKeyMade("user-17", Key, new('b', 64), At),
+        new SubjectErased("user-17", "user:ann", At),
+        new SubjectErasureCompleted("user-17", 12, 3, At),
         new DataKeyRewrapped(Key, new("fedcba9876543210", "BAUGBw=="), At),
         new BudgetLimitsSet(10_000_000, 8_000_000, At),
         new BudgetReserved(RunKey.FromId($"run_{Key}"), 2, 1, "gpt-4o", 1_200, 4_096, 43_960, At),

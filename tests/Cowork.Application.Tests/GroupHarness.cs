@@ -57,7 +57,7 @@ sealed class GroupHarness
     public async Task<List<TEvent>> Of<TEvent>()
         where TEvent : Event =>
         [.. (await Bench.Engine.Feed(RunHarness.Org, Key.Session, 0, int.MaxValue, default)).Entries.Where(e => e.Is<TEvent>())
-            .Select(e => (TEvent)EventJson.Read(e.Type, e.Data.Span, e.At))];
+            .Select(e => (TEvent)e.Read())];
 
     /// <summary>Who was asked, in the order in which they answered.</summary>
     public async Task<List<string>> Answered() => [.. (await Of<GroupEvent.GroupAgentAnswered>()).Select(answer => answer.AgentId)];

@@ -319,7 +319,7 @@ public sealed class NotesSpecs
 
     static async Task<List<MemoryWritten>> Memories(RunHarness bench) =>
         [.. (await bench.Engine.Feed(RunHarness.Org, null, 0, int.MaxValue, default)).Entries.Where(e => e.Type == "memory_written.v1")
-            .Select(e => (MemoryWritten)EventJson.Read(e.Type, e.Data.Span, e.At))];
+            .Select(e => (MemoryWritten)e.Read())];
 
     static async Task Consistent(RunHarness bench)
     {

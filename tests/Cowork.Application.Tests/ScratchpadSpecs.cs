@@ -543,7 +543,7 @@ public sealed class ScratchpadSpecs : IDisposable
         Assert.Contains("Wrote .anton/output/report.md (8 bytes).", await Result(run));
     }
 
-    static Event EventTypesRead(Storage.FeedEntry entry) => Storage.EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+    static Event EventTypesRead(Storage.FeedEntry entry) => entry.Read();
 
     [Fact]
     public async Task Code_that_says_it_takes_long_waits_for_a_person_and_code_that_touches_secrets_is_refused()

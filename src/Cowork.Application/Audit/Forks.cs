@@ -34,7 +34,7 @@ public sealed record ForkSession(SessionKey Session, SessionFork Fork, string Me
         }
         var create = new SessionCommand.Create(
             Session, source.WorkspacePath, Metadata, source.AuthContext, work.Now, source.Model, source.Project, source.Title, source.Goal, source.Grants, source.Connectors,
-            Fork: Fork);
+            Fork: Fork, Subject: source.Subject);
         if (await work.Do(Domain.Session.Aggregate, Session, create, Session) is { } impossible)
         {
             return impossible;

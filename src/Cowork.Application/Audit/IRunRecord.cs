@@ -50,7 +50,7 @@ public sealed class LoggedRun(IEventLog log, IBlobs blobs, string org, RunKey ru
         var begin = await log.Load(Org, Domain.Run.Aggregate.Stream(Run), 0, 1, ct);
         return begin.Events is [{ Event: RunEvent.RunCreated created }]
             ? [.. (await log.OfRun(Org, created.SessionId, Run, ct)).Where(entry => entry.Is<ArtifactEvent.ArtifactDiscovered>())
-                .Select(entry => (ArtifactEvent.ArtifactDiscovered)EventJson.Read(entry.Type, entry.Data.Span, entry.At))]
+                .Select(entry => (ArtifactEvent.ArtifactDiscovered)entry.Read())]
             : [];
     }
 

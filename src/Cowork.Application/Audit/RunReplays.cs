@@ -15,12 +15,21 @@ public sealed class RunReplays(IEventLog log, IBlobs blobs, TimeProvider clock)
     readonly KeyedLock gate = new();
 
     /// <summary>Runs the loop of a run again on what is recorded.</summary>
-    public ValueTask<(ReplayReport? Report, Refusal? Refused)> Replay(string org, RunKey run, CancellationToken ct) =>
-        InTime(org, within => RunReplay.Of(new LoggedRun(log, blobs, org, run), within), ct);
+    public async ValueTask<(ReplayReport? Report, Refusal? Refused)> Replay(string org, RunKey run, CancellationToken ct) =>
+        await WhyErased(org, run, ct) is { } erased ? (null, erased) : await InTime(org, within => RunReplay.Of(new LoggedRun(log, blobs, org, run), within), ct);
 
     /// <summary>Aligns two runs of a tenant.</summary>
-    public ValueTask<(RunDifference? Difference, Refusal? Refused)> Compare(string org, RunKey left, RunKey right, CancellationToken ct) =>
-        InTime(org, within => RunDiff.Of(new LoggedRun(log, blobs, org, left), new LoggedRun(log, blobs, org, right), within), ct);
+    public async ValueTask<(RunDifference? Difference, Refusal? Refused)> Compare(string org, RunKey left, RunKey right, CancellationToken ct) =>
+        (await WhyErased(org, left, ct) ?? await WhyErased(org, right, ct)) is { } erased ? (null, erased) : await InTime(org, within => RunDiff.Of(new LoggedRun(log, blobs, org, left), new LoggedRun(log, blobs, org, right), within), ct);
+
+    /// <summary>The refusal of what reads the texts of a run whose data subject was erased; null: they are there.</summary>
+    async ValueTask<Refusal?> WhyErased(string org, RunKey run, CancellationToken ct)
+    {
+        var stream = Run.Aggregate.Stream(run);
+        return (await log.Load(org, stream, 0, 1, ct)).Events is [{ Event: RunEvent.RunCreated { Subject: { } subject } }] && log.Keys?.Of(org, subject, stream) is null
+            ? Refusal.Conflict("erased", $"The texts of {run} were erased with the personal data of {subject}.")
+            : null;
+    }
 
     async ValueTask<(T? Done, Refusal? Refused)> InTime<T>(string org, Func<CancellationToken, Task<T>> work, CancellationToken ct)
         where T : class

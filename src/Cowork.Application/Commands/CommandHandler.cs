@@ -12,7 +12,8 @@ namespace Cowork.Application;
 /// Load, fold, decide, append for every aggregate. A commit may span streams. When another writer was first, the command is decided again on the new
 /// state.
 /// </summary>
-public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs blobs, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime)
+public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs blobs, IReadOnlyList<IReadModel> models, TimeProvider clock, NextTime nextTime,
+    SubjectKeyring? subjects = null)
     : ICommandExecutor, ICommitObserver
 {
     /// <summary>Attempts at one commit before <c>stream_busy</c>. Within a process a lock makes the second attempt nearly always succeed.</summary>
@@ -35,7 +36,13 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         '.', models.Select(m => m.GetType().GetProperty(nameof(ReadModel<>.Evolve))?.GetValue(m)).OfType<Delegate>().Select(d => d.Method.Module)
             .Append(typeof(Run).Module).Append(typeof(EventJson).Module).Distinct().Select(m => m.ModuleVersionId.ToString("N")));
 
+    /// <summary>Of the cached states.</summary>
+    internal long Generation => cache.Generation;
+
     internal NextTime NextTime { get; } = nextTime;
+
+    /// <summary>Null: this program seals nothing.</summary>
+    internal SubjectKeyring? Subjects { get; } = subjects;
 
     /// <summary>Midnight, UTC.</summary>
     internal DateTime Today => clock.GetUtcNow().UtcDateTime.Date;
@@ -58,7 +65,26 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     /// append finds out that they are not.
     /// </summary>
     public async ValueTask<Refusal?> WhyRefused(string org, Origin by, ICommand command, CancellationToken ct) =>
-        (await Try(org, by, command.Decide, waitForStorage: false, ct, commits: false)).Refused;
+        (await Judge(org, by, command, ct)).Refused;
+
+    /// <summary>As <see cref="WhyRefused"/>, with the data subject whose texts the commit would seal; null: nobody's.</summary>
+    internal async ValueTask<(Refusal? Refused, string? Subject)> Judge(string org, Origin by, ICommand command, CancellationToken ct)
+    {
+        string? subject = null;
+        var result = await Try(
+            org, by,
+            async work =>
+            {
+                var refused = await command.Decide(work);
+                subject = work.Subject;
+                return refused;
+            },
+            waitForStorage: false, ct, commits: false);
+        return (result.Refused, subject);
+    }
+
+    /// <summary>Before what needed the database is tried again.</summary>
+    internal Task Pause(CancellationToken ct) => Task.Delay(RetryStorageAfter, clock, ct);
 
     ValueTask<CommandResult> Decide(string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, string name, CancellationToken ct) =>
         Spans.Source.HasListeners() ? Traced(org, by, decide, waitForStorage, name, ct) : Try(org, by, decide, waitForStorage, ct);
@@ -96,7 +122,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
                 var work = new UnitOfWork(this, org, by, Now(), isFirstTry: commits && tries == 0, ct);
                 try
                 {
-                    var refused = await decide(work);
+                    var refused = await decide(work) ?? await work.PinSubjects();
                     if (refused is not null || work.IsEmpty)
                     {
                         if (certain || !work.UsedCache)
@@ -202,6 +228,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     /// <summary>
     /// Keeps the states that a commit of this node has led to before anybody hears of it: who is woken by a commit, or handed a job by it, finds them.
     /// </summary>
+    /// <summary>Forgets every state: some may have texts that were erased.</summary>
+    public void ForgetAll() => cache.Clear();
+
     public void Committed(IReadOnlyList<FeedEntry> entries)
     {
         foreach (var entry in entries)
@@ -356,6 +385,10 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         {
             await blobs.Keep(named, ct);
         }
+        if (work.HiddenBlobs is { Count: > 0 } hidden)
+        {
+            await blobs.Keep(hidden, ct);
+        }
         var first = commit.Writes is [var write, ..] ? write.Events[0].Id : Guid.Empty;
         if (first != Guid.Empty)
         {
@@ -434,12 +467,13 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         where TState : class
     {
         var stream = aggregate.Stream(key);
+        var generation = cache.Generation;
         if (cache.Get(org, stream) is not { } known)
         {
             return await Load(org, aggregate, key, ct);
         }
         var now = Fold(aggregate, known, await log.Load(org, stream, known.Version, int.MaxValue, ct));
-        cache.Put(org, stream, now);
+        cache.Put(org, stream, now, generation);
         return now;
     }
 
@@ -449,6 +483,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         where TState : class
     {
         var stream = aggregate.Stream(key);
+        var generation = cache.Generation;
         if (cache.Get(org, stream) is { } known)
         {
             return known with { Cached = true };
@@ -479,7 +514,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         if (folded.Version > 0)
         {
             // A missing stream is not cached: the handler of a job must find the stream that the job's commit begins.
-            cache.Put(org, stream, folded);
+            cache.Put(org, stream, folded, generation);
         }
         return folded;
     }

@@ -14,6 +14,8 @@ sealed class StateCache(long bytesMax)
     /// <summary>Parts of the process's memory, one of which is for the states.</summary>
     const int PartsOfMemory = 32;
 
+    long generation;
+
     // A state and its row hold the texts of the events, as UTF-16, and most of them both.
     readonly LastUsed<(string Org, string Stream), StreamState> states = new(bytesMax, state => StateBytes + (2 * state.Bytes));
 
@@ -22,8 +24,28 @@ sealed class StateCache(long bytesMax)
 
     public StreamState? Get(string org, string stream) => states.Get((org, stream));
 
+    /// <summary>How often everything was forgotten.</summary>
+    public long Generation => Volatile.Read(ref generation);
+
     /// <summary>Keeps the newer of two states of a stream.</summary>
-    public void Put(string org, string stream, StreamState folded) => states.Put((org, stream), folded, static (known, put) => known.Version > put.Version);
+    /// <param name="of">The generation in which the state was begun: one of an earlier one may have texts that were erased.</param>
+    public void Put(string org, string stream, StreamState folded, long of)
+    {
+        if (of == Generation)
+        {
+            states.Put((org, stream), folded, static (known, put) => known.Version > put.Version);
+            if (of != Generation)
+            {
+                states.Remove((org, stream));
+            }
+        }
+    }
+
+    public void Clear()
+    {
+        Interlocked.Increment(ref generation);
+        states.Clear();
+    }
 
     public void Remove(string org, string stream) => states.Remove((org, stream));
 }

@@ -18,28 +18,32 @@ public sealed class TextCommands(CommandHandler handler, ICommandExecutor comman
     {
         if (texts.Any(text => !text.Bytes.IsEmpty))
         {
-            if (await WhyRefused(org, by, command, waitForStorage, ct) is { } refused)
+            var (refused, subject) = await Judge(org, by, command, waitForStorage, ct);
+            if (refused is not null)
             {
                 return new(refused, []);
             }
             foreach (var text in texts)
             {
-                await text.Store(blobs, ct);
+                await text.Store(blobs.For(org, subject), ct);
             }
         }
         return await commands.Execute(org, by, command, ct, waitForStorage);
     }
 
-    async ValueTask<Refusal?> WhyRefused(string org, Origin by, ICommand command, bool waitForStorage, CancellationToken ct)
+    async ValueTask<(Refusal? Refused, string? Subject)> Judge(string org, Origin by, ICommand command, bool waitForStorage, CancellationToken ct)
     {
-        try
+        while (true)
         {
-            return await handler.WhyRefused(org, by, command, ct);
-        }
-        catch (StorageUnavailableException) when (waitForStorage)
-        {
-            // The command itself waits. If it is refused then, nothing keeps the text.
-            return null;
+            try
+            {
+                return await handler.Judge(org, by, command, ct);
+            }
+            catch (StorageUnavailableException) when (waitForStorage)
+            {
+                // Whose text it is says how it is stored.
+                await handler.Pause(ct);
+            }
         }
     }
 }

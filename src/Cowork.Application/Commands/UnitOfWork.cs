@@ -14,10 +14,13 @@ public sealed class UnitOfWork
     readonly List<Job> jobs = [];
     readonly List<(string Kind, string Key)> cancelled = [];
     List<(string Stream, Draft Draft)>? pinned;
+    List<SubjectKeyChange>? subjectKeys;
+    SealingCommit? sealing;
     Claim? done;
     string? actor;
     long? knows;
     RecordedEvent? first;
+    readonly long generation;
     int order;
     int kept;
 
@@ -29,6 +32,7 @@ public sealed class UnitOfWork
         this.org = org;
         this.ct = ct;
         Now = now;
+        generation = commands.Generation;
     }
 
     /// <summary>Finds the next times of schedules.</summary>
@@ -47,6 +51,12 @@ public sealed class UnitOfWork
     public bool IsFirstTry { get; }
 
     internal bool IsEmpty => done is null && jobs.Count == 0 && cancelled.Count == 0 && written.Count == 0;
+
+    /// <summary>The data subject whose texts the commit has; null: nobody's.</summary>
+    internal string? Subject => drafts.Values.Select(d => d.Subject).FirstOrDefault(subject => subject is not null);
+
+    /// <summary>Blobs that the commit names only within what is sealed, and which are not sealed themselves.</summary>
+    internal IReadOnlyCollection<string> HiddenBlobs => sealing?.OpenBlobs ?? [];
 
     internal bool UsedCache { get; private set; }
 
@@ -147,8 +157,42 @@ public sealed class UnitOfWork
     /// <summary>Cancels a job that is not due yet; a running job continues.</summary>
     public void Cancel(string kind, string key) => cancelled.Add((kind, key));
 
+    /// <summary>Makes or destroys the key of a data subject with the commit.</summary>
+    public void Change(SubjectKeyChange key) => (subjectKeys ??= []).Add(key);
+
     /// <summary>Finishes a job with the commit.</summary>
     public void Finish(Claim claim) => done = claim;
+
+    /// <summary>
+    /// Finds the data subjects whose texts the commit has, and pins their keys: when one is destroyed before the commit, it is decided again. Refused: the key is gone, and a
+    /// person says something new. What the host itself still says of an erased subject's work is committed without the texts.
+    /// </summary>
+    internal async ValueTask<Refusal?> PinSubjects()
+    {
+        string? ofCommit = null;
+        Dictionary<string, bool>? subjects = null;
+        foreach (var draft in drafts.Values)
+        {
+            if (draft.Subject is { } subject)
+            {
+                ofCommit ??= subject;
+                (subjects ??= [])[subject] = false;
+            }
+        }
+        if (subjects is null)
+        {
+            return null;
+        }
+        foreach (var subject in subjects.Keys.ToList())
+        {
+            subjects[subject] = await PinnedState(DataSubject.Aggregate, DataSubject.KeyOf(subject)) is DataSubject.Active;
+        }
+        sealing = new(commands.Subjects ?? throw new InvalidOperationException("This program has no keys of data subjects."), org, ofCommit!, subjects);
+        return By.Actor.StartsWith("user:", StringComparison.Ordinal)
+            && drafts.Values.FirstOrDefault(d => d.Fresh.Count > 0 && !subjects[d.Subject ?? ofCommit!] && d.Fresh.Any(SealingCommit.HasPersonal)) is { } erased
+            ? DataSubject.WhyErased(erased.Subject ?? ofCommit!)
+            : null;
+    }
 
     async ValueTask<Draft> DraftOf<TKey, TCommand, TEvent, TState>(Aggregate<TKey, TCommand, TEvent, TState> aggregate, TKey key, bool isNew = false)
         where TKey : struct, IStreamKey
@@ -189,8 +233,14 @@ public sealed class UnitOfWork
                 var type = EventTypes.NameOf(e);
                 var data = EventJson.Write(e);
                 version++;
+                var happened = e;
+                if (sealing?.Seal(data, type, new(org, stream, version), draft.Subject) is { } closed)
+                {
+                    (data, happened) = closed.IsErased ? (closed.Data, EventJson.Read(type, closed.Data, Now)) : (closed.Data, e);
+                    draft.IsErased |= closed.IsErased;
+                }
                 hash = HashChain.Next(hash, org, stream, version, id, type, Now, who, data);
-                var recorded = new RecordedEvent(org, stream, version, id, type, e, data, Now, who, hash, Correlation: by.Correlation, Causation: by.Causation);
+                var recorded = new RecordedEvent(org, stream, version, id, type, happened, data, Now, who, hash, Correlation: by.Correlation, Causation: by.Causation);
                 events.Add(recorded);
                 foreach (var model in models)
                 {
@@ -219,7 +269,10 @@ public sealed class UnitOfWork
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
             writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made, c.Ended))]));
         }
-        return new(org, writes, jobs, done, by) { Cancelled = cancelled, Knows = knows, Pins = Pins() };
+        return new(org, writes, jobs, done, by) 
+        {
+            Cancelled = cancelled, Knows = knows, Pins = Pins(), SubjectKeys = subjectKeys ?? [], SubjectStreams = sealing?.Streams ?? [], SealedBlobs = sealing?.Blobs ?? [],
+        };
     }
 
     /// <summary>What is written to is guarded by its write.</summary>
@@ -260,9 +313,14 @@ public sealed class UnitOfWork
         foreach (var part in written)
         {
             position += part.Count;
-            if (part.Draft.Last == part)
+            if (part.Draft.IsErased)
             {
-                cache.Put(org, part.Stream, part.Draft.Stream with { Position = position });
+                // The state was made of what the commit does not have.
+                cache.Remove(org, part.Stream);
+            }
+            else if (part.Draft.Last == part)
+            {
+                cache.Put(org, part.Stream, part.Draft.Stream with { Position = position }, generation);
             }
         }
     }
@@ -303,6 +361,12 @@ public sealed class UnitOfWork
         public bool IsCached { get; } = folded.Cached;
 
         public bool WasSilent { get; set; }
+
+        /// <summary>Texts of an erased subject were left out.</summary>
+        public bool IsErased { get; set; }
+
+        /// <summary>The data subject of the stream; null: nobody.</summary>
+        public string? Subject => (Stream.State as IOfSubject)?.Subject ?? (Before as IOfSubject)?.Subject;
 
         public List<Event> Fresh { get; } = [];
 

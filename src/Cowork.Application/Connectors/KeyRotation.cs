@@ -11,10 +11,13 @@ public delegate ValueTask<IReadOnlyList<ListedConnection>> ListConnections(strin
 /// is not done again. Hosts open what is under the old keys as long as they have the old master key.
 /// </summary>
 public sealed class KeyRotation(
-    CommandHandler handler, ICommandExecutor commands, TenantSecrets secrets, SigningKeyring signing, OperatorsTenant operators, ListConnections connections)
+    CommandHandler handler, ICommandExecutor commands, TenantSecrets secrets, SigningKeyring signing, OperatorsTenant operators, ListConnections connections,
+    SubjectKeyring subjects)
 {
     /// <summary>Hosts may make a key, or seal a secret, with what they knew a moment ago; a further pass finds it.</summary>
     const int PassesMax = 10;
+
+    const int SubjectsPage = 500;
 
     static readonly Origin By = new("system");
 
@@ -22,7 +25,8 @@ public sealed class KeyRotation(
     /// <param name="Rewrapped">Data keys that are under the new master key now.</param>
     /// <param name="Reencrypted">Connections whose credentials are under a new data key now.</param>
     /// <param name="SigningKeys">Signing keys that are under the new master key now.</param>
-    public sealed record Outcome(int Tenants, int Rewrapped, int Reencrypted, int SigningKeys = 0);
+    /// <param name="Subjects">Keys of data subjects that are under the new master key now.</param>
+    public sealed record Outcome(int Tenants, int Rewrapped, int Reencrypted, int SigningKeys = 0, int Subjects = 0);
 
     /// <summary>The id of the master key that the database is under; null: it has no secret yet.</summary>
     public async ValueTask<string?> Current(CancellationToken ct) => (await State(ct)).Current;
@@ -32,10 +36,10 @@ public sealed class KeyRotation(
     public async Task<Outcome> Rewrap(MasterKey master, CancellationToken ct)
     {
         await Execute(operators.Org, new AdoptMasterKey(master.Id, (await State(ct)).Current), ct);
-        var (rewrapped, signingKeys) = (0, 0);
+        var (rewrapped, signingKeys, persons) = (0, 0, 0);
         for (var pass = 0; pass < PassesMax; pass++)
         {
-            var before = (rewrapped, signingKeys);
+            var before = (rewrapped, signingKeys, persons);
             signingKeys += await signing.Rewrap(master, ct);
             foreach (var org in (await State(ct)).Orgs)
             {
@@ -48,9 +52,10 @@ public sealed class KeyRotation(
                     }
                 }
             }
-            if ((rewrapped, signingKeys) == before)
+            persons += await RewrapSubjects(master, ct);
+            if ((rewrapped, signingKeys, persons) == before)
             {
-                return new((await State(ct)).Orgs.Count, rewrapped, 0, signingKeys);
+                return new((await State(ct)).Orgs.Count, rewrapped, 0, signingKeys, persons);
             }
         }
         throw new InvalidOperationException("Hosts keep making keys under the old master key. Restart them, and repeat the rotation.");
@@ -74,6 +79,20 @@ public sealed class KeyRotation(
             reencrypted += await Reencrypt(org, ct);
         }
         return new(orgs.Count, 0, reencrypted);
+    }
+
+    async Task<int> RewrapSubjects(MasterKey master, CancellationToken ct)
+    {
+        var rewrapped = 0;
+        while (await subjects.Store.NotUnder(master.Id, SubjectsPage, ct) is [_, ..] behind)
+        {
+            foreach (var (org, key) in behind)
+            {
+                await subjects.Store.Rewrap(org, key, subjects.Rewrapped(org, key.KeyId, key.Wrapped!, master), ct);
+                rewrapped++;
+            }
+        }
+        return rewrapped;
     }
 
     async Task<int> Reencrypt(string org, CancellationToken ct)

@@ -117,7 +117,10 @@ public sealed class FeedHub(IEventLog log) : ICommitObserver
                 foreach (var e in events)
                 {
                     last = e.Version;
-                    yield return new(0, e.Position, org, session, null, e.Id, e.Type, e.At, stream, e.Version, e.Hash, e.Actor, e.Data, e.Correlation, e.Causation);
+                    yield return new(0, e.Position, org, session, null, e.Id, e.Type, e.At, stream, e.Version, e.Hash, e.Actor, e.Data, e.Correlation, e.Causation)
+                    {
+                        Keys = log.Keys,
+                    };
                 }
                 if (events.Count < PageMax)
                 {

@@ -28,7 +28,7 @@ public sealed class FileExtraction(
         string? sha256 = null;
         if (document is DocumentText.Extracted text)
         {
-            sha256 = await blobs.Put(text.Utf8, ct);
+            sha256 = await blobs.For(claim.Org, upload.Subject).Put(text.Utf8, ct);
             await texts.Put(claim.Org, file, upload, sha256, text.Utf8, ct);
         }
         var record = new RecordExtraction(file, document, sha256, claim);

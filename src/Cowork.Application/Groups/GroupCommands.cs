@@ -16,7 +16,7 @@ namespace Cowork.Application;
 /// <param name="Unfit">Why the request cannot be met; a repeat of one that was is answered all the same. Null: it can.</param>
 public sealed record CreateGroup(
     GroupKey Group, string OrgId, Content Title, bool IsPrivate, ImmutableList<string> Agents, string CreatedBy, string WorkspacePath, RequestKey? Header = null,
-    Refusal? Unfit = null) : ICommand
+    Refusal? Unfit = null, string? Subject = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -30,9 +30,11 @@ public sealed record CreateGroup(
         return await work.Do(ActiveGroups.Aggregate, ActiveGroups.StreamKey(OrgId), new ActiveGroupsCommand.Open(OrgId, Group, work.Now))
         ?? await work.Do(
             Session.Aggregate, Group.Session,
-            new SessionCommand.Create(Group.Session, WorkspacePath, "{}", null, work.Now, Title: Title, Group: Group), Group.Session, isNew: true)
+            new SessionCommand.Create(Group.Session, WorkspacePath, "{}", null, work.Now, Title: Title, Group: Group, Subject: Subject), Group.Session,
+            isNew: true)
         ?? await work.Do(
-            Domain.Group.Aggregate, Group, new GroupCommand.Create(Group, OrgId, Title, IsPrivate, Agents, CreatedBy, work.Now), Group.Session, isNew: true);
+            Domain.Group.Aggregate, Group, new GroupCommand.Create(Group, OrgId, Title, IsPrivate, Agents, CreatedBy, work.Now, Subject), Group.Session,
+            isNew: true);
     }
 }
 

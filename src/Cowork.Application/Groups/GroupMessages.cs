@@ -55,7 +55,7 @@ public sealed class GroupMessages(
         var stream = Group.Aggregate.Stream(group);
         if (recent.Get((org, stream, version)) is { } entry)
         {
-            return new(entry.FeedId, repeated, (GroupEvent.GroupMessageStored)EventJson.Read(entry.Type, entry.Data.Span, entry.At));
+            return new(entry.FeedId, repeated, (GroupEvent.GroupMessageStored)entry.Read());
         }
         var stored = (await log.Load(org, stream, version - 1, 1, ct)).Events[0];
         return new(await FeedSearch.IdOf(log, org, group.Session, stored.Position, ct), repeated, (GroupEvent.GroupMessageStored)stored.Event);

@@ -28,7 +28,7 @@ public sealed class GroupRuns(AgentCatalog agents, TenantUsage usage, IBlobs blo
         }
         var create = new RunCommand.Create(
             run, open.SessionId, message, model, null, work.Now, Issuers: issuers is { IsEmpty: false } ? issuers : null, Folders: open.Grants, Agent: agent,
-            Transcript: transcript);
+            Transcript: transcript, Subject: open.Subject);
         if (await work.Do(Run.Aggregate, run, create, session, run, isNew: true) is { } impossible)
         {
             return impossible;

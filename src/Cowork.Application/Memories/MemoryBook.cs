@@ -22,7 +22,7 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     public async ValueTask<MemoryKey?> Remember(ToolContext context, string content, CancellationToken ct)
     {
         var key = new MemoryKey(Ids.KeyOf($"memory {context.IdempotencyToken}"));
-        var text = await blobs.Store(content, ct);
+        var text = await blobs.For(context.Org, context.Subject).Store(content, ct);
         var result = await commands.Execute(
             context.Org, new Origin(RunDriver.Actor, context.Correlation, context.IdempotencyToken), new KeepMemory(key, Memory.Fact, text, context.Session, context.Run), ct,
             waitForStorage: true);
@@ -68,7 +68,11 @@ public sealed class MemoryBook(ICommandExecutor commands, IRunQueries queries, I
     internal static async ValueTask<Refusal?> Write(
         UnitOfWork work, MemoryKey memory, string kind, Content text, SessionKey session, RunKey run, EventRef from, ModelNotes? notes) =>
         await work.Do(
-            Memory.Aggregate, memory, new MemoryCommand.Write(memory, kind, text, session, run, work.Now, from, notes, await ProjectOf(work, session)), session, run);
+            Memory.Aggregate, memory,
+            new MemoryCommand.Write(
+                memory, kind, text, session, run, work.Now, from, notes, await ProjectOf(work, session),
+                (await work.State(Run.Aggregate, run) as IOfSubject)?.Subject ?? (await work.State(Session.Aggregate, session) as IOfSubject)?.Subject),
+            session, run);
 
     /// <summary>The project whose runs alone retrieve what the session's runs keep; null: every run may, or the session was deleted and nothing of it is retrieved.</summary>
     static async ValueTask<ProjectKey?> ProjectOf(UnitOfWork work, SessionKey session) =>

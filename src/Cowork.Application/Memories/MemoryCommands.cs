@@ -5,14 +5,15 @@ namespace Cowork.Application;
 /// <summary>Keeps a fact that a user states. Refused: there is no such project.</summary>
 /// <param name="Project">The project whose runs alone retrieve it; null: every run may.</param>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
-public sealed record CreateMemory(MemoryKey Memory, Content Text, ProjectKey? Project, RequestKey? Header = null) : ICommand
+public sealed record CreateMemory(MemoryKey Memory, Content Text, ProjectKey? Project, RequestKey? Header = null, string? Subject = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         // Pinned: no memory begins in a project that is deleted at the same time.
         var refused = Project is { } project && await work.PinnedState(Domain.Project.Aggregate, project) is not Domain.Project.Live
             ? Refusal.NotFound("project")
-            : await work.Do(Domain.Memory.Aggregate, Memory, new MemoryCommand.Create(Memory, Text, Project, work.Now));
+            : await work.Do(Domain.Memory.Aggregate, Memory, new MemoryCommand.Create(
+                Memory, Text, Subject is { } subject ? DataSubject.MemoryProjectOf(subject) : Project, work.Now, Subject));
         return Header is null ? refused : await Header.Claim(work, Domain.Memory.Aggregate, Memory) ?? refused;
     }
 }

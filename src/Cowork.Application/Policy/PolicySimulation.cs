@@ -89,12 +89,12 @@ public sealed class PolicySimulation(IEventLog log)
                     {
                         names.Clear();
                     }
-                    var call = (RunEvent.ToolCall)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+                    var call = (RunEvent.ToolCall)entry.Read();
                     names[(entry.Stream, call.Id)] = call.Name;
                 }
                 else if (entry.Is<RunEvent.PolicyDecision>())
                 {
-                    var decision = (RunEvent.PolicyDecision)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+                    var decision = (RunEvent.PolicyDecision)entry.Read();
                     var tool = names.GetValueOrDefault((entry.Stream, decision.ToolCallId)) ?? await NameOf(org, entry, decision.ToolCallId, ct);
                     if (!IsAsked(tool, range.Tools))
                     {

@@ -137,8 +137,9 @@ public sealed partial class ModelStep(
         {
             return over;
         }
-        var answer = await round.Answer(prompt, terms.Price, blobs, ct);
-        var reply = answer.Calls.IsEmpty ? await blobs.Store(round.Text, ct) : null;
+        var kept = blobs.For(claim.Org, state.Subject);
+        var answer = await round.Answer(prompt, terms.Price, kept, ct);
+        var reply = answer.Calls.IsEmpty ? await kept.Store(round.Text, ct) : null;
         run.Held?.SpentMicroUsd = answer.CostMicroUsd;
         return await Settle(now => new RunCommand.RecordAnswer(claim.Epoch, round.Tail, reply, answer, now, round.ThinkingTail));
 

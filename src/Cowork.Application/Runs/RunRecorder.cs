@@ -35,6 +35,7 @@ public sealed class RunRecorder(
             {
                 Correlation = run.By.Correlation,
                 Offered = state.Offered,
+                Subject = state.Subject,
                 Until = state.TimeUpAt(options.Limits),
             }, null);
     }

@@ -33,7 +33,7 @@ public sealed partial class ToolStep(RunRecorder recorder, Toolbox toolbox, IBlo
         {
             return fenced;
         }
-        var content = await text.Store(blobs, ct);
+        var content = await text.Store(blobs.For(run.Claim.Org, state.Subject), ct);
         var facts = new List<ArtifactFacts>();
         foreach (var file in outcome.WrittenFiles)
         {

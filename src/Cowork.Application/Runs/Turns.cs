@@ -96,7 +96,7 @@ public sealed record SubmitTurn(
         var model = Model ?? session.Model ?? definition?.Model ?? DefaultModel;
         var create = new RunCommand.Create(
             RunId, session.SessionId, Message, model, Key, work.Now, Source, work.By.Issuers, session.Goal, skills, ContextFiles, session.Grants,
-            Fork: session.Fork);
+            Fork: session.Fork, Subject: session.Subject);
         if (await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true) is { } impossible)
         {
             return impossible;

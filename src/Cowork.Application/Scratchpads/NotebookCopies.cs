@@ -19,8 +19,9 @@ public sealed class NotebookCopies(CommandHandler commands, IBlobs blobs)
         }
         var (title, cells) = (newTitle ?? await blobs.Text(live.Title, ct), await Cells(live, ct));
         var (notebook, page) = (Notebook.Write(title, cells), NotebookPage.Write(title, cells));
+        var kept = blobs.For(org, live.Subject);
         var copy = new SavedCopy(
-            $"{Folder}/{scratchpad.Id}.ipynb", await blobs.Put(notebook, ct), $"{Folder}/{scratchpad.Id}.html", await blobs.Put(page, ct));
+            $"{Folder}/{scratchpad.Id}.ipynb", await kept.Put(notebook, ct), $"{Folder}/{scratchpad.Id}.html", await kept.Put(page, ct));
         return new(
             copy,
             [
@@ -41,14 +42,16 @@ public sealed class NotebookCopies(CommandHandler commands, IBlobs blobs)
     }
 
     /// <summary>The cells of an imported notebook, with their texts in the blob store.</summary>
-    public async ValueTask<ImmutableList<NewCell>> Import(IReadOnlyList<ImportedCell> cells, DateTimeOffset now, CancellationToken ct)
+    public async ValueTask<ImmutableList<NewCell>> Import(
+        string org, SessionKey session, IReadOnlyList<ImportedCell> cells, DateTimeOffset now, CancellationToken ct)
     {
+        var kept = blobs.For(org, (await commands.State(org, Session.Aggregate, session, ct) as Session.Open)?.Subject);
         var made = ImmutableList.CreateBuilder<NewCell>();
         foreach (var cell in cells)
         {
             var result = cell is { Outputs: null, ExecutionCount: null, Error: null } ? null : new CellResult(
-                cell.Error, Truncated: cell.Truncated, Outputs: cell.Outputs is { } outputs ? await blobs.Store(outputs, ct) : null, ExecutionCount: cell.ExecutionCount);
-            made.Add(new(CellKey.New(now), cell.Type, await blobs.Store(cell.Content, ct), cell.Language, result));
+                cell.Error, Truncated: cell.Truncated, Outputs: cell.Outputs is { } outputs ? await kept.Store(outputs, ct) : null, ExecutionCount: cell.ExecutionCount);
+            made.Add(new(CellKey.New(now), cell.Type, await kept.Store(cell.Content, ct), cell.Language, result));
         }
         return made.ToImmutable();
     }

@@ -35,9 +35,10 @@ public sealed record CreateScratchpad(ScratchpadKey Scratchpad, SessionKey Sessi
     /// <summary>For clients, and for the tool of a run, which may be that of a group's agent.</summary>
     internal static async ValueTask<Refusal?> Begin(UnitOfWork work, ScratchpadKey scratchpad, SessionKey session, Content title, ImmutableList<NewCell> cells) =>
         // Pinned: no scratchpad begins in a conversation that is deleted at the same time.
-        await work.PinnedState(Domain.Session.Aggregate, session) is not Domain.Session.Open ? Refusal.NotFound("conversation")
+        await work.PinnedState(Domain.Session.Aggregate, session) is not Domain.Session.Open open ? Refusal.NotFound("conversation")
             : await work.Do(
-                Domain.Scratchpad.Aggregate, scratchpad, new ScratchpadCommand.Create(scratchpad, session, title, cells, work.Now), session, isNew: true);
+                Domain.Scratchpad.Aggregate, scratchpad, new ScratchpadCommand.Create(scratchpad, session, title, cells, work.Now, Subject: open.Subject),
+                session, isNew: true);
 }
 
 /// <summary>Changes a scratchpad's title, and whether it is kept as artifacts.</summary>
@@ -177,7 +178,7 @@ public sealed record ReplayScratchpad(ScratchpadKey Scratchpad, ScratchpadKey Re
         {
             return Refusal.Invalid("scratchpad_without_code", "scratchpad_id", "The scratchpad has no code cell.");
         }
-        var create = new ScratchpadCommand.Create(Replay, of.SessionId, of.Title, cells, work.Now, Scratchpad);
+        var create = new ScratchpadCommand.Create(Replay, of.SessionId, of.Title, cells, work.Now, Scratchpad, of.Subject);
         if (await work.Do(Domain.Scratchpad.Aggregate, Replay, create, of.SessionId, isNew: true) is { } refused)
         {
             return refused;

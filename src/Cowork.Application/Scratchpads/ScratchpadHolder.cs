@@ -365,6 +365,7 @@ public sealed partial class ScratchpadHolder(
             QueuedExecution queued, string code, Grants grants, IReadOnlyDictionary<string, (long Length, DateTime WrittenAt)> before, CancellationTokenSource interrupt,
             CancellationToken ct)
         {
+            var kept = of.blobs.For(claim.Org, (await State(ct))?.Subject);
             var (outputs, isCut, isReplaced, error) = (CellOutputs.None, false, false, (KernelMessage.Error?)null);
             KernelMessage.Done? done = null;
             ILookup<string, CellKey>? displayed = null;
@@ -400,7 +401,7 @@ public sealed partial class ScratchpadHolder(
                 }
                 if (said.Count > 0)
                 {
-                    var content = await of.blobs.Store(OutputJson.Write(said), ct);
+                    var content = await kept.Store(OutputJson.Write(said), ct);
                     await Do(now => new ScratchpadCommand.RecordOutput(claim.Epoch, queued.Execution, content, now), ct);
                 }
                 if (elsewhere.Count > 0)
@@ -410,10 +411,10 @@ public sealed partial class ScratchpadHolder(
                 }
             }
             var end = done ?? throw new InvalidOperationException("A kernel ended a cell without saying so.");
-            var (files, areMore) = await CellFiles.Keep(grants, before, of.blobs, ct);
+            var (files, areMore) = await CellFiles.Keep(grants, before, kept, ct);
             var result = new CellResult(
                 await ErrorOf(end, error, ct), (long)end.Took.TotalMilliseconds, isCut || areMore,
-                outputs.Items.IsEmpty ? null : await of.blobs.Store(OutputJson.Write(outputs.Items), ct), end.ExecutionCount, await Environment(ct),
+                outputs.Items.IsEmpty ? null : await kept.Store(OutputJson.Write(outputs.Items), ct), end.ExecutionCount, await Environment(ct),
                 files.Count == 0 ? null : [.. files.Select(file => new CellFile(file.Path, file.Sha256, file.Bytes))]);
             var isGone = kernel.Ended.IsCompleted;
             await Do(
@@ -450,7 +451,7 @@ public sealed partial class ScratchpadHolder(
                     continue;
                 }
                 var shown = cell.Aggregate(new CellOutputs(await of.blobs.Outputs(before, ct)), (outputs, update) => outputs.Add(update).After);
-                var content = await of.blobs.Store(OutputJson.Write(shown.Items), ct);
+                var content = await of.blobs.For(claim.Org, state.Subject).Store(OutputJson.Write(shown.Items), ct);
                 await Do(now => new ScratchpadCommand.UpdateDisplays(claim.Epoch, queued.Execution, cell.Key, content, now), ct);
             }
         }

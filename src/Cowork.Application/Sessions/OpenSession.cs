@@ -14,11 +14,12 @@ namespace Cowork.Application;
 /// <param name="Title">Null: the first turn gives one.</param>
 /// <param name="Grants">Null: the folder is the only one, as <see cref="FolderGrant.Implicit"/> has it.</param>
 /// <param name="Connectors">Null: the connections of its project.</param>
+/// <param name="Subject">The data subject whose texts the session has; null: nobody's.</param>
 /// <param name="Unfit">Why the request cannot be met; a repeat of one that was is answered all the same. Null: it can.</param>
 public sealed record OpenSession(
     SessionKey Session, string WorkspacePath, string Metadata, string? AuthContext, RequestKey? Header = null, string? Model = null, ProjectKey? Project = null,
     Content? Title = null, Content? Goal = null, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
-    Refusal? Unfit = null) : ICommand
+    Refusal? Unfit = null, string? Subject = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -33,7 +34,8 @@ public sealed record OpenSession(
         {
             return Refusal.NotFound("project");
         }
-        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model, Project, Title, Goal, Grants, Connectors);
+        var create = new SessionCommand.Create(Session, WorkspacePath, Metadata, AuthContext, work.Now, Model, Project, Title, Goal, Grants, Connectors,
+            Subject: Subject);
         return await work.Do(Domain.Session.Aggregate, Session, create, Session);
     }
 }

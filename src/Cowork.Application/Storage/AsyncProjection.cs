@@ -16,6 +16,9 @@ public interface IAsyncProjection : IRowModel
     /// <summary>Stored names of the events that are folded; others are not even read.</summary>
     IReadOnlyCollection<string> Types { get; }
 
+    /// <summary>The stream whose words a row has; null: it has none.</summary>
+    string? StreamOf(string key) => null;
+
     /// <summary>The rows that the event may look at or change; none: it does not concern the model.</summary>
     IReadOnlyList<RowKey> KeysOf(RecordedEvent e);
 
@@ -45,6 +48,11 @@ public sealed record AsyncProjection<TRow>(
     public int Form { get; init; } = 1;
 
     public bool Searched => Search is not null;
+
+    /// <summary>The stream whose words a row has, by the row's key; null: rows have none.</summary>
+    public Func<string, string>? Stream { get; init; }
+
+    public string? StreamOf(string key) => Stream?.Invoke(key);
 
     public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => Keys(e);
 

@@ -24,6 +24,9 @@ public interface IBlobs
     /// <exception cref="InvalidDataException">There is no blob under one of the digests: the commit must not be made.</exception>
     ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct);
 
+    /// <summary>Removes what was put and is not kept, before the sweep does. Another request that has put the same puts it again.</summary>
+    ValueTask Discard(string sha256, CancellationToken ct) => default;
+
     /// <summary>The bytes, or null when there are none under that digest.</summary>
     ValueTask<byte[]?> Get(string sha256, CancellationToken ct);
 

@@ -60,6 +60,16 @@ public sealed class LastUsed<TKey, TValue>(long capacity, Func<TValue, long>? we
         }
     }
 
+    public void Clear()
+    {
+        lock (gate)
+        {
+            entries.Clear();
+            byUse.Clear();
+            weight = 0;
+        }
+    }
+
     void Drop(LinkedListNode<(TKey Key, TValue Value)> node)
     {
         entries.Remove(node.Value.Key);

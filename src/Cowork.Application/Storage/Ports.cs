@@ -81,7 +81,19 @@ public sealed record Commit(string Org, IReadOnlyList<Write> Writes, IReadOnlyLi
 
     /// <summary>Streams that the decision rests on and writes nothing to. When one is at another version, the commit is refused as moved. None of <see cref="Writes"/>.</summary>
     public IReadOnlyList<StreamPin> Pins { get; init; } = [];
+
+    /// <summary>Keys of data subjects that it makes or destroys.</summary>
+    public IReadOnlyList<SubjectKeyChange> SubjectKeys { get; init; } = [];
+
+    /// <summary>Streams in which it seals texts of a data subject.</summary>
+    public IReadOnlyList<SubjectStream> SubjectStreams { get; init; } = [];
+
+    /// <summary>Blobs of data subjects that its events name.</summary>
+    public IReadOnlyList<SealedBlob> SealedBlobs { get; init; } = [];
 }
+
+/// <summary>A stream with texts of a data subject.</summary>
+public sealed record SubjectStream(string Subject, string Stream);
 
 /// <summary>A stream at a version.</summary>
 /// <param name="Version">From 1: the stream exists.</param>
@@ -108,9 +120,21 @@ public sealed record FeedEntry(
     long FeedId, long Position, string Org, SessionKey? Session, RunKey? Run, Guid Id, string Type, DateTimeOffset At, string Stream, long Version, string Hash,
     string Actor, ReadOnlyMemory<byte> Data, string? Correlation = null, string? Causation = null)
 {
+    /// <summary>What opens the texts of data subjects in <see cref="Data"/>; null: nothing does.</summary>
+    public IContentKeys? Keys { get; init; }
+
+    /// <summary>True: <see cref="Data"/> has texts of a data subject, which are opened anew each time, because they may be erased meanwhile.</summary>
+    public bool IsSealed => EventSeal.MayBeSealed(Data.Span);
+
     /// <summary>It is read as this type, whatever version it was stored in.</summary>
     public bool Is<TEvent>()
         where TEvent : Event => EventTypes.Is<TEvent>(Type);
+
+    /// <summary>The event, with the texts of data subjects opened, or what stands for erased ones.</summary>
+    public Event Read() => EventJson.Read(Type, Open().Span, At);
+
+    /// <summary>The data with the texts of data subjects opened. What a hash covers is <see cref="Data"/>.</summary>
+    public ReadOnlyMemory<byte> Open() => IsSealed ? EventSeal.Open(Data.Span, Type, new(Org, Stream, Version), Keys ?? NoContentKeys.Instance).Data : Data;
 }
 
 /// <param name="Head">The feed's last id at the time of reading (of the tenant's feed: the log's last position): a cursor beyond it is none of ours.</param>
@@ -122,6 +146,9 @@ public interface IEventLog
 {
     /// <summary>Ids of a session's feed that are looked through for a run's.</summary>
     const int FeedWindow = 10_000;
+
+    /// <summary>What opens the texts of data subjects in what it reads; null: nothing does.</summary>
+    IContentKeys? Keys => null;
 
     /// <summary>The stream's events after a version, oldest first, no more than <paramref name="max"/>. Version and hash are those of the last one answered.</summary>
     ValueTask<StreamSlice> Load(string org, string stream, long after, int max, CancellationToken ct);

@@ -20,8 +20,11 @@ sealed class RecentEvents
 
         public FeedEntry Entry => entry;
 
-        public RecordedEvent Recorded => recorded ??= new(
-            entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), entry.Data, entry.At, entry.Actor, entry.Hash,
+        // What is sealed may be erased meanwhile.
+        public RecordedEvent Recorded => entry.IsSealed ? Read() : recorded ??= Read();
+
+        RecordedEvent Read() => new(
+            entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, entry.Read(), entry.Data, entry.At, entry.Actor, entry.Hash,
             entry.Position, entry.Correlation, entry.Causation);
     }
 

@@ -29,6 +29,9 @@ public sealed record StorageOptions(string ConnectionString, string Node, IReadO
     /// <summary>Of the embedding model whose vectors the database is to hold, where it has the extension; null: it holds none.</summary>
     public int? VectorDimensions { get; init; }
 
+    /// <summary>What the keys of data subjects are under; null: this program opens none, and what is sealed looks erased to it.</summary>
+    public Func<MasterKeyring?>? MasterKeys { get; init; }
+
     public TimeProvider Clock { get; init; } = TimeProvider.System;
 
     public ILoggerFactory Logs { get; init; } = NullLoggerFactory.Instance;

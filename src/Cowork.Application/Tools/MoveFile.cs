@@ -62,7 +62,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
                     return error!;
                 }
                 // Steps that may fail or be cancelled come before the move, so that a completed move is always recorded.
-                var outcome = await Succeeded(source, target, source, ct);
+                var outcome = await Succeeded(context, source, target, source, ct);
                 return source.MoveTo(target) is { } failed ? ToolOutcome.Error($"{source.Shown} was not moved. {failed}") : outcome;
             }
         }
@@ -76,7 +76,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
     };
 
     /// <param name="moved">The one of the two that has the file.</param>
-    async Task<ToolOutcome> Succeeded(GrantedEntry from, GrantedEntry to, GrantedEntry moved, CancellationToken ct)
+    async Task<ToolOutcome> Succeeded(ToolContext context, GrantedEntry from, GrantedEntry to, GrantedEntry moved, CancellationToken ct)
     {
         var outcome = ToolOutcome.Ok($"Moved {from.Shown} to {to.Shown}.");
         if (!TouchedPath.Of(to).IsKept)
@@ -84,7 +84,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
             return outcome;
         }
         await using var content = moved.OpenRead();
-        var (sha256, bytes) = await blobs.Put(content, ct);
+        var (sha256, bytes) = await blobs.For(context.Org, context.Subject).Put(content, ct);
         return outcome with { WrittenFiles = [new(to.Name, sha256, bytes)] };
     }
 
@@ -97,7 +97,7 @@ public sealed class MoveFile(Policy policy, IBlobs blobs, RunFiles uploads) : IT
         using (target)
         {
             return source is { Exists: false } && target is { Exists: true, IsDirectory: false, IsLink: false, WhyProtected: null }
-                ? await Succeeded(source, target, target, ct)
+                ? await Succeeded(context, source, target, target, ct)
                 : null;
         }
     }

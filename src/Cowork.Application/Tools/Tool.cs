@@ -35,6 +35,9 @@ public sealed record ToolContext(string Org, SessionKey Session, RunKey Run, Gra
     /// <summary>The trace id of the request that created the run.</summary>
     public string? Correlation { get; init; }
 
+    /// <summary>The data subject of the run; null: nobody.</summary>
+    public string? Subject { get; init; }
+
     /// <summary>When the run's time is over.</summary>
     public DateTimeOffset Until { get; init; } = DateTimeOffset.MaxValue;
 

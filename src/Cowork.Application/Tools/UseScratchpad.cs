@@ -177,7 +177,7 @@ public sealed partial class UseScratchpad(
         var (execution, attempt, isStateLost) = (0, 1, false);
         await foreach (var entry in hub.FollowStream(context.Org, context.Session, Scratchpad.Aggregate.Stream(scratchpad), found.Since - 1, ct))
         {
-            switch (EventJson.Read(entry.Type, entry.Data.Span, entry.At))
+            switch (entry.Read())
             {
                 case ScratchpadEvent.CellQueued queued when queued.CellId == cell && execution == 0:
                     execution = queued.Execution;

@@ -47,7 +47,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
         var bytes = Encoding.UTF8.GetBytes(content!);
         if (context.Attempt > 1 && IsWritten(context, path!, bytes) is { } written)
         {
-            return await Succeeded(written, bytes, ct);
+            return await Succeeded(context, written, bytes, ct);
         }
         // The policy judges the call before folders are created, and again when the entry is open.
         var subject = SubjectOf(context, input);
@@ -65,7 +65,7 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
                     return outcome!;
                 }
                 // Steps that may fail or be cancelled come before the write, so that a completed write is always recorded.
-                var success = await Succeeded(TouchedPath.Of(entry), bytes, ct);
+                var success = await Succeeded(context, TouchedPath.Of(entry), bytes, ct);
                 var failed = entry.Write(bytes, context.IdempotencyToken);
                 if (failed is null)
                 {
@@ -80,10 +80,10 @@ public sealed class WriteFile(Policy policy, IBlobs blobs, RunFiles uploads) : I
         }
     }
 
-    async Task<ToolOutcome> Succeeded(TouchedPath file, byte[] bytes, CancellationToken ct)
+    async Task<ToolOutcome> Succeeded(ToolContext context, TouchedPath file, byte[] bytes, CancellationToken ct)
     {
         var outcome = ToolOutcome.Ok(string.Create(CultureInfo.InvariantCulture, $"Wrote {VisibleText.Of(file.Name)} ({bytes.Length} bytes)."));
-        return file.IsKept ? outcome with { WrittenFiles = [new(file.Name, await blobs.Put(bytes, ct), bytes.Length)] } : outcome;
+        return file.IsKept ? outcome with { WrittenFiles = [new(file.Name, await blobs.For(context.Org, context.Subject).Put(bytes, ct), bytes.Length)] } : outcome;
     }
 
     /// <summary>The path of a file with this content, which an earlier attempt wrote; null: there is none.</summary>

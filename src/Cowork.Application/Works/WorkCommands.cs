@@ -6,12 +6,12 @@ namespace Cowork.Application;
 
 /// <summary>Creates a work of the principal who asks.</summary>
 /// <param name="Header">The idempotency key that the same commit claims.</param>
-public sealed record CreateWork(WorkKey Work, string Bucket, WorkCard Card, Content Payload, RequestKey? Header = null) : ICommand
+public sealed record CreateWork(WorkKey Work, string Bucket, WorkCard Card, Content Payload, RequestKey? Header = null, string? Subject = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         var refused = await work.Do(
-            Domain.Work.Aggregate, Work, new WorkCommand.Create(Work, work.By.Actor, Bucket, Card, Payload, null, work.Now), isNew: true);
+            Domain.Work.Aggregate, Work, new WorkCommand.Create(Work, work.By.Actor, Bucket, Card, Payload, null, work.Now, Subject), isNew: true);
         return Header is null ? refused : await Header.Claim(work, Domain.Work.Aggregate, Work) ?? refused;
     }
 }
@@ -25,7 +25,8 @@ public sealed record DuplicateWork(WorkKey From, WorkKey Work, string? Label, Re
         var refused = await work.State(Domain.Work.Aggregate, From) is Domain.Work.Live from && from.Owner == work.By.Actor
             ? await work.Do(
                 Domain.Work.Aggregate, Work,
-                new WorkCommand.Create(Work, work.By.Actor, from.Bucket, from.Card with { Label = Label ?? from.Card.Label }, from.Payload, From, work.Now), isNew: true)
+                new WorkCommand.Create(Work, work.By.Actor, from.Bucket, from.Card with { Label = Label ?? from.Card.Label }, from.Payload, From, work.Now, from.Subject),
+                isNew: true)
             : Refusal.NotFound("work");
         return Header is null ? refused : await Header.Claim(work, Domain.Work.Aggregate, Work) ?? refused;
     }

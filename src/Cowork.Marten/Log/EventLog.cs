@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -10,6 +11,8 @@ namespace Cowork.Marten;
 /// <summary>Reads the log; what is written goes through the <see cref="EventWriter"/>.</summary>
 sealed class EventLog(Database database, EventWriter writer) : IEventLog
 {
+    public IContentKeys? Keys => database.Subjects;
+
     const int ScanPage = 1_000;
 
     const string FeedColumns =
@@ -72,7 +75,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                     (version, hash) = (reader.GetInt64(0), HashOrRoot(reader, 6));
                     if (version > after)
                     {
-                        events.Add(Event(reader, org, stream));
+                        events.Add(Event(reader, org, stream, database.Subjects));
                     }
                 }
             }
@@ -147,7 +150,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                     var events = new List<RecordedEvent>();
                     while (await reader.ReadAsync(ct))
                     {
-                        events.Add(Event(reader, reader.GetString(10), reader.GetString(11)));
+                        events.Add(Event(reader, reader.GetString(10), reader.GetString(11), database.Subjects));
                     }
                     return events;
                 },
@@ -165,13 +168,14 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
     }
 
     /// <summary>An event from columns in the order of <see cref="load"/>.</summary>
-    internal static RecordedEvent Event(NpgsqlDataReader reader, string org, string stream)
+    internal static RecordedEvent Event(NpgsqlDataReader reader, string org, string stream, IContentKeys keys)
     {
         var type = reader.GetString(2);
         var data = reader.GetFieldValue<byte[]>(3);
         var at = new DateTimeOffset(reader.GetDateTime(4));
+        var open = EventSeal.MayBeSealed(data) ? EventSeal.Open(data, type, new(org, stream, reader.GetInt64(0)), keys).Data : data;
         return new(
-            org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.Read(type, data, at), data, at,
+            org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.Read(type, open, at), data, at,
             reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7),
             reader.IsDBNull(8) ? null : reader.GetString(8), reader.IsDBNull(9) ? null : reader.GetString(9));
     }
@@ -180,7 +184,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
     static string HashOrRoot(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? HashChain.Root : reader.GetString(column);
 
     /// <summary>Reads entries up to a number of bytes, and at least one.</summary>
-    static async Task<(IReadOnlyList<FeedEntry> Entries, bool IsCut)> Entries(NpgsqlDataReader reader, long bytesMax, CancellationToken ct)
+    async Task<(IReadOnlyList<FeedEntry> Entries, bool IsCut)> Entries(NpgsqlDataReader reader, long bytesMax, CancellationToken ct)
     {
         var entries = new List<FeedEntry>();
         var bytes = 0L;
@@ -197,7 +201,10 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
                 reader.GetInt64(12), reader.GetInt64(0), reader.GetString(1), reader.IsDBNull(13) ? null : new SessionKey(reader.GetString(13)),
                 reader.IsDBNull(14) ? null : new RunKey(reader.GetString(14)), reader.GetGuid(2), reader.GetString(3), new(reader.GetDateTime(4)),
                 reader.GetString(5), reader.GetInt64(6), reader.IsDBNull(7) ? "" : reader.GetString(7), reader.IsDBNull(8) ? "" : reader.GetString(8),
-                data, reader.IsDBNull(10) ? null : reader.GetString(10), reader.IsDBNull(11) ? null : reader.GetString(11)));
+                data, reader.IsDBNull(10) ? null : reader.GetString(10), reader.IsDBNull(11) ? null : reader.GetString(11))
+            {
+                Keys = database.Subjects,
+            });
         }
         return (entries, false);
     }

@@ -15,6 +15,7 @@ namespace Cowork.Marten;
 /// </summary>
 sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStore store)
 {
+    readonly SubjectTables subjects = new(schema);
     readonly Dictionary<string, RowTable> tables = models.OfType<IReadModel>().ToDictionary(m => m.Table, m => new RowTable(schema, m.Table, m, isLive: true));
     readonly string append = $"SELECT * FROM {schema}.append_{Schema.Version}({string.Join(", ", Enumerable.Range(1, 38).Select(i => $"${i}"))})";
     readonly string cancel = $"""
@@ -37,6 +38,7 @@ sealed class Flush(string schema, IReadOnlyList<IRowModel> models, IDocumentStor
             statements.Add(cancelled);
         }
         Rows(plan, statements);
+        subjects.AddTo(statements, plan);
         if (plan.Entries.Length > 0)
         {
             // A sequence takes no part in a transaction that fails, so that it is set last.

@@ -1,12 +1,13 @@
 using System.Buffers;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Marten;
 
 /// <summary>What one flush is going to write: which commits of a batch go in, and once it is numbered, every row.</summary>
-sealed class FlushPlan(IReadOnlyList<Pending> part)
+sealed class FlushPlan(IReadOnlyList<Pending> part, IContentKeys? keys = null)
 {
     static readonly Dictionary<string, string> DotnetTypes = EventTypes.ByName.ToDictionary(
         pair => pair.Key, pair => $"{pair.Value.Shape.FullName}, {pair.Value.Shape.Assembly.GetName().Name}");
@@ -80,7 +81,10 @@ sealed class FlushPlan(IReadOnlyList<Pending> part)
                     at++;
                     Entries[at - 1] = new(
                         feedId, head + at, commit.Org, write.Session, write.Run, e.Id, e.Type, e.At, e.Stream, e.Version, e.Hash, e.Actor, e.Data,
-                        e.Correlation, e.Causation);
+                        e.Correlation, e.Causation)
+                    {
+                        Keys = keys,
+                    };
                 }
                 if (write.Session is { } written)
                 {

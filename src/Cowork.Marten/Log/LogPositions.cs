@@ -179,7 +179,7 @@ sealed class LogPositions(Database database, JobQueue jobs)
     /// <param name="certain">What is remembered is up to date, because the head row is held.</param>
     public FlushPlan Plan(IReadOnlyList<Pending> part, bool certain, HashSet<Claim>? gone)
     {
-        var plan = new FlushPlan(part);
+        var plan = new FlushPlan(part, database.Subjects);
         var undo = new List<(StreamMove Move, long Is, DateTime LastAt)>();
         foreach (var pending in part)
         {

@@ -288,7 +288,7 @@ sealed class AsyncProjectionStore : IAsyncProjectionStore
             }
             try
             {
-                var e = EventLog.Event(reader, reader.GetString(10), reader.GetString(11));
+                var e = EventLog.Event(reader, reader.GetString(10), reader.GetString(11), database.Subjects);
                 events.Add(e with { Data = CanonicalJson.Of(e.Data.Span) });
             }
             catch (Exception e) when (e is System.Text.Json.JsonException or InvalidOperationException or FormatException or ArgumentException)

@@ -377,6 +377,33 @@ sealed class RowStore : IRows
         });
     }
 
+    /// <summary>As <see cref="ISubjectStore.Refold"/>: what a live table has of a stream, and of its past, is made anew.</summary>
+    internal async Task Refold(string org, string stream, CancellationToken ct)
+    {
+        foreach (var model in models.Values.OfType<IReadModel>().Where(m => stream.StartsWith(m.Aggregate + "-", StringComparison.Ordinal)))
+        {
+            await using var connection = database.Apart("refold");
+            await connection.OpenAsync(ct);
+            await using var transaction = await connection.BeginTransactionAsync(ct);
+            // Writers wait: nobody appends to the stream between the fold and its rows.
+            await Head(connection, take: true, ct);
+            var keys = new List<(string Org, string Key)>();
+            await foreach (var page in Fold(connection, model, ct, (org, stream)))
+            {
+                await Write(connection, new RowTable(schema, model.Table, model), page, ct, gone: page.Keys);
+                keys.AddRange(page.Keys);
+            }
+            if (model.KeepsHistory)
+            {
+                await using var past = new NpgsqlCommand(
+                    $"DELETE FROM {schema}.{Schema.PastOf(model.Table)} t USING unnest($1, $2) d (tenant_id, id) WHERE t.tenant_id = d.tenant_id AND t.id = d.id", connection)
+                { Parameters = { Parameter.Texts([.. keys.Select(k => k.Org)]), Parameter.Texts([.. keys.Select(k => k.Key)]) } };
+                await past.ExecuteNonQueryAsync(ct);
+            }
+            await transaction.CommitAsync(ct);
+        }
+    }
+
     public async Task<string?> FindDifference(IRowModel model, CancellationToken ct)
     {
         Known(model.Table);
@@ -696,7 +723,7 @@ sealed class RowStore : IRows
         var events = new List<RecordedEvent>();
         while (await reader.ReadAsync(ct))
         {
-            events.Add(EventLog.Event(reader, reader.GetString(10), reader.GetString(11)));
+            events.Add(EventLog.Event(reader, reader.GetString(10), reader.GetString(11), database.Subjects));
         }
         return events;
     }

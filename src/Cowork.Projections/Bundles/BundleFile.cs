@@ -15,7 +15,8 @@ namespace Cowork.Projections;
 /// <param name="Digest">Covers everything: two files with the same one are the same.</param>
 public sealed record BundleReport(
     string Format, IReadOnlyList<string> NotCovered, long Events, string Digest, string? TenantId = null, string? RunId = null, string? Status = null, string? SessionId = null,
-    int? Runs = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, int? Streams = null, long? After = null, long? Through = null, string? Head = null)
+    int? Runs = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, int? Streams = null, long? After = null, long? Through = null, string? Head = null,
+    int? Erased = null)
 {
     /// <summary>The signed head that covers a run's events; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
@@ -102,6 +103,7 @@ public static class BundleFile
 
     static BundleReport OfRun(TraceReport run) => new(
         run.Format, run.NotCovered, run.Events, run.Digest, RunId: run.RunId, Status: run.Status, Blobs: run.Blobs, Artifacts: run.Artifacts, LeftOut: run.LeftOut,
+        Erased: run.Erased > 0 ? run.Erased : null,
         Head: run.Head)
     {
         Signature = run.Signature,

@@ -164,10 +164,13 @@ public sealed class BundledRun : IRunRecord
             ? time
             : throw Fault($"{at}.ts", "It is not a timestamp.");
         var data = Bytes(Member(e, "data", at)).ToArray();
+        var (org, stream, version) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Number(e, "version", at));
+        var open = BundledContents.Open(at, e, new(org, stream, version), type, data);
+        Require(open is not { IsErased: true }, at, "Texts of the run were erased: it cannot be replayed.");
         try
         {
             return new(
-                Text(e, "tenant_id", at), Text(e, "stream_id", at), Number(e, "version", at), id, type, EventJson.Read(type, data, ts), data, ts, Text(e, "actor", at),
+                org, stream, version, id, type, EventJson.Read(type, open?.Data ?? data, ts), data, ts, Text(e, "actor", at),
                 Text(e, "hash", at), Number(e, "gid", at));
         }
         catch (Exception fault) when (IsUnreadable(fault))

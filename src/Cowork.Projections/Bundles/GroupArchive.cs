@@ -50,7 +50,7 @@ public sealed class GroupArchive(IEventLog log, GroupFeed feed, IBlobs blobs)
             json.Raw(isFirst ? ""u8 : ","u8);
             isFirst = false;
             last = entry.FeedId;
-            TraceBundle.FindBlobs(JsonElement.Parse(entry.Data.Span), digests);
+            TraceBundle.FindBlobs(JsonElement.Parse(entry.Open().Span), digests);
             json.Value(writer => Write(writer, entry));
             await json.Flush(WrittenAtBytes, ct);
         }
@@ -168,7 +168,7 @@ public sealed class GroupArchive(IEventLog log, GroupFeed feed, IBlobs blobs)
                 }
                 last = entry.FeedId;
                 switch (EventTypes.TypeOf(entry.Type) is { } type && (type.IsSubclassOf(typeof(SessionEvent)) || type.IsSubclassOf(typeof(GroupEvent)))
-                    ? EventJson.Read(entry.Type, entry.Data.Span, entry.At) : null)
+                    ? entry.Read() : null)
                 {
                     case SessionEvent.RunQueued queued:
                         live.Add(queued.RunId);

@@ -23,13 +23,18 @@ readonly record struct HashedEvent(
 
     /// <summary>Checks an event by itself: its members, their form, and its hash.</summary>
     /// <param name="at">Its place.</param>
-    /// <param name="members">The members that it must have. It may have <c>correlation_id</c> and <c>withheld</c> too.</param>
+    /// <param name="members">The members that it must have. It may have <c>correlation_id</c>, <c>withheld</c> and <c>content_key</c> too.</param>
     public static HashedEvent Check(string at, JsonElement e, string[] members)
     {
         Object(e, at);
         var hasCorrelation = e.TryGetProperty(CorrelationMember, out _);
         var isWithheld = e.TryGetProperty(WithheldMember, out _);
+        var hasKey = e.TryGetProperty(BundledContents.Member, out _);
         List<string> all = [.. members];
+        if (hasKey)
+        {
+            all.Add(BundledContents.Member);
+        }
         if (hasCorrelation)
         {
             all.Add(CorrelationMember);
@@ -38,7 +43,7 @@ readonly record struct HashedEvent(
         {
             all.Add(WithheldMember);
         }
-        RequireMembers(e, at, hasCorrelation || isWithheld ? all : members);
+        RequireMembers(e, at, hasCorrelation || isWithheld || hasKey ? all : members);
         var correlation = hasCorrelation ? Text(e, CorrelationMember, at) : null;
         Require(correlation != "", $"{at}.{CorrelationMember}", "It is empty.");
         var (org, stream, type, actor) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Text(e, "type", at), Text(e, "actor", at));

@@ -38,25 +38,26 @@ sealed class LineWriter(PipeWriter output) : IDisposable
         return Flush(isEnd: false, ct);
     }
 
+    /// <param name="contentKey">What opens the texts of a data subject in it; null: nothing.</param>
     /// <param name="leaf">What the tree over the log has of the event; null: it is not asked, and the entry tells what it knows.</param>
-    public ValueTask Event(FeedEntry entry, string previousHash, AuditLeaf? leaf, CancellationToken ct)
+    public ValueTask Event(FeedEntry entry, string previousHash, AuditLeaf? leaf, CancellationToken ct, string? contentKey = null)
     {
         Events++;
         leaf ??= new(
             entry.Position, entry.Org, entry.Stream, entry.Version, entry.Hash, entry.FeedId, entry.Session, entry.Run, entry.Correlation, entry.Causation);
         piece.Write("{\"event\":"u8);
-        WriteEvent(leaf, entry.Id, entry.Type, entry.At, entry.Actor, entry.Data.Span, previousHash);
+        WriteEvent(leaf, entry.Id, entry.Type, entry.At, entry.Actor, entry.Data.Span, previousHash, contentKey);
         piece.Write("}\n"u8);
         return Flush(isEnd: false, ct);
     }
 
     /// <param name="leaf">As for an event.</param>
-    public ValueTask Related(ChainedEvent chained, ReadOnlySpan<byte> data, AuditLeaf? leaf, CancellationToken ct)
+    public ValueTask Related(ChainedEvent chained, ReadOnlySpan<byte> data, AuditLeaf? leaf, string? contentKey, CancellationToken ct)
     {
         var e = chained.Event;
         leaf ??= new(e.Position, e.Org, e.Stream, e.Version, e.Hash, Correlation: e.Correlation);
         piece.Write("{\"related\":"u8);
-        WriteEvent(leaf, e.Id, e.Type, e.At, e.Actor, data, chained.PreviousHash);
+        WriteEvent(leaf, e.Id, e.Type, e.At, e.Actor, data, chained.PreviousHash, contentKey);
         piece.Write("}\n"u8);
         return Flush(isEnd: false, ct);
     }
@@ -125,12 +126,13 @@ sealed class LineWriter(PipeWriter output) : IDisposable
 
     static string Members(IReadOnlyList<(string Name, string Json)> members) => string.Join(',', members.Select(member => $"\"{member.Name}\":{member.Json}"));
 
-    void WriteEvent(AuditLeaf leaf, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> data, string previousHash)
+    void WriteEvent(AuditLeaf leaf, Guid id, string type, DateTimeOffset at, string actor, ReadOnlySpan<byte> data, string previousHash, string? contentKey)
     {
         // The members stand in the order that RFC 8785 sorts them into.
         var withheld = HiddenMembers.Without(type, data);
         Text("{\"actor\":"u8, actor);
         Text(",\"causation_id\":"u8, leaf.Causation);
+        Text(",\"content_key\":"u8, contentKey);
         Text(",\"correlation_id\":"u8, leaf.Correlation);
         piece.Write(",\"data\":"u8);
         piece.Write(withheld is { Data: var shown } ? shown : data);

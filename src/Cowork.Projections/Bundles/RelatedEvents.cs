@@ -1,5 +1,6 @@
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -208,7 +209,7 @@ static class RelatedEvents
             var page = await log.Feed(org, session, after, PageEvents, ct);
             foreach (var entry in page.Entries.TakeWhile(entry => entry.FeedId < until).Where(entry => entry.Is<CellQueued>()))
             {
-                if (EventJson.Read(entry.Type, entry.Data.Span, entry.At) is CellQueued queued && queued.RunId == run)
+                if (entry.Read() is CellQueued queued && queued.RunId == run)
                 {
                     asked.TryAdd(entry.Stream, (entry.Version, []));
                     asked[entry.Stream].Open.Add(queued.Execution);
@@ -268,7 +269,11 @@ static class RelatedEvents
     };
 
     /// <summary>Writes an event with what its hash covers, its hash and its place in the log. It may lie in no session's feed, and so has no place there.</summary>
-    public static void Write(Utf8JsonWriter writer, ChainedEvent chained, byte[] data)
+    /// <summary>The data with the texts of data subjects opened.</summary>
+    public static byte[] Open(ChainedEvent chained, byte[] data, IContentKeys? keys) => keys is null ? data
+        : EventSeal.Open(data, chained.Event.Type, new(chained.Event.Org, chained.Event.Stream, chained.Event.Version), keys).Data;
+
+    public static void Write(Utf8JsonWriter writer, ChainedEvent chained, byte[] data, IContentKeys? keys)
     {
         var e = chained.Event;
         writer.WriteStartObject();
@@ -280,6 +285,7 @@ static class RelatedEvents
         writer.WriteString("ts", HashChain.Timestamp(e.At));
         writer.WriteString("actor", e.Actor);
         HiddenMembers.Write(writer, e.Type, data);
+        BundledContents.WriteKey(writer, e.Org, e.Stream, data, keys);
         writer.WriteString("prev_hash", chained.PreviousHash);
         writer.WriteString("hash", e.Hash);
         writer.WriteNumber("gid", e.Position);

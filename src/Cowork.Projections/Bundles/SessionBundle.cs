@@ -54,7 +54,9 @@ public static class SessionBundle
             var leaves = await Leaves([.. entries.Select(entry => entry.Position)]);
             foreach (var entry in entries)
             {
-                await lines.Event(entry with { Session = session }, await hashes.Before(entry, ct), leaves.GetValueOrDefault(entry.Position), ct);
+                await lines.Event(
+                    entry with { Session = session }, await hashes.Before(entry, ct), leaves.GetValueOrDefault(entry.Position), ct,
+                    BundledContents.KeyOf(org, entry.Stream, entry.Data.Span, entry.Keys));
                 Names(entry);
                 feedId = entry.FeedId;
             }
@@ -68,8 +70,9 @@ public static class SessionBundle
         foreach (var related in used)
         {
             var data = CanonicalJson.Of(related.Event.Data.Span);
-            TraceBundle.FindBlobs(JsonElement.Parse(data), digests);
-            await lines.Related(related, data, leavesOfUsed.GetValueOrDefault(related.Event.Position), ct);
+            TraceBundle.FindBlobs(JsonElement.Parse(RelatedEvents.Open(related, data, log.Keys)), digests);
+            await lines.Related(
+                related, data, leavesOfUsed.GetValueOrDefault(related.Event.Position), BundledContents.KeyOf(org, related.Event.Stream, data, log.Keys), ct);
         }
         foreach (var sha256 in digests.Union(settings).Order(StringComparer.Ordinal))
         {
@@ -114,14 +117,14 @@ public static class SessionBundle
         void Names(FeedEntry entry)
         {
             told.Add(entry.Position);
-            TraceBundle.FindBlobs(JsonElement.Parse(entry.Data.Span), digests);
+            TraceBundle.FindBlobs(JsonElement.Parse(entry.Open().Span), digests);
             if (entry.Stream == stream)
             {
                 head = (entry.Version, entry.Hash);
             }
             if (entry.Is<RunEvent.RunCreated>() || entry.Is<RunEvent.MemoryRetrieval>() || entry.Is<RunEvent.RunStarted>() || entry.Is<RunEvent.RunResumed>())
             {
-                var e = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+                var e = entry.Read();
                 settings.UnionWith(TraceBundle.SettingsNamedBy([e]));
                 named.UnionWith(RelatedEvents.NamedBy(e).Select(one => (one.Stream, one.Version)));
                 earlier.UnionWith((e as RunEvent.MemoryRetrieval)?.History ?? []);

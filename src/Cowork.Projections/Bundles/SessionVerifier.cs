@@ -131,7 +131,7 @@ static class SessionVerifier
             Events.Add(entry);
             Leaf(at, e, entry);
             settings.UnionWith(TraceBundle.SettingsNamedBy([entry.Event.Event]));
-            TraceBundle.FindBlobs(Member(e, "data", at), wanted);
+            TraceBundle.FindBlobs(TraceVerifier.DataOf(entry), wanted);
         }
 
         public void Related(string at, JsonElement e)
@@ -141,7 +141,7 @@ static class SessionVerifier
             (relatedHeads[entry.Event.Stream], relatedGid) = ((entry.Event.Version, entry.Event.Hash), entry.Event.Position);
             related.Add(entry);
             Leaf(at, e, entry);
-            TraceBundle.FindBlobs(Member(e, "data", at), wanted);
+            TraceBundle.FindBlobs(TraceVerifier.DataOf(entry), wanted);
         }
 
         public void Blob(string at, JsonElement blob)

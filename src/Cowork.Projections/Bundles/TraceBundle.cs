@@ -82,7 +82,8 @@ public static class TraceBundle
                     : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
                 previous[entry.Stream] = (entry.Version, entry.Hash);
                 var data = CanonicalJson.Of(entry.Data.Span);
-                FindBlobs(JsonElement.Parse(data), digests);
+                var open = entry.IsSealed ? CanonicalJson.Of(entry.Open().Span) : data;
+                FindBlobs(JsonElement.Parse(open), digests);
                 writer.WriteStartObject();
                 writer.WriteString("tenant_id", entry.Org);
                 writer.WriteString("stream_id", entry.Stream);
@@ -96,7 +97,8 @@ public static class TraceBundle
                 writer.WritePropertyName("data");
                 writer.WriteRawValue(data);
                 writer.WritePropertyName("payload");
-                writer.WriteRawValue(data);
+                writer.WriteRawValue(open);
+                BundledContents.WriteKey(writer, entry.Org, entry.Stream, data, entry.Keys);
                 writer.WriteString("prev_hash", hash);
                 writer.WriteString("hash", entry.Hash);
                 writer.WriteNumber("gid", entry.Position);
@@ -113,8 +115,8 @@ public static class TraceBundle
             foreach (var related in used)
             {
                 var data = CanonicalJson.Of(related.Event.Data.Span);
-                FindBlobs(JsonElement.Parse(data), digests);
-                RelatedEvents.Write(writer, related, data);
+                FindBlobs(JsonElement.Parse(RelatedEvents.Open(related, data, log.Keys)), digests);
+                RelatedEvents.Write(writer, related, data, log.Keys);
             }
             writer.WriteEndArray();
             foreach (var sha256 in SettingsNamedBy(own.Events.Select(e => e.Event)))

@@ -13,9 +13,13 @@ namespace Cowork.Projections;
 
 /// <summary>An event of a bundle.</summary>
 /// <param name="At">Its JSON path.</param>
-/// <param name="Event">Without its data, which <paramref name="Json"/> has.</param>
+/// <param name="Event">Without its data, which <paramref name="Json"/> has; where texts of a data subject are sealed in it, with the opened data.</param>
 /// <param name="IsOwn">It lies in the run's own stream.</param>
-sealed record TraceEntry(string At, JsonElement Json, RecordedEvent Event, bool IsOwn);
+sealed record TraceEntry(string At, JsonElement Json, RecordedEvent Event, bool IsOwn)
+{
+    /// <summary>It has texts that were erased.</summary>
+    public bool IsErased { get; init; }
+}
 
 /// <summary>
 /// What the events of a run say of each other, in every format: which events must be there, once, of this run and in order. The run's own stream has no gap, so that its
@@ -105,15 +109,18 @@ static class TraceRules
     {
         var artifacts = new Dictionary<string, (RecordedEvent Last, ArtifactEvent.ArtifactDiscovered Content)>(StringComparer.Ordinal);
         var memories = new HashSet<string>(StringComparer.Ordinal);
-        foreach (var (at, _, e, isOwn) in entries)
+        foreach (var entry in entries)
         {
+            var (at, _, e, isOwn) = entry;
             Require(isOwn == e.Event is RunEvent, at, "The event does not belong into its stream.");
             var (stream, ofRun, session) = e.Event switch
             {
                 RunEvent => (e.Stream, (RunKey?)run.RunId, run.SessionId),
                 SessionEvent.RunQueued q => (Session.Aggregate.Stream(run.SessionId), q.RunId, run.SessionId),
                 SessionEvent.RunDequeued d => (Session.Aggregate.Stream(run.SessionId), d.RunId, run.SessionId),
-                ArtifactEvent.ArtifactDiscovered a => (Artifact.Aggregate.Stream(Artifact.KeyOf(run.SessionId, a.Path)), a.RunId, a.SessionId),
+                // A path that was erased names no stream.
+                ArtifactEvent.ArtifactDiscovered a => (
+                    Artifact.Aggregate.Stream(entry.IsErased ? a.ArtifactId : Artifact.KeyOf(run.SessionId, a.Path)), a.RunId, a.SessionId),
                 MemoryEvent.MemoryWritten m => (Memory.Aggregate.Stream(m.MemoryId), m.RunId, m.SessionId),
                 BudgetEvent.BudgetReserved r => (BudgetDay(e), r.RunId, run.SessionId),
                 BudgetEvent.BudgetSettled s => (BudgetDay(e), s.RunId, run.SessionId),
@@ -133,7 +140,7 @@ static class TraceRules
                     Require(
                         !artifacts.TryGetValue(e.Stream, out var before)
                         || (e.Version - 1 == before.Last.Version
-                            ? a.Version - 1 == before.Content.Version && a.Sha256 != before.Content.Sha256
+                            ? a.Version - 1 == before.Content.Version && (entry.IsErased || a.Sha256 != before.Content.Sha256)
                             : e.Version > before.Last.Version && a.Version > before.Content.Version),
                         at, "The artifact's version before it is missing, or it is there twice.");
                     artifacts[e.Stream] = (e, a);
@@ -196,8 +203,9 @@ static class TraceRules
                 open.TryDequeue(out _);
             }
         }
-        foreach (var (at, _, e, _) in own)
+        foreach (var entry in own)
         {
+            var (at, _, e, _) = entry;
             ct.ThrowIfCancellationRequested();
             Require(
                 isCounterfactual || e.Event is not (ApprovalServed or ToolResult { Source: not null } or LlmResponse { Source: not null } or FeedbackReceived { Source: not null }),
@@ -244,7 +252,7 @@ static class TraceRules
                     var waiting = open.Peek();
                     Require(
                         waiting.Name == request.ToolName && waiting.Input == request.ToolInput
-                        && (waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
+                        && (entry.IsErased || waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
                         at, "The approval is about another call.");
                     (asked, pending) = (null, request);
                     break;

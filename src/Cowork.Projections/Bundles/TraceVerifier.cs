@@ -25,6 +25,9 @@ public sealed record TraceReport(string RunId, string Status, string Format, int
     /// <summary>The signed head that covers all of the bundle's events; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
 
+    /// <summary>Events with texts that were erased: the events are proved, and nobody reads the texts.</summary>
+    public int Erased { get; init; }
+
     /// <summary>The run had not ended, and nothing signed says that these are its newest events.</summary>
     public bool IsOpen { get; init; }
 
@@ -143,6 +146,7 @@ public static class TraceVerifier
         return new(Text(run, "run_id", "$.run"), Text(run, "status", "$.run"), format, entries.Count, blobs, contents, included.Count - contents, last.Hash, digest)
         {
             Signature = signature,
+            Erased = entries.Concat(related).Count(entry => entry.IsErased),
             IsOpen = !hasEnded && !isEndStated,
         };
     }
@@ -200,13 +204,21 @@ public static class TraceVerifier
             Require(version > before.Version, $"{at}.version", $"The event before it has version {before.Version}.");
             Require(version - 1 > before.Version || previous == before.Hash, $"{at}.prev_hash", "It is not the hash of the event before it.");
         }
-        var read = Read(at, hashed.Type, Member(e, "data", at), hashed.At);
+        var data = Member(e, "data", at);
+        var open = BundledContents.Open(at, e, new(hashed.Org, stream, version), hashed.Type, Bytes(data));
+        var read = Read(at, hashed.Type, open is { } opened ? JsonElement.Parse(opened.Data) : data, hashed.At);
         return new(
             at, e,
             new(
-                hashed.Org, stream, version, hashed.Id, hashed.Type, read, default, hashed.At, hashed.Actor, hashed.Hash, hashed.Position, hashed.Correlation),
-            stream == ownStream);
+                hashed.Org, stream, version, hashed.Id, hashed.Type, read, open?.Data, hashed.At, hashed.Actor, hashed.Hash, hashed.Position, hashed.Correlation),
+            stream == ownStream)
+        {
+            IsErased = open is { IsErased: true },
+        };
     }
+
+    /// <summary>The event's data with the texts of data subjects opened.</summary>
+    internal static JsonElement DataOf(TraceEntry entry) => entry.Event.Data.IsEmpty ? Member(entry.Json, "data", entry.At) : JsonElement.Parse(entry.Event.Data.Span);
 
     static Event Read(string at, string type, JsonElement data, DateTimeOffset ts)
     {
@@ -224,12 +236,13 @@ public static class TraceVerifier
     static void CheckCopies(JsonElement run, List<TraceEntry> entries)
     {
         var session = Text(run, "session_id", "$.run");
-        foreach (var (at, e, _, _) in entries)
+        foreach (var entry in entries)
         {
+            var (at, e, _, _) = entry;
             var type = EventTypes.FeedType(Text(e, "type", at));
             Require(Text(e, "event_type", at) == type, $"{at}.event_type", $"The event's type is {type}.");
             Require(Text(e, "session_id", at) == session, $"{at}.session_id", $"The run's session is {Quoted(session)}.");
-            Require(Bytes(Member(e, "payload", at)).SequenceEqual(Bytes(Member(e, "data", at))), $"{at}.payload", "It is not the event's data.");
+            Require(Bytes(Member(e, "payload", at)).SequenceEqual(Bytes(DataOf(entry))), $"{at}.payload", "It is not the event's data.");
         }
     }
 
@@ -266,7 +279,7 @@ public static class TraceVerifier
         foreach (var (i, artifact) in given.EnumerateArray().Take(expected.Count).Index())
         {
             var at = $"$.artifacts[{i}]";
-            var recorded = Artifacts.DiscoveredIn(JsonNode.Parse(Bytes(Member(expected[i].Json, "data", at)))!.AsObject(), expected[i].Event.At);
+            var recorded = Artifacts.DiscoveredIn(JsonNode.Parse(Bytes(DataOf(expected[i])))!.AsObject(), expected[i].Event.At);
             if (isEarlier)
             {
                 _ = (recorded.Remove("id"), recorded.Remove("kind"));
@@ -318,9 +331,9 @@ public static class TraceVerifier
     static int CheckBlobs(JsonElement root, List<TraceEntry> entries, CancellationToken ct)
     {
         var wanted = new SortedSet<string>(StringComparer.Ordinal);
-        foreach (var (at, e, _, _) in entries)
+        foreach (var entry in entries)
         {
-            TraceBundle.FindBlobs(Member(e, "data", at), wanted);
+            TraceBundle.FindBlobs(DataOf(entry), wanted);
         }
         var settings = TraceBundle.SettingsNamedBy(entries.Where(entry => entry.IsOwn).Select(entry => entry.Event.Event)).ToHashSet(StringComparer.Ordinal);
         var blobs = List(root, "blobs", "$");

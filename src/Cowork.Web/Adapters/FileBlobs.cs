@@ -87,6 +87,15 @@ public sealed partial class FileBlobs(string directory) : IBlobs, IArchives, IBl
         }
     }
 
+    public ValueTask Discard(string sha256, CancellationToken ct)
+    {
+        if (IsDigest(sha256))
+        {
+            File.Delete(PendingOf(sha256));
+        }
+        return default;
+    }
+
     /// <summary>The blob has its final name, on disk: now, or already.</summary>
     bool IsKept(string sha256)
     {

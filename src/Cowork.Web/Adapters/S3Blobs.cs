@@ -145,6 +145,14 @@ public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IDisposab
         }
     }
 
+    public async ValueTask Discard(string sha256, CancellationToken ct)
+    {
+        foreach (var key in FileBlobs.IsDigest(sha256) ? await Ask(() => PendingKeys(sha256, ct)) : [])
+        {
+            await s3.DeleteObjectAsync(settings.Bucket, key, ct);
+        }
+    }
+
     public async ValueTask<byte[]?> Get(string sha256, CancellationToken ct)
     {
         await using var bytes = await Open(sha256, ct);

@@ -140,6 +140,7 @@ static class Composition
                 [ScratchpadHolder.JobKind] = settings.Scratchpads.Max,
             },
             JobRetries = settings.JobRetries,
+            MasterKeys = new Lazy<MasterKeyring>(() => settings.MasterKeys(data.Path)) is var masters ? () => masters.Value : null,
         });
         services.AddWolverineHttp();
         services.AddSingleton<IReadOnlyList<IReadModel>>(ReadModels.All);
@@ -148,17 +149,22 @@ static class Composition
         if (settings.S3 is { } s3)
         {
             services.AddSingleton(_ => new S3Blobs(s3));
-            services.AddSingleton<IBlobs>(all => all.GetRequiredService<S3Blobs>());
+            services.AddSingleton<IBlobs>(all => new SealedBlobs(all.GetRequiredService<S3Blobs>(), all.GetRequiredService<SubjectKeyring>()));
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<S3Blobs>());
             services.AddSingleton<IArchives>(all => all.GetRequiredService<S3Blobs>());
         }
         else
         {
             services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
-            services.AddSingleton<IBlobs>(all => all.GetRequiredService<FileBlobs>());
+            services.AddSingleton<IBlobs>(all => new SealedBlobs(all.GetRequiredService<FileBlobs>(), all.GetRequiredService<SubjectKeyring>()));
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<FileBlobs>());
             services.AddSingleton<IArchives>(all => all.GetRequiredService<FileBlobs>());
         }
+        services.AddSingleton<IRows>(all => new ErasingRows(all.GetRequiredService<StorageEngine>().Rows, all.GetRequiredService<SubjectKeyring>(), ReadModels.Tables));
+        services.AddSingleton<SubjectWatch>();
+        services.AddSingleton(all => ActivatorUtilities.CreateInstance<Subjects>(all, settings.Seal));
+        services.AddSingleton<SubjectErasure>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<SubjectErasure>());
         services.AddSingleton<BlobSweep>();
         services.AddSingleton<IDocumentText>(all => new ConfinedDocumentText(
             ExtractionLimits.Default, data.In("documents"), all.GetRequiredService<TimeProvider>(), all.GetRequiredService<ILogger<ConfinedDocumentText>>()));
@@ -279,7 +285,7 @@ static class Composition
 
     static void AddConnectors(IServiceCollection services)
     {
-        services.AddSingleton(all => all.GetRequiredService<HostSettings>().MasterKeys(all.GetRequiredService<DataDirectory>().Path));
+        services.AddSingleton(all => all.GetRequiredService<StorageOptions>().MasterKeys!()!);
         services.AddSingleton(new OperatorsTenant(RequestAuthorization.LocalOrg));
         services.AddSingleton<TenantSecrets>();
         services.AddSingleton<SigningKeyring>();

@@ -43,12 +43,18 @@ public sealed partial class HostLifecycle(
     {
         engine.Observer = new CommitObservers(() =>
         [
-            services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
+            services.GetRequiredService<SubjectWatch>(), services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
             services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(), services.GetRequiredService<GroupMessages>(),
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<AuditTree>(), services.GetRequiredService<OpenRequests>(),
             services.GetRequiredService<GroupCredentials>(),
             services.GetRequiredService<SessionFiles>(),
         ]);
+        services.GetRequiredService<SubjectKeyring>().Erased += org =>
+        {
+            services.GetRequiredService<CommandHandler>().ForgetAll();
+            services.GetRequiredService<MemoryIndex>().Forget(org);
+            (services.GetRequiredService<IRunQueries>() as RunQueries)?.Forget();
+        };
         // What the programs of a killed host left goes at the start, not when somebody asks for a connection.
         _ = services.GetRequiredService<ConnectorCatalog>();
         // The old ids stay written until their jobs can be claimed.

@@ -94,6 +94,9 @@ public sealed record HostSettings
     /// <summary><c>Cowork:Files:BytesMax</c>: the largest file that may be uploaded.</summary>
     public long FileBytesMax { get; init; } = Domain.Limits.FileBytesMax;
 
+    /// <summary><c>Cowork:Privacy:Seal</c>: which sessions have a data subject (docs/privacy.md).</summary>
+    public Sealing Seal { get; init; } = Sealing.Marked;
+
     /// <summary><c>Cowork:Files:Extractions</c>: files whose text this host extracts at once.</summary>
     public int Extractions { get; init; } = ExtractionsDefault;
 
@@ -233,6 +236,7 @@ public sealed record HostSettings
             Blobs = cowork.Text("Blobs") is { } blobs ? Path.GetFullPath(blobs) : null,
             S3 = s3,
             FileBytesMax = cowork.Number("Files:BytesMax", 0, long.MaxValue / 2) ?? Domain.Limits.FileBytesMax,
+            Seal = SealOf(cowork.Text("Privacy:Seal")),
             Extractions = cowork.Number("Files:Extractions", 1, 100) ?? ExtractionsDefault,
             BlobSweep = BlobSweepOf(cowork.GetSection("Blobs")),
             Runs = RunsOf(cowork.GetSection("Runs"), models),
@@ -405,4 +409,12 @@ public sealed record HostSettings
         var shared = Environment.GetEnvironmentVariable("XDG_DATA_HOME") is { } xdg && Path.IsPathFullyQualified(xdg) ? xdg : Path.Combine(home, ".local", "share");
         return Path.Combine(shared, "cowork");
     }
+
+    static Sealing SealOf(string? text) => text switch
+    {
+        null or "marked" => Sealing.Marked,
+        "off" => Sealing.Off,
+        "user" => Sealing.User,
+        _ => throw new ArgumentException($"Cowork:Privacy:Seal is {text}: it must be off, marked or user."),
+    };
 }

@@ -1,4 +1,5 @@
 using Cowork.Application;
+using Cowork.Domain;
 
 namespace Cowork.Web.Http;
 
@@ -14,6 +15,9 @@ public sealed record BlobResult(Func<CancellationToken, ValueTask<Stream?>> Open
         : this(ct => blobs.Open(sha256, ct), sha256, bytes, mediaType, name)
     {
     }
+
+    /// <summary>The content was a data subject's.</summary>
+    public static ErrorResult Erased => new(404, "erased", "The content was erased with the personal data of its subject.");
 
     /// <summary>
     /// Of a page in a sandbox. Its origin is none, so that it reads nothing of this host: no API, no storage, no other page. It runs scripts, and loads scripts, styles,
@@ -32,6 +36,11 @@ public sealed record BlobResult(Func<CancellationToken, ValueTask<Stream?>> Open
 
     public async Task ExecuteAsync(HttpContext httpContext)
     {
+        if (Sha256 == PersonalAttribute.Digest)
+        {
+            await Erased.ExecuteAsync(httpContext);
+            return;
+        }
         var response = httpContext.Response;
         await using var bytes = await Open(httpContext.RequestAborted) ?? throw new InvalidDataException($"The blob {Sha256} is missing.");
         if (bytes.Length != Bytes)

@@ -11,7 +11,7 @@ namespace Cowork.Web.Http;
 /// <param name="authority">Null: API tokens are the only ones.</param>
 public sealed class RequestAuthorization(
     RequestDelegate next, HostSettings settings, IRows rows, OpenRequests open, TokenUses uses, WrongTokens wrong, RequestRates rates, SecurityLog security,
-    StreamTokens streams, SignedCallers signatures, TimeProvider clock, AuthorityTokens? authority = null)
+    StreamTokens streams, SignedCallers signatures, SubjectKeyring subjects, TimeProvider clock, AuthorityTokens? authority = null)
 {
     public const string LocalOrg = "default";
     public const string LocalActor = "user:local";
@@ -105,6 +105,7 @@ public sealed class RequestAuthorization(
             await tooMuch.ExecuteAsync(http);
             return;
         }
+        await subjects.Refresh(caller.Org, http.RequestAborted);
         signed.Enter(http);
         caller.Enter(http);
         // A stream ends with the session that opened it. An app's own requests are brief.
@@ -157,6 +158,7 @@ public sealed class RequestAuthorization(
             await tooMany.ExecuteAsync(http);
             return;
         }
+        await subjects.Refresh(caller.Org, http.RequestAborted);
         (caller with { Credential = credential }).Enter(http);
         var isAnswered = false;
         try

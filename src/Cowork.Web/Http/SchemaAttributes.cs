@@ -43,6 +43,8 @@ public sealed class StepKindAttribute() : WordsAttribute([.. Projections.RunStep
 
 public sealed class StepStatusAttribute() : WordsAttribute([.. Projections.RunSteps.Statuses]);
 
+public sealed class SubjectStateAttribute() : WordsAttribute("active", "erasing", "erased");
+
 public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);
 
 public sealed class ApprovalStatusAttribute() : WordsAttribute("pending", "approved", "rejected", "expired");

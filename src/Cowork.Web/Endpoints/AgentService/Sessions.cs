@@ -19,7 +19,9 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="WorkspacePath">An absolute path inside a configured root. A missing folder is created.</param>
 /// <param name="Metadata">Any object. Its member <c>auth_context</c> is stored for policy and is in no answer.</param>
 /// <param name="Model">Name of a configured model, for turns that name none; null: the host's default at the time of the turn.</param>
-public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null, string? Model = null) : IRequestBody<NewSession>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
+public sealed record NewSession(string? SessionId = null, string? WorkspacePath = null, JsonElement? Metadata = null, string? Model = null, string? Subject = null)
+    : IRequestBody<NewSession>
 {
     public static JsonTypeInfo<NewSession> Json => AgentServiceJson.Default.NewSession;
 
@@ -34,6 +36,7 @@ public sealed record NewSession(string? SessionId = null, string? WorkspacePath 
                 $"An id of your own has 1 to {Limits.IdCharsMax} letters, digits, dots, underscores and hyphens, and does not start like a generated one "
                 + $"({string.Join("_, ", Ids.Prefixes)}_).");
         }
+        SubjectField.Validate(Subject, errors);
         if (WorkspacePath is not null && string.IsNullOrWhiteSpace(WorkspacePath))
         {
             errors.Add("$.workspace_path", "Must not be blank.");
@@ -97,7 +100,7 @@ static class SessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces,
+        Body<NewSession> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces,
         IReadOnlyDictionary<string, IChatClient> models, TimeProvider clock, CancellationToken ct)
     {
         if (ModelCatalog.Unknown(models, body.Value.Model) is { } unknown)
@@ -114,7 +117,13 @@ static class SessionEndpoints
         {
             return ErrorResult.Of(outside);
         }
-        var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key, body.Value.Model);
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
+        var open = new OpenSession(session, workspace.Path!, body.Value.MetadataText(), body.Value.AuthContextText(), body.Key, body.Value.Model,
+            Subject: subject);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         if (result.Refused is null)
         {

@@ -64,7 +64,7 @@ sealed class AgentRunFold(RunKey run)
         {
             return [];
         }
-        var happened = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+        var happened = entry.Read();
         AgentRunResult New(string type) => new(++last, type, run, agent, entry.At);
         AgentRunResult Status(string status) => New("status") with { Status = status };
         AgentRunResult Final(string status)

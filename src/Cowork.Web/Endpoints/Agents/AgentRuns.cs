@@ -150,7 +150,7 @@ static class AgentRunEndpoints
     static bool IsEndOf(CertifiedSession session, FeedEntry entry) =>
         (entry.Is<GroupSessionEvent.GroupCleanedUp>() && entry.Stream == GroupSession.Aggregate.Stream(GroupSession.StreamKey(session.Kid)))
         || (entry.Is<GroupEvent.GroupMemberRemoved>()
-            && EventJson.Read(entry.Type, entry.Data.Span, entry.At) is GroupEvent.GroupMemberRemoved removed && removed.User == session.User);
+            && entry.Read() is GroupEvent.GroupMemberRemoved removed && removed.User == session.User);
 
     static void Write(PipeWriter output, AgentRunResult result, string form)
     {

@@ -172,7 +172,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
                 Follow(first, entry);
                 if (entry.Is<ArtifactEvent.ArtifactDiscovered>())
                 {
-                    var discovered = (ArtifactEvent.ArtifactDiscovered)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+                    var discovered = (ArtifactEvent.ArtifactDiscovered)entry.Read();
                     artifacts.RemoveAll(artifact => artifact.ArtifactId == discovered.ArtifactId);
                     artifacts.Insert(0, ArtifactMetadata.Of(discovered));
                 }
@@ -205,7 +205,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
         {
             return;
         }
-        switch (EventJson.Read(entry.Type, entry.Data.Span, entry.At))
+        switch (entry.Read())
         {
             case SessionEvent.RunQueued { Ahead: 0 } queued:
                 first.Add(queued.RunId.Value);
@@ -229,7 +229,7 @@ public sealed class SessionSnapshots(IEventLog log, IRows rows, RunViews views, 
         {
             if (entry.FeedId <= through && EventTypes.TypeOf(entry.Type)?.IsSubclassOf(typeof(RunEvent)) == true)
             {
-                var e = (RunEvent)EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+                var e = (RunEvent)entry.Read();
                 row = Runs.Evolve(row, TaskEvents.Recorded(entry, e));
                 state = Run.Evolve(e is RunEvent.RunCreated begun ? await commands.BeginOf(org, Run.Aggregate, begun, ct) : state, e);
             }

@@ -32,7 +32,9 @@ public sealed record NewConnectorGrant(
 /// <summary>Body of <c>POST /api/cowork/sessions</c>.</summary>
 /// <param name="Grants">Empty or left out: the session has a folder of its own, as one of the other contracts.</param>
 /// <param name="Connectors">Empty or left out: the session uses no connection.</param>
-public sealed record NewDesktopSession(IReadOnlyList<NewFolderGrant>? Grants = null, IReadOnlyList<NewConnectorGrant>? Connectors = null) : IRequestBody<NewDesktopSession>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
+public sealed record NewDesktopSession(IReadOnlyList<NewFolderGrant>? Grants = null, IReadOnlyList<NewConnectorGrant>? Connectors = null, string? Subject = null)
+    : IRequestBody<NewDesktopSession>
 {
     public static JsonTypeInfo<NewDesktopSession> Json => DesktopJson.Default.NewDesktopSession;
 
@@ -40,6 +42,7 @@ public sealed record NewDesktopSession(IReadOnlyList<NewFolderGrant>? Grants = n
 
     public void Validate(ValidationErrors errors)
     {
+        SubjectField.Validate(Subject, errors);
         if (HasAtMost(Grants, Limits.FolderGrantsMax, "$.grants", errors))
         {
             foreach (var (i, grant) in (Grants ?? []).Index())
@@ -147,7 +150,7 @@ static class DesktopSessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, ConnectorCatalog catalog,
+        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, ConnectorCatalog catalog,
         IRows rows, TimeProvider clock, CancellationToken ct)
     {
         var (asked, connectors) = (body.Value.Folders(), body.Value.Connections());
@@ -158,7 +161,12 @@ static class DesktopSessionEndpoints
         var session = SessionKey.New(clock.GetUtcNow());
         var (path, grants, unfit) = await Folders(caller.Org, session, asked, workspaces, ct);
         unfit ??= await WhyUnknown(connectors, caller.Org, catalog, rows, ct);
-        var open = new OpenSession(session, path, "{}", null, body.Key, Grants: grants, Connectors: connectors, Unfit: unfit);
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
+        var open = new OpenSession(session, path, "{}", null, body.Key, Grants: grants, Connectors: connectors, Unfit: unfit, Subject: subject);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         if (result.Refused is null)
         {

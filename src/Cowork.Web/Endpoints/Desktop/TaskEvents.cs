@@ -48,7 +48,7 @@ sealed class TaskEvents(IBlobs blobs)
             // A later release wrote it.
             return [];
         }
-        var e = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+        var e = entry.Read();
         // Texts that the event only names: a blob never changes, so that the rendering is still one of the event alone.
         var text = e switch
         {

@@ -121,7 +121,7 @@ static class TaskEndpoints
     }
 
     static async Task<IResult> Create(
-        PathKey<SessionKey> session, Body<NewTask> body, Caller caller, Turns turns, ContextFiles files, IBlobs blobs, RunViews views, TaskViews tasks, IRows rows,
+        PathKey<SessionKey> session, Body<NewTask> body, Caller caller, Turns turns, ContextFiles files, IBlobs blobs, Subjects subjects, RunViews views, TaskViews tasks, IRows rows,
         CommandAnswers answers, CancellationToken ct)
     {
         if (await rows.FindSession(caller, session.Key, ct) is null)
@@ -130,7 +130,8 @@ static class TaskEndpoints
         }
         // A repeat is answered like its first request, whatever has become of the files.
         var paths = await answers.IsRepeat(caller.Org, body.Key, ct) ? null : body.Value.ContextFiles;
-        var (context, unreadable) = await Context(caller.Org, session.Key, paths, files, blobs, ct);
+        var (context, unreadable) = await Context(
+            caller.Org, session.Key, paths, files, blobs.For(caller.Org, await subjects.Of(caller.Org, session.Key, ct)), ct);
         if (unreadable is not null)
         {
             return unreadable;

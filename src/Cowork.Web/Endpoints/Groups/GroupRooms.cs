@@ -273,7 +273,7 @@ public sealed partial class GroupRoom : IDisposable
     {
         if (entry.Is<GroupEvent.GroupMemberRemoved>())
         {
-            var user = ((GroupEvent.GroupMemberRemoved)EventJson.Read(entry.Type, entry.Data.Span, entry.At)).User;
+            var user = ((GroupEvent.GroupMemberRemoved)entry.Read()).User;
             foreach (var seat in Those(seat => seat.User == user))
             {
                 seat.End(GroupEnds.Removed);

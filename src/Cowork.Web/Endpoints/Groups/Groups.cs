@@ -15,8 +15,10 @@ namespace Cowork.Web.Endpoints.Groups;
 /// <param name="Title">1 to 200 characters.</param>
 /// <param name="IsPrivate">True: nobody but its members and administrators of the tenant knows of it. Default false: anyone of the organisation may join.</param>
 /// <param name="AgentIds">Configured agents. The first one answers messages that address none. Empty or left out: the built-in assistant.</param>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
 public sealed record NewGroup(
-    [property: NeverNull] string? Title, string? OrgId = null, bool? IsPrivate = null, IReadOnlyList<string>? AgentIds = null) : IRequestBody<NewGroup>
+    [property: NeverNull] string? Title, string? OrgId = null, bool? IsPrivate = null, IReadOnlyList<string>? AgentIds = null, string? Subject = null)
+    : IRequestBody<NewGroup>
 {
     public static JsonTypeInfo<NewGroup> Json => GroupsJson.Default.NewGroup;
 
@@ -30,6 +32,7 @@ public sealed record NewGroup(
         {
             errors.Add("$.org_id", $"An organisation has 1 to {Limits.IdCharsMax} characters, and must not be blank.");
         }
+        SubjectField.Validate(Subject, errors);
         ValidateAgents(AgentIds, errors);
     }
 
@@ -114,7 +117,7 @@ static class GroupEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewGroup> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, AgentCatalog agents,
+        Body<NewGroup> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, AgentCatalog agents,
         HostSettings settings, TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
@@ -131,8 +134,13 @@ static class GroupEndpoints
         var unknown = chosen.Index().Where(id => agents.Find(id.Item) is null).Select(id => Refusal.Invalid(
             "unknown_agent", $"$.agent_ids[{id.Index}]", $"There is no such agent. There are: {string.Join(", ", agents.Agents.Select(agent => agent.Id))}.")).FirstOrDefault();
         var (path, notMade) = unknown is null ? await workspaces.Prepare(caller.Org, group) : (null, unknown);
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
         var create = new CreateGroup(
-            group, asked.OrgId ?? caller.Org, Content.Of(asked.Title!), asked.IsPrivate == true, [.. chosen], caller.User, path ?? "", body.Key, notMade);
+            group, asked.OrgId ?? caller.Org, Content.Of(asked.Title!), asked.IsPrivate == true, [.. chosen], caller.User, path ?? "", body.Key, notMade, subject);
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
         if (result.Refused is null)
         {

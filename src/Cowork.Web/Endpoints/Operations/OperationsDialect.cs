@@ -16,6 +16,7 @@ static class OperationsDialect
         routes.MapModels();
         routes.MapTokens();
         routes.MapAudit();
+        routes.MapDataSubjects();
         routes.MapPolicy();
         routes.MapTools();
         routes.MapProjections();
@@ -38,6 +39,8 @@ static class OperationsDialect
 [JsonSerializable(typeof(IssuedToken))]
 [JsonSerializable(typeof(TokenShape))]
 [JsonSerializable(typeof(TokenList))]
+[JsonSerializable(typeof(DataSubjectShape))]
+[JsonSerializable(typeof(DataSubjectList))]
 [JsonSerializable(typeof(HeadList))]
 [JsonSerializable(typeof(HeadShape))]
 [JsonSerializable(typeof(InclusionProof))]

@@ -133,6 +133,10 @@ static class PlatformArtifactEndpoints
         {
             return ErrorResult.NotFound("artifact");
         }
+        if (row.Sha256 == PersonalAttribute.Digest)
+        {
+            return BlobResult.Erased;
+        }
         var content = ArtifactPaths.IsText(row.MediaType) && row.Bytes <= PreviewBytesMax
             ? FileText.Decode(await blobs.Get(row.Sha256, ct) ?? throw new InvalidDataException($"The blob {row.Sha256} is missing."))
             : null;

@@ -92,7 +92,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
         var fold = new Fold(execution);
         await foreach (var entry in Following(execution, ct))
         {
-            await fold.Add(entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), blobs, ct);
+            await fold.Add(entry.Type, entry.Read(), blobs, ct);
             if (fold.Result is { } result)
             {
                 return (result, fold.Outputs.Items);
@@ -109,7 +109,7 @@ public sealed class CellStreams(EventStream stream, IEventLog log, FeedHub hub, 
         var fold = new Fold(execution);
         await foreach (var entry in Following(execution, ct))
         {
-            foreach (var e in await fold.Add(entry.Type, EventJson.Read(entry.Type, entry.Data.Span, entry.At), blobs, ct))
+            foreach (var e in await fold.Add(entry.Type, entry.Read(), blobs, ct))
             {
                 if (e.SequenceNumber > after)
                 {

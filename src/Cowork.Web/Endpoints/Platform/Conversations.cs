@@ -15,7 +15,8 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <param name="ProjectId">Null: the built-in project "General".</param>
 /// <param name="Title">1 to 200 characters; null: the beginning of the first message.</param>
 /// <param name="Goal">What the conversation is for: part of the prompt of each turn.</param>
-public sealed record NewConversation(string? ProjectId = null, string? Title = null, string? Goal = null) : IRequestBody<NewConversation>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
+public sealed record NewConversation(string? ProjectId = null, string? Title = null, string? Goal = null, string? Subject = null) : IRequestBody<NewConversation>
 {
     public static JsonTypeInfo<NewConversation> Json => PlatformJson.Default.NewConversation;
 
@@ -23,6 +24,7 @@ public sealed record NewConversation(string? ProjectId = null, string? Title = n
 
     public void Validate(ValidationErrors errors)
     {
+        SubjectField.Validate(Subject, errors);
         ConversationFields.ValidateTitle(Title, errors);
         ConversationFields.ValidateGoal(Goal, errors);
     }
@@ -128,7 +130,7 @@ static class ConversationEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewConversation> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, IBlobs blobs,
+        Body<NewConversation> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, IBlobs blobs,
         TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
@@ -143,8 +145,14 @@ static class ConversationEndpoints
         {
             return ErrorResult.Of(refused);
         }
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
         var open = new OpenSession(
-            session, workspace.Path!, "{}", null, body.Key, Project: project.IsGeneral ? null : project, Title: ContentOf(asked.Title), Goal: ContentOf(asked.Goal));
+            session, workspace.Path!, "{}", null, body.Key, Project: project.IsGeneral ? null : project, Title: ContentOf(asked.Title), Goal: ContentOf(asked.Goal),
+            Subject: subject);
         var result = await commands.Execute(caller.Org, caller.Origin, open, ct);
         if (result.Refused is null)
         {

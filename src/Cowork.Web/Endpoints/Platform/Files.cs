@@ -86,9 +86,11 @@ static class FileEndpoints
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }
 
+    const string SubjectName = "subject";
+
     static async Task<IResult> Upload(
-        HttpContext http, Caller caller, HostSettings settings, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock,
-        CancellationToken ct)
+        HttpContext http, Caller caller, HostSettings settings, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, Subjects subjects,
+        TimeProvider clock, CancellationToken ct)
     {
         var (errors, options) = (new ValidationErrors(), http.RequestServices.GetRequiredService<RunOptions>());
         var header = IdempotencyHeader.Read(http, errors);
@@ -98,16 +100,32 @@ static class FileEndpoints
         {
             return ErrorResult.Of(full);
         }
-        var form = await UploadForm.Read(http, blobs, [ProjectInQuery.Parameter.Name, OfConversation.Name], settings.FileBytesMax);
+        var form = await UploadForm.Read(http, blobs, [ProjectInQuery.Parameter.Name, OfConversation.Name, SubjectName], settings.FileBytesMax);
         var (project, session) = (Named<ProjectKey>(ProjectInQuery.Parameter.Name), Named<SessionKey>(OfConversation.Name));
         var file = form.File;
         if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
         {
             return ErrorResult.Of(tooMuch);
         }
+        var named = form.Fields.TryGetValue(SubjectName, out var sent) && sent.Length > 0 ? sent : null;
+        if (named is not null && SubjectField.WhyNot(named) is { } whyNot)
+        {
+            return ErrorResult.Invalid(SubjectName, whyNot);
+        }
+        var (subject, erased) = session is { } of && named is null && await subjects.Of(caller.Org, of, ct) is { } conversations
+            ? (conversations, null)
+            : await subjects.Of(caller.Org, caller.Actor, named, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
+        if (subject is not null)
+        {
+            await blobs.Seal(caller.Org, subject, file.Sha256, ct);
+        }
         var upload = new FileUpload(
             file.Name, file.DeclaredMediaType, MediaTypes.Detect(file.Name, file.Start.Span, isWhole: file.Start.Length == file.Bytes), file.Sha256, file.Bytes,
-            project is { IsGeneral: true } ? null : project, session);
+            project is { IsGeneral: true } ? null : project, session, subject);
         var (key, request) = (FileKey.New(clock.GetUtcNow()), KeyOf(DigestOf(upload)));
         var result = await commands.Execute(caller.Org, caller.Origin, new UploadFile(key, upload, request), ct);
         if (result.Refused is null)

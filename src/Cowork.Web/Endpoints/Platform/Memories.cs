@@ -12,11 +12,16 @@ namespace Cowork.Web.Endpoints.Platform;
 /// <summary>Body of <c>POST /api/v1/memories</c>.</summary>
 /// <param name="Content">1 to 4 000 characters, not blank.</param>
 /// <param name="ProjectId">The project whose runs alone retrieve it; null: every run may.</param>
-public sealed record NewMemory([property: NeverNull] string? Content, string? ProjectId = null) : IRequestBody<NewMemory>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
+public sealed record NewMemory([property: NeverNull] string? Content, string? ProjectId = null, string? Subject = null) : IRequestBody<NewMemory>
 {
     public static JsonTypeInfo<NewMemory> Json => PlatformJson.Default.NewMemory;
 
-    public void Validate(ValidationErrors errors) => MemoryFields.ValidateContent(Content, errors);
+    public void Validate(ValidationErrors errors)
+    {
+        SubjectField.Validate(Subject, errors);
+        MemoryFields.ValidateContent(Content, errors);
+    }
 }
 
 /// <summary>Body of <c>PATCH /api/v1/memories/{id}</c>. What is left out stays.</summary>
@@ -83,7 +88,7 @@ static class PlatformMemoryEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewMemory> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewMemory> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock, CancellationToken ct)
     {
         ProjectKey? project = body.Value.ProjectId is { } id ? PathIds.Key<ProjectKey>(id, "$.project_id") : null;
         if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
@@ -91,7 +96,12 @@ static class PlatformMemoryEndpoints
             return ErrorResult.Of(full);
         }
         var memory = MemoryKey.New(clock.GetUtcNow());
-        var create = new CreateMemory(memory, Content.Of(body.Value.Content!), project is { IsGeneral: true } ? null : project, body.Key);
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
+        var create = new CreateMemory(memory, Content.Of(body.Value.Content!), project is { IsGeneral: true } ? null : project, body.Key, subject);
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
         return await answers.Of(caller.Org, result, Memory.Aggregate.Stream(memory), body.Key, after => Shown(201, after, blobs, ct), ct);
     }
@@ -151,5 +161,5 @@ static class PlatformMemoryEndpoints
     }
 
     static async ValueTask<PlatformMemory> Details(MemoryRow memory, IBlobs blobs, CancellationToken ct) => new(
-        memory.MemoryId, await blobs.Text(memory.Text, ct), memory.Project, memory.Source, memory.CreatedAt, memory.UpdatedAt);
+        memory.MemoryId, await blobs.Text(memory.Text, ct), memory.ShownProject, memory.Source, memory.CreatedAt, memory.UpdatedAt);
 }

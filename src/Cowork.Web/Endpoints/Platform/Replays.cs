@@ -74,7 +74,7 @@ static class ReplayEndpoints
         var (cells, named, _) = Notebook.Read(body.Value.Notebook!.Value, "$.notebook");
         var title = body.Value.Title ?? (string.IsNullOrWhiteSpace(named) ? NewScratchpad.UsualTitle : FileText.Truncate(FileText.OneLine(named), Limits.TitleCharsMax));
         var pad = ScratchpadKey.New(now);
-        var create = new CreateScratchpad(pad, session, Content.Of(StorableText.Escape(title)), await copies.Import(cells, now, ct), body.Key);
+        var create = new CreateScratchpad(pad, session, Content.Of(StorableText.Escape(title)), await copies.Import(caller.Org, session, cells, now, ct), body.Key);
         var result = await commands.Execute(caller.Org, caller.Origin, create, ct);
         return await answers.Of(caller.Org, result, Scratchpad.Aggregate.Stream(pad), body.Key, async after => await views.Shown(201, caller.Org, after, ct), ct);
     }

@@ -55,7 +55,7 @@ sealed class ResponseFold(RunKey run, string input)
         {
             return [];
         }
-        var happened = EventJson.Read(entry.Type, entry.Data.Span, entry.At);
+        var happened = entry.Read();
         row = Runs.Evolve(row, new(
             entry.Org, entry.Stream, entry.Version, entry.Id, entry.Type, happened, entry.Data, entry.At, entry.Actor, entry.Hash, entry.Position, entry.Correlation));
         var events = new List<ResponseEvent>();

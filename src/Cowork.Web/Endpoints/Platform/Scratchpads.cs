@@ -249,7 +249,7 @@ static class ScratchpadEndpoints
     });
 
     static async Task<IResult> Create(
-        Body<NewScratchpad> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IRows rows, IBlobs blobs, ScratchpadViews views,
+        Body<NewScratchpad> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IRows rows, IBlobs blobs, Subjects subjects, ScratchpadViews views,
         TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
@@ -258,10 +258,11 @@ static class ScratchpadEndpoints
         {
             return ErrorResult.Of(full);
         }
+        var kept = blobs.For(caller.Org, await subjects.Of(caller.Org, session, ct));
         var cells = ImmutableList.CreateBuilder<NewCell>();
         foreach (var cell in body.Value.Cells ?? [])
         {
-            cells.Add(cell.Cell(CellKey.New(now), await blobs.Store(cell.Content ?? "", ct)));
+            cells.Add(cell.Cell(CellKey.New(now), await kept.Store(cell.Content ?? "", ct)));
         }
         var pad = ScratchpadKey.New(now);
         var create = new CreateScratchpad(pad, session, Content.Of(body.Value.Title ?? NewScratchpad.UsualTitle), cells.ToImmutable(), body.Key);

@@ -17,10 +17,12 @@ namespace Cowork.Web.Endpoints.Works;
 /// <param name="Metadata">Any JSON object of at most 64 KiB, for lists. It comes back as it was sent.</param>
 /// <param name="Preview">At most 65 536 characters, of which the first 2 000 are searched.</param>
 /// <param name="Tags">At most 50, of 1 to 100 characters each.</param>
+/// <param name="Subject">The data subject whose texts it has: they are sealed under a key of theirs, and can be erased. It never changes. Null: nobody.</param>
 public sealed record NewWork(
     [property: NeverNull] string? Bucket, [property: NeverNull] string? Label,
     [property: NeverNull, JsonConverter(typeof(GivenElementConverter))] JsonElement? Payload,
-    [property: JsonConverter(typeof(GivenElementConverter))] JsonElement? Metadata = null, string? Preview = null, IReadOnlyList<string>? Tags = null)
+    [property: JsonConverter(typeof(GivenElementConverter))] JsonElement? Metadata = null, string? Preview = null, IReadOnlyList<string>? Tags = null,
+    string? Subject = null)
     : IRequestBody<NewWork>
 {
     public static JsonTypeInfo<NewWork> Json => WorksJson.Default.NewWork;
@@ -33,6 +35,7 @@ public sealed record NewWork(
         {
             errors.Add("$.bucket", $"Must be one of {string.Join(", ", WorkBuckets.All)}.");
         }
+        SubjectField.Validate(Subject, errors);
         WorkFields.ValidateLabel(Label, errors);
         WorkFields.ValidatePayload(Payload, errors);
         WorkFields.ValidateMetadata(Metadata, errors);

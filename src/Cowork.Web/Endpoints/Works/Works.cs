@@ -128,7 +128,7 @@ static class WorkEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewWork> body, Caller caller, TextCommands commands, CommandAnswers answers, WorkViews views, TenantUsage usage, TimeProvider clock, CancellationToken ct)
+        Body<NewWork> body, Caller caller, TextCommands commands, Subjects subjects, CommandAnswers answers, WorkViews views, TenantUsage usage, TimeProvider clock, CancellationToken ct)
     {
         var payload = NamedText.Of(body.Value.Payload!.Value.GetRawText());
         if (await usage.StorageRefusal(caller.Org, ct, payload.Bytes.Length) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
@@ -136,7 +136,12 @@ static class WorkEndpoints
             return ErrorResult.Of(full);
         }
         var work = WorkKey.New(clock.GetUtcNow());
-        var create = new CreateWork(work, WorkBuckets.Find(body.Value.Bucket!)!, body.Value.Card(), payload.Content, body.Key);
+        var (subject, erased) = await subjects.Of(caller.Org, caller.Actor, body.Value.Subject, ct);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
+        var create = new CreateWork(work, WorkBuckets.Find(body.Value.Bucket!)!, body.Value.Card(), payload.Content, body.Key, subject);
         var result = await commands.Execute(caller.Org, caller.Origin, create, payload, ct);
         return await answers.Of(caller.Org, result, Work.Aggregate.Stream(work), body.Key, after => views.Of(201, caller.Org, after, ct), ct);
     }

@@ -1,0 +1,81 @@
+using Cowork.Application.Storage;
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>
+/// Removes copies of what an erased subject's key opened: folds the rows of each of its streams anew, and removes their snapshots and index entries. Each step may be done
+/// twice, so that a job that was interrupted begins anew.
+/// </summary>
+public sealed class SubjectErasure(
+    CommandHandler handler, ICommandExecutor commands, SubjectKeyring keys, ITexts texts, IEventLog log, IAsyncProjectionStore projections,
+    IReadOnlyList<IAsyncProjection> models) : IJobHandler
+{
+    public const string JobKind = "subject_erasure";
+
+    const int StreamsPage = 200;
+
+    static readonly Origin By = new("system");
+
+    public string Kind => JobKind;
+
+    public async Task<bool> Run(Claim claim, CancellationToken ct)
+    {
+        var (org, key) = (claim.Org, new DigestKey(claim.Key));
+        if (await handler.LatestState(org, DataSubject.Aggregate, key, ct) is not DataSubject.Erased { Subject: var subject })
+        {
+            return false;
+        }
+        await keys.Refresh(org, ct);
+        var streams = 0L;
+        for (var after = ""; ;)
+        {
+            var page = await keys.Store.Streams(org, subject, after, StreamsPage, ct);
+            foreach (var stream in page)
+            {
+                await keys.Store.Refold(org, stream, ct);
+                foreach (var model in models.Where(model => model.Searched))
+                {
+                    await Refold(org, stream, model, ct);
+                }
+                await RemoveTexts(org, stream, ct);
+                streams++;
+            }
+            if (page.Count < StreamsPage)
+            {
+                break;
+            }
+            after = page[^1];
+        }
+        var blobs = (await keys.Store.Blobs(org, subject, "", int.MaxValue, ct)).Count;
+        await keys.Store.Complete(org, subject, ct);
+        await keys.Refresh(org, ct);
+        await commands.Execute(org, By, new CompleteErasure(key, streams, blobs), ct, waitForStorage: true);
+        return false;
+    }
+
+    /// <summary>Folds the rows that a stream's words went into anew, up to where their model has come.</summary>
+    async ValueTask Refold(string org, string stream, IAsyncProjection model, CancellationToken ct)
+    {
+        while (true)
+        {
+            var at = (await projections.Progress(ct)).Of(model.Table).Checkpoint;
+            var events = (await log.Load(org, stream, 0, int.MaxValue, ct)).Events.Where(e => e.Position <= at.Position && model.Types.Contains(e.Type)).ToList();
+            var rows = await ProjectedRow.Fold(
+                model, events,
+                async keys => await projections.Load(model.Table, [.. keys.Where(key => model.StreamOf(key.Key) != stream)], ct));
+            IReadOnlyList<ProjectedRow> own = [.. rows.Where(row => model.StreamOf(row.Key.Key) == stream)];
+            if (own.Count == 0 || await projections.Advance(model.Table, at, at.Position, own, ct) is not null)
+            {
+                return;
+            }
+        }
+    }
+
+    ValueTask RemoveTexts(string org, string stream, CancellationToken ct) => stream switch
+    {
+        _ when stream.StartsWith("session-", StringComparison.Ordinal) => texts.Remove(org, TextKey.OfSession(new SessionKey(stream["session-".Length..])), null, ct),
+        _ when stream.StartsWith("file-", StringComparison.Ordinal) => texts.Remove(org, TextKey.OfFile(new FileKey(stream["file-".Length..])), null, ct),
+        _ => default,
+    };
+}

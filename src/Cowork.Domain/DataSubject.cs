@@ -1,0 +1,78 @@
+using System.Diagnostics;
+
+using static Cowork.Domain.DataSubjectCommand;
+using static Cowork.Domain.DataSubjectEvent;
+
+namespace Cowork.Domain;
+
+public abstract record DataSubjectCommand(DateTimeOffset Now)
+{
+    /// <summary>Notes that the subject has a key, which lies beside the log. No-op when it has one.</summary>
+    public sealed record MakeKey(string Subject, string KeyId, string Commitment, DateTimeOffset Now) : DataSubjectCommand(Now);
+
+    /// <summary>Destroys the key. No-op when it is gone.</summary>
+    /// <param name="By">The principal.</param>
+    public sealed record Erase(string By, DateTimeOffset Now) : DataSubjectCommand(Now);
+
+    /// <summary>Notes that no copy of what the key opened is left in what the log leads to.</summary>
+    public sealed record Complete(long Streams, long Blobs, DateTimeOffset Now) : DataSubjectCommand(Now);
+}
+
+/// <summary>What happened to a data subject's key.</summary>
+public abstract record DataSubjectEvent(DateTimeOffset At) : Event(At)
+{
+    /// <param name="KeyId">A ULID.</param>
+    /// <param name="Commitment">Hex SHA-256 that follows from the key and does not lead back to it.</param>
+    public sealed record SubjectKeyMade(string Subject, string KeyId, string Commitment, DateTimeOffset At) : DataSubjectEvent(At);
+
+    /// <summary>The same commit destroyed the key: nobody opens what was sealed under it, from this position on.</summary>
+    public sealed record SubjectErased(string Subject, string By, DateTimeOffset At) : DataSubjectEvent(At);
+
+    /// <summary>Copies outside the log are gone too: rows of read models, index entries, snapshots, blobs.</summary>
+    /// <param name="Streams">Streams that had texts of the subject.</param>
+    /// <param name="Blobs">Files of the blob store that were removed.</param>
+    public sealed record SubjectErasureCompleted(string Subject, long Streams, long Blobs, DateTimeOffset At) : DataSubjectEvent(At);
+}
+
+/// <summary>A person whose texts are sealed under a key of their own, by a name that the operator chose.</summary>
+public abstract record DataSubject
+{
+    public sealed record None : DataSubject;
+
+    public sealed record Active(string Subject, string KeyId) : DataSubject;
+
+    /// <param name="CompletedAt">Null: copies outside the log are still being removed.</param>
+    public sealed record Erased(string Subject, string KeyId, string By, DateTimeOffset ErasedAt, DateTimeOffset? CompletedAt = null, long Streams = 0, long Blobs = 0)
+        : DataSubject;
+
+    public static Aggregate<DigestKey, DataSubjectCommand, DataSubjectEvent, DataSubject> Aggregate { get; } = new("subject", new None(), Decide, Evolve);
+
+    /// <summary>Of the stream of a subject.</summary>
+    public static DigestKey KeyOf(string subject) => new(Ids.KeyOf($"data subject {subject}"));
+
+    /// <summary>What is remembered of a subject belongs to a project of its own, in which nothing else begins.</summary>
+    public static ProjectKey MemoryProjectOf(string subject) => new(Ids.KeyOf($"memories of data subject {subject}"));
+
+    /// <summary>A subject that was erased does not come back: its name says whose texts cannot be read.</summary>
+    public static Refusal WhyErased(string subject) => Refusal.Conflict("subject_erased", $"The personal data of {subject} were erased.");
+
+    public static Decision<DataSubjectEvent> Decide(DataSubjectCommand command, DataSubject state) => (command, state) switch
+    {
+        (MakeKey c, None) => new SubjectKeyMade(c.Subject, c.KeyId, c.Commitment, c.Now),
+        (MakeKey, Active) => Decision<DataSubjectEvent>.Nothing,
+        (MakeKey, Erased e) => WhyErased(e.Subject),
+        (Erase c, Active a) => new SubjectErased(a.Subject, c.By, c.Now),
+        (Erase, Erased) => Decision<DataSubjectEvent>.Nothing,
+        (Complete c, Erased { CompletedAt: null } e) => new SubjectErasureCompleted(e.Subject, c.Streams, c.Blobs, c.Now),
+        (Complete, Erased) => Decision<DataSubjectEvent>.Nothing,
+        _ => Refusal.NotFound("subject"),
+    };
+
+    public static DataSubject Evolve(DataSubject state, DataSubjectEvent e) => (e, state) switch
+    {
+        (SubjectKeyMade m, _) => new Active(m.Subject, m.KeyId),
+        (SubjectErased x, Active a) => new Erased(x.Subject, a.KeyId, x.By, x.At),
+        (SubjectErasureCompleted c, Erased s) => s with { CompletedAt = c.At, Streams = c.Streams, Blobs = c.Blobs },
+        _ => throw new UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
+    };
+}
