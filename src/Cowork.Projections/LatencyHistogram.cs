@@ -30,6 +30,17 @@ public sealed record LatencyHistogram(long Count, long SumMs, ImmutableSortedDic
         return new(Count + 1, SumMs + ms, Buckets.SetItem(bucket, Buckets.GetValueOrDefault(bucket) + 1));
     }
 
+    /// <summary>The durations of both.</summary>
+    public LatencyHistogram Plus(LatencyHistogram other)
+    {
+        var buckets = Buckets;
+        foreach (var (bucket, count) in other.Buckets)
+        {
+            buckets = buckets.SetItem(bucket, buckets.GetValueOrDefault(bucket) + count);
+        }
+        return new(Count + other.Count, SumMs + other.SumMs, buckets);
+    }
+
     /// <summary>The quantile by nearest rank, in seconds, with an error below 1 %; null: the histogram is empty.</summary>
     /// <param name="quantile">Above 0, at most 1.</param>
     public double? Quantile(double quantile)

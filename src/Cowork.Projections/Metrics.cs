@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Text.Json.Serialization;
 
 using Cowork.Application.Storage;
@@ -13,6 +14,7 @@ namespace Cowork.Projections;
 [JsonPolymorphic(TypeDiscriminatorPropertyName = "case")]
 [JsonDerivedType(typeof(OfTenant), "tenant")]
 [JsonDerivedType(typeof(OfRun), "run")]
+[JsonDerivedType(typeof(OfTime), "time")]
 public abstract record MetricsRow
 {
     /// <param name="Since">When the first run was created.</param>
@@ -33,6 +35,22 @@ public abstract record MetricsRow
     public sealed record OfRun(
         DateTimeOffset CreatedAt, DateTimeOffset? StartedAt, DateTimeOffset? AskedAt, TimeSpan Waited,
         [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] bool? IsCounterfactual = null) : MetricsRow;
+
+    /// <summary>What happened in a stretch of time. An event counts in the stretch that its own time lies in.</summary>
+    /// <param name="Queue">As in <see cref="OfTenant"/>, of the runs that started.</param>
+    /// <param name="Execution">Of the runs that ended.</param>
+    /// <param name="Approval">Of the approvals that were decided.</param>
+    public sealed record OfTime(
+        long Created, long Started, long Completed, long Failed, long Cancelled, long InputTokens, long OutputTokens, long CostMicroUsd, LatencyHistogram Queue,
+        LatencyHistogram Execution, LatencyHistogram Approval) : MetricsRow
+    {
+        public static OfTime None { get; } = new(0, 0, 0, 0, 0, 0, 0, 0, LatencyHistogram.Empty, LatencyHistogram.Empty, LatencyHistogram.Empty);
+
+        public OfTime Plus(OfTime other) => new(
+            Created + other.Created, Started + other.Started, Completed + other.Completed, Failed + other.Failed, Cancelled + other.Cancelled,
+            InputTokens + other.InputTokens, OutputTokens + other.OutputTokens, CostMicroUsd + other.CostMicroUsd, Queue.Plus(other.Queue), Execution.Plus(other.Execution),
+            Approval.Plus(other.Approval));
+    }
 }
 
 /// <summary>Number of runs by status.</summary>
@@ -41,11 +59,14 @@ public sealed record StatusCounts(long Queued, long Running, long ApprovalRequir
     public static StatusCounts None { get; } = new(0, 0, 0, 0, 0, 0);
 }
 
-/// <summary>The async projection of metrics: <c>GET /metrics</c>.</summary>
+/// <summary>The async projection of metrics: <c>GET /metrics</c>, <c>/metrics/series</c>, <c>/runs/counts</c>.</summary>
 public static class Metrics
 {
     /// <summary>Key of the tenant's row; the keys of the other rows are run keys.</summary>
     public const string TenantKey = "tenant";
+
+    /// <summary>The lengths of stretches that have rows. Longer ones are sums of these.</summary>
+    public static IReadOnlyList<TimeSpan> Stretches { get; } = [TimeSpan.FromMinutes(1), TimeSpan.FromHours(1), TimeSpan.FromDays(1)];
 
     public static AsyncProjection<MetricsRow> Model { get; } = new(
         "metrics",
@@ -55,11 +76,19 @@ public static class Metrics
             typeof(RunFailed), typeof(RunCancelled),
         }.SelectMany(EventTypes.NamesOf)],
         RowJson.Default.MetricsRow,
-        e => [TenantRow(e), RunRow(e)],
+        e => [TenantRow(e), RunRow(e), .. Stretches.Select(of => new RowKey(e.Org, KeyOf(of, e.At)))],
         Evolve)
     {
         Lists = RowLists.None,
+        Form = 2,
     };
+
+    /// <summary>Key of the row of the stretch that a time lies in. No run's key has a space.</summary>
+    public static string KeyOf(TimeSpan stretch, DateTimeOffset time) =>
+        string.Create(CultureInfo.InvariantCulture, $"{stretch.TotalMinutes} {Begin(stretch, time).UtcDateTime:yyyy-MM-ddTHH:mm}");
+
+    /// <summary>Begin of the stretch that a time lies in. Days are those of UTC.</summary>
+    public static DateTimeOffset Begin(TimeSpan stretch, DateTimeOffset time) => new(time.UtcTicks - (time.UtcTicks % stretch.Ticks), TimeSpan.Zero);
 
     /// <summary>The totals before the first run.</summary>
     public static MetricsRow.OfTenant Empty(DateTimeOffset since) =>
@@ -72,9 +101,43 @@ public static class Metrics
     static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
     {
         var (tenantKey, runKey) = (TenantRow(e), RunRow(e));
-        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(tenantKey) ?? Empty(e.At), (MetricsRow.OfRun?)before(runKey), e.Event);
-        return [(tenantKey, tenant), (runKey, run)];
+        var of = (MetricsRow.OfRun?)before(runKey);
+        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(tenantKey) ?? Empty(e.At), of, e.Event);
+        var changed = new List<(RowKey, MetricsRow?)> { (tenantKey, tenant), (runKey, run) };
+        foreach (var stretch in Stretches)
+        {
+            var key = new RowKey(e.Org, KeyOf(stretch, e.At));
+            changed.Add((key, Evolve((MetricsRow.OfTime?)before(key) ?? MetricsRow.OfTime.None, of, e.Event)));
+        }
+        return changed;
     }
+
+    static MetricsRow.OfTime Evolve(MetricsRow.OfTime time, MetricsRow.OfRun? run, Event e) => (e, run) switch
+    {
+        // What would have happened is not counted among what did; what it costs is spent.
+        (RunCreated { Counterfactual: not null } or LlmResponse { Source: not null }, _) => time,
+        (RunFailed f, { IsCounterfactual: true }) => WithUsage(time, f.Usage),
+        (not (LlmResponse or ModelRetried), { IsCounterfactual: true }) => time,
+        (RunCreated, _) => time with { Created = time.Created + 1 },
+        (RunStarted, { }) => time with { Started = time.Started + 1, Queue = time.Queue.Add(e.At - run.CreatedAt) },
+        (LlmResponse l, _) => WithUsage(time, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)),
+        (ModelRetried r, _) => WithUsage(time, r.Usage),
+        (ApprovalDecided, { AskedAt: { } askedAt }) => time with { Approval = time.Approval.Add(e.At - askedAt) },
+        (RunCompleted, { }) => End(time, run, e.At) with { Completed = time.Completed + 1 },
+        (RunFailed f, { }) => End(WithUsage(time, f.Usage), run, e.At) with { Failed = time.Failed + 1 },
+        (RunCancelled, { }) => End(time, run, e.At) with { Cancelled = time.Cancelled + 1 },
+        _ => time,
+    };
+
+    static MetricsRow.OfTime WithUsage(MetricsRow.OfTime time, ModelUsage? used) => used is null ? time : time with
+    {
+        InputTokens = time.InputTokens + used.InputTokens,
+        OutputTokens = time.OutputTokens + used.OutputTokens,
+        CostMicroUsd = time.CostMicroUsd + (used.CostMicroUsd ?? 0),
+    };
+
+    static MetricsRow.OfTime End(MetricsRow.OfTime time, MetricsRow.OfRun run, DateTimeOffset at) =>
+        run.StartedAt is { } started ? time with { Execution = time.Execution.Add(at - started - run.Waited) } : time;
 
     static (MetricsRow.OfTenant Tenant, MetricsRow.OfRun? Run) Evolve(MetricsRow.OfTenant tenant, MetricsRow.OfRun? run, Event e)
     {

@@ -6,6 +6,8 @@ using System.Text.Json.Nodes;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
+using Xunit;
+
 namespace Cowork.Application.Tests;
 
 /// <summary>What is sealed of an event, and that a seal opens in its own place alone.</summary>

@@ -1112,6 +1112,17 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
             }
         }
 
+        public ValueTask<IReadOnlyList<(string Key, DateTimeOffset Due)>> Upcoming(string org, string kind, int max, CancellationToken ct)
+        {
+            lock (engine.sync)
+            {
+                return new([
+                    .. engine.jobs.Where(j => j.Key.Org == org && j.Key.Kind == kind && j.Value.Holder is null).OrderBy(j => j.Value.Due).Take(max)
+                        .Select(j => (j.Key.Key, j.Value.Due)),
+                ]);
+            }
+        }
+
         public ValueTask<Backlog> Backlog(CancellationToken ct)
         {
             ct.ThrowIfCancellationRequested();

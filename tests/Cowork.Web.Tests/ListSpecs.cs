@@ -35,7 +35,7 @@ public sealed class ListSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             (await http.Turn("s0", "/say ok")).Is(200);
             (await http.Turn(await http.NewSession($"held{i}"), "/tool write_file {\"path\":\"r.md\",\"content\":\"x\"}")).Is(200);
             (await http.Post("/skills", $$"""{"name":"s{{i}}","prompt_template":"/say ok"}""")).Is(201);
-            var schedule = $$"""{"name":"n{{i}}","session_id":"s0","skill_id":"{{skill}}","interval_seconds":3600,"active":{{(i % 2 == 0 ? "true" : "false")}}}""";
+            var schedule = $$"""{"name":"n{{i}}","session_id":"s0","skill_id":"{{skill}}","interval_seconds":3600,"start_in_seconds":3600,"active":{{(i % 2 == 0 ? "true" : "false")}}}""";
             (await http.Post("/scheduled-runs", schedule)).Is(201);
         }
         foreach (var (path, member, filter) in ((string, string, string)[])

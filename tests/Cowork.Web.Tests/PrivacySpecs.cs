@@ -117,7 +117,7 @@ public sealed class PrivacySpecs
     static async Task<Said> Say(HttpClient http)
     {
         var other = (await http.Turn((await http.Post("/sessions", """{"subject":"bob"}""")).Is(201)["session_id"], "/say meanwhile")).Is(200)["run_id"];
-        var session = (await http.Post("/sessions", $$$"""{"subject":"ann","metadata":{"note":"{{{Word}}}","auth_context":{"of":"{{{Word}}}"}}}""")).Is(201)["session_id"];
+        var session = (await http.Post("/sessions", $$$$"""{"subject":"ann","metadata":{"note":"{{{{Word}}}}","auth_context":{"of":"{{{{Word}}}}"}}}""")).Is(201)["session_id"];
         var run = (await http.Turn(session, $$"""
             {{Word}}
             /tool remember {"content":"{{Word}} leaves at nine"}

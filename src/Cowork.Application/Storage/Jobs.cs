@@ -65,6 +65,9 @@ public interface IJobQueue
     /// <summary>What this node does at once, and for whom.</summary>
     JobSlots Slots { get; }
 
+    /// <summary>A tenant's jobs of a kind that wait, or are not due yet: those that are due first, with their time.</summary>
+    ValueTask<IReadOnlyList<(string Key, DateTimeOffset Due)>> Upcoming(string org, string kind, int max, CancellationToken ct);
+
     /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
     ValueTask<Backlog> Backlog(CancellationToken ct);
 

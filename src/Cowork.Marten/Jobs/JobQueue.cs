@@ -155,6 +155,8 @@ sealed partial class JobQueue : IJobQueue, IDisposable
         Poke();
     }
 
+    public ValueTask<IReadOnlyList<(string Key, DateTimeOffset Due)>> Upcoming(string org, string kind, int max, CancellationToken ct) => table.Upcoming(org, kind, max, ct);
+
     public ValueTask<Backlog> Backlog(CancellationToken ct) => table.Backlog(ct);
 
     public async ValueTask Hurry(string kind, CancellationToken ct)

@@ -30,6 +30,7 @@ sealed class JobTable
     readonly string release;
     readonly string fail;
     readonly string count;
+    readonly string upcoming;
     readonly string hurry;
     readonly string forgetNodes;
     readonly string forgetNode;
@@ -42,6 +43,7 @@ sealed class JobTable
         const string Mine = "tenant_id = $1 AND kind = $2 AND key = $3 AND epoch = $4 AND holder = $5";
         const string Alive = "n.expires > now()";
         const string Free = "f.holder IS NULL AND f.letter IS NULL";
+        upcoming = $"SELECT key, due FROM {s}.jobs f WHERE kind = $2 AND tenant_id = $1 AND {Free} ORDER BY due LIMIT $3";
         register = $"INSERT INTO {s}.nodes (id, expires) VALUES ($1, now() + $2) ON CONFLICT (id) DO UPDATE SET expires = excluded.expires";
         beat = $"""
             WITH mine AS (UPDATE {s}.nodes SET expires = now() + $2 WHERE id = $1 AND expires > now() RETURNING id)
@@ -267,6 +269,22 @@ sealed class JobTable
             return nodes;
         },
         ct);
+
+    public ValueTask<IReadOnlyList<(string Key, DateTimeOffset Due)>> Upcoming(string org, string kind, int max, CancellationToken ct) =>
+        database.WithReconnect<IReadOnlyList<(string, DateTimeOffset)>>(
+            org,
+            async connection =>
+            {
+                await using var reader = await connection.Read(
+                    ct, new NpgsqlBatchCommand(upcoming) { Parameters = { Parameter.Text(org), Parameter.Text(kind), Parameter.Long(max) } });
+                var found = new List<(string, DateTimeOffset)>();
+                while (await reader.ReadAsync(ct))
+                {
+                    found.Add((reader.GetString(0), new(reader.GetDateTime(1))));
+                }
+                return found;
+            },
+            ct);
 
     public ValueTask<Backlog> Backlog(CancellationToken ct) => database.WithReconnect<Backlog>(
         ScopedConnection.Everyone,

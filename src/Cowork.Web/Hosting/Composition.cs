@@ -237,6 +237,7 @@ static class Composition
         services.AddSingleton<SessionUsage>();
         services.AddSingleton<CallPolicy>();
         services.AddSingleton<PolicySimulation>();
+        services.AddSingleton<PolicyCheck>();
         services.AddSingleton<RecordedSettings>();
         services.AddSingleton<RunReplays>();
         services.AddSingleton<ForkPoints>();

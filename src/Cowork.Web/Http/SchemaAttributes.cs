@@ -39,6 +39,24 @@ public sealed class RunSourceKindAttribute() : WordsAttribute(Message, Skill, Sc
     public static string Of(RunSource? source) => source?.ScheduleId is not null ? Schedule : source?.SkillId is not null ? Skill : Message;
 }
 
+public sealed class SearchKindAttribute() : WordsAttribute([.. All])
+{
+    public const string Messages = "messages";
+    public const string Replies = "replies";
+    public const string Titles = "titles";
+    public const string Memories = "memories";
+
+    public static IReadOnlyList<string> All { get; } = [Messages, Replies, Titles, Memories];
+}
+
+public sealed class SearchRoleAttribute() : WordsAttribute(User, Assistant, Title, Memory)
+{
+    public const string User = "user";
+    public const string Assistant = "assistant";
+    public const string Title = "title";
+    public const string Memory = "memory";
+}
+
 public sealed class StepKindAttribute() : WordsAttribute([.. Projections.RunSteps.Kinds]);
 
 public sealed class StepStatusAttribute() : WordsAttribute([.. Projections.RunSteps.Statuses]);

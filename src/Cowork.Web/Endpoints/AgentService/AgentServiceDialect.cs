@@ -18,6 +18,11 @@ static class AgentServiceDialect
         routes.MapTenantRuns();
         routes.MapRunSteps();
         routes.MapRunFeeds();
+        routes.MapSeenStream();
+        routes.MapMetricsSeries();
+        routes.MapTenantBudget();
+        routes.MapUpcomingSlots();
+        routes.MapSearch();
         routes.MapRunReplays();
         routes.MapForks();
         routes.MapCounterfactuals();
@@ -44,6 +49,11 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(TenantRunList))]
 [JsonSerializable(typeof(RunStepList))]
 [JsonSerializable(typeof(RunEventList))]
+[JsonSerializable(typeof(MetricsSeriesAnswer))]
+[JsonSerializable(typeof(RunCounts))]
+[JsonSerializable(typeof(TenantBudget))]
+[JsonSerializable(typeof(UpcomingSlotList))]
+[JsonSerializable(typeof(SearchAnswer))]
 [JsonSerializable(typeof(CancelAnswer))]
 [JsonSerializable(typeof(ArtifactList))]
 [JsonSerializable(typeof(ArtifactSummary))]

@@ -48,6 +48,8 @@ static class OperationsDialect
 [JsonSerializable(typeof(NewSimulation))]
 [JsonSerializable(typeof(SimulationAnswer))]
 [JsonSerializable(typeof(PolicyInForce))]
+[JsonSerializable(typeof(NewPolicyCheck))]
+[JsonSerializable(typeof(PolicyCheckAnswer))]
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(SweptBlobs))]

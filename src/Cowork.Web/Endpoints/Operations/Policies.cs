@@ -76,6 +76,45 @@ public sealed record NewSimulation(
     }
 }
 
+/// <summary>Body of <c>POST /policy/check</c>: a call as a model would make it.</summary>
+/// <param name="Input">The arguments; null: none.</param>
+/// <param name="SessionId">The session whose folders and connections the call would use.</param>
+public sealed record NewPolicyCheck([property: NeverNull] string? Tool, [property: NeverNull] string? SessionId, JsonElement? Input = null) : IRequestBody<NewPolicyCheck>
+{
+    public static JsonTypeInfo<NewPolicyCheck> Json => OperationsJson.Default.NewPolicyCheck;
+
+    public void Validate(ValidationErrors errors)
+    {
+        if (string.IsNullOrWhiteSpace(Tool) || Tool.Length > Limits.ToolNameCharsMax)
+        {
+            errors.Add("$.tool", $"The name of a tool, of at most {Limits.ToolNameCharsMax} characters, is required.");
+        }
+        if (string.IsNullOrEmpty(SessionId))
+        {
+            errors.Add("$.session_id", "A session is required.");
+        }
+        if (Input is { ValueKind: not (JsonValueKind.Object or JsonValueKind.Null) })
+        {
+            errors.Add("$.input", "Must be an object.");
+        }
+    }
+}
+
+/// <summary>What a call would touch.</summary>
+/// <param name="Kind">The kind of access: <c>read</c>, <c>overwrite</c>, ….</param>
+/// <param name="Paths">As they resolve now, and the outside source that it asks.</param>
+/// <param name="Invalid">Why the call cannot be judged; null: it can.</param>
+public sealed record CheckedSubject(string Kind, IReadOnlyList<string> Paths, string? Invalid);
+
+/// <param name="Matches">The rule matches the call. The first that does decides, unless the call cannot be judged: then it is the first that denies.</param>
+public sealed record CheckedRule(string Name, [property: PolicyOutcomes] string Outcome, bool Matches);
+
+/// <summary>What the policy in force would decide.</summary>
+/// <param name="Rule">The rule that decides; <c>no_rule</c>: none matches; <c>not_granted</c>: a grant of the session does not allow the call.</param>
+/// <param name="Rules">All rules, in their order.</param>
+public sealed record PolicyCheckAnswer(
+    string Tool, [property: PolicyOutcomes] string Outcome, string Rule, string Reason, CheckedSubject Subject, IReadOnlyList<CheckedRule> Rules);
+
 /// <param name="Before">What became of the calls.</param>
 /// <param name="After">What would; <c>unknown</c>: the record does not tell.</param>
 public sealed record SimulatedCalls([property: PolicyOutcomes] string Before, [property: SimulatedOutcomes] string After, long Calls);
@@ -125,9 +164,29 @@ static class PolicyEndpoints
         policy.MapGet("", Get).WithName("getPolicy")
             .WithSummary("Show the rules in force on this host, with their digest")
             .Produces<PolicyInForce>().Refuses();
+        policy.MapPost("/check", Check).WithName("checkPolicy")
+            .WithSummary("Hold a call against the rules in force: which one decides, and which match; nothing is done")
+            .Produces<PolicyCheckAnswer>().Refuses(400, 404, 413, 415, 422);
         policy.MapPost("/simulate", Simulate).WithName("simulatePolicy").WithMetadata(new Exports("policy_simulation", static _ => null))
             .WithSummary("Hold a proposed policy against the decisions in the log: what would have been allowed, asked or denied")
             .Produces<SimulationAnswer>().Refuses(400, 413, 415, 422);
+    }
+
+    static async Task<IResult> Check(Body<NewPolicyCheck> body, Caller caller, PolicyCheck check, Policy policy, IRows rows, CancellationToken ct)
+    {
+        var (tool, session) = (body.Value.Tool!, PathIds.Key<SessionKey>(body.Value.SessionId!, "$.session_id"));
+        if (await rows.FindSession(caller, session, ct) is null
+            || await check.Of(caller.Org, session, tool, body.Value.Input is { ValueKind: JsonValueKind.Object } input ? input.GetRawText() : "{}", ct) is not { } found)
+        {
+            return ErrorResult.NotFound("session");
+        }
+        return JsonResult.Of(
+            200,
+            new PolicyCheckAnswer(
+                tool, PolicyWords.Of(found.Verdict.Outcome), found.Verdict.Rule, found.Verdict.Reason,
+                new(found.Subject.Kind, [.. found.Subject.Paths], found.Subject.Invalid),
+                [.. policy.Rules.Select(rule => new CheckedRule(rule.Name, PolicyWords.Of(rule.Outcome), found.Matching.Contains(rule.Name)))]),
+            OperationsJson.Answers.PolicyCheckAnswer);
     }
 
     static JsonResult<PolicyInForce> Get(Policy policy)
