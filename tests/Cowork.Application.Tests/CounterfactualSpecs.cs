@@ -254,7 +254,7 @@ public sealed class CounterfactualSpecs
             var bundle = (await TraceBundle.Build(harness.Engine, harness.Blobs, RunHarness.Org, session, run, default))!;
             var fault = TraceVerifier.Verify(bundle).Fault;
             Assert.True(fault is null, $"{at}: {fault}");
-            var whole = await BundleLinesSpecs.Written(output => SessionBundle.Write(harness.Engine, harness.Blobs, RunHarness.Org, session, output, default));
+            var whole = await BundleLinesSpecs.Written(output => SessionBundle.Write(harness.Engine, harness.Blobs, null, RunHarness.Org, session, output, default));
             fault = (await BundleLinesSpecs.Verify(whole)).Fault;
             Assert.True(fault is null, $"{at}: {fault}");
             records.Add(BundledRun.Read(bundle, default).Run!);

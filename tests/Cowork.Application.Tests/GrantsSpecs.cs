@@ -211,7 +211,7 @@ public sealed class GrantsSpecs : IDisposable
         };
         await host.Drive();
         var created = (await bench.Engine.Load(RunHarness.Org, $"run-{run.Value}", 0, 1, default)).Events[0];
-        Assert.Equivalent(granted, ((RunEvent.RunCreated)created.Read()).Folders);
+        Assert.Equivalent(granted, ((RunEvent.RunCreated)created.Event).Folders);
         Assert.Contains(
             $"The folders that you may use; relative paths count from the first:\n- {docs}: read, create, change; no approval below reports\n- {inner}: read",
             told);

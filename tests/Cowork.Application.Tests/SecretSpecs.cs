@@ -35,7 +35,7 @@ public sealed class SecretSpecs
         var secrets = new TenantSecrets(handler, handler, masters, operators, clock);
         return new(
             handler, secrets, new(handler, handler, secrets),
-            new(handler, handler, secrets, new(handler, handler, masters, secrets, operators, clock), operators, (org, max, ct) => Connections.List(engine, org, max, ct)));
+            new(handler, handler, secrets, new(handler, handler, masters, secrets, operators, clock), operators, (org, max, ct) => Connections.List(engine, org, max, ct), new(new InMemorySubjects(), () => masters)));
     }
 
     async Task<SealedSecret> Create(Host host, ConnectionKey connection, string org = Org)

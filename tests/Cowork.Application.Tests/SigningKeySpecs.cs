@@ -34,7 +34,7 @@ public sealed class SigningKeySpecs
         var masters = new MasterKeyring(keys, "the spec");
         var secrets = new TenantSecrets(handler, handler, masters, operators, clock);
         var keyring = new SigningKeyring(handler, handler, masters, secrets, operators, clock);
-        return new(keyring, new(handler, handler, secrets, keyring, operators, (org, max, ct) => Connections.List(engine, org, max, ct)));
+        return new(keyring, new(handler, handler, secrets, keyring, operators, (org, max, ct) => Connections.List(engine, org, max, ct), new(new InMemorySubjects(), () => masters)));
     }
 
     [Fact]
