@@ -1,0 +1,51 @@
+namespace Cowork.Browser.Tests;
+
+/// <summary>The console of a host in token mode.</summary>
+public sealed class ConsoleSignInSpecs(Chromium chromium)
+{
+    [Fact]
+    public async Task A_token_stays_in_the_page_unless_it_is_to_be_kept_and_what_its_roles_may_not_do_is_not_offered()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true });
+        var (auditor, member) = (await host.Token("acme", "auditor"), await host.Token("acme", "member"));
+        await using (var tab = await ConsoleTab.Open(chromium, host.Url, "runs"))
+        {
+            tab.Expected = "401";
+            await tab["#token"].WaitForAsync();
+            await tab.IsForEverybody();
+            await tab["#token"].FillAsync("cowork_wrong");
+            await tab.Press("Enter");
+            await tab.Shows("does not know this token");
+            await tab["#token"].FillAsync(member);
+            await tab.Press("Enter");
+            await tab["h1 >> text=Runs"].WaitForAsync();
+            Assert.Equal(["Overview", "Runs", "Sessions", "Approvals"], await tab[".nav-link"].EvaluateAllAsync<string[]>("links => links.map(link => link.firstChild.textContent)"));
+            Assert.DoesNotContain(member, tab.Page.Url, StringComparison.Ordinal);
+            Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));
+            Assert.Empty(await tab.Page.Context.CookiesAsync());
+            // A page of the feed is nothing for a member, also by its address.
+            await tab.Page.EvaluateAsync("history.pushState({}, '', 'feed'); dispatchEvent(new PopStateEvent('popstate'))");
+            await tab.Shows("Not for your role");
+            // The page forgets it.
+            await tab.Go("runs");
+            await tab["#token"].WaitForAsync();
+        }
+        await using (var tab = await ConsoleTab.Open(chromium, host.Url, ""))
+        {
+            tab.Expected = "401";
+            await tab["#token"].FillAsync(auditor);
+            await tab["label >> text=Keep it"].ClickAsync();
+            await tab.Press("Enter");
+            await tab["h1 >> text=Overview"].WaitForAsync();
+            await tab.Go("feed");
+            await tab.Shows("none is missing");
+            // A token that is taken back ends the stay.
+            using var itself = host.Client(auditor);
+            using var admin = host.Client(await host.Token("acme", "admin"));
+            (await admin.Delete($"/tokens/{(await itself.Get("/me")).Is(200)["token_id"]}")).Is(204);
+            await tab.Go("runs");
+            await tab["#token"].WaitForAsync();
+            Assert.Equal("{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(sessionStorage)"));
+        }
+    }
+}

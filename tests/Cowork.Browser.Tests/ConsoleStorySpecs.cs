@@ -1,0 +1,70 @@
+using Microsoft.Playwright;
+
+namespace Cowork.Browser.Tests;
+
+/// <summary>Each page of the console shows a story as it was. <c>./cowork screenshots</c> takes its pictures, for docs/console, of these.</summary>
+public sealed class ConsoleStorySpecs(Chromium chromium)
+{
+    /// <summary>Folder for pictures; null: none are taken.</summary>
+    static readonly string? Pictures = Environment.GetEnvironmentVariable("COWORK_SCREENSHOTS") is { Length: > 0 } folder ? folder : null;
+
+    [Fact]
+    public async Task Pages_tell_what_an_agent_did_and_what_it_waits_for()
+    {
+        await using var story = await LaunchStory.Begin(isSlow: Pictures is not null);
+        await using var tab = await ConsoleTab.Open(chromium, story.Host.Url, "");
+        await tab["[aria-labelledby=needs] tbody tr >> text=launch-audit"].WaitForAsync();
+        Assert.Equal(["invoices", "launch-audit"], await tab["[aria-labelledby=needs] tbody tr td:nth-child(3)"].AllInnerTextsAsync());
+        await Take(tab, "overview");
+
+        await tab.Go("runs");
+        await tab["tbody tr >> nth=8"].WaitForAsync();
+        await Take(tab, "runs");
+
+        await tab.Go("runs/" + story.Waiting);
+        await tab["button >> text=Approve this call"].WaitForAsync();
+        Assert.Equal(
+            ["queued", "recall memory", "sonnet-like-1", "list_files", "read_file", "sonnet-like-1", "search_files", "read_file", "recall", "sonnet-like-1", "write_file", "delete_file"],
+            await tab[".wf-row b"].AllInnerTextsAsync());
+        await Take(tab, "run-waiting");
+
+        await tab.Go("runs/" + story.Done);
+        await tab[".reply td >> text=venue"].WaitForAsync();
+        Assert.Equal("completed", await tab["h1 ~ .badge"].First.GetAttributeAsync("data-status"));
+        await tab[".wf-row:has-text('delete_file')"].ClickAsync();
+        await tab["[aria-label='The step'] >> text=It is stale."].WaitForAsync();
+        await Take(tab, "run");
+
+        await tab.Go("approvals");
+        await tab["article [aria-label^='What would change'], article .diff"].First.WaitForAsync();
+        await Take(tab, "approvals");
+
+        await tab.Go("feed");
+        await tab.Shows("none is missing");
+        await tab[".vrow >> nth=10"].ClickAsync();
+        await tab["[aria-label='The event'] cw-json"].WaitForAsync();
+        await Take(tab, "feed");
+
+        await tab.Go("sessions");
+        await tab["tbody tr >> nth=4"].WaitForAsync();
+        await Take(tab, "sessions");
+    }
+
+    /// <summary>Light and dark, at the size of a laptop, and light on a telephone.</summary>
+    static async Task Take(ConsoleTab tab, string name)
+    {
+        if (Pictures is null)
+        {
+            return;
+        }
+        foreach (var (suffix, width, height, theme) in (IEnumerable<(string, int, int, ColorScheme)>)[
+            ("", 1280, 800, ColorScheme.Light), ("-dark", 1280, 800, ColorScheme.Dark), ("-narrow", 380, 760, ColorScheme.Light)])
+        {
+            await tab.Page.SetViewportSizeAsync(width, height);
+            await tab.Page.EmulateMediaAsync(new() { ColorScheme = theme, ReducedMotion = ReducedMotion.Reduce });
+            await tab.Page.ScreenshotAsync(new() { Path = Path.Combine(Pictures, $"{name}{suffix}.png") });
+        }
+        await tab.Page.SetViewportSizeAsync(1440, 900);
+        await tab.Page.EmulateMediaAsync(new() { ColorScheme = ColorScheme.Light });
+    }
+}

@@ -1,0 +1,79 @@
+namespace Cowork.Browser.Tests;
+
+/// <summary>How the console shows texts: what becomes of Markdown, of two versions of a text, and of values that are deep or long.</summary>
+public sealed class ConsoleTextSpecs(Chromium chromium, BrowsedHost browsed)
+{
+    const string Link = "rel=\"noreferrer noopener nofollow\" target=\"_blank\"";
+
+    [Fact]
+    public async Task A_reply_is_read_as_Markdown_and_as_nothing_more()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        foreach (var (text, html) in (IEnumerable<(string, string)>)[
+            ("# A\n\n**b** *c* `d` __e__ 5 * 3 * 2", """<div class="h" role="heading" aria-level="3">A</div><p><strong>b</strong> <em>c</em> <code>d</code> __e__ 5 * 3 * 2</p>"""),
+            ("- a\n- b\n  1. c\n\n---", "<ul><li>a</li><li>b<ol><li>c</li></ol></li></ul><hr>"),
+            ("| a |\n|---|\n| **1** |", """<table tabindex="0"><thead><tr><th scope="col">a</th></tr></thead><tbody><tr><td><strong>1</strong></td></tr></tbody></table>"""),
+            ("```js\n<b>&", """<pre tabindex="0" role="group" aria-label="Code, js"><code>&lt;b&gt;&amp;</code></pre>"""),
+            ("<b onclick=x>y</b> [x](javascript:alert(1))", "<p>&lt;b onclick=x&gt;y&lt;/b&gt; [x](javascript:alert(1))</p>"),
+            // A link says where it leads, and a picture is one.
+            ("![p](https://e.example/p.png)", $"""<p><a href="https://e.example/p.png" {Link} title="https://e.example/p.png">p</a><span class="faint"> (e.example)</span></p>"""),
+            ("[https://good.example](https://bad.example/)",
+                $"""<p><a href="https://bad.example/" {Link} title="https://bad.example/">https://good.example</a><span class="faint"> (bad.example)</span></p>"""),
+            ("> a\n>> b\n>>> c\n>>>> d\n>>>>> e", "<blockquote><p>a</p><blockquote><p>b</p><blockquote><p>c</p><blockquote><p>d</p><p>&gt; e</p></blockquote></blockquote></blockquote></blockquote>"),
+        ])
+        {
+            Assert.Equal(html, await tab.Page.EvaluateAsync<string>($"async text => (await import('{await Module(tab, "ui/reply.js")}')).reply(text).innerHTML", text));
+        }
+        // Whatever is repeated, it takes no more than a moment.
+        Assert.Empty(await tab.Page.EvaluateAsync<string[]>($$"""
+            async () => {
+                const { reply } = await import('{{await Module(tab, "ui/reply.js")}}');
+                const lines = ["*", "[", "`", "a](", "**a", "_a", "|", "|-", "> ", "- ", "1. ", "https://", "#", "~~~"];
+                return lines.filter(line => {
+                    const from = performance.now();
+                    reply((line.repeat(3000).slice(0, 9000) + "\n").repeat(4));
+                    return performance.now() - from > 2000;
+                });
+            }
+            """));
+    }
+
+    [Fact]
+    public async Task Two_texts_are_compared_line_by_line()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        foreach (var (before, after, lines) in (IEnumerable<(string, string, string)>)[
+            ("", "", ""), ("a\nb\nc", "a\nc", " a,-b, c"), ("a\nb", "a\nx\nb\n", " a,+x, b"), ("a", "b", "-a,+b"), ("", "a\nb", "+a,+b"), ("a\nb\nc\nd", "b\nx\nd", "-a, b,-c,+x, d")])
+        {
+            Assert.Equal(lines, await tab.Page.EvaluateAsync<string>(
+                $"async ([before, after]) => (await import('{await Module(tab, "ui/diff.js")}')).diffLines(before, after).map(line => line.sign + line.text).join()", new[] { before, after }));
+        }
+    }
+
+    [Fact]
+    public async Task A_value_is_shown_however_deep_or_long_it_is()
+    {
+        await using var tab = await ConsoleTab.Open(chromium, (await browsed.Started).Url, "");
+        var shown = await tab.Page.EvaluateAsync<string[]>($$"""
+            async () => {
+                const { json } = await import('{{await Module(tab, "ui/json.js")}}');
+                const { briefJson } = await import('{{await Module(tab, "text.js")}}');
+                const deep = JSON.parse("[".repeat(10000) + "]".repeat(10000));
+                const long = { line: "x".repeat(1 << 20), list: Array.from({ length: 100000 }, (_, i) => i) };
+                const count = value => {
+                    const view = json(value);
+                    document.body.append(view);
+                    view.querySelectorAll("details").forEach(each => each.open = true);
+                    const [nodes, chars] = [view.querySelectorAll("*").length, view.textContent.length];
+                    view.remove();
+                    return nodes < 2000 && chars < 10000;
+                };
+                return [briefJson(deep), `${briefJson(long).length}`, `${count(deep)} ${count(long)}`];
+            }
+            """);
+        Assert.Equal(["[[[[[[[[[[…]]]]]]]]]]", "201", "true true"], shown);
+    }
+
+    static async Task<string> Module(ConsoleTab tab, string path) =>
+        new Uri(new(await tab.Page.EvaluateAsync<string>("document.querySelector('script[type=module]').src")), path).AbsoluteUri;
+}
