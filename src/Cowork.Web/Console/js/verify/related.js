@@ -1,6 +1,7 @@
 // What a run's own events say of the events in `related`: which must be there, as they are named, and before the event that names them. No other may be there.
 
 import { quoted, require } from './members.js';
+import { isRunEvent } from './events.js';
 import { bare, keyOf, runKey, sessionKey, streamOf } from './keys.js';
 import { argument, isMade, isSameContent, pastOf, stepsOf } from './rules.js';
 
@@ -33,7 +34,7 @@ function* namedBy({ type, data }) {
         }
         for (const cut of partsOf(data)) {
             for (let version = 1; version <= cut.version; version++) {
-                yield [streamOf.run(cut.run_id), version, (found) => found.isOfRun, true];
+                yield [streamOf.run(cut.run_id), version, (found) => isRunEvent(found.type), true];
             }
         }
         for (const skill of data.skills ?? []) {
