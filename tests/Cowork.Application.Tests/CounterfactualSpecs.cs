@@ -45,7 +45,7 @@ public sealed class CounterfactualSpecs
                     {
                         Assert.True((found.FirstDivergence, found.Reply, found.Right.Status) == (null, null, "completed"), $"{at}: {found.FirstDivergence} {found.Right.Status}");
                     }
-                    await Proved(runs, other, at, withBundle: made % 5 == 0);
+                    await Proved(runs.Harness, other, at, withBundle: made % 5 == 0);
                 }
             }
             Assert.Equal((files, asked), (runs.Files, runs.AskedSource));
@@ -92,7 +92,7 @@ public sealed class CounterfactualSpecs
                 }
                 parted++;
                 Assert.True((found?.Step, found?.What) == (expected, "verdict") && found!.Right!.EndsWith("(proposed)", StringComparison.Ordinal), $"seed {seed}: {run.Id}: {found}, {expected}");
-                await Proved(runs, other, $"seed {seed}", withBundle: true);
+                await Proved(runs.Harness, other, $"seed {seed}", withBundle: true);
             }
             Assert.Equal(files, runs.Files);
         }
@@ -198,6 +198,73 @@ public sealed class CounterfactualSpecs
         }
     }
 
+    [Fact]
+    public async Task Another_version_of_a_skill_is_active_from_there_on_and_what_it_allows_is_judged_by_it()
+    {
+        var bench = new RunHarness();
+        var host = bench.AddHost("n0");
+        var reader = new SkillKey("01k9sk1110000000000000000b");
+        await host.OpenSession("s");
+        await Do(host, new CreateSkill(reader, new("reader", "d", "{}", null, [], Content.Of("List first."), ["list_files"])));
+        var run = (await host.Turns.Submit(
+            RunHarness.Org, RunHarness.User, new(new("s"), "go\nread_file {\"path\":\"a\"}", null, null, null, Skills: new([reader], null)), default)).Turn!.Run;
+        await host.Drive();
+        Assert.Empty(bench.Tool.Calls);
+        await Do(host, new AddSkillVersion(reader, new(Instructions: Optional<Content>.Of(Content.Of("Read first.")), Tools: ["read_file"])));
+        var feed = await bench.Engine.OfRun(RunHarness.Org, new("s"), run, default);
+        foreach (var from in (long[])[feed.First(e => e.Is<RunEvent.LlmResponse>()).FeedId, feed.First(e => e.Is<RunEvent.PolicyDecision>()).FeedId])
+        {
+            var request = new CounterfactualRequest(from, SkillVersions: new Dictionary<SkillKey, int> { [reader] = 2 }, Allow: ["read_file"]);
+            var (turn, refused) = await host.Counterfactuals.Start(RunHarness.Org, RunHarness.User, new("s"), run, request, "{}", null, default);
+            Assert.Null(refused);
+            await host.Drive();
+            var own = (await bench.Engine.Load(RunHarness.Org, Run.Aggregate.Stream(turn!.Run), 0, int.MaxValue, default)).Events.Select(e => e.Event).ToList();
+            var created = own.OfType<RunEvent.RunCreated>().Single();
+            Assert.Equal(("reader", 2, "skills"), (created.Skills!.Single().Name, created.Skills![0].Version, created.Counterfactual!.Changed.Single()));
+            // Every request has other instructions than the recorded ones.
+            Assert.All(own.OfType<RunEvent.LlmResponse>(), answer => Assert.Null(answer.Source));
+            Assert.Equal((PolicyOutcome.Allow, "live"), (own.OfType<RunEvent.PolicyDecision>().Single().Outcome, own.OfType<RunEvent.ToolResult>().Single().Source));
+            Assert.IsType<RunEvent.RunCompleted>(own[^1]);
+            await Proved(bench, turn.Run, $"from {from}", withBundle: true);
+        }
+        Assert.Equal(2, bench.Tool.Calls.Count);
+    }
+
+    [Fact]
+    public async Task One_that_is_cancelled_while_it_waits_or_is_asked_ends_and_is_proved_like_any_run()
+    {
+        foreach (var waits in (bool[])[true, false])
+        {
+            var bench = new RunHarness();
+            var host = bench.AddHost("n0");
+            await host.OpenSession("s");
+            var run = await host.Send("s", "go\nread_file {\"path\":\"a\"}");
+            await host.Drive();
+            var from = (await bench.Engine.OfRun(RunHarness.Org, new("s"), run, default)).First(e => e.Is<RunEvent.LlmResponse>()).FeedId;
+            var confirm = new Policy([new PolicyRule("ask", PolicyOutcome.Confirm, "Ask.")]);
+            var (turn, _) = await host.Counterfactuals.Start(
+                RunHarness.Org, RunHarness.User, new("s"), run, waits ? new(from, Policy: confirm) : new(from, Message: "and"), "{}", null, default);
+            Assert.NotNull(turn);
+            if (waits)
+            {
+                await host.Drive();
+                Assert.IsType<Run.Suspended>(await host.Commands.State(RunHarness.Org, Run.Aggregate, turn.Run, default));
+                await Do(host, new CancelRun(turn.Run, null));
+            }
+            else
+            {
+                bench.Model.Before = _ => Do(host, new CancelRun(turn.Run, null));
+            }
+            await host.Drive();
+            Assert.Equal("cancelled", Assert.IsType<Run.Ended>(await host.Commands.State(RunHarness.Org, Run.Aggregate, turn.Run, default)).Status);
+            Assert.Single(bench.Tool.Calls);
+            await Proved(bench, turn.Run, $"{waits}", withBundle: true);
+        }
+    }
+
+    static async Task Do(RunHarness.Host host, ICommand command) =>
+        Assert.Null((await ((ICommandExecutor)host.Commands).Execute(RunHarness.Org, RunHarness.User, command, default)).Refused);
+
     /// <summary>A tool that tells when it is called.</summary>
     sealed class Trap(string name, List<string> called) : ITool
     {
@@ -244,9 +311,8 @@ public sealed class CounterfactualSpecs
         });
 
     /// <summary>The run replays from the log and from its bundle, and the bundle is sound.</summary>
-    static async Task Proved(RecordedRuns runs, RunKey run, string at, bool withBundle)
+    static async Task Proved(RunHarness harness, RunKey run, string at, bool withBundle)
     {
-        var harness = runs.Harness;
         var records = new List<IRunRecord> { new LoggedRun(harness.Engine, harness.Blobs, RunHarness.Org, run) };
         if (withBundle)
         {

@@ -68,6 +68,37 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
         Assert.Contains((await Feed(unasked["session_id"])).Select(Type), type => type == "approval_served");
     }
 
+    [Fact]
+    public async Task Another_version_of_a_skill_is_shown_and_what_it_allows_is_judged_by_it()
+    {
+        var skill = (await http.Post("/api/v1/skills", """{"name":"lister","description":"d","instructions":"List.","tools":["list_files"]}""")).Is(201)["id"];
+        var conversation = (await http.Post("/api/v1/conversations", "{}")).Is(201)["id"];
+        var input = JsonSerializer.Serialize(new { conversation_id = conversation, input = Wrote, stream = false, skill_ids = new[] { skill } });
+        var run = (await http.Post("/api/v1/responses", input)).Is(200)["id"].Replace("resp_", "run_", StringComparison.Ordinal);
+        (await http.Send(HttpMethod.Patch, $"/api/v1/skills/{skill}", """{"tools":["write_file"]}""")).Is(200);
+        var at = At(await Feed((await http.Get($"/runs/{run}")).Is(200)["session_id"]), "policy_decision");
+        var made = (await http.Post($"/runs/{run}/counterfactual", $$$"""{"from_event":{{{at}}},"skill_versions":{"{{{skill}}}":2}}""")).Is(200);
+        Assert.Equal(("completed", "stub"), (made["status"], await Source(made)));
+        var shown = (await http.Get($"/runs/{made["run_id"]}")).Is(200).Json;
+        Assert.Equal(
+            ("2", "skills"), (shown.GetProperty("skills")[0].GetProperty("version").GetRawText(), shown.GetProperty("lineage").GetProperty("changed")[0].GetString()));
+        Assert.Equal("verdict", (await http.Get($"/runs/diff?left={run}&right={made["run_id"]}")).Is(200).Json.GetProperty("first_divergence").GetProperty("what").GetString());
+        Assert.Equal("equal", (await http.Post($"/runs/{made["run_id"]}/replay")).Is(200)["verdict"]);
+    }
+
+    [Fact]
+    public async Task One_that_is_under_way_is_cancelled()
+    {
+        var (session, run) = await Recorded("/say quick");
+        var body = $$"""{"from_event":{{At(await Feed(session), "llm_response")}},"message":"/sleep 60000","wait_for_completion":false}""";
+        var made = (await http.Post($"/runs/{run}/counterfactual", body)).Is(202)["run_id"];
+        (await http.Post($"/runs/{made}/cancel")).IsOneOf(200, 202);
+        await http.Until($"/runs/{made}", got => got["status"] == "cancelled");
+        var replay = (await http.Post($"/runs/{made}/replay")).Is(200);
+        Assert.True(replay["verdict"] == "equal", replay.Text);
+        Assert.Equal("completed", (await http.Get($"/runs/{run}")).Is(200)["status"]);
+    }
+
     /// <summary>The commands of docs/replay.md, with a run and an event of this host.</summary>
     [Fact]
     public async Task What_the_page_shows_is_done()

@@ -48,7 +48,7 @@ public sealed record StartCounterfactual(
         }
         var create = new RunCommand.Create(
             RunId, Session, Original.Message, Model, null, work.Now, null, work.By.Issuers, Original.Goal, skills, Original.ContextFiles, Original.Folders, Fork: session.Fork,
-            Counterfactual: Counterfactual);
+            Counterfactual: Counterfactual, Subject: session.Subject);
         return await work.Do(Run.Aggregate, RunId, create, Session, RunId, isNew: true)
             ?? (Message is null ? null : await work.Do(
                 Run.Aggregate, RunId, new RunCommand.GiveFeedback(Message, work.By.Actor, work.Now, work.By.Issuers), Session, RunId))
