@@ -206,19 +206,20 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
         return answers;
     }
 
-    [GeneratedRegex("\"next_cursor\":\"[^\"]+\"")]
-    private static partial Regex Cursor();
+    /// <summary>A cursor is sealed anew each time, and a kernel is shown as it is today.</summary>
+    [GeneratedRegex("\"next_cursor\":\"[^\"]+\"|\"kernel\":\\{[^}]*\\}")]
+    private static partial Regex Changing();
 
-    /// <summary>An answer without its sealed cursor; of a refusal its code, because the rest names the request.</summary>
+    /// <summary>An answer without its sealed cursor and its kernel; of a refusal its code, because the rest names the request.</summary>
     sealed record Shown(HttpStatusCode Status, string Text)
     {
-        public static Shown Of(Got got) => new(got.Status, got.Status == HttpStatusCode.OK ? Cursor().Replace(got.Text, "\"next_cursor\":\"…\"") : got.Code ?? "");
+        public static Shown Of(Got got) => new(got.Status, got.Status == HttpStatusCode.OK ? Changing().Replace(got.Text, "") : got.Code ?? "");
     }
 
     /// <summary>Random requests of one tenant, a few of each kind of thing, so that most are changed and deleted.</summary>
     sealed class Traffic(HttpClient http, Random random)
     {
-        const int StepsMax = 26;
+        const int StepsMax = 32;
 
         readonly List<string> sessions = [], runs = [], approvals = [], skills = [], schedules = [], pads = [], cells = [], works = [];
         readonly List<string> log = [];
@@ -278,6 +279,8 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
             async () => await Talk("/say Another."),
             async () => await Talk(Approver),
             async () => await Talk("/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"x\"}"),
+            async () => await Fork("runs", runs, "{}"),
+            async () => await Fork("sessions", sessions, """{"message":"/say another way"}"""),
             async () => waiting.Count == 0 ? null : await Code("decision", http.Post($"/approvals/{Decided()}/decision", $$"""{"approved":{{(random.Next(2) == 0 ? "true" : "false")}} }""")),
             async () => await Change(sessions, id => http.Send(HttpMethod.Patch, $"/api/v1/conversations/{id}", """{"status":"archived","title":"A title"}""")),
             async () => random.Next(3) > 0 ? null : await Change(sessions, id => http.Delete($"/sessions/{id}")),
@@ -304,7 +307,8 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
             },
             async () => await Change(pads, id => http.Send(HttpMethod.Patch, $"/api/v1/scratchpads/{id}", """{"title":"Renamed"}""")),
             async () => await Change(pads, id => http.Post($"/api/v1/scratchpads/{id}/cells", """{"type":"markdown","content":"# One more","index":0}""")),
-            async () => await Change(cells, id => http.Send(HttpMethod.Patch, $"/api/v1/scratchpads/{id}", """{"content":"2"}""")),
+            async () => await Change(cells, id => http.Send(HttpMethod.Patch, $"/api/v1/scratchpads/{id}", """{"content":"print(2)"}""")),
+            async () => random.Next(3) > 0 ? null : await Change(cells, id => http.Post($"/api/v1/scratchpads/{id}/run", """{"stream":false}""")),
             async () => random.Next(2) > 0 ? null : await Change(cells, id => http.Delete($"/api/v1/scratchpads/{id}")),
             async () => random.Next(2) > 0 ? null : await Change(pads, id => http.Delete($"/api/v1/scratchpads/{id}")),
             async () => Made(works, Work(await http.Post("/myworks", $$"""{"bucket":"brand","label":"Work {{random.Next(9)}}","payload":{"a":{{random.Next(9)}} } }"""))),
@@ -331,6 +335,19 @@ public sealed partial class AsOfSpecs(TestTenant tenant) : IClassFixture<TestTen
                 waiting[session] = approval;
             }
             return Made(runs, turn["run_id"]);
+        }
+
+        async Task<string?> Fork(string what, List<string> of, string body)
+        {
+            if (of.Count == 0 || await http.Post($"/{what}/{One(of)}/fork", body) is not { Status: HttpStatusCode.Created } fork)
+            {
+                return null;
+            }
+            if (fork.Json.TryGetProperty("run_id", out var run) && run.GetString() is { } id)
+            {
+                Made(runs, id);
+            }
+            return Made(sessions, fork["session_id"]);
         }
 
         string Decided()
