@@ -57,7 +57,7 @@ public sealed partial class Traffic : IDisposable
     /// <param name="rounds">How often each is told.</param>
     public async Task Run(int rounds, CancellationToken ct)
     {
-        Func<Story, Task>[] all = [Talk, Talk, Approve, Skill, Plan, Project, Converse, Respond, Remember, Upload, Connect, Desk, Meet, Sign, Work, Administer];
+        Func<Story, Task>[] all = [Talk, Talk, Approve, Skill, Plan, Project, Converse, Respond, Remember, Upload, Connect, Desk, Meet, Sign, Work, Administer, Suppose, Forget];
         var stories = Enumerable.Range(0, rounds).SelectMany(round => all.Index().Select(story => (Told: story.Item, Number: (round * StoriesMax) + story.Index)));
         var options = new ParallelOptions { MaxDegreeOfParallelism = AtATime, CancellationToken = ct };
         // A kernel takes seconds to start, so that its story begins first.
@@ -351,8 +351,43 @@ public sealed partial class Traffic : IDisposable
         {
             (await http.Delete($"/tokens/{token}")).IsOneOf(200, 204);
         }
+        var session = (await Post("/sessions", new { })).Is(201)["session_id"];
+        (await Post("/policy/check", new { tool = "write_file", session_id = session, input = new { path = "a.md", content = story.Word() } })).Is(200);
         (await Post("/policy/simulate", new { rules = new[] { new { name = "none", outcome = "deny", reason = "No.", tools = new[] { "write_file" } } } })).Is(200);
         (await operators.Post("/engine/blobs/sweep")).Is(200);
+    }
+
+    /// <summary>What a run would have done with another policy or message.</summary>
+    async Task Suppose(Story story)
+    {
+        var session = (await Post("/sessions", new { })).Is(201)["session_id"];
+        var run = (await http.Turn(session, Artifact(story)))["run_id"];
+        await Ended(run);
+        var feed = (await http.Get($"/sessions/{session}/events?since_id=0")).Is(200).Json.GetProperty("events").EnumerateArray();
+        var from = feed.First(e => e.GetProperty("type").GetString() == "llm_response").GetProperty("id").GetInt64();
+        object[] asked =
+        [
+            new { from_event = from },
+            new { from_event = from, message = $"/say {story.Word()}" },
+            new { from_event = from, rules = new[] { new { name = "none", outcome = "deny", reason = "No.", tools = new[] { "write_file" } } } },
+            new { from_event = from, message = "/tool list_files {}", allow = new[] { "list_files" } },
+        ];
+        await Ended((await Post($"/runs/{run}/counterfactual", story.One(asked))).IsOneOf(200, 202)["run_id"]);
+        if (story.Deletes)
+        {
+            (await http.Delete($"/sessions/{session}")).IsOneOf(204);
+        }
+    }
+
+    /// <summary>Somebody's texts, and the end of their key.</summary>
+    async Task Forget(Story story)
+    {
+        var subject = story.Name("person");
+        var session = (await Post("/sessions", new { subject, metadata = new { of = story.Word() } })).Is(201)["session_id"];
+        await Ended((await http.Turn(session, story.One($"/say {story.Word()}", Artifact(story))))["run_id"]);
+        (await Post("/api/v1/memories", new { subject, content = $"{story.Word()} {story.Word()}" })).Is(201);
+        (await http.Delete($"/subjects/{subject}")).IsOneOf(202);
+        await http.Until($"/subjects/{subject}", got => got["state"] == "erased", seconds: 90);
     }
 
     /// <summary>A notebook with cells that run, fail, are interrupted and are run again from the top.</summary>
