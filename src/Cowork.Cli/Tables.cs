@@ -39,7 +39,9 @@ static class Tables
 
     /// <summary>Those that are there; null: none are, and texts of data subjects stay sealed.</summary>
     static MasterKeyring? MasterKeys(string data) =>
-        !string.IsNullOrWhiteSpace(Environment.GetEnvironmentVariable(MasterKeySource.Variable)) || File.Exists(MasterKeyFile.In(data)) ? MasterKeySource.Read(Environment.GetEnvironmentVariable, data) : null;
+        !string.IsNullOrWhiteSpace(Environment.GetEnvironmentVariable(MasterKeySource.Variable)) || File.Exists(MasterKeyFile.In(data))
+            ? MasterKeySource.Read(Environment.GetEnvironmentVariable, data)
+            : null;
 
     /// <summary>The configured database, else the private one that runs; null: there is neither.</summary>
     static async Task<DatabaseAddress?> Find(string data)

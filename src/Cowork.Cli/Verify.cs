@@ -119,7 +119,9 @@ static class Verify
                     file, "sound", sound.Format, sound.NotCovered, sound.RunId, sound.Status, sound.Events, sound.Blobs, sound.Artifacts, sound.LeftOut, sound.Head,
                     sound.Digest, sound.Erased)
                 {
-                    Signed = sound.Signature is { } by ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) { Witnessed = by.IsWitnessed } : null,
+                    Signed = sound.Signature is { } by
+                        ? new(by.HeadNumber, by.TreeSize, HashChain.Timestamp(by.Timestamp), by.Kid, by.IsPinned) { Witnessed = by.IsWitnessed }
+                        : null,
                     TenantId = sound.TenantId,
                     SessionId = sound.SessionId,
                     Runs = sound.Runs,

@@ -48,7 +48,8 @@ public sealed record PersonalShape(string? Erased, ImmutableDictionary<string, P
         {
             var marked = property.GetCustomAttribute<PersonalAttribute>();
             var held = ElementOf(property.PropertyType);
-            var shape = marked is not null || typeof(Content).IsAssignableFrom(held) ? new(marked?.Erased ?? PersonalAttribute.Text, ImmutableDictionary<string, PersonalShape>.Empty)
+            var shape = marked is not null || typeof(Content).IsAssignableFrom(held)
+                ? new(marked?.Erased ?? PersonalAttribute.Text, ImmutableDictionary<string, PersonalShape>.Empty)
                 : Find(held, within.Add(type));
             if (shape is not null)
             {

@@ -154,7 +154,8 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// </summary>
     /// <param name="Tools">A JSON list of their declarations, ordered by name: <c>{connection_id, description, name, read_only, schema, tool}</c>.</param>
     /// <param name="LeftOut">What is not among them; null: nothing.</param>
-    public sealed record ToolsOffered([property: Personal(PersonalAttribute.List)] Content Tools, int Count, DateTimeOffset At, ImmutableList<UnofferedTool>? LeftOut = null) : RunEvent(At);
+    public sealed record ToolsOffered(
+        [property: Personal(PersonalAttribute.List)] Content Tools, int Count, DateTimeOffset At, ImmutableList<UnofferedTool>? LeftOut = null) : RunEvent(At);
 
     /// <summary>
     /// A piece of the model's text, committed before a client sees it. The pieces of a round, joined, are its text; <see cref="ModelRetried"/> and
@@ -175,7 +176,8 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Usage">What the provider said that the failed attempt used; null: it said nothing.</param>
     /// <param name="RequestSha256">As in <see cref="LlmResponse"/>, of the failed attempt; null: not recorded.</param>
     public sealed record ModelRetried(
-        int Step, int Attempt, string Code, [property: Personal] string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null) : RunEvent(At);
+        int Step, int Attempt, string Code, [property: Personal] string Message, long WaitMs, DateTimeOffset At, ModelUsage? Usage = null, string? RequestSha256 = null)
+        : RunEvent(At);
 
     /// <param name="Step">Number of the step in the run, from 1. With the run's id it identifies the step permanently.</param>
     /// <param name="Attempt">2 or more: a crash or a failure of the model interrupted an earlier attempt at the step.</param>
@@ -393,7 +395,8 @@ public abstract record ConversationEntry
 public sealed record RunRequest(
     RunKey RunId, SessionKey SessionId, Content Message, string Model, string? IdempotencyKey, RunSource? Source = null, Content? Goal = null,
     ImmutableList<ActiveSkill>? Skills = null, ImmutableList<ContextText>? ContextFiles = null, ImmutableList<FolderGrant>? Folders = null, RunAgent? Agent = null,
-    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null, string? Subject = null)
+    ImmutableList<Issuer>? Issuers = null, SessionFork? Fork = null, ImmutableList<TranscriptMessage>? Transcript = null, Counterfactual? Counterfactual = null,
+    string? Subject = null)
 {
     /// <summary>
     /// True: the agent, if there is one, names no tools or this one, and no active skill names tools, or one names this tool. A skill that names none leaves the tools to

@@ -33,7 +33,8 @@ public abstract record UploadedFileEvent(DateTimeOffset At) : Event(At)
         : UploadedFileEvent(At);
 
     /// <inheritdoc cref="UploadedFileCommand.RecordText"/>
-    public sealed record FileTextExtracted(string MediaType, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes, bool IsCut, DateTimeOffset At) : UploadedFileEvent(At);
+    public sealed record FileTextExtracted(
+        string MediaType, [property: Personal(PersonalAttribute.Digest)] string Sha256, long Bytes, bool IsCut, DateTimeOffset At) : UploadedFileEvent(At);
 
     /// <inheritdoc cref="UploadedFileCommand.RecordFailure"/>
     public sealed record FileExtractionFailed(string MediaType, string Code, [property: Personal] string Detail, DateTimeOffset At) : UploadedFileEvent(At);

@@ -295,7 +295,8 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched", "passages_searched", VectorTable.Name,
+        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched",
+        "passages_searched", VectorTable.Name,
         Fence.ViewOf(VectorTable.Name),
     ];
 

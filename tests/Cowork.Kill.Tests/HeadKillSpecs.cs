@@ -49,7 +49,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"COWORK_SEED={seed}: {e.Message}\nThe host said:\n{host.Output}", e);
+            throw new InvalidOperationException($"{Seeds.Name(seed)}: {e.Message}\nThe host said:\n{host.Output}", e);
         }
     }
 

@@ -107,7 +107,7 @@ public sealed partial class TrafficSpecs : DirectorySpecs
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"COWORK_SEED={seed}: {e.Message}\nThe hosts said:\n{stays.Output}\n\n{killed.Output}", e);
+            throw new InvalidOperationException($"{Seeds.Name(seed)}: {e.Message}\nThe hosts said:\n{stays.Output}\n\n{killed.Output}", e);
         }
         finally
         {

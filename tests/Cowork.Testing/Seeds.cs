@@ -55,7 +55,10 @@ public static class Seeds
         }
     }
 
-    static void Print(int seed) => TestContext.Current.TestOutputHelper?.WriteLine($"COWORK_SEED={seed}");
+    /// <summary>How a seed is given again.</summary>
+    public static string Name(int seed) => $"COWORK_SEED={seed}";
+
+    static void Print(int seed) => TestContext.Current.TestOutputHelper?.WriteLine(Name(seed));
 
     static int First(int ordinary) => Given ?? (Chaos ? RandomNumberGenerator.GetInt32(1, 1_000_000) : ordinary);
 }

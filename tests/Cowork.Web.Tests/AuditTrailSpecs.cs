@@ -13,7 +13,8 @@ public sealed class AuditTrailSpecs(WatchedHost watched) : IClassFixture<Watched
         "get /api/v1/connectors/oauth/{spec}/start: 403",
         // A sealed form of the caller's own right to read, for browsers.
         "post /api/cowork/stream-token: 201",
-        // Asks what a policy would have decided, and changes nothing.
+        // Ask what a policy would decide or would have decided, and change nothing.
+        "post /policy/check: 422",
         "post /policy/simulate: 422",
         // Whoever holds a token may renew that one.
         "post /tokens/{token_id}/rotate: 404",

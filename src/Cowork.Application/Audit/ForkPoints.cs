@@ -98,7 +98,8 @@ public sealed class ForkPoints(IEventLog log, IRunQueries queries, CommandHandle
             return (null, Refusal.Invalid("invalid_request", "$.from_event", "The run has not begun to work: there is nothing to go off from."));
         }
         var of = new RunCut(run, cut.Version, cut.Hash);
-        var fork = Fork(session, run, new(cut.Stream, cut.Version), cut.Hash, (await log.OfRun(org, session, run, ct)).First(e => e.Id == cut.Id).FeedId, memory.History, begun.Fork?.Cuts ?? []);
+        var inFeed = (await log.OfRun(org, session, run, ct)).First(e => e.Id == cut.Id).FeedId;
+        var fork = Fork(session, run, new(cut.Stream, cut.Version), cut.Hash, inFeed, memory.History, begun.Fork?.Cuts ?? []);
         return (new(fork, new(of, from, known, []), begun), null);
     }
 

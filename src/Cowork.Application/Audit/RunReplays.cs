@@ -20,7 +20,8 @@ public sealed class RunReplays(IEventLog log, IBlobs blobs, TimeProvider clock)
 
     /// <summary>Aligns two runs of a tenant.</summary>
     public async ValueTask<(RunDifference? Difference, Refusal? Refused)> Compare(string org, RunKey left, RunKey right, CancellationToken ct) =>
-        (await WhyErased(org, left, ct) ?? await WhyErased(org, right, ct)) is { } erased ? (null, erased) : await InTime(org, within => RunDiff.Of(new LoggedRun(log, blobs, org, left), new LoggedRun(log, blobs, org, right), within), ct);
+        (await WhyErased(org, left, ct) ?? await WhyErased(org, right, ct)) is { } erased ? (null, erased)
+            : await InTime(org, within => RunDiff.Of(new LoggedRun(log, blobs, org, left), new LoggedRun(log, blobs, org, right), within), ct);
 
     /// <summary>The refusal of what reads the texts of a run whose data subject was erased; null: they are there.</summary>
     async ValueTask<Refusal?> WhyErased(string org, RunKey run, CancellationToken ct)

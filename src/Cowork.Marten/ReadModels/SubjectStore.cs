@@ -151,7 +151,8 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
 
     async Task<List<(string Org, SubjectKeyRow Key)>> Keys(ScopedConnection connection, string which, NpgsqlParameter[] parameters, CancellationToken ct)
     {
-        await using var reader = await connection.Read(ct, Statement($"SELECT tenant_id, subject, key_id, master_id, wrapped FROM {schema}.subject_keys WHERE {which}", parameters));
+        await using var reader = await connection.Read(
+            ct, Statement($"SELECT tenant_id, subject, key_id, master_id, wrapped FROM {schema}.subject_keys WHERE {which}", parameters));
         var keys = new List<(string, SubjectKeyRow)>();
         while (await reader.ReadAsync(ct))
         {

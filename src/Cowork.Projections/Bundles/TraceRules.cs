@@ -316,7 +316,8 @@ static class TraceRules
             {
                 calls[call.Id] = call;
             }
-            if (e.Event is not ToolResult { IsError: false, Content: Content.Inline said, Source: null or Counterfactual.Live } result || calls.GetValueOrDefault(result.Id) is not { Input: Content.Inline arguments })
+            if (e.Event is not ToolResult { IsError: false, Content: Content.Inline said, Source: null or Counterfactual.Live } result
+                || calls.GetValueOrDefault(result.Id) is not { Input: Content.Inline arguments })
             {
                 continue;
             }

@@ -43,7 +43,8 @@ public sealed partial class HostLifecycle(
     {
         engine.Observer = new CommitObservers(() =>
         [
-            services.GetRequiredService<SubjectWatch>(), services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(), services.GetRequiredService<MemoryIndex>(),
+            services.GetRequiredService<SubjectWatch>(), services.GetRequiredService<CommandHandler>(), services.GetRequiredService<SessionHistory>(),
+            services.GetRequiredService<MemoryIndex>(),
             services.GetRequiredService<FileQueries>(), services.GetRequiredService<ToolConnections>(), services.GetRequiredService<GroupMessages>(),
             services.GetRequiredService<FeedHub>(), services.GetRequiredService<Projector>(), services.GetRequiredService<AuditTree>(), services.GetRequiredService<OpenRequests>(),
             services.GetRequiredService<GroupCredentials>(),

@@ -84,6 +84,7 @@ public static class OpenApiDescription
         ["Agents"] = "What the controllers of groups have agents answer.",
         ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
         ["Audit"] = "Signed heads of the log, and proofs that events are in it.",
+        ["Data subjects"] = "Persons whose texts are sealed under keys of their own, and erased with them.",
         ["Tokens"] = "API tokens of the tenant.",
         ["Policy"] = "The rules by which calls of tools are judged, and what others would have decided.",
         ["Operations"] = "Health, metrics and what the host has.",

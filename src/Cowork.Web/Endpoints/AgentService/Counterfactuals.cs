@@ -70,7 +70,8 @@ public sealed record NewCounterfactual(
         {
             errors.Add(
                 "$.stubs",
-                $"At most {Limits.CounterfactualToolsMax} texts of at most {Limits.MessageBytesMax} bytes, by names of tools or digests of arguments (lower-case hexadecimal SHA-256).");
+                $"At most {Limits.CounterfactualToolsMax} texts of at most {Limits.MessageBytesMax} bytes, by names of tools or digests of arguments "
+                + "(lower-case hexadecimal SHA-256).");
         }
         if (BudgetUsd is < 0 or > Limits.CounterfactualBudgetUsdMax)
         {

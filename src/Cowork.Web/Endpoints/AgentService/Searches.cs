@@ -33,7 +33,7 @@ static class SearchEndpoints
     static readonly WholeNumberQuery Limit = new("limit", 1, 100, 20, "At most so many.");
 
     public static void MapSearch(this IEndpointRouteBuilder routes) =>
-        routes.MapGet("/search", Search).WithName("search").WithTags("Runs")
+        routes.MapGet("/search", Search).WithName("searchTexts").WithTags("Runs")
             .WithSummary("Find messages, replies, titles and memories by words, best first")
             .Takes(SearchQuery.Words).Takes(Kinds).Takes(Limit)
             .Produces<SearchAnswer>().Refuses(422);
@@ -67,7 +67,9 @@ static class SearchEndpoints
             {
                 if (Best((memory.Text as Content.Inline)?.Text, question) is { } best)
                 {
-                    found.Add((best.Score, new(SearchKindAttribute.Memories, memory.SessionId, memory.RunId, memory.MemoryId, SearchRoleAttribute.Memory, best.Snippet, memory.UpdatedAt)));
+                    found.Add((
+                        best.Score,
+                        new(SearchKindAttribute.Memories, memory.SessionId, memory.RunId, memory.MemoryId, SearchRoleAttribute.Memory, best.Snippet, memory.UpdatedAt)));
                 }
             }
         }

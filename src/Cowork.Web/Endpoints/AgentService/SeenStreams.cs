@@ -65,7 +65,8 @@ static class SeenStreamEndpoints
             },
             entry => entry?.At ?? DateTimeOffset.MinValue, () => Cursor(seen.Position));
 
-        static byte[] Cursor(long position) => Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"id: {position}\nevent: cursor\ndata: {{\"gid\":{position}}}\n\n"));
+        static byte[] Cursor(long position) => Encoding.ASCII.GetBytes(
+            string.Create(CultureInfo.InvariantCulture, $"id: {position}\nevent: cursor\ndata: {{\"gid\":{position}}}\n\n"));
     }
 }
 

@@ -146,7 +146,8 @@ static class TenantRunEndpoints
             // Most lists are of most runs, so that a page and one more row will often do.
             var max = lookedAt == 0 ? limit + 1 : ChunkRows;
             var (chunk, through) = await Chunk(caller.Org, filter, view, rows, before, max, ct);
-            List<(Row Stored, RunRow Run)> found = [.. chunk.Where(row => row.Created > first).Select(row => (row, Runs.Model.Read(row.Json.Span))).Where(row => filter.Has(row.Item2))];
+            List<(Row Stored, RunRow Run)> found =
+                [.. chunk.Where(row => row.Created > first).Select(row => (row, Runs.Model.Read(row.Json.Span))).Where(row => filter.Has(row.Item2))];
             var sessions = await view.Rows.FindSessions(caller, [.. found.Select(row => row.Run.SessionId).Distinct()], ct);
             foreach (var (stored, run) in found.Where(row => sessions.GetValueOrDefault(row.Run.SessionId) is { } of && filter.HasProject(of)))
             {

@@ -29,11 +29,13 @@ static class UpcomingSlotEndpoints
         // A schedule is one job, due at its next slot.
         var due = await jobs.Upcoming(caller.Org, Scheduler.JobKind, (int)Limit.Read(http), ct);
         var schedules = (await rows.Get(caller.Org, Schedules.Model.Table, [.. due.Select(job => job.Key)], ct))
-            .Select(row => Schedules.Model.Read(row.Json.Span)).Where(row => row.NextRunAt is not null).OrderBy(row => row.NextRunAt).ThenBy(row => row.ScheduleId.Value, StringComparer.Ordinal);
+            .Select(row => Schedules.Model.Read(row.Json.Span)).Where(row => row.NextRunAt is not null)
+            .OrderBy(row => row.NextRunAt).ThenBy(row => row.ScheduleId.Value, StringComparer.Ordinal);
         return JsonResult.Of(
             200,
             new UpcomingSlotList(
-                [.. schedules.Select(row => new UpcomingSlot(row.ScheduleId, row.Name, row.NextRunAt!.Value, row.SessionId, row.SkillId, row.Prompt is null ? null : row.Project))]),
+                [.. schedules.Select(
+                    row => new UpcomingSlot(row.ScheduleId, row.Name, row.NextRunAt!.Value, row.SessionId, row.SkillId, row.Prompt is null ? null : row.Project))]),
             AgentServiceJson.Answers.UpcomingSlotList);
     }
 }

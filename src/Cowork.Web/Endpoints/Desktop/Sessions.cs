@@ -150,8 +150,8 @@ static class DesktopSessionEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces, ConnectorCatalog catalog,
-        IRows rows, TimeProvider clock, CancellationToken ct)
+        Body<NewDesktopSession> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, Workspaces workspaces,
+        ConnectorCatalog catalog, IRows rows, TimeProvider clock, CancellationToken ct)
     {
         var (asked, connectors) = (body.Value.Folders(), body.Value.Connections());
         if (await usage.SessionRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))

@@ -121,8 +121,8 @@ static class TaskEndpoints
     }
 
     static async Task<IResult> Create(
-        PathKey<SessionKey> session, Body<NewTask> body, Caller caller, Turns turns, ContextFiles files, IBlobs blobs, Subjects subjects, RunViews views, TaskViews tasks, IRows rows,
-        CommandAnswers answers, CancellationToken ct)
+        PathKey<SessionKey> session, Body<NewTask> body, Caller caller, Turns turns, ContextFiles files, IBlobs blobs, Subjects subjects, RunViews views, TaskViews tasks,
+        IRows rows, CommandAnswers answers, CancellationToken ct)
     {
         if (await rows.FindSession(caller, session.Key, ct) is null)
         {

@@ -61,7 +61,10 @@ static class DataSubjectEndpoints
             return ErrorResult.Of(refused);
         }
         return await store.Get(caller.Org, subject, ct) is { } found
-            ? JsonResult.Of(202, await Shape(caller.Org, found, handler, ct), OperationsJson.Answers.DataSubjectShape) with { Location = $"/subjects/{Uri.EscapeDataString(subject)}" }
+            ? JsonResult.Of(202, await Shape(caller.Org, found, handler, ct), OperationsJson.Answers.DataSubjectShape) with
+            {
+                Location = $"/subjects/{Uri.EscapeDataString(subject)}",
+            }
             : ErrorResult.NotFound("subject");
     }
 
@@ -69,7 +72,7 @@ static class DataSubjectEndpoints
     {
         var erased = subject.Erased == 0 ? null : await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject.Subject), ct) as DataSubject.Erased;
         return new(
-            subject.Subject, erased is null ? "active" : erased.CompletedAt is null ? "erasing" : "erased", subject.Streams, erased?.CompletedAt is null ? subject.Blobs : erased.Blobs,
-            erased?.ErasedAt, erased?.By, erased?.CompletedAt);
+            subject.Subject, erased is null ? "active" : erased.CompletedAt is null ? "erasing" : "erased", subject.Streams,
+            erased?.CompletedAt is null ? subject.Blobs : erased.Blobs, erased?.ErasedAt, erased?.By, erased?.CompletedAt);
     }
 }

@@ -88,7 +88,8 @@ static class PlatformMemoryEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewMemory> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock, CancellationToken ct)
+        Body<NewMemory> body, Caller caller, ICommandExecutor commands, Subjects subjects, CommandAnswers answers, TenantUsage usage, IBlobs blobs, TimeProvider clock,
+        CancellationToken ct)
     {
         ProjectKey? project = body.Value.ProjectId is { } id ? PathIds.Key<ProjectKey>(id, "$.project_id") : null;
         if (await usage.StorageRefusal(caller.Org, ct) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))

@@ -249,8 +249,8 @@ static class ScratchpadEndpoints
     });
 
     static async Task<IResult> Create(
-        Body<NewScratchpad> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IRows rows, IBlobs blobs, Subjects subjects, ScratchpadViews views,
-        TimeProvider clock, CancellationToken ct)
+        Body<NewScratchpad> body, Caller caller, ICommandExecutor commands, CommandAnswers answers, TenantUsage usage, IRows rows, IBlobs blobs, Subjects subjects,
+        ScratchpadViews views, TimeProvider clock, CancellationToken ct)
     {
         var now = clock.GetUtcNow();
         var session = PathIds.Key<SessionKey>(body.Value.ConversationId!, "$.conversation_id");

@@ -128,7 +128,8 @@ static class WorkEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewWork> body, Caller caller, TextCommands commands, Subjects subjects, CommandAnswers answers, WorkViews views, TenantUsage usage, TimeProvider clock, CancellationToken ct)
+        Body<NewWork> body, Caller caller, TextCommands commands, Subjects subjects, CommandAnswers answers, WorkViews views, TenantUsage usage, TimeProvider clock,
+        CancellationToken ct)
     {
         var payload = NamedText.Of(body.Value.Payload!.Value.GetRawText());
         if (await usage.StorageRefusal(caller.Org, ct, payload.Bytes.Length) is { } full && !await answers.IsRepeat(caller.Org, body.Key, ct))
