@@ -18,6 +18,8 @@ public sealed class InMemorySubjects : ISubjectStore
 
     public ValueTask<(string Org, SealedBlob Blob)?> SealedBlobOf(string sha256, CancellationToken ct) => new(((string, SealedBlob)?)null);
 
+    public ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct) => new(keys.Keys.Select(key => key.Org).Distinct().ToList());
+
     public ValueTask<Erasures> ErasedSince(string org, long number, CancellationToken ct) => new(new Erasures([], new HashSet<string>(), 0));
 
     public ValueTask<IReadOnlyList<ListedSubject>> List(string org, string? after, int max, CancellationToken ct) => new(

@@ -42,9 +42,10 @@ public sealed class ErasingRows(IRows inner, SubjectKeyring keys, IReadOnlyList<
 
     public async ValueTask<MomentPage?> PageAt(string org, string table, MomentQuery query, CancellationToken ct)
     {
-        if (await inner.PageAt(org, table, query, ct) is not { } page || !keys.IsErasing(org))
+        var found = await inner.PageAt(org, table, query, ct);
+        if (found is not { } page || !keys.IsErasing(org))
         {
-            return await inner.PageAt(org, table, query, ct);
+            return found;
         }
         var shown = (await Shown(org, table, [.. page.Rows.Select(row => row.Row)], ct)).ToHashSet();
         return page with { Rows = [.. page.Rows.Where(row => shown.Contains(row.Row))] };

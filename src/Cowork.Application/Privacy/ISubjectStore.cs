@@ -35,6 +35,9 @@ public interface ISubjectStore
     /// <summary>The subject and digest of the ciphertext of a blob that the blob store does not have as it is; null: none is known.</summary>
     ValueTask<(string Org, SealedBlob Blob)?> SealedBlobOf(string sha256, CancellationToken ct);
 
+    /// <summary>Tenants that have data subjects.</summary>
+    ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct);
+
     ValueTask<Erasures> ErasedSince(string org, long number, CancellationToken ct);
 
     /// <summary>By name.</summary>

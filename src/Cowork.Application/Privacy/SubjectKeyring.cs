@@ -55,7 +55,7 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
 
     /// <summary>
     /// Destroys what this process has of keys that are gone. A request that begins after an erasure calls it before it reads anything, so that nothing of what this process
-    /// remembers is shown. It costs nothing for tenants without data subjects.
+    /// remembers is shown. It costs nothing for tenants without data subjects; <see cref="RefreshAll"/> finds those that have some.
     /// </summary>
     public async ValueTask Refresh(string org, CancellationToken ct)
     {
@@ -81,9 +81,13 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
         }
     }
 
-    /// <summary>Refreshes all tenants whose keys this process has used.</summary>
+    /// <summary>Refreshes all tenants that have data subjects. Rows show what subjects said without any key, so that a process must know them before it has used one.</summary>
     public async ValueTask RefreshAll(CancellationToken ct)
     {
+        foreach (var org in await store.Tenants(ct))
+        {
+            tenants.GetOrAdd(org, _ => new());
+        }
         foreach (var org in tenants.Keys)
         {
             await Refresh(org, ct);

@@ -36,6 +36,21 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
         },
         ct);
 
+    // It jumps from tenant to tenant in the index, however many subjects each has.
+    public ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct) => database.WithReconnect<IReadOnlyList<string>>(
+        ScopedConnection.Everyone,
+        async connection => await Texts(
+            connection,
+            $"""
+            WITH RECURSIVE t AS (
+                (SELECT tenant_id FROM {schema}.subject_keys ORDER BY tenant_id LIMIT 1)
+                UNION ALL
+                SELECT (SELECT k.tenant_id FROM {schema}.subject_keys k WHERE k.tenant_id > t.tenant_id ORDER BY k.tenant_id LIMIT 1) FROM t WHERE t.tenant_id IS NOT NULL)
+            SELECT tenant_id FROM t WHERE tenant_id IS NOT NULL
+            """,
+            [], ct),
+        ct);
+
     public ValueTask<Erasures> ErasedSince(string org, long number, CancellationToken ct) => database.WithReconnect<Erasures>(
         org,
         async connection =>

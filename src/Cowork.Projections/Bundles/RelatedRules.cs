@@ -1,3 +1,5 @@
+using Cowork.Application;
+using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using static Cowork.Domain.RunEvent;
@@ -30,13 +32,18 @@ static class RelatedRules
         var cuts = RelatedEvents.CutsOf(own.Select(entry => entry.Event.Event));
         // What a counterfactual retrieved is in the beginning that it has of the other run.
         var retrieved = own[0].Event.Event is RunCreated { Counterfactual.Of: var past } ? places.UpTo(past).Where(entry => entry.Event.Event is MemoryRetrieval) : [];
-        foreach (var (at, _, e, _) in retrieved.Concat(own))
+        foreach (var entry in retrieved.Concat(own))
         {
+            var (at, _, e, _) = entry;
             ct.ThrowIfCancellationRequested();
-            foreach (var named in RelatedEvents.NamedBy(e.Event))
+            foreach (var (i, named) in RelatedEvents.NamedBy(e.Event).Index())
             {
                 var found = places.Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
-                Require(named.IsAsNamed(found.Event.Event), found.At, $"It is not what {at} names.");
+                // A text of one of them was erased, and the other one's is not that person's: what is left of both is the same.
+                var isAsNamed = entry.IsErased == found.IsErased
+                    ? named.IsAsNamed(found.Event.Event)
+                    : RelatedEvents.NamedBy(Redacted(entry)).ElementAt(i).IsAsNamed(Redacted(found));
+                Require(isAsNamed, found.At, $"It is not what {at} names.");
             }
             foreach (var cut in e.Event is RunCreated begun ? RelatedEvents.PartsOf(begun) : [])
             {
@@ -67,6 +74,10 @@ static class RelatedRules
             }
         }
     }
+
+    static Event Redacted(TraceEntry entry) => PersonalShape.Of(EventTypes.ByName[entry.Event.Type].Shape) is { } shape
+        ? EventJson.Read(entry.Event.Type, EventSeal.Redact(Bytes(TraceVerifier.DataOf(entry)), shape), entry.Event.At)
+        : entry.Event.Event;
 
     /// <summary>The executions are those of the run's calls, and each call that executed a cell has its execution from the queue to its end.</summary>
     /// <param name="events">Of scratchpads, among others.</param>

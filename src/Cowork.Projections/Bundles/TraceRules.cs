@@ -183,6 +183,8 @@ static class TraceRules
     static void CheckCalls(List<TraceEntry> own, IReadOnlyList<TraceEntry> past, bool isCounterfactual, CancellationToken ct)
     {
         var open = new Queue<ToolCall>();
+        // Arguments that were erased have not the digest that they had.
+        var isErased = own.Concat(past).Any(entry => entry.IsErased && entry.Event.Event is ToolCall);
         var (expected, steps) = (0L, 0L);
         var isAllowed = false;
         var unseen = 0;
@@ -252,14 +254,14 @@ static class TraceRules
                     var waiting = open.Peek();
                     Require(
                         waiting.Name == request.ToolName && waiting.Input == request.ToolInput
-                        && (entry.IsErased || waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
+                        && (isErased || waiting.Input is not Content.Inline text || Digest(text.Text) == request.ArgsDigest),
                         at, "The approval is about another call.");
                     (asked, pending) = (null, request);
                     break;
                 case ApprovalServed served:
                     Require(
                         asked is not null && asked.ToolCallId == served.ToolCallId && open.Peek() is var same && same.Name == served.ToolName
-                        && (same.Input is not Content.Inline given || Digest(given.Text) == served.ArgsDigest),
+                        && (isErased || same.Input is not Content.Inline given || Digest(given.Text) == served.ArgsDigest),
                         at, "The policy did not ask for this approval.");
                     asked = null;
                     isAllowed = served.Outcome == ApprovalOutcome.Approved;

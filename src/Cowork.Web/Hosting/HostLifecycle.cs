@@ -60,11 +60,18 @@ public sealed partial class HostLifecycle(
         _ = services.GetRequiredService<ConnectorCatalog>();
         // The old ids stay written until their jobs can be claimed.
         data.WorkAs([engine.Node, .. data.PreviousNodes]);
+        var isStarted = false;
         for (var told = false; ; told = true)
         {
             try
             {
-                await engine.StartAsync(cancellationToken);
+                if (!isStarted)
+                {
+                    await engine.StartAsync(cancellationToken);
+                    isStarted = true;
+                }
+                // A host that starts amid an erasure shows nothing of it either.
+                await services.GetRequiredService<SubjectKeyring>().RefreshAll(cancellationToken);
                 break;
             }
             catch (StorageUnavailableException e)
