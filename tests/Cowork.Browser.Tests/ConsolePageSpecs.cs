@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace Cowork.Browser.Tests;
 
 /// <summary>What holds for every page of the console.</summary>
@@ -42,8 +44,10 @@ public sealed class ConsolePageSpecs(Chromium chromium, BrowsedHost browsed)
     {
         var host = await browsed.Started;
         var session = await host.Http.NewSession();
-        var waiting = (await host.Http.Turn(session, $"/tool write_file {System.Text.Json.JsonSerializer.Serialize(new { path = "a\u202etxt.b", content = Hostile })}")).Is(200);
-        var run = waiting["run_id"];
+        // In lists messages stand: the overview shows the newest that failed, and of calls that wait only the oldest.
+        await host.Http.Turn(session, "/fail " + Hostile);
+        var input = JsonSerializer.Serialize(new { path = "a\u202etxt.b", content = Hostile }).Replace("\\u202E", "\u202e", StringComparison.Ordinal);
+        var run = (await host.Http.Turn(session, $"/tool write_file {input}")).Is(200)["run_id"];
         await using var tab = await ConsoleTab.Open(chromium, host.Url, path.Replace("{run}", run, StringComparison.Ordinal).Replace("{session}", session, StringComparison.Ordinal));
         await tab.Shows("U+202E");
         var text = await tab["main"].InnerTextAsync();

@@ -17,7 +17,7 @@ public sealed class ConsoleRunSpecs(Chromium chromium, BrowsedHost browsed)
         await tab.Press("Control+Enter");
         // Without a word from here: the page is that of the new run, and the run comes to its call.
         await tab["button >> text=Approve this call"].WaitForAsync();
-        Assert.Equal("approval_required", await tab["h1 ~ .badge"].First.GetAttributeAsync("data-status"));
+        await tab["h1 ~ .badge[data-status=approval_required]"].WaitForAsync();
         Assert.True(File.Exists(file));
         await tab["[aria-label=Note]"].FillAsync("it is stale");
         await tab["button >> text=Approve this call"].ClickAsync();

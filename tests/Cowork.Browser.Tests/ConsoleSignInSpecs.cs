@@ -48,4 +48,24 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
             Assert.Equal("{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(sessionStorage)"));
         }
     }
+
+    [Fact]
+    public async Task People_of_an_authority_sign_in_there_with_a_code_and_come_back_to_the_page_that_they_wanted()
+    {
+        await using var authority = new SignInAuthority();
+        await using var host = await LiveHost.Start(settings => settings with { TokenMode = true, Oidc = authority.Settings });
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "runs?status=failed");
+        (tab.Expected, tab.Elsewhere) = ("401", authority.Issuer);
+        await tab["button >> text=Sign in"].ClickAsync();
+        await tab["h1 >> text=Runs"].WaitForAsync();
+        await tab.Shows("ann");
+        Assert.Equal($"{host.Url}/console/runs?status=failed", tab.Page.Url);
+        Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));
+        Assert.Empty(authority.Refused);
+        // A code that somebody else brings belongs to no attempt of this tab.
+        await tab.Go("?code=stolen&state=made-up");
+        await tab.Shows("another attempt");
+        Assert.Equal($"{host.Url}/console/", tab.Page.Url);
+        Assert.Empty(authority.Refused);
+    }
 }

@@ -1,5 +1,5 @@
 // One run: what it did and when, what it said, and the proof of it. The slider shows it as it was after any event.
-import { curl, get, path, post } from "../api.js";
+import { bytes as bytesOf, curl, get, path, post } from "../api.js";
 import { debounce, h, replace, set } from "../dom.js";
 import { age, bytes, cost, duration, roughly, shortHash, time, timeText, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
@@ -409,8 +409,8 @@ export default async function page({ root, signal, params, query, title }) {
 
     async function download() {
         try {
-            const bundle = await get(path`/runs/${run}/trace`, {}, signal);
-            const url = URL.createObjectURL(new Blob([JSON.stringify(bundle)], { type: "application/json" }));
+            // As it came: a bundle that was written anew could not be told from a changed one.
+            const url = URL.createObjectURL(await bytesOf(path`/runs/${run}/trace`, {}, signal));
             const link = h("a", { href: url, download: `${run}.json` });
             link.click();
             setTimeout(() => URL.revokeObjectURL(url), 10_000);
