@@ -35,12 +35,12 @@ public sealed class EventShapesSpecs
         text.Append("\n/** The shape of each stored event. */\nexport const EVENTS = {\n");
         foreach (var type in events)
         {
-            text.Append($"    '{type.Name}': '{NameOf(type.Shape, shapes)}',\n");
+            text.Append($"    \"{type.Name}\": \"{NameOf(type.Shape, shapes)}\",\n");
         }
         text.Append("};\n\n/** The events of a run's own stream. */\nexport const RUN_EVENTS = [\n");
         foreach (var type in events.Where(type => typeof(RunEvent).IsAssignableFrom(type.Type)))
         {
-            text.Append($"    '{type.Name}',\n");
+            text.Append($"    \"{type.Name}\",\n");
         }
         text.Append("];\n\n/** Members by name: `!` is never null, `[` a list, `{` members of any name, `@` another shape, `=` one of the words. */\nexport const SHAPES = {\n");
         foreach (var (name, members) in shapes)
@@ -48,7 +48,7 @@ public sealed class EventShapesSpecs
             text.Append(members.Count == 0 ? $"    {name}: {{}},\n" : $"    {name}: {{\n");
             foreach (var (member, kind) in members)
             {
-                text.Append($"        {member}: '{kind}',\n");
+                text.Append($"        {member}: \"{kind}\",\n");
             }
             text.Append(members.Count == 0 ? "" : "    },\n");
         }

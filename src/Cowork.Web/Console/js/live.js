@@ -1,6 +1,7 @@
 // What happens, as it happens: one stream of everything that the caller may see. Pages listen to it and load anew what it concerns.
 import { address, session } from "./api.js";
 import { StreamSet } from "./live-core.js";
+import { workerAddress } from "./workers.js";
 
 const listeners = new Set();
 const watchers = new Set();
@@ -82,7 +83,7 @@ function change(next) {
 function connect() {
     if ("SharedWorker" in window) {
         try {
-            return new SharedWorker(workerAddress(), { type: "module", name: "cowork-live" }).port;
+            return new SharedWorker(workerAddress("live-worker.js"), { type: "module", name: "cowork-live" }).port;
         } catch {
             // A browser that has them may still refuse them, in a private window for example.
         }
@@ -90,20 +91,6 @@ function connect() {
     const channel = new MessageChannel();
     new StreamSet().attach(channel.port1);
     return channel.port2;
-}
-
-// The only address of a script that is made here, and the only one that the policy lets through.
-function workerAddress() {
-    const url = new URL("./worker/live-worker.js", import.meta.url).href;
-    const policy = window.trustedTypes?.createPolicy("cowork-worker", {
-        createScriptURL(given) {
-            if (given !== url) {
-                throw new TypeError("Only the console's own worker is started.");
-            }
-            return given;
-        },
-    });
-    return policy ? policy.createScriptURL(url) : url;
 }
 
 setInterval(() => port?.postMessage({ alive: true }), 20_000);

@@ -1,22 +1,22 @@
 // Events of a bundle by themselves, and each against the one before it in its stream.
 
-import { Fault } from './json.js';
-import { integer, list, member, object, quoted, require, requireMembers, text } from './members.js';
-import { read } from './events.js';
-import { digestOf, unhex } from './sha256.js';
+import { Fault } from "./json.js";
+import { integer, list, member, object, quoted, require, requireMembers, text } from "./members.js";
+import { read } from "./events.js";
+import { digestOf, unhex } from "./sha256.js";
 
-const EARLIER_MEMBERS = ['actor', 'data', 'feed_id', 'gid', 'hash', 'id', 'prev_hash', 'stream_id', 'tenant_id', 'ts', 'type', 'version'];
-const MEMBERS = [...EARLIER_MEMBERS, 'event_type', 'payload', 'session_id'];
-const RELATED_MEMBERS = EARLIER_MEMBERS.filter((name) => name !== 'feed_id');
+const EARLIER_MEMBERS = ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
+const MEMBERS = [...EARLIER_MEMBERS, "event_type", "payload", "session_id"];
+const RELATED_MEMBERS = EARLIER_MEMBERS.filter((name) => name !== "feed_id");
 
 const GUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const HASH = /^[0-9a-f]{64}$/;
 
 /** What stands before version 1. */
-const ROOT = '0'.repeat(64);
+const ROOT = "0".repeat(64);
 
-const isTime = (value) => TIME.test(value) && !value.startsWith('0000') && new Date(value).getTime() === new Date(value).getTime()
+const isTime = (value) => TIME.test(value) && !value.startsWith("0000") && new Date(value).getTime() === new Date(value).getTime()
     && new Date(value).toISOString() === value;
 
 /** The hash of contracts/decisions.md ("Hash chain"). @param {Uint8Array} data The canonical bytes of the event's data. */
@@ -29,30 +29,30 @@ export function chainHash(previous, e, data) {
 /** An event by itself: its members, their form, and its hash. */
 function hashed(bytes, at, part, members) {
     object(part, at);
-    const hasCorrelation = part.get('correlation_id') !== undefined;
-    const isWithheld = part.get('withheld') !== undefined;
-    requireMembers(part, at, [...members, ...(hasCorrelation ? ['correlation_id'] : []), ...(isWithheld ? ['withheld'] : [])]);
-    const correlation = hasCorrelation ? text(part, 'correlation_id', at) : null;
-    require(correlation !== '', `${at}.correlation_id`, 'It is empty.');
-    const e = { org: text(part, 'tenant_id', at), stream: text(part, 'stream_id', at), type: text(part, 'type', at), actor: text(part, 'actor', at) };
-    e.version = integer(part, 'version', at);
-    e.hash = text(part, 'hash', at);
-    e.previous = text(part, 'prev_hash', at);
-    const id = text(part, 'id', at).trim();
-    require(GUID.test(id), `${at}.id`, 'It is not an event id.');
+    const hasCorrelation = part.get("correlation_id") !== undefined;
+    const isWithheld = part.get("withheld") !== undefined;
+    requireMembers(part, at, [...members, ...(hasCorrelation ? ["correlation_id"] : []), ...(isWithheld ? ["withheld"] : [])]);
+    const correlation = hasCorrelation ? text(part, "correlation_id", at) : null;
+    require(correlation !== "", `${at}.correlation_id`, "It is empty.");
+    const e = { org: text(part, "tenant_id", at), stream: text(part, "stream_id", at), type: text(part, "type", at), actor: text(part, "actor", at) };
+    e.version = integer(part, "version", at);
+    e.hash = text(part, "hash", at);
+    e.previous = text(part, "prev_hash", at);
+    const id = text(part, "id", at).trim();
+    require(GUID.test(id), `${at}.id`, "It is not an event id.");
     e.id = id.toLowerCase();
-    e.ts = text(part, 'ts', at);
-    require(isTime(e.ts), `${at}.ts`, 'It is not a timestamp.');
-    require(HASH.test(e.previous), `${at}.prev_hash`, 'It is not a hash.');
-    const data = member(part, 'data', at);
+    e.ts = text(part, "ts", at);
+    require(isTime(e.ts), `${at}.ts`, "It is not a timestamp.");
+    require(HASH.test(e.previous), `${at}.prev_hash`, "It is not a hash.");
+    const data = member(part, "data", at);
     // No member of an event of a run is hidden from those who may see the run.
-    require(!isWithheld, `${at}.withheld`, 'No such member of this type of event is left out.');
+    require(!isWithheld, `${at}.withheld`, "No such member of this type of event is left out.");
     require(
         chainHash(e.previous, e, bytes.subarray(data.start, data.end)) === e.hash, at,
         () => `Event ${e.version} of ${quoted(e.stream)} (${quoted(e.type)}) does not have the hash ${quoted(e.hash)}: its content, its predecessor or the hash was changed.`);
-    require(e.version >= 1, `${at}.version`, 'Versions begin at 1.');
-    require(e.version > 1 || e.previous === ROOT, `${at}.prev_hash`, 'Version 1 must have a previous hash of zeros.');
-    e.gid = integer(part, 'gid', at);
+    require(e.version >= 1, `${at}.version`, "Versions begin at 1.");
+    require(e.version > 1 || e.previous === ROOT, `${at}.prev_hash`, "Version 1 must have a previous hash of zeros.");
+    e.gid = integer(part, "gid", at);
     e.correlation = correlation;
     return e;
 }
@@ -63,10 +63,10 @@ function checked(bytes, at, part, members, heads, ownStream) {
     const before = heads.get(e.stream);
     if (before !== undefined) {
         require(e.version > before.version, `${at}.version`, `The event before it has version ${before.version}.`);
-        require(e.version - 1 > before.version || e.previous === before.hash, `${at}.prev_hash`, 'It is not the hash of the event before it.');
+        require(e.version - 1 > before.version || e.previous === before.hash, `${at}.prev_hash`, "It is not the hash of the event before it.");
     }
     try {
-        e.data = read(e.type, member(part, 'data', at));
+        e.data = read(e.type, member(part, "data", at));
     } catch (fault) {
         throw fault instanceof Fault ? fault : new Fault(at, `The event cannot be read: ${quoted(fault.message)}`);
     }
@@ -79,14 +79,14 @@ export function checkChain(bytes, root, ownStream, isEarlier, tick) {
     const heads = new Map();
     let gid = 0;
     let feed = 0;
-    list(root, 'events', '$').forEach((part, i) => {
-        tick('events', i);
+    list(root, "events", "$").forEach((part, i) => {
+        tick("events", i);
         const at = `$.events[${i}]`;
         const entry = checked(bytes, at, part, isEarlier ? EARLIER_MEMBERS : MEMBERS, heads, ownStream);
         const next = (heads.get(entry.stream)?.version ?? 0) + 1;
         require(entry.stream !== ownStream || entry.version === next, at, `Version ${next} of the run's stream is missing.`);
         heads.set(entry.stream, entry);
-        entry.feedId = integer(part, 'feed_id', at);
+        entry.feedId = integer(part, "feed_id", at);
         require(entry.gid > gid, `${at}.gid`, `The event before it has position ${gid}.`);
         require(entry.feedId > feed, `${at}.feed_id`, `The event before it has feed id ${feed}.`);
         // Both are dense, and each number in the feed is of an event with a position of its own.
@@ -104,9 +104,9 @@ export function checkChain(bytes, root, ownStream, isEarlier, tick) {
 export function checkRelatedChain(bytes, root, tick) {
     const heads = new Map();
     let gid = 0;
-    return list(root, 'related', '$').map((part, i) => {
-        tick('related', i);
-        const entry = checked(bytes, `$.related[${i}]`, part, RELATED_MEMBERS, heads, '');
+    return list(root, "related", "$").map((part, i) => {
+        tick("related", i);
+        const entry = checked(bytes, `$.related[${i}]`, part, RELATED_MEMBERS, heads, "");
         require(entry.gid > gid, `${entry.at}.gid`, `The event before it has position ${gid}.`);
         heads.set(entry.stream, entry);
         gid = entry.gid;

@@ -1,8 +1,8 @@
 // Reads the data of events by the shapes that the host stores them in (shapes.js).
 
-import { LIST, NUMBER, OBJECT, TEXT } from './json.js';
-import { isInteger } from './members.js';
-import { EVENTS, RUN_EVENTS, SHAPES } from './shapes.js';
+import { LIST, NUMBER, OBJECT, TEXT } from "./json.js";
+import { isInteger } from "./members.js";
+import { EVENTS, RUN_EVENTS, SHAPES } from "./shapes.js";
 
 const INT_MAX = 2 ** 31;
 const runEvents = new Set(RUN_EVENTS);
@@ -21,7 +21,7 @@ export function read(type, part) {
     if (part.value === null) {
         throw new Error(`A ${type} is null.`);
     }
-    return record(EVENTS[type], part, '$');
+    return record(EVENTS[type], part, "$");
 }
 
 function record(shape, part, at) {
@@ -33,12 +33,12 @@ function record(shape, part, at) {
         const found = part.get(name);
         if (found !== undefined) {
             object[name] = value(kind, found, `${at}.${name}`);
-        } else if (kind === 'int!' || kind === 'long!') {
+        } else if (kind === "int!" || kind === "long!") {
             object[name] = 0;
-        } else if (kind === 'bool!') {
+        } else if (kind === "bool!") {
             object[name] = false;
-        } else if (kind[0] === '=' && kind.endsWith('!')) {
-            [object[name]] = kind.slice(1, -1).split('|');
+        } else if (kind[0] === "=" && kind.endsWith("!")) {
+            [object[name]] = kind.slice(1, -1).split("|");
         } else {
             object[name] = null;
         }
@@ -48,7 +48,7 @@ function record(shape, part, at) {
 
 /** @param kind The name of a kind; with `!`: null is none of its values. */
 function value(kind, part, at) {
-    const isRequired = kind.endsWith('!');
+    const isRequired = kind.endsWith("!");
     const name = isRequired ? kind.slice(0, -1) : kind;
     if (part.value === null) {
         if (isRequired) {
@@ -57,20 +57,20 @@ function value(kind, part, at) {
         return null;
     }
     switch (name[0]) {
-        case '[':
+        case "[":
             if (part.kind !== LIST) {
                 break;
             }
             return part.value.map((item, i) => value(name.slice(1), item, `${at}[${i}]`));
-        case '{':
+        case "{":
             if (part.kind !== OBJECT) {
                 break;
             }
             return Object.fromEntries([...part.value].map(([member, item]) => [member, value(name.slice(1), item, `${at}.${member}`)]));
-        case '@':
+        case "@":
             return record(name.slice(1), part, at);
-        case '=': {
-            const known = name.slice(1).split('|');
+        case "=": {
+            const known = name.slice(1).split("|");
             const found = part.kind === TEXT ? known.find((one) => one === part.value.toLowerCase()) : isInteger(part) ? known[Number(part.value)] ?? part.value : undefined;
             if (found === undefined) {
                 break;
@@ -79,36 +79,36 @@ function value(kind, part, at) {
         }
     }
     switch (name) {
-        case 'any':
+        case "any":
             return part.plain();
-        case 'text':
-        case 'id':
+        case "text":
+        case "id":
             if (part.kind === TEXT) {
                 return part.value;
             }
             break;
-        case 'time':
+        case "time":
             if (part.kind === TEXT && /^\d{4}-\d\d-\d\d(T|$)/.test(part.value) && !Number.isNaN(Date.parse(part.value))) {
                 return part.value;
             }
             break;
-        case 'int':
-        case 'long':
-            if (isInteger(part) && (name === 'long' || (Number(part.value) >= -INT_MAX && Number(part.value) < INT_MAX))) {
+        case "int":
+        case "long":
+            if (isInteger(part) && (name === "long" || (Number(part.value) >= -INT_MAX && Number(part.value) < INT_MAX))) {
                 return Number(part.value);
             }
             break;
-        case 'number':
+        case "number":
             if (part.kind === NUMBER) {
                 return Number(part.value);
             }
             break;
-        case 'bool':
-            if (typeof part.value === 'boolean') {
+        case "bool":
+            if (typeof part.value === "boolean") {
                 return part.value;
             }
             break;
-        case 'content':
+        case "content":
             return content(part, at);
     }
     throw new Error(`${at} is none of the kind ${name}.`);
@@ -120,11 +120,11 @@ function content(part, at) {
         return part.value;
     }
     const texts = (...names) => part.kind === OBJECT && names.every((name) => part.get(name)?.kind === TEXT);
-    if (texts('sha256') && isInteger(part.get('bytes'))) {
-        return { sha256: part.get('sha256').value, bytes: Number(part.get('bytes').value) };
+    if (texts("sha256") && isInteger(part.get("bytes"))) {
+        return { sha256: part.get("sha256").value, bytes: Number(part.get("bytes").value) };
     }
-    if (part.get('sha256') === undefined && texts('enc', 'subject', 'ciphertext')) {
-        return { enc: part.get('enc').value, subject: part.get('subject').value, ciphertext: part.get('ciphertext').value };
+    if (part.get("sha256") === undefined && texts("enc", "subject", "ciphertext")) {
+        return { enc: part.get("enc").value, subject: part.get("subject").value, ciphertext: part.get("ciphertext").value };
     }
     throw new Error(`${at} is no text.`);
 }

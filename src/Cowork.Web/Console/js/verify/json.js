@@ -1,10 +1,10 @@
 // JSON by its bytes. A bundle is in canonical form (RFC 8785), so each of its parts is, too: a digest of a part is one of a slice of the file, and nothing is written again.
 
-export const OBJECT = 'object';
-export const LIST = 'array';
-export const TEXT = 'string';
-export const NUMBER = 'number';
-export const WORD = 'word';
+export const OBJECT = "object";
+export const LIST = "array";
+export const TEXT = "string";
+export const NUMBER = "number";
+export const WORD = "word";
 
 /** A value with its place in the file: bytes[start, end). */
 class Part {
@@ -54,9 +54,9 @@ export class Fault extends Error {
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
-const WORDS = [['true', true], ['false', false], ['null', null]].map(([text, value]) => ({ bytes: [...text].map((c) => c.charCodeAt(0)), value }));
+const WORDS = [["true", true], ["false", false], ["null", null]].map(([text, value]) => ({ bytes: [...text].map((c) => c.charCodeAt(0)), value }));
 
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 const isSpace = (byte) => byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09;
 const isDigit = (byte) => byte >= 0x30 && byte <= 0x39;
@@ -66,10 +66,10 @@ const isDigit = (byte) => byte >= 0x30 && byte <= 0x39;
  */
 export function canonical(value) {
     if (Array.isArray(value)) {
-        return `[${value.map(canonical).join(',')}]`;
+        return `[${value.map(canonical).join(",")}]`;
     }
-    if (value !== null && typeof value === 'object') {
-        return `{${Object.keys(value).sort(byCodeUnits).map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join(',')}}`;
+    if (value !== null && typeof value === "object") {
+        return `{${Object.keys(value).sort(byCodeUnits).map((name) => `${JSON.stringify(name)}:${canonical(value[name])}`).join(",")}}`;
     }
     return JSON.stringify(value);
 }
@@ -86,7 +86,7 @@ export function parse(bytes, depthMax) {
     try {
         strict.decode(bytes);
     } catch {
-        throw new Fault('$', 'The file is not valid JSON of a bundle: The text is not UTF-8.');
+        throw new Fault("$", "The file is not valid JSON of a bundle: The text is not UTF-8.");
     }
     const reader = new Reader(bytes, depthMax);
     const root = reader.value(0);
@@ -112,7 +112,7 @@ class Reader {
     }
 
     deviate(at) {
-        throw new Fault(`byte ${at}`, 'From here on the file is not in canonical form (RFC 8785).');
+        throw new Fault(`byte ${at}`, "From here on the file is not in canonical form (RFC 8785).");
     }
 
     /** Passes white space, which the canonical form has nowhere, and answers where it began; -1: there was none. */
@@ -177,28 +177,28 @@ class Reader {
                     return new Part(OBJECT, start, this.at, members);
                 }
                 if (this.bytes[this.at] !== 0x2c) {
-                    throw this.invalid(this.at, 'A comma or the end of the object is missing.');
+                    throw this.invalid(this.at, "A comma or the end of the object is missing.");
                 }
                 this.at++;
                 const more = this.space();
                 space = space >= 0 ? space : more;
             }
             if (this.bytes[this.at] !== QUOTE) {
-                throw this.invalid(this.at, 'The name of a member is missing.');
+                throw this.invalid(this.at, "The name of a member is missing.");
             }
             const nameAt = this.at;
             const name = this.text();
             // The reader that others use reads a name and its colon as one token.
             const behind = this.space();
             if (this.bytes[this.at] !== 0x3a) {
-                throw this.invalid(this.at, 'A colon is missing.');
+                throw this.invalid(this.at, "A colon is missing.");
             }
             if (space >= 0) {
                 this.deviate(space);
             }
             this.requireText(nameAt, name);
             if (before !== null && before === name.value) {
-                throw new Fault('$', `The file is not valid JSON of a bundle: The member "${name.value}" stands twice.`);
+                throw new Fault("$", `The file is not valid JSON of a bundle: The member "${name.value}" stands twice.`);
             }
             if (before !== null && before > name.value) {
                 this.deviate(nameAt);
@@ -225,11 +225,11 @@ class Reader {
             }
             if (items.length > 0) {
                 if (this.bytes[this.at] !== 0x2c) {
-                    throw this.invalid(this.at, 'A comma or the end of the list is missing.');
+                    throw this.invalid(this.at, "A comma or the end of the list is missing.");
                 }
                 this.at++;
                 if (this.bytes[this.at] === 0x5d) {
-                    throw this.invalid(this.at, 'An item is missing.');
+                    throw this.invalid(this.at, "An item is missing.");
                 }
             }
             const from = this.at;
@@ -252,14 +252,14 @@ class Reader {
         for (;;) {
             const byte = bytes[this.at];
             if (byte === undefined) {
-                throw this.invalid(bytes.length, 'A string does not end.');
+                throw this.invalid(bytes.length, "A string does not end.");
             }
             if (byte === QUOTE) {
                 this.at++;
                 break;
             }
             if (byte < SPACE) {
-                throw this.invalid(this.at, 'A string has a control character.');
+                throw this.invalid(this.at, "A string has a control character.");
             }
             if (byte === BACKSLASH) {
                 isEscaped = true;
@@ -268,14 +268,14 @@ class Reader {
                 if (escaped === 0x75) {
                     for (let i = 1; i <= 4; i++) {
                         if (!/^[0-9a-fA-F]$/.test(String.fromCharCode(bytes[this.at + i] ?? 0))) {
-                            throw this.invalid(this.at + i, 'An escape is incomplete.');
+                            throw this.invalid(this.at + i, "An escape is incomplete.");
                         }
                     }
                     this.at += 5;
                     continue;
                 }
-                if (escaped === undefined || !'"\\/bfnrt'.includes(String.fromCharCode(escaped))) {
-                    throw this.invalid(this.at, 'There is no such escape.');
+                if (escaped === undefined || !"\"\\/bfnrt".includes(String.fromCharCode(escaped))) {
+                    throw this.invalid(this.at, "There is no such escape.");
                 }
             }
             this.at++;
@@ -290,7 +290,7 @@ class Reader {
             return;
         }
         if (!text.value.isWellFormed()) {
-            throw new Fault('$', 'The file is not valid JSON of a bundle: A string holds a lone surrogate.');
+            throw new Fault("$", "The file is not valid JSON of a bundle: A string holds a lone surrogate.");
         }
         this.requireBytes(start, new TextEncoder().encode(JSON.stringify(text.value)));
     }
@@ -310,11 +310,11 @@ class Reader {
             this.at++;
         }
         if (!isDigit(bytes[this.at])) {
-            throw this.invalid(this.at, 'A digit is missing.');
+            throw this.invalid(this.at, "A digit is missing.");
         }
         const isZero = bytes[this.at++] === 0x30;
         if (isZero && isDigit(bytes[this.at])) {
-            throw this.invalid(this.at, 'A number begins with a zero.');
+            throw this.invalid(this.at, "A number begins with a zero.");
         }
         while (isDigit(bytes[this.at])) {
             this.at++;
@@ -330,7 +330,7 @@ class Reader {
         }
         const next = bytes[this.at];
         if (next !== undefined && !isSpace(next) && next !== 0x2c && next !== 0x5d && next !== 0x7d) {
-            throw this.invalid(this.at, 'A number does not end.');
+            throw this.invalid(this.at, "A number does not end.");
         }
         if (space >= 0) {
             this.deviate(space);
@@ -338,7 +338,7 @@ class Reader {
         const raw = String.fromCharCode(...bytes.subarray(start, this.at));
         const value = Number(raw);
         if (!Number.isFinite(value)) {
-            throw new Fault('$', 'The file is not valid JSON of a bundle: A number is out of range.');
+            throw new Fault("$", "The file is not valid JSON of a bundle: A number is out of range.");
         }
         this.requireBytes(start, new TextEncoder().encode(JSON.stringify(value)));
         return new Part(NUMBER, start, this.at, raw);
@@ -347,7 +347,7 @@ class Reader {
     digits() {
         this.at++;
         if (!isDigit(this.bytes[this.at])) {
-            throw this.invalid(this.at, 'A digit is missing.');
+            throw this.invalid(this.at, "A digit is missing.");
         }
         while (isDigit(this.bytes[this.at])) {
             this.at++;
@@ -357,11 +357,11 @@ class Reader {
     word(start, space) {
         const word = WORDS.find(({ bytes }) => bytes[0] === this.bytes[start]);
         if (word === undefined) {
-            throw this.invalid(start, start < this.bytes.length ? 'No value begins like this.' : 'The file ends too early.');
+            throw this.invalid(start, start < this.bytes.length ? "No value begins like this." : "The file ends too early.");
         }
         for (let i = 1; i < word.bytes.length; i++) {
             if (this.bytes[start + i] !== word.bytes[i]) {
-                throw this.invalid(start + i, 'There is no such word.');
+                throw this.invalid(start + i, "There is no such word.");
             }
         }
         this.at += word.bytes.length;
@@ -374,7 +374,7 @@ class Reader {
     end() {
         const space = this.space();
         if (this.at < this.bytes.length) {
-            throw this.invalid(this.at, 'There is more than one value.');
+            throw this.invalid(this.at, "There is more than one value.");
         }
         if (space >= 0) {
             this.deviate(space);

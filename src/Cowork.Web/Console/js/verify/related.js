@@ -1,12 +1,12 @@
 // What a run's own events say of the events in `related`: which must be there, as they are named, and before the event that names them. No other may be there.
 
-import { quoted, require } from './members.js';
-import { isRunEvent } from './events.js';
-import { bare, keyOf, runKey, sessionKey, streamOf } from './keys.js';
-import { argument, isMade, isSameContent, pastOf, stepsOf } from './rules.js';
+import { quoted, require } from "./members.js";
+import { isRunEvent } from "./events.js";
+import { bare, keyOf, runKey, sessionKey, streamOf } from "./keys.js";
+import { argument, isMade, isSameContent, pastOf, stepsOf } from "./rules.js";
 
-const EXECUTIONS = new Set(['cell_queued.v1', 'cell_started.v1', 'cell_output.v1', 'cell_displays_updated.v1', 'cell_interrupt_requested.v1', 'cell_completed.v1']);
-const MEMORIES = new Set(['memory_written.v1', 'memory_created.v1', 'memory_changed.v1']);
+const EXECUTIONS = new Set(["cell_queued.v1", "cell_started.v1", "cell_output.v1", "cell_displays_updated.v1", "cell_interrupt_requested.v1", "cell_completed.v1"]);
+const MEMORIES = new Set(["memory_written.v1", "memory_created.v1", "memory_changed.v1"]);
 const SCRATCHPADS = /^(scratchpad|cell|kernel)_/;
 
 export function checkRelated(related, entries, own) {
@@ -22,12 +22,12 @@ const partsOf = ({ fork, counterfactual }) => [...(fork?.cuts ?? []), ...(counte
 
 /** What an event of the run names by stream and version: [stream, version, isAsNamed, isEarlier]. */
 function* namedBy({ type, data }) {
-    if (type === 'run_created.v1') {
+    if (type === "run_created.v1") {
         // The turn's commit may make the session too.
-        yield [streamOf.session(data.session_id), 1, (found) => found.type === 'session_created.v1', false];
+        yield [streamOf.session(data.session_id), 1, (found) => found.type === "session_created.v1", false];
         const source = data.source ?? {};
         if (source.schedule_id) {
-            yield [streamOf.schedule(source.schedule_id), 1, (found) => found.type === 'schedule_created.v1', true];
+            yield [streamOf.schedule(source.schedule_id), 1, (found) => found.type === "schedule_created.v1", true];
         }
         if (source.skill_id && source.skill_version) {
             yield [streamOf.skill(source.skill_id), source.skill_version, (found) => definition(found, source.skill_version) !== null, true];
@@ -43,7 +43,7 @@ function* namedBy({ type, data }) {
                 return defined !== null && defined.name === skill.name && isSameContent(defined.instructions, skill.instructions);
             }, true];
         }
-    } else if (type === 'memory_retrieval.v1') {
+    } else if (type === "memory_retrieval.v1") {
         for (let i = 0; i < Math.min(data.provenance.length, data.context.length); i++) {
             const { id, version } = data.provenance[i];
             if (version != null) {
@@ -54,39 +54,39 @@ function* namedBy({ type, data }) {
 }
 
 const definition = ({ type, data }, version) => (
-    (type === 'skill_created.v1' && version === 1) || (type === 'skill_version_added.v1' && data.version === version) ? data.definition : null);
+    (type === "skill_created.v1" && version === 1) || (type === "skill_version_added.v1" && data.version === version) ? data.definition : null);
 
 /** What the run's own events name is there, as they name it, and was there before. */
 function checkNames(own, past, places) {
-    const cuts = new Set((own.find(({ type }) => type === 'run_created.v1')?.data.fork?.cuts ?? []).map((cut) => runKey(cut.run_id)));
+    const cuts = new Set((own.find(({ type }) => type === "run_created.v1")?.data.fork?.cuts ?? []).map((cut) => runKey(cut.run_id)));
     // What a counterfactual retrieved is in the beginning that it has of the other run.
-    for (const e of [...past.filter(({ type }) => type === 'memory_retrieval.v1'), ...own]) {
+    for (const e of [...past.filter(({ type }) => type === "memory_retrieval.v1"), ...own]) {
         const { at, type, gid, data } = e;
         for (const [stream, version, isAsNamed, isEarlier] of namedBy(e)) {
             const found = places.named(at, stream, version, isEarlier ? gid : Infinity);
             require(isAsNamed(found), found.at, `It is not what ${at} names.`);
         }
-        for (const cut of type === 'run_created.v1' ? partsOf(data) : []) {
+        for (const cut of type === "run_created.v1" ? partsOf(data) : []) {
             const last = places.named(at, streamOf.run(cut.run_id), cut.version, gid);
             require(last.hash === cut.hash, last.at, `It is not the event at which ${at} forked.`);
         }
-        if (type !== 'memory_retrieval.v1') {
+        if (type !== "memory_retrieval.v1") {
             continue;
         }
         for (const earlier of (data.history ?? []).filter((run) => !cuts.has(runKey(run)))) {
             const created = places.named(at, streamOf.run(earlier), 1, gid);
-            require(created.type === 'run_created.v1' && runKey(created.data.run_id) === runKey(earlier), created.at, 'It is not the begin of an earlier turn.');
-            places.reply(at, earlier, gid, 'The reply of the earlier turn');
+            require(created.type === "run_created.v1" && runKey(created.data.run_id) === runKey(earlier), created.at, "It is not the begin of an earlier turn.");
+            places.reply(at, earlier, gid, "The reply of the earlier turn");
         }
         for (const said of data.conversation ?? []) {
             const created = places.named(at, streamOf.run(said.run_id), 1, gid);
-            const agent = created.type === 'run_created.v1' && runKey(created.data.run_id) === runKey(said.run_id) ? created.data.agent : null;
+            const agent = created.type === "run_created.v1" && runKey(created.data.run_id) === runKey(said.run_id) ? created.data.agent : null;
             const isMembers = said.agent_id == null;
             require(
                 agent != null && (isMembers ? agent.called_by == null && agent.by === said.by : agent.id === said.agent_id && agent.nickname === said.by),
-                created.at, 'It is not what was said in the group.');
+                created.at, "It is not what was said in the group.");
             if (!isMembers) {
-                places.reply(at, said.run_id, gid, 'The answer');
+                places.reply(at, said.run_id, gid, "The answer");
             }
         }
     }
@@ -96,7 +96,7 @@ function checkNames(own, past, places) {
 function checkCells(events, own, past, places) {
     const run = own[0].data;
     const cellOf = (step) => keyOf(`cell of ${run.run_id}:${step}`);
-    const scratchpads = new Set(events.filter(({ type }) => type === 'cell_queued.v1').map(({ stream }) => stream));
+    const scratchpads = new Set(events.filter(({ type }) => type === "cell_queued.v1").map(({ stream }) => stream));
     // A call whose result a crash prevented may have executed its cell.
     const cells = new Set(scratchpads.size === 0 ? [] : Array.from({ length: stepsOf(own, past) + 1 }, (_, i) => cellOf(i + 1)));
     const executions = new Map();
@@ -105,38 +105,38 @@ function checkCells(events, own, past, places) {
         if (!SCRATCHPADS.test(type)) {
             continue;
         }
-        if (type === 'cell_queued.v1') {
+        if (type === "cell_queued.v1") {
             require(
-                data.run_id != null && runKey(data.run_id) === runKey(run.run_id) && cells.has(bare(data.cell_id, 'cell_')), `${at}.data`, 'No call of the run has this cell.');
+                data.run_id != null && runKey(data.run_id) === runKey(run.run_id) && cells.has(bare(data.cell_id, "cell_")), `${at}.data`, "No call of the run has this cell.");
             executions.set(`${stream} ${data.execution}`, data);
         }
-        if (type === 'scratchpad_created.v1') {
+        if (type === "scratchpad_created.v1") {
             require(
                 sessionKey(data.session_id) === sessionKey(run.session_id) && streamOf.scratchpad(data.scratchpad_id) === stream, `${at}.data`,
-                'It is no scratchpad of the run\'s session.');
-            require(scratchpads.has(stream), at, 'The run executed no cell of it.');
+                "It is no scratchpad of the run's session.");
+            require(scratchpads.has(stream), at, "The run executed no cell of it.");
         } else {
             const queued = EXECUTIONS.has(type) ? executions.get(`${stream} ${data.execution}`) : undefined;
-            require(queued !== undefined, at, 'It is about no execution that the run asked for.');
-            if (type === 'cell_completed.v1') {
-                require(bare(data.cell_id, 'cell_') === bare(queued.cell_id, 'cell_'), `${at}.data`, 'It is about another cell.');
-                ended.set(bare(queued.cell_id, 'cell_'), { queued, gid });
+            require(queued !== undefined, at, "It is about no execution that the run asked for.");
+            if (type === "cell_completed.v1") {
+                require(bare(data.cell_id, "cell_") === bare(queued.cell_id, "cell_"), `${at}.data`, "It is about another cell.");
+                ended.set(bare(queued.cell_id, "cell_"), { queued, gid });
             }
         }
         places.name(stream, version);
     }
     const calls = new Map();
     for (const { at, type, gid, data } of own) {
-        if (type === 'tool_call.v1') {
+        if (type === "tool_call.v1") {
             calls.set(data.id, data);
-        } else if (type === 'tool_result.v1' && data.name === 'scratchpad' && !data.is_error && isMade(data)) {
+        } else if (type === "tool_result.v1" && data.name === "scratchpad" && !data.is_error && isMade(data)) {
             // Arguments that lie in the blob store name their code by its digest alone.
             const input = calls.get(data.id)?.input;
-            if (typeof input === 'string' && argument(input, 'action') === 'exec') {
+            if (typeof input === "string" && argument(input, "action") === "exec") {
                 const cell = ended.get(cellOf(data.step));
-                require(cell !== undefined && cell.gid < gid, at, 'The execution of its cell is missing.');
+                require(cell !== undefined && cell.gid < gid, at, "The execution of its cell is missing.");
                 require(
-                    typeof cell.queued.code !== 'string' || cell.queued.code === argument(input, 'code'), at, 'The cell that was executed has another code.');
+                    typeof cell.queued.code !== "string" || cell.queued.code === argument(input, "code"), at, "The cell that was executed has another code.");
             }
         }
     }
@@ -155,9 +155,9 @@ class Places {
             require(!ids.has(e.id), `${e.at}.id`, () => `${ids.get(e.id)} has the same id.`);
             ids.set(e.id, e.at);
             const place = `${e.version} ${e.stream}`;
-            require(!this.#places.has(place), e.at, 'The event is there twice.');
+            require(!this.#places.has(place), e.at, "The event is there twice.");
             this.#places.set(place, e);
-            if (e.type === 'assistant_reply.v1' && !this.#replies.has(e.stream)) {
+            if (e.type === "assistant_reply.v1" && !this.#replies.has(e.stream)) {
                 this.#replies.set(e.stream, e);
             }
         }
@@ -187,6 +187,6 @@ class Places {
     /** Each event of another stream was named. */
     requireNamed() {
         const [first] = this.#unnamed.values();
-        require(first === undefined, first?.at ?? '$.related', 'No event of the run names it.');
+        require(first === undefined, first?.at ?? "$.related", "No event of the run names it.");
     }
 }

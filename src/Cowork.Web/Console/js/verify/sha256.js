@@ -4,16 +4,20 @@ const K = new Uint32Array(64);
 const START = new Uint32Array(8);
 
 {
-    // The constants are the first 32 bits of the fractional parts of the roots of the first primes (FIPS 180-4, 4.2.2 and 5.3.3).
-    const fraction = (x) => Math.floor((x - Math.floor(x)) * 2 ** 32);
-    for (let candidate = 2, found = 0; found < 64; candidate++) {
-        let isPrime = true;
-        for (let divisor = 2; divisor * divisor <= candidate; divisor++) {
-            isPrime &&= candidate % divisor !== 0;
+    // The constants are the first 32 bits of the fractional parts of the roots of the first primes (FIPS 180-4, 4.2.2 and 5.3.3). In integers, so that no rounding counts.
+    const fraction = (n, degree) => {
+        const value = BigInt(n) << BigInt(32 * degree);
+        let [low, high] = [0n, 1n << 40n];
+        while (low < high) {
+            const middle = (low + high + 1n) >> 1n;
+            [low, high] = middle ** BigInt(degree) <= value ? [middle, high] : [low, middle - 1n];
         }
-        if (isPrime) {
-            START[found] = found < 8 ? fraction(Math.sqrt(candidate)) : START[found];
-            K[found++] = fraction(Math.cbrt(candidate));
+        return Number(low & 0xffffffffn);
+    };
+    for (let n = 2, found = 0; found < 64; n++) {
+        if (Array.from({ length: n - 2 }, (_, i) => i + 2).every((divisor) => n % divisor !== 0)) {
+            START[found] = found < 8 ? fraction(n, 2) : START[found];
+            K[found++] = fraction(n, 3);
         }
     }
 }
@@ -114,16 +118,16 @@ const encoder = new TextEncoder();
 export function sha256(...parts) {
     const hash = new Sha256();
     for (const part of parts) {
-        hash.add(typeof part === 'string' ? encoder.encode(part) : part);
+        hash.add(typeof part === "string" ? encoder.encode(part) : part);
     }
     return hash.digest();
 }
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** Lower-case hex. */
 export function hex(bytes) {
-    let text = '';
+    let text = "";
     for (const byte of bytes) {
         text += HEX[byte];
     }

@@ -1,0 +1,133 @@
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Playwright;
+
+namespace Cowork.Browser.Tests;
+
+/// <summary>The console checks a bundle in the browser, and comes to the verdict of <c>cowork verify</c>.</summary>
+public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
+{
+    const int Batch = 100;
+
+    /// <summary>How many tampered forms are compared in each of four parts.</summary>
+    const int Tampered = 200;
+
+    [Fact]
+    public async Task A_bundle_of_each_release_and_of_this_host_is_as_sound_in_the_browser()
+    {
+        var (host, page) = await Open();
+        await using var context = page.Context;
+        foreach (var bundle in await Bundles(host))
+        {
+            var (report, fault) = TraceVerifier.Verify(bundle);
+            Assert.Null(fault);
+            var found = (await Verdicts(page, [bundle])).Single();
+            Assert.Equal((report!.RunId, report.Digest, report.Events), (found.Report!.RunId, found.Report.Digest, found.Report.Events));
+            Assert.Equal(report.Signature is not null, found.Report.Signature is { IsSigned: true });
+        }
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    public async Task Each_tampered_bundle_is_named_at_the_same_place_as_on_the_command_line(int part)
+    {
+        var (host, page) = await Open();
+        await using var context = page.Context;
+        var bundles = await Bundles(host);
+        foreach (var seed in Seeds.Many(ordinary: 1, chaos: 20))
+        {
+            var random = new Random((10 * seed) + part);
+            var forgers = bundles.Select(bundle => TamperedBundles.Of(bundle, random).GetEnumerator()).ToList();
+            var tampered = Enumerable.Range(0, Tampered).Select(i => Next(forgers[i % forgers.Count])).ToList();
+            foreach (var (batch, files) in tampered.Chunk(Batch).Index())
+            {
+                foreach (var (i, (file, found)) in files.Zip(await Verdicts(page, files)).Index())
+                {
+                    var wanted = TraceVerifier.Verify(file).Fault?.Location;
+                    Assert.True(wanted == found.Fault?.Location, $"seed {seed}, part {part}, bundle {batch * Batch + i}: {wanted}, in the browser {found.Fault}");
+                }
+            }
+        }
+
+        static byte[] Next(IEnumerator<byte[]> forger) => forger.MoveNext() ? forger.Current : throw new InvalidOperationException("A forger never ends.");
+    }
+
+    [Fact]
+    public async Task The_page_of_a_run_says_what_it_checked_and_marks_each_row()
+    {
+        var host = await browsed.Started;
+        using var http = host.Client(host.AdminToken);
+        var session = await http.NewSession();
+        var run = (await http.Post($"/sessions/{session}/turn", """{"message":"/tool list_files {}\n/say done"}""")).Is(200)["run_id"];
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, $"runs/{run}");
+        await tab.Page.GetByRole(AriaRole.Button, new() { Name = "Verify", Exact = true }).ClickAsync();
+        await tab.Shows("chains: intact");
+        await tab.Shows("Recomputed here in");
+        var rows = tab[".wf-hash"];
+        Assert.Equal(await rows.CountAsync(), await tab[".wf-hash.kind-proven"].CountAsync());
+        await tab.IsForEverybody();
+
+        // A host that lies: the same bundle with another word in it.
+        await tab.Page.RouteAsync("**/trace", async route =>
+        {
+            var answer = await route.FetchAsync();
+            await route.FulfillAsync(new() { Response = answer, Body = (await answer.TextAsync()).Replace("done", "gone", StringComparison.Ordinal) });
+        });
+        await tab.Go($"runs/{run}");
+        await tab.Page.GetByRole(AriaRole.Button, new() { Name = "Verify", Exact = true }).ClickAsync();
+        await tab.Shows("Not sound.");
+        Assert.True(await tab[".kind-refused[data-hash]"].CountAsync() > 0);
+    }
+
+    async Task<(LiveHost Host, IPage Page)> Open()
+    {
+        var host = await browsed.Started;
+        var page = await chromium.NewPage();
+        await page.GotoAsync($"{host.Url}/console/");
+        return (host, page);
+    }
+
+    /// <summary>Those that are kept of each release, and one of this host, whose events a signed head covers.</summary>
+    static async Task<List<byte[]>> Bundles(LiveHost host)
+    {
+        using var http = host.Client(host.AdminToken);
+        var session = await http.NewSession();
+        var run = (await http.Post($"/sessions/{session}/turn", """{"message":"/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"# A\"}\n/tool remember {\"content\":\"tea\"}\n/say done"}""")).Is(200)["run_id"];
+        // The first signed head that covers it may be a minute off on a busy machine.
+        var own = await http.Until($"/runs/{run}/trace", got => got.Is(200).Json.TryGetProperty("log", out _), seconds: 90);
+        return [Encoding.UTF8.GetBytes(own.Text), .. Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "bundles"), "cowork-trace-*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
+    }
+
+    static async Task<List<Verdict>> Verdicts(IPage page, IEnumerable<byte[]> files)
+    {
+        var json = await page.EvaluateAsync<string>(
+            """
+            async files => {
+                const { verify } = await import(new URL('verify/verify.js', document.querySelector('script[src]').src));
+                const verdicts = [];
+                for (const file of files) {
+                    const { report, fault } = await verify(Uint8Array.from(atob(file), c => c.charCodeAt(0)));
+                    verdicts.push({ report, fault });
+                }
+                return JSON.stringify(verdicts);
+            }
+            """,
+            files.Select(Convert.ToBase64String).ToArray());
+        return JsonSerializer.Deserialize<List<Verdict>>(json, JsonSerializerOptions.Web)!;
+    }
+
+    sealed record Verdict(Report? Report, Fault? Fault);
+
+    sealed record Report(string RunId, string Digest, int Events, Signature? Signature);
+
+    sealed record Signature(bool? IsSigned);
+
+    sealed record Fault(string Location, string Message);
+}
