@@ -30,12 +30,13 @@ public sealed class EventShapesSpecs
     static string Table()
     {
         var shapes = new SortedDictionary<string, SortedDictionary<string, string>>(StringComparer.Ordinal);
+        var erased = new SortedDictionary<string, string>(StringComparer.Ordinal);
         var events = EventTypes.ByName.Values.OrderBy(type => type.Name, StringComparer.Ordinal).ToList();
         var text = new StringBuilder("// The shapes of events, made of the host's own types by EventShapesSpecs: COWORK_WRITE_SHAPES=1 writes this file anew.\n");
         text.Append("\n/** The shape of each stored event. */\nexport const EVENTS = {\n");
         foreach (var type in events)
         {
-            text.Append($"    \"{type.Name}\": \"{NameOf(type.Shape, shapes)}\",\n");
+            text.Append($"    \"{type.Name}\": \"{NameOf(type.Shape, shapes, erased)}\",\n");
         }
         text.Append("};\n\n/** The events of a run's own stream. */\nexport const RUN_EVENTS = [\n");
         foreach (var type in events.Where(type => typeof(RunEvent).IsAssignableFrom(type.Type)))
@@ -52,27 +53,39 @@ public sealed class EventShapesSpecs
             }
             text.Append(members.Count == 0 ? "" : "    },\n");
         }
+        text.Append("};\n\n/** What stands in the place of a personal text that was erased, by shape and member. */\nexport const ERASED = {\n");
+        foreach (var (member, stands) in erased)
+        {
+            text.Append($"    \"{member}\": \"{stands}\",\n");
+        }
         return text.Append("};\n").ToString();
     }
 
-    static string NameOf(Type shape, SortedDictionary<string, SortedDictionary<string, string>> shapes)
+    static string NameOf(Type shape, SortedDictionary<string, SortedDictionary<string, string>> shapes, SortedDictionary<string, string> erased)
     {
         var name = shape.Name;
         if (shapes.TryAdd(name, new(StringComparer.Ordinal)))
         {
+            foreach (var (member, of) in PersonalShape.Of(shape)?.Members ?? ImmutableDictionary<string, PersonalShape>.Empty)
+            {
+                if (of.Erased is { } stands)
+                {
+                    erased[$"{name}.{member}"] = stands;
+                }
+            }
             foreach (var property in EventJson.Options.GetTypeInfo(shape).Properties.Where(property => property.Name != "at" || !typeof(Event).IsAssignableFrom(shape)))
             {
-                shapes[name][property.Name] = KindOf(property.PropertyType, shapes);
+                shapes[name][property.Name] = KindOf(property.PropertyType, shapes, erased);
             }
         }
         return name;
     }
 
-    static string KindOf(Type type, SortedDictionary<string, SortedDictionary<string, string>> shapes)
+    static string KindOf(Type type, SortedDictionary<string, SortedDictionary<string, string>> shapes, SortedDictionary<string, string> erased)
     {
         if (Nullable.GetUnderlyingType(type) is { } optional)
         {
-            return KindOf(optional, shapes).TrimEnd('!');
+            return KindOf(optional, shapes, erased).TrimEnd('!');
         }
         if (type.IsEnum)
         {
@@ -82,8 +95,8 @@ public sealed class EventShapesSpecs
         {
             var parts = type.GetGenericArguments();
             return typeof(System.Collections.IDictionary).IsAssignableFrom(type) || type.GetGenericTypeDefinition() == typeof(ImmutableDictionary<,>)
-                ? "{" + KindOf(parts[^1], shapes)
-                : "[" + KindOf(parts[0], shapes);
+                ? "{" + KindOf(parts[^1], shapes, erased)
+                : "[" + KindOf(parts[0], shapes, erased);
         }
         if (type.GetInterfaces().Any(one => one.IsGenericType && one.GetGenericTypeDefinition() == typeof(IKey<>)))
         {
@@ -98,7 +111,7 @@ public sealed class EventShapesSpecs
             _ when type == typeof(DateTimeOffset) => "time!",
             _ when type == typeof(decimal) || type == typeof(double) => "number!",
             _ when type == typeof(Content) => "content",
-            _ when EventJson.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object, PolymorphismOptions: null } => "@" + NameOf(type, shapes),
+            _ when EventJson.Options.GetTypeInfo(type) is { Kind: JsonTypeInfoKind.Object, PolymorphismOptions: null } => "@" + NameOf(type, shapes, erased),
             _ => "any",
         };
     }

@@ -3,6 +3,7 @@
 import { Fault } from "./json.js";
 import { integer, list, member, object, quoted, require, requireMembers, text } from "./members.js";
 import { read } from "./events.js";
+import { open } from "./seal.js";
 import { digestOf, unhex } from "./sha256.js";
 
 const EARLIER_MEMBERS = ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
@@ -31,7 +32,8 @@ function hashed(bytes, at, part, members) {
     object(part, at);
     const hasCorrelation = part.get("correlation_id") !== undefined;
     const isWithheld = part.get("withheld") !== undefined;
-    requireMembers(part, at, [...members, ...(hasCorrelation ? ["correlation_id"] : []), ...(isWithheld ? ["withheld"] : [])]);
+    const hasKey = part.get("content_key") !== undefined;
+    requireMembers(part, at, [...members, ...(hasKey ? ["content_key"] : []), ...(hasCorrelation ? ["correlation_id"] : []), ...(isWithheld ? ["withheld"] : [])]);
     const correlation = hasCorrelation ? text(part, "correlation_id", at) : null;
     require(correlation !== "", `${at}.correlation_id`, "It is empty.");
     const e = { org: text(part, "tenant_id", at), stream: text(part, "stream_id", at), type: text(part, "type", at), actor: text(part, "actor", at) };
@@ -65,12 +67,13 @@ function checked(bytes, at, part, members, heads, ownStream) {
         require(e.version > before.version, `${at}.version`, `The event before it has version ${before.version}.`);
         require(e.version - 1 > before.version || e.previous === before.hash, `${at}.prev_hash`, "It is not the hash of the event before it.");
     }
+    const opened = open(at, e, part, bytes);
     try {
-        e.data = read(e.type, member(part, "data", at));
+        e.data = read(e.type, opened.part);
     } catch (fault) {
         throw fault instanceof Fault ? fault : new Fault(at, `The event cannot be read: ${quoted(fault.message)}`);
     }
-    return { ...e, at, part, isOwn: e.stream === ownStream };
+    return { ...e, at, part, opened, isErased: opened.isErased, isOwn: e.stream === ownStream };
 }
 
 /** Each event's hash against its predecessor, and that positions ascend. The run's own stream has no gap. */

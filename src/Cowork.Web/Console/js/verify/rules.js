@@ -86,7 +86,8 @@ function belongs(e, run) {
         case "run_dequeued.v1":
             return [streamOf.session(run.session_id), data.run_id, run.session_id];
         case "artifact_discovered.v1":
-            return [`artifact-${artifactKey(data.session_id, data.path)}`, data.run_id, data.session_id];
+            // A path that was erased names no stream.
+            return [e.isErased ? streamOf.artifact(data.artifact_id) : `artifact-${artifactKey(data.session_id, data.path)}`, data.run_id, data.session_id];
         case "memory_written.v1":
             return [streamOf.memory(data.memory_id), data.run_id, data.session_id];
         case "budget_reserved.v1":
@@ -132,7 +133,7 @@ function checkStreams(entries, run) {
             require(
                 before === undefined
                 || (e.version - 1 === before.version
-                    ? data.version - 1 === before.data.version && data.sha256 !== before.data.sha256
+                    ? data.version - 1 === before.data.version && (e.isErased || data.sha256 !== before.data.sha256)
                     : e.version > before.version && data.version > before.data.version),
                 at, "The artifact's version before it is missing, or it is there twice.");
             artifacts.set(e.stream, e);
@@ -168,6 +169,8 @@ function checkQueue(entries, own, run) {
  */
 function checkCalls(own, past, isCounterfactual) {
     const open = [];
+    // Arguments that were erased have not the digest that they had.
+    const isErased = [...past, ...own].some((e) => e.isErased && e.type === "tool_call.v1");
     let expected = 0;
     let steps = 0;
     let unseen = 0;
@@ -232,7 +235,7 @@ function checkCalls(own, past, isCounterfactual) {
                 const [waiting] = open;
                 require(
                     waiting.name === data.tool_name && isSameContent(waiting.input, data.tool_input)
-                    && (typeof waiting.input !== "string" || digestOf(waiting.input) === data.args_digest),
+                    && (isErased || typeof waiting.input !== "string" || digestOf(waiting.input) === data.args_digest),
                     at, "The approval is about another call.");
                 asked = null;
                 pending = data;
@@ -241,7 +244,7 @@ function checkCalls(own, past, isCounterfactual) {
             case "approval_served.v1":
                 require(
                     asked !== null && asked.tool_call_id === data.tool_call_id && open[0].name === data.tool_name
-                    && (typeof open[0].input !== "string" || digestOf(open[0].input) === data.args_digest),
+                    && (isErased || typeof open[0].input !== "string" || digestOf(open[0].input) === data.args_digest),
                     at, "The policy did not ask for this approval.");
                 asked = null;
                 isAllowed = data.outcome === "approved";

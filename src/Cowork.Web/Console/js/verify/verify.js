@@ -46,6 +46,8 @@ async function check(bytes, root, subtle, onProgress) {
     const slice = (part) => bytes.subarray(part.start, part.end);
     const decoder = new TextDecoder();
     const textOf = (part) => decoder.decode(slice(part));
+    // Of a part of an event's data, with the texts of data subjects opened.
+    const openedText = (part, { opened }) => decoder.decode(opened.bytes.subarray(part.start, part.end));
     const started = performance.now();
 
     object(root, "$");
@@ -62,7 +64,7 @@ async function check(bytes, root, subtle, onProgress) {
     list(root, "events", "$");
     const entries = checkChain(bytes, root, text(head, "stream_id", "$.head"), isEarlier, onProgress);
     if (!isEarlier) {
-        checkCopies(run, entries, textOf);
+        checkCopies(run, entries, textOf, openedText);
     }
     const own = entries.filter((entry) => entry.isOwn);
     require(own.length > 0, "$.events", "The run's own stream has no event.");
@@ -77,7 +79,7 @@ async function check(bytes, root, subtle, onProgress) {
         checkRelated(related, entries, own);
     }
     const blobs = checkBlobs(root, [...entries, ...related], own);
-    const artifacts = checkArtifacts(root, entries, isEarlier, textOf);
+    const artifacts = checkArtifacts(root, entries, isEarlier, textOf, openedText);
     const contents = isFirst ? planned(artifacts).map(() => false) : checkContents(root, artifacts);
     const digests = objectAt(root, "digests");
     checkDigests(root, digests, isEarlier, slice);
@@ -88,27 +90,30 @@ async function check(bytes, root, subtle, onProgress) {
         root, runId, [...entries, ...related], ENDED.includes(text(run, "status", "$.run")), new TextDecoder().decode(slice(head)), subtle) : null;
     const included = contents.filter(Boolean).length;
     return {
-        runId, format, status: text(run, "status", "$.run"), events: entries.length, related: related.length, blobs, artifacts: included, leftOut: contents.length - included,
+        runId, format, status: text(run, "status", "$.run"), events: entries.length, related: related.length, blobs,
+        erased: [...entries, ...related].filter(({ isErased }) => isErased).length,
+        artifacts: included, leftOut: contents.length - included,
         head: last.hash, digest, signature, bytes: bytes.length, streams: new Set([...entries, ...related].map(({ stream }) => stream)).size,
         hashes: [...entries, ...related].map(({ gid, hash }) => ({ gid, hash })), milliseconds: performance.now() - started,
     };
 }
 
 /** Members that say again what others say: no hash of an event covers them. */
-function checkCopies(run, entries, textOf) {
+function checkCopies(run, entries, textOf, openedText) {
     const session = text(run, "session_id", "$.run");
-    for (const { at, part, type } of entries) {
+    for (const entry of entries) {
+        const { at, part, type, opened } = entry;
         const feedType = type.slice(0, type.lastIndexOf("."));
         require(text(part, "event_type", at) === feedType, `${at}.event_type`, `The event's type is ${feedType}.`);
         require(text(part, "session_id", at) === session, `${at}.session_id`, () => `The run's session is ${quoted(session)}.`);
-        require(textOf(member(part, "payload", at)) === textOf(part.get("data")), `${at}.payload`, "It is not the event's data.");
+        require(textOf(member(part, "payload", at)) === openedText(opened.part, entry), `${at}.payload`, "It is not the event's data.");
     }
 }
 
 /** Each event's references are there, and nothing else is. */
 function checkBlobs(root, entries, own) {
     const wanted = new Set();
-    entries.forEach(({ part }) => findBlobs(part.get("data"), wanted));
+    entries.forEach(({ opened }) => findBlobs(opened.part, wanted));
     const settings = new Set(own.filter(({ type }) => type === "run_started.v1" || type === "run_resumed.v1").map(({ data }) => data.settings).filter((sha256) => sha256 != null));
     const blobs = list(root, "blobs", "$");
     blobs.forEach((blob, i) => {
@@ -141,14 +146,14 @@ function findBlobs(part, found) {
 }
 
 /** The artifacts against the events, in order and member by member. Answers those of the events. */
-function checkArtifacts(root, entries, isEarlier, textOf) {
+function checkArtifacts(root, entries, isEarlier, textOf, openedText) {
     const given = list(root, "artifacts", "$");
     const expected = entries.filter(({ type }) => type === "artifact_discovered.v1");
     given.slice(0, expected.length).forEach((artifact, i) => {
         const at = `$.artifacts[${i}]`;
-        const { part, ts } = expected[i];
-        const data = part.get("data");
-        const recorded = new Map([...data.value].map(([name, value]) => [name, textOf(value)]));
+        const { opened, ts } = expected[i];
+        const data = opened.part;
+        const recorded = new Map([...data.value].map(([name, value]) => [name, openedText(value, expected[i])]));
         recorded.set("created_at", JSON.stringify(ts));
         if (!isEarlier) {
             const path = data.get("path");

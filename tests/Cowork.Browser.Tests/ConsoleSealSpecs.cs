@@ -1,0 +1,91 @@
+using System.Text;
+using System.Text.Json;
+
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Playwright;
+
+namespace Cowork.Browser.Tests;
+
+/// <summary>The console opens the texts of data subjects in a bundle as <c>cowork verify</c> does, and proves those that were erased.</summary>
+public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
+{
+    /// <summary>How many tampered forms of each bundle are compared.</summary>
+    const int Tampered = 150;
+
+    const string Word = "zephyrquartz";
+
+    [Fact]
+    public async Task A_bundle_of_a_data_subject_has_the_same_verdict_before_and_after_the_erasure()
+    {
+        var host = await browsed.Started;
+        using var http = host.Client(host.AdminToken);
+        var page = await chromium.NewPage();
+        await using var context = page.Context;
+        await page.GotoAsync($"{host.Url}/console/");
+
+        var session = (await http.Post("/sessions", """{"subject":"of-a-bundle"}""")).Is(201)["session_id"];
+        var run = (await http.Turn(session, $$"""
+            /tool write_file {"path":".anton/output/{{Word}}.md","content":"# {{Word}}"}
+            /tool remember {"content":"{{Word}}"}
+            /tool write_file {"path":"{{Word}}.txt","content":"{{Word}}"}
+            /say {{Word}} {{new string('x', 9_000)}}
+            """)).Is(200);
+        var approval = run.Json.GetProperty("pending_approval_ids")[0].GetString();
+        (await http.Post($"/approvals/{approval}/decision", $$"""{"approved":true,"note":"{{Word}}"}""")).Is(200);
+        await http.Until($"/runs/{run["run_id"]}", got => got.Is(200)["status"] == "completed");
+        var before = await http.GetByteArrayAsync($"/runs/{run["run_id"]}/trace");
+        (await http.Delete("/subjects/of-a-bundle")).Is(202);
+        await http.Until("/subjects/of-a-bundle", got => got.Is(200)["state"] == "erased");
+        var after = await http.GetByteArrayAsync($"/runs/{run["run_id"]}/trace");
+        Assert.Contains(Word, Encoding.UTF8.GetString(before), StringComparison.Ordinal);
+        Assert.DoesNotContain(Word, Encoding.UTF8.GetString(after), StringComparison.Ordinal);
+
+        var verdicts = await Verdicts(page, [before, after]);
+        foreach (var (bundle, found) in new[] { before, after }.Zip(verdicts))
+        {
+            var (report, fault) = TraceVerifier.Verify(bundle);
+            Assert.Null(fault);
+            Assert.True(found.Fault is null, $"{found.Fault}");
+            Assert.Equal((report!.RunId, report.Digest, report.Events, report.Erased), (found.Report!.RunId, found.Report.Digest, found.Report.Events, found.Report.Erased));
+        }
+        Assert.Equal(0, verdicts[0].Report!.Erased);
+        Assert.NotEqual(0, verdicts[1].Report!.Erased);
+
+        var random = new Random(Seeds.One(841));
+        foreach (var bundle in (byte[][])[before, after])
+        {
+            var files = TamperedBundles.Of(bundle, random).Take(Tampered).ToList();
+            foreach (var (file, found) in files.Zip(await Verdicts(page, files)))
+            {
+                var wanted = TraceVerifier.Verify(file).Fault;
+                Assert.True(wanted?.Location == found.Fault?.Location, $"{wanted}, in the browser {found.Fault}");
+            }
+        }
+    }
+
+    static async Task<List<Verdict>> Verdicts(IPage page, IEnumerable<byte[]> files)
+    {
+        var json = await page.EvaluateAsync<string>(
+            """
+            async files => {
+                const { verify } = await import(new URL('verify/verify.js', document.querySelector('script[src]').src));
+                const verdicts = [];
+                for (const file of files) {
+                    const { report, fault } = await verify(Uint8Array.from(atob(file), c => c.charCodeAt(0)));
+                    verdicts.push({ report, fault });
+                }
+                return JSON.stringify(verdicts);
+            }
+            """,
+            files.Select(Convert.ToBase64String).ToArray());
+        return JsonSerializer.Deserialize<List<Verdict>>(json, JsonSerializerOptions.Web)!;
+    }
+
+    sealed record Verdict(Report? Report, Fault? Fault);
+
+    sealed record Report(string RunId, string Digest, int Events, int Erased);
+
+    sealed record Fault(string Location, string Message);
+}
