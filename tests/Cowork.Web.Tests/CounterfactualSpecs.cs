@@ -87,6 +87,27 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
     }
 
     [Fact]
+    public async Task What_a_person_said_is_erased_in_it_too()
+    {
+        var session = (await http.Post("/sessions", """{"subject":"ursula"}""")).Is(201)["session_id"];
+        var run = (await http.Turn(session, "/say falcons")).Is(200)["run_id"];
+        var body = $$"""{"from_event":{{At(await Feed(session), "llm_response")}},"message":"/say more falcons"}""";
+        var made = (await http.Post($"/runs/{run}/counterfactual", body)).Is(200);
+        string[] paths = [$"/runs/{made["run_id"]}", $"/sessions/{made["session_id"]}/events?since_id=0", $"/runs/{made["run_id"]}/trace"];
+        foreach (var path in paths)
+        {
+            Assert.Contains("falcons", (await http.Get(path)).Is(200).Text, StringComparison.Ordinal);
+        }
+        (await http.Delete("/subjects/ursula")).Is(202);
+        await http.Until("/subjects/ursula", got => got.Is(200)["state"] == "erased");
+        foreach (var path in paths)
+        {
+            Assert.DoesNotContain("falcons", (await http.Get(path)).Text, StringComparison.Ordinal);
+        }
+        (await http.Post($"/runs/{run}/counterfactual", body)).IsProblem(409);
+    }
+
+    [Fact]
     public async Task One_that_is_under_way_is_cancelled()
     {
         var (session, run) = await Recorded("/say quick");

@@ -37,6 +37,9 @@ public sealed class PrivateGroup : IAsyncLifetime
     /// <summary>Position of the last event of the group's feed.</summary>
     public long LastEvent { get; private set; }
 
+    /// <summary>Where something else could have been answered in the run: an event's id in the group's feed.</summary>
+    public long FromEvent { get; private set; }
+
     /// <summary>What of the group a path may name, by the name of its parameter.</summary>
     public Dictionary<string, string> Ids { get; } = new(StringComparer.Ordinal);
 
@@ -65,6 +68,7 @@ public sealed class PrivateGroup : IAsyncLifetime
         Ids["artifact_id"] = Ids["artifactId"] = (await Ann.Events(Session)).First(e => e.GetProperty("type").GetString() == "artifact_discovered").GetProperty("payload")
             .GetProperty("artifact_id").GetString()!;
         LastEvent = (await Ann.Events(Session))[^1].GetProperty("gid").GetInt64();
+        FromEvent = (await Ann.Events(Session)).First(e => e.GetProperty("type").GetString() == "llm_response" && e.GetProperty("run_id").GetString() == run).GetProperty("id").GetInt64();
         Ids["scratchpad_id"] = pad.Id;
         Ids["cell_id"] = cell.Id;
     }
@@ -108,6 +112,7 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
         ["id"] = "01k9group0000000000000000a",
         ["app_id"] = "acme",
         ["kid"] = "k",
+        ["subject"] = "nobody",
     };
 
     /// <summary>Streams of the tenant that name no session: they have no end.</summary>
@@ -375,8 +380,10 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
     Task<Got> Send(HttpClient http, string method, string template, string? body) => http.Send(new(method.ToUpperInvariant()), Fill(template), body);
 
     /// <summary>A body with which any route is content that takes one.</summary>
-    static string? Any(string method) => method is not ("post" or "patch" or "put") ? null
-        : """{"message":"hello","approved":true,"title":"x","text":"x","type":"code","content":"x","prompt":"x","feedback":"x","message_id":"m","from_event":1}""";
+    string? Any(string method) => method is not ("post" or "patch" or "put") ? null : JsonSerializer.Serialize(new
+    {
+        message = "hello", approved = true, title = "x", text = "x", type = "code", content = "x", prompt = "x", feedback = "x", message_id = "m", from_event = fixture.FromEvent,
+    });
 
     static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, "role_missing" or "operator_only")
         // The address of sockets asks for an upgrade before it looks at anything.
