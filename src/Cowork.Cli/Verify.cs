@@ -5,7 +5,6 @@ using System.Text.Json.Serialization;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 using Cowork.Projections;
 
 namespace Cowork.Cli;

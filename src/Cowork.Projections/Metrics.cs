@@ -98,7 +98,7 @@ public static class Metrics
 
     static RowKey RunRow(RecordedEvent e) => new(e.Org, Run.Aggregate.KeyOf(e.Stream));
 
-    static IReadOnlyList<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
+    static List<(RowKey Key, MetricsRow? Row)> Evolve(Func<RowKey, MetricsRow?> before, RecordedEvent e)
     {
         var (tenantKey, runKey) = (TenantRow(e), RunRow(e));
         var of = (MetricsRow.OfRun?)before(runKey);

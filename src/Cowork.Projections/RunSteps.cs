@@ -252,7 +252,7 @@ public sealed class RunSteps
     }
 
     /// <summary>What is under way behind the last event.</summary>
-    IReadOnlyList<TimelineStep> Shown()
+    List<TimelineStep> Shown()
     {
         var hasEnded = steps.Exists(step => step.Kind == End);
         var waits = steps.Exists(step => step is { EndedAt: null, Kind: Queue or Approval });

@@ -150,7 +150,9 @@ public static class Runs
         // Another run has paid for a recorded answer.
         (LlmResponse { Source: not null } l, { } r) => r with
         {
-            ToolCalls = r.ToolCalls + l.ToolCalls, Steps = l.Step, HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
+            ToolCalls = r.ToolCalls + l.ToolCalls,
+            Steps = l.Step,
+            HasText = r.HasText && l is { ToolCalls: 0, Continues: null },
         },
         (LlmResponse l, { } r) => r with
         {

@@ -448,7 +448,11 @@ public sealed class GoldenSpecs
             {
                 Counterfactual = other with
                 {
-                    Changed = ["policy"], Policy = Content.Of("{}"), Allow = ["read_file"], Stubs = [new("write_file", Content.Of("Wrote."))], RejectsUnrecorded = true,
+                    Changed = ["policy"],
+                    Policy = Content.Of("{}"),
+                    Allow = ["read_file"],
+                    Stubs = [new("write_file", Content.Of("Wrote."))],
+                    RejectsUnrecorded = true,
                     BudgetMicroUsd = 5,
                 },
             },

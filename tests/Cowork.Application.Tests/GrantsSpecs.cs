@@ -1,7 +1,6 @@
 using System.Collections.Immutable;
 using System.Text.Json;
 
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Testing;
 

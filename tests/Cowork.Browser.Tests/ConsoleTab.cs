@@ -74,7 +74,7 @@ public sealed class ConsoleTab : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Page.Context.DisposeAsync();
-        Assert.Empty(faults.Where(fault => Expected is null || !fault.Contains(Expected, StringComparison.Ordinal)));
+        Assert.DoesNotContain(faults, fault => Expected is null || !fault.Contains(Expected, StringComparison.Ordinal));
     }
 
     void Watch(string host)

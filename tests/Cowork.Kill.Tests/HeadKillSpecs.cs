@@ -76,7 +76,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
 
     static async Task<long> Last(HttpClient http) => await http.Get("/audit/heads/latest") is { Status: HttpStatusCode.OK } got ? got.Json.GetProperty("number").GetInt64() : 0;
 
-    async Task Settled(HttpClient http, string database, Witness witness, IReadOnlyCollection<string> forks)
+    async Task Settled(HttpClient http, string database, Witness witness, ConcurrentBag<string> forks)
     {
         var file = Path.Combine(Data, "heads.ndjson");
         // Nothing is written any more: the last head has all but its own event.

@@ -29,10 +29,27 @@ public sealed partial class TrafficSpecs : DirectorySpecs
     /// <summary>The prefix of the ids that a parameter of an address takes.</summary>
     static readonly Dictionary<string, string> Prefixes = new()
     {
-        ["session_id"] = "sess_", ["sessionId"] = "sess_", ["conversation_id"] = "conv_", ["run_id"] = "run_", ["taskId"] = "run_", ["response_id"] = "run_",
-        ["approval_id"] = "appr_", ["skill_id"] = "skill_", ["schedule_id"] = "sched_", ["memory_id"] = "mem_", ["artifact_id"] = "art_", ["artifactId"] = "art_",
-        ["project_id"] = "proj_", ["group_id"] = "grp_", ["file_id"] = "file_", ["connection_id"] = "conn_", ["work_id"] = "work_", ["scratchpad_id"] = "sp_",
-        ["token_id"] = "token_", ["left"] = "run_", ["right"] = "run_",
+        ["session_id"] = "sess_",
+        ["sessionId"] = "sess_",
+        ["conversation_id"] = "conv_",
+        ["run_id"] = "run_",
+        ["taskId"] = "run_",
+        ["response_id"] = "run_",
+        ["approval_id"] = "appr_",
+        ["skill_id"] = "skill_",
+        ["schedule_id"] = "sched_",
+        ["memory_id"] = "mem_",
+        ["artifact_id"] = "art_",
+        ["artifactId"] = "art_",
+        ["project_id"] = "proj_",
+        ["group_id"] = "grp_",
+        ["file_id"] = "file_",
+        ["connection_id"] = "conn_",
+        ["work_id"] = "work_",
+        ["scratchpad_id"] = "sp_",
+        ["token_id"] = "token_",
+        ["left"] = "run_",
+        ["right"] = "run_",
     };
 
     [Fact]

@@ -174,8 +174,13 @@ public sealed partial class Traffic : IDisposable
         var session = (await Post("/sessions", new { })).Is(201)["session_id"];
         var body = new
         {
-            name = story.Word(), session_id = session, skill_id = skill, interval_seconds = 1 + story.Next(3), @params = new { x = 1 },
-            misfire = story.One("one", "none", "all"), overlap = story.One("skip", "queue", "parallel"),
+            name = story.Word(),
+            session_id = session,
+            skill_id = skill,
+            interval_seconds = 1 + story.Next(3),
+            @params = new { x = 1 },
+            misfire = story.One("one", "none", "all"),
+            overlap = story.One("skip", "queue", "parallel"),
         };
         var schedule = (await Post("/scheduled-runs", body)).Is(201)["schedule_id"];
         (await Post($"/scheduled-runs/{schedule}/trigger", new { wait_for_completion = false })).IsOneOf(200, 202);

@@ -382,7 +382,16 @@ public sealed class GroupPrivacySpecs(PrivateGroup fixture) : IClassFixture<Priv
     /// <summary>A body with which any route is content that takes one.</summary>
     string? Any(string method) => method is not ("post" or "patch" or "put") ? null : JsonSerializer.Serialize(new
     {
-        message = "hello", approved = true, title = "x", text = "x", type = "code", content = "x", prompt = "x", feedback = "x", message_id = "m", from_event = fixture.FromEvent,
+        message = "hello",
+        approved = true,
+        title = "x",
+        text = "x",
+        type = "code",
+        content = "x",
+        prompt = "x",
+        feedback = "x",
+        message_id = "m",
+        from_event = fixture.FromEvent,
     });
 
     static bool IsHidden(Got got) => ((int)got.Status, got.Code) is (404, "not_found") or (403, "role_missing" or "operator_only")

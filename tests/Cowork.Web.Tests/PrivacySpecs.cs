@@ -1,14 +1,11 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
-
 using Cowork.Application;
-using Cowork.Testing;
 using Cowork.Marten;
 using Cowork.Projections;
-
+using Cowork.Testing;
 using Microsoft.Extensions.DependencyInjection;
-
 using Npgsql;
 
 namespace Cowork.Web.Tests;

@@ -1,5 +1,3 @@
-using System.Text.Json;
-
 using Cowork.Testing;
 
 namespace Cowork.Web.Tests;

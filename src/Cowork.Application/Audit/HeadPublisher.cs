@@ -103,7 +103,7 @@ public sealed class HeadPublisher(AuditHeadLog heads, IMerkleStore tree, IHeadDe
     {
         var known = await target.Last(ct);
         var sent = known ?? await deliveries.Sent(target.Name, ct);
-        var before = sent > 0 ? (await heads.After(sent - 1, 1, ct)).FirstOrDefault() : null;
+        var before = sent > 0 && await heads.After(sent - 1, 1, ct) is [var last, ..] ? last : null;
         while (await heads.After(sent, PageMax, ct) is { Count: > 0 } page)
         {
             foreach (var head in page)

@@ -269,9 +269,14 @@ public sealed class UnitOfWork
             SessionKey? session = part.Session is { } of ? new(of.Value) : null;
             writes.Add(new(stream, expected, events, session, part.Run, [.. changed.Select(c => rows.Change(c.Model, c.Key, c.Version, c.Made, c.Ended))]));
         }
-        return new(org, writes, jobs, done, by) 
+        return new(org, writes, jobs, done, by)
         {
-            Cancelled = cancelled, Knows = knows, Pins = Pins(), SubjectKeys = subjectKeys ?? [], SubjectStreams = sealing?.Streams ?? [], SealedBlobs = sealing?.Blobs ?? [],
+            Cancelled = cancelled,
+            Knows = knows,
+            Pins = Pins(),
+            SubjectKeys = subjectKeys ?? [],
+            SubjectStreams = sealing?.Streams ?? [],
+            SealedBlobs = sealing?.Blobs ?? [],
         };
     }
 

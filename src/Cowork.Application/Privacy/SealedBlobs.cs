@@ -1,8 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
 
-using Cowork.Application.Storage;
-
 namespace Cowork.Application;
 
 /// <summary>

@@ -20,7 +20,8 @@ public static class ErasedEvents
             SELECT count(*) FROM {schema}.subject_keys k JOIN {schema}.subject_streams s USING (tenant_id, subject) JOIN {schema}.mt_events e USING (tenant_id, stream_id)
             WHERE k.wrapped IS NULL AND e.seq_id <= $1 AND e.data @? '$.**.enc ? (@ == "A256GCM")'
             """,
-            connection) { Parameters = { new() { Value = through } }, CommandTimeout = 0 };
+            connection)
+        { Parameters = { new() { Value = through } }, CommandTimeout = 0 };
         return (long)(await count.ExecuteScalarAsync(ct))!;
     }
 }

@@ -1,4 +1,3 @@
-using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -31,7 +30,8 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
                 $"""
                 SELECT tenant_id, subject, stored FROM {schema}.subject_blobs b JOIN {schema}.subject_keys k USING (tenant_id, subject)
                 WHERE sha256 = $1 AND k.wrapped IS NOT NULL LIMIT 1
-                """) { Parameters = { Parameter.Text(sha256) } });
+                """)
+            { Parameters = { Parameter.Text(sha256) } });
             return await reader.ReadAsync(ct) ? (reader.GetString(0), new SealedBlob(reader.GetString(1), sha256, reader.GetString(2))) : null;
         },
         ct);

@@ -6,7 +6,6 @@ using System.Text;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 namespace Cowork.Projections;
 

@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 
 using Cowork.Application;
-using Cowork.Application.Storage;
 using Cowork.Domain;
 
 using static Cowork.Projections.TraceJson;

@@ -3,8 +3,6 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 
-using Cowork.Domain;
-
 using static Cowork.Projections.TraceJson;
 
 namespace Cowork.Projections;

@@ -1,4 +1,3 @@
-using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Web.Http;

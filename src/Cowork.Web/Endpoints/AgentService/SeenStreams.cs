@@ -1,13 +1,11 @@
 using System.Buffers;
 using System.Globalization;
-using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
 using System.Text;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
-using Cowork.Projections;
 using Cowork.Web.Http;
 
 namespace Cowork.Web.Endpoints.AgentService;
