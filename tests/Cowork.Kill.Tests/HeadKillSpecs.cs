@@ -95,7 +95,7 @@ public sealed class HeadKillSpecs : DirectorySpecs
         foreach (var sent in (IReadOnlyList<HeadLine>[])[[.. HeadLine.Read(file)], [.. witness.Taken]])
         {
             // What was signed and sent is what the log has, whichever host did it, and came the first time in its order.
-            Assert.All(sent, line => Assert.Equal(heads[(int)line.Number - 1], line));
+            Assert.All(sent, line => Assert.Equal(heads[(int)line.Number - 1], line with { Consistency = null }));
             Assert.Equal(Enumerable.Range(1, heads.Count).Select(number => (long)number), sent.Select(line => line.Number).Distinct().Take(heads.Count));
         }
         var there = (await http.Get("/sessions?limit=1000")).Is(200).Json.GetProperty("sessions").EnumerateArray()

@@ -6,6 +6,7 @@ using System.Text;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -22,7 +23,7 @@ namespace Cowork.Web.Tests;
 /// Databases of the last release, one of each of its engines, dumped while runs were under way on a host that was killed. They open as they are; what was
 /// seen before is seen again, to the byte, and what was unfinished goes on. Members that answers have had since then are beside what was seen before.
 /// </summary>
-public sealed class LastReleaseSpecs
+public sealed partial class LastReleaseSpecs
 {
     static readonly TimeSpan LongAgo = TimeSpan.FromDays(36_500);
 
@@ -43,11 +44,11 @@ public sealed class LastReleaseSpecs
         Assert.Null(await new MerkleRebuild(host.Services.GetRequiredService<IMerkleStore>()).FindDifference(CancellationToken.None));
         foreach (var (session, text) in expected["feed_texts"]!.AsObject())
         {
-            Assert.Equal(text!.GetValue<string>(), (await host.Http.Get($"/sessions/{session}/events?since_id=0&limit=1000")).Is(200).Text);
+            Assert.Equal(text!.GetValue<string>(), AsBefore((await host.Http.Get($"/sessions/{session}/events?since_id=0&limit=1000")).Is(200).Text));
         }
         foreach (var (session, page) in expected["feeds"]!.AsObject().Where(feed => !feed.Key.StartsWith("held_", StringComparison.Ordinal) && !feed.Key.StartsWith("waits_", StringComparison.Ordinal)))
         {
-            var feed = (await host.Http.Get($"/sessions/{session}/events?since_id=0&limit=1000")).Is(200).Text;
+            var feed = AsBefore((await host.Http.Get($"/sessions/{session}/events?since_id=0&limit=1000")).Is(200).Text);
             Assert.Equal($"{session} {page!["sha256_of_first_page"]}", $"{session} {Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(feed)))}");
         }
         foreach (var (run, text) in expected["trace_texts"]!.AsObject())
@@ -201,6 +202,14 @@ public sealed class LastReleaseSpecs
             now.Where(member => was.ContainsKey(member.Key)).Select(member => KeyValuePair.Create(member.Key, member.Value?.DeepClone()))),
         _ => answer,
     };
+
+    /// <summary>A page of a feed without the names that bundles have for the same, which its events have since.</summary>
+    static string AsBefore(string feed) => NamesOfBundles().Replace(feed, "");
+
+    [GeneratedRegex("""
+        ,"event_id":"[0-9a-f-]{36}","feed_id":(?:[0-9]+|null),"actor":"[^"]*","stored_type":"[a-z0-9_.]+"(?=})
+        """)]
+    private static partial Regex NamesOfBundles();
 
     /// <summary>A bundle without what the formats after the second one added.</summary>
     static string InSecondFormat(string bundle)

@@ -21,7 +21,15 @@ public sealed record RunTrace(
 /// <summary>That the log has all of the events at their places, by the first signed head that covers them.</summary>
 /// <param name="Leaves">What the tree has of each event beside what the bundle has, in the order of the log.</param>
 /// <param name="Proof">The hashes beside the leaves' ways to the root, from the left.</param>
-public sealed record TraceLog(TraceLogHead Head, TraceLogKey Key, IReadOnlyList<TraceLeaf> Leaves, IReadOnlyList<string> Proof);
+/// <param name="Through">Of a run that has not ended: up to this position the log had no other event of it.</param>
+/// <param name="Statement">Beside <paramref name="Through"/>.</param>
+public sealed record TraceLog(
+    TraceLogHead Head, TraceLogKey Key, IReadOnlyList<TraceLeaf> Leaves, IReadOnlyList<string> Proof,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] long? Through = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] TraceStatement? Statement = null);
+
+/// <summary>What the host says of the bundle's head and position (JWS, RFC 7515), by a key of heads.</summary>
+public sealed record TraceStatement(TraceLogKey Key, string Signature);
 
 /// <summary>The head (docs/audit.md).</summary>
 public sealed record TraceLogHead(long Number, long TreeSize, string RootHash, DateTimeOffset Timestamp, string Kid, string Signature);
@@ -43,20 +51,24 @@ public sealed record TraceLeaf(
 /// <param name="Payload">The same as <c>data</c>.</param>
 /// <param name="PrevHash">Hash of the event before it in its stream; zeros: it is the first.</param>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
+/// <param name="ContentKey">Base64 of the key of the stream's contents, where the event has sealed texts and their subject was not erased.</param>
 public sealed record TraceEvent(
     string TenantId, string StreamId, long Version, Guid Id, string Type, string EventType, SessionKey SessionId, DateTimeOffset Ts, string Actor, JsonElement Data,
     JsonElement Payload, string PrevHash, string Hash, long Gid, long FeedId,
-    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null);
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? ContentKey = null);
 
 /// <summary>A stored event of another stream that the run's own events name: a version of a skill or a memory, an earlier turn, the execution of a cell.</summary>
 /// <param name="Type">The stored name, with its version.</param>
 /// <param name="PrevHash">Hash of the event before it in its stream; zeros: it is the first.</param>
 /// <param name="CorrelationId">The trace id of the request that caused it.</param>
 /// <param name="Withheld">Name of a member of the data that no reader sees; without it, the hash is that of the data.</param>
+/// <param name="ContentKey">As in an event of the run.</param>
 public sealed record TraceRelatedEvent(
     string TenantId, string StreamId, long Version, Guid Id, string Type, DateTimeOffset Ts, string Actor, JsonElement Data, string PrevHash, string Hash, long Gid,
     [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? CorrelationId = null,
-    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Withheld = null);
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? Withheld = null,
+    [property: NeverNull, JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] string? ContentKey = null);
 
 /// <summary>An artifact as the run wrote it.</summary>
 /// <param name="Path">Relative to the session's folder.</param>
