@@ -118,7 +118,7 @@ public sealed partial class MartenStorageSpec
         await engines[0].DisposeAsync();
         await Ask("DROP VIEW cowork.words_searched; DROP TABLE cowork.parked, cowork.words; DELETE FROM cowork.mt_event_progression; UPDATE cowork.schema_version SET version = 1; SELECT ''");
         var again = await Open("b");
-        Assert.Equal("11", await Ask("SELECT version::text FROM cowork.schema_version"));
+        Assert.Equal("12", await Ask("SELECT version::text FROM cowork.schema_version"));
         await again.Log.Append(new Chain(Org, "run-2").Commit("one"), None);
         await Projector(again, Chain.Words()).Projector.CatchUp(None);
         Assert.Equal(2, (await Count(again, Org, "one"))!.Times);

@@ -22,7 +22,7 @@ public sealed class CliSpecs : IDisposable
         var (code, output) = await CoworkCli.Run(database, "rebuild", "--check");
         Assert.Equal(1, code);
         Assert.Contains("runs: NOT equal to the log, first at default", output);
-        Assert.Contains("metrics: NOT equal to the log, first at default tenant", output);
+        Assert.Contains("metrics: NOT equal to the log, first at default", output);
     }
 
     [Fact]

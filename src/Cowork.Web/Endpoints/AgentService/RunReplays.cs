@@ -14,11 +14,11 @@ static class RunReplayEndpoints
     {
         routes.MapPost("/runs/{run_id}/replay", Replay).WithName("replayRun").WithTags("Runs").RequireMember()
             .WithSummary("Run the agent loop again on what the run recorded, without a model, a tool or an effect, and compare what it makes with what is recorded")
-            .Produces<ReplayReport>().Refuses(400, 404, 413, 415, 422);
+            .Produces<ReplayReport>().Refuses(400, 404, 409, 413, 415, 422);
         routes.MapGet("/runs/diff", Diff).WithName("getRunDiff").WithTags("Runs")
             .WithSummary("Align two runs by step: the first difference, and the deltas of tokens, cost, time, arguments, artifacts and reply")
             .Takes(Left).Takes(Right)
-            .Produces<RunDifference>().Refuses(404, 422);
+            .Produces<RunDifference>().Refuses(404, 409, 422);
     }
 
     static async Task<IResult> Replay(PathKey<RunKey> run, Body<NoBody> body, Caller caller, RunViews views, RunReplays replays, CancellationToken ct)
