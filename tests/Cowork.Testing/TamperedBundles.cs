@@ -152,7 +152,7 @@ public static class TamperedBundles
             Rechain(root);
             return true;
         }
-        catch (Exception e) when (e is InvalidOperationException or FormatException or NullReferenceException or ArgumentException or OverflowException)
+        catch (Exception e) when (e is InvalidOperationException or FormatException or NullReferenceException or ArgumentException or OverflowException or KeyNotFoundException)
         {
             // There is nothing to compute a hash of.
             return false;

@@ -96,8 +96,22 @@ function keyOf(part, of) {
     const at = `${of}.key`;
     const key = object(member(part, "key", of), at);
     requireMembers(key, at, ["crv", "kty", "x", "y"]);
-    require(text(key, "kty", at) === "EC" && text(key, "crv", at) === "P-256", at, "It is no key of P-256.");
-    return { x: text(key, "x", at), y: text(key, "y", at) };
+    const [kty, crv, x, y] = ["kty", "crv", "x", "y"].map((name) => key.get(name));
+    const isKey = [kty, crv, x, y].every((found) => found.kind === TEXT) && kty.value === "EC" && crv.value === "P-256" && isOnCurve(x.value, y.value);
+    require(isKey, at, "It is no key of P-256.");
+    return { x: x.value, y: y.value };
+}
+
+/** Whether two coordinates of 32 bytes are a point of P-256 (FIPS 186-5): y^2 = x^3 - 3x + b modulo p. */
+function isOnCurve(...coordinates) {
+    const bytes = coordinates.map(fromBase64Url);
+    if (!bytes.every((coordinate) => coordinate?.length === 32)) {
+        return false;
+    }
+    const [x, y] = bytes.map((coordinate) => BigInt(`0x${hex(coordinate)}`));
+    const p = 0xffffffff00000001000000000000000000000000ffffffffffffffffffffffffn;
+    const b = 0x5ac635d8aa3a93e7b3ebbd55769886bc651d06b0cc53b0f63bce3c3e27d2604bn;
+    return x < p && y < p && (y * y - (x * x * x - 3n * x + b)) % p === 0n;
 }
 
 /** Whether the key signed the payload; null: this page cannot check it. */
@@ -111,8 +125,7 @@ async function checkSignature({ signature, typ, kid, key, at, payload: wanted },
         && !FORBIDDEN_HEADERS.some((name) => header.get(name) !== undefined),
         at, "The signature is no JWS of this kind.");
     require(header.get("kid").value === kid, at, "The signature names another key than the head.");
-    const point = [key.x, key.y].map(fromBase64Url);
-    require(bytes[2]?.length === SIGNATURE_BYTES && point.every((coordinate) => coordinate?.length === 32), at, `The signature is not that of the key ${quoted(kid)}.`);
+    require(bytes[2]?.length === SIGNATURE_BYTES, at, `The signature is not that of the key ${quoted(kid)}.`);
     let isSigned = null;
     if (subtle) {
         try {
