@@ -7,7 +7,12 @@ public sealed class BrowsedHost : IAsyncDisposable
 {
     readonly Lazy<Task<LiveHost>> host;
 
-    public BrowsedHost() => host = new(() => LiveHost.Start(settings => settings with { CorsOrigins = [Pages.Site, Pages.Tools] }));
+    public BrowsedHost() => host = new(() => LiveHost.Start(settings => settings with
+    {
+        CorsOrigins = [Pages.Site, Pages.Tools],
+        // Bundles with a signed head are waited for.
+        Heads = settings.Heads with { Every = TimeSpan.FromSeconds(1) },
+    }));
 
     public PageServer Pages { get; } = new();
 

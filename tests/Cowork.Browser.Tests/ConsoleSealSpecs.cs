@@ -1,10 +1,7 @@
 using System.Text;
-using System.Text.Json;
 
 using Cowork.Projections;
 using Cowork.Testing;
-
-using Microsoft.Playwright;
 
 namespace Cowork.Browser.Tests;
 
@@ -42,7 +39,7 @@ public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.Contains(Word, Encoding.UTF8.GetString(before), StringComparison.Ordinal);
         Assert.DoesNotContain(Word, Encoding.UTF8.GetString(after), StringComparison.Ordinal);
 
-        var verdicts = await Verdicts(page, [before, after]);
+        var verdicts = await BrowserVerifier.Verdicts(page, [before, after]);
         foreach (var (bundle, found) in new[] { before, after }.Zip(verdicts))
         {
             var (report, fault) = TraceVerifier.Verify(bundle);
@@ -57,35 +54,11 @@ public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
         foreach (var bundle in (byte[][])[before, after])
         {
             var files = TamperedBundles.Of(bundle, random).Take(Tampered).ToList();
-            foreach (var (file, found) in files.Zip(await Verdicts(page, files)))
+            foreach (var (file, found) in files.Zip(await BrowserVerifier.Verdicts(page, files)))
             {
                 var wanted = TraceVerifier.Verify(file).Fault;
                 Assert.True(wanted?.Location == found.Fault?.Location, $"{wanted}, in the browser {found.Fault}");
             }
         }
     }
-
-    static async Task<List<Verdict>> Verdicts(IPage page, IEnumerable<byte[]> files)
-    {
-        var json = await page.EvaluateAsync<string>(
-            """
-            async files => {
-                const { verify } = await import(new URL('verify/verify.js', document.querySelector('script[src]').src));
-                const verdicts = [];
-                for (const file of files) {
-                    const { report, fault } = await verify(Uint8Array.from(atob(file), c => c.charCodeAt(0)));
-                    verdicts.push({ report, fault });
-                }
-                return JSON.stringify(verdicts);
-            }
-            """,
-            files.Select(Convert.ToBase64String).ToArray());
-        return JsonSerializer.Deserialize<List<Verdict>>(json, JsonSerializerOptions.Web)!;
-    }
-
-    sealed record Verdict(Report? Report, Fault? Fault);
-
-    sealed record Report(string RunId, string Digest, int Events, int Erased);
-
-    sealed record Fault(string Location, string Message);
 }

@@ -1,5 +1,4 @@
 using System.Text;
-using System.Text.Json;
 
 using Cowork.Projections;
 using Cowork.Testing;
@@ -25,7 +24,7 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
         {
             var (report, fault) = TraceVerifier.Verify(bundle);
             Assert.Null(fault);
-            var found = (await Verdicts(page, [bundle])).Single();
+            var found = (await BrowserVerifier.Verdicts(page, [bundle])).Single();
             Assert.Equal((report!.RunId, report.Digest, report.Events), (found.Report!.RunId, found.Report.Digest, found.Report.Events));
             Assert.Equal(report.Signature is not null, found.Report.Signature is { IsSigned: true });
         }
@@ -48,7 +47,7 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
             var tampered = Enumerable.Range(0, Tampered).Select(i => Next(forgers[i % forgers.Count])).ToList();
             foreach (var (batch, files) in tampered.Chunk(Batch).Index())
             {
-                foreach (var (i, (file, found)) in files.Zip(await Verdicts(page, files)).Index())
+                foreach (var (i, (file, found)) in files.Zip(await BrowserVerifier.Verdicts(page, files)).Index())
                 {
                     var wanted = TraceVerifier.Verify(file).Fault?.Location;
                     Assert.True(wanted == found.Fault?.Location, $"seed {seed}, part {part}, bundle {batch * Batch + i}: {wanted}, in the browser {found.Fault}");
@@ -100,34 +99,7 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
         using var http = host.Client(host.AdminToken);
         var session = await http.NewSession();
         var run = (await http.Post($"/sessions/{session}/turn", """{"message":"/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"# A\"}\n/tool remember {\"content\":\"tea\"}\n/say done"}""")).Is(200)["run_id"];
-        // The first signed head that covers it may be a minute off on a busy machine.
-        var own = await http.Until($"/runs/{run}/trace", got => got.Is(200).Json.TryGetProperty("log", out _), seconds: 90);
+        var own = await http.Until($"/runs/{run}/trace", got => got.Is(200).Json.TryGetProperty("log", out _));
         return [Encoding.UTF8.GetBytes(own.Text), .. Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "bundles"), "cowork-trace-*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
     }
-
-    static async Task<List<Verdict>> Verdicts(IPage page, IEnumerable<byte[]> files)
-    {
-        var json = await page.EvaluateAsync<string>(
-            """
-            async files => {
-                const { verify } = await import(new URL('verify/verify.js', document.querySelector('script[src]').src));
-                const verdicts = [];
-                for (const file of files) {
-                    const { report, fault } = await verify(Uint8Array.from(atob(file), c => c.charCodeAt(0)));
-                    verdicts.push({ report, fault });
-                }
-                return JSON.stringify(verdicts);
-            }
-            """,
-            files.Select(Convert.ToBase64String).ToArray());
-        return JsonSerializer.Deserialize<List<Verdict>>(json, JsonSerializerOptions.Web)!;
-    }
-
-    sealed record Verdict(Report? Report, Fault? Fault);
-
-    sealed record Report(string RunId, string Digest, int Events, Signature? Signature);
-
-    sealed record Signature(bool? IsSigned);
-
-    sealed record Fault(string Location, string Message);
 }

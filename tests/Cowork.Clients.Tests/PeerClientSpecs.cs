@@ -120,7 +120,7 @@ public sealed class PeerClientSpecs(TestTenant tenant) : IClassFixture<TestTenan
         var ended = await http.Until($"/runs/{Text(going, "run_id")}", run => Final.Contains(Text(Read(run.Is(200).Json, Run), "status")));
         Assert.Equal(("completed", "late"), (ended["status"], ended["reply"]));
 
-        var list = Envelope(await http.Get($"/sessions/{session}/runs"), "session_id", "runs");
+        var list = Envelope(await http.Get($"/sessions/{session}/runs"), "session_id", "runs", "next_cursor");
         Assert.Equal(session, Text(list, "session_id"));
         Assert.Equal(
             [Text(going, "run_id"), Text(failed, "run_id"), Text(first, "run_id")], Items(list, "runs", Listed).Select(run => Text(run, "run_id")));
@@ -212,7 +212,7 @@ public sealed class PeerClientSpecs(TestTenant tenant) : IClassFixture<TestTenan
         Assert.Equal(
             ("completed", "Churn by cohort in Q1!", id, "2", "/say Churn by cohort in Q1!"),
             (Text(ran, "status"), Text(ran, "reply"), Text(ran, "skill_id"), Text(ran, "skill_version"), Text(ran, "rendered_prompt")));
-        var listed = Items(Envelope(await http.Get($"/sessions/{session}/runs"), "session_id", "runs"), "runs", Listed).Single();
+        var listed = Items(Envelope(await http.Get($"/sessions/{session}/runs"), "session_id", "runs", "next_cursor"), "runs", Listed).Single();
         Assert.Equal(Text(ran, "run_id"), Text(listed, "run_id"));
     }
 

@@ -270,7 +270,12 @@ public sealed class EventReader : IAsyncDisposable
         {
             request.Headers.Add("Last-Event-ID", lastEventId.ToString());
         }
-        var response = await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead);
+        return await Of(await http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead));
+    }
+
+    /// <param name="response">Whose head was read; it ends with the reader.</param>
+    public static async Task<EventReader> Of(HttpResponseMessage response)
+    {
         Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         Assert.Equal("text/event-stream", response.Content.Headers.ContentType!.MediaType);
         return new(response, new StreamReader(await response.Content.ReadAsStreamAsync()));

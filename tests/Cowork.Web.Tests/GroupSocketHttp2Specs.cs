@@ -91,14 +91,7 @@ public sealed class GroupSocketHttp2Specs(TlsHost tls) : IClassFixture<TlsHost>,
         await using var other = await Open(org, group);
         using (var socket = await RawWebSocket.Open(connection, GroupClient.Address(host.Url, group, await Groups.Token(host, org, group, "ann"))))
         {
-            foreach (var frame in frames)
-            {
-                if (!await socket.TrySend(frame))
-                {
-                    break;
-                }
-            }
-            Assert.True(await socket.UntilClosed() is var closed && closed == code, $"{what}: {closed}");
+            Assert.True(await socket.UntilClosedAfter(frames) is var closed && closed == code, $"{what}: {closed}");
         }
         await other.Say("still here", "m1");
         Assert.Equal("still here", (await other.Through(1))[^1].GetProperty("text").GetString());

@@ -42,14 +42,7 @@ public sealed class GroupSocketLimitSpecs(TestTenant tenant) : IClassFixture<Tes
         var group = await Groups.New(tenant.Http);
         await using var other = await Groups.Open(tenant, group);
         using var socket = await Raw(group);
-        foreach (var frame in frames)
-        {
-            if (!await socket.TrySend(frame))
-            {
-                break;
-            }
-        }
-        Assert.True(await socket.UntilClosed() is var closed && closed == code, $"{what}: {closed}");
+        Assert.True(await socket.UntilClosedAfter(frames) is var closed && closed == code, $"{what}: {closed}");
         await other.Say("still here", "m1");
         Assert.Equal("still here", (await other.Through(1))[^1].GetProperty("text").GetString());
     }

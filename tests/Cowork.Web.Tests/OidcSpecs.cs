@@ -245,15 +245,30 @@ public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
     [Fact]
     public async Task A_stream_ends_with_the_token_that_opened_it()
     {
-        using var client = host.Client(await authority.Token("ann", Roles("ending", "member"), seconds: 3));
-        using var waiting = host.Client(await authority.Token("ann", Roles("ending", "member"), seconds: 3));
-        var session = await client.NewSession();
-        await using var reader = await EventReader.Open(client, $"/sessions/{session}/events/stream?since_id=1");
-        var waits = waiting.Get($"/sessions/{session}/events?since_id=1&wait_seconds=30");
-        using var timeout = new CancellationTokenSource(Deadline);
-        Assert.Null(await End(reader, timeout.Token));
-        (await waits).IsProblem(401, "access_ended");
-        (await client.Get("/sessions")).IsProblem(401, "token_expired");
+        using var lasting = host.Client(await authority.Token("ann", Roles("ending", "member")));
+        var path = $"/sessions/{await lasting.NewSession()}/events";
+        // A machine with much else to do needs longer than 3 s to open both.
+        for (var (seconds, ended) = (3, false); !ended; seconds *= 2)
+        {
+            Assert.InRange(seconds, 3, 100);
+            using var brief = host.Client(await authority.Token("ann", Roles("ending", "member"), seconds: seconds));
+            var waits = brief.Get($"{path}?since_id=1&wait_seconds=60");
+            using var stream = await brief.GetAsync($"{path}/stream?since_id=1", HttpCompletionOption.ResponseHeadersRead);
+            ended = stream.StatusCode == HttpStatusCode.OK;
+            if (ended)
+            {
+                using var timeout = new CancellationTokenSource(Deadline);
+                await using var reader = await EventReader.Of(stream);
+                Assert.Null(await End(reader, timeout.Token));
+            }
+            var answer = await waits;
+            ended = ended && answer["code"] != "token_expired";
+            if (ended)
+            {
+                answer.IsProblem(401, "access_ended");
+                (await brief.Get("/sessions")).IsProblem(401, "token_expired");
+            }
+        }
     }
 
     [Fact]

@@ -181,6 +181,19 @@ sealed class RawWebSocket : IDisposable
         return null;
     }
 
+    /// <summary>Sends frames until the host takes no more of them, and answers the code with which it ends the connection.</summary>
+    public async Task<int?> UntilClosedAfter(IEnumerable<byte[]> frames)
+    {
+        foreach (var frame in frames)
+        {
+            if (!await TrySend(frame))
+            {
+                break;
+            }
+        }
+        return await UntilClosed();
+    }
+
     public void Dispose() => client.Dispose();
 
     async Task Read(byte[] buffer)

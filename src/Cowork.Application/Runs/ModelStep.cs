@@ -186,8 +186,8 @@ public sealed partial class ModelStep(
         counterfactual?.BudgetMicroUsd is { } budget && state.Used.CostMicroUsd + (call?.MicroUsd ?? 0) > budget
             ? new(
                 "budget_exceeded", 429,
-                $"The counterfactual may cost {budget / 1_000_000m} USD: it has cost {state.Used.CostMicroUsd / 1_000_000m}, and the next call of the model may cost "
-                + $"{(call?.MicroUsd ?? 0) / 1_000_000m}.")
+                $"The counterfactual may cost {Money.Usd(budget)} USD: it has cost {Money.Usd(state.Used.CostMicroUsd)}, and the next call of the model may cost "
+                + $"{Money.Usd(call?.MicroUsd ?? 0)}.")
             : null;
 
     /// <summary>The request with all feedback that there is when it is sent: some may have come while it was made, or while another attempt was waited for.</summary>

@@ -118,7 +118,7 @@ static class CounterfactualEndpoints
         }
         var request = new CounterfactualRequest(
             asked.FromEvent!.Value, asked.Model, asked.SkillVersions?.ToDictionary(one => SkillKey.Parse(one.Key)!.Value, one => one.Value), policy, asked.Message, asked.Allow,
-            asked.Stubs, asked.BudgetUsd is { } usd ? (long)(usd * 1_000_000) : null, asked.Approvals == "reject");
+            asked.Stubs, asked.BudgetUsd is { } usd ? Money.MicroUsd(usd) : null, asked.Approvals == "reject");
         var (turn, refused) = await counterfactuals.Start(caller.Org, caller.Origin, row.SessionId, run.Key, request, session.Metadata, body.Key, ct);
         if (turn is null)
         {

@@ -14,7 +14,7 @@ public sealed record MetricsPoint(
     public static MetricsPoint Of(DateTimeOffset from, TimeSpan length, MetricsRow.OfTime of, long? through) => new(
         from, from + length, through, of.Created, of.Started, of.Completed, of.Failed, of.Cancelled,
         new(Percentiles.Of(of.Queue), Percentiles.Of(of.Execution), Percentiles.Of(of.Approval)), of.InputTokens, of.OutputTokens, of.InputTokens + of.OutputTokens,
-        of.CostMicroUsd / 1_000_000m);
+        Domain.Money.Usd(of.CostMicroUsd));
 }
 
 /// <param name="AsOfGid">The figures include every event of the tenant up to this position, and no later one.</param>

@@ -35,7 +35,7 @@ public sealed record RunStepShape(
     public static RunStepShape Of(TimelineStep step, int index) => new(
         index, step.Kind, step.Step, step.Attempt, step.Name, step.Status, step.StartedAt, step.FirstTokenAt, step.EndedAt,
         step.EndedAt is { } end ? Math.Max(0, (long)(end - step.StartedAt).TotalMilliseconds) : null, step.Model, step.Usage?.InputTokens, step.Usage?.OutputTokens,
-        step.CachedTokens, step.Usage?.CostMicroUsd / 1_000_000m, step.ToolCallId, step.RequestSha256, step.StopReason,
+        step.CachedTokens, Money.Usd(step.Usage?.CostMicroUsd), step.ToolCallId, step.RequestSha256, step.StopReason,
         step.Policy is { } policy ? new(PolicyWords.Of(policy.Outcome), policy.Rule, policy.Reason) : null,
         step.Approval is { } approval ? new(approval.ApprovalId, approval.Status, approval.By, approval.Note, approval.Rule, approval.ExpiresAt) : null,
         RunErrorShape.Of(step.Error), step.Events);

@@ -14,11 +14,9 @@ namespace Cowork.Web.Endpoints.AgentService;
 public sealed record TenantBudget(
     decimal DailyLimitUsd, decimal SoftLimitUsd, decimal SpentUsd, decimal ReservedUsd, decimal RemainingUsd, DateTimeOffset ResetsAt, IReadOnlyList<string> ModelsNotHeld)
 {
-    const decimal MicroUsd = 1_000_000m;
-
     public static TenantBudget Of(Budget day, BudgetLimits limits, DateTimeOffset now, IReadOnlyList<string> notHeld) => new(
-        limits.DailyMicroUsd / MicroUsd, limits.SoftMicroUsd / MicroUsd, day.SpentMicroUsd / MicroUsd, day.ReservedMicroUsd / MicroUsd,
-        day.RemainingMicroUsd(limits) / MicroUsd, new(now.UtcDateTime.Date.AddDays(1), TimeSpan.Zero), notHeld);
+        Money.Usd(limits.DailyMicroUsd), Money.Usd(limits.SoftMicroUsd), Money.Usd(day.SpentMicroUsd), Money.Usd(day.ReservedMicroUsd),
+        Money.Usd(day.RemainingMicroUsd(limits)), new(now.UtcDateTime.Date.AddDays(1), TimeSpan.Zero), notHeld);
 }
 
 static class TenantBudgetEndpoints
