@@ -13,12 +13,16 @@ namespace Cowork.Testing.Hosts;
 /// <summary>A real host in this process, over HTTP on a free port, with a database and a data directory of its own.</summary>
 public sealed class LiveHost : IAsyncDisposable
 {
-    readonly CoworkHost host;
+    readonly Func<HostSettings, CoworkHost> start;
+    readonly HostSettings settings;
     readonly string data;
+    CoworkHost host;
+    bool isAway;
 
-    LiveHost(CoworkHost host, string data, string database)
+    LiveHost(Func<HostSettings, CoworkHost> start, HostSettings settings, string data, string database)
     {
-        this.host = host;
+        (this.start, this.settings) = (start, settings);
+        host = start(settings);
         this.data = data;
         Database = database;
         Http = Client();
@@ -56,8 +60,6 @@ public sealed class LiveHost : IAsyncDisposable
             SecurityFold = TimeSpan.FromHours(1),
             Limits = new() { FailuresPerMinute = int.MaxValue },
         };
-        var builder = CoworkHost.NewBuilder();
-        builder.Services.AddLogging(logging => (log ?? (all => all.SetMinimumLevel(LogLevel.Error)))(logging));
         var prepared = await prepare(settings);
         var database = prepared.Database!;
         if (prepared.DatabaseOwner is null)
@@ -65,9 +67,27 @@ public sealed class LiveHost : IAsyncDisposable
             var (role, owner) = TestPostgres.Roles(database);
             prepared = prepared with { Database = role, DatabaseOwner = owner };
         }
-        var live = new LiveHost(CoworkHost.Start(builder, prepared), data, database);
+        var live = new LiveHost(each => Begin(each, log), prepared, data, database);
         await live.host.FirstReady;
         return live;
+    }
+
+    /// <summary>Ends the host, and starts another one at the same address on what it leaves.</summary>
+    public async Task Restart()
+    {
+        var port = new Uri(host.Url).Port;
+        isAway = true;
+        await host.DisposeAsync();
+        host = start(settings with { Port = port });
+        isAway = false;
+        await host.FirstReady;
+    }
+
+    static CoworkHost Begin(HostSettings settings, Action<ILoggingBuilder>? log)
+    {
+        var builder = CoworkHost.NewBuilder();
+        builder.Services.AddLogging(logging => (log ?? (all => all.SetMinimumLevel(LogLevel.Error)))(logging));
+        return CoworkHost.Start(builder, settings);
     }
 
     /// <param name="version">Of HTTP, and no other; null: 1.1.</param>
@@ -91,7 +111,10 @@ public sealed class LiveHost : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        await host.DisposeAsync();
+        if (!isAway)
+        {
+            await host.DisposeAsync();
+        }
         Http.Dispose();
         Directory.Delete(data, recursive: true);
     }

@@ -79,7 +79,7 @@ public static class TestPostgres
         return await PrivatePostgres.Start(options, NullLogger.Instance, CancellationToken.None);
     }
 
-    /// <summary>A test process that was killed leaves its server behind, as a host would.</summary>
+    /// <summary>A test process that was killed leaves its servers behind, as a host would.</summary>
     static async Task SweepOrphans()
     {
         foreach (var directory in Directory.GetDirectories(Path.GetTempPath(), "cowork-test-*"))
@@ -89,17 +89,9 @@ public static class TestPostgres
             {
                 try
                 {
-                    if (File.Exists(Path.Combine(directory, "PG_VERSION")))
-                    {
-                        var adopted = await PrivatePostgres.Start(new(directory) { Ephemeral = true }, NullLogger.Instance, CancellationToken.None);
-                        await adopted.DisposeAsync();
-                    }
-                    else
-                    {
-                        Directory.Delete(directory, recursive: true);
-                    }
+                    await PrivatePostgres.Remove(directory, CancellationToken.None);
                 }
-                catch (Exception e) when (e is IOException or UnauthorizedAccessException or PrivatePostgresException)
+                catch (Exception e) when (e is IOException or UnauthorizedAccessException)
                 {
                     // Another test process sweeps it at this moment, or another user left it.
                 }

@@ -145,6 +145,16 @@ public sealed partial class PrivatePostgres : IAsyncDisposable
         _stopping.Dispose();
     }
 
+    /// <summary>Removes a directory of which nothing is wanted any more. A server that works there, whoever started it and however it listens, is stopped at once.</summary>
+    internal static async Task Remove(string directory, CancellationToken ct)
+    {
+        if (await Running(directory, ct) is { } running && Postmaster.Of(running.Pid) is { } postmaster)
+        {
+            await postmaster.Stop(TimeSpan.Zero);
+        }
+        Directory.Delete(directory, recursive: true);
+    }
+
     /// <summary>Lets the server go as a host that is killed does: it runs on, and nobody looks after it.</summary>
     internal async Task Abandon()
     {

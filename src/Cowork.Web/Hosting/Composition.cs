@@ -1,3 +1,5 @@
+using System.Net.Sockets;
+
 using Cowork.Application;
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
@@ -319,25 +321,27 @@ static class Composition
         }
     }
 
-    static void Listen(IWebHostBuilder web, HttpLimits limits, ListenTerms terms) => web.ConfigureKestrel(kestrel =>
-    {
-        kestrel.AddServerHeader = false;
-        kestrel.Limits.MaxConcurrentConnections = terms.ConnectionsMax;
-        // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
-        kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
-        kestrel.Limits.RequestHeadersTimeout = limits.RequestTimeout;
-        kestrel.ListenHandle(terms.Socket, endpoint =>
+    // Not ListenHandle: it never closes the descriptor, so that whoever connects while the host stops would wait in its backlog instead of being refused.
+    static void Listen(IWebHostBuilder web, HttpLimits limits, ListenTerms terms) =>
+        web.UseSockets(sockets => sockets.CreateBoundListenSocket = _ => terms.Socket).ConfigureKestrel(kestrel =>
         {
-            endpoint.ApplicationServices.GetRequiredService<OpenConnections>().Use(endpoint);
-            if (terms.Certificate is { } certificate)
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxConcurrentConnections = terms.ConnectionsMax;
+            // More than any endpoint takes, so that a body that is somewhat too large is read to its end and its sender hears the answer.
+            kestrel.Limits.MaxRequestBodySize = 16L * JsonValidator.BodyBytesMax;
+            kestrel.Limits.RequestHeadersTimeout = limits.RequestTimeout;
+            kestrel.Listen(terms.Socket.LocalEndPoint!, endpoint =>
             {
-                endpoint.Protocols = HttpProtocols.Http1AndHttp2;
-                endpoint.Use(CloseOnOldClients);
-                endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = _ => ValueTask.FromResult(certificate.Options()) });
-            }
-            RejectedRequests.Use(endpoint);
+                endpoint.ApplicationServices.GetRequiredService<OpenConnections>().Use(endpoint);
+                if (terms.Certificate is { } certificate)
+                {
+                    endpoint.Protocols = HttpProtocols.Http1AndHttp2;
+                    endpoint.Use(CloseOnOldClients);
+                    endpoint.UseHttps(new TlsHandshakeCallbackOptions { OnConnection = _ => ValueTask.FromResult(certificate.Options()) });
+                }
+                RejectedRequests.Use(endpoint);
+            });
         });
-    });
 
     /// <summary>
     /// To a client that offers TLS 1.1 at the most, the framework does not ask for the terms and then finds no certificate: an unhandled exception, and a line with its
@@ -375,7 +379,7 @@ static class Composition
 }
 
 /// <summary>How the host takes connections.</summary>
-/// <param name="Socket">Descriptor of the socket that it accepts on.</param>
+/// <param name="Socket">What it accepts on, already listening. The server closes it as soon as it is to stop.</param>
 /// <param name="ConnectionsMax">Connections that are served at once, whatever is spoken on them.</param>
 /// <param name="Certificate">Null: it speaks plain HTTP.</param>
-sealed record ListenTerms(ulong Socket, int ConnectionsMax, ServerCertificate? Certificate);
+sealed record ListenTerms(Socket Socket, int ConnectionsMax, ServerCertificate? Certificate);

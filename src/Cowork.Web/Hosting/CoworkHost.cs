@@ -162,7 +162,7 @@ public sealed partial class CoworkHost : IAsyncDisposable
                 LogModels(logger, settings.Models, settings.Runs.DefaultModel);
             }
             var database = await Prepare(logs, logger, stopping.Token);
-            Composition.Compose(builder, settings, data, database, new(listener.Handle(), connections, certificate));
+            Composition.Compose(builder, settings, data, database, new(listener.HandOver(), connections, certificate));
             app = builder.Build();
             Map(app, settings);
             using var rejected = RejectedRequests.Listen(app.Services);

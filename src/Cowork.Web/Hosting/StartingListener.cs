@@ -65,11 +65,13 @@ sealed class StartingListener : IAsyncDisposable
         }
     }
 
-    /// <summary>Another descriptor of the listening socket, for the server that takes over. The server closes it.</summary>
-    public ulong Handle()
+    /// <summary>The same listening socket under another descriptor, for the server that takes over. Whoever takes it closes it.</summary>
+    public Socket HandOver()
     {
         var handle = Fcntl((int)socket.Handle, DuplicateCloseOnExec, 0);
-        return handle >= 0 ? (ulong)handle : throw new IOException($"The listening socket cannot be handed over: error {Marshal.GetLastPInvokeError()}.");
+        return handle >= 0
+            ? new(new SafeSocketHandle(handle, ownsHandle: true))
+            : throw new IOException($"The listening socket cannot be handed over: error {Marshal.GetLastPInvokeError()}.");
     }
 
     /// <summary>Accepts no more; what was accepted is answered. No-op when it is called again.</summary>
