@@ -16,7 +16,10 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     SubjectKeyring? subjects = null)
     : ICommandExecutor, ICommitObserver
 {
-    /// <summary>Attempts at one commit before <c>stream_busy</c>. Within a process a lock makes the second attempt nearly always succeed.</summary>
+    /// <summary>
+    /// Attempts at one commit before <c>stream_busy</c>. Within a process the second one nearly always succeeds: it has the locks of all streams that the commit writes to or is
+    /// pinned to, and other commits to them wait. Other nodes do not.
+    /// </summary>
     const int TriesMax = 20;
 
     /// <summary>Number of events after which a stream's state is stored as a snapshot.</summary>
@@ -113,7 +116,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     async ValueTask<CommandResult> Try(
         string org, Origin by, Func<UnitOfWork, ValueTask<Refusal?>> decide, bool waitForStorage, CancellationToken ct, bool commits = true)
     {
-        IDisposable? held = null;
+        KeyedLock.Held? held = null;
         try
         {
             var certain = false;
@@ -144,6 +147,13 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
                     {
                         return work.Result();
                     }
+                    if (held is null && !gate.IsIdle && gate.IsAnyHeld(work.Written.Select(KeyOf)))
+                    {
+                        // Somebody has lost a race and decides again. A commit that passed by would make them lose once more, and many of them for ever.
+                        held = await gate.Enter(work.Written.Select(KeyOf), ct);
+                        tries--;
+                        continue;
+                    }
                     switch (await Append(work, work.ToCommit(by), ct))
                     {
                         case AppendResult.Ok ok:
@@ -160,14 +170,22 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
                             {
                                 return Refused(Refusal.Conflict("stream_busy", "Others kept changing it at the same time."));
                             }
-                            held?.Dispose();
-                            held = null;
-                            held = await gate.Enter($"{org}\n{moved.Stream}", ct);
+                            var keys = work.Guarded.Append(moved.Stream).Select(KeyOf).Union(held?.Keys ?? []).ToList();
+                            if (held is null || keys.Count > held.Keys.Count())
+                            {
+                                held?.Dispose();
+                                held = null;
+                                held = await gate.Enter(keys, ct);
+                            }
+                            // Otherwise it was one that was under way when the locks were taken. Who gave them back would meet the next one.
                             break;
                     }
                 }
                 catch (StorageUnavailableException) when (waitForStorage)
                 {
+                    // Those who do not want to wait for the database must not wait for this commit either.
+                    held?.Dispose();
+                    held = null;
                     work.Forget(cache);
                     if (await HappenedAfterAll(work, ct))
                     {
@@ -186,6 +204,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         {
             held?.Dispose();
         }
+
+        string KeyOf(string stream) => $"{org}\n{stream}";
     }
 
     /// <summary>The state of a stream that this node knows, never older than its own writes.</summary>

@@ -52,6 +52,12 @@ public sealed class UnitOfWork
 
     internal bool IsEmpty => done is null && jobs.Count == 0 && cancelled.Count == 0 && written.Count == 0;
 
+    /// <summary>The streams that the commit writes to.</summary>
+    internal IEnumerable<string> Written => written.Select(part => part.Stream);
+
+    /// <summary>The streams that must not move before the commit: those that it writes to or is pinned to.</summary>
+    internal IEnumerable<string> Guarded => pinned is null ? Written : Written.Concat(pinned.Select(p => p.Stream));
+
     /// <summary>The data subject whose texts the commit has; null: nobody's.</summary>
     internal string? Subject => drafts.Values.Select(d => d.Subject).FirstOrDefault(subject => subject is not null);
 
