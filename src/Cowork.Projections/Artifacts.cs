@@ -73,12 +73,9 @@ public static class Artifacts
         runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => (ArtifactDiscovered)e.Read());
 
     /// <summary>
-    /// The same in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at, id, kind}</c>.
+    /// One of them in the form of a bundle: <c>{artifact_id, session_id, run_id, path, sha256, bytes, version, media_type, created_at, id, kind}</c>.
     /// </summary>
-    internal static IEnumerable<JsonObject> DiscoveredIn(IEnumerable<FeedEntry> runEvents) =>
-        runEvents.Where(e => e.Is<ArtifactDiscovered>()).Select(e => Completed(JsonNode.Parse(e.Open().Span)!.AsObject(), HashChain.Timestamp(e.At)));
-
-    /// <summary>The same of one event.</summary>
+    /// <param name="data">Of its event.</param>
     internal static JsonObject DiscoveredIn(JsonObject data, DateTimeOffset at) => Completed(data, HashChain.Timestamp(at));
 
     static JsonObject Completed(JsonObject artifact, string createdAt)

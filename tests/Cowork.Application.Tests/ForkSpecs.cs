@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -128,7 +129,7 @@ public sealed class ForkSpecs
         var report = await RunReplay.Of(BundledRun.Read(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())), default).Run!, default);
         Assert.Equal("model_request", report.Divergence?.What);
         root.Remove("digests");
-        TraceBundle.Seal(root);
+        TamperedBundles.Seal(root);
         Assert.StartsWith("$.related[", TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString()))).Fault!.Location, StringComparison.Ordinal);
     }
 

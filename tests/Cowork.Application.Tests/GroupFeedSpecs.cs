@@ -198,7 +198,8 @@ public sealed class GroupFeedSpecs
         public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
             inner.FeedOfRun(org, session, run, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => inner.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue) =>
+            inner.OfRun(org, session, run, ct, after, max);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => inner.Scan(after, ct);
     }

@@ -230,7 +230,7 @@ public sealed class GroupRunSpecs
         var related = bundle["related"]!.AsArray();
         Assert.Equal(["session_created.v1", "run_created.v1", "assistant_reply.v1"], related.Select(e => (string)e!["type"]!));
         related.RemoveAt(2);
-        TraceBundle.Seal(bundle);
+        TamperedBundles.Seal(bundle);
         var (_, fault) = TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(bundle.ToJsonString())));
         Assert.Contains("is missing", fault!.Message, StringComparison.Ordinal);
     }

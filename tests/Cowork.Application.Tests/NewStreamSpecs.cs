@@ -89,7 +89,8 @@ public sealed class NewStreamSpecs
         public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
             log.FeedOfRun(org, session, run, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => log.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue) =>
+            log.OfRun(org, session, run, ct, after, max);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => log.Scan(after, ct);
     }

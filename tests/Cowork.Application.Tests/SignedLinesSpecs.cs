@@ -266,13 +266,13 @@ public sealed class SignedLinesSpecs : IDisposable
         await Acts(Acme, 2);
         await Sign();
         var (engine, blobs) = (rich.Harness.Engine, rich.Harness.Blobs);
-        var bundle = (await TraceBundle.Build(engine, blobs, RunHarness.Org, RichRun.Session, run, default, proofs))!;
+        using var bundle = (await TraceBundle.Assemble(engine, blobs, RunHarness.Org, RichRun.Session, run, default, proofs))!;
         var (kept, anchors) = ((await heads.After(0, 100, default)).Select(HeadLine.Of).ToList(), await Anchors());
         (string Kind, byte[] File)[] files =
         [
             ("export", await Export(Acme)),
             ("session", await BundleLinesSpecs.Written(output => SessionBundle.Write(engine, blobs, proofs, RunHarness.Org, RichRun.Session, output, default))),
-            ("bundle", bundle),
+            ("bundle", bundle.ToArray()),
             ("archive", await BundleLinesSpecs.Written(output => ZipBundle.Write(bundle, blobs, output, default))),
             ("heads", Encoding.UTF8.GetBytes(string.Concat(kept.Select(head => (head with { Consistency = [new('0', 64)] }).ToJson() + "\n")))),
             ("keys", Encoding.UTF8.GetBytes(new JsonObject { ["keys"] = new JsonArray([.. anchors.Keys!.Select(key => Jwk(key.Key, key.Value))]) }.ToJsonString())),

@@ -4,6 +4,7 @@ using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -135,7 +136,7 @@ public sealed class TraceRelatedSpecs : IDisposable
             heads[stream] = (version, (string)e["hash"]!);
         }
         root.Remove("digests");
-        TraceBundle.Seal(root);
+        TamperedBundles.Seal(root);
         return TraceVerifier.Verify(Canonical(root));
     }
 

@@ -353,7 +353,7 @@ public sealed class TraceSpecs : IDisposable
     static (TraceReport? Report, TraceFault? Fault) Digested(JsonObject root)
     {
         root.Remove("digests");
-        TraceBundle.Seal(root);
+        TamperedBundles.Seal(root);
         return TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
     }
 

@@ -26,7 +26,8 @@ public sealed class ZipBundleSpecs : IDisposable
     [Fact]
     public async Task An_archive_has_the_bundle_and_the_bytes_of_artifacts_and_blobs_and_is_the_same_every_time()
     {
-        var (zip, bundle) = await Archive();
+        var (zip, built) = await Archive();
+        var bundle = built.ToArray();
         var (report, fault) = await BundleLinesSpecs.Verify(zip);
         Assert.Null(fault);
         Assert.Equal((TraceBundle.Format, 2, 0), (report!.Format, report.Artifacts, report.LeftOut));
@@ -103,7 +104,8 @@ public sealed class ZipBundleSpecs : IDisposable
     [MemberData(nameof(Entries))]
     public async Task An_archive_of_another_form_is_refused_with_the_reason(string edit, string reason)
     {
-        var (zip, bundle) = await Archive();
+        var (zip, built) = await Archive();
+        var bundle = built.ToArray();
         var central = (int)BinaryPrimitives.ReadUInt32LittleEndian(zip.AsSpan(zip.Length - 6));
         var second = central + 46 + "bundle.json".Length;
         var name = Encoding.ASCII.GetString(zip, second + 46, 72);
@@ -195,14 +197,14 @@ public sealed class ZipBundleSpecs : IDisposable
         await zip.End(default);
     });
 
-    async Task<(byte[] Zip, byte[] Bundle)> Archive()
+    async Task<(byte[] Zip, RunBundle Bundle)> Archive()
     {
         var bench = new RunHarness { Blobs = blobs, Workspace = work.Root, Tools = [new WriteFile(Policy.BuiltIn, blobs, Workspace.NoUploads)] };
         var host = bench.AddHost("n0");
         await host.OpenSession("s");
         var run = await host.Send("s", string.Join('\n', ["go", Call("a.txt", Small), Call("b.txt", Large)]));
         await host.Drive();
-        var bundle = (await TraceBundle.Build(bench.Engine, blobs, RunHarness.Org, new("s"), run, default))!;
+        var bundle = (await TraceBundle.Assemble(bench.Engine, blobs, RunHarness.Org, new("s"), run, default))!;
         var zip = await BundleLinesSpecs.Written(output => ZipBundle.Write(bundle, blobs, output, default));
         Assert.Equal(zip, await BundleLinesSpecs.Written(output => ZipBundle.Write(bundle, blobs, output, default)));
         return (zip, bundle);

@@ -165,13 +165,13 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         }
     }
 
-    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct)
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue)
     {
         ct.ThrowIfCancellationRequested();
         lock (sync)
         {
             ThrowIfAway(null);
-            return new([.. (feeds.GetValueOrDefault((org, session)) ?? []).Where(e => e.Run == run)]);
+            return new([.. (feeds.GetValueOrDefault((org, session)) ?? []).Where(e => e.Run == run && e.FeedId > after).Take(max)]);
         }
     }
 
@@ -997,7 +997,8 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         public ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct) =>
             engine.FeedOfRun(org, session, run, after, max, ct);
 
-        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => engine.OfRun(org, session, run, ct);
+        public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue) =>
+            engine.OfRun(org, session, run, ct, after, max);
 
         public IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct) => engine.Scan(after, ct);
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 
@@ -188,9 +189,30 @@ public static class TamperedBundles
     public static byte[] Sealed(JsonObject root)
     {
         root.Remove("digests");
-        TraceBundle.Seal(root);
+        Seal(root);
         return Canonical(root);
     }
+
+    /// <summary>Puts the digests of its parts into a bundle, and, since the format that has it, the digest of these into its head.</summary>
+    public static void Seal(JsonObject root)
+    {
+        var hasDigestInHead = (string?)root["format"] is not (TraceBundle.SecondFormat or TraceBundle.FirstFormat);
+        var digests = new JsonObject();
+        foreach (var (name, part) in root)
+        {
+            if (name is not ("digests" or "log") && (name != "head" || !hasDigestInHead))
+            {
+                digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
+            }
+        }
+        root["digests"] = digests;
+        if (hasDigestInHead)
+        {
+            root["head"]!["digest"] = Digest(digests);
+        }
+    }
+
+    static string Digest(JsonNode? part) => Convert.ToHexStringLower(SHA256.HashData(Canonical(part)));
 
     public static byte[] Canonical(JsonNode? node) => CanonicalJson.Of(Encoding.UTF8.GetBytes(node?.ToJsonString() ?? "null"));
 }

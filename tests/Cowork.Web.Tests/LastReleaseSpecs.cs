@@ -12,6 +12,7 @@ using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Marten;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 
@@ -229,7 +230,7 @@ public sealed partial class LastReleaseSpecs
         Remove([root["head"]], "digest");
         root.Remove("digests");
         root.Remove("related");
-        TraceBundle.Seal(root);
+        TamperedBundles.Seal(root);
         return Encoding.UTF8.GetString(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())));
     }
 

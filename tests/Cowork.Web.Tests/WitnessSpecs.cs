@@ -210,7 +210,7 @@ public sealed class WitnessSpecs : IDisposable
         {
             var root = JsonNode.Parse(bundle)!.AsObject();
             forge(root);
-            TraceBundle.Seal(root);
+            TamperedBundles.Seal(root);
             Assert.StartsWith(place, TraceVerifier.Verify(CanonicalJson.Of(Encoding.UTF8.GetBytes(root.ToJsonString())), anchors: anchors).Fault?.Location ?? "sound", StringComparison.Ordinal);
         }
 

@@ -169,7 +169,9 @@ public interface IEventLog
     ValueTask<FeedPage> FeedOfRun(string org, SessionKey session, RunKey run, long after, int max, CancellationToken ct);
 
     /// <summary>What concerns a run, whatever stream it lies in, in the order of the log.</summary>
-    ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct);
+    /// <param name="after">Only what comes after this id of the session's feed.</param>
+    /// <param name="max">Not more than so many; and of several, only so many as fit into a page. <see cref="int.MaxValue"/>: all, however much it is.</param>
+    ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue);
 
     /// <summary>Every event of every tenant after a position, in order, in pages: for rebuilding.</summary>
     IAsyncEnumerable<RecordedEvent> Scan(long after, CancellationToken ct);

@@ -42,7 +42,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
 
     readonly string ofRun = $"""
         SELECT {FeedColumns}, f.feed_id, f.session_id, f.run_id FROM {database.Schema}.feed f JOIN {database.Schema}.mt_events e ON e.seq_id = f.gid
-        WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.run_id = $3 ORDER BY f.feed_id
+        WHERE f.tenant_id = $1 AND f.session_id = $2 AND f.run_id = $3 AND f.feed_id > $4 ORDER BY f.feed_id LIMIT $5
         """;
 
     readonly string feedOfRun = $"""
@@ -127,13 +127,18 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         },
         ct);
 
-    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(string org, SessionKey session, RunKey run, CancellationToken ct) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
+    public ValueTask<IReadOnlyList<FeedEntry>> OfRun(
+        string org, SessionKey session, RunKey run, CancellationToken ct, long after = 0, int max = int.MaxValue) => database.WithReconnect<IReadOnlyList<FeedEntry>>(
         org,
         async connection =>
         {
             await using var reader = await connection.Read(
-                ct, new NpgsqlBatchCommand(ofRun) { Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value) } });
-            return (await Entries(reader, long.MaxValue, ct)).Entries;
+                ct,
+                new NpgsqlBatchCommand(ofRun)
+                {
+                    Parameters = { Parameter.Text(org), Parameter.Text(session.Value), Parameter.Text(run.Value), Parameter.Long(after), Parameter.Long(max) },
+                });
+            return (await Entries(reader, max == int.MaxValue ? long.MaxValue : PageBytes.Max, ct)).Entries;
         },
         ct);
 

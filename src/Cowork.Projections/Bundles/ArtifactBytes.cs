@@ -1,7 +1,10 @@
+using System.Buffers;
+using System.Buffers.Text;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
-using System.Text.Json;
 
 using Cowork.Application;
+using Cowork.Application.Storage;
 
 namespace Cowork.Projections;
 
@@ -23,26 +26,32 @@ static class ArtifactBytes
     /// <summary>Reason for leaving a content out: the blob store has lost it.</summary>
     public const string Missing = "missing";
 
-    public static async ValueTask Write(Utf8JsonWriter json, IEnumerable<(string Sha256, long Bytes)> artifacts, IBlobs blobs, CancellationToken ct)
+    /// <summary>The contents with their bytes, one after the other.</summary>
+    public static async IAsyncEnumerable<BundledBytes> Of(
+        IEnumerable<(string Sha256, long Bytes)> artifacts, IBlobs blobs, [EnumeratorCancellation] CancellationToken ct)
     {
-        json.WriteStartArray();
         foreach (var (sha256, size, leftOut) in Plan(artifacts))
         {
             var bytes = leftOut is null ? await blobs.Get(sha256, ct) : null;
-            json.WriteStartObject();
-            json.WriteString("sha256", sha256);
-            json.WriteNumber("bytes", size);
-            if (bytes is null)
-            {
-                json.WriteString("left_out", leftOut ?? Missing);
-            }
-            else
-            {
-                json.WriteBase64String("base64", bytes);
-            }
-            json.WriteEndObject();
+            yield return new(sha256, size, bytes is null ? leftOut ?? Missing : null, bytes);
         }
-        json.WriteEndArray();
+    }
+
+    /// <summary>Writes a content, or why it is left out, in canonical form.</summary>
+    public static void Write(PooledBuffer json, BundledBytes content)
+    {
+        json.Write("{"u8);
+        if (content.Content is { } bytes)
+        {
+            json.Write("\"base64\":\""u8);
+            Base64.EncodeToUtf8(bytes, json.GetSpan(Base64.GetMaxEncodedToUtf8Length(bytes.Length)), out _, out var written);
+            json.Advance(written);
+            json.Write("\","u8);
+        }
+        json.Member("\"bytes\":"u8, content.Bytes);
+        json.Member(",\"left_out\":"u8, content.LeftOut);
+        json.Member(",\"sha256\":"u8, content.Sha256);
+        json.Write("}"u8);
     }
 
     /// <summary>Each content's digest, size and reason for leaving it out; null: the bundle includes it, unless it is <see cref="Missing"/>.</summary>
@@ -59,3 +68,8 @@ static class ArtifactBytes
 
     public static bool HaveDigest(byte[] bytes, string sha256) => Convert.ToHexStringLower(SHA256.HashData(bytes)) == sha256;
 }
+
+/// <summary>Bytes in a bundle.</summary>
+/// <param name="LeftOut">Why they are not there; null: they are.</param>
+/// <param name="Content">Null: left out.</param>
+readonly record struct BundledBytes(string Sha256, long Bytes, string? LeftOut, byte[]? Content);

@@ -75,18 +75,16 @@ sealed class LineWriter(PipeWriter output) : IDisposable
             piece.Write("\""u8);
         }
         piece.Write("]"u8);
-        Number(",\"to\":"u8, to);
+        piece.Member(",\"to\":"u8, to);
         piece.Write("}}\n"u8);
         return Flush(isEnd: false, ct);
     }
 
     public ValueTask Blob(string sha256, byte[] bytes, CancellationToken ct)
     {
-        piece.Write("{\"blob\":{\"base64\":\""u8);
-        var length = System.Buffers.Text.Base64.GetMaxEncodedToUtf8Length(bytes.Length);
-        System.Buffers.Text.Base64.EncodeToUtf8(bytes, piece.GetSpan(length), out _, out var written);
-        piece.Advance(written);
-        piece.Write(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"\",\"bytes\":{bytes.Length},\"sha256\":\"{sha256}\"}}}}\n")));
+        piece.Write("{\"blob\":"u8);
+        ArtifactBytes.Write(piece, new(sha256, bytes.Length, null, bytes));
+        piece.Write("}\n"u8);
         return Flush(isEnd: false, ct);
     }
 
@@ -129,46 +127,29 @@ sealed class LineWriter(PipeWriter output) : IDisposable
     {
         // The members stand in the order that RFC 8785 sorts them into.
         var withheld = HiddenMembers.Without(type, data);
-        Text("{\"actor\":"u8, actor);
-        Text(",\"causation_id\":"u8, leaf.Causation);
-        Text(",\"content_key\":"u8, contentKey);
-        Text(",\"correlation_id\":"u8, leaf.Correlation);
+        piece.Member("{\"actor\":"u8, actor);
+        piece.Member(",\"causation_id\":"u8, leaf.Causation);
+        piece.Member(",\"content_key\":"u8, contentKey);
+        piece.Member(",\"correlation_id\":"u8, leaf.Correlation);
         piece.Write(",\"data\":"u8);
         piece.Write(withheld is { Data: var shown } ? shown : data);
         if (leaf.FeedId > 0)
         {
-            Number(",\"feed_id\":"u8, leaf.FeedId);
+            piece.Member(",\"feed_id\":"u8, leaf.FeedId);
         }
-        Number(",\"gid\":"u8, leaf.Position);
-        Text(",\"hash\":"u8, leaf.Hash);
-        Text(",\"id\":"u8, id.ToString("D"));
-        Text(",\"prev_hash\":"u8, previousHash);
-        Text(",\"run_id\":"u8, leaf.Run?.Id);
-        Text(",\"session_id\":"u8, leaf.Session?.Id);
-        Text(",\"stream_id\":"u8, leaf.Stream);
-        Text(",\"tenant_id\":"u8, leaf.Org);
-        Text(",\"ts\":"u8, HashChain.Timestamp(at));
-        Text(",\"type\":"u8, type);
-        Number(",\"version\":"u8, leaf.Version);
-        Text(",\"withheld\":"u8, withheld?.Withheld);
+        piece.Member(",\"gid\":"u8, leaf.Position);
+        piece.Member(",\"hash\":"u8, leaf.Hash);
+        piece.Member(",\"id\":"u8, id.ToString("D"));
+        piece.Member(",\"prev_hash\":"u8, previousHash);
+        piece.Member(",\"run_id\":"u8, leaf.Run?.Id);
+        piece.Member(",\"session_id\":"u8, leaf.Session?.Id);
+        piece.Member(",\"stream_id\":"u8, leaf.Stream);
+        piece.Member(",\"tenant_id\":"u8, leaf.Org);
+        piece.Member(",\"ts\":"u8, HashChain.Timestamp(at));
+        piece.Member(",\"type\":"u8, type);
+        piece.Member(",\"version\":"u8, leaf.Version);
+        piece.Member(",\"withheld\":"u8, withheld?.Withheld);
         piece.Write("}"u8);
-    }
-
-    /// <param name="value">Null: the event does not have the member.</param>
-    void Text(ReadOnlySpan<byte> name, string? value)
-    {
-        if (value is not null)
-        {
-            piece.Write(name);
-            CanonicalJson.WriteString(piece, value);
-        }
-    }
-
-    void Number(ReadOnlySpan<byte> name, long value)
-    {
-        piece.Write(name);
-        value.TryFormat(piece.GetSpan(20), out var written, provider: CultureInfo.InvariantCulture);
-        piece.Advance(written);
     }
 
     /// <summary>Hands on what was written, once there is enough of it, or it is the end.</summary>

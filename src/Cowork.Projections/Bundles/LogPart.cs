@@ -1,7 +1,6 @@
 using System.Globalization;
 using System.Text;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Domain;
@@ -28,7 +27,9 @@ static class LogPart
     static readonly string[] Members = ["head", "key", "leaves", "proof"];
     static readonly string[] LeafMembers = ["causation_id", "feed_id", "run_id", "session_id"];
 
-    public static void Write(Utf8JsonWriter writer, LogProof proof, IReadOnlySet<long> own)
+    /// <param name="own">Positions of the run's events.</param>
+    /// <param name="statement">Of a run that has not ended; null: nothing is stated.</param>
+    public static void Write(Utf8JsonWriter writer, LogProof proof, IReadOnlySet<long> own, SignedStatement? statement, long through)
     {
         writer.WriteStartObject();
         SignedParts.WriteHead(writer, proof.Head, proof.Key);
@@ -50,14 +51,20 @@ static class LogPart
         }
         writer.WriteEndArray();
         SignedParts.WriteHashes(writer, "proof", proof.Hashes);
+        if (statement is not null)
+        {
+            writer.WritePropertyName(Statement);
+            SignedParts.WriteStatement(writer, statement);
+            writer.WriteNumber(Through, through);
+        }
         writer.WriteEndObject();
     }
 
     /// <summary>Says of a run that has not ended which its last event is; null: this host cannot sign now.</summary>
-    /// <param name="head">The bundle's head, with the digest of its digests.</param>
+    /// <param name="head">The bundle's head in canonical form, with the digest of its digests.</param>
     /// <param name="through">Position up to which the log has no other event of the run.</param>
-    public static ValueTask<SignedStatement?> State(LogProofs proofs, JsonNode head, long through, CancellationToken ct) =>
-        proofs.State(SignedParts.RunTyp, Payload(Encoding.UTF8.GetString(TraceBundle.Canonical(head)), through), ct);
+    public static ValueTask<SignedStatement?> State(LogProofs proofs, string head, long through, CancellationToken ct) =>
+        proofs.State(SignedParts.RunTyp, Payload(head, through), ct);
 
     static string Payload(string head, long through) => string.Create(CultureInfo.InvariantCulture, $"{{\"head\":{head},\"through\":{through}}}");
 

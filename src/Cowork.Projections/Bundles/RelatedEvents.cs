@@ -98,54 +98,44 @@ static class RelatedEvents
     };
 
     /// <summary>All of them in the order of the log.</summary>
-    /// <param name="own">The run's own stream.</param>
-    /// <param name="entries">What concerns the run, whatever stream it lies in.</param>
+    /// <param name="used">What the run's own events name.</param>
+    /// <param name="told">Positions of what concerns the run, whatever stream it lies in: that is among its events already.</param>
     public static async Task<IReadOnlyList<ChainedEvent>> Of(
-        IEventLog log, string org, SessionKey session, RunKey run, IReadOnlyList<RecordedEvent> own, IReadOnlyList<FeedEntry> entries, CancellationToken ct)
+        IEventLog log, string org, SessionKey session, RunKey run, UsedByRun used, IReadOnlySet<long> told, CancellationToken ct)
     {
-        var found = new Dictionary<long, ChainedEvent>();
-        var cuts = CutsOf(own.Select(e => e.Event));
-        var used = own;
-        if (own[0].Event is RunCreated { Counterfactual.Of: var cut })
+        var found = new SortedDictionary<long, ChainedEvent>();
+        if (used.Past is { } past)
         {
-            used = [.. await Retrieved(log, org, cut, ct), .. own];
-        }
-        foreach (var e in used)
-        {
-            foreach (var named in NamedBy(e.Event))
+            foreach (var e in await Retrieved(log, org, past, ct))
             {
-                Add(await At(log, org, named.Stream, named.Version, ct));
+                used.Add(e.Event);
             }
-            foreach (var earlier in ((e.Event as MemoryRetrieval)?.History ?? []).Where(run => !cuts.Contains(run)))
+        }
+        foreach (var (stream, version) in used.Named)
+        {
+            Add(await At(log, org, stream, version, ct));
+        }
+        foreach (var (of, hasReply) in used.Runs)
+        {
+            var stream = Run.Aggregate.Stream(of);
+            Add(await At(log, org, stream, 1, ct));
+            if (hasReply)
             {
-                var stream = Run.Aggregate.Stream(earlier);
-                Add(await At(log, org, stream, 1, ct));
                 Add(await ReplyOf(log, org, stream, ct));
             }
-            foreach (var said in (e.Event as MemoryRetrieval)?.Conversation ?? [])
-            {
-                var stream = Run.Aggregate.Stream(said.RunId);
-                Add(await At(log, org, stream, 1, ct));
-                if (said.AgentId is not null)
-                {
-                    Add(await ReplyOf(log, org, stream, ct));
-                }
-            }
         }
-        if (own.Any(e => e.Event is ToolCall { Name: CellTool } or ToolResult { Name: CellTool }))
+        if (used.HasCells)
         {
-            foreach (var cell in await Cells(log, org, session, run, entries, ct))
+            foreach (var cell in await Cells(log, org, session, run, used, ct))
             {
                 Add(cell);
             }
         }
-        // Another stream's event may concern the run too, and is then one of its events already.
-        var told = entries.Select(entry => entry.Position).ToHashSet();
-        return [.. found.Values.Where(e => !told.Contains(e.Event.Position)).OrderBy(e => e.Event.Position)];
+        return [.. found.Values];
 
         void Add(ChainedEvent? e)
         {
-            if (e is not null)
+            if (e is not null && !told.Contains(e.Event.Position))
             {
                 found[e.Event.Position] = e;
             }
@@ -198,13 +188,11 @@ static class RelatedEvents
     }
 
     /// <summary>The executions that the run's calls asked for, with the creation of their scratchpads.</summary>
-    static async Task<List<ChainedEvent>> Cells(IEventLog log, string org, SessionKey session, RunKey run, IReadOnlyList<FeedEntry> entries, CancellationToken ct)
+    static async Task<List<ChainedEvent>> Cells(IEventLog log, string org, SessionKey session, RunKey run, UsedByRun used, CancellationToken ct)
     {
         var asked = new Dictionary<string, (long First, HashSet<int> Open)>(StringComparer.Ordinal);
-        var stream = Run.Aggregate.Stream(run);
-        var last = entries.Last(entry => entry.Stream == stream);
-        var until = last.Is<RunCompleted>() || last.Is<RunFailed>() || last.Is<RunCancelled>() ? last.FeedId : long.MaxValue;
-        for (var after = entries[0].FeedId; after < until;)
+        var until = used.Until ?? long.MaxValue;
+        for (var after = used.From; after < until;)
         {
             var page = await log.Feed(org, session, after, PageEvents, ct);
             foreach (var entry in page.Entries.TakeWhile(entry => entry.FeedId < until).Where(entry => entry.Is<CellQueued>()))
@@ -294,5 +282,55 @@ static class RelatedEvents
             writer.WriteString("correlation_id", e.Correlation);
         }
         writer.WriteEndObject();
+    }
+}
+
+/// <summary>What the own events of a run name of other streams, gathered event by event, so that none of them must be kept.</summary>
+sealed class UsedByRun
+{
+    readonly HashSet<(string Stream, long Version)> named = [];
+    readonly HashSet<(RunKey Run, bool HasReply)> runs = [];
+    IReadOnlySet<RunKey> cuts = new HashSet<RunKey>();
+
+    public IEnumerable<(string Stream, long Version)> Named => named;
+
+    /// <summary>Other runs whose message is named, and mostly the reply.</summary>
+    public IEnumerable<(RunKey Run, bool HasReply)> Runs => runs;
+
+    /// <summary>The run that it goes off from; null: none.</summary>
+    public RunCut? Past { get; private set; }
+
+    /// <summary>It executed cells.</summary>
+    public bool HasCells { get; private set; }
+
+    /// <summary>Place of its first event in its session's feed.</summary>
+    public long From { get; private set; }
+
+    /// <summary>Place of its end in its session's feed; null: it has not ended.</summary>
+    public long? Until { get; private set; }
+
+    /// <summary>Adds an event of the run.</summary>
+    /// <param name="feedId">Its place in its session's feed.</param>
+    public void Add(Event e, long feedId)
+    {
+        From = From == 0 ? feedId : From;
+        Until = e is RunCompleted or RunFailed or RunCancelled ? feedId : null;
+        if (e is RunCreated created)
+        {
+            (Past, cuts) = (created.Counterfactual?.Of, RelatedEvents.CutsOf([created]));
+        }
+        HasCells |= e is ToolCall { Name: RelatedEvents.CellTool } or ToolResult { Name: RelatedEvents.CellTool };
+        Add(e);
+    }
+
+    /// <summary>Adds an event that counts as one of the run.</summary>
+    public void Add(Event e)
+    {
+        named.UnionWith(RelatedEvents.NamedBy(e).Select(one => (one.Stream, one.Version)));
+        if (e is MemoryRetrieval memory)
+        {
+            runs.UnionWith(memory.History.Where(run => !cuts.Contains(run)).Select(run => (run, true)));
+            runs.UnionWith((memory.Conversation ?? []).Select(said => (said.RunId, said.AgentId is not null)));
+        }
     }
 }

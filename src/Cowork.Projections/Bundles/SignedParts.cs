@@ -1,6 +1,4 @@
-using System.Buffers;
 using System.Text.Json;
-using System.Text.Json.Nodes;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -67,16 +65,6 @@ static class SignedParts
         writer.WriteEndObject();
         writer.WriteString("signature", statement.Signature);
         writer.WriteEndObject();
-    }
-
-    public static JsonNode Node(SignedStatement statement)
-    {
-        var json = new ArrayBufferWriter<byte>();
-        using (var writer = new Utf8JsonWriter(json))
-        {
-            WriteStatement(writer, statement);
-        }
-        return JsonNode.Parse(json.WrittenSpan)!;
     }
 
     /// <summary>Checks the members <c>head</c> and <c>key</c> of a part.</summary>

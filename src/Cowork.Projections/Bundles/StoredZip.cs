@@ -58,15 +58,26 @@ public sealed class StoredZipWriter(PipeWriter output)
     readonly List<(byte[] Name, uint Crc, uint Bytes, uint Offset)> entries = [];
     uint offset;
 
+    /// <summary>Writes an entry whose bytes are there.</summary>
+    /// <param name="name">ASCII.</param>
+    /// <param name="content">Gone through twice.</param>
+    public async Task Add(string name, IEnumerable<ReadOnlyMemory<byte>> content, CancellationToken ct)
+    {
+        var (crc, bytes) = content.Aggregate((Crc: 0u, Bytes: 0L), static (sum, piece) => (StoredZip.Crc(sum.Crc, piece.Span), sum.Bytes + piece.Length));
+        Begin(name, crc, bytes);
+        foreach (var piece in content)
+        {
+            await output.WriteAsync(piece, ct);
+        }
+    }
+
     /// <summary>Writes an entry.</summary>
     /// <param name="name">ASCII.</param>
     /// <param name="crc">Of all bytes.</param>
     /// <param name="bytes">Exactly so many are read.</param>
     public async Task Add(string name, uint crc, long bytes, Stream content, CancellationToken ct)
     {
-        var entry = (Name: Encoding.ASCII.GetBytes(name), crc, checked((uint)bytes), offset);
-        entries.Add(entry);
-        WriteLocal(entry);
+        Begin(name, crc, bytes);
         for (var left = bytes; left > 0;)
         {
             var piece = output.GetMemory(PieceBytes);
@@ -79,6 +90,13 @@ public sealed class StoredZipWriter(PipeWriter output)
             left -= read;
             await output.FlushAsync(ct);
         }
+    }
+
+    void Begin(string name, uint crc, long bytes)
+    {
+        var entry = (Name: Encoding.ASCII.GetBytes(name), crc, checked((uint)bytes), offset);
+        entries.Add(entry);
+        WriteLocal(entry);
         offset = checked(offset + (uint)(StoredZip.LocalBytes + entry.Name.Length) + (uint)bytes);
     }
 

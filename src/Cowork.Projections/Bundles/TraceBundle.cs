@@ -1,5 +1,5 @@
 using System.Buffers;
-using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -42,133 +42,186 @@ public static class TraceBundle
     /// <summary>Whether a format's head has the digest of the digests.</summary>
     internal static bool HasDigestInHead(string? format) => format is not (SecondFormat or FirstFormat);
 
-    /// <summary>The bundle of a run at the log's present end; null: the run does not exist.</summary>
-    /// <param name="proofs">Null: the bundle has no signed head.</param>
+    const int PageEvents = 500;
+
+    /// <summary>As <see cref="Assemble"/>, in one piece.</summary>
     public static async Task<byte[]?> Build(
         IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct, LogProofs? proofs = null)
     {
-        // Before its events are read: there is no other one up to here.
-        var through = proofs is null ? 0 : (await log.Feed(org, null, 0, 1, ct)).Head;
-        var entries = await log.OfRun(org, session, run, ct);
-        var stream = Run.Aggregate.Stream(run);
-        var own = await log.Load(org, stream, 0, int.MaxValue, ct);
-        if (own.Events.Count == 0)
-        {
-            return null;
-        }
-        var (json, isOpen) = (new ArrayBufferWriter<byte>(), false);
-        using (var writer = new Utf8JsonWriter(json))
-        {
-            writer.WriteStartObject();
-            writer.WriteString("format", Format);
-            writer.WritePropertyName("run");
-            WriteRun(writer, own.Events);
-            writer.WriteStartArray("artifacts");
-            foreach (var artifact in Artifacts.DiscoveredIn(entries))
-            {
-                artifact.WriteTo(writer);
-            }
-            writer.WriteEndArray();
-            writer.WritePropertyName("artifact_bytes");
-            await ArtifactBytes.Write(writer, Artifacts.Discovered(entries).Select(artifact => (artifact.Sha256, artifact.Bytes)), blobs, ct);
-            writer.WriteStartArray("events");
-            var previous = new Dictionary<string, (long Version, string Hash)>();
-            var digests = new SortedSet<string>(StringComparer.Ordinal);
-            foreach (var entry in entries)
-            {
-                // The session's stream also has events of other runs, which the bundle does not include.
-                var hash = entry.Version == 1 ? HashChain.Root
-                    : previous.TryGetValue(entry.Stream, out var before) && before.Version == entry.Version - 1 ? before.Hash
-                    : (await log.Load(org, entry.Stream, entry.Version - 2, 1, ct)).Hash;
-                previous[entry.Stream] = (entry.Version, entry.Hash);
-                var data = CanonicalJson.Of(entry.Data.Span);
-                var open = entry.IsSealed ? CanonicalJson.Of(entry.Open().Span) : data;
-                FindBlobs(JsonElement.Parse(open), digests);
-                writer.WriteStartObject();
-                writer.WriteString("tenant_id", entry.Org);
-                writer.WriteString("stream_id", entry.Stream);
-                writer.WriteNumber("version", entry.Version);
-                writer.WriteString("id", entry.Id);
-                writer.WriteString("type", entry.Type);
-                writer.WriteString("event_type", EventTypes.FeedType(entry.Type));
-                writer.WriteString("session_id", entry.Session?.Id);
-                writer.WriteString("ts", HashChain.Timestamp(entry.At));
-                writer.WriteString("actor", entry.Actor);
-                writer.WritePropertyName("data");
-                writer.WriteRawValue(data);
-                writer.WritePropertyName("payload");
-                writer.WriteRawValue(open);
-                BundledContents.WriteKey(writer, entry.Org, entry.Stream, data, entry.Keys);
-                writer.WriteString("prev_hash", hash);
-                writer.WriteString("hash", entry.Hash);
-                writer.WriteNumber("gid", entry.Position);
-                writer.WriteNumber("feed_id", entry.FeedId);
-                if (entry.Correlation is not null)
-                {
-                    writer.WriteString("correlation_id", entry.Correlation);
-                }
-                writer.WriteEndObject();
-            }
-            writer.WriteEndArray();
-            writer.WriteStartArray("related");
-            var used = await RelatedEvents.Of(log, org, session, run, own.Events, entries, ct);
-            foreach (var related in used)
-            {
-                var data = CanonicalJson.Of(related.Event.Data.Span);
-                FindBlobs(JsonElement.Parse(RelatedEvents.Open(related, data, log.Keys)), digests);
-                RelatedEvents.Write(writer, related, data, log.Keys);
-            }
-            writer.WriteEndArray();
-            foreach (var sha256 in SettingsNamedBy(own.Events.Select(e => e.Event)))
-            {
-                // Settings that are gone prove less, and do not keep the run from being proved.
-                _ = await blobs.Get(sha256, ct) is not null && digests.Add(sha256);
-            }
-            writer.WriteStartArray("blobs");
-            foreach (var sha256 in digests)
-            {
-                var bytes = await blobs.Get(sha256, ct) ?? throw new InvalidDataException($"The blob {sha256} is missing.");
-                writer.WriteStartObject();
-                writer.WriteString("sha256", sha256);
-                writer.WriteNumber("bytes", bytes.Length);
-                writer.WriteBase64String("base64", bytes);
-                writer.WriteEndObject();
-            }
-            writer.WriteEndArray();
-            writer.WriteStartObject("head");
-            writer.WriteString("stream_id", stream);
-            writer.WriteNumber("version", own.Version);
-            writer.WriteString("hash", own.Hash);
-            writer.WriteEndObject();
-            HashSet<long> ofRun = [.. entries.Select(entry => entry.Position)];
-            long[] positions = [.. ofRun.Concat(used.Select(related => related.Event.Position)).Order()];
-            if (proofs is not null && await proofs.Of(org, positions, ct) is { } proof)
-            {
-                writer.WritePropertyName(LogPart.Name);
-                LogPart.Write(writer, proof, ofRun);
-                isOpen = !HasEnded(own.Events);
-            }
-            writer.WriteEndObject();
-        }
-        var bundle = JsonNode.Parse(json.WrittenSpan)!.AsObject();
-        Seal(bundle);
-        if (isOpen && await LogPart.State(proofs!, bundle["head"]!, Math.Max(through, entries[^1].Position), ct) is { } statement)
-        {
-            var part = bundle[LogPart.Name]!.AsObject();
-            part[LogPart.Statement] = SignedParts.Node(statement);
-            part[LogPart.Through] = Math.Max(through, entries[^1].Position);
-        }
-        return Canonical(bundle);
+        using var bundle = await Assemble(log, blobs, org, session, run, ct, proofs);
+        return bundle?.ToArray();
     }
 
-    /// <summary>Puts the digests into a bundle, and the digest of the digests into its head: what covers the head covers everything.</summary>
-    public static void Seal(JsonObject bundle)
+    /// <summary>
+    /// The bundle of a run at the log's present end; null: the run does not exist. The events are read in pages, and each part is written once: memory holds the bundle, a page
+    /// and a few words for each event.
+    /// </summary>
+    /// <param name="proofs">Null: the bundle has no signed head.</param>
+    public static async Task<RunBundle?> Assemble(
+        IEventLog log, IBlobs blobs, string org, SessionKey session, RunKey run, CancellationToken ct, LogProofs? proofs = null)
     {
-        bundle["digests"] = Digests(bundle);
-        if (HasDigestInHead((string?)bundle["format"]))
+        var bundle = new RunBundle();
+        try
         {
-            bundle["head"]!["digest"] = Digest(bundle["digests"]);
+            if (await Fill(bundle, log, blobs, (org, session, run), proofs, ct))
+            {
+                return bundle;
+            }
         }
+        catch
+        {
+            bundle.Dispose();
+            throw;
+        }
+        bundle.Dispose();
+        return null;
+    }
+
+    /// <summary>False: the run does not exist.</summary>
+    static async Task<bool> Fill(RunBundle bundle, IEventLog log, IBlobs blobs, (string Org, SessionKey Session, RunKey Run) of, LogProofs? proofs, CancellationToken ct)
+    {
+        var (org, session, run) = of;
+        // Before its events are read: there is no other one up to here.
+        var through = proofs is null ? 0 : (await log.Feed(org, null, 0, 1, ct)).Head;
+        var stream = Run.Aggregate.Stream(run);
+        bundle.Set("format", Encoding.ASCII.GetBytes($"\"{Format}\""));
+        Array.ForEach(["artifact_bytes", "artifacts", "blobs", "events", "related"], bundle.List);
+        using var json = new PooledBuffer(16 * 1024);
+        var (row, head, used) = ((RunRow?)null, (Version: 0L, Hash: ""), new UsedByRun());
+        var artifacts = new List<(string Sha256, long Bytes)>();
+        var settings = new HashSet<string>(StringComparer.Ordinal);
+        var digests = new SortedSet<string>(StringComparer.Ordinal);
+        // The session's stream also has events of other runs, which the bundle does not include.
+        var hashes = new PreviousHashes(log, org);
+        var told = new HashSet<long>();
+        var last = 0L;
+        for (var after = 0L; await log.OfRun(org, session, run, ct, after, PageEvents) is [.., var newest] page; after = newest.FeedId)
+        {
+            foreach (var entry in page)
+            {
+                Add(entry, await hashes.Before(entry, ct));
+            }
+        }
+        if (head.Version == 0)
+        {
+            return false;
+        }
+        bundle.Set("run", Canonical(json, writer => WriteRun(writer, row)));
+        await foreach (var content in ArtifactBytes.Of(artifacts, blobs, ct))
+        {
+            json.Clear();
+            ArtifactBytes.Write(json, content);
+            bundle.Add("artifact_bytes", json.Written);
+            bundle.AddContent(content.Sha256, content.Bytes);
+        }
+        var related = await RelatedEvents.Of(log, org, session, run, used, told, ct);
+        foreach (var one in related)
+        {
+            var data = CanonicalJson.Of(one.Event.Data.Span);
+            FindBlobs(RelatedEvents.Open(one, data, log.Keys), digests);
+            bundle.Add("related", Canonical(json, writer => RelatedEvents.Write(writer, one, data, log.Keys)));
+        }
+        foreach (var sha256 in settings)
+        {
+            // Settings that are gone prove less, and do not keep the run from being proved.
+            _ = await blobs.Get(sha256, ct) is not null && digests.Add(sha256);
+        }
+        foreach (var sha256 in digests)
+        {
+            var bytes = await blobs.Get(sha256, ct) ?? throw new InvalidDataException($"The blob {sha256} is missing.");
+            json.Clear();
+            ArtifactBytes.Write(json, new(sha256, bytes.Length, null, bytes));
+            bundle.Add("blobs", json.Written);
+            bundle.AddContent(sha256, bytes.Length);
+        }
+        var digest = bundle.SetDigests("digests");
+        var signed = Encoding.UTF8.GetString(Canonical(json, writer =>
+        {
+            writer.WriteStartObject();
+            writer.WriteString("stream_id", stream);
+            writer.WriteNumber("version", head.Version);
+            writer.WriteString("hash", head.Hash);
+            writer.WriteString("digest", digest);
+            writer.WriteEndObject();
+        }));
+        bundle.Set("head", json.Written);
+        long[] positions = [.. told.Concat(related.Select(one => one.Event.Position)).Order()];
+        if (proofs is not null && await proofs.Of(org, positions, ct) is { } proof)
+        {
+            var until = Math.Max(through, last);
+            var statement = row?.HasEnded == true ? null : await LogPart.State(proofs, signed, until, ct);
+            bundle.Set(LogPart.Name, Canonical(json, writer => LogPart.Write(writer, proof, told, statement, until)));
+        }
+        return true;
+
+        void Add(FeedEntry entry, string previousHash)
+        {
+            var data = CanonicalJson.Of(entry.Data.Span);
+            var open = entry.IsSealed ? CanonicalJson.Of(entry.Open().Span) : data;
+            FindBlobs(open, digests);
+            json.Clear();
+            WriteEvent(json, entry, data, open, previousHash);
+            bundle.Add("events", json.Written);
+            told.Add(entry.Position);
+            last = entry.Position;
+            if (entry.Is<ArtifactEvent.ArtifactDiscovered>())
+            {
+                var artifact = (ArtifactEvent.ArtifactDiscovered)entry.Read();
+                bundle.Add("artifacts", Canonical(Artifacts.DiscoveredIn(JsonNode.Parse(open)!.AsObject(), entry.At)));
+                artifacts.Add((artifact.Sha256, artifact.Bytes));
+            }
+            if (entry.Stream == stream)
+            {
+                var e = entry.Read();
+                used.Add(e, entry.FeedId);
+                settings.UnionWith(SettingsNamedBy([e]));
+                row = Runs.Evolve(
+                    row,
+                    new(
+                        org, stream, entry.Version, entry.Id, entry.Type, e, entry.Data, entry.At, entry.Actor, entry.Hash, entry.Position, entry.Correlation,
+                        entry.Causation));
+                head = (entry.Version, entry.Hash);
+            }
+        }
+    }
+
+    /// <summary>Writes an event with what its hash covers, its hash, its places in log and feed, and the members of the original service.</summary>
+    static void WriteEvent(PooledBuffer json, FeedEntry entry, byte[] data, byte[] open, string previousHash)
+    {
+        // The members stand in the order that RFC 8785 sorts them into.
+        json.Member("{\"actor\":"u8, entry.Actor);
+        json.Member(",\"content_key\":"u8, BundledContents.KeyOf(entry.Org, entry.Stream, data, entry.Keys));
+        json.Member(",\"correlation_id\":"u8, entry.Correlation);
+        json.Write(",\"data\":"u8);
+        json.Write(data);
+        json.Member(",\"event_type\":"u8, EventTypes.FeedType(entry.Type));
+        json.Member(",\"feed_id\":"u8, entry.FeedId);
+        json.Member(",\"gid\":"u8, entry.Position);
+        json.Member(",\"hash\":"u8, entry.Hash);
+        json.Member(",\"id\":"u8, entry.Id.ToString("D"));
+        json.Write(",\"payload\":"u8);
+        json.Write(open);
+        json.Member(",\"prev_hash\":"u8, previousHash);
+        json.Member(",\"session_id\":"u8, entry.Session!.Value.Id);
+        json.Member(",\"stream_id\":"u8, entry.Stream);
+        json.Member(",\"tenant_id\":"u8, entry.Org);
+        json.Member(",\"ts\":"u8, HashChain.Timestamp(entry.At));
+        json.Member(",\"type\":"u8, entry.Type);
+        json.Member(",\"version\":"u8, entry.Version);
+        json.Write("}"u8);
+    }
+
+    /// <summary>The canonical form of what is written. It is gone with the next use of the buffer.</summary>
+    static ReadOnlySpan<byte> Canonical(PooledBuffer json, Action<Utf8JsonWriter> write)
+    {
+        using var given = new PooledBuffer(1_024);
+        using (var writer = new Utf8JsonWriter(given))
+        {
+            write(writer);
+        }
+        json.Clear();
+        CanonicalJson.Write(json, given.Written);
+        return json.Written;
     }
 
     static JsonSerializerOptions DefaultJson { get; } = new() { TypeInfoResolver = new System.Text.Json.Serialization.Metadata.DefaultJsonTypeInfoResolver() };
@@ -177,33 +230,26 @@ public static class TraceBundle
     internal static bool HasEnded(IEnumerable<RecordedEvent> own) => own.Aggregate((RunRow?)null, Runs.Evolve)?.HasEnded == true;
 
     /// <summary>Writes the run's summary, folded from its stream only.</summary>
-    internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events)
-    {
-        var row = events.Aggregate((RunRow?)null, Runs.Evolve) ?? throw new InvalidDataException("The stream does not begin with run_created.");
-        JsonSerializer.Serialize(writer, RunSummary.Of(row), BundleJson.Default.RunSummary);
-    }
+    internal static void WriteRun(Utf8JsonWriter writer, IEnumerable<RecordedEvent> events) => WriteRun(writer, events.Aggregate((RunRow?)null, Runs.Evolve));
 
-    /// <summary>SHA-256 of each part but the head, which holds the digest of these, and the log's signature; in the formats before, of the head too.</summary>
-    static JsonObject Digests(JsonObject bundle)
-    {
-        var digests = new JsonObject();
-        foreach (var (name, part) in bundle)
-        {
-            if (name is not ("digests" or LogPart.Name) && (name != "head" || !HasDigestInHead((string?)bundle["format"])))
-            {
-                digests[name] = part is JsonArray items ? new JsonArray([.. items.Select(item => (JsonNode?)Digest(item))]) : Digest(part);
-            }
-        }
-        return digests;
-    }
-
-    static string Digest(JsonNode? part) => Convert.ToHexStringLower(SHA256.HashData(Canonical(part)));
+    static void WriteRun(Utf8JsonWriter writer, RunRow? row) => JsonSerializer.Serialize(
+        writer, RunSummary.Of(row ?? throw new InvalidDataException("The stream does not begin with run_created.")), BundleJson.Default.RunSummary);
 
     internal static byte[] Canonical(JsonNode? part) => CanonicalJson.Of(JsonSerializer.SerializeToUtf8Bytes(part, DefaultJson));
 
     /// <summary>The settings that a run was driven under, by the digests that its own events name.</summary>
     internal static IEnumerable<string> SettingsNamedBy(IEnumerable<Event> own) =>
         own.Select(e => (e as RunEvent.RunStarted)?.Settings ?? (e as RunEvent.RunResumed)?.Settings).OfType<string>();
+
+    /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects in a text.</summary>
+    /// <param name="json">In canonical form, which escapes no letter.</param>
+    internal static void FindBlobs(byte[] json, ISet<string> found)
+    {
+        if (json.AsSpan().IndexOf("\"sha256\":"u8) >= 0)
+        {
+            FindBlobs(JsonElement.Parse(json), found);
+        }
+    }
 
     /// <summary>Adds the digests of all <c>{sha256, bytes}</c> objects below a part.</summary>
     internal static void FindBlobs(JsonElement part, ISet<string> found)

@@ -21,12 +21,11 @@ public static class ZipBundle
     const int PieceBytes = 64 * 1024;
 
     /// <summary>Writes the archive. Memory does not grow with the contents. What the blob store has lost is left out, as in the bundle.</summary>
-    /// <param name="bundle">Of <see cref="TraceBundle.Build"/>.</param>
-    public static async Task Write(byte[] bundle, IBlobs blobs, PipeWriter output, CancellationToken ct)
+    public static async Task Write(RunBundle bundle, IBlobs blobs, PipeWriter output, CancellationToken ct)
     {
         var zip = new StoredZipWriter(output);
-        await zip.Add(BundleName, StoredZip.Crc(0, bundle), bundle.Length, new MemoryStream(bundle, writable: false), ct);
-        foreach (var (sha256, bytes, _) in Contents(JsonElement.Parse(bundle)))
+        await zip.Add(BundleName, bundle.Pieces(), ct);
+        foreach (var (sha256, bytes) in Fitting(bundle.Contents, content => content.Bytes))
         {
             await using var content = await blobs.Open(sha256, ct);
             if (content is null)
@@ -43,15 +42,21 @@ public static class ZipBundle
     /// <summary>The contents that an archive of a sound bundle may have, in their order. Must be: the bundle has the bytes, too.</summary>
     internal static IEnumerable<(string Sha256, long Bytes, bool MustBe)> Contents(JsonElement bundle)
     {
-        var total = 0L;
         IEnumerable<JsonElement> artifacts = bundle.TryGetProperty("artifact_bytes", out var given) ? given.EnumerateArray() : [];
-        foreach (var content in artifacts.Concat(bundle.GetProperty("blobs").EnumerateArray()).DistinctBy(content => content.GetProperty("sha256").GetString()))
+        var contents = artifacts.Concat(bundle.GetProperty("blobs").EnumerateArray())
+            .Select(content => (Sha256: content.GetProperty("sha256").GetString()!, Bytes: content.GetProperty("bytes").GetInt64(), content.TryGetProperty("base64", out _)));
+        return Fitting(contents.DistinctBy(content => content.Sha256), content => content.Bytes);
+    }
+
+    static IEnumerable<T> Fitting<T>(IEnumerable<T> contents, Func<T, long> bytesOf)
+    {
+        var total = 0L;
+        foreach (var content in contents)
         {
-            var bytes = content.GetProperty("bytes").GetInt64();
-            if (bytes <= ContentBytesMax - total)
+            if (bytesOf(content) <= ContentBytesMax - total)
             {
-                total += bytes;
-                yield return (content.GetProperty("sha256").GetString()!, bytes, content.TryGetProperty("base64", out _));
+                total += bytesOf(content);
+                yield return content;
             }
         }
     }

@@ -1,3 +1,4 @@
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
@@ -50,5 +51,23 @@ public sealed record StoredJsonResult(int Status, ReadOnlyMemory<byte> Body) : I
         response.ContentLength = Body.Length;
         response.Headers.CacheControl = "no-store";
         await response.BodyWriter.WriteAsync(Body, httpContext.RequestAborted);
+    }
+}
+
+/// <summary>JSON of a known length that is written while it is sent.</summary>
+/// <param name="Write">Writes the whole of it.</param>
+public sealed record WrittenJsonResult(long Length, Func<PipeWriter, CancellationToken, Task> Write) : IResult
+{
+    public async Task ExecuteAsync(HttpContext httpContext)
+    {
+        var response = httpContext.Response;
+        response.Begin(200, location: null, replayed: false);
+        response.ContentType = "application/json";
+        response.ContentLength = Length;
+        response.Headers.CacheControl = "no-store";
+        if (!HeadAsGet.IsHead(httpContext))
+        {
+            await Write(response.BodyWriter, httpContext.RequestAborted);
+        }
     }
 }

@@ -147,13 +147,14 @@ static class RunEndpoints
     {
         var withContent = Include.Read(http) == WithContent;
         if (await views.Find(caller, run.Key, ct) is not { } row
-            || await TraceBundle.Build(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is not { } bundle)
+            || await TraceBundle.Assemble(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is not { } bundle)
         {
             return ErrorResult.NotFound("run");
         }
+        http.Response.RegisterForDispose(bundle);
         return withContent
             ? new StreamedFile(StreamedFile.Zip, $"{run.Key.Id}.zip", (output, aborted) => ZipBundle.Write(bundle, blobs, output, aborted))
-            : new StoredJsonResult(200, bundle);
+            : new WrittenJsonResult(bundle.Length, bundle.WriteTo);
     }
 }
 
