@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Security.Cryptography;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -24,37 +25,47 @@ public sealed record AuditLeaf(
     public byte[] Canonical()
     {
         using var json = new PooledBuffer(512);
-        json.Write("{"u8);
-        Text(json, "causation_id", Causation);
-        Text(json, "correlation_id", Correlation);
-        if (FeedId > 0)
-        {
-            Number(json, "feed_id", FeedId);
-        }
-        Number(json, "gid", Position);
-        Text(json, "hash", Hash);
-        Text(json, "run_id", Run?.Id);
-        Text(json, "session_id", Session?.Id);
-        Text(json, "stream_id", Stream);
-        Text(json, "tenant_id", Org);
-        Number(json, "version", Version);
-        json.Write("}"u8);
+        Write(json);
         return json.Written.ToArray();
     }
 
-    public byte[] LeafHash() => MerkleTree.HashOfLeaf(Canonical());
-
-    static void Name(PooledBuffer json, string name)
+    public byte[] LeafHash()
     {
-        if (json.Length > 1)
+        using var input = new PooledBuffer(512);
+        input.Write((ReadOnlySpan<byte>)[MerkleTree.LeafPrefix]);
+        Write(input);
+        return SHA256.HashData(input.Written);
+    }
+
+    void Write(PooledBuffer json)
+    {
+        json.Write("{"u8);
+        Text(json, "\"causation_id\":"u8, Causation);
+        Text(json, "\"correlation_id\":"u8, Correlation);
+        if (FeedId > 0)
+        {
+            Number(json, "\"feed_id\":"u8, FeedId);
+        }
+        Number(json, "\"gid\":"u8, Position);
+        Text(json, "\"hash\":"u8, Hash);
+        Text(json, "\"run_id\":"u8, Run?.Id);
+        Text(json, "\"session_id\":"u8, Session?.Id);
+        Text(json, "\"stream_id\":"u8, Stream);
+        Text(json, "\"tenant_id\":"u8, Org);
+        Number(json, "\"version\":"u8, Version);
+        json.Write("}"u8);
+    }
+
+    static void Name(PooledBuffer json, ReadOnlySpan<byte> name)
+    {
+        if (json.Written[^1] != '{')
         {
             json.Write(","u8);
         }
-        CanonicalJson.WriteString(json, name);
-        json.Write(":"u8);
+        json.Write(name);
     }
 
-    static void Text(PooledBuffer json, string name, string? value)
+    static void Text(PooledBuffer json, ReadOnlySpan<byte> name, string? value)
     {
         if (value is not null)
         {
@@ -63,7 +74,7 @@ public sealed record AuditLeaf(
         }
     }
 
-    static void Number(PooledBuffer json, string name, long value)
+    static void Number(PooledBuffer json, ReadOnlySpan<byte> name, long value)
     {
         Name(json, name);
         value.TryFormat(json.GetSpan(20), out var written, provider: CultureInfo.InvariantCulture);

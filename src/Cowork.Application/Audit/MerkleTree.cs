@@ -18,6 +18,9 @@ public static class MerkleTree
     /// <summary>Bytes of a hash.</summary>
     public const int HashBytes = 32;
 
+    /// <summary>What stands before a leaf where it is hashed.</summary>
+    public const byte LeafPrefix = 0;
+
     /// <summary>Levels of the largest tree.</summary>
     public const int LevelsMax = 63;
 
@@ -27,7 +30,7 @@ public static class MerkleTree
     public static byte[] HashOfLeaf(ReadOnlySpan<byte> leaf)
     {
         using var input = new PooledBuffer(leaf.Length + 1);
-        input.Write((ReadOnlySpan<byte>)[0]);
+        input.Write((ReadOnlySpan<byte>)[LeafPrefix]);
         input.Write(leaf);
         return SHA256.HashData(input.Written);
     }

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Unicode;
@@ -252,7 +253,7 @@ public static class CanonicalJson
     static void Object(ref Utf8JsonReader reader, PooledBuffer output, MemberOrder order)
     {
         var (start, members) = (output.Length, order.Begin());
-        var isSorted = true;
+        var (isSorted, isPlain) = (true, true);
         ReadOnlySpan<byte> previous = default;
         output.Write("{"u8);
         for (var isFirst = true; reader.Read() && reader.TokenType != JsonTokenType.EndObject; isFirst = false)
@@ -262,7 +263,8 @@ public static class CanonicalJson
                 output.Write(","u8);
             }
             // The order of bytes is that of UTF-16 only as long as names are plain.
-            isSorted = isSorted && !reader.ValueIsEscaped && Ascii.IsValid(reader.ValueSpan) && (isFirst || previous.SequenceCompareTo(reader.ValueSpan) < 0);
+            isPlain = isPlain && !reader.ValueIsEscaped && Ascii.IsValid(reader.ValueSpan);
+            isSorted = isSorted && isPlain && (isFirst || previous.SequenceCompareTo(reader.ValueSpan) < 0);
             previous = reader.ValueSpan;
             var name = output.Length;
             String(ref reader, output);
@@ -272,7 +274,14 @@ public static class CanonicalJson
             Value(ref reader, output, order);
         }
         output.Write("}"u8);
-        order.End(members, isSorted, output.Written, start);
+        if (isSorted)
+        {
+            order.Forget(members);
+        }
+        else
+        {
+            order.End(members, isPlain, output.Written, start);
+        }
     }
 
     /// <summary>Where the members of the objects stand in a text that is canonical but for their order. One for each thread, so that an event costs no garbage.</summary>
@@ -280,6 +289,9 @@ public static class CanonicalJson
     {
         /// <summary>Members that a thread keeps room for.</summary>
         const int RoomMax = 4_096;
+
+        /// <summary>Members up to which they are put into order one by one. It takes no memory, and with more of them too long.</summary>
+        const int FewMax = 24;
 
         [ThreadStatic]
         static MemberOrder? Mine;
@@ -290,12 +302,16 @@ public static class CanonicalJson
         /// <summary>Objects whose members must be moved; after <see cref="Arrange"/> began, in the order of their begins.</summary>
         readonly List<Unordered> unordered = [];
 
+        /// <summary>The members of these, in order.</summary>
+        readonly List<(int Start, int NameEnd, int End)> moved = [];
+
         public static MemberOrder Take()
         {
             var order = Mine ??= new();
             order.members.Clear();
             order.unordered.Clear();
-            if (order.members.Capacity > RoomMax || order.unordered.Capacity > RoomMax)
+            order.moved.Clear();
+            if (order.members.Capacity > RoomMax || order.unordered.Capacity > RoomMax || order.moved.Capacity > RoomMax)
             {
                 Mine = order = new();
             }
@@ -307,34 +323,78 @@ public static class CanonicalJson
 
         public void Add(int start, int nameEnd) => members.Add((start, nameEnd));
 
-        /// <summary>The object that began at an offset ends where the text ends.</summary>
+        /// <summary>An object ends whose members stand in order.</summary>
+        public void Forget(int first) => members.RemoveRange(first, members.Count - first);
+
+        /// <summary>The object that began at an offset ends where the text ends, and its members may stand in another order.</summary>
+        /// <param name="isPlain">The names are ASCII without escapes: the order of their bytes is that of their characters.</param>
         /// <exception cref="JsonException">A member stands twice.</exception>
-        public void End(int first, bool isSorted, ReadOnlySpan<byte> text, int start)
+        public void End(int first, bool isPlain, ReadOnlySpan<byte> text, int start)
         {
-            if (!isSorted)
+            var (begin, count) = (moved.Count, members.Count - first);
+            for (var i = 0; i < count; i++)
             {
-                var ranges = new (int Start, int End)[members.Count - first];
-                var names = new string[ranges.Length];
-                for (var i = 0; i < ranges.Length; i++)
+                var (from, nameEnd) = members[first + i];
+                moved.Add((from, nameEnd, (i + 1 < count ? members[first + i + 1].Start : text.Length) - 1));
+            }
+            var ranges = CollectionsMarshal.AsSpan(moved)[begin..];
+            if (isPlain && count <= FewMax)
+            {
+                SortFew(ranges, text);
+            }
+            else
+            {
+                var names = new string[count];
+                for (var i = 0; i < count; i++)
                 {
-                    var (from, nameEnd) = members[first + i];
-                    var reader = new Utf8JsonReader(text[from..nameEnd]);
-                    reader.Read();
-                    names[i] = reader.GetString()!;
-                    ranges[i] = (from, (i + 1 < ranges.Length ? members[first + i + 1].Start : text.Length) - 1);
+                    names[i] = NameOf(ranges[i], text);
                 }
-                Array.Sort(names, ranges, StringComparer.Ordinal);
-                for (var i = 1; i < names.Length; i++)
+                names.AsSpan().Sort(ranges, StringComparer.Ordinal);
+                for (var i = 1; i < count; i++)
                 {
                     if (names[i] == names[i - 1])
                     {
-                        throw new JsonException($"The member \"{names[i]}\" stands twice.");
+                        throw Twice(names[i]);
                     }
                 }
-                unordered.Add(new(start, text.Length, ranges));
             }
-            members.RemoveRange(first, members.Count - first);
+            unordered.Add(new(start, text.Length, begin, count));
+            Forget(first);
         }
+
+        static void SortFew(Span<(int Start, int NameEnd, int End)> ranges, ReadOnlySpan<byte> text)
+        {
+            for (var i = 1; i < ranges.Length; i++)
+            {
+                var range = ranges[i];
+                var name = text[range.Start..range.NameEnd];
+                var at = i;
+                for (; at > 0; at--)
+                {
+                    var before = ranges[at - 1];
+                    var order = text[(before.Start + 1)..(before.NameEnd - 1)].SequenceCompareTo(name[1..^1]);
+                    if (order == 0)
+                    {
+                        throw Twice(NameOf(range, text));
+                    }
+                    if (order < 0)
+                    {
+                        break;
+                    }
+                    ranges[at] = before;
+                }
+                ranges[at] = range;
+            }
+        }
+
+        static string NameOf((int Start, int NameEnd, int End) range, ReadOnlySpan<byte> text)
+        {
+            var reader = new Utf8JsonReader(text[range.Start..range.NameEnd]);
+            reader.Read();
+            return reader.GetString()!;
+        }
+
+        static JsonException Twice(string name) => new($"The member \"{name}\" stands twice.");
 
         /// <summary>Puts all members into order, in what was written from an offset on.</summary>
         public void Arrange(PooledBuffer output, int start)
@@ -356,13 +416,14 @@ public static class CanonicalJson
                 var found = unordered[next];
                 arranged.Write(text[from..found.Start]);
                 arranged.Write("{"u8);
-                for (var i = 0; i < found.Members.Length; i++)
+                for (var i = 0; i < found.Count; i++)
                 {
                     if (i > 0)
                     {
                         arranged.Write(","u8);
                     }
-                    Copy(text, found.Members[i].Start, found.Members[i].End, arranged);
+                    var member = moved[found.First + i];
+                    Copy(text, member.Start, member.End, arranged);
                 }
                 arranged.Write("}"u8);
                 from = found.End;
@@ -382,7 +443,8 @@ public static class CanonicalJson
             return low;
         }
 
-        sealed record Unordered(int Start, int End, (int Start, int End)[] Members);
+        /// <param name="First">Of its members in <see cref="moved"/>.</param>
+        readonly record struct Unordered(int Start, int End, int First, int Count);
     }
 
     static void String(ref Utf8JsonReader reader, PooledBuffer output)

@@ -1,5 +1,7 @@
+using System.Buffers;
 using System.Text;
 using System.Text.Json;
+using System.Threading.Channels;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -52,7 +54,15 @@ public sealed record OutsideKnowledge(IReadOnlyDictionary<string, PublicKey>? Ke
 /// <param name="operators">The operators' tenant, which has heads and keys.</param>
 public sealed class LogVerifier(NpgsqlConnection connection, string schema, string operators, OutsideKnowledge outside)
 {
-    const int PageMax = 1_000;
+    /// <summary>Positions of a page. While the server makes its rows, this program verifies those before; between two pages one of them waits.</summary>
+    const int PageMax = 8_000;
+
+    /// <summary>Rows that are handed from the reader to the verifier together, and their bytes after which fewer are.</summary>
+    const int PartRows = 128;
+    const int PartBytes = 256 * 1024;
+
+    /// <summary>Parts that wait for the verifier.</summary>
+    const int PartsMax = 4;
 
     /// <summary>Streams, and feeds, whose last event is remembered. Others are asked for.</summary>
     const int RememberedMax = 50_000;
@@ -61,7 +71,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
 
     const string NoEvent = "There is no event at this position, and there are later ones.";
 
-    static readonly string[] HeaderNames = ["hash", "run", "session"];
+    static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789abcdef");
 
     readonly Dictionary<(string, string), (long Version, string Hash)> streams = [];
     readonly Dictionary<(string, string), long> feeds = [];
@@ -73,6 +83,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     NumberedHead? last;
     LogVerifierState verified = LogVerifierState.Begin;
     long inFeeds, unhashed, headsRead, headSize;
+    Guid lastId;
 
     /// <summary>Called after each page, with what a later verification can go on from.</summary>
     public Action<LogVerifierState>? Progress { get; init; }
@@ -145,17 +156,15 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
             Timeout = 0,
             BatchCommands =
             {
-                new($"SELECT gid, tenant_id, session_id, feed_id, run_id FROM {schema}.feed WHERE gid > $1 AND gid <= $2 ORDER BY gid")
-                {
-                    Parameters = { Parameter.Long(after), Parameter.Long(through) },
-                },
                 new($"SELECT number, hashes FROM {schema}.merkle_tiles WHERE level = 0 AND number >= $1 AND number <= $2")
                 {
                     Parameters = { Parameter.Long(after / MerkleTiles.Width), Parameter.Long(through / MerkleTiles.Width) },
                 },
                 new($"""
-                    SELECT seq_id, tenant_id, stream_id, version, id, type, data, timestamp, user_name, correlation_id, causation_id, headers, is_archived, bdata IS NOT NULL
-                    FROM {schema}.mt_events WHERE seq_id > $1 AND seq_id <= $2 ORDER BY seq_id
+                    SELECT e.seq_id, e.tenant_id, e.stream_id, e.version, e.id, e.type, e.data, e.timestamp, e.user_name, e.correlation_id, e.causation_id, e.headers,
+                        e.is_archived, e.bdata IS NOT NULL, f.tenant_id, f.session_id, f.feed_id, f.run_id
+                    FROM {schema}.mt_events e LEFT JOIN {schema}.feed f ON f.gid = e.seq_id AND f.gid > $1 AND f.gid <= $2
+                    WHERE e.seq_id > $1 AND e.seq_id <= $2 ORDER BY e.seq_id
                     """)
                 {
                     Parameters = { Parameter.Long(after), Parameter.Long(through) },
@@ -164,49 +173,29 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         })
         await using (var reader = await batch.ExecuteReaderAsync(ct))
         {
-            var inFeed = new Dictionary<long, FeedRow>();
-            while (await reader.ReadAsync(ct))
-            {
-                var row = new FeedRow(reader.GetString(1), reader.GetString(2), reader.GetInt64(3), Text(reader, 4));
-                if (!inFeed.TryAdd(reader.GetInt64(0), row))
-                {
-                    Fault(reader.GetInt64(0), "It is in feeds twice.");
-                }
-            }
-            await reader.NextResultAsync(ct);
             var tiles = new Dictionary<long, byte[]>();
             while (await reader.ReadAsync(ct))
             {
                 tiles[reader.GetInt64(0)] = reader.GetFieldValue<byte[]>(1);
             }
             await reader.NextResultAsync(ct);
-            while (await reader.ReadAsync(ct))
+            var parts = Channel.CreateBounded<List<ReadRow>>(new BoundedChannelOptions(PartsMax) { SingleReader = true, SingleWriter = true });
+            using var stop = new CancellationTokenSource();
+            var reading = Task.Run(() => Read(reader, parts.Writer, stop.Token, ct), CancellationToken.None);
+            try
             {
-                var position = reader.GetInt64(0);
-                if (position != tree.Size + 1)
+                await foreach (var part in parts.Reader.ReadAllAsync(CancellationToken.None))
                 {
-                    Fault(Math.Min(position, tree.Size + 1), position > tree.Size ? NoEvent : "There are two events at this position.");
-                    break;
-                }
-                var row = await Read(reader, inFeed, ct);
-                if (row is null)
-                {
-                    break;
-                }
-                Chain(row, waiting);
-                Feed(row, inFeed, waiting);
-                var leaf = row.Leaf.LeafHash();
-                Tile(position, leaf, tiles);
-                tree.Add(leaf);
-                Root();
-                if (faults.Count > 0 && waiting.Count == 0)
-                {
-                    break;
+                    if (!Verify(part, tiles, waiting))
+                    {
+                        break;
+                    }
                 }
             }
-            foreach (var gid in inFeed.Keys.Where(gid => gid <= tree.Size))
+            finally
             {
-                Fault(gid, "A feed has it, and the event says that it is in none.");
+                await stop.CancelAsync();
+                await reading;
             }
         }
         faults.AddRange(wrongHeads.Where(found => found.Through <= tree.Size));
@@ -223,50 +212,113 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         return faults.MinBy(found => (found.Through, found.Through - found.Position));
     }
 
-    /// <summary>An event's row. Null: it holds what no event of ours can, and was noted as a fault.</summary>
-    async ValueTask<LoggedRow?> Read(NpgsqlDataReader reader, Dictionary<long, FeedRow> inFeed, CancellationToken ct)
+    /// <summary>Reads rows and hands them on, until there are no more, one cannot be read, or the verifier has found a fault.</summary>
+    static async Task Read(NpgsqlDataReader reader, ChannelWriter<List<ReadRow>> parts, CancellationToken stop, CancellationToken ct)
     {
-        var position = reader.GetInt64(0);
         try
         {
-            var (org, stream, version, id, type) = (reader.GetString(1), reader.GetString(2), reader.GetInt64(3), reader.GetGuid(4), reader.GetString(5));
-            var at = new DateTimeOffset(reader.GetDateTime(7));
-            var data = CanonicalJson.Of(reader.GetFieldValue<byte[]>(6));
-            var headers = await reader.IsDBNullAsync(11, ct) ? default : JsonElement.Parse(reader.GetFieldValue<byte[]>(11));
-            var (hash, session, run) = (Member(headers, "hash"), Member(headers, "session"), Member(headers, "run"));
+            var (part, bytes, isReadable) = (new List<ReadRow>(PartRows), 0, true);
+            while (isReadable && !stop.IsCancellationRequested && await reader.ReadAsync(ct))
+            {
+                var row = ReadRow.Of(reader);
+                part.Add(row);
+                bytes += row.Data.Length;
+                isReadable = row.Fault is null;
+                if (part.Count == PartRows || bytes > PartBytes)
+                {
+                    await parts.WriteAsync(part, stop);
+                    (part, bytes) = (new(PartRows), 0);
+                }
+            }
+            await parts.WriteAsync(part, stop);
+            parts.Complete();
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
+        {
+            parts.TryComplete();
+        }
+        catch (Exception e)
+        {
+            parts.TryComplete(e);
+        }
+    }
+
+    /// <summary>Verifies rows. False: no more of the page need be looked at.</summary>
+    bool Verify(List<ReadRow> part, Dictionary<long, byte[]> tiles, List<LoggedRow> waiting)
+    {
+        foreach (var read in part)
+        {
+            if (read.Position != tree.Size + 1)
+            {
+                var isTwice = read.Position == tree.Size && read.Feed is not null && read.Id == lastId;
+                Fault(
+                    Math.Min(read.Position, tree.Size + 1),
+                    isTwice ? "It is in feeds twice." : read.Position > tree.Size ? NoEvent : "There are two events at this position.");
+                return false;
+            }
+            if (Row(read) is not { } row)
+            {
+                return false;
+            }
+            lastId = read.Id;
+            Chain(row, waiting);
+            Feed(row, read.Feed, waiting);
+            var leaf = row.Leaf.LeafHash();
+            Tile(read.Position, leaf, tiles);
+            tree.Add(leaf);
+            Root();
+            if (faults.Count > 0 && waiting.Count == 0)
+            {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    /// <summary>An event. Null: its row holds what no event of ours can, and was noted as a fault.</summary>
+    LoggedRow? Row(ReadRow read)
+    {
+        var (position, org, stream) = (read.Position, read.Org, read.Stream);
+        try
+        {
+            if (read.Fault is { } unreadable)
+            {
+                throw unreadable;
+            }
+            var at = new DateTimeOffset(read.At);
+            var data = CanonicalJson.Of(read.Data);
+            var headers = Headers.Read(read.Headers);
             if (at.UtcTicks % TimeSpan.TicksPerMillisecond != 0)
             {
                 Fault(position, "Its time is no whole millisecond.", stream);
             }
-            if ((!await reader.IsDBNullAsync(12, ct) && reader.GetBoolean(12)) || reader.GetBoolean(13))
+            if (read.IsMarked)
             {
                 Fault(position, "It is marked as archived, or has data beside its data.", stream);
             }
-            if (headers.ValueKind == JsonValueKind.Object
-                && headers.EnumerateObject().Any(member => !HeaderNames.Contains(member.Name) || member.Value.ValueKind != JsonValueKind.String))
+            if (headers.HasMore)
             {
                 Fault(position, "Its headers have a member that no event has.", stream);
             }
-            if (hash is null)
+            if (headers.Hash is null)
             {
                 unhashed++;
-                if (EventTypes.ByName.ContainsKey(type))
+                if (EventTypes.ByName.ContainsKey(read.Type))
                 {
                     Fault(position, "It has no hash.", stream);
                 }
             }
-            var feed = inFeed.GetValueOrDefault(position);
-            var isSame = feed is not null && feed.Org == org && feed.Session == session && feed.Run == run;
-            if (feed is not null && !isSame)
+            var isSame = read.Feed is { } feed && feed.Org == org && feed.Session == headers.Session && feed.Run == headers.Run;
+            if (read.Feed is not null && !isSame)
             {
                 Fault(position, "The feed has it in another session, run or tenant than the event says.", stream);
             }
-            var actor = Text(reader, 8) ?? "";
             return new(
                 new(
-                    position, org, stream, version, hash ?? HashChain.Next(HashChain.Root, org, stream, version, id, type, at, actor, data), isSame ? feed!.FeedId : 0,
-                    session is null ? null : new SessionKey(session), run is null ? null : new RunKey(run), Text(reader, 9), Text(reader, 10)),
-                hash, previous => HashChain.Next(previous, org, stream, version, id, type, at, actor, data));
+                    position, org, stream, read.Version, headers.Hash ?? HashChain.Next(HashChain.Root, org, stream, read.Version, read.Id, read.Type, at, read.Actor, data),
+                    isSame ? read.Feed!.Value.FeedId : 0, headers.Session is null ? null : new SessionKey(headers.Session),
+                    headers.Run is null ? null : new RunKey(headers.Run), read.Correlation, read.Causation),
+                headers.Hash, read, data);
         }
         catch (Exception e) when (e is JsonException or InvalidCastException or FormatException or ArgumentException or OverflowException)
         {
@@ -312,10 +364,10 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     }
 
     /// <summary>Compares an event with its row in the feed of its session, and that with the row before it.</summary>
-    void Feed(LoggedRow row, Dictionary<long, FeedRow> inFeed, List<LoggedRow> waiting)
+    void Feed(LoggedRow row, FeedRow? inFeed, List<LoggedRow> waiting)
     {
         var leaf = row.Leaf;
-        if (!inFeed.Remove(leaf.Position, out var feed))
+        if (inFeed is not { } feed)
         {
             if (leaf.Session is not null)
             {
@@ -417,7 +469,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     }
 
     /// <summary>Compares a leaf with the one that the stored tree has.</summary>
-    void Tile(long position, byte[] leaf, Dictionary<long, byte[]> tiles)
+    void Tile(long position, ReadOnlySpan<byte> leaf, Dictionary<long, byte[]> tiles)
     {
         var (number, offset) = ((position - 1) / MerkleTiles.Width, (int)((position - 1) % MerkleTiles.Width) * MerkleTree.HashBytes);
         if (tiles.TryGetValue(number, out var hashes) && hashes.Length >= offset + MerkleTree.HashBytes && !hashes.AsSpan(offset, MerkleTree.HashBytes).SequenceEqual(leaf))
@@ -626,23 +678,105 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         there[key] = value;
     }
 
-    static bool IsHash(string text) => text.Length == 64 && text.All(char.IsAsciiHexDigitLower);
+    static bool IsHash(string text) => text.Length == 64 && !text.AsSpan().ContainsAnyExcept(HexDigits);
 
     static string? Text(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? null : reader.GetString(column);
 
-    static string? Member(JsonElement headers, string name) =>
-        headers.ValueKind == JsonValueKind.Object && headers.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+    readonly record struct FeedRow(string Org, string Session, long FeedId, string? Run);
 
-    sealed record FeedRow(string Org, string Session, long FeedId, string? Run);
+    /// <summary>The members of an event's headers. What is no object has none of them.</summary>
+    /// <param name="HasMore">There is another member, or one that is no text.</param>
+    readonly record struct Headers(string? Hash, string? Run, string? Session, bool HasMore)
+    {
+        public static Headers Read(ReadOnlySpan<byte> json)
+        {
+            var (hash, run, session, hasMore) = ((string?)null, (string?)null, (string?)null, false);
+            var reader = new Utf8JsonReader(json);
+            if (json.IsEmpty || !reader.Read() || reader.TokenType != JsonTokenType.StartObject)
+            {
+                return default;
+            }
+            while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+            {
+                var (isHash, isRun, isSession) = (reader.ValueTextEquals("hash"u8), reader.ValueTextEquals("run"u8), reader.ValueTextEquals("session"u8));
+                reader.Read();
+                var text = reader.TokenType == JsonTokenType.String ? reader.GetString() : null;
+                (hash, run, session) = (isHash ? text : hash, isRun ? text : run, isSession ? text : session);
+                hasMore |= text is null || !(isHash || isRun || isSession);
+                reader.Skip();
+            }
+            return new(hash, run, session, hasMore);
+        }
+    }
+
+    /// <summary>A row as it came from the database.</summary>
+    sealed class ReadRow
+    {
+        public long Position { get; private set; }
+
+        public string Org { get; private set; } = "";
+
+        public string Stream { get; private set; } = "";
+
+        public long Version { get; private set; }
+
+        public Guid Id { get; private set; }
+
+        public string Type { get; private set; } = "";
+
+        public byte[] Data { get; private set; } = [];
+
+        public DateTime At { get; private set; }
+
+        public string Actor { get; private set; } = "";
+
+        public string? Correlation { get; private set; }
+
+        public string? Causation { get; private set; }
+
+        public byte[]? Headers { get; private set; }
+
+        /// <summary>It is marked as archived, or has data beside its data.</summary>
+        public bool IsMarked { get; private set; }
+
+        /// <summary>Null: no feed has it.</summary>
+        public FeedRow? Feed { get; private set; }
+
+        /// <summary>Why it cannot be read; null: it can.</summary>
+        public Exception? Fault { get; private set; }
+
+        public static ReadRow Of(NpgsqlDataReader reader)
+        {
+            var row = new ReadRow { Position = reader.GetInt64(0) };
+            try
+            {
+                (row.Org, row.Stream, row.Version) = (reader.GetString(1), reader.GetString(2), reader.GetInt64(3));
+                (row.Id, row.Type, row.Data, row.At) = (reader.GetGuid(4), reader.GetString(5), reader.GetFieldValue<byte[]>(6), reader.GetDateTime(7));
+                (row.Actor, row.Correlation, row.Causation) = (Text(reader, 8) ?? "", Text(reader, 9), Text(reader, 10));
+                row.Headers = reader.IsDBNull(11) ? null : reader.GetFieldValue<byte[]>(11);
+                row.IsMarked = (!reader.IsDBNull(12) && reader.GetBoolean(12)) || reader.GetBoolean(13);
+                row.Feed = reader.IsDBNull(14) ? null : new(reader.GetString(14), reader.GetString(15), reader.GetInt64(16), Text(reader, 17));
+            }
+            catch (Exception e) when (e is InvalidCastException or FormatException or ArgumentException or OverflowException)
+            {
+                row.Fault = e;
+            }
+            return row;
+        }
+    }
 
     /// <param name="Hash">Null: the event has none.</param>
-    /// <param name="HashAfter">The hash that it must have after another one.</param>
-    sealed record LoggedRow(AuditLeaf Leaf, string? Hash, Func<string, string> HashAfter)
+    /// <param name="Data">In canonical form.</param>
+    sealed record LoggedRow(AuditLeaf Leaf, string? Hash, ReadRow Read, byte[] Data)
     {
         /// <summary>The event before it in its stream has to be asked for.</summary>
         public bool NeedsChain { get; set; }
 
         /// <summary>The event before it in its feed has to be asked for.</summary>
         public bool NeedsFeed { get; set; }
+
+        /// <summary>The hash that it must have after another one.</summary>
+        public string HashAfter(string previous) =>
+            HashChain.Next(previous, Leaf.Org, Leaf.Stream, Leaf.Version, Read.Id, Read.Type, new(Read.At), Read.Actor, Data);
     }
 }
