@@ -7,6 +7,8 @@ using Cowork.Application;
 using Cowork.Marten;
 using Cowork.Testing;
 
+using Npgsql;
+
 namespace Cowork.Kill.Tests;
 
 /// <summary>
@@ -51,6 +53,77 @@ public sealed class HeadKillSpecs : DirectorySpecs
         {
             throw new InvalidOperationException($"{Seeds.Name(seed)}: {e.Message}\nThe host said:\n{host.Output}", e);
         }
+    }
+
+    /// <summary>
+    /// Two hosts have signed a head over the same events and wait for the log to record it, when one of them is killed. Its server process may still record its head, because
+    /// it does not notice before it answers: then the other host's head is none.
+    /// </summary>
+    [Fact]
+    public async Task A_host_that_is_killed_between_signature_and_record_of_a_head_leaves_one_head_for_each_tree()
+    {
+        const int Kills = 2;
+        var database = await TestPostgres.NewDatabase();
+        // Without a common master key the second host could not sign at all.
+        var master = Convert.ToBase64String("0123456789abcdef0123456789abcdef"u8);
+        Task<HostProcess> Start(string name) => HostProcess.Start(
+            Path.Combine(Data, name), database, environment:
+            [("COWORK_MASTER_KEY", master), ("Cowork__Audit__HeadEvery", "00:00:01"), ("Cowork__Audit__File", Path.Combine(Data, $"{name}.ndjson"))]);
+        await using var living = await Start("b");
+        for (var kill = 0; kill < Kills; kill++)
+        {
+            await using var killed = await Start("a");
+            await living.Http.Until("/audit/heads/latest", got => (int)got.Status == 200, seconds: 60);
+            await using var connection = new NpgsqlConnection(database);
+            await connection.OpenAsync();
+            // An event that nothing follows but a head: what waits for the lock from here on are heads alone.
+            await killed.Http.NewSession($"heads-{kill}");
+            await using (var nobodyRecords = await connection.BeginTransactionAsync())
+            {
+                var end = (long)(await Ask(connection, "SELECT gid FROM cowork.head FOR UPDATE"))!;
+                await BothWait(connection);
+                await killed.Kill();
+                await nobodyRecords.RollbackAsync();
+                await living.Http.Until(
+                    "/audit/heads/latest", got => (int)got.Status == 200 && got.Json.GetProperty("tree_size").GetInt64() >= end, seconds: 60);
+            }
+            // It goes on with what comes next.
+            await living.Http.NewSession($"after-{kill}");
+            var last = (long)(await Ask(connection, "SELECT gid FROM cowork.head"))!;
+            await living.Http.Until("/audit/heads/latest", got => got.Json.GetProperty("tree_size").GetInt64() >= last - 1, seconds: 60);
+            Assert.Equal(0L, await Ask(
+                connection,
+                "SELECT count(*) FROM (SELECT 1 FROM cowork.mt_events WHERE type = 'head_signed.v1' GROUP BY data->>'tree_size' HAVING count(*) > 1) twice"));
+        }
+        Assert.Equal(0, await living.Stop());
+        await Ledger.CheckLog(database);
+        // What either of them has sent elsewhere is what the log has.
+        var files = ((string[])["a", "b"]).Select(host => Path.Combine(Data, $"{host}.ndjson")).Where(File.Exists).ToList();
+        Assert.NotEmpty(files);
+        foreach (var kept in files)
+        {
+            var (code, output) = await CoworkCli.Run(null, "verify", "--database", database, "--heads", kept);
+            Assert.True(code == 0, output);
+        }
+    }
+
+    /// <summary>Waits until two server processes wait for a lock that another one has.</summary>
+    static async Task BothWait(NpgsqlConnection connection)
+    {
+        const string Waiting =
+            "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+        var until = Environment.TickCount64 + 60_000;
+        while ((long)(await Ask(connection, Waiting))! < 2)
+        {
+            Assert.True(Environment.TickCount64 < until, "Both hosts wait for their heads to be recorded.");
+            await Task.Delay(20, CancellationToken.None);
+        }
+    }
+
+    static async Task<object?> Ask(NpgsqlConnection connection, string sql)
+    {
+        await using var ask = new NpgsqlCommand(sql, connection);
+        return await ask.ExecuteScalarAsync();
     }
 
     static HttpClient Client(Func<IReadOnlyList<string>> hosts, string address) => new(new RoamingHandler(hosts)) { BaseAddress = new(address), Timeout = TimeSpan.FromMinutes(2) };

@@ -201,8 +201,11 @@ public sealed partial class HeadSigner(
             var signature = await keys.Sign(SigningKeys.Heads, HeadText.Typ, HeadText.Payload(size, root, now), ct);
             var head = new SignedHead(size, root, now, Jws.Read(signature, HeadText.Typ)!.Kid, signature);
             await commands.Execute(operators.Org, By, new SignHead(head, last?.Head.TreeSize ?? 0, settings.Publish), ct);
-            Known((await heads.Latest(ct))!);
-            since = null;
+            if (await heads.Latest(ct) is { } latest)
+            {
+                Known(latest);
+                since = null;
+            }
         }
         finally
         {
