@@ -50,13 +50,31 @@ sealed class AuditBench(StorageBench storage, string server)
     /// <summary>Events a second of a whole verification.</summary>
     public async Task<(long Events, double PerSecond)> Verify()
     {
+        var (state, _, seconds, _) = await Verify(LogVerifierState.Begin);
+        return (state.Position, state.Position / seconds);
+    }
+
+    /// <summary>A verification from where another one ended.</summary>
+    /// <returns>Where it ended, a state in the middle that another one can go on from, and the most mebibytes of managed memory that it held beside what was there.</returns>
+    public async Task<(LogVerifierState State, LogVerifierState Middle, double Seconds, double Mebibytes)> Verify(LogVerifierState from)
+    {
         await using var connection = new NpgsqlConnection(server);
         await connection.OpenAsync();
+        var before = GC.GetTotalMemory(forceFullCollection: true);
+        var (most, states) = (before, new List<LogVerifierState>());
+        var verifier = new LogVerifier(connection, "cowork", Operators, OutsideKnowledge.None)
+        {
+            Progress = state =>
+            {
+                states.Add(state);
+                most = Math.Max(most, GC.GetTotalMemory(forceFullCollection: false));
+            },
+        };
         var watch = Stopwatch.StartNew();
-        var verdict = await new LogVerifier(connection, "cowork", Operators, OutsideKnowledge.None).Verify(LogVerifierState.Begin, CancellationToken.None);
+        var verdict = await verifier.Verify(from, CancellationToken.None);
         return verdict.Fault is { } fault
             ? throw new InvalidOperationException($"The log is not sound: {fault.Message}")
-            : (verdict.State.Position, verdict.State.Position / watch.Elapsed.TotalSeconds);
+            : (verdict.State, states[states.Count / 2], watch.Elapsed.TotalSeconds, (most - before) / 1048576.0);
     }
 
     /// <summary>Rows a second of COPY to a client that throws them away.</summary>

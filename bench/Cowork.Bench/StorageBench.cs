@@ -45,28 +45,44 @@ sealed class StorageBench : IJobDispatcher, IAsyncDisposable
     public Task<Measured> Appends(int inFlight, TimeSpan time, ProcessCpu cpu)
     {
         var runs = new RunKey[inFlight];
-        return Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, async (worker, i) =>
+        return Load.Run(inFlight, TimeSpan.FromSeconds(2), time, cpu, (worker, i) => Append(runs, worker, i));
+    }
+
+    /// <summary>Appends so many events in the same way.</summary>
+    public Task Fill(int inFlight, long events)
+    {
+        var runs = new RunKey[inFlight];
+        var made = 0L;
+        return Task.WhenAll(Enumerable.Range(0, inFlight).Select(worker => Task.Run(async () =>
         {
-            if (i % PerStream == 0)
+            for (var i = 0; Interlocked.Increment(ref made) <= events; i++)
             {
-                runs[worker] = RunKey.New(DateTimeOffset.UnixEpoch);
+                await Append(runs, worker, i);
             }
-            var run = runs[worker];
-            var session = SessionKey.Own($"bench{worker}");
-            var refused = await commands.Commit(
-                Org, By,
-                work => work.Do(
-                    Run.Aggregate, run,
-                    (i % PerStream) switch
-                    {
-                        0 => (RunCommand)new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now),
-                        1 => new RunCommand.Start(1, "bench", work.Now),
-                        _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", work.Now),
-                    },
-                    session),
-                CancellationToken.None);
-            Require(refused);
-        });
+        })));
+    }
+
+    async Task Append(RunKey[] runs, int worker, int i)
+    {
+        if (i % PerStream == 0)
+        {
+            runs[worker] = RunKey.New(DateTimeOffset.UnixEpoch);
+        }
+        var run = runs[worker];
+        var session = SessionKey.Own($"bench{worker}");
+        var refused = await commands.Commit(
+            Org, By,
+            work => work.Do(
+                Run.Aggregate, run,
+                (i % PerStream) switch
+                {
+                    0 => (RunCommand)new RunCommand.Create(run, session, Content.Of("hello"), "offline", null, work.Now),
+                    1 => new RunCommand.Start(1, "bench", work.Now),
+                    _ => new RunCommand.RecordText(1, "forty characters of text, more or less.", work.Now),
+                },
+                session),
+            CancellationToken.None);
+        Require(refused);
     }
 
     /// <summary>

@@ -1,3 +1,7 @@
+using System.Diagnostics;
+
+using Cowork.Marten;
+
 using Npgsql;
 
 namespace Cowork.Bench;
@@ -68,6 +72,10 @@ sealed class Workloads
         if (plan.Has("audit"))
         {
             await workloads.Audit(await NewDatabase(server, "bench_audit"));
+        }
+        if (plan.Has("million"))
+        {
+            await workloads.Million(await NewDatabase(server, "bench_million"));
         }
         if (plan.Has("bundles"))
         {
@@ -174,6 +182,51 @@ sealed class Workloads
             var m = await measure();
             seen.Add(m.PerSecond);
             Say($"| {what} | {m.PerSecond:0} | {m.Percentile(.99):0.00} | {m.Cpu.Host * 1e6 / m.Count:0} | {m.Cpu.Postgres * 1e6 / m.Count:0} |");
+        }
+    }
+
+    /// <summary>A log of a million events, made by ordinary appends with heads: verified beside COPY of its rows, and its heads and proofs asked for.</summary>
+    async Task Million(string own)
+    {
+        const int Events = 1_000_000;
+        await using (var storage = await StorageBench.Start(own, Path.Combine(directory, "million-blobs")))
+        {
+            var audit = new AuditBench(storage, own);
+            var made = Stopwatch.StartNew();
+            await audit.WithHeads(async () =>
+            {
+                await storage.Fill(64, Events);
+                return Events;
+            });
+            Say($"\n{Events} events appended with heads in {made.Elapsed.TotalSeconds:0} s");
+            Say($"\n| a log of a million events | s | events/s | : COPY | managed MiB at the most |\n|---|---|---|---|---|");
+            for (var round = 0; round < Rounds; round++)
+            {
+                var copy = await audit.Copy();
+                Say($"| COPY … TO STDOUT | {Events / copy:0.0} | {copy:0} | 1 | |");
+                var (state, middle, seconds, mebibytes) = await audit.Verify(LogVerifierState.Begin);
+                Say($"| verified | {seconds:0.0} | {state.Position / seconds:0} | {state.Position / seconds / copy:0.00} | {mebibytes:0.0} |");
+                if (round == Rounds - 1)
+                {
+                    var rest = await audit.Verify(middle);
+                    var events = rest.State.Position - middle.Position;
+                    var perSecond = events / rest.Seconds;
+                    Say($"| verified from event {middle.Position + 1} on | {rest.Seconds:0.0} | {perSecond:0} | {perSecond / copy:0.00} | {rest.Mebibytes:0.0} |");
+                }
+            }
+        }
+        await using var host = await HostProcess.Start(HostBuild.This, own, Path.Combine(directory, "million"));
+        var random = new Random(1);
+        Say($"\n| GET, 1 in flight, a million events | p50 ms | p99 ms |\n|---|---|---|");
+        foreach (var (what, path) in ((string, Func<string>)[])
+        [
+            ("/audit/heads/latest", () => "/audit/heads/latest"), ("/audit/heads?limit=100", () => "/audit/heads?limit=100"),
+            ("/audit/proof?event=gid", () => $"/audit/proof?event={random.Next(1, Events)}"),
+            ("/audit/consistency?from=size", () => $"/audit/consistency?from={random.Next(1, Events)}"),
+        ])
+        {
+            var asked = await Load.Run(1, TimeSpan.FromSeconds(1), plan.Time, new(postmaster, host.Id), async (_, _) => await host.Http.GetByteArrayAsync(path()));
+            Say($"| {what} | {asked.Percentile(.5):0.00} | {asked.Percentile(.99):0.00} |");
         }
     }
 
