@@ -127,6 +127,7 @@ static class Verify
                     Streams = sound.Streams,
                     After = sound.After,
                     Through = sound.Through,
+                    Expired = sound.Expired,
                     Follows = sound.After is null ? null : follows,
                 },
                 (_, var fault) => new(file, "not_sound") { Location = fault!.Location, Message = fault.Message },
@@ -168,7 +169,7 @@ static class Verify
                 + $" through {v.Through}{(v.Follows is null ? "" : $", where {Quoted(v.Follows)} ends")}",
         });
         line.Append(v.LeftOut > 0 ? $", {v.LeftOut} by digest only" : "").Append(v.Erased > 0 ? $", {v.Erased} events with erased texts" : "")
-            .Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
+            .Append(v.Expired > 0 ? $", {v.Expired} events expired" : "").Append(v.Head is null ? "" : $", head {v.Head}").Append($", digest {v.Digest}, judged by {v.Format}");
         line.Append(v.Signed is not { } by ? ", covered by no signed head"
             : $", in the log of head {by.Head} of {by.Timestamp} signed by {(by.Pinned ? "the trusted key" : "a key of the bundle itself,")} {Shown(by.Kid)}"
                 + (by.Witnessed ? ", which a witness keeps" : ""));
@@ -212,6 +213,9 @@ sealed record Verdict(
 
     /// <summary>Of a period: the events are all of the tenant's up to this position.</summary>
     public long? Through { get; init; }
+
+    /// <summary>Of a period, or of a run's related events: those that have a tombstone in place of their data; null: none.</summary>
+    public long? Expired { get; init; }
 
     /// <summary>Of a period: the file with the export that ends where it begins; null: there was none.</summary>
     public string? Follows { get; init; }

@@ -95,8 +95,9 @@ static class VerifyLog
         var erased = fault is null ? await ErasedEvents.Count(connection, given.GetValueOrDefault("--schema", "cowork"), reached.Position, ct) : 0;
         var speed = (long)((reached.Position - from.Position) / Math.Max(clock.Elapsed.TotalSeconds, 0.001));
         return fault is null
-            ? new("sound", reached.Position, reached.Head?.Number, reached.Head?.Head.TreeSize, reached.Head?.Head.Timestamp, notCovered, speed, keys is not null, reached.Unhashed,
-                erased > 0 ? erased : null)
+            ? new(
+                "sound", reached.Position, reached.Head?.Number, reached.Head?.Head.TreeSize, reached.Head?.Head.Timestamp, notCovered, speed, keys is not null,
+                reached.Unhashed, erased > 0 ? erased : null, reached.Expired > 0 ? reached.Expired : null)
             : new("not_sound", reached.Position) { FirstBad = fault.Position, Through = fault.Through, Stream = fault.Stream, Message = fault.Message };
     }
 
@@ -122,8 +123,10 @@ static class VerifyLog
         var keys = v.Pinned == true ? "" : ", signed by keys of the log itself (--jwks FILE pins them)";
         var foreign = v.Unhashed > 0 ? $", {v.Unhashed} events of other programs without a hash" : "";
         var erased = v.Erased > 0 ? $", {v.Erased} events with erased texts" : "";
+        var expired = v.Expired > 0 ? $", {v.Expired} events expired" : "";
         return string.Create(
-            CultureInfo.InvariantCulture, $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}{erased}; {v.EventsPerSecond} events/s");
+            CultureInfo.InvariantCulture,
+            $"SOUND      the log: {v.Events} events; {covered}{(v.Head is null ? "" : keys)}{foreign}{erased}{expired}; {v.EventsPerSecond} events/s");
     }
 
     static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
@@ -137,9 +140,10 @@ static class VerifyLog
 /// <param name="Pinned">The keys came from outside.</param>
 /// <param name="Unhashed">Events that other programs wrote without a hash.</param>
 /// <param name="Erased">Events with texts of a data subject that were erased; null: none.</param>
+/// <param name="Expired">Events whose data expired, as later events say; null: none.</param>
 sealed record LogLine(
     [property: JsonPropertyName("verdict")] string Word, long? Events = null, long? Head = null, long? HeadTreeSize = null, DateTimeOffset? HeadAt = null, long? NotCovered = null,
-    long? EventsPerSecond = null, bool? Pinned = null, long? Unhashed = null, long? Erased = null)
+    long? EventsPerSecond = null, bool? Pinned = null, long? Unhashed = null, long? Erased = null, long? Expired = null)
 {
     /// <summary>Position of the first bad event, or the first that it can be.</summary>
     public long? FirstBad { get; init; }

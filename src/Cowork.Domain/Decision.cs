@@ -18,6 +18,8 @@ public sealed record Refusal(string Code, int Status, string Detail)
 
     public static Refusal NotFound(string what) => new("not_found", 404, $"There is no such {what}.");
 
+    public static Refusal Expired(string what) => new("expired", 410, $"The {what} expired: what it held was removed when its period of retention was over.");
+
     public static Refusal TooMany(string code, string detail) => new(code, 429, detail);
 }
 

@@ -14,6 +14,10 @@ public static class EventTypes
         Of<SessionEvent.SessionCreated>("session_created.v1"),
         Of<SessionEvent.SessionChanged>("session_changed.v1"),
         Of<SessionEvent.SessionDeleted>("session_deleted.v1"),
+        Of<SessionEvent.SessionHeld>("session_held.v1"),
+        Of<SessionEvent.SessionReleased>("session_released.v1"),
+        Of<SessionEvent.SessionExpired>("session_expired.v1"),
+        Of<SessionEvent.SessionRemoved>("session_removed.v1"),
         Of<SessionEvent.RunQueued>("run_queued.v1"),
         Of<SessionEvent.RunDequeued>("run_dequeued.v1"),
         Of<RunEvent.RunCreated>("run_created.v1"),
@@ -135,8 +139,13 @@ public static class EventTypes
         Of<SecurityEvent.AccessRefused>("access_refused.v1"),
         Of<SecurityEvent.AccessDenied>("access_denied.v1"),
         Of<SecurityEvent.DataExported>("data_exported.v1"),
+        Of<SecurityEvent.SecurityExpired>("security_expired.v1"),
+        Of<SecurityEvent.SecurityRemoved>("security_removed.v1"),
         Of<HostEvent.HostStarted>("host_started.v1"),
         Of<HostEvent.HostStopped>("host_stopped.v1"),
+        Of<HostEvent.HostsExpired>("hosts_expired.v1"),
+        Of<HostEvent.HostsRemoved>("hosts_removed.v1"),
+        Of<RetentionEvent.RetentionSet>("retention_set.v1"),
     }.ToFrozenDictionary(type => type.Name, StringComparer.Ordinal);
 
     static readonly FrozenDictionary<Type, string> Newest = ByName.Values.Where(type => type.Upcast is null).ToFrozenDictionary(type => type.Type, type => type.Name);

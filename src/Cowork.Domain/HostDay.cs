@@ -17,6 +17,12 @@ public abstract record HostCommand(DateTimeOffset Now)
 
     /// <inheritdoc cref="HostStopped"/>
     public sealed record Stop(string Node, DateTimeOffset Now) : HostCommand(Now);
+
+    /// <summary>Lets the data of the day's events expire.</summary>
+    public sealed record Expire(ExpiredEvents Expired, DateTimeOffset Now) : HostCommand(Now);
+
+    /// <summary>The data is gone.</summary>
+    public sealed record FinishExpiry(long Events, DateTimeOffset Now) : HostCommand(Now), IExpiryCommand;
 }
 
 /// <summary>Hosts that came and went, in the operators' tenant.</summary>
@@ -31,17 +37,34 @@ public abstract record HostEvent(DateTimeOffset At) : Event(At)
 
     /// <summary>A host was told to stop. One that was killed says nothing.</summary>
     public sealed record HostStopped(string Node, DateTimeOffset At) : HostEvent(At);
+
+    /// <summary>The data of the day's events expired.</summary>
+    public sealed record HostsExpired(ExpiredEvents Expired, DateTimeOffset At) : HostEvent(At), IExpiryEvent;
+
+    /// <summary>The data is gone.</summary>
+    public sealed record HostsRemoved(long Events, DateTimeOffset At) : HostEvent(At), IRemovalEvent;
 }
 
-/// <summary>The hosts that came and went on a day (UTC): nothing is decided by them, so the state is only how many events there are.</summary>
-public sealed record HostDay(long Events)
+/// <summary>The hosts that came and went on a day (UTC): nothing is decided by them, so the state is how many events there are, and what became of them.</summary>
+public sealed record HostDay(long Events, DayExpiry Expiry = DayExpiry.None)
 {
-    public static Aggregate<DayKey, HostCommand, HostEvent, HostDay> Aggregate { get; } = new("hosts", new(0), Decide, static (state, _) => new(state.Events + 1));
+    public static Aggregate<DayKey, HostCommand, HostEvent, HostDay> Aggregate { get; } = new("hosts", new(0), Decide, Evolve);
 
-    public static Decision<HostEvent> Decide(HostCommand command, HostDay state) => command switch
+    public static Decision<HostEvent> Decide(HostCommand command, HostDay state) => (command, state.Expiry) switch
     {
-        HostCommand.Start c => new HostStarted(c.Node, c.Version, c.SettingsSha256, c.Settings, c.Now),
-        HostCommand.Stop c => new HostStopped(c.Node, c.Now),
+        (HostCommand.Start c, _) => new HostStarted(c.Node, c.Version, c.SettingsSha256, c.Settings, c.Now),
+        (HostCommand.Stop c, _) => new HostStopped(c.Node, c.Now),
+        (HostCommand.Expire c, DayExpiry.None) when state.Events > 0 => new HostsExpired(c.Expired, c.Now),
+        (HostCommand.FinishExpiry c, DayExpiry.Expired) => new HostsRemoved(c.Events, c.Now),
+        (HostCommand.Expire or HostCommand.FinishExpiry, _) => Decision<HostEvent>.Nothing,
         _ => throw new System.Diagnostics.UnreachableException(command.GetType().Name),
+    };
+
+    static HostDay Evolve(HostDay state, HostEvent e) => e switch
+    {
+        HostsExpired => state with { Expiry = DayExpiry.Expired },
+        HostsRemoved => state with { Expiry = DayExpiry.Removed },
+        HostStarted or HostStopped => state with { Events = state.Events + 1 },
+        _ => throw new System.Diagnostics.UnreachableException(e.GetType().Name),
     };
 }

@@ -31,8 +31,17 @@ public sealed record SecurityNote(
     SecurityKind Kind, string? Actor, TokenKey? Token, string Address, string? What, string? Of, ImmutableList<string>? Roles, long Count, DateTimeOffset FirstAt,
     DateTimeOffset LastAt);
 
+/// <summary>Commands to a day of security events.</summary>
+public abstract record SecurityCommand(DateTimeOffset Now);
+
 /// <param name="Notes">Not empty.</param>
-public sealed record RecordSecurity(ImmutableList<SecurityNote> Notes, DateTimeOffset Now);
+public sealed record RecordSecurity(ImmutableList<SecurityNote> Notes, DateTimeOffset Now) : SecurityCommand(Now);
+
+/// <summary>Lets the data of the day's events expire.</summary>
+public sealed record ExpireSecurity(ExpiredEvents Expired, DateTimeOffset Now) : SecurityCommand(Now);
+
+/// <summary>The data is gone.</summary>
+public sealed record FinishSecurityExpiry(long Events, DateTimeOffset Now) : SecurityCommand(Now), IExpiryCommand;
 
 /// <summary>Security events of a tenant, each of one or more equal occurrences between two times.</summary>
 public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
@@ -60,16 +69,47 @@ public abstract record SecurityEvent(DateTimeOffset At) : Event(At)
     public sealed record DataExported(
         string Actor, TokenKey? TokenId, string Address, ImmutableList<string> Roles, string What, string Id, long Count, DateTimeOffset FirstAt, DateTimeOffset LastAt,
         DateTimeOffset At) : SecurityEvent(At);
+
+    /// <summary>The data of the day's events expired.</summary>
+    public sealed record SecurityExpired(ExpiredEvents Expired, DateTimeOffset At) : SecurityEvent(At), IExpiryEvent;
+
+    /// <summary>The data is gone.</summary>
+    public sealed record SecurityRemoved(long Events, DateTimeOffset At) : SecurityEvent(At), IRemovalEvent;
 }
 
-/// <summary>The security events of a tenant on a day (UTC): nothing is decided by them, so the state is only how many there are.</summary>
-public sealed record SecurityDay(long Events)
+/// <summary>What became of a day's events.</summary>
+public enum DayExpiry
 {
-    public static Aggregate<DayKey, RecordSecurity, SecurityEvent, SecurityDay> Aggregate { get; } =
-        new("security", new(0), Decide, static (state, _) => new(state.Events + 1));
+    /// <summary>They are kept.</summary>
+    None,
 
-    public static Decision<SecurityEvent> Decide(RecordSecurity command, SecurityDay state) =>
-        Decision<SecurityEvent>.Of([.. command.Notes.Select(note => EventOf(note, command.Now))]);
+    /// <summary>Their data may be removed.</summary>
+    Expired,
+
+    /// <summary>It is gone.</summary>
+    Removed,
+}
+
+/// <summary>The security events of a tenant on a day (UTC): nothing is decided by them, so the state is how many there are, and what became of them.</summary>
+public sealed record SecurityDay(long Events, DayExpiry Expiry = DayExpiry.None)
+{
+    public static Aggregate<DayKey, SecurityCommand, SecurityEvent, SecurityDay> Aggregate { get; } = new("security", new(0), Decide, Evolve);
+
+    public static Decision<SecurityEvent> Decide(SecurityCommand command, SecurityDay state) => (command, state.Expiry) switch
+    {
+        (RecordSecurity c, _) => Decision<SecurityEvent>.Of([.. c.Notes.Select(note => EventOf(note, c.Now))]),
+        (ExpireSecurity c, DayExpiry.None) when state.Events > 0 => new SecurityExpired(c.Expired, c.Now),
+        (FinishSecurityExpiry c, DayExpiry.Expired) => new SecurityRemoved(c.Events, c.Now),
+        _ => Decision<SecurityEvent>.Nothing,
+    };
+
+    static SecurityDay Evolve(SecurityDay state, SecurityEvent e) => e switch
+    {
+        SecurityExpired => state with { Expiry = DayExpiry.Expired },
+        SecurityRemoved => state with { Expiry = DayExpiry.Removed },
+        AccessGranted or AccessRefused or AccessDenied or DataExported => state with { Events = state.Events + 1 },
+        _ => throw new System.Diagnostics.UnreachableException(e.GetType().Name),
+    };
 
     static SecurityEvent EventOf(SecurityNote n, DateTimeOffset now) => n.Kind switch
     {

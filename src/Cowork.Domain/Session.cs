@@ -40,7 +40,19 @@ public abstract record SessionCommand(DateTimeOffset Now)
     /// <summary>Removes an ended run from the session's queue or lane, at any position.</summary>
     public sealed record Dequeue(RunKey RunId, DateTimeOffset Now) : SessionCommand(Now);
 
-    public sealed record Delete(DateTimeOffset Now) : SessionCommand(Now);
+    /// <param name="Days">The period of retention that is over; null: somebody deletes it.</param>
+    public sealed record Delete(DateTimeOffset Now, int? Days = null) : SessionCommand(Now);
+
+    /// <summary>Keeps what happened in the session from expiring, also when it is deleted.</summary>
+    public sealed record Hold(string Reason, DateTimeOffset Now) : SessionCommand(Now);
+
+    public sealed record Release(DateTimeOffset Now) : SessionCommand(Now);
+
+    /// <summary>Lets the data of a deleted session's events expire.</summary>
+    public sealed record Expire(ExpiredEvents Expired, DateTimeOffset Now) : SessionCommand(Now);
+
+    /// <summary>The data is gone.</summary>
+    public sealed record FinishExpiry(long Events, long Bytes, long Blobs, DateTimeOffset Now) : SessionCommand(Now), IExpiryCommand;
 }
 
 public abstract record SessionEvent(DateTimeOffset At) : Event(At)
@@ -65,7 +77,21 @@ public abstract record SessionEvent(DateTimeOffset At) : Event(At)
     /// <summary>The run has ended and the next one of its lane, if any, may start.</summary>
     public sealed record RunDequeued(RunKey RunId, RunKey? NextRunId, DateTimeOffset At) : SessionEvent(At);
 
-    public sealed record SessionDeleted(DateTimeOffset At) : SessionEvent(At);
+    /// <param name="Days">The period of retention that was over; null: somebody deleted it.</param>
+    public sealed record SessionDeleted(DateTimeOffset At, int? Days = null) : SessionEvent(At);
+
+    /// <summary>What happened in the session does not expire, until it is released.</summary>
+    public sealed record SessionHeld(string Reason, DateTimeOffset At) : SessionEvent(At);
+
+    public sealed record SessionReleased(DateTimeOffset At) : SessionEvent(At);
+
+    /// <summary>The data of the session's events expired: from now on it may be, and will be, taken out of the log.</summary>
+    public sealed record SessionExpired(ExpiredEvents Expired, DateTimeOffset At) : SessionEvent(At), IExpiryEvent;
+
+    /// <summary>The data is gone, with all that was derived from it.</summary>
+    /// <param name="Bytes">That the tenant has stored less.</param>
+    /// <param name="Blobs">The same of long texts and files.</param>
+    public sealed record SessionRemoved(long Events, long Bytes, long Blobs, DateTimeOffset At) : SessionEvent(At), IRemovalEvent;
 }
 
 /// <summary>The event at which a session forked from another one. What came before it is the session's past too: by reference, no event is copied.</summary>
@@ -99,10 +125,12 @@ public abstract record Session
     /// <param name="Group">The group whose conversation it is; null: it is no group's.</param>
     /// <param name="Lanes">Ids of the live runs of agents, by agent; only the first of each may execute. No lane is empty; null: there is none.</param>
     /// <param name="Fork">Where it forked from; null: it has a beginning of its own.</param>
+    /// <param name="IsHeld">It does not expire.</param>
     public sealed record Open(
         SessionKey SessionId, string WorkspacePath, string? AuthContext, ImmutableList<RunKey> Queue, string? Model = null, ProjectKey? Project = null,
         Content? Title = null, Content? Goal = null, bool Archived = false, ImmutableList<FolderGrant>? Grants = null, ImmutableList<ConnectorGrant>? Connectors = null,
-        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, SessionFork? Fork = null, string? Subject = null)
+        GroupKey? Group = null, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, SessionFork? Fork = null, string? Subject = null,
+        bool IsHeld = false)
         : Session, IOfSubject
     {
         /// <summary>
@@ -114,7 +142,16 @@ public abstract record Session
     }
 
     /// <summary>The live runs are being cancelled. The log keeps all events.</summary>
-    public sealed record Deleted(ImmutableList<RunKey> Queue, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null) : Session;
+    /// <param name="Days">The period of retention that was over; null: somebody deleted it.</param>
+    /// <param name="DeletedAt">Null: an earlier release stored the state.</param>
+    /// <param name="IsOfGroup">It was a group's.</param>
+    public sealed record Deleted(
+        ImmutableList<RunKey> Queue, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, DateTimeOffset? DeletedAt = null, int? Days = null,
+        bool IsHeld = false, bool IsOfGroup = false) : Session;
+
+    /// <summary>The data of its events expired.</summary>
+    /// <param name="IsRemoved">It is gone.</param>
+    public sealed record Expired(bool IsRemoved) : Session;
 
     /// <summary>The queue of runs that are in no lane, and then the lanes.</summary>
     IEnumerable<ImmutableList<RunKey>> Queues() => this switch
@@ -163,9 +200,22 @@ public abstract record Session
         (Change c, Open s) when (c.Title, c.Goal, c.Archived) == (s.Title, s.Goal, s.Archived) => Decision<SessionEvent>.Nothing,
         (Change c, Open) => new SessionChanged(c.Title, c.Goal, c.Archived, c.Now),
         (Dequeue c, Open or Deleted) => Leave(c, state.QueueOf(c.RunId)),
-        (Delete c, Open) => new SessionDeleted(c.Now),
+        (Delete { Days: not null }, Open { IsHeld: true }) => Held,
+        (Delete c, Open) => new SessionDeleted(c.Now, c.Days),
+        (Hold, Open { IsHeld: true } or Deleted { IsHeld: true }) => Decision<SessionEvent>.Nothing,
+        (Hold c, Open or Deleted) => new SessionHeld(c.Reason, c.Now),
+        (Release c, Open { IsHeld: true } or Deleted { IsHeld: true }) => new SessionReleased(c.Now),
+        (Release, Open or Deleted) => Decision<SessionEvent>.Nothing,
+        (Expire, Deleted { IsHeld: true }) => Held,
+        (Expire, Deleted d) when d.LiveRuns().Any() => Refusal.Conflict("session_active", "Runs of the session have not ended."),
+        (Expire c, Deleted) => new SessionExpired(c.Expired, c.Now),
+        (FinishExpiry c, Expired { IsRemoved: false }) => new SessionRemoved(c.Events, c.Bytes, c.Blobs, c.Now),
+        (Expire or FinishExpiry, Expired) => Decision<SessionEvent>.Nothing,
+        (_, Expired) => Refusal.Expired("session"),
         _ => Refusal.NotFound("session"),
     };
+
+    static Refusal Held => Refusal.Conflict("session_held", "A legal hold keeps the session.");
 
     public static Session Evolve(Session state, SessionEvent e) => (e, state) switch
     {
@@ -182,8 +232,14 @@ public abstract record Session
         },
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId), Lanes = Without(s.Lanes, d.RunId) },
-        (RunDequeued d, Deleted s) => new Deleted(s.Queue.Remove(d.RunId), Without(s.Lanes, d.RunId)),
-        (SessionDeleted, Open s) => new Deleted(s.Queue, s.Lanes),
+        (RunDequeued d, Deleted s) => s with { Queue = s.Queue.Remove(d.RunId), Lanes = Without(s.Lanes, d.RunId) },
+        (SessionDeleted d, Open s) => new Deleted(s.Queue, s.Lanes, d.At, d.Days, s.IsHeld, s.Group is not null),
+        (SessionHeld, Open s) => s with { IsHeld = true },
+        (SessionHeld, Deleted s) => s with { IsHeld = true },
+        (SessionReleased, Open s) => s with { IsHeld = false },
+        (SessionReleased, Deleted s) => s with { IsHeld = false },
+        (SessionExpired, _) => new Expired(IsRemoved: false),
+        (SessionRemoved, _) => new Expired(IsRemoved: true),
         _ => throw new System.Diagnostics.UnreachableException($"{e.GetType().Name} in {state.GetType().Name}"),
     };
 

@@ -43,7 +43,8 @@ static class Fence
         ("subject_blobs", "SELECT, INSERT, DELETE", true),
         ("merkle_tiles", "SELECT, INSERT, UPDATE", false),
         ("head_deliveries", "SELECT, INSERT, UPDATE", false),
-        (Schema.GoneRows, "SELECT, INSERT", true),
+        (Schema.GoneRows, "SELECT, INSERT, DELETE", true),
+        (ExpirySchema.Blobs, All, true),
         ("parked", All, true),
         ("texts", All, true),
         ("passages", All, true),
@@ -53,10 +54,14 @@ static class Fence
 
     /// <summary>
     /// Keeps what stands in the log from everybody, the owner too, until somebody disables the trigger by hand. It fires also where a session leaves ordinary triggers out.
+    /// An update that means to put tombstones in place of data is left to the trigger of rows (<see cref="ExpirySchema"/>).
     /// </summary>
     public static string Trigger(string schema) => $"""
         CREATE OR REPLACE FUNCTION {schema}.keep_log() RETURNS trigger LANGUAGE plpgsql AS $body$
         BEGIN
+            IF TG_OP = 'UPDATE' AND current_setting('{ExpirySchema.Setting}', true) = 'on' THEN
+                RETURN NULL;
+            END IF;
             RAISE EXCEPTION 'The log is append-only: % is refused.', TG_OP USING ERRCODE = 'insufficient_privilege',
                 HINT = 'Only a person who knows why does ALTER TABLE {schema}.mt_events DISABLE TRIGGER keep_log, and enables it again: ENABLE ALWAYS TRIGGER.';
         END
@@ -104,7 +109,8 @@ static class Fence
 
         """
         + string.Concat(Tables.Select(t => Grant(schema, t.Table, t.Rights, role) + (t.HasTenants ? Policies(schema, t.Table, role) : "")))
-        + string.Concat(models.Select(model => Around(schema, model, role)));
+        + string.Concat(models.Select(model => Around(schema, model, role)))
+        + ExpirySchema.Grant(schema, Quoted(role));
 
     /// <summary>The roles that a table is fenced against.</summary>
     public static async Task<IReadOnlyList<string>> Roles(NpgsqlConnection connection, string schema, string table, CancellationToken ct)

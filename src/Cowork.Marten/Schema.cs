@@ -19,7 +19,10 @@ namespace Cowork.Marten;
 static partial class Schema
 {
     /// <summary>Raised by every change of what is below.</summary>
-    public const int Version = 12;
+    public const int Version = 13;
+
+    /// <summary>The tenant that has the signed heads.</summary>
+    const string Operators = "default";
 
     /// <summary>Marten looks for what is to be migrated once for each of its versions: the look takes a fifth of a second.</summary>
     static readonly string MartenVersion = typeof(IDocumentStore).Assembly.GetName().Version!.ToString();
@@ -84,7 +87,7 @@ static partial class Schema
         {
             var old = models.Where(m => there.Contains(m.Table)).Select(m => $"ALTER TABLE {schema}.{m.Table} SET ({Vacuumed});");
             var fresh = string.Concat(missing.Select(m => Table(schema, m.Table, m) + Past(schema, m) + Begin(schema, m)));
-            await Run(connection, Own(schema) + Fence.Trigger(schema) + string.Concat(old) + fresh, ct);
+            await Run(connection, Own(schema) + Fence.Trigger(schema) + ExpirySchema.Sql(schema, Operators) + string.Concat(old) + fresh, ct);
         }
         if (viewless.Count > 0)
         {
@@ -295,8 +298,8 @@ static partial class Schema
     static readonly string[] Ours =
     [
         .. Guards.Select(g => g.View), "schema_version", "head", "feed", "jobs", "nodes", "snapshots", "parked", "token_uses", "group_marks",
-        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, "texts", "passages", "texts_searched",
-        "passages_searched", VectorTable.Name,
+        "group_connections", "subject_keys", "subject_streams", "subject_blobs", "merkle_tiles", "head_deliveries", GoneRows, ExpirySchema.Blobs, "texts", "passages",
+        "texts_searched", "passages_searched", VectorTable.Name,
         Fence.ViewOf(VectorTable.Name),
     ];
 

@@ -47,6 +47,7 @@ public sealed class StorageEngine : IAsyncDisposable
         Snapshots = new SnapshotStore(database);
         TokenUses = new TokenUseStore(database);
         Groups = new GroupStore(database);
+        Expiry = new ExpiryStore(database, options.Models);
         MerkleStore merkle = new(database);
         (Merkle, HeadDeliveries) = (merkle, merkle);
         Texts = new TextStore(database);
@@ -83,6 +84,8 @@ public sealed class StorageEngine : IAsyncDisposable
     public ITokenUses TokenUses { get; }
 
     public IGroupStore Groups { get; }
+
+    public IExpiryStore Expiry { get; }
 
     public IMerkleStore Merkle { get; }
 

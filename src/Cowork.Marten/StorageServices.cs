@@ -19,7 +19,8 @@ public static class StorageServices
     /// </summary>
     public static void AddCoworkStorage(this IServiceCollection services, StorageOptions options)
     {
-        services.AddSingleton(all => options with { Logs = all.GetRequiredService<ILoggerFactory>() });
+        // What a command says is due then, and what the engine waits for, is by one clock.
+        services.AddSingleton(all => options with { Logs = all.GetRequiredService<ILoggerFactory>(), Clock = all.GetService<TimeProvider>() ?? options.Clock });
         // The writer says what became of a flush. Marten would log every lost race as an error, with the statement's parameters, which hold what people wrote.
         services.AddLogging(logging => logging.AddFilter("Marten.IDocumentStore", LogLevel.None));
         services.AddSingleton<Database>();
@@ -40,6 +41,7 @@ public static class StorageServices
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Snapshots);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().TokenUses);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Groups);
+        services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Expiry);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Merkle);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().HeadDeliveries);
         services.AddSingleton(all => all.GetRequiredService<StorageEngine>().Texts);

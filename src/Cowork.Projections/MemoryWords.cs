@@ -25,6 +25,7 @@ public static class MemoryWords
     {
         Lists = RowLists.None,
         Stream = key => $"{Memory.Aggregate.Name}-{key}",
+        Owned = e => [Key(e)],
     };
 
     /// <summary>Those that a run of a project retrieves.</summary>

@@ -40,6 +40,7 @@ public static class Messages
     {
         Lists = RowLists.None,
         Stream = key => key.StartsWith(OfSession, StringComparison.Ordinal) ? $"{Session.Aggregate.Name}-{key[OfSession.Length..]}" : $"{Run.Aggregate.Name}-{key}",
+        Owned = e => [KeysOf(e)[^1]],
     };
 
     /// <summary>No run's key has a space.</summary>

@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Serialization;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -81,6 +82,7 @@ public static class Metrics
     {
         Lists = RowLists.None,
         Form = 2,
+        TakesTombstones = true,
     };
 
     /// <summary>Key of the row of the stretch that a time lies in. No run's key has a space.</summary>
@@ -102,34 +104,35 @@ public static class Metrics
     {
         var (tenantKey, runKey) = (TenantRow(e), RunRow(e));
         var of = (MetricsRow.OfRun?)before(runKey);
-        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(tenantKey) ?? Empty(e.At), of, e.Event);
+        var (tenant, run) = Evolve((MetricsRow.OfTenant?)before(tenantKey) ?? Empty(e.At), of, e);
         var changed = new List<(RowKey, MetricsRow?)> { (tenantKey, tenant), (runKey, run) };
         foreach (var stretch in Stretches)
         {
             var key = new RowKey(e.Org, KeyOf(stretch, e.At));
-            changed.Add((key, Evolve((MetricsRow.OfTime?)before(key) ?? MetricsRow.OfTime.None, of, e.Event)));
+            changed.Add((key, Evolve((MetricsRow.OfTime?)before(key) ?? MetricsRow.OfTime.None, of, e)));
         }
         return changed;
     }
 
-    static MetricsRow.OfTime Evolve(MetricsRow.OfTime time, MetricsRow.OfRun? run, Event e) => (e, run) switch
+    static MetricsRow.OfTime Evolve(MetricsRow.OfTime time, MetricsRow.OfRun? run, RecordedEvent e)
     {
-        // What would have happened is not counted among what did; what it costs is spent.
-        (RunCreated { Counterfactual: not null } or LlmResponse { Source: not null }, _) => time,
-        (RunFailed f, { IsCounterfactual: true }) => WithUsage(time, f.Usage),
-        (not (LlmResponse or ModelRetried), { IsCounterfactual: true }) => time,
-        (RunCreated, _) => time with { Created = time.Created + 1 },
-        (RunStarted, { }) => time with { Started = time.Started + 1, Queue = time.Queue.Add(e.At - run.CreatedAt) },
-        (LlmResponse l, _) => WithUsage(time, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)),
-        (ModelRetried r, _) => WithUsage(time, r.Usage),
-        (ApprovalDecided, { AskedAt: { } askedAt }) => time with { Approval = time.Approval.Add(e.At - askedAt) },
-        (RunCompleted, { }) => End(time, run, e.At) with { Completed = time.Completed + 1 },
-        (RunFailed f, { }) => End(WithUsage(time, f.Usage), run, e.At) with { Failed = time.Failed + 1 },
-        (RunCancelled, { }) => End(time, run, e.At) with { Cancelled = time.Cancelled + 1 },
-        _ => time,
-    };
+        time = WithUsage(time, e.Event);
+        return (EventTypes.TypeOf(e.Type)?.Name, run) switch
+        {
+            // What would have happened is not counted among what did; what it costs is spent.
+            (nameof(RunCreated), _) when IsCounterfactual(e.Event) => time,
+            (_, { IsCounterfactual: true }) => time,
+            (nameof(RunCreated), _) => time with { Created = time.Created + 1 },
+            (nameof(RunStarted), { }) => time with { Started = time.Started + 1, Queue = time.Queue.Add(e.At - run.CreatedAt) },
+            (nameof(ApprovalDecided), { AskedAt: { } askedAt }) => time with { Approval = time.Approval.Add(e.At - askedAt) },
+            (nameof(RunCompleted), { }) => End(time, run, e.At) with { Completed = time.Completed + 1 },
+            (nameof(RunFailed), { }) => End(time, run, e.At) with { Failed = time.Failed + 1 },
+            (nameof(RunCancelled), { }) => End(time, run, e.At) with { Cancelled = time.Cancelled + 1 },
+            _ => time,
+        };
+    }
 
-    static MetricsRow.OfTime WithUsage(MetricsRow.OfTime time, ModelUsage? used) => used is null ? time : time with
+    static MetricsRow.OfTime WithUsage(MetricsRow.OfTime time, Event e) => UsageOf(e) is not { } used ? time : time with
     {
         InputTokens = time.InputTokens + used.InputTokens,
         OutputTokens = time.OutputTokens + used.OutputTokens,
@@ -139,60 +142,58 @@ public static class Metrics
     static MetricsRow.OfTime End(MetricsRow.OfTime time, MetricsRow.OfRun run, DateTimeOffset at) =>
         run.StartedAt is { } started ? time with { Execution = time.Execution.Add(at - started - run.Waited) } : time;
 
-    static (MetricsRow.OfTenant Tenant, MetricsRow.OfRun? Run) Evolve(MetricsRow.OfTenant tenant, MetricsRow.OfRun? run, Event e)
+    /// <summary>What an event did shows by its type and time alone, so that events whose data expired go on to count.</summary>
+    static (MetricsRow.OfTenant Tenant, MetricsRow.OfRun? Run) Evolve(MetricsRow.OfTenant tenant, MetricsRow.OfRun? run, RecordedEvent e)
     {
+        tenant = WithUsage(tenant, e.Event);
         var counts = tenant.Statuses;
-        return (e, run) switch
+        return (EventTypes.TypeOf(e.Type)?.Name, run) switch
         {
-            (RunCreated { Counterfactual: not null }, null) => (tenant, new(e.At, null, null, TimeSpan.Zero, IsCounterfactual: true)),
-            (_, { IsCounterfactual: true }) => OfCounterfactual(tenant, run, e),
-            (RunCreated, null) => (
+            (nameof(RunCreated), null) when IsCounterfactual(e.Event) => (tenant, new(e.At, null, null, TimeSpan.Zero, IsCounterfactual: true)),
+            // What would have happened is not counted among what did; what it costs is spent.
+            (nameof(RunCompleted) or nameof(RunFailed) or nameof(RunCancelled), { IsCounterfactual: true }) => (tenant, null),
+            (_, { IsCounterfactual: true }) => (tenant, run),
+            (nameof(RunCreated), null) => (
                 tenant with { Runs = tenant.Runs + 1, Statuses = counts with { Queued = counts.Queued + 1 } },
                 new(e.At, null, null, TimeSpan.Zero)),
-            (RunStarted, { StartedAt: null }) => (
+            (nameof(RunStarted), { StartedAt: null }) => (
                 tenant with
                 {
                     Statuses = counts with { Queued = counts.Queued - 1, Running = counts.Running + 1 },
                     Queue = tenant.Queue.Add(e.At - run.CreatedAt),
                 },
                 run with { StartedAt = e.At }),
-            (LlmResponse l, { }) => (
-                tenant with
-                {
-                    InputTokens = tenant.InputTokens + l.InputTokens,
-                    OutputTokens = tenant.OutputTokens + l.OutputTokens,
-                    CostMicroUsd = tenant.CostMicroUsd + (l.CostMicroUsd ?? 0),
-                },
-                run),
-            (ModelRetried r, { }) => (WithUsage(tenant, r.Usage), run),
-            (ApprovalRequested, { AskedAt: null }) => (
+            (nameof(LlmResponse) or nameof(ModelRetried), { }) => (tenant, run),
+            (nameof(ApprovalRequested), { AskedAt: null }) => (
                 tenant with { Statuses = counts with { Running = counts.Running - 1, ApprovalRequired = counts.ApprovalRequired + 1 } },
                 run with { AskedAt = e.At }),
-            (ApprovalDecided, { AskedAt: { } askedAt }) => (
+            (nameof(ApprovalDecided), { AskedAt: { } askedAt }) => (
                 tenant with
                 {
                     Statuses = counts with { Running = counts.Running + 1, ApprovalRequired = counts.ApprovalRequired - 1 },
                     Approval = tenant.Approval.Add(e.At - askedAt),
                 },
                 run with { AskedAt = null, Waited = run.Waited + (e.At - askedAt) }),
-            (RunCompleted, { }) => End(tenant, run, e.At, Without(run, counts) with { Completed = counts.Completed + 1 }),
-            (RunFailed f, { }) => End(WithUsage(tenant, f.Usage), run, e.At, Without(run, counts) with { Failed = counts.Failed + 1 }),
-            (RunCancelled, { }) => End(tenant, run, e.At, Without(run, counts) with { Cancelled = counts.Cancelled + 1 }),
-            _ => throw new UnreachableException($"{e.GetType().Name} after {run}"),
+            (nameof(RunCompleted), { }) => End(tenant, run, e.At, Without(run, counts) with { Completed = counts.Completed + 1 }),
+            (nameof(RunFailed), { }) => End(tenant, run, e.At, Without(run, counts) with { Failed = counts.Failed + 1 }),
+            (nameof(RunCancelled), { }) => End(tenant, run, e.At, Without(run, counts) with { Cancelled = counts.Cancelled + 1 }),
+            _ => throw new UnreachableException($"{e.Type} after {run}"),
         };
     }
 
-    /// <summary>What would have happened is not counted among what did; what it costs is spent.</summary>
-    static (MetricsRow.OfTenant, MetricsRow.OfRun?) OfCounterfactual(MetricsRow.OfTenant tenant, MetricsRow.OfRun run, Event e) => e switch
+    static bool IsCounterfactual(Event e) => e is RunCreated { Counterfactual: not null } or Tombstone { IsCounterfactual: true };
+
+    /// <summary>What an event has used; null: nothing. An answer that was served had cost before.</summary>
+    static ModelUsage? UsageOf(Event e) => e switch
     {
-        LlmResponse { Source: null } l => (WithUsage(tenant, new(l.InputTokens, l.OutputTokens, l.CostMicroUsd)), run),
-        ModelRetried r => (WithUsage(tenant, r.Usage), run),
-        RunFailed f => (WithUsage(tenant, f.Usage), null),
-        RunCompleted or RunCancelled => (tenant, null),
-        _ => (tenant, run),
+        LlmResponse { Source: null } l => new(l.InputTokens, l.OutputTokens, l.CostMicroUsd),
+        ModelRetried r => r.Usage,
+        RunFailed f => f.Usage,
+        Tombstone t => new(t.InputTokens, t.OutputTokens, t.CostMicroUsd),
+        _ => null,
     };
 
-    static MetricsRow.OfTenant WithUsage(MetricsRow.OfTenant tenant, ModelUsage? used) => used is null ? tenant : tenant with
+    static MetricsRow.OfTenant WithUsage(MetricsRow.OfTenant tenant, Event e) => UsageOf(e) is not { } used ? tenant : tenant with
     {
         InputTokens = tenant.InputTokens + used.InputTokens,
         OutputTokens = tenant.OutputTokens + used.OutputTokens,

@@ -16,7 +16,7 @@ public static class ReadModels
     ];
 
     /// <summary>The read models that follow the log.</summary>
-    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, RunSources.Model, Usage.Model];
+    public static IReadOnlyList<IAsyncProjection> AsyncProjections { get; } = [Metrics.Model, MemoryWords.Model, Messages.Model, RunSources.Model, Usage.Model, Retained.Model];
 
     /// <summary>Every model that has a table.</summary>
     public static IReadOnlyList<IRowModel> Tables { get; } = [.. All, .. AsyncProjections];
@@ -48,6 +48,7 @@ public static class ReadModels
 [JsonSerializable(typeof(AppKeyRow))]
 [JsonSerializable(typeof(MetricsRow))]
 [JsonSerializable(typeof(UsageRow))]
+[JsonSerializable(typeof(RetainedRow))]
 [JsonSerializable(typeof(MessageRow))]
 [JsonSerializable(typeof(RunSourceRow))]
 [JsonSerializable(typeof(Content))]

@@ -21,6 +21,7 @@ public static class RunSources
         Scope: row => row.List)
     {
         Lists = RowLists.ByScope,
+        Owned = e => [.. Rows(e).Select(row => row.Key)],
     };
 
     public static string ListOf(SkillKey skill) => $"skill {skill.Value}";

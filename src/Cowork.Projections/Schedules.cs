@@ -64,6 +64,9 @@ public static class Schedules
         Form = 3,
     };
 
+    /// <summary>The lists that have every schedule between them.</summary>
+    public static IReadOnlyList<string> Scopes { get; } = [WithSkill, WithPrompt];
+
     /// <summary>The schedules of a project.</summary>
     public static (string Member, string Text) Of(ProjectKey project) => ("project", project.Id);
 

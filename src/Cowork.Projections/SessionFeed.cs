@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -12,6 +13,7 @@ namespace Cowork.Projections;
 /// <summary>
 /// An event as the feeds show it: <c>{id, session_id, run_id, type, event_type, ts, payload, stream_id, version, gid, hash, correlation_id, event_id, feed_id, actor,
 /// stored_type}</c>. The payload is the stored data, with some members in a more readable form and secrets left out.
+/// An event whose data expired has an empty payload and <c>"tombstone": true</c>.
 /// </summary>
 public static class SessionFeed
 {
@@ -70,7 +72,15 @@ public static class SessionFeed
             json.WriteString("event_type", type);
             json.WriteString("ts", HashChain.Timestamp(entry.At));
             json.WritePropertyName("payload");
-            WritePayload(json, entry);
+            if (Tombstones.Is(entry.Data.Span))
+            {
+                json.WriteRawValue("{}"u8);
+                json.WriteBoolean("tombstone", true);
+            }
+            else
+            {
+                WritePayload(json, entry);
+            }
             json.WriteString("stream_id", entry.Stream);
             json.WriteNumber("version", entry.Version);
             json.WriteNumber("gid", entry.Position);

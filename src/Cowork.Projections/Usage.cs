@@ -1,12 +1,10 @@
-using System.Text.Json;
-
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
 namespace Cowork.Projections;
 
-/// <summary>What a tenant has stored: the figures that its quotas bound. The log is never shortened, so bytes and blobs only grow.</summary>
+/// <summary>What a tenant has stored: the figures that its quotas bound. Bytes and blobs become fewer when data expires.</summary>
 /// <param name="Sessions">That were not deleted.</param>
 /// <param name="Schedules">That were not deleted.</param>
 /// <param name="Bytes">Of the canonical form of events that hold what people, models and tools wrote, and of the blobs that they name, each as often as it is named.</param>
@@ -23,14 +21,12 @@ public static class Usage
 {
     public const string TenantKey = "tenant";
 
-    /// <summary>Of a SHA-256 in hex.</summary>
-    const int DigestChars = 64;
-
     public static AsyncProjection<UsageRow> Model { get; } = new(
         "usage",
         [.. new[]
         {
-            typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleChanged),
+            typeof(SessionEvent.SessionCreated), typeof(SessionEvent.SessionDeleted), typeof(SessionEvent.SessionRemoved),
+            typeof(ScheduleEvent.ScheduleCreated), typeof(ScheduleEvent.ScheduleChanged),
             typeof(ScheduleEvent.ScheduleDeleted),
             typeof(SkillEvent.SkillCreated), typeof(SkillEvent.SkillVersionAdded), typeof(RunEvent.RunCreated), typeof(RunEvent.ToolsOffered), typeof(RunEvent.OutputDelta),
             typeof(RunEvent.ThinkingDelta), typeof(RunEvent.ToolCall), typeof(RunEvent.ToolResult), typeof(RunEvent.AssistantReply), typeof(ArtifactEvent.ArtifactDiscovered),
@@ -46,57 +42,28 @@ public static class Usage
         Lists = RowLists.None,
         // Form 1 counted bytes as PostgreSQL writes JSON, with spaces.
         Form = 2,
+        TakesTombstones = true,
+        CountsStored = true,
     };
 
     static RowKey Key(RecordedEvent e) => new(e.Org, TenantKey);
 
     static UsageRow Evolve(UsageRow row, RecordedEvent e)
     {
-        var (blobs, bytes) = BlobsIn(e.Data.Span);
-        row = row with { Bytes = row.Bytes + e.Data.Length + bytes, Blobs = row.Blobs + blobs };
-        return e.Event switch
+        if (e.Event is SessionEvent.SessionRemoved removed)
         {
-            SessionEvent.SessionCreated => row with { Sessions = row.Sessions + 1 },
-            SessionEvent.SessionDeleted => row with { Sessions = row.Sessions - 1 },
-            ScheduleEvent.ScheduleCreated => row with { Schedules = row.Schedules + 1 },
-            ScheduleEvent.ScheduleDeleted => row with { Schedules = row.Schedules - 1 },
+            // Its tombstones still count for what the events did, in a table that is folded anew too.
+            return row with { Bytes = row.Bytes - removed.Bytes, Blobs = row.Blobs - removed.Blobs };
+        }
+        var (blobs, bytes) = e.Event is Tombstone stone ? (stone.Blobs, stone.Bytes) : StoredBytes.Of(e.Data.Span);
+        row = row with { Bytes = row.Bytes + bytes, Blobs = row.Blobs + blobs };
+        return EventTypes.TypeOf(e.Type) switch
+        {
+            { } type when type == typeof(SessionEvent.SessionCreated) => row with { Sessions = row.Sessions + 1 },
+            { } type when type == typeof(SessionEvent.SessionDeleted) => row with { Sessions = row.Sessions - 1 },
+            { } type when type == typeof(ScheduleEvent.ScheduleCreated) => row with { Schedules = row.Schedules + 1 },
+            { } type when type == typeof(ScheduleEvent.ScheduleDeleted) => row with { Schedules = row.Schedules - 1 },
             _ => row,
         };
-    }
-
-    /// <summary>The objects of an event that name a blob: those with a digest and its number of bytes.</summary>
-    static (long Count, long Bytes) BlobsIn(ReadOnlySpan<byte> data)
-    {
-        if (data.IndexOf("\"sha256\""u8) < 0)
-        {
-            return (0, 0);
-        }
-        var (count, total) = (0L, 0L);
-        var open = new Stack<(bool HasDigest, long? Bytes)>();
-        var json = new Utf8JsonReader(data);
-        var (isDigest, isSize) = (false, false);
-        while (json.Read())
-        {
-            switch (json.TokenType)
-            {
-                case JsonTokenType.StartObject:
-                    open.Push((false, null));
-                    break;
-                case JsonTokenType.EndObject:
-                    if (open.Pop() is (true, { } size))
-                    {
-                        (count, total) = (count + 1, total + size);
-                    }
-                    break;
-                case JsonTokenType.String when isDigest && json.ValueSpan.Length == DigestChars:
-                    open.Push((true, open.Pop().Bytes));
-                    break;
-                case JsonTokenType.Number when isSize && json.TryGetInt64(out var bytes):
-                    open.Push((open.Pop().HasDigest, bytes));
-                    break;
-            }
-            (isDigest, isSize) = json.TokenType == JsonTokenType.PropertyName ? (json.ValueTextEquals("sha256"u8), json.ValueTextEquals("bytes"u8)) : (false, false);
-        }
-        return (count, total);
     }
 }

@@ -32,6 +32,8 @@ sealed class RunHarness
 
     public GroupOptions Groups { get; init; } = new();
 
+    public RetentionOptions Retention { get; init; } = new();
+
     public IDocumentText Documents { get; init; } = new PlainDocumentText();
 
     public ScriptedModel Model { get; init; } = new();
@@ -182,9 +184,13 @@ sealed class RunHarness
             Deletion = new(Commands, queries, FileDeletion, ScratchpadDeletion);
             Archiving = new(Commands, bench.Archives, new GroupArchive(bench.Engine, new(bench.Engine, bench.Engine, bench.Blobs), bench.Blobs).Write, Node);
             Idle = new(Commands, bench.Engine, Node, bench.Groups, bench.Clock);
+            Sweep = new(
+                Commands, Commands, bench.Engine, new RetentionQueries(bench.Engine), Node, new(bench.Engine, bench.Blobs, bench.Blobs, bench.Clock), bench.Retention, bench.Clock);
+            Removal = new(
+                Commands, Commands, bench.Engine, new RetentionQueries(bench.Engine), new(bench.Engine, new(Org)), bench.Texts, Sweep, Node, bench.Clock);
             Watch = new(Node, Node, bench.Clock, NullLogger<ClockWatch>.Instance);
             workspace = bench.Workspace;
-            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle], bench.Options.Parallel, bench.Clock);
+            jobs = new(Node, [Driver, Expiry, Notes, Scheduler, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle, Sweep, Removal], bench.Options.Parallel, bench.Clock);
         }
 
         public FeedHub Hub { get; }
@@ -251,6 +257,10 @@ sealed class RunHarness
 
         public IdleGroups Idle { get; }
 
+        public RetentionSweep Sweep { get; }
+
+        public ExpiryRemoval Removal { get; }
+
         public ClockWatch Watch { get; }
 
         public Task Work(CancellationToken stopping) => jobs.Run(stopping);
@@ -271,7 +281,8 @@ sealed class RunHarness
         {
             await foreach (var (claim, lost) in Node.Claims(CancellationToken.None))
             {
-                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle }.Single(h => h.Kind == claim.Kind);
+                var handler = new IJobHandler[] { Driver, Expiry, Notes, Deletion, FileDeletion, Extraction, ScratchpadDeletion, Holder, Archiving, Idle, Sweep, Removal }
+                    .Single(h => h.Kind == claim.Kind);
                 if (!await handler.Run(claim, lost))
                 {
                     await Node.Complete(claim, default);

@@ -41,6 +41,32 @@ public sealed class TraceRelatedSpecs : IDisposable
     }
 
     [Theory]
+    [InlineData("""{"tombstone":{"by":4711}}""", "related", "memory-", null)]
+    [InlineData("""{"tombstone":{"by":4711,"blobs":1,"bytes":2,"cost_micro_usd":3,"counterfactual":1,"input_tokens":4,"output_tokens":5}}""", "related", "memory-", null)]
+    [InlineData("""{"tombstone":{}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":0}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":-1}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":1.5}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":"4711"}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":4711,"counterfactual":2}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":4711,"note":1}}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":[4711]}""", "related", "memory-", "data")]
+    [InlineData("""{"tombstone":{"by":4711},"zest":1}""", "related", "memory-", "data")]
+    [InlineData("""{"text":"Another one.","tombstone":{"by":4711}}""", "related", "memory-", "hash")]
+    [InlineData("""{"tombstone":{"by":4711}}""", "related", "session-", "hash")] // What else a run rests on does not expire before it.
+    [InlineData("""{"tombstone":{"by":4711}}""", "related", "skill-", "hash")]
+    [InlineData("""{"tombstone":{"by":4711}}""", "events", "run-", "hash")]
+    [InlineData("""{"tombstone":{"by":4711}}""", "events", "memory-", "hash")]
+    public async Task Memories_that_a_run_was_told_of_may_have_expired_and_nothing_else_of_it(string stone, string list, string begin, string? named)
+    {
+        var bundle = await rich.Bundle();
+        var place = JsonNode.Parse(bundle)![list]!.AsArray().Index().First(e => ((string)e.Item!["stream_id"]!).StartsWith(begin, StringComparison.Ordinal)).Index;
+        var (report, fault) = TraceVerifier.Verify(TamperedBundles.WithTombstones(bundle, stone, list, begin));
+        Assert.Equal(named switch { null => null, "data" => $"$.{list}[{place}].data", _ => $"$.{list}[{place}]" }, fault?.Location);
+        Assert.Equal(named is null ? 2 : null, report?.Expired);
+    }
+
+    [Theory]
     [InlineData("skill_version_added.v1")]
     [InlineData("memory_changed.v1")]
     [InlineData("session_created.v1")]

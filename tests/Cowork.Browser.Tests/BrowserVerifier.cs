@@ -30,7 +30,8 @@ static class BrowserVerifier
     public sealed record Verdict(Report? Report, Fault? Fault);
 
     /// <param name="Erased">Events with erased texts.</param>
-    public sealed record Report(string RunId, string Digest, int Events, int Erased, Signature? Signature);
+    /// <param name="Expired">Memories whose own events expired.</param>
+    public sealed record Report(string RunId, string Digest, int Events, int Erased, int Expired, Signature? Signature);
 
     /// <param name="IsSigned">Null: the page could not check it.</param>
     public sealed record Signature(bool? IsSigned);

@@ -25,7 +25,8 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
             var (report, fault) = TraceVerifier.Verify(bundle);
             Assert.Null(fault);
             var found = (await BrowserVerifier.Verdicts(page, [bundle])).Single();
-            Assert.Equal((report!.RunId, report.Digest, report.Events), (found.Report!.RunId, found.Report.Digest, found.Report.Events));
+            Assert.Equal(report!.Expired, found.Report!.Expired);
+            Assert.Equal((report.RunId, report.Digest, report.Events), (found.Report.RunId, found.Report.Digest, found.Report.Events));
             Assert.Equal(report.Signature is not null, found.Report.Signature is { IsSigned: true });
         }
     }
@@ -56,6 +57,30 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
         }
 
         static byte[] Next(IEnumerator<byte[]> forger) => forger.MoveNext() ? forger.Current : throw new InvalidOperationException("A forger never ends.");
+    }
+
+    [Fact]
+    public async Task A_tombstone_is_taken_where_the_command_line_takes_it()
+    {
+        var (host, page) = await Open();
+        await using var context = page.Context;
+        var bundle = (await Bundles(host))[^1];
+        List<byte[]> files =
+        [
+            .. new[]
+                {
+                    "{}", "[1]", """{"by":0}""", """{"by":-1}""", """{"by":1.5}""", """{"by":"1"}""", """{"by":1,"note":1}""", """{"by":1,"counterfactual":2}""",
+                    """{"by":9007199254740993}""",
+                }
+                .Select(stone => TamperedBundles.WithTombstones(bundle, $$"""{"tombstone":{{stone}}}""")),
+            .. new[] { ("related", "session-"), ("related", "run-"), ("events", "run-") }
+                .Select(place => TamperedBundles.WithTombstones(bundle, """{"tombstone":{"by":1}}""", place.Item1, place.Item2)),
+        ];
+        foreach (var (file, found) in files.Zip(await BrowserVerifier.Verdicts(page, files)))
+        {
+            var (report, fault) = TraceVerifier.Verify(file);
+            Assert.Equal((report?.Expired, fault?.Location, fault?.Message), (found.Report?.Expired, found.Fault?.Location, found.Fault?.Message));
+        }
     }
 
     [Fact]
@@ -100,6 +125,7 @@ public sealed class ConsoleVerifierSpecs(Chromium chromium, BrowsedHost browsed)
         var session = await http.NewSession();
         var run = (await http.Post($"/sessions/{session}/turn", """{"message":"/tool write_file {\"path\":\".anton/output/a.md\",\"content\":\"# A\"}\n/tool remember {\"content\":\"tea\"}\n/say done"}""")).Is(200)["run_id"];
         var own = await http.Until($"/runs/{run}/trace", got => got.Is(200).Json.TryGetProperty("log", out _));
-        return [Encoding.UTF8.GetBytes(own.Text), .. Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "bundles"), "cowork-trace-*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes)];
+        var kept = Directory.GetFiles(Path.Combine(AppContext.BaseDirectory, "bundles"), "cowork-trace-*.json").Order(StringComparer.Ordinal).Select(File.ReadAllBytes).ToList();
+        return [Encoding.UTF8.GetBytes(own.Text), .. kept, TamperedBundles.WithTombstones(kept.Last(bundle => bundle.AsSpan().IndexOf("memory_written.v1"u8) > 0))];
     }
 }

@@ -359,6 +359,9 @@ public sealed partial class Traffic : IDisposable
         var session = (await Post("/sessions", new { })).Is(201)["session_id"];
         (await Post("/policy/check", new { tool = "write_file", session_id = session, input = new { path = "a.md", content = story.Word() } })).Is(200);
         (await Post("/policy/simulate", new { rules = new[] { new { name = "none", outcome = "deny", reason = "No.", tools = new[] { "write_file" } } } })).Is(200);
+        (await http.Send(HttpMethod.Put, "/retention", Body(new { sessions_days = 90 + story.Next(9), reason = story.Word() }))).Is(200);
+        (await Post($"/sessions/{session}/hold", new { reason = story.Word() })).Is(204);
+        (await http.Delete($"/sessions/{session}/hold")).Is(204);
         (await operators.Post("/engine/blobs/sweep")).Is(200);
     }
 

@@ -6,8 +6,19 @@ using Cowork.Application;
 namespace Cowork.Testing;
 
 /// <summary>Blobs for as long as the test takes.</summary>
-public sealed class InMemoryBlobs : IBlobs
+public sealed class InMemoryBlobs : IBlobs, IBlobWithdrawal
 {
+    readonly ConcurrentDictionary<string, bool> pending = new();
+
+    /// <summary>Those that were taken back and not kept since.</summary>
+    public IReadOnlyCollection<string> Withdrawn => [.. pending.Keys];
+
+    public ValueTask Withdraw(string sha256, CancellationToken ct)
+    {
+        pending[sha256] = true;
+        return default;
+    }
+
     public bool HasRoom() => true;
 
     readonly ConcurrentDictionary<string, byte[]> bySha256 = new();
@@ -26,8 +37,18 @@ public sealed class InMemoryBlobs : IBlobs
         return (await Put(all.ToArray(), ct), all.Length);
     }
 
-    public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct) =>
-        digests.FirstOrDefault(d => !bySha256.ContainsKey(d)) is { } missing ? throw new InvalidDataException($"The blob {missing} is missing.") : default;
+    public ValueTask Keep(IReadOnlyCollection<string> digests, CancellationToken ct)
+    {
+        if (digests.FirstOrDefault(d => !bySha256.ContainsKey(d)) is { } missing)
+        {
+            throw new InvalidDataException($"The blob {missing} is missing.");
+        }
+        foreach (var sha256 in digests)
+        {
+            pending.TryRemove(sha256, out _);
+        }
+        return default;
+    }
 
     /// <summary>How many there are.</summary>
     public int Count => bySha256.Count;

@@ -745,6 +745,10 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
         var rows = new Dictionary<(string Org, string Key), StoredRow>();
         foreach (var ((org, _), past) in streams)
         {
+            if (past.Any(e => e.Event is Tombstone))
+            {
+                continue;
+            }
             var made = new Dictionary<string, (object? Row, long Created, RecordedEvent Last)>();
             foreach (var e in past.Where(e => IsOf(e, model)))
             {

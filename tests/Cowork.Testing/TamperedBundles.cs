@@ -185,6 +185,24 @@ public static class TamperedBundles
         (string)e["prev_hash"]!, (string)e["tenant_id"]!, (string)e["stream_id"]!, (long)e["version"]!, Guid.Parse((string)e["id"]!), (string)e["type"]!,
         DateTimeOffset.Parse((string)e["ts"]!, CultureInfo.InvariantCulture), (string)e["actor"]!, Canonical(e["data"]));
 
+    /// <summary>A bundle of a run as it is once the memories that it was told of expired, or another event of it has something in place of its data.</summary>
+    /// <param name="stone">What stands in place of the data.</param>
+    /// <param name="list"><c>related</c> or <c>events</c>.</param>
+    /// <param name="begin">How the streams of the events begin.</param>
+    public static byte[] WithTombstones(byte[] bundle, string stone = """{"tombstone":{"by":4711,"bytes":120}}""", string list = "related", string begin = "memory-")
+    {
+        var root = JsonNode.Parse(bundle)!.AsObject();
+        foreach (var e in root[list]!.AsArray().Where(e => ((string)e!["stream_id"]!).StartsWith(begin, StringComparison.Ordinal)))
+        {
+            e!["data"] = JsonNode.Parse(stone);
+            if (e["payload"] is not null)
+            {
+                e["payload"] = JsonNode.Parse(stone);
+            }
+        }
+        return Sealed(root);
+    }
+
     /// <summary>Computes all digests anew.</summary>
     public static byte[] Sealed(JsonObject root)
     {

@@ -19,6 +19,7 @@ public sealed partial class SourceRules
         ["IConnectionSecrets"] = "The specs of OAuth have the other one.",
         ["IFileQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IScratchpadQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
+        ["IRetentionQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
         ["IRunQueries"] = "Application asks, Projections answers, and the one arrow does not let the one name the other.",
     };
 

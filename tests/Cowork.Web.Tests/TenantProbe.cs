@@ -15,7 +15,7 @@ sealed class TenantProbe
 
     /// <summary>What every body wants, in one.</summary>
     const string Body = """
-        {"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x","text":"x","from_event":1}
+        {"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x","text":"x","from_event":1,"reason":"x"}
         """;
 
     readonly Dictionary<string, string> ids;

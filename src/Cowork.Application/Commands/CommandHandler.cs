@@ -284,7 +284,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             return new(stream, before, version, known.Rows);
         }
         var rows = StreamRows.None;
-        foreach (var e in (await log.Load(org, stream, 0, checked((int)version), ct)).Events)
+        foreach (var e in Living((await log.Load(org, stream, 0, checked((int)version), ct)).Events))
         {
             rows = After(rows, e);
         }
@@ -304,8 +304,8 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             return (TState)known.State;
         }
         var past = (await log.Load(org, stream, 0, checked((int)version), ct)).Events;
-        var begin = past is [var first, ..] ? await BeginOf(org, aggregate, (TEvent)first.Event, ct) : aggregate.Initial;
-        return past.Aggregate(begin, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
+        var begin = past is [{ Event: TEvent first }, ..] && !HasTombstone(past) ? await BeginOf(org, aggregate, first, ct) : aggregate.Initial;
+        return Living(past).Aggregate(begin, (state, e) => aggregate.Evolve(state, (TEvent)e.Event));
     }
 
     /// <summary>The state with which the fold of a stream begins: the initial one, or that of the stream whose beginning is its past.</summary>
@@ -375,13 +375,31 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     /// <param name="Position">Of the event with the version.</param>
     sealed record FoldBegin(StreamState? Cached, Snapshot? Kept, long Version, long Position);
 
+    /// <summary>Events without those whose data expired, and without what lies between them: they are folded as if they had never been.</summary>
+    static IEnumerable<RecordedEvent> Living(IReadOnlyList<RecordedEvent> events, bool isExpired = false) =>
+        isExpired || HasTombstone(events) ? events.Where(e => e.Event is IExpiryEvent or IRemovalEvent) : events;
+
+    static bool HasTombstone(IReadOnlyList<RecordedEvent> events)
+    {
+        foreach (var e in events)
+        {
+            if (e.Event is Tombstone)
+            {
+                return true;
+            }
+        }
+        return false;
+    }
+
     /// <summary>A stream's events after a version and up to a position, in pages that grow: most folds end in the first.</summary>
     async IAsyncEnumerable<RecordedEvent> EventsUpTo(string org, string stream, long after, long position, [EnumeratorCancellation] CancellationToken ct)
     {
+        var isExpired = false;
         for (var page = 64; ; page = Math.Min(page * 4, 1_024))
         {
             var slice = await log.Load(org, stream, after, page, ct);
-            foreach (var e in slice.Events)
+            isExpired |= HasTombstone(slice.Events);
+            foreach (var e in Living(slice.Events, isExpired))
             {
                 if (e.Position > position)
                 {
@@ -512,7 +530,7 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         var begin = new StreamState(0, HashChain.Root, aggregate.Initial, StreamRows.None, past.Events is [var first, ..] ? StreamStart.Of(first) : null);
         if (past.Events.Count > SnapshotAfter)
         {
-            if (await snapshots.Load(org, stream, schema, ct) is { } snapshot)
+            if (!HasTombstone(past.Events) && await snapshots.Load(org, stream, schema, ct) is { } snapshot)
             {
                 var state = JsonSerializer.Deserialize(snapshot.State.Span, EventJson.Options.GetTypeInfo(typeof(TState)))!;
                 begin = new(
@@ -521,12 +539,12 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
             }
             past = await log.Load(org, stream, begin.Version, int.MaxValue, ct);
         }
-        if (begin.Version == 0 && past.Events is [var one, ..])
+        if (begin.Version == 0 && past.Events is [{ Event: TEvent one }, ..] && !HasTombstone(past.Events))
         {
-            begin = begin with { State = await BeginOf(org, aggregate, (TEvent)one.Event, ct) };
+            begin = begin with { State = await BeginOf(org, aggregate, one, ct) };
         }
         var folded = Fold(aggregate, begin, past);
-        if (past.Events.Count > SnapshotAfter)
+        if (past.Events.Count > SnapshotAfter && !folded.IsExpired)
         {
             var state = JsonSerializer.SerializeToUtf8Bytes(folded.State, EventJson.Options.GetTypeInfo(typeof(TState)));
             await snapshots.Save(org, stream, new(folded.Version, folded.Hash, schema, state, folded.Rows.Write()), ct);
@@ -548,7 +566,12 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
     {
         var state = (TState)from.State;
         var (rows, bytes) = (from.Rows, from.Bytes);
-        foreach (var e in past.Events)
+        var isExpired = from.IsExpired || HasTombstone(past.Events);
+        if (isExpired && !from.IsExpired)
+        {
+            (state, rows) = (aggregate.Initial, StreamRows.None);
+        }
+        foreach (var e in Living(past.Events, isExpired))
         {
             state = aggregate.Evolve(state, (TEvent)e.Event);
             rows = After(rows, e);
@@ -556,7 +579,9 @@ public sealed class CommandHandler(IEventLog log, ISnapshots snapshots, IBlobs b
         }
         return past.Events.Count == 0
             ? from
-            : new(past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position, Bytes: aggregate.SizeOf is { } sizeOf ? sizeOf(state) : bytes);
+            : new(
+                past.Version, past.Hash, state, rows, from.Start, past.Events[^1].Position, Bytes: aggregate.SizeOf is { } sizeOf ? sizeOf(state) : bytes,
+                IsExpired: isExpired);
     }
 
     StreamRows After(StreamRows rows, RecordedEvent e)

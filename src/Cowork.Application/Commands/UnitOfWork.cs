@@ -121,6 +121,10 @@ public sealed class UnitOfWork
         where TState : class
     {
         var draft = await DraftOf(aggregate, key, isNew);
+        if (draft.IsExpired && command is not IExpiryCommand)
+        {
+            return Refusal.Expired(aggregate.Name);
+        }
         var decision = aggregate.Decide(command, (TState)draft.Stream.State);
         if (decision.Refused is { } refused)
         {
@@ -268,7 +272,7 @@ public sealed class UnitOfWork
             }
             draft.Recorded += part.Count;
             draft.Stream = new(
-                version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]),
+                version, hash, draft.Stream.State, rows, draft.Stream.Start ?? StreamStart.Of(events[0]), IsExpired: draft.IsExpired,
                 Bytes: draft.SizeOf is { } sizeOf ? sizeOf(draft.Stream.State) : draft.Stream.Bytes + events.Sum(e => (long)e.Data.Length));
             first ??= events[0];
             // A feed is named by the key alone, also when a client chose the id and it looks like one of ours.
@@ -370,6 +374,8 @@ public sealed class UnitOfWork
         public StreamState Stream { get; set; } = folded;
 
         public bool IsCached { get; } = folded.Cached;
+
+        public bool IsExpired { get; } = folded.IsExpired;
 
         public bool WasSilent { get; set; }
 

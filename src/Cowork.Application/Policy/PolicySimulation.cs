@@ -83,6 +83,10 @@ public sealed class PolicySimulation(IEventLog log)
                 }
                 at = entry.Position;
                 events++;
+                if (Tombstones.Is(entry.Data.Span))
+                {
+                    continue;
+                }
                 if (entry.Is<RunEvent.ToolCall>())
                 {
                     if (names.Count == CallsKept)

@@ -60,9 +60,10 @@ public sealed record SubmitTurn(
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
-        if (await work.State(Domain.Session.Aggregate, Session) is not Session.Open session)
+        var state = await work.State(Domain.Session.Aggregate, Session);
+        if (state is not Session.Open session)
         {
-            return Refusal.NotFound("session");
+            return state is Session.Expired ? Refusal.Expired("session") : Refusal.NotFound("session");
         }
         if (await SessionOfGroup.WhyRefused(work, session) is { } ofGroup)
         {

@@ -7,12 +7,13 @@ namespace Cowork.Application;
 /// Deletes a session. The same commit cancels its live runs, or asks their drivers to. From this commit on nothing begins in it; <see cref="FileDeletion"/>
 /// and <see cref="ScratchpadDeletion"/> delete what it has.
 /// </summary>
-public sealed record DeleteSession(SessionKey Session) : ICommand
+/// <param name="Days">The period of retention that is over; null: somebody deletes it.</param>
+public sealed record DeleteSession(SessionKey Session, int? Days = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
         if ((await SessionOfGroup.WhyRefused(work, Session)
-            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now), Session)) is { } refused)
+            ?? await work.Do(Domain.Session.Aggregate, Session, new SessionCommand.Delete(work.Now, Days), Session)) is { } refused)
         {
             return refused;
         }

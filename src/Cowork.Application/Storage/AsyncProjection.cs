@@ -1,6 +1,8 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
+using Cowork.Domain;
+
 namespace Cowork.Application.Storage;
 
 /// <summary>Names a row within its table.</summary>
@@ -21,6 +23,18 @@ public interface IAsyncProjection : IRowModel
 
     /// <summary>The rows that the event may look at or change; none: it does not concern the model.</summary>
     IReadOnlyList<RowKey> KeysOf(RecordedEvent e);
+
+    /// <summary>
+    /// True: it folds <see cref="Tombstone"/>s, because what it tells is not lost with the data of events. For others these events have never been, and their rows go with the
+    /// data (<see cref="OwnedBy"/>).
+    /// </summary>
+    bool TakesTombstones => false;
+
+    /// <summary>True: the model counts the bytes of its events and of the blobs that they name.</summary>
+    bool CountsStored => false;
+
+    /// <summary>Rows that show the data of this event's stream alone, and go with it.</summary>
+    IReadOnlyList<RowKey> OwnedBy(RecordedEvent e) => [];
 
     /// <summary>The rows that the event changes, as they are after it; null: no row.</summary>
     /// <param name="before">A row that <see cref="KeysOf"/> named, as it is before the event.</param>
@@ -47,12 +61,21 @@ public sealed record AsyncProjection<TRow>(
 
     public int Form { get; init; } = 1;
 
+    public bool TakesTombstones { get; init; }
+
+    public bool CountsStored { get; init; }
+
+    /// <summary>See <see cref="IAsyncProjection.OwnedBy"/>; null: none.</summary>
+    public Func<RecordedEvent, IReadOnlyList<RowKey>>? Owned { get; init; }
+
     public bool Searched => Search is not null;
 
     /// <summary>The stream whose words a row has, by the row's key; null: rows have none.</summary>
     public Func<string, string>? Stream { get; init; }
 
     public string? StreamOf(string key) => Stream?.Invoke(key);
+
+    IReadOnlyList<RowKey> IAsyncProjection.OwnedBy(RecordedEvent e) => Owned?.Invoke(e) ?? [];
 
     public IReadOnlyList<RowKey> KeysOf(RecordedEvent e) => Keys(e);
 
@@ -83,6 +106,10 @@ public sealed record ProjectedRow(RowKey Key, long Created, long Updated, RowVal
     public static async ValueTask<IReadOnlyList<ProjectedRow>> Fold(
         IAsyncProjection model, IReadOnlyList<RecordedEvent> events, Func<IReadOnlyCollection<RowKey>, ValueTask<IReadOnlyDictionary<RowKey, Row>>> load)
     {
+        if (!model.TakesTombstones && events.Any(e => e.Event is Tombstone))
+        {
+            events = [.. events.Where(e => e.Event is not Tombstone)];
+        }
         HashSet<RowKey> keys = [.. events.SelectMany(e => Of(e, () => model.KeysOf(e)))];
         if (keys.Count == 0)
         {

@@ -35,6 +35,12 @@ public static class EventJson
             : throw new JsonException($"This version knows no event \"{storedName}\".");
     }
 
+    /// <summary>The event of a stored name, or the <see cref="Tombstone"/> that stands in its place.</summary>
+    /// <param name="data">As it lies in the log.</param>
+    /// <exception cref="JsonException">The name is unknown to this version, or the data is not of its shape.</exception>
+    public static Event ReadStored(string storedName, ReadOnlySpan<byte> data, DateTimeOffset at) =>
+        Tombstones.Is(data) ? Tombstones.Read(data, at) : Read(storedName, data, at);
+
     /// <summary>The event of a stored type, upcast when a later one took its place.</summary>
     /// <exception cref="JsonException">The data is not of its shape.</exception>
     public static Event Read(EventType type, ReadOnlySpan<byte> data, DateTimeOffset at)
@@ -197,6 +203,10 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(SessionEvent.SessionCreated))]
 [JsonSerializable(typeof(SessionEvent.SessionChanged))]
 [JsonSerializable(typeof(SessionEvent.SessionDeleted))]
+[JsonSerializable(typeof(SessionEvent.SessionHeld))]
+[JsonSerializable(typeof(SessionEvent.SessionReleased))]
+[JsonSerializable(typeof(SessionEvent.SessionExpired))]
+[JsonSerializable(typeof(SessionEvent.SessionRemoved))]
 [JsonSerializable(typeof(SessionEvent.RunQueued))]
 [JsonSerializable(typeof(SessionEvent.RunDequeued))]
 [JsonSerializable(typeof(RunEvent.RunCreated))]
@@ -323,13 +333,20 @@ public sealed class TimingConverter : JsonConverter<Timing>
 [JsonSerializable(typeof(SecurityEvent.AccessDenied))]
 [JsonSerializable(typeof(SecurityEvent.DataExported))]
 [JsonSerializable(typeof(SecurityDay))]
+[JsonSerializable(typeof(SecurityEvent.SecurityExpired))]
+[JsonSerializable(typeof(SecurityEvent.SecurityRemoved))]
+[JsonSerializable(typeof(HostEvent.HostsExpired))]
+[JsonSerializable(typeof(HostEvent.HostsRemoved))]
+[JsonSerializable(typeof(RetentionEvent.RetentionSet))]
 [JsonSerializable(typeof(HostEvent.HostStarted))]
 [JsonSerializable(typeof(HostEvent.HostStopped))]
 [JsonSerializable(typeof(HostDay))]
+[JsonSerializable(typeof(Retention))]
 [JsonSerializable(typeof(Session))]
 [JsonSerializable(typeof(Session.None), TypeInfoPropertyName = "SessionNone")]
 [JsonSerializable(typeof(Session.Open))]
 [JsonSerializable(typeof(Session.Deleted))]
+[JsonSerializable(typeof(Session.Expired), TypeInfoPropertyName = "SessionExpiredState")]
 [JsonSerializable(typeof(Run))]
 [JsonSerializable(typeof(Run.None), TypeInfoPropertyName = "RunNone")]
 [JsonSerializable(typeof(Run.Queued))]

@@ -131,7 +131,7 @@ public sealed record FeedEntry(
         where TEvent : Event => EventTypes.Is<TEvent>(Type);
 
     /// <summary>The event, with the texts of data subjects opened, or what stands for erased ones.</summary>
-    public Event Read() => EventJson.Read(Type, Open().Span, At);
+    public Event Read() => EventJson.ReadStored(Type, Open().Span, At);
 
     /// <summary>The data with the texts of data subjects opened. What a hash covers is <see cref="Data"/>.</summary>
     public ReadOnlyMemory<byte> Open() => IsSealed ? EventSeal.Open(Data.Span, Type, new(Org, Stream, Version), Keys ?? NoContentKeys.Instance).Data : Data;

@@ -180,7 +180,7 @@ sealed class EventLog(Database database, EventWriter writer) : IEventLog
         var at = new DateTimeOffset(reader.GetDateTime(4));
         var open = EventSeal.MayBeSealed(data) ? EventSeal.Open(data, type, new(org, stream, reader.GetInt64(0)), keys).Data : data;
         return new(
-            org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.Read(type, open, at), data, at,
+            org, stream, reader.GetInt64(0), reader.GetGuid(1), type, EventJson.ReadStored(type, open, at), data, at,
             reader.IsDBNull(5) ? "" : reader.GetString(5), reader.IsDBNull(6) ? "" : reader.GetString(6), reader.GetInt64(7),
             reader.IsDBNull(8) ? null : reader.GetString(8), reader.IsDBNull(9) ? null : reader.GetString(9));
     }

@@ -27,7 +27,8 @@ public sealed record LogFault(long Position, long Through, string Message)
 /// <param name="InFeeds">Events that are in a session's feed.</param>
 /// <param name="Unhashed">Events that another program wrote without a hash.</param>
 /// <param name="Head">The last signed head whose root the tree had; null: none yet.</param>
-public sealed record LogVerifierState(long Position, IReadOnlyList<string> Nodes, long InFeeds, long Unhashed, NumberedHead? Head)
+/// <param name="Expired">Events whose data expired: a tombstone stands in its place, as a later event says.</param>
+public sealed record LogVerifierState(long Position, IReadOnlyList<string> Nodes, long InFeeds, long Unhashed, NumberedHead? Head, long Expired = 0)
 {
     public static LogVerifierState Begin { get; } = new(0, [], 0, 0, null);
 }
@@ -52,7 +53,7 @@ public sealed record OutsideKnowledge(IReadOnlyDictionary<string, PublicKey>? Ke
 /// </summary>
 /// <param name="connection">Open, of a role that may read all. In a transaction it sees what that sees.</param>
 /// <param name="operators">The operators' tenant, which has heads and keys.</param>
-public sealed class LogVerifier(NpgsqlConnection connection, string schema, string operators, OutsideKnowledge outside)
+public sealed partial class LogVerifier(NpgsqlConnection connection, string schema, string operators, OutsideKnowledge outside)
 {
     /// <summary>Positions of a page. While the server makes its rows, this program verifies those before; between two pages one of them waits.</summary>
     const int PageMax = 8_000;
@@ -82,7 +83,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     MerkleFrontier tree = new();
     NumberedHead? last;
     LogVerifierState verified = LogVerifierState.Begin;
-    long inFeeds, unhashed, headsRead, headSize;
+    long inFeeds, unhashed, expired, headsRead, headSize;
     Guid lastId;
 
     /// <summary>Called after each page, with what a later verification can go on from.</summary>
@@ -94,6 +95,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
     public async Task<LogVerdict> Verify(LogVerifierState from, CancellationToken ct, bool isTransaction = false)
     {
         (tree, last, inFeeds, unhashed) = (new(from.Position, from.Nodes.Select(Convert.FromHexString)), from.Head, from.InFeeds, from.Unhashed);
+        expired = from.Expired;
         (headsRead, headSize) = (from.Head?.Number ?? 0, from.Head?.Head.TreeSize ?? 0);
         verified = from;
         while (kept.TryPeek(out var known) && known.TreeSize < from.Position)
@@ -140,7 +142,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         return Verdict(await Whole(ct));
     }
 
-    LogVerifierState State() => new(tree.Size, [.. tree.Nodes.Select(Convert.ToHexStringLower)], inFeeds, unhashed, last);
+    LogVerifierState State() => new(tree.Size, [.. tree.Nodes.Select(Convert.ToHexStringLower)], inFeeds, unhashed, last, expired);
 
     LogVerdict Verdict(LogFault? fault) => new(verified, fault, verified.Position - (verified.Head?.Head.TreeSize ?? 0));
 
@@ -204,6 +206,7 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
             Fault(tree.Size + 1, NoEvent);
         }
         await Look(waiting, ct);
+        await Judge(ct);
         if (faults.Count == 0)
         {
             verified = State();
@@ -307,6 +310,14 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
                 {
                     Fault(position, "It has no hash.", stream);
                 }
+            }
+            if (Tombstones.Is(data) || ExpirySchema.IsExpiry(read.Type))
+            {
+                if (headers.Hash is null || !IsHash(headers.Hash))
+                {
+                    Fault(position, "It has no hash.", stream);
+                }
+                Remember(position, org, stream, read.Version, read.Type, headers.Session, data, at);
             }
             var isSame = read.Feed is { } feed && feed.Org == org && feed.Session == headers.Session && feed.Run == headers.Run;
             if (read.Feed is not null && !isSame)
@@ -775,8 +786,8 @@ public sealed class LogVerifier(NpgsqlConnection connection, string schema, stri
         /// <summary>The event before it in its feed has to be asked for.</summary>
         public bool NeedsFeed { get; set; }
 
-        /// <summary>The hash that it must have after another one.</summary>
+        /// <summary>The hash that it must have after another one; where its data expired, the one that it has: the digest of what stays, and the tree, prove it.</summary>
         public string HashAfter(string previous) =>
-            HashChain.Next(previous, Leaf.Org, Leaf.Stream, Leaf.Version, Read.Id, Read.Type, new(Read.At), Read.Actor, Data);
+            Hash is { } said && Tombstones.Is(Data) ? said : HashChain.Next(previous, Leaf.Org, Leaf.Stream, Leaf.Version, Read.Id, Read.Type, new(Read.At), Read.Actor, Data);
     }
 }

@@ -2,6 +2,7 @@ using System.Data;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
+using Cowork.Domain;
 
 using Npgsql;
 
@@ -652,6 +653,7 @@ sealed class RowStore : IRows
         var rows = new Dictionary<string, (object? Row, long Made, long Updated, long Version)>();
         var page = new FoldedPage();
         RecordedEvent? last = null;
+        var isExpired = false;
         while (true)
         {
             var events = await Page(connection, prefix, org, stream, version, only is not null, ct);
@@ -660,8 +662,19 @@ sealed class RowStore : IRows
                 if (last is not null && (last.Org != e.Org || last.Stream != e.Stream))
                 {
                     Close();
+                    isExpired = false;
                 }
-                if (model.KeyOf(e) is { } key)
+                if (e.Event is Tombstone && !isExpired)
+                {
+                    // The rows of the whole stream went with the data.
+                    isExpired = true;
+                    rows.Clear();
+                    if (!model.Keyed)
+                    {
+                        rows[model.KeyOf(e)!] = default;
+                    }
+                }
+                if (!isExpired && model.KeyOf(e) is { } key)
                 {
                     var (before, made, _, _) = rows.GetValueOrDefault(key);
                     var row = model.Evolve(before, e);

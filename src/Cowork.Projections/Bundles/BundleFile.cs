@@ -17,6 +17,9 @@ public sealed record BundleReport(
     int? Runs = null, int? Blobs = null, int? Artifacts = null, int? LeftOut = null, int? Streams = null, long? After = null, long? Through = null, string? Head = null,
     int? Erased = null)
 {
+    /// <summary>Of a period, or of a run's related events: those that have a tombstone in place of their data.</summary>
+    public long? Expired { get; init; }
+
     /// <summary>The signed head that covers a run's events; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
 }
@@ -86,6 +89,7 @@ public static class BundleFile
                     After: period.After, Through: period.Through)
                 {
                     Signature = period.Signature,
+                    Expired = period.Expired > 0 ? period.Expired : null,
                 };
             case SessionBundle.Format or SessionBundle.FirstFormat:
                 var session = await SessionVerifier.Check(lines, first.Of, anchors, ct);
@@ -106,6 +110,7 @@ public static class BundleFile
         Head: run.Head)
     {
         Signature = run.Signature,
+        Expired = run.Expired > 0 ? run.Expired : null,
     };
 
     /// <summary>What comes from a pipe, in a file that is gone when it is closed.</summary>

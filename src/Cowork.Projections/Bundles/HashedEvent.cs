@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 
 using static Cowork.Projections.TraceJson;
@@ -9,11 +10,12 @@ namespace Cowork.Projections;
 
 /// <summary>
 /// An event of a bundle whose hash is that of its content. What it says is not read. Of an event with a member that no reader sees the hash is what the bundle says: it ties
-/// the event before it to the one behind it, and nothing ties it to the rest of its content.
+/// the event before it to the one behind it, and nothing ties it to the rest of its content. So it is with an event whose data expired.
 /// </summary>
 /// <param name="Previous">The hash of the event before it in its stream, as the bundle says.</param>
 readonly record struct HashedEvent(
-    string Org, string Stream, long Version, Guid Id, string Type, DateTimeOffset At, string Actor, string Hash, string Previous, long Position, string? Correlation)
+    string Org, string Stream, long Version, Guid Id, string Type, DateTimeOffset At, string Actor, string Hash, string Previous, long Position, string? Correlation,
+    bool IsExpired = false)
 {
     /// <summary>Optional: some events have no trace.</summary>
     const string CorrelationMember = "correlation_id";
@@ -24,7 +26,8 @@ readonly record struct HashedEvent(
     /// <summary>Checks an event by itself: its members, their form, and its hash.</summary>
     /// <param name="at">Its place.</param>
     /// <param name="members">The members that it must have. It may have <c>correlation_id</c>, <c>withheld</c> and <c>content_key</c> too.</param>
-    public static HashedEvent Check(string at, JsonElement e, string[] members)
+    /// <param name="mayExpire">True for a stream whose events may have tombstones in place of their data.</param>
+    public static HashedEvent Check(string at, JsonElement e, string[] members, Func<string, bool> mayExpire)
     {
         Object(e, at);
         var hasCorrelation = e.TryGetProperty(CorrelationMember, out _);
@@ -62,12 +65,25 @@ readonly record struct HashedEvent(
             Require(!Object(data, $"{at}.data").TryGetProperty(hidden!, out _), $"{at}.data", $"It has {hidden}, which is said to be left out.");
             Require(hash.Length == 64 && hash.All(char.IsAsciiHexDigitLower), $"{at}.hash", "It is not a hash.");
         }
-        var computed = isWithheld ? hash : HashChain.Next(previous, org, stream, version, id, type, ts, actor, Bytes(data));
+        var isExpired = Tombstones.Is(Bytes(data)) && mayExpire(stream);
+        if (isExpired)
+        {
+            Require(hash.Length == 64 && hash.All(char.IsAsciiHexDigitLower), $"{at}.hash", "It is not a hash.");
+            try
+            {
+                Tombstones.Read(Bytes(data), ts);
+            }
+            catch (JsonException wrong)
+            {
+                throw Fault($"{at}.data", wrong.Message);
+            }
+        }
+        var computed = isWithheld || isExpired ? hash : HashChain.Next(previous, org, stream, version, id, type, ts, actor, Bytes(data));
         Require(
             computed == hash, at,
             $"Event {version} of {Quoted(stream)} ({Quoted(type)}) does not have the hash {Quoted(hash)}: its content, its predecessor or the hash was changed.");
         Require(version >= 1, $"{at}.version", "Versions begin at 1.");
         Require(version > 1 || previous == HashChain.Root, $"{at}.prev_hash", "Version 1 must have a previous hash of zeros.");
-        return new(org, stream, version, id, type, ts, actor, hash, previous, Number(e, "gid", at), correlation);
+        return new(org, stream, version, id, type, ts, actor, hash, previous, Number(e, "gid", at), correlation, isExpired);
     }
 }

@@ -13,7 +13,8 @@ namespace Cowork.Projections;
 /// <param name="After">The events have positions above this one.</param>
 /// <param name="Through">And are all of the tenant's up to this one.</param>
 /// <param name="Digest">SHA-256 of the file up to its last line.</param>
-public sealed record PeriodReport(string Format, string TenantId, long Events, int Streams, long After, long Through, string Digest)
+/// <param name="Expired">Events that have a tombstone in place of their data: the file tells their hash, and not what it was of.</param>
+public sealed record PeriodReport(string Format, string TenantId, long Events, int Streams, long After, long Through, string Digest, long Expired = 0)
 {
     /// <summary>The signed head that covers the period; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
@@ -106,6 +107,7 @@ static class PeriodVerifier
     {
         readonly MerkleFrontier tree = new();
         long count;
+        long expired;
         long through;
 
         /// <summary>Positions were passed over without their hashes: the file has no root.</summary>
@@ -142,7 +144,8 @@ static class PeriodVerifier
         {
             var members = BundleLines.WithOptional(e, EventMembers, HasProofs ? ["causation_id", "run_id", "session_id"] : ["run_id", "session_id"]);
             var hasFeedId = HasProofs && e.ValueKind == JsonValueKind.Object && e.TryGetProperty("feed_id", out _);
-            var hashed = HashedEvent.Check(at, e, hasFeedId ? [.. members, "feed_id"] : members);
+            var hashed = HashedEvent.Check(at, e, hasFeedId ? [.. members, "feed_id"] : members, static _ => true);
+            expired += hashed.IsExpired ? 1 : 0;
             Require(hashed.Org == tenant, $"{at}.tenant_id", $"The export is of {Quoted(tenant)}.");
             Require(hashed.Position > Last, $"{at}.gid", Last == after ? $"The export begins behind position {after}." : $"The event before it has position {Last}.");
             Last = hashed.Position;
@@ -179,7 +182,7 @@ static class PeriodVerifier
             Require(
                 signature is not null || anchors is null, $"{at}.log",
                 "No signed head covers the period, and one that agrees with the keys or heads that were given is required.");
-            return new(format, tenant, count, chain.Streams.Count, after, through, digest) { Signature = signature };
+            return new(format, tenant, count, chain.Streams.Count, after, through, digest, expired) { Signature = signature };
         }
 
         /// <summary>What the next export goes on from.</summary>

@@ -67,7 +67,7 @@ static class RelatedEvents
                 {
                     if (from.Version is { } shown)
                     {
-                        yield return new(Memory.Aggregate.Stream(from.Id), shown, found => Text(found) == text);
+                        yield return new(Memory.Aggregate.Stream(from.Id), shown, found => found is Tombstone || Text(found) == text);
                     }
                 }
                 break;

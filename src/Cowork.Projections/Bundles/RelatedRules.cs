@@ -40,7 +40,7 @@ static class RelatedRules
             {
                 var found = places.Named(at, named.Stream, named.Version, named.IsEarlier ? e.Position : long.MaxValue);
                 // A text of one of them was erased, and the other one's is not that person's: what is left of both is the same.
-                var isAsNamed = entry.IsErased == found.IsErased
+                var isAsNamed = entry.IsErased == found.IsErased || found.Event.Event is Tombstone
                     ? named.IsAsNamed(found.Event.Event)
                     : RelatedEvents.NamedBy(Redacted(entry)).ElementAt(i).IsAsNamed(Redacted(found));
                 Require(isAsNamed, found.At, $"It is not what {at} names.");

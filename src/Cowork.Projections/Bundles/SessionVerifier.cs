@@ -99,7 +99,7 @@ static class SessionVerifier
         public void Event(string at, JsonElement e)
         {
             var entry = TraceVerifier.CheckEvent(
-                at, e, BundleLines.WithOptional(e, EventMembers, hasProofs ? ["causation_id", "run_id"] : ["run_id"]), heads, ownStream: "");
+                at, e, BundleLines.WithOptional(e, EventMembers, hasProofs ? ["causation_id", "run_id"] : ["run_id"]), heads);
             var (stream, version) = (entry.Event.Stream, entry.Event.Version);
             Require(entry.Event.Org == tenant, $"{at}.tenant_id", $"The session's tenant is {Quoted(tenant)}.");
             Require(Text(e, "session_id", at) == named, $"{at}.session_id", $"The session is {Quoted(named)}.");
@@ -136,7 +136,7 @@ static class SessionVerifier
 
         public void Related(string at, JsonElement e)
         {
-            var entry = TraceVerifier.CheckEvent(at, e, RelatedMembers(e), relatedHeads, ownStream: "");
+            var entry = TraceVerifier.CheckEvent(at, e, RelatedMembers(e), relatedHeads, isRelated: true);
             Require(entry.Event.Position > relatedGid, $"{at}.gid", $"The event before it has position {relatedGid}.");
             (relatedHeads[entry.Event.Stream], relatedGid) = ((entry.Event.Version, entry.Event.Hash), entry.Event.Position);
             related.Add(entry);

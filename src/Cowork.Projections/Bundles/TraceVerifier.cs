@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 
@@ -27,6 +28,9 @@ public sealed record TraceReport(string RunId, string Status, string Format, int
 
     /// <summary>Events with texts that were erased: the events are proved, and nobody reads the texts.</summary>
     public int Erased { get; init; }
+
+    /// <summary>Memories that the run was told of, and whose own events have expired since: their texts are in the run.</summary>
+    public int Expired { get; init; }
 
     /// <summary>The run had not ended, and nothing signed says that these are its newest events.</summary>
     public bool IsOpen { get; init; }
@@ -147,6 +151,7 @@ public static class TraceVerifier
         {
             Signature = signature,
             Erased = entries.Concat(related).Count(entry => entry.IsErased),
+            Expired = related.Count(entry => entry.Event.Event is Tombstone),
             IsOpen = !hasEnded && !isEndStated,
         };
     }
@@ -185,7 +190,7 @@ public static class TraceVerifier
         foreach (var (i, e) in events.EnumerateArray().Index())
         {
             ct.ThrowIfCancellationRequested();
-            var entry = CheckEvent($"$.related[{i}]", e, RelatedMembers, heads, ownStream: "");
+            var entry = CheckEvent($"$.related[{i}]", e, RelatedMembers, heads, isRelated: true);
             Require(entry.Event.Position > gid, $"{entry.At}.gid", $"The event before it has position {gid}.");
             heads[entry.Event.Stream] = (entry.Event.Version, entry.Event.Hash);
             gid = entry.Event.Position;
@@ -195,9 +200,13 @@ public static class TraceVerifier
     }
 
     /// <summary>Checks an event by itself and against the last one of its stream that the list has.</summary>
-    internal static TraceEntry CheckEvent(string at, JsonElement e, string[] members, Dictionary<string, (long Version, string Hash)> heads, string ownStream)
+    /// <param name="ownStream">The run's; empty: it is none of theirs.</param>
+    /// <param name="isRelated">An event of the list speaks of another stream's, and names it.</param>
+    internal static TraceEntry CheckEvent(
+        string at, JsonElement e, string[] members, Dictionary<string, (long Version, string Hash)> heads, string ownStream = "", bool isRelated = false)
     {
-        var hashed = HashedEvent.Check(at, e, members);
+        // The text of a memory that expired is in the run that was told of it.
+        var hashed = HashedEvent.Check(at, e, members, stream => isRelated && stream.StartsWith(Memory.Aggregate.Name + "-", StringComparison.Ordinal));
         var (stream, version, previous) = (hashed.Stream, hashed.Version, hashed.Previous);
         if (heads.TryGetValue(stream, out var before))
         {
@@ -206,7 +215,9 @@ public static class TraceVerifier
         }
         var data = Member(e, "data", at);
         var open = BundledContents.Open(at, e, new(hashed.Org, stream, version), hashed.Type, Bytes(data));
-        var read = Read(at, hashed.Type, open is { } opened ? JsonElement.Parse(opened.Data) : data, hashed.At);
+        var read = hashed.IsExpired
+            ? Tombstones.Read(Bytes(data), hashed.At)
+            : Read(at, hashed.Type, open is { } opened ? JsonElement.Parse(opened.Data) : data, hashed.At);
         return new(
             at, e,
             new(

@@ -12,7 +12,7 @@ namespace Cowork.Web;
 /// Blobs as files below one directory, which hosts may share: <c>pending/abcd…</c> until a commit is about to name them, then <c>ab/abcd…</c> for ever. The move is
 /// one <c>rename</c>, so that it happens, or finds nothing, whatever a sweep of another host does. A file of either name is whole, and its content is on disk (decision 45).
 /// </summary>
-public sealed partial class FileBlobs(string directory) : IBlobs, IArchives, IBlobSweeper
+public sealed partial class FileBlobs(string directory) : IBlobs, IArchives, IBlobSweeper, IBlobWithdrawal
 {
     /// <summary>As much as one long text takes.</summary>
     const int RoomBytes = 1 << 20;

@@ -16,7 +16,7 @@ namespace Cowork.Web;
 /// pending object of its own, so that a sweep which removes an old one never takes the one that somebody has just written (decisions 45 and 53). The bucket must read its own
 /// writes and lists, as Amazon's does.
 /// </summary>
-public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IDisposable
+public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IBlobWithdrawal, IDisposable
 {
     /// <summary>A part of a larger blob; a smaller blob is put at once. S3 takes 10 000 parts of at least 5 MiB.</summary>
     const int PartBytes = 8 << 20;
@@ -151,6 +151,21 @@ public sealed partial class S3Blobs : IBlobs, IArchives, IBlobSweeper, IDisposab
         {
             await s3.DeleteObjectAsync(settings.Bucket, key, ct);
         }
+    }
+
+    /// <summary>It is in both places for a moment, and found in one of them at any.</summary>
+    public async ValueTask Withdraw(string sha256, CancellationToken ct)
+    {
+        var final = FinalOf(sha256);
+        if (!FileBlobs.IsDigest(sha256) || await Ask(() => Size(final, ct)) is null)
+        {
+            return;
+        }
+        await Ask(async () =>
+        {
+            await Copy(final, PendingOf(sha256), ct);
+            await s3.DeleteObjectAsync(settings.Bucket, final, ct);
+        });
     }
 
     public async ValueTask<byte[]?> Get(string sha256, CancellationToken ct)

@@ -20,6 +20,7 @@ using Cowork.Web.Http;
 using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Https;
+using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging.Console;
 using Wolverine.Http;
 
@@ -153,6 +154,7 @@ static class Composition
             services.AddSingleton(_ => new S3Blobs(s3));
             services.AddSingleton<IBlobs>(all => new SealedBlobs(all.GetRequiredService<S3Blobs>(), all.GetRequiredService<SubjectKeyring>()));
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<S3Blobs>());
+            services.AddSingleton<IBlobWithdrawal>(all => all.GetRequiredService<S3Blobs>());
             services.AddSingleton<IArchives>(all => all.GetRequiredService<S3Blobs>());
         }
         else
@@ -160,6 +162,7 @@ static class Composition
             services.AddSingleton(new FileBlobs(settings.Blobs ?? data.In("blobs")));
             services.AddSingleton<IBlobs>(all => new SealedBlobs(all.GetRequiredService<FileBlobs>(), all.GetRequiredService<SubjectKeyring>()));
             services.AddSingleton<IBlobSweeper>(all => all.GetRequiredService<FileBlobs>());
+            services.AddSingleton<IBlobWithdrawal>(all => all.GetRequiredService<FileBlobs>());
             services.AddSingleton<IArchives>(all => all.GetRequiredService<FileBlobs>());
         }
         services.AddSingleton<IRows>(all => new ErasingRows(all.GetRequiredService<StorageEngine>().Rows, all.GetRequiredService<SubjectKeyring>(), ReadModels.Tables));
@@ -271,6 +274,14 @@ static class Composition
         services.AddSingleton<IdleGroups>();
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<GroupArchiving>());
         services.AddSingleton<IJobHandler>(all => all.GetRequiredService<IdleGroups>());
+        services.AddSingleton(all => all.GetRequiredService<HostSettings>().Retention);
+        services.AddSingleton<IRetentionQueries, RetentionQueries>();
+        services.AddSingleton<ExpiredBlobs>();
+        services.AddSingleton<RetentionSweep>();
+        services.AddSingleton<RetentionStart>();
+        services.AddSingleton<ExpiryRemoval>();
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<RetentionSweep>());
+        services.AddSingleton<IJobHandler>(all => all.GetRequiredService<ExpiryRemoval>());
         services.AddSingleton<ScheduledRuns>();
         services.AddSingleton<Scheduler>();
         services.AddSingleton<ClockWatch>();
@@ -362,7 +373,7 @@ static class Composition
     public static void Log(ILoggingBuilder logging, HostSettings settings)
     {
         logging.ClearProviders();
-        logging.Services.AddSingleton(TimeProvider.System);
+        logging.Services.TryAddSingleton(TimeProvider.System);
         // Why a host did not start is told once, in a sentence, by whoever started it.
         logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None);
         // It tells of every request with its query, which may hold a stream token.

@@ -116,7 +116,8 @@ public sealed partial class HostLifecycle(
             [
                 services.GetRequiredService<OpenRequests>().Run(stoppingToken), services.GetRequiredService<TokenUses>().Run(stoppingToken),
                 services.GetRequiredService<SecurityLog>().Run(stoppingToken), services.GetRequiredService<HostJournal>().Run(stoppingToken),
-                services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<SessionFiles>().Run(stoppingToken),
+                services.GetRequiredService<BlobSweep>().Run(stoppingToken), services.GetRequiredService<RetentionStart>().Run(stoppingToken),
+                services.GetRequiredService<SessionFiles>().Run(stoppingToken),
                 services.GetRequiredService<FileTexts>().Run(stoppingToken), services.GetRequiredService<ContextIndex>().Run(stoppingToken),
                 services.GetRequiredService<ContextVectors>().Run(stoppingToken), services.GetRequiredService<GroupConnections>().Run(stoppingToken),
                 services.GetRequiredService<GroupCredentials>().Run(stoppingToken),

@@ -132,6 +132,9 @@ public sealed record HostSettings
 
     public GroupOptions Groups { get; init; } = new();
 
+    /// <summary><c>Cowork:Retention</c>: how long data is kept.</summary>
+    public RetentionOptions Retention { get; init; } = new();
+
     /// <summary>This host decides the slots of schedules; false: the other hosts do.</summary>
     public bool Schedules { get; init; } = true;
 
@@ -251,6 +254,7 @@ public sealed record HostSettings
             Tokens = TokensOf(cowork.GetSection("Tokens")),
             Memory = new() { NotesByModel = cowork.OneOf("Memory:Notes", "model", "extract") != "extract" },
             Scratchpads = ScratchpadsOf(cowork.GetSection("Kernels")),
+            Retention = RetentionOf(cowork.GetSection("Retention")),
             Groups = new() { IdleAfter = cowork.Time("Groups:IdleAfter", TimeSpan.Zero, TimeSpan.FromDays(3_650)) ?? new GroupOptions().IdleAfter },
             Telemetry = TelemetrySettings.Read(configuration),
             JsonLog = cowork.OneOf("Log:Format", "text", "json") == "json",
@@ -371,6 +375,22 @@ public sealed record HostSettings
             ExpireAfter = approvals.Time("ExpireAfter", Instant, LongestTime) ?? usual.ExpireAfter,
             FourEyes = approvals.Switch("FourEyes") ?? usual.FourEyes,
         };
+    }
+
+    static RetentionOptions RetentionOf(IConfiguration retention) => new()
+    {
+        SessionsDays = DaysOf(retention, "Sessions"),
+        SecurityDays = DaysOf(retention, "Security"),
+        Every = retention.Time("Every", TimeSpan.FromSeconds(1), TimeSpan.FromDays(1)) ?? new RetentionOptions().Every,
+    };
+
+    /// <summary>A period of retention in days: <c>90.00:00:00</c>.</summary>
+    static int DaysOf(IConfiguration retention, string name)
+    {
+        var period = retention.Time(name, TimeSpan.Zero, TimeSpan.FromDays(RetentionOptions.DaysMax)) ?? TimeSpan.Zero;
+        return period.Ticks % TimeSpan.TicksPerDay == 0
+            ? (int)period.TotalDays
+            : throw retention.InvalidValue(name, "a number of whole days, written as 90.00:00:00");
     }
 
     static BlobSweepOptions BlobSweepOf(IConfiguration blobs)

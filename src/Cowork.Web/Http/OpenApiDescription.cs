@@ -57,6 +57,12 @@ public static class OpenApiDescription
 
     public static RouteHandlerBuilder Refuses(this RouteHandlerBuilder endpoint, params int[] statuses) => endpoint.WithMetadata(new RefusesWith(statuses));
 
+    /// <summary>The parts that are about what is in sessions.</summary>
+    static readonly HashSet<string> InSessions =
+    [
+        "Sessions", "Desktop sessions", "Conversations", "Runs", "Tasks", "Responses", "Approvals", "Artifacts", "Files", "Scratchpads", "Memories", "Retention",
+    ];
+
     /// <summary>What the parts of the API are about. Every operation is in one of them.</summary>
     static readonly Dictionary<string, string> Tags = new()
     {
@@ -83,6 +89,7 @@ public static class OpenApiDescription
         ["Works"] = "What tools have produced for a user, and the user has saved.",
         ["Agents"] = "What the controllers of groups have agents answer.",
         ["Trust"] = "Keys, apps and tokens by which apps, group controllers and members of groups are believed.",
+        ["Retention"] = "How long data is kept, what was removed, and what is held.",
         ["Audit"] = "Signed heads of the log, and proofs that events are in it.",
         ["Data subjects"] = "Persons whose texts are sealed under keys of their own, and erased with them.",
         ["Tokens"] = "API tokens of the tenant.",
@@ -376,7 +383,13 @@ public static class OpenApiDescription
         {
             operation.Responses.Remove(status);
         }
-        foreach (var status in metadata.OfType<RefusesWith>().SelectMany(r => r.Statuses).Concat(any).Distinct().Order())
+        int[] refuses = [.. metadata.OfType<RefusesWith>().SelectMany(r => r.Statuses)];
+        if (refuses.Contains(404) && context.Description.HttpMethod != "GET" && operation.Tags?.Any(tag => InSessions.Contains(tag.Name ?? "")) == true)
+        {
+            // A command may name what a period of retention removed.
+            any = [.. any, 410];
+        }
+        foreach (var status in refuses.Concat(any).Distinct().Order())
         {
             operation.Responses[status.ToString(System.Globalization.CultureInfo.InvariantCulture)] = new OpenApiResponse
             {

@@ -4,6 +4,7 @@ using System.IO.Pipelines;
 using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 
 using Cowork.Application;
 using Cowork.Application.Storage;
@@ -24,9 +25,11 @@ namespace Cowork.Web.Endpoints.AgentService;
 /// <param name="FeedId">The event's id in its session's feed; null in the tenant's.</param>
 /// <param name="Actor">Who caused it: <c>user:ann</c>, <c>agent</c>, <c>system</c>.</param>
 /// <param name="StoredType">The type with its version, as bundles have it.</param>
+/// <param name="Tombstone">True: the event's data expired, and its payload is empty.</param>
 public sealed record FeedEvent(
     long Id, string? SessionId, string? RunId, string Type, string EventType, DateTimeOffset Ts, JsonElement Payload, string StreamId, long Version, long Gid, string Hash,
-    string? CorrelationId, Guid EventId, long? FeedId, string Actor, string StoredType);
+    string? CorrelationId, Guid EventId, long? FeedId, string Actor, string StoredType,
+    [property: JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)] bool? Tombstone = null);
 
 public sealed record EventList(SessionKey SessionId, IReadOnlyList<FeedEvent> Events, long NextSinceId);
 

@@ -77,7 +77,7 @@ static class RunEndpoints
         runs.MapGet("/trace", Trace).WithName("getRunTrace").WithMetadata(Exports.Of<RunKey>("trace"))
             .WithSummary("The reproducibility bundle: every event with its stored data, hashes and digests, in RFC 8785 form; cowork verify checks it offline")
             .Takes(Include)
-            .Produces<RunTrace>().WithMetadata(new AnswersAsBytes(StreamedFile.Zip)).Refuses(404, 422);
+            .Produces<RunTrace>().WithMetadata(new AnswersAsBytes(StreamedFile.Zip)).Refuses(404, 410, 422);
     }
 
     static async Task<IResult> List(PathKey<SessionKey> session, HttpContext http, Caller caller, RunViews views, ReadView view, CancellationToken ct)
@@ -149,7 +149,7 @@ static class RunEndpoints
         if (await views.Find(caller, run.Key, ct) is not { } row
             || await TraceBundle.Assemble(log, blobs, caller.Org, row.SessionId, run.Key, ct, proofs) is not { } bundle)
         {
-            return ErrorResult.NotFound("run");
+            return await Expiries.NotFound(caller, log, "run", Run.Aggregate.Stream(run.Key), ct);
         }
         http.Response.RegisterForDispose(bundle);
         return withContent

@@ -81,7 +81,7 @@ static class SessionEndpoints
         var sessions = routes.MapGroup("/sessions").WithTags("Sessions");
         sessions.MapPost("", Create).WithName("createSession").RequireMember()
             .WithSummary("Create a session")
-            .Produces<SessionAnswer>(201).Refuses(400, 409, 413, 415, 422, 507);
+            .Produces<SessionAnswer>(201).Refuses(400, 409, 410, 413, 415, 422, 507);
         sessions.MapGet("", List).WithName("listSessions")
             .WithSummary("List sessions, newest first")
             .Takes(Lists.Limit).Takes(ListCursors.Cursor)
@@ -93,7 +93,7 @@ static class SessionEndpoints
             .Produces<SessionDetails>().Refuses(404, 422);
         sessions.MapGet("/{session_id}/trace", Trace).WithName("getSessionTrace").WithMetadata(Exports.Of<SessionKey>("session_trace"))
             .WithSummary("The session's whole feed with hashes, what its runs used of other streams, and the blobs, as lines of JSON; cowork verify checks it offline")
-            .Produces<string>(200, StreamedFile.Lines).Refuses(404, 422);
+            .Produces<string>(200, StreamedFile.Lines).Refuses(404, 410, 422);
         sessions.MapDelete("/{session_id}", Delete).WithName("deleteSession").RequireMember()
             .WithSummary("Delete a session and cancel its live runs; the log keeps what happened")
             .Produces(204).Refuses(404, 409, 422);
@@ -158,7 +158,7 @@ static class SessionEndpoints
             ? new StreamedFile(
                 StreamedFile.Lines, $"{session.Key.Value}.ndjson",
                 (output, aborted) => SessionBundle.Write(log, blobs, proofs, caller.Org, row.SessionId, output, aborted))
-            : ErrorResult.NotFound("session");
+            : await Expiries.NotFound(caller, log, "session", Session.Aggregate.Stream(session.Key), ct);
 
     /// <summary>Deletes a session, by whatever name a contract has for it, and what was uploaded to it and computed in it.</summary>
     internal static async Task<IResult> Delete(

@@ -22,6 +22,7 @@ static class OperationsDialect
         routes.MapProjections();
         routes.MapHealth();
         routes.MapBlobStore();
+        routes.MapRetention();
         routes.MapEngine();
         routes.MapEventExports();
         routes.MapConsole();
@@ -53,6 +54,9 @@ static class OperationsDialect
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
 [JsonSerializable(typeof(SweptBlobs))]
+[JsonSerializable(typeof(NewRetention))]
+[JsonSerializable(typeof(NewHold))]
+[JsonSerializable(typeof(RetentionAnswer))]
 [JsonSerializable(typeof(Liveness))]
 [JsonSerializable(typeof(Readiness))]
 [JsonSerializable(typeof(ConsoleConfig))]

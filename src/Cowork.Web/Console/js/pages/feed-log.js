@@ -105,6 +105,6 @@ export class FeedLog {
 function shorten(event) {
     return {
         gid: event.gid, type: event.type, kind: kindOf(event.type), ts: event.ts, session: event.session_id, run: event.run_id, actor: event.actor ?? "", hash: event.hash, stream: event.stream_id,
-        version: event.version, brief: briefJson(event.payload, BriefMax),
+        version: event.version, brief: event.tombstone ? "expired" : briefJson(event.payload, BriefMax),
     };
 }

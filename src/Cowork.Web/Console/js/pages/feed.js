@@ -221,7 +221,8 @@ export default async function page({ root, signal, query }) {
                 event.event_id && [h("dt", "Event"), h("dd", id(event.event_id))],
                 h("dt", "Hash"), h("dd", digest(event.hash, 24)),
                 event.correlation_id && [h("dt", "Trace"), h("dd", digest(event.correlation_id, 24))]),
-            jsonBlock("Payload", event.payload));
+            event.tombstone ? h("p.note", "Its data expired: it was kept as long as it was to be. That it was here, when, and by whom stays, with its hash.")
+                : jsonBlock("Payload", event.payload));
     }
 
     function close() {

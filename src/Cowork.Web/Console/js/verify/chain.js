@@ -5,6 +5,7 @@ import { integer, list, member, object, quoted, require, requireMembers, text } 
 import { read } from "./events.js";
 import { open } from "./seal.js";
 import { digestOf, unhex } from "./sha256.js";
+import { readTombstone, standsFor } from "./tombstone.js";
 
 const EARLIER_MEMBERS = ["actor", "data", "feed_id", "gid", "hash", "id", "prev_hash", "stream_id", "tenant_id", "ts", "type", "version"];
 const MEMBERS = [...EARLIER_MEMBERS, "event_type", "payload", "session_id"];
@@ -27,8 +28,11 @@ export function chainHash(previous, e, data) {
         `,"id":"${e.id}","stream_id":${JSON.stringify(e.stream)},"tenant_id":${JSON.stringify(e.org)},"ts":"${e.ts}","type":${JSON.stringify(e.type)},"version":${e.version}}`);
 }
 
-/** An event by itself: its members, their form, and its hash. */
-function hashed(bytes, at, part, members) {
+/**
+ * An event by itself: its members, their form, and its hash. Of one whose data expired the hash is what the bundle says.
+ * @param isRelated An event of the run speaks of another stream's, and names it. The text of a memory that expired is in the run that was told of it.
+ */
+function hashed(bytes, at, part, members, isRelated) {
     object(part, at);
     const hasCorrelation = part.get("correlation_id") !== undefined;
     const isWithheld = part.get("withheld") !== undefined;
@@ -49,8 +53,13 @@ function hashed(bytes, at, part, members) {
     const data = member(part, "data", at);
     // No member of an event of a run is hidden from those who may see the run.
     require(!isWithheld, `${at}.withheld`, "No such member of this type of event is left out.");
+    e.isExpired = isRelated && e.stream.startsWith("memory-") && standsFor(bytes, data);
+    if (e.isExpired) {
+        require(HASH.test(e.hash), `${at}.hash`, "It is not a hash.");
+        readTombstone(data, `${at}.data`);
+    }
     require(
-        chainHash(e.previous, e, bytes.subarray(data.start, data.end)) === e.hash, at,
+        e.isExpired || chainHash(e.previous, e, bytes.subarray(data.start, data.end)) === e.hash, at,
         () => `Event ${e.version} of ${quoted(e.stream)} (${quoted(e.type)}) does not have the hash ${quoted(e.hash)}: its content, its predecessor or the hash was changed.`);
     require(e.version >= 1, `${at}.version`, "Versions begin at 1.");
     require(e.version > 1 || e.previous === ROOT, `${at}.prev_hash`, "Version 1 must have a previous hash of zeros.");
@@ -60,8 +69,8 @@ function hashed(bytes, at, part, members) {
 }
 
 /** An event by itself and against the last one of its stream that the list has. */
-function checked(bytes, at, part, members, heads, ownStream) {
-    const e = hashed(bytes, at, part, members);
+function checked(bytes, at, part, members, heads, ownStream, isRelated = false) {
+    const e = hashed(bytes, at, part, members, isRelated);
     const before = heads.get(e.stream);
     if (before !== undefined) {
         require(e.version > before.version, `${at}.version`, `The event before it has version ${before.version}.`);
@@ -69,7 +78,7 @@ function checked(bytes, at, part, members, heads, ownStream) {
     }
     const opened = open(at, e, part, bytes);
     try {
-        e.data = read(e.type, opened.part);
+        e.data = e.isExpired ? null : read(e.type, opened.part);
     } catch (fault) {
         throw fault instanceof Fault ? fault : new Fault(at, `The event cannot be read: ${quoted(fault.message)}`);
     }
@@ -109,7 +118,7 @@ export function checkRelatedChain(bytes, root, tick) {
     let gid = 0;
     return list(root, "related", "$").map((part, i) => {
         tick("related", i);
-        const entry = checked(bytes, `$.related[${i}]`, part, RELATED_MEMBERS, heads, "");
+        const entry = checked(bytes, `$.related[${i}]`, part, RELATED_MEMBERS, heads, "", true);
         require(entry.gid > gid, `${entry.at}.gid`, `The event before it has position ${gid}.`);
         heads.set(entry.stream, entry);
         gid = entry.gid;

@@ -47,7 +47,9 @@ function* namedBy({ type, data }) {
         for (let i = 0; i < Math.min(data.provenance.length, data.context.length); i++) {
             const { id, version } = data.provenance[i];
             if (version != null) {
-                yield [streamOf.memory(id), version, (found, isErased) => MEMORIES.has(found.type) && (isErased || isSameContent(found.data.text, data.context[i])), true];
+                yield [
+                    streamOf.memory(id), version,
+                    (found, isErased) => found.isExpired || (MEMORIES.has(found.type) && (isErased || isSameContent(found.data.text, data.context[i]))), true];
             }
         }
     }
@@ -97,13 +99,13 @@ function checkNames(own, past, places) {
 function checkCells(events, own, past, places) {
     const run = own[0].data;
     const cellOf = (step) => keyOf(`cell of ${run.run_id}:${step}`);
-    const scratchpads = new Set(events.filter(({ type }) => type === "cell_queued.v1").map(({ stream }) => stream));
+    const scratchpads = new Set(events.filter(({ type, isExpired }) => type === "cell_queued.v1" && !isExpired).map(({ stream }) => stream));
     // A call whose result a crash prevented may have executed its cell.
     const cells = new Set(scratchpads.size === 0 ? [] : Array.from({ length: stepsOf(own, past) + 1 }, (_, i) => cellOf(i + 1)));
     const executions = new Map();
     const ended = new Map();
-    for (const { at, stream, version, gid, type, data } of events) {
-        if (!SCRATCHPADS.test(type)) {
+    for (const { at, stream, version, gid, type, data, isExpired } of events) {
+        if (isExpired || !SCRATCHPADS.test(type)) {
             continue;
         }
         if (type === "cell_queued.v1") {

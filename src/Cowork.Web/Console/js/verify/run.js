@@ -43,7 +43,8 @@ export function mountVerify(slot, context) {
         const { signature } = report;
         replace(context.verdict, h("div.note.good",
             `Recomputed here in ${duration(report.milliseconds)} from ${size(length)}: canonical form, ${whole(report.events + report.related)} hashes of events, the run's summary, `
-            + `${whole(report.blobs + report.artifacts)} contents and all digests. ${report.erased > 0 ? `Texts of ${whole(report.erased)} events were erased: the events stand, and nobody reads them. ` : ""}Hash of the run's last event `, digest(report.head, 16), ". ",
+            + `${whole(report.blobs + report.artifacts)} contents and all digests. ${report.erased > 0 ? `Texts of ${whole(report.erased)} events were erased: the events stand, and nobody reads them. ` : ""}`
+            + `${report.expired > 0 ? `${whole(report.expired)} events of memories expired: their texts are in the run. ` : ""}Hash of the run's last event `, digest(report.head, 16), ". ",
             signature === null ? "No signed head covers it yet. "
                 : [signature.isSigned ? `Signed head ${whole(signature.number)} covers all of it, key ` : `Signed head ${whole(signature.number)} covers all of it; its signature needs HTTPS to be checked here, key `,
                     digest(signature.kid, 12), ". "],

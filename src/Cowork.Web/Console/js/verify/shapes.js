@@ -59,6 +59,8 @@ export const EVENTS = {
     "head_signed.v1": "HeadSigned",
     "host_started.v1": "HostStarted",
     "host_stopped.v1": "HostStopped",
+    "hosts_expired.v1": "HostsExpired",
+    "hosts_removed.v1": "HostsRemoved",
     "idempotency_key_claimed.v1": "IdempotencyKeyClaimedV1",
     "idempotency_key_claimed.v2": "IdempotencyKeyClaimed",
     "kernel_lost.v1": "KernelLost",
@@ -84,6 +86,7 @@ export const EVENTS = {
     "project_changed.v1": "ProjectChanged",
     "project_created.v1": "ProjectCreated",
     "project_deleted.v1": "ProjectDeleted",
+    "retention_set.v1": "RetentionSet",
     "run_cancel_requested.v1": "RunCancelRequested",
     "run_cancelled.v1": "RunCancelled",
     "run_completed.v1": "RunCompleted",
@@ -105,9 +108,15 @@ export const EVENTS = {
     "scratchpad_deleted.v1": "ScratchpadDeleted",
     "scratchpad_renamed.v1": "ScratchpadRenamed",
     "scratchpad_saved.v1": "ScratchpadSaved",
+    "security_expired.v1": "SecurityExpired",
+    "security_removed.v1": "SecurityRemoved",
     "session_changed.v1": "SessionChanged",
     "session_created.v1": "SessionCreated",
     "session_deleted.v1": "SessionDeleted",
+    "session_expired.v1": "SessionExpired",
+    "session_held.v1": "SessionHeld",
+    "session_released.v1": "SessionReleased",
+    "session_removed.v1": "SessionRemoved",
     "signing_key_made.v1": "SigningKeyMade",
     "signing_key_rewrapped.v1": "SigningKeyRewrapped",
     "skill_created.v1": "SkillCreated",
@@ -450,6 +459,12 @@ export const SHAPES = {
         stream_id: "text",
         version: "long!",
     },
+    ExpiredEvents: {
+        days: "int!",
+        digest: "text",
+        events: "long!",
+        through: "long!",
+    },
     FeedbackReceived: {
         by: "text",
         issuers: "[@Issuer",
@@ -570,6 +585,12 @@ export const SHAPES = {
     },
     HostStopped: {
         node: "text",
+    },
+    HostsExpired: {
+        expired: "@ExpiredEvents",
+    },
+    HostsRemoved: {
+        events: "long!",
     },
     IdempotencyKeyClaimed: {
         answer: "@StoredAnswer",
@@ -762,6 +783,11 @@ export const SHAPES = {
         stream_id: "text",
         version: "long!",
     },
+    RetentionSet: {
+        reason: "text",
+        security_days: "int",
+        sessions_days: "int",
+    },
     RunAgent: {
         by: "text",
         called_by: "id",
@@ -923,6 +949,12 @@ export const SHAPES = {
         ciphertext: "text",
         key_id: "text",
     },
+    SecurityExpired: {
+        expired: "@ExpiredEvents",
+    },
+    SecurityRemoved: {
+        events: "long!",
+    },
     SessionChanged: {
         archived: "bool!",
         goal: "content",
@@ -943,7 +975,12 @@ export const SHAPES = {
         title: "content",
         workspace_path: "text",
     },
-    SessionDeleted: {},
+    SessionDeleted: {
+        days: "int",
+    },
+    SessionExpired: {
+        expired: "@ExpiredEvents",
+    },
     SessionFork: {
         cuts: "[@RunCut",
         event: "@EventRef",
@@ -952,6 +989,15 @@ export const SHAPES = {
         history: "[id!",
         run_id: "id",
         session_id: "id!",
+    },
+    SessionHeld: {
+        reason: "text",
+    },
+    SessionReleased: {},
+    SessionRemoved: {
+        blobs: "long!",
+        bytes: "long!",
+        events: "long!",
     },
     SigningKey: {
         kid: "text",

@@ -92,6 +92,7 @@ async function check(bytes, root, subtle, onProgress) {
     return {
         runId, format, status: text(run, "status", "$.run"), events: entries.length, related: related.length, blobs,
         erased: [...entries, ...related].filter(({ isErased }) => isErased).length,
+        expired: related.filter(({ isExpired }) => isExpired).length,
         artifacts: included, leftOut: contents.length - included,
         head: last.hash, digest, signature, bytes: bytes.length, streams: new Set([...entries, ...related].map(({ stream }) => stream)).size,
         hashes: [...entries, ...related].map(({ gid, hash }) => ({ gid, hash })), milliseconds: performance.now() - started,

@@ -1,0 +1,85 @@
+using Cowork.Domain;
+
+namespace Cowork.Application;
+
+/// <summary>The events that may expire together, as they are now.</summary>
+/// <param name="Through">Id in the session's feed, or version in the stream, of the last of them.</param>
+/// <param name="Digest">See <see cref="ExpiredDigest"/>.</param>
+/// <param name="LastAt">Time of the last event of the feed, or of the stream.</param>
+public sealed record NamedEvents(long Through, long Events, string Digest, DateTimeOffset LastAt)
+{
+    public ExpiredEvents After(int days) => new(Through, Events, Digest, days);
+}
+
+/// <summary>What became of one bounded step.</summary>
+public enum RemovalStep
+{
+    /// <summary>There may be more.</summary>
+    Further,
+
+    /// <summary>All data is gone.</summary>
+    Done,
+
+    /// <summary>Read models have not folded what is to go, or are being rebuilt: later.</summary>
+    Later,
+}
+
+/// <param name="Events">Events that were removed with this step.</param>
+/// <param name="Through">Where the next step goes on: an id in the feed, or a version.</param>
+public sealed record Removal(RemovalStep Step, int Events, long Through);
+
+/// <summary>What tombstones of a session or day have kept.</summary>
+public sealed record RemovedFigures(long Events, long Bytes, long Blobs);
+
+/// <summary>
+/// The engine's part of retention. Streams are those of a session (<c>session-…</c>, which stands for all that is in its feed and its own: <see cref="ExpiredEvents.Aggregates"/>)
+/// and of days.
+/// </summary>
+public interface IExpiryStore
+{
+    /// <summary>Every tenant that has a stream.</summary>
+    ValueTask<IReadOnlyList<string>> Tenants(CancellationToken ct);
+
+    /// <summary>A tenant's streams of an aggregate whose last event is before a time, by name; without those whose data was removed.</summary>
+    /// <param name="after">A stream's name; empty: from the first one on.</param>
+    ValueTask<IReadOnlyList<string>> Quiet(string org, string aggregate, string after, DateTimeOffset before, int max, CancellationToken ct);
+
+    /// <summary>Time of the last event of a session's feed, or of a day's stream; null: there is none.</summary>
+    ValueTask<DateTimeOffset?> LastAt(string org, string stream, CancellationToken ct);
+
+    /// <summary>The events that may expire together; null: there are none.</summary>
+    ValueTask<NamedEvents?> Named(string org, string stream, CancellationToken ct);
+
+    /// <summary>Position of the event by which the data of a stream expired; null: it did not.</summary>
+    ValueTask<long?> ExpiredAt(string org, string stream, CancellationToken ct);
+
+    /// <summary>
+    /// Puts tombstones in place of the data of the next events that the stream's expiry names, and deletes rows, snapshots and what else was folded from these events, with one
+    /// transaction. What it did before is passed over.
+    /// </summary>
+    /// <param name="after">What an earlier step answered; 0: from the beginning.</param>
+    ValueTask<Removal> Remove(string org, string stream, long after, int max, CancellationToken ct);
+
+    /// <summary>What the tombstones of a stream's expiry have kept.</summary>
+    ValueTask<RemovedFigures> Figures(string org, string stream, CancellationToken ct);
+
+    /// <summary>Blobs that removed events named: those that were not made pending yet, and those that were before a time.</summary>
+    ValueTask<IReadOnlyList<ExpiredBlob>> Blobs(DateTimeOffset before, int max, CancellationToken ct);
+
+    /// <summary>Those of the digests that an event of any tenant names. It reads the whole log.</summary>
+    ValueTask<IReadOnlySet<string>> StillNamed(IReadOnlyCollection<string> digests, CancellationToken ct);
+
+    /// <summary>Notes that blobs were taken back, or forgets them.</summary>
+    /// <param name="at">Null: they are forgotten.</param>
+    ValueTask Note(IReadOnlyCollection<string> digests, DateTimeOffset? at, CancellationToken ct);
+}
+
+/// <param name="WithdrawnAt">When it was made pending again; null: it was not yet.</param>
+public sealed record ExpiredBlob(string Sha256, DateTimeOffset? WithdrawnAt);
+
+/// <summary>What read models know of sessions that others rest on.</summary>
+public interface IRetentionQueries
+{
+    /// <summary>Sessions that a schedule runs in, and those that a session which was not deleted forked from.</summary>
+    ValueTask<IReadOnlySet<string>> InUse(string org, CancellationToken ct);
+}

@@ -1,0 +1,274 @@
+using System.Net;
+
+using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
+using Cowork.Marten;
+using Cowork.Projections;
+using Cowork.Testing;
+
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+
+using Npgsql;
+
+namespace Cowork.Web.Tests;
+
+/// <summary>Retention over HTTP on a host that began half a year ago, and what the log proves of what is gone.</summary>
+public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<RetentionSpecs.OldHost>
+{
+    /// <summary>What somebody with the database to himself may try on a log with expired data; STONE stands for an event of the session, PLAIN for one that no expiry names,
+    /// EXPIRY for the event that does. Each is found at the event that was changed, or in the range of the expiry.</summary>
+    public static TheoryData<string, bool> Changes => new()
+    {
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY}}' WHERE seq_id = PLAIN", true },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":1}}' WHERE seq_id = STONE", true },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{}}' WHERE seq_id = STONE", true },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":EXPIRY,\"note\":\"x\"}}' WHERE seq_id = STONE", true },
+        { "UPDATE cowork.mt_events SET data = '{\"content\":\"made up\"}' WHERE seq_id = STONE", true },
+        { "UPDATE cowork.mt_events SET headers = jsonb_set(headers, '{hash}', to_jsonb(translate(headers->>'hash', '0123456789abcdef', '123456789abcdef0'))) WHERE seq_id = STONE", true },
+        { "UPDATE cowork.mt_events SET type = 'run_started.v1' WHERE seq_id = STONE", false },
+        { "UPDATE cowork.mt_events SET user_name = 'user:eve' WHERE seq_id = STONE", false },
+        { "UPDATE cowork.mt_events SET timestamp = timestamp + interval '1 hour' WHERE seq_id = STONE", false },
+        { "UPDATE cowork.mt_events SET id = gen_random_uuid() WHERE seq_id = STONE", false },
+        { "UPDATE cowork.mt_events SET data = '{\"tombstone\":{\"by\":STONE}}' WHERE seq_id = EXPIRY", true },
+    };
+
+    [Fact]
+    public async Task What_expired_is_gone_for_every_reader_and_the_log_is_sound()
+    {
+        var (session, run) = old.Expired;
+        foreach (var gone in (string[])[$"/sessions/{session}", $"/runs/{run}", $"/runs/{run}/trace", $"/sessions/{session}/trace", $"/sessions/{session}/events", $"/runs/{run}?as_of=40"])
+        {
+            Assert.Contains((await old.Admin.Get(gone)).Status, (HttpStatusCode[])[HttpStatusCode.NotFound, HttpStatusCode.Gone]);
+        }
+        foreach (var bundle in (string[])[$"/runs/{run}/trace", $"/runs/{run}/trace?include=content", $"/sessions/{session}/trace"])
+        {
+            Assert.Equal("expired", (await old.Admin.Get(bundle)).Is(410).Code);
+            using var member = old.Host.Client(await old.Host.Token("default", "member", "member"));
+            (await member.Get(bundle)).Is(404);
+        }
+        Assert.Equal(HttpStatusCode.Gone, (await old.Admin.Turn(session, "/say again")).Status);
+        Assert.Equal(HttpStatusCode.Gone, (await old.Admin.Send(HttpMethod.Post, $"/sessions/{session}/hold", """{"reason":"late"}""")).Status);
+        Assert.Contains((await old.Admin.Send(HttpMethod.Post, $"/runs/{run}/replay", "{}")).Status, (HttpStatusCode[])[HttpStatusCode.NotFound, HttpStatusCode.Gone]);
+        Assert.DoesNotContain(session, (await old.Admin.Get("/sessions?limit=1000")).Text, StringComparison.Ordinal);
+
+        var retention = (await old.Admin.Get("/retention")).Is(200).Json;
+        Assert.Equal(90, retention.GetProperty("sessions_days").GetInt32());
+        Assert.Equal(1, retention.GetProperty("removed").GetProperty("sessions").GetInt32());
+        Assert.Equal([old.Held], retention.GetProperty("held").EnumerateArray().Select(held => held.GetString()!));
+
+        // A reader of the feed sees no gap.
+        var feed = (await old.Admin.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray().ToList();
+        var stones = feed.Where(e => e.TryGetProperty("tombstone", out _)).ToList();
+        Assert.NotEmpty(stones);
+        Assert.All(stones, e => Assert.Equal("{}", e.GetProperty("payload").GetRawText()));
+
+        var verdict = await old.Verify();
+        Assert.Null(verdict.Fault);
+        Assert.Equal(stones.Count, verdict.State.Expired);
+        foreach (var model in ReadModels.Tables)
+        {
+            Assert.Equal((model.Table, null), (model.Table, await old.Host.Services.GetRequiredService<IRows>().FindDifference(model, default)));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Changes))]
+    public async Task A_tombstone_without_authority_and_changed_remains_are_found(string change, bool isNamed)
+    {
+        await using var connection = new NpgsqlConnection(old.Database);
+        await connection.OpenAsync();
+        var (stone, plain, expiry) = await Places(connection);
+        await using var transaction = await connection.BeginTransactionAsync();
+        var sql = change.Replace("STONE", $"{stone}", StringComparison.Ordinal).Replace("PLAIN", $"{plain}", StringComparison.Ordinal)
+            .Replace("EXPIRY", $"{expiry}", StringComparison.Ordinal);
+        await using (var command = new NpgsqlCommand($"ALTER TABLE cowork.mt_events DISABLE TRIGGER keep_log; {sql}", connection))
+        {
+            await command.ExecuteNonQueryAsync();
+        }
+        var fault = (await new LogVerifier(connection, "cowork", "default", OutsideKnowledge.None).Verify(LogVerifierState.Begin, default, isTransaction: true)).Fault;
+        Assert.NotNull(fault);
+        var changed = sql.EndsWith($"= {plain}", StringComparison.Ordinal) ? plain : sql.EndsWith($"= {expiry}", StringComparison.Ordinal) ? expiry : stone;
+        Assert.True(isNamed ? fault.Position <= changed && fault.Through <= changed : fault.Position <= changed && fault.Through == expiry, $"{sql}: {fault}");
+        await transaction.RollbackAsync();
+    }
+
+    [Fact]
+    public async Task Data_that_is_put_back_is_found_even_when_it_is_the_same()
+    {
+        await using var connection = new NpgsqlConnection(old.Database);
+        await connection.OpenAsync();
+        var (stone, _, _) = await Places(connection);
+        await using var transaction = await connection.BeginTransactionAsync();
+        await using (var off = new NpgsqlCommand("ALTER TABLE cowork.mt_events DISABLE TRIGGER keep_log", connection))
+        {
+            await off.ExecuteNonQueryAsync();
+        }
+        await using (var command = new NpgsqlCommand("UPDATE cowork.mt_events SET data = $1::jsonb WHERE seq_id = $2", connection)
+        {
+            Parameters = { new() { Value = old.Before[stone] }, new() { Value = stone } },
+        })
+        {
+            await command.ExecuteNonQueryAsync();
+        }
+        var fault = (await new LogVerifier(connection, "cowork", "default", OutsideKnowledge.None).Verify(LogVerifierState.Begin, default, isTransaction: true)).Fault;
+        Assert.Equal((stone, stone), (fault?.Position, fault?.Through));
+        await transaction.RollbackAsync();
+    }
+
+    [Fact]
+    public async Task A_run_elsewhere_that_was_told_of_a_memory_which_expired_has_a_bundle()
+    {
+        var bundle = (await old.Admin.Get($"/runs/{old.Told}/trace")).Is(200).Text;
+        Assert.Contains("\"tombstone\"", bundle, StringComparison.Ordinal);
+        Assert.Contains("the sea is blue", bundle, StringComparison.Ordinal);
+        var path = Path.Combine(old.Host.Data, "told.json");
+        await File.WriteAllTextAsync(path, bundle);
+        var said = await CoworkCli.Run(null, "verify", path);
+        Assert.True(said.Code == 0, said.Output);
+        Assert.Contains(", 1 events expired", said.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Bundles_and_exports_verify_as_before_and_an_export_has_tombstones_as_lines()
+    {
+        var path = Path.Combine(old.Host.Data, "before.json");
+        await File.WriteAllTextAsync(path, old.Bundle);
+        Assert.Equal(0, (await CoworkCli.Run(null, "verify", path)).Code);
+        var export = Path.Combine(old.Host.Data, "export.ndjson");
+        await File.WriteAllTextAsync(export, (await old.Admin.Get("/audit/export")).Text);
+        var said = await CoworkCli.Run(null, "verify", export);
+        Assert.True(said.Code == 0, said.Output);
+        Assert.Contains("expired", said.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Periods_have_bounds_a_dry_run_changes_nothing_and_only_administrators_set_them()
+    {
+        foreach (var body in (string[])["""{"sessions_days":-1}""", """{"security_days":36501}""", """{"sessions_days":1.5}"""])
+        {
+            (await old.Admin.Send(HttpMethod.Put, "/retention", body)).Is(422);
+        }
+        (await old.Admin.Send(HttpMethod.Post, $"/sessions/{old.Held}/hold", """{"reason":" "}""")).Is(422);
+        var dry = (await old.Admin.Send(HttpMethod.Put, "/retention?dry_run=true", """{"sessions_days":1}""")).Is(200).Json;
+        Assert.True(dry.GetProperty("dry_run").GetBoolean());
+        Assert.Equal([old.Young], dry.GetProperty("due").GetProperty("sessions").EnumerateArray().Select(due => due.GetString()!));
+        Assert.Equal(90, (await old.Admin.Get("/retention")).Json.GetProperty("sessions_days").GetInt32());
+        using var member = old.Host.Client(await old.Host.Token("default", "member", "auditor"));
+        (await member.Get("/retention")).Is(200);
+        (await member.Send(HttpMethod.Put, "/retention", """{"sessions_days":1}""")).Is(403);
+        (await member.Send(HttpMethod.Post, $"/sessions/{old.Young}/hold", """{"reason":"x"}""")).Is(403);
+    }
+
+    static async Task<(long Stone, long Plain, long Expiry)> Places(NpgsqlConnection connection)
+    {
+        await using var ask = new NpgsqlCommand(
+            """
+            SELECT (SELECT min(seq_id) FROM cowork.mt_events WHERE data ? 'tombstone' AND type = 'assistant_reply.v1'),
+                (SELECT max(seq_id) FROM cowork.mt_events WHERE NOT data ? 'tombstone' AND type = 'assistant_reply.v1'),
+                (SELECT max(seq_id) FROM cowork.mt_events WHERE type = 'session_expired.v1')
+            """,
+            connection);
+        await using var reader = await ask.ExecuteReaderAsync();
+        await reader.ReadAsync();
+        return (reader.GetInt64(0), reader.GetInt64(1), reader.GetInt64(2));
+    }
+
+    public sealed class OldHost : IAsyncLifetime
+    {
+        readonly ShiftedClock clock = new() { Shift = -TimeSpan.FromDays(200) };
+
+        public LiveHost Host { get; private set; } = null!;
+
+        public HttpClient Admin { get; private set; } = null!;
+
+        public string Database { get; private set; } = "";
+
+        public (string Session, string Run) Expired { get; private set; }
+
+        public string Held { get; private set; } = "";
+
+        /// <summary>A run of the held session that was told what the other one had remembered.</summary>
+        public string Told { get; private set; } = "";
+
+        public string Young { get; private set; } = "";
+
+        public string Bundle { get; private set; } = "";
+
+        /// <summary>The data of each event before any expired.</summary>
+        public Dictionary<long, string> Before { get; } = [];
+
+        public async ValueTask InitializeAsync()
+        {
+            Database = await TestPostgres.NewDatabase();
+            Host = await LiveHost.Start(
+                settings => settings with { Database = Database, Retention = new() { SessionsDays = 90 } },
+                log => log.Services.Replace(ServiceDescriptor.Singleton<TimeProvider>(clock)));
+            Admin = Host.Client(Host.AdminToken);
+            var session = await Admin.NewSession();
+            var turn = await Admin.Turn(session, "/tool remember {\"content\":\"the sea is blue\"}\n/say hello");
+            Expired = (session, turn.Is(200).Json.GetProperty("run_id").GetString()!);
+            Held = await Admin.NewSession();
+            Told = (await Admin.Turn(Held, "/say the sea is blue")).Is(200).Json.GetProperty("run_id").GetString()!;
+            (await Admin.Send(HttpMethod.Post, $"/sessions/{Held}/hold", """{"reason":"lawsuit 7"}""")).Is(204);
+            await Sign();
+            Bundle = (await Admin.Get($"/runs/{Expired.Run}/trace")).Is(200).Text;
+            clock.Shift = -TimeSpan.FromDays(105);
+            Young = await Admin.NewSession();
+            (await Admin.Turn(Young, "/say young")).Is(200);
+            await using (var connection = new NpgsqlConnection(Database))
+            {
+                await connection.OpenAsync();
+                await using var ask = new NpgsqlCommand("SELECT seq_id, data::text FROM cowork.mt_events", connection);
+                await using var reader = await ask.ExecuteReaderAsync();
+                while (await reader.ReadAsync())
+                {
+                    Before[reader.GetInt64(0)] = reader.GetString(1);
+                }
+            }
+            await Execute(new StartSweep());
+            await Until(async () => (await Admin.Get($"/sessions/{session}")).Status == HttpStatusCode.NotFound);
+            clock.Shift = -TimeSpan.FromDays(103);
+            var stream = Session.Aggregate.Stream(SessionKey.FromId(session));
+            await Until(async () =>
+            {
+                await Execute(new StartRemoval(stream));
+                await Sign();
+                return (await Admin.Get("/retention")).Json.GetProperty("removed").GetProperty("sessions").GetInt32() == 1;
+            });
+            await Sign();
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            Admin.Dispose();
+            await Host.DisposeAsync();
+        }
+
+        public async Task<LogVerdict> Verify()
+        {
+            await using var connection = new NpgsqlConnection(Database);
+            await connection.OpenAsync();
+            return await new LogVerifier(connection, "cowork", "default", OutsideKnowledge.None).Verify(LogVerifierState.Begin, default);
+        }
+
+        async Task Execute(ICommand command) =>
+            Assert.Null((await Host.Services.GetRequiredService<ICommandExecutor>().Execute("default", RetentionSweep.System, command, default)).Refused);
+
+        async Task Sign()
+        {
+            await Host.Services.GetRequiredService<AuditTree>().CatchUp(default);
+            await Host.Services.GetRequiredService<HeadSigner>().Sign(default);
+        }
+
+        static async Task Until(Func<Task<bool>> isSo)
+        {
+            for (var looks = 0; !await isSo(); looks++)
+            {
+                Assert.True(looks < 600, "It does not come to it.");
+                await Task.Delay(100);
+            }
+        }
+    }
+}
