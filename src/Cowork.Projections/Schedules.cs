@@ -145,3 +145,42 @@ public sealed record LedgerLine(
         return lines.Count > max ? lines.GetRange(0, max) : lines;
     }
 }
+
+/// <summary>What became of a slot of a schedule, or what was done to the schedule: an entry of <c>GET /schedules/{id}/ledger</c>.</summary>
+/// <param name="Version">Of the event.</param>
+/// <param name="Kind">One of <see cref="Kinds"/>.</param>
+/// <param name="By">The actor of the event.</param>
+/// <param name="Next">The next slot, as the event has it.</param>
+public sealed record ScheduleEntry(
+    long Version, string Kind, DateTimeOffset? Slot, DateTimeOffset? Through, long? Count, RunKey? RunId, int? SkillVersion, string? Reason, string? Detail, string By,
+    DateTimeOffset At, DateTimeOffset? Next)
+{
+    public static IReadOnlyList<string> Kinds { get; } = ["fired", "caught_up", "triggered", "skipped", "replanned", "created", "changed", "paused", "resumed"];
+
+    /// <summary>Null: the schedule is deleted.</summary>
+    public static ScheduleEntry? Of(RecordedEvent e)
+    {
+        var (kind, next) = e.Event switch
+        {
+            ScheduleCreated c => ("created", c.Next),
+            ScheduleChanged c => ("changed", c.Next),
+            SchedulePaused => ("paused", null),
+            ScheduleResumed r => ("resumed", r.Next),
+            ScheduleTriggered { Mode: TriggerMode.Manual } => ("triggered", null),
+            ScheduleTriggered t => (t.CaughtUp ? "caught_up" : "fired", t.Next),
+            ScheduleSkipped s => ("skipped", s.Next),
+            ScheduleReplanned r => ("replanned", r.Next),
+            _ => ((string?)null, (DateTimeOffset?)null),
+        };
+        var line = LedgerLine.Of(e);
+        return kind is null ? null : new(
+            e.Version, kind, line?.Slot, line?.Through, line?.Count, line?.RunId, line?.SkillVersion, line?.Reason, line?.Detail, e.Actor, e.At, next);
+    }
+
+    /// <summary>The latest entries up to a version of the schedule's stream, newest first. Each event is one.</summary>
+    public static async ValueTask<IReadOnlyList<ScheduleEntry>> Last(IEventLog log, string org, ScheduleKey schedule, long version, int max, CancellationToken ct)
+    {
+        var after = Math.Max(0, version - max);
+        return version < 1 ? [] : [.. (await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(version - after), ct)).Events.Reverse().Select(Of).OfType<ScheduleEntry>()];
+    }
+}

@@ -26,13 +26,16 @@ public static class Scratchpads
         Status: row => row.ReplayOf?.Value ?? OfItsOwn,
         Key: e => e.Event is CellOutput or CellDisplaysUpdated ? null : Scratchpad.Aggregate.KeyOf(e.Stream))
     {
-        Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
+        Lists = RowLists.OfTenant | RowLists.ByScope | RowLists.ByScopeAndStatus,
         OwnerMember = "created_by",
-        Form = 2,
+        Form = 3,
     };
 
     /// <summary>The scratchpads of a conversation, newest first, without replays.</summary>
     public static RowQuery Query(SessionKey session, int limit) => new(session.Value, OfItsOwn, limit, Bytes: PageBytes.Max);
+
+    /// <summary>The scratchpads of conversations that were not deleted, and replays, newest first.</summary>
+    public static RowQuery OfAll(int limit) => new(Limit: limit, Bytes: PageBytes.Max, Owner: new(null, Sessions.Model.Table));
 
     /// <summary>The replays of a scratchpad, newest first.</summary>
     public static RowQuery Replays(SessionKey session, ScratchpadKey scratchpad, int limit) => new(session.Value, scratchpad.Value, limit, Bytes: PageBytes.Max);
@@ -60,4 +63,50 @@ public sealed class ScratchpadQueries(IRows rows) : IScratchpadQueries
 
     async ValueTask<IReadOnlyList<ScratchpadKey>> Keys(string org, RowQuery query, CancellationToken ct) =>
         [.. (await rows.List(org, Scratchpads.Model.Table, query, ct)).Select(row => new ScratchpadKey(row.Key))];
+}
+
+/// <summary>An execution of a cell, as its scratchpad's events have it.</summary>
+/// <param name="RequestedBy">The actor of the event that queued it.</param>
+/// <param name="StartedAt">Of the last attempt; null: none began.</param>
+/// <param name="Result">Null: it has not ended.</param>
+public sealed record ExecutedCell(
+    int Execution, CellKey CellId, RunKey? RunId, string RequestedBy, DateTimeOffset QueuedAt, DateTimeOffset? StartedAt, DateTimeOffset? CompletedAt, int Attempt,
+    string? Kernel, CellResult? Result)
+{
+    const int ChunkEvents = 500;
+
+    /// <summary>Events that are looked at: a cell may say much while it is executed.</summary>
+    const int EventsMax = 20_000;
+
+    /// <summary>The latest executions, newest first.</summary>
+    /// <param name="version">Version of the scratchpad's stream.</param>
+    public static async ValueTask<IReadOnlyList<ExecutedCell>> Last(IEventLog log, string org, ScratchpadKey scratchpad, long version, int max, CancellationToken ct)
+    {
+        var found = new List<ExecutedCell>();
+        var started = new Dictionary<int, CellStarted>();
+        var ended = new Dictionary<int, CellCompleted>();
+        for (var before = version; before > 0 && found.Count < max && version - before < EventsMax;)
+        {
+            var after = Math.Max(0, before - ChunkEvents);
+            foreach (var e in (await log.Load(org, Scratchpad.Aggregate.Stream(scratchpad), after, (int)(before - after), ct)).Events.Reverse())
+            {
+                switch (e.Event)
+                {
+                    case CellCompleted c:
+                        ended.TryAdd(c.Execution, c);
+                        break;
+                    case CellStarted s:
+                        started.TryAdd(s.Execution, s);
+                        break;
+                    case CellQueued q when found.Count < max:
+                        var (begun, end) = (started.GetValueOrDefault(q.Execution), ended.GetValueOrDefault(q.Execution));
+                        found.Add(new(
+                            q.Execution, q.CellId, q.RunId, e.Actor, e.At, begun?.At, end?.At, begun?.Attempt ?? 1, begun?.Kernel, end?.Result));
+                        break;
+                }
+            }
+            before = after;
+        }
+        return found;
+    }
 }

@@ -101,6 +101,69 @@ public sealed class ConsoleQuerySpecs(TestTenant tenant) : IClassFixture<TestTen
     }
 
     [Fact]
+    public async Task A_schedule_s_ledger_says_what_was_done_to_it_and_what_became_of_its_times()
+    {
+        var here = await tenant.Another();
+        var session = await here.Http.NewSession();
+        var skill = (await here.Http.Post("/skills", """{"name":"s","prompt_template":"/say ok"}""")).Is(201)["skill_id"];
+        var schedule = (await here.Http.Post(
+            "/scheduled-runs", $$"""{"name":"often","session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":3600,"params":{"a":1}}""")).Is(201)["schedule_id"];
+        await here.Http.Until($"/schedules/{schedule}/ledger", got => got.Json.GetProperty("entries").GetArrayLength() == 2);
+        (await here.Http.Post($"/scheduled-runs/{schedule}/trigger", """{"wait_for_completion":true}""")).Is(200);
+        (await here.Http.Post($"/scheduled-runs/{schedule}/pause")).Is(200);
+        (await here.Http.Post($"/scheduled-runs/{schedule}/resume")).Is(200);
+        var ledger = (await here.Http.Get($"/schedules/{schedule}/ledger")).Is(200).Json;
+        var entries = ledger.GetProperty("entries").EnumerateArray().ToList();
+        Assert.Equal(["resumed", "paused", "triggered", "fired", "created"], entries.Select(entry => entry.GetProperty("kind").GetString()));
+        Assert.Equal([5, 4, 3, 2, 1], entries.Select(entry => entry.GetProperty("version").GetInt32()));
+        Assert.Equal("completed", entries[2].GetProperty("status").GetString());
+        Assert.NotEqual(JsonValueKind.Null, entries[3].GetProperty("slot").ValueKind);
+        Assert.Equal(ledger.GetProperty("schedule").GetProperty("next_run_at").GetString(), entries[0].GetProperty("next_run_at").GetString());
+        Assert.Equal((3600, "often", 1), (
+            ledger.GetProperty("schedule").GetProperty("interval_seconds").GetInt32(), ledger.GetProperty("schedule").GetProperty("name").GetString(),
+            ledger.GetProperty("schedule").GetProperty("params").GetProperty("a").GetInt32()));
+        var first = (await here.Http.Get($"/schedules/{schedule}/ledger?limit=3")).Is(200);
+        var rest = (await here.Http.Get($"/schedules/{schedule}/ledger?limit=3&before={first["next_before"]}")).Is(200);
+        Assert.Equal(
+            entries.Select(entry => entry.GetRawText()),
+            first.Json.GetProperty("entries").EnumerateArray().Concat(rest.Json.GetProperty("entries").EnumerateArray()).Select(entry => entry.GetRawText()));
+        Assert.Equal(JsonValueKind.Null, rest.Json.GetProperty("next_before").ValueKind);
+
+        var prompt = (await here.Http.Post("/api/v1/schedules", """{"project_id":"proj_00000000000000000000000000","cron":"30 2 * * *","timezone":"Europe/Berlin","prompt":"/say night"}""")).Is(201)["id"];
+        var other = (await here.Http.Get($"/schedules/{prompt}/ledger")).Is(200).Json.GetProperty("schedule");
+        Assert.Equal(("30 2 * * *", "Europe/Berlin", "/say night"), (
+            other.GetProperty("cron").GetString(), other.GetProperty("timezone").GetString(), other.GetProperty("prompt").GetString()));
+        (await here.Http.Delete($"/scheduled-runs/{schedule}")).Is(204);
+        (await here.Http.Get($"/schedules/{schedule}/ledger")).IsProblem(404, "not_found");
+        (await http.Get($"/schedules/{prompt}/ledger")).IsProblem(404, "not_found");
+    }
+
+    [Fact]
+    public async Task Artifacts_of_all_sessions_that_the_reader_sees_come_in_pages_newest_first()
+    {
+        var here = await tenant.Another();
+        var (first, second) = (await here.Http.NewSession(), await here.Http.NewSession());
+        foreach (var (session, name) in ((string, string)[])[(first, "a.txt"), (second, "b.csv"), (first, "c")])
+        {
+            (await here.Http.Turn(session, $$"""/tool write_file {"path":".anton/output/{{name}}","content":"{{name}}"}""")).Is(200);
+        }
+        Assert.Equal(["c", "b.csv", "a.txt"], await Names("/artifacts"));
+        Assert.Equal(["c", "a.txt"], await Names($"/artifacts?session_id={first}"));
+        var page = (await here.Http.Get("/artifacts?limit=2")).Is(200);
+        var next = (await here.Http.Get($"/artifacts?limit=2&cursor={page["next_cursor"]}")).Is(200);
+        Assert.Equal((2, 1), (page.Json.GetProperty("artifacts").GetArrayLength(), next.Json.GetProperty("artifacts").GetArrayLength()));
+        Assert.Equal((JsonValueKind.Null, "file"), (
+            next.Json.GetProperty("next_cursor").ValueKind, page.Json.GetProperty("artifacts")[0].GetProperty("kind").GetString()));
+        Assert.DoesNotContain("b.csv", await Names("/artifacts", http));
+        (await http.Get($"/artifacts?session_id={first}")).IsProblem(404, "not_found");
+        (await here.Http.Delete($"/sessions/{second}")).Is(204);
+        Assert.Equal(["c", "a.txt"], await Names("/artifacts"));
+
+        async Task<List<string?>> Names(string path, HttpClient? by = null) =>
+            [.. (await (by ?? here.Http).Get(path)).Is(200).Json.GetProperty("artifacts").EnumerateArray().Select(artifact => Path.GetFileName(artifact.GetProperty("path").GetString()))];
+    }
+
+    [Fact]
     public async Task One_search_finds_messages_replies_titles_and_memories_that_the_reader_sees()
     {
         var here = await tenant.Another();

@@ -41,6 +41,36 @@ public sealed class ScratchpadSpecs(TestTenant tenant) : IClassFixture<TestTenan
     static List<JsonElement> Data(Got list) => [.. list.Is(200).Json.GetProperty("data").EnumerateArray()];
 
     [Fact]
+    public async Task Scratchpads_of_all_conversations_are_one_list_and_say_who_executed_their_cells_and_for_which_run()
+    {
+        var here = await tenant.Another();
+        var conversation = (await here.Http.Post("/api/v1/conversations")).Is(201)["id"];
+        var made = (await here.Http.Post(Pads, Body(new { conversation_id = conversation, title = "Draft", cells = new[] { Code("1 + 1"), Code("1 / 0") } }))).Is(201);
+        var cells = Cells(made).Select(cell => cell.GetProperty("id").GetString()!).ToArray();
+        foreach (var cell in cells)
+        {
+            (await here.Http.Post($"{Pads}/{made["id"]}/cells/{cell}/run", """{"stream":false}""")).Is(200);
+        }
+        var session = await here.Http.NewSession();
+        var run = (await here.Http.Turn(session, "```python\nprint(7)\n```")).Is(200)["run_id"];
+        var list = (await here.Http.Get("/scratchpads")).Is(200).Json.GetProperty("scratchpads").EnumerateArray().ToList();
+        Assert.Equal([session, "sess_" + conversation["conv_".Length..]], list.Select(pad => pad.GetProperty("session_id").GetString()));
+        Assert.Equal(("Draft", "user:local"), (list[1].GetProperty("title").GetString(), list[1].GetProperty("created_by").GetString()));
+        Assert.Equal(list[0].GetRawText(), Assert.Single((await here.Http.Get($"/scratchpads?session_id={session}")).Is(200).Json.GetProperty("scratchpads").EnumerateArray()).GetRawText());
+        var executed = (await here.Http.Get($"/scratchpads/{made["id"]}/executions")).Is(200).Json.GetProperty("executions").EnumerateArray().ToList();
+        Assert.Equal(
+            [(2, cells[1], "error", "exception", null), (1, cells[0], "success", null, null)],
+            executed.Select(e => (
+                e.GetProperty("execution").GetInt32(), e.GetProperty("cell_id").GetString()!, e.GetProperty("status").GetString(), e.GetProperty("error_code").GetString(),
+                e.GetProperty("run_id").GetString())));
+        var byRun = (await here.Http.Get($"/scratchpads/{list[0].GetProperty("scratchpad_id").GetString()}/executions")).Is(200).Json.GetProperty("executions")[0];
+        Assert.Equal((run, "success", "python3"), (byRun.GetProperty("run_id").GetString(), byRun.GetProperty("status").GetString(), byRun.GetProperty("kernel").GetString()));
+        (await http.Get($"/scratchpads/{made["id"]}/executions")).IsProblem(404, "not_found");
+        (await here.Http.Delete($"/api/v1/conversations/{conversation}")).Is(204);
+        Assert.Equal(session, Assert.Single((await here.Http.Get("/scratchpads")).Is(200).Json.GetProperty("scratchpads").EnumerateArray()).GetProperty("session_id").GetString());
+    }
+
+    [Fact]
     public async Task A_scratchpad_is_created_listed_changed_and_deleted()
     {
         var conversation = await NewConversation();

@@ -101,6 +101,8 @@ public sealed class OverlapPolicyAttribute() : WordsAttribute(WordsOf<Overlap>()
 
 public sealed class SlotOutcomeAttribute() : WordsAttribute("fired", "caught_up", "skipped", "replanned");
 
+public sealed class ScheduleEntryKindAttribute() : WordsAttribute([.. Projections.ScheduleEntry.Kinds]);
+
 public sealed class TriggerModeAttribute() : WordsAttribute(WordsOf<TriggerMode>());
 
 public sealed class MemoryKindAttribute() : WordsAttribute("session_summary", "learning", "memory");

@@ -22,6 +22,8 @@ static class AgentServiceDialect
         routes.MapMetricsSeries();
         routes.MapTenantBudget();
         routes.MapUpcomingSlots();
+        routes.MapScheduleLedgers();
+        routes.MapNotebooks();
         routes.MapSearch();
         routes.MapRunReplays();
         routes.MapForks();
@@ -53,10 +55,14 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(RunCounts))]
 [JsonSerializable(typeof(TenantBudget))]
 [JsonSerializable(typeof(UpcomingSlotList))]
+[JsonSerializable(typeof(ScheduleLedger))]
+[JsonSerializable(typeof(NotebookList))]
+[JsonSerializable(typeof(NotebookExecutionList))]
 [JsonSerializable(typeof(SearchAnswer))]
 [JsonSerializable(typeof(CancelAnswer))]
 [JsonSerializable(typeof(ArtifactList))]
 [JsonSerializable(typeof(ArtifactSummary))]
+[JsonSerializable(typeof(ArtifactSummaryList))]
 [JsonSerializable(typeof(ArtifactVersionList))]
 [JsonSerializable(typeof(NewDecision))]
 [JsonSerializable(typeof(ApprovalDetails))]

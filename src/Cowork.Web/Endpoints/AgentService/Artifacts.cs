@@ -16,6 +16,9 @@ public sealed record ArtifactSummary(
     ArtifactKey ArtifactId, SessionKey SessionId, RunKey? RunId, string Path, string Sha256, long Bytes, int Version, string MediaType, DateTimeOffset CreatedAt,
     DateTimeOffset UpdatedAt, ArtifactKey Id, string Kind);
 
+/// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
+public sealed record ArtifactSummaryList(IReadOnlyList<ArtifactSummary> Artifacts, string? NextCursor);
+
 /// <param name="RunId">The run that wrote this content first; null: a cell of a scratchpad did.</param>
 public sealed record ArtifactVersionDetails(int Version, string Sha256, long Bytes, string MediaType, RunKey? RunId, DateTimeOffset CreatedAt);
 
@@ -25,6 +28,10 @@ static class ArtifactEndpoints
 {
     public static void MapArtifacts(this IEndpointRouteBuilder routes)
     {
+        routes.MapGet("/artifacts", List).WithName("listArtifacts").WithTags("Artifacts")
+            .WithSummary("List the artifacts of all sessions, those that were made last first")
+            .Takes(SessionInQuery.Parameter).Takes(Lists.LimitOfPage).Takes(ListCursors.Cursor)
+            .Produces<ArtifactSummaryList>().Refuses(404, 422);
         var artifact = routes.MapGroup("/artifacts/{artifact_id}").WithTags("Artifacts");
         artifact.MapGet("", Get).WithName("getArtifact")
             .WithSummary("Show an artifact: a file that a session's runs wrote below the output root")
@@ -38,15 +45,29 @@ static class ArtifactEndpoints
             .Produces<byte[]>(200, "application/octet-stream").Produces<byte[]>(206, "application/octet-stream").Produces(304).Refuses(404, 412, 416, 422);
     }
 
+    static async Task<IResult> List(HttpContext http, Caller caller, IRows rows, CancellationToken ct)
+    {
+        var page = ListCursors.Enter(http, "artifacts", SessionInQuery.Parameter.Name);
+        var (session, limit) = (SessionInQuery.Read(http), (int)Lists.LimitOfPage.Read(http));
+        if (session is { } of && await rows.FindSession(caller, of, ct) is null)
+        {
+            return ErrorResult.NotFound("session");
+        }
+        var found = session is { } within
+            ? await rows.List(caller.Org, SessionArtifacts.Model.Table, new(within.Value, Limit: limit + 1, Before: page.Before, Bytes: PageBytes.Max), ct)
+            : await rows.List(caller.Org, Artifacts.Model.Table, Artifacts.Query(null, null, limit + 1) with { Before = page.Before }, ct);
+        var shown = found.Take(limit).Select(row => Summary(Artifacts.Model.Read(row.Json.Span))).ToList();
+        return JsonResult.Of(200, new(shown, page.Next(http, found, shown.Count)), AgentServiceJson.Answers.ArtifactSummaryList);
+    }
+
     static async Task<IResult> Get(PathKey<ArtifactKey> artifact, Caller caller, IRows rows, CancellationToken ct) =>
         await rows.FindArtifact(caller, artifact.Key, ct) is { } row
-            ? JsonResult.Of(
-                200,
-                new(
-                    row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt, row.ArtifactId,
-                    Artifacts.KindOf(row.Path)),
-                AgentServiceJson.Answers.ArtifactSummary)
+            ? JsonResult.Of(200, Summary(row), AgentServiceJson.Answers.ArtifactSummary)
             : ErrorResult.NotFound("artifact");
+
+    static ArtifactSummary Summary(ArtifactRow row) => new(
+        row.ArtifactId, row.SessionId, row.RunId, row.Path, row.Sha256, row.Bytes, row.Version, row.MediaType, row.CreatedAt, row.UpdatedAt, row.ArtifactId,
+        Artifacts.KindOf(row.Path));
 
     static async Task<IResult> Versions(PathKey<ArtifactKey> artifact, HttpContext http, Caller caller, IRows rows, CancellationToken ct)
     {

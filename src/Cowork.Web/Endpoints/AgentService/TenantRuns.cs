@@ -97,7 +97,7 @@ static class TenantRunEndpoints
         "Only those whose message comes from there.", "RunSourceFilter");
 
     static readonly ChoiceQuery Lineage = new(
-        "lineage", [RunFilter.All, RunFilter.None, RunFilter.Any, "fork"], RunFilter.All, "Only those that go back to another run like this, to any, or to none.",
+        "lineage", [RunFilter.All, RunFilter.None, RunFilter.Any, "fork", "counterfactual"], RunFilter.All, "Only those that go back to another run like this, to any, or to none.",
         "RunLineageFilter");
 
     static readonly TimeQuery Since = new("since", "Only those that were made at this time or later.");
