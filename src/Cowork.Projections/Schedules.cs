@@ -181,6 +181,7 @@ public sealed record ScheduleEntry(
     public static async ValueTask<IReadOnlyList<ScheduleEntry>> Last(IEventLog log, string org, ScheduleKey schedule, long version, int max, CancellationToken ct)
     {
         var after = Math.Max(0, version - max);
-        return version < 1 ? [] : [.. (await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(version - after), ct)).Events.Reverse().Select(Of).OfType<ScheduleEntry>()];
+        var slice = version < 1 ? null : await log.Load(org, Schedule.Aggregate.Stream(schedule), after, (int)(version - after), ct);
+        return [.. slice?.Events.Reverse().Select(Of).OfType<ScheduleEntry>() ?? []];
     }
 }

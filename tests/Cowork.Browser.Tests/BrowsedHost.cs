@@ -10,6 +10,8 @@ public sealed class BrowsedHost : IAsyncDisposable
     public BrowsedHost() => host = new(() => LiveHost.Start(settings => settings with
     {
         CorsOrigins = [Pages.Site, Pages.Tools],
+        // Who works on the console needs no build to try its specs.
+        ConsoleFiles = Environment.GetEnvironmentVariable("COWORK_CONSOLE_FILES"),
         // Bundles with a signed head are waited for.
         Heads = settings.Heads with { Every = TimeSpan.FromSeconds(1) },
     }));

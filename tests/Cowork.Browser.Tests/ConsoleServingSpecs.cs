@@ -37,6 +37,10 @@ public sealed partial class ConsoleServingSpecs(BrowsedHost browsed)
                 Assert.Equal(policy, answer.Headers.GetValues("Content-Security-Policy").Single());
             }
         }
+        // The frame of previews runs its own script and no other one, and loads nothing.
+        using var preview = await http.GetAsync($"/console/-/{version}/preview.html");
+        var within = preview.Content.Headers.ContentType?.MediaType == "text/html" ? preview.Headers.GetValues("Content-Security-Policy").Single() : "";
+        Assert.Matches("^sandbox allow-scripts; default-src 'none'; script-src 'sha256-[A-Za-z0-9+/]{43}='; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; base-uri", within);
         foreach (var (path, status) in (IEnumerable<(string, int)>)[
             ($"-/{version}/js/none.js", 404), ("-/none/js/app.js", 200), ("-/", 404), ("console.css", 404), ("index.html", 404), ($"-/{version}/index.html", 404), ($"-/{version}/../Console.cs", 404)])
         {

@@ -107,7 +107,7 @@ public sealed class ConsoleQuerySpecs(TestTenant tenant) : IClassFixture<TestTen
         var session = await here.Http.NewSession();
         var skill = (await here.Http.Post("/skills", """{"name":"s","prompt_template":"/say ok"}""")).Is(201)["skill_id"];
         var schedule = (await here.Http.Post(
-            "/scheduled-runs", $$"""{"name":"often","session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":3600,"params":{"a":1}}""")).Is(201)["schedule_id"];
+            "/scheduled-runs", $$"""{"name":"often","session_id":"{{session}}","skill_id":"{{skill}}","interval_seconds":3600,"params":{"a":1} }""")).Is(201)["schedule_id"];
         await here.Http.Until($"/schedules/{schedule}/ledger", got => got.Json.GetProperty("entries").GetArrayLength() == 2);
         (await here.Http.Post($"/scheduled-runs/{schedule}/trigger", """{"wait_for_completion":true}""")).Is(200);
         (await here.Http.Post($"/scheduled-runs/{schedule}/pause")).Is(200);

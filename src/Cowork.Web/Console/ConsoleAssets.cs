@@ -16,6 +16,9 @@ public sealed class ConsoleAssets
     /// </summary>
     const string Document = "index.html";
 
+    /// <summary>The frame in which pages that agents wrote are shown.</summary>
+    public const string Preview = "preview.html";
+
     const string Prefix = "console/";
 
     readonly Func<FrozenDictionary<string, ConsoleFile>> load;

@@ -25,6 +25,13 @@ public sealed class ConsoleFile(string path, byte[] bytes)
     /// <summary>Hex SHA-256 of the bytes.</summary>
     public string Digest { get; } = Convert.ToHexStringLower(SHA256.HashData(bytes));
 
+    /// <summary>Base64 SHA-256 of the one script that stands in the file, as a policy names it.</summary>
+    public string ScriptDigest()
+    {
+        var (from, to) = (bytes.AsSpan().IndexOf("<script>"u8) + "<script>".Length, bytes.AsSpan().IndexOf("</script>"u8));
+        return Convert.ToBase64String(SHA256.HashData(bytes.AsSpan(from..to)));
+    }
+
     /// <summary>Fonts are compressed already.</summary>
     bool IsText => !path.EndsWith(".woff2", StringComparison.Ordinal);
 

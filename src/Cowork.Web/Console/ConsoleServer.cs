@@ -46,23 +46,25 @@ public sealed class ConsoleServer(RequestDelegate next, ConsoleAssets assets, IS
             var parts = path[FilesPrefix.Length..].Split('/', 2);
             return parts.Length == 2 && assets.Find(parts[1]) is { } file
                 // A file of another version is that of this one: while hosts are replaced one by one, some have the one and some the other.
-                ? Send(http, file, assets.AreKept && parts[0] == assets.Version ? "public, max-age=31536000, immutable" : "no-cache")
+                ? Send(
+                    http, file, parts[1] == ConsoleAssets.Preview ? PreviewPolicy(file) : Policy(),
+                    assets.AreKept && parts[0] == assets.Version ? "public, max-age=31536000, immutable" : "no-cache")
                 : NotFound(http);
         }
         // A first segment with a dot is the name of a file that is not there.
         var depth = path.Count(c => c == '/') - 1;
         return path[1..].Split('/')[0].Contains('.', StringComparison.Ordinal) || depth > DepthMax
             ? NotFound(http)
-            : Send(http, assets.DocumentAt(depth), "no-cache");
+            : Send(http, assets.DocumentAt(depth), Policy(), "no-cache");
     }
 
     static Task NotFound(HttpContext http) => ErrorResult.NotFound("page").ExecuteAsync(http);
 
-    async Task Send(HttpContext http, ConsoleFile file, string cache)
+    static async Task Send(HttpContext http, ConsoleFile file, string policy, string cache)
     {
         var (response, headers) = (http.Response, http.Response.Headers);
         var (encoding, bytes) = file.For(http.Request.Headers.AcceptEncoding.ToString());
-        headers.ContentSecurityPolicy = Policy();
+        headers.ContentSecurityPolicy = policy;
         headers["Cross-Origin-Opener-Policy"] = "same-origin";
         headers["Cross-Origin-Resource-Policy"] = "same-origin";
         headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
@@ -90,6 +92,14 @@ public sealed class ConsoleServer(RequestDelegate next, ConsoleAssets assets, IS
         "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self' blob: data:; worker-src 'self'; frame-src 'self' blob:; "
         + $"connect-src 'self'{Authority()}; base-uri 'self'; form-action 'none'; frame-ancestors 'none'; "
         + "require-trusted-types-for 'script'; trusted-types cowork-worker";
+
+    /// <summary>
+    /// Of the frame in which pages that agents wrote are shown. A frame of its own has an origin of its own, in which one script, this file's, puts the page into a further
+    /// frame that runs no scripts; both load nothing, and what the page brings with it, styles and pictures, is all that there is.
+    /// </summary>
+    static string PreviewPolicy(ConsoleFile file) =>
+        $"sandbox allow-scripts; default-src 'none'; script-src 'sha256-{file.ScriptDigest()}'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
+        + "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
     /// <summary>Where a page asks for a token, when the authority's people sign in.</summary>
     string Authority() => services.GetService<AuthorityKeys>()?.SignIn is { } there ? " " + there.TokenEndpoint.GetLeftPart(UriPartial.Authority) : "";

@@ -6,11 +6,21 @@ export const pages = [
     { path: "feed", title: "Feed", key: "f", needs: "listTenantEvents", load: () => import("./pages/feed.js") },
     { path: "runs", title: "Runs", key: "r", load: () => import("./pages/runs.js") },
     { path: "runs/:run", title: "Run", under: "runs", load: () => import("./pages/run.js") },
+    { path: "compare", title: "Compare", key: "d", needs: "getRunDiff", load: () => import("./pages/compare.js") },
     { path: "sessions", title: "Sessions", key: "s", load: () => import("./pages/sessions.js") },
     { path: "sessions/:session", title: "Session", under: "sessions", load: () => import("./pages/session.js") },
     { path: "approvals", title: "Approvals", key: "a", load: () => import("./pages/approvals.js") },
 
     // What agents work with.
+    { path: "schedules", title: "Schedules", key: "c", load: () => import("./pages/schedules.js") },
+    { path: "schedules/:schedule", title: "Schedule", under: "schedules", load: () => import("./pages/schedule.js") },
+    { path: "skills", title: "Skills", key: "k", load: () => import("./pages/skills.js") },
+    { path: "skills/:skill", title: "Skill", under: "skills", load: () => import("./pages/skill.js") },
+    { path: "scratchpads", title: "Scratchpads", key: "p", load: () => import("./pages/scratchpads.js") },
+    { path: "scratchpads/:pad", title: "Scratchpad", under: "scratchpads", load: () => import("./pages/scratchpad.js") },
+    { path: "files", title: "Files", key: "i", load: () => import("./pages/files.js") },
+    { path: "artifacts", title: "Artifacts", key: "y", load: () => import("./pages/artifacts.js") },
+    { path: "artifacts/:artifact", title: "Artifact", under: "artifacts", load: () => import("./pages/artifact.js") },
 
     // The host.
 ];

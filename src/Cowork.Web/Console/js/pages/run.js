@@ -31,6 +31,8 @@ export default async function page({ root, signal, params, query, title }) {
     let upTo = Number(query.get("at")) || null;
     let isFolded = query.get("waits") !== "1";
     let chosen = query.get("step");
+    // Of an artifact: the step that wrote it is chosen.
+    let wanted = query.get("sha");
     let now = null;
     // Marks of the verifier, by hash: proven, or not.
     const marked = new Map();
@@ -47,6 +49,9 @@ export default async function page({ root, signal, params, query, title }) {
         setQuery({ waits: isFolded ? "" : "1" });
         draw();
     } } }, "Fold waits");
+    // What goes off from the run, once it is there.
+    const branches = [["createCounterfactual", "What if…", true], ["forkRun", "Fork…", false]].filter(([operation]) => me.may(operation))
+        .map(([, word, isOtherwise]) => h("button", { type: "button", disabled: true, on: { click: () => branch(isOtherwise) } }, word));
     const waterfall = h("div.card.waterfall");
     const said = h("div");
     const made = h("div");
@@ -55,7 +60,8 @@ export default async function page({ root, signal, params, query, title }) {
     const eventsHead = h("div.section-head.section", h("h2", "Events"));
     eventList.classList.add("events-frame");
     replace(root, crumbs, head, verdict, figures,
-        h("div.scrub", h("span.muted", { id: "replay" }, "Replay"), slider, sliderSays, h("span.grow"), fold),
+        h("div.scrub", h("span.muted", { id: "replay" }, "Replay"), slider, sliderSays, h("span.grow"),
+            branches, fold),
         h("div.split", h("div",
             waterfall,
             h("section.section", { "aria-label": "Reply" }, h("div.section-head", h("h2", "Reply")), said),
@@ -72,6 +78,7 @@ export default async function page({ root, signal, params, query, title }) {
             details = value;
             title(brief(value.message ?? "Run", 60));
             drawHead();
+            branches.forEach(button => button.disabled = events.length === 0);
         },
     });
 
@@ -80,7 +87,7 @@ export default async function page({ root, signal, params, query, title }) {
         fail: error => replace(made, h("p.small.muted", error.message)),
         show: ({ artifacts }) => replace(made, artifacts.length > 0 && h("section.section", { "aria-label": "Artifacts" }, h("div.section-head", h("h2", "Artifacts"), h("span.muted", whole(artifacts.length))),
             h("ul.card.pad", artifacts.map(each => h("li", { style: { display: "flex", gap: "12px" } },
-                h("code.grow.cut", each.path), h("span.muted", `version ${whole(each.version)}`), h("span.muted", bytes(each.bytes)), digest(each.sha256, 12)))))),
+                h("a.grow.cut.mono", { href: to("artifacts", each.artifact_id, { version: each.version }) }, each.path), h("span.muted", `version ${whole(each.version)}`), h("span.muted", bytes(each.bytes)), digest(each.sha256, 12)))))),
     });
 
     const more = debounce(load, 120);
@@ -127,6 +134,17 @@ export default async function page({ root, signal, params, query, title }) {
         draw();
     }
 
+    // From the event on that the slider is at, or from the step on that is chosen.
+    async function branch(isOtherwise) {
+        const { fork, whatIf } = await import("./run-branch.js");
+        const step = now?.steps.find(each => each.key === chosen);
+        if (isOtherwise) {
+            await whatIf(details, events, upTo === null ? step?.events.find(event => event.type === "policy_decision") ?? step?.events[0] : events[upTo], signal);
+        } else {
+            fork(details, events, upTo === null ? null : events[upTo - 1]);
+        }
+    }
+
     function drawHead() {
         const { status } = details;
         const shownStatus = upTo === null ? status : now?.status ?? status;
@@ -134,10 +152,12 @@ export default async function page({ root, signal, params, query, title }) {
         const hasEnded = ["completed", "failed", "cancelled"].includes(status);
         const lineage = details.lineage;
         replace(head, h("h1", brief(details.message ?? "", 140) || "(no text)"), badge(shownStatus),
-            lineage && h("a.badge", { href: to("runs", lineage.run_id ?? lineage.source_run_id ?? run) }, "forked"),
+            lineage && h("a.badge", { href: lineage.run_id ? to("runs", lineage.run_id) : to("sessions", lineage.session_id) }, lineage.kind === "counterfactual" ? "what if" : "forked"),
+            lineage?.run_id && me.may("getRunDiff") && h("a.small", { href: to("compare", { left: lineage.run_id, right: run }) }, "Compare with its origin"),
             details.cancel_requested && !hasEnded && h("span.muted", "stopping…"),
             h("span.actions",
                 !hasEnded && me.may("cancelRun") && h("button.danger", { type: "button", on: { click: cancel } }, "Stop"),
+                me.may("getRunDiff") && h("a.button", { href: to("compare", { left: run }) }, "Compare with…"),
                 h("button", { type: "button", on: { click: download } }, "Bundle"),
                 verifySlot()));
     }
@@ -158,6 +178,11 @@ export default async function page({ root, signal, params, query, title }) {
         }
         const count = Math.min(upTo ?? events.length, events.length);
         now = foldRun(events, count);
+        const writer = wanted && writerOf(wanted);
+        if (writer) {
+            setQuery({ step: chosen = writer.key, sha: "" });
+            wanted = null;
+        }
         // What goes on has lasted until now; what is shown of the past, until its last event.
         now.until = now.ended ?? (upTo === null ? Math.max(now.last, Date.now()) : now.last);
         slider.max = events.length;
@@ -174,7 +199,16 @@ export default async function page({ root, signal, params, query, title }) {
         eventList.style.height = `${Math.min(320, count * 28 + 1)}px`;
         eventList.update(count);
         details && drawHead();
+        branches.forEach(button => button.disabled = !details);
         inspect();
+    }
+
+    // The last call before an artifact was found that wrote its path; a cell names none.
+    function writerOf(sha) {
+        const i = events.findIndex(event => event.type === "artifact_discovered" && event.payload.sha256 === sha);
+        const before = new Set(events.slice(0, i));
+        const ended = i < 0 ? [] : now.steps.filter(step => step.kind === "tool" && step.result && before.has(step.events.at(-1)));
+        return ended.findLast(step => step.input?.path === events[i].payload.path) ?? ended.at(-1);
     }
 
     function drawFigures(count) {

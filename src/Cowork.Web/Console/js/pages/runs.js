@@ -2,10 +2,10 @@
 import { get, pages as paged, path } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { cost, duration, time, whole } from "../format.js";
-import { listKeys } from "../keys.js";
+import { listKeys, pageKeys } from "../keys.js";
 import { live } from "../live.js";
 import { setQuery, to } from "../router.js";
-import { isOfRun, resource } from "../store.js";
+import { isOfRun, me, resource } from "../store.js";
 import { brief } from "../text.js";
 import { badge } from "../ui/badge.js";
 import { empty, fault } from "../ui/empty.js";
@@ -25,9 +25,11 @@ export default async function page({ root, signal, query }) {
     const list = h("div");
     const filters = Object.fromEntries(Filters.map(name => [name, query.get(name)]));
     const state = { status: new Set((query.get("status") ?? "").split(",").filter(Boolean)), q: query.get("q") ?? "" };
-    replace(root, h("div.head", h("h1", "Runs"), head), bar(), list);
-    const view = runTable(signal);
+    const picks = me.may("getRunDiff") ? picker() : null;
+    replace(root, h("div.head", h("h1", "Runs"), head), bar(), list, picks?.bar);
+    const view = runTable(signal, { picks });
     const more = pager(view, list, head, signal, () => ({ status: [...state.status], q: state.q, ...filters }));
+    picks && pageKeys([{ key: "c", does: "Choose the row, to compare two", run: () => view.current()?.line.querySelector(".pick input")?.click() }], signal);
 
     function bar() {
         const search = h("input", { type: "search", placeholder: "Words of messages and replies", "aria-label": "Words of messages and replies", value: state.q, data: { search: "" } });
@@ -59,10 +61,45 @@ export default async function page({ root, signal, query }) {
     }
 }
 
-export function runTable(signal, { withSession = true } = {}) {
+// Two runs of the list, to be compared: the earlier one stands left.
+function picker() {
+    const picked = [];
+    const bar = h("div.picked.hidden", { role: "status" });
+    const boxes = () => document.querySelectorAll(".pick input");
+    const draw = () => {
+        bar.classList.toggle("hidden", picked.length === 0);
+        const [left, right] = picked.toSorted();
+        replace(bar, h("span", picked.length === 1 ? "One run is chosen. Choose the one to compare it with." : "Two runs are chosen."),
+            picked.length === 2 && h("a.button.primary", { href: to("compare", { left, right }) }, "Compare"),
+            h("button.quiet", { type: "button", on: { click: () => {
+                picked.length = 0;
+                boxes().forEach(box => box.checked = false);
+                draw();
+            } } }, "None"));
+    };
+    return {
+        bar,
+        has: run => picked.includes(run),
+        toggle(run) {
+            if (picked.includes(run)) {
+                picked.splice(picked.indexOf(run), 1);
+            } else if (picked.push(run) > 2) {
+                // The one that was chosen first gives way.
+                const gone = picked.shift();
+                boxes().forEach(box => box.checked &&= box.dataset.run !== gone);
+            }
+            draw();
+        },
+    };
+}
+
+// picks: the runs that are chosen, and a box in each row for it; null: none can be.
+export function runTable(signal, { withSession = true, href = row => to("runs", row.run_id), picks = null } = {}) {
     const view = table({
-        label: "Runs", id: row => row.run_id, href: row => to("runs", row.run_id),
+        label: "Runs", id: row => row.run_id, href,
         columns: [
+            picks && { title: "", hide: true, class: "pick", show: row => h("input.above", {
+                type: "checkbox", data: { run: row.run_id }, checked: picks.has(row.run_id), "aria-label": `Compare ${brief(row.message || row.run_id, 60)}`, on: { change: () => picks.toggle(row.run_id) } }) },
             { title: "State", show: row => badge(row.status) },
             { title: "Message", fill: true, link: true, show: row => row.message || h("span.faint", "(no text)") },
             withSession && { title: "Session", hide: true, nowrap: true, show: row => h("a.above.muted", { href: to("sessions", row.session_id) }, brief(row.session_id, 28)) },
@@ -81,7 +118,8 @@ export function runTable(signal, { withSession = true } = {}) {
 }
 
 // A list that grows at its end, and says when there is something new at its begin to who has scrolled on.
-export function pager(view, list, head, signal, query) {
+// none: stands where no run is; null: what does so in a list with filters.
+export function pager(view, list, head, signal, query, none = null) {
     let rows = [];
     let next = null;
     let turn = 0;
@@ -124,7 +162,7 @@ export function pager(view, list, head, signal, query) {
         replace(head, rows.length === 0 ? "" : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
         replace(foot, next ? h("button.quiet", { type: "button", on: { click: further } }, "More") : rows.length > PageRows ? "That is all." : "");
         foot.classList.toggle("hidden", !next && rows.length <= PageRows);
-        replace(list, rows.length === 0 ? h("div.card", isFiltered() ? empty("No run is like that", "Take a filter away.") : empty("No runs yet", "Each turn of a session is a run.", ["POST", "/sessions", { session_id: "first" }],
+        replace(list, rows.length === 0 ? h("div.card", none ? none() : isFiltered() ? empty("No run is like that", "Take a filter away.") : empty("No runs yet", "Each turn of a session is a run.", ["POST", "/sessions", { session_id: "first" }],
             ["POST", "/sessions/first/turn", { message: "Hello" }])) : view.card);
     }
 

@@ -23,6 +23,7 @@ export default async function page({ root, signal, params, title }) {
         show: session => replace(head,
             h("ol.crumbs", h("li", h("a", { href: to("sessions") }, "Sessions")), h("li", id(session.session_id))),
             h("div.head", h("h1", session.title || session.session_id), h("span.actions",
+                [["artifacts", "Artifacts"], ["files", "Files"], ["scratchpads", "Scratchpads"]].map(([page, word]) => h("a.button", { href: to(page, { session: session.session_id }) }, word)),
                 me.may("listTenantEvents") && h("a.button", { href: to("feed", { session: session.session_id }) }, "Its events"))),
             h("dl.facts",
                 h("dt", "Folder"), h("dd", h("code", session.workspace_path ?? "–")),

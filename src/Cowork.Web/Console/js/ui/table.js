@@ -70,6 +70,9 @@ export function table({ label, columns, id, href, open }) {
             line.scrollIntoView({ block: "nearest" });
         },
 
+        // The row that j and k are at: {line, row}; undefined: none.
+        current: () => order[at],
+
         open() {
             if (at >= 0 && order[at]) {
                 open ? open(order[at].row) : order[at].line.querySelector("a.row-link")?.click();

@@ -1,0 +1,129 @@
+// The tenant's schedules of both kinds, and what each has planned for the next day.
+import { get, pages as paged } from "../api.js";
+import { debounce, h, replace, svg } from "../dom.js";
+import { left, time, whole } from "../format.js";
+import { listKeys } from "../keys.js";
+import { setQuery, to } from "../router.js";
+import { resource } from "../store.js";
+import { brief } from "../text.js";
+import { badge } from "../ui/badge.js";
+import { empty, fault } from "../ui/empty.js";
+import { table } from "../ui/table.js";
+
+const Day = 86_400_000;
+// Of one row.
+const SlotsMax = 500;
+const Places = 190;
+// Strips of rows further down are not asked for.
+const StripsMax = 60;
+const Statuses = ["active", "paused"];
+
+export const isOfSchedule = event => event.type.startsWith("schedule_");
+
+export default async function page({ root, signal, query }) {
+    const head = h("span.muted");
+    const list = h("div");
+    let status = Statuses.includes(query.get("status")) ? query.get("status") : null;
+    const search = h("input", { type: "search", placeholder: "Name, prompt or expression", "aria-label": "Name, prompt or expression", value: query.get("q") ?? "", data: { search: "" } });
+    const chips = Statuses.map(word => h("button.chip", { type: "button", "aria-pressed": status === word, on: { click: () => {
+        status = status === word ? null : word;
+        setQuery({ status });
+        chips.forEach((chip, i) => chip.setAttribute("aria-pressed", Statuses[i] === status));
+        draw();
+    } } }, word));
+    replace(root, h("div.head", h("h1", "Schedules"), head), h("div.filters", { role: "search" }, search, h("div.chips", { role: "group", "aria-label": "States" }, chips)), list);
+    const strips = new Map();
+    const view = table({
+        label: "Schedules", id: row => row.schedule_id, href: row => to("schedules", row.schedule_id),
+        columns: [
+            { title: "State", show: row => badge(row.status) },
+            { title: "Name", fill: true, link: true, show: row => brief(row.name, 120) },
+            { title: "Runs", nowrap: true, hide: true, show: row => row.skill_id ? h("a.above.muted", { href: to("skills", row.skill_id) }, "a skill", row.skill_version ? `, version ${row.skill_version}` : "") : h("span.muted", "a prompt") },
+            { title: "When", nowrap: true, hide: true, show: row => whenOf(row) },
+            { title: "The next 24 hours", hide: true, show: row => strips.get(row.schedule_id) ?? strips.set(row.schedule_id, h("div.strip")).get(row.schedule_id) },
+            { title: "Last", num: true, hide: true, show: row => h("span.muted", time(row.last_run_at)) },
+            { title: "Next", num: true, show: row => row.next_run_at ? [time(row.next_run_at), " ", h("span.muted.narrow-hide", left(row.next_run_at))] : h("span.faint", "–") },
+        ],
+    });
+    listKeys(view, signal);
+    let rows = [];
+    let isCut = false;
+
+    function draw() {
+        const q = search.value.trim().toLowerCase();
+        const shown = rows.filter(row => (!status || row.status === status) && (!q || `${row.name} ${row.cron ?? ""}`.toLowerCase().includes(q)));
+        view.update(shown);
+        replace(head, isCut ? `the newest ${whole(rows.length)}` : whole(rows.length));
+        replace(list, rows.length === 0 ? h("div.card", empty("No schedules yet", "A schedule runs a skill by an interval, or a prompt by a cron expression.",
+            ["POST", "/scheduled-runs", { session_id: "first", skill_id: "skill_…", interval_seconds: 3600, params: { day: "today" } }],
+            ["POST", "/api/v1/schedules", { project_id: "proj_00000000000000000000000000", cron: "0 9 * * MON-FRI", timezone: "Europe/Berlin", prompt: "What is new?" }]))
+            : shown.length === 0 ? h("div.card", empty("No schedule is like that")) : view.card);
+        shown.slice(0, StripsMax).forEach(strip);
+    }
+
+    async function strip(row) {
+        const slot = strips.get(row.schedule_id);
+        if (!slot || slot.of === row.next_run_at) {
+            return;
+        }
+        slot.of = row.next_run_at;
+        const from = Date.now();
+        const [marks, isCut] = row.next_run_at ? await marksOf(row, from, signal).catch(() => [[], false]) : [[], false];
+        const rest = isCut && Math.max(...marks);
+        replace(slot, svg("svg.chart", { viewBox: "0 0 192 16", width: 192, height: 16, role: "img", "aria-label": marks.length === 0 ? "nothing is planned" : isCut ? "more than are shown" : "planned times" },
+            svg("line.axis", { x1: 0, x2: 192, y1: 15.5, y2: 15.5 }), [6, 12, 18].map(hour => svg("line.axis", { x1: hour * 8, x2: hour * 8, y1: 12, y2: 16 })),
+            marks.map(x => svg("rect", { class: "fill-model", x, y: 3, width: 1.5, height: 11 })), isCut && svg("rect", { class: "fill-model-2", x: rest, y: 3, width: Places - rest, height: 11 })));
+    }
+
+    search.addEventListener("input", debounce(() => {
+        setQuery({ q: search.value.trim() });
+        draw();
+    }, 150));
+    const source = resource({
+        load: async s => {
+            const [first, other] = await Promise.all([paged("/scheduled-runs", "scheduled_runs", { limit: 1000 }, s), get("/api/v1/schedules", { limit: 1000 }, s)]);
+            const prompts = other.data.map(each => ({ ...each, schedule_id: each.id, name: brief(each.prompt, 160), skill_id: null }));
+            return { rows: [...first.rows, ...prompts].sort((a, b) => a.created_at < b.created_at ? 1 : -1), isCut: first.next !== null || other.has_more };
+        },
+        when: isOfSchedule, signal, gap: 1_000, fail: error => replace(list, fault(error, () => source.refresh())),
+        show: value => {
+            ({ rows, isCut } = value);
+            draw();
+        },
+    });
+}
+
+// Where the planned times of a day stand, no two at one place; and whether there are more than were asked for.
+async function marksOf(row, from, signal) {
+    const place = at => Math.round((at - from) / Day * Places);
+    if (!row.cron && row.interval_seconds * 1_000 < Day / Places) {
+        const first = Math.max(0, place(Date.parse(row.next_run_at)));
+        return [Array.from({ length: Math.max(0, Places - first) }, (_, i) => first + i), false];
+    }
+    const times = await slotsOf(row, SlotsMax, signal);
+    return [[...new Set(times.filter(at => at < from + Day).map(place))], times.length === SlotsMax && times.at(-1) < from + Day];
+}
+
+export function whenOf(row) {
+    return row.cron ? [h("code", row.cron), " ", h("span.muted", row.timezone)] : `every ${spanText(row.interval_seconds)}`;
+}
+
+export function spanText(seconds) {
+    const [n, unit] = seconds % 86_400 === 0 ? [seconds / 86_400, "day"] : seconds % 3_600 === 0 ? [seconds / 3_600, "hour"] : seconds % 60 === 0 ? [seconds / 60, "minute"] : [seconds, "second"];
+    return n === 1 ? unit : `${whole(n)} ${unit}s`;
+}
+
+// The next planned times, in ms: by the host's own calculation, or an interval's.
+export async function slotsOf(row, count, signal, from = null) {
+    if (row.cron) {
+        const { next } = await get("/api/v1/schedules/preview", { cron: row.cron, timezone: row.timezone, count, from: from === null ? null : new Date(from).toISOString() }, signal);
+        return next.map(at => Date.parse(at));
+    }
+    const step = row.interval_seconds * 1_000;
+    const first = Date.parse(row.next_run_at);
+    if (!row.next_run_at) {
+        return [];
+    }
+    const begin = from === null ? first : first + Math.max(0, Math.ceil((from - first) / step)) * step;
+    return Array.from({ length: count }, (_, i) => begin + i * step);
+}

@@ -1,0 +1,98 @@
+// The tenant's skills, by their latest versions.
+import { pages as paged, post } from "../api.js";
+import { debounce, h, replace } from "../dom.js";
+import { time, whole } from "../format.js";
+import { listKeys } from "../keys.js";
+import { go, setQuery, to } from "../router.js";
+import { me, resource } from "../store.js";
+import { brief } from "../text.js";
+import { dialog } from "../ui/dialog.js";
+import { empty, fault } from "../ui/empty.js";
+import { table } from "../ui/table.js";
+
+const PageRows = 100;
+
+export const isOfSkill = event => event.type.startsWith("skill_");
+
+export default async function page({ root, signal, query }) {
+    const head = h("span.muted");
+    const list = h("div");
+    const search = h("input", { type: "search", placeholder: "Name or description", "aria-label": "Name or description", value: query.get("q") ?? "", data: { search: "" } });
+    replace(root, h("div.head", h("h1", "Skills"), head, h("span.actions", me.may("createSkill") && h("button", { type: "button", on: { click: create } }, "New skill"))),
+        h("div.filters", { role: "search" }, search), list);
+    const view = table({
+        label: "Skills", id: row => row.skill_id, href: row => to("skills", row.skill_id),
+        columns: [
+            { title: "Name", link: true, cut: false, nowrap: true, show: row => brief(row.name, 48) },
+            { title: "Description", fill: true, hide: true, show: row => h("span.muted", brief(row.description, 200)) },
+            { title: "Parameters", nowrap: true, hide: true, show: row => row.required_params.length === 0 ? h("span.faint", row.prompt_template === null ? "instructions only" : "none")
+                : h("code.muted", brief(row.required_params.join(", "), 60)) },
+            { title: "Version", num: true, show: row => whole(row.latest_version) },
+            { title: "Changed", num: true, show: row => h("span.muted", time(row.latest_version_created_at)) },
+        ],
+    });
+    listKeys(view, signal);
+    let rows = [];
+    let next = null;
+    const foot = h("div.more");
+    view.card.append(foot);
+
+    function draw() {
+        const q = search.value.trim().toLowerCase();
+        const shown = q ? rows.filter(row => `${row.name} ${row.description}`.toLowerCase().includes(q)) : rows;
+        view.update(shown);
+        replace(head, next ? `the newest ${whole(rows.length)}` : whole(rows.length));
+        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
+        foot.classList.toggle("hidden", !next);
+        replace(list, rows.length === 0 ? h("div.card", empty("No skills yet", "A skill is a prompt that is used again, with parameters, in versions that never change.",
+            ["POST", "/skills", { name: "daily-kpi", prompt_template: "Show the figures of {day}." }]))
+            : shown.length === 0 ? h("div.card", empty("No skill is like that")) : view.card);
+    }
+
+    async function more() {
+        const page = await next();
+        next = page.next;
+        rows.push(...page.rows);
+        draw();
+    }
+
+    search.addEventListener("input", debounce(() => {
+        setQuery({ q: search.value.trim() });
+        draw();
+    }, 150));
+    const first = resource({
+        load: s => paged("/skills", "skills", { limit: PageRows }, s), when: isOfSkill, signal, fail: error => replace(list, fault(error, () => first.refresh())),
+        show: page => {
+            const fresh = new Set(page.rows.map(row => row.skill_id));
+            const oldest = page.rows.at(-1)?.created_at ?? "";
+            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.skill_id) && row.created_at < oldest)];
+            next = rows.length === page.rows.length ? page.next : next;
+            draw();
+        },
+    });
+}
+
+function create() {
+    const name = h("input", { required: true, maxlength: 200 });
+    skillForm("New skill", "Make it", [h("label.field", h("span", "Name"), name)], { template: "", description: "" }, async fields => {
+        const made = await post("/skills", { name: name.value, ...fields });
+        go(to("skills", made.skill_id));
+    });
+}
+
+// A dialog with a template and a description.
+export function skillForm(title, word, above, { template, description }, send) {
+    const text = h("textarea.mono", { rows: 10, required: true, value: template, spellcheck: "false" });
+    const about = h("input", { value: description, maxlength: 2_000 });
+    const said = h("div");
+    const box = dialog(title, h("form.branch", { id: "skill", on: { submit: async event => {
+        event.preventDefault();
+        try {
+            await send({ prompt_template: text.value, description: about.value });
+            box.close();
+        } catch (error) {
+            replace(said, fault(error));
+        }
+    } } }, above, h("label.field", h("span", "Template: {name} is a parameter, {{ and }} are braces"), text), h("label.field", h("span", "Description"), about), said),
+    h("button.primary", { type: "submit", form: "skill" }, word));
+}

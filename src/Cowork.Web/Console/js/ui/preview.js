@@ -1,0 +1,136 @@
+// What a file holds, as far as it can be shown without trusting it: pages in a frame that runs no scripts and loads nothing, pictures as pictures, tables, JSON, text.
+import { h, replace } from "../dom.js";
+import { bytes as bytesText, whole } from "../format.js";
+import { block } from "./copy.js";
+import { json } from "./json.js";
+import { reply } from "./reply.js";
+
+const BytesMax = 4 * 1024 * 1024;
+const RowsMax = 200;
+const CellsMax = 40;
+const Pictures = /^image\/(png|jpeg|gif|webp|svg\+xml|bmp|avif)\b/;
+
+// A page in a frame of its own origin (preview.html), which shows it in a further one without scripts.
+export function htmlFrame(html, label) {
+    const frame = h("iframe.preview-frame", { title: label, sandbox: "allow-scripts", referrerpolicy: "no-referrer", src: new URL("../../preview.html", import.meta.url).href });
+    frame.addEventListener("load", () => frame.contentWindow.postMessage({ html }, "*"), { once: true });
+    return frame;
+}
+
+// A picture of bytes; an SVG image runs no scripts and loads nothing either.
+export function picture(blob, label, signal) {
+    const url = URL.createObjectURL(blob);
+    signal.addEventListener("abort", () => URL.revokeObjectURL(url), { once: true });
+    return h("img.preview-picture", { src: url, alt: label });
+}
+
+// Shows the bytes; what has a form and a source has a button for either. Whether there is anything to show.
+export async function preview(slot, blob, { mediaType, name, signal }) {
+    const type = mediaType.split(";")[0].trim().toLowerCase();
+    if (blob.size > BytesMax) {
+        replace(slot, h("p.muted", `${bytesText(blob.size)} are too many to be shown here.`));
+        return false;
+    }
+    if (Pictures.test(type) && type !== "image/svg+xml") {
+        replace(slot, picture(new Blob([blob], { type }), name, signal));
+        return true;
+    }
+    let text;
+    try {
+        text = new TextDecoder("utf-8", { fatal: true }).decode(await blob.arrayBuffer());
+    } catch {
+        text = null;
+    }
+    if (text === null || text.includes("\0")) {
+        replace(slot, h("p.muted", "There is nothing to show of bytes like these. They can be saved."));
+        return false;
+    }
+    const form = formOf(type, name, text, signal);
+    if (!form) {
+        replace(slot, block(text, { label: name }));
+        return true;
+    }
+    const body = h("div");
+    const buttons = ["Shown", "Source"].map(word => h("button.chip", { type: "button", "aria-pressed": word === "Shown", on: { click: () => show(word) } }, word));
+    function show(word) {
+        buttons.forEach(button => button.setAttribute("aria-pressed", button.textContent === word));
+        replace(body, word === "Shown" ? form : block(text, { label: `Source of ${name}` }));
+    }
+    replace(slot, h("div.chips.preview-chips", { role: "group", "aria-label": "How it is shown" }, buttons), body);
+    show("Shown");
+    return true;
+}
+
+function formOf(type, name, text, signal) {
+    if (type === "text/html" || type === "application/xhtml+xml") {
+        return htmlFrame(text, `Preview of ${name}`);
+    }
+    if (type === "image/svg+xml") {
+        return picture(new Blob([text], { type }), name, signal);
+    }
+    if (type === "text/markdown" || /\.(md|markdown)$/i.test(name)) {
+        return reply(text);
+    }
+    if (type === "text/csv" || /\.(csv|tsv)$/i.test(name)) {
+        return grid(text, /\.tsv$/i.test(name) ? "\t" : ",", name);
+    }
+    if (type === "application/json" || type.endsWith("+json")) {
+        try {
+            return json(JSON.parse(text), name);
+        } catch {
+            return null;
+        }
+    }
+    return null;
+}
+
+function grid(text, separator, name) {
+    const rows = cellsOf(text, separator, RowsMax + 1);
+    const [first = [], ...rest] = rows.slice(0, RowsMax);
+    const kind = value => value && !Number.isNaN(Number(value)) ? "num" : "";
+    const cell = value => h("td", { class: kind(value) }, value);
+    return h("div.card", h("div.table-wrap", { tabindex: "0", role: "region", "aria-label": name }, h("table.table", h("caption.sr", name),
+        h("thead", h("tr", first.slice(0, CellsMax).map((value, i) => h("th", { scope: "col", class: kind(rest[0]?.[i]) }, value || h("span.sr", "no name"))))), h("tbody", rest.map(row => h("tr", row.slice(0, CellsMax).map(cell)))))),
+    rows.length > RowsMax && h("div.more", `The first ${whole(RowsMax)} rows`));
+}
+
+// The cells of comma separated values, as RFC 4180 has them, of at most so many rows.
+export function cellsOf(text, separator, max) {
+    const rows = [];
+    let row = [];
+    let value = "";
+    let isQuoted = false;
+    for (let i = 0; i <= text.length && rows.length < max; i++) {
+        const c = text[i];
+        if (isQuoted && c !== undefined) {
+            if (c === '"' && text[i + 1] === '"') {
+                value += '"';
+                i++;
+            } else if (c === '"') {
+                isQuoted = false;
+            } else {
+                value += c;
+            }
+        } else if (c === '"' && value === "") {
+            isQuoted = true;
+        } else if (c === separator) {
+            row.push(value);
+            value = "";
+        } else if (c === "\n" || c === undefined) {
+            if (c !== undefined || value !== "" || row.length > 0) {
+                rows.push([...row, value]);
+            }
+            [row, value] = [[], ""];
+        } else if (c !== "\r") {
+            value += c;
+        }
+    }
+    return rows;
+}
+
+// Saves bytes as a file of the reader's.
+export function save(blob, name) {
+    const url = URL.createObjectURL(blob);
+    h("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
