@@ -16,8 +16,8 @@ namespace Cowork.Domain;
 /// <param name="RejectsUnrecorded">True: a call that would wait for a person whose decision is not recorded is rejected. Null: it waits.</param>
 /// <param name="BudgetMicroUsd">What its calls of models may cost; null: no more than the tenant's budget holds.</param>
 public sealed record Counterfactual(
-    RunCut Of, long FromEvent, long Known, ImmutableList<string> Changed, Content? Policy = null, ImmutableList<string>? Allow = null,
-    ImmutableList<StubbedResult>? Stubs = null, bool? RejectsUnrecorded = null, long? BudgetMicroUsd = null)
+    RunCut Of, long FromEvent, long Known, ImmutableList<string> Changed, [property: Personal(PersonalAttribute.Object)] Content? Policy = null,
+    ImmutableList<string>? Allow = null, ImmutableList<StubbedResult>? Stubs = null, bool? RejectsUnrecorded = null, long? BudgetMicroUsd = null)
 {
     /// <summary>The source of what the record of the other run has.</summary>
     public const string Recorded = "recorded";

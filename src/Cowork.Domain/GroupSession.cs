@@ -22,7 +22,7 @@ public abstract record GroupSessionEvent(DateTimeOffset At) : Event(At)
 
     /// <summary>The group's controller is done: its key and certificate are worth nothing from now on. Runs that it began go on.</summary>
     /// <param name="Reason">As the controller gave it; null: it gave none.</param>
-    public sealed record GroupCleanedUp(GroupKey GroupId, string Kid, string? Reason, DateTimeOffset At) : GroupSessionEvent(At);
+    public sealed record GroupCleanedUp(GroupKey GroupId, string Kid, [property: Personal] string? Reason, DateTimeOffset At) : GroupSessionEvent(At);
 }
 
 /// <summary>A session of a group's controller: a key pair, of which the private half is shown once and kept nowhere.</summary>

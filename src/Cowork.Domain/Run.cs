@@ -198,8 +198,8 @@ public abstract record RunEvent(DateTimeOffset At) : Event(At)
     /// <param name="Source"><c>recorded</c>: the answer of another run to the same request. It cost that run its tokens, and this one none. Null: the model was asked.</param>
     public sealed record LlmResponse(
         int Step, int Attempt, string Model, string StopReason, string RequestSha256, long InputTokens, long OutputTokens, int ToolCalls, long? CostMicroUsd,
-        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, Content? Reasoning = null, int? Feedback = null, bool? Continues = null,
-        DateTimeOffset? AskedAt = null, DateTimeOffset? FirstTokenAt = null, string? Source = null) : RunEvent(At);
+        DateTimeOffset At, long? CachedTokens = null, bool? UsageEstimated = null, [property: Personal(PersonalAttribute.Object)] Content? Reasoning = null,
+        int? Feedback = null, bool? Continues = null, DateTimeOffset? AskedAt = null, DateTimeOffset? FirstTokenAt = null, string? Source = null) : RunEvent(At);
 
     /// <param name="Id">The model's id of the call, made unique in the run.</param>
     /// <param name="Input">The arguments as the model wrote them, which may not be valid JSON.</param>

@@ -145,9 +145,10 @@ public abstract record Session
     /// <param name="Days">The period of retention that was over; null: somebody deleted it.</param>
     /// <param name="DeletedAt">Null: an earlier release stored the state.</param>
     /// <param name="IsOfGroup">It was a group's.</param>
+    /// <param name="Subject">As of <see cref="Open"/>.</param>
     public sealed record Deleted(
         ImmutableList<RunKey> Queue, ImmutableSortedDictionary<string, ImmutableList<RunKey>>? Lanes = null, DateTimeOffset? DeletedAt = null, int? Days = null,
-        bool IsHeld = false, bool IsOfGroup = false) : Session;
+        bool IsHeld = false, bool IsOfGroup = false, string? Subject = null) : Session, IOfSubject;
 
     /// <summary>The data of its events expired.</summary>
     /// <param name="IsRemoved">It is gone.</param>
@@ -233,7 +234,7 @@ public abstract record Session
         (RunQueued q, Open s) => s with { Queue = s.Queue.Add(q.RunId), Title = q.Title ?? s.Title, Archived = false },
         (RunDequeued d, Open s) => s with { Queue = s.Queue.Remove(d.RunId), Lanes = Without(s.Lanes, d.RunId) },
         (RunDequeued d, Deleted s) => s with { Queue = s.Queue.Remove(d.RunId), Lanes = Without(s.Lanes, d.RunId) },
-        (SessionDeleted d, Open s) => new Deleted(s.Queue, s.Lanes, d.At, d.Days, s.IsHeld, s.Group is not null),
+        (SessionDeleted d, Open s) => new Deleted(s.Queue, s.Lanes, d.At, d.Days, s.IsHeld, s.Group is not null, s.Subject),
         (SessionHeld, Open s) => s with { IsHeld = true },
         (SessionHeld, Deleted s) => s with { IsHeld = true },
         (SessionReleased, Open s) => s with { IsHeld = false },

@@ -61,7 +61,7 @@ public static class Schedules
     {
         Lists = RowLists.ByScope | RowLists.ByScopeAndStatus,
         OwnerMember = "created_by",
-        Form = 3,
+        Form = 4,
     };
 
     /// <summary>The lists that have every schedule between them.</summary>

@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -54,6 +55,26 @@ public sealed class EventSealSpecs
         Assert.Throws<InvalidDataException>(() => EventSeal.Open(closed, name, Place, new Keys(RandomNumberGenerator.GetBytes(32))));
     }
 
+    /// <summary>Who reads the JSON in a text reads it of an erased one too.</summary>
+    [Theory]
+    [MemberData(nameof(Names))]
+    public void A_text_of_JSON_is_erased_to_JSON(string name)
+    {
+        var type = EventTypes.ByName[name];
+        if (PersonalShape.Of(type.Shape) is { } shape)
+        {
+            AssertJson(JsonNode.Parse(EventJson.Write(Array.Find(GoldenSpecs.Samples, e => e.GetType() == type.Shape)!))!, shape, name);
+        }
+    }
+
+    [Fact]
+    public async Task Readers_of_JSON_take_what_an_earlier_release_left_of_an_erased_one()
+    {
+        var blobs = new InMemoryBlobs();
+        Assert.Equal("{}", (await blobs.JsonObject(Content.Of(PersonalAttribute.Text), default)).GetRawText());
+        Assert.Equal("""{"a":1}""", (await blobs.JsonObject(Content.Of("""{"a":1}"""), default)).GetRawText());
+    }
+
     [Fact]
     public void A_seal_that_was_moved_within_its_event_does_not_open()
     {
@@ -77,6 +98,26 @@ public sealed class EventSealSpecs
     {
         var texts = EventTypes.ByName.Values.SelectMany(type => Texts(type.Shape, type.FeedType, [])).Distinct().Order(StringComparer.Ordinal).ToList();
         Assert.Equal(File.ReadAllLines(Path.Combine(AppContext.BaseDirectory, "not-personal.txt")), texts);
+    }
+
+    static void AssertJson(JsonNode node, PersonalShape shape, string at)
+    {
+        foreach (var (member, inner) in shape.Members)
+        {
+            if (node is JsonArray list)
+            {
+                list.OfType<JsonNode>().ToList().ForEach(item => AssertJson(item, shape, at));
+                return;
+            }
+            if (inner.Erased is null && node[member] is { } child)
+            {
+                AssertJson(child, inner, $"{at}.{member}");
+            }
+            else if (node[member] is JsonValue value && value.TryGetValue<string>(out var text) && text is ['{' or '[', ..])
+            {
+                Assert.True(inner.Erased is PersonalAttribute.Object or PersonalAttribute.List, $"{at}.{member} is JSON and becomes {inner.Erased}");
+            }
+        }
     }
 
     static IEnumerable<string> Texts(Type type, string path, IEnumerable<Type> within)

@@ -45,7 +45,10 @@ public sealed record CleanUpGroupSession(GroupKey Group, string Kid, string? Rea
             return replayed;
         }
         var key = GroupSession.StreamKey(Kid);
-        var refused = await work.Do(GroupSession.Aggregate, key, new GroupSessionCommand.CleanUp(Reason, work.Now), Group.Session);
+        // The group tells whose words the reason is. That of an erased subject closes without one.
+        var subject = (await work.State(Domain.Group.Aggregate, Group) as IOfSubject)?.Subject;
+        var isErased = subject is not null && await work.State(DataSubject.Aggregate, DataSubject.KeyOf(subject)) is DataSubject.Erased;
+        var refused = await work.Do(GroupSession.Aggregate, key, new GroupSessionCommand.CleanUp(isErased ? null : Reason, work.Now), Group.Session);
         return Header is null ? refused : await Header.Claim(work, GroupSession.Aggregate, key) ?? refused;
     }
 }

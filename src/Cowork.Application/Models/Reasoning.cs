@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Domain;
+
 using Microsoft.Extensions.AI;
 
 namespace Cowork.Application.Models;
@@ -23,6 +25,11 @@ static class Reasoning
         {
             if (content is TextReasoningContent { ProtectedData: { } json })
             {
+                if (json == PersonalAttribute.Text)
+                {
+                    // A release that erased it as an ordinary text left this.
+                    return default;
+                }
                 var reasoning = JsonElement.Parse(json, Deep);
                 return reasoning.Member("format").Text() == format ? reasoning : default;
             }

@@ -80,7 +80,9 @@ public sealed class CallPolicy(Toolbox toolbox, Policy policy, IBlobs blobs, App
 
     /// <summary>The policy that a counterfactual proposes; null: none.</summary>
     internal static async ValueTask<Policy?> PolicyOf(Counterfactual counterfactual, IBlobs blobs, CancellationToken ct) =>
-        counterfactual.Policy is { } proposed ? PolicyFile.Parse(Encoding.UTF8.GetBytes(await blobs.Text(proposed, ct))) : null;
+        counterfactual.Policy is { } proposed && await blobs.Text(proposed, ct) is var text && text is not (PersonalAttribute.Object or PersonalAttribute.Text)
+            ? PolicyFile.Parse(Encoding.UTF8.GetBytes(text))
+            : null;
 
     /// <summary>
     /// The verdict on a call of a counterfactual: by the policy that it proposes. A call that may be made is held to the host's policy as well: the stricter verdict counts.

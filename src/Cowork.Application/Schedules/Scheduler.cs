@@ -1,6 +1,5 @@
 using System.Security.Cryptography;
 using System.Text;
-using System.Text.Json;
 
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -152,16 +151,20 @@ public sealed class ScheduledRuns(
         string org, SchedulePlan plan, DateTimeOffset? slot, string? key, RequestKey? header, string? digest, CancellationToken ct)
     {
         var target = plan.Target;
+        if (await ErasedSubject(org, plan, ct) is { } erased)
+        {
+            return (null, null, DataSubject.WhyErased(erased));
+        }
         if (target is { SkillId: { } skill, Params: { } given, SessionId: { } session })
         {
-            var parameters = JsonElement.Parse(await blobs.Text(given, ct));
+            var parameters = await blobs.JsonObject(given, ct);
             var (rendered, refused) = await skills.Render(org, new(skill, target.SkillVersion, parameters), ct);
             return rendered is null
                 ? (null, null, refused!.Code == "not_found" ? refused with { Code = "skill_not_found" } : refused)
                 : await Turn(session, rendered.Prompt, rendered.Source with { ScheduleId = plan.ScheduleId, Slot = slot }, null, null);
         }
         var prompt = await blobs.Text(target.Prompt!, ct);
-        var (opens, full) = target.SessionId is null ? await Open(org, target.ProjectOfSessions(), ct) : (null, null);
+        var (opens, full) = target.SessionId is null ? await Open(org, plan, ct) : (null, null);
         return full is not null ? (null, null, full)
             : await Turn(
                 target.SessionId ?? opens!.Session, prompt, new(ScheduleId: plan.ScheduleId, Slot: slot), new SkillSelection([], Skill.NameAskedFor(prompt)), opens);
@@ -173,8 +176,15 @@ public sealed class ScheduledRuns(
         }
     }
 
+    /// <summary>The schedule's data subject, when its texts were erased, so that there is nothing to run. Null: there is.</summary>
+    async ValueTask<string?> ErasedSubject(string org, SchedulePlan plan, CancellationToken ct)
+    {
+        var subject = plan.Subject ?? (plan.Target.SessionId is { } session ? (await handler.State(org, Session.Aggregate, session, ct) as IOfSubject)?.Subject : null);
+        return subject is not null && await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject), ct) is DataSubject.Erased ? subject : null;
+    }
+
     /// <summary>Prepares a session with a folder of its own.</summary>
-    async ValueTask<(OpenSession? Opens, Refusal? Refused)> Open(string org, ProjectKey? project, CancellationToken ct)
+    async ValueTask<(OpenSession? Opens, Refusal? Refused)> Open(string org, SchedulePlan plan, CancellationToken ct)
     {
         if (await usage.SessionRefusal(org, ct) is { } full)
         {
@@ -182,7 +192,7 @@ public sealed class ScheduledRuns(
         }
         var session = SessionKey.New(clock.GetUtcNow());
         var (path, refused) = await workspaces.Prepare(org, session, null, ct);
-        return path is null ? (null, refused) : (new(session, path, "{}", null, Project: project), null);
+        return path is null ? (null, refused) : (new(session, path, "{}", null, Project: plan.Target.ProjectOfSessions(), Subject: plan.Subject), null);
     }
 }
 

@@ -7,9 +7,10 @@ namespace Cowork.Application;
 /// <param name="By">The principal of the schedule's runs.</param>
 /// <param name="Active">False: the schedule starts paused.</param>
 /// <param name="Unfit">Why the skill cannot run with these parameters; null: it can, or the schedule has a prompt.</param>
+/// <param name="Subject">The data subject whose texts it has, where it has no session; null: nobody's. With a session it is the session's.</param>
 public sealed record CreateSchedule(
     ScheduleKey Schedule, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, bool Active, RequestKey? Header = null,
-    Refusal? Unfit = null) : ICommand
+    Refusal? Unfit = null, string? Subject = null) : ICommand
 {
     public async ValueTask<Refusal?> Decide(UnitOfWork work)
     {
@@ -32,9 +33,9 @@ public sealed record CreateSchedule(
         {
             work.Start(new Job(Scheduler.JobKind, Schedule.Value, due));
         }
-        return await work.Do(
-            Domain.Schedule.Aggregate, Schedule, new ScheduleCommand.Create(Schedule, Name, Target, Timing, Misfire, Overlap, By, first, work.Now, work.By.Issuers),
-            Target.SessionId);
+        var subject = Target.SessionId is { } of ? (await work.State(Session.Aggregate, of) as IOfSubject)?.Subject : Subject;
+        var create = new ScheduleCommand.Create(Schedule, Name, Target, Timing, Misfire, Overlap, By, first, work.Now, work.By.Issuers, subject);
+        return await work.Do(Domain.Schedule.Aggregate, Schedule, create, Target.SessionId);
     }
 
     async ValueTask<Refusal?> MisplacedTarget(UnitOfWork work)
@@ -202,6 +203,11 @@ static class ScheduleWork
     public static async ValueTask<Refusal?> Do(UnitOfWork work, ScheduleKey schedule, ScheduleCommand command, SubmitTurn? turn = null)
     {
         var plan = Schedule.PlanOf(await work.State(Schedule.Aggregate, schedule));
+        if (plan is { Subject: null, Target.SessionId: { } of })
+        {
+            // An earlier release did not record whose texts it has: the session tells.
+            await work.State(Session.Aggregate, of);
+        }
         return await work.Do(Schedule.Aggregate, schedule, command, turn?.Session ?? plan?.Target.SessionId, turn?.RunId);
     }
 

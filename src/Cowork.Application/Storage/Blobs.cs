@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 
 using Cowork.Domain;
 
@@ -92,6 +93,8 @@ public static class BlobContent
 {
     static ReadOnlySpan<byte> Name => "\"sha256\":\""u8;
 
+    static ReadOnlySpan<byte> Erased => "0000000000000000000000000000000000000000000000000000000000000000"u8;
+
     /// <summary>
     /// The blobs that events name: the values of their members <c>sha256</c>. A quote within a text is escaped, so that a text which looks like such a member is none.
     /// </summary>
@@ -105,7 +108,8 @@ public static class BlobContent
             while (rest.IndexOf(Name) is >= 0 and var at)
             {
                 rest = rest[(at + Name.Length)..];
-                if (rest.IndexOf((byte)'"') is >= 0 and var end)
+                // What stands for an erased digest names nothing.
+                if (rest.IndexOf((byte)'"') is >= 0 and var end && !rest[..end].SequenceEqual(Erased))
                 {
                     (digests ??= []).Add(Encoding.UTF8.GetString(rest[..end]));
                 }
@@ -116,6 +120,15 @@ public static class BlobContent
 
     /// <summary>Text as a <see cref="Content"/>: inline up to <see cref="Limits.InlineBytesMax"/>, else in the blob store. What PostgreSQL cannot hold is escaped.</summary>
     public static ValueTask<Content> Store(this IBlobs blobs, string text, CancellationToken ct) => NamedText.Of(text).Store(blobs, ct);
+
+    /// <summary>The JSON object that a content's text is; of one that was erased, an empty one.</summary>
+    /// <exception cref="InvalidDataException">As of <see cref="Text"/>.</exception>
+    public static async ValueTask<JsonElement> JsonObject(this IBlobs blobs, Content content, CancellationToken ct)
+    {
+        // A release that erased it as an ordinary text left this in rows and events.
+        var text = await blobs.Text(content, ct);
+        return JsonElement.Parse(text == PersonalAttribute.Text ? PersonalAttribute.Object : text);
+    }
 
     /// <summary>The text of a content.</summary>
     /// <exception cref="InvalidDataException">The blob is missing, or is not what its digest says.</exception>

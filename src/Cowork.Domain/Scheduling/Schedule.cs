@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Text.Json.Serialization;
 
 using static Cowork.Domain.ScheduleCommand;
 using static Cowork.Domain.ScheduleEvent;
@@ -10,9 +11,10 @@ public abstract record ScheduleCommand(DateTimeOffset Now)
 {
     /// <param name="By">The principal of the schedule's runs.</param>
     /// <param name="First">The first slot; null: the schedule starts paused.</param>
+    /// <param name="Subject">The data subject whose texts it has; null: nobody's.</param>
     public sealed record Create(
         ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? First, DateTimeOffset Now,
-        ImmutableList<Issuer>? Issuers = null) : ScheduleCommand(Now);
+        ImmutableList<Issuer>? Issuers = null, string? Subject = null) : ScheduleCommand(Now);
 
     /// <summary>Changes what is run, and when. Another timing is planned from now.</summary>
     public sealed record Change(ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, DateTimeOffset Now, NextTime NextTime) : ScheduleCommand(Now);
@@ -48,9 +50,10 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
     /// <param name="By">The principal of the schedule's runs.</param>
     /// <param name="Issuers">The persons behind the token that the schedule was made with; null: nobody else.</param>
     /// <param name="Next">The next slot; null: the schedule is paused.</param>
+    /// <param name="Subject">The data subject whose texts it has; null: nobody's, or those of its session's subject (an earlier release did not record it).</param>
     public sealed record ScheduleCreated(
-        ScheduleKey ScheduleId, string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next, DateTimeOffset At,
-        ImmutableList<Issuer>? Issuers = null) : ScheduleEvent(At);
+        ScheduleKey ScheduleId, [property: Personal] string Name, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, DateTimeOffset? Next,
+        DateTimeOffset At, ImmutableList<Issuer>? Issuers = null, string? Subject = null) : ScheduleEvent(At);
 
     /// <param name="Next">The next slot; null: there is none, or the schedule is paused.</param>
     public sealed record ScheduleChanged(ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, DateTimeOffset? Next, DateTimeOffset At) : ScheduleEvent(At);
@@ -93,7 +96,8 @@ public abstract record ScheduleEvent(DateTimeOffset At) : Event(At)
 /// <param name="Prompt">Null: the schedule has a skill.</param>
 /// <param name="Project">Of a schedule with a prompt: the project of its sessions, which may be the built-in one.</param>
 public sealed record ScheduleTarget(
-    SessionKey? SessionId, SkillKey? SkillId, int? SkillVersion, Content? Params, Content? Prompt = null, ProjectKey? Project = null)
+    SessionKey? SessionId, SkillKey? SkillId, int? SkillVersion, [property: Personal(PersonalAttribute.Object)] Content? Params, Content? Prompt = null,
+    ProjectKey? Project = null)
 {
     /// <summary>The project of the schedule's new sessions; null: the built-in one.</summary>
     public ProjectKey? ProjectOfSessions() => Project is { IsGeneral: true } ? null : Project;
@@ -157,9 +161,17 @@ public abstract record Schedule
     /// <param name="Slot">The next slot; null: there is none.</param>
     /// <param name="LastRunId">Id of the last run.</param>
     /// <param name="DecidedAt">Time of the last event.</param>
-    public sealed record Active(SchedulePlan Plan, DateTimeOffset? Slot, RunKey? LastRunId, DateTimeOffset DecidedAt) : Schedule;
+    public sealed record Active(SchedulePlan Plan, DateTimeOffset? Slot, RunKey? LastRunId, DateTimeOffset DecidedAt) : Schedule, IOfSubject
+    {
+        [JsonIgnore]
+        public string? Subject => Plan.Subject;
+    }
 
-    public sealed record Paused(SchedulePlan Plan, RunKey? LastRunId) : Schedule;
+    public sealed record Paused(SchedulePlan Plan, RunKey? LastRunId) : Schedule, IOfSubject
+    {
+        [JsonIgnore]
+        public string? Subject => Plan.Subject;
+    }
 
     public sealed record Deleted : Schedule;
 
@@ -175,7 +187,7 @@ public abstract record Schedule
 
     public static Decision<ScheduleEvent> Decide(ScheduleCommand command, Schedule state) => (command, state) switch
     {
-        (Create c, None) => new ScheduleCreated(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.First, c.Now, c.Issuers),
+        (Create c, None) => new ScheduleCreated(c.ScheduleId, c.Name, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.First, c.Now, c.Issuers, c.Subject),
         (Create c, _) when PlanOf(state)?.ScheduleId == c.ScheduleId => Decision<ScheduleEvent>.Nothing,
         (Change c, Active or Paused) => Changed(c, state, PlanOf(state)!),
         (Pause c, Active) => new SchedulePaused(c.Now),
@@ -227,7 +239,7 @@ public abstract record Schedule
         _ => Limits.SlotsCaughtUpMax,
     };
 
-    static SchedulePlan NewPlan(ScheduleCreated c) => new(c.ScheduleId, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Issuers);
+    static SchedulePlan NewPlan(ScheduleCreated c) => new(c.ScheduleId, c.Target, c.Timing, c.Misfire, c.Overlap, c.By, c.Issuers, c.Subject);
 
     static SchedulePlan Changed(SchedulePlan plan, ScheduleChanged c) =>
         plan with { Target = c.Target, Timing = c.Timing, Misfire = c.Misfire, Overlap = c.Overlap };
@@ -256,5 +268,7 @@ public abstract record Schedule
 /// <summary>What a schedule runs, and when.</summary>
 /// <param name="By">The principal of the runs.</param>
 /// <param name="Issuers">The persons behind that principal's token; null: nobody else.</param>
+/// <param name="Subject">As in <see cref="ScheduleCreated"/>.</param>
 public sealed record SchedulePlan(
-    ScheduleKey ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, ImmutableList<Issuer>? Issuers = null);
+    ScheduleKey ScheduleId, ScheduleTarget Target, Timing Timing, Misfire Misfire, Overlap Overlap, string By, ImmutableList<Issuer>? Issuers = null,
+    string? Subject = null);

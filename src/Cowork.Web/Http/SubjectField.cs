@@ -14,9 +14,10 @@ static class SubjectField
         }
     }
 
-    /// <summary>Why a text names no subject; null: it does.</summary>
+    /// <summary>Why a text names no subject; null: it does. A name is a part of an address, which ends at a slash, and in which dots alone mean another place.</summary>
     public static string? WhyNot(string subject) =>
-        string.IsNullOrWhiteSpace(subject) || subject.Length > Subjects.NameMax || subject.Any(char.IsControl) || !StorableText.IsStorable(subject)
-            ? $"A subject has 1 to {Subjects.NameMax} characters, none of which is a control character, and is not blank."
+        string.IsNullOrWhiteSpace(subject) || subject.Length > Subjects.NameMax || subject.Any(c => char.IsControl(c) || c is '/' or '\\') || subject is "." or ".."
+            || !StorableText.IsStorable(subject)
+            ? $"A subject has 1 to {Subjects.NameMax} characters, is not blank, is neither . nor .., and has no slash, backslash or control character."
             : null;
 }

@@ -306,7 +306,7 @@ static class ScheduledRunEndpoints
 
     static async ValueTask<ScheduledRunDetails> Details(ScheduleRow schedule, IBlobs blobs, CancellationToken ct) => new(
         schedule.ScheduleId, schedule.Name, schedule.SessionId!.Value, schedule.SkillId!.Value, schedule.SkillVersion,
-        JsonElement.Parse(await blobs.Text(schedule.Params!, ct)),
+        await blobs.JsonObject(schedule.Params!, ct),
         (schedule.Timing as Timing.Interval)?.Seconds, schedule.Status, schedule.Misfire, schedule.Overlap, schedule.NextRunAt, schedule.LastRunId, schedule.LastRunAt,
         schedule.LastSkip, schedule.CreatedAt, schedule.UpdatedAt, schedule.ScheduleId);
 }

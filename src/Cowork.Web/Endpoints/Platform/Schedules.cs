@@ -177,8 +177,8 @@ static class PlatformScheduleEndpoints
     }
 
     static async Task<IResult> Create(
-        Body<NewPlatformSchedule> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, IBlobs blobs, NextTime nextTime, TimeProvider clock,
-        CancellationToken ct)
+        Body<NewPlatformSchedule> body, Caller caller, TextCommands commands, CommandAnswers answers, TenantUsage usage, Subjects subjects, IBlobs blobs, NextTime nextTime,
+        TimeProvider clock, CancellationToken ct)
     {
         var asked = body.Value;
         var project = PathIds.Key<ProjectKey>(asked.ProjectId!, "$.project_id");
@@ -192,10 +192,17 @@ static class PlatformScheduleEndpoints
         {
             return ErrorResult.Of(unfit!);
         }
+        // A conversation tells whose texts the schedule has.
+        var (subject, erased) = conversation is null ? await subjects.Of(caller.Org, caller.Actor, null, ct) : (null, null);
+        if (erased is not null)
+        {
+            return ErrorResult.Of(erased);
+        }
         var prompt = NamedText.Of(asked.Prompt!);
         var create = new CreateSchedule(
             ScheduleKey.New(clock.GetUtcNow()), Session.TitleOf(asked.Prompt!) ?? "schedule", new(conversation, null, null, null, prompt.Content, project), times,
-            NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Status != Schedules.Paused, body.Key);
+            NewScheduledRun.ChoiceOf<Misfire>(asked.Misfire), NewScheduledRun.ChoiceOf<Overlap>(asked.Overlap), caller.Actor, asked.Status != Schedules.Paused, body.Key,
+            Subject: subject);
         var result = await commands.Execute(caller.Org, caller.Origin, create, prompt, ct);
         if (result.Refused is null)
         {
