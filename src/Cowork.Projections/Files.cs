@@ -1,3 +1,5 @@
+using System.Text.Json.Serialization;
+
 using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Domain;
@@ -12,9 +14,15 @@ namespace Cowork.Projections;
 /// <param name="StatusCode">Why it has no text; null: it has, or it is not known yet.</param>
 /// <param name="StatusDetail">The same as a sentence; of a file with text, what is worth knowing of it.</param>
 /// <param name="Text">The text in the blob store; null: there is none.</param>
+/// <param name="Subject">The data subject whose file it is; null: nobody's.</param>
 public sealed record FileRow(
     FileKey FileId, string Name, string? DeclaredMediaType, string MediaType, string Sha256, long Bytes, ProjectKey? ProjectId, SessionKey? SessionId, string CreatedBy,
-    DateTimeOffset CreatedAt, string Status, string? StatusCode = null, string? StatusDetail = null, Content.Blob? Text = null, bool IsCut = false);
+    DateTimeOffset CreatedAt, string Status, string? StatusCode = null, string? StatusDetail = null, Content.Blob? Text = null, bool IsCut = false, string? Subject = null)
+{
+    /// <summary>Name, content and text were erased with the personal data of the subject.</summary>
+    [JsonIgnore]
+    public bool IsErased => Sha256 == PersonalAttribute.Digest;
+}
 
 /// <summary>
 /// The read model of uploaded files: <c>GET /api/v1/files</c>, by project, by conversation, by both, or all of the tenant. A deleted file has no row. A row's scope is
@@ -27,6 +35,11 @@ public static class Files
     public const string Failed = "failed";
 
     /// <summary>Tells that the file has more text.</summary>
+    /// <summary>Why a file has no text: it was erased with the personal data of its subject.</summary>
+    public const string Erased = "erased";
+
+    const string ErasedDetail = "The file was erased with the personal data of its subject.";
+
     const string CutDetail = "The file has more text than is kept: the beginning is read and searched.";
 
     public static ReadModel<FileRow> Model { get; } = new(
@@ -35,6 +48,7 @@ public static class Files
         Status: row => row.SessionId?.Value)
     {
         Lists = RowLists.All | RowLists.ByScopeAndStatus,
+        Form = 2,
     };
 
     /// <summary>The project whose conversations see the file; null: one conversation alone does.</summary>
@@ -46,8 +60,10 @@ public static class Files
 
     public static FileRow? Evolve(FileRow? row, RecordedEvent e) => (e.Event, row) switch
     {
-        (FileUploaded u, _) => new(u.FileId, u.Name, u.DeclaredMediaType, u.MediaType, u.Sha256, u.Bytes, u.ProjectId, u.SessionId, e.Actor, e.At, Processing),
+        (FileUploaded { Sha256: PersonalAttribute.Digest } u, _) => Uploaded(u, e) with { Status = Failed, StatusCode = Erased, StatusDetail = ErasedDetail },
+        (FileUploaded u, _) => Uploaded(u, e),
         (_, null) => null,
+        (FileTextExtracted or FileExtractionFailed, { IsErased: true } r) => r,
         (FileTextExtracted t, { } r) => r with
         {
             MediaType = t.MediaType,
@@ -60,6 +76,9 @@ public static class Files
         (FileDeleted, _) => null,
         (_, { } r) => r,
     };
+
+    static FileRow Uploaded(FileUploaded u, RecordedEvent e) =>
+        new(u.FileId, u.Name, u.DeclaredMediaType, u.MediaType, u.Sha256, u.Bytes, u.ProjectId, u.SessionId, e.Actor, e.At, Processing, Subject: u.Subject);
 }
 
 /// <summary>
@@ -96,34 +115,43 @@ public sealed class FileQueries(IRows rows) : IFileQueries, ICommitObserver
 
     public ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct) => Keys(org, new(Scope: project.Value, Limit: max), ct);
 
-    public async ValueTask<VisibleFile?> Visible(string org, SessionKey session, FileKey file, CancellationToken ct) =>
+    public async ValueTask<VisibleFile?> Visible(string org, SessionKey session, string? subject, FileKey file, CancellationToken ct) =>
         await ProjectOf(org, session, ct) is { } project
         && await rows.Get(org, Files.Model.Table, file.Value, ct) is { } found && Files.Model.Read(found.Json.Span) is var row
-        && (row.SessionId == session || Files.ProjectOf(row) == project)
+        && (row.SessionId == session || Files.ProjectOf(row) == project) && IsSeen(row, session, subject)
             ? Shown(row)
             : null;
 
+    /// <summary>What a run without the subject quotes would be left when the subject is erased. Who puts a file into a conversation wants it there.</summary>
+    static bool IsSeen(FileRow row, SessionKey session, string? subject) => !row.IsErased && (row.Subject is null || row.Subject == subject || row.SessionId == session);
+
     public async ValueTask<(FileUpload Upload, Content.Blob Text)?> TextOf(string org, FileKey file, CancellationToken ct) =>
         await rows.Get(org, Files.Model.Table, file.Value, ct) is { } found && Files.Model.Read(found.Json.Span) is { Text: { } text } row
-            ? (new(row.Name, row.DeclaredMediaType, row.MediaType, row.Sha256, row.Bytes, row.ProjectId, row.SessionId), text)
+            ? (new(row.Name, row.DeclaredMediaType, row.MediaType, row.Sha256, row.Bytes, row.ProjectId, row.SessionId, row.Subject), text)
             : null;
 
-    public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct)
+    public async ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, string? subject, int max, CancellationToken ct)
     {
         var before = Interlocked.Read(ref heard);
         if (without.Get((org, session))?.Heard == before || await ProjectOf(org, session, ct) is not { } project)
         {
             return [];
         }
-        var lists = await rows.Lists(org, Files.Model.Table, [new(Status: session.Value, Limit: max), new(Scope: project.Value, Limit: max)], ct);
+        RowQuery[] queries =
+        [
+            new(Status: session.Value, Limit: max), new(Scope: project.Value, Limit: max),
+            // However many of the project's newest are others'.
+            .. subject is null ? Array.Empty<RowQuery>() : [new(Scope: project.Value, Limit: max) { Having = ("subject", subject) }],
+        ];
+        var lists = await rows.Lists(org, Files.Model.Table, queries, ct);
         if (lists.All(list => list.Count == 0))
         {
             without.Put((org, session), new(before));
         }
         return
         [
-            .. lists.SelectMany(list => list).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Take(max)
-                .Select(row => Shown(Files.Model.Read(row.Json.Span))),
+            .. lists.SelectMany(list => list).DistinctBy(row => row.Key).OrderByDescending(row => row.Created).Select(row => Files.Model.Read(row.Json.Span))
+                .Where(row => IsSeen(row, session, subject)).Take(max).Select(Shown),
         ];
     }
 

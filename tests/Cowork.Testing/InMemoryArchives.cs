@@ -30,5 +30,11 @@ public sealed class InMemoryArchives : IArchives
         Written.Enqueue((path, all.ToArray()));
     }
 
+    public ValueTask DeleteArchive(string path, CancellationToken ct)
+    {
+        files.TryRemove(path, out _);
+        return default;
+    }
+
     public ValueTask<Stream?> OpenArchive(string path, CancellationToken ct) => new(files.TryGetValue(path, out var bytes) ? new MemoryStream(bytes, writable: false) : null);
 }

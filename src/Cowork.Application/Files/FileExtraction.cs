@@ -24,6 +24,11 @@ public sealed class FileExtraction(
         {
             return false;
         }
+        if (upload.Sha256 == PersonalAttribute.Digest)
+        {
+            // It was erased before its text was there.
+            return false;
+        }
         var document = await Extract(upload, ct);
         string? sha256 = null;
         if (document is DocumentText.Extracted text)

@@ -11,15 +11,19 @@ public interface IFileQueries
     /// <summary>Files of a project that are not deleted.</summary>
     ValueTask<IReadOnlyList<FileKey>> Of(string org, ProjectKey project, int max, CancellationToken ct);
 
-    /// <summary>A file that the runs of a conversation see; null: there is none of this key.</summary>
-    ValueTask<VisibleFile?> Visible(string org, SessionKey session, FileKey file, CancellationToken ct);
+    /// <summary>A file that the runs of a conversation see, as of <see cref="VisibleTo"/>; null: there is none of this key.</summary>
+    ValueTask<VisibleFile?> Visible(string org, SessionKey session, string? subject, FileKey file, CancellationToken ct);
 
     /// <summary>A file's upload and its text; null: there is no such file, or it has no text.</summary>
     ValueTask<(FileUpload Upload, Content.Blob Text)?> TextOf(string org, FileKey file, CancellationToken ct);
 
-    /// <summary>The files that the runs of a conversation see, those of the conversation and those of its project, newest first.</summary>
+    /// <summary>
+    /// The files that the runs of a conversation see, those of the conversation and those of its project, newest first. Of its project's files, those of a data subject are seen
+    /// by runs of the same subject alone: what another run says of them is not sealed with them. What was erased is not seen.
+    /// </summary>
+    /// <param name="subject">The data subject of the runs; null: nobody.</param>
     /// <param name="max">More are not looked at.</param>
-    ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, int max, CancellationToken ct);
+    ValueTask<IReadOnlyList<VisibleFile>> VisibleTo(string org, SessionKey session, string? subject, int max, CancellationToken ct);
 }
 
 /// <summary>A file as a run sees it.</summary>

@@ -30,18 +30,19 @@ public sealed class RunFiles(IFileQueries queries)
         }
         return
         [
-            .. (await All(context.Org, context.Session, ct))
+            .. (await All(context.Org, context.Session, context.Subject, ct))
                 .Where(file => relative is "." or Folder || Matches(file.Path, relative) || Matches(PathById(file.File), relative)),
         ];
     }
 
     /// <summary>The files that are listed and found by name, newest first.</summary>
-    public async ValueTask<IReadOnlyList<RunFile>> All(string org, SessionKey session, CancellationToken ct)
+    /// <param name="subject">The data subject of the runs; null: nobody.</param>
+    public async ValueTask<IReadOnlyList<RunFile>> All(string org, SessionKey session, string? subject, CancellationToken ct)
     {
         var names = new HashSet<string>(StringComparer.Ordinal);
         return
         [
-            .. (await queries.VisibleTo(org, session, FilesMax, ct))
+            .. (await queries.VisibleTo(org, session, subject, FilesMax, ct))
                 .Select(file => new RunFile(names.Add(file.Name) ? $"{Folder}/{file.Name}" : PathById(file), file)),
         ];
     }
@@ -54,7 +55,7 @@ public sealed class RunFiles(IFileQueries queries)
             return null;
         }
         return relative.Split('/') is [_, var id, _] && FileKey.Parse(id) is { } key
-            ? await queries.Visible(context.Org, context.Session, key, ct) is { } file && Matches(PathById(file), relative) ? new(PathById(file), file) : null
+            ? await queries.Visible(context.Org, context.Session, context.Subject, key, ct) is { } file && Matches(PathById(file), relative) ? new(PathById(file), file) : null
             : await Under(context, path, ct) is [var first, ..] ? first : null;
     }
 

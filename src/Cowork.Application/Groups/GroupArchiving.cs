@@ -85,7 +85,16 @@ public sealed class GroupArchiving(
             }
             live = left;
         }
-        var (sha256, bytes) = await Write(claim.Org, key, request.Path, ct);
+        // A file that was begun before the texts of its subject were erased, and finished afterwards, has them: it is written once more.
+        (string Sha256, long Bytes) written;
+        bool wasErased;
+        do
+        {
+            wasErased = await IsErased();
+            written = await Write(claim.Org, key, request.Path, ct);
+        }
+        while (!wasErased && await IsErased());
+        var (sha256, bytes) = written;
         await commands.Commit(
             claim.Org, System,
             async work =>
@@ -95,6 +104,20 @@ public sealed class GroupArchiving(
             },
             ct, waitForStorage: true);
         return true;
+
+        async ValueTask<bool> IsErased()
+        {
+            if ((await commands.LatestState(claim.Org, Group.Aggregate, key, ct) as IOfSubject)?.Subject is not { } subject
+                || await commands.LatestState(claim.Org, DataSubject.Aggregate, DataSubject.KeyOf(subject), ct) is not DataSubject.Erased)
+            {
+                return false;
+            }
+            if (commands.Subjects is { } keys)
+            {
+                await keys.Refresh(claim.Org, ct);
+            }
+            return true;
+        }
 
         async ValueTask<int> LiveRuns() => (await commands.LatestState(claim.Org, Session.Aggregate, key.Session, ct)).LiveRuns().Count();
     }

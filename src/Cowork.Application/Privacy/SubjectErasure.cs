@@ -4,11 +4,11 @@ using Cowork.Domain;
 namespace Cowork.Application;
 
 /// <summary>
-/// Removes copies of what an erased subject's key opened: folds the rows of each of its streams anew, and removes their snapshots and index entries. Each step may be done
-/// twice, so that a job that was interrupted begins anew.
+/// Removes copies of what an erased subject's key opened: folds the rows of each of its streams anew, and removes their snapshots, index entries and archives. Each step may
+/// be done twice, so that a job that was interrupted begins anew.
 /// </summary>
 public sealed class SubjectErasure(
-    CommandHandler handler, ICommandExecutor commands, SubjectKeyring keys, ITexts texts, IEventLog log, IAsyncProjectionStore projections,
+    CommandHandler handler, ICommandExecutor commands, SubjectKeyring keys, ITexts texts, IEventLog log, IArchives archives, IAsyncProjectionStore projections,
     IReadOnlyList<IAsyncProjection> models) : IJobHandler
 {
     public const string JobKind = "subject_erasure";
@@ -39,6 +39,7 @@ public sealed class SubjectErasure(
                     await Refold(org, stream, model, ct);
                 }
                 await RemoveTexts(org, stream, ct);
+                await RemoveArchive(org, stream, key, ct);
                 streams++;
             }
             if (page.Count < StreamsPage)
@@ -72,10 +73,35 @@ public sealed class SubjectErasure(
         }
     }
 
-    ValueTask RemoveTexts(string org, string stream, CancellationToken ct) => stream switch
+    async ValueTask RemoveTexts(string org, string stream, CancellationToken ct)
     {
-        _ when stream.StartsWith("session-", StringComparison.Ordinal) => texts.Remove(org, TextKey.OfSession(new SessionKey(stream["session-".Length..])), null, ct),
-        _ when stream.StartsWith("file-", StringComparison.Ordinal) => texts.Remove(org, TextKey.OfFile(new FileKey(stream["file-".Length..])), null, ct),
-        _ => default,
-    };
+        if (stream.StartsWith("file-", StringComparison.Ordinal))
+        {
+            await texts.Remove(org, TextKey.OfFile(new FileKey(stream["file-".Length..])), null, ct);
+        }
+        if (stream.StartsWith("session-", StringComparison.Ordinal))
+        {
+            await texts.Remove(org, TextKey.OfSession(new SessionKey(stream["session-".Length..])), null, ct);
+            if ((await log.Load(org, stream, 0, 1, ct)).Events is [{ Event: SessionEvent.SessionCreated begun }, ..])
+            {
+                // What clients keep indexed of its folders. Of what is still there, and of a folder that others are granted too, the next request for it indexes it again.
+                foreach (var path in begun.Grants?.Select(grant => grant.Path) ?? [begun.WorkspacePath])
+                {
+                    await texts.Remove(org, TextKey.OfGrant(path), null, ct);
+                }
+            }
+        }
+    }
+
+    /// <summary>An archive that the host wrote before the erasure has the texts. One that was written later, or is being written, has none.</summary>
+    async ValueTask RemoveArchive(string org, string stream, DigestKey subject, CancellationToken ct)
+    {
+        if (stream.StartsWith("group-", StringComparison.Ordinal)
+            && (await log.Load(org, stream, 0, int.MaxValue, ct)).Events.LastOrDefault(e => e.Event is GroupEvent.GroupArchived) is { } archived
+            && (await log.Load(org, DataSubject.Aggregate.Stream(subject), 0, int.MaxValue, ct)).Events.Last(e => e.Event is DataSubjectEvent.SubjectErased) is var erased
+            && archived.Position < erased.Position)
+        {
+            await archives.DeleteArchive(((GroupEvent.GroupArchived)archived.Event).Path, ct);
+        }
+    }
 }

@@ -60,7 +60,7 @@ public sealed partial class ModelStep(
         var tools = await toolbox.DeclarationsFor(state, ct);
         Prompt? prompt = null;
         // The offline model reads the folder itself, which in a counterfactual is a tool's call like any other.
-        var folder = folders is null || counterfactual?.Allows("read_file") is false ? null : new SessionFolder(run.Org, request.SessionId, folders);
+        var folder = folders is null || counterfactual?.Allows("read_file") is false ? null : new SessionFolder(run.Org, request.SessionId, folders, request.Subject);
         var chat = new ChatOptions { ModelId = request.Model, Tools = [.. tools], AdditionalProperties = new() { [OfflineModel.Workspace] = folder } };
         var terms = Budgets.TermsOf(model);
         ModelRound round;

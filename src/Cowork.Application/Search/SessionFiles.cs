@@ -23,7 +23,8 @@ public sealed record FileBounds(
     long ReadBytes = 32 << 20, int Parallel = 2);
 
 /// <summary>A session's folders, and whose they are.</summary>
-public sealed record SessionFolder(string Org, SessionKey Session, Grants Grants);
+/// <param name="Subject">The data subject of the session; null: nobody.</param>
+public sealed record SessionFolder(string Org, SessionKey Session, Grants Grants, string? Subject = null);
 
 /// <summary>What a search in a session's files found.</summary>
 /// <param name="Files">Names of the texts that were searched, ordered.</param>
@@ -44,6 +45,9 @@ public sealed partial class SessionFiles(
 {
     /// <summary>Hits beyond those that are asked for, because some may be of uploaded files that are deleted or not the run's.</summary>
     const int HitsBeyond = 20;
+
+    /// <summary>Hits that are looked at to find enough of the run's among those of other data subjects' files.</summary>
+    const int HitsMax = 1_000;
 
     const string NotText = "not text", NotReadable = "not readable";
 
@@ -101,7 +105,7 @@ public sealed partial class SessionFiles(
     /// <summary>The best passages in the files that the policy allows to read, best first.</summary>
     public async ValueTask<FilesFound> Search(SessionFolder folder, string question, int limit, CancellationToken ct)
     {
-        var visible = (await uploads.All(folder.Org, folder.Session, ct)).Where(file => policy.MayShow(file.Path))
+        var visible = (await uploads.All(folder.Org, folder.Session, folder.Subject, ct)).Where(file => policy.MayShow(file.Path))
             .ToDictionary(file => TextKey.OfFile(file.File.File), StringComparer.Ordinal);
         List<string> scopes =
         [
@@ -113,9 +117,17 @@ public sealed partial class SessionFiles(
         {
             scopes.Add(TextScope.Folder(folder.Session));
         }
-        var result = scopes.Count == 0
-            ? new([], Stemmer.QueryTerms(question))
-            : await TextSearch.Find(index, folder.Org, scopes, question, limit + (visible.Count > 0 ? HitsBeyond : 0), ct);
+        var wanted = limit + (visible.Count > 0 ? HitsBeyond : 0);
+        SearchResult result = new([], Stemmer.QueryTerms(question));
+        if (scopes.Count > 0)
+        {
+            result = await TextSearch.Find(index, folder.Org, scopes, question, wanted, ct);
+            while (result.Hits.Count == wanted && wanted < HitsMax && result.Hits.Count(hit => Named(hit) is not null) < limit)
+            {
+                wanted = Math.Min(HitsMax, 4 * wanted);
+                result = await TextSearch.Find(index, folder.Org, scopes, question, wanted, ct);
+            }
+        }
         IEnumerable<Hit> hits = result.Hits.Select(Named).OfType<Hit>();
         if (inFolder.Direct is { } direct)
         {

@@ -10,4 +10,7 @@ public interface IArchives
 
     /// <summary>The file, to be read piece by piece from any place; null: there is none.</summary>
     ValueTask<Stream?> OpenArchive(string path, CancellationToken ct);
+
+    /// <summary>Removes a file; none is there: no-op. A bucket that keeps versions, or locks objects, keeps what it has to.</summary>
+    ValueTask DeleteArchive(string path, CancellationToken ct);
 }

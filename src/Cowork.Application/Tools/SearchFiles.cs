@@ -39,7 +39,7 @@ public sealed class SearchFiles(SessionFiles files) : ITool
         {
             return ToolOutcome.Error(error);
         }
-        var found = await files.Search(new(context.Org, context.Session, context.Grants), query!, limit, ct);
+        var found = await files.Search(new(context.Org, context.Session, context.Grants, context.Subject), query!, limit, ct);
         var text = new StringBuilder();
         foreach (var hit in found.Result.Hits)
         {

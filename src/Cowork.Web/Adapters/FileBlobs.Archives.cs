@@ -33,6 +33,17 @@ public sealed partial class FileBlobs
         }
     }
 
+    public ValueTask DeleteArchive(string path, CancellationToken ct)
+    {
+        var place = ArchivePath(path);
+        if (File.Exists(place))
+        {
+            File.Delete(place);
+            Sync(Path.GetDirectoryName(place)!);
+        }
+        return default;
+    }
+
     /// <summary>No folder of blobs has such a name: theirs have two characters.</summary>
     string ArchivePath(string path) => Path.Combine(directory, path);
 }

@@ -20,5 +20,8 @@ public sealed partial class S3Blobs
     public async ValueTask<Stream?> OpenArchive(string path, CancellationToken ct) =>
         await Ask(async () => await Size(ArchiveKey(path), ct) is { } size ? new S3ReadStream(this, ArchiveKey(path), size) : null);
 
+    public async ValueTask DeleteArchive(string path, CancellationToken ct) =>
+        await Ask(async () => await s3.DeleteObjectAsync(settings.Bucket, ArchiveKey(path), ct));
+
     string ArchiveKey(string path) => settings.Prefix + path;
 }

@@ -66,37 +66,50 @@ public sealed record UploadForm(ReceivedFile File, IReadOnlyDictionary<string, s
         var parts = new MultipartReader(boundary, body, BufferBytes) { HeadersCountLimit = 16, HeadersLengthLimit = HeaderBytesMax };
         var fields = new Dictionary<string, string>(StringComparer.Ordinal);
         ReceivedFile? file = null;
-        for (var count = 0; await Translated(() => parts.ReadNextSectionAsync(ct)) is { } part; count++)
+        var isWhole = false;
+        try
         {
-            if (count == PartsMax)
+            for (var count = 0; await Translated(() => parts.ReadNextSectionAsync(ct)) is { } part; count++)
             {
-                throw Invalid("form", $"A form has at most {PartsMax} parts.");
-            }
-            // A form that ends within a boundary seems to have another part, without headers.
-            if (!ContentDispositionHeaderValue.TryParse(part.ContentDisposition, out var disposition)
-                || !disposition.DispositionType.Equals("form-data", StringComparison.OrdinalIgnoreCase)
-                || HeaderUtilities.RemoveQuotes(disposition.Name).Value is not { Length: > 0 } name)
-            {
-                throw Malformed("A part of the form has no header Content-Disposition: form-data with a name.");
-            }
-            await using var content = new PartBody(part.Body, name == FileField ? fileBytesMax : FieldBytesMax, name == FileField ? tooLarge : null);
-            if (name == FileField)
-            {
-                file = file is null ? await Store(part, disposition, content, blobs, ct) : throw Invalid(FileField, "Is given twice: a form has one file.");
-            }
-            else if (known.Contains(name))
-            {
-                if (!fields.TryAdd(name, await Text(name, content, ct)))
+                if (count == PartsMax)
                 {
-                    throw Invalid(name, "Is given twice.");
+                    throw Invalid("form", $"A form has at most {PartsMax} parts.");
+                }
+                // A form that ends within a boundary seems to have another part, without headers.
+                if (!ContentDispositionHeaderValue.TryParse(part.ContentDisposition, out var disposition)
+                    || !disposition.DispositionType.Equals("form-data", StringComparison.OrdinalIgnoreCase)
+                    || HeaderUtilities.RemoveQuotes(disposition.Name).Value is not { Length: > 0 } name)
+                {
+                    throw Malformed("A part of the form has no header Content-Disposition: form-data with a name.");
+                }
+                await using var content = new PartBody(part.Body, name == FileField ? fileBytesMax : FieldBytesMax, name == FileField ? tooLarge : null);
+                if (name == FileField)
+                {
+                    file = file is null ? await Store(part, disposition, content, blobs, ct) : throw Invalid(FileField, "Is given twice: a form has one file.");
+                }
+                else if (known.Contains(name))
+                {
+                    if (!fields.TryAdd(name, await Text(name, content, ct)))
+                    {
+                        throw Invalid(name, "Is given twice.");
+                    }
+                }
+                else
+                {
+                    await Bytes(name, content, ct);
                 }
             }
-            else
+            isWhole = true;
+            return file is null ? throw Invalid(FileField, "Is required: a part with a file name and the file's bytes.") : new(file, fields);
+        }
+        finally
+        {
+            if (file is not null && !isWhole)
             {
-                await Bytes(name, content, ct);
+                // Whose it is was perhaps still to come.
+                await blobs.Discard(file.Sha256, CancellationToken.None);
             }
         }
-        return file is null ? throw Invalid(FileField, "Is required: a part with a file name and the file's bytes.") : new(file, fields);
     }
 
     /// <summary>The error of a file that is too large.</summary>

@@ -119,7 +119,13 @@ static class GroupArchiveEndpoints
         : ArchiveOf(await handler.LatestState(caller.Org, Group.Aggregate, group.Key, ct)) is not { } archive ? ErrorResult.NotFound("archive of the group")
         : archive is not { Sha256: { } sha256, Bytes: { } bytes }
             ? ErrorResult.Of(Refusal.Conflict("archive_in_progress", "The archive is being written.")) with { RetryAfter = 1 }
-        : new BlobResult(open => archives.OpenArchive(archive.Path, open), sha256, bytes, "application/json", $"{group.Key}.json");
+        : await archives.OpenArchive(archive.Path, ct) is { } file ? new BlobResult(_ => new(file), sha256, bytes, "application/json", $"{group.Key}.json")
+        : await IsErased(caller.Org, group.Key, handler, ct) ? BlobResult.Erased
+        : throw new InvalidDataException($"The archive {archive.Path} is missing.");
+
+    static async ValueTask<bool> IsErased(string org, GroupKey group, CommandHandler handler, CancellationToken ct) =>
+        (await handler.State(org, Group.Aggregate, group, ct) as IOfSubject)?.Subject is { } subject
+        && await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject), ct) is DataSubject.Erased;
 
     static ArchiveOfGroup? ArchiveOf(Group group) => (group as Group.Live)?.Archive;
 }

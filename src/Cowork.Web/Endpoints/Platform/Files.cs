@@ -101,44 +101,62 @@ static class FileEndpoints
             return ErrorResult.Of(full);
         }
         var form = await UploadForm.Read(http, blobs, [ProjectInQuery.Parameter.Name, OfConversation.Name, SubjectName], settings.FileBytesMax);
-        var (project, session) = (Named<ProjectKey>(ProjectInQuery.Parameter.Name), Named<SessionKey>(OfConversation.Name));
-        var file = form.File;
-        if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
+        var isPersonal = form.Fields.TryGetValue(SubjectName, out var sent) && sent.Length > 0;
+        try
         {
-            return ErrorResult.Of(tooMuch);
+            return await Made();
         }
-        var named = form.Fields.TryGetValue(SubjectName, out var sent) && sent.Length > 0 ? sent : null;
-        if (named is not null && SubjectField.WhyNot(named) is { } whyNot)
+        finally
         {
-            return ErrorResult.Invalid(SubjectName, whyNot);
-        }
-        var (subject, erased) = session is { } of && named is null && await subjects.Of(caller.Org, of, ct) is { } conversations
-            ? (conversations, null)
-            : await subjects.Of(caller.Org, caller.Actor, named, ct);
-        if (erased is not null)
-        {
-            return ErrorResult.Of(erased);
-        }
-        if (subject is not null)
-        {
-            await blobs.Seal(caller.Org, subject, file.Sha256, ct);
-        }
-        var upload = new FileUpload(
-            file.Name, file.DeclaredMediaType, MediaTypes.Detect(file.Name, file.Start.Span, isWhole: file.Start.Length == file.Bytes), file.Sha256, file.Bytes,
-            project is { IsGeneral: true } ? null : project, session, subject);
-        var (key, request) = (FileKey.New(clock.GetUtcNow()), KeyOf(DigestOf(upload)));
-        var result = await commands.Execute(caller.Org, caller.Origin, new UploadFile(key, upload, request), ct);
-        if (result.Refused is null)
-        {
-            usage.Made(caller.Org, storedBytes: file.Bytes, blobs: 1);
-        }
-        return await answers.Of(
-            caller.Org, result, UploadedFile.Aggregate.Stream(key), request,
-            after => JsonResult.Of(201, FileDetails.Of(after.Row(Files.Model)), PlatformJson.Answers.FileDetails) with
+            if (isPersonal)
             {
-                Location = $"/api/v1/files/{after.Row(Files.Model).FileId}",
-            },
-            ct);
+                // What was refused or cut off does not lie there as it came until a sweep finds it; what was accepted is there sealed.
+                await blobs.Discard(form.File.Sha256, CancellationToken.None);
+            }
+        }
+
+        async Task<IResult> Made()
+        {
+            var (project, session) = (Named<ProjectKey>(ProjectInQuery.Parameter.Name), Named<SessionKey>(OfConversation.Name));
+            var file = form.File;
+            if (!isRepeat && await usage.StorageRefusal(caller.Org, ct, file.Bytes) is { } tooMuch)
+            {
+                return ErrorResult.Of(tooMuch);
+            }
+            var named = isPersonal ? sent : null;
+            if (named is not null && SubjectField.WhyNot(named) is { } whyNot)
+            {
+                return ErrorResult.Invalid(SubjectName, whyNot);
+            }
+            var (subject, erased) = session is { } of && named is null && await subjects.Of(caller.Org, of, ct) is { } conversations
+                ? (conversations, null)
+                : await subjects.Of(caller.Org, caller.Actor, named, ct);
+            isPersonal |= subject is not null;
+            if (erased is not null)
+            {
+                return ErrorResult.Of(erased);
+            }
+            if (subject is not null)
+            {
+                await blobs.Seal(caller.Org, subject, file.Sha256, ct);
+            }
+            var upload = new FileUpload(
+                file.Name, file.DeclaredMediaType, MediaTypes.Detect(file.Name, file.Start.Span, isWhole: file.Start.Length == file.Bytes), file.Sha256, file.Bytes,
+                project is { IsGeneral: true } ? null : project, session, subject);
+            var (key, request) = (FileKey.New(clock.GetUtcNow()), KeyOf(DigestOf(upload)));
+            var result = await commands.Execute(caller.Org, caller.Origin, new UploadFile(key, upload, request), ct);
+            if (result.Refused is null)
+            {
+                usage.Made(caller.Org, storedBytes: file.Bytes, blobs: 1);
+            }
+            return await answers.Of(
+                caller.Org, result, UploadedFile.Aggregate.Stream(key), request,
+                after => JsonResult.Of(201, FileDetails.Of(after.Row(Files.Model)), PlatformJson.Answers.FileDetails) with
+                {
+                    Location = $"/api/v1/files/{after.Row(Files.Model).FileId}",
+                },
+                ct);
+        }
 
         // A page's form sends a field that was left empty.
         TKey? Named<TKey>(string field)
