@@ -9,16 +9,20 @@ static class Rebuild
 {
     const string Tree = "merkle_tiles";
 
+    const string Streams = "subject_streams";
+
     public static async Task<int> Run(string[] options)
     {
         if (CommandOptions.Read("rebuild", "--check", options) is not { } given)
         {
             return Usage.Error;
         }
-        return await Tables.Open(given.Data, engine => given.HasFlag ? Compare(engine.Rows, new(engine.Merkle)) : RebuildAll(engine.Rows, new(engine.Merkle)));
+        return await Tables.Open(given.Data, engine => given.HasFlag
+            ? Compare(engine.Rows, new(engine.Merkle), engine.SubjectStore)
+            : RebuildAll(engine.Rows, new(engine.Merkle), engine.SubjectStore));
     }
 
-    static async Task<int> RebuildAll(IRows rows, MerkleRebuild tree)
+    static async Task<int> RebuildAll(IRows rows, MerkleRebuild tree, ISubjectStore subjects)
     {
         var succeeded = true;
         foreach (var model in ReadModels.Tables)
@@ -42,10 +46,11 @@ static class Rebuild
             succeeded = false;
             Console.Error.WriteLine($"{Tree}: not made anew. {e.Message}");
         }
+        Console.WriteLine($"{Streams}: {await subjects.RestoreStreams(CancellationToken.None)} streams restored");
         return succeeded ? 0 : 1;
     }
 
-    static async Task<int> Compare(IRows rows, MerkleRebuild tree)
+    static async Task<int> Compare(IRows rows, MerkleRebuild tree, ISubjectStore subjects)
     {
         var equal = true;
         foreach (var model in ReadModels.Tables)
@@ -65,6 +70,9 @@ static class Rebuild
         }
         equal &= wrong is null;
         Console.WriteLine(wrong is null ? $"{Tree}: equal to the log" : $"{Tree}: NOT equal to the log, first at {wrong}");
+        var missing = await subjects.FindMissingStream(CancellationToken.None);
+        equal &= missing is null;
+        Console.WriteLine(missing is null ? $"{Streams}: equal to the log" : $"{Streams}: NOT equal to the log, first at {missing}");
         return equal ? 0 : 1;
     }
 }

@@ -88,6 +88,7 @@ static class VerifyLog
             },
         };
         var (reached, fault, notCovered) = await verifier.Verify(from, ct);
+        fault ??= await SubjectFaults.Find(connection, given.GetValueOrDefault("--schema", "cowork"), ct);
         if (fault is null)
         {
             Keep(state, reached);

@@ -14,6 +14,8 @@ public sealed class InMemorySubjects : ISubjectStore
 
     public SubjectKeyRow? Find(string org, string subject) => keys.GetValueOrDefault((org, subject));
 
+    public LoggedKey? Logged(string org, string subject) => Find(org, subject) is { } key ? new(key.KeyId, null, key.Wrapped is null) : null;
+
     public string? BlobOf(string org, string subject, string sha256) => null;
 
     public ValueTask<(string Org, SealedBlob Blob)?> SealedBlobOf(string sha256, CancellationToken ct) => new(((string, SealedBlob)?)null);
@@ -29,6 +31,10 @@ public sealed class InMemorySubjects : ISubjectStore
     public ValueTask<ListedSubject?> Get(string org, string subject, CancellationToken ct) => new(Find(org, subject) is { } key ? Listed(key) : null);
 
     public ValueTask<IReadOnlyList<string>> Streams(string org, string subject, string after, int max, CancellationToken ct) => new((IReadOnlyList<string>)[]);
+
+    public ValueTask<string?> FindMissingStream(CancellationToken ct) => new((string?)null);
+
+    public ValueTask<long> RestoreStreams(CancellationToken ct) => new(0L);
 
     public ValueTask<IReadOnlySet<string>> StreamsOf(string org, IReadOnlySet<string> subjects, IReadOnlyList<string> streams, CancellationToken ct) =>
         new(new HashSet<string>());
@@ -48,5 +54,5 @@ public sealed class InMemorySubjects : ISubjectStore
 
     public ValueTask Complete(string org, string subject, CancellationToken ct) => default;
 
-    static ListedSubject Listed(SubjectKeyRow key) => new(key.Subject, key.KeyId, key.Wrapped is null ? 1 : 0, false, 0, 0);
+    static ListedSubject Listed(SubjectKeyRow key) => new(key.Subject, key.KeyId, key.Wrapped is not null, 0, 0);
 }

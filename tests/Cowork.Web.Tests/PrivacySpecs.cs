@@ -1,7 +1,10 @@
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Cowork.Application;
+using Cowork.Application.Storage;
+using Cowork.Domain;
 using Cowork.Marten;
 using Cowork.Projections;
 using Cowork.Testing;
@@ -24,8 +27,13 @@ public sealed class PrivacySpecs
         // Contract C takes nobody without a token.
         using var http = host.Client(host.AdminToken);
         var said = await Say(http);
+        var opened = await CleanUp(host, http, said.Ids["group_id"]);
         Assert.Empty(await Found(host, "mt_events"));
         Assert.Empty(Files(host));
+        Assert.Contains(Word, opened, StringComparison.Ordinal);
+        var archive = $"/groups/{said.Ids["group_id"]}/archive";
+        (await http.Post(archive, $$"""{"reason":"{{Word}} has moved"}""")).Is(200);
+        Assert.Contains(Word, (await http.Get(archive)).Is(200).Text, StringComparison.Ordinal);
         foreach (var path in said.Paths)
         {
             Assert.True((await http.Get(path)).Is(200).Text.Contains(Word, StringComparison.Ordinal), path);
@@ -60,6 +68,8 @@ public sealed class PrivacySpecs
         (await http.Post("/sessions", """{"subject":"ann"}""")).IsProblem(409, "subject_erased");
         (await http.Post($"/runs/{said.Run}/replay")).IsProblem(409, "erased");
         Assert.Equal(409, (int)(await http.Post($"/runs/{said.Run}/counterfactual", otherwise)).Status);
+        (await http.Get(archive)).IsProblem(404, "erased");
+        Assert.Equal(("failed", "erased"), ((await http.Get($"/api/v1/files/{said.Ids["file_id"]}")).Is(200)["status"], (await http.Get($"/api/v1/files/{said.Ids["file_id"]}"))["status_code"]));
         Assert.DoesNotContain(Word, (await http.Get($"/runs/{counterfactual}")).Is(200).Text, StringComparison.Ordinal);
         AssertSound(Encoding.UTF8.GetBytes((await http.Get($"/runs/{counterfactual}/trace")).Is(200).Text), erased: true);
         AssertSound(before, erased: false);
@@ -70,9 +80,11 @@ public sealed class PrivacySpecs
             Assert.NotEqual(0, await ErasedEvents.Count(connection, "cowork", long.MaxValue, CancellationToken.None));
             Assert.Equal(0, await ErasedEvents.Count(connection, "nowhere", long.MaxValue, CancellationToken.None));
         }
+        await AssertNothingFails(http, said);
         (await http.Delete("/subjects/ann")).Is(202);
         (await http.Delete("/subjects/nobody")).IsProblem(404, "not_found");
         (await http.Delete($"/sessions/{said.Session}")).Is(204);
+        Assert.DoesNotContain(Word, (await http.Get("/audit/export")).Is(200).Text, StringComparison.Ordinal);
         // Another's words are there as before.
         Assert.Contains("meanwhile", (await http.Get($"/runs/{said.Other}")).Is(200).Text, StringComparison.Ordinal);
     }
@@ -147,6 +159,234 @@ public sealed class PrivacySpecs
         Assert.Empty(await Found(third, null));
     }
 
+    [Fact]
+    public async Task A_file_of_a_subject_is_found_by_runs_of_the_same_subject_alone()
+    {
+        await using var host = await LiveHost.Start();
+        var http = host.Http;
+        const string Ask = """
+            where is the heron?
+            /tool search_files {"query":"heron"}
+            /tool list_files {"path":"files"}
+            /tool read_file {"path":"files/heron.txt"}
+            /say done
+            """;
+        const string List = "/tool list_files {\"path\":\"files\"}\n/say done";
+        var file = (await http.Upload($"{Word} has seen the heron", "heron.txt", ("subject", "ann"))).Is(201)["id"];
+        await http.Until($"/api/v1/files/{file}", got => got.Is(200)["status"] == "ready");
+        foreach (var (subject, finds) in ((string?, bool)[])[(null, false), ("bob", false), ("ann", true)])
+        {
+            var session = (await http.Post("/sessions", JsonSerializer.Serialize(new { subject }))).Is(201)["session_id"];
+            foreach (var message in (string[])[Ask, "Where is the heron?"])
+            {
+                var run = (await http.Turn(session, message)).Is(200)["run_id"];
+                Assert.Equal(finds, (await http.Get($"/runs/{run}/trace")).Is(200).Text.Contains(Word, StringComparison.Ordinal));
+            }
+        }
+        // People find it as ever; who puts a file into a conversation wants it there.
+        Assert.Contains(Word, (await http.Get("/api/v1/files/search?q=heron")).Is(200).Text, StringComparison.Ordinal);
+        var conversation = (await http.Post("/api/v1/conversations", "{}")).Is(201)["id"];
+        await http.Upload($"{Word} has seen the heron", "heron.txt", ("subject", "ann"), ("conversation_id", conversation));
+        var own = $"sess_{conversation[(conversation.IndexOf('_', StringComparison.Ordinal) + 1)..]}";
+        Assert.Contains("heron.txt", await Trace(List), StringComparison.Ordinal);
+
+        // One that is just uploaded has no text yet; its job ends all the same.
+        var late = (await http.Upload($"{Word} later", "late.txt", ("subject", "ann"))).Is(201)["id"];
+        (await http.Delete("/subjects/ann")).Is(202);
+        (await http.Upload($"{Word} refused", "refused.txt", ("subject", "ann"))).IsProblem(409, "subject_erased");
+        var broken = $"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\n{Word}\r\n--b\r\nContent-Disposition: no\r\n\r\nx\r\n--b--\r\n";
+        Assert.InRange((int)(await http.UploadRaw(broken, "multipart/form-data; boundary=b")).Status, 400, 422);
+        await http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
+        foreach (var gone in (string[])[file, late])
+        {
+            Assert.Equal("erased", (await http.Until($"/api/v1/files/{gone}", got => got.Is(200)["status"] == "failed"))["status_code"]);
+        }
+        Assert.DoesNotContain(PersonalAttribute.Text, await Trace(List), StringComparison.Ordinal);
+        Assert.Empty(Files(host));
+        await using var connection = new NpgsqlConnection(host.Database);
+        await connection.OpenAsync();
+        await using var jobs = new NpgsqlCommand("SELECT count(*) FROM cowork.jobs WHERE kind = 'file_extraction'", connection);
+        for (var since = TimeProvider.System.GetTimestamp(); await jobs.ExecuteScalarAsync() is not 0L;)
+        {
+            Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromSeconds(30), "A job goes on.");
+            await Task.Delay(20);
+        }
+
+        async Task<string> Trace(string message) =>
+            (await http.Get($"/runs/{(await http.Turn(own, message)).Is(200)["run_id"]}/trace")).Is(200).Text;
+    }
+
+    [Fact]
+    public async Task A_key_that_is_gone_without_an_erasure_stops_what_needs_it_and_is_named()
+    {
+        await using var host = await LiveHost.Start();
+        var session = (await host.Http.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"];
+        var run = (await host.Http.Turn(session, $"/say {Word}")).Is(200)["run_id"];
+        (await host.Http.Turn((await host.Http.Post("/sessions", """{"subject":"bob"}""")).Is(201)["session_id"], "/say goodbye")).Is(200);
+        (await host.Http.Delete("/subjects/bob")).Is(202);
+        await host.Http.Until("/subjects/bob", got => got.Is(200)["state"] == "erased");
+        await using var connection = new NpgsqlConnection(host.Database);
+        await connection.OpenAsync();
+        Assert.Null(await SubjectFaults.Find(connection, "cowork", CancellationToken.None));
+        foreach (var (change, named) in ((string, string)[])
+        [
+            ("UPDATE cowork.subject_keys SET wrapped = NULL, master_id = NULL, erased = 3 WHERE subject = 'ann'", "ann of default the key was destroyed"),
+            ("UPDATE cowork.subject_keys SET pending = true WHERE subject = 'ann'", "ann of default the table subject_keys tells of an erasure"),
+            ("UPDATE cowork.subject_keys SET key_id = 'other' WHERE subject = 'ann'", "ann of default the table subject_keys has another key"),
+            ("DELETE FROM cowork.subject_keys WHERE subject = 'ann'", "ann of default the log has a key"),
+            ("INSERT INTO cowork.subject_keys (tenant_id, subject, key_id) VALUES ('default', 'ghost', 'k')", "ghost of default the table subject_keys has a key that"),
+            ("UPDATE cowork.subject_keys SET erased = 0 WHERE subject = 'bob'", "bob of default the log has an erasure, and the table"),
+            ("UPDATE cowork.subject_keys SET wrapped = 'w', master_id = 'm' WHERE subject = 'bob'", "bob of default the log has an erasure, and the key"),
+            ("UPDATE cowork.subject_keys SET pending = true WHERE subject = 'bob'", "bob of default the log has the end"),
+            ("ALTER TABLE cowork.subject_keys RENAME TO subject_kept", "of default the log has a key"),
+            ("DELETE FROM cowork.subject_streams", "subject_streams does not know its stream"),
+        ])
+        {
+            await using var transaction = await connection.BeginTransactionAsync();
+            await Execute(connection, change);
+            Assert.Contains(named, (await SubjectFaults.Find(connection, "cowork", CancellationToken.None))?.Message, StringComparison.Ordinal);
+        }
+
+        await Execute(connection, "CREATE TABLE public.kept AS TABLE cowork.subject_keys");
+        await Execute(connection, "UPDATE cowork.subject_keys SET wrapped = NULL, master_id = NULL, erased = 3 WHERE subject = 'ann'");
+        await using (var second = await LiveHost.Start(settings => settings with { Database = host.Database, MasterKeys = _ => host.Services.GetRequiredService<MasterKeyring>() }))
+        {
+            foreach (var http in (HttpClient[])[host.Http, second.Http])
+            {
+                Assert.Equal("unreadable", (await http.Get("/subjects/ann")).Is(200)["state"]);
+                (await http.Get($"/runs/{run}/trace")).IsProblem(503, "secrets_unreadable");
+                (await http.Turn(session, "/say lost")).IsProblem(503, "secrets_unreadable");
+                (await http.Get("/subjects/bob")).Is(200);
+            }
+        }
+        await Execute(connection, "DELETE FROM cowork.subject_keys; INSERT INTO cowork.subject_keys SELECT * FROM public.kept");
+        (await host.Http.Turn(session, "/say again")).Is(200);
+        Assert.Contains(Word, (await host.Http.Get($"/runs/{run}/trace")).Is(200).Text, StringComparison.Ordinal);
+        await using (var lost = new NpgsqlCommand("SELECT count(*) FROM cowork.mt_events WHERE data::text LIKE '%[erased]%'", connection))
+        {
+            Assert.Equal(0L, await lost.ExecuteScalarAsync());
+        }
+
+        // An erasure finds the streams again that the table has lost.
+        var subjects = host.Services.GetRequiredService<ISubjectStore>();
+        Assert.Null(await subjects.FindMissingStream(CancellationToken.None));
+        await Execute(connection, "DELETE FROM cowork.subject_streams WHERE subject = 'ann'");
+        Assert.NotNull(await subjects.FindMissingStream(CancellationToken.None));
+        Assert.NotEqual(0, await subjects.RestoreStreams(CancellationToken.None));
+        Assert.Null(await SubjectFaults.Find(connection, "cowork", CancellationToken.None));
+        // And the log counts, whatever becomes of the row.
+        await Execute(connection, "DELETE FROM cowork.subject_keys WHERE subject = 'ann'");
+        (await host.Http.Delete("/subjects/ann")).Is(202);
+        await host.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
+        Assert.Empty(await Found(host, null));
+    }
+
+    static async Task Execute(NpgsqlConnection connection, string sql)
+    {
+        await using var command = new NpgsqlCommand(sql, connection);
+        await command.ExecuteNonQueryAsync();
+    }
+
+    [Fact]
+    public async Task A_name_that_no_address_carries_is_refused_and_one_of_yesterday_is_erased()
+    {
+        await using var host = await LiveHost.Start();
+        foreach (var name in (string[])["a/b", "../../etc", "a\\b", ".", "..", "/", "a\tb"])
+        {
+            var problem = (await host.Http.Post("/sessions", JsonSerializer.Serialize(new { subject = name }))).IsProblem(422, "invalid_request");
+            Assert.Contains("subject", problem.Text, StringComparison.Ordinal);
+            (await host.Http.Upload("text", "a.txt", ("subject", name))).Is(422);
+        }
+        foreach (var name in (string[])["...", "a.b", "50%25 off", "a%2Fb"])
+        {
+            (await host.Http.Post("/sessions", JsonSerializer.Serialize(new { subject = name }))).Is(201);
+            Assert.Equal(name, (await host.Http.Delete($"/subjects/{Uri.EscapeDataString(name)}")).Is(202)["subject"]);
+        }
+        var subjects = host.Services.GetRequiredService<Subjects>();
+        foreach (var name in (string[])["a/b", "a//b", "../../etc", "a\\b", ".", ".."])
+        {
+            Assert.Null(await subjects.Ensure("default", name, CancellationToken.None));
+            var address = name is "." or ".." ? name.Replace(".", "%252E", StringComparison.Ordinal) : Uri.EscapeDataString(name);
+            Assert.Equal((name, "active"), ((await host.Http.Get($"/subjects/{address}")).Is(200)["subject"], (await host.Http.Get($"/subjects/{address}"))["state"]));
+            var erased = (await host.Http.Delete($"/subjects/{address}")).Is(202);
+            Assert.Equal((name, $"/subjects/{address}"), (erased["subject"], erased.Headers.Location?.OriginalString));
+        }
+    }
+
+    /// <summary>Has a group's controller end its session with the word for a reason, and answers what the tenant's feed says of it.</summary>
+    static async Task<string> CleanUp(LiveHost host, HttpClient http, string group)
+    {
+        var commands = host.Services.GetRequiredService<ICommandExecutor>();
+        var (of, by, until) = (GroupKey.FromId(group), new Origin("app:desk"), DateTimeOffset.MaxValue);
+        var shown = (await http.Get($"/groups/{group}")).Is(200);
+        var open = new OpenGroupSession(
+            of, shown["org_id"], shown.Json.GetProperty("members")[0].GetProperty("user_id").GetString()!, "kid", "desk", until, new("desk", "1", until));
+        Assert.Null((await commands.Execute("default", by, open, CancellationToken.None)).Refused);
+        Assert.Null((await commands.Execute("default", by, new CleanUpGroupSession(of, "kid", $"{Word} is done", new("desk", "2", until)), CancellationToken.None)).Refused);
+        return (await http.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray()
+            .Single(e => e.GetProperty("type").GetString() == "group_cleaned_up").ToString();
+    }
+
+    /// <summary>A body that many routes take.</summary>
+    static readonly string Anything = JsonSerializer.Serialize(new
+    {
+        message = "hello", approved = true, title = "x", text = "x", type = "code", content = "x", prompt = "x", feedback = "x", message_id = "m", label = "x", name = "x",
+        prompt_template = "/say x", from_event = 1,
+    });
+
+    /// <summary>Asks every address that shows something, now and as of a time before the erasure, and starts every schedule.</summary>
+    static async Task AssertNothingFails(HttpClient http, Said said)
+    {
+        var failed = new List<string>();
+        var asked = 0;
+        var description = JsonNode.Parse((await http.Get("/openapi.json")).Is(200).Text)!;
+        foreach (var (template, item) in description["paths"]!.AsObject())
+        {
+            if (item!["get"] is not { } get || (get["responses"]?["200"]?["content"] as JsonObject)?.ContainsKey("text/event-stream") == true)
+            {
+                continue;
+            }
+            var path = said.Ids.Aggregate(template, (to, id) => to.Replace($"{{{id.Key}}}", id.Value, StringComparison.Ordinal));
+            var parameters = get["parameters"]?.AsArray().Where(parameter => (string?)parameter!["in"] == "query").ToList() ?? [];
+            var wanted = parameters.Where(parameter => (bool?)parameter!["required"] == true).Select(parameter => (string)parameter!["name"]!)
+                .Select(name => $"{name}={Uri.EscapeDataString(said.Ids.GetValueOrDefault(name, "zephyr"))}").ToList();
+            foreach (var query in parameters.Any(parameter => (string?)parameter!["name"] == "as_of") ? [wanted, [.. wanted, $"as_of={said.Position}"]] : new[] { wanted })
+            {
+                var got = await http.Get($"{path}?{string.Join('&', query)}");
+                asked++;
+                failed.AddRange((int)got.Status >= 500 || got.Text.Contains(Word, StringComparison.OrdinalIgnoreCase) ? [$"{got.Path}: {(int)got.Status} {got.Text}"] : []);
+            }
+        }
+        Assert.Empty(failed);
+        Assert.True(asked > 100, $"{asked} requests");
+        foreach (var (template, item) in description["paths"]!.AsObject())
+        {
+            foreach (var method in (string[])["post", "patch", "put"])
+            {
+                var path = said.Ids.Aggregate(template, (to, id) => to.Replace($"{{{id.Key}}}", id.Value, StringComparison.Ordinal));
+                if (path != template && item![method] is { } change && !change.ToJsonString().Contains("text/event-stream", StringComparison.Ordinal))
+                {
+                    var got = await http.Send(new(method.ToUpperInvariant()), path, Anything);
+                    failed.AddRange((int)got.Status >= 500 || got.Text.Contains(Word, StringComparison.OrdinalIgnoreCase) ? [$"{method} {got.Path}: {(int)got.Status} {got.Text}"] : []);
+                }
+            }
+        }
+        Assert.Empty(failed);
+
+        var (planned, prompted) = ($"/scheduled-runs/{said.Ids["schedule_id"]}", $"/api/v1/schedules/{said.Ids["prompt_schedule_id"]}");
+        var shown = (await http.Get(planned)).Is(200);
+        Assert.Equal((PersonalAttribute.Text, "{}"), (shown["name"], shown.Json.GetProperty("params").GetRawText()));
+        (await http.Post($"{planned}/trigger")).IsProblem(409, "subject_erased");
+        (await http.Post($"{prompted}/run")).IsProblem(409, "subject_erased");
+        (await http.Send(HttpMethod.Patch, prompted, $$"""{"prompt":"{{Word}} again"}""")).IsProblem(409, "subject_erased");
+        (await http.Post($"{planned}/pause")).Is(200);
+        (await http.Post($"{planned}/resume")).Is(200);
+        var slots = await http.Until($"{planned}/runs", got => got.Is(200).Json.GetProperty("runs").GetArrayLength() > 0);
+        Assert.Equal("subject_erased", slots.Json.GetProperty("runs")[0].GetProperty("reason").GetString());
+        (await http.Delete(planned)).Is(204);
+        (await http.Delete(prompted)).Is(204);
+    }
+
     /// <summary>Runs a program of PostgreSQL for a database, and answers what it wrote.</summary>
     static async Task<string> Program(string name, string database, string input, params string[] options)
     {
@@ -201,6 +441,8 @@ public sealed class PrivacySpecs
         var conversation = (await http.Post("/api/v1/conversations", $$"""{"subject":"ann","title":"{{Word}}","goal":"{{Word}}"}""")).Is(201)["id"];
         var pad = (await http.Post(
             "/api/v1/scratchpads", JsonSerializer.Serialize(new { conversation_id = conversation, title = Word, cells = new[] { new { type = "markdown", content = Long } } }))).Is(201)["id"];
+        var cell = (await http.Get($"/api/v1/scratchpads/{pad}")).Is(200).Json.GetProperty("cells")[0].GetProperty("id").GetString();
+        var artifact = (await http.Events(session)).First(e => e.GetProperty("type").GetString() == "artifact_discovered").GetProperty("payload").GetProperty("artifact_id").GetString()!;
         var memory = (await http.Post("/api/v1/memories", $$"""{"subject":"ann","content":"{{Word}}"}""")).Is(201)["id"];
         (await http.Send(HttpMethod.Patch, $"/api/v1/memories/{memory}", $$"""{"content":"{{Word}} too"}""")).Is(200);
         var file = (await http.Upload($"{Word} in a file", $"{Word}.txt", ("subject", "ann"))).Is(201)["id"];
@@ -214,6 +456,19 @@ public sealed class PrivacySpecs
         var task = (await http.Post($"/api/cowork/sessions/{desktop}/tasks", $$"""{"prompt":"/sleep 300\n/say {{Word}}"}""")).Is(201)["taskId"];
         (await http.Post($"/api/cowork/tasks/{task}/feedback", $$"""{"feedback":"{{Word}}"}""")).Is(202);
         await http.Until($"/api/cowork/tasks/{task}", got => got.Is(200)["status"] == "completed");
+        var notes = Path.Combine((await http.Get($"/sessions/{desktop}")).Is(200)["workspace_path"], "notes.md");
+        await File.WriteAllTextAsync(notes, $"{Word} at nine");
+        (await http.Post("/api/cowork/context/sync", JsonSerializer.Serialize(new { files = new[] { notes } }))).Is(200);
+        Assert.Contains(Word, (await http.Post("/api/cowork/context/query", """{"query":"zephyrquartz","topK":3}""")).Is(200).Text, StringComparison.Ordinal);
+        var skill = (await http.Post("/skills", """{"name":"greet","prompt_template":"/say {what}"}""")).Is(201)["skill_id"];
+        var planned = (await http.Post("/scheduled-runs", JsonSerializer.Serialize(new
+        {
+            session_id = session, skill_id = skill, name = $"{Word} hourly", interval_seconds = 1, active = false, @params = new { what = Word },
+        }))).Is(201)["schedule_id"];
+        var prompted = (await http.Post(
+            "/api/v1/schedules", JsonSerializer.Serialize(new { project_id = ProjectKey.General.Id, conversation_id = conversation, cron = "0 9 * * 1", prompt = $"{Word} weekly" })))
+            .Is(201)["id"];
+        (await http.Send(HttpMethod.Patch, $"/api/v1/schedules/{prompted}", $$"""{"prompt":"/say {{Word}} otherwise"}""")).Is(200);
         await http.Until($"/groups/{group}/messages", got => got.Is(200).Text.Contains("\"done\"", StringComparison.Ordinal));
         await http.Until($"/api/v1/conversations/search?q={Word}", got => got.Is(200).Text.Contains(Word, StringComparison.Ordinal));
         var position = (await http.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray().Last().GetProperty("gid").GetInt64();
@@ -223,8 +478,16 @@ public sealed class PrivacySpecs
                 $"/sessions/{session}", $"/sessions/{session}/events?since_id=0&limit=1000", $"/sessions/{session}/memories", $"/runs/{run}",
                 $"/runs/{longer}", $"/runs/{run}/trace", $"/api/v1/conversations/{conversation}", $"/api/v1/scratchpads/{pad}", $"/api/v1/memories/{memory}", $"/api/v1/files/{file}",
                 $"/api/v1/files/{file}/content", $"/myworks/{work}", "/myworks?q=zephyr", $"/groups/{group}", $"/groups/{group}/messages", $"/api/cowork/tasks/{task}",
-                "/approvals?status=all", $"/api/v1/conversations/search?q={Word}", "/events?limit=1000",
-            ]);
+                "/approvals?status=all", $"/api/v1/conversations/search?q={Word}", "/events?limit=1000", $"/scheduled-runs/{planned}", $"/api/v1/schedules/{prompted}",
+                "/schedules/upcoming",
+            ],
+            new(StringComparer.Ordinal)
+            {
+                ["session_id"] = session, ["sessionId"] = desktop, ["run_id"] = run, ["taskId"] = task, ["scratchpad_id"] = pad, ["memory_id"] = memory, ["file_id"] = file,
+                ["work_id"] = work!, ["group_id"] = group, ["approval_id"] = approval!, ["skill_id"] = skill, ["schedule_id"] = planned, ["prompt_schedule_id"] = prompted,
+                ["conversation_id"] = conversation, ["project_id"] = ProjectKey.General.Id, ["subject"] = "ann", ["left"] = run, ["right"] = longer, ["cron"] = "0 9 * * 1",
+                ["version"] = "1", ["artifact_id"] = artifact, ["artifactId"] = artifact, ["cell_id"] = cell!,
+            });
     }
 
     /// <summary>Tables with the word, plain, in base64 or in hexadecimal.</summary>
@@ -276,5 +539,6 @@ public sealed class PrivacySpecs
     ];
 
     /// <param name="Paths">GETs that show the word.</param>
-    sealed record Said(string Session, string Run, string Other, long Position, IReadOnlyList<string> Paths);
+    /// <param name="Ids">What of the subject an address may name, by the name of its parameter.</param>
+    sealed record Said(string Session, string Run, string Other, long Position, IReadOnlyList<string> Paths, Dictionary<string, string> Ids);
 }

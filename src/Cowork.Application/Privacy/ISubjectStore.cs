@@ -6,6 +6,10 @@ namespace Cowork.Application.Storage;
 /// <param name="Wrapped">Null: it was destroyed.</param>
 public sealed record SubjectKeyRow(string Subject, string KeyId, WrappedKey? Wrapped);
 
+/// <summary>What the log says of a subject's key.</summary>
+/// <param name="Commitment">As in <see cref="DataSubjectEvent.SubjectKeyMade"/>; null: it is not compared.</param>
+public sealed record LoggedKey(string KeyId, string? Commitment, bool IsErased);
+
 /// <summary>A key that a commit makes or destroys.</summary>
 /// <param name="Wrapped">Null: it is destroyed.</param>
 public sealed record SubjectKeyChange(string Subject, string KeyId, WrappedKey? Wrapped);
@@ -20,14 +24,17 @@ public sealed record SealedBlob(string Subject, string Sha256, string StoredSha2
 /// <param name="Last">Number of the tenant's last erasure.</param>
 public sealed record Erasures(IReadOnlyList<string> Subjects, IReadOnlySet<string> Pending, long Last);
 
-/// <param name="Erased">Number of the erasure; 0: the key is there.</param>
-public sealed record ListedSubject(string Subject, string KeyId, long Erased, bool IsPending, long Streams, long Blobs);
+/// <param name="HasKey">False: it was destroyed.</param>
+public sealed record ListedSubject(string Subject, string KeyId, bool HasKey, long Streams, long Blobs);
 
 /// <summary>Keys of data subjects and what is sealed under each: beside the log, because the log cannot forget. Commits write it (<see cref="Commit.SubjectKeys"/>).</summary>
 public interface ISubjectStore
 {
     /// <summary>Blocks: it is called once for each subject in a process. Null: the subject has no key.</summary>
     SubjectKeyRow? Find(string org, string subject);
+
+    /// <summary>Blocks, as <see cref="Find"/>. Null: the log knows no such subject.</summary>
+    LoggedKey? Logged(string org, string subject);
 
     /// <summary>Blocks, as <see cref="Find"/>.</summary>
     string? BlobOf(string org, string subject, string sha256);
@@ -48,6 +55,12 @@ public interface ISubjectStore
 
     /// <summary>Streams with sealed texts of the subject, in order.</summary>
     ValueTask<IReadOnlyList<string>> Streams(string org, string subject, string after, int max, CancellationToken ct);
+
+    /// <summary>The first event with sealed texts of whose stream nothing is known here, so that an erasure would leave copies; null: there is none. It reads the log.</summary>
+    ValueTask<string?> FindMissingStream(CancellationToken ct);
+
+    /// <summary>Notes the streams that the log has and that are not known here. Answers how many there were.</summary>
+    ValueTask<long> RestoreStreams(CancellationToken ct);
 
     /// <summary>Those of the streams that have texts of one of the subjects.</summary>
     ValueTask<IReadOnlySet<string>> StreamsOf(string org, IReadOnlySet<string> subjects, IReadOnlyList<string> streams, CancellationToken ct);

@@ -36,8 +36,10 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
 
     public byte[]? Of(string org, string subject, string stream) => Find(org, subject)?.ContentKey(stream);
 
-    /// <summary>The key of a subject; null: it was destroyed, or there never was one.</summary>
-    /// <exception cref="SecretUnreadableException">This host has not the master key that it is under.</exception>
+    /// <summary>The key of a subject; null: it was erased, or there never was one. The log says which.</summary>
+    /// <exception cref="SecretUnreadableException">
+    /// This host has not the master key that it is under, or there is no such key as the log knows: it was destroyed, replaced or put back by something else than an erasure.
+    /// </exception>
     public SubjectKey? Find(string org, string subject)
     {
         if (keys.TryGetValue((org, subject), out var known))
@@ -45,12 +47,25 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
             return known;
         }
         tenants.GetOrAdd(org, _ => new());
-        // A subject that is not there yet may be there a moment later.
-        if (store.Find(org, subject) is not { } row)
+        // A subject that is not there yet may be there a moment later. The log is asked first: the commit that makes a key makes both.
+        if (store.Logged(org, subject) is not { } logged)
         {
             return null;
         }
-        return keys.GetOrAdd((org, subject), row.Wrapped is { } wrapped ? new SubjectKey(org, Open(org, row.KeyId, wrapped)) : null);
+        var row = logged.IsErased ? null : store.Find(org, subject);
+        if (logged.IsErased || (row?.Wrapped is null && store.Logged(org, subject)!.IsErased))
+        {
+            return keys.GetOrAdd((org, subject), (SubjectKey?)null);
+        }
+        if (row is not { Wrapped: { } wrapped } || row.KeyId != logged.KeyId)
+        {
+            throw new SecretUnreadableException(
+                $"The key {logged.KeyId} of the data subject {subject} of {org} is not in the table subject_keys, and the log has no erasure of the subject: restore the table.");
+        }
+        var raw = Open(org, row.KeyId, wrapped);
+        return logged.Commitment is null || SubjectKey.Commitment(raw) == logged.Commitment
+            ? keys.GetOrAdd((org, subject), new SubjectKey(org, raw))
+            : throw new SecretUnreadableException($"The key {row.KeyId} of the data subject {subject} of {org} is not the one that the log has a commitment to.");
     }
 
     /// <summary>
@@ -69,14 +84,19 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
         {
             return;
         }
+        var areErased = true;
         foreach (var subject in found.Subjects)
         {
-            Forget(org, subject);
+            areErased &= Forget(org, subject);
         }
         tenant.Pending = found.Pending;
         if (found.Last != since)
         {
-            Volatile.Write(ref tenant.Erased, found.Last);
+            if (areErased)
+            {
+                // A number that the table alone tells must not hide those of later erasures.
+                Volatile.Write(ref tenant.Erased, found.Last);
+            }
             Erased?.Invoke(org);
         }
     }
@@ -145,17 +165,28 @@ public sealed class SubjectKeyring(ISubjectStore store, Func<MasterKeyring?> mas
         }
     }
 
-    void Forget(string org, string subject)
+    /// <summary>False: the log has no erasure of the subject.</summary>
+    bool Forget(string org, string subject)
     {
+        var isErased = store.Logged(org, subject)?.IsErased == true;
         if (keys.TryGetValue((org, subject), out var there))
         {
             there?.Destroy();
         }
-        keys[(org, subject)] = null;
+        if (isErased)
+        {
+            keys[(org, subject)] = null;
+        }
+        else
+        {
+            // The table says what the log does not: who needs the key finds that out.
+            keys.TryRemove((org, subject), out _);
+        }
         foreach (var blob in blobs.Keys.Where(blob => (blob.Org, blob.Subject) == (org, subject)))
         {
             blobs.TryRemove(blob, out _);
         }
+        return isErased;
     }
 
     byte[] Open(string org, string keyId, WrappedKey wrapped)

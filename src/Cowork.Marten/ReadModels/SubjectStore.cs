@@ -15,6 +15,25 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
         async connection => await Keys(connection, $"tenant_id = $1 AND subject = $2", [Parameter.Text(org), Parameter.Text(subject)], default) is [var one] ? one.Key : null,
         default));
 
+    public LoggedKey? Logged(string org, string subject) => Wait(database.WithReconnect<LoggedKey?>(
+        org,
+        async connection =>
+        {
+            await using var reader = await connection.Read(default, new NpgsqlBatchCommand(
+                $"""
+                SELECT max(data ->> 'key_id'), max(data ->> 'commitment'), bool_or(type = ANY ($3)) FROM {schema}.mt_events WHERE tenant_id = $1 AND stream_id = $2
+                """)
+            {
+                Parameters =
+                {
+                    Parameter.Text(org), Parameter.Text(DataSubject.Aggregate.Stream(DataSubject.KeyOf(subject))),
+                    Parameter.Texts([.. EventTypes.NamesOf(typeof(DataSubjectEvent.SubjectErased))]),
+                },
+            });
+            return await reader.ReadAsync(default) && !reader.IsDBNull(0) ? new(reader.GetString(0), reader.GetString(1), reader.GetBoolean(2)) : null;
+        },
+        default));
+
     public string? BlobOf(string org, string subject, string sha256) => Wait(database.WithReconnect<string?>(
         org,
         async connection => await Texts(
@@ -84,6 +103,18 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
     public ValueTask<IReadOnlyList<string>> Streams(string org, string subject, string after, int max, CancellationToken ct) =>
         Page(org, "subject_streams", "stream_id", subject, after, max, ct);
 
+    public ValueTask<string?> FindMissingStream(CancellationToken ct) => database.WithReconnect<string?>(
+        ScopedConnection.Everyone,
+        async connection =>
+        {
+            await using var reader = await connection.Read(new NpgsqlBatchCommand(SubjectFaults.FirstMissing(schema)), timeout: 0, ct);
+            return await reader.ReadAsync(ct) ? $"event {reader.GetInt64(0)} of {reader.GetString(1)}" : null;
+        },
+        ct);
+
+    public async ValueTask<long> RestoreStreams(CancellationToken ct) => await database.WithReconnect(
+        ScopedConnection.Everyone, async connection => await connection.Execute([new NpgsqlBatchCommand(SubjectFaults.Restore(schema))], ct, timeout: 0), ct);
+
     public ValueTask<IReadOnlySet<string>> StreamsOf(string org, IReadOnlySet<string> subjects, IReadOnlyList<string> streams, CancellationToken ct) =>
         database.WithReconnect<IReadOnlySet<string>>(
             org,
@@ -144,7 +175,7 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
             {
                 var statement = new NpgsqlBatchCommand(
                     $"""
-                    SELECT k.subject, k.key_id, k.erased, k.pending,
+                    SELECT k.subject, k.key_id, k.wrapped IS NOT NULL,
                         (SELECT count(*) FROM {schema}.subject_streams s WHERE s.tenant_id = k.tenant_id AND s.subject = k.subject),
                         (SELECT count(*) FROM {schema}.subject_blobs b WHERE b.tenant_id = k.tenant_id AND b.subject = k.subject)
                     FROM {schema}.subject_keys k WHERE k.tenant_id = $1 AND {which}
@@ -158,7 +189,7 @@ sealed class SubjectStore(Database database, RowStore rows) : ISubjectStore
                 var found = new List<ListedSubject>();
                 while (await reader.ReadAsync(ct))
                 {
-                    found.Add(new(reader.GetString(0), reader.GetString(1), reader.GetInt64(2), reader.GetBoolean(3), reader.GetInt64(4), reader.GetInt64(5)));
+                    found.Add(new(reader.GetString(0), reader.GetString(1), reader.GetBoolean(2), reader.GetInt64(3), reader.GetInt64(4)));
                 }
                 return found;
             },

@@ -9,10 +9,11 @@ sealed class SubjectTables(string schema)
         INSERT INTO {schema}.subject_keys (tenant_id, subject, key_id, master_id, wrapped) SELECT * FROM unnest($1, $2, $3, $4, $5)
         """;
 
-    // The number rises in the order of commits, because the flush holds the head row.
+    // The number rises in the order of commits, because the flush holds the head row. Whatever became of the row, it tells of the erasure from now on.
     readonly string destroy = $"""
-        UPDATE {schema}.subject_keys k SET master_id = NULL, wrapped = NULL, pending = true, erased = nextval('{schema}.subject_erasures')
-        FROM unnest($1, $2, $3) d (tenant_id, subject, key_id) WHERE k.tenant_id = d.tenant_id AND k.subject = d.subject AND k.key_id = d.key_id AND k.wrapped IS NOT NULL
+        INSERT INTO {schema}.subject_keys (tenant_id, subject, key_id, pending, erased)
+        SELECT d.tenant_id, d.subject, d.key_id, true, nextval('{schema}.subject_erasures') FROM unnest($1, $2, $3) d (tenant_id, subject, key_id)
+        ON CONFLICT (tenant_id, subject) DO UPDATE SET key_id = EXCLUDED.key_id, master_id = NULL, wrapped = NULL, pending = true, erased = EXCLUDED.erased
         """;
 
     readonly string streams = $"INSERT INTO {schema}.subject_streams (tenant_id, subject, stream_id) SELECT * FROM unnest($1, $2, $3) ON CONFLICT DO NOTHING";

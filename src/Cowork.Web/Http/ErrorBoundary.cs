@@ -58,7 +58,8 @@ public sealed partial class ErrorBoundary(RequestDelegate next, RequestMemory me
         catch (SecretUnreadableException e)
         {
             LogSealed(logger, http.Request.Method, TraceId.Of(http), e.Message);
-            error = new(503, "secrets_unreadable", "This host cannot open the tenant's secrets, because it has another master key. Its log and /health/ready have more.")
+            error = new(
+                503, "secrets_unreadable", "This host cannot open the tenant's secrets, because it has another master key, or a key is gone. Its log and /health/ready have more.")
             {
                 RetryAfter = 5,
             };

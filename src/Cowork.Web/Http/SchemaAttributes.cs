@@ -61,7 +61,7 @@ public sealed class StepKindAttribute() : WordsAttribute([.. Projections.RunStep
 
 public sealed class StepStatusAttribute() : WordsAttribute([.. Projections.RunSteps.Statuses]);
 
-public sealed class SubjectStateAttribute() : WordsAttribute("active", "erasing", "erased");
+public sealed class SubjectStateAttribute() : WordsAttribute("active", "erasing", "erased", "unreadable");
 
 public sealed class WorkerModeAttribute() : WordsAttribute(Projections.RunSummary.WorkerModeOfAll);
 

@@ -3,10 +3,13 @@ using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Web.Http;
 
+using Microsoft.AspNetCore.Http.Features;
+
 namespace Cowork.Web.Endpoints.Operations;
 
 /// <summary>Somebody whose texts are sealed under a key of their own.</summary>
-/// <param name="State"><c>active</c>: the key is there. <c>erasing</c>: it was destroyed, nobody reads what it opened, and copies are being removed. <c>erased</c>.</param>
+/// <param name="State"><c>active</c>: the key is there. <c>erasing</c>: it was destroyed, nobody reads what it opened, and copies are being removed. <c>erased</c>.
+/// <c>unreadable</c>: it is gone, and nobody erased the subject.</param>
 /// <param name="Streams">Streams of the log with texts of the subject.</param>
 /// <param name="Blobs">Sealed files of the blob store; after the erasure, those that nobody can open any more.</param>
 /// <param name="ErasedAt">Null: the key is there.</param>
@@ -49,30 +52,47 @@ static class DataSubjectEndpoints
         return JsonResult.Of(200, new DataSubjectList(shown, found.Count > limit ? shown[^1].Subject : null), OperationsJson.Answers.DataSubjectList);
     }
 
-    static async Task<IResult> Get(string subject, Caller caller, ISubjectStore store, CommandHandler handler, CancellationToken ct) =>
-        await store.Get(caller.Org, subject, ct) is { } found
+    static async Task<IResult> Get(string subject, HttpContext http, Caller caller, ISubjectStore store, CommandHandler handler, CancellationToken ct) =>
+        await Find(http, subject, caller.Org, store, ct) is { } found
             ? JsonResult.Of(200, await Shape(caller.Org, found, handler, ct), OperationsJson.Answers.DataSubjectShape)
             : ErrorResult.NotFound("subject");
 
-    static async Task<IResult> Erase(string subject, Caller caller, Subjects subjects, ISubjectStore store, CommandHandler handler, CancellationToken ct)
+    /// <summary>
+    /// The subject that an address names. Earlier releases took names with slashes and names of dots alone: an address has such a name percent-encoded, and the dots twice
+    /// (<c>%252E</c>), because everybody on the way takes a dot that is encoded once for a dot.
+    /// </summary>
+    /// <param name="decoded">The last part of the address, in which the server leaves <c>%2F</c> as it is.</param>
+    static async ValueTask<ListedSubject?> Find(HttpContext http, string decoded, string org, ISubjectStore store, CancellationToken ct)
     {
-        if (await subjects.Erase(caller.Org, caller.Origin, subject, ct) is { } refused)
+        var target = (http.Features.Get<IHttpRequestFeature>()?.RawTarget ?? "").Split('?')[0].TrimEnd('/');
+        var named = target.Length > 0 ? Uri.UnescapeDataString(target[(target.LastIndexOf('/') + 1)..]) : decoded;
+        return await store.Get(org, named, ct) ?? (named is "%2E" or "%2E%2E" ? await store.Get(org, Uri.UnescapeDataString(named), ct) : null);
+    }
+
+    static string AddressOf(string subject) => $"/subjects/{(subject is "." or ".." ? subject.Replace(".", "%252E", StringComparison.Ordinal) : Uri.EscapeDataString(subject))}";
+
+    static async Task<IResult> Erase(
+        string subject, HttpContext http, Caller caller, Subjects subjects, ISubjectStore store, CommandHandler handler, CancellationToken ct)
+    {
+        var name = (await Find(http, subject, caller.Org, store, ct))?.Subject ?? subject;
+        if (await subjects.Erase(caller.Org, caller.Origin, name, ct) is { } refused)
         {
             return ErrorResult.Of(refused);
         }
-        return await store.Get(caller.Org, subject, ct) is { } found
+        return await store.Get(caller.Org, name, ct) is { } found
             ? JsonResult.Of(202, await Shape(caller.Org, found, handler, ct), OperationsJson.Answers.DataSubjectShape) with
             {
-                Location = $"/subjects/{Uri.EscapeDataString(subject)}",
+                Location = AddressOf(name),
             }
             : ErrorResult.NotFound("subject");
     }
 
     static async ValueTask<DataSubjectShape> Shape(string org, ListedSubject subject, CommandHandler handler, CancellationToken ct)
     {
-        var erased = subject.Erased == 0 ? null : await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject.Subject), ct) as DataSubject.Erased;
+        // The log says whether somebody was erased, and not the table of keys.
+        var erased = await handler.LatestState(org, DataSubject.Aggregate, DataSubject.KeyOf(subject.Subject), ct) as DataSubject.Erased;
         return new(
-            subject.Subject, erased is null ? "active" : erased.CompletedAt is null ? "erasing" : "erased", subject.Streams,
+            subject.Subject, erased is null ? subject.HasKey ? "active" : "unreadable" : erased.CompletedAt is null ? "erasing" : "erased", subject.Streams,
             erased?.CompletedAt is null ? subject.Blobs : erased.Blobs, erased?.ErasedAt, erased?.By, erased?.CompletedAt);
     }
 }
