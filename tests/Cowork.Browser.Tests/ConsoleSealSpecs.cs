@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.Json.Nodes;
 
 using Cowork.Projections;
 using Cowork.Testing;
@@ -22,7 +23,7 @@ public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
         await using var context = page.Context;
         await page.GotoAsync($"{host.Url}/console/");
 
-        var session = (await http.Post("/sessions", """{"subject":"of-a-bundle"}""")).Is(201)["session_id"];
+        var session = (await http.Post("/sessions", """{"subject":"of-a-bundle","metadata":{"auth_context":{"of":"nobody"}}}""")).Is(201)["session_id"];
         var run = (await http.Turn(session, $$"""
             /tool write_file {"path":".anton/output/{{Word}}.md","content":"# {{Word}}"}
             /tool remember {"content":"{{Word}}"}
@@ -51,14 +52,30 @@ public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
         Assert.NotEqual(0, verdicts[1].Report!.Erased);
 
         var random = new Random(Seeds.One(841));
-        foreach (var bundle in (byte[][])[before, after])
+        byte[][] passedOff =
+        [
+            .. new[] { "tool_result", "policy_decision", "memory_written", "output_delta" }
+                .Select(type => TamperedBundles.Blanked(before, e => (string?)e["event_type"] == type)),
+            TamperedBundles.Blanked(before, e => !e.ContainsKey("payload")), Unproved(after),
+        ];
+        foreach (var (bundle, forged) in new[] { before, after }.Zip((byte[][][])[passedOff, []]))
         {
-            var files = TamperedBundles.Of(bundle, random).Take(Tampered).ToList();
+            Assert.All(forged, file => Assert.EndsWith(".content_key", TraceVerifier.Verify(file).Fault?.Location ?? "sound", StringComparison.Ordinal));
+            List<byte[]> files = [.. forged, .. TamperedBundles.Of(bundle, random).Take(Tampered)];
             foreach (var (file, found) in files.Zip(await BrowserVerifier.Verdicts(page, files)))
             {
                 var wanted = TraceVerifier.Verify(file).Fault;
                 Assert.True(wanted?.Location == found.Fault?.Location, $"{wanted}, in the browser {found.Fault}");
             }
         }
+    }
+
+    /// <summary>Without the event that erased the subject.</summary>
+    static byte[] Unproved(byte[] bundle)
+    {
+        var root = JsonNode.Parse(bundle)!.AsObject();
+        var related = root["related"]!.AsArray();
+        related.Remove(related.Single(e => (string?)e!["type"] == "subject_erased.v1"));
+        return TamperedBundles.Sealed(root);
     }
 }

@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json.Nodes;
 
+using Cowork.Application;
 using Cowork.Application.Storage;
 using Cowork.Projections;
 
@@ -12,13 +13,20 @@ namespace Cowork.Testing;
 public static class TamperedBundles
 {
     /// <summary>
-    /// Tampered forms of a bundle: its bytes, a value, or its events in another order, with one left out or there twice; as they are, with all digests, or with all hashes computed
-    /// anew.
+    /// Tampered forms of a bundle: its bytes, a value, its events in another order, with one left out or there twice, or texts of a data subject passed off as erased; as they are,
+    /// with all digests, or with all hashes computed anew.
     /// </summary>
     public static IEnumerable<byte[]> Of(byte[] bundle, Random random)
     {
+        var isDisclosed = Encoding.UTF8.GetString(bundle).Contains("\"content_key\"", StringComparison.Ordinal);
         while (true)
         {
+            if (isDisclosed && random.Next(6) == 0)
+            {
+                var share = random.Next(1, 5);
+                yield return Blanked(bundle, _ => random.Next(4) < share);
+                continue;
+            }
             if (random.Next(4) == 0)
             {
                 yield return Changed(bundle, random);
@@ -37,6 +45,27 @@ public static class TamperedBundles
             var isChained = random.Next(2) == 0 && canBeSealed && root["events"] is JsonArray events && events.All(e => e is JsonObject) && TryRechain(root);
             yield return canBeSealed && (isChained || random.Next(2) == 0) ? Sealed(root) : Canonical(root);
         }
+    }
+
+    /// <summary>Passes sealed texts off as erased: the keys of events are gone, and what was opened with them reads as if it were.</summary>
+    public static byte[] Blanked(byte[] bundle, Func<JsonObject, bool> isBlanked)
+    {
+        var root = JsonNode.Parse(bundle)!.AsObject();
+        foreach (var e in root["events"]!.AsArray().Concat(root["related"]!.AsArray()).Select(e => e!.AsObject()).Where(e => e.ContainsKey("content_key") && isBlanked(e)))
+        {
+            e.Remove("content_key");
+            if (e.ContainsKey("payload"))
+            {
+                e["payload"] = JsonNode.Parse(EventSeal.Open(
+                    Canonical(e["data"]), (string)e["type"]!, new((string)e["tenant_id"]!, (string)e["stream_id"]!, (long)e["version"]!), new NoKeys()).Data);
+            }
+        }
+        return Sealed(root);
+    }
+
+    sealed class NoKeys : IContentKeys
+    {
+        public byte[]? Of(string org, string subject, string stream) => null;
     }
 
     /// <summary>Leaves an event out, swaps two, or repeats one.</summary>

@@ -90,6 +90,75 @@ public sealed class PrivacySpecs
     }
 
     [Fact]
+    public async Task Texts_count_as_erased_where_the_log_says_so_and_nowhere_else()
+    {
+        await using var host = await LiveHost.Start(settings => settings with { Heads = new(TimeSpan.FromSeconds(1)) });
+        var session = (await host.Http.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"];
+        var run = (await host.Http.Turn(session, $"/tool write_file {{\"path\":\".anton/output/a.md\",\"content\":\"{Word}\"}}\n/say {Word}")).Is(200)["run_id"];
+        var (before, anchors) = (await Covered(), new TrustAnchors(HeadKeys.Parse(Encoding.UTF8.GetBytes((await host.Http.Get("/infra/jwks.json")).Is(200).Text))));
+        var whole = await host.Http.GetByteArrayAsync($"/sessions/{session}/trace");
+        Assert.Null(TraceVerifier.Verify(before, anchors: anchors).Fault);
+        foreach (var (place, e) in JsonNode.Parse(before)!["events"]!.AsArray().Index().Where(e => e.Item!.AsObject().ContainsKey("content_key")))
+        {
+            var fault = TraceVerifier.Verify(TamperedBundles.Blanked(before, other => (string)other["id"]! == (string)e!["id"]!), anchors: anchors).Fault;
+            Assert.True(fault?.Location == $"$.events[{place}].content_key", $"{e!["type"]}: {fault}");
+        }
+        (await host.Http.Delete("/subjects/ann")).Is(202);
+        await host.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
+        var after = await Covered();
+        Assert.NotEqual(0, TraceVerifier.Verify(after, anchors: anchors).Report?.Erased);
+        foreach (var (place, forge) in ((string, Action<JsonArray>)[])
+            [("$.events[0].content_key", related => related.Remove(Erasure(related))), ("$.related[", related => Erasure(related)["actor"] = "user:eve")])
+        {
+            var root = JsonNode.Parse(after)!.AsObject();
+            forge(root["related"]!.AsArray());
+            Assert.StartsWith(place, TraceVerifier.Verify(TamperedBundles.Sealed(root), anchors: anchors).Fault?.Location ?? "sound", StringComparison.Ordinal);
+        }
+        // One that was made up for a person whom nobody erased is none of the log's.
+        var made = JsonNode.Parse(after)!.AsObject();
+        var erasure = Erasure(made["related"]!.AsArray());
+        erasure["actor"] = "user:eve";
+        TamperedBundles.Rehash(erasure.AsObject());
+        Assert.Equal("$.log.proof", TraceVerifier.Verify(TamperedBundles.Sealed(made), anchors: anchors).Fault?.Location);
+
+        var lines = await Lines(await host.Http.GetByteArrayAsync($"/sessions/{session}/trace"));
+        Assert.True(lines is { Fault: null, Report.Erased: > 0 }, $"{lines.Fault}");
+        Assert.True((await Lines(whole)) is { Fault: null, Report.Erased: null });
+        foreach (var (bundle, name) in ((byte[], string)[])[(whole, "the texts were not erased"), (await host.Http.GetByteArrayAsync($"/sessions/{session}/trace"), "nothing says")])
+        {
+            Assert.Contains(name, (await Lines(Forged(bundle))).Fault?.Message ?? "sound", StringComparison.Ordinal);
+        }
+
+        async Task<byte[]> Covered() => Encoding.UTF8.GetBytes(
+            (await host.Http.Until($"/runs/{run}/trace", got => got.Is(200).Json.TryGetProperty("log", out _))).Text);
+
+        static Task<(BundleReport? Report, TraceFault? Fault)> Lines(byte[] bundle) => BundleFile.Verify(new MemoryStream(bundle), null, null, default);
+    }
+
+    static JsonNode Erasure(JsonArray related) => related.Single(e => (string?)e!["type"] == "subject_erased.v1")!;
+
+    /// <summary>A session's bundle without the key of its last event that has one, or without the erasure; digest and count are right, and nothing is signed.</summary>
+    static byte[] Forged(byte[] bundle)
+    {
+        var lines = Encoding.UTF8.GetString(bundle).TrimEnd('\n').Split('\n').ToList();
+        if (lines.FindLastIndex(line => line.StartsWith("{\"event\":", StringComparison.Ordinal) && line.Contains("\"content_key\"", StringComparison.Ordinal)) is >= 0 and var at)
+        {
+            var line = JsonNode.Parse(lines[at])!;
+            line["event"]!.AsObject().Remove("content_key");
+            lines[at] = Encoding.UTF8.GetString(TamperedBundles.Canonical(line));
+        }
+        else
+        {
+            lines.RemoveAll(line => line.Contains("\"subject_erased.v1\"", StringComparison.Ordinal));
+        }
+        var end = JsonNode.Parse(lines[^1])!;
+        end["end"]!.AsObject().Remove("log");
+        end["end"]!["sha256"] = Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(string.Concat(lines.SkipLast(1).Select(line => line + "\n")))));
+        lines[^1] = Encoding.UTF8.GetString(TamperedBundles.Canonical(end));
+        return Encoding.UTF8.GetBytes(string.Concat(lines.Select(line => line + "\n")));
+    }
+
+    [Fact]
     public async Task A_turn_that_races_with_the_erasure_is_refused_or_leaves_no_word()
     {
         await using var host = await LiveHost.Start();

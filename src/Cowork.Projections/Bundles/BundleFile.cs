@@ -74,6 +74,30 @@ public static class BundleFile
         }
     }
 
+    /// <summary>The bundle of a run in a file: the file as it is, or the first entry of an archive with contents. Nothing is proved by reading it.</summary>
+    /// <param name="file">It has a length and seeks.</param>
+    /// <exception cref="NotSupportedException">The file is a bundle of another kind.</exception>
+    /// <exception cref="IOException">The file cannot be read, or is longer than any that is.</exception>
+    public static async Task<(byte[]? Bundle, TraceFault? Fault)> ReadRun(Stream file, CancellationToken ct)
+    {
+        var begin = new byte[LinesBegin.Length];
+        var length = await file.ReadAtLeastAsync(begin, begin.Length, throwOnEndOfStream: false, ct);
+        if (begin.AsSpan(0, length).SequenceEqual(LinesBegin))
+        {
+            throw new NotSupportedException("It is the bundle of a session or the export of a period. A replay takes the bundle of a run: GET /runs/ID/trace.");
+        }
+        file.Position = 0;
+        try
+        {
+            var isZip = begin.AsSpan(0, length).StartsWith(ZipBegin);
+            return (isZip ? (await ZipVerifier.Bundle(file, ct)).Bundle : await RegularFile.Read(file, TraceVerifier.BundleBytesMax, ct), null);
+        }
+        catch (TraceFaultException e)
+        {
+            return (null, e.Fault);
+        }
+    }
+
     static async Task<BundleReport> OfLines(Stream file, string? required, TrustAnchors? anchors, ExportChain before, CancellationToken ct)
     {
         using var lines = new LineReader(file);
@@ -95,7 +119,7 @@ public static class BundleFile
                 var session = await SessionVerifier.Check(lines, first.Of, anchors, ct);
                 return new(
                     format, format == SessionBundle.Format ? [] : ["a signed head"], session.Events, session.Digest, TenantId: session.TenantId, SessionId: session.SessionId,
-                    Runs: session.Runs, Blobs: session.Blobs, Head: session.Head)
+                    Runs: session.Runs, Blobs: session.Blobs, Erased: session.Erased > 0 ? session.Erased : null, Head: session.Head)
                 {
                     Signature = session.Signature,
                 };

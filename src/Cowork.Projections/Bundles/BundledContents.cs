@@ -1,6 +1,7 @@
 using System.Text.Json;
 
 using Cowork.Application;
+using Cowork.Domain;
 
 using static Cowork.Projections.TraceJson;
 
@@ -8,7 +9,8 @@ namespace Cowork.Projections;
 
 /// <summary>
 /// Texts of data subjects in bundles. An event has its data as the log has them, which its hash covers, and <c>content_key</c>, the key of its stream's contents, as long as the
-/// subject's own key is there. Without it the texts are erased: the event is proved, and nobody reads it.
+/// subject's own key is there. Without it the texts are erased, which the event that erased the subject says: it is among the related ones, so that nobody who cannot sign passes
+/// off as erased what was not.
 /// </summary>
 static class BundledContents
 {
@@ -50,8 +52,60 @@ static class BundledContents
         }
     }
 
+    /// <summary>
+    /// Events whose texts are erased have no key in the whole bundle, and their subject's erasure is there, behind them. It is looked at before what the events say: an erased text
+    /// says nothing. Answers the erasures.
+    /// </summary>
+    public static IReadOnlyCollection<TraceEntry> CheckErasures(IReadOnlyCollection<TraceEntry> events)
+    {
+        var disclosed = events.Where(entry => entry is { Subject: not null, IsErased: false }).Select(entry => (entry.Subject, entry.Event.Stream)).ToHashSet();
+        var there = new Dictionary<string, TraceEntry>(StringComparer.Ordinal);
+        foreach (var entry in events.Where(entry => entry.Event.Event is DataSubjectEvent.SubjectErased))
+        {
+            there.TryAdd(entry.Event.Stream, entry);
+        }
+        var erasures = new HashSet<TraceEntry>();
+        foreach (var entry in events.Where(entry => entry.IsErased))
+        {
+            var (at, subject) = ($"{entry.At}.{Member}", entry.Subject!);
+            Require(!disclosed.Contains((subject, entry.Event.Stream)), at, "The member is missing, and another event of the stream has it: the texts were not erased.");
+            var erasure = there.GetValueOrDefault(DataSubject.Aggregate.Stream(DataSubject.KeyOf(subject)))
+                ?? throw Fault(at, $"The member is missing, and so is the event that erased {Quoted(subject)}: nothing says that the texts were erased.");
+            Require(erasure.Event.Position > entry.Event.Position, $"{erasure.At}.gid", $"It was recorded before {entry.At}: the key was there.");
+            erasures.Add(erasure);
+        }
+        return erasures;
+    }
+
     sealed class OneKey(byte[]? key) : IContentKeys
     {
         public byte[]? Of(string org, string subject, string stream) => key;
+    }
+}
+
+/// <summary>
+/// The keys that one bundle discloses. The first answer for a stream counts for all of the bundle, so that a subject who is erased meanwhile leaves no bundle with some of a
+/// stream's texts.
+/// </summary>
+sealed class DisclosedKeys(IContentKeys? keys) : IContentKeys
+{
+    readonly Dictionary<(string Subject, string Stream), byte[]?> known = [];
+    readonly SortedSet<string> erased = new(StringComparer.Ordinal);
+
+    /// <summary>Subjects of which a text could not be opened.</summary>
+    public IReadOnlySet<string> Erased => erased;
+
+    /// <param name="org">The same every time.</param>
+    public byte[]? Of(string org, string subject, string stream)
+    {
+        if (!known.TryGetValue((subject, stream), out var key))
+        {
+            known[(subject, stream)] = key = keys?.Of(org, subject, stream);
+            if (key is null)
+            {
+                erased.Add(subject);
+            }
+        }
+        return key;
     }
 }

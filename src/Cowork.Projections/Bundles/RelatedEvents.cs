@@ -142,6 +142,31 @@ static class RelatedEvents
         }
     }
 
+    /// <summary>The same events, and those that erased the subjects of whose texts the bundle has no key.</summary>
+    /// <param name="keys">Those that were asked for what the bundle has already.</param>
+    public static async Task<IReadOnlyList<ChainedEvent>> WithErasures(
+        IEventLog log, string org, IReadOnlyList<ChainedEvent> related, DisclosedKeys keys, CancellationToken ct)
+    {
+        foreach (var e in related.Select(chained => chained.Event))
+        {
+            BundledContents.KeyOf(org, e.Stream, e.Data.Span, keys);
+        }
+        var erasures = new List<ChainedEvent>();
+        foreach (var subject in keys.Erased)
+        {
+            var previous = HashChain.Root;
+            foreach (var e in (await log.Load(org, DataSubject.Aggregate.Stream(DataSubject.KeyOf(subject)), 0, PageEvents, ct)).Events)
+            {
+                if (e.Event is DataSubjectEvent.SubjectErased)
+                {
+                    erasures.Add(new(e, previous));
+                }
+                previous = e.Hash;
+            }
+        }
+        return erasures.Count == 0 ? related : [.. related.Concat(erasures).OrderBy(chained => chained.Event.Position)];
+    }
+
     /// <summary>What a run retrieved that another one goes off from.</summary>
     public static async Task<IReadOnlyList<RecordedEvent>> Retrieved(IEventLog log, string org, RunCut past, CancellationToken ct)
     {
@@ -256,11 +281,11 @@ static class RelatedEvents
         _ => null,
     };
 
-    /// <summary>Writes an event with what its hash covers, its hash and its place in the log. It may lie in no session's feed, and so has no place there.</summary>
     /// <summary>The data with the texts of data subjects opened.</summary>
     public static byte[] Open(ChainedEvent chained, byte[] data, IContentKeys? keys) => keys is null ? data
         : EventSeal.Open(data, chained.Event.Type, new(chained.Event.Org, chained.Event.Stream, chained.Event.Version), keys).Data;
 
+    /// <summary>Writes an event with what its hash covers, its hash and its place in the log. It may lie in no session's feed, and so has no place there.</summary>
     public static void Write(Utf8JsonWriter writer, ChainedEvent chained, byte[] data, IContentKeys? keys)
     {
         var e = chained.Event;

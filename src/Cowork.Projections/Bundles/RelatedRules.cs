@@ -18,11 +18,14 @@ static class RelatedRules
     /// <param name="related">Events of other streams.</param>
     /// <param name="entries">What concerns the run, whatever stream it lies in.</param>
     /// <param name="own">The run's own stream.</param>
-    public static void Check(List<TraceEntry> related, List<TraceEntry> entries, List<TraceEntry> own, CancellationToken ct)
+    /// <param name="erasures">Those of the related events that are there for what was erased.</param>
+    public static void Check(
+        List<TraceEntry> related, List<TraceEntry> entries, List<TraceEntry> own, IReadOnlyCollection<TraceEntry> erasures, CancellationToken ct)
     {
         var places = new BundlePlaces(related, entries, ct);
         CheckNames(own, places, ct);
         CheckCells(related, own, places);
+        places.Name(erasures);
         places.RequireNamed();
     }
 
@@ -194,6 +197,14 @@ sealed class BundlePlaces
         Require(found.Event.Position < before, $"{found.At}.gid", $"It was recorded after {at}, which names it.");
         Name(stream, version);
         return found;
+    }
+
+    public void Name(IReadOnlyCollection<TraceEntry> entries)
+    {
+        foreach (var entry in entries)
+        {
+            Name(entry.Event.Stream, entry.Event.Version);
+        }
     }
 
     /// <summary>Each event of another stream was named.</summary>

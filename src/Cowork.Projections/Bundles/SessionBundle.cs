@@ -35,6 +35,7 @@ public static class SessionBundle
         await lines.Begin(Format, [("session_id", LineWriter.Json(session.Id)), ("tenant_id", LineWriter.Json(org))], ct);
         var stream = Session.Aggregate.Stream(session);
         var hashes = new PreviousHashes(log, org);
+        var keys = new DisclosedKeys(log.Keys);
         var named = new HashSet<(string Stream, long Version)>();
         var digests = new SortedSet<string>(StringComparer.Ordinal);
         var settings = new HashSet<string>(StringComparer.Ordinal);
@@ -50,13 +51,13 @@ public static class SessionBundle
             var page = await log.Feed(org, session, feedId, PageEvents, ct);
             // What happens meanwhile is not in it.
             through = Math.Min(through, page.Head);
-            var entries = page.Entries.TakeWhile(entry => entry.FeedId <= through).ToList();
+            var entries = page.Entries.TakeWhile(entry => entry.FeedId <= through).Select(entry => entry with { Keys = keys }).ToList();
             var leaves = await Leaves([.. entries.Select(entry => entry.Position)]);
             foreach (var entry in entries)
             {
                 await lines.Event(
                     entry with { Session = session }, await hashes.Before(entry, ct), leaves.GetValueOrDefault(entry.Position), ct,
-                    BundledContents.KeyOf(org, entry.Stream, entry.Data.Span, entry.Keys));
+                    BundledContents.KeyOf(org, entry.Stream, entry.Data.Span, keys));
                 Names(entry);
                 feedId = entry.FeedId;
             }
@@ -65,14 +66,14 @@ public static class SessionBundle
                 break;
             }
         }
-        var used = await Related();
+        var used = await RelatedEvents.WithErasures(log, org, await Related(), keys, ct);
         var leavesOfUsed = await Leaves([.. used.Select(related => related.Event.Position)]);
         foreach (var related in used)
         {
             var data = CanonicalJson.Of(related.Event.Data.Span);
-            TraceBundle.FindBlobs(JsonElement.Parse(RelatedEvents.Open(related, data, log.Keys)), digests);
+            TraceBundle.FindBlobs(JsonElement.Parse(RelatedEvents.Open(related, data, keys)), digests);
             await lines.Related(
-                related, data, leavesOfUsed.GetValueOrDefault(related.Event.Position), BundledContents.KeyOf(org, related.Event.Stream, data, log.Keys), ct);
+                related, data, leavesOfUsed.GetValueOrDefault(related.Event.Position), BundledContents.KeyOf(org, related.Event.Stream, data, keys), ct);
         }
         foreach (var sha256 in digests.Union(settings).Order(StringComparer.Ordinal))
         {

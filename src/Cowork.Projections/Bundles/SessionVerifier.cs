@@ -15,6 +15,9 @@ public sealed record SessionReport(string Format, string TenantId, string Sessio
 {
     /// <summary>The signed head that covers the events; null: none does.</summary>
     public TraceSignature? Signature { get; init; }
+
+    /// <summary>Events with texts that were erased.</summary>
+    public int Erased { get; init; }
 }
 
 /// <summary>
@@ -71,7 +74,7 @@ static class SessionVerifier
                         signature is not null || anchors is null, $"{at}.log",
                         "No signed head covers the events, and one that agrees with the keys or heads that were given is required.");
                     await BundleLines.RequireEnd(lines, ct);
-                    return new(format, tenant, sessionId, check.Events.Count, runs, check.Blobs, head, line.Before!) { Signature = signature };
+                    return new(format, tenant, sessionId, check.Events.Count, runs, check.Blobs, head, line.Before!) { Signature = signature, Erased = check.Erased };
             }
         }
         throw Fault("end", "The file ends before its last line: it is cut.");
@@ -95,6 +98,8 @@ static class SessionVerifier
         public List<TraceEntry> Events { get; } = [];
 
         public int Blobs { get; private set; }
+
+        public int Erased => Events.Concat(related).Count(entry => entry.IsErased);
 
         public void Event(string at, JsonElement e)
         {
@@ -206,6 +211,7 @@ static class SessionVerifier
             Require(Number(end, "version", at) == head.Version, $"{at}.version", $"The last event of the stream is version {head.Version}.");
             Require(Text(end, "hash", at) == head.Hash, $"{at}.hash", "It is not the hash of the stream's last event.");
             Require(wanted.Count == 0, at, $"The blob {Quoted(wanted.Min ?? "")} is missing.");
+            var erasures = BundledContents.CheckErasures([.. Events, .. related]);
             var places = new BundlePlaces(related, Events, ct);
             var cells = CellsOfRuns();
             foreach (var (run, entries) in ofRuns)
@@ -216,6 +222,7 @@ static class SessionVerifier
                 RelatedRules.CheckNames(own, places, ct);
                 RelatedRules.CheckCells(cells.GetValueOrDefault(run) ?? [], own, places);
             }
+            places.Name(erasures);
             places.RequireNamed();
             return (ofRuns.Count, head.Hash);
         }

@@ -94,12 +94,13 @@ public static class TraceBundle
         // The session's stream also has events of other runs, which the bundle does not include.
         var hashes = new PreviousHashes(log, org);
         var told = new HashSet<long>();
+        var keys = new DisclosedKeys(log.Keys);
         var last = 0L;
         for (var after = 0L; await log.OfRun(org, session, run, ct, after, PageEvents) is [.., var newest] page; after = newest.FeedId)
         {
             foreach (var entry in page)
             {
-                Add(entry, await hashes.Before(entry, ct));
+                Add(entry with { Keys = keys }, await hashes.Before(entry, ct));
             }
         }
         if (head.Version == 0)
@@ -114,12 +115,12 @@ public static class TraceBundle
             bundle.Add("artifact_bytes", json.Written);
             bundle.AddContent(content.Sha256, content.Bytes);
         }
-        var related = await RelatedEvents.Of(log, org, session, run, used, told, ct);
+        var related = await RelatedEvents.WithErasures(log, org, await RelatedEvents.Of(log, org, session, run, used, told, ct), keys, ct);
         foreach (var one in related)
         {
             var data = CanonicalJson.Of(one.Event.Data.Span);
-            FindBlobs(RelatedEvents.Open(one, data, log.Keys), digests);
-            bundle.Add("related", Canonical(json, writer => RelatedEvents.Write(writer, one, data, log.Keys)));
+            FindBlobs(RelatedEvents.Open(one, data, keys), digests);
+            bundle.Add("related", Canonical(json, writer => RelatedEvents.Write(writer, one, data, keys)));
         }
         foreach (var sha256 in settings)
         {

@@ -17,7 +17,10 @@ namespace Cowork.Projections;
 /// <param name="IsOwn">It lies in the run's own stream.</param>
 sealed record TraceEntry(string At, JsonElement Json, RecordedEvent Event, bool IsOwn)
 {
-    /// <summary>It has texts that were erased.</summary>
+    /// <summary>The data subject whose texts are sealed in it; null: nobody's are.</summary>
+    public string? Subject { get; init; }
+
+    /// <summary>Its sealed texts cannot be opened: they were erased.</summary>
     public bool IsErased { get; init; }
 }
 

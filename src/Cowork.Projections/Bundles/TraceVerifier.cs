@@ -127,12 +127,17 @@ public static class TraceVerifier
         Require(Text(head, "hash", "$.head") == last.Hash, "$.head.hash", "It is not the hash of the stream's last event.");
 
         ct.ThrowIfCancellationRequested();
-        CheckSummary(run, own, isEarlier);
         var related = hasRelated ? CheckRelatedChain(List(root, "related", "$"), ct) : [];
+        if (!hasRelated && entries.Find(entry => entry.Subject is not null) is { } closed)
+        {
+            throw Fault($"{closed.At}.data", "Texts are sealed in it, and no bundle of its format has such.");
+        }
+        var erasures = BundledContents.CheckErasures([.. entries, .. related]);
+        CheckSummary(run, own, isEarlier);
         TraceRules.Check(entries, own, TraceRules.PastOf(own, related), ct);
         if (hasRelated)
         {
-            RelatedRules.Check(related, entries, own, ct);
+            RelatedRules.Check(related, entries, own, erasures, ct);
         }
         var blobs = CheckBlobs(root, [.. entries, .. related], ct);
         var artifacts = CheckArtifacts(root, entries, isEarlier);
@@ -224,6 +229,7 @@ public static class TraceVerifier
                 hashed.Org, stream, version, hashed.Id, hashed.Type, read, open?.Data, hashed.At, hashed.Actor, hashed.Hash, hashed.Position, hashed.Correlation),
             stream == ownStream)
         {
+            Subject = open?.Subject,
             IsErased = open is { IsErased: true },
         };
     }

@@ -24,12 +24,7 @@ static class ZipVerifier
     /// <param name="anchors">As in <see cref="TraceVerifier.Verify"/>.</param>
     public static async Task<TraceReport> Check(Stream file, string? format, TrustAnchors? anchors, CancellationToken ct)
     {
-        var (directory, begin, count) = await Directory(file, ct);
-        var entries = Entries(directory, begin, count);
-        Require(entries is [{ Name: ZipBundle.BundleName }, ..], Archive, $"The first entry is not {ZipBundle.BundleName}.");
-        Require(entries[0].Bytes <= TraceVerifier.BundleBytesMax, ZipBundle.BundleName, $"It has more than {TraceVerifier.BundleBytesMax} bytes.");
-        var bundle = new byte[entries[0].Bytes];
-        await Read(file, entries[0], ct, bundle);
+        var (bundle, entries) = await Bundle(file, ct);
         var (report, fault) = TraceVerifier.Verify(bundle, format, anchors, ct);
         if (fault is not null)
         {
@@ -55,6 +50,19 @@ static class ZipVerifier
             ? artifacts.EnumerateArray().Count(content => there.Contains(ZipBundle.ContentFolder + content.GetProperty("sha256").GetString()))
             : 0;
         return report! with { Artifacts = contents, LeftOut = report.Artifacts + report.LeftOut - contents };
+    }
+
+    /// <summary>The bundle as it lies in the archive, and all entries.</summary>
+    /// <param name="file">It has a length and seeks.</param>
+    public static async Task<(byte[] Bundle, List<ZipEntry> Entries)> Bundle(Stream file, CancellationToken ct)
+    {
+        var (directory, begin, count) = await Directory(file, ct);
+        var entries = Entries(directory, begin, count);
+        Require(entries is [{ Name: ZipBundle.BundleName }, ..], Archive, $"The first entry is not {ZipBundle.BundleName}.");
+        Require(entries[0].Bytes <= TraceVerifier.BundleBytesMax, ZipBundle.BundleName, $"It has more than {TraceVerifier.BundleBytesMax} bytes.");
+        var bundle = new byte[entries[0].Bytes];
+        await Read(file, entries[0], ct, bundle);
+        return (bundle, entries);
     }
 
     /// <summary>The directory of the archive, its place, and how many entries it says it has.</summary>
@@ -170,7 +178,7 @@ static class ZipVerifier
     static uint U32(ReadOnlyMemory<byte> bytes, int at) => BinaryPrimitives.ReadUInt32LittleEndian(bytes.Span[at..]);
 
     /// <param name="Offset">Of its header.</param>
-    readonly record struct ZipEntry(string Name, uint Crc, uint Bytes, long Offset)
+    internal readonly record struct ZipEntry(string Name, uint Crc, uint Bytes, long Offset)
     {
         public long ContentOffset => Offset + StoredZip.LocalBytes + Name.Length;
     }

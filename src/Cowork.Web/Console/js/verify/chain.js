@@ -15,6 +15,12 @@ const GUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 const HASH = /^[0-9a-f]{64}$/;
 
+/** The member of an event that no reader sees, by the event's type. Without it the event's hash is what the bundle says. */
+const HIDDEN = new Map([
+    ["session_created.v1", "auth_context"], ["token_issued.v1", "secret_sha256"], ["token_rotated.v1", "secret_sha256"], ["idempotency_key_claimed.v1", "answer"],
+    ["idempotency_key_claimed.v2", "answer"],
+]);
+
 /** What stands before version 1. */
 const ROOT = "0".repeat(64);
 
@@ -51,15 +57,19 @@ function hashed(bytes, at, part, members, isRelated) {
     require(isTime(e.ts), `${at}.ts`, "It is not a timestamp.");
     require(HASH.test(e.previous), `${at}.prev_hash`, "It is not a hash.");
     const data = member(part, "data", at);
-    // No member of an event of a run is hidden from those who may see the run.
-    require(!isWithheld, `${at}.withheld`, "No such member of this type of event is left out.");
+    if (isWithheld) {
+        const hidden = HIDDEN.get(e.type);
+        require(hidden !== undefined && text(part, "withheld", at) === hidden, `${at}.withheld`, "No such member of this type of event is left out.");
+        require(object(data, `${at}.data`).get(hidden) === undefined, `${at}.data`, `It has ${hidden}, which is said to be left out.`);
+        require(HASH.test(e.hash), `${at}.hash`, "It is not a hash.");
+    }
     e.isExpired = isRelated && e.stream.startsWith("memory-") && standsFor(bytes, data);
     if (e.isExpired) {
         require(HASH.test(e.hash), `${at}.hash`, "It is not a hash.");
         readTombstone(data, `${at}.data`);
     }
     require(
-        e.isExpired || chainHash(e.previous, e, bytes.subarray(data.start, data.end)) === e.hash, at,
+        isWithheld || e.isExpired || chainHash(e.previous, e, bytes.subarray(data.start, data.end)) === e.hash, at,
         () => `Event ${e.version} of ${quoted(e.stream)} (${quoted(e.type)}) does not have the hash ${quoted(e.hash)}: its content, its predecessor or the hash was changed.`);
     require(e.version >= 1, `${at}.version`, "Versions begin at 1.");
     require(e.version > 1 || e.previous === ROOT, `${at}.prev_hash`, "Version 1 must have a previous hash of zeros.");
@@ -82,7 +92,7 @@ function checked(bytes, at, part, members, heads, ownStream, isRelated = false) 
     } catch (fault) {
         throw fault instanceof Fault ? fault : new Fault(at, `The event cannot be read: ${quoted(fault.message)}`);
     }
-    return { ...e, at, part, opened, isErased: opened.isErased, isOwn: e.stream === ownStream };
+    return { ...e, at, part, opened, subject: opened.subject, isErased: opened.isErased, isOwn: e.stream === ownStream };
 }
 
 /** Each event's hash against its predecessor, and that positions ascend. The run's own stream has no gap. */

@@ -35,5 +35,6 @@ export const streamOf = {
     skill: (id) => `skill-${bare(id, "skill_")}`,
     schedule: (id) => `schedule-${bare(id, "sched_")}`,
     scratchpad: (id) => `scratchpad-${bare(id, "sp_")}`,
+    subject: (name) => `subject-${keyOf(`data subject ${name}`)}`,
     artifact: (id) => `artifact-${bare(id, "art_")}`,
 };

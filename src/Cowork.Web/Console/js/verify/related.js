@@ -9,11 +9,13 @@ const EXECUTIONS = new Set(["cell_queued.v1", "cell_started.v1", "cell_output.v1
 const MEMORIES = new Set(["memory_written.v1", "memory_created.v1", "memory_changed.v1"]);
 const SCRATCHPADS = /^(scratchpad|cell|kernel)_/;
 
-export function checkRelated(related, entries, own) {
+/** @param erasures Those of the related events that are there for what was erased. */
+export function checkRelated(related, entries, own, erasures) {
     const places = new Places(related, entries);
     const past = pastOf(own, related);
     checkNames(own, past, places);
     checkCells(related, own, past, places);
+    erasures.forEach(({ stream, version }) => places.name(stream, version));
     places.requireNamed();
 }
 
@@ -143,6 +145,25 @@ function checkCells(events, own, past, places) {
             }
         }
     }
+}
+
+/**
+ * Events whose texts are erased have no key in the whole bundle, and their subject's erasure is there, behind them. It is looked at before what the events say: an erased text
+ * says nothing. Answers the erasures.
+ */
+export function checkErasures(events) {
+    const disclosed = new Set(events.filter(({ subject, isErased }) => subject !== null && !isErased).map(({ subject, stream }) => JSON.stringify([subject, stream])));
+    const there = new Map(events.filter(({ type }) => type === "subject_erased.v1").reverse().map((e) => [e.stream, e]));
+    return new Set(events.filter(({ isErased }) => isErased).map(({ at, subject, stream, gid }) => {
+        const missing = `${at}.content_key`;
+        require(
+            !disclosed.has(JSON.stringify([subject, stream])), missing, "The member is missing, and another event of the stream has it: the texts were not erased.");
+        const erasure = there.get(streamOf.subject(subject));
+        require(
+            erasure !== undefined, missing, () => `The member is missing, and so is the event that erased ${quoted(subject)}: nothing says that the texts were erased.`);
+        require(erasure.gid > gid, `${erasure.at}.gid`, `It was recorded before ${at}: the key was there.`);
+        return erasure;
+    }));
 }
 
 /** Where the events of a bundle are, and which of other streams nothing has named yet. */

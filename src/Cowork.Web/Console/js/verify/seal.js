@@ -1,5 +1,6 @@
 // Opens the texts of data subjects (docs/privacy.md). In the log each is {ciphertext, enc, subject}, AES-256-GCM under the key of its stream's contents, which is
-// `content_key` of an event as long as the subject's own key is there. Without it the texts are erased: the event is proved, and nobody reads it.
+// `content_key` of an event as long as the subject's own key is there. Without it the texts are erased, which the event that
+// erased the subject says: it is among the related ones.
 
 import { canonical, Fault, LIST, OBJECT, parse, TEXT } from "./json.js";
 import { fromBase64, require, text } from "./members.js";
@@ -22,15 +23,15 @@ let last = { key: null, opens: null };
 /**
  * An event's data with what is sealed in it opened, or with what stands for erased texts.
  * @param e Its tenant, stream, version and type.
- * @returns {{part: object, bytes: Uint8Array, isErased: boolean}} The data and the bytes that they lie in: those of the bundle, when nothing is sealed.
+ * @returns {{part: object, bytes: Uint8Array, subject: ?string, isErased: boolean}} The data and the bytes that they lie in: those of the bundle, when nothing is sealed.
  */
 export function open(at, e, part, bytes) {
     const data = part.get("data");
     const key = part.get("content_key") === undefined ? null : text(part, "content_key", at);
-    const isSealed = holdsSealed(data);
-    require(key === null || isSealed, `${at}.content_key`, "Nothing in the event is sealed.");
-    if (!isSealed) {
-        return { part: data, bytes, isErased: false };
+    const subject = subjectOf(data);
+    require(key === null || subject !== null, `${at}.content_key`, "Nothing in the event is sealed.");
+    if (subject === null) {
+        return { part: data, bytes, subject, isErased: false };
     }
     const raw = key === null ? null : base64(key);
     require(key === null || raw?.length === KEY_BYTES, `${at}.content_key`, "It is not base64 of 32 bytes.");
@@ -39,7 +40,7 @@ export function open(at, e, part, bytes) {
     }
     const shape = Object.hasOwn(EVENTS, e.type) ? { name: EVENTS[e.type] } : null;
     const opened = encoder.encode(textOf(data, shape, ""));
-    return { part: parse(opened, DEPTH_MAX), bytes: opened, isErased: key === null };
+    return { part: parse(opened, DEPTH_MAX), bytes: opened, subject, isErased: key === null };
 
     function textOf(value, known, path) {
         if (isClosed(value)) {
@@ -79,13 +80,13 @@ function memberOf(known, name) {
     return { name: /^[[{]*@(\w+)/.exec(members[name])?.[1], erased: ERASED[`${known.name}.${name}`] };
 }
 
-function holdsSealed(part) {
+/** Whose texts are sealed in the data; null: nobody's. */
+function subjectOf(part) {
     if (isClosed(part)) {
-        stringOf(part, "subject");
-        return true;
+        return stringOf(part, "subject");
     }
     const below = part.kind === OBJECT ? [...part.value.values()] : part.kind === LIST ? part.value : [];
-    return below.reduce((found, item) => holdsSealed(item) || found, false);
+    return below.reduce((found, item) => subjectOf(item) ?? found, null);
 }
 
 const isValue = (part) => part !== undefined && part.kind !== OBJECT && part.kind !== LIST && part.value !== null;

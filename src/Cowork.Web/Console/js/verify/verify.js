@@ -4,7 +4,7 @@ import { Fault, parse, TEXT } from "./json.js";
 import { base64, integer, list, member, object, objectAt, quoted, require, requireMembers, text } from "./members.js";
 import { checkChain, checkRelatedChain } from "./chain.js";
 import { checkLog } from "./log.js";
-import { checkRelated } from "./related.js";
+import { checkErasures, checkRelated } from "./related.js";
 import { checkRules } from "./rules.js";
 import { checkSummary } from "./summary.js";
 import { digestOf } from "./sha256.js";
@@ -72,11 +72,14 @@ async function check(bytes, root, subtle, onProgress) {
     require(integer(head, "version", "$.head") === last.version, "$.head.version", `The last event of the stream is version ${last.version}.`);
     require(text(head, "hash", "$.head") === last.hash, "$.head.hash", "It is not the hash of the stream's last event.");
 
-    checkSummary(run, own, isEarlier, textOf);
     const related = hasRelated ? checkRelatedChain(bytes, root, onProgress) : [];
+    const closed = hasRelated ? undefined : entries.find(({ subject }) => subject !== null);
+    require(closed === undefined, `${closed?.at}.data`, "Texts are sealed in it, and no bundle of its format has such.");
+    const erasures = checkErasures([...entries, ...related]);
+    checkSummary(run, own, isEarlier, textOf);
     checkRules(entries, own, related);
     if (hasRelated) {
-        checkRelated(related, entries, own);
+        checkRelated(related, entries, own, erasures);
     }
     const blobs = checkBlobs(root, [...entries, ...related], own);
     const artifacts = checkArtifacts(root, entries, isEarlier, textOf, openedText);
