@@ -79,7 +79,7 @@ static class Verify
 
     /// <summary>What the reader brought; null: nothing.</summary>
     static async Task<TrustAnchors?> Anchors(string? jwks, string? heads) => jwks is null && heads is null ? null : new(
-        jwks is null ? null : HeadKeys.Parse(await RegularFile.Read(jwks, HeadKeys.BytesMax, default)), heads is null ? null : HeadLine.Read(heads));
+        jwks is null ? null : HeadKeys.Parse(await RegularFile.Read(jwks, HeadKeys.BytesMax, default)), heads is null ? null : HeadLine.ReadSome(heads));
 
     /// <summary>The exports of one call, which follow each other.</summary>
     sealed class Exports

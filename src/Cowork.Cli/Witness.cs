@@ -112,7 +112,16 @@ static class Witness
     static async Task<int> Follow(Options options, CancellationToken ct)
     {
         Directory.CreateDirectory(options.State);
-        var kept = new KeptHeads(options.State);
+        KeptHeads kept;
+        try
+        {
+            kept = new(options.State);
+        }
+        catch (InvalidDataException e)
+        {
+            await Alarm($"What this witness keeps was changed. {e.Message}", options);
+            return AlarmCode;
+        }
         using var http = new HttpClient(new SocketsHttpHandler { UseProxy = true }) { Timeout = AnswerMax, BaseAddress = options.Url };
         http.DefaultRequestHeaders.Authorization = options.Token is null ? null : new AuthenticationHeaderValue("Bearer", options.Token);
         var since = Stopwatch.StartNew();
@@ -137,7 +146,7 @@ static class Witness
             alarm ??= options.SilentMax is { } max && since.Elapsed > max ? $"No new head has come for {since.Elapsed.TotalSeconds:0} s." : null;
             if (alarm is not null)
             {
-                await Alarm(alarm, options, kept);
+                await Alarm(alarm, options);
                 return AlarmCode;
             }
             if (options.Once)
@@ -152,6 +161,10 @@ static class Witness
     static async Task<string?> Look(HttpClient http, KeptHeads kept, Options options, CancellationToken ct)
     {
         var keys = await Keys(http, kept, options, ct);
+        if (await kept.WhyChanged(1, keys, ct) is { } changed)
+        {
+            return changed;
+        }
         if (kept.Last is { } last)
         {
             // The last head that was kept must be there as it was.
@@ -208,6 +221,10 @@ static class Witness
         var heads = Directory.Exists(drop)
             ? Directory.GetFiles(drop, "head-*.json").Order(StringComparer.Ordinal).SelectMany(HeadLine.Read).ToList()
             : HeadLine.Read(drop);
+        if (await kept.WhyChanged(heads is [var first, ..] ? first.Number : 1, keys, ct) is { } changed)
+        {
+            return changed;
+        }
         if (kept.Last is { } last)
         {
             if (heads.FirstOrDefault(head => head.Number == last.Number) is not { } again)
@@ -285,11 +302,11 @@ static class Witness
         return HeadKeys.Parse(await File.ReadAllBytesAsync(pinned, ct));
     }
 
-    static async Task Alarm(string what, Options options, KeptHeads kept)
+    static async Task Alarm(string what, Options options)
     {
         var line = $"ALARM {TimeProvider.System.GetUtcNow():yyyy-MM-dd'T'HH:mm:ss'Z'} {Shown(what)}";
         Console.Error.WriteLine(line);
-        kept.Note(line);
+        KeptHeads.Note(options.State, line);
         if (options.Command is { } command)
         {
             try
@@ -333,11 +350,46 @@ static class Witness
     static string Shown(string text) => VisibleText.Of(FileText.Truncate(text, ShownCharsMax));
 
     /// <summary>The heads that were kept, one to a line, each on the disk before the next one is asked for; and the alarms.</summary>
-    sealed class KeptHeads(string folder)
+    sealed class KeptHeads
     {
-        readonly string heads = HeadsIn(folder);
+        readonly string heads;
 
-        public HeadLine? Last { get; private set; } = File.Exists(HeadsIn(folder)) && HeadLine.Read(HeadsIn(folder)) is [.., var last] ? last : null;
+        /// <summary>Those that were there at the start, until they were looked at.</summary>
+        IReadOnlyList<HeadLine> unseen;
+
+        /// <exception cref="InvalidDataException">A line is no head.</exception>
+        public KeptHeads(string folder)
+        {
+            heads = Path.Combine(folder, "heads.ndjson");
+            unseen = File.Exists(heads) ? HeadLine.Read(heads) : [];
+            Last = unseen.LastOrDefault();
+        }
+
+        public HeadLine? Last { get; private set; }
+
+        /// <summary>
+        /// Whether somebody has changed the heads that were there at the start, or left one out: each must be signed and follow the one before it. Of those that are gone from the
+        /// end nothing tells, but the log is asked for them again.
+        /// </summary>
+        /// <param name="begin">Number of the first head that was there to keep.</param>
+        public async Task<string?> WhyChanged(long begin, IReadOnlyDictionary<string, PublicKey> keys, CancellationToken ct)
+        {
+            HeadLine? before = null;
+            foreach (var head in unseen)
+            {
+                ct.ThrowIfCancellationRequested();
+                var why = before is null && head.Number > begin ? $"It begins with head {head.Number}, and there was head {begin}."
+                    : await Judge(head, before, keys)
+                        ?? (before is not null && head.Extends(before) == false ? $"The tree of head {head.Number} does not begin with that of head {before.Number}." : null);
+                if (why is not null)
+                {
+                    return $"What this witness keeps in {heads} was changed. {why}";
+                }
+                before = head;
+            }
+            unseen = [];
+            return null;
+        }
 
         public void Keep(HeadLine head)
         {
@@ -345,9 +397,7 @@ static class Witness
             Last = head;
         }
 
-        public void Note(string alarm) => Append(Path.Combine(folder, "alarms.log"), alarm);
-
-        static string HeadsIn(string folder) => Path.Combine(folder, "heads.ndjson");
+        public static void Note(string folder, string alarm) => Append(Path.Combine(folder, "alarms.log"), alarm);
 
         /// <summary>A line that a killed witness has begun is cut off first.</summary>
         static void Append(string path, string line)

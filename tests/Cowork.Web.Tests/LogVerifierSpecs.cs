@@ -195,6 +195,37 @@ public sealed class LogVerifierSpecs(LogVerifierSpecs.WrittenLog log) : IClassFi
         Assert.Equal(log.Heads[0].Position, (await log.Verify(outside: new(none, []))).Fault?.Position);
     }
 
+    [Theory]
+    [InlineData("DELETE FROM cowork.merkle_tiles")]
+    [InlineData("DELETE FROM cowork.merkle_tiles WHERE level = 1")]
+    [InlineData("DELETE FROM cowork.merkle_tiles WHERE level = 0 AND number = 1")]
+    [InlineData("UPDATE cowork.merkle_tiles SET number = number + 1000 WHERE level = 0")]
+    [InlineData("UPDATE cowork.merkle_tiles SET hashes = set_byte(hashes, 32, get_byte(hashes, 32) # 1) WHERE level = 1")]
+    [InlineData("UPDATE cowork.merkle_tiles SET hashes = hashes || hashes WHERE level = 1")]
+    [InlineData("INSERT INTO cowork.merkle_tiles (level, number, hashes) VALUES (0, 1000, '\\x00')")]
+    [InlineData("INSERT INTO cowork.merkle_tiles (level, number, hashes) VALUES (7, 0, '\\x00')")]
+    [InlineData("UPDATE cowork.mt_streams SET is_archived = true WHERE id = (SELECT min(id) FROM cowork.mt_streams)")]
+    [InlineData("UPDATE cowork.head SET gid = gid - 3")]
+    [InlineData("UPDATE cowork.head SET gid = gid + 3")]
+    public async Task What_is_derived_from_the_events_is_judged_too(string change) => await log.Undone(async () =>
+    {
+        await log.Run(change);
+        var fault = (await log.Verify()).Fault;
+        Assert.True(fault is not null && fault.Position <= fault.Through, $"{fault}");
+    });
+
+    [Fact]
+    public async Task A_kept_head_that_was_changed_is_no_fault_of_the_log()
+    {
+        var kept = log.Heads[0].Head;
+        var changed = kept with { RootHash = new('0', 64) };
+        Assert.Null((await log.Verify(outside: new(null, [kept]))).Fault);
+        Assert.Contains("kept outside", (await Assert.ThrowsAsync<InvalidDataException>(() => log.Verify(outside: new(null, [changed])))).Message, StringComparison.Ordinal);
+        // A key that the log does not name tells nothing of the head, and the log is another one.
+        var fault = (await log.Verify(outside: new(null, [changed with { Kid = "another" }]))).Fault;
+        Assert.Equal((1, kept.TreeSize), (fault?.Position, fault?.Through));
+    }
+
     async Task Shift(long after, int by)
     {
         foreach (var (table, column) in (ValueTuple<string, string>[])[("mt_events", "seq_id"), ("feed", "gid")])

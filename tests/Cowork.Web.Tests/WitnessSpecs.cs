@@ -62,10 +62,45 @@ public sealed class WitnessSpecs : IDisposable
         await Turn(host);
         await Look(host, 0, "kept");
         await Look(host, 3, "No new head has come", "--silent", "1", "--every", "1");
+        var (gone, keys) = (Path.Combine(state, "gone.ndjson"), Path.Combine(state, "jwks.json"));
+        await File.WriteAllTextAsync(gone, "");
+        var (code, output) = await CoworkCli.Run(null, "witness", "--once", "--drop", gone, "--jwks", keys, "--state", state);
+        Assert.True(code == 3 && output.Contains("its end is gone", StringComparison.Ordinal), output);
+        // Nothing is compared with a file without heads.
+        (code, output) = await CoworkCli.Run(null, "verify", "--database", host.Database, "--heads", gone);
+        Assert.True(code == 2 && output.Contains("has no head", StringComparison.Ordinal), output);
+        (code, output) = await CoworkCli.Run(null, "verify", "--heads", gone, gone);
+        Assert.True(code == 2 && output.Contains("has no head", StringComparison.Ordinal), output);
+    }
+
+    [Fact]
+    public async Task A_witness_whose_own_file_was_changed_raises_an_alarm_and_does_not_go_on()
+    {
+        await using var host = await Start(await TestPostgres.NewDatabase());
         var path = Path.Combine(state, "heads.ndjson");
-        var last = HeadLine.Read(path)[^1];
-        File.AppendAllText(path, (last with { Number = last.Number + 7, TreeSize = last.TreeSize + 70 }).ToJson() + "\n");
-        await Look(host, 3, "its end is gone");
+        for (var kept = 0; kept < 3; kept = HeadLine.Read(path).Count)
+        {
+            await Turn(host);
+            await Look(host, 0, "kept");
+        }
+        var lines = await File.ReadAllLinesAsync(path);
+        var last = HeadLine.Parse(lines[^1])!;
+        foreach (var (changed, said) in ((string[], string)[])
+        [
+            ([.. lines.Skip(1)], "It begins with head 2"),
+            ([lines[0], .. lines.Skip(2)], "Head 3 follows head 1"),
+            ([.. lines.SkipLast(2), lines[^1], lines[^2]], "follows head"),
+            ([(HeadLine.Parse(lines[0])! with { RootHash = new('0', 64) }).ToJson(), .. lines.Skip(1)], "Head 1 is not signed"),
+            ([.. lines, (last with { Number = last.Number + 1, TreeSize = last.TreeSize + 7 }).ToJson()], "is not signed"),
+            ([.. lines, "x"], "is no head"),
+        ])
+        {
+            await File.WriteAllLinesAsync(path, changed);
+            await Look(host, 3, said);
+            Assert.Equal(changed, await File.ReadAllLinesAsync(path));
+        }
+        await File.WriteAllLinesAsync(path, lines);
+        await Look(host, 0, "");
     }
 
     [Fact]

@@ -72,8 +72,13 @@ public sealed record HeadLine(long Number, long TreeSize, string RootHash, DateT
         return Read(file, path);
     }
 
+    /// <summary>The heads of a file that something is compared with.</summary>
+    /// <exception cref="InvalidDataException">It has none: nothing would be compared. Or a line is no head.</exception>
+    public static IReadOnlyList<HeadLine> ReadSome(string path) =>
+        Read(path) is { Count: > 0 } heads ? heads : throw new InvalidDataException($"{path} has no head: there is nothing to compare with.");
+
     /// <summary>The heads of a text with one to a line, in memory that grows with the heads alone.</summary>
-    /// <exception cref="InvalidDataException">A line before the last one is no head.</exception>
+    /// <exception cref="InvalidDataException">A whole line is no head.</exception>
     public static IReadOnlyList<HeadLine> Read(TextReader text, string name)
     {
         var (heads, line, number, isWrong) = (new List<HeadLine>(), new StringBuilder(), 1, false);
@@ -93,6 +98,10 @@ public sealed record HeadLine(long Number, long TreeSize, string RootHash, DateT
             }
             isWrong = !Add();
             number++;
+        }
+        if (isWrong)
+        {
+            throw new InvalidDataException($"Line {number - 1} of {name} is no head.");
         }
         // What a killed writer has begun is no head.
         Add();

@@ -315,16 +315,19 @@ public sealed class MerkleFrontier
 
     public IReadOnlyList<byte[]> Nodes => nodes;
 
-    public void Add(byte[] leafHash) => Add(leafHash, 0);
+    /// <param name="completed">Called with the level and the hash of each subtree that the leaf completes, itself first.</param>
+    public void Add(byte[] leafHash, Action<int, byte[]>? completed = null) => Add(leafHash, 0, completed);
 
     /// <summary>Adds a complete subtree of <c>2^level</c> leaves, of which the tree has a multiple.</summary>
-    public void Add(byte[] subtree, int level)
+    public void Add(byte[] subtree, int level, Action<int, byte[]>? completed = null)
     {
-        var hash = subtree;
+        var (hash, of) = (subtree, level);
+        completed?.Invoke(of, hash);
         for (var size = Size >> level; size % 2 == 1; size >>= 1)
         {
             hash = MerkleTree.HashOfNode(nodes[^1], hash);
             nodes.RemoveAt(nodes.Count - 1);
+            completed?.Invoke(++of, hash);
         }
         nodes.Add(hash);
         Size += 1L << level;

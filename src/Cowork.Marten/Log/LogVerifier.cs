@@ -70,6 +70,9 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
 
     const int HeadsPage = 500;
 
+    /// <summary>Levels of tiles over as many events as there can be.</summary>
+    const int TileLevels = 12;
+
     const string NoEvent = "There is no event at this position, and there are later ones.";
 
     static readonly SearchValues<char> HexDigits = SearchValues.Create("0123456789abcdef");
@@ -83,7 +86,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     MerkleFrontier tree = new();
     NumberedHead? last;
     LogVerifierState verified = LogVerifierState.Begin;
-    long inFeeds, unhashed, expired, headsRead, headSize;
+    long inFeeds, unhashed, expired, headsRead, headSize, storedTree, keptAgrees;
     Guid lastId;
 
     /// <summary>Called after each page, with what a later verification can go on from.</summary>
@@ -105,11 +108,13 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         }
         await Run(Fence.EnterForGood, ct);
         keys = outside.Keys ?? await KeysOfTheLog(ct);
-        foreach (var known in outside.Keys is null ? [] : kept.ToArray())
+        foreach (var known in kept)
         {
-            if (await HeadText.WhyWrong(known, keys.GetValueOrDefault) is { } why)
+            // A key that the log does not name, or names for another one, tells of the log.
+            if ((outside.Keys is not null || (keys.TryGetValue(known.Kid, out var key) && Jws.Thumbprint(key) == known.Kid))
+                && await HeadText.WhyWrong(known, keys.GetValueOrDefault) is { } why)
             {
-                return Verdict(new(known.TreeSize, known.TreeSize, $"A head that was kept outside is none: {why}"));
+                throw new InvalidDataException($"A head over {known.TreeSize} events that was kept outside is none, whatever the log is: {why}");
             }
         }
         var end = await End(ct);
@@ -117,6 +122,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         {
             return Verdict(new(end + 1, from.Position, $"The log ends at position {end}, and an earlier verification has seen {from.Position} events: its end is gone."));
         }
+        storedTree = await StoredTree(ct);
         Root();
         if (faults is [var differs, ..])
         {
@@ -158,9 +164,12 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             Timeout = 0,
             BatchCommands =
             {
-                new($"SELECT number, hashes FROM {schema}.merkle_tiles WHERE level = 0 AND number >= $1 AND number <= $2")
+                new($"""
+                    SELECT t.level, t.number, t.hashes FROM generate_series(0, {TileLevels - 1}) l
+                    JOIN {schema}.merkle_tiles t ON t.level = l AND t.number BETWEEN $1 >> ({MerkleTiles.Height} * (l + 1)) AND $2 >> ({MerkleTiles.Height} * (l + 1))
+                    """)
                 {
-                    Parameters = { Parameter.Long(after / MerkleTiles.Width), Parameter.Long(through / MerkleTiles.Width) },
+                    Parameters = { Parameter.Long(after), Parameter.Long(through) },
                 },
                 new($"""
                     SELECT e.seq_id, e.tenant_id, e.stream_id, e.version, e.id, e.type, e.data, e.timestamp, e.user_name, e.correlation_id, e.causation_id, e.headers,
@@ -175,10 +184,10 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         })
         await using (var reader = await batch.ExecuteReaderAsync(ct))
         {
-            var tiles = new Dictionary<long, byte[]>();
+            var tiles = new Dictionary<TileKey, byte[]>();
             while (await reader.ReadAsync(ct))
             {
-                tiles[reader.GetInt64(0)] = reader.GetFieldValue<byte[]>(1);
+                tiles[new(reader.GetInt32(0), reader.GetInt64(1))] = reader.GetFieldValue<byte[]>(2);
             }
             await reader.NextResultAsync(ct);
             var parts = Channel.CreateBounded<List<ReadRow>>(new BoundedChannelOptions(PartsMax) { SingleReader = true, SingleWriter = true });
@@ -247,7 +256,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
     }
 
     /// <summary>Verifies rows. False: no more of the page need be looked at.</summary>
-    bool Verify(List<ReadRow> part, Dictionary<long, byte[]> tiles, List<LoggedRow> waiting)
+    bool Verify(List<ReadRow> part, Dictionary<TileKey, byte[]> tiles, List<LoggedRow> waiting)
     {
         foreach (var read in part)
         {
@@ -266,9 +275,7 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             lastId = read.Id;
             Chain(row, waiting);
             Feed(row, read.Feed, waiting);
-            var leaf = row.Leaf.LeafHash();
-            Tile(read.Position, leaf, tiles);
-            tree.Add(leaf);
+            tree.Add(row.Leaf.LeafHash(), (level, hash) => Tile(read.Position, level, hash, tiles));
             Root();
             if (faults.Count > 0 && waiting.Count == 0)
             {
@@ -479,14 +486,55 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         }
     }
 
-    /// <summary>Compares a leaf with the one that the stored tree has.</summary>
-    void Tile(long position, ReadOnlySpan<byte> leaf, Dictionary<long, byte[]> tiles)
+    /// <summary>Compares a subtree that an event completes with the one that the stored tree has.</summary>
+    void Tile(long position, int level, byte[] hash, Dictionary<TileKey, byte[]> tiles)
     {
-        var (number, offset) = ((position - 1) / MerkleTiles.Width, (int)((position - 1) % MerkleTiles.Width) * MerkleTree.HashBytes);
-        if (tiles.TryGetValue(number, out var hashes) && hashes.Length >= offset + MerkleTree.HashBytes && !hashes.AsSpan(offset, MerkleTree.HashBytes).SequenceEqual(leaf))
+        if (level % MerkleTiles.Height != 0)
+        {
+            return;
+        }
+        var index = (position - 1) >> level;
+        var offset = (int)(index % MerkleTiles.Width) * MerkleTree.HashBytes;
+        if (!tiles.TryGetValue(new(level / MerkleTiles.Height, index / MerkleTiles.Width), out var hashes) || hashes.Length < offset + MerkleTree.HashBytes)
+        {
+            // The tree grows behind the log.
+            if (position <= storedTree)
+            {
+                Fault(position, "The tree over the log does not have it: the tree was changed. cowork rebuild makes it anew.");
+            }
+        }
+        else if (!hashes.AsSpan(offset, MerkleTree.HashBytes).SequenceEqual(hash))
         {
             Fault(position, "It is not the event that the tree over the log has: the event was changed, or the tree.");
         }
+    }
+
+    /// <summary>The table with the tree has a row for each tile of a tree of a size, and no others; null: it has.</summary>
+    async Task<LogFault?> Tiles(long size, CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand(
+            $"SELECT level, count(*), min(number), max(number), sum(length(hashes))::bigint FROM {schema}.merkle_tiles GROUP BY level ORDER BY level", connection)
+        {
+            CommandTimeout = 0,
+        };
+        await using var reader = await ask.ExecuteReaderAsync(ct);
+        var wanted = 0;
+        while (await reader.ReadAsync(ct))
+        {
+            var hashes = wanted < TileLevels ? size >> (MerkleTiles.Height * wanted) : 0;
+            var rows = (hashes + MerkleTiles.Width - 1) / MerkleTiles.Width;
+            if (reader.GetInt32(0) != wanted || reader.GetInt64(1) != rows || reader.GetInt64(2) != 0 || reader.GetInt64(3) != rows - 1
+                || reader.GetInt64(4) != hashes * MerkleTree.HashBytes)
+            {
+                return Wrong(wanted);
+            }
+            wanted++;
+        }
+        return wanted < TileLevels && size >> (MerkleTiles.Height * wanted) > 0 ? Wrong(wanted) : null;
+
+        LogFault Wrong(int level) => new(
+            tree.Size + 1, tree.Size + 1,
+            $"The tree over the log has other tiles of level {level} than a tree of {size} events: some are gone, or were added. cowork rebuild makes it anew.");
     }
 
     /// <summary>Compares the tree with the heads over so many events.</summary>
@@ -495,22 +543,25 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         while (heads.TryPeek(out var next) && next.Head.TreeSize <= tree.Size)
         {
             heads.Dequeue();
-            Compare(next.Head, next.Head.Timestamp, $"head {next.Number}");
+            Compare(next.Head, next.Head.Timestamp, $"head {next.Number}", last?.Head.TreeSize ?? 0);
             last = faults.Count == 0 ? new(next.Number, next.Position, next.Head) : last;
         }
         while (kept.TryPeek(out var known) && known.TreeSize <= tree.Size)
         {
             kept.Dequeue();
-            Compare(known, known.Timestamp, "a head that was kept outside");
+            // The log's own heads up to there may have been signed anew.
+            Compare(known, known.Timestamp, "a head that was kept outside", last?.Head.TreeSize is { } own && own < known.TreeSize ? own : keptAgrees);
+            keptAgrees = known.TreeSize;
         }
     }
 
-    void Compare(SignedHead head, DateTimeOffset at, string name)
+    /// <param name="agrees">Up to there the log is the one that was signed.</param>
+    void Compare(SignedHead head, DateTimeOffset at, string name, long agrees)
     {
         if (head.TreeSize == tree.Size && Convert.ToHexStringLower(tree.Root()) != head.RootHash)
         {
             faults.Add(new(
-                (last?.Head.TreeSize ?? 0) + 1, head.TreeSize,
+                Math.Min(agrees + 1, head.TreeSize), head.TreeSize,
                 $"An event up to position {head.TreeSize} is not the one of {name}, which was signed at {HashChain.Timestamp(at)}."));
         }
     }
@@ -599,10 +650,10 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         }
         var sum = $"SELECT coalesce(sum(version), 0)::bigint FROM {schema}.mt_streams";
         var stray = $"""
-            SELECT s.id, s.version, coalesce(l.version, 0) FROM {schema}.mt_streams s
+            SELECT s.id, s.version, coalesce(l.version, 0), s.is_archived FROM {schema}.mt_streams s
             LEFT JOIN LATERAL (
                 SELECT version FROM {schema}.mt_events e WHERE e.tenant_id = s.tenant_id AND e.stream_id = s.id ORDER BY version DESC LIMIT 1) l ON true
-            WHERE l.version IS DISTINCT FROM s.version LIMIT 1
+            WHERE l.version IS DISTINCT FROM s.version OR s.is_archived LIMIT 1
             """;
         await using var batch = new NpgsqlBatch(connection)
         {
@@ -626,16 +677,21 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
         if (await reader.ReadAsync(ct))
         {
             var (said, there) = (reader.GetInt64(1), reader.GetInt64(2));
-            return new(end + 1, end + 1, $"A stream is said to be at version {said}, and its last event is version {there}: its end is gone, or was added.")
+            return new(
+                end + 1, end + 1,
+                said == there ? "A stream is marked as archived, which no stream is: stock Marten does not read it."
+                : $"A stream is said to be at version {said}, and its last event is version {there}: its end is gone, or was added.")
             {
                 Stream = reader.GetString(0),
             };
         }
-        return gid != end ? new(end + 1, gid, $"The log ends at position {end}, and its last position is said to be {gid}: its end is gone, or was added.")
+        await reader.DisposeAsync();
+        return gid != end
+            ? new(Math.Min(end, gid) + 1, Math.Max(end, gid), $"The log ends at position {end}, and its last position is said to be {gid}: its end is gone, or was added.")
             : treeSize > end ? new(end + 1, treeSize, $"The log ends at position {end}, and the tree over it has {treeSize} events: its end is gone.")
             : versions != end ? new(end + 1, end + 1, $"The streams are said to have {versions} events, and the log has {end}.")
             : inFeed != inFeeds ? new(end + 1, end + 1, $"The feeds have {inFeed} rows, and {inFeeds} events are in one.")
-            : null;
+            : await Tiles(treeSize, ct);
     }
 
     async Task<IReadOnlyDictionary<string, PublicKey>> KeysOfTheLog(CancellationToken ct)
@@ -663,6 +719,13 @@ public sealed partial class LogVerifier(NpgsqlConnection connection, string sche
             }
         }
         return found;
+    }
+
+    /// <summary>Events that the stored tree has.</summary>
+    async Task<long> StoredTree(CancellationToken ct)
+    {
+        await using var ask = new NpgsqlCommand($"SELECT last_seq_id FROM {schema}.mt_event_progression WHERE name = '{MerkleStore.ProgressName}'", connection);
+        return await ask.ExecuteScalarAsync(ct) is long size ? size : 0;
     }
 
     async Task<long> End(CancellationToken ct)

@@ -83,7 +83,7 @@ static class SignedParts
         {
             throw Fault(headAt, why);
         }
-        if (anchors?.WhyNotKept(signed) is { } notKept)
+        if (anchors?.WhyNotKept(signed, named) is { } notKept)
         {
             throw Fault(headAt, notKept);
         }

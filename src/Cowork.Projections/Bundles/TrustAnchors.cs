@@ -39,9 +39,12 @@ public sealed class TrustAnchors
     internal bool Trusts(string kid, PublicKey key) => Keys is not null ? Keys.TryGetValue(kid, out var known) && known == key : kids?.Contains(kid) == true;
 
     /// <summary>Why the head is none of those that are kept, as a sentence; null: it is, or none are.</summary>
-    internal string? WhyNotKept(HeadLine head) =>
+    /// <param name="key">Of the head.</param>
+    internal string? WhyNotKept(HeadLine head, PublicKey key) =>
         heads is null ? null
         : !heads.TryGetValue(head.Number, out var kept) ? $"Head {head.Number} is not among the heads that were kept."
         : kept.TreeSize == head.TreeSize && kept.RootHash == head.RootHash ? null
+        : kept.Kid == head.Kid && HeadText.WhyWrong(kept.Head, _ => key).AsTask().GetAwaiter().GetResult() is not null
+            ? $"Head {head.Number} as it was kept is not signed by its own key: what keeps the heads was changed."
         : $"Head {head.Number} is another one than the one that was kept: the log that this was taken from is another one.";
 }
