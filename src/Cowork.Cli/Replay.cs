@@ -42,12 +42,19 @@ static class Replay
     {
         try
         {
-            var bytes = await Read(file, ct);
-            var fault = TraceVerifier.Verify(bytes, ct: ct).Fault;
-            var (run, unreadable) = BundledRun.Read(bytes, ct);
+            await using var content = await BundleFiles.Open(file, ct);
+            var (bytes, unreadable) = await BundleFile.ReadRun(content, ct);
+            var run = (BundledRun?)null;
+            if (bytes is not null)
+            {
+                (run, unreadable) = BundledRun.Read(bytes, ct);
+            }
+            content.Position = 0;
+            var fault = (await BundleFile.Verify(content, null, null, ct)).Fault;
             if (run is null)
             {
-                return new(file, "not_sound", unreadable!.Location, unreadable.Message);
+                return unreadable!.Message == BundledRun.Erased && fault is null ? new(file, "unread", unreadable.Location, unreadable.Message)
+                    : new(file, "not_sound", (fault ?? unreadable).Location, (fault ?? unreadable).Message);
             }
             var report = await RunReplay.Of(run, ct);
             // A replay that is equal does not make a bundle sound whose other parts were changed.
@@ -106,7 +113,13 @@ static class Diff
         {
             try
             {
-                var (run, fault) = BundledRun.Read(await Read(file, stop.Token), stop.Token);
+                await using var content = await BundleFiles.Open(file, stop.Token);
+                var (bytes, fault) = await BundleFile.ReadRun(content, stop.Token);
+                var run = (BundledRun?)null;
+                if (bytes is not null)
+                {
+                    (run, fault) = BundledRun.Read(bytes, stop.Token);
+                }
                 if (run is null)
                 {
                     await Console.Error.WriteLineAsync($"cowork: {Quoted(file)} at {Quoted(fault!.Location)}: {Shown(fault.Message)}");
@@ -169,6 +182,9 @@ static class Diff
 /// <summary>The arguments of a command on bundles.</summary>
 static class BundleFiles
 {
+    /// <summary>A file that seeks; standard input is held in memory.</summary>
+    public static async Task<Stream> Open(string file, CancellationToken ct) => file == "-" ? new MemoryStream(await Read(file, ct), writable: false) : RegularFile.Open(file);
+
     /// <summary>Whether the answer is wanted as JSON, and the files; null: there is another option.</summary>
     public static (bool Json, IReadOnlyList<string> Files)? Of(string[] options)
     {
@@ -197,7 +213,9 @@ static class BundleFiles
 }
 
 /// <summary>What <c>replay</c> says of one file. Members that the verdict does not have are left out.</summary>
-/// <param name="Word"><c>equal</c>, <c>diverged</c>, <c>not_sound</c> (the replay is equal or impossible, and the bundle was changed), or <c>unread</c>.</param>
+/// <param name="Word">
+/// <c>equal</c>, <c>diverged</c>, <c>not_sound</c> (the replay is equal or impossible, and the bundle was changed), or <c>unread</c> (also a sound bundle that cannot be replayed).
+/// </param>
 /// <param name="Location">The JSON path of the event that diverged, or of the bundle's first fault.</param>
 sealed record ReplayVerdict(string File, [property: JsonPropertyName("verdict")] string Word, string? Location = null, string? Message = null)
 {

@@ -102,6 +102,22 @@ public sealed class CliSpecs : IDisposable
         Assert.True(differs == 1 && told.Contains("first difference: step ", StringComparison.Ordinal), told);
         Assert.Equal(0, (await CoworkCli.Run(null, "diff", files[0], files[0])).Code);
 
+        // An archive with contents is replayed too; what is sound and cannot be replayed is no fault of the bundle.
+        var (archive, lines, erased) = (Path.Combine(directory, "run.zip"), Path.Combine(directory, "session.ndjson"), Path.Combine(directory, "erased.json"));
+        var session = (await host.Http.Post("/sessions", """{"subject":"ann"}""")).Is(201)["session_id"];
+        var said = (await host.Http.Turn(session, "/say hello")).Is(200)["run_id"];
+        await File.WriteAllBytesAsync(archive, await host.Http.GetByteArrayAsync($"/runs/{said}/trace?include=content"));
+        await File.WriteAllBytesAsync(lines, await host.Http.GetByteArrayAsync($"/sessions/{session}/trace"));
+        (await host.Http.Delete("/subjects/ann")).Is(202);
+        await host.Http.Until("/subjects/ann", got => got.Is(200)["state"] == "erased");
+        await File.WriteAllBytesAsync(erased, await host.Http.GetByteArrayAsync($"/runs/{said}/trace"));
+        foreach (var (file, code, begin, words) in ((string, int, string, string)[])
+            [(archive, 0, "EQUAL", said), (lines, 2, "UNREAD", "GET /runs/ID/trace"), (erased, 2, "UNREAD", "were erased")])
+        {
+            var (found, output) = await CoworkCli.Run(null, "replay", file);
+            Assert.True(found == code && output.StartsWith(begin, StringComparison.Ordinal) && output.Contains(words, StringComparison.Ordinal), output);
+        }
+
         var bundle = await File.ReadAllBytesAsync(files[0]);
         bundle[bundle.AsSpan().IndexOf("hello"u8)] ^= 1;
         await File.WriteAllBytesAsync(files[0], bundle);

@@ -15,6 +15,9 @@ namespace Cowork.Projections;
 /// </summary>
 public sealed class BundledRun : IRunRecord
 {
+    /// <summary>Why there is no run, though the bundle may be sound.</summary>
+    public const string Erased = "Texts of the run were erased: it cannot be replayed.";
+
     readonly List<(int Place, RecordedEvent Event)> events = [];
     readonly Dictionary<string, JsonElement> blobs = new(StringComparer.Ordinal);
     readonly Dictionary<RunKey, EarlierTurn> turns = [];
@@ -166,7 +169,7 @@ public sealed class BundledRun : IRunRecord
         var data = Bytes(Member(e, "data", at)).ToArray();
         var (org, stream, version) = (Text(e, "tenant_id", at), Text(e, "stream_id", at), Number(e, "version", at));
         var open = BundledContents.Open(at, e, new(org, stream, version), type, data);
-        Require(open is not { IsErased: true }, at, "Texts of the run were erased: it cannot be replayed.");
+        Require(open is not { IsErased: true }, at, Erased);
         try
         {
             return new(
