@@ -121,7 +121,10 @@ public sealed class AuditSpecs(AuditSpecs.QuickHost shared) : IClassFixture<Audi
     [InlineData("/audit/proof?event=999999999999", 404)]
     [InlineData("/audit/proof?event=00000000-0000-0000-0000-000000000000", 404)]
     [InlineData("/audit/proof?event=1&tree_size=999999999999", 422)]
+    [InlineData("/audit/proof?event=1&tree_size=0", 422)]
+    [InlineData("/audit/consistency", 422)]
     [InlineData("/audit/consistency?from=0", 422)]
+    [InlineData("/audit/consistency?from=1&to=0", 422)]
     [InlineData("/audit/consistency?from=1&to=999999999999", 422)]
     [InlineData("/audit/consistency?from=3&to=2", 422)]
     public async Task What_cannot_be_proved_is_refused(string path, int status)

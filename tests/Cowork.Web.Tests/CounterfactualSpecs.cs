@@ -146,6 +146,7 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
     [InlineData("{\"from_event\":0}", 422, "$.from_event")]
     [InlineData("{\"from_event\":9007199254740991}", 422, "$.from_event")]
     [InlineData("{\"from_event\":3,\"model\":\"nobody\"}", 422, "$.model")]
+    [InlineData("{\"from_event\":3,\"rulez\":[]}", 422, "$.rulez")]
     [InlineData("{\"from_event\":3,\"rules\":[]}", 422, "$.rules")]
     [InlineData("{\"from_event\":3,\"rules\":[],\"policy\":{}}", 422, "$.policy")]
     [InlineData("{\"from_event\":3,\"allow\":[\"wirte_file\"]}", 422, "$.allow")]

@@ -66,6 +66,24 @@ public sealed class PolicySimulationSpecs(TestTenant tenant) : IClassFixture<Tes
         Assert.Equal("0", (await http.Post("/policy/simulate", Body(new { rules }))).Is(200)["decisions"]);
     }
 
+    [Fact]
+    public async Task What_would_have_happened_is_no_decision_of_the_past()
+    {
+        using var theirs = await tenant.Stranger("admin", "auditor", "member");
+        var session = await theirs.NewSession();
+        var run = (await theirs.Turn(session, """/tool write_file {"path":".anton/output/a.md","content":"x"}""")).Is(200)["run_id"];
+        var rules = new[] { Rule("read_only", "deny", new { tools = new[] { "write_file" } }) };
+        var at = (await theirs.Events(session)).First(e => e.GetProperty("type").GetString() == "policy_decision").GetProperty("id").GetInt64();
+        var before = (await theirs.Post("/policy/simulate", Body(new { rules }))).Is(200);
+        (await theirs.Post($"/runs/{run}/counterfactual", Body(new { from_event = at, rules }))).Is(200);
+        var after = (await theirs.Post("/policy/simulate", Body(new { rules }))).Is(200);
+        Assert.Equal([("allow", "deny", 1)], Outcomes(before));
+        Assert.Equal((Outcomes(before), before["decisions"]), (Outcomes(after), after["decisions"]));
+        // Where the run begins before the period, too.
+        var last = (await theirs.Get("/events?limit=1000")).Is(200).Json.GetProperty("events").EnumerateArray().Last(e => e.GetProperty("type").GetString() == "policy_decision");
+        Assert.Equal("0", (await theirs.Post("/policy/simulate", Body(new { rules, from = $"{last.GetProperty("gid").GetInt64()}" }))).Is(200)["decisions"]);
+    }
+
     [Theory]
     [InlineData("""{}""", 422, "invalid_request", "$.rules")]
     [InlineData("""{"rules":[],"policy":{}}""", 422, "invalid_request", "$.policy")]
@@ -75,6 +93,9 @@ public sealed class PolicySimulationSpecs(TestTenant tenant) : IClassFixture<Tes
     [InlineData("""{"policy":7}""", 422, "invalid_policy", "$.policy")]
     [InlineData("""{"policy":{"show_thinking":true},"from":"x"}""", 422, "invalid_request", "$.from")]
     [InlineData("""{"policy":{"show_thinking":true},"to":"9223372036854775807"}""", 422, "as_of_ahead", "$.to")]
+    [InlineData("""{"policy":{"show_thinking":true},"form":"1"}""", 422, "invalid_request", "$.form")]
+    [InlineData("""{"policy":{"show_thinking":true},"from":500}""", 422, "invalid_request", "$.from")]
+    [InlineData("""{"policy":{"show_thinking":true},"from":"3","to":"1"}""", 422, "invalid_request", "$.to")]
     [InlineData("""{"policy":{"show_thinking":true},"limit":0}""", 422, "invalid_request", "$.limit")]
     [InlineData("""{"policy":{"show_thinking":true},"tools":[]}""", 422, "invalid_request", "$.tools")]
     [InlineData("""{"policy":{"show_thinking":true},"cursor":"1"}""", 422, "unknown_cursor", "$.cursor")]

@@ -146,7 +146,7 @@ public sealed class RetentionSpecs(RetentionSpecs.OldHost old) : IClassFixture<R
     [Fact]
     public async Task Periods_have_bounds_a_dry_run_changes_nothing_and_only_administrators_set_them()
     {
-        foreach (var body in (string[])["""{"sessions_days":-1}""", """{"security_days":36501}""", """{"sessions_days":1.5}"""])
+        foreach (var body in (string[])["""{"sessions_days":-1}""", """{"security_days":36501}""", """{"sessions_days":1.5}""", """{"session_days":40}"""])
         {
             (await old.Admin.Send(HttpMethod.Put, "/retention", body)).Is(422);
         }

@@ -35,8 +35,9 @@ public sealed record Simulation(
     IReadOnlyDictionary<string, long> Unknown, IReadOnlyList<SimulatedCall> Examples, long? Next);
 
 /// <summary>
-/// Holds a proposed policy against the decisions in a tenant's log. Each call is judged again with what its decision recorded: paths as they resolved then. Nothing of the
-/// world is looked at, and what the record does not tell is counted as unknown. One request reads a bounded part of the log and keeps counts.
+/// Holds a proposed policy against the decisions in a tenant's log, but for those of counterfactuals, which decided nothing. Each call is judged again with what its decision
+/// recorded: paths as they resolved then. Nothing of the world is looked at, and what the record does not tell is counted as unknown. One request reads a bounded part of the
+/// log and keeps counts.
 /// </summary>
 public sealed class PolicySimulation(IEventLog log)
 {
@@ -60,6 +61,7 @@ public sealed class PolicySimulation(IEventLog log)
 
     public async ValueTask<Simulation> Run(string org, Policy policy, SimulationRange range, CancellationToken ct)
     {
+        var hypothetical = new Dictionary<string, bool>(StringComparer.Ordinal);
         var names = new Dictionary<(string Stream, string Call), string>();
         var calls = new Dictionary<(PolicyOutcome, PolicyOutcome?), long>();
         var tools = new Dictionary<(string, PolicyOutcome, PolicyOutcome?), long>();
@@ -87,7 +89,11 @@ public sealed class PolicySimulation(IEventLog log)
                 {
                     continue;
                 }
-                if (entry.Is<RunEvent.ToolCall>())
+                if (entry.Is<RunEvent.RunCreated>())
+                {
+                    Note(entry.Stream, entry.Read());
+                }
+                else if (entry.Is<RunEvent.ToolCall>())
                 {
                     if (names.Count == CallsKept)
                     {
@@ -98,6 +104,10 @@ public sealed class PolicySimulation(IEventLog log)
                 }
                 else if (entry.Is<RunEvent.PolicyDecision>())
                 {
+                    if (await IsHypothetical(entry.Stream))
+                    {
+                        continue;
+                    }
                     var decision = (RunEvent.PolicyDecision)entry.Read();
                     var tool = names.GetValueOrDefault((entry.Stream, decision.ToolCallId)) ?? await NameOf(org, entry, decision.ToolCallId, ct);
                     if (!IsAsked(tool, range.Tools))
@@ -111,6 +121,19 @@ public sealed class PolicySimulation(IEventLog log)
             await Task.Yield();
         }
         return new(decisions, calls, tools, rules, unknown, examples, at < range.Through ? at : null);
+
+        bool Note(string stream, Event? created)
+        {
+            if (hypothetical.Count == CallsKept)
+            {
+                hypothetical.Clear();
+            }
+            return hypothetical[stream] = created is RunEvent.RunCreated { Counterfactual: not null };
+        }
+
+        // A run that was created before the range is asked for.
+        async ValueTask<bool> IsHypothetical(string stream) =>
+            hypothetical.TryGetValue(stream, out var known) ? known : Note(stream, (await log.Load(org, stream, 0, 1, ct)).Events.FirstOrDefault()?.Event);
 
         void Judge(FeedEntry entry, RunEvent.PolicyDecision decision, string? tool)
         {

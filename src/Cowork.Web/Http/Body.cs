@@ -30,6 +30,12 @@ public interface IRequestBody<T>
     /// </summary>
     static virtual IReadOnlyDictionary<string, int> OpaqueMembers => FrozenDictionary<string, int>.Empty;
 
+    /// <summary>
+    /// True: a member that the body does not have is refused. The routes of the contracts ignore such members (contracts/decisions.md, "Errors"); where all members are optional,
+    /// a misspelt one would ask for something else.
+    /// </summary>
+    static virtual bool IsClosed => false;
+
     void Validate(ValidationErrors errors);
 }
 
@@ -38,6 +44,9 @@ public interface IRequestBody<T>
 public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetadataProvider
     where T : class, IRequestBody<T>
 {
+    /// <summary>Characters of a member's name in the path of an error.</summary>
+    const int NameCharsShown = 100;
+
     /// <exception cref="UnreadableRequestException">The body is missing, malformed or invalid.</exception>
     public static async ValueTask<Body<T>> BindAsync(HttpContext http)
     {
@@ -56,6 +65,10 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
             json = JsonValidator.Validate(bytes, errors, T.OpaqueMembers);
             errors.ThrowIfAny();
             value = Parse(json.Span);
+            if (T.IsClosed)
+            {
+                RefuseUnknown(json.Span, errors);
+            }
         }
         value.Validate(errors);
         errors.ThrowIfAny();
@@ -99,6 +112,24 @@ public sealed record Body<T>(T Value, RequestKey? Key) : IEndpointParameterMetad
         {
             // A member twice has no canonical form.
             return json.Span;
+        }
+    }
+
+    static void RefuseUnknown(ReadOnlySpan<byte> json, ValidationErrors errors)
+    {
+        var reader = new Utf8JsonReader(json, new() { MaxDepth = JsonValidator.DepthMax });
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var name = reader.GetString()!;
+            if (T.Json.Properties.All(property => property.Name != name))
+            {
+                errors.Add(
+                    $"$.{FileText.Truncate(name, NameCharsShown)}",
+                    $"No member of the body has this name. There are {string.Join(", ", T.Json.Properties.Select(property => property.Name))}.");
+            }
+            reader.Read();
+            reader.Skip();
         }
     }
 

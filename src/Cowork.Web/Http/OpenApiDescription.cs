@@ -287,9 +287,9 @@ public static class OpenApiDescription
                 Format = "int64",
                 Minimum = query.Min.ToString(System.Globalization.CultureInfo.InvariantCulture),
                 Maximum = query.Max.ToString(System.Globalization.CultureInfo.InvariantCulture),
-                Default = JsonValue.Create(query.Default),
+                Default = query.Default is { } usual ? JsonValue.Create(usual) : null,
             };
-            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description));
+            operation.Parameters.Add(Parameter(query.Name, ParameterLocation.Query, schema, query.Description, query.IsRequired));
         }
         foreach (var query in metadata.OfType<ChoiceQuery>())
         {

@@ -5,12 +5,17 @@ using Cowork.Domain;
 namespace Cowork.Web.Http;
 
 /// <summary>A query parameter with a whole number. Endpoints read it, and /openapi.json describes it.</summary>
-public sealed record WholeNumberQuery(string Name, long Min, long Max, long Default, string Description)
+/// <param name="Default">Null: the parameter is required, or the endpoint asks with <see cref="Find"/> whether it is there.</param>
+public sealed record WholeNumberQuery(string Name, long Min, long Max, long? Default, string Description, bool IsRequired = false)
 {
     const string LastEventId = "Last-Event-ID";
 
+    /// <exception cref="UnreadableRequestException">The value has another form, or is missing and has no default.</exception>
+    public long Read(HttpContext http) => Find(http) ?? Default ?? throw new UnreadableRequestException(ErrorResult.Invalid(Name, "Is required."));
+
+    /// <summary>Null: the request has no such parameter.</summary>
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>
-    public long Read(HttpContext http) => http.Request.Query.TryGetValue(Name, out var sent) ? Read(Name, sent) : Default;
+    public long? Find(HttpContext http) => http.Request.Query.TryGetValue(Name, out var sent) ? Read(Name, sent) : null;
 
     /// <summary>The number in the header <c>Last-Event-ID</c> of a reader that reconnects; null: it has none.</summary>
     /// <exception cref="UnreadableRequestException">The value has another form.</exception>

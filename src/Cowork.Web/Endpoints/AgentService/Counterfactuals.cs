@@ -35,6 +35,8 @@ public sealed record NewCounterfactual(
 
     public static IReadOnlyList<string> WaitFields => Waiting.Fields;
 
+    public static bool IsClosed => true;
+
     public void Validate(ValidationErrors errors)
     {
         if (FromEvent is null or < 1)

@@ -18,6 +18,8 @@ public sealed record NewFork(long? AtEvent = null, string? Message = null) : IRe
 
     public static NewFork WhenEmpty { get; } = new();
 
+    public static bool IsClosed => true;
+
     public void Validate(ValidationErrors errors)
     {
         if (AtEvent is < 1)

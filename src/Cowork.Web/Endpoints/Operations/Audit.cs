@@ -38,9 +38,9 @@ static class AuditEndpoints
 {
     static readonly WholeNumberQuery Since = new("since", 0, long.MaxValue, 0, "Only heads after this number; next_since of the page before.");
     static readonly TextQuery Event = new("event", null, "The event: its gid, or its id.");
-    static readonly WholeNumberQuery TreeSize = new("tree_size", 0, long.MaxValue, 0, "The tree to prove it in; 0: that of the first head that covers the event.");
-    static readonly WholeNumberQuery From = new("from", 1, long.MaxValue, 1, "Size of the smaller tree.");
-    static readonly WholeNumberQuery To = new("to", 0, long.MaxValue, 0, "Size of the larger tree; 0: that of the latest head.");
+    static readonly WholeNumberQuery TreeSize = new("tree_size", 1, long.MaxValue, null, "The tree to prove it in. Default: that of the first head that covers the event.");
+    static readonly WholeNumberQuery From = new("from", 1, long.MaxValue, null, "Size of the smaller tree.", IsRequired: true);
+    static readonly WholeNumberQuery To = new("to", 1, long.MaxValue, null, "Size of the larger tree. Default: that of the latest head.");
 
     public static void MapAudit(this IEndpointRouteBuilder routes)
     {
@@ -93,8 +93,9 @@ static class AuditEndpoints
             return ErrorResult.NotFound("event");
         }
         var position = found.Leaf.Position;
-        var head = await heads.Covering(Math.Max(position, TreeSize.Read(http)), ct);
-        var size = TreeSize.Read(http) is > 0 and var wanted ? wanted : head?.Head.TreeSize ?? 0;
+        var wanted = TreeSize.Find(http);
+        var head = await heads.Covering(Math.Max(position, wanted ?? 0), ct);
+        var size = wanted ?? head?.Head.TreeSize ?? 0;
         if (size == 0)
         {
             return new ErrorResult(409, "not_covered", "No signed head covers the event yet; one does within a minute.") { RetryAfter = 5 };
@@ -115,14 +116,10 @@ static class AuditEndpoints
 
     static async Task<IResult> Extend(HttpContext http, IMerkleStore store, AuditTree tree, AuditHeadLog heads, CancellationToken ct)
     {
-        var (from, to) = (From.Read(http), To.Read(http));
-        if (to == 0)
+        var from = From.Read(http);
+        if ((To.Find(http) ?? (await heads.Latest(ct))?.Head.TreeSize) is not { } to)
         {
-            if (await heads.Latest(ct) is not { } latest)
-            {
-                return ErrorResult.NotFound("head");
-            }
-            to = latest.Head.TreeSize;
+            return ErrorResult.NotFound("head");
         }
         var size = await store.Size(ct);
         if (to > size)

@@ -46,7 +46,7 @@ public sealed record PolicyInForce(string Digest, PolicyRules Policy);
 /// <summary>Body of <c>POST /policy/simulate</c>: <c>rules</c>, or a whole <c>policy</c>.</summary>
 /// <param name="Rules">The rules, as the policy file has them.</param>
 /// <param name="Policy">The content of a policy file.</param>
-/// <param name="From">Only decisions at or after this moment: a gid, the id of an event, or a time. Null: from the beginning.</param>
+/// <param name="From">Only decisions at or after this moment: a gid, as text, the id of an event, or a time. Null: from the beginning.</param>
 /// <param name="To">Only decisions up to this moment. Null: up to now.</param>
 /// <param name="Limit">Decisions that one request judges: 1 to 10 000; null: 1 000.</param>
 /// <param name="Tools">Only calls of these tools, <c>*</c> and <c>?</c> allowed. Null: of all.</param>
@@ -58,6 +58,8 @@ public sealed record NewSimulation(
     public const int UsualLimit = 1_000;
 
     public static JsonTypeInfo<NewSimulation> Json => OperationsJson.Default.NewSimulation;
+
+    public static bool IsClosed => true;
 
     public void Validate(ValidationErrors errors)
     {
@@ -82,6 +84,8 @@ public sealed record NewSimulation(
 public sealed record NewPolicyCheck([property: NeverNull] string? Tool, [property: NeverNull] string? SessionId, JsonElement? Input = null) : IRequestBody<NewPolicyCheck>
 {
     public static JsonTypeInfo<NewPolicyCheck> Json => OperationsJson.Default.NewPolicyCheck;
+
+    public static bool IsClosed => true;
 
     public void Validate(ValidationErrors errors)
     {
@@ -221,6 +225,10 @@ static class PolicyEndpoints
             after = asked.From is not { } from ? 0
                 : TimeQuery.Parse(from) is { } time ? await positions.At(time.AddMilliseconds(-1), ct)
                 : await AsOf.Position("$.from", from, caller.Org, positions, clock, ct) - 1;
+            if (asked is { From: not null, To: not null } && after >= through)
+            {
+                return ErrorResult.Invalid("$.to", "Must not be before from.");
+            }
         }
         var range = new SimulationRange(after, through, (int)(asked.Limit ?? NewSimulation.UsualLimit), asked.Tools ?? []);
         var found = await simulation.Run(caller.Org, policy, range, ct);

@@ -16,6 +16,8 @@ public sealed record NewRetention(int? SessionsDays = null, int? SecurityDays = 
 {
     public static JsonTypeInfo<NewRetention> Json => OperationsJson.Default.NewRetention;
 
+    public static bool IsClosed => true;
+
     public void Validate(ValidationErrors errors)
     {
         foreach (var (path, days) in new[] { ("$.sessions_days", SessionsDays), ("$.security_days", SecurityDays) })
@@ -37,6 +39,8 @@ public sealed record NewRetention(int? SessionsDays = null, int? SecurityDays = 
 public sealed record NewHold(string Reason) : IRequestBody<NewHold>
 {
     public static JsonTypeInfo<NewHold> Json => OperationsJson.Default.NewHold;
+
+    public static bool IsClosed => true;
 
     public void Validate(ValidationErrors errors)
     {
