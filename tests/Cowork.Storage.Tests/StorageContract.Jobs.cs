@@ -26,6 +26,25 @@ public abstract partial class StorageContract
     }
 
     [Fact]
+    public async Task Jobs_are_counted_by_kind_with_the_times_of_the_one_that_waits_longest_and_of_the_next()
+    {
+        var node = await Open("a");
+        Assert.Empty(await node.Jobs.BacklogByKind(None));
+        var now = TimeProvider.System.GetUtcNow();
+        var (early, soon) = (Whole(now.AddMinutes(-2)), Whole(now.AddHours(1)));
+        await Submit(
+            node, "run-1", new("k", "1", early), new("k", "2", Whole(now.AddMinutes(-1))), new("k", "3", soon), new("k", "4", Whole(now.AddHours(2))), new("a", "1", soon));
+        Assert.Equal(
+            [new KindBacklog("a", 0, 0, 1, 0, null, soon), new KindBacklog("k", 2, 0, 2, 0, early, soon)], await node.Jobs.BacklogByKind(None));
+        await using var worker = new Worker(node);
+        await worker.Next();
+        await worker.Next();
+        Assert.Equal(new KindBacklog("k", 0, 2, 2, 0, null, soon), (await node.Jobs.BacklogByKind(None))[1]);
+
+        static DateTimeOffset Whole(DateTimeOffset time) => DateTimeOffset.FromUnixTimeMilliseconds(time.ToUnixTimeMilliseconds());
+    }
+
+    [Fact]
     public async Task A_committed_job_is_handed_over_once_and_gone_when_done()
     {
         var node = await Open("a");

@@ -1141,6 +1141,25 @@ public sealed partial class InMemoryEngine(IReadOnlyList<IRowModel> models, Time
             }
         }
 
+        public ValueTask<IReadOnlyList<KindBacklog>> BacklogByKind(CancellationToken ct)
+        {
+            ct.ThrowIfCancellationRequested();
+            lock (engine.sync)
+            {
+                engine.ThrowIfAway(this);
+                var now = engine.clock.GetUtcNow();
+                return new([
+                    .. engine.jobs.GroupBy(j => j.Key.Kind, j => j.Value).OrderBy(kind => kind.Key, StringComparer.Ordinal).Select(kind =>
+                    {
+                        var free = kind.Where(j => j.Holder is not { IsAlive: true }).Select(j => j.Due).ToList();
+                        var (waiting, later) = (free.Where(due => due <= now).ToList(), free.Where(due => due > now).ToList());
+                        return new KindBacklog(
+                            kind.Key, waiting.Count, kind.Count() - free.Count, later.Count, 0, waiting.Count == 0 ? null : waiting.Min(), later.Count == 0 ? null : later.Min());
+                    }),
+                ]);
+            }
+        }
+
         public ValueTask Hurry(string kind, CancellationToken ct)
         {
             ct.ThrowIfCancellationRequested();

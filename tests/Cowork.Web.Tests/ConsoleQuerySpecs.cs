@@ -185,6 +185,69 @@ public sealed class ConsoleQuerySpecs(TestTenant tenant) : IClassFixture<TestTen
     }
 
     [Fact]
+    public async Task Operators_see_how_many_jobs_of_each_kind_there_are_and_when_the_next_is_due()
+    {
+        var here = await tenant.Another();
+        (await here.Http.Turn(await here.Http.NewSession(), "/tool write_file {\"path\":\"r.md\",\"content\":\"x\"}")).Is(200);
+        var jobs = (await here.Host.Http.Get("/engine/jobs")).Is(200).Json.GetProperty("jobs").EnumerateArray().ToList();
+        var expiry = jobs.Single(job => job.GetProperty("kind").GetString() == "approval_expiry");
+        Assert.True(expiry.GetProperty("later").GetInt64() >= 1 && expiry.GetProperty("next_due_at").GetDateTimeOffset() > TimeProvider.System.GetUtcNow());
+        Assert.Equal(jobs.Select(job => job.GetProperty("kind").GetString()).Order(StringComparer.Ordinal), jobs.Select(job => job.GetProperty("kind").GetString()));
+    }
+
+    [Fact]
+    public async Task Memories_of_all_sessions_that_the_reader_sees_come_newest_first_by_pages()
+    {
+        var here = await tenant.Another();
+        using var member = await here.Client("member");
+        var (one, two) = (await here.Http.NewSession(), await here.Http.NewSession());
+        var run = (await here.Http.Turn(one, "/tool remember {\"content\":\"Mara signs.\"}\n/say ok")).Is(200)["run_id"];
+        (await here.Http.Turn(two, "/tool remember {\"content\":\"Bob counts.\"}\n/say ok")).Is(200);
+        (await here.Http.Post("/api/v1/memories", """{"content":"Years begin in April."}""")).Is(201);
+        var group = (await here.Http.Post("/groups", """{"title":"t","is_private":true}""")).Is(201)["group_id"];
+        (await here.Http.Post($"/groups/{group}/messages", """{"text":"/tool remember {\"content\":\"hidden\"}\n/say ok"}""")).Is(202);
+        var all = await here.Http.Until("/memories?limit=200", got => got.Text.Contains("\"content\":\"hidden\"", StringComparison.Ordinal));
+        var facts = Contents(await here.Http.Get("/memories?kind=memory"));
+        Assert.Equal(["hidden", "Years begin in April.", "Bob counts.", "Mara signs."], facts);
+        Assert.Equal(["Years begin in April.", "Bob counts.", "Mara signs."], Contents(await member.Get("/memories?kind=memory")));
+        var mara = all.Json.GetProperty("memories").EnumerateArray().Single(memory => memory.GetProperty("content").GetString() == "Mara signs.");
+        Assert.Equal((one, run), (mara.GetProperty("session_id").GetString(), mara.GetProperty("run_id").GetString()));
+        var paged = new List<string?>();
+        for (string? cursor = ""; cursor is not null;)
+        {
+            var page = (await member.Get(cursor.Length == 0 ? "/memories?kind=memory&limit=1" : $"/memories?cursor={cursor}&limit=1")).Is(200);
+            paged.AddRange(Contents(page));
+            cursor = page.Json.GetProperty("next_cursor").GetString();
+        }
+        Assert.Equal(["Years begin in April.", "Bob counts.", "Mara signs."], paged);
+        (await here.Http.Delete($"/sessions/{two}")).Is(204);
+        Assert.Equal(["Years begin in April.", "Mara signs."], Contents(await member.Get("/memories?kind=memory")));
+        (await here.Http.Get("/memories?kind=x")).IsProblem(422, "invalid_request");
+        (await here.Http.Get("/memories?cursor=x")).IsProblem(422, "unknown_cursor");
+
+        static List<string?> Contents(Got answer) => [.. answer.Is(200).Json.GetProperty("memories").EnumerateArray().Select(memory => memory.GetProperty("content").GetString())];
+    }
+
+    [Theory]
+    [InlineData("member")]
+    [InlineData("approver")]
+    [InlineData("auditor")]
+    [InlineData("admin")]
+    public async Task The_operations_that_a_role_opens_are_those_that_its_callers_may_call(string role)
+    {
+        using var caller = await tenant.Client(role);
+        var operations = (await caller.Get("/roles")).Is(200).Json.GetProperty("operations").EnumerateArray().ToList();
+        var opened = operations.Where(operation =>
+            !operation.GetProperty("for_operators").GetBoolean()
+            && operation.GetProperty("roles").EnumerateArray().Select(one => one.GetString()).ToList() is var roles && (roles.Count == 0 || roles.Contains(role)));
+        Assert.Equal(
+            (await caller.Get("/me")).Is(200).Json.GetProperty("operations").EnumerateArray().Select(operation => operation.GetString()),
+            opened.Select(operation => operation.GetProperty("operation").GetString()).Order(StringComparer.Ordinal));
+        var issue = operations.Single(operation => operation.GetProperty("operation").GetString() == "issueToken");
+        Assert.Equal(("POST", "/tokens", "Tokens"), (issue.GetProperty("method").GetString(), issue.GetProperty("path").GetString(), issue.GetProperty("tag").GetString()));
+    }
+
+    [Fact]
     public async Task A_call_is_held_against_the_rules_and_nothing_is_done()
     {
         var session = await http.NewSession();

@@ -116,11 +116,13 @@ public sealed class MetricsSpecs(TestTenant first) : IClassFixture<TestTenant>, 
         Assert.DoesNotContain(told.Types.Keys, name => name.StartsWith("process_", StringComparison.Ordinal) || name.Contains("log_head", StringComparison.Ordinal));
         (await member.Get("/projections")).IsProblem(403, "role_missing");
         (await member.Get("/engine/nodes")).IsProblem(403, "role_missing");
+        (await member.Get("/engine/jobs")).IsProblem(403, "role_missing");
         // What is about all tenants is for the auditors of the operator's own.
         using var theirAuditor = await tenant.Stranger("auditor", "admin");
         Assert.Equal(JsonValueKind.Null, (await theirAuditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
         (await theirAuditor.Get("/projections")).IsProblem(403, "operator_only");
         (await theirAuditor.Get("/engine/nodes")).IsProblem(403, "operator_only");
+        (await theirAuditor.Get("/engine/jobs")).IsProblem(403, "operator_only");
         using var auditor = tenant.Host.Client(await tenant.Host.Token("default", "auditor"));
         Assert.Equal(JsonValueKind.Object, (await auditor.Get("/metrics")).Is(200).Json.GetProperty("host").ValueKind);
         (await auditor.Get("/projections")).Is(200);

@@ -218,6 +218,10 @@ public sealed class OpenApiSpecs(TestTenant tenant) : IClassFixture<TestTenant>
             ("HostFigures", (await tenant.Host.Http.Get("/metrics")).Json.GetProperty("host")),
             ("ProjectionList", (await tenant.Host.Http.Get("/projections")).Json),
             ("ProjectionShape", (await tenant.Host.Http.Get("/projections")).Json.GetProperty("projections")[0]),
+            ("TenantMemoryList", (await http.Get("/memories")).Json),
+            ("JobKindList", (await tenant.Host.Http.Get("/engine/jobs")).Json),
+            ("RoleList", (await http.Get("/roles")).Json),
+            ("OperationAccess", (await http.Get("/roles")).Json.GetProperty("operations")[0]),
             ("Readiness", (await http.Get("/health/ready")).Json),
             ("Liveness", (await http.Get("/health/live")).Json),
         ];

@@ -24,8 +24,17 @@ public sealed record Claim(string Org, string Kind, string Key, long Epoch);
 
 /// <param name="Waiting">Due, and held by no living node.</param>
 /// <param name="Held">Held by a living node.</param>
-/// <param name="Later">Not due yet.</param>
+/// <param name="Later">Not due yet. Dead letters are none of them.</param>
 public sealed record Backlog(long Waiting, long Held, long Later);
+
+/// <summary>The jobs of one kind, of all tenants and nodes.</summary>
+/// <param name="Waiting">Due, and held by no living node.</param>
+/// <param name="Held">Held by a living node.</param>
+/// <param name="Later">Not due yet: planned, or between two tries.</param>
+/// <param name="GivenUp">Dead letters.</param>
+/// <param name="OldestDue">When the one that waits longest was due; null: none waits.</param>
+/// <param name="NextDue">When the next of the later ones is due; null: there is none.</param>
+public sealed record KindBacklog(string Kind, long Waiting, long Held, long Later, long GivenUp, DateTimeOffset? OldestDue, DateTimeOffset? NextDue);
 
 /// <summary>Carries jobs that this node has claimed to their handlers.</summary>
 public interface IJobDispatcher
@@ -70,6 +79,9 @@ public interface IJobQueue
 
     /// <summary>How many jobs there are now, of all tenants and nodes.</summary>
     ValueTask<Backlog> Backlog(CancellationToken ct);
+
+    /// <summary>The same by kind, in the order of their names. A kind without a job is not there.</summary>
+    ValueTask<IReadOnlyList<KindBacklog>> BacklogByKind(CancellationToken ct);
 
     /// <summary>Makes every waiting job of a kind due now, for a caller that doubts the clock by which it was to be due.</summary>
     ValueTask Hurry(string kind, CancellationToken ct);

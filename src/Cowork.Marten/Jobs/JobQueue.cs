@@ -159,6 +159,8 @@ sealed partial class JobQueue : IJobQueue, IDisposable
 
     public ValueTask<Backlog> Backlog(CancellationToken ct) => table.Backlog(ct);
 
+    public ValueTask<IReadOnlyList<KindBacklog>> BacklogByKind(CancellationToken ct) => table.BacklogByKind(ct);
+
     public async ValueTask Hurry(string kind, CancellationToken ct)
     {
         await table.Hurry(kind, ct);

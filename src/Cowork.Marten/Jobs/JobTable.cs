@@ -30,6 +30,7 @@ sealed class JobTable
     readonly string release;
     readonly string fail;
     readonly string count;
+    readonly string countKinds;
     readonly string upcoming;
     readonly string hurry;
     readonly string forgetNodes;
@@ -114,8 +115,14 @@ sealed class JobTable
             """;
         hurry = $"UPDATE {s}.jobs SET due = now() WHERE kind = $1 AND holder IS NULL AND due > now() AND letter IS NULL";
         count = $"""
-            SELECT count(*) FILTER (WHERE n.id IS NULL AND j.due <= now()), count(n.id), count(*) FILTER (WHERE n.id IS NULL AND j.due > now())
+            SELECT count(*) FILTER (WHERE n.id IS NULL AND j.due <= now()), count(n.id), count(*) FILTER (WHERE n.id IS NULL AND j.due > now() AND j.letter IS NULL)
             FROM {s}.jobs j LEFT JOIN {s}.nodes n ON n.id = j.holder AND {Alive}
+            """;
+        countKinds = $"""
+            SELECT j.kind, count(*) FILTER (WHERE n.id IS NULL AND j.letter IS NULL AND j.due <= now()), count(n.id),
+                count(*) FILTER (WHERE n.id IS NULL AND j.letter IS NULL AND j.due > now()), count(j.letter),
+                min(j.due) FILTER (WHERE n.id IS NULL AND j.letter IS NULL AND j.due <= now()), min(j.due) FILTER (WHERE n.id IS NULL AND j.letter IS NULL AND j.due > now())
+            FROM {s}.jobs j LEFT JOIN {s}.nodes n ON n.id = j.holder AND {Alive} GROUP BY j.kind ORDER BY j.kind COLLATE "C"
             """;
         // A node that lost its lease goes on under its first name, a dot and a number.
         forgetNodes = $"""
@@ -296,6 +303,20 @@ sealed class JobTable
         },
         ct);
 
+    public ValueTask<IReadOnlyList<KindBacklog>> BacklogByKind(CancellationToken ct) => database.WithReconnect<IReadOnlyList<KindBacklog>>(
+        ScopedConnection.Everyone,
+        async connection =>
+        {
+            await using var reader = await connection.Read(ct, new NpgsqlBatchCommand(countKinds));
+            var kinds = new List<KindBacklog>();
+            while (await reader.ReadAsync(ct))
+            {
+                kinds.Add(new(reader.GetString(0), reader.GetInt64(1), reader.GetInt64(2), reader.GetInt64(3), reader.GetInt64(4), Time(reader, 5), Time(reader, 6)));
+            }
+            return kinds;
+        },
+        ct);
+
     NpgsqlParameter LeftToOthers => Parameter.Texts([.. options.KindsLeftToOthers]);
 
     static NpgsqlBatchCommand Of(string sql, Claim claim, string holder, params NpgsqlParameter[] more)
@@ -314,6 +335,8 @@ sealed class JobTable
     /// <param name="commands">Called for each attempt: Npgsql lets no parameter belong to two commands.</param>
     ValueTask<int> Batch(Func<NpgsqlBatchCommand[]> commands, CancellationToken ct) =>
         database.WithReconnect(ScopedConnection.Everyone, async connection => await connection.Execute(commands(), ct), ct);
+
+    static DateTimeOffset? Time(NpgsqlDataReader reader, int column) => reader.IsDBNull(column) ? null : new(reader.GetDateTime(column));
 
     static async Task<List<Claim>> Claims(NpgsqlDataReader reader, CancellationToken ct)
     {

@@ -83,6 +83,7 @@ static class AgentServiceDialect
 [JsonSerializable(typeof(SkillRunAnswer))]
 [JsonSerializable(typeof(MemoryDetails))]
 [JsonSerializable(typeof(MemoryList))]
+[JsonSerializable(typeof(TenantMemoryList))]
 [JsonSerializable(typeof(FeedEvent))]
 [JsonSerializable(typeof(EventList))]
 [JsonSerializable(typeof(TenantEventList))]

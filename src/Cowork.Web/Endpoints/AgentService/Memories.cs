@@ -26,10 +26,25 @@ public sealed record MemoryDetails(
 /// <param name="NextCursor">Of the page behind this one; null: there is none.</param>
 public sealed record MemoryList(SessionKey SessionId, IReadOnlyList<MemoryDetails> Memories, string? NextCursor);
 
+/// <summary>Memories of all sessions that the caller sees, and those that users stated.</summary>
+/// <param name="NextCursor">Null: there are no further memories. Otherwise there may be, also behind a page with fewer than were asked for.</param>
+public sealed record TenantMemoryList(IReadOnlyList<MemoryDetails> Memories, string? NextCursor);
+
 static class MemoryEndpoints
 {
+    /// <summary>Rows that one request looks at: what is rare is found over several pages, each at the same cost.</summary>
+    const int LookedAtMax = 2_000;
+
+    const int ChunkRows = 250;
+
+    static readonly ChoiceQuery Kind = new("kind", ["all", .. new MemoryKindAttribute().Words], "all", "Only of this kind.", "MemoryKindFilter");
+
     public static void MapMemories(this IEndpointRouteBuilder routes)
     {
+        routes.MapGet("/memories", ListAll).WithName("listTenantMemories").WithTags("Memories")
+            .WithSummary("List the memories of all sessions that the caller sees, and those that users stated, newest first")
+            .Takes(Kind).Takes(Lists.LimitOfRuns).Takes(ListCursors.Cursor)
+            .Produces<TenantMemoryList>().Refuses(422);
         routes.MapGet("/memories/{memory_id}", Get).WithName("getMemory").WithTags("Memories")
             .WithSummary("Show a memory, and the run and event that it came from")
             .Produces<MemoryDetails>().Refuses(404, 422);
@@ -65,6 +80,40 @@ static class MemoryEndpoints
             shown.Add(await Details(found.Version, memory, blobs, ct));
         }
         return JsonResult.Of(200, new(row.SessionId, shown, page.Next(http, list, shown.Count)), AgentServiceJson.Answers.MemoryList);
+    }
+
+    static async Task<IResult> ListAll(HttpContext http, Caller caller, IRows rows, IBlobs blobs, CancellationToken ct)
+    {
+        var page = ListCursors.Enter(http, "memories", Kind.Name);
+        var (limit, kind) = ((int)Lists.LimitOfRuns.Read(http), Kind.Read(http));
+        var (shown, room, lookedAt, before, next, isOver) = (new List<MemoryDetails>(), new ListRoom(), 0, page.Before, (long?)null, false);
+        while (!isOver && next is null)
+        {
+            var max = lookedAt == 0 ? limit + 1 : ChunkRows;
+            var chunk = await rows.List(caller.Org, Memories.Model.Table, new(Limit: max, Before: before, Bytes: PageBytes.Max), ct);
+            List<(Row Stored, MemoryRow Memory)> found =
+                [.. chunk.Select(row => (row, Memories.Model.Read(row.Json.Span))).Where(row => kind == Kind.Default || row.Item2.Kind == kind)];
+            var seen = await rows.FindSessions(caller, [.. found.Select(row => row.Memory.SessionId).OfType<SessionKey>().Distinct()], ct);
+            foreach (var (stored, memory) in found.Where(row => row.Memory.SessionId is not { } session || seen.ContainsKey(session)))
+            {
+                if (shown.Count == limit || !room.Takes(stored, memory.Text))
+                {
+                    next = before;
+                    break;
+                }
+                shown.Add(await Details(stored.Version, memory, blobs, ct));
+                before = stored.Created;
+            }
+            if (next is not null)
+            {
+                break;
+            }
+            lookedAt += max;
+            isOver = chunk.Count < max && chunk.Sum(row => (long)row.Json.Length) <= PageBytes.Max;
+            before = chunk is [.., var last] ? last.Created : before;
+            next = !isOver && lookedAt >= LookedAtMax ? before : null;
+        }
+        return JsonResult.Of(200, new TenantMemoryList(shown, next is { } behind ? page.After(http, behind) : null), AgentServiceJson.Answers.TenantMemoryList);
     }
 
     static async ValueTask<MemoryDetails> Details(long version, MemoryRow memory, IBlobs blobs, CancellationToken ct) =>

@@ -2,6 +2,7 @@ using Cowork.Domain;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Authorization;
+using Microsoft.AspNetCore.Http.Metadata;
 
 namespace Cowork.Web.Endpoints.Operations;
 
@@ -17,12 +18,50 @@ public sealed record Me(
     string User, string Actor, string OrgId, [property: Role] IReadOnlyList<string> Roles, [property: Authentication] string Authentication, TokenKey? TokenId,
     DateTimeOffset? ExpiresAt, bool IsOperator, bool SeesHost, IReadOnlyList<string> Operations);
 
+/// <summary>An operation of <c>/openapi.json</c>, and who may call it.</summary>
+/// <param name="Operation">Its id.</param>
+/// <param name="Tag">What it is about.</param>
+/// <param name="Roles">One of them is needed; empty: none is.</param>
+/// <param name="ForOperators">It is about all tenants: the caller must also be of the operators' own.</param>
+public sealed record OperationAccess(
+    string Operation, string Method, string Path, string Tag, string Summary, [property: Role] IReadOnlyList<string> Roles, bool ForOperators);
+
+/// <param name="Roles">All that there are.</param>
+/// <param name="Operations">By their paths. Those that are opened by the signature of an app or of a group session are not there.</param>
+public sealed record RoleList([property: Role] IReadOnlyList<string> Roles, IReadOnlyList<OperationAccess> Operations);
+
 static class MeEndpoints
 {
-    public static void MapMe(this IEndpointRouteBuilder routes) =>
+    public static void MapMe(this IEndpointRouteBuilder routes)
+    {
+        routes.MapGet("/roles", List).WithName("listRoles").WithTags("Operations")
+            .WithSummary("List the roles, and which of them each operation needs")
+            .Produces<RoleList>().Refuses();
         routes.MapGet("/me", Get).WithName("getMe").WithTags("Operations")
             .WithSummary("Show who calls, and which operations their roles allow")
             .Produces<Me>().Refuses();
+    }
+
+    static JsonResult<RoleList> List(EndpointDataSource endpoints) => JsonResult.Of(
+        200,
+        new RoleList(
+            ApiToken.Roles,
+            [
+                .. endpoints.Endpoints.OfType<RouteEndpoint>().Where(endpoint => IsForRoles(endpoint.Metadata)).Select(Access).OfType<OperationAccess>()
+                    .DistinctBy(access => access.Operation).OrderBy(access => access.Path, StringComparer.Ordinal).ThenBy(access => access.Method, StringComparer.Ordinal),
+            ]),
+        OperationsJson.Answers.RoleList);
+
+    static OperationAccess? Access(RouteEndpoint endpoint) => endpoint.Metadata.GetMetadata<IEndpointNameMetadata>()?.EndpointName is { } name
+        ? new(
+            name, endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods.FirstOrDefault() ?? "GET", "/" + endpoint.RoutePattern.RawText?.Trim('/'),
+            endpoint.Metadata.GetMetadata<ITagsMetadata>()?.Tags.FirstOrDefault() ?? "", endpoint.Metadata.GetMetadata<IEndpointSummaryMetadata>()?.Summary ?? "",
+            endpoint.Metadata.GetMetadata<RequiredRole>()?.AnyOf ?? [], endpoint.Metadata.GetMetadata<ForOperator>() is not null)
+        : null;
+
+    static bool IsForRoles(EndpointMetadataCollection endpoint) =>
+        endpoint.GetMetadata<Dialect>() is not null && endpoint.GetMetadata<TakesSessionSignature>() is null
+        && endpoint.GetMetadata<TakesAppSignature>() is not { OrBearer: false };
 
     static JsonResult<Me> Get(Caller caller, EndpointDataSource endpoints) => JsonResult.Of(
         200,
@@ -40,7 +79,7 @@ static class MeEndpoints
     static bool Allows(EndpointMetadataCollection endpoint, Caller caller) =>
         endpoint.GetMetadata<Dialect>() is not null
         && (endpoint.GetMetadata<IAllowAnonymous>() is not null
-            || (endpoint.GetMetadata<TakesSessionSignature>() is null && endpoint.GetMetadata<TakesAppSignature>() is not { OrBearer: false }
+            || (IsForRoles(endpoint)
                 && (caller.Credential is not null || endpoint.GetMetadata<RequiresToken>() is null)
                 && endpoint.GetMetadata<RequiredRole>()?.RefusalOf(caller.Roles) is null
                 && (caller.SeesHost || endpoint.GetMetadata<ForOperator>() is null)));

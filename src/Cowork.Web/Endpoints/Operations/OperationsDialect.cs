@@ -23,6 +23,7 @@ static class OperationsDialect
         routes.MapHealth();
         routes.MapBlobStore();
         routes.MapRetention();
+        routes.MapJobs();
         routes.MapEngine();
         routes.MapEventExports();
         routes.MapConsole();
@@ -32,6 +33,7 @@ static class OperationsDialect
 /// <summary>Bodies and answers: snake_case, nulls shown, times in milliseconds with <c>Z</c>.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, Converters = [typeof(TimestampConverter)])]
 [JsonSerializable(typeof(Me))]
+[JsonSerializable(typeof(RoleList))]
 [JsonSerializable(typeof(ModelList))]
 [JsonSerializable(typeof(NewToken))]
 [JsonSerializable(typeof(NewSecret))]
@@ -53,6 +55,7 @@ static class OperationsDialect
 [JsonSerializable(typeof(PolicyCheckAnswer))]
 [JsonSerializable(typeof(ToolList))]
 [JsonSerializable(typeof(ProjectionList))]
+[JsonSerializable(typeof(JobKindList))]
 [JsonSerializable(typeof(SweptBlobs))]
 [JsonSerializable(typeof(NewRetention))]
 [JsonSerializable(typeof(NewHold))]
