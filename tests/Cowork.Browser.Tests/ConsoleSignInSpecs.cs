@@ -19,7 +19,9 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
             await tab["#token"].FillAsync(member);
             await tab.Press("Enter");
             await tab["h1 >> text=Runs"].WaitForAsync();
-            Assert.Equal(["Overview", "Runs", "Sessions", "Approvals"], await tab[".nav-link"].EvaluateAllAsync<string[]>("links => links.map(link => link.firstChild.textContent)"));
+            Assert.Equal(
+                ["Overview", "Runs", "Sessions", "Approvals", "Memories", "Groups", "Works", "Connectors", "Metrics", "Access"],
+                await tab[".nav-link"].EvaluateAllAsync<string[]>("links => links.map(link => link.firstChild.textContent)"));
             Assert.DoesNotContain(member, tab.Page.Url, StringComparison.Ordinal);
             Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));
             Assert.Empty(await tab.Page.Context.CookiesAsync());

@@ -50,6 +50,41 @@ public sealed class ConsoleStorySpecs(Chromium chromium)
         await Take(tab, "sessions");
     }
 
+    [Fact]
+    public async Task Pages_tell_what_is_known_who_talks_and_how_the_host_is()
+    {
+        await using var story = await LaunchStory.Begin(isSlow: Pictures is not null);
+        var group = await story.Talk();
+        await using var tab = await ConsoleTab.Open(chromium, story.Host.Url, "memories");
+        await tab["tbody tr >> text=Mara signs releases."].First.WaitForAsync();
+        await Take(tab, "memories");
+
+        await tab.Go("groups/" + group);
+        await tab["article.of-agent strong >> text=Friday"].WaitForAsync();
+        await Take(tab, "group");
+
+        await tab.Go("works");
+        await tab["tbody tr >> nth=2"].WaitForAsync();
+        await Take(tab, "works");
+
+        await tab.Go("connectors");
+        await tab["tbody tr >> text=Ledger"].WaitForAsync();
+        await Take(tab, "connectors");
+
+        await tab.Go("metrics?range=1h");
+        await tab["[aria-label='Runs that ended'] a.point"].First.WaitForAsync();
+        await Take(tab, "metrics");
+
+        await tab.Go("health");
+        await tab["[aria-labelledby=heads] dl"].WaitForAsync();
+        await tab["[aria-labelledby=jobs] tbody tr"].First.WaitForAsync();
+        await Take(tab, "health");
+
+        await tab.Go("access?show=rules&tool=read_file&session=research&input=%7B%22path%22%3A%22.env%22%7D");
+        await tab["tr:has-text('secret_path') >> text=decides"].WaitForAsync();
+        await Take(tab, "access");
+    }
+
     /// <summary>Light and dark, at the size of a laptop, and light on a telephone.</summary>
     static async Task Take(ConsoleTab tab, string name)
     {

@@ -52,6 +52,16 @@ public sealed class ConsoleTab : IAsyncDisposable
     /// <summary>Waits for a text in sight.</summary>
     public Task Shows(string text) => Page.GetByText(text).First.WaitForAsync();
 
+    /// <summary>What others wrote, <see cref="ConsolePageSpecs.Hostile"/> among it, is in sight as text, with what it hides written out, and has become nothing else.</summary>
+    public async Task ShowsTextsAsTexts()
+    {
+        await Shows("U+202E");
+        var text = await Page.Locator("main").InnerTextAsync();
+        Assert.DoesNotContain("\u202e", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("\u001b", text, StringComparison.Ordinal);
+        Assert.Equal(0, await Page.Locator("main img, main script, main iframe, a[href^=javascript]").CountAsync());
+    }
+
     /// <summary>Nobody is kept out of what is shown: axe finds nothing, in both themes, wide and narrow, and nothing is wider than the screen.</summary>
     public async Task IsForEverybody()
     {

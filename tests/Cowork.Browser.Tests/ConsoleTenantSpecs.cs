@@ -56,7 +56,7 @@ public sealed class ConsoleTenantSpecs(Chromium chromium)
         (await other.Turn("talk", $"/say late {theirs}")).Is(200);
         (await own.Turn("talk", $"/say late {mine}")).Is(200);
         await tab["tbody tr"].GetByText($"/say late {mine}").First.WaitForAsync();
-        await tab.Page.WaitForFunctionAsync("heard.some(event => event.type === 'run_completed')");
+        await tab.Page.WaitForFunctionAsync("() => heard.some(event => event.type === 'run_completed')");
         var heard = await tab.Page.EvaluateAsync<string>("JSON.stringify(heard)");
         Assert.Contains($"late {mine}", heard, StringComparison.Ordinal);
         Assert.DoesNotContain(theirs, heard + await tab["body"].InnerTextAsync(), StringComparison.Ordinal);

@@ -42,7 +42,7 @@ sealed class LaunchStory : IAsyncDisposable
     {
         var story = new LaunchStory(isSlow ? TimeSpan.FromMilliseconds(90) : TimeSpan.Zero);
         var settings = new ModelSettings { Name = "sonnet-like", Provider = ModelSettings.OpenAi, Model = "sonnet-like-1", BaseUrl = story.model.Url, Price = new(3, 15) };
-        story.Host = await LiveHost.Start(host => host with { Models = [settings] });
+        story.Host = await LiveHost.Start(host => host with { Models = [settings], Heads = host.Heads with { Every = TimeSpan.FromSeconds(1) } });
         var http = story.Host.Http;
         foreach (var session in (string[])["research", "invoices", "hr-onboarding", "release-notes", "launch-audit"])
         {
@@ -65,6 +65,29 @@ sealed class LaunchStory : IAsyncDisposable
         }
         story.Waiting = await story.Ask("launch-audit");
         return story;
+    }
+
+    /// <summary>Makes a group that talks, works and a connection.</summary>
+    /// <returns>The group.</returns>
+    public async Task<string> Talk()
+    {
+        var http = Host.Http;
+        var group = (await http.Post("/groups", """{"title":"Launch room"}""")).Is(201)["group_id"];
+        foreach (var user in (string[])["ann", "bob", "carla"])
+        {
+            (await http.Post($"/groups/{group}/members", JsonSerializer.Serialize(new { user_id = user }))).Is(201);
+        }
+        (await http.Post($"/groups/{group}/messages", """{"text":"/say The launch is on **Friday** at nine."}""")).Is(202);
+        foreach (var (bucket, label, preview) in (IEnumerable<(string, string, string)>)[
+            ("brand", "Autumn palette", "Five colours for the launch."),
+            ("listings", "12 Elm Street", "Three rooms and a garden."), ("deals", "Elm Street, offer 2", "405 000, until Friday.")])
+        {
+            (await http.Post("/myworks", JsonSerializer.Serialize(new { bucket, label, preview, tags = new[] { "launch" }, payload = new { price = 420_000 } }))).Is(201);
+        }
+        (await http.Post(
+            "/api/v1/connectors/connections",
+            """{"spec_id":"postgres","name":"Ledger","credentials":{"host":"127.0.0.1","port":1,"database":"ledger","user":"reader","password":"x"}}""")).Is(201);
+        return group;
     }
 
     public async ValueTask DisposeAsync()

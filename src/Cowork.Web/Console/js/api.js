@@ -100,6 +100,18 @@ export async function pages(where, member, query, signal) {
     return { rows: answer[member], next, answer };
 }
 
+// As many rows of a list with offsets as are wanted, by pages that the list allows: {rows, total}. page(offset, limit) asks for one.
+export async function rowsUpTo(wanted, page) {
+    const rows = [];
+    for (let answer; ;) {
+        answer = await page(rows.length, Math.min(100, wanted - rows.length));
+        rows.push(...answer.data ?? answer.groups);
+        if (!answer.has_more || rows.length >= wanted) {
+            return { rows, total: answer.total };
+        }
+    }
+}
+
 function newKey() {
     return "console-" + Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, "0")).join("");
 }

@@ -22,7 +22,19 @@ export const pages = [
     { path: "artifacts", title: "Artifacts", key: "y", load: () => import("./pages/artifacts.js") },
     { path: "artifacts/:artifact", title: "Artifact", under: "artifacts", load: () => import("./pages/artifact.js") },
 
+    // Whom they work with, and what they know.
+    { path: "memories", title: "Memories", key: "m", load: () => import("./pages/memories.js") },
+    { path: "memories/:memory", title: "Memory", under: "memories", load: () => import("./pages/memory.js") },
+    { path: "groups", title: "Groups", key: "u", load: () => import("./pages/groups.js") },
+    { path: "groups/:group", title: "Group", under: "groups", load: () => import("./pages/group.js") },
+    { path: "works", title: "Works", key: "w", load: () => import("./pages/works.js") },
+    { path: "works/:work", title: "Work", under: "works", load: () => import("./pages/work.js") },
+    { path: "connectors", title: "Connectors", key: "n", load: () => import("./pages/connectors.js") },
+
     // The host.
+    { path: "metrics", title: "Metrics", key: "e", isApart: true, load: () => import("./pages/metrics.js") },
+    { path: "health", title: "Health", key: "h", needs: "listDeadLetters", load: () => import("./pages/health.js") },
+    { path: "access", title: "Access", key: "x", load: () => import("./pages/access.js") },
 ];
 
 // {page, params}; null: there is no page at the address.

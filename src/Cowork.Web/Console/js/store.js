@@ -18,7 +18,8 @@ export const me = {
 //   load(signal): asks for it.
 //   when(event): whether an event of the stream concerns it.
 //   show(value), fail(error): called with what came.
-export function resource({ load, when = () => false, show, fail, signal, gap = 400 }) {
+//   every: so many ms after it was asked for it is again, while the page is in sight: for what no event tells of.
+export function resource({ load, when = () => false, show, fail, signal, gap = 400, every = 0 }) {
     let asking = null;
     let again = false;
     async function refresh() {
@@ -47,6 +48,10 @@ export function resource({ load, when = () => false, show, fail, signal, gap = 4
     const soon = debounce(refresh, gap);
     live.on(events => events.some(when) && soon(), signal);
     live.onState(state => state === "reset" && soon(), signal);
+    if (every > 0) {
+        const timer = setInterval(() => document.visibilityState === "visible" && soon(), every);
+        signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+    }
     const first = refresh();
     return { refresh, soon, first };
 }

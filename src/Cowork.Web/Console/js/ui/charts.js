@@ -39,53 +39,102 @@ class Chart extends HTMLElement {
 customElements.define("cw-chart", Chart);
 
 const chart = make => h("cw-chart").draw(make);
-const [Bottom, Top] = [20, 6];
+const [Bottom, Top] = [20, 18];
+// So many points from one label to the next, and so many pixels at least.
+const LabelEvery = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 24, 30, 60, 120, 180, 360];
+const LabelWidth = 72;
+const LabelHalf = 20;
+
+// The labels below a chart. first: the number of the first point in its day, so that labels stand at round times.
+function axis(labels, x, width, height, first) {
+    const least = LabelWidth / (width / Math.max(1, labels.length));
+    const every = LabelEvery.find(n => n >= least) ?? Math.ceil(least);
+    return labels.map((text, i) => (first + i) % every === 0 && svg("text", {
+        x: x(i) < LabelHalf ? 0 : Math.min(x(i), width), y: height - 4, "text-anchor": x(i) < LabelHalf ? "start" : x(i) > width - LabelHalf ? "end" : "middle",
+    }, text));
+}
+
+// The points of a chart are one stop of the Tab key; the arrows, Home and End lead from one to the next.
+function arrows(links) {
+    links.forEach((link, i) => {
+        link.setAttribute("tabindex", i === links.length - 1 ? "0" : "-1");
+        link.addEventListener("keydown", event => {
+            const to = { ArrowLeft: i - 1, ArrowRight: i + 1, Home: 0, End: links.length - 1 }[event.key];
+            if (links[to]) {
+                link.setAttribute("tabindex", "-1");
+                links[to].setAttribute("tabindex", "0");
+                links[to].focus();
+                event.preventDefault();
+            }
+        });
+    });
+}
 
 function frame(width, height, max, format, attributes, ...shapes) {
     return svg("svg.chart", { viewBox: `0 0 ${width} ${height}`, width, height, ...attributes },
         svg("line.axis", { x1: 0, x2: width, y1: height - Bottom, y2: height - Bottom }), svg("line.axis", { x1: 0, x2: width, y1: Top, y2: Top }),
-        svg("text", { x: width, y: Top + 12, "text-anchor": "end" }, format(max)), shapes);
+        max > 0 && svg("text", { x: width, y: Top - 5, "text-anchor": "end" }, format(max)), shapes);
 }
 
 // Stacked bars. points: [{label, tick, values: {kind: n}}]; kinds: [[kind, word]], from the bottom; href(point): where a bar leads.
-export function bars({ label, points, kinds, height = 120, format = String, href }) {
+export function bars({ label, points, kinds, height = 120, format = String, href, first = 0 }) {
     const total = point => kinds.reduce((sum, [kind]) => sum + (point.values[kind] ?? 0), 0);
     const greatest = Math.max(0, ...points.map(total));
-    const max = niceMax(greatest);
+    const max = greatest > 0 ? niceMax(greatest) : 0;
     return chart(width => {
         const slot = width / Math.max(1, points.length);
-        const every = Math.max(1, Math.ceil(72 / slot));
         const breadth = Math.min(18, Math.max(1, slot * .62));
+        const links = [];
         const shapes = points.map((point, i) => {
             let y = height - Bottom;
             const middle = i * slot + slot / 2;
             const parts = kinds.map(([kind]) => {
-                const size = (point.values[kind] ?? 0) / max * (height - Bottom - Top);
+                const size = (point.values[kind] ?? 0) / (max || 1) * (height - Bottom - Top);
                 y -= size;
                 return size > 0 && svg("rect", { class: `fill-${kind}`, x: middle - breadth / 2, y, width: breadth, height: Math.max(1, size - 1) });
             });
             const text = `${point.label}: ${kinds.map(([kind, word]) => `${word} ${format(point.values[kind] ?? 0)}`).join(", ")}`;
             const isLink = href && total(point) > 0;
-            return [svg(isLink ? "a" : "g", isLink ? { href: href(point), "aria-label": text } : {},
-                svg("title", text), svg("rect", { x: i * slot, y: Top, width: slot, height: height - Bottom - Top, fill: "transparent" }), parts),
-                i % every === 0 && svg("text", { x: i === 0 ? 0 : middle, y: height - 4, "text-anchor": i === 0 ? "start" : "middle" }, point.tick ?? point.label)];
+            const shape = svg(isLink ? "a.point" : "g", isLink ? { href: href(point), "aria-label": text } : {},
+                svg("title", text), svg("rect.slot", { x: i * slot, y: Top, width: slot, height: height - Bottom - Top }), parts);
+            isLink && links.push(shape);
+            return shape;
         });
-        return frame(width, height, max, format, { role: href ? "group" : "img", "aria-label": `${label}. The greatest is ${format(greatest)}.` }, shapes);
+        arrows(links);
+        return frame(width, height, max, format, { role: href ? "group" : "img", "aria-label": `${label}. The greatest is ${format(greatest)}.` },
+            shapes, axis(points.map(point => point.tick ?? point.label), i => i * slot + slot / 2, width, height, first));
     });
 }
 
-// Lines. series: [{kind, word, values: [n or null], dash}]; labels: one for each value.
-export function lines({ label, series, labels, height = 120, format = String }) {
-    const max = niceMax(Math.max(0, ...series.flatMap(s => s.values.filter(v => v !== null))));
+// Lines. series: [{kind, word, values: [n or null], dash}]; labels: one for each value; texts: of each value, for who points at it; href(i): where it leads.
+export function lines({ label, series, labels, texts = labels, height = 120, format = String, max: given, href, first = 0 }) {
+    const greatest = Math.max(0, ...series.flatMap(s => s.values.filter(v => v !== null)));
+    const max = given ?? (greatest > 0 ? niceMax(greatest) : 0);
     return chart(width => {
-        const x = i => labels.length < 2 ? width / 2 : i * width / (labels.length - 1);
-        const y = v => height - Bottom - v / max * (height - Bottom - Top);
-        const every = Math.max(1, Math.ceil(72 / (width / Math.max(1, labels.length))));
+        const slot = width / Math.max(1, labels.length);
+        const x = i => i * slot + slot / 2;
+        const y = v => height - Bottom - v / (max || 1) * (height - Bottom - Top);
         const path = values => values.map((v, i) => v === null ? "" : `${i === 0 || values[i - 1] === null ? "M" : "L"}${x(i).toFixed(1)} ${y(v).toFixed(1)}`).join("");
-        return frame(width, height, max, format, { role: "img", "aria-label": label },
+        const links = [];
+        const points = labels.map((_, i) => {
+            const there = series.filter(s => s.values[i] !== null);
+            if (there.length === 0) {
+                return null;
+            }
+            const text = `${texts[i]}: ${there.map(s => `${s.word} ${format(s.values[i])}`).join(", ")}`;
+            // A value without neighbours has no line: its point is always in sight.
+            const isAlone = s => (s.values[i - 1] ?? null) === null && (s.values[i + 1] ?? null) === null;
+            const shape = svg(href ? "a.point" : "g.point", href ? { href: href(i), "aria-label": text } : {}, svg("title", text),
+                svg("rect.slot", { x: i * slot, y: Top, width: slot, height: height - Bottom - Top }),
+                there.map(s => svg("circle", { class: `fill-${s.kind}${isAlone(s) ? " alone" : ""}`, cx: x(i), cy: y(s.values[i]), r: 2.5 })));
+            links.push(shape);
+            return shape;
+        });
+        href && arrows(links);
+        return frame(width, height, max, format, { role: href ? "group" : "img", "aria-label": label },
             series.map(({ kind, word, values, dash }) => svg("path", { class: `stroke-${kind}`, d: path(values), fill: "none", "stroke-width": 1.5, "stroke-dasharray": dash, "stroke-linejoin": "round" },
                 svg("title", word))),
-            labels.map((text, i) => i % every === 0 && svg("text", { x: x(i), y: height - 4, "text-anchor": i === 0 ? "start" : "middle" }, text)));
+            points, axis(labels, x, width, height, first));
     });
 }
 

@@ -66,7 +66,7 @@ export function table({ label, columns, id, href, open }) {
             at = Math.max(0, Math.min(order.length - 1, at + step));
             const { line } = order[at];
             line.classList.add("at");
-            line.querySelector("a.row-link")?.focus({ preventScroll: true });
+            line.querySelector(".row-link")?.focus({ preventScroll: true });
             line.scrollIntoView({ block: "nearest" });
         },
 
@@ -75,7 +75,7 @@ export function table({ label, columns, id, href, open }) {
 
         open() {
             if (at >= 0 && order[at]) {
-                open ? open(order[at].row) : order[at].line.querySelector("a.row-link")?.click();
+                open ? open(order[at].row) : order[at].line.querySelector(".row-link")?.click();
                 return true;
             }
             return false;

@@ -1,0 +1,90 @@
+// One work: its preview, in a frame where it is a page, its payload as it was sent, and what can be done with it.
+import { call, get, path, post } from "../api.js";
+import { h, replace } from "../dom.js";
+import { bytes, time } from "../format.js";
+import { go, to } from "../router.js";
+import { me, resource } from "../store.js";
+import { brief, wholeJson } from "../text.js";
+import { id } from "../ui/copy.js";
+import { confirm } from "../ui/dialog.js";
+import { fault } from "../ui/empty.js";
+import { frame, isHtml } from "../ui/frame.js";
+import { jsonBlock } from "../ui/json.js";
+import { reply } from "../ui/reply.js";
+import { toast } from "../ui/toast.js";
+import { bucketBadge, tagsOf } from "./works.js";
+
+// Members of a payload that are shown as a page where they are HTML.
+const PagesMax = 5;
+
+export default async function page({ root, signal, params, title }) {
+    const head = h("div");
+    const shown = h("div");
+    const facts = h("div");
+    replace(root, h("ol.crumbs", h("li", h("a", { href: to("works") }, "Works")), h("li", id(params.work))), head, h("div.split", shown, facts));
+    let before = null;
+    const found = resource({
+        load: async s => (await get(path`/myworks/${params.work}`, {}, s)).data.work, when: event => event.stream_id === `work-${params.work.replace(/^work_/, "")}`,
+        every: 30_000, signal,
+        fail: error => replace(head, h("h1", "Work"), fault(error, () => found.refresh())),
+        show: work => {
+            if (before === JSON.stringify(work)) {
+                return;
+            }
+            before = JSON.stringify(work);
+            title(brief(work.label, 60));
+            replace(head, h("div.head", h("h1", work.label), bucketBadge(work.bucket), h("span.actions",
+                me.may("duplicateWork") && h("button", { type: "button",
+                    on: { click: () => settle(async () => go(to("works", (await post(path`/myworks/${work.work_id}/duplicate`)).data.work.work_id))) } }, "Duplicate"),
+                me.may("deleteWork") && h("button.danger", { type: "button", on: { click: () => forget(work) } }, "Delete"))));
+            replace(shown, work.preview !== undefined && h("section", { "aria-labelledby": "preview" }, h("div.section-head", h("h2", { id: "preview" }, "Preview")),
+                preview(work.preview, "Preview")),
+                pagesOf(work.payload).map(([name, html]) => h("section.section", { "aria-label": name },
+                    h("div.section-head", h("h2", name), h("span.small.muted", "of the payload")), preview(html, name))),
+                h("section.section", { "aria-label": "Payload" }, jsonBlock("Payload", work.payload)),
+                work.metadata !== undefined && h("section", { "aria-label": "Metadata" }, jsonBlock("Metadata", work.metadata)));
+            replace(facts, h("section.inspector", { "aria-labelledby": "facts" }, h("div.inspector-title", h("h2", { id: "facts" }, "Kept as")), h("dl.facts",
+                h("dt", "Bucket"), h("dd", h("code", work.bucket)), work.tags?.length > 0 && [h("dt", "Tags"), h("dd.wrap", tagsOf(work, 50))],
+                h("dt", "Payload"), h("dd", bytes(new Blob([wholeJson(work.payload) ?? ""]).size)), h("dt", "Made"), h("dd", time(work.created_at)), h("dt", "Changed"),
+                h("dd", time(work.updated_at)))));
+        },
+    });
+
+    // As text first: what is HTML becomes a page in a frame when the reader asks for that.
+    function preview(text, label) {
+        if (!isHtml(text)) {
+            return h("div.card.pad", reply(text));
+        }
+        const place = h("div.card.foreign-place");
+        const asText = () => replace(place, h("pre.pad", text));
+        const button = h("button", { type: "button", "aria-pressed": "false", on: { click: () => {
+            const isPage = button.getAttribute("aria-pressed") === "false";
+            button.setAttribute("aria-pressed", isPage);
+            isPage ? replace(place, frame(text, label, signal)) : asText();
+        } } }, "As a page");
+        asText();
+        return [h("p.filters", button, h("span.small.muted", "in a frame that may do nothing: no scripts, no styles, nothing from elsewhere")), place];
+    }
+
+    async function forget(work) {
+        if (await confirm("Delete the work?", `${brief(work.label, 80)} is gone for you; the log keeps what happened.`, "Delete")) {
+            await settle(async () => {
+                await call("DELETE", path`/myworks/${work.work_id}`);
+                toast("The work is deleted");
+                go(to("works"));
+            });
+        }
+    }
+
+    async function settle(action) {
+        try {
+            await action();
+        } catch (error) {
+            toast(error.message, { bad: true });
+        }
+    }
+}
+
+function pagesOf(payload) {
+    return Object.entries(payload).filter(([, value]) => isHtml(value)).slice(0, PagesMax);
+}

@@ -1,0 +1,67 @@
+using Npgsql;
+
+namespace Cowork.Browser.Tests;
+
+/// <summary>The page of health: projections, jobs, those that were given up, hosts and heads.</summary>
+public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
+{
+    [Fact]
+    public async Task Jobs_that_were_given_up_are_shown_with_their_error_tried_again_and_forgotten()
+    {
+        var host = await browsed.Started;
+        await GiveUp(host, "appr_retried", "the first " + ConsolePageSpecs.Hostile);
+        await GiveUp(host, "appr_forgotten", "the second");
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "health");
+        await tab["tr:has-text('the first')"].WaitForAsync();
+        await tab.ShowsTextsAsTexts();
+        await tab["[aria-labelledby=jobs] tr >> text=approval_expiry"].First.WaitForAsync();
+        await tab["[aria-labelledby=nodes] >> text=answers you"].WaitForAsync();
+        await tab["[aria-labelledby=heads] >> text=Covers"].WaitForAsync();
+        await tab.IsForEverybody();
+        await tab["tr:has-text('the first') button >> text=Try again"].ClickAsync();
+        await tab["tr:has-text('the first')"].WaitForAsync(new() { State = Microsoft.Playwright.WaitForSelectorState.Detached });
+        // The job is done now: there is nothing that expires.
+        await host.Http.Until("/engine/jobs", got => !got.Text.Contains("\"given_up\":2", StringComparison.Ordinal));
+        await tab.Press("j");
+        await tab.Press("Enter");
+        await tab["dialog >> text=appr_forgotten"].WaitForAsync();
+        await tab["dialog button >> text=Forget it"].ClickAsync();
+        await tab["dialog button.danger >> text=Forget it"].ClickAsync();
+        await tab.Shows("No job was given up.");
+        Assert.Empty((await host.Http.Get("/engine/dead-letters")).Is(200).Json.GetProperty("dead_letters").EnumerateArray());
+    }
+
+    [Fact]
+    public async Task A_projection_that_stands_before_an_event_shows_the_event_and_its_error()
+    {
+        var host = await browsed.Started;
+        await using var tab = await ConsoleTab.Open(chromium, host.Url, "health", prepare: page => page.RouteAsync("**/projections", async route =>
+        {
+            var parked = """
+                {"gid":812,"event_id":"019af0c4-0000-7000-8000-000000000001","type":"run_created.v9","stream_id":"run-01","error":"No such event as run_created.v9",
+                 "parked_at":"2026-11-30T08:00:00.000Z"}
+                """;
+            var text = await (await route.FetchAsync()).TextAsync();
+            await route.FulfillAsync(new() { ContentType = "application/json", Body = text.Replace("\"parked\":null}]", $"\"parked\":{parked}}}]", StringComparison.Ordinal) });
+        }));
+        await tab["[aria-labelledby=projections] .badge >> text=parked"].WaitForAsync();
+        var note = await tab[".note.bad"].First.InnerTextAsync();
+        Assert.Contains("stands before event 812", note, StringComparison.Ordinal);
+        Assert.Contains("No such event as run_created.v9", note, StringComparison.Ordinal);
+        await tab.IsForEverybody();
+    }
+
+    /// <summary>What a job leaves that has failed as often as it is tried.</summary>
+    static async Task GiveUp(LiveHost host, string key, string why)
+    {
+        await using var database = new NpgsqlConnection(host.Database);
+        await database.OpenAsync();
+        await using var insert = new NpgsqlCommand(
+            """
+            INSERT INTO cowork.jobs (tenant_id, kind, key, due, epoch, attempts, error_type, error, failed_at, letter)
+            VALUES ('default', 'approval_expiry', $1, now() + interval '365000 days', 0, 6, 'System.TimeoutException', $2, now(), gen_random_uuid())
+            """,
+            database) { Parameters = { new() { Value = key }, new() { Value = why } } };
+        await insert.ExecuteNonQueryAsync();
+    }
+}
