@@ -8,7 +8,7 @@ sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time, IReadOnlyList
     static readonly string[] Known =
     [
         "appends", "runs", "feed", "http", "platform", "desktop", "context", "works", "groups", "audit", "million", "bundles", "asof", "replay", "sse", "tokens", "start", "growth",
-        "kernels", "peers",
+        "kernels", "console", "peers",
     ];
 
     public static string Usage { get; } = $"""
@@ -18,6 +18,7 @@ sealed record Plan(IReadOnlyList<string> Workloads, TimeSpan Time, IReadOnlyList
           --beside DLL  the Cowork.Web.dll of another build, with environment variables that it needs: http, start and growth measure its host in turn with this one's
           context       10 000 files that are kept indexed, beside find and sha256sum
           million       a log of a million events, verified beside COPY; minutes, and 3 GB of disk
+          console       pages in Chromium, and a feed that is followed for 100 000 events
           kernels       cells in their sandboxes, and jupyter_client driven directly; python3-ipykernel, python3-jupyter-client, bubblewrap
           peers         Restate and DBOS, with node and npm
         """;

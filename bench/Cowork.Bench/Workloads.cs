@@ -57,6 +57,10 @@ sealed class Workloads
         {
             await workloads.Desktop(server);
         }
+        if (plan.Has("console"))
+        {
+            await workloads.OfConsole(server);
+        }
         if (plan.Has("context"))
         {
             await workloads.Context(server);
@@ -320,6 +324,31 @@ sealed class Workloads
             Say($"| of a turn of contract A, {inFlight} in flight | {At(turns, .5):0.00} | {At(turns, .99):0.00} |");
             Say($"| of a task of contract C, {inFlight} in flight | {At(tasks, .5):0.00} | {At(tasks, .99):0.00} |");
         }
+    }
+
+    async Task OfConsole(string server)
+    {
+        const int Followed = 100_000;
+        await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_console"), Path.Combine(directory, "console"));
+        await host.WarmUp(postmaster);
+        await using var bench = await ConsoleBench.Start(host);
+        Say($"\n| page of the console | KiB | requests | first paint ms | content ms | again: KiB | first paint ms | content ms |\n|---|---|---|---|---|---|---|---|");
+        foreach (var (path, content) in new[] { ("", ".figures"), ("runs", "tbody tr"), ("feed", ".vrow") })
+        {
+            var (cold, warm) = await bench.Open(path, content);
+            Say($"| {(path == "" ? "overview" : path)} | {cold.Bytes / 1024.0:0} | {cold.Requests} | {cold.Paint:0} | {cold.Content:0} | {warm.Bytes / 1024.0:0} | {warm.Paint:0} | {warm.Content:0} |");
+        }
+        var followed = await bench.Follow(125, Followed);
+        Say($"\n| the feed's page | p50 ms | p99 ms | longest ms |\n|---|---|---|---|");
+        foreach (var (what, times) in new[]
+        {
+            ($"an event's time to its row in sight, {followed.PerSecond:0} events/s", followed.Lags), ("a frame meanwhile", followed.Live),
+            ("a frame while all that is kept is scrolled through", followed.Scrolled),
+        })
+        {
+            Say($"| {what} | {At(times, .5):0} | {At(times, .99):0} | {times[^1]:0} |");
+        }
+        Say($"\nmemory of the page: {string.Join(", ", followed.Heaps.Select(heap => $"{heap.Bytes / 1048576.0:0} MiB after {heap.Events} events"))}");
     }
 
     async Task Tokens(string server)
