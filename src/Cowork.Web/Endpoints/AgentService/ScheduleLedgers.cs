@@ -74,7 +74,7 @@ static class ScheduleLedgerEndpoints
     }
 
     static async ValueTask<ScheduleOfEitherKind> Details(ScheduleRow row, IBlobs blobs, CancellationToken ct) => new(
-        row.ScheduleId, row.Name, row.Status, row.SessionId, row.SkillId, row.SkillVersion, row.Params is { } given ? JsonElement.Parse(await blobs.Text(given, ct)) : null,
+        row.ScheduleId, row.Name, row.Status, row.SessionId, row.SkillId, row.SkillVersion, row.Params is { } given ? await blobs.JsonObject(given, ct) : null,
         row.Prompt is { } prompt ? await blobs.Text(prompt, ct) : null, row.Prompt is null ? null : row.Project, (row.Timing as Timing.Interval)?.Seconds,
         (row.Timing as Timing.Times)?.Expression, (row.Timing as Timing.Times)?.Zone, row.Misfire, row.Overlap, row.NextRunAt, row.LastRunAt, row.CreatedBy, row.CreatedAt,
         row.UpdatedAt);
