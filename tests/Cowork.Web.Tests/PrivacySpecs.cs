@@ -137,11 +137,11 @@ public sealed class PrivacySpecs
 
     static JsonNode Erasure(JsonArray related) => related.Single(e => (string?)e!["type"] == "subject_erased.v1")!;
 
-    /// <summary>A session's bundle without the key of its last event that has one, or without the erasure; digest and count are right, and nothing is signed.</summary>
+    /// <summary>A session's bundle without the key of its first run's first event, or without the erasure; digest and count are right, and nothing is signed.</summary>
     static byte[] Forged(byte[] bundle)
     {
         var lines = Encoding.UTF8.GetString(bundle).TrimEnd('\n').Split('\n').ToList();
-        if (lines.FindLastIndex(line => line.StartsWith("{\"event\":", StringComparison.Ordinal) && line.Contains("\"content_key\"", StringComparison.Ordinal)) is >= 0 and var at)
+        if (lines.FindIndex(line => line.Contains("\"content_key\"", StringComparison.Ordinal) && line.Contains("\"stream_id\":\"run-", StringComparison.Ordinal)) is >= 0 and var at)
         {
             var line = JsonNode.Parse(lines[at])!;
             line["event"]!.AsObject().Remove("content_key");
