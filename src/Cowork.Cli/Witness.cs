@@ -362,7 +362,7 @@ static class Witness
         {
             heads = Path.Combine(folder, "heads.ndjson");
             unseen = File.Exists(heads) ? HeadLine.Read(heads) : [];
-            Last = unseen.LastOrDefault();
+            Last = unseen is [.., var last] ? last : null;
         }
 
         public HeadLine? Last { get; private set; }

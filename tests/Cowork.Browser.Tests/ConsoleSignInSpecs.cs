@@ -20,7 +20,7 @@ public sealed class ConsoleSignInSpecs(Chromium chromium)
             await tab.Press("Enter");
             await tab["h1 >> text=Runs"].WaitForAsync();
             Assert.Equal(
-                ["Overview", "Runs", "Sessions", "Approvals", "Memories", "Groups", "Works", "Connectors", "Metrics", "Access"],
+                ["Overview", "Runs", "Compare", "Sessions", "Approvals", "Schedules", "Skills", "Scratchpads", "Files", "Artifacts", "Memories", "Groups", "Works", "Connectors", "Metrics", "Access"],
                 await tab[".nav-link"].EvaluateAllAsync<string[]>("links => links.map(link => link.firstChild.textContent)"));
             Assert.DoesNotContain(member, tab.Page.Url, StringComparison.Ordinal);
             Assert.Equal("{}{}", await tab.Page.EvaluateAsync<string>("JSON.stringify(localStorage) + JSON.stringify(sessionStorage)"));

@@ -1,5 +1,4 @@
 using Cowork.Application;
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Testing;
 

@@ -133,7 +133,7 @@ public sealed class PolicySimulation(IEventLog log)
 
         // A run that was created before the range is asked for.
         async ValueTask<bool> IsHypothetical(string stream) =>
-            hypothetical.TryGetValue(stream, out var known) ? known : Note(stream, (await log.Load(org, stream, 0, 1, ct)).Events.FirstOrDefault()?.Event);
+            hypothetical.TryGetValue(stream, out var known) ? known : Note(stream, (await log.Load(org, stream, 0, 1, ct)).Events is [var first, ..] ? first.Event : null);
 
         void Judge(FeedEntry entry, RunEvent.PolicyDecision decision, string? tool)
         {

@@ -1,5 +1,3 @@
-using Cowork.Domain;
-
 namespace Cowork.Application;
 
 /// <summary>A blob store that takes a blob back: it is pending again, and found as before.</summary>

@@ -1,8 +1,6 @@
 using System.Text.Json;
 using System.Text.Json.Serialization.Metadata;
 
-using Cowork.Domain;
-
 namespace Cowork.Application.Storage;
 
 /// <summary>Names a row within its table.</summary>

@@ -1,6 +1,5 @@
 using Cowork.Application;
 using Cowork.Application.Storage;
-using Cowork.Domain;
 
 using Npgsql;
 

@@ -79,7 +79,7 @@ static class RelatedEvents
         created.Counterfactual is { Of: var past } ? (created.Fork?.Cuts ?? []).Append(past) : created.Fork?.Cuts ?? [];
 
     /// <summary>The runs of which a fork has the beginning only: they have no reply to show.</summary>
-    public static IReadOnlySet<RunKey> CutsOf(IEnumerable<Event> own) =>
+    public static HashSet<RunKey> CutsOf(IEnumerable<Event> own) =>
         (own.OfType<RunCreated>().FirstOrDefault()?.Fork?.Cuts ?? []).Select(cut => cut.RunId).ToHashSet();
 
     /// <summary>The cell that a step of a run executes.</summary>
@@ -315,7 +315,7 @@ sealed class UsedByRun
 {
     readonly HashSet<(string Stream, long Version)> named = [];
     readonly HashSet<(RunKey Run, bool HasReply)> runs = [];
-    IReadOnlySet<RunKey> cuts = new HashSet<RunKey>();
+    HashSet<RunKey> cuts = [];
 
     public IEnumerable<(string Stream, long Version)> Named => named;
 

@@ -3,7 +3,6 @@ using System.IO.Pipelines;
 using System.Security.Cryptography;
 using System.Text;
 
-using Cowork.Application;
 using Cowork.Application.Storage;
 
 namespace Cowork.Projections;

@@ -1,7 +1,6 @@
 using System.Text.Json;
 
 using Cowork.Application;
-using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
 using Cowork.Web.Http;

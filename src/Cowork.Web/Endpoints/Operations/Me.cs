@@ -54,8 +54,8 @@ static class MeEndpoints
 
     static OperationAccess? Access(RouteEndpoint endpoint) => endpoint.Metadata.GetMetadata<IEndpointNameMetadata>()?.EndpointName is { } name
         ? new(
-            name, endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods.FirstOrDefault() ?? "GET", "/" + endpoint.RoutePattern.RawText?.Trim('/'),
-            endpoint.Metadata.GetMetadata<ITagsMetadata>()?.Tags.FirstOrDefault() ?? "", endpoint.Metadata.GetMetadata<IEndpointSummaryMetadata>()?.Summary ?? "",
+            name, endpoint.Metadata.GetMetadata<IHttpMethodMetadata>()?.HttpMethods is [var method, ..] ? method : "GET", "/" + endpoint.RoutePattern.RawText?.Trim('/'),
+            endpoint.Metadata.GetMetadata<ITagsMetadata>()?.Tags is [var tag, ..] ? tag : "", endpoint.Metadata.GetMetadata<IEndpointSummaryMetadata>()?.Summary ?? "",
             endpoint.Metadata.GetMetadata<RequiredRole>()?.AnyOf ?? [], endpoint.Metadata.GetMetadata<ForOperator>() is not null)
         : null;
 
