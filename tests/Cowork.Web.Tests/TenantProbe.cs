@@ -11,11 +11,12 @@ sealed class TenantProbe
         ["q"] = "topsecret",
         ["cron"] = "0 9 * * 1",
         ["path"] = "r.md",
+        ["from"] = "1",
     };
 
     /// <summary>What every body wants, in one.</summary>
     const string Body = """
-        {"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x","text":"x","from_event":1,"reason":"x"}
+        {"message":"hello","approved":true,"prompt_template":"x","session_id":"other","roles":["member"],"type":"code","prompt":"x","feedback":"x","text":"x","reason":"x"}
         """;
 
     readonly Dictionary<string, string> ids;
@@ -101,7 +102,7 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
-                var body = method is "post" or "patch" ? Body : null;
+                var body = method is "post" or "patch" ? ClosedBodies.Of(template, fromEvent: 1) ?? Body : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
                 {
