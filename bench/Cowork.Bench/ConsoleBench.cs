@@ -27,7 +27,10 @@ sealed class ConsoleBench : IAsyncDisposable
         // Figures of its memory are exact only when it is told so.
         return new(host, driver, await driver.Chromium.LaunchAsync(new()
         {
-            ExecutablePath = Program, Headless = true, ChromiumSandbox = Environment.UserName != "root", Args = ["--enable-precise-memory-info", "--no-proxy-server", "--js-flags=--expose-gc"],
+            ExecutablePath = Program,
+            Headless = true,
+            ChromiumSandbox = Environment.UserName != "root",
+            Args = ["--enable-precise-memory-info", "--no-proxy-server", "--js-flags=--expose-gc"],
         }));
     }
 

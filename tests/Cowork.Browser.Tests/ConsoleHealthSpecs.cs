@@ -61,7 +61,8 @@ public sealed class ConsoleHealthSpecs(Chromium chromium, BrowsedHost browsed)
             INSERT INTO cowork.jobs (tenant_id, kind, key, due, epoch, attempts, error_type, error, failed_at, letter)
             VALUES ('default', 'approval_expiry', $1, now() + interval '365000 days', 0, 6, 'System.TimeoutException', $2, now(), gen_random_uuid())
             """,
-            database) { Parameters = { new() { Value = key }, new() { Value = why } } };
+            database)
+        { Parameters = { new() { Value = key }, new() { Value = why } } };
         await insert.ExecuteNonQueryAsync();
     }
 }

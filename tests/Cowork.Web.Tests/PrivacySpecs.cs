@@ -399,8 +399,19 @@ public sealed class PrivacySpecs
     /// <summary>A body that many routes take.</summary>
     static readonly string Anything = JsonSerializer.Serialize(new
     {
-        message = "hello", approved = true, title = "x", text = "x", type = "code", content = "x", prompt = "x", feedback = "x", message_id = "m", label = "x", name = "x",
-        prompt_template = "/say x", from_event = 1,
+        message = "hello",
+        approved = true,
+        title = "x",
+        text = "x",
+        type = "code",
+        content = "x",
+        prompt = "x",
+        feedback = "x",
+        message_id = "m",
+        label = "x",
+        name = "x",
+        prompt_template = "/say x",
+        from_event = 1,
     });
 
     /// <summary>Asks every address that shows something, now and as of a time before the erasure, and starts every schedule.</summary>
@@ -532,7 +543,12 @@ public sealed class PrivacySpecs
         var skill = (await http.Post("/skills", """{"name":"greet","prompt_template":"/say {what}"}""")).Is(201)["skill_id"];
         var planned = (await http.Post("/scheduled-runs", JsonSerializer.Serialize(new
         {
-            session_id = session, skill_id = skill, name = $"{Word} hourly", interval_seconds = 1, active = false, @params = new { what = Word },
+            session_id = session,
+            skill_id = skill,
+            name = $"{Word} hourly",
+            interval_seconds = 1,
+            active = false,
+            @params = new { what = Word },
         }))).Is(201)["schedule_id"];
         var prompted = (await http.Post(
             "/api/v1/schedules", JsonSerializer.Serialize(new { project_id = ProjectKey.General.Id, conversation_id = conversation, cron = "0 9 * * 1", prompt = $"{Word} weekly" })))
@@ -552,10 +568,29 @@ public sealed class PrivacySpecs
             ],
             new(StringComparer.Ordinal)
             {
-                ["session_id"] = session, ["sessionId"] = desktop, ["run_id"] = run, ["taskId"] = task, ["scratchpad_id"] = pad, ["memory_id"] = memory, ["file_id"] = file,
-                ["work_id"] = work!, ["group_id"] = group, ["approval_id"] = approval!, ["skill_id"] = skill, ["schedule_id"] = planned, ["prompt_schedule_id"] = prompted,
-                ["conversation_id"] = conversation, ["project_id"] = ProjectKey.General.Id, ["subject"] = "ann", ["left"] = run, ["right"] = longer, ["cron"] = "0 9 * * 1",
-                ["version"] = "1", ["artifact_id"] = artifact, ["artifactId"] = artifact, ["cell_id"] = cell!,
+                ["session_id"] = session,
+                ["sessionId"] = desktop,
+                ["run_id"] = run,
+                ["taskId"] = task,
+                ["scratchpad_id"] = pad,
+                ["memory_id"] = memory,
+                ["file_id"] = file,
+                ["work_id"] = work!,
+                ["group_id"] = group,
+                ["approval_id"] = approval!,
+                ["skill_id"] = skill,
+                ["schedule_id"] = planned,
+                ["prompt_schedule_id"] = prompted,
+                ["conversation_id"] = conversation,
+                ["project_id"] = ProjectKey.General.Id,
+                ["subject"] = "ann",
+                ["left"] = run,
+                ["right"] = longer,
+                ["cron"] = "0 9 * * 1",
+                ["version"] = "1",
+                ["artifact_id"] = artifact,
+                ["artifactId"] = artifact,
+                ["cell_id"] = cell!,
             });
     }
 
