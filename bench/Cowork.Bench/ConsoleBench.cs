@@ -42,8 +42,12 @@ sealed class ConsoleBench : IAsyncDisposable
         return (await Open(context, path, content), await Open(context, path, content));
     }
 
-    static async Task<double> PaintOf(IPage page) =>
-        await page.EvaluateAsync<double>("new Promise(done => new PerformanceObserver(list => done(list.getEntries().find(e => e.name === 'first-contentful-paint').startTime)).observe({ type: 'paint', buffered: true }))");
+    static Task<double> PaintOf(IPage page) => page.EvaluateAsync<double>(
+        """
+        () => new Promise(done => new PerformanceObserver(list => {
+            done(list.getEntries().find(entry => entry.name === "first-contentful-paint").startTime);
+        }).observe({ type: "paint", buffered: true }))
+        """);
 
     async Task<Opened> Open(IBrowserContext context, string path, string content)
     {

@@ -127,7 +127,7 @@ public sealed class CounterfactualSpecs(TestTenant tenant) : IClassFixture<TestT
         var (session, run) = await Recorded(Wrote);
         var at = At(await Feed(session), "llm_response");
         var commands = (await File.ReadAllLinesAsync(Path.Combine(Root(AppContext.BaseDirectory), "docs/replay.md")))
-            .Where(line => line.StartsWith("curl", StringComparison.Ordinal) && line.Contains("/counterfactual -d '", StringComparison.Ordinal)).ToList();
+            .Where(line => line.StartsWith("curl", StringComparison.Ordinal) && line.Contains("/counterfactual -H \"$J\" -d '", StringComparison.Ordinal)).ToList();
         Assert.Equal(3, commands.Count);
         foreach (var command in commands)
         {
