@@ -37,7 +37,7 @@ public sealed class ConsolePageSpecs(Chromium chromium, BrowsedHost browsed)
     [InlineData("skills/{skill}", "In the session")]
     [InlineData("scratchpads", "Last change")]
     [InlineData("scratchpads/{pad}", "not executed")]
-    [InlineData("files", "No files yet")]
+    [InlineData("files?session={session}", "No files yet")]
     [InlineData("artifacts", "Written by")]
     [InlineData("artifacts/{artifact}", "of a day")]
     [InlineData("nowhere", "There is no such page")]

@@ -127,7 +127,7 @@ export default async function page({ root, signal }) {
                 return;
             }
             slotted ??= table({
-                label: "Next slots", id: row => row.schedule_id + row.slot, href: row => to("schedules", row.schedule_id),
+                label: "Planned times that come next", id: row => row.schedule_id + row.slot, href: row => to("schedules", row.schedule_id),
                 columns: [
                     { title: "Schedule", fill: true, link: true, show: row => row.name },
                     { title: "In", nowrap: true, show: row => left(row.slot) },
