@@ -202,7 +202,10 @@ sealed class ConsoleBench : IAsyncDisposable
 /// <param name="Bytes">Over the wire, compressed.</param>
 /// <param name="Paint">First contentful paint, ms from the navigation.</param>
 /// <param name="Content">What the page is opened for is there, ms.</param>
-sealed record Opened(long Bytes, int Requests, double Paint, double Content);
+sealed record Opened(long Bytes, int Requests, double Paint, double Content)
+{
+    public double KiB => Bytes / 1024.0;
+}
 
 /// <param name="PerSecond">Events.</param>
 /// <param name="Lags">From an event's time to its row in sight, ms, sorted.</param>

@@ -336,8 +336,8 @@ sealed class Workloads
         foreach (var (path, content) in new[] { ("", ".figures"), ("runs", "tbody tr"), ("feed", ".vrow") })
         {
             var (cold, warm) = await bench.Open(path, content);
-            Say($"| {(path == "" ? "overview" : path)} | {cold.Bytes / 1024.0:0} | {cold.Requests} | {cold.Paint:0} | {cold.Content:0} "
-                + $"| {warm.Bytes / 1024.0:0} | {warm.Paint:0} | {warm.Content:0} |");
+            var name = path == "" ? "overview" : path;
+            Say($"| {name} | {cold.KiB:0} | {cold.Requests} | {cold.Paint:0} | {cold.Content:0} | {warm.KiB:0} | {warm.Paint:0} | {warm.Content:0} |");
         }
         var followed = await bench.Follow(125, Followed);
         Say($"\n| the feed's page | p50 ms | p99 ms | longest ms |\n|---|---|---|---|");
