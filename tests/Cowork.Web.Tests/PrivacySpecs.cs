@@ -396,24 +396,6 @@ public sealed class PrivacySpecs
             .Single(e => e.GetProperty("type").GetString() == "group_cleaned_up").ToString();
     }
 
-    /// <summary>A body that many routes take.</summary>
-    static readonly string Anything = JsonSerializer.Serialize(new
-    {
-        message = "hello",
-        approved = true,
-        title = "x",
-        text = "x",
-        type = "code",
-        content = "x",
-        prompt = "x",
-        feedback = "x",
-        message_id = "m",
-        label = "x",
-        name = "x",
-        prompt_template = "/say x",
-        from_event = 1,
-    });
-
     /// <summary>Asks every address that shows something, now and as of a time before the erasure, and starts every schedule.</summary>
     static async Task AssertNothingFails(HttpClient http, Said said)
     {
@@ -446,7 +428,7 @@ public sealed class PrivacySpecs
                 var path = said.Ids.Aggregate(template, (to, id) => to.Replace($"{{{id.Key}}}", id.Value, StringComparison.Ordinal));
                 if (path != template && item![method] is { } change && !change.ToJsonString().Contains("text/event-stream", StringComparison.Ordinal))
                 {
-                    var got = await http.Send(new(method.ToUpperInvariant()), path, Anything);
+                    var got = await http.Send(new(method.ToUpperInvariant()), path, ProbeBodies.Of(template, fromEvent: 1));
                     failed.AddRange((int)got.Status >= 500 || got.Text.Contains(Word, StringComparison.OrdinalIgnoreCase) ? [$"{method} {got.Path}: {(int)got.Status} {got.Text}"] : []);
                 }
             }

@@ -102,7 +102,7 @@ sealed class TenantProbe
             foreach (var (method, _) in wanted)
             {
                 var path = ids.Aggregate(template, (path, id) => path.Replace(id.Key, id.Value, StringComparison.Ordinal));
-                var body = method is "post" or "patch" ? ClosedBodies.Of(template, fromEvent: 1) ?? Body : null;
+                var body = method is "post" or "patch" ? ProbeBodies.OfClosed(template, fromEvent: 1) ?? Body : null;
                 var got = await ours.Send(new HttpMethod(method.ToUpperInvariant()), path, body);
                 if (!IsHidden(got))
                 {

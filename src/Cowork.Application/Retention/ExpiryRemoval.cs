@@ -75,9 +75,12 @@ public sealed class ExpiryRemoval(
         }
         var finished = await executor.Execute(
             claim.Org, RetentionSweep.System, new FinishExpiry(claim.Key, await store.Figures(claim.Org, claim.Key, ct), claim), ct, waitForStorage: true);
-        return finished.Refused is null or { Code: "run_fenced" } || finished.Refused.Code == "stream_busy"
-            ? finished.Refused?.Code != "stream_busy" || await Again(claim, ModelsPause, ct)
-            : throw new InvalidOperationException($"The removal of {claim.Key} cannot be recorded: {finished.Refused.Code}.");
+        return finished.Refused?.Code switch
+        {
+            null or "run_fenced" => true,
+            "stream_busy" => await Again(claim, ModelsPause, ct),
+            var code => throw new InvalidOperationException($"The removal of {claim.Key} cannot be recorded: {code}."),
+        };
     }
 
     /// <summary>Lets a deleted session expire if its time has come. Answers how long it is until somebody has to look again; null: there is nothing to wait for.</summary>

@@ -101,6 +101,16 @@ function handle(event, go, theme) {
     }
 }
 
+// Keys that go from version to version, for pageKeys(). versions(): all, the newest first; at(): the one that is shown; choose(version): shows another.
+export function versionKeys(versions, at, choose) {
+    const step = by => {
+        const all = versions();
+        const next = all[Math.max(0, Math.min(all.length - 1, all.findIndex(row => row.version === at()) + by))];
+        next && choose(next.version);
+    };
+    return [{ key: "[", does: "The version before", run: () => step(1) }, { key: "]", does: "The next version", run: () => step(-1) }];
+}
+
 // The search over everything.
 export async function search() {
     const { palette } = await import("./ui/palette.js");

@@ -2,7 +2,7 @@
 import { bytes as bytesOf, get, path } from "../api.js";
 import { h, replace } from "../dom.js";
 import { bytes, shortHash, shortId, time, whole } from "../format.js";
-import { pageKeys } from "../keys.js";
+import { pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { resource } from "../store.js";
 import { brief } from "../text.js";
@@ -25,7 +25,7 @@ export default async function page({ root, signal, params, query, title }) {
     const head = h("div");
     const shown = h("div");
     const view = table({
-        label: "Versions", id: row => row.version, href: row => to("artifacts", artifact, { version: row.version }),
+        label: "Versions", id: row => row.version, href: row => to("artifacts", artifact, { version: row.version }), choose: row => choose(row.version),
         columns: [
             { title: "Version", link: true, cut: false, nowrap: true, show: row => `version ${whole(row.version)}` },
             { title: "Written by", fill: true, show: row => row.run_id ? [h("a.above", { href: to("runs", row.run_id, { sha: row.sha256 }) }, "the step"), h("span.muted", " of ", h("span.mono", shortId(row.run_id)))] : h("span.muted", "a cell of a scratchpad") },
@@ -35,20 +35,8 @@ export default async function page({ root, signal, params, query, title }) {
         ],
     });
     replace(root, head, view.card, shown);
-    view.element.addEventListener("click", event => {
-        const link = event.target.closest("a.row-link");
-        if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
-            event.preventDefault();
-            choose(Number(new URL(link.href).searchParams.get("version")));
-        }
-    });
-    const step = by => {
-        const next = versions[Math.max(0, Math.min(versions.length - 1, versions.findIndex(row => row.version === at) + by))];
-        next && choose(next.version);
-    };
     pageKeys([
-        { key: "[", does: "The version before", run: () => step(1) },
-        { key: "]", does: "The next version", run: () => step(-1) },
+        ...versionKeys(() => versions, () => at, choose),
         { key: "d", does: "What changed", run: () => toggle() },
     ], signal);
 

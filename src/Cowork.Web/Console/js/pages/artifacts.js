@@ -4,9 +4,9 @@ import { debounce, h, replace } from "../dom.js";
 import { bytes, shortHash, time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { resource } from "../store.js";
 import { brief } from "../text.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
 const PageRows = 100;
@@ -48,45 +48,15 @@ export function artifactList(list, count, signal, filter, { withSession = true }
             { title: "Written", num: true, show: row => h("span.muted", time(row.updated_at)) },
         ].filter(Boolean),
     });
-    const foot = h("div.more");
-    view.card.append(foot);
-    let rows = [];
-    let next = null;
-
-    function draw() {
-        const { q, session } = filter();
-        const shown = q ? rows.filter(row => row.path.toLowerCase().includes(q)) : rows;
-        view.update(shown);
-        replace(count, rows.length === 0 ? "" : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("No artifacts yet", "What a run writes below .anton/output is one.",
-            ["POST", `/sessions/${encodeURIComponent(session ?? "first")}/turn`, { message: '/tool write_file {"path":".anton/output/hello.md","content":"# Hello"}' }]))
-            : shown.length === 0 ? h("div.card", empty("No artifact is like that")) : view.card);
-    }
-
-    async function more() {
-        const page = await next();
-        next = page.next;
-        rows.push(...page.rows);
-        draw();
-    }
-
-    const first = resource({
-        load: s => paged("/artifacts", "artifacts", { limit: PageRows, session_id: filter().session }, s), when: isOfArtifact, signal, gap: 600, fail: error => replace(list, fault(error, () => first.refresh())),
-        show: page => {
-            const fresh = new Set(page.rows.map(row => row.artifact_id));
-            const oldest = page.rows.at(-1)?.created_at ?? "";
-            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.artifact_id) && row.created_at < oldest)];
-            next = rows.length === page.rows.length ? page.next : next;
-            draw();
+    const artifacts = growing({
+        view, place: list, count, load: s => paged("/artifacts", "artifacts", { limit: PageRows, session_id: filter().session }, s), key: "artifact_id", when: isOfArtifact,
+        signal, gap: 600,
+        matches: () => {
+            const { q } = filter();
+            return q ? row => row.path.toLowerCase().includes(q) : null;
         },
+        none: hasRows => hasRows ? empty("No artifact is like that") : empty("No artifacts yet", "What a run writes below .anton/output is one.",
+            ["POST", `/sessions/${encodeURIComponent(filter().session ?? "first")}/turn`, { message: '/tool write_file {"path":".anton/output/hello.md","content":"# Hello"}' }]),
     });
-    return {
-        table: view, draw,
-        restart() {
-            rows = [];
-            first.refresh();
-        },
-    };
+    return { table: view, draw: artifacts.draw, restart: artifacts.restart };
 }

@@ -42,7 +42,7 @@ export default async function page({ root, signal, query }) {
     } } }, `session: ${brief(session, 40)} ×`);
     replace(root, h("div.head", h("h1", "Files"), count), h("div.filters", { role: "search" }, search, chip), h("div.split", list, side));
     const view = table({
-        label: "Files", id: row => row.id, href: row => to("files", { at: row.id, session }),
+        label: "Files", id: row => row.id, href: row => to("files", { at: row.id, session }), choose: row => choose(row.id),
         columns: [
             { title: "Name", fill: true, link: true, show: row => row.name },
             { title: "Type", nowrap: true, hide: true, show: row => h("code.muted", row.mime_type) },
@@ -52,13 +52,6 @@ export default async function page({ root, signal, query }) {
                 : h("span.muted", row.project_id ? `project ${shortId(row.project_id)}` : "all") },
             { title: "Given", num: true, show: row => h("span.muted", time(row.created_at)) },
         ],
-    });
-    view.element.addEventListener("click", event => {
-        const link = event.target.closest("a.row-link");
-        if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
-            event.preventDefault();
-            choose(new URL(link.href).searchParams.get("at"));
-        }
     });
     listKeys(view, signal);
     pageKeys([{ key: "s", does: "Save the file", run: () => side.querySelector("button[data-save]")?.click() }], signal);

@@ -4,17 +4,17 @@ import { debounce, h, replace } from "../dom.js";
 import { shortId, time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { me, resource } from "../store.js";
+import { me } from "../store.js";
 import { brief } from "../text.js";
 import { tag } from "../ui/badge.js";
 import { dialog } from "../ui/dialog.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 
 const PageRows = 100;
 const HitsMax = 100;
-const RowsMax = 5_000;
 export const Kinds = { memory: ["memory", "fact"], learning: ["memory", "learning"], session_summary: ["wait", "session notes"] };
 
 export const kindBadge = kind => tag(...Kinds[kind] ?? ["wait", kind]);
@@ -43,11 +43,6 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    const foot = h("div.more");
-    view.card.append(foot);
-    let rows = [];
-    let next = null;
-
     function controls() {
         replace(chips, Object.entries(Kinds).map(([kind, [, words]]) => h("button.chip", { type: "button", "aria-pressed": state.kind === kind, on: { click: () => {
             state.kind = state.kind === kind ? null : kind;
@@ -61,9 +56,7 @@ export default async function page({ root, signal, query }) {
     function apply() {
         setQuery({ q: state.q, kind: state.kind, session: state.session });
         controls();
-        rows = [];
-        next = null;
-        source.refresh();
+        source.restart();
     }
 
     search.addEventListener("input", debounce(() => {
@@ -86,39 +79,13 @@ export default async function page({ root, signal, query }) {
     // Such a list has all kinds.
     const ofSession = page => ({ ...page, rows: page.rows.filter(row => !state.kind || row.kind === state.kind), next: page.next && (async () => ofSession(await page.next())) });
 
-    const source = resource({
-        load, when: event => event.type.startsWith("memory_") && event.type !== "memory_retrieval", every: 30_000, signal, gap: 1_000,
-        fail: error => replace(list, fault(error, () => source.refresh())),
-        show: page => {
-            const fresh = new Set(page.rows.map(row => row.memory_id));
-            const oldest = page.next ? page.rows.at(-1)?.created_at ?? "" : "";
-            // What lay behind the first page stays.
-            const kept = page.next ? rows.filter(row => !fresh.has(row.memory_id) && row.created_at < oldest) : [];
-            next = kept.length === 0 ? page.next : next;
-            rows = [...page.rows, ...kept].slice(0, RowsMax);
-            draw();
-        },
+    const source = growing({
+        view, place: list, count: head, load, key: "memory_id", when: event => event.type.startsWith("memory_") && event.type !== "memory_retrieval", every: 30_000, signal,
+        gap: 1_000,
+        told: (number, goesOn) => state.q ? `the best ${whole(number)}` : goesOn ? `the newest ${whole(number)}` : whole(number),
+        none: () => state.q || state.kind || state.session ? empty("No memory is like that", "Take a filter away.")
+            : empty("No memories yet", "Runs leave some behind; a fact can be stated, too.", ["POST", "/api/v1/memories", { content: "The fiscal year begins in April." }]),
     });
-
-    function draw() {
-        view.update(rows);
-        replace(head, rows.length === 0 ? "" : state.q ? `the best ${whole(rows.length)}` : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, next && h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length > 0 ? view.card : h("div.card", state.q || state.kind || state.session ? empty("No memory is like that", "Take a filter away.")
-            : empty("No memories yet", "Runs leave some behind; a fact can be stated, too.", ["POST", "/api/v1/memories", { content: "The fiscal year begins in April." }])));
-    }
-
-    async function more() {
-        try {
-            const page = await next();
-            next = page.next;
-            rows.push(...page.rows);
-            draw();
-        } catch (error) {
-            error.name !== "AbortError" && replace(foot, fault(error, more));
-        }
-    }
 
     function make() {
         const content = h("textarea", { id: "memory-content", rows: 4, maxlength: 4000, required: true, placeholder: "A sentence that runs are told when it matters" });

@@ -1,12 +1,12 @@
 // The scratchpads of all sessions: notebooks that agents and people execute.
 import { pages as paged } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { time, whole } from "../format.js";
+import { time } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { resource } from "../store.js";
 import { brief } from "../text.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
 const PageRows = 100;
@@ -22,8 +22,7 @@ export default async function page({ root, signal, query }) {
         session = null;
         setQuery({ session: "" });
         chip.remove();
-        rows = [];
-        first.refresh();
+        pads.restart();
     } } }, `session: ${brief(session, 40)} ×`);
     replace(root, h("div.head", h("h1", "Scratchpads"), count), h("div.filters", { role: "search" }, search, chip), list);
     const view = table({
@@ -37,43 +36,18 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    const foot = h("div.more");
-    view.card.append(foot);
-    let rows = [];
-    let next = null;
-
-    function draw() {
-        const q = search.value.trim().toLowerCase();
-        const shown = q ? rows.filter(row => row.title.toLowerCase().includes(q)) : rows;
-        view.update(shown);
-        replace(count, rows.length === 0 ? "" : next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("No scratchpads yet", "A scratchpad is a notebook of a session: agents execute cells in it, and so can people.",
-            ["POST", "/api/v1/scratchpads", { conversation_id: session ?? "first", title: "Draft", cells: [{ type: "code", content: "1 + 1" }] }]))
-            : shown.length === 0 ? h("div.card", empty("No scratchpad is like that")) : view.card);
-    }
-
-    async function more() {
-        const page = await next();
-        next = page.next;
-        rows.push(...page.rows);
-        draw();
-    }
-
+    const pads = growing({
+        view, place: list, count, load: s => paged("/scratchpads", "scratchpads", { limit: PageRows, session_id: session }, s), key: "scratchpad_id", signal, gap: 1_000,
+        when: event => isOfScratchpad(event) && event.type !== "cell_output",
+        matches: () => {
+            const q = search.value.trim().toLowerCase();
+            return q ? row => row.title.toLowerCase().includes(q) : null;
+        },
+        none: hasRows => hasRows ? empty("No scratchpad is like that") : empty("No scratchpads yet", "A scratchpad is a notebook of a session: agents execute cells in it, and so can people.",
+            ["POST", "/api/v1/scratchpads", { conversation_id: session ?? "first", title: "Draft", cells: [{ type: "code", content: "1 + 1" }] }]),
+    });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        draw();
+        pads.draw();
     }, 150));
-    const first = resource({
-        load: s => paged("/scratchpads", "scratchpads", { limit: PageRows, session_id: session }, s), when: event => isOfScratchpad(event) && event.type !== "cell_output", signal, gap: 1_000,
-        fail: error => replace(list, fault(error, () => first.refresh())),
-        show: page => {
-            const fresh = new Set(page.rows.map(row => row.scratchpad_id));
-            const oldest = page.rows.at(-1)?.created_at ?? "";
-            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.scratchpad_id) && row.created_at < oldest)];
-            next = rows.length === page.rows.length ? page.next : next;
-            draw();
-        },
-    });
 }

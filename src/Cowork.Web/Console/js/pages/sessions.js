@@ -4,9 +4,10 @@ import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys, pageKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
-import { isOfRun, me, resource } from "../store.js";
+import { isOfRun, me } from "../store.js";
 import { dialog } from "../ui/dialog.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 import { toast } from "../ui/toast.js";
 
@@ -35,44 +36,20 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    let rows = [];
-    let next = null;
-    const foot = h("div.more");
-    view.card.append(foot);
-
-    function draw() {
-        const q = search.value.trim().toLowerCase();
-        const shown = q ? rows.filter(row => `${row.session_id} ${row.title ?? ""} ${row.workspace_path ?? ""}`.toLowerCase().includes(q)) : rows;
-        view.update(shown);
-        replace(head, next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }]))
-            : shown.length === 0 ? h("div.card", empty("No session is like that")) : view.card);
-    }
-
-    async function more() {
-        const page = await next();
-        next = page.next;
-        rows.push(...page.rows);
-        draw();
-    }
-
+    const sessions = growing({
+        view, place: list, count: head, load: s => paged("/sessions", "sessions", { limit: PageRows }, s), key: "session_id", signal, gap: 1_000,
+        when: event => event.type.startsWith("session_") || isOfRun(event),
+        matches: () => {
+            const q = search.value.trim().toLowerCase();
+            return q ? row => `${row.session_id} ${row.title ?? ""} ${row.workspace_path ?? ""}`.toLowerCase().includes(q) : null;
+        },
+        none: hasRows => hasRows ? empty("No session is like that")
+            : empty("No sessions yet", "A session is one conversation with an agent over one folder.", ["POST", "/sessions", { session_id: "first" }]),
+    });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        draw();
+        sessions.draw();
     }, 150));
-    const first = resource({
-        load: s => paged("/sessions", "sessions", { limit: PageRows }, s), when: event => event.type.startsWith("session_") || isOfRun(event), signal, gap: 1_000, fail: error => replace(list, fault(error, () => first.refresh())),
-        show: page => {
-            const fresh = new Set(page.rows.map(row => row.session_id));
-            const oldest = page.rows.at(-1)?.created_at ?? "";
-            // What lay behind the first page stays; what is gone from the first page is gone.
-            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.session_id) && row.created_at < oldest)];
-            next = rows.length === page.rows.length ? page.next : next;
-            draw();
-        },
-    });
 
     function make() {
         const id = h("input", { id: "session-id", placeholder: "A name, or nothing", pattern: "[A-Za-z0-9._-]{1,128}" });

@@ -2,7 +2,7 @@
 import { get, path, post } from "../api.js";
 import { h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
-import { pageKeys } from "../keys.js";
+import { pageKeys, versionKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
 import { me, resource } from "../store.js";
 import { brief } from "../text.js";
@@ -28,7 +28,7 @@ export default async function page({ root, signal, params, query, title }) {
     const runCount = h("span.muted");
     const runList = h("div");
     const view = table({
-        label: "Versions", id: row => row.version, href: row => to("skills", skill, { version: row.version }),
+        label: "Versions", id: row => row.version, href: row => to("skills", skill, { version: row.version }), choose: row => choose(row.version),
         columns: [
             { title: "Version", link: true, cut: false, nowrap: true, show: row => `version ${whole(row.version)}` },
             { title: "What changed", fill: true, show: row => h("span.muted", changes(row)) },
@@ -38,21 +38,8 @@ export default async function page({ root, signal, params, query, title }) {
     });
     replace(root, head, h("div.split", h("div", view.card, shown), trial), runsHead, runList);
 
-    // Rows lead to the version without the page being built anew.
-    view.element.addEventListener("click", event => {
-        const link = event.target.closest("a.row-link");
-        if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
-            event.preventDefault();
-            choose(Number(new URL(link.href).searchParams.get("version")));
-        }
-    });
-    const step = by => {
-        const next = versions[Math.max(0, Math.min(versions.length - 1, versions.findIndex(row => row.version === at) + by))];
-        next && choose(next.version);
-    };
     pageKeys([
-        { key: "[", does: "The version before", run: () => step(1) },
-        { key: "]", does: "The next version", run: () => step(-1) },
+        ...versionKeys(() => versions, () => at, choose),
         { key: "e", does: "Try this version", run: () => trial.querySelector("input, textarea, select, button")?.focus() },
     ], signal);
 

@@ -4,10 +4,11 @@ import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { go, setQuery, to } from "../router.js";
-import { me, resource } from "../store.js";
+import { me } from "../store.js";
 import { brief } from "../text.js";
 import { dialog } from "../ui/dialog.js";
 import { empty, fault } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
 const PageRows = 100;
@@ -32,44 +33,19 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    let rows = [];
-    let next = null;
-    const foot = h("div.more");
-    view.card.append(foot);
-
-    function draw() {
-        const q = search.value.trim().toLowerCase();
-        const shown = q ? rows.filter(row => `${row.name} ${row.description}`.toLowerCase().includes(q)) : rows;
-        view.update(shown);
-        replace(head, next ? `the newest ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !next);
-        replace(list, rows.length === 0 ? h("div.card", empty("No skills yet", "A skill is a prompt that is used again, with parameters, in versions that never change.",
-            ["POST", "/skills", { name: "daily-kpi", prompt_template: "Show the figures of {day}." }]))
-            : shown.length === 0 ? h("div.card", empty("No skill is like that")) : view.card);
-    }
-
-    async function more() {
-        const page = await next();
-        next = page.next;
-        rows.push(...page.rows);
-        draw();
-    }
-
+    const skills = growing({
+        view, place: list, count: head, load: s => paged("/skills", "skills", { limit: PageRows }, s), key: "skill_id", when: isOfSkill, signal,
+        matches: () => {
+            const q = search.value.trim().toLowerCase();
+            return q ? row => `${row.name} ${row.description}`.toLowerCase().includes(q) : null;
+        },
+        none: hasRows => hasRows ? empty("No skill is like that") : empty("No skills yet", "A skill is a prompt that is used again, with parameters, in versions that never change.",
+            ["POST", "/skills", { name: "daily-kpi", prompt_template: "Show the figures of {day}." }]),
+    });
     search.addEventListener("input", debounce(() => {
         setQuery({ q: search.value.trim() });
-        draw();
+        skills.draw();
     }, 150));
-    const first = resource({
-        load: s => paged("/skills", "skills", { limit: PageRows }, s), when: isOfSkill, signal, fail: error => replace(list, fault(error, () => first.refresh())),
-        show: page => {
-            const fresh = new Set(page.rows.map(row => row.skill_id));
-            const oldest = page.rows.at(-1)?.created_at ?? "";
-            rows = [...page.rows, ...rows.filter(row => !fresh.has(row.skill_id) && row.created_at < oldest)];
-            next = rows.length === page.rows.length ? page.next : next;
-            draw();
-        },
-    });
 }
 
 function create() {

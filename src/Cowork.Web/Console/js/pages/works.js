@@ -4,13 +4,12 @@ import { debounce, h, replace } from "../dom.js";
 import { time, whole } from "../format.js";
 import { listKeys } from "../keys.js";
 import { setQuery, to } from "../router.js";
-import { resource } from "../store.js";
 import { brief } from "../text.js";
-import { empty, fault } from "../ui/empty.js";
+import { empty } from "../ui/empty.js";
+import { growing } from "../ui/growing.js";
 import { table } from "../ui/table.js";
 
 const PageRows = 100;
-const RowsMax = 5_000;
 const Buckets = { brand_assets: "brand assets", listings: "listings", transactions: "transactions" };
 
 export const bucketBadge = bucket => h("span.role", Buckets[bucket] ?? bucket);
@@ -35,11 +34,6 @@ export default async function page({ root, signal, query }) {
         ],
     });
     listKeys(view, signal);
-    const foot = h("div.more");
-    view.card.append(foot);
-    let rows = [];
-    let cursor = null;
-
     function controls() {
         replace(chips, Object.entries(Buckets).map(([bucket, words]) => h("button.chip", { type: "button", "aria-pressed": state.bucket === bucket, on: { click: () => {
             state.bucket = state.bucket === bucket ? null : bucket;
@@ -50,9 +44,7 @@ export default async function page({ root, signal, query }) {
     function apply() {
         setQuery({ q: state.q, bucket: state.bucket });
         controls();
-        rows = [];
-        cursor = null;
-        source.refresh();
+        source.restart();
     }
 
     search.addEventListener("input", debounce(() => {
@@ -61,42 +53,19 @@ export default async function page({ root, signal, query }) {
     }, 250));
     controls();
 
-    const ask = (more, s) => get("/myworks", { bucket: state.bucket, q: state.q, limit: PageRows, ...more }, s);
-    const source = resource({
-        load: async s => (await ask({}, s)).data, when: event => event.type.startsWith("work_"), every: 30_000, signal, gap: 800,
-        fail: error => replace(list, fault(error, () => source.refresh())),
-        show: page => {
-            const fresh = new Set(page.list.map(row => row.work_id));
-            const oldest = page.next_cursor ? page.list.at(-1)?.updated_at ?? "" : "";
-            const kept = page.next_cursor ? rows.filter(row => !fresh.has(row.work_id) && row.updated_at < oldest) : [];
-            cursor = kept.length === 0 ? page.next_cursor : cursor;
-            rows = [...page.list, ...kept].slice(0, RowsMax);
-            draw();
-        },
+    async function ask(more, s) {
+        const { data } = await get("/myworks", { bucket: state.bucket, q: state.q, limit: PageRows, ...more }, s);
+        return { rows: data.list, next: data.next_cursor && (() => ask({ cursor: data.next_cursor }, signal)) };
+    }
+
+    const source = growing({
+        view, place: list, count: head, load: s => ask({}, s), key: "work_id", at: "updated_at", when: event => event.type.startsWith("work_"), every: 30_000, signal, gap: 800,
+        told: (number, goesOn) => goesOn ? `the last changed ${whole(number)}` : whole(number),
+        // A cursor is worth an hour.
+        again: apply,
+        none: () => state.q || state.bucket ? empty("No work is like that", "Take a filter away.") : empty("No works yet", "Tools keep what they make here, as you.",
+            ["POST", "/myworks", { bucket: "listings", label: "12 Elm Street", payload: { price: 420000 }, tags: ["house"] }]),
     });
-
-    function draw() {
-        view.update(rows);
-        replace(head, rows.length === 0 ? "" : cursor ? `the last changed ${whole(rows.length)}` : whole(rows.length));
-        replace(foot, cursor && h("button.quiet", { type: "button", on: { click: more } }, "More"));
-        foot.classList.toggle("hidden", !cursor);
-        replace(list, rows.length > 0 ? view.card : h("div.card", state.q || state.bucket ? empty("No work is like that", "Take a filter away.")
-            : empty("No works yet", "Tools keep what they make here, as you.",
-                ["POST", "/myworks", { bucket: "listings", label: "12 Elm Street", payload: { price: 420000 }, tags: ["house"] }])));
-    }
-
-    async function more() {
-        try {
-            const { data } = await ask({ cursor }, signal);
-            const known = new Set(rows.map(row => row.work_id));
-            cursor = data.next_cursor;
-            rows.push(...data.list.filter(row => !known.has(row.work_id)));
-            draw();
-        } catch (error) {
-            // A cursor is worth an hour.
-            error.name !== "AbortError" && replace(foot, fault(error, apply));
-        }
-    }
 }
 
 export function tagsOf(work, max) {

@@ -2,8 +2,9 @@
 import { h, replace } from "../dom.js";
 
 // The element, or the card that it stands in, is put into the page once.
-// columns: [{title, show(row) → node or text, num, fill, hide (below 760 px)}]; id(row); href(row): where a row leads.
-export function table({ label, columns, id, href, open }) {
+// columns: [{title, show(row) → node or text, num, fill, hide (below 760 px)}]; id(row); href(row): where a row leads. choose(row): a click shows the row in this page, which
+// href has the address of.
+export function table({ label, columns, id, href, open, choose }) {
     const body = h("tbody");
     const shown = new Map();
     let order = [];
@@ -30,6 +31,14 @@ export function table({ label, columns, id, href, open }) {
                 : column.fill ? h("div.cut", content) : content);
         });
     }
+
+    choose && body.addEventListener("click", event => {
+        const link = event.target.closest("a.row-link");
+        if (link && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) {
+            event.preventDefault();
+            choose(order.find(entry => entry.line.contains(link)).row);
+        }
+    });
 
     return {
         element,
