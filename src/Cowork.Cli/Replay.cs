@@ -43,12 +43,7 @@ static class Replay
         try
         {
             await using var content = await BundleFiles.Open(file, ct);
-            var (bytes, unreadable) = await BundleFile.ReadRun(content, ct);
-            var run = (BundledRun?)null;
-            if (bytes is not null)
-            {
-                (run, unreadable) = BundledRun.Read(bytes, ct);
-            }
+            var (run, unreadable) = await BundleFiles.Run(content, ct);
             content.Position = 0;
             var fault = (await BundleFile.Verify(content, null, null, ct)).Fault;
             if (run is null)
@@ -114,12 +109,7 @@ static class Diff
             try
             {
                 await using var content = await BundleFiles.Open(file, stop.Token);
-                var (bytes, fault) = await BundleFile.ReadRun(content, stop.Token);
-                var run = (BundledRun?)null;
-                if (bytes is not null)
-                {
-                    (run, fault) = BundledRun.Read(bytes, stop.Token);
-                }
+                var (run, fault) = await BundleFiles.Run(content, stop.Token);
                 if (run is null)
                 {
                     await Console.Error.WriteLineAsync($"cowork: {Quoted(file)} at {Quoted(fault!.Location)}: {Shown(fault.Message)}");
@@ -184,6 +174,13 @@ static class BundleFiles
 {
     /// <summary>A file that seeks; standard input is held in memory.</summary>
     public static async Task<Stream> Open(string file, CancellationToken ct) => file == "-" ? new MemoryStream(await Read(file, ct), writable: false) : RegularFile.Open(file);
+
+    /// <summary>The run of a bundle, also of one in an archive; null: it cannot be read, and why.</summary>
+    public static async Task<(BundledRun? Run, TraceFault? Fault)> Run(Stream content, CancellationToken ct)
+    {
+        var (bytes, fault) = await BundleFile.ReadRun(content, ct);
+        return bytes is null ? (null, fault) : BundledRun.Read(bytes, ct);
+    }
 
     /// <summary>Whether the answer is wanted as JSON, and the files; null: there is another option.</summary>
     public static (bool Json, IReadOnlyList<string> Files)? Of(string[] options)

@@ -10,7 +10,7 @@ namespace Cowork.Browser.Tests;
 public sealed class ConsoleSealSpecs(Chromium chromium, BrowsedHost browsed)
 {
     /// <summary>How many tampered forms of each bundle are compared.</summary>
-    const int Tampered = 150;
+    const int Tampered = 20;
 
     const string Word = "zephyrquartz";
 

@@ -6,13 +6,16 @@ using Json.Schema;
 namespace Cowork.Testing.Hosts;
 
 /// <summary>
-/// /openapi.json, with one compiled schema for each answer that it describes. The schemas are stricter than the document: an object may hold no member that its schema
-/// does not name.
+/// /openapi.json, with a schema for each answer that it describes, which is compiled when the first such answer comes. The schemas are stricter than the document: an
+/// object may hold no member that its schema does not name.
 /// </summary>
 sealed class ApiDescription
 {
     static readonly EvaluationOptions Quick = new() { OutputFormat = OutputFormat.Flag, RequireFormatValidation = true };
     static readonly EvaluationOptions Telling = new() { OutputFormat = OutputFormat.List, RequireFormatValidation = true };
+
+    /// <summary>Neither the nodes of the document nor what knows all schemas by their ids is for several threads at once.</summary>
+    static readonly Lock Building = new();
 
     readonly List<(string Method, string[] Path, JsonObject Operation)> operations = [];
     readonly Dictionary<(string Operation, string Status, string ContentType), Compiled?> schemas = [];
@@ -42,7 +45,7 @@ sealed class ApiDescription
                         var schema = media!["schema"]!.ToJsonString().Replace("#/components/schemas/", "#/$defs/", StringComparison.Ordinal);
                         schemas[((string)operation["operationId"]!, status, type)] = !type.EndsWith("/json", StringComparison.Ordinal) && !type.EndsWith("+json", StringComparison.Ordinal) ? null
                             : compiled.TryGetValue(schema, out var known) ? known
-                            : compiled[schema] = new(Compile(schema, compiled.Count, "", definitions), Compile(schema, compiled.Count, "earlier/", earlier));
+                            : compiled[schema] = new(Compiling(schema, compiled.Count, "", definitions), Compiling(schema, compiled.Count, "earlier/", earlier));
                     }
                 }
             }
@@ -54,7 +57,7 @@ sealed class ApiDescription
     public static ApiDescription Read(string document) => new(JsonNode.Parse(document)!.AsObject());
 
     /// <param name="Earlier">Of an answer that an earlier release stored: it may lack members.</param>
-    sealed record Compiled(JsonSchema Present, JsonSchema Earlier);
+    sealed record Compiled(Lazy<JsonSchema> Present, Lazy<JsonSchema> Earlier);
 
     /// <summary>What is wrong with an answer; null: it is as described, or its path is not described.</summary>
     /// <param name="isWhole">False: only status and path are looked at.</param>
@@ -95,7 +98,7 @@ sealed class ApiDescription
         {
             return null;
         }
-        var schema = isRepeated ? compiled.Earlier : compiled.Present;
+        var schema = (isRepeated ? compiled.Earlier : compiled.Present).Value;
         JsonElement json;
         try
         {
@@ -118,11 +121,33 @@ sealed class ApiDescription
     static bool Matches(string[] template, string[] path) =>
         template.Length == path.Length && template.Zip(path).All(pair => pair.First == pair.Second || (pair.First.StartsWith('{') && pair.Second.Length > 0));
 
-    static JsonSchema Compile(string schema, int number, string kind, JsonObject definitions) => JsonSchema.FromText(new JsonObject
+    static Lazy<JsonSchema> Compiling(string schema, int number, string kind, JsonObject definitions) => new(() =>
     {
-        ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
-        ["$id"] = $"https://cowork.example/{kind}{number}",
-        ["allOf"] = new JsonArray(JsonNode.Parse(schema)),
-        ["$defs"] = definitions.DeepClone(),
-    }.ToJsonString());
+        lock (Building)
+        {
+            var used = new JsonObject();
+            Use(JsonNode.Parse(schema), used);
+            return JsonSchema.FromText(new JsonObject
+            {
+                ["$schema"] = "https://json-schema.org/draft/2020-12/schema",
+                ["$id"] = $"https://cowork.example/{kind}{number}",
+                ["allOf"] = new JsonArray(JsonNode.Parse(schema)),
+                ["$defs"] = used,
+            }.ToJsonString());
+        }
+
+        // A definition is compiled with all that it refers to, which is a few of some hundred.
+        void Use(JsonNode? part, JsonObject used)
+        {
+            foreach (var inner in part is JsonObject of ? of.Select(member => member.Value) : part as JsonArray ?? [])
+            {
+                Use(inner, used);
+            }
+            if (part is JsonObject && part["$ref"] is JsonValue reference && reference.TryGetValue<string>(out var to) && to["#/$defs/".Length..] is var name && !used.ContainsKey(name))
+            {
+                used[name] = definitions[name]!.DeepClone();
+                Use(used[name], used);
+            }
+        }
+    });
 }

@@ -141,11 +141,12 @@ export default async function page({ root, signal, params, query, title }) {
             const words = [fired && `${whole(fired)} ran`, skipped && `${whole(skipped)} did not`, paused && "paused", planned && `${at < counted && counted < at + Day ? "more than " : ""}${whole(planned)} planned`].filter(Boolean);
             const isUnknown = isPast && at < known - Day;
             cells.push(h("button.day", {
-                type: "button", class: `${key === dayOf(now) ? "today" : ""} ${key === day ? "at" : ""}`, "aria-pressed": key === day,
-                "aria-label": `${dateText(at)}: ${words.join(", ") || (isUnknown ? "not read yet" : "nothing")}`, on: { click: () => pick(key === day ? null : key) },
+                type: "button", class: `${key === dayOf(now) ? "today" : ""} ${key === day ? "at" : ""}`, "aria-pressed": key === day, on: { click: () => pick(key === day ? null : key) },
             },
-                h("span.date", new Date(at).getDate() === 1 || i === -7 * WeeksBack ? dateText(at) : String(new Date(at).getDate())),
-                h("span.counts", fired > 0 && h("span.kind-proven", mark("proven"), whole(fired)), skipped > 0 && h("span.kind-refused", mark("refused"), whole(skipped)),
+                // Marks with counts say nothing to who cannot see them: the day has a sentence for its name.
+                h("span.sr", `${dateText(at)}: ${words.join(", ") || (isUnknown ? "not read yet" : "nothing")}`),
+                h("span.date", { "aria-hidden": "true" }, new Date(at).getDate() === 1 || i === -7 * WeeksBack ? dateText(at) : String(new Date(at).getDate())),
+                h("span.counts", { "aria-hidden": "true" }, fired > 0 && h("span.kind-proven", mark("proven"), whole(fired)), skipped > 0 && h("span.kind-refused", mark("refused"), whole(skipped)),
                     paused > 0 && h("span.kind-person", mark("person")), planned > 0 && h("span.kind-planned", h("i.ring"), counted < at + Day && at <= counted ? `${whole(planned)}+` : whole(planned)),
                     words.length === 0 && (isUnknown || at > counted) && h("span.faint", "…"))));
         }
