@@ -332,12 +332,11 @@ sealed class Workloads
         await using var host = await HostProcess.Start(HostBuild.This, await NewDatabase(server, "bench_console"), Path.Combine(directory, "console"));
         await host.WarmUp(postmaster);
         await using var bench = await ConsoleBench.Start(host);
-        Say($"\n| page of the console | KiB | requests | first paint ms | content ms | again: KiB | first paint ms | content ms |\n|---|---|---|---|---|---|---|---|");
-        foreach (var (path, content) in new[] { ("", ".figures"), ("runs", "tbody tr"), ("feed", ".vrow") })
+        Say($"\n| page | KiB | requests | first paint ms | content ms | again: KiB | first paint ms | content ms |\n|---|---|---|---|---|---|---|---|");
+        foreach (var (path, content) in new[] { ("/health/live", "pre"), ("/console/", ".figures"), ("/console/runs", "tbody tr"), ("/console/feed", ".vrow") })
         {
             var (cold, warm) = await bench.Open(path, content);
-            var name = path == "" ? "overview" : path;
-            Say($"| {name} | {cold.KiB:0} | {cold.Requests} | {cold.Paint:0} | {cold.Content:0} | {warm.KiB:0} | {warm.Paint:0} | {warm.Content:0} |");
+            Say($"| {path} | {cold.KiB:0} | {cold.Requests} | {cold.Paint:0} | {cold.Content:0} | {warm.KiB:0} | {warm.Paint:0} | {warm.Content:0} |");
         }
         var followed = await bench.Follow(125, Followed);
         Say($"\n| the feed's page | p50 ms | p99 ms | longest ms |\n|---|---|---|---|");

@@ -1,6 +1,7 @@
 using Cowork.Application.Models;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -85,7 +86,7 @@ public sealed class BudgetSpecs
             await all[0].OpenSession($"s{i}");
             runs.Add(await all[i % hosts].Send($"s{i}", "go"));
         }
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var stop = new CancellationTokenSource(Patience.Limit);
         var working = all.Select(host => host.Work(stop.Token)).ToList();
         await Until(() => bench.Engine.Jobs.Count == model.Asked && model.Asked == 10);
         reserved.SetResult();
@@ -178,7 +179,7 @@ public sealed class BudgetSpecs
         };
         var host = await Host();
         var run = await host.Send("s", "go");
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var stop = new CancellationTokenSource(Patience.Limit);
         var working = host.Work(stop.Token);
         await Until(() =>
         {
@@ -204,7 +205,7 @@ public sealed class BudgetSpecs
         };
         var host = await Host();
         var run = await host.Send("s", "go");
-        using var stop = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var stop = new CancellationTokenSource(Patience.Limit);
         var working = host.Work(stop.Token);
         await called.Task;
         await host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default);
@@ -337,7 +338,7 @@ public sealed class BudgetSpecs
         var since = TimeProvider.System.GetTimestamp();
         while (!holds())
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromSeconds(60), "It never came true.");
+            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
             await Task.Delay(1);
         }
     }

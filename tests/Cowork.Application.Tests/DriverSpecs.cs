@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Text.Json;
 
 using Cowork.Domain;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -14,7 +15,7 @@ namespace Cowork.Application.Tests;
 /// <summary>What a driver hears may be late, early or never: it goes by the log, waits for nobody who has nothing to say, and does nothing twice.</summary>
 public sealed class DriverSpecs : IDisposable
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly Workspace work = new();
 

@@ -1,6 +1,7 @@
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Xunit;
 
@@ -137,7 +138,7 @@ public sealed class MetricsSpecs
             }
         };
         var dying = first.Work(stop.Token);
-        await died.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await died.Task.WaitAsync(Patience.Limit);
         bench.Engine.FailPoint = null;
         var second = bench.AddHost("n2");
         var working = second.Work(stop.Token);

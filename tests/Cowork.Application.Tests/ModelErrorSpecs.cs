@@ -3,6 +3,7 @@ using System.Text;
 
 using Cowork.Application.Models;
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 using Microsoft.Extensions.AI;
 
@@ -251,7 +252,7 @@ public sealed class ModelErrorSpecs
             {
                 await e.Send(beat);
                 sent.Release();
-                await next.WaitAsync(TimeSpan.FromSeconds(30));
+                await next.WaitAsync(Patience.Limit);
             }
         });
         var contents = 0;

@@ -221,7 +221,7 @@ public sealed class ModelFaultSpecs
         var standing = bench.Clock.GetUtcNow();
         Assert.Null((await bench.Host.Commands.Execute(RunHarness.Org, RunHarness.User, new CancelRun(run, null), default)).Refused);
         await bench.Until(async () => (await bench.Events(run))[^1] is RunCancelled);
-        await gone.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await gone.Task.WaitAsync(Patience.Limit);
         Assert.Equal(standing, bench.Clock.GetUtcNow()); // nothing waited for a time-out
     }
 

@@ -15,7 +15,7 @@ sealed class ModelHarness : IAsyncDisposable
 {
     public const string Key = "sk-do-not-tell-4711";
 
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     static readonly TimeSpan ClockStep = TimeSpan.FromSeconds(1);
 

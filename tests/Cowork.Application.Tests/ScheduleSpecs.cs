@@ -4,6 +4,7 @@ using System.Text.Json;
 using Cowork.Application.Storage;
 using Cowork.Domain;
 using Cowork.Projections;
+using Cowork.Testing;
 
 using Microsoft.Extensions.Logging.Abstractions;
 
@@ -378,10 +379,10 @@ public sealed class ScheduleSpecs
         var working = Enumerable.Range(1, hosts).Select(i => bench.AddHost($"n{i}")).Select(host => Task.Run(() => host.Work(stopping.Token))).ToList();
         for (var slot = 0; slot < 20; slot++)
         {
-            Assert.True(SpinWait.SpinUntil(() => Ledger().GetAwaiter().GetResult().Count == slot + 1, TimeSpan.FromSeconds(20)), $"slot {slot}");
+            Assert.True(SpinWait.SpinUntil(() => Ledger().GetAwaiter().GetResult().Count == slot + 1, Patience.Limit), $"slot {slot}");
             bench.Clock.Advance(TimeSpan.FromSeconds(60));
         }
-        Assert.True(SpinWait.SpinUntil(() => Runs() is { Count: 21 } runs && runs.All(r => r.HasEnded), TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => Runs() is { Count: 21 } runs && runs.All(r => r.HasEnded), Patience.Limit));
         await stopping.CancelAsync();
         await Task.WhenAll(working);
         Assert.Equal(Enumerable.Range(0, 21).Select(i => $"fired {i * 60}"), await Ledger());
@@ -429,7 +430,7 @@ public sealed class ScheduleSpecs
         await Settle(host);
         Assert.Equal(5, (await Ledger()).Count);
         Tick();
-        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0, Patience.Limit));
         await Settle(host);
         Assert.Equal("replanned 315532860", (await Ledger())[^1]);
         for (var i = 0; i < 2; i++)
@@ -445,9 +446,9 @@ public sealed class ScheduleSpecs
         // The watch has looked, and waits again.
         void Tick()
         {
-            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, TimeSpan.FromSeconds(20)));
+            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, Patience.Limit));
             bench.Clock.Advance(TimeSpan.FromSeconds(1));
-            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, TimeSpan.FromSeconds(20)));
+            Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1, Patience.Limit));
         }
     }
 
@@ -462,7 +463,7 @@ public sealed class ScheduleSpecs
         var next = bench.AddHost("n1");
         using var stopping = new CancellationTokenSource();
         var watching = next.Watch.Run(stopping.Token);
-        Assert.True(SpinWait.SpinUntil(() => next.Node.ClaimDue() > 0, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => next.Node.ClaimDue() > 0, Patience.Limit));
         await Settle(next);
         Assert.StartsWith("replanned", (await Ledger())[^1], StringComparison.Ordinal);
         Assert.Equal(bench.Clock.GetUtcNow().AddHours(1), (await Row()).NextRunAt);
@@ -479,10 +480,10 @@ public sealed class ScheduleSpecs
         bench.Clock.Set(-TimeSpan.FromDays(365));
         using var stopping = new CancellationTokenSource();
         var watching = new ClockWatch(new OnceUnreadable(host.Node), host.Node, bench.Clock, NullLogger<ClockWatch>.Instance).Run(stopping.Token);
-        Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1 || watching.IsCompleted, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => bench.Clock.Waiting == 1 || watching.IsCompleted, Patience.Limit));
         Assert.Equal(0, host.Node.ClaimDue());
         bench.Clock.Advance(TimeSpan.FromSeconds(1));
-        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0 || watching.IsCompleted, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => host.Node.ClaimDue() > 0 || watching.IsCompleted, Patience.Limit));
         await stopping.CancelAsync();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => watching);
         await Settle(host);

@@ -116,7 +116,7 @@ public sealed class ScratchpadSpecs : IDisposable
 
     static async Task Until(Func<Task<bool>> met)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!await met())
         {
             await Task.Delay(5, timeout.Token);

@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Clients.Tests;
 
 /// <summary>The <c>ws</c> package for Node.js, as npm has it, on a group's WebSocket.</summary>
@@ -21,7 +23,7 @@ public sealed class WebSocketClientSpecs(TestTenant tenant) : IClassFixture<Test
         start.Environment["TOKEN"] = (await tenant.Http.Post($"/groups/{group}/token", "{}")).Is(200)["routing_token"];
         using var node = Process.Start(start)!;
         var (output, error) = (node.StandardOutput.ReadToEndAsync(), node.StandardError.ReadToEndAsync());
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         await node.WaitForExitAsync(deadline.Token);
         Assert.True(node.ExitCode == 0, await error);
         var told = JsonElement.Parse(await output);

@@ -272,7 +272,7 @@ public sealed class HttpSpecs
         var answer = await Answer(server, "/");
         Assert.Equal("The answer is longer: this is its beginning.", answer.Cut);
         Assert.InRange(answer.Content.Length, 900_000, ConnectorLimits.BytesMax);
-        await closed.Task.WaitAsync(TimeSpan.FromSeconds(10));
+        await closed.Task.WaitAsync(Patience.Limit);
     }
 
     [Theory]
@@ -522,7 +522,7 @@ public sealed class HttpSpecs
 
     static async Task Until(Func<bool> holds)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         while (!holds())
         {
             await Task.Delay(10, deadline.Token);

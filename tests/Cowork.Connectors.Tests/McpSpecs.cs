@@ -511,7 +511,7 @@ public sealed class McpSpecs
 
     static async Task Until(Func<Task<bool>> holds)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         while (!await holds())
         {
             await Task.Delay(10, deadline.Token);

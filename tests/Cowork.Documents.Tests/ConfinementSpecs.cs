@@ -346,7 +346,7 @@ public sealed class ConfinementSpecs : IDisposable
 
     static async Task Until(Func<bool> holds)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         while (!holds())
         {
             await Task.Delay(1, deadline.Token);

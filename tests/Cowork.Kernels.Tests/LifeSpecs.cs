@@ -1,6 +1,7 @@
 using System.Diagnostics;
 
 using Cowork.Application;
+using Cowork.Testing;
 
 namespace Cowork.Kernels.Tests;
 
@@ -40,7 +41,7 @@ public sealed class LifeSpecs
         await using var kernel = await RealKernel.Start();
         (await kernel.Run("kept = 1\nimport os, threading\nthreading.Timer(1, lambda: os._exit(5)).start()")).Succeeded();
         var lost = kernel.Kernel.Lost;
-        var why = await lost.WaitAsync(TimeSpan.FromSeconds(20));
+        var why = await lost.WaitAsync(Patience.Limit);
         Assert.Contains("code 5", why, StringComparison.Ordinal);
         Assert.Same(lost, kernel.Kernel.Lost);
         var run = (await kernel.Run("'kept' in globals()")).Succeeded();
@@ -246,7 +247,7 @@ public sealed class LifeSpecs
     {
         for (var clock = Stopwatch.StartNew(); !holds(); await Task.Delay(10))
         {
-            Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20), "It does not become true.");
+            Assert.True(clock.Elapsed < Patience.Limit, "It does not become true.");
         }
     }
 }

@@ -54,7 +54,7 @@ public sealed class ApprovalKillSpecs : DirectorySpecs
         {
             await first.Http.NewSession("s");
             await using var reader = await EventReader.Open(first.Http, Responses, json: JsonSerializer.Serialize(new { conversation_id = "conv_s", input = Message }));
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            using var timeout = new CancellationTokenSource(Patience.Limit);
             while (seen.Count == 0 || seen[^1].Type != "response.approval_required")
             {
                 seen.Add((await reader.Next(timeout.Token))!.Value);

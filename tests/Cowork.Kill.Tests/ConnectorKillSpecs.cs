@@ -135,7 +135,7 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
             Assert.True(Directory.Exists(left));
             await using (var next = await HostProcess.Start(Data, database, environment: environment))
             {
-                using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+                using var deadline = new CancellationTokenSource(Patience.Limit);
                 while (Directory.Exists(left))
                 {
                     await Task.Delay(10, deadline.Token);
@@ -197,7 +197,7 @@ public sealed class ConnectorKillSpecs : DirectorySpecs
 
         public async Task Until(Func<bool> holds)
         {
-            using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            using var deadline = new CancellationTokenSource(Patience.Limit);
             while (!holds())
             {
                 await Task.Delay(10, deadline.Token);

@@ -158,7 +158,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
         })).ToList();
         await Until(() => Task.FromResult(Volatile.Read(ref sent) >= 40));
         var archived = await Archived(b.Http, group);
-        await Task.WhenAll(senders).WaitAsync(TimeSpan.FromSeconds(60));
+        await Task.WhenAll(senders).WaitAsync(Patience.Limit);
         var file = await File.ReadAllBytesAsync(Path.Combine(Blobs, archived["r2_path"]));
         var archive = await IsTheLog(a.Http, group, file);
         var stored = archive.GetProperty("messages").EnumerateArray().Where(message => Type(message) == "user_message_stored")
@@ -201,7 +201,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
         })).ToList();
         await Until(() => Task.FromResult(Volatile.Read(ref sent) >= 20));
         (await ann.Delete($"/groups/{group}/members/bob")).Is(204);
-        await Task.WhenAll(senders).WaitAsync(TimeSpan.FromSeconds(60));
+        await Task.WhenAll(senders).WaitAsync(Patience.Limit);
         var feed = await Feed(ann, group);
         var removed = feed.Single(e => e.GetProperty("type").GetString() == "group_member_removed").GetProperty("id").GetInt64();
         var said = feed.Where(e => e.GetProperty("type").GetString() == "group_message_stored").ToList();
@@ -264,7 +264,7 @@ public sealed class GroupKeepingKillSpecs : DirectorySpecs
 
     static async Task Until(Func<Task<bool>> so)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!await so())
         {
             await Task.Delay(20, timeout.Token);

@@ -237,7 +237,7 @@ public sealed class KillSpecs : DirectorySpecs
 
     static async Task Until(Func<Task<bool>> met, string what)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!await met())
         {
             Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {what}.");

@@ -12,7 +12,7 @@ namespace Cowork.Kill.Tests;
 
 public sealed class PrivatePostgresSpecs : IAsyncLifetime
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly string _directory = TestPostgres.NewDirectory();
 

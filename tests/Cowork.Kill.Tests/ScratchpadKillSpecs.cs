@@ -43,7 +43,7 @@ public sealed class ScratchpadKillSpecs : DirectorySpecs
         var seen = new List<(long Id, string Type, JsonElement Data)>();
         while (seen.LastOrDefault().Type != "cell.output")
         {
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            using var timeout = new CancellationTokenSource(Patience.Limit);
             seen.Add((await reader.Next(timeout.Token))!.Value);
         }
         await Queue(host, pad, cells[2]);
@@ -80,7 +80,7 @@ public sealed class ScratchpadKillSpecs : DirectorySpecs
         var code = "import os, time\nif not os.path.exists('seen'):\n    open('seen', 'w').close()\n    time.sleep(100)\nprint(6 * 7)";
         var run = (await host.Http.Post($"/sessions/{session}/turn", JsonSerializer.Serialize(new { message = $"```python\n{code}\n```", wait_for_completion = false }))).Is(202)["run_id"];
         var seen = Path.Combine(roots, "w", "seen");
-        using (var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60)))
+        using (var timeout = new CancellationTokenSource(Patience.Limit))
         {
             while (!File.Exists(seen))
             {

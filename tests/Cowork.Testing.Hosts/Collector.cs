@@ -83,7 +83,7 @@ public sealed class Collector : IAsyncDisposable
 
     public static async Task Until(Func<bool> met, Func<string> state)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (!met())
         {
             Assert.False(timeout.IsCancellationRequested, $"Not within a minute: {state()}");

@@ -8,7 +8,7 @@ namespace Cowork.Testing.Hosts;
 public sealed class GroupClient : IAsyncDisposable
 {
     /// <summary>Several times the lease of a host that was killed: on a machine with much else to do, all of it takes longer.</summary>
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly byte[] buffer = new byte[64 * 1024];
 

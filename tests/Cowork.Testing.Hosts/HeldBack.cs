@@ -35,7 +35,7 @@ public sealed class HeldBack : IAsyncDisposable
     /// <summary>Waits until a commit is held back.</summary>
     public async Task Caught()
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (await Ask($"SELECT count(*) FROM {Waiting}") == 0)
         {
             await Task.Delay(10, timeout.Token);
@@ -46,7 +46,7 @@ public sealed class HeldBack : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await Do($"SELECT pg_terminate_backend(pid) FROM {Waiting}");
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (await Ask($"SELECT count(*) FROM {Waiting}") > 0)
         {
             await Task.Delay(10, timeout.Token);

@@ -94,7 +94,7 @@ public sealed class ModelServer : IAsyncDisposable
     /// <summary>The next request that comes in, read whole.</summary>
     public async Task<Exchange> NextRequest()
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         return await exchanges.Reader.ReadAsync(deadline.Token);
     }
 

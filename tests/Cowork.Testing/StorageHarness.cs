@@ -21,7 +21,7 @@ public abstract class StorageHarness : IAsyncLifetime
 
     protected const string Org = "default";
 
-    protected static readonly TimeSpan Deadline = TimeSpan.FromSeconds(60);
+    protected static readonly TimeSpan Deadline = Patience.Limit;
 
     /// <summary>Short enough for a test, long enough for a loaded machine.</summary>
     protected static readonly TimeSpan Lease = TimeSpan.FromSeconds(3);

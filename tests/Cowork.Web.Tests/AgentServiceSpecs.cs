@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Sessions, turns and runs on a host in local mode: what works.</summary>
@@ -278,7 +280,7 @@ public sealed class AgentServiceSpecs(TestTenant tenant) : IClassFixture<TestTen
         (await http.Post($"/runs/{live}/cancel")).IsProblem(404);
         (await http.Post("/sessions", """{"session_id":"short-lived"}""")).IsProblem(409, "session_exists");
         Assert.DoesNotContain("short-lived", (await http.Get("/sessions?limit=1000")).Text);
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var last = "";
         while (await reader.Next(timeout.Token) is { } seen)
         {

@@ -6,6 +6,7 @@ using System.Text.RegularExpressions;
 
 using Cowork.Application;
 using Cowork.Connectors;
+using Cowork.Testing;
 
 using Microsoft.IdentityModel.Tokens;
 
@@ -360,7 +361,7 @@ public sealed partial class ConnectorAuthorizationSpecs(OAuthHosts hosts) : ICla
 
     static async Task Until(Func<bool> holds)
     {
-        using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var deadline = new CancellationTokenSource(Patience.Limit);
         while (!holds())
         {
             await Task.Delay(20, deadline.Token);

@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>What a console asks beside runs: one stream, figures over time, what comes next, searches and the rules.</summary>
@@ -39,7 +41,7 @@ public sealed class ConsoleQuerySpecs(TestTenant tenant) : IClassFixture<TestTen
 
         async Task<List<JsonElement>> Until(EventReader reader, string session)
         {
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            using var timeout = new CancellationTokenSource(Patience.Limit);
             var found = new List<JsonElement>();
             while (!found.Exists(e => e.GetProperty("session_id").GetString() == session && e.GetProperty("type").GetString() == "run_completed"))
             {

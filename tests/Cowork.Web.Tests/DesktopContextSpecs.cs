@@ -1,6 +1,7 @@
 using System.Text.Json;
 
 using Cowork.Application;
+using Cowork.Testing;
 
 using Microsoft.Extensions.DependencyInjection;
 
@@ -234,7 +235,7 @@ public sealed class DesktopContextSpecs(TestTenant tenant) : IClassFixture<TestT
         var since = TimeProvider.System.GetTimestamp();
         while (!await holds())
         {
-            Assert.True(TimeProvider.System.GetElapsedTime(since) < TimeSpan.FromSeconds(30), "It never came true.");
+            Assert.True(TimeProvider.System.GetElapsedTime(since) < Patience.Limit, "It never came true.");
             await Task.Delay(10);
         }
     }

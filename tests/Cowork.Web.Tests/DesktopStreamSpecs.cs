@@ -23,7 +23,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
     {
         var session = await http.NewSession();
         var readers = new List<Task<Folded>>();
-        using var over = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+        using var over = new CancellationTokenSource(Patience.Limit);
         var ended = new TaskCompletionSource<long>();
         var working = Task.WhenAll(Enumerable.Range(0, 4).Select(async client =>
         {
@@ -119,7 +119,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
         Assert.Equal("[]", (await http.Post($"/api/cowork/tasks/{task}/stop")).Is(200)["pendingApprovalIds"]);
         await using var whole = await EventReader.Open(http, $"/api/cowork/sessions/{session}/events?lastEventId=0");
         var events = new List<(long Id, string Type, JsonElement Data)>();
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         do
         {
             events.Add((await whole.Next(timeout.Token))!.Value);
@@ -185,7 +185,7 @@ public sealed class DesktopStreamSpecs(TestTenant tenant) : IClassFixture<TestTe
         for (var i = 0; i < 2; i++)
         {
             await using var stream = await EventReader.Open(nobody, $"/api/cowork/sessions/one/events?access_token={token}");
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+            using var timeout = new CancellationTokenSource(Patience.Limit);
             Assert.Equal("session.snapshot", (await stream.Next(timeout.Token))!.Value.Type);
             var beat = (await stream.Next(timeout.Token))!.Value;
             Assert.Equal((0, "system.heartbeat"), (beat.Id, beat.Type));

@@ -61,7 +61,8 @@ public sealed class FairnessSpecs(FilledHosts hosts) : IClassFixture<FilledHosts
         var ledger = await http.Until($"/scheduled-runs/{schedule}/runs", got => Fired(got).Count >= 2);
         (await http.Post($"/scheduled-runs/{schedule}/pause")).Is(200);
         var late = Fired(ledger).Min(line => line.GetProperty("decided_at").GetDateTimeOffset() - line.GetProperty("slot").GetDateTimeOffset());
-        Assert.True(late < TimeSpan.FromMilliseconds(250), $"Late by {late}");
+        // Before the next one is due.
+        Assert.True(late < TimeSpan.FromSeconds(1), $"Late by {late}");
         var run = await http.Until($"/runs/{Fired(ledger)[^1].GetProperty("run_id").GetString()}", got => got["status"] == "completed");
         Assert.Equal("planned", run["reply"]);
     }

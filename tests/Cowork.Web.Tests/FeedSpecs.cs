@@ -5,6 +5,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 
+using Cowork.Testing;
 using Cowork.Web.Endpoints.AgentService;
 using Cowork.Web.Http;
 
@@ -242,7 +243,7 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         await using var host = await LiveHost.Start(settings => settings with { KeepAlive = TimeSpan.FromMilliseconds(20) });
         var session = await host.Http.NewSession();
         await using var reader = await EventReader.Open(host.Http, $"/sessions/{session}/events/stream?since_id=1");
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var coming = reader.Next(timeout.Token);
         while (reader.Comments < 3)
         {
@@ -259,7 +260,7 @@ public sealed class FeedSpecs(TestTenant tenant) : IClassFixture<TestTenant>
     public async Task A_stream_says_that_it_is_alive_while_its_reader_makes_nothing_of_what_happens(bool isLive)
     {
         await using var host = await LiveHost.Start(settings => settings with { KeepAlive = TimeSpan.FromMilliseconds(20) });
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var caller = new Caller("default", "user:ann", [], IsOperator: false, TraceId: "");
         using var place = host.Services.GetRequiredService<OpenStreams>().Open(caller, IPAddress.Loopback).Stream!;
         var sent = new Pipe();

@@ -5,6 +5,8 @@ using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
+using Cowork.Testing;
+
 using Microsoft.Extensions.Configuration;
 using Microsoft.IdentityModel.Tokens;
 
@@ -42,7 +44,7 @@ public sealed class OidcHost : IAsyncLifetime
 /// <summary>Tokens of an authority (OpenID Connect): whom they let in, as whom, and for how long.</summary>
 public sealed class OidcSpecs(OidcHost oidc) : IClassFixture<OidcHost>
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly LiveHost host = oidc.Host;
     readonly IdentityProvider authority = oidc.Authority;

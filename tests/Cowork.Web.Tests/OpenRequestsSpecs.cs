@@ -1,6 +1,7 @@
 using System.Net;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 using Cowork.Web.Http;
 
 using Microsoft.AspNetCore.Http;
@@ -43,7 +44,7 @@ public sealed class OpenRequestsSpecs
         var over = new TaskCompletionSource();
         using var hearing = good.RequestAborted.Register(over.SetResult);
         await Look(requests);
-        await over.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await over.Task.WaitAsync(Patience.Limit);
         Assert.Equal((401, 401), (first.Ended!.Status, second.Ended!.Status));
     }
 
@@ -53,7 +54,7 @@ public sealed class OpenRequestsSpecs
         using var ending = new CancellationTokenSource();
         var running = requests.Run(ending.Token);
         clock.Advance(TimeSpan.FromSeconds(1));
-        await reading.Task.WaitAsync(TimeSpan.FromSeconds(30));
+        await reading.Task.WaitAsync(Patience.Limit);
         await ending.CancelAsync();
         await running;
     }

@@ -2,6 +2,8 @@ using System.Net;
 using System.Net.Http.Headers;
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>Artifacts as contract B has them.</summary>
@@ -254,7 +256,7 @@ public sealed class PlatformArtifactSpecs(TestTenant tenant) : IClassFixture<Tes
         await using (var foreign = await EventReader.Open(stranger, "/api/v1/shell/events"))
         {
             await Delivered(2);
-            using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            using var deadline = new CancellationTokenSource(Patience.Limit);
             foreach (var shell in (EventReader[])[first, second])
             {
                 var (_, type, data) = (await shell.Next(deadline.Token))!.Value;
@@ -275,7 +277,7 @@ public sealed class PlatformArtifactSpecs(TestTenant tenant) : IClassFixture<Tes
         // A shell is connected when its answer begins, and gone some time after its connection is.
         async Task Delivered(int to)
         {
-            using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+            using var timeout = new CancellationTokenSource(Patience.Limit);
             while ((await http.Post($"{Artifacts}/open", open)).Is(202)["delivered_to"] != $"{to}")
             {
                 await Task.Delay(10, timeout.Token);

@@ -172,7 +172,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
         var clock = new TestClock();
         var queries = hosts.One.Services.GetRequiredService<Application.IRunQueries>();
         var usage = new Application.TenantUsage(queries, new(new() { Sessions = 1 }, new Dictionary<string, Application.TenantQuota>()), new(), clock);
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while ((await usage.SessionRefusal("clocks", timeout.Token))?.Code != "tenant_sessions_full")
         {
             clock.Advance(TimeSpan.FromSeconds(2));
@@ -220,7 +220,7 @@ public sealed class QuotaSpecs(SmallQuotas hosts) : IClassFixture<SmallQuotas>
     /// <summary>The figures follow the log.</summary>
     static async Task Until(Func<Task<Got>> ask, Func<Got, bool> fits, string? code)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         for (var got = await ask(); ; got = await ask())
         {
             if (fits(got))

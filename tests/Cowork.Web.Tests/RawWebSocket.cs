@@ -3,12 +3,14 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>A client of a WebSocket, over HTTP/1.1 or HTTP/2, that sends whatever bytes it likes.</summary>
 sealed class RawWebSocket : IDisposable
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(30);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly IDisposable client;
     readonly Stream stream;

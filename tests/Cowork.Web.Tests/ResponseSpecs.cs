@@ -2,6 +2,7 @@ using System.Net;
 using System.Text.Json;
 
 using Cowork.Application.Storage;
+using Cowork.Testing;
 
 namespace Cowork.Web.Tests;
 
@@ -126,7 +127,7 @@ public sealed class ResponseSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var approval = asked.Json.GetProperty("pending_approval_ids")[0].GetString()!;
 
         await using var reader = await EventReader.Open(http, $"{Path}/tail?conversation_id={conversation}&from_seq=0");
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var events = new List<(long Id, string Type, JsonElement Data)>();
         while (events.Count == 0 || events[^1].Type != "response.approval_required")
         {

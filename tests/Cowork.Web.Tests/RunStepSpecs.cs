@@ -1,5 +1,7 @@
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>What a run did, step by step, and its part of the session's feed.</summary>
@@ -115,7 +117,7 @@ public sealed class RunStepSpecs(TestTenant tenant) : IClassFixture<TestTenant>
         var second = (await http.Turn(session, "/say two", wait: false)).Is(202)["run_id"];
         await using var reader = await EventReader.Open(http, $"/runs/{second}/stream");
         var waiting = http.Get($"/runs/{second}/events?since_id={(await http.Events(session)).Count}&wait_seconds=30");
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         var types = new List<string?>();
         while (types is not [.., "run_completed"])
         {

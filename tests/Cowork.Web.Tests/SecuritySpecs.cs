@@ -2,6 +2,8 @@ using System.Net;
 using System.Net.Sockets;
 using System.Text.Json;
 
+using Cowork.Testing;
+
 namespace Cowork.Web.Tests;
 
 /// <summary>A host in token mode that folds security events for half a second.</summary>
@@ -139,7 +141,7 @@ public sealed class SecuritySpecs(WatchedHost watched) : IClassFixture<WatchedHo
 
     static async Task<List<JsonElement>> Until(HttpClient auditor, string type, Func<List<JsonElement>, bool> fits, string since = "0")
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (true)
         {
             if (await Of(auditor, type, since) is var found && fits(found))

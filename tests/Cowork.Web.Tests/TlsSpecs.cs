@@ -51,7 +51,7 @@ public sealed class TlsHost : IAsyncLifetime
 /// <summary>TLS in the host.</summary>
 public sealed class TlsSpecs(TlsHost tls) : IClassFixture<TlsHost>
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly LiveHost host = tls.Host;
 
@@ -257,7 +257,7 @@ public sealed class TlsSpecs(TlsHost tls) : IClassFixture<TlsHost>
 /// <summary>The certificate's files: what is taken, what is refused, and what happens when they change.</summary>
 public sealed class CertificateSpecs : IDisposable
 {
-    static readonly TimeSpan Deadline = TimeSpan.FromSeconds(20);
+    static readonly TimeSpan Deadline = Patience.Limit;
 
     readonly TestAuthority authority = new();
     readonly string folder = Directory.CreateDirectory(TestPostgres.NewDirectory()).FullName;

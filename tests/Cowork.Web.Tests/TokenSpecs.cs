@@ -1,6 +1,8 @@
 using System.Diagnostics;
 using System.Text.Json;
 
+using Cowork.Testing;
+
 using Microsoft.Extensions.DependencyInjection;
 
 namespace Cowork.Web.Tests;
@@ -304,7 +306,7 @@ public sealed class TokenSpecs(TwoTokenHosts hosts) : IClassFixture<TwoTokenHost
     static async Task Waiting(LiveHost at, int count)
     {
         var open = at.Services.GetRequiredService<Http.OpenRequests>();
-        using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+        using var timeout = new CancellationTokenSource(Patience.Limit);
         while (open.Count != count)
         {
             await Task.Delay(10, timeout.Token);

@@ -143,6 +143,8 @@ async function show({ isNew }) {
 
 async function start() {
     theme.show();
+    // The page's modules come while it is found out who asks.
+    find(here())?.page.load().catch(() => { });
     for (; ;) {
         try {
             await signIn(document.body);
