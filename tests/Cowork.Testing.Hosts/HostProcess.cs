@@ -127,7 +127,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>Waits until it has printed the text.</summary>
-    public Task Said(string text, int seconds = 30) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
+    public Task Said(string text, int seconds = 60) => Until(() => Output.Contains(text, StringComparison.Ordinal), $"says \"{text}\"", seconds);
 
     /// <summary>Calls as the operator.</summary>
     public HttpClient Admin()
@@ -145,7 +145,7 @@ public sealed class HostProcess : IAsyncDisposable
     }
 
     /// <summary>SIGTERM, and waits for the end. Answers the exit code.</summary>
-    public async Task<int> Stop(int seconds = 30)
+    public async Task<int> Stop(int seconds = 60)
     {
         Signal("TERM");
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
@@ -159,7 +159,7 @@ public sealed class HostProcess : IAsyncDisposable
     /// <summary>SIGCONT.</summary>
     public void Continue() => Signal("CONT");
 
-    public async Task<int> Exited(int seconds = 30)
+    public async Task<int> Exited(int seconds = 60)
     {
         using var timeout = new CancellationTokenSource(TimeSpan.FromSeconds(seconds));
         await process.WaitForExitAsync(timeout.Token);
