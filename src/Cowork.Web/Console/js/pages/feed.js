@@ -13,6 +13,8 @@ import { rows } from "../ui/rows.js";
 import { FeedLog } from "./feed-log.js";
 
 const Page = 1_000;
+// What is asked for first when somebody scrolls back: more only where little of it is shown.
+const Few = 250;
 // What is kept of the log: what it says in short; the payloads stay on the host.
 const KeptMax = 100_000;
 const Row = 28;
@@ -131,7 +133,7 @@ export default async function page({ root, signal, query }) {
         try {
             const had = shown.length;
             for (let tries = 0; tries < 12 && !log.isBegun && shown.length < had + 80; tries++) {
-                await log.loadOlder(async (since, limit) => (await get("/events", { since_id: since, limit }, signal)).events, Page);
+                await log.loadOlder(async (since, limit) => (await get("/events", { since_id: since, limit }, signal)).events, Math.min(Page, Few << tries));
                 shown = log.events.filter(matches);
             }
             list.update(shown.length);
